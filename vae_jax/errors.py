@@ -1,0 +1,50 @@
+"""Errors that a user can cause. Each ends the program with one line and its own exit code."""
+
+__all__ = [
+    "DataError",
+    "DivergedError",
+    "LockedError",
+    "StorageError",
+    "UsageError",
+    "VaeJaxError",
+]
+
+
+class VaeJaxError(Exception):
+    """Base of all errors whose message alone is enough for the user; never raised itself.
+
+    The message says what is wrong, the value received, what is allowed, and what to do (one line,
+    no array shapes beyond those the user gave).
+    """
+
+    exit_code = 1
+
+
+class UsageError(VaeJaxError):
+    """A flag, an argument or a run directory does not fit (exit code 2; no shapes involved)."""
+
+    exit_code = 2
+
+
+class DataError(VaeJaxError):
+    """A dataset is missing, damaged, or its shape or range does not fit (exit code 3)."""
+
+    exit_code = 3
+
+
+class DivergedError(VaeJaxError):
+    """Training met a loss or gradient that is not finite (exit code 4; the shapes are innocent)."""
+
+    exit_code = 4
+
+
+class StorageError(VaeJaxError):
+    """A file could not be written or verified (exit code 5; of any size or shape)."""
+
+    exit_code = 5
+
+
+class LockedError(VaeJaxError):
+    """Another process holds the run directory (exit code 6; no shapes involved)."""
+
+    exit_code = 6
