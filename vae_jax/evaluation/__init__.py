@@ -1,0 +1,1 @@
+"""Evaluation: one file per family of metrics, a pure core on arrays and a thin sampler."""

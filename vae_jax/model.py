@@ -1,0 +1,170 @@
+"""A model: an encoder, a decoder, a likelihood and a prior, as one value.
+
+A model is a pytree whose only array is the latent mask; the modules are static. Parameters live
+outside, as a plain dict `{"encoder", "decoder", "likelihood"}`.
+"""
+
+import math
+from typing import Any
+
+import chex
+import flax.struct
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vae_jax import distributions
+from vae_jax.distributions import DiagonalGaussian
+from vae_jax.errors import UsageError
+
+__all__ = ["Model"]
+
+
+class Model(flax.struct.PyTreeNode):
+    """p(x, z) = p(x|z) p(z) with an amortized posterior q(z|x).
+
+    Any two Linen modules plug in: an encoder from x [B, *shape] to (mean [B, L], logvar [B, L]),
+    a decoder from z [B, L] to prod(shape)·num_outputs numbers per example.
+
+    Args:
+        encoder, decoder: Linen modules.
+        likelihood: one of `vae_jax.likelihoods`.
+        shape: of one example x, e.g. (28, 28, 1).
+        latent_dim: L.
+        latent_mask: None, or [L] of zeros and ones. A masked dimension has mean 0, logvar 0 and is
+            decoded as z = 0: its rate is exactly 0, and the model is one of sum(latent_mask)
+            dimensions. The mask acts here and nowhere else.
+    """
+
+    encoder: nn.Module = flax.struct.field(pytree_node=False)
+    decoder: nn.Module = flax.struct.field(pytree_node=False)
+    likelihood: Any = flax.struct.field(pytree_node=False)
+    shape: tuple[int, ...] = flax.struct.field(pytree_node=False)
+    latent_dim: int = flax.struct.field(pytree_node=False)
+    latent_mask: jax.Array | None = None
+
+    def init(self, key: jax.Array) -> dict:
+        """Draws parameters.
+
+        The decoder's layer named `latent` sees only the unmasked dimensions, so its kernel is
+        scaled to the fan-in that it has: a masked run starts as its native twin would.
+
+        Args:
+            key: PRNG key, scalar.
+
+        Returns:
+            Pytree of float32 arrays, `{"encoder", "decoder", "likelihood"}`.
+
+        Raises:
+            UsageError: a module's output does not have the shape that `Model` asks for.
+        """
+        encoder_key, decoder_key = jax.random.split(key)
+        x = jnp.zeros((1, *self.shape))
+        z = jnp.zeros((1, self.latent_dim))
+        self._check_modules(x, z)
+        decoder = self.decoder.init(decoder_key, z).get("params", {})
+        if self.latent_mask is not None and "latent" in decoder:
+            fan_in = jnp.maximum(self.latent_mask.sum(), 1.0)
+            kernel = decoder["latent"]["kernel"] * jnp.sqrt(self.latent_dim / fan_in)
+            decoder = {**decoder, "latent": {**decoder["latent"], "kernel": kernel}}
+        return {
+            "encoder": self.encoder.init(encoder_key, x).get("params", {}),
+            "decoder": decoder,
+            "likelihood": self.likelihood.init(self.shape),
+        }
+
+    def _check_modules(self, x, z):
+        key = jax.random.key(0)
+        code = jax.eval_shape(lambda: self.encoder.init_with_output(key, x)[0])
+        shapes = [v.shape for v in jax.tree.leaves(code)]
+        if shapes != [z.shape, z.shape]:
+            raise UsageError(
+                f"the encoder returns shapes {shapes} for one example: it must return (mean, logvar), "
+                f"each [1, latent_dim] = {list(z.shape)}"
+            )
+        output = jax.eval_shape(lambda: self.decoder.init_with_output(key, z)[0])
+        wanted = math.prod(self.shape) * self.likelihood.num_outputs
+        if math.prod(output.shape) != wanted:
+            raise UsageError(
+                f"the decoder returns shape {list(output.shape)} for one example: it must hold "
+                f"{wanted} numbers, shape {list(self.shape)} × {self.likelihood.num_outputs} "
+                f"output(s) of {self.likelihood}"
+            )
+
+    def prior(self, params) -> DiagonalGaussian:
+        """p(z) = N(0, I), as a value with arrays of shape [L]; `params` is for learned priors."""
+        del params
+        return distributions.standard_gaussian(self.latent_dim)
+
+    def encode(self, params, x: jax.Array) -> DiagonalGaussian:
+        """q(z|x), as a value with arrays of shape [B, L].
+
+        Args:
+            params: from `init`.
+            x: [B, *shape] in the likelihood's range.
+        """
+        chex.assert_shape(x, (None, *self.shape))
+        mean, logvar = self.encoder.apply({"params": params["encoder"]}, x)
+        mean, logvar = mean.astype(jnp.float32), logvar.astype(jnp.float32)
+        if self.latent_mask is not None:
+            active = self.latent_mask[None, :] > 0
+            mean, logvar = jnp.where(active, mean, 0.0), jnp.where(active, logvar, 0.0)
+        return DiagonalGaussian(mean, logvar)
+
+    def decode(self, params, z: jax.Array) -> jax.Array:
+        """The decoder's outputs for z: the parameters of p(x|z).
+
+        Args:
+            params: from `init`.
+            z: [B, L].
+
+        Returns:
+            float32 [B, *shape], or [B, *shape, num_outputs] where the likelihood has several.
+        """
+        chex.assert_shape(z, (None, self.latent_dim))
+        if self.latent_mask is not None:
+            z = z * self.latent_mask[None, :]
+        outputs = self.decoder.apply({"params": params["decoder"]}, z).astype(jnp.float32)
+        extra = () if self.likelihood.num_outputs == 1 else (self.likelihood.num_outputs,)
+        return outputs.reshape(z.shape[0], *self.shape, *extra)
+
+    def distortion(self, params, z: jax.Array, batch: dict) -> jax.Array:
+        """−log p(x|z) of a training batch, in nats.
+
+        With the variance at its analytic optimum, the optimum is that of this batch.
+
+        Args:
+            params: from `init`.
+            z: [B, L].
+            batch: {"x": [B, *shape], "mask": [B], 0 for padding}.
+
+        Returns:
+            [B].
+        """
+        outputs = self.decode(params, z)
+        scale = self.likelihood.fit(params["likelihood"], outputs, batch["x"], batch["mask"])
+        return -self.likelihood.log_prob(scale, outputs, batch["x"])
+
+    def reconstruct(self, params, x: jax.Array) -> jax.Array:
+        """E[x | z = mean of q(z|x)]: the reconstruction in `mode`, [B, *shape] to [B, *shape]."""
+        return self.decode_mean(params, self.encode(params, x).mean)
+
+    def decode_mean(self, params, z: jax.Array) -> jax.Array:
+        """E[x|z], z [B, L] to [B, *shape]."""
+        return self.likelihood.mean(params["likelihood"], self.decode(params, z))
+
+    def sample(self, params, key: jax.Array, num_samples: int) -> tuple[jax.Array, jax.Array]:
+        """Draws from the model: z ~ p(z), x ~ p(x|z).
+
+        Args:
+            params: from `init`.
+            key: PRNG key, scalar.
+            num_samples: N.
+
+        Returns:
+            (x [N, *shape], E[x|z] [N, *shape]).
+        """
+        z_key, x_key = jax.random.split(key)
+        outputs = self.decode(params, self.prior(params).sample(z_key, num_samples))
+        draws = self.likelihood.sample(params["likelihood"], x_key, outputs)
+        return draws, self.likelihood.mean(params["likelihood"], outputs)

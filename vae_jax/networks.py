@@ -1,0 +1,232 @@
+"""Encoders and decoders as Linen modules, by name: `mlp`, `conv`, `linear`.
+
+An encoder maps x [B, *shape] to the posterior's mean [B, L] and logvar [B, L]. A decoder maps
+z [B, L] to prod(shape)·num_outputs numbers per example, in any layout whose flat order is
+[*shape, num_outputs]. A network is one builder in `NETWORKS`; nothing else knows its name.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vae_jax.errors import UsageError
+
+__all__ = [
+    "ACTIVATIONS",
+    "NETWORKS",
+    "ConvDecoder",
+    "ConvEncoder",
+    "LinearEncoder",
+    "MLPDecoder",
+    "MLPEncoder",
+    "build",
+]
+
+ACTIVATIONS: dict[str, Callable] = {
+    "relu": nn.relu,
+    "tanh": jnp.tanh,
+    "gelu": nn.gelu,
+    "silu": nn.silu,
+    "leaky_relu": nn.leaky_relu,
+}
+"""Activations by name; each is elementwise, shape in = shape out."""
+
+
+def _flat(x: jax.Array) -> jax.Array:
+    return x.reshape(x.shape[0], -1)
+
+
+class PosteriorHead(nn.Module):
+    """The last layer of an encoder: features [B, F] to mean [B, L] and logvar [B, L]."""
+
+    latent_dim: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, features):
+        both = nn.Dense(2 * self.latent_dim, dtype=self.dtype, name="posterior")(features)
+        return both[:, : self.latent_dim], both[:, self.latent_dim :]
+
+
+class MLPEncoder(nn.Module):
+    """Dense layers: x [B, *shape], flattened, to mean [B, L] and logvar [B, L]."""
+
+    latent_dim: int
+    widths: Sequence[int] = (200, 200)
+    activation: Callable = jnp.tanh
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        h = _flat(x)
+        for i, width in enumerate(self.widths):
+            h = self.activation(nn.Dense(width, dtype=self.dtype, name=f"hidden_{i}")(h))
+        return PosteriorHead(self.latent_dim, self.dtype, name="head")(h)
+
+
+class MLPDecoder(nn.Module):
+    """Dense layers: z [B, L] to [B, output_dim]; no widths makes it linear.
+
+    The layer that reads z is named `latent`: `Model.init` finds its fan-in there.
+    """
+
+    output_dim: int
+    widths: Sequence[int] = (200, 200)
+    activation: Callable = jnp.tanh
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z):
+        h, widths = z, (*self.widths, self.output_dim)
+        for i, width in enumerate(widths):
+            name = "latent" if i == 0 else "output" if i == len(widths) - 1 else f"hidden_{i}"
+            h = nn.Dense(width, dtype=self.dtype, name=name)(h)
+            h = h if i == len(widths) - 1 else self.activation(h)
+        return h
+
+
+class LinearEncoder(nn.Module):
+    """q(z|x) = N(Vx + b, D): a mean [B, L] linear in x, one logvar for all x, given as [B, L].
+
+    Reference: Lucas et al. 2019, arXiv 1911.02469, section 4.
+    """
+
+    latent_dim: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        mean = nn.Dense(self.latent_dim, dtype=self.dtype, name="mean")(_flat(x))
+        logvar = self.param("logvar", nn.initializers.zeros, (self.latent_dim,))
+        return mean, jnp.broadcast_to(logvar[None, :], mean.shape)
+
+
+class ConvEncoder(nn.Module):
+    """4×4 convolutions of stride 2, then a dense layer: x [B, H, W, C] to mean, logvar [B, L].
+
+    Each of `widths` halves H and W. Reference: Burgess et al. 2018, arXiv 1804.03599, appendix A.
+    """
+
+    latent_dim: int
+    widths: Sequence[int] = (32, 64)
+    hidden: int = 256
+    activation: Callable = nn.relu
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        h = x
+        for i, width in enumerate(self.widths):
+            conv = nn.Conv(width, (4, 4), strides=2, dtype=self.dtype, name=f"conv_{i}")
+            h = self.activation(conv(h))
+        h = self.activation(nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(_flat(h)))
+        return PosteriorHead(self.latent_dim, self.dtype, name="head")(h)
+
+
+class ConvDecoder(nn.Module):
+    """The mirror of `ConvEncoder`: z [B, L] to [B, H, W, num_channels].
+
+    `size` is (H, W) of the picture. The layer that reads z is named `latent`.
+    """
+
+    size: tuple[int, int]
+    num_channels: int
+    widths: Sequence[int] = (64, 32)
+    hidden: int = 256
+    activation: Callable = nn.relu
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z):
+        factor = 2 ** len(self.widths)
+        height, width = self.size[0] // factor, self.size[1] // factor
+        h = self.activation(nn.Dense(self.hidden, dtype=self.dtype, name="latent")(z))
+        start = nn.Dense(height * width * self.widths[0], dtype=self.dtype, name="hidden")
+        h = self.activation(start(h)).reshape(-1, height, width, self.widths[0])
+        channels = (*self.widths[1:], self.num_channels)
+        for i, width in enumerate(channels):
+            name = "output" if i == len(channels) - 1 else f"conv_{i}"
+            h = nn.ConvTranspose(width, (4, 4), strides=(2, 2), dtype=self.dtype, name=name)(h)
+            h = h if name == "output" else self.activation(h)
+        return h
+
+
+def _mlp(shape, latent_dim, num_outputs, widths, activation, dtype):
+    widths = (200, 200) if widths is None else widths
+    activation = activation or jnp.tanh
+    encoder = MLPEncoder(latent_dim, widths, activation, dtype)
+    return encoder, MLPDecoder(math.prod(shape) * num_outputs, widths[::-1], activation, dtype)
+
+
+def _linear(shape, latent_dim, num_outputs, widths, activation, dtype):
+    if widths or activation:
+        raise UsageError("network 'linear' has no hidden layers: leave --widths and --activation")
+    decoder = MLPDecoder(math.prod(shape) * num_outputs, (), dtype=dtype)
+    return LinearEncoder(latent_dim, dtype), decoder
+
+
+def _conv(shape, latent_dim, num_outputs, widths, activation, dtype):
+    widths = (32, 64) if widths is None else widths
+    activation = activation or nn.relu
+    if len(shape) != 3:
+        raise UsageError(f"network 'conv' needs images [H, W, C], the data has {list(shape)}: mlp?")
+    if not widths:
+        raise UsageError("network 'conv' needs at least one channel width, e.g. --widths=32,64")
+    factor = 2 ** len(widths)
+    height, width, num_channels = shape
+    if height % factor or width % factor:
+        raise UsageError(
+            f"network 'conv' with {len(widths)} layers needs height and width divisible by "
+            f"{factor}, the data has {height}×{width}: give fewer --widths, or --network=mlp"
+        )
+    encoder = ConvEncoder(latent_dim, widths, activation=activation, dtype=dtype)
+    decoder = ConvDecoder(
+        (height, width), num_channels * num_outputs, widths[::-1], activation=activation, dtype=dtype
+    )
+    return encoder, decoder
+
+
+NETWORKS: dict[str, Callable] = {"mlp": _mlp, "conv": _conv, "linear": _linear}
+"""Builders by name: (shape, latent_dim, num_outputs, widths, activation, dtype) to a pair."""
+
+
+def build(
+    name: str,
+    *,
+    shape: tuple[int, ...],
+    latent_dim: int,
+    num_outputs: int = 1,
+    widths: Sequence[int] | None = None,
+    activation: str | None = None,
+    dtype: Any = jnp.float32,
+) -> tuple[nn.Module, nn.Module]:
+    """An encoder and the decoder that mirrors it.
+
+    Args:
+        name: one of `NETWORKS`.
+        shape: of one example, [H, W, C] or [D].
+        latent_dim: L, the size of z.
+        num_outputs: decoder outputs per number of x (`Likelihood.num_outputs`).
+        widths: hidden units (mlp) or channels (conv) of the encoder; the decoder mirrors them.
+            None is the network's default: 200,200 for mlp, 32,64 for conv.
+        activation: one of `ACTIVATIONS`; None is the network's default: tanh (mlp), relu (conv).
+        dtype: of the computation; parameters stay float32.
+
+    Returns:
+        (encoder, decoder).
+
+    Raises:
+        UsageError: the name is unknown or the shape does not fit the network.
+    """
+    if name not in NETWORKS:
+        close = difflib.get_close_matches(name, NETWORKS, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise UsageError(f"network {name!r} is unknown{hint}: choose from {', '.join(NETWORKS)}")
+    widths = None if widths is None else tuple(widths)
+    function = None if activation is None else ACTIVATIONS[activation]
+    return NETWORKS[name](shape, latent_dim, num_outputs, widths, function, dtype)

@@ -1,0 +1,70 @@
+"""Objectives: one file each, found by its module name; to add one, add a file.
+
+An objective is a function `loss(model, params, batch, key, *, hyperparameters…) -> (loss, aux)`:
+
+- `batch` is {"x": [B, *shape], "mask": [B]}; a row of mask 0 is padding and must not count.
+- `loss` is [B], in nats, to be minimised; a term of the whole batch is added to each row. The caller
+  averages over the rows that count.
+- `aux` holds [B] arrays that mean something for this objective (elbo, rate, distortion, …).
+- Its keyword-only parameters, all scalars, are its hyperparameters: their defaults and the lines
+  under `Args:` become flags, each may be a schedule, each must be finite and >= 0.
+"""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vae_jax.errors import UsageError
+
+__all__ = ["Hyperparameter", "hyperparameters", "load", "names", "summary"]
+
+
+class Hyperparameter(NamedTuple):
+    """A keyword-only parameter of an objective: its default (a scalar) and its line of help."""
+
+    default: float
+    help: str
+
+
+def names() -> list[str]:
+    """Names of all objectives, sorted (strings, no shapes)."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def load(name: str) -> Callable:
+    """The loss function of an objective; see this module's head for its shapes.
+
+    Raises:
+        UsageError: there is no such objective.
+    """
+    if name not in names():
+        close = difflib.get_close_matches(name, names(), 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise UsageError(f"objective {name!r} is unknown{hint}: choose from {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}").loss
+
+
+def summary(name: str) -> str:
+    """The first line of the objective's docstring (a string, no shapes)."""
+    return inspect.getdoc(load(name)).splitlines()[0]
+
+
+def hyperparameters(name: str) -> dict[str, Hyperparameter]:
+    """The hyperparameters of an objective by name: keyword-only, scalars."""
+    function = load(name)
+    help_lines = _argument_help(inspect.getdoc(function))
+    return {
+        p.name: Hyperparameter(p.default, help_lines.get(p.name, ""))
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    }
+
+
+def _argument_help(docstring: str) -> dict[str, str]:
+    section = re.search(r"^Args:\n((?:(?:    .*)?\n)+)", docstring + "\n", re.M)
+    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section[1] if section else "", re.M)
+    return {name: re.sub(r"\s+", " ", text) for name, text in entries}

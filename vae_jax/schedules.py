@@ -1,0 +1,151 @@
+"""One mechanism for every hyperparameter that changes with the step.
+
+A schedule is a function of the step, as in optax. Ours is also a pytree of scalars, so that runs
+with different schedules stack along an axis and train in one program. Any optax schedule serves as
+well: wrapped in `jax.tree_util.Partial` it is a pytree without leaves.
+"""
+
+import difflib
+import inspect
+import math
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vae_jax.errors import UsageError
+
+__all__ = ["Schedule", "constant", "cosine", "cyclical", "evaluate", "linear", "parse"]
+
+
+class Schedule(NamedTuple):
+    """A ramp from `start` to `end`, once or in cycles; called with a step it gives a value.
+
+    value(t) = start + (end − start)·r(t), r(t) = clip((t mod period) / steps, 0, 1), and with
+    `is_cosine` r is replaced by (1 − cos πr) / 2.
+
+    Args:
+        start, end: values, scalars [] (or [R] for R runs, then to be mapped over).
+        steps: length of the ramp in steps, scalar; 0 means that `end` holds from the start.
+        period: length of a cycle in steps, scalar; 0 means that there is one ramp only.
+        is_cosine: 1 for half a cosine wave, 0 for a straight line, scalar.
+    """
+
+    start: Any
+    end: Any
+    steps: Any
+    period: Any
+    is_cosine: Any
+
+    def __call__(self, step):
+        """The value at `step`, a scalar []."""
+        t = jnp.asarray(step, jnp.float32)
+        t = jnp.where(self.period > 0, t % jnp.maximum(self.period, 1.0), t)
+        ramp = jnp.where(self.steps > 0, t / jnp.maximum(self.steps, 1e-9), 1.0)
+        ramp = jnp.clip(ramp, 0.0, 1.0)
+        ramp = jnp.where(self.is_cosine > 0, 0.5 - 0.5 * jnp.cos(jnp.pi * ramp), ramp)
+        return self.start + (self.end - self.start) * ramp
+
+
+def _schedule(start, end, steps, period, is_cosine) -> Schedule:
+    return Schedule(*(jnp.float32(v) for v in (start, end, steps, period, is_cosine)))
+
+
+def constant(value) -> Schedule:
+    """The same value at each step (scalar)."""
+    return _schedule(value, value, 0, 0, 0)
+
+
+def linear(start, end, steps) -> Schedule:
+    """A straight line from `start` to `end` in `steps` steps, then `end` (scalars)."""
+    return _schedule(start, end, steps, 0, 0)
+
+
+def cosine(start, end, steps) -> Schedule:
+    """Half a cosine wave from `start` to `end` in `steps` steps, then `end` (scalars).
+
+    Reference: Loshchilov & Hutter 2017, arXiv 1608.03983, equation 5 without restarts.
+    """
+    return _schedule(start, end, steps, 0, 1)
+
+
+def cyclical(start, end, period, rising=0.5) -> Schedule:
+    """Cycles of `period` steps: a line for the fraction `rising` of each, then `end` (scalars).
+
+    Reference: Fu et al. 2019, arXiv 1903.10145, equations 6 and 7.
+    """
+    return _schedule(start, end, period * rising, period, 0)
+
+
+def evaluate(tree, step):
+    """The tree with each schedule replaced by its value at `step`; other leaves stay.
+
+    Args:
+        tree: pytree of scalars [], schedules, and callables of the step.
+        step: int32 scalar [].
+
+    Returns:
+        The same tree of float32 scalars [].
+    """
+    return jax.tree.map(lambda v: v(step) if callable(v) else v, tree, is_leaf=callable)
+
+
+_OURS = {f.__name__: f for f in (constant, linear, cosine, cyclical)}
+_NUMBER = re.compile(r"(?P<number>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)(?P<unit>ep|%)?", re.I)
+
+
+def parse(text: str, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callable:
+    """Reads a schedule as written on the command line.
+
+    `4`, `linear(0, 4, 2000)`, `cosine(1e-3, 0, 100%)`, `cyclical(0, 1, 10ep)`, or any schedule of
+    optax by its name without `_schedule`: `warmup_cosine_decay(0, 1e-3, 5ep, 100%)`. A duration is
+    in steps, in epochs with `ep`, or a share of the run with `%`.
+
+    Args:
+        text: the number or the call.
+        steps_per_epoch: steps that `ep` stands for.
+        num_steps: steps that `100%` stands for.
+
+    Returns:
+        A callable from step (scalar) to value (scalar); a pytree.
+
+    Raises:
+        UsageError: the text is neither a finite number nor a call of a known schedule.
+    """
+
+    def number(token: str) -> float:
+        match = _NUMBER.fullmatch(token.strip())
+        if match is None:
+            raise UsageError(
+                f"{token.strip()!r} is not a finite number: give a number such as 4 or 1e-3, "
+                "a duration as 2000 (steps), 10ep (epochs) or 50% (of the run)"
+            )
+        unit = {None: 1.0, "ep": steps_per_epoch, "%": num_steps / 100}
+        value = float(match["number"]) * unit[match["unit"] and match["unit"].lower()]
+        if not math.isfinite(value):
+            raise UsageError(f"{token.strip()!r} is not a finite number")
+        return int(value) if value.is_integer() else value
+
+    call = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text)
+    if call is None:
+        return constant(number(text))
+    name, arguments = call[1], [number(token) for token in call[2].split(",") if token.strip()]
+    function = _OURS.get(name)
+    optax_function = getattr(optax, f"{name}_schedule", None)
+    if function is None and optax_function is None:
+        known = [*_OURS, *(n.removesuffix("_schedule") for n in dir(optax) if "_schedule" in n)]
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f": did you mean {close[0]}?" if close else ""
+        raise UsageError(f"schedule {name!r} is unknown{hint} (allowed: {', '.join(_OURS)})")
+    try:
+        inspect.signature(function or optax_function).bind(*arguments)
+        if function is not None:
+            return function(*arguments)
+        return jax.tree_util.Partial(optax_function(*arguments))
+    except (TypeError, ValueError) as error:
+        signature = inspect.signature(function or optax_function)
+        wanted = ", ".join(signature.parameters)
+        raise UsageError(f"schedule {text!r}: {error}; its arguments are {name}({wanted})") from None

@@ -1,0 +1,271 @@
+"""Training as pure functions of (state, hyperparameters, data).
+
+`make_train` closes over what is static and returns `Train`: `init`, `step` and `chunk`, each to be
+jitted, mapped over runs, or called as it is. Everything random follows from the run's seed and the
+step, so that a state and a step number are all that resuming needs: the batch of step t is a
+function of (seed, epoch, index), its noise of (seed, t).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from vae_jax import schedules
+
+__all__ = [
+    "OPTIMIZERS",
+    "Hparams",
+    "State",
+    "Train",
+    "epoch_metrics",
+    "make_train",
+    "stream",
+    "train_until",
+]
+
+_STREAMS = ("init", "order", "step", "evaluation", "pictures")
+
+
+def stream(seed, name: str) -> jax.Array:
+    """The PRNG key of one use of a run's seed.
+
+    Args:
+        seed: int32 scalar [].
+        name: "init", "order", "step", "evaluation" or "pictures".
+
+    Returns:
+        A key, scalar [].
+    """
+    return jax.random.fold_in(jax.random.key(seed), _STREAMS.index(name))
+
+
+class Hparams(flax.struct.PyTreeNode):
+    """What may differ between the runs of one program: scalars, schedules, one array.
+
+    Args:
+        seed: int32 scalar.
+        learning_rate: scalar or schedule.
+        objective: keyword arguments of the objective, each a scalar or a schedule.
+        weight_decay: of adamw, scalar or schedule.
+        clip_norm: largest global norm of a gradient, scalar or schedule; None does not clip.
+        ema_decay: of the averaged parameters, scalar; None keeps no average.
+        latent_mask: None or [L] of zeros and ones.
+    """
+
+    seed: Any
+    learning_rate: Any
+    objective: dict[str, Any] = flax.struct.field(default_factory=dict)
+    weight_decay: Any = 1e-4
+    clip_norm: Any = None
+    ema_decay: Any = None
+    latent_mask: Any = None
+
+
+class State(flax.struct.PyTreeNode):
+    """All that training carries; saving it and the step's number is enough to go on.
+
+    Args:
+        step: int32 scalar, the number of steps done.
+        params: pytree of float32 arrays.
+        opt_state: of optax.
+        ema: averaged parameters, shaped as `params`, or None.
+        best: {"params", "elbo", "epoch"} of the best validation so far, or None.
+        sums: metrics of the current epoch, summed over its examples; scalars.
+        failure: the first step whose loss or gradient was not finite, or −1: int32 scalar. From
+            then on the state stays as it was.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+    ema: Any
+    best: Any
+    sums: dict[str, jax.Array]
+    failure: jax.Array
+
+
+class Train(NamedTuple):
+    """The pure functions of a training: arrays in, arrays out, shapes as in `State`.
+
+    init(hparams) → State.
+    step(state, hparams, batch, key) → (State, metrics): one update; batch {"x": [B, *shape],
+        "mask": [B]}, metrics scalars averaged over the rows that count.
+    chunk(state, hparams, x, num_steps) → State: that many steps (a traced scalar, so that any
+        length is one program) within one epoch of x [N, *stored].
+    """
+
+    init: Callable
+    step: Callable
+    chunk: Callable
+    steps_per_epoch: int
+
+
+def _adam(h):
+    return optax.adam(h["learning_rate"])
+
+
+def _adamw(h):
+    return optax.adamw(h["learning_rate"], weight_decay=h["weight_decay"])
+
+
+OPTIMIZERS: dict[str, Callable] = {"adam": _adam, "adamw": _adamw}
+"""Optimizers by name: hyperparameters (scalars, at one step) to an optax transformation."""
+
+
+def make_train(
+    loss_fn: Callable,
+    model,
+    *,
+    preprocess: Callable,
+    num_examples: int,
+    batch_size: int,
+    optimizer: str | Callable = "adam",
+    keep_best: bool = False,
+) -> Train:
+    """Builds the pure functions of a training.
+
+    Args:
+        loss_fn: an objective, `loss(model, params, batch, key, **h) -> (loss [B], aux)`.
+        model: with `init(key)` and `replace(latent_mask=…)`, as `vae_jax.model.Model`.
+        preprocess: (stored [B, *stored], key) to x [B, *shape], run inside the step.
+        num_examples: N.
+        batch_size: B; the last batch of an epoch is padded and weighs what it holds.
+        optimizer: a name in `OPTIMIZERS`, or a function like those in it.
+        keep_best: whether the state carries the parameters of the best validation.
+
+    Returns:
+        `Train`.
+    """
+    make_optimizer = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+    steps_per_epoch = -(-num_examples // batch_size)
+    num_padding = steps_per_epoch * batch_size - num_examples
+
+    def mean_loss(params, batch, key, hparams):
+        masked = model.replace(latent_mask=hparams.latent_mask)
+        loss, aux = loss_fn(masked, params, batch, key, **hparams.objective)
+        terms = {"loss": loss, **aux}
+        # mean over the examples that are not padding
+        weight = batch["mask"] / batch["mask"].sum()
+        means = {name: jnp.sum(value * weight) for name, value in terms.items()}
+        return means["loss"], means
+
+    def transformation(hparams):
+        update = make_optimizer(
+            {"learning_rate": hparams.learning_rate, "weight_decay": hparams.weight_decay}
+        )
+        if hparams.clip_norm is None:
+            return update
+        return optax.chain(optax.clip_by_global_norm(hparams.clip_norm), update)
+
+    def init(hparams: Hparams) -> State:
+        at_start = schedules.evaluate(hparams, jnp.int32(0))
+        masked = model.replace(latent_mask=at_start.latent_mask)
+        params = masked.init(stream(at_start.seed, "init"))
+        batch, key = example_batch(), jax.random.key(0)
+        terms = jax.eval_shape(lambda: mean_loss(params, batch, key, at_start)[1])
+        best = {"params": params, "elbo": jnp.float32(-jnp.inf), "epoch": jnp.int32(0)}
+        return State(
+            step=jnp.int32(0),
+            params=params,
+            opt_state=transformation(at_start).init(params),
+            ema=None if hparams.ema_decay is None else params,
+            best=best if keep_best else None,
+            sums={name: jnp.float32(0) for name in (*terms, "grad_norm")},
+            failure=jnp.int32(-1),
+        )
+
+    def example_batch():
+        return {"x": jnp.zeros((batch_size, *model.shape)), "mask": jnp.ones(batch_size)}
+
+    def step(state: State, hparams: Hparams, batch: dict, key: jax.Array):
+        h = schedules.evaluate(hparams, state.step)
+        grads, metrics = jax.grad(mean_loss, has_aux=True)(state.params, batch, key, h)
+        metrics["grad_norm"] = optax.global_norm(grads)
+        ok = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+
+        def advance(state):
+            updates, opt_state = transformation(h).update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            ema = state.ema
+            if ema is not None:
+                # average ← d·average + (1 − d)·params
+                ema = optax.incremental_update(params, ema, 1.0 - h.ema_decay)
+            return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
+
+        def freeze(state):
+            return state.replace(failure=jnp.where(state.failure < 0, state.step, state.failure))
+
+        return jax.lax.cond(ok & (state.failure < 0), advance, freeze, state), metrics
+
+    def chunk(state: State, hparams: Hparams, x: jax.Array, num_steps) -> State:
+        epoch = state.step // steps_per_epoch
+        order_key = jax.random.fold_in(stream(hparams.seed, "order"), epoch)
+        order = jnp.pad(jax.random.permutation(order_key, num_examples), (0, num_padding))
+
+        def body(_, state):
+            first = (state.step % steps_per_epoch) * batch_size
+            rows = jax.lax.dynamic_slice(order, (first,), (batch_size,))
+            mask = (first + jnp.arange(batch_size) < num_examples).astype(jnp.float32)
+            step_key = jax.random.fold_in(stream(hparams.seed, "step"), state.step)
+            preprocess_key, loss_key = jax.random.split(step_key)
+            batch = {"x": preprocess(x[rows], preprocess_key), "mask": mask}
+            # a new epoch starts its sums afresh
+            sums = jax.tree.map(lambda s: jnp.where(first == 0, 0.0, s), state.sums)
+            state, metrics = step(state, hparams, batch, loss_key)
+            sums = {name: sums[name] + metrics[name] * mask.sum() for name in sums}
+            return state.replace(sums=sums)
+
+        return jax.lax.fori_loop(0, num_steps, body, state)
+
+    return Train(init, step, chunk, steps_per_epoch)
+
+
+def epoch_metrics(state: State, num_examples: int) -> dict[str, float]:
+    """Means over the epoch that just ended: exact, each example weighs the same; scalars."""
+    return {name: float(total) / num_examples for name, total in state.sums.items()}
+
+
+def train_until(
+    chunk: Callable,
+    state: State,
+    hparams: Hparams,
+    x: jax.Array,
+    *,
+    num_steps: int,
+    steps_per_epoch: int,
+    chunk_seconds: float = 1.0,
+) -> Iterator[State]:
+    """Runs chunks up to step `num_steps`; yields the state after each, at every epoch's end at least.
+
+    Chunks last about `chunk_seconds`, so that a signal is heard in time; how an epoch is cut
+    into chunks does not change a bit of the result.
+
+    Args:
+        chunk: `Train.chunk`, jitted; it may donate its state.
+        state: where to start.
+        hparams: of the run.
+        x: [N, *stored], on the device.
+        num_steps: the last step, a count since the start of the run.
+        steps_per_epoch: from `Train`.
+        chunk_seconds: what a chunk should last, in seconds.
+
+    Yields:
+        `State`.
+    """
+    step, length = int(state.step), 1
+    while step < num_steps:
+        length = min(length, num_steps - step, steps_per_epoch - step % steps_per_epoch)
+        start = time.perf_counter()
+        state = chunk(state, hparams, x, jnp.int32(length))
+        failed = int(state.failure) >= 0
+        seconds = max(time.perf_counter() - start, 1e-6)
+        step += length
+        yield state
+        if failed:
+            return
+        length = max(1, min(4 * length, int(length * chunk_seconds / seconds)))
