@@ -1,0 +1,411 @@
+"""Checkpoints that are durable before they count and verified before they are trusted.
+
+A step is written by Orbax into `.staging/`, read back and compared with the state in memory, synced
+to the disk, sealed with `manifest.json` (size and SHA-256 of every file), and only then renamed to
+its place. So a directory named by a step number was complete once: whatever fails its manifest is
+damaged, and whatever lies in `.staging/` is the rest of a killed process.
+"""
+
+import errno
+import hashlib
+import itertools
+import json
+import logging
+import os
+import pathlib
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging as absl_logging
+
+from vae_jax.errors import StorageError
+
+__all__ = ["Checkpoints", "Restored"]
+
+_SCHEMA = 1
+_MANIFEST = "manifest.json"
+_STAGING = ".staging"
+# Orbax tells every step of its work through absl's logger, which a program run by absl prints.
+absl_logging.get_absl_logger().addFilter(
+    lambda record: record.levelno >= logging.WARNING or "/orbax/" not in record.pathname
+)
+# Room for Orbax's own files beside the arrays, in bytes.
+_OVERHEAD = 1 << 20
+
+
+class Restored(NamedTuple):
+    """A verified checkpoint: the scalar step, the state with the target's shapes, the config."""
+
+    step: int
+    state: Any
+    config: dict
+
+
+class _DamageError(Exception):
+    """A step directory is not what its manifest says; the message names the file and the fault."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, each a pytree of arrays of any shape under a scalar step.
+
+    Layout: `<directory>/<step>/{state, config, manifest.json}`, readable by Orbax; damaged steps
+    are set aside in `<directory>/../damaged/<step>`. Nothing is written before the first `save`, so
+    a read-only directory can be restored from. One process may save (hold the run's lock), any
+    number may restore.
+
+    Args:
+        directory: where the steps live; need not exist.
+        keep: how many verified steps to preserve, at least 2, so that one remains whole whatever
+            happens to the newest.
+        warn: called with one line when `restore` passes over damaged steps.
+
+    Raises:
+        ValueError: `keep` is below 2.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        *,
+        keep: int = 2,
+        warn: Callable[[str], None] = print,
+    ):
+        if keep < 2:
+            raise ValueError(f"keep={keep}: must be at least 2")
+        self._shown = pathlib.Path(directory)
+        # Orbax wants an absolute path; a later chdir must not matter either.
+        self._directory = pathlib.Path(os.path.abspath(directory))
+        self._keep = keep
+        self._warn = warn
+        self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Releases Orbax's threads; every `save` that returned is on the disk already."""
+        self._orbax.close()
+
+    def save(self, step: int, state: Any, config: dict) -> None:
+        """Writes one step; when it returns, the step is durable and equals `state` bit by bit.
+
+        A step that exists and verifies is left as it is. Older steps are deleted afterwards,
+        except the newest `keep` that verify.
+
+        Args:
+            step: scalar, at least 0.
+            state: pytree of arrays of any shape (no typed keys: store `jax.random.key_data`).
+            config: what `json` can hold, returned by `restore`.
+
+        Raises:
+            StorageError: the step could not be written or read back; earlier steps are intact.
+        """
+        state = jax.tree.map(np.asarray, jax.device_get(state))
+        needed = _OVERHEAD + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        try:
+            self._refuse_links()
+            final = self._directory / str(step)
+            staged = self._empty_staging() / str(step)
+            reason = _fault(final) if os.path.lexists(final) else "absent"
+            if reason is not None:
+                self._write(staged, step, state, config)
+                if os.path.lexists(final):
+                    self._warn(
+                        f"checkpoint {step} failed verification ({reason}); saved again"
+                        + self._set_aside([final])
+                    )
+                os.rename(staged, final)
+                _sync(self._directory)
+            self._delete_old()
+        except StorageError:
+            raise
+        except Exception as error:  # Orbax reports a full disk by many types
+            shutil.rmtree(self._directory / _STAGING, ignore_errors=True)
+            raise StorageError(self._explain(step, needed, error)) from error
+
+    def restore(self, target: Any) -> Restored | None:
+        """Reads the newest step that verifies, and sets damaged newer ones aside with one warning.
+
+        Args:
+            target: pytree of arrays or `jax.ShapeDtypeStruct` (as from `jax.eval_shape`): the
+                structure, shapes and dtypes to restore; the sharding of a `ShapeDtypeStruct` is
+                honoured where it has one.
+
+        Returns:
+            The step, its state and its config, or None where no step verifies.
+
+        Raises:
+            StorageError: the step does not have the target's structure, shapes and dtypes, or a
+                newer version wrote it, or it verifies and cannot be read.
+        """
+        self._refuse_links()
+        faults = []
+        found = None
+        for step in self._present():
+            reason = _fault(self._directory / str(step))
+            if reason is None:
+                found = step
+                break
+            faults.append((step, reason))
+        if faults:
+            self._report(faults, found)
+        return None if found is None else self._read(found, target)
+
+    def steps(self) -> list[int]:
+        """The scalar steps whose every file verifies now, ascending."""
+        newest_first = self._present()
+        return [s for s in reversed(newest_first) if _fault(self._directory / str(s)) is None]
+
+    def _present(self) -> list[int]:
+        """Everything that is named like a step, newest first, verified or not."""
+        if not self._directory.is_dir():
+            return []
+        names = os.listdir(self._directory)
+        return sorted((int(n) for n in names if _is_step(n)), reverse=True)
+
+    def _refuse_links(self) -> None:
+        damaged = self._directory.parent / "damaged"
+        for path in (self._directory, self._directory / _STAGING, damaged):
+            if path.is_symlink():
+                raise StorageError(
+                    f"{path} is a symbolic link: checkpoints stay inside their run directory; "
+                    "replace it by a directory"
+                )
+
+    def _empty_staging(self) -> pathlib.Path:
+        staging = self._directory / _STAGING
+        if staging.exists():
+            shutil.rmtree(staging)
+        staging.mkdir(parents=True)
+        return staging
+
+    def _write(self, staged: pathlib.Path, step: int, state: Any, config: dict) -> None:
+        self._orbax.save(
+            staged,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(config)
+            ),
+        )
+        read_back = self._load(staged, state).state
+        same = jax.tree.map(lambda a, b: a.tobytes() == b.tobytes(), state, read_back)
+        if not all(jax.tree.leaves(same)):
+            raise OSError(errno.EIO, "what was read back differs from what was written")
+        files = {
+            name: {"bytes": size, "sha256": digest}
+            for name, size, digest in _measure(staged, durable=True)
+        }
+        manifest = {
+            "schema": _SCHEMA,
+            "step": step,
+            "state": _describe(state),
+            "files": files,
+        }
+        with open(staged / _MANIFEST, "wb") as file:
+            file.write(_encode(manifest))
+            file.flush()
+            os.fsync(file.fileno())
+        for folder, _, _ in os.walk(staged, topdown=False):
+            _sync(folder)
+
+    def _load(self, path: pathlib.Path, host_target: Any) -> Any:
+        return self._orbax.restore(
+            path,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(host_target), config=ocp.args.JsonRestore()
+            ),
+        )
+
+    def _read(self, step: int, target: Any) -> Restored:
+        path = self._directory / str(step)
+        saved = json.loads((path / _MANIFEST).read_bytes())["state"]
+        wanted = _describe(target)
+        differing = sorted(k for k in saved.keys() | wanted.keys() if saved.get(k) != wanted.get(k))
+        if differing:
+            name = differing[0]
+            more = f" (and {len(differing) - 1} more differ)" if len(differing) > 1 else ""
+            raise StorageError(
+                f"checkpoint {step} in {self._shown} holds {name} {saved.get(name, 'not at all')}, "
+                f"this program needs {wanted.get(name, 'none of it')}{more}: "
+                "use the version and flags that wrote it, or another --workdir"
+            )
+        try:
+            # Read to the host first: the devices that wrote the step need not exist here.
+            host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), target)
+            loaded = self._load(path, host)
+        except Exception as error:
+            raise StorageError(
+                f"checkpoint {step} in {self._shown} verifies but cannot be read "
+                f"({_one_line(error)}): use the versions named in env.json"
+            ) from error
+        return Restored(step, jax.tree.map(_place, target, loaded.state), loaded.config)
+
+    def _delete_old(self) -> None:
+        kept = 0
+        for step in self._present():
+            path = self._directory / str(step)
+            if kept < self._keep:
+                kept += _fault(path) is None
+            else:
+                # Renamed first: a deletion that is interrupted leaves no half of a step behind.
+                os.rename(path, self._directory / _STAGING / str(step))
+        shutil.rmtree(self._directory / _STAGING)
+
+    def _set_aside(self, paths: list[pathlib.Path]) -> str:
+        """Moves damaged steps out of the way and says where to; in a read-only run they stay."""
+        damaged = self._directory.parent / "damaged"
+        try:
+            damaged.mkdir(exist_ok=True)
+            for path in paths:
+                free = (p for p in _numbered(damaged / path.name) if not os.path.lexists(p))
+                os.rename(path, next(free))
+            _sync(damaged)
+            _sync(self._directory)
+        except OSError:
+            return ""
+        return f" (what was damaged is kept in {self._shown.parent / 'damaged'})"
+
+    def _report(self, faults: list[tuple[int, str]], found: int | None) -> None:
+        named = ", ".join(f"{step} failed verification ({reason})" for step, reason in faults)
+        if found is None:
+            outcome = "no earlier one verifies: starting from the beginning"
+        else:
+            outcome = f"resuming from {found}, {faults[0][0] - found} steps repeated"
+        kept = self._set_aside([self._directory / str(step) for step, _ in faults])
+        self._warn(f"checkpoint {named}; {outcome}{kept}")
+
+    def _explain(self, step: int, needed: int, error: Exception) -> str:
+        place = next(p for p in (self._directory, *self._directory.parents) if p.exists())
+        free = shutil.disk_usage(place).free
+        return (
+            f"checkpoint {step} could not be saved in {self._shown} ({_one_line(error)}): it needs "
+            f"about {needed} bytes, {free} are free; earlier checkpoints are intact, "
+            "remove the cause and run the same command again"
+        )
+
+
+def _is_step(name: str) -> bool:
+    return name.isascii() and name.isdigit() and str(int(name)) == name
+
+
+def _numbered(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    yield path
+    yield from (path.with_name(f"{path.name}.{n}") for n in itertools.count(1))
+
+
+def _describe(tree: Any) -> dict[str, str]:
+    """Maps the path of each leaf to its dtype and shape, as `float32[784,400]`."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): (
+            f"{leaf.dtype}[{','.join(str(n) for n in leaf.shape)}]"
+        )
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _place(wanted: Any, value: np.ndarray) -> jax.Array:
+    # A fresh array is bound to no device; a restored one must not be either unless asked for,
+    # or the resumed program would compile differently.
+    bound = isinstance(wanted, jax.ShapeDtypeStruct) and wanted.sharding is not None
+    return jax.device_put(value, wanted.sharding) if bound else jnp.array(value)
+
+
+def _encode(manifest: dict) -> bytes:
+    """Adds the manifest's own SHA-256; equal content gives equal bytes."""
+    body = json.dumps(manifest, sort_keys=True).encode()
+    sealed = manifest | {"sha256": hashlib.sha256(body).hexdigest()}
+    return json.dumps(sealed, sort_keys=True, indent=1).encode() + b"\n"
+
+
+def _unseal(raw: bytes) -> dict:
+    try:
+        sealed = json.loads(raw)
+        body = {key: value for key, value in sealed.items() if key != "sha256"}
+        if _encode(body) == raw and sealed.keys() >= {"schema", "step", "state", "files", "sha256"}:
+            return sealed
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    raise _DamageError(f"{_MANIFEST}: damaged")
+
+
+def _measure(
+    root: pathlib.Path, prefix: str = "", *, durable: bool = False
+) -> Iterator[tuple[str, int, str]]:
+    """Yields name, size and SHA-256 of every file below `root`, synced first where asked."""
+    for path in sorted(root.iterdir()):
+        name = prefix + path.name
+        mode = path.lstat().st_mode
+        if stat.S_ISDIR(mode):
+            yield from _measure(path, f"{name}/", durable=durable)
+            continue
+        if not stat.S_ISREG(mode):
+            kind = "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"
+            raise _DamageError(f"{name}: is {kind}")
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+            if durable:
+                os.fsync(file.fileno())
+            yield (
+                name,
+                os.fstat(file.fileno()).st_size,
+                hashlib.file_digest(file, "sha256").hexdigest(),
+            )
+
+
+def _fault(path: pathlib.Path) -> str | None:
+    """Says what is wrong with a step directory, None where it verifies."""
+    try:
+        _verify(path)
+    except _DamageError as damage:
+        return str(damage)
+    except (AttributeError, KeyError, TypeError):  # sealed, yet not by us
+        return f"{_MANIFEST}: malformed"
+    except OSError as error:
+        return _one_line(error)
+    return None
+
+
+def _verify(path: pathlib.Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        raise _DamageError("not a directory")
+    found = {name: (size, digest) for name, size, digest in _measure(path)}
+    if found.pop(_MANIFEST, None) is None:
+        raise _DamageError(f"{_MANIFEST}: missing")
+    manifest = _unseal((path / _MANIFEST).read_bytes())
+    if manifest["schema"] > _SCHEMA:
+        raise StorageError(
+            f"{path} was written by a newer vae_jax (schema {manifest['schema']}, this one reads "
+            f"up to {_SCHEMA}): upgrade vae_jax, or choose another --workdir"
+        )
+    if manifest["step"] != int(path.name):
+        raise _DamageError(f"{_MANIFEST}: of step {manifest['step']}")
+    for name, expected in manifest["files"].items():
+        if name not in found:
+            raise _DamageError(f"{name}: missing")
+        size, digest = found.pop(name)
+        if size != expected["bytes"]:
+            raise _DamageError(f"{name}: {size} bytes instead of {expected['bytes']}")
+        if digest != expected["sha256"]:
+            raise _DamageError(f"{name}: SHA-256 differs")
+    if found:
+        raise _DamageError(f"{min(found)}: not in {_MANIFEST}")
+
+
+def _sync(folder: str | os.PathLike) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _one_line(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:200] or type(error).__name__

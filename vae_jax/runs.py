@@ -1,0 +1,598 @@
+"""The run directory: who may write in it, what it holds, and how each file survives a crash.
+
+`config.json` (every flag and a hash), `command.txt`, `env.json`, `metrics.csv`, `result.json`,
+`run.log`, `lock`; checkpoints and plots lie in folders beside them.
+"""
+
+import contextlib
+import csv
+import datetime
+import errno
+import fcntl
+import hashlib
+import importlib.metadata
+import io
+import itertools
+import json
+import math
+import os
+import pathlib
+import platform
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from vae_jax.errors import LockedError, StorageError, UsageError
+
+__all__ = [
+    "Run",
+    "check_space",
+    "default_workdir",
+    "environment",
+    "free_bytes",
+    "open_run",
+]
+
+_CONFIG = "config.json"
+_LOCK = "lock"
+_METRICS = "metrics.csv"
+_LONGEST_NAME = 100
+_PACKAGES = ("vae_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def default_workdir(root: str | os.PathLike, dataset: str, options: Mapping) -> pathlib.Path:
+    """Names a run after what was asked for: `<root>/<dataset>-beta=4-seed=1`.
+
+    The same options in any order give the same name. Characters other than ASCII letters, digits
+    and `._=+,-` become `_`; a name changed so, or longer than 100 characters, ends in a hash of
+    the full one, so that two different requests never share a directory.
+
+    Args:
+        root: the directory of all runs.
+        dataset: name of the dataset.
+        options: the options that differ from their defaults, scalars or strings of any length.
+
+    Returns:
+        A direct child of `root`, whatever the names hold.
+    """
+    words = [f"{key}={_short(value)}" for key, value in sorted(options.items())]
+    full = "-".join([dataset, *words])
+    name = re.sub(r"[^A-Za-z0-9._=+,-]|^[.-]|^$", "_", full)
+    if name != full or len(name) > _LONGEST_NAME:
+        digest = hashlib.sha256(full.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        name = f"{name[: _LONGEST_NAME - len(digest) - 1]}-{digest}"
+    return pathlib.Path(root) / name
+
+
+def open_run(
+    workdir: str | os.PathLike,
+    config: Mapping,
+    *,
+    free_to_change: Iterable[str] = ("epochs",),
+    overwrite: bool = False,
+    schema: int = 1,
+) -> "Run":
+    """Creates or reopens a run directory and locks it until the run is closed.
+
+    Args:
+        workdir: the run directory; it and its parents are created.
+        config: every option by name, scalars, strings or lists of any length.
+        free_to_change: the keys that may differ from those the directory holds.
+        overwrite: archives an earlier run, `x` to `x.<time>`, by renaming; nothing is deleted.
+        schema: version of the layout that this program writes; it reads all versions up to it.
+
+    Returns:
+        The run; use it as a context manager. `run.resumed` says whether an earlier one continues.
+
+    Raises:
+        UsageError: the path is a file or holds something else, an earlier run differs in `config`,
+            or a newer version wrote it. What was there is as it was.
+        LockedError: another process holds the directory; the message names it.
+        StorageError: the directory cannot be written.
+    """
+    config = _plain(config)
+    identity = _digest({k: v for k, v in config.items() if k not in set(free_to_change)})
+    shown = os.fspath(workdir)
+    if "\0" in shown:
+        raise UsageError(f"--workdir={shown!r}: a path cannot hold the character NUL")
+    directory = pathlib.Path(os.path.abspath(shown))
+    _refuse_foreign(directory, shown)
+
+    archived = None
+    with contextlib.ExitStack() as undo:
+        lock = _enter(directory, shown, undo)
+        earlier = _read_config(directory, shown, schema)
+        if earlier is not None and overwrite:
+            archived = _archive(directory, shown)
+            undo.close()
+            lock = _enter(directory, shown, undo)
+            earlier = None
+        if earlier is not None:
+            _compare(earlier["config"], config, free_to_change, shown)
+        _sign(lock, directory)
+        run = Run(directory, config, lock, resumed=earlier is not None, archived=archived)
+        run.write_json(_CONFIG, {"schema": schema, "config": config, "sha256": identity})
+        undo.pop_all()
+    return run
+
+
+class Run:
+    """An open run directory: the scalars and rows it stores, each file whole after any crash.
+
+    Made by `open_run`. A full disk or a lost permission raises `StorageError` naming the file.
+
+    Attributes:
+        directory: absolute path of the run.
+        config: what `config.json` holds.
+        resumed: whether an earlier run continues.
+        archived: where `overwrite` moved the earlier run, or None.
+    """
+
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        config: dict,
+        lock: int,
+        *,
+        resumed: bool,
+        archived: pathlib.Path | None,
+    ):
+        self.directory = directory
+        self.config = config
+        self.resumed = resumed
+        self.archived = archived
+        self._lock = lock
+        self._columns: list[str] | None = None
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Releases the lock; the kernel does the same for a killed process."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def path(self, *parts: str) -> pathlib.Path:
+        """Joins names to the run's directory.
+
+        Raises:
+            UsageError: the result lies outside, by `..`, an absolute path or a symbolic link.
+        """
+        try:
+            joined = self.directory.joinpath(*parts)
+            inside = joined.resolve().is_relative_to(self.directory.resolve())
+        except (ValueError, OSError, RuntimeError):
+            inside = False
+        if not inside or ".." in joined.parts:
+            raise UsageError(f"{'/'.join(parts)!r}: must stay inside {self.directory}")
+        return joined
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Replaces a JSON file at once: after a crash it holds the old value or the new one.
+
+        Args:
+            name: of the file, as `result.json`.
+            value: what JSON holds, and numpy or JAX arrays of any shape (as lists). The floats
+                that JSON lacks become the strings `nan`, `inf` and `-inf`.
+        """
+        text = json.dumps(_plain(value), indent=1, allow_nan=False) + "\n"
+        self._replace(self.path(name), text.encode())
+
+    def read_json(self, name: str) -> Any:
+        """Reads a JSON file.
+
+        Returns:
+            Its value, or None where there is no such file.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        path = self.path(name)
+        try:
+            return json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{path} cannot be read ({_reason(error)}): move it away") from None
+
+    def write_command(self, argv: Iterable[str]) -> None:
+        """Writes the words of a command to `command.txt`, quoted to be pasted into a shell."""
+        self._replace(
+            self.path("command.txt"), (shlex.join(argv) + "\n").encode(errors="surrogateescape")
+        )
+
+    def log(self, line: str, *, echo: bool = False) -> None:
+        """Appends a line with the time to `run.log`, and prints it where asked."""
+        if echo:
+            print(line, flush=True)
+        path = self.path("run.log")
+        with _storing(path), open(path, "a", encoding="utf-8", errors="replace") as file:
+            file.write(f"{_now()} {' '.join(line.splitlines())}\n")
+
+    def append_row(self, row: Mapping) -> None:
+        """Adds one row to `metrics.csv`; when it returns, the row is on the disk.
+
+        Floats are written so that they read back exactly; None is an empty cell. A row that does
+        not fit on the disk leaves no part of itself.
+
+        Args:
+            row: scalars by column name. The first row ever decides the columns and their order.
+
+        Raises:
+            StorageError: the columns differ from those of the file.
+        """
+        path = self.path(_METRICS)
+        if self._columns is None:
+            lines = _whole_lines(path)
+            if path.exists():
+                self._replace(path, b"".join(lines))
+            self._columns = _columns(lines)
+        columns = self._columns or list(row)
+        if row.keys() != set(columns):
+            raise StorageError(
+                f"{path} has the columns {','.join(columns)}, this program writes "
+                f"{','.join(row)}: choose another --workdir"
+            )
+        cells = [_cell(row[name]) for name in columns]
+        rest = memoryview(_csv([cells] if self._columns else [columns, cells]))
+        with _storing(path), open(path, "ab", buffering=0) as file:
+            start = file.tell()
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except BaseException:
+                file.truncate(start)
+                raise
+        self._columns = columns
+
+    def rows(self) -> list[dict]:
+        """Reads `metrics.csv`: one dict of scalars per row, in order.
+
+        Numbers are parsed, an empty cell is None, a torn last line is left out.
+        """
+        path = self.path(_METRICS)
+        lines = _whole_lines(path)
+        columns = _columns(lines)
+        return [_parse_row(path, columns, line) for line in lines[1:]]
+
+    def truncate_rows(self, step: int) -> None:
+        """Drops the rows after a scalar step, and a torn last line; the others keep every byte.
+
+        Raises:
+            StorageError: a row has no number as `step`, or lacks cells.
+        """
+        path = self.path(_METRICS)
+        lines = _whole_lines(path)
+        columns = _columns(lines)
+        kept = []
+        for line in lines[1:]:
+            at = _parse_row(path, columns, line).get("step")
+            if not isinstance(at, (int, float)):
+                raise StorageError(
+                    f"{path} has a row without step: repair it or choose --overwrite"
+                )
+            if at <= step:
+                kept.append(line)
+        if path.exists():
+            self._replace(path, b"".join(lines[:1] + kept))
+
+    def _replace(self, path: pathlib.Path, content: bytes) -> None:
+        temporary = path.with_name(f".{path.name}.tmp")
+        with _storing(path):
+            try:
+                temporary.unlink(missing_ok=True)  # what a killed process left, or a link
+                with open(temporary, "xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+                _sync(path.parent)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+
+
+def environment(devices: Iterable = ()) -> dict:
+    """Describes what a result depends on beside its config, for `env.json`.
+
+    Args:
+        devices: any number of them, as `jax.devices()`; named, never touched.
+
+    Returns:
+        Scalars, strings and lists by name: `python`, `platform`, `host`, `packages` (versions,
+        None where missing), `devices` and `git` (`{"revision", "dirty"}`, or None where no checkout
+        tracks the package).
+    """
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "devices": [str(device) for device in devices],
+        "git": _git(pathlib.Path(__file__).resolve()),
+    }
+
+
+def free_bytes(path: str | os.PathLike) -> int:
+    """Counts the bytes (a scalar) that may still be written at a path, which need not exist."""
+    place = pathlib.Path(os.path.abspath(path))
+    return shutil.disk_usage(next(p for p in (place, *place.parents) if p.exists())).free
+
+
+def check_space(path: str | os.PathLike, needed: int) -> None:
+    """Makes sure that a scalar number of bytes may still be written at a path.
+
+    Raises:
+        StorageError: there is less; the message names both numbers.
+    """
+    free = free_bytes(path)
+    if free < needed:
+        raise StorageError(
+            f"{os.fspath(path)}: needs {needed} bytes, {free} are free: "
+            "free some, or choose another --workdir"
+        )
+
+
+def _enter(directory: pathlib.Path, shown: str, undo: contextlib.ExitStack) -> int:
+    """Creates and locks the directory; `undo` unlocks and removes what was made here."""
+    with _storing(directory):
+        for folder in (*reversed(directory.parents), directory):
+            if not folder.exists():
+                folder.mkdir(exist_ok=True)
+                undo.callback(_remove_empty, folder)
+    path = directory / _LOCK
+    while True:
+        is_new = not os.path.lexists(path)
+        with _storing(path):
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(lock)
+            os.close(lock)
+            raise LockedError(
+                f"{shown} is in use by {holder}: wait for it, stop it, or choose another --workdir"
+            ) from None
+        except OSError as error:
+            os.close(lock)
+            raise StorageError(f"{path} cannot be locked ({_reason(error)})") from None
+        if path.exists() and os.path.samestat(os.fstat(lock), os.stat(path)):
+            break
+        os.close(lock)  # a process that was refused removed the file meanwhile
+    undo.callback(_close, lock)
+    if is_new:
+        undo.callback(path.unlink, missing_ok=True)
+    _refuse_foreign(directory, shown)
+    return lock
+
+
+def _sign(lock: int, directory: pathlib.Path) -> None:
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "start": _now()}
+    with _storing(directory / _LOCK):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, (json.dumps(holder) + "\n").encode(), 0)
+
+
+def _close(descriptor: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
+
+
+def _remove_empty(folder: pathlib.Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _holder(lock: int) -> str:
+    # The holder writes its name just after it has the lock.
+    for _ in range(10):
+        try:
+            holder = json.loads(os.pread(lock, 4096, 0))
+            return "process {pid} on {host} since {start}".format(**holder)
+        except (ValueError, KeyError, TypeError):
+            time.sleep(0.05)
+    return "another process"
+
+
+def _refuse_foreign(directory: pathlib.Path, shown: str) -> None:
+    """Raises UsageError unless the path is free, empty, or a run directory."""
+    if not os.path.lexists(directory):
+        return
+    if not directory.is_dir():
+        raise UsageError(
+            f"--workdir={shown}: is a file, must be a directory or not exist: choose another"
+        )
+    with _storing(directory):
+        names = set(os.listdir(directory))
+    if _CONFIG not in names and names - {_LOCK, f".{_CONFIG}.tmp"}:
+        raise UsageError(
+            f"--workdir={shown}: is not empty and holds no run ({min(names)}): choose another"
+        )
+
+
+def _read_config(directory: pathlib.Path, shown: str, schema: int) -> dict | None:
+    path = directory / _CONFIG
+    try:
+        stored = json.loads(path.read_bytes())
+        version, _ = stored["schema"], stored["config"].items()
+        is_newer = version > schema
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(
+            f"--workdir={shown}: its {_CONFIG} is damaged or not ours: choose another"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({_reason(error)})") from None
+    if is_newer:
+        raise UsageError(
+            f"{shown} was written by a newer vae_jax (schema {version}, this one reads up to "
+            f"{schema}): upgrade vae_jax, or choose another --workdir"
+        )
+    return stored
+
+
+def _compare(held: dict, asked: dict, free_to_change: Iterable[str], shown: str) -> None:
+    names = sorted((held.keys() | asked.keys()) - set(free_to_change))
+    missing = object()
+    differing = [n for n in names if held.get(n, missing) != asked.get(n, missing)]
+    if differing:
+        holds = ", ".join(f"{n}={held[n]}" if n in held else f"no {n}" for n in differing)
+        wants = ", ".join(f"{n}={asked[n]}" if n in asked else f"no {n}" for n in differing)
+        raise UsageError(
+            f"{shown} holds {holds}, you asked {wants}: "
+            f"choose another --workdir, or --overwrite archives {shown}"
+        )
+
+
+def _archive(directory: pathlib.Path, shown: str) -> pathlib.Path:
+    """Renames the directory, whose lock the caller holds, to a name not taken."""
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    first = directory.with_name(f"{directory.name}.{stamp}")
+    others = (directory.with_name(f"{first.name}.{n}") for n in itertools.count(1))
+    free = next(p for p in itertools.chain([first], others) if not os.path.lexists(p))
+    with _storing(pathlib.Path(shown)):
+        os.rename(directory, free)
+        _sync(directory.parent)
+    return free
+
+
+def _whole_lines(path: pathlib.Path) -> list[bytes]:
+    """Reads the lines that end; what follows the last line end was torn by a crash."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({_reason(error)})") from None
+    return raw[: raw.rfind(b"\n") + 1].splitlines(keepends=True)
+
+
+def _columns(lines: list[bytes]) -> list[str]:
+    return _split(lines[0]) if lines else []
+
+
+def _split(line: bytes) -> list[str]:
+    return next(csv.reader([line.decode(errors="replace")]), [])
+
+
+def _parse_row(path: pathlib.Path, columns: list[str], line: bytes) -> dict:
+    cells = _split(line)
+    if len(cells) != len(columns):
+        raise StorageError(
+            f"{path} has a damaged row ({line[:60]!r}): repair it or choose --overwrite"
+        )
+    return dict(zip(columns, map(_parse_cell, cells), strict=True))
+
+
+def _parse_cell(text: str) -> int | float | str | None:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text or None
+
+
+def _cell(value: Any) -> str:
+    value = _scalar(value)
+    if isinstance(value, float):
+        return repr(value)
+    return "" if value is None else " ".join(str(value).splitlines())
+
+
+def _csv(lines: list[list[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue().encode()
+
+
+def _scalar(value: Any) -> Any:
+    """Turns numpy and JAX arrays into Python numbers and lists, without importing either."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _plain(value: Any) -> Any:
+    """Rewrites a value as JSON has it, so that it equals itself after a round trip."""
+    value = _scalar(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value
+
+
+def _digest(value: dict) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _short(value: Any) -> str:
+    """Writes 4.0 as 4, the way a person types it."""
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(source: pathlib.Path) -> dict | None:
+    """Names the revision of the checkout that tracks this very file, None where none does."""
+
+    def ask(*words: str) -> str:
+        # A repository's own settings may name programs to run: none are.
+        command = ["git", "-c", "core.fsmonitor=false", "-C", str(source.parent), *words]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=5, check=True
+        ).stdout.strip()
+
+    try:
+        ask("ls-files", "--error-unmatch", source.name)
+        return {
+            "revision": ask("rev-parse", "HEAD"),
+            "dirty": bool(ask("--no-optional-locks", "status", "--porcelain", "-uno")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@contextlib.contextmanager
+def _storing(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            remedy = f"{free_bytes(path)} bytes are free: free some and run the same command again"
+        else:
+            remedy = "choose another --workdir"
+        raise StorageError(f"{path} cannot be written ({_reason(error)}): {remedy}") from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _sync(folder: str | os.PathLike) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
