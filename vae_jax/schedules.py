@@ -90,7 +90,9 @@ def evaluate(tree, step):
     Returns:
         The same tree of float32 scalars [].
     """
-    return jax.tree.map(lambda v: v(step) if callable(v) else v, tree, is_leaf=callable)
+    # optax's own schedules rely on implicit promotion, also where a user forbids it
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.tree.map(lambda v: v(step) if callable(v) else v, tree, is_leaf=callable)
 
 
 _OURS = {f.__name__: f for f in (constant, linear, cosine, cyclical)}

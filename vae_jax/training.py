@@ -23,6 +23,7 @@ __all__ = [
     "State",
     "Train",
     "epoch_metrics",
+    "fit",
     "make_train",
     "stream",
     "train_until",
@@ -74,7 +75,6 @@ class State(flax.struct.PyTreeNode):
         params: pytree of float32 arrays.
         opt_state: of optax.
         ema: averaged parameters, shaped as `params`, or None.
-        best: {"params", "elbo", "epoch"} of the best validation so far, or None.
         sums: metrics of the current epoch, summed over its examples; scalars.
         failure: the first step whose loss or gradient was not finite, or −1: int32 scalar. From
             then on the state stays as it was.
@@ -84,7 +84,6 @@ class State(flax.struct.PyTreeNode):
     params: Any
     opt_state: Any
     ema: Any
-    best: Any
     sums: dict[str, jax.Array]
     failure: jax.Array
 
@@ -125,7 +124,6 @@ def make_train(
     num_examples: int,
     batch_size: int,
     optimizer: str | Callable = "adam",
-    keep_best: bool = False,
 ) -> Train:
     """Builds the pure functions of a training.
 
@@ -136,7 +134,6 @@ def make_train(
         num_examples: N.
         batch_size: B; the last batch of an epoch is padded and weighs what it holds.
         optimizer: a name in `OPTIMIZERS`, or a function like those in it.
-        keep_best: whether the state carries the parameters of the best validation.
 
     Returns:
         `Train`.
@@ -168,13 +165,11 @@ def make_train(
         params = masked.init(stream(at_start.seed, "init"))
         batch, key = example_batch(), jax.random.key(0)
         terms = jax.eval_shape(lambda: mean_loss(params, batch, key, at_start)[1])
-        best = {"params": params, "elbo": jnp.float32(-jnp.inf), "epoch": jnp.int32(0)}
         return State(
             step=jnp.int32(0),
             params=params,
             opt_state=transformation(at_start).init(params),
             ema=None if hparams.ema_decay is None else params,
-            best=best if keep_best else None,
             sums={name: jnp.float32(0) for name in (*terms, "grad_norm")},
             failure=jnp.int32(-1),
         )
@@ -185,11 +180,13 @@ def make_train(
     def step(state: State, hparams: Hparams, batch: dict, key: jax.Array):
         h = schedules.evaluate(hparams, state.step)
         grads, metrics = jax.grad(mean_loss, has_aux=True)(state.params, batch, key, h)
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         ok = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
 
         def advance(state):
-            updates, opt_state = transformation(h).update(grads, state.opt_state, state.params)
+            # optax relies on implicit promotion (decay ** count), also where a user forbids it
+            with jax.numpy_dtype_promotion("standard"):
+                updates, opt_state = transformation(h).update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
             ema = state.ema
             if ema is not None:
@@ -257,9 +254,9 @@ def train_until(
     Yields:
         `State`.
     """
-    step, length = int(state.step), 1
+    step, wanted = int(state.step), 1
     while step < num_steps:
-        length = min(length, num_steps - step, steps_per_epoch - step % steps_per_epoch)
+        length = min(wanted, num_steps - step, steps_per_epoch - step % steps_per_epoch)
         start = time.perf_counter()
         state = chunk(state, hparams, x, jnp.int32(length))
         failed = int(state.failure) >= 0
@@ -268,4 +265,54 @@ def train_until(
         yield state
         if failed:
             return
-        length = max(1, min(4 * length, int(length * chunk_seconds / seconds)))
+        # grows by at most 4 a time: the first chunk's seconds hold the compilation
+        wanted = max(1, min(4 * wanted, int(length * chunk_seconds / seconds)))
+
+
+def fit(
+    loss_fn: Callable,
+    model,
+    x: jax.Array,
+    hparams: Hparams,
+    *,
+    epochs: int,
+    batch_size: int = 100,
+    preprocess: Callable = lambda stored, key: stored,
+    optimizer: str | Callable = "adam",
+) -> tuple[State, list[dict[str, float]]]:
+    """Trains in memory, without flags, files or pictures: for use from Python.
+
+    Args:
+        loss_fn: an objective, see `make_train`.
+        model: a `Model`.
+        x: [N, *stored].
+        hparams: of the run.
+        epochs: passes over x, a count.
+        batch_size: B.
+        preprocess: (stored [B, *stored], key) to x [B, *shape], run inside the step.
+        optimizer: see `make_train`.
+
+    Returns:
+        The last `State`, and a row of metrics (scalars) for each epoch.
+    """
+    train = make_train(
+        loss_fn,
+        model,
+        preprocess=preprocess,
+        num_examples=len(x),
+        batch_size=batch_size,
+        optimizer=optimizer,
+    )
+    state, rows = jax.jit(train.init)(hparams), []
+    states = train_until(
+        jax.jit(train.chunk, donate_argnums=0),
+        state,
+        hparams,
+        jnp.asarray(x),
+        num_steps=epochs * train.steps_per_epoch,
+        steps_per_epoch=train.steps_per_epoch,
+    )
+    for state in states:
+        if int(state.step) % train.steps_per_epoch == 0:
+            rows.append({"step": int(state.step), **epoch_metrics(state, len(x))})
+    return state, rows

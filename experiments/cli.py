@@ -1,0 +1,122 @@
+"""Flags in, exit code out: the page of help, one line for each error a user can cause."""
+
+import logging
+import os
+import signal
+import sys
+import textwrap
+from collections.abc import Callable
+
+from absl import app, flags
+
+from experiments import config as config_lib
+from vae_jax import data, objectives
+from vae_jax.errors import UsageError, VaeJaxError
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+
+SCHEDULES_HELP = """\
+A hyperparameter may follow a schedule: linear(0, 4, 2000) goes from 0 to 4 in 2000 steps,
+cosine(1e-3, 0, 100%) falls over the whole run, cyclical(0, 1, 10ep) restarts every 10 epochs;
+every schedule of optax serves too: 'warmup_cosine_decay(0, 1e-3, 5ep, 100%)'."""
+
+
+def run(main: Callable[[config_lib.Config, bool], None], description: str) -> None:
+    """Parses the flags, calls `main(config, overwrite)`, and exits.
+
+    Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 5 storage, 6 locked, 130 and 143 for a run
+    that was interrupted.
+
+    Args:
+        main: does the work.
+        description: the head of the help page.
+    """
+    define_flags()
+    # which backends JAX looked for is no news
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
+    for signum in INTERRUPTS:
+        signal.signal(signum, _exit_at_once)
+
+    def parse(argv):
+        if any(a in ("--help", "-h", "-help", "--helpfull", "--helpshort") for a in argv[1:]):
+            print(help_page(description))
+            sys.exit(0)
+        return _or_exit(lambda: _parse(argv))
+
+    def call(_):
+        overwrite = flags.FLAGS.overwrite
+        values = {name: flags.FLAGS[name].value for name in _names()}
+        _or_exit(lambda: main(config_lib.from_flags(values), overwrite))
+
+    app.run(call, flags_parser=parse)
+
+
+def define_flags() -> None:
+    """Defines one string flag for each field of `Config` and each hyperparameter, and --overwrite."""
+    for field in config_lib.flag_fields():
+        flags.DEFINE_string(field.name, None, field.metadata["help"])
+    for name, owners in config_lib.objective_flags().items():
+        flags.DEFINE_string(name, None, next(iter(owners.values())).help)
+    flags.DEFINE_boolean("overwrite", False, "archive the run directory and start afresh")
+
+
+def _names() -> list[str]:
+    return [f.name for f in config_lib.flag_fields()] + list(config_lib.objective_flags())
+
+
+def _parse(argv):
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        raise UsageError(f"{str(error).rstrip('.')} (see --help)") from None
+    if rest[1:]:
+        raise UsageError(f"{rest[1]!r} is not a flag: settings are given as --name=value")
+    return rest
+
+
+def _or_exit(function: Callable):
+    try:
+        return function()
+    except VaeJaxError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
+
+
+def _exit_at_once(signum, frame):
+    del frame
+    # a second signal must not wait for compiled code to return
+    signal.signal(signum, lambda *_: os._exit(128 + signum))
+    sys.exit(128 + signum)
+
+
+def help_page(description: str) -> str:
+    """The page that --help prints: flags by group, defaults, one example."""
+    fills = {
+        "objectives": ", ".join(objectives.names()),
+        "datasets": ", ".join(data.names()),
+    }
+    lines = [*textwrap.wrap(description, 92), ""]
+    for group in config_lib.GROUPS:
+        lines.append(f"{group}:")
+        for field in config_lib.flag_fields():
+            if field.metadata["group"] == group:
+                text = field.metadata["help"].format(**fills)
+                if field.default is not None:
+                    text += f" (default: {field.default})"
+                lines += _entry(field.name, text)
+        if group == "Objective":
+            for name, owners in config_lib.objective_flags().items():
+                for objective, (default, text) in owners.items():
+                    lines += _entry(name, f"{objective}: {text} (default: {default:g})")
+        if group == "Output":
+            lines += _entry("overwrite", "archive an older run in the same place, start afresh")
+        lines.append("")
+    lines += [SCHEDULES_HELP, ""]
+    lines += ["Example:", "  python -m experiments.vae --dataset=mnist --beta=4 --latent_dim=10"]
+    return "\n".join(lines)
+
+
+def _entry(name: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, 92, initial_indent=f"  --{name:<20}", subsequent_indent=" " * 24
+    )

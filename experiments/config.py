@@ -1,0 +1,361 @@
+"""What a run is: one frozen `Config`, read from flags, and the `Hparams` that follow from it.
+
+A flag is a field of `Config`: its default, its group on the help page, its help and its parser
+stand in one place. The flags of an objective's hyperparameters come from the objective itself.
+"""
+
+import dataclasses
+import difflib
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+
+from vae_jax import likelihoods, networks, objectives, schedules, training
+from vae_jax.errors import UsageError
+
+GROUPS = ("Model", "Objective", "Data", "Training", "Output")
+
+
+def text(value: str) -> str:
+    """Any string but the empty one."""
+    if not value:
+        raise UsageError("must not be empty")
+    return value
+
+
+def choice(allowed: Sequence[str]) -> Callable[[str], str]:
+    """One of the names in `allowed`."""
+
+    def parse(value):
+        if value not in allowed:
+            close = difflib.get_close_matches(value, allowed, 1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise UsageError(f"unknown{hint}, choose from {', '.join(allowed)}")
+        return value
+
+    return parse
+
+
+def integer(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
+    """An integer in [low, high]."""
+
+    def parse(value):
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+        if number is None or not low <= number <= high:
+            raise UsageError(f"must be an integer, {low} or more" + (
+                f", at most {high}" if high < 2**31 - 1 else ""
+            ))
+        return number
+
+    return parse
+
+
+def integers(value: str) -> tuple[int, ...]:
+    """Positive integers with commas between them."""
+    return tuple(integer(1)(item.strip()) for item in value.split(","))
+
+
+def number(low: float, *, positive: bool = False, note: str = "") -> Callable[[str], str]:
+    """A finite number >= low, or a schedule of such numbers; kept as text.
+
+    `positive` asks for > low, of a schedule somewhere.
+    """
+
+    def parse(value):
+        schedule = schedules.parse(value, steps_per_epoch=100, num_steps=1000)
+        ends = (
+            (float(schedule.start), float(schedule.end))
+            if isinstance(schedule, schedules.Schedule)
+            else (float(schedule(0)), float(schedule(1000)))
+        )
+        too_low = min(ends) < low or (positive and max(ends) <= low)
+        if too_low or not all(map(math.isfinite, ends)):
+            raise UsageError(f"must be finite and {'>' if positive else '>='} {low:g}{note}")
+        return value.strip()
+
+    return parse
+
+
+def plain_number(low: float, high: float = math.inf):
+    """A finite number, no schedule."""
+
+    def parse(value):
+        try:
+            result = float(value)
+        except ValueError:
+            result = math.nan
+        if not math.isfinite(result) or not low <= result <= high:
+            limit = f" and <= {high:g}" if high < math.inf else ""
+            raise UsageError(f"must be a finite number >= {low:g}{limit}")
+        return result
+
+    return parse
+
+
+def variance(value: str) -> str | float:
+    """A positive number, or the name of a way to learn it."""
+    names = ("learned", "learned_per_dimension", "optimal")
+    if value in names:
+        return value
+    try:
+        result = float(value)
+    except ValueError:
+        result = math.nan
+    if not math.isfinite(result) or result <= 0:
+        raise UsageError(f"must be a finite number > 0, or one of {', '.join(names)}")
+    return result
+
+
+def flag(default, group: str, parse: Callable, help: str, *, identity: bool = True):
+    """A field of `Config` that is a flag; `identity` says that it decides the result of the run."""
+    metadata = {"group": group, "parse": parse, "help": help, "identity": identity}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All that decides a run, as plain values; None is filled in by `resolve` once data is known."""
+
+    objective: str = flag(
+        "beta_vae", "Model", choice(objectives.names()), "what is minimised: {objectives}"
+    )
+    network: str = flag(
+        "mlp", "Model", choice(tuple(networks.NETWORKS)), f"one of {', '.join(networks.NETWORKS)}"
+    )
+    widths: tuple[int, ...] | None = flag(
+        None,
+        "Model",
+        integers,
+        "hidden units (mlp) or channels (conv) of the encoder, mirrored by the decoder "
+        "(default: 200,200 for mlp, 32,64 for conv)",
+    )
+    activation: str | None = flag(
+        None,
+        "Model",
+        choice(tuple(networks.ACTIVATIONS)),
+        f"one of {', '.join(networks.ACTIVATIONS)} (default: tanh for mlp, relu for conv)",
+    )
+    latent_dim: int = flag(20, "Model", integer(1, 100_000), "size of the code z")
+    likelihood: str | None = flag(
+        None,
+        "Model",
+        choice(likelihoods.NAMES),
+        f"p(x|z), one of {', '.join(likelihoods.NAMES)} "
+        "(default: what is customary for the dataset)",
+    )
+    variance: str | float = flag(
+        "learned",
+        "Model",
+        variance,
+        "of a gaussian, laplace or logistic likelihood: a number, or learned (one scalar), "
+        "learned_per_dimension, or optimal (gaussian: the analytic optimum of each batch)",
+    )
+    dataset: str = flag(
+        "digits",
+        "Data",
+        text,
+        "{datasets}, any image dataset of tensorflow-datasets, or the path of a .npy, .npz, .csv "
+        "or .parquet file or of a folder of images",
+    )
+    data_dir: str | None = flag(
+        None, "Data", text, "where datasets lie (default: $VAE_JAX_DATA_DIR)", identity=False
+    )
+    binarization: str | None = flag(
+        None,
+        "Data",
+        choice(("dynamic", "soft", "threshold")),
+        "grey levels under a bernoulli likelihood: drawn afresh at each use (dynamic), taken as "
+        "probabilities (soft), or cut at 0.5 (threshold) (default: dynamic)",
+    )
+    scaling: str = flag(
+        "auto",
+        "Data",
+        choice(("auto", "unit", "standard", "none")),
+        "auto (pixels to [0, 1], columns of a table to mean 0 and variance 1), unit, standard, none",
+    )
+    num_valid: int | None = flag(
+        None,
+        "Data",
+        integer(0),
+        "examples held out of the training split for validation, where the source has no such "
+        "split (default: a tenth, at most 5000)",
+    )
+    epochs: int | None = flag(
+        None,
+        "Training",
+        integer(0),
+        "passes over the training split (default: 20,000 steps' worth, at most 200)",
+        identity=False,
+    )
+    batch_size: int = flag(100, "Training", integer(1), "examples per step")
+    learning_rate: str = flag(
+        "cosine(1e-3, 0, 100%)",
+        "Training",
+        number(0, positive=True, note=" (a rate such as 1e-3)"),
+        "a number or a schedule (see below)",
+    )
+    optimizer: str = flag(
+        "adam",
+        "Training",
+        choice(tuple(training.OPTIMIZERS)),
+        f"one of {', '.join(training.OPTIMIZERS)}",
+    )
+    weight_decay: str = flag("1e-4", "Training", number(0), "of adamw, a number or a schedule")
+    clip_norm: str | None = flag(
+        None, "Training", number(0, positive=True), "largest norm of the gradient (default: none)"
+    )
+    ema_decay: float | None = flag(
+        None,
+        "Training",
+        plain_number(0, 1),
+        "evaluate an average of the parameters with this decay, e.g. 0.999 (default: no average)",
+    )
+    patience: int | None = flag(
+        None,
+        "Training",
+        integer(1),
+        "stop after so many epochs without a better validation ELBO, and keep the best "
+        "parameters (default: never)",
+    )
+    dtype: str = flag(
+        "float32",
+        "Training",
+        choice(("float32", "bfloat16")),
+        "of the networks' computation; parameters and losses stay float32",
+    )
+    seed: int = flag(0, "Training", integer(0), "decides everything random")
+    workdir: str | None = flag(
+        None, "Output", text, "where the run lives (default: runs/<its settings>)", identity=False
+    )
+    checkpoint_seconds: float = flag(
+        60.0, "Output", plain_number(0), "seconds between two checkpoints", identity=False
+    )
+    hyperparameters: tuple[tuple[str, str], ...] = ()
+
+    def identity(self) -> dict:
+        """The part that decides the result of the run, as plain JSON values."""
+        flags = {f.name: getattr(self, f.name) for f in flag_fields() if f.metadata["identity"]}
+        flags = {k: list(v) if isinstance(v, tuple) else v for k, v in flags.items()}
+        return {**flags, **dict(self.hyperparameters)}
+
+
+def flag_fields() -> list[dataclasses.Field]:
+    """The fields of `Config` that are flags."""
+    return [f for f in dataclasses.fields(Config) if f.metadata]
+
+
+@functools.cache
+def objective_flags() -> dict[str, dict[str, objectives.Hyperparameter]]:
+    """Hyperparameter → {objective → default and help}, over all objectives."""
+    flags: dict[str, dict] = {}
+    for objective in objectives.names():
+        for name, hyperparameter in objectives.hyperparameters(objective).items():
+            flags.setdefault(name, {})[objective] = hyperparameter
+    return flags
+
+
+def from_flags(values: dict[str, str | None]) -> Config:
+    """Checks the flags that were given and makes the `Config`.
+
+    Args:
+        values: flag → text, None where it was not given.
+
+    Returns:
+        `Config`, complete but for what only the data can tell.
+
+    Raises:
+        UsageError: a value does not fit; the message names flag, value, what is allowed.
+    """
+    settings = {}
+    for field in flag_fields():
+        value = values.get(field.name)
+        if value is not None:
+            settings[field.name] = _parse(field.name, value, field.metadata["parse"])
+    objective = settings.get("objective", Config.objective)
+    hyperparameters = {}
+    for name, owners in objective_flags().items():
+        value = values.get(name)
+        if objective in owners:
+            note = " (0 trains a plain autoencoder)" if name == "beta" else ""
+            parse = number(0, note=note)
+            default = repr(owners[objective].default)
+            hyperparameters[name] = _parse(name, default if value is None else value, parse)
+        elif value is not None:
+            takes = ", ".join(f"--{k}" for k in objectives.hyperparameters(objective))
+            raise UsageError(f"--{name}={value}: objective {objective} takes {takes or 'none'}")
+    config = Config(**settings, hyperparameters=tuple(sorted(hyperparameters.items())))
+    _check_together(config)
+    return config
+
+
+def _parse(name: str, value: str, parse: Callable):
+    try:
+        return parse(value)
+    except UsageError as error:
+        raise UsageError(f"--{name}={value}: {error}") from None
+
+
+def _check_together(config: Config) -> None:
+    if config.patience is not None and config.num_valid == 0:
+        raise UsageError(
+            f"--patience={config.patience}: needs a validation split, --num_valid=0 leaves none"
+        )
+    if config.network == "linear" and (config.widths or config.activation):
+        raise UsageError("--network=linear has no hidden layers: leave --widths and --activation")
+
+
+def resolve(config: Config, dataset) -> Config:
+    """Fills in what follows from the data, and checks what only the data can tell.
+
+    Args:
+        config: from `from_flags`.
+        dataset: from `vae_jax.data.load`.
+
+    Raises:
+        UsageError: more examples per batch than there are.
+    """
+    num_examples = len(dataset.train)
+    if config.batch_size > num_examples:
+        raise UsageError(
+            f"--batch_size={config.batch_size}: the training split has {num_examples} examples, "
+            f"give at most that"
+        )
+    likelihood = config.likelihood or dataset.likelihood
+    binarization = config.binarization
+    if likelihood == "bernoulli" and dataset.num_levels != 2:
+        binarization = binarization or "dynamic"
+    elif binarization is not None:
+        why = "the data is binary already" if likelihood == "bernoulli" else "only for bernoulli"
+        raise UsageError(f"--binarization={binarization}: {why}, leave the flag")
+    epochs = config.epochs
+    if epochs is None:
+        steps_per_epoch = -(-num_examples // config.batch_size)
+        epochs = min(200, max(1, round(20_000 / steps_per_epoch)))
+    return dataclasses.replace(
+        config, likelihood=likelihood, binarization=binarization, epochs=epochs
+    )
+
+
+def make_hparams(config: Config, *, steps_per_epoch: int) -> training.Hparams:
+    """The arrays and schedules of a resolved `Config`: scalars, see `training.Hparams`."""
+    units = {
+        "steps_per_epoch": steps_per_epoch,
+        "num_steps": max(1, config.epochs * steps_per_epoch),
+    }
+
+    def schedule(value):
+        return None if value is None else schedules.parse(value, **units)
+
+    return training.Hparams(
+        seed=jnp.int32(config.seed),
+        learning_rate=schedule(config.learning_rate),
+        objective={name: schedule(value) for name, value in config.hyperparameters},
+        weight_decay=schedule(config.weight_decay),
+        clip_norm=schedule(config.clip_norm),
+        ema_decay=None if config.ema_decay is None else jnp.float32(config.ema_decay),
+    )

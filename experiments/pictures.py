@@ -1,0 +1,119 @@
+"""Runs a trained model and hands the arrays to `vae_jax.plots`; each picture keeps its numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax import distributions, plots, training
+from vae_jax.evaluation import elbo
+
+NUM_RECONSTRUCTIONS = 10
+NUM_SAMPLES = 100
+NUM_PAIRS = 5
+TRAVERSAL = np.linspace(-3, 3, 11, dtype=np.float32)
+MANIFOLD_SIZE = 20
+NUM_SCATTERED = 5000
+
+
+def draw(experiment, params, run) -> list[str]:
+    """Draws every picture that fits the data; the test split is what is encoded.
+
+    Args:
+        experiment: from `experiments.build`, its likelihood a density.
+        params: of its model.
+        run: the open run; pictures go to its folder `plots`.
+
+    Returns:
+        Names of the pictures.
+    """
+    model, dataset = experiment.model, experiment.dataset
+    decode_mean = jax.jit(model.decode_mean)
+    key = training.stream(experiment.hparams.seed, "pictures")
+    data_key, sample_key = jax.random.split(key)
+    test = dataset.test
+    x = experiment.preprocess(jnp.asarray(test.x[:NUM_SCATTERED]), data_key)
+    posterior, rate = _encode(model, params, x)
+    mean_rate = np.asarray(rate.mean(axis=0))
+    active = np.asarray(elbo.active_units(jnp.var(posterior.mean, axis=0)))
+    order = np.argsort(-mean_rate, kind="stable")
+    labels = None if test.labels is None else test.labels[:NUM_SCATTERED]
+
+    pictures = {}
+    rows = run.rows()
+    if rows:
+        pictures["training_curves"] = plots.training_curves(rows)
+    few = np.asarray(_one_per_label(labels, len(x), NUM_RECONSTRUCTIONS))
+    means = posterior.mean[few]
+    pictures["reconstructions"] = plots.reconstructions(
+        np.asarray(x[few]), np.asarray(decode_mean(params, means))
+    )
+    pictures["rate_per_dimension"] = plots.rate_per_dimension(mean_rate, active)
+    if model.latent_dim >= 2:
+        first, second = sorted(order[:2].tolist())
+        pictures["latent_scatter"] = plots.latent_scatter(
+            np.asarray(posterior.mean)[:, [first, second]],
+            labels,
+            axis_names=(f"z{first}", f"z{second}"),
+        )
+    if dataset.kind == "image":
+        _, samples = model.sample(params, sample_key, NUM_SAMPLES)
+        pictures["samples"] = plots.samples(np.asarray(samples), title="E[x|z], z from the prior")
+        shown = order[: int(np.clip(active.sum(), 3, 12))]
+        images = np.zeros((model.latent_dim, len(TRAVERSAL), *model.shape), np.float32)
+        images[shown] = _traverse(decode_mean, params, means[0], shown)
+        pictures["traversal"] = plots.traversal(images, TRAVERSAL, mean_rate, max_rows=len(shown))
+        frames = plots.traversal_frames(images, TRAVERSAL, mean_rate, max_rows=len(shown))
+        plots.save_gif(frames, run.path("plots", "traversal.gif"))
+        pictures["interpolation"] = plots.interpolation(
+            _interpolate(decode_mean, params, means, NUM_PAIRS)
+        )
+        if model.latent_dim == 2:
+            pictures["manifold"] = plots.manifold(_manifold(decode_mean, params))
+    for name, picture in pictures.items():
+        plots.save(picture, run.path("plots", name))
+    return list(pictures)
+
+
+@jax.jit
+def _encode(model, params, x):
+    posterior = model.encode(params, x)
+    return posterior, distributions.kl_divergence(posterior, model.prior(params))
+
+
+def _one_per_label(labels, num_examples: int, num: int) -> list[int]:
+    """Indices of `num` examples: the first of each label, then the first of the rest."""
+    firsts = [] if labels is None else [int(np.argmax(labels == c)) for c in np.unique(labels)]
+    rest = (i for i in range(num_examples) if i not in firsts)
+    chosen = firsts[:num]
+    while len(chosen) < min(num, num_examples):
+        chosen.append(next(rest))
+    return chosen
+
+
+def _traverse(decode_mean, params, mean, dimensions):
+    """Decodes `mean` [L] with one dimension after another set to each value: [D, T, *shape]."""
+    z = np.tile(np.asarray(mean), (len(dimensions), len(TRAVERSAL), 1))
+    for row, dimension in enumerate(dimensions):
+        z[row, :, dimension] = TRAVERSAL
+    return _decode_grid(decode_mean, params, z)
+
+
+def _interpolate(decode_mean, params, means, num_pairs: int):
+    """Straight lines between neighbouring means [N, L]: [P, T, *shape]."""
+    num_pairs = min(num_pairs, len(means) // 2)
+    start, end = np.asarray(means)[: 2 * num_pairs].reshape(num_pairs, 2, -1).swapaxes(0, 1)
+    t = np.linspace(0, 1, 11, dtype=np.float32)[None, :, None]
+    return _decode_grid(decode_mean, params, start[:, None] * (1 - t) + end[:, None] * t)
+
+
+def _manifold(decode_mean, params):
+    """The decoded grid of quantiles of the prior of a 2-D latent: [R, C, *shape]."""
+    axis = plots.normal_quantiles(MANIFOLD_SIZE, 0.02, 0.98).astype(np.float32)
+    z0, z1 = np.meshgrid(axis, axis)
+    return _decode_grid(decode_mean, params, np.stack([z0, z1], axis=-1))
+
+
+def _decode_grid(decode_mean, params, z):
+    """z [rows, columns, L] to [rows, columns, *shape]."""
+    x = np.asarray(decode_mean(params, jnp.asarray(z.reshape(-1, z.shape[-1]))))
+    return x.reshape(*z.shape[:2], *x.shape[1:])

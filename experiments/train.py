@@ -1,0 +1,332 @@
+"""One run from its `Config` to its result: load, resume, train, evaluate, draw."""
+
+import dataclasses
+import os
+import signal
+import sys
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from experiments import build as building
+from experiments import pictures
+from experiments.config import Config, from_flags, resolve
+from experiments.progress import Progress
+from vae_jax import checkpoints, data, runs, schedules, training
+from vae_jax.errors import DivergedError, UsageError
+from vae_jax.evaluation.elbo import active_units
+
+ENTRY = "experiments.vae"
+
+
+class Carried(NamedTuple):
+    """What a checkpoint holds: the training's state and the best validation so far."""
+
+    state: training.State
+    best: Any
+
+
+class Interrupt:
+    """Turns the first SIGINT or SIGTERM into a request to stop, so that the loop can save first."""
+
+    def __init__(self):
+        self.signum = None
+
+    def __enter__(self):
+        signals = (signal.SIGINT, signal.SIGTERM)
+        self._before = {s: signal.signal(s, self._handle) for s in signals}
+        return self
+
+    def __exit__(self, *exception):
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def _handle(self, signum, frame):
+        del frame
+        if self.signum is not None:
+            os._exit(128 + signum)
+        self.signum = signum
+        name = signal.Signals(signum).name
+        print(f"\n{name}: saving, then leaving (again to leave at once)", file=sys.stderr)
+
+
+def train(config: Config, overwrite: bool = False) -> dict:
+    """Trains, or resumes, or reports a run that is complete.
+
+    Args:
+        config: from `experiments.config.from_flags`.
+        overwrite: archive what the run directory holds, and start afresh.
+
+    Returns:
+        What `result.json` holds.
+    """
+    dataset = data.load(
+        config.dataset,
+        data_dir=config.data_dir,
+        num_valid=config.num_valid,
+        scaling=config.scaling,
+    )
+    options = workdir_options(config)
+    workdir = config.workdir or runs.default_workdir("runs", dataset.name, options)
+    config = resolve(config, dataset)
+    experiment = building.build(config, dataset)
+    stored = {**config.identity(), "epochs": config.epochs, "data_sha256": dataset.sha256}
+    # a duration in % follows the number of epochs, which then may not change
+    free = () if any("%" in str(value) for value in stored.values()) else ("epochs",)
+    with runs.open_run(workdir, stored, free_to_change=free, overwrite=overwrite) as run:
+        result = run.read_json("result.json")
+        if result and _is_complete(result, experiment.num_steps):
+            run.log(f"{run.directory}: complete already (--overwrite starts afresh)")
+        else:
+            result = _train_in(run, experiment)
+        print(summary(result))
+        print(f"in {run.directory}: result.json, metrics.csv, plots/")
+    return result
+
+
+def workdir_options(config: Config) -> dict[str, Any]:
+    """The settings that a readable run directory is named by."""
+    default = from_flags({"objective": config.objective}).identity()
+    default["objective"] = Config.objective
+    chosen = config.identity()
+    return {k: v for k, v in chosen.items() if v != default[k] and k != "dataset"}
+
+
+def _train_in(run: runs.Run, experiment: building.Experiment) -> dict:
+    config, dataset = experiment.config, experiment.dataset
+    run.write_command(["python", "-m", ENTRY, *sys.argv[1:]])
+    devices = [str(d) for d in jax.devices()]
+    run.write_json(
+        "env.json", {**runs.environment(), "devices": devices, "data_sha256": dataset.sha256}
+    )
+    for line in describe(experiment):
+        run.log(line, echo=True)
+    init = jax.jit(experiment.train.init)
+    target = jax.eval_shape(lambda: _carried(init(experiment.hparams), config))
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(target))
+    runs.check_space(run.directory, 4 * size + 2**24)
+
+    with checkpoints.Checkpoints(
+        run.path("checkpoints"), warn=lambda line: run.log(line, echo=True)
+    ) as store:
+        restored = store.restore(target)
+        if restored is None:
+            run.truncate_rows(-1)
+            carried, seconds = _carried(init(experiment.hparams), config), 0.0
+        else:
+            if restored.step > experiment.num_steps:
+                trained = restored.step // experiment.train.steps_per_epoch
+                raise UsageError(
+                    f"--epochs={config.epochs}: {run.directory} has trained {trained} epochs "
+                    "already, give at least as many"
+                )
+            run.truncate_rows(restored.step)
+            carried, seconds = restored.state, restored.config["seconds"]
+            run.log(f"resuming at step {restored.step}", echo=True)
+        carried, status, speed, seconds = _loop(run, experiment, store, carried, seconds)
+
+    finished = time.perf_counter()
+    state, best = carried
+    params = state.params if state.ema is None else state.ema
+    if best is not None:
+        params = best["params"]
+    experiment, params = building.frozen(experiment, params, building.on_device(dataset.train))
+    result = {"status": status, "step": int(state.step), "split": "test"}
+    result |= evaluate_test(experiment, params, int(state.step))
+    if best is not None:
+        result["best_epoch"] = int(best["epoch"])
+    drawn = pictures.draw(experiment, params, run)
+    run.log(f"pictures: {', '.join(drawn)}")
+    result["num_parameters"] = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    result["wall_seconds"] = round(seconds + time.perf_counter() - finished, 3)
+    result["examples_per_second"] = speed
+    run.write_json("result.json", result)
+    return result
+
+
+def _carried(state: training.State, config: Config) -> Carried:
+    if config.patience is None:
+        return Carried(state, None)
+    best = {
+        "params": jax.tree.map(jnp.copy, state.params),
+        "elbo": jnp.float32(-jnp.inf),
+        "epoch": jnp.int32(0),
+    }
+    return Carried(state, best)
+
+
+def _is_complete(result: dict, num_steps: int) -> bool:
+    if result["status"] == "stopped early":
+        return True
+    return result["status"] == "done" and result["step"] == num_steps
+
+
+def _loop(run, experiment, store, carried: Carried, seconds_before: float):
+    """Trains to the last step, or until patience or a signal ends it; saves as it goes."""
+    config, train = experiment.config, experiment.train
+    x = building.on_device(experiment.dataset.train)
+    valid = building.on_device(experiment.dataset.valid)
+    started = time.perf_counter()
+    progress = Progress(run, experiment, first_step=int(carried.state.step))
+    saved_at, saved_step = time.perf_counter(), None
+    clock = Stopwatch()
+
+    def seconds():
+        return seconds_before + time.perf_counter() - started
+
+    def save():
+        nonlocal saved_at, saved_step
+        step = int(carried.state.step)
+        if step != saved_step:
+            store.save(step, carried, {"seconds": seconds()})
+            saved_at, saved_step = time.perf_counter(), step
+
+    states = training.train_until(
+        clock.timed(jax.jit(train.chunk, donate_argnums=0), config.batch_size),
+        carried.state,
+        experiment.hparams,
+        x,
+        num_steps=experiment.num_steps,
+        steps_per_epoch=train.steps_per_epoch,
+    )
+    status = "done"
+    with Interrupt() as interrupt:
+        if _out_of_patience(carried, config, train.steps_per_epoch):
+            states, status = (), "stopped early"
+        for state in states:
+            carried = carried._replace(state=state)
+            if int(state.failure) >= 0:
+                raise _diverged(run, experiment, state, saved_step)
+            if int(state.step) % train.steps_per_epoch == 0:
+                row, carried = end_epoch(experiment, carried, valid)
+                run.append_row(row)
+                progress.row(row, clock.examples_per_second)
+            if interrupt.signum is not None:
+                save()
+                run.log(f"interrupted at step {int(state.step)}, saved", echo=True)
+                sys.exit(128 + interrupt.signum)
+            if _out_of_patience(carried, config, train.steps_per_epoch):
+                status = "stopped early"
+                break
+            if time.perf_counter() - saved_at >= config.checkpoint_seconds:
+                save()
+        progress.close()
+        save()
+    return carried, status, clock.examples_per_second, seconds()
+
+
+def end_epoch(experiment, carried: Carried, valid) -> tuple[dict, Carried]:
+    """The row of metrics of an epoch that just ended, and what is carried on."""
+    state, best = carried
+    step = int(state.step)
+    epoch = step // experiment.train.steps_per_epoch
+    row = {"step": step, "epoch": epoch}
+    row |= training.epoch_metrics(state, len(experiment.dataset.train))
+    at_step = schedules.evaluate(experiment.hparams, state.step)
+    row |= {"learning_rate": float(at_step.learning_rate)}
+    row |= {name: float(value) for name, value in at_step.objective.items()}
+    if len(valid):
+        params = state.params if state.ema is None else state.ema
+        evaluated = building.evaluate(experiment, params, valid, step)
+        row |= {f"valid_{name}": float(value) for name, value in evaluated.terms.items()}
+        row["active_units"] = int(active_units(evaluated.mean_variance).sum())
+        if best is not None and row["valid_elbo"] > float(best["elbo"]):
+            best = {
+                "params": jax.tree.map(jnp.copy, params),
+                "elbo": jnp.float32(row["valid_elbo"]),
+                "epoch": jnp.int32(epoch),
+            }
+    return row, Carried(state, best)
+
+
+def _out_of_patience(carried: Carried, config: Config, steps_per_epoch: int) -> bool:
+    if carried.best is None:
+        return False
+    epoch = int(carried.state.step) // steps_per_epoch
+    return epoch - int(carried.best["epoch"]) >= config.patience
+
+
+def _diverged(run, experiment, state: training.State, saved_step: int | None) -> DivergedError:
+    bad = [name for name, total in state.sums.items() if not jnp.isfinite(total)]
+    step = int(state.failure)
+    rate = float(schedules.evaluate(experiment.hparams.learning_rate, jnp.int32(step)))
+    run.write_json("result.json", {"status": "diverged", "step": step, "not_finite": bad})
+    kept = f"last finite checkpoint {saved_step}; " if saved_step is not None else ""
+    return DivergedError(
+        f"{', '.join(bad)} became non-finite at step {step} (learning rate {rate:.3g}); {kept}"
+        f"try --learning_rate={rate / 3:.1g} or --clip_norm=1 with another --workdir or --overwrite"
+    )
+
+
+class Stopwatch:
+    """Counts examples per second of the chunks, without the first, which holds the compilation."""
+
+    def __init__(self):
+        self._chunks = []
+
+    def timed(self, chunk, batch_size: int):
+        """The same chunk function, watched."""
+
+        def run(state, hparams, x, num_steps):
+            start = time.perf_counter()
+            state = jax.block_until_ready(chunk(state, hparams, x, num_steps))
+            self._chunks.append((int(num_steps) * batch_size, time.perf_counter() - start))
+            return state
+
+        return run
+
+    @property
+    def examples_per_second(self) -> float | None:
+        """Of all chunks but the first, rows of padding counted; None before the second."""
+        counts, seconds = zip(*self._chunks[1:], strict=True) if self._chunks[1:] else ((), ())
+        return round(sum(counts) / sum(seconds), 1) if counts else None
+
+
+def evaluate_test(experiment, params, step: int) -> dict:
+    """The objective's terms on the test split, one sample of z for each example."""
+    test = building.on_device(experiment.dataset.test)
+    evaluated = building.evaluate(experiment, params, test, step)
+    result = {name: float(value) for name, value in evaluated.terms.items()}
+    result |= {f"{k}_standard_error": float(v) for k, v in evaluated.standard_errors.items()}
+    active = active_units(evaluated.mean_variance)
+    return result | {
+        "active_units": int(active.sum()),
+        "rate_per_dim": evaluated.rate_per_dim.tolist(),
+        "num_samples": 1,
+        "num_examples": len(experiment.dataset.test),
+    }
+
+
+def describe(experiment) -> list[str]:
+    """What is about to happen, in a few lines."""
+    config, dataset = experiment.config, experiment.dataset
+    sizes = "/".join(str(len(s)) for s in (dataset.train, dataset.valid, dataset.test))
+    shape = "×".join(map(str, dataset.shape))
+    treatment = f", {config.binarization} binarization" if config.binarization else ""
+    if config.binarization == "soft":
+        treatment = ", grey levels as soft targets"
+    hyperparameters = ", ".join(f"{name} {value}" for name, value in config.hyperparameters)
+    return [
+        f"data: {dataset.name}, {shape}, train/valid/test {sizes}",
+        *(f"data: {note}" for note in dataset.notes),
+        f"model: {config.network}, latent_dim {config.latent_dim}, p(x|z) {config.likelihood}"
+        f"{treatment}",
+        f"objective: {config.objective} ({hyperparameters}), {config.optimizer}, "
+        f"learning rate {config.learning_rate}, {config.epochs} epochs of "
+        f"{experiment.train.steps_per_epoch} steps",
+    ]
+
+
+def summary(result: dict) -> str:
+    """The result in one line."""
+    terms = [
+        f"{name} {result[name]:.2f} ± {result[f'{name}_standard_error']:.2f}"
+        for name in ("loss", "elbo", "rate", "distortion")
+        if name in result
+    ]
+    return (
+        f"{result['status']} at step {result['step']}; test, nats per example: {', '.join(terms)}; "
+        f"{result['active_units']} active units"
+    )

@@ -1,0 +1,104 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vae_jax import likelihoods, networks, objectives
+from vae_jax.evaluation import elbo
+from vae_jax.model import Model
+
+SHAPE = (4, 4, 1)
+
+
+def identity(stored, key):
+    del key
+    return stored
+
+
+def make(likelihood=None, latent_dim=3):
+    encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=latent_dim, widths=(8,))
+    model = Model(encoder, decoder, likelihood or likelihoods.Bernoulli(), SHAPE, latent_dim)
+    return model, model.init(jax.random.key(0))
+
+
+def mean_loss(model, params, batch, key):
+    """Deterministic: the reconstruction in mode, so that batches can be cut at will."""
+    del key
+    z = model.encode(params, batch["x"]).mean
+    return model.distortion(params, z, batch), {}
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 10])
+def test_every_example_weighs_the_same(batch_size):
+    model, params = make()
+    x = jax.random.uniform(jax.random.key(1), (7, *SHAPE))
+    result = elbo.evaluate(
+        mean_loss, model, params, x, jax.random.key(2), {},
+        preprocess=identity, batch_size=batch_size,
+    )
+    batch = {"x": x, "mask": jnp.ones(7)}
+    each = np.asarray(mean_loss(model, params, batch, None)[0], np.float64)
+    posterior = model.encode(params, x)
+    assert float(result.terms["loss"]) == pytest.approx(each.mean(), rel=1e-6)
+    assert float(result.standard_errors["loss"]) == pytest.approx(
+        each.std(ddof=1) / np.sqrt(7), rel=1e-4
+    )
+    np.testing.assert_allclose(result.mean_variance, np.var(posterior.mean, axis=0), rtol=1e-4)
+    rate = 0.5 * (np.exp(posterior.logvar) + posterior.mean**2 - 1 - posterior.logvar)
+    np.testing.assert_allclose(result.rate_per_dim, rate.mean(axis=0), rtol=1e-5)
+
+
+def test_terms_add_up():
+    model, params = make()
+    x = jax.random.uniform(jax.random.key(1), (9, *SHAPE))
+    result = elbo.evaluate(
+        objectives.load("beta_vae"), model, params, x, jax.random.key(2), {"beta": jnp.float32(4)},
+        preprocess=identity, batch_size=4,
+    )
+    terms = {name: float(value) for name, value in result.terms.items()}
+    assert terms["elbo"] == pytest.approx(-terms["distortion"] - terms["rate"], rel=1e-6)
+    assert terms["loss"] == pytest.approx(terms["distortion"] + 4 * terms["rate"], rel=1e-6)
+    assert float(result.rate_per_dim.sum()) == pytest.approx(terms["rate"], rel=1e-5)
+
+
+def test_moments_merge_to_those_of_the_whole():
+    values = np.random.default_rng(0).normal(100, 0.1, (23, 2)).astype(np.float32)
+    moments = (jnp.float32(0), jnp.zeros(2), jnp.zeros(2))
+    for start in range(0, 24, 8):
+        rows = np.zeros((8, 2), np.float32)
+        part = values[start : start + 8]
+        rows[: len(part)] = part
+        mask = (np.arange(8) < len(part)).astype(np.float32)
+        moments = elbo.merge_moments(moments, jnp.asarray(rows), jnp.asarray(mask))
+    assert float(moments[0]) == 23
+    np.testing.assert_allclose(moments[1], values.astype(np.float64).mean(axis=0), rtol=1e-6)
+    variance = values.astype(np.float64).var(axis=0)
+    np.testing.assert_allclose(moments[2] / 23, variance, rtol=1e-3)
+
+
+def test_active_units_have_a_threshold_of_one_hundredth():
+    np.testing.assert_array_equal(
+        elbo.active_units(jnp.array([0.0, 0.0099, 0.0101, 1.0])), [False, False, True, True]
+    )
+
+
+def test_optimal_variance_becomes_the_mean_squared_error():
+    model, params = make(likelihoods.Gaussian("optimal"))
+    # a decoder that ignores z: the error does not depend on the sample
+    params["decoder"]["latent"]["kernel"] *= 0
+    x = jax.random.normal(jax.random.key(1), (11, *SHAPE))
+    frozen, frozen_params = elbo.freeze_likelihood(
+        model, params, x, jax.random.key(0), preprocess=identity, batch_size=4
+    )
+    error = np.square(np.asarray(x) - np.asarray(model.reconstruct(params, x))).mean()
+    variance = float(jnp.exp(frozen_params["likelihood"]["logvar"]))
+    assert variance == pytest.approx(float(error), rel=1e-5)
+    assert frozen.likelihood == likelihoods.Gaussian("learned")
+
+
+def test_other_likelihoods_are_left_alone():
+    model, params = make()
+    x = jnp.zeros((3, *SHAPE))
+    same = elbo.freeze_likelihood(model, params, x, jax.random.key(0), preprocess=identity)
+    assert same[0] is model
+    assert same[1] is params

@@ -1,0 +1,307 @@
+"""The program as its users run it: real processes, real signals, bit by bit."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import cli, config, train
+from vae_jax import checkpoints, data, errors
+
+SMALL = {"network": "mlp", "widths": "16", "latent_dim": "2", "epochs": "3"}
+RESULT_KEYS = {
+    "status", "step", "loss", "elbo", "rate", "distortion", "wall_seconds", "examples_per_second"
+}
+TIMES = ("wall_seconds", "examples_per_second")
+
+
+def train_here(workdir, overwrite=False, **values):
+    values = {**SMALL, "workdir": str(workdir), **values}
+    return train.train(config.from_flags(values), overwrite)
+
+
+def start(workdir, *arguments, **options):
+    command = [sys.executable, "-m", "experiments.vae", f"--workdir={workdir}", *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=pathlib.Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def finish(process, timeout=120):
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def outcome(workdir):
+    """Everything of a run that must not depend on how often it was interrupted."""
+    workdir = pathlib.Path(workdir)
+    result = json.loads((workdir / "result.json").read_text())
+    numbers = {key: value for key, value in result.items() if key not in TIMES}
+    step = max(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+    return numbers, (workdir / "metrics.csv").read_bytes(), read_state(workdir, step)
+
+
+def read_state(workdir, step):
+    import orbax.checkpoint as ocp
+
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+        return reader.restore(os.path.abspath(pathlib.Path(workdir, "checkpoints", str(step), "state")))
+
+
+def assert_same_outcome(a, b):
+    assert a[0] == b[0]
+    assert a[1] == b[1]
+    jax.tree.map(np.testing.assert_array_equal, a[2], b[2])
+
+
+def test_a_run_leaves_its_numbers_and_pictures(tmp_path):
+    result = train_here(tmp_path / "run")
+    stored = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert stored.keys() >= RESULT_KEYS
+    assert stored["elbo"] == pytest.approx(-(stored["rate"] + stored["distortion"]), rel=1e-5)
+    assert result["status"] == "done"
+    files = {p.name for p in (tmp_path / "run").iterdir()}
+    assert files >= {"config.json", "command.txt", "env.json", "metrics.csv", "run.log", "plots"}
+    pictures = {p.name for p in (tmp_path / "run" / "plots").iterdir()}
+    stems = {
+        "training_curves", "reconstructions", "samples", "traversal", "interpolation", "manifold",
+        "latent_scatter", "rate_per_dimension",
+    }
+    assert pictures == {f"{s}.{e}" for s in stems for e in ("png", "csv")} | {"traversal.gif"}
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 1 + 3
+    first = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert first["config"]["likelihood"] == "gaussian"
+    # the same command again finds it complete, and changes nothing
+    before = (tmp_path / "run" / "result.json").read_bytes()
+    assert train_here(tmp_path / "run") == json.loads(before)
+    assert (tmp_path / "run" / "result.json").read_bytes() == before
+
+
+def test_killed_runs_resume_bit_identically(tmp_path):
+    flags = ["--beta=4", "--epochs=30", "--widths=16", "--latent_dim=2", "--ema_decay=0.99",
+             "--patience=30", "--checkpoint_seconds=0"]
+    code, _, err = finish(start(tmp_path / "whole", *flags))
+    assert code == 0, err
+    checkpoints_dir = tmp_path / "killed" / "checkpoints"
+    generator = np.random.default_rng(0)
+    kills = 0
+    for _ in range(3):
+        process = start(tmp_path / "killed", *flags)
+        newest = max(list_steps(checkpoints_dir), default=-1)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if max(list_steps(checkpoints_dir), default=-1) > newest:
+                time.sleep(generator.uniform(0, 0.5))
+                process.kill()
+                break
+            time.sleep(0.01)
+        code, _, _ = finish(process)
+        kills += code == -signal.SIGKILL
+    assert kills == 3
+    code, out, err = finish(start(tmp_path / "killed", *flags))
+    assert code == 0, err
+    assert "resuming at step" in out
+    assert_same_outcome(outcome(tmp_path / "killed"), outcome(tmp_path / "whole"))
+
+
+def list_steps(directory):
+    if not directory.is_dir():
+        return []
+    return [int(p.name) for p in directory.iterdir() if p.name.isdigit()]
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_the_step_at_hand(tmp_path, signum, code):
+    flags = ["--epochs=20000", "--widths=16", "--latent_dim=2"]
+    process = start(tmp_path / "run", *flags)
+    metrics = tmp_path / "run" / "metrics.csv"
+    deadline = time.monotonic() + 60
+    while not metrics.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    sent = time.monotonic()
+    process.send_signal(signum)
+    returned, out, err = finish(process)
+    assert returned == code, err
+    assert time.monotonic() - sent < 10
+    assert "Traceback" not in err
+    assert f"saved at step {list_steps(tmp_path / 'run' / 'checkpoints')[0]}" in out
+
+
+def test_resuming_needs_the_same_settings(tmp_path):
+    train_here(tmp_path / "run", beta="1")
+    with pytest.raises(errors.UsageError, match=r"holds beta=1, you asked beta=4: .*--overwrite"):
+        train_here(tmp_path / "run", beta="4")
+    result = train_here(tmp_path / "run", overwrite=True, beta="4")
+    assert result["loss"] == pytest.approx(result["distortion"] + 4 * result["rate"], rel=1e-5)
+    archived = [p for p in tmp_path.iterdir() if p.name != "run"]
+    assert len(archived) == 1
+    assert (archived[0] / "result.json").exists()
+
+
+def test_more_epochs_go_on_where_the_run_ended(tmp_path):
+    constant = {"learning_rate": "1e-3"}
+    long = train_here(tmp_path / "long", **constant)
+    train_here(tmp_path / "twice", **constant, epochs="1")
+    assert train_here(tmp_path / "twice", **constant)["elbo"] == long["elbo"]
+    with pytest.raises(errors.UsageError, match=r"--epochs=1: .* has trained 3"):
+        train_here(tmp_path / "twice", **constant, epochs="1")
+
+
+def test_a_diverged_run_says_where_and_keeps_what_was_finite(tmp_path):
+    with pytest.raises(errors.DivergedError, match=r"non-finite at step \d+ .*--clip_norm"):
+        train_here(tmp_path / "run", learning_rate="1e30")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "diverged"
+
+
+def test_patience_keeps_the_best_parameters(tmp_path):
+    # a learning rate of nothing: no epoch is better than the first
+    result = train_here(tmp_path / "run", patience="2", epochs="50", learning_rate="1e-30")
+    assert result["status"] == "stopped early"
+    assert result["best_epoch"] == 1
+    assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 1 + 3
+    again = train_here(tmp_path / "run", patience="2", epochs="50", learning_rate="1e-30")
+    assert again["elbo"] == result["elbo"]
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, capsys):
+    settings = {"checkpoint_seconds": "0", "epochs": "4"}
+    whole = train_here(tmp_path / "run", **settings)
+    newest = max(list_steps(tmp_path / "run" / "checkpoints"))
+    victim = max(
+        (p for p in (tmp_path / "run" / "checkpoints" / str(newest)).rglob("*") if p.is_file()),
+        key=lambda p: p.stat().st_size,
+    )
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    (tmp_path / "run" / "result.json").unlink()
+    again = train_here(tmp_path / "run", **settings)
+    assert f"checkpoint {newest} failed verification" in capsys.readouterr().out
+    assert again["elbo"] == whole["elbo"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"network": "conv"},
+        {"network": "linear", "widths": None, "likelihood": "gaussian", "variance": "optimal"},
+        {"likelihood": "bernoulli", "binarization": "soft"},
+        {"likelihood": "logistic"},
+        {"likelihood": "categorical"},
+        {"likelihood": "laplace", "variance": "learned_per_dimension"},
+        {"objective": "capacity_vae", "capacity": "linear(0, 5, 50%)"},
+        {"beta": "cyclical(0, 1, 1ep)", "free_bits": "0.1"},
+        {"dtype": "bfloat16", "optimizer": "adamw", "clip_norm": "1"},
+    ],
+    ids=lambda v: "-".join(f"{k}={x}" for k, x in v.items()),
+)
+def test_variants_train_end_to_end(tmp_path, values):
+    result = train_here(tmp_path / "run", **{"epochs": "1", **values})
+    assert np.isfinite(result["loss"])
+
+
+def test_a_users_table_trains_end_to_end(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(200, 6))
+    np.save(tmp_path / "table.npy", rows)
+    result = train_here(tmp_path / "run", dataset=str(tmp_path / "table.npy"))
+    assert np.isfinite(result["elbo"])
+    pictures = {p.stem for p in (tmp_path / "run" / "plots").iterdir()}
+    assert "reconstructions" in pictures
+    assert "samples" not in pictures
+
+
+BAD = [
+    ({"latent_dim": "0"}, "--latent_dim=0: must be an integer, 1 or more"),
+    ({"latent_dim": "1.5"}, "--latent_dim=1.5: must be an integer"),
+    ({"latent_dim": "-1"}, "--latent_dim=-1"),
+    ({"beta": "-1"}, "--beta=-1: must be finite and >= 0"),
+    ({"beta": "nan"}, "--beta=nan"),
+    ({"beta": "inf"}, "--beta=inf"),
+    ({"beta": "linear(0, -4, 10)"}, "must be finite and >= 0"),
+    ({"learning_rate": "0"}, "--learning_rate=0: must be finite and > 0"),
+    ({"learning_rate": "nan"}, "--learning_rate=nan"),
+    ({"batch_size": "0"}, "--batch_size=0"),
+    ({"epochs": "-1"}, "--epochs=-1"),
+    ({"seed": "-1"}, "--seed=-1"),
+    ({"objective": "beta_vea"}, "did you mean beta_vae"),
+    ({"network": "mpl"}, "did you mean mlp"),
+    ({"likelihood": "gausian"}, "did you mean gaussian"),
+    ({"variance": "0"}, "--variance=0"),
+    ({"variance": "lerned"}, "--variance=lerned"),
+    ({"gamma": "3"}, "--gamma=3: objective beta_vae takes --beta, --free_bits"),
+    ({"patience": "3", "num_valid": "0"}, "needs a validation split"),
+    ({"network": "linear", "widths": "3"}, "no hidden layers"),
+    ({"widths": "3,,4"}, "--widths=3,,4"),
+    ({"ema_decay": "2"}, "--ema_decay=2"),
+    ({"dtype": "float16"}, "--dtype=float16"),
+    ({"workdir": ""}, "--workdir=: must not be empty"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), BAD, ids=[m for _, m in BAD])
+def test_bad_values_are_named(values, message):
+    with pytest.raises(errors.UsageError) as error:
+        config.from_flags(values)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_settings_that_only_the_data_can_refuse(tmp_path):
+    for values, message in [
+        ({"batch_size": "5000"}, "--batch_size=5000: the training split has 1"),
+        ({"binarization": "dynamic"}, "only for bernoulli"),
+        ({"dataset": "digit"}, "digits"),
+    ]:
+        with pytest.raises(errors.VaeJaxError, match=message):
+            train_here(tmp_path / "run", **values)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bta=4"], "Did you mean: beta"),
+        (["beta=4"], "'beta=4' is not a flag"),
+        (["--beta=-1"], "0 trains a plain autoencoder"),
+    ],
+)
+def test_misuse_exits_with_2_and_one_line(tmp_path, arguments, message):
+    code, out, err = finish(start(tmp_path / "run", *arguments))
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1, err
+    assert out == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_is_complete():
+    page = cli.help_page("Head.")
+    names = [f.name for f in config.flag_fields()] + list(config.objective_flags()) + ["overwrite"]
+    for name in names:
+        assert f"  --{name} " in page
+    assert "{" not in page
+    assert all(len(line) <= 100 for line in page.splitlines())
+    assert all(name in page for name in data.names())
+
+
+def test_the_readable_workdir_tells_runs_apart():
+    def name(**values):
+        return train.workdir_options(config.from_flags(values))
+
+    assert name() == {}
+    assert name(beta="4") == {"beta": "4"}
+    assert name(beta="4", latent_dim="3", seed="2") == {"beta": "4", "latent_dim": "3", "seed": "2"}
+    assert name(workdir="x", epochs="3") == {}

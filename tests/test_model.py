@@ -1,0 +1,152 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from vae_jax import distributions, likelihoods, networks
+from vae_jax.errors import UsageError
+from vae_jax.model import Model
+
+SHAPE = (8, 8, 1)
+
+
+def make(latent_dim=4, network="mlp", likelihood=None, shape=SHAPE, mask=None, **options):
+    likelihood = likelihood or likelihoods.Bernoulli()
+    encoder, decoder = networks.build(
+        network, shape=shape, latent_dim=latent_dim, num_outputs=likelihood.num_outputs, **options
+    )
+    return Model(encoder, decoder, likelihood, shape, latent_dim, latent_mask=mask)
+
+
+@pytest.mark.parametrize("network", list(networks.NETWORKS))
+@pytest.mark.parametrize("shape", [(8, 8, 1), (12, 8, 3), (28, 28, 1)])
+@pytest.mark.parametrize(
+    "likelihood", [likelihoods.Bernoulli(), likelihoods.Categorical(num_levels=5)]
+)
+def test_shapes(network, shape, likelihood):
+    model = make(3, network, likelihood, shape)
+    params = model.init(jax.random.key(0))
+    x = jnp.zeros((2, *shape))
+    posterior = model.encode(params, x)
+    assert posterior.mean.shape == posterior.logvar.shape == (2, 3)
+    outputs = model.decode(params, posterior.mean)
+    assert outputs.shape == (2, *shape, *(() if likelihood.num_outputs == 1 else (5,)))
+    assert model.reconstruct(params, x).shape == x.shape
+    draws, means = model.sample(params, jax.random.key(1), 5)
+    assert draws.shape == means.shape == (5, *shape)
+
+
+def test_bfloat16_computes_in_half_and_returns_float32():
+    model = make(dtype=jnp.bfloat16)
+    params = model.init(jax.random.key(0))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+    x = jax.random.uniform(jax.random.key(1), (16, *SHAPE))
+    half, full = model.encode(params, x), make().encode(params, x)
+    assert half.mean.dtype == jnp.float32
+    difference = float(jnp.abs(half.mean - full.mean).max())
+    assert 0 < difference < 0.05
+
+
+def test_masked_model_equals_its_native_twin():
+    """Same weights, unused dimensions masked: same rate and same decoded output, exactly."""
+    mask = jnp.array([0.0, 1.0, 1.0, 0.0, 1.0])
+    keep = np.flatnonzero(mask)
+    native, masked = make(3), make(5, mask=mask)
+    params = native.init(jax.random.key(0))
+    wide = masked.init(jax.random.key(1))
+    columns = np.concatenate([keep, keep + 5])
+    head = wide["encoder"]["head"]["posterior"]
+    own = params["encoder"]["head"]["posterior"]
+    wide["encoder"] = {
+        **params["encoder"],
+        "head": {"posterior": {
+            "kernel": head["kernel"].at[:, columns].set(own["kernel"]),
+            "bias": head["bias"].at[columns].set(own["bias"]),
+        }},
+    }
+    latent = wide["decoder"]["latent"]
+    wide["decoder"] = {
+        **params["decoder"],
+        "latent": {
+            "kernel": latent["kernel"].at[keep].set(params["decoder"]["latent"]["kernel"]),
+            "bias": params["decoder"]["latent"]["bias"],
+        },
+    }
+    x = jax.random.uniform(jax.random.key(2), (7, *SHAPE))
+    q, q_masked = native.encode(params, x), masked.encode(wide, x)
+    np.testing.assert_array_equal(q_masked.mean[:, keep], q.mean)
+    rate = distributions.kl_divergence(q, native.prior(params))
+    rate_masked = distributions.kl_divergence(q_masked, masked.prior(wide))
+    np.testing.assert_array_equal(rate_masked[:, keep], rate)
+    np.testing.assert_array_equal(rate_masked[:, np.flatnonzero(mask == 0)], 0.0)
+    z = q_masked.sample(jax.random.key(3))
+    # log p(z) − log q(z|x): masked dimensions cancel, whatever was drawn for them
+    weight = masked.prior(wide).log_prob(z) - q_masked.log_prob(z)
+    native_weight = native.prior(params).log_prob(z[:, keep]) - q.log_prob(z[:, keep])
+    np.testing.assert_allclose(weight, native_weight, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(
+        masked.decode(wide, z), native.decode(params, z[:, keep]), rtol=1e-6, atol=1e-6
+    )
+
+
+def test_masked_model_starts_with_its_twins_fan_in():
+    mask = jnp.array([1.0, 0.0, 0.0, 0.0])
+    plain = make(4).init(jax.random.key(0))["decoder"]["latent"]["kernel"]
+    masked = make(4, mask=mask).init(jax.random.key(0))["decoder"]["latent"]["kernel"]
+    np.testing.assert_allclose(masked, 2.0 * plain, rtol=1e-6)
+
+
+def test_a_users_own_modules_plug_in():
+    class Encoder(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            h = x.reshape(x.shape[0], -1)
+            return nn.Dense(2)(h), nn.Dense(2)(h)
+
+    class Decoder(nn.Module):
+        @nn.compact
+        def __call__(self, z):
+            return nn.Dense(64)(z)
+
+    model = Model(Encoder(), Decoder(), likelihoods.Bernoulli(), SHAPE, 2)
+    params = model.init(jax.random.key(0))
+    assert model.reconstruct(params, jnp.ones((3, *SHAPE))).shape == (3, *SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("encoder_dim", "output_dim", "culprit"), [(3, 64, "encoder"), (2, 63, "decoder")]
+)
+def test_modules_of_the_wrong_shape_are_named(encoder_dim, output_dim, culprit):
+    encoder, _ = networks.build("mlp", shape=SHAPE, latent_dim=encoder_dim)
+    model = Model(encoder, networks.MLPDecoder(output_dim), likelihoods.Bernoulli(), SHAPE, 2)
+    with pytest.raises(UsageError, match=f"the {culprit} returns shape"):
+        model.init(jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "mpl"}, "did you mean mlp"),
+        ({"name": "conv", "shape": (64,)}, "needs images"),
+        ({"name": "conv", "shape": (10, 12, 1)}, "divisible by 4"),
+        ({"name": "linear", "widths": (3,)}, "no hidden layers"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        networks.build(**{"shape": SHAPE, "latent_dim": 2, **options})
+
+
+def test_linear_network_is_linear():
+    model = make(3, "linear", likelihoods.Gaussian(1.0))
+    params = model.init(jax.random.key(0))
+    x, y = jax.random.normal(jax.random.key(1), (2, 4, *SHAPE))
+
+    def mean(x):
+        return model.encode(params, x).mean
+
+    zero = mean(jnp.zeros_like(x))
+    np.testing.assert_allclose(mean(x + y) - zero, mean(x) + mean(y) - 2 * zero, atol=1e-5)
+    logvar = model.encode(params, x).logvar
+    np.testing.assert_array_equal(logvar, jnp.broadcast_to(logvar[:1], logvar.shape))

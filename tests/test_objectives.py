@@ -1,0 +1,159 @@
+"""One table discovers every objective: what holds for all of them is tested for all of them."""
+
+import inspect
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vae_jax import distributions, likelihoods, losses, networks, objectives, training
+from vae_jax.errors import UsageError
+from vae_jax.model import Model
+
+SHAPE = (4, 4, 1)
+B, L = 6, 3
+
+
+@pytest.fixture(scope="module")
+def setting():
+    encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=L, widths=(16,))
+    model = Model(encoder, decoder, likelihoods.Bernoulli(), SHAPE, L)
+    params = model.init(jax.random.key(0))
+    x = jax.random.bernoulli(jax.random.key(1), 0.3, (B, *SHAPE)).astype(jnp.float32)
+    return model, params, {"x": x, "mask": jnp.ones(B)}, jax.random.key(2)
+
+
+@pytest.mark.parametrize("name", objectives.names())
+def test_value_and_gradient_are_finite_per_example(name, setting):
+    model, params, batch, key = setting
+    loss_fn = objectives.load(name)
+    loss, aux = loss_fn(model, params, batch, key)
+    assert loss.shape == (B,)
+    assert all(value.shape == (B,) for value in aux.values())
+    grads = jax.grad(lambda p: loss_fn(model, p, batch, key)[0].mean())(params)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+    assert any(np.abs(g).max() > 0 for g in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("name", objectives.names())
+def test_jit_equals_eager_and_same_key_same_value(name, setting):
+    model, params, batch, key = setting
+    loss_fn = objectives.load(name)
+    jitted = jax.jit(loss_fn)
+    eager = loss_fn(model, params, batch, key)[0]
+    np.testing.assert_allclose(jitted(model, params, batch, key)[0], eager, rtol=2e-5)
+    np.testing.assert_array_equal(
+        jitted(model, params, batch, key)[0], jitted(model, params, batch, key)[0]
+    )
+    other = jitted(model, params, batch, jax.random.key(3))[0]
+    assert np.abs(other - eager).max() > 0
+
+
+@pytest.mark.parametrize("name", objectives.names())
+def test_padding_has_no_influence(name, setting):
+    """Rows of mask 0 change neither the mean loss of the others nor its gradient."""
+    model, params, batch, key = setting
+    loss_fn = objectives.load(name)
+    mask = jnp.array([1.0, 1, 1, 1, 0, 0])
+
+    def mean_loss(params, padding):
+        x = batch["x"].at[4:].set(padding)
+        loss, _ = loss_fn(model, params, {"x": x, "mask": mask}, key)
+        return losses.batch_mean(loss, mask)
+
+    a, b = (jax.value_and_grad(mean_loss)(params, padding) for padding in (0.0, 1.0))
+    jax.tree.map(lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-5, atol=1e-6), a, b)
+
+
+@pytest.mark.parametrize("name", objectives.names())
+def test_improves_on_digits_in_50_steps(name):
+    from sklearn.datasets import load_digits
+
+    x = (load_digits().images[:500, :, :, None] / 16).astype(np.float32)
+    encoder, decoder = networks.build("mlp", shape=x.shape[1:], latent_dim=5)
+    model = Model(encoder, decoder, likelihoods.Bernoulli(), x.shape[1:], 5)
+    hparams = training.Hparams(jnp.int32(0), jnp.float32(3e-3))
+    _, rows = training.fit(
+        objectives.load(name), model, x, hparams, epochs=10, batch_size=100
+    )
+    assert rows[-1]["step"] == 50
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[-1]["distortion"] < rows[0]["distortion"] - 3
+
+
+@pytest.mark.parametrize("name", objectives.names())
+def test_every_objective_explains_itself(name):
+    function = objectives.load(name)
+    doc = inspect.getdoc(function)
+    assert "Reference:" in doc
+    assert re.search(r"arXiv \d{4}\.\d{4,5}|\(\d{4}\)|et al\. \d{4}", doc)
+    for hyperparameter, (default, text) in objectives.hyperparameters(name).items():
+        assert isinstance(default, float), hyperparameter
+        assert len(text) > 10, hyperparameter
+
+
+def test_nearest_objective_is_suggested():
+    with pytest.raises(UsageError, match="did you mean beta_vae"):
+        objectives.load("beta_vea")
+
+
+def test_beta_one_is_the_negative_elbo(setting):
+    model, params, batch, key = setting
+    loss, aux = objectives.load("beta_vae")(model, params, batch, key, beta=1.0)
+    np.testing.assert_array_equal(loss, -aux["elbo"])
+    np.testing.assert_array_equal(aux["elbo"], -(aux["distortion"] + aux["rate"]))
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 4.0])
+def test_beta_weighs_the_rate_and_not_the_elbo(beta, setting):
+    model, params, batch, key = setting
+    loss_fn = objectives.load("beta_vae")
+    loss, aux = loss_fn(model, params, batch, key, beta=beta)
+    np.testing.assert_allclose(loss, aux["distortion"] + beta * aux["rate"], rtol=1e-6)
+    np.testing.assert_array_equal(aux["elbo"], loss_fn(model, params, batch, key)[1]["elbo"])
+
+
+def test_free_bits_have_a_floor_of_the_batch_mean(setting):
+    model, params, batch, key = setting
+    rate = distributions.kl_divergence(model.encode(params, batch["x"]), model.prior(params))
+    floor = float(np.median(rate.mean(axis=0)))
+    loss, aux = objectives.load("beta_vae")(model, params, batch, key, beta=2.0, free_bits=floor)
+    expected = aux["distortion"].mean() + 2 * np.maximum(rate.mean(axis=0), floor).sum()
+    assert float(loss.mean()) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_capacity_of_zero_is_beta_vae_with_beta_gamma(setting):
+    """|rate − 0| = rate: the classic mistake clamps the penalty away at C = 0."""
+    model, params, batch, key = setting
+    capacity, _ = objectives.load("capacity_vae")(
+        model, params, batch, key, gamma=7.0, capacity=0.0
+    )
+    beta, _ = objectives.load("beta_vae")(model, params, batch, key, beta=7.0)
+    assert float(capacity.mean()) == pytest.approx(float(beta.mean()), rel=1e-5)
+
+
+def test_capacity_above_the_rate_pulls_it_up(setting):
+    model, params, batch, key = setting
+
+    def loss(params, capacity):
+        return objectives.load("capacity_vae")(
+            model, params, batch, key, gamma=1e6, capacity=capacity
+        )[0].mean()
+
+    def rate(params):
+        posterior = model.encode(params, batch["x"])
+        return distributions.kl_divergence(posterior, model.prior(params)).sum(axis=1).mean()
+
+    low, high = rate(params) - 1, rate(params) + 1
+    for capacity, sign in ((low, 1), (high, -1)):
+        along = sum(
+            float(jnp.vdot(a, b))
+            for a, b in zip(
+                jax.tree.leaves(jax.grad(loss)(params, capacity)),
+                jax.tree.leaves(jax.grad(rate)(params)),
+                strict=True,
+            )
+        )
+        assert np.sign(along) == sign

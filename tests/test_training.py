@@ -1,0 +1,251 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vae_jax import likelihoods, networks, objectives, schedules, training
+from vae_jax.model import Model
+
+SHAPE = (4, 4, 1)
+N, B = 50, 16
+
+
+def data(num=N):
+    x = jax.random.bernoulli(jax.random.key(9), 0.4, (num, *SHAPE))
+    return x.astype(jnp.uint8)
+
+
+def preprocess(stored, key):
+    keep = jax.random.bernoulli(key, 0.9, stored.shape)
+    return stored.astype(jnp.float32) * keep.astype(jnp.float32)
+
+
+def vae_train(num=N, loss_fn=None, **options):
+    encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=3, widths=(8,))
+    model = Model(encoder, decoder, likelihoods.Bernoulli(), SHAPE, 3)
+    options = {"preprocess": preprocess, "num_examples": num, "batch_size": B, **options}
+    return training.make_train(loss_fn or objectives.load("beta_vae"), model, **options)
+
+
+def hparams(seed=0, **options):
+    options = {"learning_rate": schedules.cosine(1e-2, 0, 20), **options}
+    return training.Hparams(seed=jnp.int32(seed), **options)
+
+
+def run(train, h, lengths, x=None, state=None):
+    state = jax.jit(train.init)(h) if state is None else state
+    chunk = jax.jit(train.chunk)
+    x = data() if x is None else x
+    for length in lengths:
+        state = chunk(state, h, x, jnp.int32(length))
+    return state
+
+
+def assert_identical(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+class Toy:
+    """A model of one weight; with `toy_loss` each quantity is known by hand."""
+
+    shape = ()
+
+    def init(self, key):
+        del key
+        return {"w": jnp.float32(0)}
+
+    def replace(self, latent_mask):
+        del latent_mask
+        return self
+
+
+def toy_loss(model, params, batch, key):
+    """w·x for each example: the gradient is the mean of x."""
+    del model, key
+    return params["w"] * batch["x"], {"value": batch["x"]}
+
+
+def toy_train(num_examples, batch_size, optimizer=lambda h: optax.sgd(h["learning_rate"])):
+    return training.make_train(
+        toy_loss,
+        Toy(),
+        preprocess=lambda stored, key: stored,
+        num_examples=num_examples,
+        batch_size=batch_size,
+        optimizer=optimizer,
+    )
+
+
+def test_cutting_an_epoch_into_chunks_changes_no_bit():
+    train = vae_train()
+    h = hparams(ema_decay=jnp.float32(0.9), clip_norm=jnp.float32(1.0))
+    assert_identical(run(train, h, [4]), run(train, h, [1, 2, 1]))
+
+
+def test_resuming_from_a_copy_changes_no_bit():
+    train, h = vae_train(), hparams()
+    halfway = jax.tree.map(np.asarray, run(train, h, [4, 2]))
+    resumed = run(train, h, [2, 4], state=jax.tree.map(jnp.asarray, halfway))
+    assert_identical(resumed, run(train, h, [4, 4, 4]))
+
+
+def test_same_seed_same_run_and_another_seed_another():
+    train = vae_train()
+    assert_identical(run(train, hparams(3), [4]), run(train, hparams(3), [4]))
+    a, b = run(train, hparams(3), [4]), run(train, hparams(4), [4])
+    assert any(np.abs(u - v).max() > 0 for u, v in zip(
+        jax.tree.leaves(a.params), jax.tree.leaves(b.params), strict=True
+    ))
+
+
+def test_runs_mapped_equal_runs_alone():
+    train = vae_train()
+    alone = [
+        hparams(seed, learning_rate=schedules.constant(rate), objective={"beta": jnp.float32(beta)})
+        for seed, rate, beta in [(0, 1e-2, 1.0), (1, 3e-3, 4.0)]
+    ]
+    stacked = jax.tree.map(lambda *v: jnp.stack(v), *alone)
+    states = jax.jit(jax.vmap(train.init))(stacked)
+    states = jax.jit(jax.vmap(train.chunk, in_axes=(0, 0, None, None)))(
+        states, stacked, data(), jnp.int32(4)
+    )
+    for r, h in enumerate(alone):
+        single = run(train, h, [4])
+        jax.tree.map(
+            lambda s, m: np.testing.assert_allclose(m[r], s, rtol=1e-4, atol=1e-5), single, states
+        )
+
+
+def test_jit_equals_eager():
+    train, h = vae_train(), hparams()
+    state = train.init(h)
+    batch = {"x": data(B).astype(jnp.float32), "mask": jnp.ones(B)}
+    eager, metrics = train.step(state, h, batch, jax.random.key(0))
+    jitted, jitted_metrics = jax.jit(train.step)(state, h, batch, jax.random.key(0))
+    assert metrics["loss"] == pytest.approx(float(jitted_metrics["loss"]), rel=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+        eager.params, jitted.params,
+    )
+
+
+def test_chunks_of_any_length_compile_once():
+    traces = []
+
+    def counting(*args, **kwargs):
+        traces.append(1)
+        return objectives.load("beta_vae")(*args, **kwargs)
+
+    train, h = vae_train(loss_fn=counting), hparams()
+    state = jax.jit(train.init)(h)
+    chunk = jax.jit(train.chunk)
+    state = chunk(state, h, data(), jnp.int32(1))
+    first = len(traces)
+    other = hparams(5, learning_rate=schedules.linear(1, 0, 7))
+    for length, h in [(2, h), (1, other)]:
+        state = chunk(state, h, data(), jnp.int32(length))
+    assert len(traces) == first
+    assert chunk._cache_size() == 1
+
+
+def test_a_short_last_batch_weighs_what_it_holds():
+    """10 examples in batches of 4: the third batch holds two, and its gradient is their mean."""
+    x = jnp.exp2(jnp.arange(10.0))
+    train, h = toy_train(10, 4), hparams(learning_rate=jnp.float32(1.0))
+    state = run(train, h, [2], x)
+    before = float(state.params["w"])
+    seen = float(state.sums["value"])
+    after = run(train, h, [3], x)
+    left = float(x.sum()) - seen
+    assert float(after.params["w"]) - before == pytest.approx(-left / 2, rel=1e-6)
+    metrics = training.epoch_metrics(after, 10)
+    assert metrics["value"] == pytest.approx(float(x.mean()), rel=1e-6)
+
+
+def test_each_epoch_visits_each_example_once_in_an_order_of_its_own():
+    x = jnp.exp2(jnp.arange(12.0))
+    train, h = toy_train(12, 1), hparams(learning_rate=jnp.float32(0.0))
+    orders = []
+    for seed in (0, 0, 1):
+        h = hparams(seed, learning_rate=jnp.float32(0.0))
+        state = jax.jit(train.init)(h)
+        chunk = jax.jit(train.chunk)
+        order, total = [], 0.0
+        for step in range(24):
+            state = chunk(state, h, x, jnp.int32(1))
+            total = 0.0 if step % 12 == 0 else total
+            order.append(int(np.log2(float(state.sums["value"]) - total)))
+            total = float(state.sums["value"])
+        assert sorted(order[:12]) == sorted(order[12:]) == list(range(12))
+        assert order[:12] != order[12:]
+        orders.append(order)
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_a_step_that_is_not_finite_freezes_the_state():
+    def loss_fn(model, params, batch, key):
+        loss, aux = toy_loss(model, params, batch, key)
+        return jnp.where(params["w"] < -2.5, jnp.nan, loss), aux
+
+    train = training.make_train(
+        loss_fn, Toy(), preprocess=lambda stored, key: stored, num_examples=10, batch_size=1,
+        optimizer=lambda h: optax.sgd(h["learning_rate"]),
+    )
+    state = run(train, hparams(learning_rate=jnp.float32(1.0)), [8], jnp.ones(10))
+    assert int(state.failure) == int(state.step) == 3
+    assert float(state.params["w"]) == -3.0
+    assert not np.isfinite(float(state.sums["loss"]))
+    assert np.isfinite(float(state.sums["value"]))
+
+
+def test_averaged_parameters_and_clipping():
+    x = jnp.full(4, 10.0)
+    train = toy_train(4, 1)
+    h = hparams(
+        learning_rate=jnp.float32(1.0), clip_norm=jnp.float32(2.0), ema_decay=jnp.float32(0.5)
+    )
+    state = run(train, h, [2], x)
+    # the gradient 10 is clipped to 2: w = −2, −4; averages −1, −2.5
+    assert float(state.params["w"]) == pytest.approx(-4.0)
+    assert float(state.ema["w"]) == pytest.approx(-2.5)
+    assert training.epoch_metrics(state, 2)["grad_norm"] == pytest.approx(10.0)
+
+
+def test_schedules_are_read_at_the_step():
+    x = jnp.ones(4)
+    h = hparams(learning_rate=schedules.linear(1, 4, 3))
+    state = run(toy_train(4, 1), h, [4], x)
+    assert float(state.params["w"]) == pytest.approx(-(1 + 2 + 3 + 4))
+
+
+@pytest.mark.parametrize("optimizer", sorted(training.OPTIMIZERS))
+def test_optimizers_agree_with_optax(optimizer):
+    reference = {"adam": optax.adam(0.1), "adamw": optax.adamw(0.1, weight_decay=0.3)}[optimizer]
+    x = jnp.array([1.0, 2.0, 3.0])
+    h = hparams(learning_rate=jnp.float32(0.1), weight_decay=jnp.float32(0.3))
+    state = run(toy_train(3, 3, optimizer), h, [1], x)
+    params = {"w": jnp.float32(0)}
+    with jax.numpy_dtype_promotion("standard"):
+        updates, _ = reference.update({"w": jnp.float32(2)}, reference.init(params), params)
+    assert float(state.params["w"]) == pytest.approx(float(updates["w"]), rel=1e-5)
+
+
+def test_train_until_yields_at_each_epoch_and_stops_at_the_end():
+    train, h = vae_train(), hparams()
+    states = list(
+        training.train_until(
+            jax.jit(train.chunk), jax.jit(train.init)(h), h, data(),
+            num_steps=10, steps_per_epoch=train.steps_per_epoch,
+        )
+    )
+    steps = [int(s.step) for s in states]
+    assert {4, 8, 10} <= set(steps)
+    assert steps == sorted(steps)
+    assert steps[-1] == 10
+    assert_identical(states[-1], run(train, h, [4, 4, 2]))
+
+
+def test_streams_differ():
+    keys = [training.stream(jnp.int32(0), name) for name in ("init", "order", "step")]
+    assert len({tuple(np.asarray(jax.random.key_data(k))) for k in keys}) == 3

@@ -1,0 +1,192 @@
+"""The ELBO and its terms over a whole split, and which latent dimensions carry information."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax import distributions
+
+__all__ = [
+    "ACTIVE_VARIANCE",
+    "Evaluation",
+    "active_units",
+    "evaluate",
+    "freeze_likelihood",
+    "merge_moments",
+]
+
+ACTIVE_VARIANCE = 0.01
+"""A latent dimension is active where the variance over x of the posterior mean (a scalar) exceeds
+this. Reference: Burda et al. 2015, arXiv 1509.00519, section 5.2."""
+
+
+class Evaluation(NamedTuple):
+    """What one pass over N examples measures, with one sample of z for each.
+
+    Args:
+        terms: mean over the examples of the objective's loss and aux, scalars, in nats.
+        standard_errors: of those means, scalars, in nats.
+        rate_per_dim: mean rate of each latent dimension, [L], in nats.
+        mean_variance: variance over the examples of the posterior mean, [L].
+    """
+
+    terms: dict[str, jax.Array]
+    standard_errors: dict[str, jax.Array]
+    rate_per_dim: jax.Array
+    mean_variance: jax.Array
+
+
+def active_units(mean_variance) -> jax.Array:
+    """Which dimensions are active: [L] variances to [L] booleans. See `ACTIVE_VARIANCE`."""
+    return mean_variance > ACTIVE_VARIANCE
+
+
+def merge_moments(moments, values, mask):
+    """Adds a batch to a running count, mean and sum of squared deviations.
+
+    Args:
+        moments: (count [], mean [L], squares [L]).
+        values: [B, L].
+        mask: [B] of zeros and ones.
+
+    Returns:
+        The three of both together.
+
+    Reference:
+        Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample
+        variances", equation 2.1.
+    """
+    count, mean, squares = moments
+    rows = mask[:, None]
+    batch_count = mask.sum()
+    batch_mean = jnp.sum(values * rows, axis=0) / batch_count
+    batch_squares = jnp.sum(jnp.square(values - batch_mean[None]) * rows, axis=0)
+    total = count + batch_count
+    delta = batch_mean - mean
+    return (
+        total,
+        mean + delta * batch_count / total,
+        squares + batch_squares + jnp.square(delta) * count * batch_count / total,
+    )
+
+
+def _batches(x, batch_size):
+    """Indices [T, B] and mask [T, B] that cover all of x [N, …] once."""
+    num_examples = x.shape[0]
+    num_batches = -(-num_examples // batch_size)
+    rows = jnp.arange(num_batches * batch_size)
+    mask = (rows < num_examples).astype(jnp.float32)
+    rows = jnp.minimum(rows, num_examples - 1)
+    return rows.reshape(num_batches, batch_size), mask.reshape(num_batches, batch_size)
+
+
+@functools.partial(jax.jit, static_argnames=("loss_fn", "preprocess", "batch_size"))
+def evaluate(
+    loss_fn: Callable,
+    model,
+    params,
+    x: jax.Array,
+    key: jax.Array,
+    hparams: dict,
+    *,
+    preprocess: Callable,
+    batch_size: int = 500,
+) -> Evaluation:
+    """Averages an objective's terms over all of x, each example weighing the same.
+
+    Args:
+        loss_fn: an objective, `loss(model, params, batch, key, **hparams) -> (loss [B], aux)`.
+        model: a `Model`.
+        params: its parameters.
+        x: [N, *stored], N >= 1.
+        key: PRNG key, scalar: binarization and the sample of z follow from it and the position.
+        hparams: keyword arguments of the objective, scalars.
+        preprocess: (stored [B, *stored], key) to [B, *shape].
+        batch_size: examples at a time. A term of the whole batch (capacity, free bits) depends
+            on it; the ELBO, rate and distortion do not.
+
+    Returns:
+        `Evaluation`.
+    """
+    rows, masks = _batches(x, batch_size)
+
+    def terms_of(rows, mask, key):
+        preprocess_key, loss_key = jax.random.split(key)
+        batch = {"x": preprocess(x[rows], preprocess_key), "mask": mask}
+        loss, aux = loss_fn(model, params, batch, loss_key, **hparams)
+        posterior = model.encode(params, batch["x"])
+        rate_per_dim = distributions.kl_divergence(posterior, model.prior(params))
+        return {"loss": loss, **aux}, rate_per_dim, posterior.mean
+
+    def body(carry, inputs):
+        scalars, rates, means = carry
+        rows, mask, index = inputs
+        terms, rate_per_dim, mean = terms_of(rows, mask, jax.random.fold_in(key, index))
+        stacked = jnp.stack([terms[name] for name in sorted(terms)], axis=1)
+        return (
+            merge_moments(scalars, stacked, mask),
+            merge_moments(rates, rate_per_dim, mask),
+            merge_moments(means, mean, mask),
+        ), None
+
+    names = sorted(jax.eval_shape(terms_of, rows[0], masks[0], key)[0])
+
+    def zero(size):
+        return jnp.float32(0), jnp.zeros(size), jnp.zeros(size)
+
+    start = (zero(len(names)), zero(model.latent_dim), zero(model.latent_dim))
+    (scalars, rates, means), _ = jax.lax.scan(body, start, (rows, masks, jnp.arange(len(rows))))
+    count, mean, squares = scalars
+    # s.e. = √(Σ(v − v̄)² / (N − 1) / N)
+    standard_error = jnp.sqrt(squares / jnp.maximum(count - 1, 1) / count)
+    return Evaluation(
+        dict(zip(names, mean, strict=True)),
+        dict(zip(names, standard_error, strict=True)),
+        rates[1],
+        means[2] / means[0],
+    )
+
+
+def freeze_likelihood(model, params, x, key, *, preprocess: Callable, batch_size: int = 500):
+    """Fixes a variance that training takes at each batch's optimum, so that p(x|z) is a density.
+
+    The variance becomes the mean squared error over all of x, which must be training data.
+
+    Args:
+        model: a `Model`.
+        params: its parameters.
+        x: [N, *stored].
+        key: PRNG key, scalar, for one sample of z for each example.
+        preprocess: (stored [B, *stored], key) to [B, *shape].
+        batch_size: examples at a time.
+
+    Returns:
+        (model, params), unchanged unless the likelihood's variance is "optimal".
+
+    Reference:
+        Rybkin et al. 2021, arXiv 2006.13202, section 3.2.
+    """
+    frozen = model.likelihood.frozen()
+    if frozen == model.likelihood:
+        return model, params
+    variance = _mean_variance(model, params, x, key, preprocess=preprocess, batch_size=batch_size)
+    return model.replace(likelihood=frozen), {**params, "likelihood": {"logvar": jnp.log(variance)}}
+
+
+@functools.partial(jax.jit, static_argnames=("preprocess", "batch_size"))
+def _mean_variance(model, params, x, key, *, preprocess, batch_size):
+    rows, masks = _batches(x, batch_size)
+
+    def body(total, inputs):
+        rows, mask, index = inputs
+        preprocess_key, z_key = jax.random.split(jax.random.fold_in(key, index))
+        data = preprocess(x[rows], preprocess_key)
+        outputs = model.decode(params, model.encode(params, data).sample(z_key))
+        fitted = model.likelihood.fit(params["likelihood"], outputs, data, mask)
+        return total + jnp.exp(fitted["logvar"]) * mask.sum(), None
+
+    total, _ = jax.lax.scan(body, jnp.float32(0), (rows, masks, jnp.arange(len(rows))))
+    return total / x.shape[0]

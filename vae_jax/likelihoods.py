@@ -1,0 +1,392 @@
+"""What the outputs of a decoder mean: one frozen class per likelihood p(x|z).
+
+A likelihood turns decoder outputs into log-probabilities, means and samples. It is hashable, so it
+is a static argument of a jitted function; what it learns is in `params`, a pytree of its own.
+Half-precision data and outputs are cast to float32 here, before any density is computed.
+"""
+
+import dataclasses
+import difflib
+import math
+import numbers
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax import distributions, losses
+from vae_jax.errors import UsageError
+
+__all__ = [
+    "INITIAL_LOGVAR",
+    "NAMES",
+    "Bernoulli",
+    "Categorical",
+    "DiscretizedLogistic",
+    "Gaussian",
+    "Laplace",
+    "Likelihood",
+    "make",
+]
+
+Params = dict[str, jax.Array]
+
+# Between the log variances of images in [0, 1] (about −3) and of standardized data (0). Not above:
+# a variance that starts too large closes latent dimensions which a smaller one would have used
+# (Lucas et al. 2019, Don't Blame the ELBO!, arXiv 1911.02469).
+INITIAL_LOGVAR = -2.0
+
+
+def _at_least_float32(array: jax.Array) -> jax.Array:
+    """Casts half precision to float32, any shape."""
+    return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """p(x|z) given the outputs of a decoder, for data of shape [B, *shape].
+
+    Decoder outputs have shape [B, *shape], or [B, *shape, num_outputs] where num_outputs > 1.
+
+    Attributes:
+      num_outputs: decoder outputs per data dimension.
+      requires: values the data must have: 'unit' (in [0, 1]), 'levels' (on the grid
+        k/(num_levels − 1)) or 'real'.
+    """
+
+    num_outputs: ClassVar[int] = 1
+    requires: ClassVar[str] = "real"
+
+    def init(self, shape: tuple[int, ...]) -> Params:
+        """The initial parameters of the likelihood itself.
+
+        Args:
+          shape: shape of one data example.
+
+        Returns:
+          {} where nothing is learned, else {'logvar': a scalar or [*shape]}.
+        """
+        return {}
+
+    def fit(
+        self, params: Params, outputs: jax.Array, x: jax.Array, mask: jax.Array | None = None
+    ) -> Params:
+        """The parameters to use for this batch: unchanged, unless they have a closed form.
+
+        Args:
+          params: parameters from `init`.
+          outputs: decoder outputs, shape [B, *shape].
+          x: data, shape [B, *shape].
+          mask: rows that count, shape [B].
+
+        Returns:
+          Parameters of the same structure.
+        """
+        return params
+
+    def log_prob(self, params: Params, outputs: jax.Array, x: jax.Array) -> jax.Array:
+        """log p(x|z), summed over the event axes; minus the distortion.
+
+        Args:
+          params: parameters from `init`, `fit` or training.
+          outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
+          x: data, shape [B, *shape].
+
+        Returns:
+          Log-probabilities in nats, shape [B].
+        """
+        raise NotImplementedError
+
+    def mean(self, params: Params, outputs: jax.Array) -> jax.Array:
+        """E[x|z], in data space.
+
+        Args:
+          params: parameters from `init`, `fit` or training.
+          outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
+
+        Returns:
+          Means, shape [B, *shape].
+        """
+        raise NotImplementedError
+
+    def sample(self, params: Params, key: jax.Array, outputs: jax.Array) -> jax.Array:
+        """x ~ p(x|z), in data space.
+
+        Args:
+          params: parameters from `init`, `fit` or training.
+          key: random key.
+          outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
+
+        Returns:
+          Samples, shape [B, *shape].
+        """
+        raise NotImplementedError
+
+    def frozen(self) -> "Likelihood":
+        """The same density with `fit` the identity: for evaluation and after training.
+
+        Returns:
+          A likelihood that takes `params` of the same structure and shapes; itself where `fit`
+          computes nothing.
+        """
+        return self
+
+
+@dataclasses.dataclass(frozen=True)
+class Bernoulli(Likelihood):
+    """Independent pixels in {0, 1}; outputs are logits [B, *shape].
+
+    Data between 0 and 1 are soft targets: the log-probability is then minus the cross-entropy, not
+    a density of grey levels.
+    """
+
+    requires: ClassVar[str] = "unit"
+
+    def log_prob(self, params, outputs, x):
+        return -losses.bernoulli_distortion(_at_least_float32(x), _at_least_float32(outputs))
+
+    def mean(self, params, outputs):
+        return jax.nn.sigmoid(_at_least_float32(outputs))
+
+    def sample(self, params, key, outputs):
+        mean = self.mean(params, outputs)
+        return jax.random.bernoulli(key, mean).astype(mean.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scaled(Likelihood):
+    """A likelihood with a mean [B, *shape] from the decoder and a log variance of its own.
+
+    Attributes:
+      variance: a positive number (fixed), 'learned' (one scalar for all dimensions) or
+        'learned_per_dimension'.
+    """
+
+    variance: float | str = "learned"
+
+    variances: ClassVar[tuple[str, ...]] = ("learned", "learned_per_dimension")
+
+    def __post_init__(self):
+        if self.variance in self.variances:
+            return
+        # Beyond these, `bound_logvar` would replace the variance by another.
+        lowest, highest = (math.exp(s * distributions.LOGVAR_BOUND) for s in (-1, 1))
+        if _is_number(self.variance) and lowest <= self.variance <= highest:
+            return
+        nearest = difflib.get_close_matches(str(self.variance), self.variances, 1)
+        raise UsageError(
+            f"variance={self.variance}: {type(self).__name__} takes a number from {lowest:.2g} to "
+            f"{highest:.2g} or one of {', '.join(self.variances)}"
+            + (f"; did you mean {nearest[0]}?" if nearest else "")
+        )
+
+    def init(self, shape):
+        if _is_number(self.variance):
+            return {}
+        shape = shape if self.variance == "learned_per_dimension" else ()
+        return {"logvar": jnp.full(shape, INITIAL_LOGVAR)}
+
+    def _logvar(self, params: Params) -> jax.Array:
+        """The log variance in use, a scalar or [*shape]."""
+        if _is_number(self.variance):
+            return jnp.asarray(math.log(self.variance))
+        return _at_least_float32(params["logvar"])
+
+    def mean(self, params, outputs):
+        return _at_least_float32(outputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian(_Scaled):
+    """N(outputs, variance) in every dimension, outputs [B, *shape].
+
+    Attributes:
+      variance: a positive number (fixed), 'learned' (one scalar), 'learned_per_dimension', or
+        'optimal': the mean squared error of the batch at hand (see `losses.optimal_logvar`).
+    """
+
+    variances: ClassVar[tuple[str, ...]] = (*_Scaled.variances, "optimal")
+
+    def fit(self, params, outputs, x, mask=None):
+        if self.variance != "optimal":
+            return params
+        outputs, x = _at_least_float32(outputs), _at_least_float32(x)
+        return {"logvar": losses.optimal_logvar(x, outputs, mask)}
+
+    def log_prob(self, params, outputs, x):
+        outputs, x = _at_least_float32(outputs), _at_least_float32(x)
+        return -losses.gaussian_distortion(x, outputs, self._logvar(params))
+
+    def sample(self, params, key, outputs):
+        mean = self.mean(params, outputs)
+        logvar = jnp.broadcast_to(self._logvar(params), mean.shape)
+        return distributions.reparameterize(key, mean, logvar)
+
+    def frozen(self):
+        return Gaussian("learned") if self.variance == "optimal" else self
+
+
+@dataclasses.dataclass(frozen=True)
+class Laplace(_Scaled):
+    """Laplace variables with mean outputs [B, *shape] and variance 2b² in every dimension.
+
+    Attributes:
+      variance: a positive number (fixed), 'learned' (one scalar) or 'learned_per_dimension'.
+    """
+
+    def log_prob(self, params, outputs, x):
+        outputs, x = _at_least_float32(outputs), _at_least_float32(x)
+        return -losses.laplace_distortion(x, outputs, self._logvar(params))
+
+    def sample(self, params, key, outputs):
+        mean = self.mean(params, outputs)
+        logvar = distributions.bound_logvar(self._logvar(params))
+        # b = exp(½ (logvar − log 2))
+        scale = jnp.broadcast_to(jnp.exp(0.5 * (logvar - math.log(2))), mean.shape)
+        return mean + scale * jax.random.laplace(key, mean.shape, mean.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscretizedLogistic(_Scaled):
+    """Logistic variables around outputs [B, *shape], rounded to levels in [0, 1].
+
+    Attributes:
+      variance: of the logistic variable before rounding: a positive number (fixed), 'learned' (one
+        scalar) or 'learned_per_dimension'.
+      num_levels: number of levels.
+    """
+
+    num_levels: int = 256
+
+    requires: ClassVar[str] = "levels"
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_num_levels(self.num_levels)
+
+    def log_prob(self, params, outputs, x):
+        return -losses.discretized_logistic_distortion(
+            _at_least_float32(x),
+            _at_least_float32(outputs),
+            self._logvar(params),
+            num_levels=self.num_levels,
+        )
+
+    def _scale(self, params: Params, outputs: jax.Array) -> jax.Array:
+        """The scale s = exp(½ logvar) √3/π, broadcast to the shape of outputs [B, *shape]."""
+        logvar = distributions.bound_logvar(self._logvar(params))
+        return jnp.broadcast_to(math.sqrt(3) / math.pi * jnp.exp(0.5 * logvar), outputs.shape)
+
+    def mean(self, params, outputs):
+        outputs = _at_least_float32(outputs)
+        scale = self._scale(params, outputs)
+
+        def add_level(k, total):
+            bin_edge = (k - 0.5) / (self.num_levels - 1)
+            return total + jax.nn.sigmoid((outputs - bin_edge) / scale)
+
+        # E[x] = 1/(V−1) Σ_{k=1}^{V−1} p(x ≥ level k), in a loop: no array [B, *shape, V]
+        total = jax.lax.fori_loop(1, self.num_levels, add_level, jnp.zeros_like(outputs))
+        return total / (self.num_levels - 1)
+
+    def sample(self, params, key, outputs):
+        outputs = _at_least_float32(outputs)
+        noise = jax.random.logistic(key, outputs.shape, outputs.dtype)
+        value = jnp.clip(outputs + self._scale(params, outputs) * noise, 0.0, 1.0)
+        return jnp.round(value * (self.num_levels - 1)) / (self.num_levels - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Categorical(Likelihood):
+    """A probability for every level in [0, 1]; outputs are logits [B, *shape, num_levels].
+
+    Attributes:
+      num_levels: number of levels.
+    """
+
+    num_levels: int = 256
+
+    requires: ClassVar[str] = "levels"
+
+    def __post_init__(self):
+        _check_num_levels(self.num_levels)
+
+    @property
+    def num_outputs(self) -> int:
+        """Decoder outputs per data dimension, a scalar: `num_levels`."""
+        return self.num_levels
+
+    def log_prob(self, params, outputs, x):
+        # The level of x is k, x = k/(V−1).
+        level = jnp.round(_at_least_float32(x) * (self.num_levels - 1)).astype(int)
+        return -losses.categorical_distortion(level, _at_least_float32(outputs))
+
+    def mean(self, params, outputs):
+        outputs = _at_least_float32(outputs)
+        levels = jnp.arange(self.num_levels, dtype=outputs.dtype) / (self.num_levels - 1)
+        # E[x] = Σ_k p(k) k/(V−1)
+        return jax.nn.softmax(outputs, axis=-1) @ levels
+
+    def sample(self, params, key, outputs):
+        outputs = _at_least_float32(outputs)
+        level = jax.random.categorical(key, outputs, axis=-1)
+        return level.astype(outputs.dtype) / (self.num_levels - 1)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number and not a truth value (a scalar)."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _check_num_levels(num_levels: int) -> None:
+    """Raises UsageError unless the number of levels (a scalar) is an integer of at least 2."""
+    if not isinstance(num_levels, numbers.Integral) or num_levels < 2:
+        raise UsageError(f"num_levels={num_levels}: must be an integer of at least 2")
+
+
+_CLASSES = {
+    "bernoulli": Bernoulli,
+    "gaussian": Gaussian,
+    "laplace": Laplace,
+    "logistic": DiscretizedLogistic,
+    "categorical": Categorical,
+}
+NAMES = tuple(_CLASSES)
+
+
+def make(
+    name: str, *, variance: float | str = "learned", num_levels: int | None = None
+) -> Likelihood:
+    """The likelihood of a name, as a user would type it.
+
+    Args:
+      name: one of `NAMES`.
+      variance: a positive number (fixed), 'learned' (one scalar), 'learned_per_dimension' or, for
+        'gaussian', 'optimal'; 'bernoulli' and 'categorical' have none and take only the default.
+      num_levels: number of levels of the data, a scalar, 256 by default; read only by the
+        likelihoods over levels, 'logistic' and 'categorical'.
+
+    Returns:
+      A frozen, hashable likelihood for data of any shape.
+
+    Raises:
+      UsageError: the name is unknown, or the variance or the number of levels does not fit it.
+    """
+    if name not in _CLASSES:
+        nearest = difflib.get_close_matches(name, NAMES, 1)
+        raise UsageError(
+            f"likelihood={name}: must be one of {', '.join(NAMES)}"
+            + (f"; did you mean {nearest[0]}?" if nearest else "")
+        )
+    cls = _CLASSES[name]
+    options = {}
+    if issubclass(cls, _Scaled):
+        options["variance"] = variance
+    elif variance != "learned":
+        raise UsageError(
+            f"variance={variance}: the {name} likelihood has no variance; leave it out, or choose "
+            "another likelihood"
+        )
+    if cls.requires == "levels" and num_levels is not None:
+        options["num_levels"] = num_levels
+    return cls(**options)

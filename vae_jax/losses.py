@@ -1,0 +1,295 @@
+"""The terms of the losses, to import into your own code: arrays in, arrays out.
+
+Axis 0 is the batch B; all other axes are event axes and are summed. Every term has shape [B] and
+is in nats per example, with full normalising constants. Only `batch_mean` averages over the batch:
+
+    distortion = losses.bernoulli_distortion(x, logits)       # [B]  −log p(x|z)
+    rate = losses.gaussian_rate(mean, logvar)                 # [B]  KL(q(z|x) ‖ p(z))
+    loss = losses.batch_mean(losses.beta_elbo_loss(distortion, rate, beta=4.0))
+
+A `mask` [B] is 1 for a row that counts and 0 for a padded row, which then has no influence on a
+value or a gradient, whatever finite values it holds.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from vae_jax import distributions
+
+__all__ = [
+    "batch_mean",
+    "bernoulli_distortion",
+    "beta_elbo_loss",
+    "capacity_penalty",
+    "categorical_distortion",
+    "discretized_logistic_distortion",
+    "elbo",
+    "free_bits",
+    "gaussian_distortion",
+    "gaussian_rate",
+    "laplace_distortion",
+    "optimal_logvar",
+    "rate_per_dimension",
+]
+
+rate_per_dimension = distributions.gaussian_kl
+
+
+def _sum_event(values: jax.Array) -> jax.Array:
+    """Sums [B, *event] over the event axes: [B]."""
+    return jnp.sum(values, axis=tuple(range(1, values.ndim)))
+
+
+def batch_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """The exact mean over the rows that count.
+
+    Σ_b mask_b · values_b / Σ_b mask_b
+
+    Args:
+      values: shape [B, ...].
+      mask: weights ≥ 0, shape [B], at least one positive; None counts every row once.
+
+    Returns:
+      The weighted mean over axis 0, shape [...]: a scalar for values [B].
+    """
+    if mask is None:
+        return jnp.mean(values, axis=0)
+    chex.assert_shape(mask, values.shape[:1])
+    mask = jnp.expand_dims(mask.astype(values.dtype), range(1, values.ndim))
+    # Σ_b mask_b · values_b / Σ_b mask_b; `where` keeps an overflow in a padded row out.
+    return jnp.sum(jnp.where(mask > 0, mask * values, 0.0), axis=0) / jnp.sum(mask)
+
+
+def gaussian_rate(
+    mean: jax.Array,
+    logvar: jax.Array,
+    prior_mean: chex.Numeric = 0.0,
+    prior_logvar: chex.Numeric = 0.0,
+) -> jax.Array:
+    """The rate of a Gaussian posterior, KL(N(mean, logvar) ‖ N(prior)).
+
+    rate = Σ_l ½ (v_l/v₀ − 1 − log(v_l/v₀) + (mean_l − mean₀)² / v₀)
+
+    Args:
+      mean: posterior mean, shape [B, L].
+      logvar: posterior log variance, shape [B, L].
+      prior_mean: scalar, [L] or [B, L]; standard normal by default.
+      prior_logvar: log v₀, likewise.
+
+    Returns:
+      Rates in nats, shape [B].
+
+    Reference:
+      Kingma and Welling 2013, arXiv 1312.6114, appendix B.
+    """
+    # rate = Σ_l KL_l
+    return _sum_event(rate_per_dimension(mean, logvar, prior_mean, prior_logvar))
+
+
+def bernoulli_distortion(x: jax.Array, logits: jax.Array) -> jax.Array:
+    """Minus the log-probability of x under independent Bernoulli variables (the cross-entropy).
+
+    −Σ_d [x_d log σ(logits_d) + (1 − x_d) log σ(−logits_d)]
+
+    Args:
+      x: values in [0, 1], shape [B, *event].
+      logits: log-odds of 1, shape [B, *event].
+
+    Returns:
+      Distortions in nats, shape [B].
+    """
+    return -_sum_event(distributions.bernoulli_log_prob(x, logits))
+
+
+def gaussian_distortion(x: jax.Array, mean: jax.Array, logvar: chex.Numeric) -> jax.Array:
+    """Minus the log-density of x under N(mean, exp(logvar)).
+
+    Σ_d ½ (log 2π + logvar + (x_d − mean_d)² / exp(logvar))
+
+    A loss C‖x − mean‖² + rate is this one at exp(logvar) = 1/(2C), up to a constant.
+
+    Args:
+      x: values, shape [B, *event].
+      mean: mean, shape [B, *event].
+      logvar: log variance, a scalar, [*event] or [B, *event].
+
+    Returns:
+      Distortions in nats, shape [B].
+    """
+    return -_sum_event(distributions.gaussian_log_prob(x, mean, logvar))
+
+
+def laplace_distortion(x: jax.Array, mean: jax.Array, logvar: chex.Numeric) -> jax.Array:
+    """Minus the log-density of x under Laplace variables of scale b, logvar = log(2b²).
+
+    Σ_d (log 2b + |x_d − mean_d| / b)
+
+    Args:
+      x: values, shape [B, *event].
+      mean: mean, shape [B, *event].
+      logvar: log variance, a scalar, [*event] or [B, *event].
+
+    Returns:
+      Distortions in nats, shape [B].
+    """
+    return -_sum_event(distributions.laplace_log_prob(x, mean, logvar))
+
+
+def discretized_logistic_distortion(
+    x: jax.Array, mean: jax.Array, logvar: chex.Numeric, *, num_levels: int = 256
+) -> jax.Array:
+    """Minus the log-probability of the levels x under rounded logistic variables.
+
+    −Σ_d log [F_d(x_d + h) − F_d(x_d − h)],  h = ½/(num_levels − 1), open at both ends
+
+    Args:
+      x: levels k/(num_levels − 1), shape [B, *event].
+      mean: mean before rounding, shape [B, *event].
+      logvar: log variance before rounding, a scalar, [*event] or [B, *event].
+      num_levels: number of levels in [0, 1].
+
+    Returns:
+      Distortions in nats, shape [B].
+
+    Reference:
+      Salimans et al. 2017, PixelCNN++, arXiv 1701.05517, eq. 2 (one component).
+    """
+    return -_sum_event(
+        distributions.discretized_logistic_log_prob(x, mean, logvar, num_levels=num_levels)
+    )
+
+
+def categorical_distortion(x: jax.Array, logits: jax.Array) -> jax.Array:
+    """Minus the log-probability of the categories x (the softmax cross-entropy).
+
+    −Σ_d log softmax(logits_d)[x_d]
+
+    Args:
+      x: integer categories in [0, V), shape [B, *event].
+      logits: unnormalised log-probabilities, shape [B, *event, V].
+
+    Returns:
+      Distortions in nats, shape [B].
+    """
+    return -_sum_event(distributions.categorical_log_prob(x, logits))
+
+
+def optimal_logvar(x: jax.Array, mean: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """The shared log variance that minimises the mean Gaussian distortion of a batch.
+
+    log [1/(B·D) Σ_b Σ_d (x_bd − mean_bd)²], at least −LOGVAR_BOUND
+
+    Args:
+      x: values, shape [B, *event] of D elements each.
+      mean: mean, shape [B, *event].
+      mask: rows that count, shape [B].
+
+    Returns:
+      The log variance, a scalar.
+
+    Reference:
+      Rybkin et al. 2021, Simple and Effective VAE Training with Calibrated Decoders, arXiv
+      2006.13202 (optimal σ-VAE).
+    """
+    chex.assert_equal_shape([x, mean])
+    # c = 1/(B·D) Σ_b Σ_d (x_bd − mean_bd)²
+    variance = jnp.mean(batch_mean(jnp.square(x - mean), mask))
+    return jnp.log(jnp.maximum(variance, jnp.exp(-distributions.LOGVAR_BOUND)))
+
+
+def elbo(distortion: jax.Array, rate: jax.Array) -> jax.Array:
+    """The evidence lower bound, maximised and never weighted.
+
+    elbo = −(distortion + rate) ≤ log p(x), in expectation over z ~ q(z|x)
+
+    Args:
+      distortion: −log p(x|z) in nats, shape [B].
+      rate: KL(q(z|x) ‖ p(z)) in nats, shape [B].
+
+    Returns:
+      Lower bounds in nats, shape [B].
+
+    Reference:
+      Kingma and Welling 2013, arXiv 1312.6114, eq. 3; Alemi et al. 2018, arXiv 1711.00464.
+    """
+    chex.assert_equal_shape([distortion, rate])
+    # elbo = −(distortion + rate)
+    return -(distortion + rate)
+
+
+def beta_elbo_loss(distortion: jax.Array, rate: jax.Array, beta: chex.Numeric) -> jax.Array:
+    """The loss of a β-VAE, minimised; minus the elbo at β = 1.
+
+    loss = distortion + β · rate
+
+    Args:
+      distortion: −log p(x|z) in nats, shape [B].
+      rate: KL(q(z|x) ‖ p(z)) in nats, shape [B].
+      beta: weight of the rate, a scalar ≥ 0.
+
+    Returns:
+      Losses in nats, shape [B].
+
+    Reference:
+      Higgins et al. 2017, β-VAE, eq. 4 (ICLR).
+    """
+    chex.assert_equal_shape([distortion, rate])
+    # loss = distortion + β · rate
+    return distortion + beta * rate
+
+
+def free_bits(
+    rate_per_dim: jax.Array, threshold: chex.Numeric, mask: jax.Array | None = None
+) -> jax.Array:
+    """The rate with a floor under each latent dimension's batch mean.
+
+    batch_mean(result) = Σ_l max(threshold, E_batch[KL_l])
+
+    A dimension below its floor contributes the threshold and no gradient; one above contributes
+    each example's own divergence. At threshold 0 the result is the plain rate.
+
+    Args:
+      rate_per_dim: KL_l in nats, shape [B, L].
+      threshold: floor λ in nats per latent dimension, a scalar.
+      mask: rows that count, shape [B]; use the same one in `batch_mean`.
+
+    Returns:
+      Rates in nats, shape [B].
+
+    Reference:
+      Kingma et al. 2016, Improving Variational Inference with Inverse Autoregressive Flow, arXiv
+      1606.04934, eq. 15.
+    """
+    chex.assert_rank(rate_per_dim, 2)
+    # KL_l where E_batch[KL_l] ≥ λ, else λ
+    above = batch_mean(rate_per_dim, mask) >= threshold
+    return _sum_event(jnp.where(above[None, :], rate_per_dim, threshold))
+
+
+def capacity_penalty(
+    rate: jax.Array,
+    capacity: chex.Numeric,
+    gamma: chex.Numeric,
+    mask: jax.Array | None = None,
+) -> jax.Array:
+    """The distance of the batch's mean rate from a target, which takes the place of β · rate.
+
+    γ · |E_batch[rate] − C|
+
+    Args:
+      rate: KL(q(z|x) ‖ p(z)) in nats, shape [B].
+      capacity: target C in nats, a scalar.
+      gamma: weight γ, a scalar.
+      mask: rows that count, shape [B]; use the same one in `batch_mean`.
+
+    Returns:
+      The penalty in nats, the same value for every example, shape [B]: its mean is the penalty.
+
+    Reference:
+      Burgess et al. 2018, Understanding disentangling in β-VAE, arXiv 1804.03599, eq. 8.
+    """
+    chex.assert_rank(rate, 1)
+    # γ · |E_batch[rate] − C|
+    penalty = gamma * jnp.abs(batch_mean(rate, mask) - capacity)
+    return jnp.broadcast_to(penalty, rate.shape)
