@@ -58,9 +58,7 @@ def build(config: Config, dataset) -> Experiment:
     )
     hparams = make_hparams(config, steps_per_epoch=train.steps_per_epoch)
     num_steps = config.epochs * train.steps_per_epoch
-    return Experiment(
-        config, dataset, model, loss_fn, preprocess, train, hparams, num_steps
-    )
+    return Experiment(config, dataset, model, loss_fn, preprocess, train, hparams, num_steps)
 
 
 def make_preprocess(dataset, binarization: str | None) -> Callable:
@@ -87,7 +85,7 @@ def evaluate(experiment: Experiment, params, x, step) -> elbo.Evaluation:
 
 
 def frozen(experiment: Experiment, params, x) -> tuple[Experiment, Any]:
-    """The experiment and parameters with a likelihood that is a density; see `freeze_likelihood`."""
+    """The experiment and parameters with p(x|z) a density; see `elbo.freeze_likelihood`."""
     model, params = elbo.freeze_likelihood(
         experiment.model,
         params,

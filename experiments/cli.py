@@ -52,7 +52,7 @@ def run(main: Callable[[config_lib.Config, bool], None], description: str) -> No
 
 
 def define_flags() -> None:
-    """Defines one string flag for each field of `Config` and each hyperparameter, and --overwrite."""
+    """Defines a flag for each field of `Config` and each hyperparameter, and --overwrite."""
     for field in config_lib.flag_fields():
         flags.DEFINE_string(field.name, None, field.metadata["help"])
     for name, owners in config_lib.objective_flags().items():
@@ -117,6 +117,4 @@ def help_page(description: str) -> str:
 
 
 def _entry(name: str, text: str) -> list[str]:
-    return textwrap.wrap(
-        text, 92, initial_indent=f"  --{name:<20}", subsequent_indent=" " * 24
-    )
+    return textwrap.wrap(text, 92, initial_indent=f"  --{name:<20}", subsequent_indent=" " * 24)

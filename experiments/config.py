@@ -47,9 +47,10 @@ def integer(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
         except ValueError:
             number = None
         if number is None or not low <= number <= high:
-            raise UsageError(f"must be an integer, {low} or more" + (
-                f", at most {high}" if high < 2**31 - 1 else ""
-            ))
+            raise UsageError(
+                f"must be an integer, {low} or more"
+                + (f", at most {high}" if high < 2**31 - 1 else "")
+            )
         return number
 
     return parse
@@ -119,7 +120,7 @@ def flag(default, group: str, parse: Callable, help: str, *, identity: bool = Tr
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All that decides a run, as plain values; None is filled in by `resolve` once data is known."""
+    """All that decides a run, as plain values; `resolve` fills in what depends on the data."""
 
     objective: str = flag(
         "beta_vae", "Model", choice(objectives.names()), "what is minimised: {objectives}"
@@ -175,8 +176,9 @@ class Config:
     scaling: str = flag(
         "auto",
         "Data",
-        choice(("auto", "unit", "standard", "none")),
-        "auto (pixels to [0, 1], columns of a table to mean 0 and variance 1), unit, standard, none",
+        choice(("auto", "unit", "none")),
+        "of your own continuous data: auto (images of 0 to 255 to [0, 1], columns of a table to "
+        "mean 0 and variance 1), unit (the range to [0, 1]) or none",
     )
     num_valid: int | None = flag(
         None,

@@ -1,6 +1,5 @@
 """One run from its `Config` to its result: load, resume, train, evaluate, draw."""
 
-import dataclasses
 import os
 import signal
 import sys

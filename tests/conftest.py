@@ -1,4 +1,4 @@
-"""Every test runs with strict promotion of dtypes and ranks; warnings are errors (pyproject.toml)."""
+"""Every test runs with strict promotion of dtypes and ranks; warnings are errors."""
 
 import os
 import pathlib

@@ -33,8 +33,14 @@ def test_every_example_weighs_the_same(batch_size):
     model, params = make()
     x = jax.random.uniform(jax.random.key(1), (7, *SHAPE))
     result = elbo.evaluate(
-        mean_loss, model, params, x, jax.random.key(2), {},
-        preprocess=identity, batch_size=batch_size,
+        mean_loss,
+        model,
+        params,
+        x,
+        jax.random.key(2),
+        {},
+        preprocess=identity,
+        batch_size=batch_size,
     )
     batch = {"x": x, "mask": jnp.ones(7)}
     each = np.asarray(mean_loss(model, params, batch, None)[0], np.float64)
@@ -52,8 +58,14 @@ def test_terms_add_up():
     model, params = make()
     x = jax.random.uniform(jax.random.key(1), (9, *SHAPE))
     result = elbo.evaluate(
-        objectives.load("beta_vae"), model, params, x, jax.random.key(2), {"beta": jnp.float32(4)},
-        preprocess=identity, batch_size=4,
+        objectives.load("beta_vae"),
+        model,
+        params,
+        x,
+        jax.random.key(2),
+        {"beta": jnp.float32(4)},
+        preprocess=identity,
+        batch_size=4,
     )
     terms = {name: float(value) for name, value in result.terms.items()}
     assert terms["elbo"] == pytest.approx(-terms["distortion"] - terms["rate"], rel=1e-6)

@@ -17,7 +17,14 @@ from vae_jax import checkpoints, data, errors
 
 SMALL = {"network": "mlp", "widths": "16", "latent_dim": "2", "epochs": "3"}
 RESULT_KEYS = {
-    "status", "step", "loss", "elbo", "rate", "distortion", "wall_seconds", "examples_per_second"
+    "status",
+    "step",
+    "loss",
+    "elbo",
+    "rate",
+    "distortion",
+    "wall_seconds",
+    "examples_per_second",
 }
 TIMES = ("wall_seconds", "examples_per_second")
 
@@ -57,7 +64,9 @@ def read_state(workdir, step):
     import orbax.checkpoint as ocp
 
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-        return reader.restore(os.path.abspath(pathlib.Path(workdir, "checkpoints", str(step), "state")))
+        return reader.restore(
+            os.path.abspath(pathlib.Path(workdir, "checkpoints", str(step), "state"))
+        )
 
 
 def assert_same_outcome(a, b):
@@ -76,8 +85,14 @@ def test_a_run_leaves_its_numbers_and_pictures(tmp_path):
     assert files >= {"config.json", "command.txt", "env.json", "metrics.csv", "run.log", "plots"}
     pictures = {p.name for p in (tmp_path / "run" / "plots").iterdir()}
     stems = {
-        "training_curves", "reconstructions", "samples", "traversal", "interpolation", "manifold",
-        "latent_scatter", "rate_per_dimension",
+        "training_curves",
+        "reconstructions",
+        "samples",
+        "traversal",
+        "interpolation",
+        "manifold",
+        "latent_scatter",
+        "rate_per_dimension",
     }
     assert pictures == {f"{s}.{e}" for s in stems for e in ("png", "csv")} | {"traversal.gif"}
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
@@ -91,8 +106,15 @@ def test_a_run_leaves_its_numbers_and_pictures(tmp_path):
 
 
 def test_killed_runs_resume_bit_identically(tmp_path):
-    flags = ["--beta=4", "--epochs=30", "--widths=16", "--latent_dim=2", "--ema_decay=0.99",
-             "--patience=30", "--checkpoint_seconds=0"]
+    flags = [
+        "--beta=4",
+        "--epochs=30",
+        "--widths=16",
+        "--latent_dim=2",
+        "--ema_decay=0.99",
+        "--patience=30",
+        "--checkpoint_seconds=0",
+    ]
     code, _, err = finish(start(tmp_path / "whole", *flags))
     assert code == 0, err
     checkpoints_dir = tmp_path / "killed" / "checkpoints"

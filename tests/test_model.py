@@ -60,10 +60,12 @@ def test_masked_model_equals_its_native_twin():
     own = params["encoder"]["head"]["posterior"]
     wide["encoder"] = {
         **params["encoder"],
-        "head": {"posterior": {
-            "kernel": head["kernel"].at[:, columns].set(own["kernel"]),
-            "bias": head["bias"].at[columns].set(own["bias"]),
-        }},
+        "head": {
+            "posterior": {
+                "kernel": head["kernel"].at[:, columns].set(own["kernel"]),
+                "bias": head["bias"].at[columns].set(own["bias"]),
+            }
+        },
     }
     latent = wide["decoder"]["latent"]
     wide["decoder"] = {

@@ -75,9 +75,7 @@ def test_improves_on_digits_in_50_steps(name):
     encoder, decoder = networks.build("mlp", shape=x.shape[1:], latent_dim=5)
     model = Model(encoder, decoder, likelihoods.Bernoulli(), x.shape[1:], 5)
     hparams = training.Hparams(jnp.int32(0), jnp.float32(3e-3))
-    _, rows = training.fit(
-        objectives.load(name), model, x, hparams, epochs=10, batch_size=100
-    )
+    _, rows = training.fit(objectives.load(name), model, x, hparams, epochs=10, batch_size=100)
     assert rows[-1]["step"] == 50
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows[-1]["distortion"] < rows[0]["distortion"] - 3

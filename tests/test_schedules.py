@@ -66,8 +66,19 @@ def test_evaluate_replaces_schedules_and_keeps_the_rest():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "nan", "inf", "four", "linear(0)", "linear(0, 1, 2, 3)", "lnear(0, 1, 2)", "1e999",
-     "linear(0, x, 2)", "4 steps", "__import__('os')"],
+    [
+        "",
+        "nan",
+        "inf",
+        "four",
+        "linear(0)",
+        "linear(0, 1, 2, 3)",
+        "lnear(0, 1, 2)",
+        "1e999",
+        "linear(0, x, 2)",
+        "4 steps",
+        "__import__('os')",
+    ],
 )
 def test_bad_text_is_refused(text):
     with pytest.raises(UsageError) as error:

@@ -94,9 +94,10 @@ def test_same_seed_same_run_and_another_seed_another():
     train = vae_train()
     assert_identical(run(train, hparams(3), [4]), run(train, hparams(3), [4]))
     a, b = run(train, hparams(3), [4]), run(train, hparams(4), [4])
-    assert any(np.abs(u - v).max() > 0 for u, v in zip(
-        jax.tree.leaves(a.params), jax.tree.leaves(b.params), strict=True
-    ))
+    assert any(
+        np.abs(u - v).max() > 0
+        for u, v in zip(jax.tree.leaves(a.params), jax.tree.leaves(b.params), strict=True)
+    )
 
 
 def test_runs_mapped_equal_runs_alone():
@@ -126,7 +127,8 @@ def test_jit_equals_eager():
     assert metrics["loss"] == pytest.approx(float(jitted_metrics["loss"]), rel=1e-5)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
-        eager.params, jitted.params,
+        eager.params,
+        jitted.params,
     )
 
 
@@ -189,7 +191,11 @@ def test_a_step_that_is_not_finite_freezes_the_state():
         return jnp.where(params["w"] < -2.5, jnp.nan, loss), aux
 
     train = training.make_train(
-        loss_fn, Toy(), preprocess=lambda stored, key: stored, num_examples=10, batch_size=1,
+        loss_fn,
+        Toy(),
+        preprocess=lambda stored, key: stored,
+        num_examples=10,
+        batch_size=1,
         optimizer=lambda h: optax.sgd(h["learning_rate"]),
     )
     state = run(train, hparams(learning_rate=jnp.float32(1.0)), [8], jnp.ones(10))
@@ -235,8 +241,12 @@ def test_train_until_yields_at_each_epoch_and_stops_at_the_end():
     train, h = vae_train(), hparams()
     states = list(
         training.train_until(
-            jax.jit(train.chunk), jax.jit(train.init)(h), h, data(),
-            num_steps=10, steps_per_epoch=train.steps_per_epoch,
+            jax.jit(train.chunk),
+            jax.jit(train.init)(h),
+            h,
+            data(),
+            num_steps=10,
+            steps_per_epoch=train.steps_per_epoch,
         )
     )
     steps = [int(s.step) for s in states]

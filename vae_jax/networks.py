@@ -186,7 +186,11 @@ def _conv(shape, latent_dim, num_outputs, widths, activation, dtype):
         )
     encoder = ConvEncoder(latent_dim, widths, activation=activation, dtype=dtype)
     decoder = ConvDecoder(
-        (height, width), num_channels * num_outputs, widths[::-1], activation=activation, dtype=dtype
+        (height, width),
+        num_channels * num_outputs,
+        widths[::-1],
+        activation=activation,
+        dtype=dtype,
     )
     return encoder, decoder
 

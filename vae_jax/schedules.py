@@ -150,4 +150,6 @@ def parse(text: str, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callabl
     except (TypeError, ValueError) as error:
         signature = inspect.signature(function or optax_function)
         wanted = ", ".join(signature.parameters)
-        raise UsageError(f"schedule {text!r}: {error}; its arguments are {name}({wanted})") from None
+        raise UsageError(
+            f"schedule {text!r}: {error}; its arguments are {name}({wanted})"
+        ) from None

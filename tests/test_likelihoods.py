@@ -1,0 +1,286 @@
+"""Every likelihood: density, mean and samples agree with each other and with the losses."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vae_jax import distributions, likelihoods, losses
+from vae_jax.errors import UsageError
+from vae_jax.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, Gaussian, Laplace
+
+SHAPE = (3, 2)
+ALL = [
+    Bernoulli(),
+    Gaussian(0.2),
+    Gaussian("learned"),
+    Gaussian("learned_per_dimension"),
+    Gaussian("optimal"),
+    Laplace(0.2),
+    Laplace("learned"),
+    Laplace("learned_per_dimension"),
+    DiscretizedLogistic(0.05, 5),
+    DiscretizedLogistic("learned", 5),
+    DiscretizedLogistic("learned_per_dimension", 5),
+    Categorical(5),
+]
+every_likelihood = pytest.mark.parametrize("likelihood", ALL, ids=str)
+
+
+def make_data(likelihood, batch_size: int = 4, dtype=jnp.float32):
+    """Data in {0, ¼, …, 1} or {0, 1} [B, *shape] and outputs [B, *shape] or [B, *shape, 5]."""
+    rng = np.random.default_rng(1)
+    num_steps = 1 if likelihood == Bernoulli() else 4
+    x = rng.integers(0, num_steps, (batch_size, *SHAPE), endpoint=True) / num_steps
+    extra = () if likelihood.num_outputs == 1 else (likelihood.num_outputs,)
+    outputs = 0.5 + rng.standard_normal((batch_size, *SHAPE, *extra))
+    return jnp.asarray(x, dtype), jnp.asarray(outputs, dtype)
+
+
+@every_likelihood
+def test_shapes_and_dtypes(likelihood):
+    x, outputs = make_data(likelihood)
+    start = likelihood.init(SHAPE)
+    params = jax.eval_shape(likelihood.fit, start, outputs, x)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, start)
+    log_prob = jax.eval_shape(likelihood.log_prob, params, outputs, x)
+    assert (log_prob.shape, log_prob.dtype) == ((4,), jnp.float32)
+    mean = jax.eval_shape(likelihood.mean, params, outputs)
+    sample = jax.eval_shape(likelihood.sample, params, jax.random.key(0), outputs)
+    for value in (mean, sample):
+        assert (value.shape, value.dtype) == (x.shape, jnp.float32)
+
+
+@every_likelihood
+def test_half_precision_is_computed_in_float32(likelihood):
+    x, outputs = make_data(likelihood, dtype=jnp.bfloat16)
+    x32, outputs32 = x.astype(jnp.float32), outputs.astype(jnp.float32)
+    params = likelihood.init(SHAPE)
+    half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+
+    @jax.jit
+    def evaluate(params, outputs, x):
+        params = likelihood.fit(params, outputs, x)
+        return likelihood.log_prob(params, outputs, x), likelihood.mean(params, outputs)
+
+    # −2, the initial log variance, and the data are exact in half precision.
+    for of_half, of_single in zip(
+        evaluate(half, outputs, x), evaluate(params, outputs32, x32), strict=True
+    ):
+        assert of_half.dtype == jnp.float32
+        np.testing.assert_array_equal(of_half, of_single)
+
+
+@every_likelihood
+def test_samples_have_the_mean(likelihood):
+    _, outputs = make_data(likelihood, batch_size=1)
+    params = likelihood.init(SHAPE)
+    num_samples = 20_000
+    many = np.broadcast_to(outputs, (num_samples, *outputs.shape[1:]))
+    samples = np.asarray(jax.jit(likelihood.sample)(params, jax.random.key(2), many))
+    error = samples.mean(0) - np.asarray(likelihood.mean(params, outputs))[0]
+    np.testing.assert_array_less(abs(error), 5 * samples.std(0) / np.sqrt(num_samples) + 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "num_levels"),
+    [(Bernoulli(), 2), (DiscretizedLogistic(0.05, 5), 5), (Categorical(5), 5)],
+    ids=str,
+)
+def test_discrete_mean_and_samples_follow_log_prob(likelihood, num_levels):
+    # One data dimension, so that log_prob can be tabulated over all levels.
+    levels = np.arange(num_levels)[:, None] / (num_levels - 1)
+    output = np.linspace(-0.5, 0.8, likelihood.num_outputs, dtype=np.float32)[None, None]
+    output = output if likelihood.num_outputs > 1 else output[..., 0]
+    outputs = np.broadcast_to(output, (num_levels, *output.shape[1:]))
+    probs = np.exp(likelihood.log_prob({}, outputs, levels))
+    np.testing.assert_allclose(probs.sum(), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(likelihood.mean({}, output)[0, 0], probs @ levels[:, 0], rtol=1e-5)
+    num_samples = 20_000
+    many = np.broadcast_to(output, (num_samples, *output.shape[1:]))
+    samples = np.asarray(jax.jit(likelihood.sample)({}, jax.random.key(3), many))
+    for level, prob in zip(levels[:, 0], probs, strict=True):
+        frequency = (samples == level).mean()
+        assert abs(frequency - prob) < 5 * np.sqrt(prob * (1 - prob) / num_samples)
+
+
+@pytest.mark.parametrize("cls", [Gaussian, Laplace])
+def test_continuous_samples_have_the_variance(cls):
+    samples = cls(0.2).sample({}, jax.random.key(0), np.zeros((1, 100_000), np.float32))
+    np.testing.assert_allclose(samples.var(), 0.2, rtol=0.05)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "laplace", "logistic"])
+def test_fixed_variance_equals_the_same_value_learned(name):
+    fixed = likelihoods.make(name, variance=0.3, num_levels=5)
+    x, outputs = make_data(fixed)
+    expected = fixed.log_prob({}, outputs, x)
+    for variance, shape in (("learned", ()), ("learned_per_dimension", SHAPE)):
+        learned = likelihoods.make(name, variance=variance, num_levels=5)
+        start = learned.init(SHAPE)
+        assert start["logvar"].shape == shape
+        params = {"logvar": np.full(shape, np.log(0.3))}
+        np.testing.assert_allclose(
+            learned.log_prob(params, outputs, x), expected, rtol=1e-5, atol=1e-5
+        )
+        gradient = jax.jit(jax.grad(lambda p, f=learned: f.log_prob(p, outputs, x).sum()))(start)
+        assert np.all(np.asarray(gradient["logvar"]) != 0)
+
+
+def test_log_prob_is_minus_the_distortion():
+    logvar = np.float32(-1.3)
+    params = {"logvar": logvar}
+    expected = {
+        Bernoulli(): lambda x, out: losses.bernoulli_distortion(x, out),
+        Gaussian(): lambda x, out: losses.gaussian_distortion(x, out, logvar),
+        Laplace(): lambda x, out: losses.laplace_distortion(x, out, logvar),
+        DiscretizedLogistic(num_levels=5): lambda x, out: losses.discretized_logistic_distortion(
+            x, out, logvar, num_levels=5
+        ),
+        Categorical(5): lambda x, out: losses.categorical_distortion((4 * x).astype(int), out),
+    }
+    for likelihood, distortion in expected.items():
+        x, outputs = make_data(likelihood)
+        np.testing.assert_array_equal(
+            likelihood.log_prob(params, outputs, x), -distortion(x, outputs)
+        )
+
+
+@pytest.mark.parametrize("num_levels", [48, 256])
+def test_categorical_finds_every_level(num_levels):
+    # With 48 levels, 6 of k/47 · 47 fall below k in float32.
+    x = (np.arange(num_levels, dtype=np.float32) / np.float32(num_levels - 1))[:, None]
+    logits = 50 * np.eye(num_levels)[:, None, :]
+    np.testing.assert_allclose(Categorical(num_levels).log_prob({}, logits, x), 0.0, atol=1e-5)
+
+
+def test_categorical_over_two_levels_is_bernoulli():
+    x, logits = make_data(Bernoulli())
+    two = np.stack([np.zeros_like(logits), logits], axis=-1)
+    pair, single = Categorical(2), Bernoulli()
+    np.testing.assert_allclose(pair.log_prob({}, two, x), single.log_prob({}, logits, x), rtol=1e-5)
+    np.testing.assert_allclose(pair.mean({}, two), single.mean({}, logits), rtol=1e-5)
+
+
+def test_optimal_variance_is_that_of_the_batch_that_counts():
+    likelihood = Gaussian("optimal")
+    x, outputs = make_data(likelihood)
+    mask = np.float32([1.0, 0.0, 1.0, 1.0])
+    params = likelihood.fit(likelihood.init(SHAPE), outputs, x, mask)
+    np.testing.assert_allclose(
+        np.exp(params["logvar"]), np.mean((x - outputs)[mask > 0] ** 2), rtol=1e-5
+    )
+    slope = jax.grad(lambda p: losses.batch_mean(likelihood.log_prob(p, outputs, x), mask))(params)
+    np.testing.assert_allclose(slope["logvar"], 0.0, atol=1e-5)
+
+
+@every_likelihood
+def test_frozen_reads_params_and_ignores_the_batch(likelihood):
+    x, outputs = make_data(likelihood)
+    params = likelihood.fit(likelihood.init(SHAPE), outputs, x)
+    frozen = likelihood.frozen()
+    other = frozen.fit(params, outputs + 1.0, x)
+    assert other is params
+    np.testing.assert_array_equal(
+        frozen.log_prob(params, outputs, x), likelihood.log_prob(params, outputs, x)
+    )
+
+
+def test_only_the_optimal_likelihood_is_frozen_into_another():
+    changed = {likelihood: likelihood.frozen() for likelihood in ALL}
+    assert {a: b for a, b in changed.items() if a != b} == {Gaussian("optimal"): Gaussian()}
+
+
+@every_likelihood
+def test_likelihood_is_a_static_argument_and_jit_equals_eager(likelihood):
+    x, outputs = make_data(likelihood)
+    params = likelihood.fit(likelihood.init(SHAPE), outputs, x)
+    jitted = jax.jit(lambda f, *args: f.log_prob(*args), static_argnums=0)
+    np.testing.assert_allclose(
+        jitted(likelihood, params, outputs, x),
+        likelihood.log_prob(params, outputs, x),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+@every_likelihood
+def test_value_and_gradient_are_finite_at_extremes(likelihood):
+    x, outputs = make_data(likelihood)
+    start = likelihood.init(SHAPE)
+
+    @jax.jit
+    def value_and_gradients(*args):
+        value, vjp = jax.vjp(likelihood.log_prob, *args)
+        return value, vjp(jnp.ones_like(value))
+
+    for extreme, logvar in itertools.product([-1e4, 88.0, 1e4], [-1e4, 0.0, 1e4]):
+        extreme_outputs = np.array(outputs)
+        extreme_outputs[..., 0] = extreme
+        params = jax.tree.map(lambda p, v=logvar: np.full(p.shape, v, np.float32), start)
+        for leaf in jax.tree.leaves(value_and_gradients(params, extreme_outputs, x)):
+            assert np.isfinite(leaf).all()
+
+
+@pytest.mark.parametrize("name", ["gaussian", "laplace", "logistic"])
+def test_samples_obey_the_bound_of_the_density(name):
+    sample = jax.jit(likelihoods.make(name, num_levels=256).sample)
+    key, outputs = jax.random.key(0), np.full((3, *SHAPE), 0.5, np.float32)
+    of = {
+        logvar: np.asarray(sample({"logvar": np.float32(logvar)}, key, outputs))
+        for logvar in (-1000, -distributions.LOGVAR_BOUND, 0, distributions.LOGVAR_BOUND, 1000)
+    }
+    np.testing.assert_array_equal(of[-1000], of[-distributions.LOGVAR_BOUND])
+    np.testing.assert_array_equal(of[1000], of[distributions.LOGVAR_BOUND])
+    assert np.any(of[-1000] != of[0])
+    assert np.any(of[1000] != of[0])
+
+
+def test_make_gives_each_name_its_class():
+    made = {name: likelihoods.make(name, num_levels=17) for name in likelihoods.NAMES}
+    assert made == {
+        "bernoulli": Bernoulli(),
+        "gaussian": Gaussian("learned"),
+        "laplace": Laplace("learned"),
+        "logistic": DiscretizedLogistic("learned", 17),
+        "categorical": Categorical(17),
+    }
+    assert {name: f.requires for name, f in made.items()} == {
+        "bernoulli": "unit",
+        "gaussian": "real",
+        "laplace": "real",
+        "logistic": "levels",
+        "categorical": "levels",
+    }
+    assert {name: f.num_outputs for name, f in made.items() if f.num_outputs != 1} == {
+        "categorical": 17
+    }
+    assert likelihoods.make("gaussian", variance=0.1) == Gaussian(0.1)
+    assert likelihoods.make("logistic").num_levels == 256
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("gausian", {}, "likelihood=gausian: .*bernoulli, gaussian.*did you mean gaussian"),
+        ("gaussian", {"variance": "lerned"}, "variance=lerned: .*did you mean learned"),
+        ("gaussian", {"variance": -1.0}, r"variance=-1.0: .*from 2.1e-09 to 4.9e\+08"),
+        ("gaussian", {"variance": 0}, "variance=0: "),
+        ("gaussian", {"variance": 1e-12}, "variance=1e-12: "),
+        ("gaussian", {"variance": float("nan")}, "variance=nan: "),
+        ("gaussian", {"variance": float("inf")}, "variance=inf: "),
+        ("gaussian", {"variance": True}, "variance=True: "),
+        ("laplace", {"variance": "optimal"}, "variance=optimal: Laplace takes"),
+        ("logistic", {"variance": "optimal"}, "variance=optimal: DiscretizedLogistic takes"),
+        ("bernoulli", {"variance": 0.1}, "variance=0.1: the bernoulli likelihood has no variance"),
+        ("categorical", {"variance": "optimal"}, "categorical likelihood has no variance"),
+        ("categorical", {"num_levels": 1}, "num_levels=1: must be an integer of at least 2"),
+        ("logistic", {"num_levels": 2.5}, "num_levels=2.5: "),
+    ],
+)
+def test_make_refuses_in_one_line(name, options, message):
+    with pytest.raises(UsageError, match=message) as error:
+        likelihoods.make(name, **options)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,104 @@
+"""Datasets by name: arrays as stored, with what a model and a likelihood must know about them.
+
+A new dataset is one file here: `vae_jax/data/<name>.py` with a function `load(data_dir, num_valid)`
+that returns a `Dataset`; its docstring is its help. Modules with a leading underscore are the
+machinery they share.
+"""
+
+import difflib
+import importlib
+import os
+import pkgutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax.data import _files, _tfds
+from vae_jax.data._dataset import Dataset, Split, check
+from vae_jax.errors import UsageError
+
+__all__ = ["Dataset", "Split", "binarize", "check", "load", "names"]
+
+_SCALINGS = ("auto", "unit", "none")
+
+
+def names() -> list[str]:
+    """Names of our own datasets (images of fixed shape), sorted: the modules beside this one."""
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name for name in modules if not name.startswith("_"))
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | os.PathLike | None = None,
+    num_valid: int | None = None,
+    scaling: str = "auto",
+    cache_dir: str | os.PathLike | None = None,
+) -> Dataset:
+    """A dataset by name or path, with train, valid and test splits [N, *stored].
+
+    Args:
+      name: one of `names()`, a dataset of tensorflow-datasets ('mnist', 'config/of:1.0.0'), or
+        the path of an .npy, .npz, .csv or .parquet file or of a folder of images.
+      data_dir: the folder of all datasets; None means $VAE_JAX_DATA_DIR, else
+        $XDG_CACHE_HOME/vae_jax/data (~/.cache/vae_jax/data).
+      num_valid: rows held out for validation (scalar) where the source has no such split; None
+        means 10 %, of a source's own train split at most 5,000.
+      scaling: of the user's own continuous data: 'auto' standardizes the columns of a table and
+        takes images of 0 … 255 to [0, 1], 'unit' takes the range of train to [0, 1], 'none'
+        keeps the values. Data on levels is decoded to [0, 1] whatever it says.
+      cache_dir: where prepared arrays are kept; None means $XDG_CACHE_HOME/vae_jax/datasets
+        (~/.cache/vae_jax/datasets).
+
+    Returns:
+      The dataset.
+
+    Raises:
+      UsageError: if there is no dataset of that name, or an argument does not fit.
+      DataError: if its files are missing, damaged, or hold what cannot be learnt from.
+    """
+    if scaling not in _SCALINGS:
+        raise UsageError(f"scaling={scaling!r}: must be one of {', '.join(_SCALINGS)}")
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise UsageError(f"data_dir={os.fspath(data_dir)}: no such folder")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "vae_jax")
+    data_dir = Path(data_dir or os.environ.get("VAE_JAX_DATA_DIR") or cache / "data")
+    cache_dir = Path(cache_dir or cache / "datasets")
+
+    if name in names():
+        return importlib.import_module(f"vae_jax.data.{name}").load(data_dir, num_valid)
+    looks_like_path = os.path.dirname(name) or Path(name).suffix.lower() in _files.SUFFIXES
+    if looks_like_path and os.path.lexists(name):
+        return _files.load(Path(name), num_valid, scaling)
+    if _tfds.is_name(name):
+        return _tfds.load(name, data_dir, cache_dir, num_valid)
+    if os.path.lexists(name):
+        return _files.load(Path(name), num_valid, scaling)
+    if looks_like_path:
+        raise UsageError(f"dataset {name!r}: no such file or folder")
+    near = difflib.get_close_matches(name, [*names(), *_tfds.builder_names()], n=1)
+    raise UsageError(
+        f"dataset {name!r}: no such dataset{f'; did you mean {near[0]!r}?' if near else ''} Must be"
+        f" one of {', '.join(names())}, a dataset of tensorflow-datasets (for instance mnist), or"
+        f" the path of a file ({', '.join(_files.SUFFIXES)}) or of a folder of images"
+    )
+
+
+def binarize(key: jax.Array, x: jax.Array) -> jax.Array:
+    """Dynamic binarization: each value becomes 1 with the probability that it is, else 0.
+
+    b ~ Bernoulli(x), drawn anew at each use.
+
+    Args:
+      key: PRNG key, used once.
+      x: [B, *shape] in [0, 1].
+
+    Returns:
+      [B, *shape] float32, each 0 or 1.
+
+    Reference:
+      Salakhutdinov and Murray, On the quantitative analysis of deep belief networks, ICML 2008.
+    """
+    return jax.random.bernoulli(key, x).astype(jnp.float32)

@@ -1,0 +1,339 @@
+"""What every source becomes: three splits as stored, how to decode them, what their values are."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.errors import DataError, UsageError
+
+__all__ = [
+    "Dataset",
+    "Split",
+    "check",
+    "data_file",
+    "decode_levels",
+    "decode_real",
+    "divide",
+    "image_dataset",
+    "mismatch",
+    "sha256_of_arrays",
+    "sha256_of_file",
+    "sha256_of_folder",
+]
+
+_SEED = 0  # of the one permutation that makes the splits: other splits are another dataset
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """One part of a dataset, in memory as stored.
+
+    Attributes:
+      x: [N, *stored], in the smallest dtype that loses nothing.
+      labels: [N] int32, or None.
+      factors: [N, F] int32, the index of each ground-truth factor, or None.
+    """
+
+    x: np.ndarray
+    labels: np.ndarray | None = None
+    factors: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: np.ndarray) -> "Split":
+        return Split(
+            self.x[rows],
+            None if self.labels is None else self.labels[rows],
+            None if self.factors is None else self.factors[rows],
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """A named dataset: its splits, and what a model and a likelihood must know about its values.
+
+    Attributes:
+      name: what it was asked for as; for a user's file the file's stem.
+      train: rows to learn from, [N, *stored].
+      valid: rows held out of training, [N, *stored]; N is 0 where none were wanted.
+      test: rows for the reported numbers, [N, *stored].
+      shape: of one decoded example: (H, W, C), or (D,) for a table.
+      kind: 'image' or 'table'.
+      low: the least decoded value of any split; 0 by definition where `num_levels` is set.
+      high: the greatest decoded value of any split; 1 by definition where `num_levels` is set.
+      num_levels: decoded values are k / (num_levels - 1), k = 0, 1, …; None if continuous.
+      sha256: of the content of the source (of a user's file, of the file), hexadecimal.
+      likelihood: name of the customary p(x|z), taken where none is asked for.
+      decode: stored [B, *stored] -> float32 [B, *shape]; pure, made to run inside the jitted step,
+        so that what lies in the device's memory stays as small as what is stored.
+      factor_names: of the F factors, or None.
+      factor_sizes: how many values each of the F factors takes, or None.
+      label_names: what the labels 0, 1, … mean, or None.
+      notes: one line for each conversion that was done, for the log.
+    """
+
+    name: str
+    train: Split
+    valid: Split
+    test: Split
+    shape: tuple[int, ...]
+    kind: str
+    low: float
+    high: float
+    num_levels: int | None
+    sha256: str
+    likelihood: str
+    decode: Callable[[jax.Array], jax.Array]
+    factor_names: tuple[str, ...] | None = None
+    factor_sizes: tuple[int, ...] | None = None
+    label_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def decode_real(x: jax.Array) -> jax.Array:
+    """Decode values that are stored as they are: x.
+
+    Args:
+      x: [B, *shape], any real dtype.
+
+    Returns:
+      [B, *shape] float32.
+    """
+    return x.astype(jnp.float32)
+
+
+def decode_levels(x: jax.Array, *, num_levels: int) -> jax.Array:
+    """Decode stored levels to the unit interval: x / (num_levels - 1).
+
+    Args:
+      x: [B, *shape], integers 0 … num_levels - 1.
+      num_levels: how many levels there are (scalar).
+
+    Returns:
+      [B, *shape] float32 in [0, 1].
+    """
+    return x.astype(jnp.float32) / (num_levels - 1)
+
+
+def divide(
+    parts: Mapping[str, Split], num_valid: int | None = None, *, name: str
+) -> tuple[Split, Split, Split]:
+    """Make train, valid and test of what the source has; the same rows every time.
+
+    Args:
+      parts: 'train', 'valid' and 'test' are kept as they are; from 'train' and 'test' rows for
+        validation are held out of train; one part 'all' is dealt 80 / 10 / 10. Each [N, *stored].
+      num_valid: rows to hold out for validation (scalar); None means 10 % of the rows, of a
+        source's own train split at most 5,000.
+      name: of the dataset, for messages.
+
+    Returns:
+      (train, valid, test), each in the order of the source.
+
+    Raises:
+      UsageError: if `num_valid` leaves nothing to train on, or the source has its own 'valid'.
+    """
+    if "valid" in parts:
+        if num_valid is not None:
+            raise UsageError(
+                f"num_valid={num_valid}: {name} comes with its own {len(parts['valid'])} rows for"
+                " validation; leave num_valid out"
+            )
+        return parts["train"], parts["valid"], parts["test"]
+
+    whole = parts["all" if "all" in parts else "train"]
+    order = np.random.default_rng(_SEED).permutation(len(whole))
+    num_test = max(1, len(whole) // 10) if "all" in parts else 0
+    num_rows = len(whole) - num_test
+    if num_valid is None:
+        num_valid = num_test or min(len(whole) // 10, 5_000)
+    if not 0 <= num_valid < num_rows:
+        raise UsageError(
+            f"num_valid={num_valid}: must be >= 0 and leave some of the {num_rows} rows of"
+            f" {name} to train on"
+        )
+    test, valid, train = np.split(order, [num_test, num_test + num_valid])
+    return (
+        whole[np.sort(train)],
+        whole[np.sort(valid)],
+        whole[np.sort(test)] if "all" in parts else parts["test"],
+    )
+
+
+def customary_likelihood(num_levels: int | None) -> str:
+    """The likelihood for data of so many levels (a scalar) of which no more is known."""
+    return "bernoulli" if num_levels == 2 else "gaussian"
+
+
+def image_dataset(
+    name: str,
+    parts: Mapping[str, Split],
+    num_valid: int | None,
+    *,
+    num_levels: int,
+    sha256: str,
+    likelihood: str | None = None,
+    shape: tuple[int, ...] | None = None,
+    decode: Callable[[jax.Array], jax.Array] | None = None,
+    **metadata,
+) -> Dataset:
+    """A dataset of images whose values are levels in [0, 1].
+
+    Args:
+      name: of the dataset.
+      parts: the source's own splits as `divide` takes them, each [N, *stored].
+      num_valid: rows to hold out for validation (scalar), or None for the default.
+      num_levels: how many levels there are (scalar).
+      sha256: of the content of the source.
+      likelihood: the customary p(x|z); None means `customary_likelihood`.
+      shape: (H, W, C) of a decoded image; None where it is stored so.
+      decode: stored [B, *stored] -> [B, *shape]; None where the levels are stored as integers.
+      **metadata: label_names, factor_names, factor_sizes and notes, as in `Dataset`.
+
+    Returns:
+      The `Dataset`, its splits [N, *stored].
+
+    Raises:
+      UsageError: if `num_valid` does not fit.
+    """
+    train, valid, test = divide(parts, num_valid, name=name)
+    return Dataset(
+        name=name,
+        train=train,
+        valid=valid,
+        test=test,
+        shape=shape or train.x.shape[1:],
+        kind="image",
+        low=0.0,
+        high=1.0,
+        num_levels=num_levels,
+        sha256=sha256,
+        likelihood=likelihood or customary_likelihood(num_levels),
+        decode=decode or functools.partial(decode_levels, num_levels=num_levels),
+        **metadata,
+    )
+
+
+def check(dataset: Dataset, requires: str, *, what: str) -> None:
+    """Refuse a dataset whose values do not fit what is to be done with them.
+
+    Args:
+      dataset: its range and levels are looked at; its splits [N, *stored] are not.
+      requires: 'unit' (values in [0, 1]), 'levels' (discrete values) or 'real' (any).
+      what: who requires it, as the user wrote it: '--likelihood=bernoulli'.
+
+    Raises:
+      DataError: naming the values, what is allowed and the remedy.
+      ValueError: if `requires` is none of the three.
+    """
+    if requires not in ("unit", "levels", "real"):
+        raise ValueError(f"requires={requires!r}: must be 'unit', 'levels' or 'real'")
+    values = f"{dataset.name} has values in [{dataset.low:.4g}, {dataset.high:.4g}]"
+    if requires == "unit" and not (dataset.low >= 0 and dataset.high <= 1):
+        raise DataError(
+            f"{what}: needs values in [0, 1], {values}: rescale them with --scaling=unit, or take"
+            " --likelihood=gaussian"
+        )
+    if requires == "levels" and dataset.num_levels is None:
+        raise DataError(
+            f"{what}: needs discrete levels (binary data, or integers 0 … 255), {values} that are"
+            " continuous: store the data as uint8, or take --likelihood=gaussian"
+        )
+
+
+def data_file(data_dir: Path, *parts: str) -> Path:
+    """The path of a file below the data directory.
+
+    Args:
+      data_dir: the folder of all datasets.
+      *parts: folder and file name below it (of any shape of path).
+
+    Returns:
+      The path, which exists.
+
+    Raises:
+      DataError: naming the path that was looked for and how to point elsewhere.
+    """
+    path = data_dir.joinpath(*parts)
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such file; put it there, or name the folder that holds"
+            f" {'/'.join(parts)} with --data_dir or VAE_JAX_DATA_DIR"
+        )
+    return path
+
+
+def sha256_of_arrays(arrays: Iterable[np.ndarray]) -> str:
+    """SHA-256 of the dtype, shape and values of arrays, in order.
+
+    Args:
+      arrays: any number of arrays of any shape.
+
+    Returns:
+      64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's content.
+
+    Args:
+      path: the file, whatever the shape of what it holds.
+
+    Returns:
+      64 hexadecimal digits.
+
+    Raises:
+      DataError: if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def sha256_of_folder(folder: Path, paths: Iterable[Path]) -> str:
+    """SHA-256 of files' names below a folder and of their contents, in order.
+
+    Args:
+      folder: holds the files; its own name does not count.
+      paths: the files, whatever the shape of what they hold.
+
+    Returns:
+      64 hexadecimal digits.
+
+    Raises:
+      DataError: if one cannot be read.
+    """
+    lines = (f"{path.relative_to(folder).as_posix()} {sha256_of_file(path)}\n" for path in paths)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def mismatch(path: Path, found: str, expected: str) -> DataError:
+    """The error for a file whose content (of any shape) is not what it should be.
+
+    Args:
+      path: the file.
+      found: SHA-256 of what it holds.
+      expected: SHA-256 of what it should hold.
+
+    Returns:
+      The error, to be raised.
+    """
+    return DataError(
+        f"{path}: SHA-256 of its content is {found}, expected {expected}: the file is damaged or"
+        " another one; fetch the original again"
+    )

@@ -1,0 +1,453 @@
+"""The user's own data: .npy and .npz arrays, CSV and Parquet tables, folders of images."""
+
+import collections
+import dataclasses
+import functools
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vae_jax.data import _npy
+from vae_jax.data._dataset import (
+    Dataset,
+    Split,
+    customary_likelihood,
+    decode_levels,
+    decode_real,
+    divide,
+    sha256_of_file,
+    sha256_of_folder,
+)
+from vae_jax.errors import DataError
+
+__all__ = ["SUFFIXES", "load"]
+
+SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+"""Endings of the files that are read, whatever the shape of what they hold."""
+
+_DATA_KEYS = ("x", "X", "images", "data")
+_LABEL_KEYS = ("y", "labels", "label")
+_LABEL_COLUMNS = ("label", "y", "target", "class")
+_PARTS = ("train", "valid", "test")
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # none that runs a program
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Part:
+    """What one part of the user's data says: x [N, …], labels [N] of any dtype, column names."""
+
+    x: np.ndarray
+    labels: np.ndarray | None = None
+    columns: tuple[str, ...] | None = None
+
+
+def load(path: Path, num_valid: int | None = None, scaling: str = "auto") -> Dataset:
+    """A dataset of the user's own: a table [N, D], grey images [N, H, W] or images [N, H, W, C].
+
+    Args:
+      path: a file ending as in `SUFFIXES`, or a folder of images, all of one size; subfolders
+        are labels. An .npz has the key x, X, images or data, and y, labels or label where there
+        are labels; or the splits train, (valid,) test, or x_train, y_train, x_test, y_test.
+        In a table numeric columns are features and label, y, target or class is the label.
+      num_valid: rows held out for validation (scalar); None means 10 %.
+      scaling: 'auto': columns of a table are standardized by train, images of 0 … 255 (that
+        reach 128) go to [0, 1]; 'unit': the range of train goes to [0, 1]; 'none': values stay.
+        Binary data and uint8 images are levels in [0, 1] whatever it says.
+
+    Returns:
+      The dataset; `notes` says what was converted.
+
+    Raises:
+      DataError: if the data cannot be read or cannot be learnt from: one line with the remedy.
+      UsageError: if `num_valid` does not fit.
+    """
+    _refuse_special(path)
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        files = _image_files(path)
+        parts, notes = _read_folder(path, files)
+        sha256 = sha256_of_folder(path, files)
+    elif suffix not in SUFFIXES:
+        raise DataError(
+            f"{path}: cannot be read: must end in {', '.join(SUFFIXES)}, or be a folder of images"
+        )
+    else:
+        read = {".npy": _read_npy, ".npz": _read_npz}.get(suffix, _read_table)
+        parts, notes = read(path)
+        sha256 = sha256_of_file(path)
+
+    parts, label_names, label_notes = _encode_labels(path, parts)
+    parts = {name: _checked(path, part) for name, part in parts.items()}
+    _refuse_hopeless(path, parts)
+    kind = "table" if next(iter(parts.values())).x.ndim == 2 else "image"
+    parts, num_levels, level_notes = _find_levels(parts, kind, scaling)
+    splits = divide(
+        {name: Split(part.x, part.labels) for name, part in parts.items()},
+        num_valid,
+        name=str(path),
+    )
+    if num_levels is None:
+        splits, scaling_notes = _rescale(splits, kind, scaling)
+        low = min(float(split.x.min()) for split in splits if len(split))
+        high = max(float(split.x.max()) for split in splits if len(split))
+        decode = decode_real
+    else:
+        scaling_notes, low, high = [], 0.0, 1.0
+        decode = functools.partial(decode_levels, num_levels=num_levels)
+    return Dataset(
+        path.stem,
+        *splits,
+        shape=splits[0].x.shape[1:],
+        kind=kind,
+        low=low,
+        high=high,
+        num_levels=num_levels,
+        sha256=sha256,
+        likelihood=customary_likelihood(num_levels),
+        decode=decode,
+        label_names=label_names,
+        notes=tuple(
+            f"{path}: {note}" for note in (*notes, *label_notes, *level_notes, *scaling_notes)
+        ),
+    )
+
+
+def _refuse_special(path: Path) -> None:
+    if path.is_symlink():
+        raise DataError(f"{path}: is a symbolic link: name what it points to, {path.resolve()}")
+    if not path.is_file() and not path.is_dir():
+        raise DataError(f"{path}: is neither a regular file nor a folder of images")
+
+
+# --- Readers: each returns parts by name ('all', or 'train', 'valid', 'test') and notes.
+
+
+def _read_npy(path: Path) -> tuple[dict[str, _Part], list[str]]:
+    return {"all": _Part(_npy.read(path))}, []
+
+
+def _read_npz(path: Path) -> tuple[dict[str, _Part], list[str]]:
+    names = _npy.names(path)
+
+    def first(*candidates: str) -> np.ndarray | None:
+        found = [name for name in candidates if name in names]
+        return _npy.read(path, found[0]) if found else None
+
+    parts = {
+        part: _Part(x, first(*(f"{key}_{part}" for key in _LABEL_KEYS)))
+        for part in _PARTS
+        if (x := first(part, *(f"{key}_{part}" for key in _DATA_KEYS))) is not None
+    }
+    if {"train", "test"} <= set(parts):
+        return parts, []
+    x = first(*_DATA_KEYS)
+    if x is None or parts:
+        raise DataError(
+            f"{path}: has the keys {', '.join(map(repr, names)) or 'none'}: must be one of"
+            f" {', '.join(_DATA_KEYS)} (labels: {', '.join(_LABEL_KEYS)}), or train and test,"
+            " with or without valid"
+        )
+    return {"all": _Part(x, first(*_LABEL_KEYS))}, []
+
+
+def _read_table(path: Path) -> tuple[dict[str, _Part], list[str]]:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    notes, features, labels, left_out = [], {}, None, []
+    try:
+        if path.suffix.lower() == ".parquet":
+            table = pa.parquet.read_table(pa.OSFile(str(path)))
+        else:
+            table = pa.csv.read_csv(str(path))
+            if all(_is_number(name) for name in table.column_names):
+                unnamed = pa.csv.ReadOptions(autogenerate_column_names=True)
+                table = pa.csv.read_csv(str(path), unnamed)
+                notes.append("the first line holds numbers, not names: taken as data")
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            if labels is None and name.lower() in _LABEL_COLUMNS:
+                labels = np.array(column.to_pylist())
+                notes.append(f"column {name!r} taken as labels")
+            elif pa.types.is_boolean(column.type):
+                features[name] = column.cast(pa.float64()).to_numpy()
+            elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+                features[name] = column.to_numpy().astype(np.float64)
+            else:
+                left_out.append(name)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).split("\n")[0]
+        raise DataError(
+            f"{path}: not a readable {path.suffix} file ({reason}): truncated, damaged or of"
+            " another format"
+        ) from None
+
+    if left_out:
+        notes.append(f"left out the columns that are not numeric: {', '.join(map(repr, left_out))}")
+    if not features:
+        raise DataError(
+            f"{path}: has no numeric column to learn from, only "
+            f"{', '.join(map(repr, table.column_names)) or 'none'}"
+        )
+    x = np.column_stack(list(features.values()))
+    return {"all": _Part(x, labels, tuple(features))}, notes
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _image_files(folder: Path) -> list[Path]:
+    files = []
+    for root, folders, names in os.walk(folder, onerror=_raise_unreadable):
+        folders.sort()
+        for name in folders:
+            _refuse_special(Path(root, name))
+        files += [
+            Path(root, name)
+            for name in sorted(names)
+            if name.lower().endswith(_IMAGE_SUFFIXES) and not name.startswith(".")
+        ]
+    if not files:
+        raise DataError(
+            f"{folder}: holds no images: must hold files ending in {', '.join(_IMAGE_SUFFIXES)},"
+            " directly or in one subfolder for each label"
+        )
+    return files
+
+
+def _raise_unreadable(error: OSError):
+    raise DataError(f"{error.filename}: cannot be read ({error.strerror})")
+
+
+def _read_folder(folder: Path, files: list[Path]) -> tuple[dict[str, _Part], list[str]]:
+    images = [_read_image(file) for file in files]
+    sizes = collections.Counter(image.shape[:2] for image in images)
+    if len(sizes) > 1:
+        (common, _), *_ = sizes.most_common()
+        odd = next(i for i, image in enumerate(images) if image.shape[:2] != common)
+        raise DataError(
+            f"{files[odd]}: is {_size(images[odd].shape)} pixels, most of {folder} are"
+            f" {_size(common)}: all must be of one size; resize or crop them first"
+        )
+    notes = []
+    num_channels = max(image.shape[2] for image in images)
+    if grey := sum(image.shape[2] < num_channels for image in images):
+        notes.append(f"{grey} grey images taken as colour, as the others are")
+        shape = (*images[0].shape[:2], num_channels)
+        images = [np.broadcast_to(image, shape) for image in images]
+
+    # <folder>/<label>/image, or <folder>/train/<label>/image beside <folder>/test/…
+    paths = [file.relative_to(folder).parts[:-1] for file in files]
+    where = ["all"] * len(files)
+    if {"train", "test"} <= (tops := {path[0] for path in paths if path}) <= set(_PARTS):
+        where, paths = [path[0] if path else "" for path in paths], [path[1:] for path in paths]
+        if "" in where:
+            raise DataError(
+                f"{files[where.index('')]}: lies beside the folders {', '.join(sorted(tops))}:"
+                " move it into one of them"
+            )
+    parts = {}
+    for part in dict.fromkeys(where):
+        rows = [i for i, name in enumerate(where) if name == part]
+        labels = [paths[i][0] for i in rows if paths[i]]
+        parts[part] = _Part(
+            np.stack([images[i] for i in rows]),
+            np.array(labels) if len(labels) == len(rows) else None,
+        )
+    return parts, notes
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}×{shape[0]}"
+
+
+def _read_image(path: Path) -> np.ndarray:
+    import PIL.Image
+
+    _refuse_special(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(path, formats=_IMAGE_FORMATS) as image:
+                mode = image.mode
+                if mode in ("1", "L", "P", "RGB"):
+                    pixels = np.asarray(image.convert("L" if mode in ("1", "L") else "RGB"))
+                    return pixels.reshape(*pixels.shape[:2], -1)
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        PIL.Image.DecompressionBombError,
+        PIL.Image.DecompressionBombWarning,
+    ) as error:
+        raise DataError(f"{path}: not a readable image ({error})") from None
+    raise DataError(
+        f"{path}: is of mode {mode}: must be grey or RGB with 8 bits and without transparency;"
+        " convert it first"
+    )
+
+
+# --- What the data is: checks that refuse, then conversions that are noted.
+
+
+def _encode_labels(
+    path: Path, parts: Mapping[str, _Part]
+) -> tuple[dict[str, _Part], tuple[str, ...] | None, list[str]]:
+    given = {name: part.labels for name, part in parts.items() if part.labels is not None}
+    for name, labels in given.items():
+        num_rows = len(parts[name].x) if parts[name].x.ndim else 0
+        if labels.shape not in ((num_rows,), (num_rows, 1)):
+            raise DataError(
+                f"{path}: labels have shape {labels.shape} for {num_rows} rows: give one label"
+                " for each row, or none at all"
+            )
+    if not given:
+        return dict(parts), None, []
+
+    label_names, codes = _label_codes([labels.ravel() for labels in given.values()])
+    if codes is None:
+        notes = ["labels are neither whole numbers nor names: left out"]
+        return {k: dataclasses.replace(part, labels=None) for k, part in parts.items()}, None, notes
+
+    ends = np.cumsum([len(labels) for labels in given.values()])
+    pieces = dict(zip(given, np.split(codes.astype(np.int32), ends[:-1]), strict=True))
+    parts = {k: dataclasses.replace(part, labels=pieces.get(k)) for k, part in parts.items()}
+    return parts, label_names, []
+
+
+def _label_codes(labels: list[np.ndarray]) -> tuple[tuple[str, ...] | None, np.ndarray | None]:
+    """(names or None, codes [N] or None): of names their rank, of whole numbers themselves."""
+    kinds = {each.dtype.kind for each in labels}
+    if kinds == {"U"}:
+        names, codes = np.unique(np.concatenate(labels), return_inverse=True)
+        return tuple(str(name) for name in names), codes
+    if kinds <= set("buif"):
+        codes = np.concatenate(labels).astype(np.float64)
+        if np.all((codes == np.floor(codes)) & (codes >= -(2**31)) & (codes < 2**31)):
+            return None, codes
+    return None, None
+
+
+def _checked(path: Path, part: _Part) -> _Part:
+    x = part.x
+    if x.dtype.kind not in "buif":
+        raise DataError(f"{path}: holds {x.dtype}: must be real numbers or booleans")
+    if x.ndim not in (2, 3, 4):
+        raise DataError(
+            f"{path}: has shape {x.shape}: must be [rows, columns], [images, height, width] or"
+            " [images, height, width, channels]"
+        )
+    if x.ndim == 4 and x.shape[1] in (1, 3) and x.shape[3] not in (1, 3):
+        raise DataError(
+            f"{path}: has shape {x.shape}, channels before height and width: must be channels"
+            " last; save x.transpose(0, 2, 3, 1)"
+        )
+    if x.size == 0:
+        raise DataError(f"{path}: has shape {x.shape}: there is nothing in it")
+    if x.dtype.kind == "f" and (bad := np.argwhere(~np.isfinite(x))).size:
+        index = tuple(int(i) for i in bad[0])
+        column = f" (column {part.columns[index[1]]!r})" if part.columns else ""
+        raise DataError(
+            f"{path}: {len(bad)} values are missing, NaN or infinite, the first at index"
+            f" {index}{column}: remove those rows or fill them in"
+        )
+    return dataclasses.replace(part, x=x[..., None] if x.ndim == 3 else x)
+
+
+def _refuse_hopeless(path: Path, parts: Mapping[str, _Part]) -> None:
+    shapes = {part.x.shape[1:] for part in parts.values()}
+    if len(shapes) > 1:
+        raise DataError(
+            f"{path}: examples of the splits have shapes {', '.join(map(str, sorted(shapes)))}:"
+            " must be the same in all"
+        )
+    num_rows = sum(len(part.x) for part in parts.values())
+    if num_rows < 3:
+        raise DataError(
+            f"{path}: has {num_rows} rows: must have at least 3, one each to train, validate and"
+            " test"
+        )
+    low, high = _range(parts.values())
+    if low == high:
+        raise DataError(f"{path}: every value is {low:g}: there is nothing to learn from it")
+    if max(-low, high) > float(np.finfo(np.float32).max):
+        raise DataError(f"{path}: values reach {max(-low, high):.3g}, beyond float32: rescale them")
+
+
+def _range(parts: Iterable[_Part]) -> tuple[float, float]:
+    parts = list(parts)
+    return min(float(p.x.min()) for p in parts), max(float(p.x.max()) for p in parts)
+
+
+def _find_levels(
+    parts: Mapping[str, _Part], kind: str, scaling: str
+) -> tuple[dict[str, _Part], int | None, list[str]]:
+    """Parts [N, *stored] as they will be stored, their number of levels or None, and notes."""
+    arrays = {name: part.x for name, part in parts.items()}
+    dtypes = {x.dtype for x in arrays.values()}
+    low, high = _range(parts.values())
+
+    def store(convert) -> dict[str, _Part]:
+        return {k: dataclasses.replace(part, x=convert(part.x)) for k, part in parts.items()}
+
+    def everywhere(test) -> bool:
+        return all(bool(np.all(test(x))) for x in arrays.values())
+
+    if low == 0 and high in (1, 255) and everywhere(lambda x: (x == 0) | (x == high)):
+        note = f"all values are 0 or {high:g}: taken as binary"
+        return store(lambda x: (x != 0).astype(np.uint8)), 2, [note]
+    if kind == "image" and dtypes == {np.dtype(np.uint8)}:
+        return dict(parts), 256, []
+    if kind == "image" and scaling != "none" and low >= 0 and 128 <= high <= 255:
+        if everywhere(lambda x: x == np.floor(x)):
+            note = f"values are whole numbers {low:g} … {high:g}: taken as 256 levels"
+            return store(lambda x: x.astype(np.uint8)), 256, [note]
+        note = f"values lie in [{low:g}, {high:g}]: divided by 255"
+        return store(lambda x: (x / 255).astype(np.float32)), None, [note]
+    return dict(parts), None, []
+
+
+def _rescale(
+    splits: tuple[Split, Split, Split], kind: str, scaling: str
+) -> tuple[tuple[Split, Split, Split], list[str]]:
+    """Splits as float32 [N, *shape], rescaled by what train [N, *shape] holds, and notes."""
+    x = splits[0].x
+    axis = 0 if kind == "table" else None
+    if scaling == "unit" and (kind == "table" or x.min() < 0 or x.max() > 1):
+        offset = x.min(axis=axis, keepdims=True).astype(np.float64)
+        scale = x.max(axis=axis, keepdims=True) - offset
+        note = "each column's" if kind == "table" else "the"
+        notes = [f"{note} range in train became [0, 1]"]
+    elif scaling == "auto" and kind == "table":
+        offset = x.mean(axis=0, keepdims=True, dtype=np.float64)
+        # Of a constant column the rounded mean leaves a deviation that is tiny, not 0.
+        constant = x.min(axis=0, keepdims=True) == x.max(axis=0, keepdims=True)
+        scale = np.where(constant, 0, x.std(axis=0, keepdims=True, dtype=np.float64))
+        notes = ["each column standardized by its mean and standard deviation in train"]
+    else:
+        offset, scale = np.float64(0), np.float64(1)
+        notes = [] if x.dtype == np.float32 else [f"{x.dtype} stored as float32"]
+    if num_constant := int(np.sum(scale == 0)):
+        notes.append(f"{num_constant} columns are constant in train: shifted, not rescaled")
+    scale = np.where(scale == 0, 1, scale)
+
+    outside = 0
+    scaled = []
+    for split in splits:
+        values = (split.x - offset) / scale
+        if scaling == "unit":
+            outside += int(np.sum((values < 0) | (values > 1)))
+            values = np.clip(values, 0, 1)
+        scaled.append(dataclasses.replace(split, x=values.astype(np.float32)))
+    if outside:
+        notes.append(f"{outside} values of valid and test beyond train's range: clipped to it")
+    return tuple(scaled), notes
