@@ -10,10 +10,11 @@ import time
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from experiments import cli, config, train
-from vae_jax import checkpoints, data, errors
+from vae_jax import data, errors
 
 SMALL = {"network": "mlp", "widths": "16", "latent_dim": "2", "epochs": "3"}
 RESULT_KEYS = {
@@ -61,12 +62,9 @@ def outcome(workdir):
 
 
 def read_state(workdir, step):
-    import orbax.checkpoint as ocp
-
+    path = os.path.abspath(pathlib.Path(workdir, "checkpoints", str(step), "state"))
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-        return reader.restore(
-            os.path.abspath(pathlib.Path(workdir, "checkpoints", str(step), "state"))
-        )
+        return reader.restore(path)
 
 
 def assert_same_outcome(a, b):
@@ -159,7 +157,8 @@ def test_a_signal_saves_the_step_at_hand(tmp_path, signum, code):
     assert returned == code, err
     assert time.monotonic() - sent < 10
     assert "Traceback" not in err
-    assert f"saved at step {list_steps(tmp_path / 'run' / 'checkpoints')[0]}" in out
+    (step,) = list_steps(tmp_path / "run" / "checkpoints")
+    assert f"interrupted at step {step}, saved" in out
 
 
 def test_resuming_needs_the_same_settings(tmp_path):

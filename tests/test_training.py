@@ -112,9 +112,11 @@ def test_runs_mapped_equal_runs_alone():
         states, stacked, data(), jnp.int32(4)
     )
     for r, h in enumerate(alone):
-        single = run(train, h, [4])
+        one = jax.tree.map(lambda leaf, r=r: leaf[r], states)
         jax.tree.map(
-            lambda s, m: np.testing.assert_allclose(m[r], s, rtol=1e-4, atol=1e-5), single, states
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+            one,
+            run(train, h, [4]),
         )
 
 
@@ -145,8 +147,8 @@ def test_chunks_of_any_length_compile_once():
     state = chunk(state, h, data(), jnp.int32(1))
     first = len(traces)
     other = hparams(5, learning_rate=schedules.linear(1, 0, 7))
-    for length, h in [(2, h), (1, other)]:
-        state = chunk(state, h, data(), jnp.int32(length))
+    for length, next_h in [(2, h), (1, other)]:
+        state = chunk(state, next_h, data(), jnp.int32(length))
     assert len(traces) == first
     assert chunk._cache_size() == 1
 

@@ -79,8 +79,8 @@ class Model(flax.struct.PyTreeNode):
         shapes = [v.shape for v in jax.tree.leaves(code)]
         if shapes != [z.shape, z.shape]:
             raise UsageError(
-                f"the encoder returns shapes {shapes} for one example: it must return (mean, logvar), "
-                f"each [1, latent_dim] = {list(z.shape)}"
+                f"the encoder returns shapes {shapes} for one example: it must return "
+                f"(mean, logvar), each [1, latent_dim] = {list(z.shape)}"
             )
         output = jax.eval_shape(lambda: self.decoder.init_with_output(key, z)[0])
         wanted = math.prod(self.shape) * self.likelihood.num_outputs

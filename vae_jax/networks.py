@@ -149,9 +149,9 @@ class ConvDecoder(nn.Module):
         start = nn.Dense(height * width * self.widths[0], dtype=self.dtype, name="hidden")
         h = self.activation(start(h)).reshape(-1, height, width, self.widths[0])
         channels = (*self.widths[1:], self.num_channels)
-        for i, width in enumerate(channels):
+        for i, channel in enumerate(channels):
             name = "output" if i == len(channels) - 1 else f"conv_{i}"
-            h = nn.ConvTranspose(width, (4, 4), strides=(2, 2), dtype=self.dtype, name=name)(h)
+            h = nn.ConvTranspose(channel, (4, 4), strides=(2, 2), dtype=self.dtype, name=name)(h)
             h = h if name == "output" else self.activation(h)
         return h
 
@@ -185,12 +185,9 @@ def _conv(shape, latent_dim, num_outputs, widths, activation, dtype):
             f"{factor}, the data has {height}×{width}: give fewer --widths, or --network=mlp"
         )
     encoder = ConvEncoder(latent_dim, widths, activation=activation, dtype=dtype)
+    num_outputs = num_channels * num_outputs
     decoder = ConvDecoder(
-        (height, width),
-        num_channels * num_outputs,
-        widths[::-1],
-        activation=activation,
-        dtype=dtype,
+        (height, width), num_outputs, widths[::-1], activation=activation, dtype=dtype
     )
     return encoder, decoder
 

@@ -142,14 +142,12 @@ def parse(text: str, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callabl
         close = difflib.get_close_matches(name, known, 1)
         hint = f": did you mean {close[0]}?" if close else ""
         raise UsageError(f"schedule {name!r} is unknown{hint} (allowed: {', '.join(_OURS)})")
+    signature = inspect.signature(function or optax_function)
     try:
-        inspect.signature(function or optax_function).bind(*arguments)
+        signature.bind(*arguments)
         if function is not None:
             return function(*arguments)
         return jax.tree_util.Partial(optax_function(*arguments))
     except (TypeError, ValueError) as error:
-        signature = inspect.signature(function or optax_function)
-        wanted = ", ".join(signature.parameters)
-        raise UsageError(
-            f"schedule {text!r}: {error}; its arguments are {name}({wanted})"
-        ) from None
+        usage = f"{name}({', '.join(signature.parameters)})"
+        raise UsageError(f"schedule {text!r}: {error}; write it as {usage}") from None

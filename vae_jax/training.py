@@ -237,7 +237,7 @@ def train_until(
     steps_per_epoch: int,
     chunk_seconds: float = 1.0,
 ) -> Iterator[State]:
-    """Runs chunks up to step `num_steps`; yields the state after each, at every epoch's end at least.
+    """Runs chunks up to step `num_steps` and yields the state after each, so at every epoch's end.
 
     Chunks last about `chunk_seconds`, so that a signal is heard in time; how an epoch is cut
     into chunks does not change a bit of the result.

@@ -3,8 +3,8 @@
 An objective is a function `loss(model, params, batch, key, *, hyperparameters…) -> (loss, aux)`:
 
 - `batch` is {"x": [B, *shape], "mask": [B]}; a row of mask 0 is padding and must not count.
-- `loss` is [B], in nats, to be minimised; a term of the whole batch is added to each row. The caller
-  averages over the rows that count.
+- `loss` is [B], in nats, to be minimised; a term of the whole batch is added to each row. The
+  caller averages over the rows that count.
 - `aux` holds [B] arrays that mean something for this objective (elbo, rate, distortion, …).
 - Its keyword-only parameters, all scalars, are its hyperparameters: their defaults and the lines
   under `Args:` become flags, each may be a schedule, each must be finite and >= 0.

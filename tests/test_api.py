@@ -1,0 +1,105 @@
+"""The house keeps its rules: names, docstrings, directions of import."""
+
+import ast
+import importlib
+import inspect
+import pathlib
+import pkgutil
+import re
+import subprocess
+import sys
+
+import pytest
+
+import vae_jax
+from vae_jax import objectives
+
+ROOT = pathlib.Path(vae_jax.__file__).parent
+MODULES = sorted(m.name for m in pkgutil.walk_packages([str(ROOT)], "vae_jax."))
+SHAPE = re.compile(r"\[[^\]]*\]|shapes?\b|scalars?\b", re.I)
+BANNED = re.compile(r"\b(mu|kld|recon_x|log_var|logvar_x|rng)\b")
+
+# who may import whom, below the package; everyone may import errors
+ALLOWED = {
+    "losses": {"distributions"},
+    "likelihoods": {"distributions", "losses"},
+    "model": {"distributions"},
+    "objectives": {"distributions", "losses", "model"},
+    "evaluation": {"distributions", "model"},
+    "training": {"schedules"},
+}
+
+
+def public_names():
+    for name in MODULES:
+        module = importlib.import_module(name)
+        for public in getattr(module, "__all__", []):
+            yield pytest.param(module, public, id=f"{name}.{public}")
+
+
+@pytest.mark.parametrize(("module", "name"), list(public_names()))
+def test_every_public_name_has_a_docstring_with_shapes(module, name):
+    value = getattr(module, name)
+    if inspect.ismodule(value) or not (inspect.isclass(value) or inspect.isfunction(value)):
+        return
+    doc = inspect.getdoc(value)
+    assert doc, f"{name} has no docstring"
+    assert SHAPE.search(doc), f"the docstring of {name} gives no shape"
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if m != "vae_jax.evaluation"])
+def test_every_module_lists_what_is_public(name):
+    module = importlib.import_module(name)
+    if name.rpartition(".")[2].startswith("_") or name == "vae_jax.errors":
+        return
+    assert module.__all__ == sorted(module.__all__, key=lambda n: (not n.isupper(), n.islower(), n))
+
+
+def sources():
+    folders = (ROOT, ROOT.parent / "experiments")
+    return sorted(path for folder in folders for path in folder.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT.parent)))
+def test_house_rules(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    names |= {n.arg for n in ast.walk(tree) if isinstance(n, ast.arg)}
+    assert not {name for name in names if BANNED.fullmatch(name)}
+    for module in imported(tree):
+        if path.is_relative_to(ROOT):
+            assert module != "experiments"
+            assert module != "absl.flags"
+    if path.is_relative_to(ROOT):
+        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        own = {m.split(".")[1] for m in imported(tree) if m.startswith("vae_jax.")}
+        assert own <= ALLOWED.get(room, set()) | {"errors", room}
+
+
+def imported(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_losses_need_neither_flax_nor_our_model():
+    program = (
+        "import sys; from vae_jax import losses; "
+        "loaded = {'flax', 'optax', 'orbax', 'vae_jax.model'} & set(sys.modules); "
+        "sys.exit(', '.join(sorted(loaded)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_objective_is_one_file(tmp_path, monkeypatch):
+    """A new file is found, with its hyperparameters and their help, and nothing else changes."""
+    source = (ROOT / "objectives" / "beta_vae.py").read_text()
+    (tmp_path / "mine.py").write_text(source.replace("weight of the rate", "my own weight"))
+    monkeypatch.setattr(objectives, "__path__", [*objectives.__path__, str(tmp_path)])
+    assert "mine" in objectives.names()
+    assert objectives.hyperparameters("mine")["beta"].help.startswith("my own weight")
+    assert objectives.hyperparameters("mine")["beta"].default == 1.0
