@@ -70,9 +70,17 @@ def make_preprocess(dataset, binarization: str | None) -> Callable:
     return lambda stored, key: dataset.decode(stored)
 
 
+_evaluate_schedules = jax.jit(schedules.evaluate)
+
+
+def hparams_at(hparams: training.Hparams, step) -> training.Hparams:
+    """The hyperparameters at `step` (scalar), each a scalar."""
+    return _evaluate_schedules(hparams, jnp.int32(step))
+
+
 def evaluate(experiment: Experiment, params, x, step) -> elbo.Evaluation:
     """The objective's terms over x [N, *stored], with hyperparameters as at `step` (scalar)."""
-    hparams = schedules.evaluate(experiment.hparams, jnp.int32(step))
+    hparams = hparams_at(experiment.hparams, step)
     return elbo.evaluate(
         experiment.loss_fn,
         experiment.model,

@@ -1,13 +1,12 @@
 """Flags in, exit code out: the page of help, one line for each error a user can cause."""
 
-import logging
 import os
 import signal
 import sys
 import textwrap
 from collections.abc import Callable
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from experiments import config as config_lib
 from vae_jax import data, objectives
@@ -32,8 +31,6 @@ def run(main: Callable[[config_lib.Config, bool], None], description: str) -> No
         description: the head of the help page.
     """
     define_flags()
-    # which backends JAX looked for is no news
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
     for signum in INTERRUPTS:
         signal.signal(signum, _exit_at_once)
 
@@ -44,6 +41,8 @@ def run(main: Callable[[config_lib.Config, bool], None], description: str) -> No
         return _or_exit(lambda: _parse(argv))
 
     def call(_):
+        # what libraries looked for and found is no news
+        logging.set_verbosity(logging.WARNING)
         overwrite = flags.FLAGS.overwrite
         values = {name: flags.FLAGS[name].value for name in _names()}
         _or_exit(lambda: main(config_lib.from_flags(values), overwrite))

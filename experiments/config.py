@@ -77,9 +77,17 @@ def number(low: float, *, positive: bool = False, note: str = "") -> Callable[[s
         too_low = min(ends) < low or (positive and max(ends) <= low)
         if too_low or not all(map(math.isfinite, ends)):
             raise UsageError(f"must be finite and {'>' if positive else '>='} {low:g}{note}")
-        return value.strip()
+        return _canonical(value)
 
     return parse
+
+
+def _canonical(value: str) -> str:
+    """One spelling for one schedule, so that `4`, `4.0` and a default of 4.0 are the same run."""
+    try:
+        return repr(float(value)).removesuffix(".0")
+    except ValueError:
+        return ", ".join(part.strip() for part in value.strip().split(","))
 
 
 def plain_number(low: float, high: float = math.inf):
@@ -191,12 +199,12 @@ class Config:
         None,
         "Training",
         integer(0),
-        "passes over the training split (default: 20,000 steps' worth, at most 200)",
+        "passes over the training split (default: 30,000 steps' worth, at most 200)",
         identity=False,
     )
     batch_size: int = flag(100, "Training", integer(1), "examples per step")
     learning_rate: str = flag(
-        "cosine(1e-3, 0, 100%)",
+        "cosine(2e-3, 0, 100%)",
         "Training",
         number(0, positive=True, note=" (a rate such as 1e-3)"),
         "a number or a schedule (see below)",
@@ -337,7 +345,7 @@ def resolve(config: Config, dataset) -> Config:
     epochs = config.epochs
     if epochs is None:
         steps_per_epoch = -(-num_examples // config.batch_size)
-        epochs = min(200, max(1, round(20_000 / steps_per_epoch)))
+        epochs = min(200, max(1, round(30_000 / steps_per_epoch)))
     return dataclasses.replace(
         config, likelihood=likelihood, binarization=binarization, epochs=epochs
     )

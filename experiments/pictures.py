@@ -31,7 +31,7 @@ def draw(experiment, params, run) -> list[str]:
     key = training.stream(experiment.hparams.seed, "pictures")
     data_key, sample_key = jax.random.split(key)
     test = dataset.test
-    x = experiment.preprocess(jnp.asarray(test.x[:NUM_SCATTERED]), data_key)
+    x = jax.jit(experiment.preprocess)(jnp.asarray(test.x[:NUM_SCATTERED]), data_key)
     posterior, rate = _encode(model, params, x)
     mean_rate = np.asarray(rate.mean(axis=0))
     active = np.asarray(elbo.active_units(jnp.var(posterior.mean, axis=0)))
@@ -56,7 +56,8 @@ def draw(experiment, params, run) -> list[str]:
             axis_names=(f"z{first}", f"z{second}"),
         )
     if dataset.kind == "image":
-        _, samples = model.sample(params, sample_key, NUM_SAMPLES)
+        sample = jax.jit(model.sample, static_argnums=2)
+        _, samples = sample(params, sample_key, NUM_SAMPLES)
         pictures["samples"] = plots.samples(np.asarray(samples), title="E[x|z], z from the prior")
         shown = order[: int(np.clip(active.sum(), 3, 12))]
         images = np.zeros((model.latent_dim, len(TRAVERSAL), *model.shape), np.float32)

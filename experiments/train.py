@@ -13,7 +13,7 @@ from experiments import build as building
 from experiments import pictures
 from experiments.config import Config, from_flags, resolve
 from experiments.progress import Progress
-from vae_jax import checkpoints, data, runs, schedules, training
+from vae_jax import checkpoints, data, runs, training
 from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation.elbo import active_units
 
@@ -223,7 +223,7 @@ def end_epoch(experiment, carried: Carried, valid) -> tuple[dict, Carried]:
     epoch = step // experiment.train.steps_per_epoch
     row = {"step": step, "epoch": epoch}
     row |= training.epoch_metrics(state, len(experiment.dataset.train))
-    at_step = schedules.evaluate(experiment.hparams, state.step)
+    at_step = building.hparams_at(experiment.hparams, state.step)
     row |= {"learning_rate": float(at_step.learning_rate)}
     row |= {name: float(value) for name, value in at_step.objective.items()}
     if len(valid):
@@ -250,7 +250,7 @@ def _out_of_patience(carried: Carried, config: Config, steps_per_epoch: int) -> 
 def _diverged(run, experiment, state: training.State, saved_step: int | None) -> DivergedError:
     bad = [name for name, total in state.sums.items() if not jnp.isfinite(total)]
     step = int(state.failure)
-    rate = float(schedules.evaluate(experiment.hparams.learning_rate, jnp.int32(step)))
+    rate = float(building.hparams_at(experiment.hparams, step).learning_rate)
     run.write_json("result.json", {"status": "diverged", "step": step, "not_finite": bad})
     kept = f"last finite checkpoint {saved_step}; " if saved_step is not None else ""
     return DivergedError(

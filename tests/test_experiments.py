@@ -280,6 +280,11 @@ def test_bad_values_are_named(values, message):
     assert "\n" not in str(error.value)
 
 
+def test_one_setting_has_one_spelling():
+    for a, b in [("4", "4.0"), ("1", None), (" linear(0,4, 100)", "linear(0, 4, 100)")]:
+        assert config.from_flags({"beta": a}) == config.from_flags({"beta": b})
+
+
 def test_settings_that_only_the_data_can_refuse(tmp_path):
     for values, message in [
         ({"batch_size": "5000"}, "--batch_size=5000: the training split has 1"),

@@ -21,9 +21,9 @@ def preprocess(stored, key):
     return stored.astype(jnp.float32) * keep.astype(jnp.float32)
 
 
-def vae_train(num=N, loss_fn=None, **options):
+def vae_train(num=N, loss_fn=None, likelihood=None, **options):
     encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=3, widths=(8,))
-    model = Model(encoder, decoder, likelihoods.Bernoulli(), SHAPE, 3)
+    model = Model(encoder, decoder, likelihood or likelihoods.Bernoulli(), SHAPE, 3)
     options = {"preprocess": preprocess, "num_examples": num, "batch_size": B, **options}
     return training.make_train(loss_fn or objectives.load("beta_vae"), model, **options)
 
@@ -141,12 +141,13 @@ def test_chunks_of_any_length_compile_once():
         traces.append(1)
         return objectives.load("beta_vae")(*args, **kwargs)
 
-    train, h = vae_train(loss_fn=counting), hparams()
+    train = vae_train(loss_fn=counting, likelihood=likelihoods.Gaussian("learned"))
+    h = hparams(ema_decay=jnp.float32(0.9))
     state = jax.jit(train.init)(h)
-    chunk = jax.jit(train.chunk)
+    chunk = jax.jit(train.chunk, donate_argnums=0)
     state = chunk(state, h, data(), jnp.int32(1))
     first = len(traces)
-    other = hparams(5, learning_rate=schedules.linear(1, 0, 7))
+    other = h.replace(seed=jnp.int32(5), learning_rate=schedules.linear(1, 0, 7))
     for length, next_h in [(2, h), (1, other)]:
         state = chunk(state, next_h, data(), jnp.int32(length))
     assert len(traces) == first

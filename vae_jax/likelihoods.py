@@ -184,7 +184,7 @@ class _Scaled(Likelihood):
         if _is_number(self.variance):
             return {}
         shape = shape if self.variance == "learned_per_dimension" else ()
-        return {"logvar": jnp.full(shape, INITIAL_LOGVAR)}
+        return {"logvar": jnp.full(shape, INITIAL_LOGVAR, jnp.float32)}
 
     def _logvar(self, params: Params) -> jax.Array:
         """The log variance in use, a scalar or [*shape]."""

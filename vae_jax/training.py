@@ -162,7 +162,10 @@ def make_train(
     def init(hparams: Hparams) -> State:
         at_start = schedules.evaluate(hparams, jnp.int32(0))
         masked = model.replace(latent_mask=at_start.latent_mask)
-        params = masked.init(stream(at_start.seed, "init"))
+        # astype drops weak types, which would compile the chunk once more for each of them
+        params = jax.tree.map(
+            lambda leaf: leaf.astype(leaf.dtype), masked.init(stream(at_start.seed, "init"))
+        )
         batch, key = example_batch(), jax.random.key(0)
         terms = jax.eval_shape(lambda: mean_loss(params, batch, key, at_start)[1])
         return State(
@@ -181,23 +184,19 @@ def make_train(
         h = schedules.evaluate(hparams, state.step)
         grads, metrics = jax.grad(mean_loss, has_aux=True)(state.params, batch, key, h)
         metrics["grad_norm"] = optax.tree.norm(grads)
+        # optax relies on implicit promotion (decay ** count), also where a user forbids it
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = transformation(h).update(grads, state.opt_state, state.params)
+        params, ema = optax.apply_updates(state.params, updates), state.ema
+        if ema is not None:
+            # average ← d·average + (1 − d)·params
+            ema = optax.incremental_update(params, ema, 1.0 - h.ema_decay)
         ok = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
-
-        def advance(state):
-            # optax relies on implicit promotion (decay ** count), also where a user forbids it
-            with jax.numpy_dtype_promotion("standard"):
-                updates, opt_state = transformation(h).update(grads, state.opt_state, state.params)
-            params = optax.apply_updates(state.params, updates)
-            ema = state.ema
-            if ema is not None:
-                # average ← d·average + (1 − d)·params
-                ema = optax.incremental_update(params, ema, 1.0 - h.ema_decay)
-            return state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
-
-        def freeze(state):
-            return state.replace(failure=jnp.where(state.failure < 0, state.step, state.failure))
-
-        return jax.lax.cond(ok & (state.failure < 0), advance, freeze, state), metrics
+        ok &= state.failure < 0
+        advanced = state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
+        frozen = state.replace(failure=jnp.where(state.failure < 0, state.step, state.failure))
+        # selected, not branched to: a select fuses with the update, a branch copies the state
+        return jax.tree.map(lambda a, b: jnp.where(ok, a, b), advanced, frozen), metrics
 
     def chunk(state: State, hparams: Hparams, x: jax.Array, num_steps) -> State:
         epoch = state.step // steps_per_epoch
@@ -235,7 +234,7 @@ def train_until(
     *,
     num_steps: int,
     steps_per_epoch: int,
-    chunk_seconds: float = 1.0,
+    chunk_seconds: float = 2.5,
 ) -> Iterator[State]:
     """Runs chunks up to step `num_steps` and yields the state after each, so at every epoch's end.
 
