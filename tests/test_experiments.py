@@ -329,5 +329,5 @@ def test_the_readable_workdir_tells_runs_apart():
 
     assert name() == {}
     assert name(beta="4") == {"beta": "4"}
-    assert name(beta="4", latent_dim="3", seed="2") == {"beta": "4", "latent_dim": "3", "seed": "2"}
+    assert name(beta="4", latent_dim="3", seed="2") == {"beta": "4", "latent_dim": 3, "seed": 2}
     assert name(workdir="x", epochs="3") == {}
