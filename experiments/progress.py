@@ -9,19 +9,17 @@ class Progress:
 
     Args:
         run: the open run, whose log receives each line that is printed.
-        experiment: for the number of steps.
-        first_step: where this process started.
+        experiment: for the number of steps and their size.
     """
 
-    def __init__(self, run, experiment, *, first_step: int, seconds_between: float = 10.0):
+    def __init__(self, run, experiment, *, seconds_between: float = 10.0):
         self._run = run
         self._num_steps = experiment.num_steps
-        self._first_step = first_step
+        self._batch_size = experiment.config.batch_size
         self._steps_per_epoch = experiment.train.steps_per_epoch
         self._seconds_between = seconds_between
         self._is_terminal = sys.stdout.isatty()
-        self._started = time.perf_counter()
-        self._printed = self._started
+        self._printed = time.perf_counter()
         self._last = None
 
     def row(self, row: dict, examples_per_second: float | None) -> None:
@@ -43,22 +41,24 @@ class Progress:
             self._last = None
 
     def _line(self, row: dict, examples_per_second: float | None) -> str:
-        terms = [
-            f"{name} {row[name]:.2f}" for name in ("loss", "distortion", "rate") if name in row
-        ]
-        if "beta" in row:
-            terms.insert(1, f"β {row['beta']:g}")
+        terms = [_loss(row)]
         if "valid_elbo" in row:
             terms.append(f"valid elbo {row['valid_elbo']:.2f}")
         if "active_units" in row:
             terms.append(f"active {row['active_units']}")
         if examples_per_second:
-            terms.append(f"{examples_per_second:,.0f} examples/s")
-        done = row["step"] - self._first_step
-        left = (time.perf_counter() - self._started) / done * (self._num_steps - row["step"])
-        terms.append(f"{_duration(left)} left")
+            left = (self._num_steps - row["step"]) * self._batch_size / examples_per_second
+            terms += [f"{examples_per_second:,.0f} examples/s", f"{_duration(left)} left"]
         num_epochs = self._num_steps // self._steps_per_epoch
         return f"epoch {row['epoch']}/{num_epochs}: {', '.join(terms)}"
+
+
+def _loss(row: dict) -> str:
+    """The loss, as the sum that it is where it is one."""
+    terms = [f"{name} {row[name]:.2f}" for name in ("distortion", "rate") if name in row]
+    if "beta" in row and len(terms) == 2:
+        return f"loss {row['loss']:.2f} = {terms[0]} + {row['beta']:g}·{terms[1]}"
+    return ", ".join([f"loss {row['loss']:.2f}", *terms])
 
 
 def _duration(seconds: float) -> str:

@@ -168,7 +168,7 @@ def _loop(run, experiment, store, carried: Carried, seconds_before: float):
     x = building.on_device(experiment.dataset.train)
     valid = building.on_device(experiment.dataset.valid)
     started = time.perf_counter()
-    progress = Progress(run, experiment, first_step=int(carried.state.step))
+    progress = Progress(run, experiment)
     saved_at, saved_step = time.perf_counter(), None
     clock = Stopwatch()
 

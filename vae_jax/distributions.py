@@ -36,10 +36,10 @@ def bound_logvar(logvar: chex.Numeric) -> jax.Array:
     sampling, divergence and density agree on the variance. Outside the range the gradient is zero.
 
     Args:
-      logvar: log variance, any shape.
+        logvar: log variance, any shape.
 
     Returns:
-      The bounded log variance, same shape.
+        The bounded log variance, same shape.
     """
     return jnp.clip(logvar, -LOGVAR_BOUND, LOGVAR_BOUND)
 
@@ -57,15 +57,15 @@ def reparameterize(key: chex.PRNGKey, mean: jax.Array, logvar: jax.Array) -> jax
     z = mean + exp(½ logvar) · eps,  eps ~ N(0, I)
 
     Args:
-      key: random key.
-      mean: mean, any shape.
-      logvar: log variance, same shape.
+        key: random key.
+        mean: mean, any shape.
+        logvar: log variance, same shape.
 
     Returns:
-      One sample per element, same shape.
+        One sample per element, same shape.
 
     Reference:
-      Kingma and Welling 2013, Auto-Encoding Variational Bayes, arXiv 1312.6114, section 2.4.
+        Kingma and Welling 2013, Auto-Encoding Variational Bayes, arXiv 1312.6114, section 2.4.
     """
     chex.assert_equal_shape([mean, logvar])
     eps = jax.random.normal(key, mean.shape, mean.dtype)
@@ -82,11 +82,11 @@ def bernoulli_log_prob(x: jax.Array, logits: jax.Array) -> jax.Array:
     log-probability of a pixel that is 1 with probability x.
 
     Args:
-      x: values in [0, 1], any shape.
-      logits: log-odds of 1, same shape.
+        x: values in [0, 1], any shape.
+        logits: log-odds of 1, same shape.
 
     Returns:
-      Log-probabilities in nats, same shape.
+        Log-probabilities in nats, same shape.
     """
     chex.assert_equal_shape([x, logits])
     # log p(x) = (x − ½) l − ½|l| − log(1 + e^{−|l|}): the exponent is never positive, and the first
@@ -101,12 +101,12 @@ def gaussian_log_prob(x: jax.Array, mean: jax.Array, logvar: chex.Numeric) -> ja
     log p(x) = −½ (log 2π + logvar + (x − mean)² / exp(logvar))
 
     Args:
-      x: values, any shape.
-      mean: mean, same shape.
-      logvar: log variance, a scalar or any shape that broadcasts to that of `x`.
+        x: values, any shape.
+        mean: mean, same shape.
+        logvar: log variance, a scalar or any shape that broadcasts to that of `x`.
 
     Returns:
-      Log-densities in nats, the shape of `x`.
+        Log-densities in nats, the shape of `x`.
     """
     chex.assert_equal_shape([x, mean])
     logvar = _align(bound_logvar(logvar), x)
@@ -120,12 +120,12 @@ def laplace_log_prob(x: jax.Array, mean: jax.Array, logvar: chex.Numeric) -> jax
     log p(x) = −log 2b − |x − mean| / b
 
     Args:
-      x: values, any shape.
-      mean: mean, same shape.
-      logvar: log variance, a scalar or any shape that broadcasts to that of `x`.
+        x: values, any shape.
+        mean: mean, same shape.
+        logvar: log variance, a scalar or any shape that broadcasts to that of `x`.
 
     Returns:
-      Log-densities in nats, the shape of `x`.
+        Log-densities in nats, the shape of `x`.
     """
     chex.assert_equal_shape([x, mean])
     # log b = ½ (logvar − log 2)
@@ -146,16 +146,16 @@ def discretized_logistic_log_prob(
     p(x) = F(x + h) − F(x − h),  F(t) = σ((t − mean) / s)
 
     Args:
-      x: levels k/(num_levels − 1), any shape.
-      mean: mean of the logistic variable before rounding, same shape.
-      logvar: its log variance, a scalar or any shape that broadcasts to that of `x`.
-      num_levels: number of levels, at least 2.
+        x: levels k/(num_levels − 1), any shape.
+        mean: mean of the logistic variable before rounding, same shape.
+        logvar: its log variance, a scalar or any shape that broadcasts to that of `x`.
+        num_levels: number of levels, at least 2.
 
     Returns:
-      Log-probabilities in nats, the shape of `x`.
+        Log-probabilities in nats, the shape of `x`.
 
     Reference:
-      Salimans et al. 2017, PixelCNN++, arXiv 1701.05517, eq. 2 (one component).
+        Salimans et al. 2017, PixelCNN++, arXiv 1701.05517, eq. 2 (one component).
     """
     chex.assert_equal_shape([x, mean])
     half_bin = 0.5 / (num_levels - 1)
@@ -180,11 +180,11 @@ def categorical_log_prob(x: jax.Array, logits: jax.Array) -> jax.Array:
     log p(x) = logits[x] − log Σ_v exp(logits[v])
 
     Args:
-      x: integer categories in [0, V), shape [...].
-      logits: unnormalised log-probabilities, shape [..., V].
+        x: integer categories in [0, V), shape [...].
+        logits: unnormalised log-probabilities, shape [..., V].
 
     Returns:
-      Log-probabilities in nats, shape [...].
+        Log-probabilities in nats, shape [...].
     """
     chex.assert_type(x, int)
     chex.assert_shape(x, logits.shape[:-1])
@@ -204,17 +204,17 @@ def gaussian_kl(
     KL = ½ (v/v₀ − 1 − log(v/v₀) + (mean − mean₀)² / v₀),  v = exp(logvar), v₀ = exp(logvar₀)
 
     Args:
-      mean: mean, any shape.
-      logvar: log variance, same shape.
-      prior_mean: mean₀, a scalar or any shape that broadcasts to that of `mean`; standard normal
-        by default.
-      prior_logvar: logvar₀, likewise.
+        mean: mean, any shape.
+        logvar: log variance, same shape.
+        prior_mean: mean₀, a scalar or any shape that broadcasts to that of `mean`; standard normal
+            by default.
+        prior_logvar: logvar₀, likewise.
 
     Returns:
-      Divergences in nats, the shape of `mean`.
+        Divergences in nats, the shape of `mean`.
 
     Reference:
-      Kingma and Welling 2013, arXiv 1312.6114, appendix B.
+        Kingma and Welling 2013, arXiv 1312.6114, appendix B.
     """
     chex.assert_equal_shape([mean, logvar])
     prior_mean = _align(prior_mean, mean)
@@ -231,8 +231,8 @@ class DiagonalGaussian(NamedTuple):
     """A Gaussian with independent latent dimensions: a posterior [B, L], or a prior [L].
 
     Attributes:
-      mean: mean, shape [B, L] or [L].
-      logvar: log variance, same shape.
+        mean: mean, shape [B, L] or [L].
+        logvar: log variance, same shape.
     """
 
     mean: jax.Array
@@ -242,11 +242,11 @@ class DiagonalGaussian(NamedTuple):
         """Draws z = mean + exp(½ logvar) · eps, differentiable in mean and logvar.
 
         Args:
-          key: random key.
-          num_samples: K, or None for one sample without the axis K.
+            key: random key.
+            num_samples: K, or None for one sample without the axis K.
 
         Returns:
-          Samples, shape [B, L], or [K, B, L]; from a prior [L], or [K, L].
+            Samples, shape [B, L], or [K, B, L]; from a prior [L], or [K, L].
         """
         if num_samples is None:
             return reparameterize(key, self.mean, self.logvar)
@@ -260,10 +260,10 @@ class DiagonalGaussian(NamedTuple):
         log p(z) = Σ_l log N(z_l; mean_l, exp(logvar_l))
 
         Args:
-          z: latent values, shape [..., L], to which [B, L] (or [L]) broadcasts.
+            z: latent values, shape [..., L], to which [B, L] (or [L]) broadcasts.
 
         Returns:
-          Log-densities in nats, shape [...].
+            Log-densities in nats, shape [...].
         """
         mean = jnp.broadcast_to(self.mean, z.shape)
         # log p(z) = Σ_l log N(z_l; mean_l, exp(logvar_l))
@@ -274,10 +274,10 @@ def standard_gaussian(latent_dim: int) -> DiagonalGaussian:
     """The prior N(0, I) over L latent dimensions.
 
     Args:
-      latent_dim: L.
+        latent_dim: L.
 
     Returns:
-      A Gaussian with mean and logvar zero, both of shape [L].
+        A Gaussian with mean and logvar zero, both of shape [L].
     """
     return DiagonalGaussian(jnp.zeros(latent_dim), jnp.zeros(latent_dim))
 
@@ -291,14 +291,14 @@ def kl_divergence(posterior: DiagonalGaussian, prior: DiagonalGaussian) -> jax.A
     """The rate of every latent dimension in closed form, KL(posterior ‖ prior).
 
     Args:
-      posterior: q(z|x), parameters of shape [B, L].
-      prior: p(z), parameters of shape [L] or [B, L].
+        posterior: q(z|x), parameters of shape [B, L].
+        prior: p(z), parameters of shape [L] or [B, L].
 
     Returns:
-      Divergences in nats, shape [B, L].
+        Divergences in nats, shape [B, L].
 
     Raises:
-      TypeError: no closed form is known for this pair of types.
+        TypeError: no closed form is known for this pair of types.
     """
     pair = type(posterior), type(prior)
     if pair not in _CLOSED_FORM_KL:

@@ -49,9 +49,9 @@ class Likelihood:
     Decoder outputs have shape [B, *shape], or [B, *shape, num_outputs] where num_outputs > 1.
 
     Attributes:
-      num_outputs: decoder outputs per data dimension.
-      requires: values the data must have: 'unit' (in [0, 1]), 'levels' (on the grid
-        k/(num_levels − 1)) or 'real'.
+        num_outputs: decoder outputs per data dimension.
+        requires: values the data must have: 'unit' (in [0, 1]), 'levels' (on the grid k/(num_levels
+            − 1)) or 'real'.
     """
 
     num_outputs: ClassVar[int] = 1
@@ -61,10 +61,10 @@ class Likelihood:
         """The initial parameters of the likelihood itself.
 
         Args:
-          shape: shape of one data example.
+            shape: shape of one data example.
 
         Returns:
-          {} where nothing is learned, else {'logvar': a scalar or [*shape]}.
+            {} where nothing is learned, else {'logvar': a scalar or [*shape]}.
         """
         return {}
 
@@ -74,13 +74,13 @@ class Likelihood:
         """The parameters to use for this batch: unchanged, unless they have a closed form.
 
         Args:
-          params: parameters from `init`.
-          outputs: decoder outputs, shape [B, *shape].
-          x: data, shape [B, *shape].
-          mask: rows that count, shape [B].
+            params: parameters from `init`.
+            outputs: decoder outputs, shape [B, *shape].
+            x: data, shape [B, *shape].
+            mask: rows that count, shape [B].
 
         Returns:
-          Parameters of the same structure.
+            Parameters of the same structure.
         """
         return params
 
@@ -88,12 +88,12 @@ class Likelihood:
         """log p(x|z), summed over the event axes; minus the distortion.
 
         Args:
-          params: parameters from `init`, `fit` or training.
-          outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
-          x: data, shape [B, *shape].
+            params: parameters from `init`, `fit` or training.
+            outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
+            x: data, shape [B, *shape].
 
         Returns:
-          Log-probabilities in nats, shape [B].
+            Log-probabilities in nats, shape [B].
         """
         raise NotImplementedError
 
@@ -101,11 +101,11 @@ class Likelihood:
         """E[x|z], in data space.
 
         Args:
-          params: parameters from `init`, `fit` or training.
-          outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
+            params: parameters from `init`, `fit` or training.
+            outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
 
         Returns:
-          Means, shape [B, *shape].
+            Means, shape [B, *shape].
         """
         raise NotImplementedError
 
@@ -113,12 +113,12 @@ class Likelihood:
         """x ~ p(x|z), in data space.
 
         Args:
-          params: parameters from `init`, `fit` or training.
-          key: random key.
-          outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
+            params: parameters from `init`, `fit` or training.
+            key: random key.
+            outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
 
         Returns:
-          Samples, shape [B, *shape].
+            Samples, shape [B, *shape].
         """
         raise NotImplementedError
 
@@ -126,8 +126,8 @@ class Likelihood:
         """The same density with `fit` the identity: for evaluation and after training.
 
         Returns:
-          A likelihood that takes `params` of the same structure and shapes; itself where `fit`
-          computes nothing.
+            A likelihood that takes `params` of the same structure and shapes; itself where `fit`
+            computes nothing.
         """
         return self
 
@@ -158,8 +158,8 @@ class _Scaled(Likelihood):
     """A likelihood with a mean [B, *shape] from the decoder and a log variance of its own.
 
     Attributes:
-      variance: a positive number (fixed), 'learned' (one scalar for all dimensions) or
-        'learned_per_dimension'.
+        variance: a positive number (fixed), 'learned' (one scalar for all dimensions) or
+            'learned_per_dimension'.
     """
 
     variance: float | str = "learned"
@@ -201,8 +201,8 @@ class Gaussian(_Scaled):
     """N(outputs, variance) in every dimension, outputs [B, *shape].
 
     Attributes:
-      variance: a positive number (fixed), 'learned' (one scalar), 'learned_per_dimension', or
-        'optimal': the mean squared error of the batch at hand (see `losses.optimal_logvar`).
+        variance: a positive number (fixed), 'learned' (one scalar), 'learned_per_dimension', or
+            'optimal': the mean squared error of the batch at hand (see `losses.optimal_logvar`).
     """
 
     variances: ClassVar[tuple[str, ...]] = (*_Scaled.variances, "optimal")
@@ -231,7 +231,7 @@ class Laplace(_Scaled):
     """Laplace variables with mean outputs [B, *shape] and variance 2b² in every dimension.
 
     Attributes:
-      variance: a positive number (fixed), 'learned' (one scalar) or 'learned_per_dimension'.
+        variance: a positive number (fixed), 'learned' (one scalar) or 'learned_per_dimension'.
     """
 
     def log_prob(self, params, outputs, x):
@@ -251,9 +251,9 @@ class DiscretizedLogistic(_Scaled):
     """Logistic variables around outputs [B, *shape], rounded to levels in [0, 1].
 
     Attributes:
-      variance: of the logistic variable before rounding: a positive number (fixed), 'learned' (one
-        scalar) or 'learned_per_dimension'.
-      num_levels: number of levels.
+        variance: of the logistic variable before rounding: a positive number (fixed), 'learned'
+            (one scalar) or 'learned_per_dimension'.
+        num_levels: number of levels.
     """
 
     num_levels: int = 256
@@ -301,7 +301,7 @@ class Categorical(Likelihood):
     """A probability for every level in [0, 1]; outputs are logits [B, *shape, num_levels].
 
     Attributes:
-      num_levels: number of levels.
+        num_levels: number of levels.
     """
 
     num_levels: int = 256
@@ -360,17 +360,18 @@ def make(
     """The likelihood of a name, as a user would type it.
 
     Args:
-      name: one of `NAMES`.
-      variance: a positive number (fixed), 'learned' (one scalar), 'learned_per_dimension' or, for
-        'gaussian', 'optimal'; 'bernoulli' and 'categorical' have none and take only the default.
-      num_levels: number of levels of the data, a scalar, 256 by default; read only by the
-        likelihoods over levels, 'logistic' and 'categorical'.
+        name: one of `NAMES`.
+        variance: a positive number (fixed), 'learned' (one scalar), 'learned_per_dimension' or, for
+            'gaussian', 'optimal'; 'bernoulli' and 'categorical' have none and take only the
+            default.
+        num_levels: number of levels of the data, a scalar, 256 by default; read only by the
+            likelihoods over levels, 'logistic' and 'categorical'.
 
     Returns:
-      A frozen, hashable likelihood for data of any shape.
+        A frozen, hashable likelihood for data of any shape.
 
     Raises:
-      UsageError: the name is unknown, or the variance or the number of levels does not fit it.
+        UsageError: the name is unknown, or the variance or the number of levels does not fit it.
     """
     if name not in _CLASSES:
         nearest = difflib.get_close_matches(name, NAMES, 1)

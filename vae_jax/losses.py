@@ -50,11 +50,11 @@ def batch_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     Σ_b mask_b · values_b / Σ_b mask_b
 
     Args:
-      values: shape [B, ...].
-      mask: weights ≥ 0, shape [B], at least one positive; None counts every row once.
+        values: shape [B, ...].
+        mask: weights ≥ 0, shape [B], at least one positive; None counts every row once.
 
     Returns:
-      The weighted mean over axis 0, shape [...]: a scalar for values [B].
+        The weighted mean over axis 0, shape [...]: a scalar for values [B].
     """
     if mask is None:
         return jnp.mean(values, axis=0)
@@ -75,16 +75,16 @@ def gaussian_rate(
     rate = Σ_l ½ (v_l/v₀ − 1 − log(v_l/v₀) + (mean_l − mean₀)² / v₀)
 
     Args:
-      mean: posterior mean, shape [B, L].
-      logvar: posterior log variance, shape [B, L].
-      prior_mean: scalar, [L] or [B, L]; standard normal by default.
-      prior_logvar: log v₀, likewise.
+        mean: posterior mean, shape [B, L].
+        logvar: posterior log variance, shape [B, L].
+        prior_mean: scalar, [L] or [B, L]; standard normal by default.
+        prior_logvar: log v₀, likewise.
 
     Returns:
-      Rates in nats, shape [B].
+        Rates in nats, shape [B].
 
     Reference:
-      Kingma and Welling 2013, arXiv 1312.6114, appendix B.
+        Kingma and Welling 2013, arXiv 1312.6114, appendix B.
     """
     # rate = Σ_l KL_l
     return _sum_event(rate_per_dimension(mean, logvar, prior_mean, prior_logvar))
@@ -96,11 +96,11 @@ def bernoulli_distortion(x: jax.Array, logits: jax.Array) -> jax.Array:
     −Σ_d [x_d log σ(logits_d) + (1 − x_d) log σ(−logits_d)]
 
     Args:
-      x: values in [0, 1], shape [B, *event].
-      logits: log-odds of 1, shape [B, *event].
+        x: values in [0, 1], shape [B, *event].
+        logits: log-odds of 1, shape [B, *event].
 
     Returns:
-      Distortions in nats, shape [B].
+        Distortions in nats, shape [B].
     """
     return -_sum_event(distributions.bernoulli_log_prob(x, logits))
 
@@ -113,12 +113,12 @@ def gaussian_distortion(x: jax.Array, mean: jax.Array, logvar: chex.Numeric) -> 
     A loss C‖x − mean‖² + rate is this one at exp(logvar) = 1/(2C), up to a constant.
 
     Args:
-      x: values, shape [B, *event].
-      mean: mean, shape [B, *event].
-      logvar: log variance, a scalar, [*event] or [B, *event].
+        x: values, shape [B, *event].
+        mean: mean, shape [B, *event].
+        logvar: log variance, a scalar, [*event] or [B, *event].
 
     Returns:
-      Distortions in nats, shape [B].
+        Distortions in nats, shape [B].
     """
     return -_sum_event(distributions.gaussian_log_prob(x, mean, logvar))
 
@@ -129,12 +129,12 @@ def laplace_distortion(x: jax.Array, mean: jax.Array, logvar: chex.Numeric) -> j
     Σ_d (log 2b + |x_d − mean_d| / b)
 
     Args:
-      x: values, shape [B, *event].
-      mean: mean, shape [B, *event].
-      logvar: log variance, a scalar, [*event] or [B, *event].
+        x: values, shape [B, *event].
+        mean: mean, shape [B, *event].
+        logvar: log variance, a scalar, [*event] or [B, *event].
 
     Returns:
-      Distortions in nats, shape [B].
+        Distortions in nats, shape [B].
     """
     return -_sum_event(distributions.laplace_log_prob(x, mean, logvar))
 
@@ -147,16 +147,16 @@ def discretized_logistic_distortion(
     −Σ_d log [F_d(x_d + h) − F_d(x_d − h)],  h = ½/(num_levels − 1), open at both ends
 
     Args:
-      x: levels k/(num_levels − 1), shape [B, *event].
-      mean: mean before rounding, shape [B, *event].
-      logvar: log variance before rounding, a scalar, [*event] or [B, *event].
-      num_levels: number of levels in [0, 1].
+        x: levels k/(num_levels − 1), shape [B, *event].
+        mean: mean before rounding, shape [B, *event].
+        logvar: log variance before rounding, a scalar, [*event] or [B, *event].
+        num_levels: number of levels in [0, 1].
 
     Returns:
-      Distortions in nats, shape [B].
+        Distortions in nats, shape [B].
 
     Reference:
-      Salimans et al. 2017, PixelCNN++, arXiv 1701.05517, eq. 2 (one component).
+        Salimans et al. 2017, PixelCNN++, arXiv 1701.05517, eq. 2 (one component).
     """
     return -_sum_event(
         distributions.discretized_logistic_log_prob(x, mean, logvar, num_levels=num_levels)
@@ -169,11 +169,11 @@ def categorical_distortion(x: jax.Array, logits: jax.Array) -> jax.Array:
     −Σ_d log softmax(logits_d)[x_d]
 
     Args:
-      x: integer categories in [0, V), shape [B, *event].
-      logits: unnormalised log-probabilities, shape [B, *event, V].
+        x: integer categories in [0, V), shape [B, *event].
+        logits: unnormalised log-probabilities, shape [B, *event, V].
 
     Returns:
-      Distortions in nats, shape [B].
+        Distortions in nats, shape [B].
     """
     return -_sum_event(distributions.categorical_log_prob(x, logits))
 
@@ -184,16 +184,16 @@ def optimal_logvar(x: jax.Array, mean: jax.Array, mask: jax.Array | None = None)
     log [1/(B·D) Σ_b Σ_d (x_bd − mean_bd)²], at least −LOGVAR_BOUND
 
     Args:
-      x: values, shape [B, *event] of D elements each.
-      mean: mean, shape [B, *event].
-      mask: rows that count, shape [B].
+        x: values, shape [B, *event] of D elements each.
+        mean: mean, shape [B, *event].
+        mask: rows that count, shape [B].
 
     Returns:
-      The log variance, a scalar.
+        The log variance, a scalar.
 
     Reference:
-      Rybkin et al. 2021, Simple and Effective VAE Training with Calibrated Decoders, arXiv
-      2006.13202 (optimal σ-VAE).
+        Rybkin et al. 2021, Simple and Effective VAE Training with Calibrated Decoders, arXiv
+        2006.13202 (optimal σ-VAE).
     """
     chex.assert_equal_shape([x, mean])
     # c = 1/(B·D) Σ_b Σ_d (x_bd − mean_bd)²
@@ -207,14 +207,14 @@ def elbo(distortion: jax.Array, rate: jax.Array) -> jax.Array:
     elbo = −(distortion + rate) ≤ log p(x), in expectation over z ~ q(z|x)
 
     Args:
-      distortion: −log p(x|z) in nats, shape [B].
-      rate: KL(q(z|x) ‖ p(z)) in nats, shape [B].
+        distortion: −log p(x|z) in nats, shape [B].
+        rate: KL(q(z|x) ‖ p(z)) in nats, shape [B].
 
     Returns:
-      Lower bounds in nats, shape [B].
+        Lower bounds in nats, shape [B].
 
     Reference:
-      Kingma and Welling 2013, arXiv 1312.6114, eq. 3; Alemi et al. 2018, arXiv 1711.00464.
+        Kingma and Welling 2013, arXiv 1312.6114, eq. 3; Alemi et al. 2018, arXiv 1711.00464.
     """
     chex.assert_equal_shape([distortion, rate])
     # elbo = −(distortion + rate)
@@ -227,15 +227,15 @@ def beta_elbo_loss(distortion: jax.Array, rate: jax.Array, beta: chex.Numeric) -
     loss = distortion + β · rate
 
     Args:
-      distortion: −log p(x|z) in nats, shape [B].
-      rate: KL(q(z|x) ‖ p(z)) in nats, shape [B].
-      beta: weight of the rate, a scalar ≥ 0.
+        distortion: −log p(x|z) in nats, shape [B].
+        rate: KL(q(z|x) ‖ p(z)) in nats, shape [B].
+        beta: weight of the rate, a scalar ≥ 0.
 
     Returns:
-      Losses in nats, shape [B].
+        Losses in nats, shape [B].
 
     Reference:
-      Higgins et al. 2017, β-VAE, eq. 4 (ICLR).
+        Higgins et al. 2017, β-VAE, eq. 4 (ICLR).
     """
     chex.assert_equal_shape([distortion, rate])
     # loss = distortion + β · rate
@@ -253,16 +253,16 @@ def free_bits(
     each example's own divergence. At threshold 0 the result is the plain rate.
 
     Args:
-      rate_per_dim: KL_l in nats, shape [B, L].
-      threshold: floor λ in nats per latent dimension, a scalar.
-      mask: rows that count, shape [B]; use the same one in `batch_mean`.
+        rate_per_dim: KL_l in nats, shape [B, L].
+        threshold: floor λ in nats per latent dimension, a scalar.
+        mask: rows that count, shape [B]; use the same one in `batch_mean`.
 
     Returns:
-      Rates in nats, shape [B].
+        Rates in nats, shape [B].
 
     Reference:
-      Kingma et al. 2016, Improving Variational Inference with Inverse Autoregressive Flow, arXiv
-      1606.04934, eq. 15.
+        Kingma et al. 2016, Improving Variational Inference with Inverse Autoregressive Flow, arXiv
+        1606.04934, eq. 15.
     """
     chex.assert_rank(rate_per_dim, 2)
     # KL_l where E_batch[KL_l] ≥ λ, else λ
@@ -281,16 +281,16 @@ def capacity_penalty(
     γ · |E_batch[rate] − C|
 
     Args:
-      rate: KL(q(z|x) ‖ p(z)) in nats, shape [B].
-      capacity: target C in nats, a scalar.
-      gamma: weight γ, a scalar.
-      mask: rows that count, shape [B]; use the same one in `batch_mean`.
+        rate: KL(q(z|x) ‖ p(z)) in nats, shape [B].
+        capacity: target C in nats, a scalar.
+        gamma: weight γ, a scalar.
+        mask: rows that count, shape [B]; use the same one in `batch_mean`.
 
     Returns:
-      The penalty in nats, the same value for every example, shape [B]: its mean is the penalty.
+        The penalty in nats, the same value for every example, shape [B]: its mean is the penalty.
 
     Reference:
-      Burgess et al. 2018, Understanding disentangling in β-VAE, arXiv 1804.03599, eq. 8.
+        Burgess et al. 2018, Understanding disentangling in β-VAE, arXiv 1804.03599, eq. 8.
     """
     chex.assert_rank(rate, 1)
     # γ · |E_batch[rate] − C|

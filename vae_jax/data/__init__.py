@@ -40,24 +40,24 @@ def load(
     """A dataset by name or path, with train, valid and test splits [N, *stored].
 
     Args:
-      name: one of `names()`, a dataset of tensorflow-datasets ('mnist', 'config/of:1.0.0'), or
-        the path of an .npy, .npz, .csv or .parquet file or of a folder of images.
-      data_dir: the folder of all datasets; None means $VAE_JAX_DATA_DIR, else
-        $XDG_CACHE_HOME/vae_jax/data (~/.cache/vae_jax/data).
-      num_valid: rows held out for validation (scalar) where the source has no such split; None
-        means 10 %, of a source's own train split at most 5,000.
-      scaling: of the user's own continuous data: 'auto' standardizes the columns of a table and
-        takes images of 0 … 255 to [0, 1], 'unit' takes the range of train to [0, 1], 'none'
-        keeps the values. Data on levels is decoded to [0, 1] whatever it says.
-      cache_dir: where prepared arrays are kept; None means $XDG_CACHE_HOME/vae_jax/datasets
-        (~/.cache/vae_jax/datasets).
+        name: one of `names()`, a dataset of tensorflow-datasets ('mnist', 'config/of:1.0.0'), or
+            the path of an .npy, .npz, .csv or .parquet file or of a folder of images.
+        data_dir: the folder of all datasets; None means $VAE_JAX_DATA_DIR, else
+            $XDG_CACHE_HOME/vae_jax/data (~/.cache/vae_jax/data).
+        num_valid: rows held out for validation (scalar) where the source has no such split; None
+            means 10 %, of a source's own train split at most 5,000.
+        scaling: of the user's own continuous data: 'auto' standardizes the columns of a table and
+            takes images of 0 … 255 to [0, 1], 'unit' takes the range of train to [0, 1], 'none'
+            keeps the values. Data on levels is decoded to [0, 1] whatever it says.
+        cache_dir: where prepared arrays are kept; None means $XDG_CACHE_HOME/vae_jax/datasets
+            (~/.cache/vae_jax/datasets).
 
     Returns:
-      The dataset.
+        The dataset.
 
     Raises:
-      UsageError: if there is no dataset of that name, or an argument does not fit.
-      DataError: if its files are missing, damaged, or hold what cannot be learnt from.
+        UsageError: if there is no dataset of that name, or an argument does not fit.
+        DataError: if its files are missing, damaged, or hold what cannot be learnt from.
     """
     if scaling not in _SCALINGS:
         raise UsageError(f"scaling={scaling!r}: must be one of {', '.join(_SCALINGS)}")
@@ -92,13 +92,13 @@ def binarize(key: jax.Array, x: jax.Array) -> jax.Array:
     b ~ Bernoulli(x), drawn anew at each use.
 
     Args:
-      key: PRNG key, used once.
-      x: [B, *shape] in [0, 1].
+        key: PRNG key, used once.
+        x: [B, *shape] in [0, 1].
 
     Returns:
-      [B, *shape] float32, each 0 or 1.
+        [B, *shape] float32, each 0 or 1.
 
     Reference:
-      Salakhutdinov and Murray, On the quantitative analysis of deep belief networks, ICML 2008.
+        Salakhutdinov and Murray, On the quantitative analysis of deep belief networks, ICML 2008.
     """
     return jax.random.bernoulli(key, x).astype(jnp.float32)

@@ -30,15 +30,15 @@ def cached(
     """The arrays that `build` makes, from disk where they were made before of the same source.
 
     Args:
-      folder: of the cache; made where it is missing.
-      name: of the dataset, as it may stand in a file name.
-      source: SHA-256 of the source's content.
-      version: of the code that makes the arrays.
-      build: makes the arrays (of any shape) by name.
+        folder: of the cache; made where it is missing.
+        name: of the dataset, as it may stand in a file name.
+        source: SHA-256 of the source's content.
+        version: of the code that makes the arrays.
+        build: makes the arrays (of any shape) by name.
 
     Returns:
-      (arrays by name, notes): a note for a damaged copy and for a source that has changed, each
-      with both SHA-256, and for a folder that cannot be written.
+        (arrays by name, notes): a note for a damaged copy and for a source that has changed, each
+        with both SHA-256, and for a folder that cannot be written.
     """
     key = hashlib.sha256(f"{source} {version}".encode()).hexdigest()
     entry = folder / f"{name}-{key[:16]}"

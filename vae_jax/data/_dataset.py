@@ -35,9 +35,9 @@ class Split:
     """One part of a dataset, in memory as stored.
 
     Attributes:
-      x: [N, *stored], in the smallest dtype that loses nothing.
-      labels: [N] int32, or None.
-      factors: [N, F] int32, the index of each ground-truth factor, or None.
+        x: [N, *stored], in the smallest dtype that loses nothing.
+        labels: [N] int32, or None.
+        factors: [N, F] int32, the index of each ground-truth factor, or None.
     """
 
     x: np.ndarray
@@ -60,23 +60,23 @@ class Dataset:
     """A named dataset: its splits, and what a model and a likelihood must know about its values.
 
     Attributes:
-      name: what it was asked for as; for a user's file the file's stem.
-      train: rows to learn from, [N, *stored].
-      valid: rows held out of training, [N, *stored]; N is 0 where none were wanted.
-      test: rows for the reported numbers, [N, *stored].
-      shape: of one decoded example: (H, W, C), or (D,) for a table.
-      kind: 'image' or 'table'.
-      low: the least decoded value of any split; 0 by definition where `num_levels` is set.
-      high: the greatest decoded value of any split; 1 by definition where `num_levels` is set.
-      num_levels: decoded values are k / (num_levels - 1), k = 0, 1, …; None if continuous.
-      sha256: of the content of the source (of a user's file, of the file), hexadecimal.
-      likelihood: name of the customary p(x|z), taken where none is asked for.
-      decode: stored [B, *stored] -> float32 [B, *shape]; pure, made to run inside the jitted step,
-        so that what lies in the device's memory stays as small as what is stored.
-      factor_names: of the F factors, or None.
-      factor_sizes: how many values each of the F factors takes, or None.
-      label_names: what the labels 0, 1, … mean, or None.
-      notes: one line for each conversion that was done, for the log.
+        name: what it was asked for as; for a user's file the file's stem.
+        train: rows to learn from, [N, *stored].
+        valid: rows held out of training, [N, *stored]; N is 0 where none were wanted.
+        test: rows for the reported numbers, [N, *stored].
+        shape: of one decoded example: (H, W, C), or (D,) for a table.
+        kind: 'image' or 'table'.
+        low: the least decoded value of any split; 0 by definition where `num_levels` is set.
+        high: the greatest decoded value of any split; 1 by definition where `num_levels` is set.
+        num_levels: decoded values are k / (num_levels - 1), k = 0, 1, …; None if continuous.
+        sha256: of the content of the source (of a user's file, of the file), hexadecimal.
+        likelihood: name of the customary p(x|z), taken where none is asked for.
+        decode: stored [B, *stored] -> float32 [B, *shape]; pure, made to run inside the jitted
+            step, so that what lies in the device's memory stays as small as what is stored.
+        factor_names: of the F factors, or None.
+        factor_sizes: how many values each of the F factors takes, or None.
+        label_names: what the labels 0, 1, … mean, or None.
+        notes: one line for each conversion that was done, for the log.
     """
 
     name: str
@@ -101,10 +101,10 @@ def decode_real(x: jax.Array) -> jax.Array:
     """Decode values that are stored as they are: x.
 
     Args:
-      x: [B, *shape], any real dtype.
+        x: [B, *shape], any real dtype.
 
     Returns:
-      [B, *shape] float32.
+        [B, *shape] float32.
     """
     return x.astype(jnp.float32)
 
@@ -113,11 +113,11 @@ def decode_levels(x: jax.Array, *, num_levels: int) -> jax.Array:
     """Decode stored levels to the unit interval: x / (num_levels - 1).
 
     Args:
-      x: [B, *shape], integers 0 … num_levels - 1.
-      num_levels: how many levels there are (scalar).
+        x: [B, *shape], integers 0 … num_levels - 1.
+        num_levels: how many levels there are (scalar).
 
     Returns:
-      [B, *shape] float32 in [0, 1].
+        [B, *shape] float32 in [0, 1].
     """
     return x.astype(jnp.float32) / (num_levels - 1)
 
@@ -128,17 +128,18 @@ def divide(
     """Make train, valid and test of what the source has; the same rows every time.
 
     Args:
-      parts: 'train', 'valid' and 'test' are kept as they are; from 'train' and 'test' rows for
-        validation are held out of train; one part 'all' is dealt 80 / 10 / 10. Each [N, *stored].
-      num_valid: rows to hold out for validation (scalar); None means 10 % of the rows, of a
-        source's own train split at most 5,000.
-      name: of the dataset, for messages.
+        parts: 'train', 'valid' and 'test' are kept as they are; from 'train' and 'test' rows for
+            validation are held out of train; one part 'all' is dealt 80 / 10 / 10. Each [N,
+            *stored].
+        num_valid: rows to hold out for validation (scalar); None means 10 % of the rows, of a
+            source's own train split at most 5,000.
+        name: of the dataset, for messages.
 
     Returns:
-      (train, valid, test), each in the order of the source.
+        (train, valid, test), each in the order of the source.
 
     Raises:
-      UsageError: if `num_valid` leaves nothing to train on, or the source has its own 'valid'.
+        UsageError: if `num_valid` leaves nothing to train on, or the source has its own 'valid'.
     """
     if "valid" in parts:
         if num_valid is not None:
@@ -187,21 +188,21 @@ def image_dataset(
     """A dataset of images whose values are levels in [0, 1].
 
     Args:
-      name: of the dataset.
-      parts: the source's own splits as `divide` takes them, each [N, *stored].
-      num_valid: rows to hold out for validation (scalar), or None for the default.
-      num_levels: how many levels there are (scalar).
-      sha256: of the content of the source.
-      likelihood: the customary p(x|z); None means `customary_likelihood`.
-      shape: (H, W, C) of a decoded image; None where it is stored so.
-      decode: stored [B, *stored] -> [B, *shape]; None where the levels are stored as integers.
-      **metadata: label_names, factor_names, factor_sizes and notes, as in `Dataset`.
+        name: of the dataset.
+        parts: the source's own splits as `divide` takes them, each [N, *stored].
+        num_valid: rows to hold out for validation (scalar), or None for the default.
+        num_levels: how many levels there are (scalar).
+        sha256: of the content of the source.
+        likelihood: the customary p(x|z); None means `customary_likelihood`.
+        shape: (H, W, C) of a decoded image; None where it is stored so.
+        decode: stored [B, *stored] -> [B, *shape]; None where the levels are stored as integers.
+        **metadata: label_names, factor_names, factor_sizes and notes, as in `Dataset`.
 
     Returns:
-      The `Dataset`, its splits [N, *stored].
+        The `Dataset`, its splits [N, *stored].
 
     Raises:
-      UsageError: if `num_valid` does not fit.
+        UsageError: if `num_valid` does not fit.
     """
     train, valid, test = divide(parts, num_valid, name=name)
     return Dataset(
@@ -225,13 +226,13 @@ def check(dataset: Dataset, requires: str, *, what: str) -> None:
     """Refuse a dataset whose values do not fit what is to be done with them.
 
     Args:
-      dataset: its range and levels are looked at; its splits [N, *stored] are not.
-      requires: 'unit' (values in [0, 1]), 'levels' (discrete values) or 'real' (any).
-      what: who requires it, as the user wrote it: '--likelihood=bernoulli'.
+        dataset: its range and levels are looked at; its splits [N, *stored] are not.
+        requires: 'unit' (values in [0, 1]), 'levels' (discrete values) or 'real' (any).
+        what: who requires it, as the user wrote it: '--likelihood=bernoulli'.
 
     Raises:
-      DataError: naming the values, what is allowed and the remedy.
-      ValueError: if `requires` is none of the three.
+        DataError: naming the values, what is allowed and the remedy.
+        ValueError: if `requires` is none of the three.
     """
     if requires not in ("unit", "levels", "real"):
         raise ValueError(f"requires={requires!r}: must be 'unit', 'levels' or 'real'")
@@ -252,14 +253,14 @@ def data_file(data_dir: Path, *parts: str) -> Path:
     """The path of a file below the data directory.
 
     Args:
-      data_dir: the folder of all datasets.
-      *parts: folder and file name below it (of any shape of path).
+        data_dir: the folder of all datasets.
+        *parts: folder and file name below it (of any shape of path).
 
     Returns:
-      The path, which exists.
+        The path, which exists.
 
     Raises:
-      DataError: naming the path that was looked for and how to point elsewhere.
+        DataError: naming the path that was looked for and how to point elsewhere.
     """
     path = data_dir.joinpath(*parts)
     if not path.is_file():
@@ -274,10 +275,10 @@ def sha256_of_arrays(arrays: Iterable[np.ndarray]) -> str:
     """SHA-256 of the dtype, shape and values of arrays, in order.
 
     Args:
-      arrays: any number of arrays of any shape.
+        arrays: any number of arrays of any shape.
 
     Returns:
-      64 hexadecimal digits.
+        64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for array in arrays:
@@ -290,13 +291,13 @@ def sha256_of_file(path: Path) -> str:
     """SHA-256 of a file's content.
 
     Args:
-      path: the file, whatever the shape of what it holds.
+        path: the file, whatever the shape of what it holds.
 
     Returns:
-      64 hexadecimal digits.
+        64 hexadecimal digits.
 
     Raises:
-      DataError: if it cannot be read.
+        DataError: if it cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -309,14 +310,14 @@ def sha256_of_folder(folder: Path, paths: Iterable[Path]) -> str:
     """SHA-256 of files' names below a folder and of their contents, in order.
 
     Args:
-      folder: holds the files; its own name does not count.
-      paths: the files, whatever the shape of what they hold.
+        folder: holds the files; its own name does not count.
+        paths: the files, whatever the shape of what they hold.
 
     Returns:
-      64 hexadecimal digits.
+        64 hexadecimal digits.
 
     Raises:
-      DataError: if one cannot be read.
+        DataError: if one cannot be read.
     """
     lines = (f"{path.relative_to(folder).as_posix()} {sha256_of_file(path)}\n" for path in paths)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -326,12 +327,12 @@ def mismatch(path: Path, found: str, expected: str) -> DataError:
     """The error for a file whose content (of any shape) is not what it should be.
 
     Args:
-      path: the file.
-      found: SHA-256 of what it holds.
-      expected: SHA-256 of what it should hold.
+        path: the file.
+        found: SHA-256 of what it holds.
+        expected: SHA-256 of what it should hold.
 
     Returns:
-      The error, to be raised.
+        The error, to be raised.
     """
     return DataError(
         f"{path}: SHA-256 of its content is {found}, expected {expected}: the file is damaged or"

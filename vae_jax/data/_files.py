@@ -49,21 +49,21 @@ def load(path: Path, num_valid: int | None = None, scaling: str = "auto") -> Dat
     """A dataset of the user's own: a table [N, D], grey images [N, H, W] or images [N, H, W, C].
 
     Args:
-      path: a file ending as in `SUFFIXES`, or a folder of images, all of one size; subfolders
-        are labels. An .npz has the key x, X, images or data, and y, labels or label where there
-        are labels; or the splits train, (valid,) test, or x_train, y_train, x_test, y_test.
-        In a table numeric columns are features and label, y, target or class is the label.
-      num_valid: rows held out for validation (scalar); None means 10 %.
-      scaling: 'auto': columns of a table are standardized by train, images of 0 … 255 (that
-        reach 128) go to [0, 1]; 'unit': the range of train goes to [0, 1]; 'none': values stay.
-        Binary data and uint8 images are levels in [0, 1] whatever it says.
+        path: a file ending as in `SUFFIXES`, or a folder of images, all of one size; subfolders are
+            labels. An .npz has the key x, X, images or data, and y, labels or label where there are
+            labels; or the splits train, (valid,) test, or x_train, y_train, x_test, y_test. In a
+            table numeric columns are features and label, y, target or class is the label.
+        num_valid: rows held out for validation (scalar); None means 10 %.
+        scaling: 'auto': columns of a table are standardized by train, images of 0 … 255 (that reach
+            128) go to [0, 1]; 'unit': the range of train goes to [0, 1]; 'none': values stay.
+            Binary data and uint8 images are levels in [0, 1] whatever it says.
 
     Returns:
-      The dataset; `notes` says what was converted.
+        The dataset; `notes` says what was converted.
 
     Raises:
-      DataError: if the data cannot be read or cannot be learnt from: one line with the remedy.
-      UsageError: if `num_valid` does not fit.
+        DataError: if the data cannot be read or cannot be learnt from: one line with the remedy.
+        UsageError: if `num_valid` does not fit.
     """
     _refuse_special(path)
     suffix = path.suffix.lower()

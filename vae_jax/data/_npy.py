@@ -72,13 +72,13 @@ def names(path: Path) -> tuple[str, ...]:
     """Names of the arrays (of any shape) in an .npz file.
 
     Args:
-      path: the file.
+        path: the file.
 
     Returns:
-      The keys, in the order of the file.
+        The keys, in the order of the file.
 
     Raises:
-      DataError: if the file is not a readable archive.
+        DataError: if the file is not a readable archive.
     """
     with _damage_named(path), zipfile.ZipFile(path) as archive:
         return tuple(name.removesuffix(".npy") for name in archive.namelist())
@@ -88,15 +88,15 @@ def read(path: Path, name: str | None = None) -> np.ndarray:
     """One array of an .npz file, or the array of an .npy file.
 
     Args:
-      path: the file.
-      name: key in the .npz file; None for an .npy file.
+        path: the file.
+        name: key in the .npz file; None for an .npy file.
 
     Returns:
-      The array, of the shape and dtype in which it was saved.
+        The array, of the shape and dtype in which it was saved.
 
     Raises:
-      DataError: if the file is unreadable, truncated, lacks the key, holds Python objects, or
-        claims more than it holds.
+        DataError: if the file is unreadable, truncated, lacks the key, holds Python objects, or
+            claims more than it holds.
     """
     if name is None:
         with _damage_named(path), path.open("rb") as file:

@@ -58,18 +58,18 @@ def load(name: str, data_dir: Path, cache_dir: Path, num_valid: int | None = Non
     data_dir/<name> holds the original files, the network.
 
     Args:
-      name: of the dataset, with its config and version where wanted: 'mnist', 'a/b:1.0.0'.
-      data_dir: the folder of all datasets.
-      cache_dir: the folder in which prepared arrays are kept.
-      num_valid: rows held out for validation (scalar); None means 10 %, at most 5,000.
+        name: of the dataset, with its config and version where wanted: 'mnist', 'a/b:1.0.0'.
+        data_dir: the folder of all datasets.
+        cache_dir: the folder in which prepared arrays are kept.
+        num_valid: rows held out for validation (scalar); None means 10 %, at most 5,000.
 
     Returns:
-      The dataset with the builder's own splits; validation rows are held out of train where it
-      has none.
+        The dataset with the builder's own splits; validation rows are held out of train where it
+        has none.
 
     Raises:
-      DataError: if it cannot be had, or is not of 8-bit images of one size.
-      UsageError: if `num_valid` does not fit.
+        DataError: if it cannot be had, or is not of 8-bit images of one size.
+        UsageError: if `num_valid` does not fit.
     """
     builder = _find(name, data_dir, cache_dir)
     if builder is None and (parts := _read_idx(data_dir, _base(name))):

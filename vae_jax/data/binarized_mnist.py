@@ -25,10 +25,10 @@ def decode(x: jax.Array) -> jax.Array:
     """Unpack eight pixels from each byte, the most significant bit first (as np.unpackbits).
 
     Args:
-      x: [B, 98] uint8.
+        x: [B, 98] uint8.
 
     Returns:
-      [B, 28, 28, 1] float32, each 0 or 1.
+        [B, 28, 28, 1] float32, each 0 or 1.
     """
     return jnp.unpackbits(x, axis=1).reshape(-1, 28, 28, 1).astype(jnp.float32)
 
@@ -37,20 +37,20 @@ def load(data_dir: Path, num_valid: int | None = None) -> Dataset:
     """50,000 + 10,000 + 10,000 digits [28, 28, 1], each pixel 0 or 1, no labels, own splits.
 
     Args:
-      data_dir: holds binarized_mnist/binarized_mnist_packedbits.npz with the keys `train`,
-        `valid` and `test`, each [N, 98] uint8.
-      num_valid: to be left out: the source has its own validation split.
+        data_dir: holds binarized_mnist/binarized_mnist_packedbits.npz with the keys `train`,
+            `valid` and `test`, each [N, 98] uint8.
+        num_valid: to be left out: the source has its own validation split.
 
     Returns:
-      The dataset, stored packed: 98 bytes for 784 pixels.
+        The dataset, stored packed: 98 bytes for 784 pixels.
 
     Raises:
-      DataError: if the file is missing, unreadable or not the original's content.
+        DataError: if the file is missing, unreadable or not the original's content.
 
     Reference:
-      Salakhutdinov and Murray, On the quantitative analysis of deep belief networks, ICML 2008;
-      the splits of Larochelle and Murray, The neural autoregressive distribution estimator,
-      AISTATS 2011.
+        Salakhutdinov and Murray, On the quantitative analysis of deep belief networks, ICML 2008;
+        the splits of Larochelle and Murray, The neural autoregressive distribution estimator,
+        AISTATS 2011.
     """
     path = data_file(data_dir, "binarized_mnist", _FILE)
     parts = {part: _npy.read(path, part) for part in ("train", "valid", "test")}

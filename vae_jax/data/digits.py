@@ -13,14 +13,14 @@ def load(data_dir: Path, num_valid: int | None = None) -> Dataset:
     """1,797 handwritten digits [8, 8, 1] in 17 grey levels, labels 0 … 9; needs no file.
 
     Args:
-      data_dir: not looked at.
-      num_valid: rows held out for validation (scalar); None means 10 %.
+        data_dir: not looked at.
+        num_valid: rows held out for validation (scalar); None means 10 %.
 
     Returns:
-      The dataset, dealt 80 / 10 / 10.
+        The dataset, dealt 80 / 10 / 10.
 
     Reference:
-      Alpaydin and Kaynak, Optical recognition of handwritten digits, UCI 1998 (its test part).
+        Alpaydin and Kaynak, Optical recognition of handwritten digits, UCI 1998 (its test part).
     """
     import sklearn.datasets
 

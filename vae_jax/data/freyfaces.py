@@ -21,17 +21,17 @@ def load(data_dir: Path, num_valid: int | None = None) -> Dataset:
     """1,965 faces [28, 20, 1] in 256 grey levels, no labels; freyfaces/freyfaces.npz.
 
     Args:
-      data_dir: holds freyfaces/freyfaces.npz with the key `images`.
-      num_valid: rows held out for validation (scalar); None means 10 %.
+        data_dir: holds freyfaces/freyfaces.npz with the key `images`.
+        num_valid: rows held out for validation (scalar); None means 10 %.
 
     Returns:
-      The dataset, dealt 80 / 10 / 10.
+        The dataset, dealt 80 / 10 / 10.
 
     Raises:
-      DataError: if the file is missing, unreadable or not the original's content.
+        DataError: if the file is missing, unreadable or not the original's content.
 
     Reference:
-      Roweis, Saul and Hinton, Global coordination of local linear models, NIPS 2001.
+        Roweis, Saul and Hinton, Global coordination of local linear models, NIPS 2001.
     """
     path = data_file(data_dir, "freyfaces", "freyfaces.npz")
     images = _npy.read(path, "images")

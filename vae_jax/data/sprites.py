@@ -45,13 +45,13 @@ def render(factors: jax.Array) -> jax.Array:
     One step of x or y moves the sprite by one pixel, right or down.
 
     Args:
-      factors: [B, 5] integers: the index of shape, scale, rotation, x and y.
+        factors: [B, 5] integers: the index of shape, scale, rotation, x and y.
 
     Returns:
-      [B, 64, 64, 1] float32, each 0 or 1.
+        [B, 64, 64, 1] float32, each 0 or 1.
 
     Reference:
-      Matthey et al., dSprites, 2017, whose grid of factors this is; the drawing is our own.
+        Matthey et al., dSprites, 2017, whose grid of factors this is; the drawing is our own.
     """
     chex.assert_shape(factors, (None, len(FACTOR_NAMES)))
     shape, scale, rotation, x, y = (factors[:, i, None, None] for i in range(5))
@@ -81,14 +81,14 @@ def load(data_dir: Path, num_valid: int | None = None) -> Dataset:
     The label is the shape.
 
     Args:
-      data_dir: not looked at.
-      num_valid: rows held out for validation (scalar); None means 10 %.
+        data_dir: not looked at.
+        num_valid: rows held out for validation (scalar); None means 10 %.
 
     Returns:
-      The dataset, dealt 80 / 10 / 10.
+        The dataset, dealt 80 / 10 / 10.
 
     Reference:
-      Matthey et al., dSprites, 2017, whose grid of factors this is; the drawing is our own.
+        Matthey et al., dSprites, 2017, whose grid of factors this is; the drawing is our own.
     """
     grid = np.indices(FACTOR_SIZES, dtype=np.int32).reshape(len(FACTOR_SIZES), -1).T
     grid = np.ascontiguousarray(grid)
