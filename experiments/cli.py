@@ -53,7 +53,8 @@ def run(main: Callable[[config_lib.Config, bool], None], description: str) -> No
 def define_flags() -> None:
     """Defines a flag for each field of `Config` and each hyperparameter, and --overwrite."""
     for field in config_lib.flag_fields():
-        flags.DEFINE_string(field.name, None, field.metadata["help"])
+        define = flags.DEFINE_boolean if field.default is False else flags.DEFINE_string
+        define(field.name, None, field.metadata["help"])
     for name, owners in config_lib.objective_flags().items():
         flags.DEFINE_string(name, None, next(iter(owners.values())).help)
     flags.DEFINE_boolean("overwrite", False, "archive the run directory and start afresh")
@@ -100,7 +101,7 @@ def help_page(description: str) -> str:
         for field in config_lib.flag_fields():
             if field.metadata["group"] == group:
                 text = field.metadata["help"].format(**fills)
-                if field.default is not None:
+                if field.default not in (None, False):
                     text += f" (default: {field.default})"
                 lines += _entry(field.name, text)
         if group == "Objective":

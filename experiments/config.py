@@ -245,6 +245,9 @@ class Config:
     checkpoint_seconds: float = flag(
         60.0, "Output", plain_number(0), "seconds between two checkpoints", identity=False
     )
+    tensorboard: bool = flag(
+        False, "Output", bool, "write TensorBoard events too (extra: tensorboard)", identity=False
+    )
     hyperparameters: tuple[tuple[str, str], ...] = ()
 
     def identity(self) -> dict:

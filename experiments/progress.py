@@ -1,7 +1,46 @@
-"""A line that says how training goes: rewritten in place on a terminal, now and then elsewhere."""
+"""How training goes: a line on the terminal or in the log, and scalars for TensorBoard."""
 
 import sys
 import time
+
+from vae_jax.errors import UsageError
+
+
+class TensorBoard:
+    """Writes rows of metrics as TensorBoard scalars; those after `step` are written again.
+
+    Args:
+        directory: of the event files.
+        step: where training goes on, scalar.
+
+    Raises:
+        UsageError: the extra that brings tensorboardX is not installed.
+    """
+
+    def __init__(self, directory, *, step: int):
+        self._writer = _import_writer()(str(directory), purge_step=step + 1)
+
+    def row(self, row: dict, examples_per_second: float | None) -> None:
+        """Takes the row of an epoch that ended."""
+        del examples_per_second
+        for name, value in row.items():
+            split = "valid" if name.startswith("valid_") else "train"
+            self._writer.add_scalar(f"{name.removeprefix('valid_')}/{split}", value, row["step"])
+
+    def close(self) -> None:
+        """Flushes what was written."""
+        self._writer.close()
+
+
+def _import_writer():
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise UsageError(
+            "--tensorboard: tensorboardX is not installed: pip install 'vae_jax[tensorboard]', "
+            "or EXTRAS=test,tensorboard ./launch.sh …"
+        ) from None
+    return SummaryWriter
 
 
 class Progress:
@@ -56,7 +95,7 @@ class Progress:
 def _loss(row: dict) -> str:
     """The loss, as the sum that it is where it is one."""
     terms = [f"{name} {row[name]:.2f}" for name in ("distortion", "rate") if name in row]
-    if "beta" in row and len(terms) == 2:
+    if "beta" in row and len(terms) == 2 and not row.get("free_bits"):
         return f"loss {row['loss']:.2f} = {terms[0]} + {row['beta']:g}·{terms[1]}"
     return ", ".join([f"loss {row['loss']:.2f}", *terms])
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from experiments import build as building
 from experiments import pictures
 from experiments.config import Config, from_flags, resolve
-from experiments.progress import Progress
+from experiments.progress import Progress, TensorBoard
 from vae_jax import checkpoints, data, runs, training
 from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation.elbo import active_units
@@ -168,7 +168,9 @@ def _loop(run, experiment, store, carried: Carried, seconds_before: float):
     x = building.on_device(experiment.dataset.train)
     valid = building.on_device(experiment.dataset.valid)
     started = time.perf_counter()
-    progress = Progress(run, experiment)
+    watchers = [Progress(run, experiment)]
+    if config.tensorboard:
+        watchers.append(TensorBoard(run.path("tensorboard"), step=int(carried.state.step)))
     saved_at, saved_step = time.perf_counter(), None
     clock = Stopwatch()
 
@@ -201,7 +203,8 @@ def _loop(run, experiment, store, carried: Carried, seconds_before: float):
             if int(state.step) % train.steps_per_epoch == 0:
                 row, carried = end_epoch(experiment, carried, valid)
                 run.append_row(row)
-                progress.row(row, clock.examples_per_second)
+                for watcher in watchers:
+                    watcher.row(row, clock.examples_per_second)
             if interrupt.signum is not None:
                 save()
                 run.log(f"interrupted at step {int(state.step)}, saved", echo=True)
@@ -211,7 +214,8 @@ def _loop(run, experiment, store, carried: Carried, seconds_before: float):
                 break
             if time.perf_counter() - saved_at >= config.checkpoint_seconds:
                 save()
-        progress.close()
+        for watcher in watchers:
+            watcher.close()
         save()
     return carried, status, clock.examples_per_second, seconds()
 

@@ -161,6 +161,19 @@ def test_a_signal_saves_the_step_at_hand(tmp_path, signum, code):
     assert f"interrupted at step {step}, saved" in out
 
 
+def test_tensorboard_is_an_extra_and_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(errors.UsageError, match=r"pip install 'vae_jax\[tensorboard\]'"):
+        train_here(tmp_path / "run", tensorboard=True)
+
+
+def test_tensorboard_gets_the_rows(tmp_path):
+    pytest.importorskip("tensorboardX", reason="needs the extra tensorboard")
+    train_here(tmp_path / "run", tensorboard=True)
+    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
+    assert b"elbo/valid" in events.read_bytes()
+
+
 def test_resuming_needs_the_same_settings(tmp_path):
     train_here(tmp_path / "run", beta="1")
     with pytest.raises(errors.UsageError, match=r"holds beta=1, you asked beta=4: .*--overwrite"):
