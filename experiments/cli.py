@@ -1,5 +1,6 @@
 """Flags in, exit code out: the page of help, one line for each error a user can cause."""
 
+import difflib
 import os
 import signal
 import sys
@@ -67,6 +68,10 @@ def _names() -> list[str]:
 def _parse(argv):
     try:
         rest = flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        close = difflib.get_close_matches(error.flagname, [*_names(), "overwrite"], 1)
+        hint = f": did you mean --{close[0]}?" if close else ""
+        raise UsageError(f"--{error.flagname} is not a flag{hint} (see --help)") from None
     except flags.Error as error:
         raise UsageError(f"{str(error).rstrip('.')} (see --help)") from None
     if rest[1:]:
