@@ -1,0 +1,149 @@
+"""What the README says is run, or held against the code."""
+
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from experiments import config
+from vae_jax import losses, objectives
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+B, D, L = 5, 6, 3
+
+
+def test_the_loss_terms_serve_plain_functions():
+    names = {}
+    exec(PYTHON[0], names)
+    x = jax.random.bernoulli(jax.random.key(0), 0.5, (B, D)).astype(jnp.float32)
+
+    def value(scale):
+        return names["loss"](
+            lambda x: (x[:, :L] * scale, x[:, L:]), lambda z: jnp.tile(z, 2), x, jax.random.key(1)
+        )
+
+    loss, gradient = jax.value_and_grad(value)(1.0)
+    assert loss.shape == ()
+    assert np.isfinite(loss)
+    assert gradient != 0
+
+
+def test_your_own_modules_train():
+    class MyEncoder(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            h = nn.relu(nn.Dense(16)(x.reshape(x.shape[0], -1)))
+            return nn.Dense(8)(h), nn.Dense(8)(h)
+
+    class MyDecoder(nn.Module):
+        @nn.compact
+        def __call__(self, z):
+            return nn.Dense(64)(nn.relu(nn.Dense(16)(z)))
+
+    names = {"MyEncoder": MyEncoder, "MyDecoder": MyDecoder}
+    exec(PYTHON[1].replace("epochs=50", "epochs=3"), names)
+    assert len(names["rows"]) == 3
+    assert names["rows"][-1]["loss"] < names["rows"][0]["loss"]
+
+
+def test_every_objective_and_its_flags_stand_in_the_table():
+    for name in objectives.names():
+        (row,) = re.findall(rf"^\| `{name}` \|.*$", README, re.M)
+        for hyperparameter in objectives.hyperparameters(name):
+            assert f"--{hyperparameter}" in row
+
+
+def test_flags_and_files_that_are_named_exist():
+    flags = {f.name for f in config.flag_fields()} | set(config.objective_flags()) | {"overwrite"}
+    commands = re.findall(r"experiments\.vae (.*)", README)
+    named = {name for line in commands for name in re.findall(r"--([a-z_]+)", line)}
+    assert len(named) > 5
+    assert named <= flags | {"help"}
+    files = re.findall(r"\]\((.*?)\)", README)
+    files += re.findall(r"^((?:vae_jax|experiments)/\S*)  ", README, re.M)
+    assert len(files) > 10
+    assert not [name for name in files if not (ROOT / name).exists()]
+
+
+def ours(likelihood, beta, variance=None):
+    """Our loss as a function of what encoder and decoder return, averaged over the batch."""
+
+    def loss(x, outputs, mean, logvar):
+        if likelihood == "gaussian":
+            distortion = losses.gaussian_distortion(x, outputs, jnp.log(jnp.float32(variance)))
+        else:
+            distortion = losses.bernoulli_distortion(x, outputs)
+        return losses.batch_mean(distortion + beta * losses.gaussian_rate(mean, logvar))
+
+    return loss
+
+
+def kl(mean, logvar):
+    return 0.5 * (jnp.exp(logvar) + mean**2 - 1 - logvar)
+
+
+def squared(x, outputs):
+    return jnp.square(x - outputs)
+
+
+def cross_entropy(x, logits):
+    return jnp.log1p(jnp.exp(logits)) - x * logits
+
+
+W, C, BETA = 0.3, 5.0, 2.5
+TRANSLATIONS = {
+    "C squares + KL": (
+        lambda x, o, m, v: C * squared(x, o).sum(1).mean() + kl(m, v).sum(1).mean(),
+        ours("gaussian", 1.0, 1 / (2 * C)),
+    ),
+    "half squares + KL": (
+        lambda x, o, m, v: 0.5 * squared(x, o).sum(1).mean() + kl(m, v).sum(1).mean(),
+        ours("gaussian", 1.0, 1.0),
+    ),
+    "squares + beta KL": (
+        lambda x, o, m, v: squared(x, o).sum(1).mean() + BETA * kl(m, v).sum(1).mean(),
+        ours("gaussian", BETA, 0.5),
+    ),
+    "mean squares + w KL": (
+        lambda x, o, m, v: squared(x, o).mean() + W * kl(m, v).sum(1).mean(),
+        ours("gaussian", D * W, 0.5),
+    ),
+    "mean squares + w mean KL": (
+        lambda x, o, m, v: squared(x, o).mean() + W * kl(m, v).mean(),
+        ours("gaussian", D * W / L, 0.5),
+    ),
+    "mean squares of 0..255 + w KL": (
+        lambda x, o, m, v: squared(255 * x, 255 * o).mean() + W * kl(m, v).sum(1).mean(),
+        ours("gaussian", D * W / 255**2, 0.5),
+    ),
+    "mean cross-entropy + w KL": (
+        lambda x, o, m, v: cross_entropy(x, o).mean() + W * kl(m, v).sum(1).mean(),
+        ours("bernoulli", D * W),
+    ),
+    "squares summed over the batch": (
+        lambda x, o, m, v: squared(x, o).sum() + BETA * kl(m, v).sum(),
+        ours("gaussian", BETA, 0.5),
+    ),
+}
+FACTORS = {"squares summed over the batch": B, "mean squares of 0..255 + w KL": 255**2 / D}
+
+
+@pytest.mark.parametrize("name", TRANSLATIONS)
+def test_each_translation_of_scales_has_the_same_gradient(name):
+    """Theirs = factor · ours: the factor is 1/D for means over pixels, 1 for sums."""
+    theirs, own = TRANSLATIONS[name]
+    keys = jax.random.split(jax.random.key(0), 4)
+    x = jax.random.uniform(keys[0], (B, D))
+    outputs = jax.random.normal(keys[1], (B, D))
+    mean, logvar = jax.random.normal(keys[2], (2, B, L))
+    factor = FACTORS.get(name, 1 / D if name.startswith("mean") else 1.0)
+    expected = jax.grad(theirs, argnums=(1, 2, 3))(x, outputs, mean, logvar)
+    gradients = jax.grad(own, argnums=(1, 2, 3))(x, outputs, mean, logvar)
+    for a, b in zip(expected, gradients, strict=True):
+        np.testing.assert_allclose(a, factor * b, rtol=2e-4, atol=1e-6)
