@@ -57,6 +57,7 @@ def build(config: Config, dataset) -> Experiment:
         optimizer=config.optimizer,
     )
     hparams = make_hparams(config, steps_per_epoch=train.steps_per_epoch)
+    model = training.masked(model, hparams)
     num_steps = config.epochs * train.steps_per_epoch
     return Experiment(config, dataset, model, loss_fn, preprocess, train, hparams, num_steps)
 
@@ -74,12 +75,12 @@ _evaluate_schedules = jax.jit(schedules.evaluate)
 
 
 def hparams_at(hparams: training.Hparams, step) -> training.Hparams:
-    """The hyperparameters at `step` (scalar), each a scalar."""
-    return _evaluate_schedules(hparams, jnp.int32(step))
+    """The hyperparameters of the last of `step` steps done (scalars): those it was trained with."""
+    return _evaluate_schedules(hparams, jnp.maximum(jnp.int32(step) - 1, 0))
 
 
 def evaluate(experiment: Experiment, params, x, step) -> elbo.Evaluation:
-    """The objective's terms over x [N, *stored], with hyperparameters as at `step` (scalar)."""
+    """The objective's terms over x [N, *stored] after `step` steps (scalar), see `hparams_at`."""
     hparams = hparams_at(experiment.hparams, step)
     return elbo.evaluate(
         experiment.loss_fn,

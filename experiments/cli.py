@@ -89,9 +89,10 @@ def _or_exit(function: Callable):
 
 def _exit_at_once(signum, frame):
     del frame
-    # a second signal must not wait for compiled code to return
-    signal.signal(signum, lambda *_: os._exit(128 + signum))
-    sys.exit(128 + signum)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # no unwinding: the signal may arrive inside a compilation, which an exception would crash
+    os._exit(128 + signum)
 
 
 def help_page(description: str) -> str:
@@ -110,6 +111,13 @@ def help_page(description: str) -> str:
                     text += f" (default: {field.default})"
                 lines += _entry(field.name, text)
         if group == "Objective":
+            for name in objectives.names():
+                lines += textwrap.wrap(
+                    f"{name}: {objectives.summary(name).partition(': ')[2]}",
+                    92,
+                    initial_indent="  ",
+                    subsequent_indent="    ",
+                )
             for name, owners in config_lib.objective_flags().items():
                 for objective, (default, text) in owners.items():
                     lines += _entry(name, f"{objective}: {text} (default: {default:g})")

@@ -8,9 +8,12 @@ import dataclasses
 import difflib
 import functools
 import math
+import os
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vae_jax import likelihoods, networks, objectives, schedules, training
 from vae_jax.errors import UsageError
@@ -69,11 +72,10 @@ def number(low: float, *, positive: bool = False, note: str = "") -> Callable[[s
 
     def parse(value):
         schedule = schedules.parse(value, steps_per_epoch=100, num_steps=1000)
-        ends = (
-            (float(schedule.start), float(schedule.end))
-            if isinstance(schedule, schedules.Schedule)
-            else (float(schedule(0)), float(schedule(1000)))
-        )
+        if isinstance(schedule, schedules.Schedule):
+            ends = [float(schedule.start), float(schedule.end)]
+        else:
+            ends = np.asarray(jax.vmap(schedule)(jnp.arange(0, 1001, 5))).tolist()
         too_low = min(ends) < low or (positive and max(ends) <= low)
         if too_low or not all(map(math.isfinite, ends)):
             raise UsageError(f"must be finite and {'>' if positive else '>='} {low:g}{note}")
@@ -84,13 +86,32 @@ def number(low: float, *, positive: bool = False, note: str = "") -> Callable[[s
 
 def _canonical(value: str) -> str:
     """One spelling for one schedule, so that `4`, `4.0` and a default of 4.0 are the same run."""
+
+    def spell(token):
+        try:
+            return repr(float(token)).removesuffix(".0")
+        except ValueError:
+            return token.strip()
+
+    name, parenthesis, rest = value.partition("(")
+    if not parenthesis:
+        return spell(value)
+    arguments = rest.strip().removesuffix(")").split(",")
+    return f"{name.strip()}({', '.join(map(spell, arguments))})"
+
+
+def fraction(value: str) -> float:
+    """A number in [0, 1)."""
     try:
-        return repr(float(value)).removesuffix(".0")
+        result = float(value)
     except ValueError:
-        return ", ".join(part.strip() for part in value.strip().split(","))
+        result = math.nan
+    if not 0 <= result < 1:
+        raise UsageError("must be a number >= 0 and < 1")
+    return result
 
 
-def plain_number(low: float, high: float = math.inf):
+def plain_number(low: float):
     """A finite number, no schedule."""
 
     def parse(value):
@@ -98,9 +119,8 @@ def plain_number(low: float, high: float = math.inf):
             result = float(value)
         except ValueError:
             result = math.nan
-        if not math.isfinite(result) or not low <= result <= high:
-            limit = f" and <= {high:g}" if high < math.inf else ""
-            raise UsageError(f"must be a finite number >= {low:g}{limit}")
+        if not math.isfinite(result) or result < low:
+            raise UsageError(f"must be a finite number >= {low:g}")
         return result
 
     return parse
@@ -149,7 +169,7 @@ class Config:
         choice(tuple(networks.ACTIVATIONS)),
         f"one of {', '.join(networks.ACTIVATIONS)} (default: tanh for mlp, relu for conv)",
     )
-    latent_dim: int = flag(20, "Model", integer(1, 100_000), "size of the code z")
+    latent_dim: int = flag(20, "Model", integer(1, 4096), "size of the code z")
     likelihood: str | None = flag(
         None,
         "Model",
@@ -215,14 +235,16 @@ class Config:
         choice(tuple(training.OPTIMIZERS)),
         f"one of {', '.join(training.OPTIMIZERS)}",
     )
-    weight_decay: str = flag("1e-4", "Training", number(0), "of adamw, a number or a schedule")
+    weight_decay: str | None = flag(
+        None, "Training", number(0), "of adamw, of kernels only (default: 1e-4)"
+    )
     clip_norm: str | None = flag(
         None, "Training", number(0, positive=True), "largest norm of the gradient (default: none)"
     )
     ema_decay: float | None = flag(
         None,
         "Training",
-        plain_number(0, 1),
+        fraction,
         "evaluate an average of the parameters with this decay, e.g. 0.999 (default: no average)",
     )
     patience: int | None = flag(
@@ -256,6 +278,24 @@ class Config:
         flags = {k: list(v) if isinstance(v, tuple) else v for k, v in flags.items()}
         return {**flags, **dict(self.hyperparameters)}
 
+    def depends_on_epochs(self) -> bool:
+        """Whether a schedule lasts a share of the run, so that its length decides the result."""
+        return any("%" in str(value) for value in self.identity().values())
+
+
+def to_flags(config: Config) -> list[str]:
+    """The command line that gives this `Config`, with the data directory that the shell names."""
+    values = {f.name: (getattr(config, f.name), f.default) for f in flag_fields()}
+    values["data_dir"] = (config.data_dir or os.environ.get("VAE_JAX_DATA_DIR"), None)
+    for name, value in config.hyperparameters:
+        default = objectives.hyperparameters(config.objective)[name].default
+        values[name] = (value, _canonical(repr(default)))
+    return [
+        f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, (value, default) in values.items()
+        if value is not None and value != default
+    ]
+
 
 def flag_fields() -> list[dataclasses.Field]:
     """The fields of `Config` that are flags."""
@@ -287,9 +327,11 @@ def from_flags(values: dict[str, str | None]) -> Config:
     settings = {}
     for field in flag_fields():
         value = values.get(field.name)
+        if value is None and isinstance(field.default, str):
+            value = field.default
         if value is not None:
             settings[field.name] = _parse(field.name, value, field.metadata["parse"])
-    objective = settings.get("objective", Config.objective)
+    objective = settings["objective"]
     hyperparameters = {}
     for name, owners in objective_flags().items():
         value = values.get(name)
@@ -317,6 +359,11 @@ def _check_together(config: Config) -> None:
     if config.patience is not None and config.num_valid == 0:
         raise UsageError(
             f"--patience={config.patience}: needs a validation split, --num_valid=0 leaves none"
+        )
+    if config.weight_decay is not None and config.optimizer != "adamw":
+        raise UsageError(
+            f"--weight_decay={config.weight_decay}: {config.optimizer} has none, "
+            "give --optimizer=adamw"
         )
     if config.network == "linear" and (config.widths or config.activation):
         raise UsageError("--network=linear has no hidden layers: leave --widths and --activation")
@@ -368,7 +415,7 @@ def make_hparams(config: Config, *, steps_per_epoch: int) -> training.Hparams:
         seed=jnp.int32(config.seed),
         learning_rate=schedule(config.learning_rate),
         objective={name: schedule(value) for name, value in config.hyperparameters},
-        weight_decay=schedule(config.weight_decay),
+        weight_decay=schedule(config.weight_decay or "1e-4"),
         clip_norm=schedule(config.clip_norm),
         ema_decay=None if config.ema_decay is None else jnp.float32(config.ema_decay),
     )

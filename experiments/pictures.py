@@ -12,7 +12,7 @@ NUM_SAMPLES = 100
 NUM_PAIRS = 5
 TRAVERSAL = np.linspace(-3, 3, 11, dtype=np.float32)
 MANIFOLD_SIZE = 20
-NUM_SCATTERED = 5000
+NUM_SCATTERED = 2000
 
 
 def draw(experiment, params, run) -> list[str]:

@@ -1,5 +1,7 @@
 """One run from its `Config` to its result: load, resume, train, evaluate, draw."""
 
+import dataclasses
+import math
 import os
 import signal
 import sys
@@ -11,13 +13,15 @@ import jax.numpy as jnp
 
 from experiments import build as building
 from experiments import pictures
-from experiments.config import Config, from_flags, resolve
+from experiments.config import Config, from_flags, resolve, to_flags
 from experiments.progress import Progress, TensorBoard
 from vae_jax import checkpoints, data, runs, training
 from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation.elbo import active_units
 
 ENTRY = "experiments.vae"
+NUM_FOR_VARIANCE = 5000
+"""Training examples from which an optimal variance is fixed for a validation."""
 
 
 class Carried(NamedTuple):
@@ -25,6 +29,13 @@ class Carried(NamedTuple):
 
     state: training.State
     best: Any
+
+
+class Spent(NamedTuple):
+    """Wall time of a run over all its processes, and the speed of the last one's training."""
+
+    seconds: float = 0.0
+    examples_per_second: float | None = None
 
 
 class Interrupt:
@@ -67,19 +78,19 @@ def train(config: Config, overwrite: bool = False) -> dict:
         num_valid=config.num_valid,
         scaling=config.scaling,
     )
-    options = workdir_options(config)
-    workdir = config.workdir or runs.default_workdir("runs", dataset.name, options)
-    config = resolve(config, dataset)
+    asked, config = config, resolve(config, dataset)
     experiment = building.build(config, dataset)
     stored = {**config.identity(), "epochs": config.epochs, "data_sha256": dataset.sha256}
     # a duration in % follows the number of epochs, which then may not change
-    free = () if any("%" in str(value) for value in stored.values()) else ("epochs",)
+    free = () if config.depends_on_epochs() else ("epochs",)
+    workdir = asked.workdir or runs.default_workdir("runs", dataset.name, workdir_options(asked))
+    asked = dataclasses.replace(asked, workdir=str(workdir))
     with runs.open_run(workdir, stored, free_to_change=free, overwrite=overwrite) as run:
         result = run.read_json("result.json")
         if result and _is_complete(result, experiment.num_steps):
             run.log(f"{run.directory}: complete already (--overwrite starts afresh)")
         else:
-            result = _train_in(run, experiment)
+            result = _train_in(run, experiment, to_flags(asked))
         print(summary(result))
         print(f"in {run.directory}: result.json, metrics.csv, plots/")
     return result
@@ -90,16 +101,14 @@ def workdir_options(config: Config) -> dict[str, Any]:
     default = from_flags({"objective": config.objective}).identity()
     default["objective"] = Config.objective
     chosen = config.identity()
-    return {k: v for k, v in chosen.items() if v != default[k] and k != "dataset"}
+    options = {k: v for k, v in chosen.items() if v != default[k] and k != "dataset"}
+    if config.epochs is not None and config.depends_on_epochs():
+        options["epochs"] = config.epochs
+    return options
 
 
-def _train_in(run: runs.Run, experiment: building.Experiment) -> dict:
+def _train_in(run: runs.Run, experiment: building.Experiment, flags: list[str]) -> dict:
     config, dataset = experiment.config, experiment.dataset
-    run.write_command(["python", "-m", ENTRY, *sys.argv[1:]])
-    devices = [str(d) for d in jax.devices()]
-    run.write_json(
-        "env.json", {**runs.environment(), "devices": devices, "data_sha256": dataset.sha256}
-    )
     for line in describe(experiment):
         run.log(line, echo=True)
     init = jax.jit(experiment.train.init)
@@ -112,19 +121,18 @@ def _train_in(run: runs.Run, experiment: building.Experiment) -> dict:
     ) as store:
         restored = store.restore(target)
         if restored is None:
+            carried, spent = _carried(init(experiment.hparams), config), Spent()
             run.truncate_rows(-1)
-            carried, seconds = _carried(init(experiment.hparams), config), 0.0
         else:
-            if restored.step > experiment.num_steps:
-                trained = restored.step // experiment.train.steps_per_epoch
-                raise UsageError(
-                    f"--epochs={config.epochs}: {run.directory} has trained {trained} epochs "
-                    "already, give at least as many"
-                )
+            carried, spent = restored.state, Spent(**restored.config)
+            _refuse_fewer_epochs(run, experiment, restored.step)
             run.truncate_rows(restored.step)
-            carried, seconds = restored.state, restored.config["seconds"]
             run.log(f"resuming at step {restored.step}", echo=True)
-        carried, status, speed, seconds = _loop(run, experiment, store, carried, seconds)
+        run.write_config()
+        run.write_command(["python", "-m", ENTRY, *flags])
+        environment = {**runs.environment(jax.devices()), "data_sha256": dataset.sha256}
+        run.write_json("env.json", environment)
+        carried, status, spent = _loop(run, experiment, store, carried, spent)
 
     finished = time.perf_counter()
     state, best = carried
@@ -134,13 +142,18 @@ def _train_in(run: runs.Run, experiment: building.Experiment) -> dict:
     experiment, params = building.frozen(experiment, params, building.on_device(dataset.train))
     result = {"status": status, "step": int(state.step), "split": "test"}
     result |= evaluate_test(experiment, params, int(state.step))
+    if not math.isfinite(result["loss"]):
+        raise DivergedError(
+            f"the test loss is {result['loss']} at step {int(state.step)}: "
+            "try a smaller --learning_rate, or --clip_norm=1, with --overwrite"
+        )
     if best is not None:
         result["best_epoch"] = int(best["epoch"])
     drawn = pictures.draw(experiment, params, run)
     run.log(f"pictures: {', '.join(drawn)}")
     result["num_parameters"] = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    result["wall_seconds"] = round(seconds + time.perf_counter() - finished, 3)
-    result["examples_per_second"] = speed
+    result["wall_seconds"] = round(spent.seconds + time.perf_counter() - finished, 3)
+    result["examples_per_second"] = spent.examples_per_second
     run.write_json("result.json", result)
     return result
 
@@ -150,10 +163,19 @@ def _carried(state: training.State, config: Config) -> Carried:
         return Carried(state, None)
     best = {
         "params": jax.tree.map(jnp.copy, state.params),
-        "elbo": jnp.float32(-jnp.inf),
+        "score": jnp.float32(-jnp.inf),
         "epoch": jnp.int32(0),
     }
     return Carried(state, best)
+
+
+def _refuse_fewer_epochs(run: runs.Run, experiment: building.Experiment, step: int) -> None:
+    if step > experiment.num_steps:
+        trained = step // experiment.train.steps_per_epoch
+        raise UsageError(
+            f"--epochs={experiment.config.epochs}: {run.directory} has trained {trained} epochs "
+            "already, give at least as many"
+        )
 
 
 def _is_complete(result: dict, num_steps: int) -> bool:
@@ -162,30 +184,33 @@ def _is_complete(result: dict, num_steps: int) -> bool:
     return result["status"] == "done" and result["step"] == num_steps
 
 
-def _loop(run, experiment, store, carried: Carried, seconds_before: float):
+def _loop(run, experiment, store, carried: Carried, spent: Spent):
     """Trains to the last step, or until patience or a signal ends it; saves as it goes."""
     config, train = experiment.config, experiment.train
     x = building.on_device(experiment.dataset.train)
     valid = building.on_device(experiment.dataset.valid)
-    started = time.perf_counter()
+    clock = Stopwatch(spent, examples_per_step=len(x) / train.steps_per_epoch)
     watchers = [Progress(run, experiment)]
     if config.tensorboard:
         watchers.append(TensorBoard(run.path("tensorboard"), step=int(carried.state.step)))
-    saved_at, saved_step = time.perf_counter(), None
-    clock = Stopwatch()
-
-    def seconds():
-        return seconds_before + time.perf_counter() - started
+    saved_at = time.perf_counter()
+    saved_step = int(carried.state.step) if store.steps() else None
 
     def save():
         nonlocal saved_at, saved_step
         step = int(carried.state.step)
         if step != saved_step:
-            store.save(step, carried, {"seconds": seconds()})
+            store.save(step, carried, clock.spent()._asdict())
             saved_at, saved_step = time.perf_counter(), step
 
+    def leave_if_asked(interrupt):
+        if interrupt.signum is not None:
+            save()
+            run.log(f"interrupted at step {int(carried.state.step)}, saved", echo=True)
+            sys.exit(128 + interrupt.signum)
+
     states = training.train_until(
-        clock.timed(jax.jit(train.chunk, donate_argnums=0), config.batch_size),
+        clock.timed(jax.jit(train.chunk, donate_argnums=0)),
         carried.state,
         experiment.hparams,
         x,
@@ -201,14 +226,11 @@ def _loop(run, experiment, store, carried: Carried, seconds_before: float):
             if int(state.failure) >= 0:
                 raise _diverged(run, experiment, state, saved_step)
             if int(state.step) % train.steps_per_epoch == 0:
-                row, carried = end_epoch(experiment, carried, valid)
+                row, carried = end_epoch(experiment, carried, x, valid)
                 run.append_row(row)
                 for watcher in watchers:
-                    watcher.row(row, clock.examples_per_second)
-            if interrupt.signum is not None:
-                save()
-                run.log(f"interrupted at step {int(state.step)}, saved", echo=True)
-                sys.exit(128 + interrupt.signum)
+                    watcher.row(row, clock.spent().examples_per_second)
+            leave_if_asked(interrupt)
             if _out_of_patience(carried, config, train.steps_per_epoch):
                 status = "stopped early"
                 break
@@ -217,10 +239,11 @@ def _loop(run, experiment, store, carried: Carried, seconds_before: float):
         for watcher in watchers:
             watcher.close()
         save()
-    return carried, status, clock.examples_per_second, seconds()
+        leave_if_asked(interrupt)
+    return carried, status, clock.spent()
 
 
-def end_epoch(experiment, carried: Carried, valid) -> tuple[dict, Carried]:
+def end_epoch(experiment, carried: Carried, x, valid) -> tuple[dict, Carried]:
     """The row of metrics of an epoch that just ended, and what is carried on."""
     state, best = carried
     step = int(state.step)
@@ -232,13 +255,15 @@ def end_epoch(experiment, carried: Carried, valid) -> tuple[dict, Carried]:
     row |= {name: float(value) for name, value in at_step.objective.items()}
     if len(valid):
         params = state.params if state.ema is None else state.ema
-        evaluated = building.evaluate(experiment, params, valid, step)
+        density = building.frozen(experiment, params, x[:NUM_FOR_VARIANCE])
+        evaluated = building.evaluate(*density, valid, step)
         row |= {f"valid_{name}": float(value) for name, value in evaluated.terms.items()}
         row["active_units"] = int(active_units(evaluated.mean_variance).sum())
-        if best is not None and row["valid_elbo"] > float(best["elbo"]):
+        score = row.get("valid_elbo", -row["valid_loss"])
+        if best is not None and score > float(best["score"]):
             best = {
                 "params": jax.tree.map(jnp.copy, params),
-                "elbo": jnp.float32(row["valid_elbo"]),
+                "score": jnp.float32(score),
                 "epoch": jnp.int32(epoch),
             }
     return row, Carried(state, best)
@@ -264,27 +289,37 @@ def _diverged(run, experiment, state: training.State, saved_step: int | None) ->
 
 
 class Stopwatch:
-    """Counts examples per second of the chunks, without the first, which holds the compilation."""
+    """Adds up the time that training takes, and its speed without compilation.
 
-    def __init__(self):
+    Args:
+        spent: what earlier processes of this run spent.
+        examples_per_step: N / steps per epoch, so that padding does not count.
+    """
+
+    def __init__(self, spent: Spent, *, examples_per_step: float):
+        self._before = spent
+        self._examples_per_step = examples_per_step
+        self._started = time.perf_counter()
         self._chunks = []
 
-    def timed(self, chunk, batch_size: int):
+    def timed(self, chunk):
         """The same chunk function, watched."""
 
         def run(state, hparams, x, num_steps):
             start = time.perf_counter()
             state = jax.block_until_ready(chunk(state, hparams, x, num_steps))
-            self._chunks.append((int(num_steps) * batch_size, time.perf_counter() - start))
+            self._chunks.append((int(num_steps), time.perf_counter() - start))
             return state
 
         return run
 
-    @property
-    def examples_per_second(self) -> float | None:
-        """Of all chunks but the first, rows of padding counted; None before the second."""
-        counts, seconds = zip(*self._chunks[1:], strict=True) if self._chunks[1:] else ((), ())
-        return round(sum(counts) / sum(seconds), 1) if counts else None
+    def spent(self) -> Spent:
+        """The total so far; the first chunk, which holds the compilation, gives no speed."""
+        seconds = self._before.seconds + time.perf_counter() - self._started
+        if len(self._chunks) < 2:
+            return Spent(seconds, self._before.examples_per_second)
+        steps, times = (sum(column) for column in zip(*self._chunks[1:], strict=True))
+        return Spent(seconds, round(self._examples_per_step * steps / times, 1))
 
 
 def evaluate_test(experiment, params, step: int) -> dict:

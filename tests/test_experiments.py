@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -143,6 +144,20 @@ def list_steps(directory):
     return [int(p.name) for p in directory.iterdir() if p.name.isdigit()]
 
 
+def test_a_signal_during_compilation_ends_the_process(tmp_path):
+    process = start(tmp_path / "run")
+    while "objective:" not in process.stdout.readline():
+        assert process.poll() is None
+    time.sleep(0.5)
+    sent = time.monotonic()
+    process.terminate()
+    code, _, err = finish(process)
+    assert code == 143, err
+    assert time.monotonic() - sent < 10
+    assert "Traceback" not in err
+    assert "Fatal" not in err
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_the_step_at_hand(tmp_path, signum, code):
     flags = ["--epochs=20000", "--widths=16", "--latent_dim=2"]
@@ -192,12 +207,37 @@ def test_more_epochs_go_on_where_the_run_ended(tmp_path):
     assert train_here(tmp_path / "twice", **constant)["elbo"] == long["elbo"]
     with pytest.raises(errors.UsageError, match=r"--epochs=1: .* has trained 3"):
         train_here(tmp_path / "twice", **constant, epochs="1")
+    stored = json.loads((tmp_path / "twice" / "config.json").read_text())
+    assert stored["config"]["epochs"] == 3
+
+
+def test_the_loss_is_that_of_the_last_step_done(tmp_path):
+    """A cycle that ends with the run: β is 1 at the last step, and would be 0 at the next."""
+    result = train_here(tmp_path / "run", beta="cyclical(0, 1, 1ep)")
+    assert result["loss"] == pytest.approx(result["distortion"] + result["rate"], rel=1e-5)
+    assert result["rate"] > 0.1
+
+
+def test_the_stored_command_is_the_same_run(tmp_path):
+    values = {"widths": "16,8", "beta": "linear(0,4,10)", "epochs": "1", "num_valid": "50"}
+    result = train_here(tmp_path / "run", **values)
+    words = shlex.split((tmp_path / "run" / "command.txt").read_text())
+    assert words[:3] == ["python", "-m", "experiments.vae"]
+    given = dict(word.removeprefix("--").split("=", 1) for word in words[3:])
+    assert given["workdir"] == str(tmp_path / "run")
+    assert train.train(config.from_flags(given)) == result
 
 
 def test_a_diverged_run_says_where_and_keeps_what_was_finite(tmp_path):
     with pytest.raises(errors.DivergedError, match=r"non-finite at step \d+ .*--clip_norm"):
         train_here(tmp_path / "run", learning_rate="1e30")
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "diverged"
+
+
+def test_a_last_update_that_is_not_finite_is_no_success(tmp_path):
+    huge = {"epochs": "1", "batch_size": "1439", "learning_rate": "1e38"}
+    with pytest.raises(errors.DivergedError):
+        train_here(tmp_path / "run", **huge)
 
 
 def test_patience_keeps_the_best_parameters(tmp_path):
@@ -280,6 +320,10 @@ BAD = [
     ({"network": "linear", "widths": "3"}, "no hidden layers"),
     ({"widths": "3,,4"}, "--widths=3,,4"),
     ({"ema_decay": "2"}, "--ema_decay=2"),
+    ({"ema_decay": "1"}, "--ema_decay=1: must be a number >= 0 and < 1"),
+    ({"weight_decay": "0.1"}, "--weight_decay=0.1: adam has none"),
+    ({"beta": "linear(0, 4, -5)"}, "a duration is negative"),
+    ({"beta": "polynomial(1, -1, 1, 100)"}, "must be finite and >= 0"),
     ({"dtype": "float16"}, "--dtype=float16"),
     ({"workdir": ""}, "--workdir=: must not be empty"),
 ]
@@ -294,8 +338,17 @@ def test_bad_values_are_named(values, message):
 
 
 def test_one_setting_has_one_spelling():
-    for a, b in [("4", "4.0"), ("1", None), (" linear(0,4, 100)", "linear(0, 4, 100)")]:
-        assert config.from_flags({"beta": a}) == config.from_flags({"beta": b})
+    for name, a, b in [
+        ("beta", "4", "4.0"),
+        ("beta", "1", None),
+        ("beta", " linear(0,4.0, 100)", "linear(0, 4, 1e2)"),
+        ("learning_rate", "cosine(.002,0,100%)", None),
+    ]:
+        assert config.from_flags({name: a}) == config.from_flags({name: b})
+
+
+def test_a_rate_may_rise_from_zero_and_return():
+    config.from_flags({"learning_rate": "warmup_cosine_decay(0, 1e-3, 5ep, 100%)"})
 
 
 def test_settings_that_only_the_data_can_refuse(tmp_path):

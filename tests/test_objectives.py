@@ -16,10 +16,16 @@ SHAPE = (4, 4, 1)
 B, L = 6, 3
 
 
+def make_model(latent_dim, latent_mask=None):
+    encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=latent_dim, widths=(16,))
+    return Model(
+        encoder, decoder, likelihoods.Bernoulli(), SHAPE, latent_dim, latent_mask=latent_mask
+    )
+
+
 @pytest.fixture(scope="module")
 def setting():
-    encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=L, widths=(16,))
-    model = Model(encoder, decoder, likelihoods.Bernoulli(), SHAPE, L)
+    model = make_model(L)
     params = model.init(jax.random.key(0))
     x = jax.random.bernoulli(jax.random.key(1), 0.3, (B, *SHAPE)).astype(jnp.float32)
     return model, params, {"x": x, "mask": jnp.ones(B)}, jax.random.key(2)
@@ -68,6 +74,36 @@ def test_padding_has_no_influence(name, setting):
 
 
 @pytest.mark.parametrize("name", objectives.names())
+@pytest.mark.parametrize("free_bits", [0.0, 0.5])
+def test_masked_latents_cost_nothing(name, free_bits, setting):
+    """Loss and aux do not know how many masked dimensions there are, whatever their weights."""
+    _, _, batch, key = setting
+    if free_bits and "free_bits" not in objectives.hyperparameters(name):
+        pytest.skip("this objective has no free bits")
+    options = {"free_bits": free_bits} if free_bits else {}
+    mask = jnp.array([1.0, 0.0, 0.0])
+    model = make_model(L, mask)
+    params = model.init(jax.random.key(0))
+    loss, aux = objectives.load(name)(model, params, batch, key, **options)
+    # scrambling what belongs to the masked dimensions changes nothing
+    head = params["encoder"]["head"]["posterior"]
+    dead = jnp.tile(mask == 0, 2)[None, :]
+    kernel = jnp.where(dead, 100.0, head["kernel"])
+    other = {
+        **params,
+        "encoder": {**params["encoder"], "head": {"posterior": {**head, "kernel": kernel}}},
+    }
+    loss_2, aux_2 = objectives.load(name)(model, other, batch, key, **options)
+    np.testing.assert_array_equal(loss, loss_2)
+    jax.tree.map(np.testing.assert_array_equal, aux, aux_2)
+    if name == "beta_vae":
+        posterior = model.encode(params, batch["x"])
+        rate = distributions.kl_divergence(posterior, model.prior(params))[:, 0]
+        price = np.where(rate.mean() >= free_bits, rate, free_bits)
+        np.testing.assert_allclose(loss - aux["distortion"], price, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", objectives.names())
 def test_improves_on_digits_in_50_steps(name):
     from sklearn.datasets import load_digits
 
@@ -97,9 +133,12 @@ def test_nearest_objective_is_suggested():
         objectives.load("beta_vea")
 
 
-def test_beta_one_is_the_negative_elbo(setting):
-    model, params, batch, key = setting
-    loss, aux = objectives.load("beta_vae")(model, params, batch, key, beta=1.0)
+@pytest.mark.parametrize("latent_dim", [3, 20])
+def test_beta_one_is_the_negative_elbo(latent_dim, setting):
+    _, _, batch, key = setting
+    model = make_model(latent_dim)
+    params = model.init(jax.random.key(0))
+    loss, aux = jax.jit(objectives.load("beta_vae"))(model, params, batch, key, beta=1.0)
     np.testing.assert_array_equal(loss, -aux["elbo"])
     np.testing.assert_array_equal(aux["elbo"], -(aux["distortion"] + aux["rate"]))
 

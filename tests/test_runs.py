@@ -66,6 +66,7 @@ def test_config_is_stored_with_a_hash_that_free_keys_do_not_change(tmp_path):
     hashes = []
     for epochs in (3, 5):
         with runs.open_run(tmp_path / "x", CONFIG | {"epochs": epochs}) as run:
+            run.write_config()
             stored = run.read_json("config.json")
         assert stored["schema"] == 1
         assert stored["config"] == CONFIG | {"widths": [400, 20], "epochs": epochs}
@@ -73,6 +74,14 @@ def test_config_is_stored_with_a_hash_that_free_keys_do_not_change(tmp_path):
     assert hashes[0] == hashes[1]
     with runs.open_run(tmp_path / "y", CONFIG | {"beta": 1.0}) as run:
         assert run.read_json("config.json")["sha256"] != hashes[0]
+
+
+def test_a_run_that_goes_on_keeps_its_config_until_told(tmp_path):
+    for epochs, write, expected in [(3, False, 3), (5, False, 3), (5, True, 5)]:
+        with runs.open_run(tmp_path / "x", CONFIG | {"epochs": epochs}) as run:
+            if write:
+                run.write_config()
+            assert run.read_json("config.json")["config"]["epochs"] == expected
 
 
 def test_the_same_config_resumes(tmp_path):

@@ -5,6 +5,7 @@ import optax
 import pytest
 
 from vae_jax import likelihoods, networks, objectives, schedules, training
+from vae_jax.errors import DivergedError
 from vae_jax.model import Model
 
 SHAPE = (4, 4, 1)
@@ -238,6 +239,41 @@ def test_optimizers_agree_with_optax(optimizer):
     with jax.numpy_dtype_promotion("standard"):
         updates, _ = reference.update({"w": jnp.float32(2)}, reference.init(params), params)
     assert float(state.params["w"]) == pytest.approx(float(updates["w"]), rel=1e-5)
+
+
+def test_weight_decay_spares_biases():
+    params = {"kernel": jnp.float32(1), "bias": jnp.float32(1)}
+    optimizer = training.OPTIMIZERS["adamw"]({"learning_rate": 0.1, "weight_decay": 0.5})
+    with jax.numpy_dtype_promotion("standard"):
+        zero = jax.tree.map(jnp.zeros_like, params)
+        updates, _ = optimizer.update(zero, optimizer.init(params), params)
+    assert float(updates["kernel"]) == pytest.approx(-0.05)
+    assert float(updates["bias"]) == 0.0
+
+
+@pytest.mark.parametrize("place", ["model", "hparams"])
+def test_masked_latents_are_not_trained(place):
+    mask = jnp.array([1.0, 0.0, 0.0])
+    encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=3, widths=(8,))
+    model = Model(encoder, decoder, likelihoods.Bernoulli(), SHAPE, 3)
+    h = hparams()
+    if place == "model":
+        model = model.replace(latent_mask=mask)
+    else:
+        h = h.replace(latent_mask=mask)
+    state, _ = training.fit(
+        objectives.load("beta_vae"), model, data().astype(jnp.float32), h, epochs=2, batch_size=B
+    )
+    start = training.masked(model, h).init(training.stream(0, "init"))
+    moved = np.abs(
+        state.params["decoder"]["latent"]["kernel"] - start["decoder"]["latent"]["kernel"]
+    ).max(axis=1)
+    np.testing.assert_array_equal(moved > 1e-3, [True, False, False])
+
+
+def test_fit_says_when_it_diverged():
+    with pytest.raises(DivergedError, match="not finite at step"):
+        training.fit(toy_loss, Toy(), jnp.full(10, jnp.inf), hparams(), epochs=1, batch_size=5)
 
 
 def test_train_until_yields_at_each_epoch_and_stops_at_the_end():

@@ -35,6 +35,8 @@ _STAGING = ".staging"
 absl_logging.get_absl_logger().addFilter(
     lambda record: record.levelno >= logging.WARNING or "/orbax/" not in record.pathname
 )
+# Faults of the process or its rights, not of the files: a checkpoint behind one is not given up.
+_NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
 # Room for Orbax's own files beside the arrays, in bytes.
 _OVERHEAD = 1 << 20
 
@@ -368,6 +370,8 @@ def _fault(path: pathlib.Path) -> str | None:
     except (AttributeError, KeyError, TypeError):  # sealed, yet not by us
         return f"{_MANIFEST}: malformed"
     except OSError as error:
+        if error.errno in _NOT_DAMAGE:
+            raise StorageError(f"{path} cannot be read ({_one_line(error)}): try again") from None
         return _one_line(error)
     return None
 

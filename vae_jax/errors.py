@@ -13,15 +13,14 @@ __all__ = [
 class VaeJaxError(Exception):
     """Base of all errors whose message alone is enough for the user; never raised itself.
 
-    The message says what is wrong, the value received, what is allowed, and what to do (one line,
-    no array shapes beyond those the user gave).
+    The message says what is wrong, the value received, what is allowed, and what to do, in a line.
     """
 
     exit_code = 1
 
 
 class UsageError(VaeJaxError):
-    """A flag, an argument or a run directory does not fit (exit code 2; no shapes involved)."""
+    """A flag, an argument or a run directory does not fit (exit code 2)."""
 
     exit_code = 2
 
@@ -33,18 +32,18 @@ class DataError(VaeJaxError):
 
 
 class DivergedError(VaeJaxError):
-    """Training met a loss or gradient that is not finite (exit code 4; the shapes are innocent)."""
+    """Training met a loss or gradient that is not finite (exit code 4)."""
 
     exit_code = 4
 
 
 class StorageError(VaeJaxError):
-    """A file could not be written or verified (exit code 5; of any size or shape)."""
+    """A file could not be written or verified (exit code 5)."""
 
     exit_code = 5
 
 
 class LockedError(VaeJaxError):
-    """Another process holds the run directory (exit code 6; no shapes involved)."""
+    """Another process holds the run directory (exit code 6)."""
 
     exit_code = 6

@@ -96,6 +96,11 @@ class Model(flax.struct.PyTreeNode):
         del params
         return distributions.standard_gaussian(self.latent_dim)
 
+    def per_latent(self, value) -> jax.Array:
+        """A scalar for each latent dimension, 0 for the masked ones: [L]."""
+        values = jnp.full((self.latent_dim,), value, jnp.float32)
+        return values if self.latent_mask is None else values * self.latent_mask
+
     def encode(self, params, x: jax.Array) -> DiagonalGaussian:
         """q(z|x), as a value with arrays of shape [B, L].
 

@@ -115,8 +115,10 @@ def open_run(
         if earlier is not None:
             _compare(earlier["config"], config, free_to_change, shown)
         _sign(lock, directory)
-        run = Run(directory, config, lock, resumed=earlier is not None, archived=archived)
-        run.write_json(_CONFIG, {"schema": schema, "config": config, "sha256": identity})
+        stored = {"schema": schema, "config": config, "sha256": identity}
+        run = Run(directory, stored, lock, resumed=earlier is not None, archived=archived)
+        if earlier is None:
+            run.write_config()
         undo.pop_all()
     return run
 
@@ -136,14 +138,15 @@ class Run:
     def __init__(
         self,
         directory: pathlib.Path,
-        config: dict,
+        stored: dict,
         lock: int,
         *,
         resumed: bool,
         archived: pathlib.Path | None,
     ):
         self.directory = directory
-        self.config = config
+        self.config = stored["config"]
+        self._stored = stored
         self.resumed = resumed
         self.archived = archived
         self._lock = lock
@@ -160,6 +163,10 @@ class Run:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def write_config(self) -> None:
+        """Writes `config.json`: for a run that continues, once nothing else can refuse it."""
+        self.write_json(_CONFIG, self._stored)
 
     def path(self, *parts: str) -> pathlib.Path:
         """Joins names to the run's directory.

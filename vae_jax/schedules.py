@@ -51,6 +51,8 @@ class Schedule(NamedTuple):
 
 
 def _schedule(start, end, steps, period, is_cosine) -> Schedule:
+    if min(steps, period) < 0:
+        raise ValueError("a duration is negative")
     return Schedule(*(jnp.float32(v) for v in (start, end, steps, period, is_cosine)))
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from vae_jax import schedules
+from vae_jax.errors import DivergedError
 
 __all__ = [
     "OPTIMIZERS",
@@ -25,6 +26,7 @@ __all__ = [
     "epoch_metrics",
     "fit",
     "make_train",
+    "masked",
     "stream",
     "train_until",
 ]
@@ -65,6 +67,11 @@ class Hparams(flax.struct.PyTreeNode):
     clip_norm: Any = None
     ema_decay: Any = None
     latent_mask: Any = None
+
+
+def masked(model, hparams: Hparams):
+    """The model with the run's latent mask [L], or as it is where the run has none."""
+    return model if hparams.latent_mask is None else model.replace(latent_mask=hparams.latent_mask)
 
 
 class State(flax.struct.PyTreeNode):
@@ -109,7 +116,12 @@ def _adam(h):
 
 
 def _adamw(h):
-    return optax.adamw(h["learning_rate"], weight_decay=h["weight_decay"])
+    return optax.adamw(h["learning_rate"], weight_decay=h["weight_decay"], mask=_is_kernel)
+
+
+def _is_kernel(params):
+    """Decay draws weights to zero, not biases nor the variance of a likelihood; any shapes."""
+    return jax.tree.map_with_path(lambda path, _: getattr(path[-1], "key", "") == "kernel", params)
 
 
 OPTIMIZERS: dict[str, Callable] = {"adam": _adam, "adamw": _adamw}
@@ -143,12 +155,13 @@ def make_train(
     num_padding = steps_per_epoch * batch_size - num_examples
 
     def mean_loss(params, batch, key, hparams):
-        masked = model.replace(latent_mask=hparams.latent_mask)
-        loss, aux = loss_fn(masked, params, batch, key, **hparams.objective)
-        terms = {"loss": loss, **aux}
-        # mean over the examples that are not padding
+        loss, aux = loss_fn(masked(model, hparams), params, batch, key, **hparams.objective)
+        # mean over the examples that are not padding, whatever the padding gives
         weight = batch["mask"] / batch["mask"].sum()
-        means = {name: jnp.sum(value * weight) for name, value in terms.items()}
+        means = {
+            name: jnp.sum(jnp.where(weight > 0, value * weight, 0.0))
+            for name, value in {"loss": loss, **aux}.items()
+        }
         return means["loss"], means
 
     def transformation(hparams):
@@ -161,10 +174,10 @@ def make_train(
 
     def init(hparams: Hparams) -> State:
         at_start = schedules.evaluate(hparams, jnp.int32(0))
-        masked = model.replace(latent_mask=at_start.latent_mask)
         # astype drops weak types, which would compile the chunk once more for each of them
         params = jax.tree.map(
-            lambda leaf: leaf.astype(leaf.dtype), masked.init(stream(at_start.seed, "init"))
+            lambda leaf: leaf.astype(leaf.dtype),
+            masked(model, at_start).init(stream(at_start.seed, "init")),
         )
         batch, key = example_batch(), jax.random.key(0)
         terms = jax.eval_shape(lambda: mean_loss(params, batch, key, at_start)[1])
@@ -191,8 +204,8 @@ def make_train(
         if ema is not None:
             # average ← d·average + (1 − d)·params
             ema = optax.incremental_update(params, ema, 1.0 - h.ema_decay)
-        ok = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
-        ok &= state.failure < 0
+        sizes = metrics["loss"], metrics["grad_norm"], optax.tree.norm(updates)
+        ok = jnp.isfinite(jnp.stack(sizes)).all() & (state.failure < 0)
         advanced = state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
         frozen = state.replace(failure=jnp.where(state.failure < 0, state.step, state.failure))
         # selected, not branched to: a select fuses with the update, a branch copies the state
@@ -293,6 +306,9 @@ def fit(
 
     Returns:
         The last `State`, and a row of metrics (scalars) for each epoch.
+
+    Raises:
+        DivergedError: a loss, gradient or update was not finite.
     """
     train = make_train(
         loss_fn,
@@ -312,6 +328,11 @@ def fit(
         steps_per_epoch=train.steps_per_epoch,
     )
     for state in states:
+        if int(state.failure) >= 0:
+            raise DivergedError(
+                f"loss, gradient or update not finite at step {int(state.failure)}: "
+                "try a smaller learning rate, or clip_norm"
+            )
         if int(state.step) % train.steps_per_epoch == 0:
             rows.append({"step": int(state.step), **epoch_metrics(state, len(x))})
     return state, rows

@@ -167,7 +167,7 @@ def freeze_likelihood(model, params, x, key, *, preprocess: Callable, batch_size
         (model, params), unchanged unless the likelihood's variance is "optimal".
 
     Reference:
-        Rybkin et al. 2021, arXiv 2006.13202, section 3.2.
+        Rybkin et al. 2021, arXiv 2006.13202 (optimal σ-VAE).
     """
     frozen = model.likelihood.frozen()
     if frozen == model.likelihood:

@@ -31,7 +31,7 @@ class Hyperparameter(NamedTuple):
 
 
 def names() -> list[str]:
-    """Names of all objectives, sorted (strings, no shapes)."""
+    """Names of all objectives, sorted."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
@@ -49,7 +49,7 @@ def load(name: str) -> Callable:
 
 
 def summary(name: str) -> str:
-    """The first line of the objective's docstring (a string, no shapes)."""
+    """The first line of the objective's docstring."""
     return inspect.getdoc(load(name)).splitlines()[0]
 
 

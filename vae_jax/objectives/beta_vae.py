@@ -29,8 +29,8 @@ def loss(model, params, batch, key, *, beta=1.0, free_bits=0.0):
     z = posterior.sample(key)
     distortion = model.distortion(params, z, batch)
     rate_per_dim = distributions.kl_divergence(posterior, model.prior(params))  # [B, L]
-    rate = rate_per_dim.sum(axis=-1)
+    rate = losses.sum_event(rate_per_dim)
     # loss = D + β·R
-    priced_rate = losses.free_bits(rate_per_dim, free_bits, batch["mask"])
+    priced_rate = losses.free_bits(rate_per_dim, model.per_latent(free_bits), batch["mask"])
     aux = {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
     return losses.beta_elbo_loss(distortion, priced_rate, beta), aux

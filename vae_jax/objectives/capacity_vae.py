@@ -27,7 +27,7 @@ def loss(model, params, batch, key, *, gamma=1000.0, capacity=25.0):
     posterior = model.encode(params, batch["x"])
     z = posterior.sample(key)
     distortion = model.distortion(params, z, batch)
-    rate = distributions.kl_divergence(posterior, model.prior(params)).sum(axis=-1)
+    rate = losses.sum_event(distributions.kl_divergence(posterior, model.prior(params)))
     # loss = D + γ·|E[R] − C|
     loss = distortion + losses.capacity_penalty(rate, capacity, gamma, batch["mask"])
     return loss, {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
