@@ -18,7 +18,7 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 SCHEDULES_HELP = """\
 A hyperparameter may follow a schedule: linear(0, 4, 2000) goes from 0 to 4 in 2000 steps,
 cosine(1e-3, 0, 100%) falls over the whole run, cyclical(0, 1, 10ep) restarts every 10 epochs;
-every schedule of optax serves too: 'warmup_cosine_decay(0, 1e-3, 5ep, 100%)'."""
+schedules of optax serve by name: 'warmup_cosine_decay(0, 1e-3, 5ep, 100%)'."""
 
 
 def run(main: Callable[[config_lib.Config, bool], None], description: str) -> None:

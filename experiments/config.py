@@ -75,7 +75,8 @@ def number(low: float, *, positive: bool = False, note: str = "") -> Callable[[s
         if isinstance(schedule, schedules.Schedule):
             ends = [float(schedule.start), float(schedule.end)]
         else:
-            ends = np.asarray(jax.vmap(schedule)(jnp.arange(0, 1001, 5))).tolist()
+            values = jax.vmap(functools.partial(schedules.evaluate, schedule))
+            ends = np.asarray(values(jnp.arange(0, 1001, 5))).tolist()
         too_low = min(ends) < low or (positive and max(ends) <= low)
         if too_low or not all(map(math.isfinite, ends)):
             raise UsageError(f"must be finite and {'>' if positive else '>='} {low:g}{note}")
