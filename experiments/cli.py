@@ -32,6 +32,9 @@ def run(main: Callable[[config_lib.Config, bool], None], description: str) -> No
         description: the head of the help page.
     """
     define_flags()
+    for file in (sys.stdout, sys.stderr):
+        # a terminal without β shows ?, and the run goes on
+        file.reconfigure(errors="replace")
     for signum in INTERRUPTS:
         signal.signal(signum, _exit_at_once)
 

@@ -3,6 +3,7 @@
 import sys
 import time
 
+from vae_jax import runs
 from vae_jax.errors import UsageError
 
 
@@ -66,7 +67,7 @@ class Progress:
         self._last = self._line(row, examples_per_second)
         now = time.perf_counter()
         if self._is_terminal:
-            print(f"\r\x1b[K{self._last}", end="", flush=True)
+            runs.say(f"\r\x1b[K{self._last}", end="")
         elif now - self._printed >= self._seconds_between:
             self._run.log(self._last, echo=True)
             self._printed, self._last = now, None
@@ -74,7 +75,7 @@ class Progress:
     def close(self) -> None:
         """Prints the last row, if it was not."""
         if self._is_terminal:
-            print()
+            runs.say("")
         if self._last is not None:
             self._run.log(self._last, echo=not self._is_terminal)
             self._last = None

@@ -85,14 +85,15 @@ def train(config: Config, overwrite: bool = False) -> dict:
     free = () if config.depends_on_epochs() else ("epochs",)
     workdir = asked.workdir or runs.default_workdir("runs", dataset.name, workdir_options(asked))
     asked = dataclasses.replace(asked, workdir=str(workdir))
+    runs.check_space(workdir, _bytes_needed(experiment))
     with runs.open_run(workdir, stored, free_to_change=free, overwrite=overwrite) as run:
         result = run.read_json("result.json")
         if result and _is_complete(result, experiment.num_steps):
             run.log(f"{run.directory}: complete already (--overwrite starts afresh)")
         else:
             result = _train_in(run, experiment, to_flags(asked))
-        print(summary(result))
-        print(f"in {run.directory}: result.json, metrics.csv, plots/")
+        runs.say(summary(result))
+        runs.say(f"in {run.directory}: result.json, metrics.csv, plots/")
     return result
 
 
@@ -112,10 +113,7 @@ def _train_in(run: runs.Run, experiment: building.Experiment, flags: list[str]) 
     for line in describe(experiment):
         run.log(line, echo=True)
     init = jax.jit(experiment.train.init)
-    target = jax.eval_shape(lambda: _carried(init(experiment.hparams), config))
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(target))
-    runs.check_space(run.directory, 4 * size + 2**24)
-
+    target = _target(experiment)
     with checkpoints.Checkpoints(
         run.path("checkpoints"), warn=lambda line: run.log(line, echo=True)
     ) as store:
@@ -156,6 +154,21 @@ def _train_in(run: runs.Run, experiment: building.Experiment, flags: list[str]) 
     result["examples_per_second"] = spent.examples_per_second
     run.write_json("result.json", result)
     return result
+
+
+def _target(experiment: building.Experiment) -> Carried:
+    """Shapes and dtypes of what a checkpoint holds."""
+
+    def start():
+        return _carried(experiment.train.init(experiment.hparams), experiment.config)
+
+    return jax.eval_shape(start)
+
+
+def _bytes_needed(experiment: building.Experiment) -> int:
+    """Three checkpoints and one that is being written, and 16 MiB of pictures and logs."""
+    leaves = jax.tree.leaves(_target(experiment))
+    return 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) + 2**24
 
 
 def _carried(state: training.State, config: Config) -> Carried:

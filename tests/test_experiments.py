@@ -385,6 +385,21 @@ def test_misuse_exits_with_2_and_one_line(tmp_path, arguments, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_reader_that_goes_away_and_a_poor_terminal_end_no_run(tmp_path):
+    poor = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    process = start(
+        tmp_path / "run", "--epochs=2", "--widths=8", "--latent_dim=2", "--beta=2", env=poor
+    )
+    with process:
+        process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+    assert process.returncode == 0, err
+    assert err == ""
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "done"
+    assert "2·rate" in (tmp_path / "run" / "run.log").read_text(encoding="utf-8")
+
+
 def test_help_is_complete():
     page = cli.help_page("Head.")
     names = [f.name for f in config.flag_fields()] + list(config.objective_flags()) + ["overwrite"]

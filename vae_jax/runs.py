@@ -23,6 +23,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -36,6 +37,7 @@ __all__ = [
     "environment",
     "free_bytes",
     "open_run",
+    "say",
 ]
 
 _CONFIG = "config.json"
@@ -220,7 +222,7 @@ class Run:
     def log(self, line: str, *, echo: bool = False) -> None:
         """Appends a line with the time to `run.log`, and prints it where asked."""
         if echo:
-            print(line, flush=True)
+            say(line)
         path = self.path("run.log")
         with _storing(path), open(path, "a", encoding="utf-8", errors="replace") as file:
             file.write(f"{_now()} {' '.join(line.splitlines())}\n")
@@ -307,6 +309,14 @@ class Run:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
+
+
+def say(line: str, *, end: str = "\n") -> None:
+    """Prints a line; a reader that went away does not end the run, its log goes on."""
+    try:
+        print(line, end=end, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def environment(devices: Iterable = ()) -> dict:
