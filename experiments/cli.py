@@ -32,9 +32,11 @@ def run(main: Callable[[config_lib.Config, bool], None], description: str) -> No
         description: the head of the help page.
     """
     define_flags()
-    for file in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
         # a terminal without β shows ?, and the run goes on
-        file.reconfigure(errors="replace")
+        getattr(sys, name).reconfigure(errors="replace")
     for signum in INTERRUPTS:
         signal.signal(signum, _exit_at_once)
 
@@ -110,7 +112,7 @@ def help_page(description: str) -> str:
         for field in config_lib.flag_fields():
             if field.metadata["group"] == group:
                 text = field.metadata["help"].format(**fills)
-                if field.default not in (None, False):
+                if field.default is not None and field.default is not False:
                     text += f" (default: {field.default})"
                 lines += _entry(field.name, text)
         if group == "Objective":

@@ -223,7 +223,12 @@ class Config:
         "passes over the training split (default: 30,000 steps' worth, at most 200)",
         identity=False,
     )
-    batch_size: int = flag(100, "Training", integer(1), "examples per step")
+    batch_size: int | None = flag(
+        None,
+        "Training",
+        integer(1),
+        "examples per step (default: 100, or all where there are less)",
+    )
     learning_rate: str = flag(
         "cosine(2e-3, 0, 100%)",
         "Training",
@@ -261,7 +266,7 @@ class Config:
         choice(("float32", "bfloat16")),
         "of the networks' computation; parameters and losses stay float32",
     )
-    seed: int = flag(0, "Training", integer(0), "decides everything random")
+    seed: int = flag(0, "Training", integer(0, 2**31 - 2), "decides everything random")
     workdir: str | None = flag(
         None, "Output", text, "where the run lives (default: runs/<its settings>)", identity=False
     )
@@ -381,10 +386,16 @@ def resolve(config: Config, dataset) -> Config:
         UsageError: more examples per batch than there are.
     """
     num_examples = len(dataset.train)
-    if config.batch_size > num_examples:
+    batch_size = config.batch_size or min(100, num_examples)
+    if batch_size > num_examples:
         raise UsageError(
-            f"--batch_size={config.batch_size}: the training split has {num_examples} examples, "
+            f"--batch_size={batch_size}: the training split has {num_examples} examples, "
             f"give at most that"
+        )
+    if config.scaling != "auto" and dataset.num_levels is not None:
+        raise UsageError(
+            f"--scaling={config.scaling}: {dataset.name} has {dataset.num_levels} levels, which "
+            "become 0 to 1 in any case: leave the flag"
         )
     likelihood = config.likelihood or dataset.likelihood
     binarization = config.binarization
@@ -395,10 +406,14 @@ def resolve(config: Config, dataset) -> Config:
         raise UsageError(f"--binarization={binarization}: {why}, leave the flag")
     epochs = config.epochs
     if epochs is None:
-        steps_per_epoch = -(-num_examples // config.batch_size)
+        steps_per_epoch = -(-num_examples // batch_size)
         epochs = min(200, max(1, round(30_000 / steps_per_epoch)))
     return dataclasses.replace(
-        config, likelihood=likelihood, binarization=binarization, epochs=epochs
+        config,
+        likelihood=likelihood,
+        binarization=binarization,
+        epochs=epochs,
+        batch_size=batch_size,
     )
 
 

@@ -65,9 +65,10 @@ def draw(experiment, params, run) -> list[str]:
         pictures["traversal"] = plots.traversal(images, TRAVERSAL, mean_rate, max_rows=len(shown))
         frames = plots.traversal_frames(images, TRAVERSAL, mean_rate, max_rows=len(shown))
         plots.save_gif(frames, run.path("plots", "traversal.gif"))
-        pictures["interpolation"] = plots.interpolation(
-            _interpolate(decode_mean, params, means, NUM_PAIRS)
-        )
+        if len(means) >= 2:
+            pictures["interpolation"] = plots.interpolation(
+                _interpolate(decode_mean, params, means, NUM_PAIRS)
+            )
         if model.latent_dim == 2:
             pictures["manifold"] = plots.manifold(_manifold(decode_mean, params))
     for name, picture in pictures.items():

@@ -1,5 +1,6 @@
 """How training goes: a line on the terminal or in the log, and scalars for TensorBoard."""
 
+import shutil
 import sys
 import time
 
@@ -19,7 +20,7 @@ class TensorBoard:
     """
 
     def __init__(self, directory, *, step: int):
-        self._writer = _import_writer()(str(directory), purge_step=step + 1)
+        self._writer = tensorboard_writer()(str(directory), purge_step=step + 1)
 
     def row(self, row: dict, examples_per_second: float | None) -> None:
         """Takes the row of an epoch that ended."""
@@ -33,7 +34,8 @@ class TensorBoard:
         self._writer.close()
 
 
-def _import_writer():
+def tensorboard_writer():
+    """The class that writes events, or a `UsageError` that names the extra which brings it."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
@@ -67,7 +69,9 @@ class Progress:
         self._last = self._line(row, examples_per_second)
         now = time.perf_counter()
         if self._is_terminal:
-            runs.say(f"\r\x1b[K{self._last}", end="")
+            # a line that wraps could not be rewritten
+            shown = self._last[: shutil.get_terminal_size().columns - 1]
+            runs.say(f"\r\x1b[K{shown}", end="")
         elif now - self._printed >= self._seconds_between:
             self._run.log(self._last, echo=True)
             self._printed, self._last = now, None

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from experiments import build as building
 from experiments import pictures
 from experiments.config import Config, from_flags, resolve, to_flags
-from experiments.progress import Progress, TensorBoard
+from experiments.progress import Progress, TensorBoard, tensorboard_writer
 from vae_jax import checkpoints, data, runs, training
 from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation.elbo import active_units
@@ -72,6 +72,8 @@ def train(config: Config, overwrite: bool = False) -> dict:
     Returns:
         What `result.json` holds.
     """
+    if config.tensorboard:
+        tensorboard_writer()
     dataset = data.load(
         config.dataset,
         data_dir=config.data_dir,
@@ -81,15 +83,17 @@ def train(config: Config, overwrite: bool = False) -> dict:
     asked, config = config, resolve(config, dataset)
     experiment = building.build(config, dataset)
     stored = {**config.identity(), "epochs": config.epochs, "data_sha256": dataset.sha256}
-    # a duration in % follows the number of epochs, which then may not change
-    free = () if config.depends_on_epochs() else ("epochs",)
+    if config.depends_on_epochs():
+        stored["schedules_in_percent_of_epochs"] = config.epochs
     workdir = asked.workdir or runs.default_workdir("runs", dataset.name, workdir_options(asked))
     asked = dataclasses.replace(asked, workdir=str(workdir))
     runs.check_space(workdir, _bytes_needed(experiment))
-    with runs.open_run(workdir, stored, free_to_change=free, overwrite=overwrite) as run:
+    with runs.open_run(workdir, stored, free_to_change=("epochs",), overwrite=overwrite) as run:
+        if run.archived is not None:
+            run.log(f"the run that was here is now {run.archived}", echo=True)
         result = run.read_json("result.json")
         if result and _is_complete(result, experiment.num_steps):
-            run.log(f"{run.directory}: complete already (--overwrite starts afresh)")
+            run.log("complete already (--overwrite starts afresh)", echo=True)
         else:
             result = _train_in(run, experiment, to_flags(asked))
         runs.say(summary(result))
@@ -296,8 +300,10 @@ def _diverged(run, experiment, state: training.State, saved_step: int | None) ->
     run.write_json("result.json", {"status": "diverged", "step": step, "not_finite": bad})
     kept = f"last finite checkpoint {saved_step}; " if saved_step is not None else ""
     return DivergedError(
-        f"{', '.join(bad)} became non-finite at step {step} (learning rate {rate:.3g}); {kept}"
-        f"try --learning_rate={rate / 3:.1g} or --clip_norm=1 with another --workdir or --overwrite"
+        f"{', '.join(bad) or 'the update'} became non-finite at step {step} "
+        f"(learning rate {rate:.3g}); {kept}"
+        f"try --learning_rate={min(rate / 3, 1e-3):.1g} or --clip_norm=1, with another --workdir "
+        "or --overwrite"
     )
 
 
@@ -355,12 +361,15 @@ def describe(experiment) -> list[str]:
     config, dataset = experiment.config, experiment.dataset
     sizes = "/".join(str(len(s)) for s in (dataset.train, dataset.valid, dataset.test))
     shape = "×".join(map(str, dataset.shape))
+    values = f"values from {dataset.low:.4g} to {dataset.high:.4g}"
+    if dataset.num_levels is not None:
+        values = f"{dataset.num_levels} levels from 0 to 1"
     treatment = f", {config.binarization} binarization" if config.binarization else ""
     if config.binarization == "soft":
         treatment = ", grey levels as soft targets"
     hyperparameters = ", ".join(f"{name} {value}" for name, value in config.hyperparameters)
     return [
-        f"data: {dataset.name}, {shape}, train/valid/test {sizes}",
+        f"data: {dataset.name}, {shape}, train/valid/test {sizes}, {values}",
         *(f"data: {note}" for note in dataset.notes),
         f"model: {config.network}, latent_dim {config.latent_dim}, p(x|z) {config.likelihood}"
         f"{treatment}",
@@ -377,7 +386,9 @@ def summary(result: dict) -> str:
         for name in ("loss", "elbo", "rate", "distortion")
         if name in result
     ]
+    best = f" (parameters of epoch {result['best_epoch']})" if "best_epoch" in result else ""
     return (
-        f"{result['status']} at step {result['step']}; test, nats per example: {', '.join(terms)}; "
+        f"{result['status']} at step {result['step']}{best}; test, nats per example: "
+        f"{', '.join(terms)}; "
         f"{result['active_units']} active units"
     )

@@ -80,7 +80,7 @@ def assert_same_outcome(a, b):
     jax.tree.map(np.testing.assert_array_equal, a[2], b[2])
 
 
-def test_a_run_leaves_its_numbers_and_pictures(tmp_path):
+def test_a_run_leaves_its_numbers_and_pictures(tmp_path, capsys):
     result = train_here(tmp_path / "run")
     stored = json.loads((tmp_path / "run" / "result.json").read_text())
     assert stored.keys() >= RESULT_KEYS
@@ -106,7 +106,9 @@ def test_a_run_leaves_its_numbers_and_pictures(tmp_path):
     assert first["config"]["likelihood"] == "gaussian"
     # the same command again finds it complete, and changes nothing
     before = (tmp_path / "run" / "result.json").read_bytes()
+    capsys.readouterr()
     assert train_here(tmp_path / "run") == json.loads(before)
+    assert "complete already" in capsys.readouterr().out
     assert (tmp_path / "run" / "result.json").read_bytes() == before
 
 
@@ -186,6 +188,7 @@ def test_tensorboard_is_an_extra_and_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(errors.UsageError, match=r"pip install 'vae_jax\[tensorboard\]'"):
         train_here(tmp_path / "run", tensorboard=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_tensorboard_gets_the_rows(no_pictures, tmp_path):
@@ -293,6 +296,14 @@ def test_variants_train_end_to_end(no_pictures, tmp_path, values):
     assert np.isfinite(result["loss"])
 
 
+def test_ten_examples_are_enough(tmp_path):
+    images = np.random.default_rng(0).uniform(size=(10, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "ten.npy", images)
+    result = train_here(tmp_path / "run", dataset=str(tmp_path / "ten.npy"))
+    assert result["num_examples"] == 1
+    assert result["status"] == "done"
+
+
 def test_a_users_table_trains_end_to_end(tmp_path):
     rows = np.random.default_rng(0).normal(size=(200, 6))
     np.save(tmp_path / "table.npy", rows)
@@ -328,7 +339,10 @@ BAD = [
     ({"ema_decay": "2"}, "--ema_decay=2"),
     ({"ema_decay": "1"}, "--ema_decay=1: must be a number >= 0 and < 1"),
     ({"weight_decay": "0.1"}, "--weight_decay=0.1: adam has none"),
-    ({"beta": "linear(0, 4, -5)"}, "a duration is negative"),
+    ({"beta": "linear(0, 4, -5)"}, "'-5' is no duration"),
+    ({"beta": "50%"}, "--beta=50%: '50%' is not a finite number"),
+    ({"beta": "linear(0, 50%, 100%)"}, "'50%' is not a finite number"),
+    ({"beta": "piecewise_constant(1, 2)"}, "write it as piecewise_constant("),
     ({"beta": "polynomial(1, -1, 1, 100)"}, "must be finite and >= 0"),
     ({"dtype": "float16"}, "--dtype=float16"),
     ({"workdir": ""}, "--workdir=: must not be empty"),
@@ -362,6 +376,7 @@ def test_settings_that_only_the_data_can_refuse(tmp_path):
         ({"batch_size": "5000"}, "--batch_size=5000: the training split has 1"),
         ({"binarization": "dynamic"}, "only for bernoulli"),
         ({"dataset": "digit"}, "digits"),
+        ({"scaling": "unit"}, "--scaling=unit: digits has 17 levels"),
     ]:
         with pytest.raises(errors.VaeJaxError, match=message):
             train_here(tmp_path / "run", **values)

@@ -6,6 +6,7 @@ its place. So a directory named by a step number was complete once: whatever fai
 damaged, and whatever lies in `.staging/` is the rest of a killed process.
 """
 
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -15,6 +16,7 @@ import os
 import pathlib
 import shutil
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -112,6 +114,10 @@ class Checkpoints:
             StorageError: the step could not be written or read back; earlier steps are intact.
         """
         state = jax.tree.map(np.asarray, jax.device_get(state))
+        with _one_voice():
+            self._save(step, state, config)
+
+    def _save(self, step: int, state: Any, config: dict) -> None:
         needed = _OVERHEAD + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         try:
             self._refuse_links()
@@ -292,6 +298,19 @@ class Checkpoints:
             f"about {needed} bytes, {free} are free; earlier checkpoints are intact, "
             "remove the cause and run the same command again"
         )
+
+
+@contextlib.contextmanager
+def _one_voice() -> Iterator[None]:
+    """Silences Orbax's threads and logs: an error is raised once more, and told in one line."""
+    hook, level = threading.excepthook, logging.root.manager.disable
+    threading.excepthook = lambda arguments: None
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        threading.excepthook = hook
+        logging.disable(level)
 
 
 def _is_step(name: str) -> bool:

@@ -98,6 +98,7 @@ def evaluate(tree, step):
 
 
 _OURS = {f.__name__: f for f in (constant, linear, cosine, cyclical)}
+_DURATIONS = ("steps", "period", "begin")
 _NUMBER = re.compile(r"(?P<number>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)(?P<unit>ep|%)?", re.I)
 
 
@@ -120,36 +121,48 @@ def parse(text: str, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callabl
         UsageError: the text is neither a finite number nor a call of a known schedule.
     """
 
-    def number(token: str) -> float:
+    units = {None: 1.0, "ep": steps_per_epoch, "%": num_steps / 100}
+
+    def number(token: str, is_duration: bool) -> float:
         match = _NUMBER.fullmatch(token.strip())
-        if match is None:
-            raise UsageError(
-                f"{token.strip()!r} is not a finite number: give a number such as 4 or 1e-3, "
-                "a duration as 2000 (steps), 10ep (epochs) or 50% (of the run)"
-            )
-        unit = {None: 1.0, "ep": steps_per_epoch, "%": num_steps / 100}
-        value = float(match["number"]) * unit[match["unit"] and match["unit"].lower()]
-        if not math.isfinite(value):
-            raise UsageError(f"{token.strip()!r} is not a finite number")
+        unit = match and match["unit"] and match["unit"].lower()
+        value = float(match["number"]) * units[unit] if match else math.nan
+        if not math.isfinite(value) or (unit and not is_duration):
+            raise UsageError(f"{token.strip()!r} is not a finite number such as 4 or 1e-3")
+        if is_duration and value < 0:
+            raise UsageError(f"{token.strip()!r} is no duration: give 2000 (steps), 10ep or 50%")
         return int(value) if value.is_integer() else value
 
     call = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", text)
     if call is None:
-        return constant(number(text))
-    name, arguments = call[1], [number(token) for token in call[2].split(",") if token.strip()]
-    function = _OURS.get(name)
-    optax_function = getattr(optax, f"{name}_schedule", None)
-    if function is None and optax_function is None:
-        known = [*_OURS, *(n.removesuffix("_schedule") for n in dir(optax) if "_schedule" in n)]
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f": did you mean {close[0]}?" if close else ""
-        raise UsageError(f"schedule {name!r} is unknown{hint} (allowed: {', '.join(_OURS)})")
-    signature = inspect.signature(function or optax_function)
+        return constant(number(text, is_duration=False))
+    function = _function(call[1])
+    names = list(inspect.signature(function).parameters)
+    tokens = [token for token in call[2].split(",") if token.strip()]
+    usage = f"{call[1]}({', '.join(names)})"
+    if len(tokens) > len(names):
+        raise UsageError(f"schedule {text!r}: too many arguments; write it as {usage}")
+    arguments = [
+        number(token, is_duration=any(word in name for word in _DURATIONS))
+        for token, name in zip(tokens, names, strict=False)
+    ]
     try:
-        signature.bind(*arguments)
-        if function is not None:
-            return function(*arguments)
-        return jax.tree_util.Partial(optax_function(*arguments))
-    except (TypeError, ValueError) as error:
-        usage = f"{name}({', '.join(signature.parameters)})"
+        schedule = function(*arguments)
+    except Exception as error:  # whatever a function of optax raises for numbers that do not fit
         raise UsageError(f"schedule {text!r}: {error}; write it as {usage}") from None
+    return schedule if isinstance(schedule, Schedule) else jax.tree_util.Partial(schedule)
+
+
+def _function(name: str) -> Callable:
+    """A schedule of ours, or of optax, by its name without `_schedule`."""
+    known = [n for n in dir(optax.schedules) if n.endswith(("_schedule", "_decay"))]
+    optax_names = {n.removesuffix("_schedule"): n for n in known}
+    if name in _OURS:
+        return _OURS[name]
+    if name in optax_names:
+        return getattr(optax.schedules, optax_names[name])
+    close = difflib.get_close_matches(name, [*_OURS, *optax_names], 1)
+    hint = f": did you mean {close[0]}?" if close else ""
+    raise UsageError(
+        f"schedule {name!r} is unknown{hint} (ours: {', '.join(_OURS)}; and those of optax)"
+    )

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from vae_jax import schedules
-from vae_jax.errors import DivergedError
+from vae_jax.errors import DivergedError, UsageError
 
 __all__ = [
     "OPTIMIZERS",
@@ -281,6 +281,11 @@ def train_until(
         wanted = max(1, min(4 * wanted, int(length * chunk_seconds / seconds)))
 
 
+def _as_it_is(stored, key):
+    del key
+    return stored
+
+
 def fit(
     loss_fn: Callable,
     model,
@@ -289,7 +294,7 @@ def fit(
     *,
     epochs: int,
     batch_size: int = 100,
-    preprocess: Callable = lambda stored, key: stored,
+    preprocess: Callable | None = None,
     optimizer: str | Callable = "adam",
 ) -> tuple[State, list[dict[str, float]]]:
     """Trains in memory, without flags, files or pictures: for use from Python.
@@ -301,7 +306,8 @@ def fit(
         hparams: of the run.
         epochs: passes over x, a count.
         batch_size: B.
-        preprocess: (stored [B, *stored], key) to x [B, *shape], run inside the step.
+        preprocess: (stored [B, *stored], key) to x [B, *shape], run inside the step; None takes x
+            as it is, which then must be floats in the likelihood's range.
         optimizer: see `make_train`.
 
     Returns:
@@ -309,7 +315,15 @@ def fit(
 
     Raises:
         DivergedError: a loss, gradient or update was not finite.
+        UsageError: x holds integers and nothing says what they mean.
     """
+    if preprocess is None:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise UsageError(
+                f"x holds {x.dtype}: give preprocess=…, for a dataset of ours "
+                "preprocess=lambda stored, key: dataset.decode(stored)"
+            )
+        preprocess = _as_it_is
     train = make_train(
         loss_fn,
         model,

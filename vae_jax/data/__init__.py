@@ -79,8 +79,9 @@ def load(
     if looks_like_path:
         raise UsageError(f"dataset {name!r}: no such file or folder")
     near = difflib.get_close_matches(name, [*names(), *_tfds.builder_names()], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise UsageError(
-        f"dataset {name!r}: no such dataset{f'; did you mean {near[0]!r}?' if near else ''} Must be"
+        f"dataset {name!r}: no such dataset{hint} Must be"
         f" one of {', '.join(names())}, a dataset of tensorflow-datasets (for instance mnist), or"
         f" the path of a file ({', '.join(_files.SUFFIXES)}) or of a folder of images"
     )
