@@ -128,6 +128,36 @@ OPTIMIZERS: dict[str, Callable] = {"adam": _adam, "adamw": _adamw}
 """Optimizers by name: hyperparameters (scalars, at one step) to an optax transformation."""
 
 
+def _batch_means(values: dict, mask: jax.Array) -> dict:
+    """Means of [B] arrays over the examples that are not padding, whatever the padding gives."""
+    weight = mask / mask.sum()
+    return {n: jnp.sum(jnp.where(weight > 0, v * weight, 0.0)) for n, v in values.items()}
+
+
+def _transformation(make_optimizer: Callable, h: Hparams) -> optax.GradientTransformation:
+    optimizer = make_optimizer({"learning_rate": h.learning_rate, "weight_decay": h.weight_decay})
+    if h.clip_norm is None:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(h.clip_norm), optimizer)
+
+
+def _advance(transformation, state: State, h: Hparams, grads, metrics: dict) -> State:
+    """The state one step on, or frozen where loss, gradient or update is not finite."""
+    # optax relies on implicit promotion (decay ** count), also where a user forbids it
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = transformation.update(grads, state.opt_state, state.params)
+    params, ema = optax.apply_updates(state.params, updates), state.ema
+    if ema is not None:
+        # average ← d·average + (1 − d)·params
+        ema = optax.incremental_update(params, ema, 1.0 - h.ema_decay)
+    sizes = metrics["loss"], metrics["grad_norm"], optax.tree.norm(updates)
+    ok = jnp.isfinite(jnp.stack(sizes)).all() & (state.failure < 0)
+    advanced = state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
+    frozen = state.replace(failure=jnp.where(state.failure < 0, state.step, state.failure))
+    # selected, not branched to: a select fuses with the update, a branch copies the state
+    return jax.tree.map(lambda a, b: jnp.where(ok, a, b), advanced, frozen)
+
+
 def make_train(
     loss_fn: Callable,
     model,
@@ -154,23 +184,10 @@ def make_train(
     steps_per_epoch = -(-num_examples // batch_size)
     num_padding = steps_per_epoch * batch_size - num_examples
 
-    def mean_loss(params, batch, key, hparams):
-        loss, aux = loss_fn(masked(model, hparams), params, batch, key, **hparams.objective)
-        # mean over the examples that are not padding, whatever the padding gives
-        weight = batch["mask"] / batch["mask"].sum()
-        means = {
-            name: jnp.sum(jnp.where(weight > 0, value * weight, 0.0))
-            for name, value in {"loss": loss, **aux}.items()
-        }
+    def mean_loss(params, batch, key, h):
+        loss, aux = loss_fn(masked(model, h), params, batch, key, **h.objective)
+        means = _batch_means({"loss": loss, **aux}, batch["mask"])
         return means["loss"], means
-
-    def transformation(hparams):
-        update = make_optimizer(
-            {"learning_rate": hparams.learning_rate, "weight_decay": hparams.weight_decay}
-        )
-        if hparams.clip_norm is None:
-            return update
-        return optax.chain(optax.clip_by_global_norm(hparams.clip_norm), update)
 
     def init(hparams: Hparams) -> State:
         at_start = schedules.evaluate(hparams, jnp.int32(0))
@@ -184,7 +201,7 @@ def make_train(
         return State(
             step=jnp.int32(0),
             params=params,
-            opt_state=transformation(at_start).init(params),
+            opt_state=_transformation(make_optimizer, at_start).init(params),
             ema=None if hparams.ema_decay is None else params,
             sums={name: jnp.float32(0) for name in (*terms, "grad_norm")},
             failure=jnp.int32(-1),
@@ -197,19 +214,7 @@ def make_train(
         h = schedules.evaluate(hparams, state.step)
         grads, metrics = jax.grad(mean_loss, has_aux=True)(state.params, batch, key, h)
         metrics["grad_norm"] = optax.tree.norm(grads)
-        # optax relies on implicit promotion (decay ** count), also where a user forbids it
-        with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = transformation(h).update(grads, state.opt_state, state.params)
-        params, ema = optax.apply_updates(state.params, updates), state.ema
-        if ema is not None:
-            # average ← d·average + (1 − d)·params
-            ema = optax.incremental_update(params, ema, 1.0 - h.ema_decay)
-        sizes = metrics["loss"], metrics["grad_norm"], optax.tree.norm(updates)
-        ok = jnp.isfinite(jnp.stack(sizes)).all() & (state.failure < 0)
-        advanced = state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
-        frozen = state.replace(failure=jnp.where(state.failure < 0, state.step, state.failure))
-        # selected, not branched to: a select fuses with the update, a branch copies the state
-        return jax.tree.map(lambda a, b: jnp.where(ok, a, b), advanced, frozen), metrics
+        return _advance(_transformation(make_optimizer, h), state, h, grads, metrics), metrics
 
     def chunk(state: State, hparams: Hparams, x: jax.Array, num_steps) -> State:
         epoch = state.step // steps_per_epoch
