@@ -1,5 +1,6 @@
 """Flags in, exit code out: the page of help, one line for each error a user can cause."""
 
+import contextlib
 import difflib
 import os
 import signal
@@ -94,8 +95,9 @@ def _or_exit(function: Callable):
 
 def _exit_at_once(signum, frame):
     del frame
-    sys.stdout.flush()
-    sys.stderr.flush()
+    # a reader may be gone, and the signal may have come in the middle of a print
+    with contextlib.suppress(OSError, RuntimeError):
+        sys.stdout.flush()
     # no unwinding: the signal may arrive inside a compilation, which an exception would crash
     os._exit(128 + signum)
 

@@ -296,7 +296,7 @@ def _out_of_patience(carried: Carried, config: Config, steps_per_epoch: int) -> 
 def _diverged(run, experiment, state: training.State, saved_step: int | None) -> DivergedError:
     bad = [name for name, total in state.sums.items() if not jnp.isfinite(total)]
     step = int(state.failure)
-    rate = float(building.hparams_at(experiment.hparams, step).learning_rate)
+    rate = float(building.hparams_at(experiment.hparams, step + 1).learning_rate)
     run.write_json("result.json", {"status": "diverged", "step": step, "not_finite": bad})
     kept = f"last finite checkpoint {saved_step}; " if saved_step is not None else ""
     return DivergedError(

@@ -109,7 +109,10 @@ def test_digits_are_those_of_scikit_learn(digits):
         [jax.jit(digits.decode)(s.x) for s in (digits.train, digits.valid, digits.test)]
     )
     ours = np.concatenate([digits.train.labels, digits.valid.labels, digits.test.labels])
-    key = lambda x, y: sorted(map(tuple, np.c_[x.reshape(-1, 64), y].tolist()))  # noqa: E731
+
+    def key(x, y):
+        return sorted(map(tuple, np.c_[x.reshape(-1, 64), y].tolist()))
+
     assert key(decoded * 16, ours) == key(images, labels)
 
 
@@ -167,7 +170,9 @@ def test_areas_are_those_of_geometry():
 
 @pytest.mark.parametrize("shape", [0, 1, 2])
 def test_a_step_of_position_is_a_pixel_and_nothing_is_cut_off(shape):
-    at = lambda x, y: all_sprites(shape, [0, 5], range(0, 40, 3), x, y)  # noqa: E731
+    def at(x, y):
+        return all_sprites(shape, [0, 5], range(0, 40, 3), x, y)
+
     centre = at(16, 16)
     np.testing.assert_array_equal(at(17, 16), np.roll(centre, 1, axis=3))
     np.testing.assert_array_equal(at(16, 17), np.roll(centre, 1, axis=2))
