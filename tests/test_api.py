@@ -26,7 +26,7 @@ ALLOWED = {
     "model": {"distributions"},
     "objectives": {"distributions", "losses", "model"},
     "evaluation": {"distributions", "model"},
-    "training": {"schedules"},
+    "training": {"schedules", "shuffling"},
 }
 
 

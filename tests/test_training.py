@@ -284,11 +284,14 @@ def test_train_until_yields_at_each_epoch_and_stops_at_the_end():
             jax.jit(train.init)(h),
             h,
             data(),
+            first_step=0,
             num_steps=10,
             steps_per_epoch=train.steps_per_epoch,
         )
     )
-    steps = [int(s.step) for s in states]
+    steps = [step for step, _ in states]
+    states = [state for _, state in states]
+    assert steps == [int(state.step) for state in states]
     assert {4, 8, 10} <= set(steps)
     assert steps == sorted(steps)
     assert steps[-1] == 10

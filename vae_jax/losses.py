@@ -258,7 +258,8 @@ def free_bits(
     batch_mean(result) = Σ_l max(threshold, E_batch[KL_l])
 
     A dimension below its floor contributes the threshold and no gradient; one above contributes
-    each example's own divergence. At threshold 0 the result is the plain rate.
+    each example's own divergence. At threshold 0 the result is the plain rate; a 0 of Python costs
+    no pass over the batch.
 
     Args:
         rate_per_dim: KL_l in nats, shape [B, L].
@@ -273,6 +274,8 @@ def free_bits(
         1606.04934, eq. 15.
     """
     chex.assert_rank(rate_per_dim, 2)
+    if isinstance(threshold, (int, float)) and threshold == 0:
+        return sum_event(rate_per_dim)
     # KL_l where E_batch[KL_l] ≥ λ, else λ
     threshold = jnp.broadcast_to(threshold, rate_per_dim.shape[1:])
     above = batch_mean(rate_per_dim, mask) >= threshold

@@ -97,7 +97,9 @@ class Model(flax.struct.PyTreeNode):
         return distributions.standard_gaussian(self.latent_dim)
 
     def per_latent(self, value) -> jax.Array:
-        """A scalar for each latent dimension, 0 for the masked ones: [L]."""
+        """A scalar for each latent dimension, 0 for the masked ones: [L]; a 0 of Python stays."""
+        if isinstance(value, (int, float)) and value == 0:
+            return value
         values = jnp.full((self.latent_dim,), value, jnp.float32)
         return values if self.latent_mask is None else values * self.latent_mask
 

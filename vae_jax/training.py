@@ -3,9 +3,11 @@
 `make_train` closes over what is static and returns `Train`: `init`, `step` and `chunk`, each to be
 jitted, mapped over runs, or called as it is. Everything random follows from the run's seed and the
 step, so that a state and a step number are all that resuming needs: the batch of step t is a
-function of (seed, epoch, index), its noise of (seed, t).
+function of (seed, epoch, index), its noise of (seed, t). Data either lies on the device whole or
+comes in blocks of batches that the host gathers: same rows, same order, same program.
 """
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -13,13 +15,15 @@ from typing import Any, NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from vae_jax import schedules
+from vae_jax import schedules, shuffling
 from vae_jax.errors import DivergedError, UsageError
 
 __all__ = [
     "OPTIMIZERS",
+    "Block",
     "Hparams",
     "State",
     "Train",
@@ -58,6 +62,7 @@ class Hparams(flax.struct.PyTreeNode):
         clip_norm: largest global norm of a gradient, scalar or schedule; None does not clip.
         ema_decay: of the averaged parameters, scalar; None keeps no average.
         latent_mask: None or [L] of zeros and ones.
+        variance: of a likelihood whose variance is "given", scalar; None leaves the likelihood's.
     """
 
     seed: Any
@@ -67,6 +72,7 @@ class Hparams(flax.struct.PyTreeNode):
     clip_norm: Any = None
     ema_decay: Any = None
     latent_mask: Any = None
+    variance: Any = None
 
 
 def masked(model, hparams: Hparams):
@@ -83,8 +89,9 @@ class State(flax.struct.PyTreeNode):
         opt_state: of optax.
         ema: averaged parameters, shaped as `params`, or None.
         sums: metrics of the current epoch, summed over its examples; scalars.
-        failure: the first step whose loss or gradient was not finite, or −1: int32 scalar. From
-            then on the state stays as it was.
+        failure: the first step whose loss, gradient or update was not finite, or −1: int32 scalar.
+        stopped: whether the state stays as it is from now on, bool scalar: after a failure, or
+            because whoever trains has set it.
     """
 
     step: jax.Array
@@ -93,6 +100,19 @@ class State(flax.struct.PyTreeNode):
     ema: Any
     sums: dict[str, jax.Array]
     failure: jax.Array
+    stopped: jax.Array
+
+
+class Block(NamedTuple):
+    """Batches of consecutive steps, gathered by the host where the data does not fit a device.
+
+    Args:
+        first: the first step that the block holds, int32 scalar.
+        rows: [T, B, *stored], the batch of each of T steps.
+    """
+
+    first: jax.Array
+    rows: jax.Array
 
 
 class Train(NamedTuple):
@@ -102,12 +122,14 @@ class Train(NamedTuple):
     step(state, hparams, batch, key) → (State, metrics): one update; batch {"x": [B, *shape],
         "mask": [B]}, metrics scalars averaged over the rows that count.
     chunk(state, hparams, x, num_steps) → State: that many steps (a traced scalar, so that any
-        length is one program) within one epoch of x [N, *stored].
+        length is one program) within one epoch; x is [N, *stored], or a `Block` that holds them.
+    rows(seed, step) → [B] int32: the examples of a step (scalars), for whoever makes a `Block`.
     """
 
     init: Callable
     step: Callable
     chunk: Callable
+    rows: Callable
     steps_per_epoch: int
 
 
@@ -151,11 +173,19 @@ def _advance(transformation, state: State, h: Hparams, grads, metrics: dict) -> 
         # average ← d·average + (1 − d)·params
         ema = optax.incremental_update(params, ema, 1.0 - h.ema_decay)
     sizes = metrics["loss"], metrics["grad_norm"], optax.tree.norm(updates)
-    ok = jnp.isfinite(jnp.stack(sizes)).all() & (state.failure < 0)
+    is_finite = jnp.isfinite(jnp.stack(sizes)).all()
     advanced = state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
-    frozen = state.replace(failure=jnp.where(state.failure < 0, state.step, state.failure))
+    has_failed = ~is_finite & ~state.stopped
+    frozen = state.replace(
+        failure=jnp.where(has_failed, state.step, state.failure), stopped=jnp.bool_(True)
+    )
     # selected, not branched to: a select fuses with the update, a branch copies the state
+    ok = is_finite & ~state.stopped
     return jax.tree.map(lambda a, b: jnp.where(ok, a, b), advanced, frozen)
+
+
+def _as_it_is(value):
+    return value
 
 
 def make_train(
@@ -166,6 +196,7 @@ def make_train(
     num_examples: int,
     batch_size: int,
     optimizer: str | Callable = "adam",
+    layout: Any = None,
 ) -> Train:
     """Builds the pure functions of a training.
 
@@ -176,13 +207,17 @@ def make_train(
         num_examples: N.
         batch_size: B; the last batch of an epoch is padded and weighs what it holds.
         optimizer: a name in `OPTIMIZERS`, or a function like those in it.
+        layout: a `vae_jax.layout.Layout` whose devices share batches, which are then padded to a
+            multiple of them; neither rows nor draws of the examples that count depend on it. None
+            keeps batches on one device.
 
     Returns:
         `Train`.
     """
     make_optimizer = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
     steps_per_epoch = -(-num_examples // batch_size)
-    num_padding = steps_per_epoch * batch_size - num_examples
+    num_data = 1 if layout is None else layout.num_data
+    num_rows = -(-batch_size // num_data) * num_data
 
     def mean_loss(params, batch, key, h):
         loss, aux = loss_fn(masked(model, h), params, batch, key, **h.objective)
@@ -191,11 +226,11 @@ def make_train(
 
     def init(hparams: Hparams) -> State:
         at_start = schedules.evaluate(hparams, jnp.int32(0))
+        params = masked(model, at_start).init(stream(at_start.seed, "init"))
+        if hparams.variance is not None:
+            params = {**params, "likelihood": {"logvar": jnp.log(hparams.variance)}}
         # astype drops weak types, which would compile the chunk once more for each of them
-        params = jax.tree.map(
-            lambda leaf: leaf.astype(leaf.dtype),
-            masked(model, at_start).init(stream(at_start.seed, "init")),
-        )
+        params = jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), params)
         batch, key = example_batch(), jax.random.key(0)
         terms = jax.eval_shape(lambda: mean_loss(params, batch, key, at_start)[1])
         return State(
@@ -205,10 +240,11 @@ def make_train(
             ema=None if hparams.ema_decay is None else params,
             sums={name: jnp.float32(0) for name in (*terms, "grad_norm")},
             failure=jnp.int32(-1),
+            stopped=jnp.bool_(False),
         )
 
     def example_batch():
-        return {"x": jnp.zeros((batch_size, *model.shape)), "mask": jnp.ones(batch_size)}
+        return {"x": jnp.zeros((num_rows, *model.shape)), "mask": jnp.ones(num_rows)}
 
     def step(state: State, hparams: Hparams, batch: dict, key: jax.Array):
         h = schedules.evaluate(hparams, state.step)
@@ -216,77 +252,105 @@ def make_train(
         metrics["grad_norm"] = optax.tree.norm(grads)
         return _advance(_transformation(make_optimizer, h), state, h, grads, metrics), metrics
 
-    def chunk(state: State, hparams: Hparams, x: jax.Array, num_steps) -> State:
-        epoch = state.step // steps_per_epoch
-        order_key = jax.random.fold_in(stream(hparams.seed, "order"), epoch)
-        order = jnp.pad(jax.random.permutation(order_key, num_examples), (0, num_padding))
+    def positions(step):
+        """Places of a step's rows in its epoch's order, [B], and which of them count, [B]."""
+        row = jnp.arange(num_rows)
+        position = (step % steps_per_epoch) * batch_size + row
+        mask = (row < batch_size) & (position < num_examples)
+        return jnp.where(mask, position, 0), mask
 
+    def rows(seed, step):
+        epoch_key = jax.random.fold_in(stream(seed, "order"), step // steps_per_epoch)
+        return shuffling.shuffle(epoch_key, positions(step)[0], num_examples)
+
+    def batch_of(x, seed, step, key):
+        mask = positions(step)[1].astype(jnp.float32)
+        if isinstance(x, Block):
+            batch = {"x": x.rows[step - x.first], "mask": mask}
+        else:
+            batch = {"x": x[whole(rows(seed, step))], "mask": mask}
+        batch = batch if layout is None else layout.place_batch(batch)
+        return {**batch, "x": preprocess(batch["x"], key)}
+
+    def whole(array):
+        return array if layout is None else layout.keep_whole(array)
+
+    def chunk(state: State, hparams: Hparams, x, num_steps) -> State:
         def body(_, state):
-            first = (state.step % steps_per_epoch) * batch_size
-            rows = jax.lax.dynamic_slice(order, (first,), (batch_size,))
-            mask = (first + jnp.arange(batch_size) < num_examples).astype(jnp.float32)
             step_key = jax.random.fold_in(stream(hparams.seed, "step"), state.step)
             preprocess_key, loss_key = jax.random.split(step_key)
-            batch = {"x": preprocess(x[rows], preprocess_key), "mask": mask}
-            # a new epoch starts its sums afresh
-            sums = jax.tree.map(lambda s: jnp.where(first == 0, 0.0, s), state.sums)
-            state, metrics = step(state, hparams, batch, loss_key)
-            sums = {name: sums[name] + metrics[name] * mask.sum() for name in sums}
-            return state.replace(sums=sums)
+            batch = batch_of(x, hparams.seed, state.step, preprocess_key)
+            is_first = state.step % steps_per_epoch == 0
+            after, metrics = step(state, hparams, batch, loss_key)
+            # a new epoch starts its sums afresh; who stopped keeps those that he had
+            sums = {
+                name: jnp.where(is_first, 0.0, total) + metrics[name] * batch["mask"].sum()
+                for name, total in state.sums.items()
+            }
+            keep = functools.partial(jnp.where, state.stopped)
+            return after.replace(sums=jax.tree.map(keep, state.sums, sums))
 
         return jax.lax.fori_loop(0, num_steps, body, state)
 
-    return Train(init, step, chunk, steps_per_epoch)
+    return Train(init, step, chunk, rows, steps_per_epoch)
 
 
-def epoch_metrics(state: State, num_examples: int) -> dict[str, float]:
-    """Means over the epoch that just ended: exact, each example weighs the same; scalars."""
-    return {name: float(total) / num_examples for name, total in state.sums.items()}
+def epoch_metrics(state: State, num_examples: int) -> dict[str, Any]:
+    """Means over the epoch that just ended: exact, each example weighs the same; scalars or [R]."""
+    return {name: total / num_examples for name, total in state.sums.items()}
 
 
 def train_until(
     chunk: Callable,
     state: State,
     hparams: Hparams,
-    x: jax.Array,
+    x,
     *,
+    first_step: int,
     num_steps: int,
     steps_per_epoch: int,
     chunk_seconds: float = 2.5,
-) -> Iterator[State]:
-    """Runs chunks up to step `num_steps` and yields the state after each, so at every epoch's end.
+    read: Callable = np.asarray,
+    agree: Callable = _as_it_is,
+) -> Iterator[tuple[int, State]]:
+    """Runs chunks up to step `num_steps` and yields after each, so at every epoch's end.
 
     Chunks last about `chunk_seconds`, so that a signal is heard in time; how an epoch is cut
-    into chunks does not change a bit of the result.
+    into chunks does not change a bit of the result. Ends early where every run has stopped.
 
     Args:
-        chunk: `Train.chunk`, jitted; it may donate its state.
-        state: where to start.
-        hparams: of the run.
-        x: [N, *stored], on the device.
+        chunk: `Train.chunk` of one run or of R runs, jitted; it may donate its state.
+        state: where to start, of one run, or of R runs that go in step.
+        hparams: of the run or runs.
+        x: [N, *stored] on the device, or a function from a step (scalar) to (`Block`, the number
+            of steps it holds from there on).
+        first_step: steps that were done, a count.
         num_steps: the last step, a count since the start of the run.
         steps_per_epoch: from `Train`.
         chunk_seconds: what a chunk should last, in seconds.
+        read: from an array of any shape to NumPy, for runs spread over processes.
+        agree: from a count to the count that all processes take.
 
     Yields:
-        `State`.
+        (steps done, `State`).
     """
-    step, wanted = int(state.step), 1
+    step, wanted = first_step, 1
     while step < num_steps:
-        length = min(wanted, num_steps - step, steps_per_epoch - step % steps_per_epoch)
+        data, held = x(step) if callable(x) else (x, num_steps)
+        length = min(wanted, num_steps - step, steps_per_epoch - step % steps_per_epoch, held)
         start = time.perf_counter()
-        state = chunk(state, hparams, x, jnp.int32(length))
-        failed = int(state.failure) >= 0
+        state = chunk(state, hparams, data, np.int32(length))
+        is_over = bool(read(state.stopped).all())
         seconds = max(time.perf_counter() - start, 1e-6)
         step += length
-        yield state
-        if failed:
+        yield step, state
+        if is_over:
             return
         # grows by at most 4 a time: the first chunk's seconds hold the compilation
-        wanted = max(1, min(4 * wanted, int(length * chunk_seconds / seconds)))
+        wanted = agree(max(1, min(4 * wanted, int(length * chunk_seconds / seconds))))
 
 
-def _as_it_is(stored, key):
+def _undecoded(stored, key):
     del key
     return stored
 
@@ -328,7 +392,7 @@ def fit(
                 f"x holds {x.dtype}: give preprocess=…, for a dataset of ours "
                 "preprocess=lambda stored, key: dataset.decode(stored)"
             )
-        preprocess = _as_it_is
+        preprocess = _undecoded
     train = make_train(
         loss_fn,
         model,
@@ -343,15 +407,17 @@ def fit(
         state,
         hparams,
         jnp.asarray(x),
+        first_step=0,
         num_steps=epochs * train.steps_per_epoch,
         steps_per_epoch=train.steps_per_epoch,
     )
-    for state in states:
+    for step, state in states:
         if int(state.failure) >= 0:
             raise DivergedError(
                 f"loss, gradient or update not finite at step {int(state.failure)}: "
                 "try a smaller learning rate, or clip_norm"
             )
-        if int(state.step) % train.steps_per_epoch == 0:
-            rows.append({"step": int(state.step), **epoch_metrics(state, len(x))})
+        if step % train.steps_per_epoch == 0:
+            means = jax.tree.map(float, epoch_metrics(state, len(x)))
+            rows.append({"step": step, **means})
     return state, rows

@@ -1,0 +1,203 @@
+"""Where runs and batches live: a mesh ("runs", "data") over all devices of all processes.
+
+The runs of a program are stacked along a leading axis. Each device of the axis "runs" trains some
+of them and never speaks with the others; devices along "data" share the batch of a run. Where a
+device holds several runs, an accelerator computes them at once (vmap), a CPU one after the other
+(lax.map), which its matrix products and caches favour.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from vae_jax.errors import UsageError
+
+__all__ = ["Layout", "make_layout"]
+
+_RUNS = PartitionSpec("runs")
+_SHARED = PartitionSpec()
+
+
+class Layout:
+    """R runs on a mesh; stacked arrays are [S, …], S = R filled up to a multiple of the devices.
+
+    Args:
+        mesh: with the axes "runs" and "data".
+        num_runs: R, a count.
+        is_vectorized: whether runs on one device are computed at once.
+    """
+
+    def __init__(self, mesh: Mesh, num_runs: int, *, is_vectorized: bool):
+        self.mesh = mesh
+        self.num_runs = num_runs
+        self.is_vectorized = is_vectorized
+
+    @property
+    def num_slots(self) -> int:
+        """S: the runs and what fills them up, a count."""
+        along = self.mesh.shape["runs"]
+        return -(-self.num_runs // along) * along
+
+    @property
+    def num_data(self) -> int:
+        """How many devices share a batch, a count."""
+        return self.mesh.shape["data"]
+
+    def is_filler(self) -> np.ndarray:
+        """Which slots hold no run of their own: [S] booleans."""
+        return np.arange(self.num_slots) >= self.num_runs
+
+    def place(self, tree: Any) -> Any:
+        """Spreads arrays [R, …] over the devices as [S, …]; the last run fills the slots left."""
+        return jax.tree.map(functools.partial(self._put, spec=_RUNS), self._fill(tree))
+
+    def replicate(self, tree: Any) -> Any:
+        """Puts the same arrays, of any shape, on every device."""
+        return jax.tree.map(functools.partial(self._put, spec=_SHARED), tree)
+
+    def spread_batches(self, get: Callable, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        """Batches [S, T, B, *stored] of which each process makes only what its devices hold.
+
+        Args:
+            get: from three slices, of runs, steps and rows, to that part of the array.
+            shape: of the whole array.
+            dtype: of the array.
+        """
+        sharding = NamedSharding(self.mesh, PartitionSpec("runs", None, "data"))
+        parts = {}
+
+        def part(index):
+            bounds = tuple(s.indices(n)[:2] for s, n in zip(index, shape, strict=True))[:3]
+            if bounds not in parts:
+                parts[bounds] = get(*(slice(*b) for b in bounds)).astype(dtype)
+            return parts[bounds]
+
+        return jax.make_array_from_callback(shape, sharding, part)
+
+    def read(self, tree: Any) -> Any:
+        """Brings arrays [S, …] to the host as NumPy [R, …], in every process."""
+        if jax.process_count() > 1:
+            tree = jax.tree.map(lambda a: a.addressable_data(0), self._gather(tree))
+        return jax.tree.map(lambda a: np.asarray(a)[: self.num_runs], jax.device_get(tree))
+
+    def over_runs(
+        self,
+        function: Callable,
+        *,
+        shared: Sequence[int] = (),
+        donate: Sequence[int] = (),
+        is_idle: Callable | None = None,
+    ) -> Callable:
+        """A function of one run as a compiled function of all.
+
+        Args:
+            function: of any pytrees, to a pytree.
+            shared: positions of the arguments that all runs share; the others are [S, …].
+            donate: positions of the arguments that may be overwritten.
+            is_idle: from the same arguments to a bool scalar: whether `function` would give its
+                first argument back as it is; it is then not computed where runs are computed one
+                after the other.
+
+        Returns:
+            The function of stacked arguments, to a pytree of [S, …].
+        """
+
+        def local(*arguments):
+            own = tuple(a for i, a in enumerate(arguments) if i not in shared)
+
+            def one(own):
+                rest = iter(own)
+                given = [a if i in shared else next(rest) for i, a in enumerate(arguments)]
+                if is_idle is None or self.is_vectorized:
+                    return function(*given)
+                return jax.lax.cond(is_idle(*given), lambda: given[0], lambda: function(*given))
+
+            return jax.vmap(one)(own) if self.is_vectorized else jax.lax.map(one, own)
+
+        def spread(*arguments):
+            specs = tuple(_SHARED if i in shared else _RUNS for i in range(len(arguments)))
+            return jax.shard_map(
+                local,
+                mesh=self.mesh,
+                in_specs=specs,
+                out_specs=_RUNS,
+                axis_names={"runs"},
+                check_vma=False,
+            )(*arguments)
+
+        sharding = NamedSharding(self.mesh, _RUNS)
+        return jax.jit(spread, donate_argnums=tuple(donate), out_shardings=sharding)
+
+    def place_batch(self, batch: dict) -> dict:
+        """Inside a function of one run: spreads x [B, …] over the devices that share the batch.
+
+        The mask [B] stays whole, so that counting its rows needs no word between devices.
+        """
+        if self.num_data == 1:
+            return batch
+        specs = {"x": PartitionSpec("data"), "mask": _SHARED}
+        return jax.lax.with_sharding_constraint(batch, specs)
+
+    def keep_whole(self, array: jax.Array) -> jax.Array:
+        """Inside a function of one run: an array of any shape that each device computes itself."""
+        return array if self.num_data == 1 else jax.lax.with_sharding_constraint(array, _SHARED)
+
+    def _fill(self, tree: Any) -> Any:
+        slots = np.minimum(np.arange(self.num_slots), self.num_runs - 1)
+        return jax.tree.map(lambda a: np.asarray(a)[slots], tree)
+
+    def _put(self, array: Any, spec: PartitionSpec) -> jax.Array:
+        array, sharding = np.asarray(array), NamedSharding(self.mesh, spec)
+        # made part by part: device_put would compare the array over all processes
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    @functools.cached_property
+    def _gather(self) -> Callable:
+        return jax.jit(lambda tree: tree, out_shardings=NamedSharding(self.mesh, _SHARED))
+
+
+def make_layout(
+    num_runs: int, *, devices: Sequence | None = None, num_data: int | None = None
+) -> Layout:
+    """Chooses the mesh for R runs: runs first, what is left of the devices shares batches.
+
+    Runs spread without communication, so they come first. On CPU one device uses all cores for one
+    run; more devices are used only as far as there are runs for them.
+
+    Args:
+        num_runs: R, a count.
+        devices: of all processes, the same number of each; None means `jax.devices()`.
+        num_data: how many devices share a batch, a count; None leaves the choice to the rule.
+
+    Returns:
+        `Layout`.
+
+    Raises:
+        UsageError: `num_data` does not divide the devices.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    is_cpu = devices[0].platform == "cpu"
+    by_process: dict[int, list] = {}
+    for device in devices:
+        by_process.setdefault(device.process_index, []).append(device)
+    num_processes = len(by_process)
+    num_local = min(map(len, by_process.values()))
+    if is_cpu:
+        wanted = -(-num_runs * (num_data or 1) // num_processes)
+        num_local = max(1, min(num_local, wanted))
+    used = [device for _, local in sorted(by_process.items()) for device in local[:num_local]]
+    if num_data is None:
+        along = max(n for n in range(1, len(used) + 1) if len(used) % n == 0 and n <= num_runs)
+        num_data = len(used) // along
+    elif len(used) % num_data:
+        raise UsageError(
+            f"--data_devices={num_data}: must divide the number of devices, {len(used)}"
+        )
+    grid = np.array(used).reshape(-1, num_data)
+    mesh = Mesh(grid, ("runs", "data"), axis_types=(AxisType.Auto, AxisType.Auto))
+    return Layout(mesh, num_runs, is_vectorized=not is_cpu)
