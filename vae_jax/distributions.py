@@ -241,6 +241,10 @@ class DiagonalGaussian(NamedTuple):
     def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
         """Draws z = mean + exp(½ logvar) · eps, differentiable in mean and logvar.
 
+        Each latent dimension has a key of its own: the draws of the first dimensions and of the
+        first examples do not depend on how many follow, so that a model whose last dimensions are
+        masked sees the noise of its native twin.
+
         Args:
             key: random key.
             num_samples: K, or None for one sample without the axis K.
@@ -248,11 +252,14 @@ class DiagonalGaussian(NamedTuple):
         Returns:
             Samples, shape [B, L], or [K, B, L]; from a prior [L], or [K, L].
         """
-        if num_samples is None:
-            return reparameterize(key, self.mean, self.logvar)
-        shape = (num_samples, *self.mean.shape)
-        mean, logvar = jnp.broadcast_to(self.mean, shape), jnp.broadcast_to(self.logvar, shape)
-        return reparameterize(key, mean, logvar)
+        shape = self.mean.shape if num_samples is None else (num_samples, *self.mean.shape)
+        *examples, latent_dim = shape
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(latent_dim))
+        eps = jax.vmap(lambda key: jax.random.normal(key, examples, self.mean.dtype))(keys)
+        # z = mean + exp(½ logvar) · eps
+        eps = jnp.moveaxis(eps, 0, -1)
+        mean, logvar = _align(self.mean, eps), _align(self.logvar, eps)
+        return mean + jnp.exp(0.5 * bound_logvar(logvar)) * eps
 
     def log_prob(self, z: jax.Array) -> jax.Array:
         """Log-density of z, summed over the latent dimensions.

@@ -158,13 +158,14 @@ class _Scaled(Likelihood):
     """A likelihood with a mean [B, *shape] from the decoder and a log variance of its own.
 
     Attributes:
-        variance: a positive number (fixed), 'learned' (one scalar for all dimensions) or
-            'learned_per_dimension'.
+        variance: a positive number (fixed), 'learned' (one scalar for all dimensions),
+            'learned_per_dimension', or 'given': a scalar in the parameters that training leaves as
+            it is, so that runs with different variances are one program.
     """
 
     variance: float | str = "learned"
 
-    variances: ClassVar[tuple[str, ...]] = ("learned", "learned_per_dimension")
+    variances: ClassVar[tuple[str, ...]] = ("learned", "learned_per_dimension", "given")
 
     def __post_init__(self):
         if self.variance in self.variances:
@@ -190,7 +191,8 @@ class _Scaled(Likelihood):
         """The log variance in use, a scalar or [*shape]."""
         if _is_number(self.variance):
             return jnp.asarray(math.log(self.variance))
-        return _at_least_float32(params["logvar"])
+        logvar = _at_least_float32(params["logvar"])
+        return jax.lax.stop_gradient(logvar) if self.variance == "given" else logvar
 
     def mean(self, params, outputs):
         return _at_least_float32(outputs)

@@ -41,6 +41,40 @@ def _flat(x: jax.Array) -> jax.Array:
     return x.reshape(x.shape[0], -1)
 
 
+_lecun = nn.initializers.lecun_normal()
+
+
+def _by_latent(axis: int, num_parts: int = 1) -> Callable:
+    """LeCun-normal kernels drawn with a key for each latent dimension.
+
+    So the draws of a dimension do not depend on how many there are, and a model whose last
+    dimensions are masked starts with the numbers of its native twin (see `Model.init` for their
+    scale where the latent is what comes in).
+
+    Args:
+        axis: of a kernel [in, out], 0 or 1, along which the latent dimensions lie.
+        num_parts: how many blocks of L lie along that axis, a count.
+
+    Returns:
+        An initializer, (key, shape, dtype) to a kernel.
+    """
+
+    def init(key, shape, dtype=jnp.float32):
+        num_latents = shape[axis] // num_parts
+
+        def one(latent, part):
+            latent_key = jax.random.fold_in(jax.random.fold_in(key, latent), part)
+            # √fan_in times LeCun's draw is a draw of unit variance
+            return _lecun(latent_key, (shape[1 - axis], 1), dtype)[:, 0] * shape[1 - axis] ** 0.5
+
+        both = jax.vmap(lambda part: jax.vmap(lambda i: one(i, part))(jnp.arange(num_latents)))
+        kernel = both(jnp.arange(num_parts)).reshape(num_parts * num_latents, -1)
+        kernel = kernel / shape[0] ** 0.5
+        return kernel if axis == 0 else kernel.T
+
+    return init
+
+
 class PosteriorHead(nn.Module):
     """The last layer of an encoder: features [B, F] to mean [B, L] and logvar [B, L]."""
 
@@ -49,7 +83,9 @@ class PosteriorHead(nn.Module):
 
     @nn.compact
     def __call__(self, features):
-        both = nn.Dense(2 * self.latent_dim, dtype=self.dtype, name="posterior")(features)
+        init = _by_latent(axis=1, num_parts=2)
+        layer = nn.Dense(2 * self.latent_dim, dtype=self.dtype, kernel_init=init, name="posterior")
+        both = layer(features)
         return both[:, : self.latent_dim], both[:, self.latent_dim :]
 
 
@@ -85,7 +121,8 @@ class MLPDecoder(nn.Module):
         h, widths = z, (*self.widths, self.output_dim)
         for i, width in enumerate(widths):
             name = "latent" if i == 0 else "output" if i == len(widths) - 1 else f"hidden_{i}"
-            h = nn.Dense(width, dtype=self.dtype, name=name)(h)
+            init = _by_latent(axis=0) if i == 0 else _lecun
+            h = nn.Dense(width, dtype=self.dtype, kernel_init=init, name=name)(h)
             h = h if i == len(widths) - 1 else self.activation(h)
         return h
 
@@ -101,7 +138,8 @@ class LinearEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        mean = nn.Dense(self.latent_dim, dtype=self.dtype, name="mean")(_flat(x))
+        init = _by_latent(axis=1)
+        mean = nn.Dense(self.latent_dim, dtype=self.dtype, kernel_init=init, name="mean")(_flat(x))
         logvar = self.param("logvar", nn.initializers.zeros, (self.latent_dim,))
         return mean, jnp.broadcast_to(logvar[None, :], mean.shape)
 
@@ -145,7 +183,9 @@ class ConvDecoder(nn.Module):
     def __call__(self, z):
         factor = 2 ** len(self.widths)
         height, width = self.size[0] // factor, self.size[1] // factor
-        h = self.activation(nn.Dense(self.hidden, dtype=self.dtype, name="latent")(z))
+        init = _by_latent(axis=0)
+        h = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=init, name="latent")(z)
+        h = self.activation(h)
         start = nn.Dense(height * width * self.widths[0], dtype=self.dtype, name="hidden")
         h = self.activation(start(h)).reshape(-1, height, width, self.widths[0])
         channels = (*self.widths[1:], self.num_channels)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,14 @@ from vae_jax import distributions
 __all__ = [
     "ACTIVE_VARIANCE",
     "Evaluation",
+    "Moments",
+    "accumulate",
     "active_units",
     "evaluate",
     "freeze_likelihood",
     "merge_moments",
+    "sum_variance",
+    "summarize",
 ]
 
 ACTIVE_VARIANCE = 0.01
@@ -83,7 +87,20 @@ def _batches(x, batch_size):
     return rows.reshape(num_batches, batch_size), mask.reshape(num_batches, batch_size)
 
 
-@functools.partial(jax.jit, static_argnames=("loss_fn", "preprocess", "batch_size"))
+class Moments(NamedTuple):
+    """Running count, mean and sum of squared deviations, (scalar, [M], [M]), of what is measured.
+
+    Args:
+        terms: of the objective's loss and aux, M terms in the order of their names.
+        rates: of the rate of each latent dimension, M = L.
+        means: of the posterior mean of each latent dimension, M = L.
+    """
+
+    terms: Any
+    rates: Any
+    means: Any
+
+
 def evaluate(
     loss_fn: Callable,
     model,
@@ -111,6 +128,49 @@ def evaluate(
     Returns:
         `Evaluation`.
     """
+    return summarize(
+        accumulate(
+            loss_fn,
+            model,
+            params,
+            x,
+            key,
+            hparams,
+            None,
+            0,
+            preprocess=preprocess,
+            batch_size=batch_size,
+        )
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("loss_fn", "preprocess", "batch_size"))
+def accumulate(
+    loss_fn: Callable,
+    model,
+    params,
+    x: jax.Array,
+    key: jax.Array,
+    hparams: dict,
+    moments: dict | None,
+    first_batch,
+    *,
+    preprocess: Callable,
+    batch_size: int = 500,
+) -> dict[str, Moments]:
+    """Adds a block of the data to what was measured of the blocks before.
+
+    However the data is cut into blocks of whole batches, the result is the same.
+
+    Args:
+        loss_fn, model, params, key, hparams, preprocess, batch_size: see `evaluate`.
+        x: [N, *stored], N a multiple of `batch_size` for all blocks but the last.
+        moments: of the blocks before, or None for the first.
+        first_batch: how many batches came before, scalar.
+
+    Returns:
+        One `Moments`, under the names of its terms joined by commas, for `summarize`.
+    """
     rows, masks = _batches(x, batch_size)
 
     def terms_of(rows, mask, key):
@@ -122,31 +182,45 @@ def evaluate(
         return {"loss": loss, **aux}, rate_per_dim, posterior.mean
 
     def body(carry, inputs):
-        scalars, rates, means = carry
         rows, mask, index = inputs
         terms, rate_per_dim, mean = terms_of(rows, mask, jax.random.fold_in(key, index))
         stacked = jnp.stack([terms[name] for name in sorted(terms)], axis=1)
         return (
-            merge_moments(scalars, stacked, mask),
-            merge_moments(rates, rate_per_dim, mask),
-            merge_moments(means, mean, mask),
-        ), None
+            Moments(
+                merge_moments(carry.terms, stacked, mask),
+                merge_moments(carry.rates, rate_per_dim, mask),
+                merge_moments(carry.means, mean, mask),
+            ),
+            None,
+        )
 
-    names = sorted(jax.eval_shape(terms_of, rows[0], masks[0], key)[0])
+    names = ",".join(sorted(jax.eval_shape(terms_of, rows[0], masks[0], key)[0]))
 
     def zero(size):
         return jnp.float32(0), jnp.zeros(size), jnp.zeros(size)
 
-    start = (zero(len(names)), zero(model.latent_dim), zero(model.latent_dim))
-    (scalars, rates, means), _ = jax.lax.scan(body, start, (rows, masks, jnp.arange(len(rows))))
-    count, mean, squares = scalars
+    if moments is None:
+        num_terms = names.count(",") + 1
+        start = Moments(zero(num_terms), zero(model.latent_dim), zero(model.latent_dim))
+    else:
+        start = moments[names]
+    indices = first_batch + jnp.arange(len(rows))
+    return {names: jax.lax.scan(body, start, (rows, masks, indices))[0]}
+
+
+def summarize(moments: dict[str, Moments]) -> Evaluation:
+    """What `accumulate` measured, as means and standard errors; for R runs with a leading [R]."""
+    ((names, (terms, rates, means)),) = moments.items()
+    count, mean, squares = terms
+    count = count[..., None]
     # s.e. = √(Σ(v − v̄)² / (N − 1) / N)
-    standard_error = jnp.sqrt(squares / jnp.maximum(count - 1, 1) / count)
+    standard_error = (squares / jnp.maximum(count - 1, 1) / count) ** 0.5
+    names = names.split(",")
     return Evaluation(
-        dict(zip(names, mean, strict=True)),
-        dict(zip(names, standard_error, strict=True)),
+        {name: mean[..., i] for i, name in enumerate(names)},
+        {name: standard_error[..., i] for i, name in enumerate(names)},
         rates[1],
-        means[2] / means[0],
+        means[2] / means[0][..., None],
     )
 
 
@@ -172,12 +246,25 @@ def freeze_likelihood(model, params, x, key, *, preprocess: Callable, batch_size
     frozen = model.likelihood.frozen()
     if frozen == model.likelihood:
         return model, params
-    variance = _mean_variance(model, params, x, key, preprocess=preprocess, batch_size=batch_size)
-    return model.replace(likelihood=frozen), {**params, "likelihood": {"logvar": jnp.log(variance)}}
+    total = sum_variance(model, params, x, key, 0, preprocess=preprocess, batch_size=batch_size)
+    logvar = jnp.log(total / x.shape[0])
+    return model.replace(likelihood=frozen), {**params, "likelihood": {"logvar": logvar}}
 
 
 @functools.partial(jax.jit, static_argnames=("preprocess", "batch_size"))
-def _mean_variance(model, params, x, key, *, preprocess, batch_size):
+def sum_variance(
+    model, params, x, key, first_batch, *, preprocess: Callable, batch_size: int = 500
+) -> jax.Array:
+    """The optimal variance of each batch times its number of examples, summed over a block.
+
+    Args:
+        model, params, key, preprocess, batch_size: see `freeze_likelihood`.
+        x: [N, *stored], N a multiple of `batch_size` for all blocks but the last.
+        first_batch: how many batches came before, scalar.
+
+    Returns:
+        Scalar []; divided by the number of all examples it is the variance.
+    """
     rows, masks = _batches(x, batch_size)
 
     def body(total, inputs):
@@ -188,5 +275,5 @@ def _mean_variance(model, params, x, key, *, preprocess, batch_size):
         fitted = model.likelihood.fit(params["likelihood"], outputs, data, mask)
         return total + jnp.exp(fitted["logvar"]) * mask.sum(), None
 
-    total, _ = jax.lax.scan(body, jnp.float32(0), (rows, masks, jnp.arange(len(rows))))
-    return total / x.shape[0]
+    indices = first_batch + jnp.arange(len(rows))
+    return jax.lax.scan(body, jnp.float32(0), (rows, masks, indices))[0]

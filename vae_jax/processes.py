@@ -1,0 +1,110 @@
+"""One program in several processes: who speaks, what all agree on, how an error ends all of them.
+
+With one process each function here returns at once.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from vae_jax.errors import UsageError, VaeJaxError
+
+__all__ = ["EndedElsewhereError", "agree", "initialize", "is_first", "largest", "on_first"]
+
+HEARTBEAT_SECONDS = 30
+"""How long the others wait for a process that fell silent before they leave, a scalar."""
+
+
+class EndedElsewhereError(VaeJaxError):
+    """The first process met an error and told it; the others leave with its exit code, silently."""
+
+    def __init__(self, exit_code: int):
+        super().__init__("")
+        self.exit_code = exit_code
+
+
+def initialize() -> None:
+    """Joins the processes that belong together, before anything else touches JAX.
+
+    `launch.sh` names them by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID. Under
+    SLURM, Open MPI and on TPU pods JAX finds them itself.
+
+    Raises:
+        UsageError: they did not find each other.
+    """
+    environ = os.environ
+    named = {"coordinator_address": environ.get("JAX_COORDINATOR_ADDRESS")}
+    if "JAX_NUM_PROCESSES" in environ:
+        named["num_processes"] = int(environ["JAX_NUM_PROCESSES"])
+        named["process_id"] = int(environ["JAX_PROCESS_ID"])
+    elif not _is_one_of_several(environ):
+        return
+    try:
+        jax.distributed.initialize(**named, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+    except Exception as error:  # JAX reports what it did not find by several types
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"the processes of this program did not find each other ({reason}): check "
+            "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or the cluster's own"
+        ) from None
+
+
+def _is_one_of_several(environ: Any) -> bool:
+    counts = (environ.get(n, "1") for n in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE"))
+    hosts = ("TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES")
+    return any(c.isdigit() and int(c) > 1 for c in counts) or any(
+        "," in environ.get(name, "") for name in hosts
+    )
+
+
+def is_first() -> bool:
+    """Whether this process writes and speaks."""
+    return jax.process_index() == 0
+
+
+def agree(value: Any) -> Any:
+    """What the first process has: a pytree of numbers or arrays, of the same shapes in each."""
+    if jax.process_count() == 1:
+        return value
+    agreed = multihost_utils.broadcast_one_to_all(value)
+    return jax.tree.map(lambda old, new: type(old)(new) if np.isscalar(old) else new, value, agreed)
+
+
+def largest(value: int) -> int:
+    """The largest of the processes' numbers, a scalar."""
+    if jax.process_count() == 1:
+        return value
+    return int(np.max(multihost_utils.process_allgather(np.int32(value))))
+
+
+def on_first(function: Callable[[], Any]) -> Any:
+    """Calls a function in the first process alone; an error there ends every process.
+
+    Args:
+        function: what writes.
+
+    Returns:
+        What it returns, of any shape; None in the other processes.
+
+    Raises:
+        VaeJaxError: in the first process, whatever the function raised.
+        EndedElsewhereError: in the others.
+    """
+    if jax.process_count() == 1:
+        return function()
+    result, error = None, None
+    if is_first():
+        try:
+            result = function()
+        except VaeJaxError as raised:
+            error = raised
+    exit_code = agree(0 if error is None else error.exit_code)
+    if error is not None:
+        raise error
+    if exit_code:
+        raise EndedElsewhereError(exit_code)
+    return result
