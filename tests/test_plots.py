@@ -1,8 +1,10 @@
 """Pictures: what is drawn is what was given, and the numbers beside it are the same numbers."""
 
 import csv
+import importlib
 import math
 import pathlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -453,6 +455,20 @@ assert "matplotlib.pyplot" not in sys.modules, "pyplot keeps a list of figures"
 assert "jax" not in sys.modules
 """
     command = [sys.executable, "-c", program, str(tmp_path / "x")]
-    root = pathlib.Path(plots.__file__).parents[1]
+    root = pathlib.Path(plots.__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_house_shows_what_each_room_makes_public():
+    rooms = [
+        importlib.import_module(f"vae_jax.plots.{module.name}")
+        for module in pkgutil.iter_modules(plots.__path__)
+        if not module.name.startswith("_")
+    ]
+    made = {name for room in rooms for name in room.__all__}
+    shared = {"Picture", "Table", "image_grid", "save", "save_gif"}
+    assert set(plots.__all__) == made | shared
+    assert all(
+        getattr(plots, name) is getattr(room, name) for room in rooms for name in room.__all__
+    )
