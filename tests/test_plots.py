@@ -311,13 +311,13 @@ def test_training_curves_draw_train_and_validation_of_each_term():
     picture = plots.training_curves(rows)
     axes = {a.get_title(loc="left"): a for a in picture.figure.axes}
     # No values: distortion. Constant: β. A clock: examples per second.
-    titles = ["loss", "rate", "elbo", "active units", "learning rate", "total correlation"]
+    titles = ["loss", "rate", "ELBO", "active units", "learning rate", "total correlation"]
     assert list(axes) == titles
     train, valid = axes["loss"].lines
     np.testing.assert_array_equal(train.get_xydata(), [(t, 9.0 - t) for t in range(6)])
     np.testing.assert_array_equal(valid.get_xydata(), [(t, 9.5 - t) for t in (1, 3, 5)])
     np.testing.assert_array_equal(axes["rate"].lines[0].get_xdata(), [0, 1, 3, 4, 5])
-    np.testing.assert_array_equal(axes["elbo"].lines[0].get_xdata(), [0, 1, 2, 4, 5])
+    np.testing.assert_array_equal(axes["ELBO"].lines[0].get_xdata(), [0, 1, 2, 4, 5])
     assert axes["loss"].get_title(loc="right") == "4.5"
     assert [text.get_text() for text in picture.figure.legends[0].texts] == ["train", "validation"]
     assert picture.table.columns == (

@@ -18,20 +18,30 @@ from vae_jax.plots.latents import (
     traversal,
     traversal_frames,
 )
+from vae_jax.plots.sweeps import (
+    elbo_against_latent_dim,
+    rate_distortion,
+    sweep_curves,
+    sweep_heatmap,
+)
 
 __all__ = [
     "Picture",
     "Table",
+    "elbo_against_latent_dim",
     "image_grid",
     "interpolation",
     "latent_scatter",
     "manifold",
     "normal_quantiles",
+    "rate_distortion",
     "rate_per_dimension",
     "reconstructions",
     "samples",
     "save",
     "save_gif",
+    "sweep_curves",
+    "sweep_heatmap",
     "training_curves",
     "traversal",
     "traversal_frames",

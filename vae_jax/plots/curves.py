@@ -6,41 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.plots._picture import (
-    BLUE,
-    MUTED,
-    ORANGE,
-    Picture,
-    Table,
-    house_style,
-    new_figure,
-    plain,
+from vae_jax.plots._axes import (
+    TERMS,
+    as_number,
+    count_ticks,
+    in_words,
+    limit_to_bulk,
+    words,
 )
+from vae_jax.plots._picture import BLUE, ORANGE, Picture, Table, house_style, new_figure, plain
 
 __all__ = ["training_curves"]
 
-TERMS = ("loss", "distortion", "rate", "elbo")
 PANELS = (*TERMS, "active_units", "beta", "learning_rate")
 CLOCKS = ("step", "epoch", "seconds", "per_second")
-
-
-def as_number(cell: Any) -> float:
-    """A cell of a metrics file: NaN where it is missing, empty or no number."""
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def robust_limits(values: np.ndarray) -> tuple[float, float]:
-    """Limits that show the bulk of `values` [N], all finite, and not far outliers.
-
-    [max(min, q1 − 3·(q3 − q1)), min(max, q3 + 3·(q3 − q1))], q1 and q3 the quartiles; and a margin.
-    """
-    low, q1, q3, high = np.quantile(values, (0.0, 0.25, 0.75, 1.0))
-    low, high = max(low, q1 - 3.0 * (q3 - q1)), min(high, q3 + 3.0 * (q3 - q1))
-    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-    return low - margin, high + margin
 
 
 @house_style()
@@ -75,10 +54,9 @@ def training_curves(rows: Sequence[Mapping[str, Any]]) -> Picture:
     ]
     num_columns = min(3, max(1, len(panels)))
     num_rows = max(1, math.ceil(len(panels) / num_columns))
-    figure = new_figure(2.75 * num_columns, 2.1 * num_rows + 0.3)
+    size = 2.75 * num_columns, 2.1 * num_rows + 0.3
+    figure = new_figure(*size) if panels else in_words("no metrics yet")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
-    if not panels:
-        figure.text(0.5, 0.5, "no metrics yet", ha="center", va="center", color=MUTED)
     for index, name in enumerate(panels):
         axes = figure.add_subplot(num_rows, num_columns, index + 1)
         pair = _pair(values, name)
@@ -105,8 +83,6 @@ def _changes(column: np.ndarray) -> bool:
 
 def _draw_curves(axes, name: str, x: np.ndarray, pair: Mapping[str, np.ndarray]) -> None:
     """One panel: the quantity `name`, curves [N] over x [N], the last value at the upper right."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
     shown = []
     for column, y in pair.items():
         known = np.isfinite(x) & np.isfinite(y)
@@ -124,19 +100,10 @@ def _draw_curves(axes, name: str, x: np.ndarray, pair: Mapping[str, np.ndarray])
     if name not in TERMS and name in PANELS:
         axes.set_ylim(0.0, 1.1 * shown.max(initial=0.0) or 1.0)
     elif shown.size:
-        low, high = robust_limits(shown)
-        axes.set_ylim(low, high)
-        note = {"ha": "right", "transform": axes.transAxes, "fontsize": 7, "color": MUTED}
-        if shown.max() > high:
-            axes.text(0.99, 0.97, f"↑ highest {plain(shown.max(), '.4g')}", va="top", **note)
-        if shown.min() < low:
-            axes.text(0.99, 0.04, f"↓ lowest {plain(shown.min(), '.4g')}", va="bottom", **note)
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda step, _: f"{step / 1000:g}k" if step >= 10000 else f"{step:g}")
-    )
+        limit_to_bulk(axes, shown)
+    count_ticks(axes)
     axes.grid(axis="y")
-    axes.set_title({"beta": "β"}.get(name, name.replace("_", " ")))
+    axes.set_title(words(name))
     for value in last:
         axes.set_title(plain(value, ".4g"), loc="right", fontsize=8, color=colour)
     if name in TERMS:
