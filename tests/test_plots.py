@@ -59,6 +59,18 @@ PICTURES = {
     "manifold": lambda: plots.manifold(random_images(3, 4, 8, 8, 1), 0.1, 0.9),
     "latent_scatter": lambda: plots.latent_scatter(random_images(9, 2), np.arange(9) % 3),
     "rate_per_dimension": lambda: plots.rate_per_dimension(random_images(6), np.arange(6) > 2),
+    "rate_distortion": lambda: plots.rate_distortion(
+        random_images(6), 9.0 + random_images(6), colour=["linear(0, 4, 100%)", 4.0] * 3
+    ),
+    "elbo_against_latent_dim": lambda: plots.elbo_against_latent_dim(
+        [2, 2, 4, 4], -random_images(4), np.arange(4)
+    ),
+    "sweep_heatmap": lambda: plots.sweep_heatmap(
+        random_images(4), [1, 1, 2, 2], ["a"] * 4, value_name="elbo", x_name="x", y_name="y"
+    ),
+    "sweep_curves": lambda: plots.sweep_curves(
+        [{"run": t % 2, "epoch": t, "elbo": -1.0 / (1 + t)} for t in range(6)], run_names="ab"
+    ),
 }
 
 

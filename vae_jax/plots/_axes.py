@@ -72,7 +72,7 @@ def limit_to_bulk(axes, values: np.ndarray) -> None:
 
 
 def count_ticks(axes) -> None:
-    """Ticks of x at about five whole numbers, thousands as 10k."""
+    """Ticks of x at whole numbers, about five (scalar), ten thousand as 10k."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

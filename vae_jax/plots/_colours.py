@@ -9,7 +9,16 @@ import numpy as np
 from vae_jax.plots._axes import as_number, short, words
 from vae_jax.plots._picture import BLUE, QUALITATIVE, plain, require_length
 
-__all__ = ["Colours", "colour_by", "draw_bar", "draw_key", "name_of", "ordered", "shades"]
+__all__ = [
+    "Colours",
+    "colour_by",
+    "draw_bar",
+    "draw_key",
+    "key_width",
+    "name_of",
+    "ordered",
+    "shades",
+]
 
 FEW = 8
 
@@ -101,8 +110,15 @@ def shades(num: int) -> np.ndarray:
     return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.9, num))
 
 
+def key_width(colours: Colours) -> float:
+    """Inches, a scalar, that `draw_key` or `draw_bar` wants at the side of a figure."""
+    if colours.scale is None:
+        return 0.0
+    return 0.5 + 0.07 * max(map(len, (words(colours.name), "0.001", *colours.categories)))
+
+
 def draw_key(figure, axes, colours: Colours) -> None:
-    """Says what the colours mean: a legend of up to 20 categories, else a bar beside `axes`."""
+    """Says what colours [R, 4] mean: a legend of up to 20 categories, else a bar by `axes`."""
     from matplotlib.lines import Line2D
 
     if not 0 < len(colours.categories) <= len(QUALITATIVE):
@@ -122,7 +138,7 @@ def draw_key(figure, axes, colours: Colours) -> None:
 
 
 def draw_bar(figure, axes, colours: Colours) -> None:
-    """A colour bar beside `axes`, in steps where the colours are categories."""
+    """A bar beside `axes` for colours [R, 4], in steps where they are categories."""
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -134,7 +150,7 @@ def draw_bar(figure, axes, colours: Colours) -> None:
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
     bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.set_label(words(colours.name))
+    bar.ax.set_title(words(colours.name), fontsize=9)
     if num:
         ticks = np.unique(np.linspace(0, num - 1, min(num, 12)).round().astype(int))
         bar.ax.yaxis.set_major_locator(FixedLocator(ticks))

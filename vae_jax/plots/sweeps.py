@@ -21,7 +21,16 @@ from vae_jax.plots._axes import (
     with_unit,
     words,
 )
-from vae_jax.plots._colours import Colours, colour_by, draw_bar, draw_key, name_of, ordered, shades
+from vae_jax.plots._colours import (
+    Colours,
+    colour_by,
+    draw_bar,
+    draw_key,
+    key_width,
+    name_of,
+    ordered,
+    shades,
+)
 from vae_jax.plots._picture import (
     FAINT,
     INK,
@@ -99,9 +108,10 @@ def rate_distortion(
 
     colours = colour_by(cells, colour_name, len(rate))
     best = int(np.argmax(np.where(known, elbo, -np.inf)))
-    low, high = _limits_around(points[known], points[best])
-    inside = np.all((low <= points) & (points <= high), axis=1)  # no NaN is
-    figure = new_figure(3.5 if cells is None else 4.5, 3.5)
+    inside = known & _near(points, known)
+    inside[best] = True
+    low, high = _limits(points[inside])
+    figure = new_figure(3.5 + key_width(colours), 3.5)
     axes = figure.add_subplot(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     _draw_iso_lines(axes, points[inside], num_iso)
     size = float(np.clip(2500 / inside.sum(), 16, 36))
@@ -111,6 +121,7 @@ def rate_distortion(
     name = "" if names is None else f": {short(str(names[best]), 28)}"
     label = f"best ELBO {plain(elbo[best], '.2f')} nats{name}"
     axes.scatter(*points[best], s=3 * size, label=label, **ring)
+    axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel("rate (nats)")
     axes.set_ylabel("distortion (nats)")
     _say_left_out(axes, len(rate), diverged=~known, beyond=known & ~inside)
@@ -119,11 +130,18 @@ def rate_distortion(
     return Picture(figure, table)
 
 
-def _limits_around(points: np.ndarray, best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corners [2], [2] of the axes: the bulk of `points` [N, 2] and `best` [2]."""
-    low, high = np.transpose([robust_limits(column, reach=20.0) for column in points.T])
-    margin = 0.03 * (high - low)
-    return np.minimum(low, best - margin), np.maximum(high, best + margin)
+def _near(points: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which of `points` [R, 2] are no absurd outliers among those `known` [R]: bool [R]."""
+    low, high = np.transpose([robust_limits(x, reach=20.0) for x in points[known].T])
+    return np.all((low <= points) & (points <= high), axis=1)
+
+
+def _limits(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners [2], [2] of axes that hold all `points` [N, 2]; both axes are in nats."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    span = np.where(high > low, high - low, max(np.max(high - low), 2.0, 1e-6 * np.abs(high).max()))
+    margin = np.where(high > low, 0.07, 0.5) * span
+    return low - margin, high + margin
 
 
 def _draw_iso_lines(axes, points: np.ndarray, num: int) -> None:
@@ -165,7 +183,7 @@ def _iso_lines(limits: np.ndarray, num: int) -> dict[float, np.ndarray]:
         ends = np.stack([x, level - x], axis=1)
         if x[0] < x[1] and np.linalg.norm(np.diff(ends, axis=0) / np.ptp(limits, axis=1)) > 0.25:
             lines[-float(level)] = ends
-    return lines
+    return dict(list(lines.items())[:num])
 
 
 def _emptiest(ends: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -263,7 +281,7 @@ def elbo_against_latent_dim(
         return Picture(_nothing(len(sizes), "ELBO"), table)
 
     colours = colour_by(cells, series_name, len(sizes))
-    figure = new_figure(3.5 if cells is None else 4.5, 4.4)
+    figure = new_figure(3.5 + key_width(colours), 4.4)
     panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     _scale_sizes(panels[1], distinct)
     numbers = statistics.astype(float)  # None becomes NaN
@@ -274,7 +292,10 @@ def elbo_against_latent_dim(
         for axes, (mean, error) in zip(panels, np.split(numbers[line].T, 2), strict=True):
             there = np.isfinite(mean)
             axes.errorbar(sizes[firsts][line][there], mean[there], error[there], **style)
-    _draw_all_active(panels[1], numbers[:, 2:])
+    _draw_all_active(panels[1], distinct, numbers[:, 2:])
+    if np.isfinite(numbers[:, 1]).any():
+        bars = {"color": MUTED, "marker": "o", "markersize": 3.5, "capsize": 2}
+        panels[1].errorbar([], [], [], linestyle="", label="mean ± standard error", **bars)
     panels[0].set_ylabel("ELBO (nats)")
     panels[1].set_ylabel("active units")
     panels[1].set_xlabel("latent size")
@@ -308,25 +329,19 @@ def _scale_sizes(axes, sizes: np.ndarray) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _draw_all_active(axes, active: np.ndarray) -> None:
-    """The line y = x below the axes' top, which follows the means and errors `active` [G, 2]."""
+def _draw_all_active(axes, sizes: np.ndarray, active: np.ndarray) -> None:
+    """The line y = x as far as it is in view; y follows the means and errors `active` [G, 2]."""
     if not np.isfinite(active[:, 0]).any():
         axes.text(0.5, 0.5, "not measured", ha="center", color=MUTED, transform=axes.transAxes)
         axes.set_yticks([])
         return
-    top = np.nanmax(np.nansum(active, axis=1))
+    top = max(np.nanmax(np.nansum(active, axis=1)), sizes[0] if len(sizes) == 1 else 0.0)
     axes.set_ylim(-0.04 * top, 1.15 * top or 1.0)
     x = np.linspace(*axes.get_xlim(), 512)
-    x = x[x >= 0]
-    axes.plot(
-        x,
-        x,
-        color="#9a9a9a",
-        linewidth=1.0,
-        linestyle=(0, (4, 2)),
-        zorder=1,
-        label="all units active",
-    )
+    x = x[(x >= 0) & (x <= axes.get_ylim()[1])]
+    if len(x):
+        dashes = {"color": "#9a9a9a", "linewidth": 1.0, "linestyle": (0, (4, 2)), "zorder": 1}
+        axes.plot(x, x, label="all units active", **dashes)
 
 
 @house_style()
@@ -373,36 +388,41 @@ def sweep_heatmap(
         grid[group.row, group.column] = math.nan if mean is None else mean
     has_runs = np.zeros(grid.shape, bool)
     has_runs[rows, columns] = True
-    figure, axes = _draw_cells(grid, has_runs, with_unit(value_name))
-    _name_cells(axes.xaxis, x_values, at_most=24)
-    _name_cells(axes.yaxis, y_values, at_most=32)
-    if max(len(name_of(v, 20)) for v in x_values) > 5:
-        axes.tick_params(axis="x", rotation=35)
+    x_labels, y_labels = ([name_of(v, 24) for v in values] for values in (x_values, y_values))
+    room = 0.07 * max(map(len, y_labels)), 0.04 * max(map(len, x_labels))
+    figure, axes = _draw_cells(grid, has_runs, with_unit(value_name), room)
+    _name_cells(axes.xaxis, x_labels, at_most=24)
+    _name_cells(axes.yaxis, y_labels, at_most=32)
+    if max(map(len, x_labels)) > 5:
         for label in axes.get_xticklabels():
-            label.set(ha="right", rotation_mode="anchor")
+            label.set(rotation=35, ha="right", rotation_mode="anchor")
     axes.set_xlabel(words(x_name))
     axes.set_ylabel(words(y_name))
     _say_left_out(axes, len(value), diverged=~known)
     return Picture(figure, table)
 
 
-def _draw_cells(grid: np.ndarray, has_runs: np.ndarray, name: str):
-    """A figure with a coloured cell for each number in `grid` [Y, X], row 0 at the bottom."""
+def _draw_cells(grid: np.ndarray, has_runs: np.ndarray, name: str, room: tuple[float, float]):
+    """A figure with a coloured cell for each number in `grid` [Y, X], row 0 at the bottom.
+
+    Where `has_runs`, bool [Y, X], the number is written; `room` is left for the labels of y and of
+    x, in inches.
+    """
     from matplotlib.colors import ListedColormap, Normalize
 
     labels = _alike(grid)
     num_rows, num_columns = grid.shape
     longest = max(len(label) for label in labels.ravel())
-    width = float(np.clip(0.075 * longest + 0.12, 0.4, max(0.05, 6.6 / num_columns)))
-    height = min(0.34, 8.0 / num_rows)
-    figure = new_figure(max(2.2, width * num_columns + 1.4), max(1.5, height * num_rows + 0.8))
+    width = min(max(0.4, 0.075 * longest + 0.12, 1.2 / num_columns), 6.6 / num_columns)
+    height = min(max(0.34, 1.3 / num_rows), 0.6, 8.0 / num_rows)
+    figure = new_figure(width * num_columns + room[0] + 1.2, height * num_rows + room[1] + 0.7)
     axes = figure.add_subplot()
     low, high = np.nanmin(grid), np.nanmax(grid)
     margin = 0.0 if low < high else 0.05 * abs(low) or 1.0
     colours = ListedColormap(shades(256))
     norm = Normalize(low - margin, high + margin)
-    cells = np.ma.masked_invalid(grid)
-    mesh = axes.pcolormesh(cells, cmap=colours, norm=norm, edgecolors="white", linewidth=0.8)
+    cells, gap = np.ma.masked_invalid(grid), min(0.8, 5 * min(width, height))
+    mesh = axes.pcolormesh(cells, cmap=colours, norm=norm, edgecolors="white", linewidth=gap)
     axes.patch.set(hatch="/////", edgecolor=FAINT, linewidth=0.0)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -428,15 +448,15 @@ def _draw_cells(grid: np.ndarray, has_runs: np.ndarray, name: str):
 def _alike(grid: np.ndarray) -> np.ndarray:
     """Numbers [Y, X] in words, with as many decimals as tell a hundredth of their range."""
     largest, spread = np.nanmax(np.abs(grid)), np.nanmax(grid) - np.nanmin(grid)
-    decimals = 2 - math.floor(math.log10(spread or largest or 1.0))
-    spec = f".{min(max(0, decimals - 1), 4)}f" if largest < 1e5 else ".3g"
+    decimals = 2 - math.floor(math.log10(spread or 1.0))
+    spec = f".{min(max(0, decimals), 4)}f" if largest < 1e5 else ".3g"
     return np.array([["NaN" if np.isnan(v) else plain(v, spec) for v in row] for row in grid])
 
 
-def _name_cells(axis, values: Sequence[float | str], at_most: int) -> None:
+def _name_cells(axis, labels: Sequence[str], at_most: int) -> None:
     """Ticks at the middle of the cells of one side of the grid, evenly thinned to `at_most`."""
-    ticks = np.arange(0, len(values), math.ceil(len(values) / at_most))
-    axis.set_ticks(ticks + 0.5, [name_of(values[tick], 20) for tick in ticks])
+    ticks = np.arange(0, len(labels), math.ceil(len(labels) / at_most))
+    axis.set_ticks(ticks + 0.5, [labels[tick] for tick in ticks])
 
 
 @house_style()
@@ -493,7 +513,8 @@ def sweep_curves(
     styles = _line_styles(colours, num_runs)
     num_columns = 2 if len(panels) == 4 else min(3, len(panels))
     num_rows = math.ceil(len(panels) / num_columns)
-    figure = new_figure(2.75 * num_columns + 0.7, 2.1 * num_rows + 0.5)
+    side = key_width(colours) if num_runs > FEW_RUNS else 0.0
+    figure = new_figure(2.75 * num_columns + side, 2.1 * num_rows + 0.5)
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
     for index, name in enumerate(panels):
         axes = figure.add_subplot(num_rows, num_columns, index + 1)
@@ -504,7 +525,10 @@ def sweep_curves(
     seen = np.unique(run[np.any([known[name] for name in panels], axis=0)])
     _say_left_out(figure.axes[0], num_runs, diverged=~np.isin(np.arange(num_runs), seen))
     if num_runs <= FEW_RUNS:
-        _name_runs(figure, run_names, colours, styles)
+        labels = [short(str(name), 40) for name in run_names]
+        if cells is not None:
+            labels = _with_values(labels, cells, colour_name)
+        _name_runs(figure, labels, colours, styles)
     else:
         draw_bar(figure, figure.axes, colours)
     return Picture(figure, table)
@@ -564,21 +588,34 @@ def _draw_runs(axes, name: str, curves: Mapping[int, np.ndarray], colours: Colou
     margin = 0.03 * np.ptp(epochs) or 0.5
     axes.set_xlim(epochs.min() - margin, epochs.max() + margin)
     if name == "active_units":
-        axes.set_ylim(0.0, 1.1 * values.max(initial=0.0) or 1.0)
+        top = values.max(initial=0.0) or 1.0
+        axes.set_ylim(-0.04 * top, 1.1 * top)
     else:
         limit_to_bulk(axes, values)
     count_ticks(axes)
+    if epochs.min() == epochs.max():
+        axes.set_xticks(epochs[:1])
     axes.grid(axis="y")
     axes.set_title(words(name))
     if with_unit(name) != words(name):
         axes.set_ylabel("nats")
 
 
-def _name_runs(figure, names: Sequence[str], colours: Colours, styles) -> None:
+def _with_values(names: Sequence[str], cells: np.ndarray, colour_name: str | None) -> list[str]:
+    """Names [R], each with its run's value of the hyperparameter `cells` [R] unless it says so."""
+    values, places = ordered(cells)
+    texts = [name_of(values[place], 20) for place in places]
+    called = f"{words(colour_name)} = " if colour_name else ""
+    return [
+        name if f"{colour_name}={text}" in name else f"{name}: {called}{text}"
+        for name, text in zip(names, texts, strict=True)
+    ]
+
+
+def _name_runs(figure, labels: Sequence[str], colours: Colours, styles) -> None:
     """A legend of all runs below the panels, in as many columns as the names leave room for."""
     from matplotlib.lines import Line2D
 
-    labels = [short(str(name), 40) for name in names]
     handles = [
         Line2D([], [], color=colour, linestyle=style, linewidth=1.4)
         for colour, style in zip(colours.each, styles, strict=True)
