@@ -165,7 +165,7 @@ def _draw_iso_lines(axes, points: np.ndarray, num: int) -> None:
             ha="center", va="center", rotation=-45, rotation_mode="anchor",
             transform_rotates_text=True,
         )  # fmt: skip
-        text.set_bbox({"facecolor": "white", "linewidth": 0, "pad": 0.8})
+        text.set_bbox({"facecolor": "white", "linewidth": 0, "pad": 2.0})
 
 
 def _iso_lines(limits: np.ndarray, num: int) -> dict[float, np.ndarray]:
