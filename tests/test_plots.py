@@ -1,8 +1,10 @@
 """Pictures: what is drawn is what was given, and the numbers beside it are the same numbers."""
 
 import csv
+import importlib
 import math
 import pathlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -57,6 +59,18 @@ PICTURES = {
     "manifold": lambda: plots.manifold(random_images(3, 4, 8, 8, 1), 0.1, 0.9),
     "latent_scatter": lambda: plots.latent_scatter(random_images(9, 2), np.arange(9) % 3),
     "rate_per_dimension": lambda: plots.rate_per_dimension(random_images(6), np.arange(6) > 2),
+    "rate_distortion": lambda: plots.rate_distortion(
+        random_images(6), 9.0 + random_images(6), colour=["linear(0, 4, 100%)", 4.0] * 3
+    ),
+    "elbo_against_latent_dim": lambda: plots.elbo_against_latent_dim(
+        [2, 2, 4, 4], -random_images(4), np.arange(4)
+    ),
+    "sweep_heatmap": lambda: plots.sweep_heatmap(
+        random_images(4), [1, 1, 2, 2], ["a"] * 4, value_name="elbo", x_name="x", y_name="y"
+    ),
+    "sweep_curves": lambda: plots.sweep_curves(
+        [{"run": t % 2, "epoch": t, "elbo": -1.0 / (1 + t)} for t in range(6)], run_names="ab"
+    ),
 }
 
 
@@ -309,13 +323,13 @@ def test_training_curves_draw_train_and_validation_of_each_term():
     picture = plots.training_curves(rows)
     axes = {a.get_title(loc="left"): a for a in picture.figure.axes}
     # No values: distortion. Constant: β. A clock: examples per second.
-    titles = ["loss", "rate", "elbo", "active units", "learning rate", "total correlation"]
+    titles = ["loss", "rate", "ELBO", "active units", "learning rate", "total correlation"]
     assert list(axes) == titles
     train, valid = axes["loss"].lines
     np.testing.assert_array_equal(train.get_xydata(), [(t, 9.0 - t) for t in range(6)])
     np.testing.assert_array_equal(valid.get_xydata(), [(t, 9.5 - t) for t in (1, 3, 5)])
     np.testing.assert_array_equal(axes["rate"].lines[0].get_xdata(), [0, 1, 3, 4, 5])
-    np.testing.assert_array_equal(axes["elbo"].lines[0].get_xdata(), [0, 1, 2, 4, 5])
+    np.testing.assert_array_equal(axes["ELBO"].lines[0].get_xdata(), [0, 1, 2, 4, 5])
     assert axes["loss"].get_title(loc="right") == "4.5"
     assert [text.get_text() for text in picture.figure.legends[0].texts] == ["train", "validation"]
     assert picture.table.columns == (
@@ -453,6 +467,20 @@ assert "matplotlib.pyplot" not in sys.modules, "pyplot keeps a list of figures"
 assert "jax" not in sys.modules
 """
     command = [sys.executable, "-c", program, str(tmp_path / "x")]
-    root = pathlib.Path(plots.__file__).parents[1]
+    root = pathlib.Path(plots.__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_house_shows_what_each_room_makes_public():
+    rooms = [
+        importlib.import_module(f"vae_jax.plots.{module.name}")
+        for module in pkgutil.iter_modules(plots.__path__)
+        if not module.name.startswith("_")
+    ]
+    made = {name for room in rooms for name in room.__all__}
+    shared = {"Picture", "Table", "image_grid", "save", "save_gif"}
+    assert set(plots.__all__) == made | shared
+    assert all(
+        getattr(plots, name) is getattr(room, name) for room in rooms for name in room.__all__
+    )

@@ -1,0 +1,474 @@
+"""Pictures of a sweep: every run is in the table, the finite ones are in the axes, as given."""
+
+import re
+import time
+
+import numpy as np
+import pytest
+from matplotlib.colors import LogNorm, to_rgba
+from scipy import stats
+
+from vae_jax import plots
+from vae_jax.errors import UsageError
+
+SCHEDULE = "linear(0, 4, 100%)"
+
+
+def labels(texts):
+    return [text.get_text() for text in texts]
+
+
+def legend_of(figure):
+    """Label to handle, of all legends of a figure."""
+    return {
+        text.get_text(): handle
+        for legend in figure.legends
+        for text, handle in zip(legend.texts, legend.legend_handles, strict=True)
+    }
+
+
+def column(picture, name):
+    return [row[picture.table.columns.index(name)] for row in picture.table.rows]
+
+
+def written(text):
+    return float(text.get_text().replace("−", "-"))
+
+
+def bar_of(figure):
+    (bar,) = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
+    return bar
+
+
+def draw(picture, tmp_path):
+    plots.save(picture, tmp_path / "picture")
+    return picture
+
+
+def some_runs(num_runs, seed=0):
+    generator = np.random.default_rng(seed)
+    rate = generator.uniform(0.0, 30.0, num_runs)
+    return rate, 80.0 + 50.0 * np.exp(-rate / 9.0) + generator.normal(size=num_runs)
+
+
+# rate and distortion
+
+
+@pytest.mark.parametrize("num_iso", [0, 1, 4, 9])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e5])
+def test_iso_lines_hold_rate_plus_distortion_at_what_they_say(num_iso, scale, tmp_path):
+    rate, distortion = (scale * x for x in some_runs(12))
+    picture = draw(plots.rate_distortion(rate, distortion, num_iso=num_iso), tmp_path)
+    axes = picture.figure.axes[0]
+    lines = [c for c in axes.collections if "equal ELBO" in str(c.get_label())]
+    segments = lines[0].get_segments() if lines else []
+    assert len(segments) == len(axes.texts) <= num_iso
+    assert segments or num_iso <= 1
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    slack = 1e-9 * (abs(top) + abs(right))
+    for ends, text in zip(segments, axes.texts, strict=True):
+        np.testing.assert_allclose(ends.sum(axis=1), -written(text), rtol=1e-9)
+        np.testing.assert_allclose(sum(text.get_position()), -written(text), rtol=1e-9)
+        assert ends[:, 0].min() >= left - slack
+        assert ends[:, 0].max() <= right + slack
+        assert ends[:, 1].min() >= bottom - slack
+        assert ends[:, 1].max() <= top + slack
+        on_edge = np.isclose(ends, [left, top]) | np.isclose(ends, [right, bottom])
+        assert on_edge.any(axis=1).all(), "a line spans the whole of the visible area"
+
+
+def test_no_label_of_an_iso_line_covers_a_point(tmp_path):
+    picture = draw(plots.rate_distortion(*some_runs(40)), tmp_path)
+    axes = picture.figure.axes[0]
+    points = axes.transData.transform(axes.collections[1].get_offsets())
+    for text in axes.texts:
+        place = axes.transData.transform(text.get_position())
+        assert np.linalg.norm(points - place, axis=1).min() > 8.0  # pixels
+
+
+def test_a_diverged_run_is_in_the_table_and_not_in_the_axes(tmp_path):
+    rate = np.array([1.0, np.nan, 3.0, np.inf, 5.0], np.float32)
+    distortion = np.array([90.0, 80.0, np.nan, -np.inf, 84.0], np.float32)
+    names = ["a", "b", "c", "d", "e"]
+    picture = draw(plots.rate_distortion(rate, distortion, names=names), tmp_path)
+    axes = picture.figure.axes[0]
+    np.testing.assert_array_equal(axes.collections[1].get_offsets(), [[1.0, 90.0], [5.0, 84.0]])
+    assert axes.get_title(loc="right") == "of 5 runs, 3 diverged"
+    assert picture.table.columns == (*("run", "name", "rate_nats", "distortion_nats", "elbo_nats"),)
+    assert column(picture, "name") == names
+    np.testing.assert_array_equal(column(picture, "rate_nats"), rate)
+    np.testing.assert_array_equal(column(picture, "distortion_nats"), distortion)
+    np.testing.assert_array_equal(
+        column(picture, "elbo_nats"), [-91.0, np.nan, np.nan, np.nan, -89.0]
+    )
+
+
+def test_the_best_run_is_ringed_and_named(tmp_path):
+    rate, distortion = some_runs(30)
+    names = [f"run {r}" for r in range(30)]
+    picture = draw(plots.rate_distortion(rate, distortion, names=names), tmp_path)
+    best = np.argmax(-(rate + distortion))
+    ring = picture.figure.axes[0].collections[2]
+    np.testing.assert_array_equal(ring.get_offsets(), [[rate[best], distortion[best]]])
+    elbo = f"{-(rate[best] + distortion[best]):.2f}".replace("-", "−")
+    assert f"best ELBO {elbo} nats: run {best}" in legend_of(picture.figure)
+
+
+def test_an_absurd_run_flattens_nothing_and_is_counted(tmp_path):
+    rate, distortion = some_runs(30)
+    distortion[3] = 1e30
+    picture = draw(plots.rate_distortion(rate, distortion), tmp_path)
+    axes = picture.figure.axes[0]
+    assert axes.get_ylim()[1] < 200.0
+    assert axes.get_title(loc="right") == "of 30 runs, 1 beyond the axes"
+    assert column(picture, "distortion_nats")[3] == 1e30
+
+
+def test_runs_that_mostly_agree_do_not_hide_the_others(tmp_path):
+    rate, distortion = np.array([0.0] * 7 + [25.0, 60.0]), np.array([140.0] * 7 + [90.0, 70.0])
+    axes = draw(plots.rate_distortion(rate, distortion), tmp_path).figure.axes[0]
+    assert len(axes.collections[1].get_offsets()) == 9
+
+
+# colours
+
+
+def colours_of(colour, tmp_path, name="beta"):
+    num_runs = len(colour)
+    picture = plots.rate_distortion(*some_runs(num_runs), colour=colour, colour_name=name)
+    figure = draw(picture, tmp_path).figure
+    assert column(picture, name) == list(colour)
+    return figure, figure.axes[0].collections[1].get_facecolors()
+
+
+def test_words_and_few_numbers_are_categories_in_order(tmp_path):
+    colour = [4.0, SCHEDULE, 0.5, "cosine(0, 4, 50%)", 4.0, SCHEDULE, 10.0]
+    figure, shown = colours_of(colour, tmp_path)
+    key = legend_of(figure)
+    in_order = ["0.5", "4", "10", SCHEDULE, "cosine(0, 4, 50%)"]
+    assert [label for label in key if "ELBO" not in label] == in_order
+    assert labels([legend.get_title() for legend in figure.legends])[0] == "β"
+    for value, seen in zip(colour, shown, strict=True):
+        label = value if isinstance(value, str) else f"{value:g}"
+        np.testing.assert_allclose(to_rgba(key[label].get_color()), seen)
+
+
+def test_numbers_in_float32_are_named_as_they_were_written(tmp_path):
+    key = legend_of(colours_of(np.array([0.1, 0.2], np.float32), tmp_path)[0])
+    assert {"0.1", "0.2"} < set(key)
+
+
+@pytest.mark.parametrize(
+    ("colour", "is_log"),
+    [
+        (np.geomspace(0.01, 100.0, 30), True),
+        (np.linspace(1.0, 10.0, 30), False),
+        (np.linspace(0.0, 100.0, 30), False),
+        (np.linspace(-1.0, 100.0, 30), False),
+    ],
+)
+def test_a_continuum_is_logarithmic_over_more_than_a_decade(colour, is_log, tmp_path):
+    figure, shown = colours_of(colour, tmp_path)
+    bar = bar_of(figure)
+    assert (bar.get_yscale() == "log") == is_log
+    np.testing.assert_allclose(bar.get_ylim(), colour[[0, -1]])
+    along = LogNorm(colour[0], colour[-1]) if is_log else lambda x: (x - x[0]) / np.ptp(x)
+    expected = shown[np.rint(along(colour) * 29).astype(int)]
+    np.testing.assert_allclose(shown, expected, atol=0.05)
+    assert not [t for t in bar.get_yticklabels() if "$" in t.get_text()]
+
+
+def test_more_words_than_hues_get_a_bar_in_their_order(tmp_path):
+    colour = [f"linear(0, {r}, 100%)" for r in range(50)]
+    bar = bar_of(colours_of(colour, tmp_path)[0])
+    shown = labels(bar.get_yticklabels())
+    assert (shown[0], shown[-1]) == (colour[0], colour[-1])
+
+
+# latent size
+
+
+def repeated_runs():
+    generator = np.random.default_rng(1)
+    sizes = np.tile(np.repeat([2, 8, 32], 4), 2)
+    series = np.repeat([4.0, 1.0], 12)
+    elbo = -100.0 + generator.normal(size=24)
+    active = np.minimum(sizes, 9) + generator.normal(size=24)
+    elbo[[1, 8, 9, 10, 11]] = np.nan  # one of (4, 2), all of (4, 32)
+    elbo[[13, 14, 15]] = np.nan  # leaves one of (1, 2)
+    return sizes, elbo, active, series
+
+
+def test_means_and_standard_errors_are_those_of_the_runs_that_did_not_diverge(tmp_path):
+    sizes, elbo, active, series = repeated_runs()
+    picture = draw(
+        plots.elbo_against_latent_dim(sizes, elbo, active, series=series, series_name="beta"),
+        tmp_path,
+    )
+    assert picture.table.columns == (
+        *("beta", "latent_dim", "num_runs", "num_diverged", "elbo_mean_nats"),
+        *("elbo_standard_error_nats", "active_units_mean", "active_units_standard_error"),
+    )
+    settings = [row[:2] for row in picture.table.rows]
+    assert settings == [(beta, size) for beta in (1.0, 4.0) for size in (2, 8, 32)]
+    for beta, size, num_runs, num_diverged, *statistics in picture.table.rows:
+        of = (series == beta) & (sizes == size)
+        finite = of & np.isfinite(elbo)
+        assert (num_runs, num_diverged) == (of.sum(), of.sum() - finite.sum())
+        expected = []
+        for values in (elbo[finite], active[finite]):
+            expected.append(values.mean() if len(values) else None)
+            expected.append(stats.sem(values) if len(values) > 1 else None)
+        assert [s is None for s in statistics] == [e is None for e in expected]
+        known = [(s, e) for s, e in zip(statistics, expected, strict=True) if e is not None]
+        for statistic, value in known:
+            assert statistic == pytest.approx(value, rel=1e-12)
+
+
+def test_lines_and_bars_are_the_table_s(tmp_path):
+    sizes, elbo, active, series = repeated_runs()
+    picture = draw(plots.elbo_against_latent_dim(sizes, elbo, active, series=series), tmp_path)
+    for axes, mean, error in zip(picture.figure.axes, (4, 6), (5, 7), strict=True):
+        drawn = [c for c in axes.containers if len(c.lines[0].get_xdata())]
+        for container, value in zip(drawn, (1.0, 4.0), strict=True):
+            rows = [r for r in picture.table.rows if r[0] == value and r[mean] is not None]
+            np.testing.assert_allclose(
+                container.lines[0].get_xydata(), [(row[1], row[mean]) for row in rows]
+            )
+            (bars,) = container.lines[2]
+            segments = [s for s in bars.get_segments() if s.shape == (2, 2)]
+            expected = [r[error] for r in rows if r[error] is not None]
+            np.testing.assert_allclose([np.ptp(s[:, 1]) / 2 for s in segments], expected)
+    assert picture.figure.axes[0].get_title(loc="right") == "of 24 runs, 8 diverged"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scale"), [([2, 4, 16], "linear"), ([2, 4, 17], "log"), ([7], "linear")]
+)
+def test_sizes_beyond_a_factor_eight_are_in_octaves(sizes, scale, tmp_path):
+    picture = draw(plots.elbo_against_latent_dim(sizes, sizes, sizes), tmp_path)
+    upper, lower = picture.figure.axes
+    assert upper.get_xscale() == lower.get_xscale() == scale
+    assert labels(lower.get_xticklabels()) == [str(size) for size in sizes]
+    (diagonal,) = [x for x in lower.lines if x.get_label() == "all units active"]
+    np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
+    assert diagonal.get_xdata().max() <= lower.get_ylim()[1]
+
+
+def test_unknown_active_units_are_said_to_be(tmp_path):
+    picture = draw(plots.elbo_against_latent_dim([4, 8], [-9.0, -8.0], [None, None]), tmp_path)
+    assert labels(picture.figure.axes[1].texts) == ["not measured"]
+    assert column(picture, "active_units_mean") == [None, None]
+
+
+# heatmap
+
+
+def heatmap(value, x, y):
+    return plots.sweep_heatmap(
+        value, x, y, value_name="valid_elbo", x_name="latent_dim", y_name="beta"
+    )
+
+
+def test_each_cell_is_the_mean_of_its_runs_and_says_so(tmp_path):
+    x = [16, 16, 2, 2, 16, 2, 4]
+    y = [SCHEDULE, SCHEDULE, 4.0, 4.0, 0.5, "cosine(0, 4, 50%)", 4.0]
+    value = [-90.0, -94.0, -80.0, np.nan, -70.0, np.nan, -85.25]
+    picture = draw(heatmap(value, x, y), tmp_path)
+    axes = picture.figure.axes[0]
+    assert labels(axes.get_xticklabels()) == ["2", "4", "16"]
+    assert labels(axes.get_yticklabels()) == ["0.5", "4", SCHEDULE, "cosine(0, 4, 50%)"]
+    grid = np.full((4, 3), np.nan)
+    grid[0, 2], grid[1, 0], grid[1, 1], grid[2, 2] = -70.0, -80.0, -85.25, -92.0
+    shown = axes.collections[0].get_array()
+    np.testing.assert_array_equal(shown.mask, np.isnan(grid))
+    np.testing.assert_array_equal(shown.filled(np.nan), grid)
+    texts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert texts.pop((0.5, 3.5)) == "NaN"
+    assert texts == {
+        (0.5, 1.5): "−80.0",
+        (1.5, 1.5): "−85.2",
+        (2.5, 0.5): "−70.0",
+        (2.5, 2.5): "−92.0",
+    }
+    assert axes.patch.get_hatch()
+    assert axes.get_title(loc="right") == "of 7 runs, 2 diverged"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("latent dim", "β")
+    assert picture.figure.axes[1].get_ylabel() == "validation ELBO (nats)"
+    error = stats.sem([-90.0, -94.0])
+    assert picture.table.columns == (
+        *("latent_dim", "beta", "num_runs", "num_diverged"),
+        *("valid_elbo_mean", "valid_elbo_standard_error"),
+    )
+    assert picture.table.rows == [
+        (16, 0.5, 1, 0, -70.0, None),
+        (2, 4.0, 2, 1, -80.0, None),
+        (4, 4.0, 1, 0, -85.25, None),
+        (16, SCHEDULE, 2, 0, -92.0, pytest.approx(error)),
+        (2, "cosine(0, 4, 50%)", 1, 1, None, None),
+    ]
+
+
+def test_numbers_stay_in_their_cells(tmp_path):
+    value = np.random.default_rng(0).normal(-100.0, 3.0, 144)
+    cells = np.arange(144)
+    figure = draw(heatmap(value, cells % 12, cells // 12), tmp_path).figure
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    width = np.diff(axes.transData.transform([(0, 0), (1, 0)])[:, 0])
+    assert len(axes.texts) == 144
+    assert max(text.get_window_extent().width for text in axes.texts) < width
+
+
+# curves
+
+
+def logged(num_runs, num_epochs, **others):
+    return [
+        {"run": r, "epoch": t, "elbo": -100.0 - r + t, "rate": 0.1 * t + r, **others}
+        for t in range(num_epochs)
+        for r in range(num_runs)
+    ]
+
+
+def curves_in(axes):
+    return [np.asarray(segment) for segment in axes.collections[0].get_segments()]
+
+
+def test_every_run_is_one_line_along_the_epochs(tmp_path):
+    rows = logged(3, 5)[::-1]
+    rows[4]["elbo"] = None
+    rows[5]["elbo"] = float("nan")
+    picture = draw(plots.sweep_curves(rows, run_names=["a", "b", "c"]), tmp_path)
+    axes = picture.figure.axes
+    assert [a.get_title(loc="left") for a in axes] == ["ELBO", "rate"]
+    for r, curve in enumerate(curves_in(axes[1])):
+        np.testing.assert_allclose(curve, [(t, 0.1 * t + r) for t in range(5)])
+    missing = {(rows[i]["run"], rows[i]["epoch"]) for i in (4, 5)}
+    for r, curve in enumerate(curves_in(axes[0])):
+        expected = [(t, -100.0 - r + t) for t in range(5) if (r, t) not in missing]
+        np.testing.assert_allclose(curve, expected)
+    assert set(legend_of(picture.figure)) == {"a", "b", "c"}
+    assert picture.table.columns == ("run", "name", "epoch", "elbo", "rate")
+    assert picture.table.rows[0] == (2, "c", 4, -98.0, 2.4)
+    assert column(picture, "elbo")[4] is None
+
+
+def test_validation_goes_before_training_where_it_is_there(tmp_path):
+    rows = logged(1, 3, valid_elbo=-9.0, distortion=3.0, active_units=2, loss=1.0)
+    picture = draw(plots.sweep_curves(rows, run_names=["a"]), tmp_path)
+    titles = [axes.get_title(loc="left") for axes in picture.figure.axes]
+    assert titles == ["validation ELBO", "rate", "distortion", "active units"]
+    rows = logged(1, 3, valid_elbo="")
+    assert plots.sweep_curves(rows, run_names=["a"]).table.columns[3] == "elbo"
+    assert plots.sweep_curves(rows, run_names=["a"], metrics=["rate"]).table.columns[3:] == (
+        "rate",
+    )
+
+
+def test_ten_runs_have_a_legend_and_eleven_a_bar(tmp_path):
+    for num_runs, num_legends, num_bars in ((10, 1, 0), (11, 0, 1)):
+        picture = draw(
+            plots.sweep_curves(
+                logged(num_runs, 3),
+                run_names=[f"r{r}" for r in range(num_runs)],
+                colour=[SCHEDULE, 4.0, 1.0, 1.0, 1.0] + [2.0] * (num_runs - 5),
+                colour_name="beta",
+            ),
+            tmp_path,
+        )
+        figure = picture.figure
+        bars = [axes for axes in figure.axes if axes.get_label() == "<colorbar>"]
+        assert (len(figure.legends), len(bars)) == (num_legends, num_bars)
+        if bars:
+            assert labels(bars[0].get_yticklabels()) == ["1", "2", "4", SCHEDULE]
+        else:
+            shown = list(legend_of(figure))
+            assert shown[:2] == [f"r0: β = {SCHEDULE}", "r1: β = 4"]
+        lines = figure.axes[0].collections[0]
+        assert len({tuple(colour) for colour in lines.get_edgecolors()}) == 4
+
+
+def test_runs_of_one_colour_have_other_dashes():
+    picture = plots.sweep_curves(logged(3, 3), run_names="abc", colour=[1.0, 1.0, 4.0])
+    a, b, c = picture.figure.axes[0].collections[0].get_linestyles()
+    assert a == c != b
+
+
+def test_a_run_without_a_number_is_in_the_table_only(tmp_path):
+    rows = logged(2, 3)
+    for row in rows[1::2]:
+        row |= {"elbo": float("nan"), "rate": float("nan")}
+    picture = draw(plots.sweep_curves(rows, run_names="ab"), tmp_path)
+    axes = picture.figure.axes[0]
+    assert len(curves_in(axes)) == 1
+    assert axes.get_title(loc="right") == "of 2 runs, 1 diverged"
+    assert column(picture, "run") == [0, 1] * 3
+
+
+# all
+
+
+def test_256_runs_are_quick(tmp_path):
+    beta = np.geomspace(0.01, 100.0, 256)
+    start = time.monotonic()
+    draw(plots.rate_distortion(*some_runs(256), colour=beta, colour_name="beta"), tmp_path)
+    names = [str(r) for r in range(256)]
+    draw(plots.sweep_curves(logged(256, 100), run_names=names, colour=beta), tmp_path)
+    assert time.monotonic() - start < 20.0  # about one second where nothing else runs
+
+
+SWEEPS = {
+    "rate_distortion": lambda v: plots.rate_distortion(v, v, colour=[SCHEDULE] * len(v)),
+    "elbo_against_latent_dim": lambda v: plots.elbo_against_latent_dim([8] * len(v), v, v),
+    "sweep_heatmap": lambda v: heatmap(v, [SCHEDULE] * len(v), [1] * len(v)),
+    "sweep_curves": lambda v: plots.sweep_curves(
+        [{"run": r, "epoch": 0, "elbo": x, "rate": x} for r, x in enumerate(v)],
+        run_names=[f"run {r}" for r in range(len(v))],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_that_diverged_says_so_in_words(name, tmp_path):
+    for num_runs, words in ((3, "all 3 runs diverged"), (1, "the only run diverged")):
+        picture = draw(SWEEPS[name](np.full(num_runs, np.nan)), tmp_path)
+        assert picture.figure.texts[0].get_text().startswith(words)
+        assert not picture.figure.axes
+        assert picture.table.rows
+    assert draw(SWEEPS[name](np.zeros(0)), tmp_path).figure.texts[0].get_text() == "no runs yet"
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize(
+    "value", [[0.0], [-3e38], [5.0] * 4, [1e-30] * 3, [1e17] * 3, [0.0, 3e38], [np.inf, 1.0, None]]
+)
+def test_next_to_nothing_and_extremes_are_drawn(name, value, tmp_path):
+    assert draw(SWEEPS[name](value), tmp_path).figure.axes
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_equal_sweeps_give_equal_bytes(name, tmp_path):
+    value = some_runs(7)[0]
+    first, second = (plots.save(SWEEPS[name](value), tmp_path / stem) for stem in "ab")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: plots.rate_distortion(np.zeros(3), np.zeros(2)), "distortion has shape [2]"),
+        (lambda: plots.rate_distortion(np.zeros((3, 1)), np.zeros(3)), "must be [R]"),
+        (lambda: plots.rate_distortion([1.0], [1.0], num_iso=-1), "num_iso=-1: must be >= 0"),
+        (lambda: plots.rate_distortion([1.0], [1.0], colour=[1, 2]), "colour has shape [2]"),
+        (lambda: plots.rate_distortion([1.0], [1.0], names=[]), "names has shape [0]"),
+        (lambda: plots.elbo_against_latent_dim([0], [1.0], [1]), "no positive number"),
+        (lambda: plots.elbo_against_latent_dim([1], [1.0], [1], series=[]), "series has shape"),
+        (lambda: heatmap([1.0], [1, 2], [1]), "x has shape [2]: must be [1]"),
+        (lambda: plots.sweep_curves(logged(2, 1), run_names=["a"]), "run=1: must be one of 0 … 0"),
+        (lambda: plots.sweep_curves([{"epoch": 1}], run_names=["a"]), "run=None"),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_error(act, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        act()

@@ -1,0 +1,48 @@
+"""Pictures: arrays in, figures out, with the numbers behind each picture as a table.
+
+One file per idea. Nothing here runs a model or needs JAX: arrays are anything NumPy can read.
+Matplotlib is imported when the first picture is drawn, only through its object interface, so that
+no global state is left behind. Pixels are expected in [0, 1] and are clipped for display only:
+tables keep them as given.
+"""
+
+from vae_jax.plots._picture import Picture, Table, save
+from vae_jax.plots._pixels import image_grid, save_gif
+from vae_jax.plots.curves import training_curves
+from vae_jax.plots.images import interpolation, reconstructions, samples
+from vae_jax.plots.latents import (
+    latent_scatter,
+    manifold,
+    normal_quantiles,
+    rate_per_dimension,
+    traversal,
+    traversal_frames,
+)
+from vae_jax.plots.sweeps import (
+    elbo_against_latent_dim,
+    rate_distortion,
+    sweep_curves,
+    sweep_heatmap,
+)
+
+__all__ = [
+    "Picture",
+    "Table",
+    "elbo_against_latent_dim",
+    "image_grid",
+    "interpolation",
+    "latent_scatter",
+    "manifold",
+    "normal_quantiles",
+    "rate_distortion",
+    "rate_per_dimension",
+    "reconstructions",
+    "samples",
+    "save",
+    "save_gif",
+    "sweep_curves",
+    "sweep_heatmap",
+    "training_curves",
+    "traversal",
+    "traversal_frames",
+]

@@ -1,0 +1,88 @@
+"""What the axes of several pictures share: words for names, limits that hold the bulk, ticks."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from vae_jax.plots._picture import MUTED, new_figure, plain
+
+__all__ = [
+    "TERMS",
+    "as_number",
+    "count_ticks",
+    "in_words",
+    "limit_to_bulk",
+    "robust_limits",
+    "short",
+    "with_unit",
+    "words",
+]
+
+TERMS = ("loss", "distortion", "rate", "elbo")
+_WORDS = {"alpha": "α", "beta": "β", "gamma": "γ", "elbo": "ELBO", "valid": "validation"}
+
+
+def words(name: str) -> str:
+    """The name of a column as one says it: valid_elbo is 'validation ELBO'."""
+    return " ".join(_WORDS.get(word, word) for word in name.replace("_", " ").split())
+
+
+def with_unit(name: str) -> str:
+    """`words(name)`, and the unit after a term of the loss."""
+    return f"{words(name)} (nats)" if name.split("_")[-1] in TERMS else words(name)
+
+
+def short(text: str, length: int) -> str:
+    """`text` with its middle left out where it is longer than `length` (scalar)."""
+    head = (length - 1) // 2
+    return text if len(text) <= length else f"{text[: length - 1 - head]}…{text[-head:]}"
+
+
+def as_number(cell: Any) -> float:
+    """A cell of a metrics file, a scalar: NaN where it is missing, empty or no number."""
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def robust_limits(values: np.ndarray, reach: float = 3.0) -> tuple[float, float]:
+    """Limits that show the bulk of `values` [N], all finite, and not far outliers.
+
+    [max(min, q1 − reach·(q3 − q1)), min(max, q3 + reach·(q3 − q1))], q1 and q3 the quartiles, or
+    the whole range where these are equal; and a margin.
+    """
+    low, q1, q3, high = np.quantile(values, (0.0, 0.25, 0.75, 1.0))
+    spread = reach * (q3 - q1) or high - low
+    low, high = max(low, q1 - spread), min(high, q3 + spread)
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    return float(low - margin), float(high + margin)
+
+
+def limit_to_bulk(axes, values: np.ndarray) -> None:
+    """Limits y to the bulk of `values` [N], all finite; a far outlier is named at its edge."""
+    low, high = robust_limits(values)
+    axes.set_ylim(low, high)
+    note = {"ha": "right", "transform": axes.transAxes, "fontsize": 7, "color": MUTED}
+    if values.max() > high:
+        axes.text(0.99, 0.97, f"↑ highest {plain(values.max(), '.4g')}", va="top", **note)
+    if values.min() < low:
+        axes.text(0.99, 0.04, f"↓ lowest {plain(values.min(), '.4g')}", va="bottom", **note)
+
+
+def count_ticks(axes) -> None:
+    """Ticks of x at whole numbers, about five (scalar), ten thousand as 10k."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda step, _: f"{step / 1000:g}k" if step >= 10000 else f"{step:g}")
+    )
+
+
+def in_words(message: str):
+    """A figure that says why there is nothing to draw."""
+    figure = new_figure(3.6, 1.6)
+    figure.text(0.5, 0.5, message, ha="center", va="center", color=MUTED)
+    return figure

@@ -1,0 +1,162 @@
+"""One colour for each run, by a hyperparameter: a number, or a word such as a schedule."""
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vae_jax.plots._axes import as_number, short, words
+from vae_jax.plots._picture import BLUE, QUALITATIVE, plain, require_length
+
+__all__ = [
+    "Colours",
+    "colour_by",
+    "draw_bar",
+    "draw_key",
+    "key_width",
+    "name_of",
+    "ordered",
+    "shades",
+]
+
+FEW = 8
+
+
+class Colours(NamedTuple):
+    """The colours of R runs and what they mean.
+
+    Args:
+        each: [R, 4], the colour of each run.
+        name: of what it stands for; may be empty.
+        categories: C names in order, or none where the values are a continuum.
+        scale: a matplotlib `ScalarMappable` from values to colours, category c at value c; None
+            where the colours mean nothing.
+    """
+
+    each: np.ndarray
+    name: str
+    categories: list[str]
+    scale: Any
+
+
+def ordered(cells: Iterable) -> tuple[list[float | str], np.ndarray]:
+    """The distinct values among R cells, numbers by value, then words by first appearance.
+
+    Args:
+        cells: R scalars; what reads as a finite number is one, anything else is a word.
+
+    Returns:
+        The C values, and the place among them of each cell, int [R].
+    """
+    # By way of text a float32 0.1 is 0.1, and True is a word.
+    values = [_number_or_word(str(cell)) for cell in cells]
+    distinct = dict.fromkeys(values)
+    numbers = sorted(value for value in distinct if isinstance(value, float))
+    in_order = [*numbers, *(value for value in distinct if isinstance(value, str))]
+    places = {value: place for place, value in enumerate(in_order)}
+    return in_order, np.array([places[value] for value in values], int)
+
+
+def _number_or_word(text: str) -> float | str:
+    number = as_number(text)
+    return number if math.isfinite(number) else text
+
+
+def name_of(value: float | str, length: int = 28) -> str:
+    """A value of `ordered` in words, at most about `length` characters (scalar)."""
+    return short(value, length) if isinstance(value, str) else plain(value, ".10g")
+
+
+def colour_by(cells: Iterable | None, name: str | None, num_runs: int) -> Colours:
+    """Colours by category for words and for few distinct numbers, else along a continuum.
+
+    The continuum is logarithmic where the numbers are positive and span more than a decade.
+
+    Args:
+        cells: [R] numbers or words; None gives all runs one colour.
+        name: what the cells are.
+        num_runs: R, scalar.
+
+    Returns:
+        The colours.
+
+    Raises:
+        UsageError: `cells` has another shape.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, LogNorm, Normalize, to_rgba_array
+
+    if cells is None:
+        return Colours(to_rgba_array([BLUE] * num_runs), "", [], None)
+    cells = require_length("colour", np.array(list(cells), dtype=object), num_runs)
+    values, places = ordered(cells)
+    are_numbers = all(isinstance(value, float) for value in values)
+    if are_numbers and len(values) > FEW:
+        is_wide = values[0] > 0 and values[-1] > 10 * values[0]
+        norm = (LogNorm if is_wide else Normalize)(values[0], values[-1])
+        scale = ScalarMappable(norm, ListedColormap(shades(256)))
+        return Colours(scale.to_rgba(np.array(values)[places]), name or "", [], scale)
+    use_hues = not are_numbers and len(values) <= len(QUALITATIVE)
+    swatches = to_rgba_array(QUALITATIVE[: len(values)]) if use_hues else shades(len(values))
+    scale = ScalarMappable(Normalize(-0.5, len(values) - 0.5), ListedColormap(swatches))
+    return Colours(swatches[places], name or "", [name_of(value) for value in values], scale)
+
+
+def shades(num: int) -> np.ndarray:
+    """Colours [num, 4] from dark to light that all stand out on white."""
+    import matplotlib
+
+    return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.9, num))
+
+
+def key_width(colours: Colours) -> float:
+    """Inches, a scalar, that `draw_key` or `draw_bar` wants at the side of a figure."""
+    if colours.scale is None:
+        return 0.0
+    return 0.5 + 0.07 * max(map(len, (words(colours.name), "0.001", *colours.categories)))
+
+
+def draw_key(figure, axes, colours: Colours) -> None:
+    """Says what colours [R, 4] mean: a legend of up to 20 categories, else a bar by `axes`."""
+    from matplotlib.lines import Line2D
+
+    if not 0 < len(colours.categories) <= len(QUALITATIVE):
+        draw_bar(figure, axes, colours)
+        return
+    swatches = colours.scale.cmap.colors
+    handles = [Line2D([], [], linestyle="", marker="o", markersize=5, color=c) for c in swatches]
+    legend = figure.legend(
+        handles,
+        colours.categories,
+        title=words(colours.name) or None,
+        loc="outside right upper",
+        handletextpad=0.1,
+        alignment="left",
+    )
+    legend.get_title().set_fontsize(9)
+
+
+def draw_bar(figure, axes, colours: Colours) -> None:
+    """A bar beside `axes` for colours [R, 4], in steps where they are categories."""
+    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    if colours.scale is None:
+        return
+    num = len(colours.categories)
+    low, high = colours.scale.get_clim()
+    bar = figure.colorbar(colours.scale, ax=axes, aspect=30, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.set_title(words(colours.name), fontsize=9)
+    if num:
+        ticks = np.unique(np.linspace(0, num - 1, min(num, 12)).round().astype(int))
+        bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
+        bar.set_ticklabels([colours.categories[tick] for tick in ticks])
+        return
+    is_log = isinstance(colours.scale.norm, LogNorm)
+    subs = (1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8) if is_log else MaxNLocator(6))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value, ".6g")))

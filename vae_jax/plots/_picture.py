@@ -1,0 +1,193 @@
+"""What every picture is made of: the figure and its table, the one style, the checks, the files."""
+
+import contextlib
+import csv
+import io
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vae_jax.errors import StorageError, UsageError
+
+__all__ = [
+    "BLUE",
+    "FAINT",
+    "INK",
+    "MUTED",
+    "ORANGE",
+    "QUALITATIVE",
+    "STYLE",
+    "Picture",
+    "Table",
+    "as_float",
+    "house_style",
+    "new_figure",
+    "plain",
+    "require",
+    "require_length",
+    "save",
+    "write",
+]
+
+INK, MUTED, FAINT = "#2b2b2b", "#7a7a7a", "#e4e4e4"
+BLUE, ORANGE = "#2a6f9e", "#e0822f"
+QUALITATIVE = (
+    "#3b75af", "#ef8536", "#519e3e", "#c53a32", "#8d69b8",
+    "#84584e", "#d57dbe", "#7f7f7f", "#bcbd45", "#5abbcc",
+    "#14375e", "#ffc08a", "#a3d890", "#7d1713", "#cdb6e6",
+    "#c7a399", "#f5c2e3", "#bdbdbd", "#6c6d10", "#a9e1ea",
+)  # fmt: skip  # fmt: skip
+
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#b5b5b5",
+    "axes.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#ededed",
+    "grid.linewidth": 0.8,
+    "xtick.color": "#b5b5b5",
+    "ytick.color": "#b5b5b5",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "savefig.bbox": "tight",
+    "savefig.pad_inches": 0.1,
+}
+"""The one style of every picture, in matplotlib's names."""
+
+
+class Table(NamedTuple):
+    """The numbers behind a picture.
+
+    Args:
+        columns: C names.
+        rows: any number of rows, each of shape [C]: numbers, words, or None where there is none.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple]
+
+
+class Picture(NamedTuple):
+    """A figure and the numbers it shows.
+
+    Args:
+        figure: a `matplotlib.figure.Figure`, tied to no window and no global list.
+        table: its numbers, rows of shape [columns]. Images are flattened: pixel `x{i}` is the
+            i-th in the flat order of [H, W, C].
+    """
+
+    figure: Any
+    table: Table
+
+
+def save(picture: Picture, path_stem: str | os.PathLike) -> tuple[Path, Path]:
+    """Writes `<path_stem>.png` and `<path_stem>.csv`, each whole or not at all.
+
+    Equal pictures give equal bytes. A number in the CSV is the shortest decimal that reads back as
+    the same value in the array's own precision; an absent one is empty.
+
+    Args:
+        picture: what to write, of any shape.
+        path_stem: the path without its ending; the folder is made if there is none.
+
+    Returns:
+        The paths of the PNG and of the CSV.
+
+    Raises:
+        StorageError: a file could not be written.
+    """
+    stem = Path(path_stem)
+    png, text = io.BytesIO(), io.StringIO()
+    with house_style():
+        picture.figure.savefig(png, format="png", metadata={"Software": None})
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(picture.table.columns)
+    writer.writerows(picture.table.rows)
+    paths = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.csv")
+    write(paths[0], png.getvalue())
+    write(paths[1], text.getvalue().encode())
+    return paths
+
+
+def write(path: Path, content: bytes) -> None:
+    """The file `path` with `content`, of any shape, whole or not at all: else StorageError."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        with partial.open("xb") as file:  # "x" follows no link that lies in its place
+            file.write(content)
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise StorageError(
+            f"{path}: cannot write {len(content):,} bytes ({error.strerror}): "
+            "free some space or choose another folder"
+        ) from error
+
+
+@contextlib.contextmanager
+def house_style():
+    """Our style on top of matplotlib's own, whatever the user has configured, for a while."""
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", STYLE]):
+        yield
+
+
+def new_figure(width: float, height: float):
+    """A figure of the given size in inches, drawn by Agg, known to nobody else."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def require(name: str, x, axes: str) -> np.ndarray:
+    """`x` as an array of a shape with one axis for each word in `axes`, or UsageError."""
+    x = np.asarray(x)
+    if x.ndim != len(axes.split()):
+        raise UsageError(f"{name} has shape {list(x.shape)}: must be [{axes.replace(' ', ', ')}]")
+    return x
+
+
+def require_length(name: str, x, length: int) -> np.ndarray:
+    """`x` as an array [length], or UsageError."""
+    x = np.asarray(x)
+    if x.shape != (length,):
+        raise UsageError(f"{name} has shape {list(x.shape)}: must be [{length}]")
+    return x
+
+
+def as_float(x) -> np.ndarray:
+    """Numbers of any type and shape as floats, their values unchanged: a binary 1 becomes 1.0."""
+    x = np.asarray(x)
+    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
+
+
+def plain(value: float, spec: str = ".2g") -> str:
+    """A number with a true minus sign and no negative zero."""
+    return f"{float(value):z{spec}}".replace("-", "−")

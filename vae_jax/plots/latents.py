@@ -1,0 +1,314 @@
+"""Pictures of latent space: what its dimensions do, what they carry, where examples lie."""
+
+import math
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vae_jax.errors import UsageError
+from vae_jax.plots._picture import (
+    BLUE,
+    FAINT,
+    MUTED,
+    QUALITATIVE,
+    Picture,
+    Table,
+    as_float,
+    house_style,
+    new_figure,
+    plain,
+    require,
+    require_length,
+)
+from vae_jax.plots._pixels import draw_grid, flat, flat_names, require_images, to_rgb
+
+__all__ = [
+    "latent_scatter",
+    "manifold",
+    "normal_quantiles",
+    "rate_per_dimension",
+    "traversal",
+    "traversal_frames",
+]
+
+
+def _by_rate(rates, num_dimensions: int, max_rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """`rates` [L] and the dimensions [min(L, max_rows)] of the highest, the highest first."""
+    rates = as_float(require_length("rates", rates, num_dimensions))
+    return rates, np.argsort(-rates, kind="stable")[:max_rows]
+
+
+@house_style()
+def traversal(
+    images: np.ndarray, values: np.ndarray, rates: np.ndarray, *, max_rows: int = 12
+) -> Picture:
+    """What each latent dimension does alone: one row for each, the highest rate on top.
+
+    Args:
+        images: [L, T, H, W, C] in [0, 1], C 1 or 3: the decoded image where dimension l takes
+            value t and the others stay.
+        values: [T], the values that each dimension takes.
+        rates: [L], KL(q(z_l|x) ‖ p(z_l)) in nats, averaged over examples.
+        max_rows: how many dimensions at most are drawn, scalar.
+
+    Returns:
+        Picture; its table has the rows (dimension, rate_nats, value, x0, x1, …) of shape [3 + D],
+        in the order drawn.
+
+    Raises:
+        UsageError: the shapes do not fit together.
+    """
+    images = as_float(require_images("images", images, "L T H W C"))
+    values = require_length("values", values, images.shape[1])
+    rates, order = _by_rate(rates, len(images), max_rows)
+    figure, axes = draw_grid(images[order])
+    axes.set_title("latent traversal, sorted by rate")
+    axes.set_yticks(range(len(order)), [f"z{d}" for d in order])
+    axes.set_xticks(range(len(values)), [plain(value) for value in values])
+    axes.set_xlabel("value of this dimension, the others held")
+    for row, dimension in enumerate(order):
+        axes.annotate(
+            f"{plain(rates[dimension], '.2f')} nats",
+            (1.0, row),
+            (6, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=MUTED,
+        )
+    rows = [
+        (d, rates[d], value, *pixels)
+        for d in order.tolist()
+        for value, pixels in zip(values, flat(images[d]), strict=True)
+    ]
+    columns = ("dimension", "rate_nats", "value", *flat_names(images.shape[2:]))
+    return Picture(figure, Table(columns, rows))
+
+
+@house_style()
+def traversal_frames(
+    images: np.ndarray, values: np.ndarray, rates: np.ndarray, *, max_rows: int = 12
+) -> np.ndarray:
+    """The rows of `traversal` in motion: all dimensions at once, there and back, for a GIF.
+
+    Args:
+        images: [L, T, H, W, C] in [0, 1], C 1 or 3, as for `traversal`.
+        values: [T].
+        rates: [L] in nats.
+        max_rows: how many dimensions at most are shown, scalar.
+
+    Returns:
+        uint8 [max(1, 2·T − 2), H', W', 3]: values 0 … T − 1, then T − 2 … 1.
+
+    Raises:
+        UsageError: the shapes do not fit together.
+    """
+    images = as_float(require_images("images", images, "L T H W C"))
+    values = require_length("values", values, images.shape[1])
+    rates, order = _by_rate(rates, len(images), max_rows)
+    # Whole multiples of a pixel: sharp, all of one size, and they compress well.
+    times = max(1, round(112 / max(images.shape[2:4])))
+    moving = to_rgb(images[order]).repeat(times, axis=2).repeat(times, axis=3)
+    height, width = moving.shape[2:4]
+    across, down = max(width, 96) + 12, height + 24
+    # About three columns to two rows, and few places left empty.
+    ideal = math.sqrt(1.5 * len(order))
+    num_columns = min(range(1, 7), key=lambda c: -len(order) % c + abs(c - ideal))
+    places = [divmod(i, num_columns) for i in range(len(order))]
+    corners = [(22 + down * row, 12 + across * column) for row, column in places]
+    size = np.array([12 + across * num_columns, 52 + down * (places[-1][0] + 1)])
+
+    figure = new_figure(*size / 100)
+    figure.set_layout_engine("none")
+    for dimension, (y, x) in zip(order, corners, strict=True):
+        label = f"z{dimension}  {plain(rates[dimension], '.2f')} nats"
+        figure.text(x / size[0], 1.0 - (y - 6) / size[1], label, fontsize=8)
+    slider = figure.add_axes((0.05, 26 / size[1], 0.9, 16 / size[1]))
+    ends = values[[0, -1]]
+    slider.plot(ends, [0.0, 0.0], color=FAINT, linewidth=3, solid_capstyle="round")
+    slider.set_xticks(ends, [plain(value) for value in ends])
+    slider.set_yticks([])
+    slider.tick_params(length=0)
+    slider.spines[:].set_visible(False)
+    (dot,) = slider.plot(values[:1], [0.0], "o", color=BLUE, markersize=7, animated=True)
+
+    canvas = figure.canvas
+    canvas.draw()
+    still = canvas.copy_from_bbox(figure.bbox)
+    frames = []
+    for t in [*range(len(values)), *range(len(values) - 2, 0, -1)]:
+        canvas.restore_region(still)
+        dot.set_xdata(values[t : t + 1])
+        slider.draw_artist(dot)
+        frame = np.array(canvas.buffer_rgba())[..., :3]
+        for image, (y, x) in zip(moving[:, t], corners, strict=True):
+            frame[y : y + height, x : x + width] = image
+        frames.append(frame)
+    return np.stack(frames)
+
+
+def normal_quantiles(num: int, low: float, high: float) -> np.ndarray:
+    """Points of the standard normal at equal steps of probability: Φ⁻¹(linspace(low, high, num)).
+
+    Args:
+        num: how many, scalar.
+        low, high: the probabilities at the two ends, scalars, 0 < low < high < 1.
+
+    Returns:
+        [num], rising.
+
+    Raises:
+        UsageError: `low` and `high` are no such probabilities.
+    """
+    if not 0.0 < low < high < 1.0:
+        raise UsageError(f"low={low}, high={high}: must be probabilities, 0 < low < high < 1")
+    normal = statistics.NormalDist()
+    return np.array([normal.inv_cdf(p) for p in np.linspace(low, high, num)])
+
+
+@house_style()
+def manifold(images: np.ndarray, low: float = 0.02, high: float = 0.98) -> Picture:
+    """A model with two latent dimensions, decoded over a grid of quantiles of its prior N(0, I).
+
+    Args:
+        images: [R, C, H, W, Ch] in [0, 1], Ch 1 or 3: image (r, c) is decoded from
+            z0 = `normal_quantiles(C, low, high)[c]` and z1 = `normal_quantiles(R, low, high)[r]`;
+            it is drawn with z0 to the right and z1 upwards.
+        low, high: the probabilities at the two ends, scalars.
+
+    Returns:
+        Picture; its table has the rows (z0, z1, x0, x1, …) of shape [2 + D].
+
+    Raises:
+        UsageError: `images` has another shape, or `low`, `high` are no probabilities.
+    """
+    images = as_float(require_images("images", images, "R C H W Ch"))
+    z1, z0 = (normal_quantiles(num, low, high) for num in images.shape[:2])
+    figure, axes = draw_grid(images[::-1], gap=1)
+    for z, set_ticks in ((z0, axes.set_xticks), (z1[::-1], axes.set_yticks)):
+        ticks = np.unique(np.linspace(0, len(z) - 1, 7).round().astype(int))
+        set_ticks(ticks, [plain(z[i], ".2f") for i in ticks])
+    axes.set_xlabel("z0")
+    axes.set_ylabel("z1")
+    axes.set_title("decoded quantiles of the prior")
+    rows = [
+        (z0[c], z1[r], *pixels)
+        for r, row in enumerate(images)
+        for c, pixels in enumerate(flat(row))
+    ]
+    return Picture(figure, Table(("z0", "z1", *flat_names(images.shape[2:])), rows))
+
+
+@house_style()
+def latent_scatter(
+    z: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    axis_names: tuple[str, str] = ("z0", "z1"),
+) -> Picture:
+    """Examples in a plane of latent space, coloured by label, over the prior's 1σ and 2σ circles.
+
+    Args:
+        z: [N, 2]; a row that is not finite is left out of the figure.
+        labels: [N] numbers or words, or None. Up to 20 distinct ones get a legend, more a colour
+            bar in their order.
+        axis_names: the names of the two dimensions.
+
+    Returns:
+        Picture; its table has the rows (*axis_names, label) of shape [3], or [2] without labels.
+
+    Raises:
+        UsageError: the shapes do not fit together.
+    """
+    from matplotlib.patches import Circle
+
+    z = as_float(require("z", z, "N 2"))
+    if z.shape[1] != 2:
+        raise UsageError(f"z has shape {list(z.shape)}: must be [N, 2], one plane of latent space")
+    figure = new_figure(6.2, 5.4)
+    axes = figure.add_subplot()
+    axes.set_aspect("equal", adjustable="datalim")
+    for sigma in (1.0, 2.0):
+        axes.add_patch(
+            Circle((0.0, 0.0), sigma, fill=False, color="#8c8c8c", linewidth=0.8, zorder=2)
+        )
+        name = axes.text(
+            0.0, sigma, f"{sigma:.0f}σ", ha="center", va="center", fontsize=7, color=MUTED, zorder=3
+        )
+        name.set_bbox({"facecolor": "white", "linewidth": 0, "alpha": 0.85, "pad": 1.0})
+    known = np.isfinite(z).all(axis=1)
+    dots = {"s": float(np.clip(20000 / max(1, len(z)), 2, 14)), "linewidths": 0, "alpha": 0.65}
+    if labels is None:
+        axes.scatter(*z[known].T, color=BLUE, **dots)
+    else:
+        labels = require_length("labels", labels, len(z))
+        _scatter_by_label(axes, z[known], labels[known], dots)
+    axes.set_xlabel(axis_names[0])
+    axes.set_ylabel(axis_names[1])
+    axes.grid(True)
+    if labels is None:
+        return Picture(figure, Table(tuple(axis_names), [tuple(row) for row in z]))
+    rows = [(*row, label) for row, label in zip(z, labels, strict=True)]
+    return Picture(figure, Table((*axis_names, "label"), rows))
+
+
+def _scatter_by_label(axes, z: np.ndarray, labels: np.ndarray, dots: Mapping[str, Any]) -> None:
+    names, ranks = np.unique(labels, return_inverse=True)
+    if len(names) <= len(QUALITATIVE):
+        # One call for all: drawn label by label, the last would cover the first.
+        axes.scatter(*z.T, c=[QUALITATIVE[rank] for rank in ranks], **dots)
+        for name, colour in zip(names, QUALITATIVE, strict=False):
+            axes.scatter([], [], color=colour, s=28, label=str(name))
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.1)
+    else:
+        ticks = np.linspace(0, len(names) - 1, 5).round().astype(int)
+        points = axes.scatter(*z.T, c=ranks, cmap="viridis", **dots)
+        bar = axes.figure.colorbar(points, ax=axes, shrink=0.6, ticks=ticks)
+        bar.set_ticklabels([str(names[i]) for i in ticks])
+        bar.solids.set_alpha(1.0)
+        bar.outline.set_visible(False)
+
+
+@house_style()
+def rate_per_dimension(rate: np.ndarray, active: np.ndarray) -> Picture:
+    """How many nats each latent dimension carries, the most first; active ones in colour.
+
+    Args:
+        rate: [L], KL(q(z_l|x) ‖ p(z_l)) in nats, averaged over examples.
+        active: [L] bool.
+
+    Returns:
+        Picture; its table has the rows (dimension, rate_nats, active) of shape [3], as drawn.
+
+    Raises:
+        UsageError: the shapes do not fit together.
+    """
+    rate = as_float(require("rate", rate, "L"))
+    active = require_length("active", active, len(rate)).astype(bool)
+    order = np.argsort(-rate, kind="stable")
+    figure = new_figure(float(np.clip(0.9 + 0.36 * len(rate), 4.5, 9.0)), 2.7)
+    axes = figure.add_subplot()
+    place = np.arange(1, len(rate) + 1)
+    colours = [BLUE if active[d] else "#c4c4c4" for d in order]
+    bars = axes.bar(place, rate[order], width=0.75, color=colours)
+    if len(rate) <= 24:
+        names = [plain(rate[d], ".2f") for d in order]
+        axes.bar_label(bars, names, fontsize=6.5, color=MUTED, padding=2)
+    if len(rate) <= 32:
+        axes.set_xticks(place, [f"z{d}" for d in order])
+        axes.tick_params(axis="x", length=0)
+        axes.set_xlabel("latent dimension, sorted by rate")
+    else:
+        axes.set_xlabel("rank of the latent dimension by rate")
+    axes.set_ylabel("rate (nats)")
+    axes.grid(axis="y")
+    axes.margins(x=0.02, y=0.1)
+    axes.set_title(
+        f"total rate {plain(rate.sum(), '.2f')} nats, "
+        f"{active.sum()} of {len(rate)} dimensions active"
+    )
+    rows = [(d, rate[d], bool(active[d])) for d in order.tolist()]
+    return Picture(figure, Table(("dimension", "rate_nats", "active"), rows))
