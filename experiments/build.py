@@ -1,22 +1,43 @@
-"""From a `Config` and its data to the values that a run computes with."""
+"""From the `Config`s of one program and their data to the functions that train and evaluate it."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments.config import Config, make_hparams
 from vae_jax import data, likelihoods, networks, objectives, schedules, training
 from vae_jax.evaluation import elbo
+from vae_jax.layout import Layout, make_layout
 from vae_jax.model import Model
 
+BLOCK_BYTES = 2**26
+"""What is brought to a device at a time where the data is streamed, in bytes."""
+EVALUATION_BATCH = 500
 
-class Experiment(NamedTuple):
-    """Everything static about a run: the same for training, evaluation and pictures."""
 
-    config: Config
+@dataclasses.dataclass(frozen=True, eq=False)
+class Experiment:
+    """Everything static about a program of R runs, and its functions, each compiled once.
+
+    Attributes:
+        configs: resolved, one for each run.
+        dataset: from `vae_jax.data.load`.
+        layout: where the runs live.
+        model: of the largest latent size; each run masks it as its `hparams` say.
+        loss_fn, preprocess, train: see `training.make_train`.
+        hparams: of all runs, leaves [S, …] on the devices.
+        num_steps: of each run, a count.
+    """
+
+    configs: tuple[Config, ...]
     dataset: Any
+    layout: Layout
     model: Model
     loss_fn: Callable
     preprocess: Callable
@@ -24,28 +45,209 @@ class Experiment(NamedTuple):
     hparams: training.Hparams
     num_steps: int
 
+    @property
+    def config(self) -> Config:
+        """What all runs have in common, as the first one has it."""
+        return self.configs[0]
 
-def build(config: Config, dataset) -> Experiment:
-    """Makes the model, the objective and the training of a resolved `Config`.
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one run only."""
+        return len(self.configs) == 1
+
+    @functools.cached_property
+    def init(self) -> Callable:
+        """hparams [S] to `State` [S]."""
+        return self.layout.over_runs(self.train.init)
+
+    @functools.cached_property
+    def chunk(self) -> Callable:
+        """(state, hparams, x, num_steps) to state, see `training.Train`."""
+        shared = (3,) if self.dataset.streamed else (2, 3)
+        return self.layout.over_runs(
+            self.train.chunk,
+            shared=shared,
+            donate=(0,),
+            is_idle=lambda state, *_: state.stopped,
+        )
+
+    @functools.cached_property
+    def hparams_at(self) -> Callable:
+        """(hparams, step) to the values that the last of so many steps was trained with; [S]."""
+        return self.layout.over_runs(
+            lambda h, step: schedules.evaluate(h, jnp.maximum(step - 1, 0))
+        )
+
+    def learning_rates(self, step: int) -> np.ndarray:
+        """Of the last of so many steps (a scalar): [R]."""
+        steps = self.layout.place(np.full(len(self.configs), step, np.int32))
+        return self.layout.read(self.hparams_at(self.hparams, steps).learning_rate)
+
+    @functools.cached_property
+    def drop_sums(self) -> Callable:
+        """State [S] to the same with the sums of failed runs 0: what is saved is finite."""
+
+        def one(state):
+            zeroed = {n: jnp.where(state.failure < 0, v, 0.0) for n, v in state.sums.items()}
+            return state.replace(sums=zeroed)
+
+        return self.layout.over_runs(one)
+
+    @functools.cached_property
+    def keep_best(self) -> Callable:
+        """(best, params, score, epoch) to the best so far, for each run; [S], the epoch shared."""
+
+        def one(best, params, score, epoch):
+            new = {"params": params, "score": score, "epoch": epoch}
+            return jax.tree.map(lambda a, b: jnp.where(score > best["score"], a, b), new, best)
+
+        return self.layout.over_runs(one, shared=(3,))
+
+    @functools.cached_property
+    def differences(self) -> list[str]:
+        """What sets each run apart, as `beta=4 seed=1`."""
+        return differences(self.configs)
+
+    def values_of(self, name: str) -> str:
+        """The distinct values of a setting over the runs, in words."""
+        values = dict.fromkeys(
+            {**dict(c.hyperparameters), "latent_dim": c.latent_dim, **c.identity()}[name]
+            for c in self.configs
+        )
+        return ", ".join(map(str, values))
+
+    def memory_estimate(self) -> str:
+        """What the program will take, in words: from shapes alone, before anything is compiled."""
+        state = jax.eval_shape(self.init, self.hparams)
+        state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        rows = -(-self.config.batch_size // self.layout.num_data)
+        batch_bytes = len(self.configs) * rows * math.prod(self.dataset.shape) * 4
+        data_bytes = 0 if self.dataset.streamed else self.dataset.train.x.nbytes
+        # state, gradient and update; a batch, its reconstruction and the gradients of both
+        total = 2 * state_bytes + 4 * batch_bytes + data_bytes
+        return (
+            f"about {_bytes(total)}: state {_bytes(state_bytes)}, twice while it is updated, "
+            f"batches {_bytes(4 * batch_bytes)}, data {_bytes(data_bytes)} on each device "
+            "(--runs_per_program bounds it)"
+        )
+
+    @functools.cached_property
+    def accumulate(self) -> Callable:
+        """(params, hparams at a step, moments or None, x, first batch) to moments; [S]."""
+
+        def one(params, h, moments, x, first_batch):
+            model = training.masked(self.model, h)
+            return elbo.accumulate(
+                self.loss_fn,
+                model.replace(likelihood=model.likelihood.frozen()),
+                params,
+                x,
+                training.stream(h.seed, "evaluation"),
+                h.objective,
+                moments,
+                first_batch,
+                preprocess=self.preprocess,
+                batch_size=EVALUATION_BATCH,
+            )
+
+        return self.layout.over_runs(one, shared=(3, 4))
+
+    @functools.cached_property
+    def sum_variance(self) -> Callable:
+        """(params, hparams, x, first batch) to the sum of `elbo.sum_variance`; [S]."""
+
+        def one(params, h, x, first_batch):
+            return elbo.sum_variance(
+                training.masked(self.model, h),
+                params,
+                x,
+                training.stream(h.seed, "evaluation"),
+                first_batch,
+                preprocess=self.preprocess,
+                batch_size=EVALUATION_BATCH,
+            )
+
+        return self.layout.over_runs(one, shared=(2, 3))
+
+    @functools.cached_property
+    def resident(self) -> Callable:
+        """From the name of a split to its data on the devices, put there once."""
+        return functools.cache(lambda name: self.layout.replicate(getattr(self.dataset, name).x))
+
+    def blocks(self, split: str, num: int | None = None) -> Iterator[tuple[int, jax.Array]]:
+        """A split in blocks of whole batches: (first batch, x [n, *stored]).
+
+        Args:
+            split: "train", "valid" or "test".
+            num: the first so many examples; None takes all.
+        """
+        x = getattr(self.dataset, split).x
+        num = len(x) if num is None else min(num, len(x))
+        if not self.dataset.streamed:
+            whole = self.resident(split)
+            yield 0, whole if num == len(x) else whole[:num]
+            return
+        row_bytes = x.nbytes // max(1, len(x))
+        batches = max(1, BLOCK_BYTES // max(1, row_bytes * EVALUATION_BATCH))
+        for first in range(0, num, batches * EVALUATION_BATCH):
+            rows = slice(first, min(first + batches * EVALUATION_BATCH, num))
+            yield first // EVALUATION_BATCH, self.layout.replicate(x[rows])
+
+
+def _bytes(number: int) -> str:
+    """A number of bytes, for people."""
+    return f"{number / 2**20:,.1f} MiB" if number < 2**30 else f"{number / 2**30:,.1f} GiB"
+
+
+def differences(configs: Sequence[Config]) -> list[str]:
+    """What sets each of several runs apart, as `beta=4 seed=1`; of one alone nothing."""
+    settings = [config.identity() for config in configs]
+    names = dict.fromkeys(name for setting in settings for name in setting)
+    differing = [n for n in names if len({str(setting.get(n)) for setting in settings}) > 1]
+    return [
+        " ".join(f"{n}={_spell(setting[n])}" for n in differing if setting.get(n) is not None)
+        for setting in settings
+    ]
+
+
+def _spell(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def build(
+    configs: Sequence[Config], dataset, *, num_data: int | None = None, layout: Layout | None = None
+) -> Experiment:
+    """Makes the model, the objective and the training of the runs of one program.
+
+    Args:
+        configs: resolved, with equal `config.program_key`.
+        dataset: from `vae_jax.data.load`.
+        num_data: devices that share a batch, a count; None leaves the choice to `make_layout`.
+        layout: where the runs live; None makes one.
 
     Raises:
         DataError: the data's range does not fit the likelihood.
         UsageError: the network does not fit the data's shape.
     """
+    config = configs[0]
+    latent_dim = max(c.latent_dim for c in configs)
+    layout = make_layout(len(configs), num_data=num_data) if layout is None else layout
     likelihood = likelihoods.make(
-        config.likelihood, variance=config.variance, num_levels=dataset.num_levels
+        config.likelihood,
+        variance=config.variance if isinstance(config.variance, str) else "given",
+        num_levels=dataset.num_levels,
     )
     data.check(dataset, likelihood.requires, what=f"--likelihood={config.likelihood}")
     encoder, decoder = networks.build(
         config.network,
         shape=dataset.shape,
-        latent_dim=config.latent_dim,
+        latent_dim=latent_dim,
         num_outputs=likelihood.num_outputs,
         widths=config.widths,
         activation=config.activation,
         dtype=jnp.dtype(config.dtype),
     )
-    model = Model(encoder, decoder, likelihood, dataset.shape, config.latent_dim)
+    model = Model(encoder, decoder, likelihood, dataset.shape, latent_dim)
     loss_fn = objectives.load(config.objective)
     preprocess = make_preprocess(dataset, config.binarization)
     train = training.make_train(
@@ -55,11 +257,20 @@ def build(config: Config, dataset) -> Experiment:
         num_examples=len(dataset.train),
         batch_size=config.batch_size,
         optimizer=config.optimizer,
+        layout=layout,
     )
-    hparams = make_hparams(config, steps_per_epoch=train.steps_per_epoch)
-    model = training.masked(model, hparams)
-    num_steps = config.epochs * train.steps_per_epoch
-    return Experiment(config, dataset, model, loss_fn, preprocess, train, hparams, num_steps)
+    hparams = make_hparams(configs, steps_per_epoch=train.steps_per_epoch)
+    return Experiment(
+        configs=tuple(configs),
+        dataset=dataset,
+        layout=layout,
+        model=model,
+        loss_fn=loss_fn,
+        preprocess=preprocess,
+        train=train,
+        hparams=layout.place(jax.tree.map(lambda *v: np.stack(v), *hparams)),
+        num_steps=config.epochs * train.steps_per_epoch,
+    )
 
 
 def make_preprocess(dataset, binarization: str | None) -> Callable:
@@ -71,40 +282,55 @@ def make_preprocess(dataset, binarization: str | None) -> Callable:
     return lambda stored, key: dataset.decode(stored)
 
 
-_evaluate_schedules = jax.jit(schedules.evaluate)
+def evaluate(experiment: Experiment, params, split: str, step) -> elbo.Evaluation:
+    """The objective's terms over a split; every leaf [R, …], NumPy.
+
+    Args:
+        experiment: from `build`.
+        params: [S, …], of densities (see `frozen`).
+        split: "train", "valid" or "test".
+        step: steps done by each run, [S].
+    """
+    at_step = experiment.hparams_at(experiment.hparams, step)
+    moments = None
+    for first_batch, x in experiment.blocks(split):
+        moments = experiment.accumulate(params, at_step, moments, x, np.int32(first_batch))
+    return elbo.summarize(experiment.layout.read(moments))
 
 
-def hparams_at(hparams: training.Hparams, step) -> training.Hparams:
-    """The hyperparameters of the last of `step` steps done (scalars): those it was trained with."""
-    return _evaluate_schedules(hparams, jnp.maximum(jnp.int32(step) - 1, 0))
+def frozen(experiment: Experiment, params, num: int | None = None):
+    """The parameters [S, …] that make p(x|z) a density, see `elbo.freeze_likelihood`.
+
+    Args:
+        experiment: from `build`.
+        params: [S, …].
+        num: how many training examples decide; None takes all.
+    """
+    if experiment.model.likelihood.frozen() == experiment.model.likelihood:
+        return params
+    blocks = experiment.blocks("train", num)
+    sums = [
+        experiment.sum_variance(params, experiment.hparams, x, np.int32(first))
+        for first, x in blocks
+    ]
+    num_examples = len(experiment.dataset.train)
+    num = num_examples if num is None else min(num, num_examples)
+    return {**params, "likelihood": {"logvar": jnp.log(sum(sums) / num)}}
 
 
-def evaluate(experiment: Experiment, params, x, step) -> elbo.Evaluation:
-    """The objective's terms over x [N, *stored] after `step` steps (scalar), see `hparams_at`."""
-    hparams = hparams_at(experiment.hparams, step)
-    return elbo.evaluate(
-        experiment.loss_fn,
-        experiment.model,
-        params,
-        x,
-        training.stream(hparams.seed, "evaluation"),
-        hparams.objective,
-        preprocess=experiment.preprocess,
+def member(experiment: Experiment, run: int, params) -> tuple[Model, Any, Any]:
+    """One run of a program, alone: its model (a density), its parameters and its hyperparameters.
+
+    Args:
+        experiment: from `build`.
+        run: which, a scalar.
+        params: [R, …], NumPy.
+
+    Returns:
+        (`Model` with the run's mask, its parameters, its `Hparams`), without the axis of runs.
+    """
+    hparams, params = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf[run]), (experiment.layout.read(experiment.hparams), params)
     )
-
-
-def frozen(experiment: Experiment, params, x) -> tuple[Experiment, Any]:
-    """The experiment and parameters with p(x|z) a density; see `elbo.freeze_likelihood`."""
-    model, params = elbo.freeze_likelihood(
-        experiment.model,
-        params,
-        x,
-        training.stream(experiment.hparams.seed, "evaluation"),
-        preprocess=experiment.preprocess,
-    )
-    return experiment._replace(model=model), params
-
-
-def on_device(split) -> jax.Array:
-    """A split's data on the device, as stored."""
-    return jnp.asarray(split.x)
+    model = training.masked(experiment.model, hparams)
+    return model.replace(likelihood=model.likelihood.frozen()), params, hparams

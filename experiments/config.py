@@ -18,7 +18,7 @@ import numpy as np
 from vae_jax import likelihoods, networks, objectives, schedules, training
 from vae_jax.errors import UsageError
 
-GROUPS = ("Model", "Objective", "Data", "Training", "Output")
+GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output")
 
 
 def text(value: str) -> str:
@@ -141,9 +141,32 @@ def variance(value: str) -> str | float:
     return result
 
 
-def flag(default, group: str, parse: Callable, help: str, *, identity: bool = True):
-    """A field of `Config` that is a flag; `identity` says that it decides the result of the run."""
-    metadata = {"group": group, "parse": parse, "help": help, "identity": identity}
+def flag(
+    default,
+    group: str,
+    parse: Callable,
+    help: str,
+    *,
+    identity: bool = True,
+    is_array: bool = False,
+    sweeps: bool = True,
+):
+    """A field that is a flag.
+
+    Args:
+        default, group, parse, help: what it is without the flag; where and how --help explains it.
+        identity: whether it decides the result of the run.
+        is_array: whether the runs of one program may differ in it.
+        sweeps: whether it takes several values, with commas between them.
+    """
+    metadata = {
+        "group": group,
+        "parse": parse,
+        "help": help,
+        "identity": identity,
+        "is_array": is_array,
+        "sweeps": sweeps,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -170,7 +193,7 @@ class Config:
         choice(tuple(networks.ACTIVATIONS)),
         f"one of {', '.join(networks.ACTIVATIONS)} (default: tanh for mlp, relu for conv)",
     )
-    latent_dim: int = flag(20, "Model", integer(1, 4096), "size of the code z")
+    latent_dim: int = flag(20, "Model", integer(1, 4096), "size of the code z", is_array=True)
     likelihood: str | None = flag(
         None,
         "Model",
@@ -184,6 +207,7 @@ class Config:
         variance,
         "of a gaussian, laplace or logistic likelihood: a number, or learned (one scalar), "
         "learned_per_dimension, or optimal (gaussian: the analytic optimum of each batch)",
+        is_array=True,
     )
     dataset: str = flag(
         "digits",
@@ -193,7 +217,21 @@ class Config:
         "or .parquet file or of a folder of images",
     )
     data_dir: str | None = flag(
-        None, "Data", text, "where datasets lie (default: $VAE_JAX_DATA_DIR)", identity=False
+        None,
+        "Data",
+        text,
+        "where datasets lie (default: $VAE_JAX_DATA_DIR)",
+        identity=False,
+        sweeps=False,
+    )
+    loading: str = flag(
+        "auto",
+        "Data",
+        choice(("auto", "memory", "stream")),
+        "whole into memory, or streamed batch by batch from disk; auto streams what takes more "
+        "than a quarter of the memory; the numbers are the same",
+        identity=False,
+        sweeps=False,
     )
     binarization: str | None = flag(
         None,
@@ -234,6 +272,7 @@ class Config:
         "Training",
         number(0, positive=True, note=" (a rate such as 1e-3)"),
         "a number or a schedule (see below)",
+        is_array=True,
     )
     optimizer: str = flag(
         "adam",
@@ -242,16 +281,21 @@ class Config:
         f"one of {', '.join(training.OPTIMIZERS)}",
     )
     weight_decay: str | None = flag(
-        None, "Training", number(0), "of adamw, of kernels only (default: 1e-4)"
+        None, "Training", number(0), "of adamw, of kernels only (default: 1e-4)", is_array=True
     )
     clip_norm: str | None = flag(
-        None, "Training", number(0, positive=True), "largest norm of the gradient (default: none)"
+        None,
+        "Training",
+        number(0, positive=True),
+        "largest norm of the gradient (default: none)",
+        is_array=True,
     )
     ema_decay: float | None = flag(
         None,
         "Training",
         fraction,
         "evaluate an average of the parameters with this decay, e.g. 0.999 (default: no average)",
+        is_array=True,
     )
     patience: int | None = flag(
         None,
@@ -266,15 +310,32 @@ class Config:
         choice(("float32", "bfloat16")),
         "of the networks' computation; parameters and losses stay float32",
     )
-    seed: int = flag(0, "Training", integer(0, 2**31 - 2), "decides everything random")
+    seed: int = flag(
+        0, "Training", integer(0, 2**31 - 2), "decides everything random", is_array=True
+    )
     workdir: str | None = flag(
-        None, "Output", text, "where the run lives (default: runs/<its settings>)", identity=False
+        None,
+        "Output",
+        text,
+        "where the run lives (default: runs/<its settings>)",
+        identity=False,
+        sweeps=False,
     )
     checkpoint_seconds: float = flag(
-        60.0, "Output", plain_number(0), "seconds between two checkpoints", identity=False
+        60.0,
+        "Output",
+        plain_number(0),
+        "seconds between two checkpoints",
+        identity=False,
+        sweeps=False,
     )
     tensorboard: bool = flag(
-        False, "Output", bool, "write TensorBoard events too (extra: tensorboard)", identity=False
+        False,
+        "Output",
+        bool,
+        "write TensorBoard events too (extra: tensorboard)",
+        identity=False,
+        sweeps=False,
     )
     hyperparameters: tuple[tuple[str, str], ...] = ()
 
@@ -287,6 +348,52 @@ class Config:
     def depends_on_epochs(self) -> bool:
         """Whether a schedule lasts a share of the run, so that its length decides the result."""
         return any("%" in str(value) for value in self.identity().values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the runs are trained: nothing here changes a result."""
+
+    sweep: str | None = flag(
+        None,
+        "Sweep",
+        text,
+        "a CSV or JSON file of runs, a column or key for each flag; flags given beside it hold for "
+        "every row, several values of one for each",
+    )
+    runs_per_program: int | None = flag(
+        None,
+        "Sweep",
+        integer(1),
+        "at most so many runs in one compiled program, to bound its memory (default: all that fit "
+        "one program)",
+    )
+    data_devices: int | None = flag(
+        None,
+        "Sweep",
+        integer(1),
+        "devices that share the batch of a run (default: those left when the runs are spread)",
+    )
+    executor: str | None = flag(
+        None,
+        "Sweep",
+        choice(("local", "slurm")),
+        "train the programs of a sweep as processes of this machine, or as a SLURM job array "
+        "(extra: cluster) (default: one after the other in this process)",
+    )
+    num_workers: int = flag(1, "Sweep", integer(1), "processes at a time of --executor=local")
+    slurm: str | None = flag(
+        None,
+        "Sweep",
+        text,
+        "settings of --executor=slurm, such as partition=gpu,time=120,gpus_per_node=1",
+    )
+    dry_run: bool = flag(
+        False, "Sweep", bool, "show the programs, or the script for SLURM, and train nothing"
+    )
+    overwrite: bool = flag(
+        False, "Output", bool, "archive an older run in the same place, start afresh"
+    )
 
 
 def to_flags(config: Config) -> list[str]:
@@ -303,9 +410,9 @@ def to_flags(config: Config) -> list[str]:
     ]
 
 
-def flag_fields() -> list[dataclasses.Field]:
-    """The fields of `Config` that are flags."""
-    return [f for f in dataclasses.fields(Config) if f.metadata]
+def flag_fields(of: type = Config) -> list[dataclasses.Field]:
+    """The fields of `Config`, or of `Plan`, that are flags."""
+    return [f for f in dataclasses.fields(of) if f.metadata]
 
 
 @functools.cache
@@ -354,6 +461,22 @@ def from_flags(values: dict[str, str | None]) -> Config:
     return config
 
 
+def plan_from_flags(values: dict[str, str | None]) -> Plan:
+    """Checks the flags that say how to train; see `from_flags`."""
+    given = {f.name: values.get(f.name) for f in flag_fields(Plan)}
+    plan = Plan(
+        **{
+            f.name: _parse(f.name, given[f.name], f.metadata["parse"])
+            for f in flag_fields(Plan)
+            if given[f.name] is not None
+        }
+    )
+    if plan.slurm is not None and plan.executor != "slurm":
+        raise UsageError(f"--slurm={plan.slurm}: give --executor=slurm too")
+    return plan
+
+
+@functools.cache
 def _parse(name: str, value: str, parse: Callable):
     try:
         return parse(value)
@@ -417,21 +540,71 @@ def resolve(config: Config, dataset) -> Config:
     )
 
 
-def make_hparams(config: Config, *, steps_per_epoch: int) -> training.Hparams:
-    """The arrays and schedules of a resolved `Config`: scalars, see `training.Hparams`."""
+def program_key(config: Config) -> tuple:
+    """What the runs of one program have in common: all but the numbers that do not change a shape.
+
+    Runs whose keys are equal have `Hparams` of equal structure, which stack.
+    """
+
+    def structure(value):
+        if value is None:
+            return None
+        is_ours = isinstance(schedules.parse(value), schedules.Schedule)
+        return "schedule" if is_ours else value
+
+    arrays = {
+        "latent_dim": None,
+        "seed": None,
+        "learning_rate": structure(config.learning_rate),
+        "weight_decay": structure(config.weight_decay or "1e-4"),
+        "clip_norm": structure(config.clip_norm),
+        "ema_decay": config.ema_decay is None,
+        "variance": config.variance if isinstance(config.variance, str) else "given",
+    }
+    rest = (getattr(config, f.name) for f in flag_fields() if not f.metadata["is_array"])
+    names = (f.name for f in flag_fields() if f.metadata["is_array"])
+    hyperparameters = ((name, structure(value)) for name, value in config.hyperparameters)
+    return (*rest, *(arrays[name] for name in names), *hyperparameters)
+
+
+def make_hparams(configs: Sequence[Config], *, steps_per_epoch: int) -> list[training.Hparams]:
+    """The arrays and schedules of the runs of one program: scalars, see `training.Hparams`.
+
+    Args:
+        configs: resolved, with equal `program_key`.
+        steps_per_epoch: a count.
+    """
     units = {
         "steps_per_epoch": steps_per_epoch,
-        "num_steps": max(1, config.epochs * steps_per_epoch),
+        "num_steps": max(1, configs[0].epochs * steps_per_epoch),
     }
 
     def schedule(value):
         return None if value is None else schedules.parse(value, **units)
 
-    return training.Hparams(
-        seed=jnp.int32(config.seed),
-        learning_rate=schedule(config.learning_rate),
-        objective={name: schedule(value) for name, value in config.hyperparameters},
-        weight_decay=schedule(config.weight_decay or "1e-4"),
-        clip_norm=schedule(config.clip_norm),
-        ema_decay=None if config.ema_decay is None else jnp.float32(config.ema_decay),
-    )
+    def scalar(value):
+        return jnp.float32(value) if isinstance(value, float) else None
+
+    latent_dim = max(c.latent_dim for c in configs)
+    is_masked = any(c.latent_dim < latent_dim for c in configs)
+    # a term that no run has is left out of the program
+    unused = {
+        name
+        for name, hyperparameter in objectives.hyperparameters(configs[0].objective).items()
+        if hyperparameter.default == 0 and {dict(c.hyperparameters)[name] for c in configs} == {"0"}
+    }
+    return [
+        training.Hparams(
+            seed=jnp.int32(c.seed),
+            learning_rate=schedule(c.learning_rate),
+            objective={n: schedule(v) for n, v in c.hyperparameters if n not in unused},
+            weight_decay=schedule(c.weight_decay or "1e-4"),
+            clip_norm=schedule(c.clip_norm),
+            ema_decay=scalar(c.ema_decay),
+            latent_mask=(
+                (jnp.arange(latent_dim) < c.latent_dim).astype(jnp.float32) if is_masked else None
+            ),
+            variance=scalar(c.variance),
+        )
+        for c in configs
+    ]

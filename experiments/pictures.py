@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import build as building
 from vae_jax import distributions, plots, training
 from vae_jax.evaluation import elbo
 
@@ -15,20 +16,22 @@ MANIFOLD_SIZE = 20
 NUM_SCATTERED = 2000
 
 
-def draw(experiment, params, run) -> list[str]:
-    """Draws every picture that fits the data; the test split is what is encoded.
+def draw(experiment, member: int, params, run) -> list[str]:
+    """Draws every picture of one run that fits the data; the test split is what is encoded.
 
     Args:
-        experiment: from `experiments.build`, its likelihood a density.
-        params: of its model.
+        experiment: from `experiments.build`.
+        member: which run of the program, a scalar.
+        params: of all runs, [R, …], of densities.
         run: the open run; pictures go to its folder `plots`.
 
     Returns:
         Names of the pictures.
     """
-    model, dataset = experiment.model, experiment.dataset
+    dataset = experiment.dataset
+    model, params, hparams = building.member(experiment, member, params)
     decode_mean = jax.jit(model.decode_mean)
-    key = training.stream(experiment.hparams.seed, "pictures")
+    key = training.stream(hparams.seed, "pictures")
     data_key, sample_key = jax.random.split(key)
     test = dataset.test
     x = jax.jit(experiment.preprocess)(jnp.asarray(test.x[:NUM_SCATTERED]), data_key)
@@ -39,7 +42,7 @@ def draw(experiment, params, run) -> list[str]:
     labels = None if test.labels is None else test.labels[:NUM_SCATTERED]
 
     pictures = {}
-    rows = run.rows()
+    rows = [row for row in run.rows() if row.pop("run", member) == member]
     if rows:
         pictures["training_curves"] = plots.training_curves(rows)
     few = np.asarray(_one_per_label(labels, len(x), NUM_RECONSTRUCTIONS))

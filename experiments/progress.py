@@ -22,12 +22,16 @@ class TensorBoard:
     def __init__(self, directory, *, step: int):
         self._writer = tensorboard_writer()(str(directory), purge_step=step + 1)
 
-    def row(self, row: dict, examples_per_second: float | None) -> None:
-        """Takes the row of an epoch that ended."""
+    def rows(self, rows: list[dict], examples_per_second: float | None) -> None:
+        """Takes the rows of an epoch that ended, one for each run that trains."""
         del examples_per_second
-        for name, value in row.items():
-            split = "valid" if name.startswith("valid_") else "train"
-            self._writer.add_scalar(f"{name.removeprefix('valid_')}/{split}", value, row["step"])
+        for row in rows:
+            suffix = f"/run {row['run']}" if "run" in row else ""
+            for name, value in row.items():
+                split = "valid" if name.startswith("valid_") else "train"
+                tag = f"{name.removeprefix('valid_')}/{split}{suffix}"
+                if name not in ("run", "step"):
+                    self._writer.add_scalar(tag, value, row["step"])
 
     def close(self) -> None:
         """Flushes what was written."""
@@ -58,15 +62,18 @@ class Progress:
         self._run = run
         self._num_steps = experiment.num_steps
         self._batch_size = experiment.config.batch_size
+        self._num_runs = len(experiment.configs)
         self._steps_per_epoch = experiment.train.steps_per_epoch
         self._seconds_between = seconds_between
         self._is_terminal = sys.stdout.isatty()
         self._printed = time.perf_counter()
         self._last = None
 
-    def row(self, row: dict, examples_per_second: float | None) -> None:
-        """Takes the row of an epoch that ended."""
-        self._last = self._line(row, examples_per_second)
+    def rows(self, rows: list[dict], examples_per_second: float | None) -> None:
+        """Takes the rows of an epoch that ended, one for each run that trains."""
+        if not rows:
+            return
+        self._last = self._line(rows, examples_per_second)
         now = time.perf_counter()
         if self._is_terminal:
             # a line that wraps could not be rewritten
@@ -84,17 +91,28 @@ class Progress:
             self._run.log(self._last, echo=not self._is_terminal)
             self._last = None
 
-    def _line(self, row: dict, examples_per_second: float | None) -> str:
-        terms = [_loss(row)]
-        if "valid_elbo" in row:
+    def _line(self, rows: list[dict], examples_per_second: float | None) -> str:
+        row = rows[0]
+        terms = [_loss(row)] if len(rows) == 1 else [_spread(rows)]
+        if "valid_elbo" in row and len(rows) == 1:
             terms.append(f"valid elbo {row['valid_elbo']:.2f}")
-        if "active_units" in row:
+        if "active_units" in row and len(rows) == 1:
             terms.append(f"active {row['active_units']}")
         if examples_per_second:
-            left = (self._num_steps - row["step"]) * self._batch_size / examples_per_second
+            steps = (self._num_steps - row["step"]) * self._num_runs
+            left = steps * self._batch_size / examples_per_second
             terms += [f"{examples_per_second:,.0f} examples/s", f"{_duration(left)} left"]
         num_epochs = self._num_steps // self._steps_per_epoch
         return f"epoch {row['epoch']}/{num_epochs}: {', '.join(terms)}"
+
+
+def _spread(rows: list[dict]) -> str:
+    """The least, the middle and the greatest of what the runs of a sweep have reached."""
+    name = next(n for n in ("valid_elbo", "elbo", "loss") if n in rows[0])
+    values = sorted(row[name] for row in rows)
+    middle = values[len(values) // 2]
+    words = name.replace("_", " ")
+    return f"{len(rows)} runs, {words} {values[0]:.2f} … {middle:.2f} … {values[-1]:.2f}"
 
 
 def _loss(row: dict) -> str:

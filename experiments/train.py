@@ -1,21 +1,28 @@
-"""One run from its `Config` to its result: load, resume, train, evaluate, draw."""
+"""One program from its `Config`s to its results: load, resume, train, evaluate, draw.
 
+A program trains R runs that differ in numbers only; a run alone is a program with R = 1.
+"""
+
+import contextlib
 import dataclasses
 import math
 import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments import build as building
 from experiments import pictures
 from experiments.config import Config, from_flags, resolve, to_flags
 from experiments.progress import Progress, TensorBoard, tensorboard_writer
-from vae_jax import checkpoints, data, runs, training
+from vae_jax import checkpoints, data, processes, runs, streaming, training
 from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation.elbo import active_units
 
@@ -25,24 +32,43 @@ NUM_FOR_VARIANCE = 5000
 
 
 class Carried(NamedTuple):
-    """What a checkpoint holds: the training's state and the best validation so far."""
+    """What a checkpoint holds, for R runs: the training's state and the best validation so far."""
 
     state: training.State
     best: Any
 
 
 class Spent(NamedTuple):
-    """Wall time of a run over all its processes, and the speed of the last one's training."""
+    """Wall time of a program over all its processes, and the speed of the last one's training."""
 
     seconds: float = 0.0
     examples_per_second: float | None = None
+
+
+class Begun(NamedTuple):
+    """Where training begins: what is carried [S], what earlier processes spent and saw fail."""
+
+    carried: Carried
+    spent: Spent
+    failures: dict[str, dict]
+    step: int
+    is_resumed: bool
+
+
+class Ended(NamedTuple):
+    """Where training ended: what is carried [S], and the newest checkpoint's step or None."""
+
+    carried: Carried
+    spent: Spent
+    failures: dict[str, dict]
+    saved_step: int | None
 
 
 class Interrupt:
     """Turns the first SIGINT or SIGTERM into a request to stop, so that the loop can save first."""
 
     def __init__(self):
-        self.signum = None
+        self.signum = 0
 
     def __enter__(self):
         signals = (signal.SIGINT, signal.SIGTERM)
@@ -55,50 +81,87 @@ class Interrupt:
 
     def _handle(self, signum, frame):
         del frame
-        if self.signum is not None:
+        if self.signum:
             os._exit(128 + signum)
         self.signum = signum
         name = signal.Signals(signum).name
         print(f"\n{name}: saving, then leaving (again to leave at once)", file=sys.stderr)
 
 
-def train(config: Config, overwrite: bool = False) -> dict:
-    """Trains, or resumes, or reports a run that is complete.
-
-    Args:
-        config: from `experiments.config.from_flags`.
-        overwrite: archive what the run directory holds, and start afresh.
-
-    Returns:
-        What `result.json` holds.
-    """
-    if config.tensorboard:
-        tensorboard_writer()
-    dataset = data.load(
+def load(config: Config):
+    """The dataset that a `Config` names."""
+    return data.load(
         config.dataset,
         data_dir=config.data_dir,
         num_valid=config.num_valid,
         scaling=config.scaling,
+        loading=config.loading,
     )
-    asked, config = config, resolve(config, dataset)
-    experiment = building.build(config, dataset)
-    stored = {**config.identity(), "epochs": config.epochs, "data_sha256": dataset.sha256}
-    if config.depends_on_epochs():
-        stored["schedules_in_percent_of_epochs"] = config.epochs
-    workdir = asked.workdir or runs.default_workdir("runs", dataset.name, workdir_options(asked))
-    asked = dataclasses.replace(asked, workdir=str(workdir))
-    runs.check_space(workdir, _bytes_needed(experiment))
-    with runs.open_run(workdir, stored, free_to_change=("epochs",), overwrite=overwrite) as run:
+
+
+def train(
+    configs: Sequence[Config],
+    *,
+    workdir: Path | None = None,
+    overwrite: bool = False,
+    num_data: int | None = None,
+) -> list[dict]:
+    """Trains the runs of one program, or resumes them, or reports those that are complete.
+
+    Args:
+        configs: from `experiments.config.from_flags`, with equal `program_key`.
+        workdir: where the program lives; None means the first one's, or a name by its settings.
+        overwrite: archive what the directory holds, and start afresh.
+        num_data: devices that share a batch, a count; None leaves the choice.
+
+    Returns:
+        The result of each run: for one run alone what `result.json` holds.
+    """
+    if configs[0].tensorboard:
+        tensorboard_writer()
+    dataset = load(configs[0])
+    asked, configs = configs, [resolve(config, dataset) for config in configs]
+    experiment = building.build(configs, dataset, num_data=num_data)
+    workdir = workdir or asked[0].workdir or default_workdir(asked[0], dataset.name)
+    asked = [dataclasses.replace(config, workdir=str(workdir)) for config in asked]
+    with _open(Path(workdir), experiment, overwrite) as run:
         if run.archived is not None:
             run.log(f"the run that was here is now {run.archived}", echo=True)
-        result = run.read_json("result.json")
-        if result and _is_complete(result, experiment.num_steps):
+        results = processes.agree_on_json(processes.on_first(lambda: read_results(run)))
+        if _is_complete(results, experiment.num_steps):
             run.log("complete already (--overwrite starts afresh)", echo=True)
         else:
-            result = _train_in(run, experiment, to_flags(asked))
-        runs.say(summary(result))
-        runs.say(f"in {run.directory}: result.json, metrics.csv, plots/")
-    return result
+            results = _train_in(run, experiment, asked)
+        if experiment.is_single:
+            run.say(summary(results[0]))
+            run.say(f"in {run.directory}: result.json, metrics.csv, plots/")
+    return results
+
+
+def _open(workdir: Path, experiment: building.Experiment, overwrite: bool):
+    config, dataset = experiment.config, experiment.dataset
+    runs_stored = [c.identity() for c in experiment.configs]
+    stored = {"epochs": config.epochs, "data_sha256": dataset.sha256}
+    stored |= runs_stored[0] if experiment.is_single else {"runs": runs_stored}
+    if any(c.depends_on_epochs() for c in experiment.configs):
+        stored["schedules_in_percent_of_epochs"] = config.epochs
+
+    def open_run():
+        runs.check_space(workdir, _bytes_needed(experiment))
+        return runs.open_run(workdir, stored, free_to_change=("epochs",), overwrite=overwrite)
+
+    return processes.on_first(open_run) or runs.Follower(workdir)
+
+
+def read_results(run) -> list[dict] | None:
+    """The result of each run in an open run directory, or None where there is none yet."""
+    result = run.read_json("result.json")
+    return [result] if result else run.read_json("results.json")
+
+
+def default_workdir(config: Config, dataset_name: str) -> Path:
+    """The readable directory that a run alone is given by its settings."""
+    return runs.default_workdir("runs", dataset_name, workdir_options(config))
 
 
 def workdir_options(config: Config) -> dict[str, Any]:
@@ -112,61 +175,90 @@ def workdir_options(config: Config) -> dict[str, Any]:
     return options
 
 
-def _train_in(run: runs.Run, experiment: building.Experiment, flags: list[str]) -> dict:
-    config, dataset = experiment.config, experiment.dataset
+def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> list[dict]:
     for line in describe(experiment):
         run.log(line, echo=True)
-    init = jax.jit(experiment.train.init)
-    target = _target(experiment)
     with checkpoints.Checkpoints(
         run.path("checkpoints"), warn=lambda line: run.log(line, echo=True)
     ) as store:
-        restored = store.restore(target)
-        if restored is None:
-            carried, spent = _carried(init(experiment.hparams), config), Spent()
-            run.truncate_rows(-1)
-        else:
-            carried, spent = restored.state, Spent(**restored.config)
-            _refuse_fewer_epochs(run, experiment, restored.step)
-            run.truncate_rows(restored.step)
-            run.log(f"resuming at step {restored.step}", echo=True)
+        begun = _begin(run, experiment, store)
         run.write_config()
-        run.write_command(["python", "-m", ENTRY, *flags])
-        environment = {**runs.environment(jax.devices()), "data_sha256": dataset.sha256}
-        run.write_json("env.json", environment)
-        carried, status, spent = _loop(run, experiment, store, carried, spent)
+        flags = [to_flags(config) for config in asked]
+        if experiment.is_single:
+            run.write_command(["python", "-m", ENTRY, *flags[0]])
+        else:
+            run.write_json("members.json", flags)
+        environment = runs.environment(jax.devices())
+        run.write_json("env.json", {**environment, "data_sha256": experiment.dataset.sha256})
+        ended = _loop(run, experiment, store, begun)
 
     finished = time.perf_counter()
-    state, best = carried
-    params = state.params if state.ema is None else state.ema
-    if best is not None:
-        params = best["params"]
-    experiment, params = building.frozen(experiment, params, building.on_device(dataset.train))
-    result = {"status": status, "step": int(state.step), "split": "test"}
-    result |= evaluate_test(experiment, params, int(state.step))
-    if not math.isfinite(result["loss"]):
-        raise DivergedError(
-            f"the test loss is {result['loss']} at step {int(state.step)}: "
-            "try a smaller --learning_rate, or --clip_norm=1, with --overwrite"
-        )
-    if best is not None:
-        result["best_epoch"] = int(best["epoch"])
-    drawn = pictures.draw(experiment, params, run)
-    run.log(f"pictures: {', '.join(drawn)}")
-    result["num_parameters"] = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    result["wall_seconds"] = round(spent.seconds + time.perf_counter() - finished, 3)
-    result["examples_per_second"] = spent.examples_per_second
-    run.write_json("result.json", result)
-    return result
+    if len(ended.failures) == len(experiment.configs):
+        results = [{"status": "diverged", **ended.failures[str(r)]} for r in range(len(asked))]
+    else:
+        params = building.frozen(experiment, result_params(ended.carried))
+        results = make_results(experiment, ended, params)
+    alive = [r for r, result in enumerate(results) if result["status"] != "diverged"]
+    if alive:
+        kept = experiment.layout.read(params)
+        shown = max(alive, key=lambda r: score(results[r]))
+        drawn = pictures.draw(experiment, shown, kept, run) if processes.is_first() else []
+        run.log(f"pictures: {', '.join(drawn)}")
+    seconds = round(ended.spent.seconds + time.perf_counter() - finished, 3)
+    times = {"wall_seconds": seconds, "examples_per_second": ended.spent.examples_per_second}
+    results = [{**result, **times} for result in results]
+    if experiment.is_single:
+        run.write_json("result.json", results[0])
+    else:
+        run.write_json("results.json", results)
+    if not alive:
+        if not ended.failures:
+            raise DivergedError(
+                f"the test loss is not finite at step {results[0]['step']}: "
+                "try a smaller --learning_rate, or --clip_norm=1, with --overwrite"
+            )
+        raise _diverged(experiment, ended)
+    return results
+
+
+def _begin(run, experiment: building.Experiment, store) -> Begun:
+    """What the newest checkpoint holds, or a beginning."""
+
+    def restore():
+        restored = store.restore(_target(experiment))
+        if restored is not None:
+            _refuse_fewer_epochs(run, experiment, restored.step)
+        run.truncate_rows(-1 if restored is None else restored.step)
+        if restored is not None:
+            run.log(f"resuming at step {restored.step}", echo=True)
+        return restored
+
+    restored = processes.on_first(restore)
+    layout = experiment.layout
+    if not processes.agree(restored is not None):
+        carried = _carried(experiment.init(experiment.hparams), experiment.config)
+        step, spent, failures = 0, Spent(), {}
+    else:
+        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), _target(experiment))
+        state = zeros if restored is None else jax.tree.map(np.asarray, restored.state)
+        carried = layout.place(processes.agree(state))
+        step = processes.agree(0 if restored is None else restored.step)
+        notes = processes.agree_on_json(None if restored is None else restored.config)
+        failures = notes.pop("failures")
+        spent = Spent(**notes)
+    stopped = _with_fillers(layout, layout.read(carried.state.stopped))
+    state = carried.state.replace(stopped=layout.place_slots(stopped))
+    is_resumed = processes.agree(restored is not None)
+    return Begun(carried._replace(state=state), spent, failures, step, is_resumed)
 
 
 def _target(experiment: building.Experiment) -> Carried:
-    """Shapes and dtypes of what a checkpoint holds."""
-
-    def start():
-        return _carried(experiment.train.init(experiment.hparams), experiment.config)
-
-    return jax.eval_shape(start)
+    """Shapes and dtypes of what a checkpoint holds: leaves [R, …], without fillers."""
+    slots = jax.eval_shape(lambda: _carried(experiment.init(experiment.hparams), experiment.config))
+    num_runs = len(experiment.configs)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((num_runs, *leaf.shape[1:]), leaf.dtype), slots
+    )
 
 
 def _bytes_needed(experiment: building.Experiment) -> int:
@@ -180,13 +272,20 @@ def _carried(state: training.State, config: Config) -> Carried:
         return Carried(state, None)
     best = {
         "params": jax.tree.map(jnp.copy, state.params),
-        "score": jnp.float32(-jnp.inf),
-        "epoch": jnp.int32(0),
+        "score": jnp.full_like(state.step, -jnp.inf, jnp.float32),
+        "epoch": jnp.zeros_like(state.step),
     }
     return Carried(state, best)
 
 
-def _refuse_fewer_epochs(run: runs.Run, experiment: building.Experiment, step: int) -> None:
+def result_params(carried: Carried) -> Any:
+    """The parameters that a result is computed with: the best, the averaged, or the last ones."""
+    if carried.best is not None:
+        return carried.best["params"]
+    return carried.state.params if carried.state.ema is None else carried.state.ema
+
+
+def _refuse_fewer_epochs(run, experiment: building.Experiment, step: int) -> None:
     if step > experiment.num_steps:
         trained = step // experiment.train.steps_per_epoch
         raise UsageError(
@@ -195,113 +294,203 @@ def _refuse_fewer_epochs(run: runs.Run, experiment: building.Experiment, step: i
         )
 
 
-def _is_complete(result: dict, num_steps: int) -> bool:
-    if result["status"] == "stopped early":
-        return True
-    return result["status"] == "done" and result["step"] == num_steps
+def _is_complete(results: list[dict] | None, num_steps: int) -> bool:
+    """Whether there is nothing left to train; a run alone that diverged may be tried again."""
+    if not results:
+        return False
+    done = [r["step"] == num_steps if r["status"] == "done" else True for r in results]
+    return all(done) and (len(results) > 1 or results[0]["status"] != "diverged")
 
 
-def _loop(run, experiment, store, carried: Carried, spent: Spent):
-    """Trains to the last step, or until patience or a signal ends it; saves as it goes."""
-    config, train = experiment.config, experiment.train
-    x = building.on_device(experiment.dataset.train)
-    valid = building.on_device(experiment.dataset.valid)
-    clock = Stopwatch(spent, examples_per_step=len(x) / train.steps_per_epoch)
-    watchers = [Progress(run, experiment)]
-    if config.tensorboard:
-        watchers.append(TensorBoard(run.path("tensorboard"), step=int(carried.state.step)))
-    saved_at = time.perf_counter()
-    saved_step = int(carried.state.step) if store.steps() else None
+class Saver:
+    """Saves a program's state when asked, from all its processes, and knows what was saved.
+
+    Args:
+        experiment: whose layout brings the state to the host.
+        store: of the first process.
+        saved_step: of the newest checkpoint, a scalar, or None.
+    """
+
+    def __init__(self, experiment: building.Experiment, store, saved_step: int | None):
+        self._layout = experiment.layout
+        self._seconds = experiment.config.checkpoint_seconds
+        self._store = store
+        self._at = time.perf_counter()
+        self.step = saved_step
+
+    def save(self, step: int, carried: Carried, notes: dict) -> None:
+        """Writes a checkpoint, unless this step has one."""
+        if step != self.step:
+            kept = self._layout.read(carried)
+            processes.on_first(lambda: self._store.save(step, kept, notes))
+            self._at, self.step = time.perf_counter(), step
+
+    def is_due(self) -> bool:
+        """Whether so much time has passed that all processes should save."""
+        return processes.agree(time.perf_counter() - self._at >= self._seconds)
+
+
+def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
+    """Trains to the last step, or until every run or a signal ends it; saves as it goes."""
+    train, layout = experiment.train, experiment.layout
+    carried, step, failures = begun.carried, begun.step, dict(begun.failures)
+    per_step = len(experiment.dataset.train) / train.steps_per_epoch * len(experiment.configs)
+    clock = Stopwatch(begun.spent, examples_per_step=per_step)
+    watchers = _watchers(run, experiment, step)
+    saver = Saver(experiment, store, step if begun.is_resumed else None)
 
     def save():
-        nonlocal saved_at, saved_step
-        step = int(carried.state.step)
-        if step != saved_step:
-            store.save(step, carried, clock.spent()._asdict())
-            saved_at, saved_step = time.perf_counter(), step
+        saver.save(step, carried, {**clock.spent()._asdict(), "failures": failures})
 
     def leave_if_asked(interrupt):
-        if interrupt.signum is not None:
+        signum = processes.largest(interrupt.signum)
+        if signum:
             save()
-            run.log(f"interrupted at step {int(carried.state.step)}, saved", echo=True)
-            sys.exit(128 + interrupt.signum)
+            run.log(f"interrupted at step {step}, saved", echo=True)
+            sys.exit(128 + signum)
 
-    states = training.train_until(
-        clock.timed(jax.jit(train.chunk, donate_argnums=0)),
-        carried.state,
-        experiment.hparams,
-        x,
-        num_steps=experiment.num_steps,
-        steps_per_epoch=train.steps_per_epoch,
-    )
-    status = "done"
-    with Interrupt() as interrupt:
-        if _out_of_patience(carried, config, train.steps_per_epoch):
-            states, status = (), "stopped early"
-        for state in states:
+    with Interrupt() as interrupt, _source(experiment) as x:
+        chunks = training.train_until(
+            clock.timed(experiment.chunk),
+            carried.state,
+            experiment.hparams,
+            x,
+            first_step=step,
+            num_steps=experiment.num_steps,
+            steps_per_epoch=train.steps_per_epoch,
+            read=layout.read,
+            agree=processes.agree,
+        )
+        for done, state in () if layout.read(carried.state.stopped).all() else chunks:
             carried = carried._replace(state=state)
-            if int(state.failure) >= 0:
-                raise _diverged(run, experiment, state, saved_step)
-            if int(state.step) % train.steps_per_epoch == 0:
-                row, carried = end_epoch(experiment, carried, x, valid)
-                run.append_row(row)
+            new_failures = _new_failures(experiment, state, failures)
+            if len(failures) + len(new_failures) == len(experiment.configs):
+                failures |= new_failures
+                break  # nothing is left to train, and the last checkpoint is a finite one
+            step = done
+            if new_failures:
+                failures |= new_failures
+                carried = carried._replace(state=experiment.drop_sums(state))
+                for r, failure in new_failures.items():
+                    run.log(_failure_line(experiment, int(r), failure), echo=True)
+            if step % train.steps_per_epoch == 0:
+                rows, carried = end_epoch(experiment, carried, step)
+                run.append_rows(rows)
                 for watcher in watchers:
-                    watcher.row(row, clock.spent().examples_per_second)
+                    watcher.rows(rows, clock.spent().examples_per_second)
             leave_if_asked(interrupt)
-            if _out_of_patience(carried, config, train.steps_per_epoch):
-                status = "stopped early"
+            if layout.read(carried.state.stopped).all():
                 break
-            if time.perf_counter() - saved_at >= config.checkpoint_seconds:
+            if saver.is_due():
                 save()
         for watcher in watchers:
             watcher.close()
-        save()
+        if len(failures) < len(experiment.configs):
+            save()
         leave_if_asked(interrupt)
-    return carried, status, clock.spent()
+    return Ended(carried, clock.spent(), failures, saver.step)
 
 
-def end_epoch(experiment, carried: Carried, x, valid) -> tuple[dict, Carried]:
-    """The row of metrics of an epoch that just ended, and what is carried on."""
+@contextlib.contextmanager
+def _source(experiment: building.Experiment):
+    """What a chunk takes its batches from: the data on the devices, or a feed of blocks."""
+    if not experiment.dataset.streamed:
+        yield experiment.resident("train")
+        return
+    seeds = experiment.layout.fill(np.array([config.seed for config in experiment.configs]))
+    feed = streaming.Feed(experiment.dataset.train.x, experiment.train, seeds, experiment.layout)
+    try:
+        yield feed
+    finally:
+        feed.close()
+
+
+def _watchers(run, experiment: building.Experiment, step: int) -> list:
+    if not processes.is_first():
+        return []
+    watchers = [Progress(run, experiment)]
+    if experiment.config.tensorboard:
+        watchers.append(TensorBoard(run.path("tensorboard"), step=step))
+    return watchers
+
+
+def _new_failures(experiment, state: training.State, known: dict) -> dict[str, dict]:
+    """The runs that failed since the last look, by their number: step, and terms not finite."""
+    failure, sums = experiment.layout.read((state.failure, state.sums))
+    return {
+        str(r): {
+            "step": int(at),
+            "not_finite": [name for name, total in sums.items() if not np.isfinite(total[r])],
+        }
+        for r, at in enumerate(failure)
+        if at >= 0 and str(r) not in known
+    }
+
+
+def _failure_line(experiment: building.Experiment, r: int, failure: dict) -> str:
+    bad = ", ".join(failure["not_finite"]) or "the update"
+    rate = float(experiment.learning_rates(failure["step"] + 1)[r])
+    which = "" if experiment.is_single else f"run {r} ({experiment.differences[r]}): "
+    return f"{which}{bad} became non-finite at step {failure['step']} (learning rate {rate:.3g})"
+
+
+def end_epoch(experiment: building.Experiment, carried: Carried, step: int):
+    """The rows of an epoch that ended with a step (a scalar), and what is carried on.
+
+    A row for each run that trained to that step; `run` names it where there are several.
+    """
     state, best = carried
-    step = int(state.step)
+    layout = experiment.layout
     epoch = step // experiment.train.steps_per_epoch
-    row = {"step": step, "epoch": epoch}
-    row |= training.epoch_metrics(state, len(experiment.dataset.train))
-    at_step = building.hparams_at(experiment.hparams, state.step)
-    row |= {"learning_rate": float(at_step.learning_rate)}
-    row |= {name: float(value) for name, value in at_step.objective.items()}
-    if len(valid):
+    steps, sums = layout.read((state.step, state.sums))
+    columns = {n: v / len(experiment.dataset.train) for n, v in sums.items()}
+    at_step = layout.read(experiment.hparams_at(experiment.hparams, state.step))
+    columns |= {"learning_rate": at_step.learning_rate, **at_step.objective}
+    is_training = steps == step
+    if len(experiment.dataset.valid):
         params = state.params if state.ema is None else state.ema
-        density = building.frozen(experiment, params, x[:NUM_FOR_VARIANCE])
-        evaluated = building.evaluate(*density, valid, step)
-        row |= {f"valid_{name}": float(value) for name, value in evaluated.terms.items()}
-        row["active_units"] = int(active_units(evaluated.mean_variance).sum())
-        score = row.get("valid_elbo", -row["valid_loss"])
-        if best is not None and score > float(best["score"]):
-            best = {
-                "params": jax.tree.map(jnp.copy, params),
-                "score": jnp.float32(score),
-                "epoch": jnp.int32(epoch),
-            }
-    return row, Carried(state, best)
+        density = building.frozen(experiment, params, NUM_FOR_VARIANCE)
+        evaluated = building.evaluate(experiment, density, "valid", state.step)
+        columns |= {f"valid_{name}": values for name, values in evaluated.terms.items()}
+        columns["active_units"] = active_units(evaluated.mean_variance).sum(axis=-1)
+        if best is not None:
+            score = np.asarray(columns.get("valid_elbo", -columns["valid_loss"]), np.float32)
+            score = np.where(is_training, score, -np.inf).astype(np.float32)
+            best = experiment.keep_best(
+                best, params, layout.place(score), layout.replicate(np.int32(epoch))
+            )
+            is_out = epoch - layout.read(best["epoch"]) >= experiment.config.patience
+            stopped = layout.read(state.stopped) | is_out
+            state = state.replace(stopped=layout.place_slots(_with_fillers(layout, stopped)))
+    columns = {name: np.asarray(values).tolist() for name, values in columns.items()}
+    rows = [
+        {
+            **({} if experiment.is_single else {"run": r}),
+            "step": step,
+            "epoch": epoch,
+            **{name: values[r] for name, values in columns.items()},
+        }
+        for r in np.flatnonzero(is_training).tolist()
+    ]
+    return rows, Carried(state, best)
 
 
-def _out_of_patience(carried: Carried, config: Config, steps_per_epoch: int) -> bool:
-    if carried.best is None:
-        return False
-    epoch = int(carried.state.step) // steps_per_epoch
-    return epoch - int(carried.best["epoch"]) >= config.patience
+def _with_fillers(layout, stopped: np.ndarray) -> np.ndarray:
+    """[R] booleans as [S]: what fills the slots up never trains."""
+    return np.concatenate([stopped, np.ones(layout.num_slots - layout.num_runs, bool)])
 
 
-def _diverged(run, experiment, state: training.State, saved_step: int | None) -> DivergedError:
-    bad = [name for name, total in state.sums.items() if not jnp.isfinite(total)]
-    step = int(state.failure)
-    rate = float(building.hparams_at(experiment.hparams, step + 1).learning_rate)
-    run.write_json("result.json", {"status": "diverged", "step": step, "not_finite": bad})
-    kept = f"last finite checkpoint {saved_step}; " if saved_step is not None else ""
+def _diverged(experiment: building.Experiment, ended: Ended) -> DivergedError:
+    if not experiment.is_single:
+        return DivergedError(
+            f"all {len(experiment.configs)} runs diverged: try smaller values of --learning_rate, "
+            "or --clip_norm=1, with another --workdir or --overwrite"
+        )
+    failure = ended.failures["0"]
+    rate = float(experiment.learning_rates(failure["step"] + 1)[0])
+    kept = f"last finite checkpoint {ended.saved_step}; " if ended.saved_step is not None else ""
     return DivergedError(
-        f"{', '.join(bad) or 'the update'} became non-finite at step {step} "
-        f"(learning rate {rate:.3g}); {kept}"
+        f"{_failure_line(experiment, 0, failure)}; {kept}"
         f"try --learning_rate={min(rate / 3, 1e-3):.1g} or --clip_norm=1, with another --workdir "
         "or --overwrite"
     )
@@ -311,8 +500,8 @@ class Stopwatch:
     """Adds up the time that training takes, and its speed without compilation.
 
     Args:
-        spent: what earlier processes of this run spent.
-        examples_per_step: N / steps per epoch, so that padding does not count.
+        spent: what earlier processes of this program spent.
+        examples_per_step: of all runs, N / steps per epoch each, so that padding does not count.
     """
 
     def __init__(self, spent: Spent, *, examples_per_step: float):
@@ -341,22 +530,55 @@ class Stopwatch:
         return Spent(seconds, round(self._examples_per_step * steps / times, 1))
 
 
-def evaluate_test(experiment, params, step: int) -> dict:
-    """The objective's terms on the test split, one sample of z for each example."""
-    test = building.on_device(experiment.dataset.test)
-    evaluated = building.evaluate(experiment, params, test, step)
-    result = {name: float(value) for name, value in evaluated.terms.items()}
-    result |= {f"{k}_standard_error": float(v) for k, v in evaluated.standard_errors.items()}
-    active = active_units(evaluated.mean_variance)
-    return result | {
-        "active_units": int(active.sum()),
-        "rate_per_dim": evaluated.rate_per_dim.tolist(),
-        "num_samples": 1,
-        "num_examples": len(experiment.dataset.test),
-    }
+def make_results(experiment: building.Experiment, ended: Ended, params) -> list[dict]:
+    """The result of each run: the objective's terms on the test split, one sample of z each.
+
+    Args:
+        experiment: from `build`.
+        ended: what training left.
+        params: of densities, [S, …].
+    """
+    steps = experiment.layout.read(ended.carried.state.step)
+    splits = {"test": ""} | ({"valid": "valid_"} if len(experiment.dataset.valid) else {})
+    columns: dict[str, np.ndarray] = {}
+    for split, prefix in splits.items():
+        evaluated = building.evaluate(experiment, params, split, ended.carried.state.step)
+        columns |= {f"{prefix}{name}": values for name, values in evaluated.terms.items()}
+        if split == "test":
+            errors = evaluated.standard_errors.items()
+            columns |= {f"{name}_standard_error": values for name, values in errors}
+            columns["active_units"] = active_units(evaluated.mean_variance).sum(axis=-1)
+            columns["rate_per_dim"] = evaluated.rate_per_dim
+    if ended.carried.best is not None:
+        columns["best_epoch"] = experiment.layout.read(ended.carried.best["epoch"])
+    columns = {name: np.asarray(values).tolist() for name, values in columns.items()}
+    leaves = jax.tree.leaves(experiment.layout.read(params))
+    results = []
+    for r, step in enumerate(steps.tolist()):
+        result = {name: values[r] for name, values in columns.items()}
+        if str(r) in ended.failures or not math.isfinite(result["loss"]):
+            failure = ended.failures.get(str(r), {"step": step, "not_finite": ["test loss"]})
+            results.append({"status": "diverged", **failure})
+            continue
+        status = "done" if step == experiment.num_steps else "stopped early"
+        results.append({"status": status, "step": step, "split": "test", **result})
+        results[-1] |= {
+            "num_samples": 1,
+            "num_examples": len(experiment.dataset.test),
+            "num_parameters": sum(leaf[0].size for leaf in leaves),
+        }
+    return results
 
 
-def describe(experiment) -> list[str]:
+def score(result: dict) -> float:
+    """What the best run is chosen by: the validation ELBO, or what comes closest to it."""
+    for name, sign in (("valid_elbo", 1), ("valid_loss", -1), ("elbo", 1), ("loss", -1)):
+        if name in result:
+            return sign * result[name]
+    return -math.inf
+
+
+def describe(experiment: building.Experiment) -> list[str]:
     """What is about to happen, in a few lines."""
     config, dataset = experiment.config, experiment.dataset
     sizes = "/".join(str(len(s)) for s in (dataset.train, dataset.valid, dataset.test))
@@ -367,16 +589,22 @@ def describe(experiment) -> list[str]:
     treatment = f", {config.binarization} binarization" if config.binarization else ""
     if config.binarization == "soft":
         treatment = ", grey levels as soft targets"
-    hyperparameters = ", ".join(f"{name} {value}" for name, value in config.hyperparameters)
-    return [
-        f"data: {dataset.name}, {shape}, train/valid/test {sizes}, {values}",
+    hyperparameters = ", ".join(
+        f"{name} {experiment.values_of(name)}" for name, _ in config.hyperparameters
+    )
+    streamed = ", streamed from the host" if dataset.streamed else ""
+    lines = [
+        f"data: {dataset.name}, {shape}, train/valid/test {sizes}, {values}{streamed}",
         *(f"data: {note}" for note in dataset.notes),
-        f"model: {config.network}, latent_dim {config.latent_dim}, p(x|z) {config.likelihood}"
-        f"{treatment}",
+        f"model: {config.network}, latent_dim {experiment.values_of('latent_dim')}, "
+        f"p(x|z) {config.likelihood}{treatment}",
         f"objective: {config.objective} ({hyperparameters}), {config.optimizer}, "
-        f"learning rate {config.learning_rate}, {config.epochs} epochs of "
+        f"learning rate {experiment.values_of('learning_rate')}, {config.epochs} epochs of "
         f"{experiment.train.steps_per_epoch} steps",
     ]
+    if not experiment.is_single:
+        lines.append(f"program: {len(experiment.configs)} runs, {experiment.memory_estimate()}")
+    return lines
 
 
 def summary(result: dict) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -52,9 +51,18 @@ class Layout:
         """Which slots hold no run of their own: [S] booleans."""
         return np.arange(self.num_slots) >= self.num_runs
 
+    def fill(self, tree: Any) -> Any:
+        """Fills arrays [R, …] up to [S, …] by repeating the last run; NumPy."""
+        slots = np.minimum(np.arange(self.num_slots), self.num_runs - 1)
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[slots], tree)
+
     def place(self, tree: Any) -> Any:
         """Spreads arrays [R, …] over the devices as [S, …]; the last run fills the slots left."""
-        return jax.tree.map(functools.partial(self._put, spec=_RUNS), self._fill(tree))
+        return self.place_slots(self.fill(tree))
+
+    def place_slots(self, tree: Any) -> Any:
+        """Spreads arrays [S, …], which say what fillers hold, over the devices."""
+        return jax.tree.map(functools.partial(self._put, spec=_RUNS), tree)
 
     def replicate(self, tree: Any) -> Any:
         """Puts the same arrays, of any shape, on every device."""
@@ -146,10 +154,6 @@ class Layout:
     def keep_whole(self, array: jax.Array) -> jax.Array:
         """Inside a function of one run: an array of any shape that each device computes itself."""
         return array if self.num_data == 1 else jax.lax.with_sharding_constraint(array, _SHARED)
-
-    def _fill(self, tree: Any) -> Any:
-        slots = np.minimum(np.arange(self.num_slots), self.num_runs - 1)
-        return jax.tree.map(lambda a: np.asarray(a)[slots], tree)
 
     def _put(self, array: Any, spec: PartitionSpec) -> jax.Array:
         array, sharding = np.asarray(array), NamedSharding(self.mesh, spec)

@@ -3,6 +3,7 @@
 With one process each function here returns at once.
 """
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,15 @@ from jax.experimental import multihost_utils
 
 from vae_jax.errors import UsageError, VaeJaxError
 
-__all__ = ["EndedElsewhereError", "agree", "initialize", "is_first", "largest", "on_first"]
+__all__ = [
+    "EndedElsewhereError",
+    "agree",
+    "agree_on_json",
+    "initialize",
+    "is_first",
+    "largest",
+    "on_first",
+]
 
 HEARTBEAT_SECONDS = 30
 """How long the others wait for a process that fell silent before they leave, a scalar."""
@@ -72,6 +81,15 @@ def agree(value: Any) -> Any:
         return value
     agreed = multihost_utils.broadcast_one_to_all(value)
     return jax.tree.map(lambda old, new: type(old)(new) if np.isscalar(old) else new, value, agreed)
+
+
+def agree_on_json(value: Any) -> Any:
+    """What the first process has: anything that JSON holds."""
+    if jax.process_count() == 1:
+        return value
+    encoded = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    size = agree(len(encoded))
+    return json.loads(agree(np.resize(encoded, size)).tobytes())
 
 
 def largest(value: int) -> int:

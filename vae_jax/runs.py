@@ -25,12 +25,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vae_jax.errors import LockedError, StorageError, UsageError
 
 __all__ = [
+    "Follower",
     "Run",
     "check_space",
     "default_workdir",
@@ -219,6 +220,21 @@ class Run:
             self.path("command.txt"), (shlex.join(argv) + "\n").encode(errors="surrogateescape")
         )
 
+    def write_table(self, name: str, rows: Sequence[Mapping]) -> None:
+        """Replaces a CSV file at once, as `write_json` does a JSON file.
+
+        Args:
+            name: of the file, as `sweep.csv`.
+            rows: each of scalars by column name; a row need not have every column.
+        """
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+        self._replace(self.path(name), _csv([columns, *cells]))
+
+    def say(self, line: str) -> None:
+        """Prints a line, see `say`."""
+        say(line)
+
     def log(self, line: str, *, echo: bool = False) -> None:
         """Appends a line with the time to `run.log`, and prints it where asked."""
         if echo:
@@ -227,32 +243,36 @@ class Run:
         with _storing(path), open(path, "a", encoding="utf-8", errors="replace") as file:
             file.write(f"{_now()} {' '.join(line.splitlines())}\n")
 
-    def append_row(self, row: Mapping) -> None:
-        """Adds one row to `metrics.csv`; when it returns, the row is on the disk.
+    def append_rows(self, rows: Sequence[Mapping]) -> None:
+        """Adds rows to `metrics.csv`; when it returns, all of them are on the disk.
 
-        Floats are written so that they read back exactly; None is an empty cell. A row that does
-        not fit on the disk leaves no part of itself.
+        Floats are written so that they read back exactly; None is an empty cell. Rows that do not
+        fit on the disk leave no part of themselves.
 
         Args:
-            row: scalars by column name. The first row ever decides the columns and their order.
+            rows: each of scalars by column name. The first ever decides the columns and their
+                order.
 
         Raises:
             StorageError: the columns differ from those of the file.
         """
+        if not rows:
+            return
         path = self.path(_METRICS)
         if self._columns is None:
             lines = _whole_lines(path)
             if path.exists():
                 self._replace(path, b"".join(lines))
             self._columns = _columns(lines)
-        columns = self._columns or list(row)
-        if row.keys() != set(columns):
-            raise StorageError(
-                f"{path} has the columns {','.join(columns)}, this program writes "
-                f"{','.join(row)}: choose another --workdir"
-            )
-        cells = [_cell(row[name]) for name in columns]
-        rest = memoryview(_csv([cells] if self._columns else [columns, cells]))
+        columns = self._columns or list(rows[0])
+        for row in rows:
+            if row.keys() != set(columns):
+                raise StorageError(
+                    f"{path} has the columns {','.join(columns)}, this program writes "
+                    f"{','.join(row)}: choose another --workdir"
+                )
+        cells = [[_cell(row[name]) for name in columns] for row in rows]
+        rest = memoryview(_csv(cells if self._columns else [columns, *cells]))
         with _storing(path), open(path, "ab", buffering=0) as file:
             start = file.tell()
             try:
@@ -309,6 +329,37 @@ class Run:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
+
+
+class Follower:
+    """The run directory as all but the first of several processes have it: they write nothing.
+
+    Takes the place of a `Run`; whatever would write, print or lock does nothing.
+
+    Args:
+        directory: of the run.
+    """
+
+    archived = None
+
+    def __init__(self, directory: pathlib.Path):
+        self.directory = pathlib.Path(os.path.abspath(directory))
+
+    def __enter__(self) -> "Follower":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        pass
+
+    def path(self, *parts: str) -> pathlib.Path:
+        """Joins names to the run's directory."""
+        return self.directory.joinpath(*parts)
+
+    def _nothing(self, *arguments, **keywords) -> None:
+        pass
+
+    write_config = write_json = write_command = write_table = _nothing
+    log = say = append_rows = truncate_rows = _nothing
 
 
 def say(line: str, *, end: str = "\n") -> None:
