@@ -298,19 +298,19 @@ def test_another_version_of_the_preparation_is_another_copy(load, tmp_path, monk
     prepare(tmp_path / "data", "cifar10", TRAIN_AND_TEST)
     load()
     monkeypatch.setattr(_tfds, "_VERSION", _tfds._VERSION + 1)
-    monkeypatch.setattr(_tfds, "_read_split", lambda *_: {"x": IMAGES[:9] ^ 1})
+    monkeypatch.setattr(_tfds, "_read_split", lambda *_: [("x", 9, IMAGES[:9] ^ 1)])
     np.testing.assert_array_equal(load(num_valid=0).train.x, IMAGES[:9] ^ 1)
 
 
 def test_a_cache_that_cannot_be_written_is_only_noted(tmp_path):
     (tmp_path / "file").write_text("")
-    arrays, notes = _cache.cached(tmp_path / "file", "a", "0", 1, lambda: {"x": IMAGES})
+    arrays, notes = _cache.cached(tmp_path / "file", "a", "0", 1, lambda: [("x", 40, IMAGES)])
     np.testing.assert_array_equal(arrays["x"], IMAGES)
     assert "not cached" in notes[0]
 
 
 def test_nothing_is_left_beside_a_copy(tmp_path):
-    _cache.cached(tmp_path / "c", "a", "0", 1, lambda: {"x": IMAGES})
+    _cache.cached(tmp_path / "c", "a", "0", 1, lambda: [("x", 40, IMAGES)])
     (entry,) = (tmp_path / "c").iterdir()
     assert sorted(path.name for path in entry.iterdir()) == ["record.json", "x.npy"]
 

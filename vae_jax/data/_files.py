@@ -20,6 +20,7 @@ from vae_jax.data._dataset import (
     decode_levels,
     decode_real,
     divide,
+    is_streamed,
     sha256_of_file,
     sha256_of_folder,
 )
@@ -52,7 +53,9 @@ class _Part:
     high: np.ndarray | None = None
 
 
-def load(path: Path, num_valid: int | None = None, scaling: str = "auto") -> Dataset:
+def load(
+    path: Path, num_valid: int | None = None, scaling: str = "auto", loading: str = "auto"
+) -> Dataset:
     """A dataset of the user's own: a table [N, D], grey images [N, H, W] or images [N, H, W, C].
 
     Args:
@@ -64,6 +67,8 @@ def load(path: Path, num_valid: int | None = None, scaling: str = "auto") -> Dat
         scaling: 'auto': columns of a table are standardized by train, images of 0 … 255 (that reach
             128) go to [0, 1]; 'unit': the range of train goes to [0, 1]; 'none': values stay.
             Binary data and uint8 images are levels in [0, 1] whatever it says.
+        loading: as `is_streamed` takes it. Rows of an .npy file can stay in the file; all else is
+            read into memory whatever it says.
 
     Returns:
         The dataset; `notes` says what was converted.
@@ -82,10 +87,13 @@ def load(path: Path, num_valid: int | None = None, scaling: str = "auto") -> Dat
         raise DataError(
             f"{path}: cannot be read: must end in {', '.join(SUFFIXES)}, or be a folder of images"
         )
-    else:
-        read = {".npy": _read_npy, ".npz": _read_npz}.get(suffix, _read_table)
-        parts, notes = read(path)
+    elif suffix == ".npy":
+        parts, notes = _read_npy(path, loading)
         sha256 = sha256_of_file(path)
+    else:
+        parts, notes = _read_npz(path) if suffix == ".npz" else _read_table(path)
+        sha256 = sha256_of_file(path)
+    on_disk = any(isinstance(part.x, _npy.FileRows) for part in parts.values())
 
     parts, label_names, label_notes = _encode_labels(path, parts)
     parts = {name: _viewed(path, part) for name, part in parts.items()}
@@ -108,7 +116,8 @@ def load(path: Path, num_valid: int | None = None, scaling: str = "auto") -> Dat
     else:
         scaling_notes, low, high = [], 0.0, 1.0
         decode = functools.partial(decode_levels, num_levels=num_levels)
-    splits = [dataclasses.replace(split, x=split.x.in_memory()) for split in splits]
+    if not on_disk:
+        splits = [dataclasses.replace(split, x=split.x.in_memory()) for split in splits]
     return Dataset(
         path.stem,
         *splits,
@@ -124,6 +133,7 @@ def load(path: Path, num_valid: int | None = None, scaling: str = "auto") -> Dat
         notes=tuple(
             f"{path}: {note}" for note in (*notes, *label_notes, *level_notes, *scaling_notes)
         ),
+        streamed=on_disk,
     )
 
 
@@ -137,8 +147,16 @@ def _refuse_special(path: Path) -> None:
 # --- Readers: each returns parts by name ('all', or 'train', 'valid', 'test') and notes.
 
 
-def _read_npy(path: Path) -> tuple[dict[str, _Part], list[str]]:
-    return {"all": _Part(_npy.read(path))}, []
+def _read_npy(path: Path, loading: str) -> tuple[dict[str, _Part], list[str]]:
+    header = _npy.header(path)
+    if not is_streamed(loading, header.nbytes):
+        return {"all": _Part(_npy.read(path))}, []
+    if not header.has_rows:
+        note = "lies in Fortran order, in which rows cannot be read alone: read into memory"
+        return {"all": _Part(_npy.read(path))}, [note]
+    return {"all": _Part(_npy.FileRows(path))}, [
+        f"{header.nbytes / 1e9:.3g} GB stay in the file: rows are read when they are needed"
+    ]
 
 
 def _read_npz(path: Path) -> tuple[dict[str, _Part], list[str]]:
