@@ -512,7 +512,9 @@ def _rescaling(
     scale = np.where(scale == 0, 1, scale)
 
     def rescaled(x: np.ndarray) -> np.ndarray:
-        return (x - offset) / scale
+        values = x - offset
+        values /= scale
+        return values
 
     if scaling != "unit":
         return lambda x: rescaled(x).astype(np.float32), notes
