@@ -2,12 +2,13 @@
 
 import collections
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from vae_jax.errors import DataError
 __all__ = ["Block", "cached"]
 
 _RECORD = "record.json"
+_DRAFT = ".draft-"
 
 Block = tuple[str, int, np.ndarray]
 """The next rows [n, …] of an array: (its name, how many rows it has in all, the rows)."""
@@ -126,8 +128,7 @@ def _earlier_sources(folder: Path, name: str) -> set[str]:
 
 def _write(entry: Path, record: dict, blocks: Iterable[Block]) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".draft-"))
-    try:
+    with _draft(entry.parent) as draft:
         with contextlib.ExitStack() as stack:
             files = {}
             for name, num_rows, block in blocks:
@@ -139,5 +140,37 @@ def _write(entry: Path, record: dict, blocks: Iterable[Block]) -> None:
         (draft / _RECORD).write_text(json.dumps({**record, "arrays": hashes}, indent=1))
         shutil.rmtree(entry, ignore_errors=True)
         os.rename(draft, entry)
+
+
+@contextlib.contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    """A new folder in `folder`, gone at the end; what killed processes left goes at once."""
+    with contextlib.ExitStack() as stack:
+        with _locked(folder, fcntl.LOCK_EX) as alone:  # while drafts are made and removed
+            for left in folder.glob(f"{_DRAFT}*") if alone else ():
+                # Who works on a draft holds its lock; the system frees it when the process ends.
+                with (
+                    contextlib.suppress(OSError),
+                    _locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB) as abandoned,
+                ):
+                    if abandoned:
+                        shutil.rmtree(left, ignore_errors=True)
+            made = tempfile.TemporaryDirectory(dir=folder, prefix=_DRAFT)
+            draft = Path(stack.enter_context(made))
+            stack.enter_context(_locked(draft, fcntl.LOCK_EX))
+        yield draft
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, how: int) -> Iterator[bool]:
+    """Whether the folder's lock is held: not if another has it, nor where there are no locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, how)
+            held = True
+        except OSError:
+            held = False
+        yield held
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        os.close(descriptor)

@@ -266,11 +266,12 @@ def _read_split(
         source = builder.as_data_source(split, decoders={image_key: tfds.decode.SkipDecoding()})
         num_rows = len(source)
         step = rows_per_block((num_rows, *shape), np.dtype(np.uint8))
-        for start in range(0, max(num_rows, 1), step):
+        for start in range(0, num_rows, step):
             rows = range(start, min(start + step, num_rows))
             x = np.empty((len(rows), *shape), np.uint8)
             labels = np.empty(len(rows), np.int32)
-            for row, example in enumerate(source.__getitems__(list(rows))):
+            examples = source.__getitems__(list(rows))
+            for row, example in zip(range(len(rows)), examples, strict=True):
                 with PIL.Image.open(io.BytesIO(example[image_key])) as image:
                     x[row] = np.asarray(image).reshape(shape)
                 if label_key:
