@@ -5,9 +5,13 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
 import re
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -15,7 +19,7 @@ import PIL.Image
 import pytest
 
 from vae_jax import data
-from vae_jax.data import _cache, _tfds
+from vae_jax.data import _cache, _dataset, _tfds
 from vae_jax.errors import DataError, UsageError
 
 RNG = np.random.default_rng(0)
@@ -294,23 +298,131 @@ def test_a_source_swapped_after_caching_is_read_again_and_said(load, tmp_path):
     assert len(set(re.findall(r"\b[0-9a-f]{64}\b", second.notes[0]))) == 2
 
 
+# --- Data larger than memory
+
+
+def splits_of(dataset):
+    return dataset.train, dataset.valid, dataset.test
+
+
+@pytest.mark.parametrize("streamed_first", [True, False])
+def test_streamed_images_are_those_in_memory(load, tmp_path, monkeypatch, streamed_first):
+    monkeypatch.setattr(_dataset, "_BLOCK_BYTES", 7 * IMAGES[0].nbytes)
+    folder = prepare(tmp_path / "data", "cifar10", TRAIN_AND_TEST)
+    loadings = ("stream", "memory") if streamed_first else ("memory", "stream")
+    found = {loading: load(loading=loading) for loading in loadings}
+    shutil.rmtree(tmp_path / "cache")  # and once more, with the other one making the copy
+    found |= {loading: load(loading=loading) for loading in loadings}
+    shutil.rmtree(folder.parent)
+    streamed, in_memory = found["stream"], found["memory"]
+    for ours, theirs in zip(splits_of(streamed), splits_of(in_memory), strict=True):
+        assert isinstance(ours.x, data.Rows)
+        np.testing.assert_array_equal(ours.x[:], theirs.x, strict=True)
+        np.testing.assert_array_equal(ours.labels, theirs.labels, strict=True)
+    for field in ("shape", "low", "high", "num_levels", "sha256", "likelihood", "label_names"):
+        assert getattr(streamed, field) == getattr(in_memory, field)
+    assert streamed.streamed
+    assert not in_memory.streamed
+    assert "stay in" in streamed.notes[-1]
+
+
+def test_streamed_mnist_is_mnist(data_dir, tmp_path):
+    streamed, in_memory = (
+        data.load("mnist", data_dir=data_dir, cache_dir=tmp_path, loading=loading)
+        for loading in ("stream", "memory")
+    )
+    assert streamed.sha256 == in_memory.sha256
+    assert streamed.likelihood == in_memory.likelihood
+    for ours, theirs in zip(splits_of(streamed), splits_of(in_memory), strict=True):
+        np.testing.assert_array_equal(ours.labels, theirs.labels)
+        order = RNG.permutation(len(theirs))
+        np.testing.assert_array_equal(ours.x[order], theirs.x[order], strict=True)
+    decode = jax.jit(streamed.decode)
+    np.testing.assert_array_equal(decode(streamed.test.x[:99]), decode(in_memory.test.x[:99]))
+
+
+def test_auto_counts_the_train_split_alone(load, tmp_path, monkeypatch):
+    prepare(tmp_path / "data", "cifar10", TRAIN_AND_TEST)
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr(_dataset, "_MEMORY_SHARE", IMAGES[:30].nbytes / physical)
+    assert not load().streamed
+    monkeypatch.setattr(_dataset, "_MEMORY_SHARE", (IMAGES[:30].nbytes - 1) / physical)
+    assert load().streamed
+
+
+def test_what_must_stay_on_disk_needs_a_cache_that_can_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be written") as error:
+        _cache.cached(tmp_path / "file", "a", "0", 1, lambda: [("x", 40, IMAGES)], on_disk=True)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["record.json", "train_x.npy"])
+def test_a_damaged_copy_is_made_again_before_it_is_streamed(load, tmp_path, name):
+    prepare(tmp_path / "data", "cifar10", TRAIN_AND_TEST)
+    load()
+    (path,) = (tmp_path / "cache").glob(f"*/{name}")
+    path.write_bytes(path.read_bytes()[:-1])
+    dataset = load(num_valid=0, loading="stream")
+    np.testing.assert_array_equal(dataset.train.x[:], IMAGES[:30])
+    assert "made again from the source" in dataset.notes[0]
+
+
+_KILLED = """
+import os, pathlib, signal, sys
+import numpy as np
+from vae_jax.data import _cache
+
+def blocks():
+    yield "x", 40, np.zeros((20, 3), np.uint8)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+_cache.cached(pathlib.Path(sys.argv[1]), "a", "0", 1, blocks, on_disk=True)
+"""
+
+
+def test_a_kill_in_the_middle_of_writing_leaves_no_entry_and_no_litter(tmp_path):
+    ran = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path / "c")])
+    assert ran.returncode == -signal.SIGKILL
+    assert [path.name[:7] for path in (tmp_path / "c").iterdir()] == [".draft-"]
+
+    def blocks():
+        assert len(list((tmp_path / "c").glob(".draft-*"))) == 1  # our own
+        yield "x", 40, IMAGES
+
+    arrays, notes = _cache.cached(tmp_path / "c", "a", "0", 1, blocks, on_disk=True)
+    np.testing.assert_array_equal(arrays["x"][:], IMAGES)
+    assert notes == ()
+    assert len(list((tmp_path / "c").iterdir())) == 1
+
+
+def test_the_draft_of_a_process_that_lives_is_left_alone(tmp_path):
+    def blocks():
+        _cache.cached(tmp_path, "b", "0", 1, lambda: [("x", 40, IMAGES)])
+        yield "x", 40, IMAGES
+
+    arrays, _ = _cache.cached(tmp_path, "a", "0", 1, blocks, on_disk=True)
+    np.testing.assert_array_equal(arrays["x"][:], IMAGES)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_another_version_of_the_preparation_is_another_copy(load, tmp_path, monkeypatch):
     prepare(tmp_path / "data", "cifar10", TRAIN_AND_TEST)
     load()
     monkeypatch.setattr(_tfds, "_VERSION", _tfds._VERSION + 1)
-    monkeypatch.setattr(_tfds, "_read_split", lambda *_: {"x": IMAGES[:9] ^ 1})
+    monkeypatch.setattr(_tfds, "_read_split", lambda *_: [("x", 9, IMAGES[:9] ^ 1)])
     np.testing.assert_array_equal(load(num_valid=0).train.x, IMAGES[:9] ^ 1)
 
 
 def test_a_cache_that_cannot_be_written_is_only_noted(tmp_path):
     (tmp_path / "file").write_text("")
-    arrays, notes = _cache.cached(tmp_path / "file", "a", "0", 1, lambda: {"x": IMAGES})
+    arrays, notes = _cache.cached(tmp_path / "file", "a", "0", 1, lambda: [("x", 40, IMAGES)])
     np.testing.assert_array_equal(arrays["x"], IMAGES)
     assert "not cached" in notes[0]
 
 
 def test_nothing_is_left_beside_a_copy(tmp_path):
-    _cache.cached(tmp_path / "c", "a", "0", 1, lambda: {"x": IMAGES})
+    _cache.cached(tmp_path / "c", "a", "0", 1, lambda: [("x", 40, IMAGES)])
     (entry,) = (tmp_path / "c").iterdir()
     assert sorted(path.name for path in entry.iterdir()) == ["record.json", "x.npy"]
 

@@ -5,6 +5,7 @@ that returns a `Dataset`; its docstring is its help. Modules with a leading unde
 machinery they share.
 """
 
+import dataclasses
 import difflib
 import importlib
 import os
@@ -15,12 +16,13 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.data import _files, _tfds
-from vae_jax.data._dataset import Dataset, Split, check
+from vae_jax.data._dataset import Dataset, Rows, Split, check
 from vae_jax.errors import UsageError
 
-__all__ = ["Dataset", "Split", "binarize", "check", "load", "names"]
+__all__ = ["Dataset", "Rows", "Split", "binarize", "check", "load", "names"]
 
 _SCALINGS = ("auto", "unit", "none")
+_LOADINGS = ("auto", "memory", "stream")
 
 
 def names() -> list[str]:
@@ -35,6 +37,7 @@ def load(
     data_dir: str | os.PathLike | None = None,
     num_valid: int | None = None,
     scaling: str = "auto",
+    loading: str = "auto",
     cache_dir: str | os.PathLike | None = None,
 ) -> Dataset:
     """A dataset by name or path, with train, valid and test splits [N, *stored].
@@ -49,6 +52,10 @@ def load(
         scaling: of the user's own continuous data: 'auto' standardizes the columns of a table and
             takes images of 0 … 255 to [0, 1], 'unit' takes the range of train to [0, 1], 'none'
             keeps the values. Data on levels is decoded to [0, 1] whatever it says.
+        loading: 'memory' reads everything, 'stream' leaves rows on disk where the source allows it
+            (an .npy file, tensorflow-datasets) and marks the dataset as streamed, 'auto' streams
+            from these sources what would take more than a quarter of physical memory. Values,
+            splits and hash are the same in each.
         cache_dir: where prepared arrays are kept; None means $XDG_CACHE_HOME/vae_jax/datasets
             (~/.cache/vae_jax/datasets).
 
@@ -61,21 +68,35 @@ def load(
     """
     if scaling not in _SCALINGS:
         raise UsageError(f"scaling={scaling!r}: must be one of {', '.join(_SCALINGS)}")
+    if loading not in _LOADINGS:
+        raise UsageError(f"loading={loading!r}: must be one of {', '.join(_LOADINGS)}")
     if data_dir is not None and not Path(data_dir).is_dir():
         raise UsageError(f"data_dir={os.fspath(data_dir)}: no such folder")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "vae_jax")
     data_dir = Path(data_dir or os.environ.get("VAE_JAX_DATA_DIR") or cache / "data")
     cache_dir = Path(cache_dir or cache / "datasets")
 
+    dataset = _load(name, data_dir, cache_dir, num_valid, scaling, loading)
+    return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")
+
+
+def _load(
+    name: str,
+    data_dir: Path,
+    cache_dir: Path,
+    num_valid: int | None,
+    scaling: str,
+    loading: str,
+) -> Dataset:
     if name in names():
         return importlib.import_module(f"vae_jax.data.{name}").load(data_dir, num_valid)
     looks_like_path = os.path.dirname(name) or Path(name).suffix.lower() in _files.SUFFIXES
     if looks_like_path and os.path.lexists(name):
-        return _files.load(Path(name), num_valid, scaling)
+        return _files.load(Path(name), num_valid, scaling, loading)
     if _tfds.is_name(name):
-        return _tfds.load(name, data_dir, cache_dir, num_valid)
+        return _tfds.load(name, data_dir, cache_dir, num_valid, loading)
     if os.path.lexists(name):
-        return _files.load(Path(name), num_valid, scaling)
+        return _files.load(Path(name), num_valid, scaling, loading)
     if looks_like_path:
         raise UsageError(f"dataset {name!r}: no such file or folder")
     near = difflib.get_close_matches(name, [*names(), *_tfds.builder_names()], n=1)

@@ -1,12 +1,14 @@
 """Prepared arrays kept on disk: found by the content of their source, verified at each load."""
 
+import collections
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,13 @@ from vae_jax.data import _npy
 from vae_jax.data._dataset import sha256_of_file
 from vae_jax.errors import DataError
 
-__all__ = ["cached"]
+__all__ = ["Block", "cached"]
 
 _RECORD = "record.json"
+_DRAFT = ".draft-"
+
+Block = tuple[str, int, np.ndarray]
+"""The next rows [n, …] of an array: (its name, how many rows it has in all, the rows)."""
 
 
 def cached(
@@ -25,8 +31,10 @@ def cached(
     name: str,
     source: str,
     version: int,
-    build: Callable[[], dict[str, np.ndarray]],
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    build: Callable[[], Iterable[Block]],
+    *,
+    on_disk: bool = False,
+) -> tuple[dict[str, np.ndarray | _npy.FileRows], tuple[str, ...]]:
     """The arrays that `build` makes, from disk where they were made before of the same source.
 
     Args:
@@ -34,18 +42,23 @@ def cached(
         name: of the dataset, as it may stand in a file name.
         source: SHA-256 of the source's content.
         version: of the code that makes the arrays.
-        build: makes the arrays (of any shape) by name.
+        build: makes the arrays [N, …], block by block.
+        on_disk: whether the arrays stay on disk, and no more than a block is ever in memory.
 
     Returns:
         (arrays by name, notes): a note for a damaged copy and for a source that has changed, each
         with both SHA-256, and for a folder that cannot be written.
+
+    Raises:
+        DataError: if the arrays are to stay on disk and the folder cannot be written.
     """
     key = hashlib.sha256(f"{source} {version}".encode()).hexdigest()
     entry = folder / f"{name}-{key[:16]}"
     notes = []
     if entry.exists():
         try:
-            return _read(entry), ()
+            _verify(entry)
+            return _opened(entry, on_disk), ()
         except DataError as error:
             notes.append(f"{error}: made again from the source")
     elif earlier := _earlier_sources(folder, name) - {source}:
@@ -53,12 +66,32 @@ def cached(
             f"{name}: SHA-256 of the source is {source}, when cached before it was"
             f" {', '.join(sorted(earlier))}: the source has changed and is read again"
         )
-    arrays = build()
+    record = {"name": name, "source": source, "version": version}
+    if on_disk:
+        try:
+            _write(entry, record, build())
+        except OSError as error:
+            raise DataError(
+                f"{entry}: cannot be written ({error}), where {name} is to be read from block by"
+                " block: make room there, or name another folder for the cache"
+            ) from None
+        return _opened(entry, on_disk), tuple(notes)
+    arrays = _gathered(build())
     try:
-        _write(entry, {"name": name, "source": source, "version": version}, arrays)
+        _write(entry, record, ((name, len(x), x) for name, x in arrays.items()))
     except OSError as error:
         notes.append(f"{entry}: not cached, the next run reads the source again ({error})")
     return arrays, tuple(notes)
+
+
+def _gathered(blocks: Iterable[Block]) -> dict[str, np.ndarray]:
+    arrays, filled = {}, collections.Counter()
+    for name, num_rows, block in blocks:
+        if name not in arrays:
+            arrays[name] = np.empty((num_rows, *block.shape[1:]), block.dtype)
+        arrays[name][filled[name] : filled[name] + len(block)] = block
+        filled[name] += len(block)
+    return arrays
 
 
 def _record(entry: Path) -> dict:
@@ -69,7 +102,7 @@ def _record(entry: Path) -> dict:
         raise DataError(f"{entry / _RECORD}: missing or damaged") from None
 
 
-def _read(entry: Path) -> dict[str, np.ndarray]:
+def _verify(entry: Path) -> None:
     recorded = _record(entry)["arrays"]
     paths = {path.stem: path for path in entry.glob("*.npy")}
     if lost := sorted(set(recorded) - set(paths)):
@@ -78,7 +111,11 @@ def _read(entry: Path) -> dict[str, np.ndarray]:
         found = sha256_of_file(paths[name])
         if found != recorded[name]:
             raise DataError(f"{paths[name]}: SHA-256 is {found}, recorded {recorded[name]}")
-    return {name: _npy.read(paths[name]) for name in recorded}
+
+
+def _opened(entry: Path, on_disk: bool) -> dict[str, np.ndarray | _npy.FileRows]:
+    opened = _npy.FileRows if on_disk else _npy.read
+    return {name: opened(entry / f"{name}.npy") for name in _record(entry)["arrays"]}
 
 
 def _earlier_sources(folder: Path, name: str) -> set[str]:
@@ -89,15 +126,51 @@ def _earlier_sources(folder: Path, name: str) -> set[str]:
     return sources
 
 
-def _write(entry: Path, record: dict, arrays: dict[str, np.ndarray]) -> None:
+def _write(entry: Path, record: dict, blocks: Iterable[Block]) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".draft-"))
-    try:
-        for name, array in arrays.items():
-            np.save(draft / f"{name}.npy", array, allow_pickle=False)
-        hashes = {name: sha256_of_file(draft / f"{name}.npy") for name in arrays}
+    with _draft(entry.parent) as draft:
+        with contextlib.ExitStack() as stack:
+            files = {}
+            for name, num_rows, block in blocks:
+                if name not in files:
+                    files[name] = stack.enter_context((draft / f"{name}.npy").open("wb"))
+                    _npy.write_header(files[name], (num_rows, *block.shape[1:]), block.dtype)
+                files[name].write(np.ascontiguousarray(block).data)
+        hashes = {name: sha256_of_file(draft / f"{name}.npy") for name in files}
         (draft / _RECORD).write_text(json.dumps({**record, "arrays": hashes}, indent=1))
         shutil.rmtree(entry, ignore_errors=True)
         os.rename(draft, entry)
+
+
+@contextlib.contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    """A new folder in `folder`, gone at the end; what killed processes left goes at once."""
+    with contextlib.ExitStack() as stack:
+        with _locked(folder, fcntl.LOCK_EX) as alone:  # while drafts are made and removed
+            for left in folder.glob(f"{_DRAFT}*") if alone else ():
+                # Who works on a draft holds its lock; the system frees it when the process ends.
+                with (
+                    contextlib.suppress(OSError),
+                    _locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB) as abandoned,
+                ):
+                    if abandoned:
+                        shutil.rmtree(left, ignore_errors=True)
+            made = tempfile.TemporaryDirectory(dir=folder, prefix=_DRAFT)
+            draft = Path(stack.enter_context(made))
+            stack.enter_context(_locked(draft, fcntl.LOCK_EX))
+        yield draft
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, how: int) -> Iterator[bool]:
+    """Whether the folder's lock is held: not if another has it, nor where there are no locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, how)
+            held = True
+        except OSError:
+            held = False
+        yield held
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        os.close(descriptor)

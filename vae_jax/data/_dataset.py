@@ -3,44 +3,170 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.data._npy import FileRows
 from vae_jax.errors import DataError, UsageError
 
 __all__ = [
     "Dataset",
+    "Rows",
     "Split",
+    "blocks",
     "check",
     "data_file",
     "decode_levels",
     "decode_real",
     "divide",
     "image_dataset",
+    "is_streamed",
     "mismatch",
+    "rows_per_block",
     "sha256_of_arrays",
     "sha256_of_file",
     "sha256_of_folder",
 ]
 
 _SEED = 0  # of the one permutation that makes the splits: other splits are another dataset
+_BLOCK_BYTES = 2**24  # what is looked at or converted at a time
+_MEMORY_SHARE = 1 / 4  # of physical memory; data that takes more is streamed where nothing is said
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """A read-only view of an array's rows: chosen and converted when they are asked for.
+
+    Attributes:
+        source: [M, *raw], in memory or in a file.
+        index: [N], which rows of the source these are, ascending; None means all.
+        conversions: done one after another, each [B, *any] -> [B, *other], element by element.
+    """
+
+    source: np.ndarray | FileRows
+    index: np.ndarray | None = None
+    conversions: tuple[Callable[[np.ndarray], np.ndarray], ...] = ()
+
+    @functools.cached_property
+    def _empty(self) -> np.ndarray:
+        return self.convert(np.empty((0, *self.source.shape[1:]), self.source.dtype))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, *stored], as converted."""
+        return (len(self), *self._empty.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the converted values."""
+        return self._empty.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the converted values would take in memory (scalar)."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self.source if self.index is None else self.index)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Rows as an ordinary array in memory.
+
+        Args:
+            rows: a slice, or integers [...], each in [-N, N).
+
+        Returns:
+            [..., *stored], in the order asked for.
+
+        Raises:
+            DataError: if the file that holds them has changed or cannot be read.
+        """
+        return self.convert(self.source[rows if self.index is None else self.index[rows]])
+
+    def convert(self, x: np.ndarray) -> np.ndarray:
+        """Values [B, *raw] of the source as these rows return them, [B, *stored]."""
+        for conversion in self.conversions:
+            x = conversion(x)
+        return x
+
+    def map(self, conversion: Callable[[np.ndarray], np.ndarray]) -> "Rows":
+        """The same rows [N, *stored], converted once more when they are asked for."""
+        return dataclasses.replace(self, conversions=(*self.conversions, conversion))
+
+    def select(self, rows: np.ndarray) -> "Rows":
+        """Some of these rows [N, *stored], still unread: those at `rows`, [n] ascending."""
+        return dataclasses.replace(self, index=rows if self.index is None else self.index[rows])
+
+    def in_memory(self) -> np.ndarray:
+        """All rows [N, *stored] as an ordinary array."""
+        if self.index is None and not self.conversions:
+            return self.source[:]
+        x = np.empty(self.shape, self.dtype)
+        for start, block in blocks(self):
+            x[start : start + len(block)] = block
+        return x
+
+
+def rows_per_block(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """How many rows are looked at or converted at a time, so that their bytes are bounded.
+
+    Args:
+        shape: [N, *stored].
+        dtype: of what is stored.
+
+    Returns:
+        The number (scalar), at least 1.
+    """
+    return max(1, _BLOCK_BYTES // max(1, math.prod(shape[1:]) * dtype.itemsize))
+
+
+def blocks(x: np.ndarray | FileRows | Rows) -> Iterator[tuple[int, np.ndarray]]:
+    """Blocks of consecutive rows, the same ones wherever the rows lie.
+
+    Args:
+        x: [N, *stored].
+
+    Yields:
+        (number of the block's first row, [n, *stored] in memory).
+    """
+    source = x.source if isinstance(x, Rows) else x
+    num_rows = rows_per_block(source.shape, source.dtype)
+    for start in range(0, len(x), num_rows):
+        yield start, x[start : start + num_rows]
+
+
+def is_streamed(loading: str, num_bytes: int) -> bool:
+    """Whether data stays on disk, to be read block by block.
+
+    Args:
+        loading: 'stream', 'memory', or 'auto': if it takes over a quarter of physical memory.
+        num_bytes: that the rows to learn from take as stored (scalar).
+
+    Returns:
+        The answer.
+    """
+    if loading != "auto":
+        return loading == "stream"
+    return num_bytes > _MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """One part of a dataset, in memory as stored.
+    """One part of a dataset, as stored.
 
     Attributes:
-        x: [N, *stored], in the smallest dtype that loses nothing.
+        x: [N, *stored], in the smallest dtype that loses nothing; in memory, or `Rows` of a file.
         labels: [N] int32, or None.
         factors: [N, F] int32, the index of each ground-truth factor, or None.
     """
 
-    x: np.ndarray
+    x: np.ndarray | Rows
     labels: np.ndarray | None = None
     factors: np.ndarray | None = None
 
@@ -49,7 +175,7 @@ class Split:
 
     def __getitem__(self, rows: np.ndarray) -> "Split":
         return Split(
-            self.x[rows],
+            self.x.select(rows) if isinstance(self.x, Rows) else self.x[rows],
             None if self.labels is None else self.labels[rows],
             None if self.factors is None else self.factors[rows],
         )
@@ -77,6 +203,8 @@ class Dataset:
         factor_sizes: how many values each of the F factors takes, or None.
         label_names: what the labels 0, 1, … mean, or None.
         notes: one line for each conversion that was done, for the log.
+        streamed: whether the rows to learn from are to be fed to the device block by block, as
+            data larger than memory must be.
     """
 
     name: str
@@ -95,6 +223,7 @@ class Dataset:
     factor_sizes: tuple[int, ...] | None = None
     label_names: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    streamed: bool = False
 
 
 def decode_real(x: jax.Array) -> jax.Array:
@@ -196,7 +325,7 @@ def image_dataset(
         likelihood: the customary p(x|z); None means `customary_likelihood`.
         shape: (H, W, C) of a decoded image; None where it is stored so.
         decode: stored [B, *stored] -> [B, *shape]; None where the levels are stored as integers.
-        **metadata: label_names, factor_names, factor_sizes and notes, as in `Dataset`.
+        **metadata: label_names, factor_names, factor_sizes, notes and streamed, as in `Dataset`.
 
     Returns:
         The `Dataset`, its splits [N, *stored].
@@ -271,11 +400,11 @@ def data_file(data_dir: Path, *parts: str) -> Path:
     return path
 
 
-def sha256_of_arrays(arrays: Iterable[np.ndarray]) -> str:
+def sha256_of_arrays(arrays: Iterable[np.ndarray | FileRows]) -> str:
     """SHA-256 of the dtype, shape and values of arrays, in order.
 
     Args:
-        arrays: any number of arrays of any shape.
+        arrays: any number of arrays of any shape [N, …].
 
     Returns:
         64 hexadecimal digits.
@@ -283,7 +412,8 @@ def sha256_of_arrays(arrays: Iterable[np.ndarray]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array))
+        for _, block in blocks(array):
+            digest.update(np.ascontiguousarray(block))
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,14 @@ import numpy as np
 from vae_jax.data import _npy
 from vae_jax.data._dataset import (
     Dataset,
+    Rows,
     Split,
+    blocks,
     customary_likelihood,
     decode_levels,
     decode_real,
     divide,
+    is_streamed,
     sha256_of_file,
     sha256_of_folder,
 )
@@ -38,14 +41,21 @@ _IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # none that runs
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Part:
-    """What one part of the user's data says: x [N, …], labels [N] of any dtype, column names."""
+    """What one part of the user's data says: x [N, …], labels [N] of any dtype, column names.
 
-    x: np.ndarray
+    low and high, [1, …], are the least and the greatest value in each place of the source of x.
+    """
+
+    x: np.ndarray | Rows
     labels: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
 
 
-def load(path: Path, num_valid: int | None = None, scaling: str = "auto") -> Dataset:
+def load(
+    path: Path, num_valid: int | None = None, scaling: str = "auto", loading: str = "auto"
+) -> Dataset:
     """A dataset of the user's own: a table [N, D], grey images [N, H, W] or images [N, H, W, C].
 
     Args:
@@ -57,6 +67,8 @@ def load(path: Path, num_valid: int | None = None, scaling: str = "auto") -> Dat
         scaling: 'auto': columns of a table are standardized by train, images of 0 … 255 (that reach
             128) go to [0, 1]; 'unit': the range of train goes to [0, 1]; 'none': values stay.
             Binary data and uint8 images are levels in [0, 1] whatever it says.
+        loading: as `is_streamed` takes it. Rows of an .npy file can stay in the file; all else is
+            read into memory whatever it says.
 
     Returns:
         The dataset; `notes` says what was converted.
@@ -75,15 +87,20 @@ def load(path: Path, num_valid: int | None = None, scaling: str = "auto") -> Dat
         raise DataError(
             f"{path}: cannot be read: must end in {', '.join(SUFFIXES)}, or be a folder of images"
         )
-    else:
-        read = {".npy": _read_npy, ".npz": _read_npz}.get(suffix, _read_table)
-        parts, notes = read(path)
+    elif suffix == ".npy":
+        parts, notes = _read_npy(path, loading)
         sha256 = sha256_of_file(path)
+    else:
+        parts, notes = _read_npz(path) if suffix == ".npz" else _read_table(path)
+        sha256 = sha256_of_file(path)
+    on_disk = any(isinstance(part.x, _npy.FileRows) for part in parts.values())
 
     parts, label_names, label_notes = _encode_labels(path, parts)
-    parts = {name: _checked(path, part) for name, part in parts.items()}
+    parts = {name: _viewed(path, part) for name, part in parts.items()}
+    _refuse_misshapen(path, parts)
+    parts = {name: _surveyed(path, part) for name, part in parts.items()}
     _refuse_hopeless(path, parts)
-    kind = "table" if next(iter(parts.values())).x.ndim == 2 else "image"
+    kind = "table" if len(parts[next(iter(parts))].x.shape) == 2 else "image"
     parts, num_levels, level_notes = _find_levels(parts, kind, scaling)
     splits = divide(
         {name: Split(part.x, part.labels) for name, part in parts.items()},
@@ -91,13 +108,16 @@ def load(path: Path, num_valid: int | None = None, scaling: str = "auto") -> Dat
         name=str(path),
     )
     if num_levels is None:
-        splits, scaling_notes = _rescale(splits, kind, scaling)
-        low = min(float(split.x.min()) for split in splits if len(split))
-        high = max(float(split.x.max()) for split in splits if len(split))
+        rescale, scaling_notes = _rescaling(splits, kind, scaling)
+        splits = [dataclasses.replace(split, x=split.x.map(rescale)) for split in splits]
+        parts = _converted(parts, rescale)
+        low, high = _range(parts.values())
         decode = decode_real
     else:
         scaling_notes, low, high = [], 0.0, 1.0
         decode = functools.partial(decode_levels, num_levels=num_levels)
+    if not on_disk:
+        splits = [dataclasses.replace(split, x=split.x.in_memory()) for split in splits]
     return Dataset(
         path.stem,
         *splits,
@@ -113,6 +133,7 @@ def load(path: Path, num_valid: int | None = None, scaling: str = "auto") -> Dat
         notes=tuple(
             f"{path}: {note}" for note in (*notes, *label_notes, *level_notes, *scaling_notes)
         ),
+        streamed=on_disk,
     )
 
 
@@ -126,8 +147,16 @@ def _refuse_special(path: Path) -> None:
 # --- Readers: each returns parts by name ('all', or 'train', 'valid', 'test') and notes.
 
 
-def _read_npy(path: Path) -> tuple[dict[str, _Part], list[str]]:
-    return {"all": _Part(_npy.read(path))}, []
+def _read_npy(path: Path, loading: str) -> tuple[dict[str, _Part], list[str]]:
+    header = _npy.header(path)
+    if not is_streamed(loading, header.nbytes):
+        return {"all": _Part(_npy.read(path))}, []
+    if not header.has_rows:
+        note = "lies in Fortran order, in which rows cannot be read alone: read into memory"
+        return {"all": _Part(_npy.read(path))}, [note]
+    return {"all": _Part(_npy.FileRows(path))}, [
+        f"{header.nbytes / 1e9:.3g} GB stay in the file: rows are read when they are needed"
+    ]
 
 
 def _read_npz(path: Path) -> tuple[dict[str, _Part], list[str]]:
@@ -337,33 +366,33 @@ def _label_codes(labels: list[np.ndarray]) -> tuple[tuple[str, ...] | None, np.n
     return None, None
 
 
-def _checked(path: Path, part: _Part) -> _Part:
+def _viewed(path: Path, part: _Part) -> _Part:
+    """The part with x as `Rows` [N, D] or [N, H, W, C]; none of its values is looked at."""
     x = part.x
+    rank = len(x.shape)
     if x.dtype.kind not in "buif":
         raise DataError(f"{path}: holds {x.dtype}: must be real numbers or booleans")
-    if x.ndim not in (2, 3, 4):
+    if rank not in (2, 3, 4):
         raise DataError(
             f"{path}: has shape {x.shape}: must be [rows, columns], [images, height, width] or"
             " [images, height, width, channels]"
         )
-    if x.ndim == 4 and x.shape[1] in (1, 3) and x.shape[3] not in (1, 3):
+    if rank == 4 and x.shape[1] in (1, 3) and x.shape[3] not in (1, 3):
         raise DataError(
             f"{path}: has shape {x.shape}, channels before height and width: must be channels"
             " last; save x.transpose(0, 2, 3, 1)"
         )
-    if x.size == 0:
+    if 0 in x.shape:
         raise DataError(f"{path}: has shape {x.shape}: there is nothing in it")
-    if x.dtype.kind == "f" and (bad := np.argwhere(~np.isfinite(x))).size:
-        index = tuple(int(i) for i in bad[0])
-        column = f" (column {part.columns[index[1]]!r})" if part.columns else ""
-        raise DataError(
-            f"{path}: {len(bad)} values are missing, NaN or infinite, the first at index"
-            f" {index}{column}: remove those rows or fill them in"
-        )
-    return dataclasses.replace(part, x=x[..., None] if x.ndim == 3 else x)
+    rows = Rows(x)
+    return dataclasses.replace(part, x=rows.map(_with_channel) if rank == 3 else rows)
 
 
-def _refuse_hopeless(path: Path, parts: Mapping[str, _Part]) -> None:
+def _with_channel(x: np.ndarray) -> np.ndarray:
+    return x[..., None]
+
+
+def _refuse_misshapen(path: Path, parts: Mapping[str, _Part]) -> None:
     shapes = {part.x.shape[1:] for part in parts.values()}
     if len(shapes) > 1:
         raise DataError(
@@ -376,6 +405,39 @@ def _refuse_hopeless(path: Path, parts: Mapping[str, _Part]) -> None:
             f"{path}: has {num_rows} rows: must have at least 3, one each to train, validate and"
             " test"
         )
+
+
+def _surveyed(path: Path, part: _Part) -> _Part:
+    """The part with low and high, found in one pass that refuses what is no number."""
+    x = part.x.source
+    num_bad, first, low, high = 0, (), None, None
+    for start, block in blocks(x):
+        if x.dtype.kind == "f" and not np.isfinite(block).all():
+            bad = np.argwhere(~np.isfinite(block))
+            first = first or (start + int(bad[0, 0]), *(int(i) for i in bad[0, 1:]))
+            num_bad += len(bad)
+        low, high = _extremes(block, low, high)
+    if num_bad:
+        column = f" (column {part.columns[first[1]]!r})" if part.columns else ""
+        raise DataError(
+            f"{path}: {num_bad} values are missing, NaN or infinite, the first at index"
+            f" {first}{column}: remove those rows or fill them in"
+        )
+    return dataclasses.replace(part, low=low, high=high)
+
+
+def _extremes(
+    x: np.ndarray, low: np.ndarray | None, high: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest value in each place, [1, …], of a block [n, …] and of those before it."""
+    lows, highs = x.min(axis=0, keepdims=True), x.max(axis=0, keepdims=True)
+    return (
+        lows if low is None else np.minimum(low, lows),
+        highs if high is None else np.maximum(high, highs),
+    )
+
+
+def _refuse_hopeless(path: Path, parts: Mapping[str, _Part]) -> None:
     low, high = _range(parts.values())
     if low == high:
         raise DataError(f"{path}: every value is {low:g}: there is nothing to learn from it")
@@ -384,70 +446,101 @@ def _refuse_hopeless(path: Path, parts: Mapping[str, _Part]) -> None:
 
 
 def _range(parts: Iterable[_Part]) -> tuple[float, float]:
+    """Least and greatest value as converted: conversions keep the order within each place."""
     parts = list(parts)
-    return min(float(p.x.min()) for p in parts), max(float(p.x.max()) for p in parts)
+    return (
+        min(float(part.x.convert(part.low).min()) for part in parts),
+        max(float(part.x.convert(part.high).max()) for part in parts),
+    )
+
+
+def _converted(parts: Mapping[str, _Part], conversion: Callable) -> dict[str, _Part]:
+    return {k: dataclasses.replace(part, x=part.x.map(conversion)) for k, part in parts.items()}
 
 
 def _find_levels(
     parts: Mapping[str, _Part], kind: str, scaling: str
 ) -> tuple[dict[str, _Part], int | None, list[str]]:
     """Parts [N, *stored] as they will be stored, their number of levels or None, and notes."""
-    arrays = {name: part.x for name, part in parts.items()}
-    dtypes = {x.dtype for x in arrays.values()}
+    sources = [part.x.source for part in parts.values()]
     low, high = _range(parts.values())
 
-    def store(convert) -> dict[str, _Part]:
-        return {k: dataclasses.replace(part, x=convert(part.x)) for k, part in parts.items()}
-
     def everywhere(test) -> bool:
-        return all(bool(np.all(test(x))) for x in arrays.values())
+        return all(bool(np.all(test(x))) for source in sources for _, x in blocks(source))
 
     if low == 0 and high in (1, 255) and everywhere(lambda x: (x == 0) | (x == high)):
         note = f"all values are 0 or {high:g}: taken as binary"
-        return store(lambda x: (x != 0).astype(np.uint8)), 2, [note]
-    if kind == "image" and dtypes == {np.dtype(np.uint8)}:
+        return _converted(parts, lambda x: (x != 0).astype(np.uint8)), 2, [note]
+    if kind == "image" and {source.dtype for source in sources} == {np.dtype(np.uint8)}:
         return dict(parts), 256, []
     if kind == "image" and scaling != "none" and low >= 0 and 128 <= high <= 255:
         if everywhere(lambda x: x == np.floor(x)):
             note = f"values are whole numbers {low:g} … {high:g}: taken as 256 levels"
-            return store(lambda x: x.astype(np.uint8)), 256, [note]
+            return _converted(parts, lambda x: x.astype(np.uint8)), 256, [note]
         note = f"values lie in [{low:g}, {high:g}]: divided by 255"
-        return store(lambda x: (x / 255).astype(np.float32)), None, [note]
+        return _converted(parts, lambda x: (x / 255).astype(np.float32)), None, [note]
     return dict(parts), None, []
 
 
-def _rescale(
+def _rescaling(
     splits: tuple[Split, Split, Split], kind: str, scaling: str
-) -> tuple[tuple[Split, Split, Split], list[str]]:
-    """Splits as float32 [N, *shape], rescaled by what train [N, *shape] holds, and notes."""
-    x = splits[0].x
-    axis = 0 if kind == "table" else None
-    if scaling == "unit" and (kind == "table" or x.min() < 0 or x.max() > 1):
-        offset = x.min(axis=axis, keepdims=True).astype(np.float64)
-        scale = x.max(axis=axis, keepdims=True) - offset
+) -> tuple[Callable[[np.ndarray], np.ndarray], list[str]]:
+    """The conversion to float32 [B, *shape], by what train [N, *shape] holds, and notes."""
+    train = splits[0].x
+    if scaling == "unit":
+        low = high = None
+        for _, block in blocks(train):
+            low, high = _extremes(block, low, high)
+        if kind == "image":
+            low, high = low.min(), high.max()
+        offset, scale = low.astype(np.float64), high - low.astype(np.float64)
         note = "each column's" if kind == "table" else "the"
         notes = [f"{note} range in train became [0, 1]"]
+        needed = kind == "table" or low < 0 or high > 1
     elif scaling == "auto" and kind == "table":
-        offset = x.mean(axis=0, keepdims=True, dtype=np.float64)
-        # Of a constant column the rounded mean leaves a deviation that is tiny, not 0.
-        constant = x.min(axis=0, keepdims=True) == x.max(axis=0, keepdims=True)
-        scale = np.where(constant, 0, x.std(axis=0, keepdims=True, dtype=np.float64))
+        offset, scale = _moments(train)
         notes = ["each column standardized by its mean and standard deviation in train"]
+        needed = True
     else:
-        offset, scale = np.float64(0), np.float64(1)
-        notes = [] if x.dtype == np.float32 else [f"{x.dtype} stored as float32"]
+        needed = False
+    if not needed:
+        notes = [] if train.dtype == np.float32 else [f"{train.dtype} stored as float32"]
+        return lambda x: x.astype(np.float32), notes
+
     if num_constant := int(np.sum(scale == 0)):
         notes.append(f"{num_constant} columns are constant in train: shifted, not rescaled")
     scale = np.where(scale == 0, 1, scale)
 
+    def rescaled(x: np.ndarray) -> np.ndarray:
+        values = x - offset
+        values /= scale
+        return values
+
+    if scaling != "unit":
+        return lambda x: rescaled(x).astype(np.float32), notes
     outside = 0
-    scaled = []
-    for split in splits:
-        values = (split.x - offset) / scale
-        if scaling == "unit":
-            outside += int(np.sum((values < 0) | (values > 1)))
-            values = np.clip(values, 0, 1)
-        scaled.append(dataclasses.replace(split, x=values.astype(np.float32)))
+    for split in splits[1:]:
+        for _, block in blocks(split.x.map(rescaled)):
+            outside += int(np.sum((block < 0) | (block > 1)))
     if outside:
         notes.append(f"{outside} values of valid and test beyond train's range: clipped to it")
-    return tuple(scaled), notes
+    return lambda x: np.clip(rescaled(x), 0, 1).astype(np.float32), notes
+
+
+def _moments(x: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column [1, D]; of a constant column exactly 0.
+
+    Of two blocks of m and n rows, with d the difference of their means,
+    Σ (x − mean)² = Σ₁ + Σ₂ + d² m n / (m + n).
+    """
+    num_rows, mean, squares, low, high = 0, 0.0, 0.0, None, None
+    for _, block in blocks(x):
+        low, high = _extremes(block, low, high)
+        total = num_rows + len(block)
+        step = block.mean(axis=0, keepdims=True, dtype=np.float64) - mean
+        squares += block.var(axis=0, keepdims=True, dtype=np.float64) * len(block)
+        squares += step**2 * (num_rows * len(block) / total)
+        mean += step * (len(block) / total)
+        num_rows = total
+    # Of a constant column the rounded mean leaves a deviation that is tiny, not 0.
+    return mean, np.where(low == high, 0, np.sqrt(squares / num_rows))

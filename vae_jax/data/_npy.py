@@ -1,8 +1,11 @@
 """Arrays from .npy and .npz files of strangers: no pickle, and no allocation on a header's word."""
 
 import contextlib
+import dataclasses
 import math
+import os
 import tokenize
+import weakref
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ import numpy as np
 
 from vae_jax.errors import DataError
 
-__all__ = ["names", "read"]
+__all__ = ["FileRows", "Header", "header", "names", "read", "write_header"]
 
 _MAX_DEFLATE_RATIO = 1_032  # what a byte of a deflate stream can become at most
 _DAMAGE = (
@@ -44,7 +47,34 @@ def _damage_named(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _read_array(stream: IO[bytes], size: int, what: str) -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What an .npy file says of its array, found true of the file's size.
+
+    Attributes:
+        shape: of the array.
+        dtype: of its values; never of Python objects.
+        fortran_order: whether the first axis varies fastest in the file.
+        offset: of the first value in the file, in bytes (scalar).
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran_order: bool
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the values take (scalar)."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether each row of the array [N, *stored] lies in one piece of the file."""
+        return bool(self.shape) and not self.fortran_order and self.dtype.subdtype is None
+
+
+def _read_header(stream: IO[bytes], size: int, what: str) -> Header:
     version = np.lib.format.read_magic(stream)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -52,20 +82,145 @@ def _read_array(stream: IO[bytes], size: int, what: str) -> np.ndarray:
     }
     if version not in readers:
         raise ValueError(f"version {version} of the format")
-    shape, _, dtype = readers[version](stream)
+    shape, fortran_order, dtype = readers[version](stream)
     if dtype.hasobject:
         raise DataError(
             f"{what}: holds Python objects (pickle), which are never loaded: save plain numbers,"
             " for instance numpy.asarray(x, dtype='float32')"
         )
-    claimed, left = math.prod(shape) * dtype.itemsize, size - stream.tell()
-    if min(shape, default=0) < 0 or claimed > left:
+    found = Header(shape, dtype, fortran_order, stream.tell())
+    if min(shape, default=0) < 0 or found.nbytes > size - found.offset:
         raise DataError(
-            f"{what}: claims shape {shape} of {dtype}, {claimed} bytes, but holds {left}: the"
-            " file is truncated or its header is wrong"
+            f"{what}: claims shape {shape} of {dtype}, {found.nbytes} bytes, but holds"
+            f" {size - found.offset}: the file is truncated or its header is wrong"
         )
+    return found
+
+
+def _read_array(stream: IO[bytes], size: int, what: str) -> np.ndarray:
+    _read_header(stream, size, what)
     stream.seek(0)
     return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def header(path: Path) -> Header:
+    """What an .npy file says of its array (of any shape); none of its values is read.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The header.
+
+    Raises:
+        DataError: as `read` does.
+    """
+    with _damage_named(path), path.open("rb") as file:
+        return _read_header(file, path.stat().st_size, str(path))
+
+
+def write_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Begin an .npy file; the values in C order are to follow.
+
+    Args:
+        file: empty, open for writing.
+        shape: of the whole array.
+        dtype: of its values.
+    """
+    descr = np.lib.format.dtype_to_descr(dtype)
+    fields = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, fields)
+
+
+def _positions(rows: slice | np.ndarray, num_rows: int) -> np.ndarray:
+    if isinstance(rows, slice):
+        return np.arange(*rows.indices(num_rows))
+    rows = np.asarray(rows)
+    if rows.size == 0:
+        return rows.astype(np.int64)
+    if rows.dtype.kind not in "iu" or rows.min() < -num_rows or rows.max() >= num_rows:
+        raise IndexError(f"rows must be integers in [{-num_rows}, {num_rows})")
+    return rows.astype(np.int64) % num_rows
+
+
+class FileRows:
+    """The array of an .npy file, left there: rows are read when they are asked for.
+
+    Ordinary reads, not a mapping of the file: a file that is cut short or a disk that fails is an
+    error that can be told, where a mapping would end the process (SIGBUS), and no page that was
+    once read counts as memory of ours.
+    """
+
+    def __init__(self, path: Path):
+        """Open an .npy file in C order.
+
+        Args:
+            path: the file, of an array [N, *stored].
+
+        Raises:
+            DataError: as `read` does, and if the array's `Header.has_rows` is false.
+        """
+        with _damage_named(path), path.open("rb") as file:
+            found = _read_header(file, path.stat().st_size, str(path))
+            if not found.has_rows:
+                raise DataError(f"{path}: has no rows that lie together: save it in C order")
+            self._file = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._file)
+        self.shape, self.dtype = found.shape, found.dtype
+        self._path, self._offset = path, found.offset
+        self._stamp = self._current_stamp()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Read rows, in the order of the file, and return them in the order asked for.
+
+        Args:
+            rows: a slice, or integers [...], each in [-N, N).
+
+        Returns:
+            [..., *stored], in memory.
+
+        Raises:
+            DataError: if the file has changed since it was opened, or cannot be read.
+            IndexError: if `rows` are not integers in the range.
+        """
+        rows = _positions(rows, len(self))
+        if self._current_stamp() != self._stamp:
+            raise DataError(f"{self._path}: has changed while it was in use: start again")
+        values = np.empty((*rows.shape, *self.shape[1:]), self.dtype)
+        if values.size:
+            self._read(rows.ravel(), memoryview(values.reshape(-1).view(np.uint8)))
+        return values
+
+    def _current_stamp(self) -> tuple[int, int]:
+        found = os.fstat(self._file)
+        return found.st_size, found.st_mtime_ns
+
+    def _read(self, rows: np.ndarray, into: memoryview) -> None:
+        width = math.prod(self.shape[1:]) * self.dtype.itemsize
+        # In the file's order the system reads ahead: from a cold disk up to 5 times the rows/s.
+        places = np.argsort(rows, kind="stable")
+        rows = rows[places]
+        # One read for each run of rows that lie together in the file and in the answer.
+        ends = np.flatnonzero((np.diff(rows) != 1) | (np.diff(places) != 1)) + 1
+        starts = [0, *ends.tolist()]
+        lengths = np.diff([*starts, len(rows)])
+        for row, place, length in zip(
+            rows[starts].tolist(), places[starts].tolist(), lengths.tolist(), strict=True
+        ):
+            self._read_into(into[place * width : (place + length) * width], row * width)
+
+    def _read_into(self, into: memoryview, position: int) -> None:
+        while into:
+            try:
+                count = os.preadv(self._file, [into], self._offset + position)
+            except OSError as error:
+                raise DataError(f"{self._path}: cannot be read ({error.strerror})") from None
+            if count == 0:
+                raise DataError(f"{self._path}: ends early: it was cut short while in use")
+            into, position = into[count:], position + count
 
 
 def names(path: Path) -> tuple[str, ...]:

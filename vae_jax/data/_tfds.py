@@ -2,8 +2,10 @@
 
 import gzip
 import io
+import math
 import re
 import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,9 +15,12 @@ from absl import logging
 from vae_jax.data import _cache
 from vae_jax.data._dataset import (
     Dataset,
+    Rows,
     Split,
     image_dataset,
+    is_streamed,
     mismatch,
+    rows_per_block,
     sha256_of_arrays,
     sha256_of_file,
     sha256_of_folder,
@@ -26,7 +31,6 @@ __all__ = ["builder_names", "is_name", "load"]
 
 _VERSION = 1  # of the arrays made here: raise it when other ones are made of the same files
 _NAME = re.compile(r"[a-z]\w*(/[\w.-]+)?(:\d+\.\d+\.\d+)?", re.ASCII)
-_BATCH = 4096
 _IDX_FILES = {
     part: (f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz")
     for part, prefix in (("train", "train"), ("test", "t10k"))
@@ -49,7 +53,13 @@ def _base(name: str) -> str:
     return re.split("[/:]", name)[0]
 
 
-def load(name: str, data_dir: Path, cache_dir: Path, num_valid: int | None = None) -> Dataset:
+def load(
+    name: str,
+    data_dir: Path,
+    cache_dir: Path,
+    num_valid: int | None = None,
+    loading: str = "auto",
+) -> Dataset:
     """An image dataset of tensorflow-datasets, uint8 [N, H, W, C], labels where it has them.
 
     Looked for in this order: prepared as ArrayRecord in data_dir/tensorflow_datasets, data_dir,
@@ -62,13 +72,15 @@ def load(name: str, data_dir: Path, cache_dir: Path, num_valid: int | None = Non
         data_dir: the folder of all datasets.
         cache_dir: the folder in which prepared arrays are kept.
         num_valid: rows held out for validation (scalar); None means 10 %, at most 5,000.
+        loading: as `is_streamed` takes it: whether the images stay in the cache's files.
 
     Returns:
         The dataset with the builder's own splits; validation rows are held out of train where it
         has none.
 
     Raises:
-        DataError: if it cannot be had, or is not of 8-bit images of one size.
+        DataError: if it cannot be had, is not of 8-bit images of one size, or is to stay on disk
+            and the cache cannot be written.
         UsageError: if `num_valid` does not fit.
     """
     builder = _find(name, data_dir, cache_dir)
@@ -79,25 +91,39 @@ def load(name: str, data_dir: Path, cache_dir: Path, num_valid: int | None = Non
 
     image_key, label_key = _features(builder)
     roles = _roles(builder)
+    num_train = builder.info.splits[next(iter(roles.values()))].num_examples
+    num_bytes = num_train * math.prod(builder.info.features[image_key].shape)
+    on_disk = is_streamed(loading, num_bytes)
     arrays, notes = _cache.cached(
         cache_dir,
         builder.info.full_name.replace("/", "-"),
         sha256_of_folder(builder.data_path, _files(builder, roles.values())),
         _VERSION,
-        lambda: {
-            f"{part}_{field}": array
+        lambda: (
+            (f"{part}_{field}", num_rows, block)
             for part, split in roles.items()
-            for field, array in _read_split(builder, split, image_key, label_key).items()
-        },
+            for field, num_rows, block in _read_split(builder, split, image_key, label_key)
+        ),
+        on_disk=on_disk,
     )
+    parts = {}
+    for part in roles:
+        x, labels = arrays[f"{part}_x"], arrays.get(f"{part}_labels")
+        parts[part] = Split(
+            Rows(x) if on_disk else x,
+            None if labels is None else labels[:],
+        )
+    if on_disk:
+        notes += (f"{name}: the images stay in {cache_dir}: rows are read when they are needed",)
     label = builder.info.features[label_key] if label_key else None
     return _image_dataset(
         name,
-        {part: Split(arrays[f"{part}_x"], arrays.get(f"{part}_labels")) for part in roles},
+        parts,
         num_valid,
         sha256=sha256_of_arrays(arrays.values()),
         label_names=tuple(getattr(label, "names", None) or ()) or None,
         notes=notes,
+        streamed=on_disk,
     )
 
 
@@ -227,8 +253,10 @@ def _files(builder, splits) -> list[Path]:
     return [Path(builder.data_path, "features.json"), *paths]
 
 
-def _read_split(builder, split: str, image_key: str, label_key: str | None) -> dict:
-    """x [N, H, W, C] uint8 and, where there are labels, labels [N] int32."""
+def _read_split(
+    builder, split: str, image_key: str, label_key: str | None
+) -> Iterator[tuple[str, int, np.ndarray]]:
+    """Blocks ('x', N, [n, H, W, C] uint8) and, where it has them, ('labels', N, [n] int32)."""
     import PIL.Image
     import tensorflow_datasets as tfds
 
@@ -236,21 +264,26 @@ def _read_split(builder, split: str, image_key: str, label_key: str | None) -> d
     try:
         # Decoding by ourselves takes half the time of the feature's own way.
         source = builder.as_data_source(split, decoders={image_key: tfds.decode.SkipDecoding()})
-        x = np.empty((len(source), *shape), np.uint8)
-        labels = np.empty(len(source), np.int32)
-        for start in range(0, len(source), _BATCH):
-            rows = range(start, min(start + _BATCH, len(source)))
-            for row, example in zip(rows, source.__getitems__(list(rows)), strict=True):
+        num_rows = len(source)
+        step = rows_per_block((num_rows, *shape), np.dtype(np.uint8))
+        for start in range(0, num_rows, step):
+            rows = range(start, min(start + step, num_rows))
+            x = np.empty((len(rows), *shape), np.uint8)
+            labels = np.empty(len(rows), np.int32)
+            examples = source.__getitems__(list(rows))
+            for row, example in zip(range(len(rows)), examples, strict=True):
                 with PIL.Image.open(io.BytesIO(example[image_key])) as image:
                     x[row] = np.asarray(image).reshape(shape)
                 if label_key:
                     labels[row] = example[label_key]
+            yield "x", num_rows, x
+            if label_key:
+                yield "labels", num_rows, labels
     except Exception as error:
         raise DataError(
             f"{builder.data_path}: cannot be read ({_reason(error)}): damaged or incomplete;"
             " delete it and prepare it again"
         ) from error
-    return {"x": x, "labels": labels} if label_key else {"x": x}
 
 
 def _read_idx(data_dir: Path, name: str) -> dict[str, Split] | None:
