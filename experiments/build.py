@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config import Config, make_hparams
+from experiments.config import Config, make_hparams, settings
 from vae_jax import data, likelihoods, networks, objectives, schedules, training
 from vae_jax.evaluation import elbo
 from vae_jax.layout import Layout, make_layout
@@ -201,16 +201,17 @@ def _bytes(number: int) -> str:
 
 def differences(configs: Sequence[Config]) -> list[str]:
     """What sets each of several runs apart, as `beta=4 seed=1`; of one alone nothing."""
-    settings = [config.identity() for config in configs]
-    names = dict.fromkeys(name for setting in settings for name in setting)
-    differing = [n for n in names if len({str(setting.get(n)) for setting in settings}) > 1]
+    chosen = [settings(config) for config in configs]
+    names = dict.fromkeys(name for setting in chosen for name in setting)
+    differing = [n for n in names if len({str(setting.get(n)) for setting in chosen}) > 1]
     return [
-        " ".join(f"{n}={_spell(setting[n])}" for n in differing if setting.get(n) is not None)
-        for setting in settings
+        " ".join(f"{n}={spell(setting[n])}" for n in differing if setting.get(n) is not None)
+        for setting in chosen
     ]
 
 
-def _spell(value: Any) -> str:
+def spell(value: Any) -> str:
+    """A setting as it is written on the command line."""
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -8,10 +8,11 @@ import sys
 import textwrap
 from collections.abc import Callable
 
+import jax
 from absl import app, flags, logging
 
 from experiments import config as config_lib
-from vae_jax import data, objectives
+from vae_jax import data, objectives, processes
 from vae_jax.errors import UsageError, VaeJaxError
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
@@ -22,8 +23,14 @@ cosine(1e-3, 0, 100%) falls over the whole run, cyclical(0, 1, 10ep) restarts ev
 schedules of optax serve by name: 'warmup_cosine_decay(0, 1e-3, 5ep, 100%)'."""
 
 
-def run(main: Callable[[config_lib.Config, bool], None], description: str) -> None:
-    """Parses the flags, calls `main(config, overwrite)`, and exits.
+SWEEPS_HELP = """\
+Several values with commas between them are a sweep, the product of all that are given; runs that
+differ in numbers only (beta, learning rate, seed, latent_dim, …) train as one program.
+Of --widths, whose values hold commas, semicolons part them: --widths='200,200;400'."""
+
+
+def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: str) -> None:
+    """Parses the flags, calls `main(values, plan, flags as given)`, and exits.
 
     Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 5 storage, 6 locked, 130 and 143 for a run
     that was interrupted.
@@ -41,6 +48,10 @@ def run(main: Callable[[config_lib.Config, bool], None], description: str) -> No
     for signum in INTERRUPTS:
         signal.signal(signum, _exit_at_once)
 
+    # a sweep on CPU spreads its runs over as many devices as there are cores
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+
     def parse(argv):
         if any(a in ("--help", "-h", "-help", "--helpfull", "--helpshort") for a in argv[1:]):
             print(help_page(description))
@@ -50,32 +61,40 @@ def run(main: Callable[[config_lib.Config, bool], None], description: str) -> No
     def call(_):
         # what libraries looked for and found is no news
         logging.set_verbosity(logging.WARNING)
-        overwrite = flags.FLAGS.overwrite
         values = {name: flags.FLAGS[name].value for name in _names()}
-        _or_exit(lambda: main(config_lib.from_flags(values), overwrite))
+        _or_exit(lambda: _call(main, values))
 
     app.run(call, flags_parser=parse)
 
 
+def _call(main: Callable, values: dict) -> None:
+    processes.initialize()
+    plan = {f.name: values.pop(f.name) for f in config_lib.flag_fields(config_lib.Plan)}
+    main(values, config_lib.plan_from_flags(plan), sys.argv[1:])
+
+
 def define_flags() -> None:
     """Defines a flag for each field of `Config` and each hyperparameter, and --overwrite."""
-    for field in config_lib.flag_fields():
+    for field in _fields():
         define = flags.DEFINE_boolean if field.default is False else flags.DEFINE_string
         define(field.name, None, field.metadata["help"])
     for name, owners in config_lib.objective_flags().items():
         flags.DEFINE_string(name, None, next(iter(owners.values())).help)
-    flags.DEFINE_boolean("overwrite", False, "archive the run directory and start afresh")
+
+
+def _fields() -> list:
+    return config_lib.flag_fields() + config_lib.flag_fields(config_lib.Plan)
 
 
 def _names() -> list[str]:
-    return [f.name for f in config_lib.flag_fields()] + list(config_lib.objective_flags())
+    return [f.name for f in _fields()] + list(config_lib.objective_flags())
 
 
 def _parse(argv):
     try:
         rest = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
-        close = difflib.get_close_matches(error.flagname, [*_names(), "overwrite"], 1)
+        close = difflib.get_close_matches(error.flagname, _names(), 1)
         hint = f": did you mean --{close[0]}?" if close else ""
         raise UsageError(f"--{error.flagname} is not a flag{hint} (see --help)") from None
     except flags.Error as error:
@@ -88,6 +107,8 @@ def _parse(argv):
 def _or_exit(function: Callable):
     try:
         return function()
+    except processes.EndedElsewhereError as error:
+        sys.exit(error.exit_code)
     except VaeJaxError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
@@ -111,7 +132,7 @@ def help_page(description: str) -> str:
     lines = [*textwrap.wrap(description, 92), ""]
     for group in config_lib.GROUPS:
         lines.append(f"{group}:")
-        for field in config_lib.flag_fields():
+        for field in _fields():
             if field.metadata["group"] == group:
                 text = field.metadata["help"].format(**fills)
                 if field.default is not None and field.default is not False:
@@ -128,10 +149,8 @@ def help_page(description: str) -> str:
             for name, owners in config_lib.objective_flags().items():
                 for objective, (default, text) in owners.items():
                     lines += _entry(name, f"{objective}: {text} (default: {default:g})")
-        if group == "Output":
-            lines += _entry("overwrite", "archive an older run in the same place, start afresh")
         lines.append("")
-    lines += [SCHEDULES_HELP, ""]
+    lines += [SCHEDULES_HELP, "", SWEEPS_HELP, ""]
     lines += ["Example:", "  python -m experiments.vae --dataset=mnist --beta=4 --latent_dim=10"]
     return "\n".join(lines)
 

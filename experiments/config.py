@@ -388,12 +388,20 @@ class Plan:
         text,
         "settings of --executor=slurm, such as partition=gpu,time=120,gpus_per_node=1",
     )
+    as_program: bool = flag(
+        False, "Sweep", bool, "train the runs in --workdir itself: what --executor starts"
+    )
     dry_run: bool = flag(
         False, "Sweep", bool, "show the programs, or the script for SLURM, and train nothing"
     )
     overwrite: bool = flag(
         False, "Output", bool, "archive an older run in the same place, start afresh"
     )
+
+
+def settings(config: Config) -> dict:
+    """What was asked for, as plain JSON values: `Config.identity`, and how many epochs."""
+    return {**config.identity(), "epochs": config.epochs}
 
 
 def to_flags(config: Config) -> list[str]:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import build as building
+from experiments import tables
 from vae_jax import distributions, plots, training
 from vae_jax.evaluation import elbo
 
@@ -74,6 +75,59 @@ def draw(experiment, member: int, params, run) -> list[str]:
             )
         if model.latent_dim == 2:
             pictures["manifold"] = plots.manifold(_manifold(decode_mean, params))
+    for name, picture in pictures.items():
+        plots.save(picture, run.path("plots", name))
+    return list(pictures)
+
+
+def draw_sweep(configs, rows: list[dict], curves: list[dict], run) -> list[str]:
+    """Draws what only many runs say together.
+
+    Args:
+        configs: of the R runs.
+        rows: of `sweep.csv`, R of them.
+        curves: rows of metrics with the number of their `run`.
+        run: the open sweep; pictures go to its folder `plots`.
+
+    Returns:
+        Names of the pictures.
+    """
+
+    def column(name):
+        return np.array([np.nan if row.get(name) is None else row[name] for row in rows], float)
+
+    names = building.differences(configs)
+    varying = tables.varying(configs)
+    colour_name = varying[0] if varying else "seed"
+    colour = {"colour": [row[colour_name] for row in rows], "colour_name": colour_name}
+    pictures = {}
+    if "rate" in rows[0]:
+        pictures["rate_distortion"] = plots.rate_distortion(
+            column("rate"), column("distortion"), names=names, **colour
+        )
+    metric = "elbo" if "elbo" in rows[0] else "loss"
+    others = [name for name in varying if name not in ("latent_dim", "seed")]
+    if metric == "elbo" and "latent_dim" in varying:
+        series = {"series": [row[others[0]] for row in rows], "series_name": others[0]}
+        pictures["elbo_against_latent_dim"] = plots.elbo_against_latent_dim(
+            np.array([row["latent_dim"] for row in rows]),
+            column("elbo"),
+            column("active_units"),
+            **(series if others else {}),
+        )
+    axes = [name for name in varying if name != "seed"][:2]
+    if "latent_dim" in varying and others:
+        axes = [others[0], "latent_dim"]
+    if len(axes) == 2 and metric in rows[0]:
+        pictures["heatmap"] = plots.sweep_heatmap(
+            column(metric),
+            *([row[name] for row in rows] for name in axes),
+            value_name=metric,
+            x_name=axes[0],
+            y_name=axes[1],
+        )
+    if curves:
+        pictures["curves"] = plots.sweep_curves(curves, run_names=names, **colour)
     for name, picture in pictures.items():
         plots.save(picture, run.path("plots", name))
     return list(pictures)

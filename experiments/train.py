@@ -105,6 +105,7 @@ def train(
     workdir: Path | None = None,
     overwrite: bool = False,
     num_data: int | None = None,
+    retry_diverged: bool = True,
 ) -> list[dict]:
     """Trains the runs of one program, or resumes them, or reports those that are complete.
 
@@ -113,6 +114,7 @@ def train(
         workdir: where the program lives; None means the first one's, or a name by its settings.
         overwrite: archive what the directory holds, and start afresh.
         num_data: devices that share a batch, a count; None leaves the choice.
+        retry_diverged: whether a run alone that diverged is tried again.
 
     Returns:
         The result of each run: for one run alone what `result.json` holds.
@@ -128,7 +130,7 @@ def train(
         if run.archived is not None:
             run.log(f"the run that was here is now {run.archived}", echo=True)
         results = processes.agree_on_json(processes.on_first(lambda: read_results(run)))
-        if _is_complete(results, experiment.num_steps):
+        if _is_complete(results, experiment.num_steps, retry_diverged):
             run.log("complete already (--overwrite starts afresh)", echo=True)
         else:
             results = _train_in(run, experiment, asked)
@@ -294,12 +296,13 @@ def _refuse_fewer_epochs(run, experiment: building.Experiment, step: int) -> Non
         )
 
 
-def _is_complete(results: list[dict] | None, num_steps: int) -> bool:
-    """Whether there is nothing left to train; a run alone that diverged may be tried again."""
+def _is_complete(results: list[dict] | None, num_steps: int, retry_diverged: bool) -> bool:
+    """Whether there is nothing left to train."""
     if not results:
         return False
-    done = [r["step"] == num_steps if r["status"] == "done" else True for r in results]
-    return all(done) and (len(results) > 1 or results[0]["status"] != "diverged")
+    if len(results) == 1 and results[0]["status"] == "diverged" and retry_diverged:
+        return False
+    return all(r["status"] != "done" or r["step"] == num_steps for r in results)
 
 
 class Saver:

@@ -1,10 +1,11 @@
 """Trains a variational autoencoder: `python -m experiments.vae --beta=4`."""
 
-from experiments import cli, train
+from experiments import cli, sweep
 
 if __name__ == "__main__":
     cli.run(
-        train.train,
+        sweep.main,
         "Trains an autoencoder and leaves a run directory with numbers (result.json, metrics.csv), "
-        "pictures (plots/) and verified checkpoints. The same command resumes where it stopped.",
+        "pictures (plots/) and verified checkpoints. The same command resumes where it stopped. "
+        "Several values of a flag are a sweep.",
     )

@@ -1,0 +1,429 @@
+"""Many runs from one command: expand the flags, group what one program can train, gather tables.
+
+A sweep's directory holds a run directory for each program under `programs/`, and over them what
+only many runs say together: `sweep.csv`, `summary.csv`, pictures, the best run and its command.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments import build as building
+from experiments import cluster, pictures, tables
+from experiments import config as config_lib
+from experiments import train as training_lib
+from experiments.config import Config, Plan
+from vae_jax import processes, runs
+from vae_jax.errors import DivergedError, StorageError, UsageError
+
+MAX_RUNS = 10_000
+
+
+class Program(NamedTuple):
+    """Runs that train together.
+
+    Attributes:
+        name: fit for a folder; says what sets the program apart from the sweep's others.
+        members: the numbers of its runs in the sweep.
+        configs: of its runs.
+    """
+
+    name: str
+    members: list[int]
+    configs: list[Config]
+
+
+def expand(values: dict[str, str | None], file: str | None = None) -> list[dict[str, str | None]]:
+    """All runs that flags with several values, and the rows of a file, ask for.
+
+    Args:
+        values: flag → text, None where it was not given; commas part values.
+        file: of rows, or None.
+
+    Returns:
+        Flag → text with one value each, for each run: rows outermost, then the product of the
+        flags in the order of the help page.
+
+    Raises:
+        UsageError: the file does not fit, a flag is given twice, or two runs are the same.
+    """
+    fields = {f.name: f for f in config_lib.flag_fields()}
+    lists = {}
+    for name, value in values.items():
+        sweeps = name not in fields or fields[name].metadata["sweeps"]
+        lists[name] = split(value, name) if sweeps and isinstance(value, str) else [value]
+    rows = [{}] if file is None else read_rows(file, values)
+    given = rows[0].keys()
+    names = [name for name in lists if name not in given]
+    products = itertools.product(*(lists[name] for name in names))
+    expanded = [
+        dict(zip(names, product, strict=True)) | row
+        for row, product in itertools.product(rows, list(products))
+    ]
+    if len(expanded) > MAX_RUNS:
+        raise UsageError(f"{len(expanded)} runs: at most {MAX_RUNS} in one sweep, split it")
+    return expanded
+
+
+def split(value: str, name: str) -> list[str]:
+    """The values of a flag: parted by commas outside parentheses; of --widths by semicolons."""
+    if name == "dataset" and os.path.lexists(value):
+        return [value]
+    if name == "widths":
+        return [item.strip() for item in value.split(";")]
+    return [item.strip() for item in re.split(r",(?![^()]*\))", value)]
+
+
+def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | None]]:
+    """The rows of --sweep: flag → text, None for an empty cell.
+
+    Raises:
+        UsageError: the file is not a table of flags, or a flag is given beside it too.
+    """
+    path = Path(file)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no UTF-8 text"
+        raise UsageError(f"--sweep={file}: cannot be read ({reason})") from None
+    rows = _json_rows(file, text) if path.suffix.lower() == ".json" else tables.csv_rows(text)
+    rows = [{str(k).strip().lstrip("-"): v for k, v in row.items()} for row in rows]
+    if not rows or not rows[0]:
+        raise UsageError(f"--sweep={file}: holds no runs: give a row for each")
+    for number, row in enumerate(rows, 1):
+        if row.keys() != rows[0].keys():
+            raise UsageError(
+                f"--sweep={file}: row {number} has {', '.join(map(str, row))}, the first row has "
+                f"{', '.join(rows[0])}: give the same flags in each"
+            )
+        for name in row:
+            sweeping = {f.name for f in config_lib.flag_fields() if f.metadata["sweeps"]}
+            if name not in sweeping | config_lib.objective_flags().keys():
+                raise UsageError(f"--sweep={file}: {name!r} is not a flag that a row may set")
+            if values.get(name) is not None:
+                raise UsageError(
+                    f"--{name}={values[name]}: {file} sets it too, give it in one place"
+                )
+    return [{k: _text(v) for k, v in row.items()} for row in rows]
+
+
+def _json_rows(file: str, text: str) -> list[dict]:
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--sweep={file}: is not JSON ({error})") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f"--sweep={file}: must be a list of objects, one for each run")
+    return rows
+
+
+def _text(value: Any) -> str | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value)
+
+
+def make_configs(values: dict[str, str | None], file: str | None = None) -> list[Config]:
+    """The `Config` of each run that the flags ask for.
+
+    Raises:
+        UsageError: a value does not fit, or two runs would be the same.
+    """
+    configs = [config_lib.from_flags(row) for row in expand(values, file)]
+    seen: dict[str, int] = {}
+    for number, config in enumerate(configs, 1):
+        key = json.dumps(config_lib.settings(config), sort_keys=True)
+        if key in seen:
+            words = building.differences([config, config_lib.from_flags({})])[0]
+            raise UsageError(
+                f"runs {seen[key]} and {number} of the sweep are the same ({words or 'defaults'}): "
+                "give each value once"
+            )
+        seen[key] = number
+    return configs
+
+
+def group(configs: Sequence[Config], runs_per_program: int | None = None) -> list[Program]:
+    """Parts runs into programs: those that differ in numbers only train together.
+
+    Args:
+        configs: of all runs.
+        runs_per_program: at most so many in each, a count, or None.
+    """
+    by_key: dict[tuple, list[int]] = {}
+    for number, config in enumerate(configs):
+        by_key.setdefault(config_lib.program_key(config), []).append(number)
+    words = _distinct([configs[members[0]] for members in by_key.values()])
+    programs = []
+    for word, members in zip(words, by_key.values(), strict=True):
+        size = runs_per_program or len(members)
+        parts = [members[i : i + size] for i in range(0, len(members), size)]
+        for i, part in enumerate(parts):
+            name = word if len(parts) == 1 else f"{word}-{i}"
+            programs.append(Program(name, part, [configs[number] for number in part]))
+    return programs
+
+
+def _distinct(configs: Sequence[Config]) -> list[str]:
+    """A folder's name for each of several programs, by what differs in a static way."""
+    static = {f.name for f in config_lib.flag_fields() if not f.metadata["is_array"]}
+    names = []
+    for i, words in enumerate(building.differences(configs)):
+        told = [word for word in words.split(" ") if word.partition("=")[0] in static]
+        name = re.sub(r"[^A-Za-z0-9._=,-]", "_", "-".join(told))[:60] or "program"
+        names.append(name if name not in names and name != "program" else f"{name}-{i}")
+    return ["all"] if len(configs) == 1 else names
+
+
+def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[dict]:
+    """Trains every program of a sweep, here or on a cluster, and gathers what it gave.
+
+    Args:
+        configs: of all runs, from `make_configs`.
+        plan: how to train.
+        command: the flags as they were given, to be kept.
+
+    Returns:
+        The result of each run in the order of `configs`; of those that are missing None.
+
+    Raises:
+        DivergedError: every run diverged.
+        StorageError: a program ended without a result.
+    """
+    programs = group(configs, plan.runs_per_program)
+    directory = Path(configs[0].workdir or default_workdir(configs))
+    stored = _identity(configs, plan)
+
+    def open_run():
+        return runs.open_run(directory, stored, overwrite=plan.overwrite)
+
+    if plan.dry_run:
+        for line in _preview(configs, programs, directory, plan):
+            runs.say(line)
+        return []
+    with processes.on_first(open_run) or runs.Follower(directory) as sweep:
+        if sweep.archived is not None:
+            sweep.log(f"the sweep that was here is now {sweep.archived}", echo=True)
+        sweep.write_config()
+        sweep.write_command(["python", "-m", training_lib.ENTRY, *command])
+        sweep.log(f"{len(configs)} runs in {_count(len(programs), 'program')}", echo=True)
+        if plan.executor is None:
+            for program in programs:
+                if len(programs) > 1:
+                    sweep.log(f"program {program.name}: {len(program.members)} runs", echo=True)
+                _train_here(program, _folder(directory, program), plan)
+        else:
+            outcomes = cluster.fan_out(
+                _tasks(programs, directory, plan), directory, **_executor(plan, directory)
+            )
+            for outcome in outcomes:
+                if outcome.status not in ("done", "complete"):
+                    note = f"program {outcome.name}: {outcome.status} {outcome.message}"
+                    sweep.log(note, echo=True)
+        results = _gather(programs, directory, len(configs))
+        if processes.is_first():
+            report(sweep, configs, programs, results)
+    return results
+
+
+def _train_here(program: Program, folder: Path, plan: Plan) -> None:
+    try:
+        training_lib.train(
+            program.configs,
+            workdir=folder,
+            num_data=plan.data_devices,
+            retry_diverged=False,
+        )
+    except DivergedError as error:
+        runs.say(f"program {program.name}: {error}")
+
+
+def _folder(directory: Path, program: Program) -> Path:
+    return directory / "programs" / program.name
+
+
+def default_workdir(configs: Sequence[Config]) -> Path:
+    """The readable directory that a sweep is given by its settings."""
+    chosen = [training_lib.workdir_options(config) for config in configs]
+    names = dict.fromkeys(name for options in chosen for name in options)
+    values = {}
+    for name in names:
+        told = (building.spell(config_lib.settings(config).get(name)) for config in configs)
+        values[name] = list(dict.fromkeys(told))
+    words = {name: ",".join(told) for name, told in values.items()}
+    if math.prod(map(len, values.values())) != len(configs):
+        words["runs"] = _digest(configs)[:8]
+    datasets = dict.fromkeys(Path(config.dataset).stem for config in configs)
+    return runs.default_workdir("runs", ",".join(datasets), words)
+
+
+def _digest(configs: Sequence[Config]) -> str:
+    # more epochs go on where fewer stopped, unless runs differ in them
+    epochs = [c.epochs for c in configs] if len({c.epochs for c in configs}) > 1 else None
+    rows = json.dumps([[c.identity() for c in configs], epochs], sort_keys=True)
+    return hashlib.sha256(rows.encode()).hexdigest()
+
+
+def _identity(configs: Sequence[Config], plan: Plan) -> dict:
+    names = dict.fromkeys(name for config in configs for name in config.identity())
+    values = {n: [] for n in names}
+    for config in configs:
+        for name, value in config.identity().items():
+            if value not in values[name]:
+                values[name].append(value)
+    return {
+        **{name: v if len(v) > 1 else v[0] for name, v in values.items()},
+        "num_runs": len(configs),
+        "runs_sha256": _digest(configs),
+        "runs_per_program": plan.runs_per_program,
+    }
+
+
+def _tasks(programs: Sequence[Program], directory: Path, plan: Plan) -> list[cluster.Task]:
+    """Each program as a command of its own: its rows in a file, its directory named."""
+    tasks = []
+    for program in programs:
+        folder = _folder(directory, program)
+        rows = [_row(config) for config in program.configs]
+        file = directory / "programs" / f"{program.name}.json"
+        arguments = [
+            training_lib.ENTRY,
+            f"--sweep={file}",
+            f"--workdir={folder}",
+            "--as_program",
+            *_flags_beside(program.configs[0], plan),
+        ]
+        tasks.append(cluster.Task(program.name, arguments, folder))
+        if not plan.dry_run:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(rows, indent=1))
+    return tasks
+
+
+_NOT_IN_ROWS = [f.name for f in config_lib.flag_fields() if not f.metadata["sweeps"]]
+
+
+def _row(config: Config) -> dict[str, str]:
+    flags = (flag.removeprefix("--").partition("=") for flag in config_lib.to_flags(config))
+    row = {name: value for name, _, value in flags if name not in _NOT_IN_ROWS}
+    # never an empty row, and the same keys in each
+    return {**_NO_CHOICES, **row, "seed": str(config.seed), "latent_dim": str(config.latent_dim)}
+
+
+_NO_CHOICES = dict.fromkeys(
+    [f.name for f in config_lib.flag_fields() if f.metadata["sweeps"]]
+    + list(config_lib.objective_flags())
+)
+
+
+def _flags_beside(config: Config, plan: Plan) -> list[str]:
+    """What holds for all rows of a program's file."""
+    flags = config_lib.to_flags(config)
+    kept = [f for f in flags if f.removeprefix("--").partition("=")[0] in _NOT_IN_ROWS]
+    devices = [] if plan.data_devices is None else [f"--data_devices={plan.data_devices}"]
+    return [f for f in kept if not f.startswith("--workdir=")] + devices
+
+
+def _executor(plan: Plan, directory: Path) -> dict:
+    return {
+        "is_complete": lambda task: _results_in(task.directory) is not None,
+        "executor": plan.executor,
+        "num_workers": plan.num_workers,
+        "slurm": plan.slurm or "",
+    }
+
+
+def _preview(configs, programs, directory: Path, plan: Plan) -> list[str]:
+    lines = [f"{len(configs)} runs in {_count(len(programs), 'program')}, in {directory}"]
+    lines += [f"program {p.name}: {len(p.members)} runs" for p in programs]
+    if plan.executor is not None:
+        tasks = _tasks(programs, directory, plan)
+        lines.append(cluster.preview(tasks, directory, **_executor(plan, directory)))
+    return lines
+
+
+def _results_in(folder: Path) -> list[dict] | None:
+    """The results of a program, None where it has none yet."""
+    for name in ("results.json", "result.json"):
+        try:
+            results = json.loads((folder / name).read_bytes())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{folder / name} cannot be read ({error}): move it away") from None
+        return results if isinstance(results, list) else [results]
+    return None
+
+
+def _gather(programs: Sequence[Program], directory: Path, num_runs: int) -> list[dict | None]:
+    results: list[dict | None] = [None] * num_runs
+    for program in programs:
+        found = _results_in(_folder(directory, program))
+        for number, result in zip(program.members, found or (), strict=False):
+            results[number] = result
+    return results
+
+
+def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | None]) -> None:
+    """Writes the tables and pictures of a sweep, and says which run is best."""
+    rows = tables.sweep_rows(configs, programs, results)
+    sweep.write_table("sweep.csv", rows)
+    summary = tables.summary_rows(configs, rows)
+    sweep.write_table("summary.csv", summary)
+    drawn = pictures.draw_sweep(configs, rows, tables.curves(programs, sweep.directory), sweep)
+    sweep.log(f"pictures: {', '.join(drawn)}")
+    for line in tables.lines(summary):
+        sweep.say(line)
+    missing = [r for r, result in enumerate(results) if result is None]
+    if missing:
+        sweep.log(
+            f"{len(missing)} of {len(results)} runs have no result yet: the same command trains "
+            "what is missing",
+            echo=True,
+        )
+    best = tables.best(rows)
+    if best is None:
+        if not missing:
+            raise DivergedError(f"all {len(results)} runs diverged: try a smaller --learning_rate")
+        return
+    # a directory of its own, by its settings
+    alone = dataclasses.replace(configs[best], workdir=None)
+    command = shlex.join(["python", "-m", training_lib.ENTRY, *config_lib.to_flags(alone)])
+    sweep.write_json("best.json", {**rows[best], "command": command})
+    sweep.log(f"best of {len(rows)} by validation ELBO: run {best}, alone: {command}", echo=True)
+    sweep.say(f"in {sweep.directory}: sweep.csv, summary.csv, plots/, programs/")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def main(values: dict[str, str | None], plan: Plan, command: Sequence[str]) -> None:
+    """What `python -m experiments.vae` does: one run, one program of several, or a sweep.
+
+    Args:
+        values: flag → text, None where it was not given.
+        plan: how to train.
+        command: the flags as they were given.
+    """
+    configs = make_configs(values, plan.sweep)
+    is_program = plan.as_program and len(group(configs)) == 1
+    if is_program or (len(configs) == 1 and plan.executor is None and not plan.dry_run):
+        training_lib.train(
+            configs,
+            overwrite=plan.overwrite,
+            num_data=plan.data_devices,
+            retry_diverged=not plan.as_program,
+        )
+    else:
+        run(configs, plan, command)

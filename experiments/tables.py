@@ -1,0 +1,166 @@
+"""The tables of a sweep: rows of plain values in, rows out; no model is run here."""
+
+import csv
+import io
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.config import Config, settings
+from experiments.train import score
+
+METRICS = ("loss", "elbo", "rate", "distortion", "active_units", "valid_elbo")
+
+
+def csv_rows(text: str) -> list[dict[str, str | None]]:
+    """The rows of a CSV text by column; an empty cell is None."""
+    rows = list(csv.reader(io.StringIO(text)))
+    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    if not rows:
+        return []
+    names = [name.strip() for name in rows[0]]
+    return [
+        {n: c.strip() or None for n, c in zip(names, row, strict=False)}
+        if len(row) == len(names)
+        else dict.fromkeys(names[: len(row)])
+        for row in rows[1:]
+    ]
+
+
+def hyperparameters(configs: Sequence[Config]) -> list[str]:
+    """The columns that tell the runs of a sweep apart, and those that any reader asks for."""
+    chosen = [settings(config) for config in configs]
+    names = dict.fromkeys(name for setting in chosen for name in setting)
+    always = {"seed", "latent_dim", *(n for config in configs for n, _ in config.hyperparameters)}
+    varying = [n for n in names if len({str(setting.get(n)) for setting in chosen}) > 1]
+    return [n for n in names if n in always or n in varying]
+
+
+def varying(configs: Sequence[Config]) -> list[str]:
+    """The hyperparameters in which runs differ: those of the objective first, the seed last."""
+    chosen = [settings(config) for config in configs]
+    own = {name for config in configs for name, _ in config.hyperparameters}
+    names = [
+        name
+        for name in hyperparameters(configs)
+        if len({str(setting.get(name)) for setting in chosen}) > 1
+    ]
+    return sorted(names, key=lambda n: (n == "seed", n not in own, n == "latent_dim"))
+
+
+def sweep_rows(configs: Sequence[Config], programs, results: Sequence[dict | None]) -> list[dict]:
+    """A row for each run: where it lies, its hyperparameters, status and test metrics."""
+    names = hyperparameters(configs)
+    place = {
+        number: {"program": program.name, "member": member}
+        for program in programs
+        for member, number in enumerate(program.members)
+    }
+    rows = []
+    for number, (config, result) in enumerate(zip(configs, results, strict=True)):
+        result = result or {"status": "missing", "step": None}
+        setting = settings(config)
+        errors = [f"{name}_standard_error" for name in ("elbo", "rate", "distortion")]
+        rows.append(
+            {"run": number, **place[number]}
+            | {name: plain(setting.get(name)) for name in names}
+            | {"status": result["status"], "step": result["step"]}
+            | {name: result.get(name) for name in (*METRICS, *errors) if _is_known(name, results)}
+        )
+    return rows
+
+
+def _is_known(name: str, results: Sequence[dict | None]) -> bool:
+    return any(name in result for result in results if result)
+
+
+def plain(value: Any) -> Any:
+    """A setting as a cell: a number where it is one, else words."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    if isinstance(value, str):
+        for kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                pass
+    return value
+
+
+def summary_rows(configs: Sequence[Config], rows: Sequence[dict]) -> list[dict]:
+    """A row for each setting: mean and standard error over its seeds, diverged runs counted."""
+    names = [name for name in hyperparameters(configs) if name != "seed"]
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    summary = []
+    for key, members in groups.items():
+        line = dict(zip(names, key, strict=True)) | {
+            "num_runs": sum(row["status"] in ("done", "stopped early") for row in members),
+            "num_diverged": sum(row["status"] == "diverged" for row in members),
+            "num_missing": sum(row["status"] == "missing" for row in members),
+        }
+        for metric in METRICS:
+            if metric in rows[0]:
+                values = [row[metric] for row in members if row[metric] is not None]
+                line[f"{metric}_mean"] = statistics.fmean(values) if values else None
+                line[f"{metric}_standard_error"] = standard_error(values)
+        summary.append(line)
+    return summary
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """s/√n of a mean over n values; None for fewer than two."""
+    if len(values) < 2:
+        return None
+    return statistics.stdev(values) / math.sqrt(len(values))
+
+
+def best(rows: Sequence[dict]) -> int | None:
+    """The number of the run with the best validation ELBO; None where every run diverged."""
+    alive = [row for row in rows if row["status"] in ("done", "stopped early")]
+    if not alive:
+        return None
+    known = [{name: v for name, v in row.items() if v is not None} for row in alive]
+    return max(known, key=score)["run"]
+
+
+def curves(programs, directory: Path) -> list[dict]:
+    """The rows of every program's `metrics.csv`, `run` counted over the sweep."""
+    rows = []
+    for program in programs:
+        path = directory / "programs" / program.name / "metrics.csv"
+        if not path.exists():
+            continue
+        for row in csv_rows(path.read_text()):
+            row = {name: plain(cell) for name, cell in row.items()}
+            row["run"] = program.members[row.get("run", 0)]
+            rows.append(row)
+    return rows
+
+
+def lines(summary: Sequence[dict], *, most: int = 40) -> list[str]:
+    """The summary as aligned text: settings that vary, then mean ± standard error."""
+    if not summary:
+        return []
+    first = list(summary[0])
+    names = first[: first.index("num_runs")]
+    names = [n for n in names if len({str(row[n]) for row in summary}) > 1]
+    metrics = [m for m in METRICS if f"{m}_mean" in summary[0]]
+    header = [*names, "runs", *(metric.replace("_", " ") for metric in metrics)]
+    table = [header]
+    for row in summary[:most]:
+        count = str(row["num_runs"])
+        lost = [f"{row[f'num_{w}']} {w}" for w in ("diverged", "missing") if row[f"num_{w}"]]
+        cells = [", ".join([count, *lost]) if lost else count]
+        for metric in metrics:
+            mean, error = row[f"{metric}_mean"], row[f"{metric}_standard_error"]
+            text = "" if mean is None else f"{mean:.2f}"
+            cells.append(text if error is None else f"{text} ± {error:.2f}")
+        table.append([*(str(row[name]) for name in names), *cells])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    text = ["  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in table]
+    more = len(summary) - most
+    return [*text, f"and {more} more, in summary.csv"] if more > 0 else text
