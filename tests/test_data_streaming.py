@@ -48,6 +48,7 @@ def assert_same(streamed, in_memory):
         assert len(ours.x) == len(theirs.x) == len(ours)
         np.testing.assert_array_equal(ours.x[:], theirs.x, strict=True)
         np.testing.assert_array_equal(ours.labels, theirs.labels)
+        np.testing.assert_array_equal(jax.numpy.asarray(ours.x), theirs.x)
         order = RNG.permutation(len(theirs))
         np.testing.assert_array_equal(
             jax.jit(streamed.decode)(ours.x[order]), jax.jit(in_memory.decode)(theirs.x[order])

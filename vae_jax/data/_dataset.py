@@ -89,6 +89,10 @@ class Rows:
         """
         return self.convert(self.source[rows if self.index is None else self.index[rows]])
 
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        """All rows [N, *stored] for np.asarray, which would ask for them one by one."""
+        return np.asarray(self.in_memory(), dtype)
+
     def convert(self, x: np.ndarray) -> np.ndarray:
         """Values [B, *raw] of the source as these rows return them, [B, *stored]."""
         for conversion in self.conversions:
