@@ -4,6 +4,8 @@
 #   ./launch.sh pytest                        as  python -m pytest
 # PYTHON=python3.12 chooses the interpreter (each version has its own environment under .venv/);
 # EXTRAS=test,tensorboard chooses the extras (default: test).
+# PROCESSES=2 runs two processes as one program on this machine; under SLURM, Open MPI and on TPU pods
+# start it once per process (srun ./launch.sh …): they find each other.
 set -euo pipefail
 
 fail() { echo "launch.sh: $*" >&2; exit 1; }
@@ -45,4 +47,27 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
 fi
 
 cd "$called_from"
-exec "$environment/bin/python" -m "$@"
+processes=${PROCESSES:-1}
+case $processes in ''|*[!0-9]*|0) fail "PROCESSES=$processes: must be a number, 1 or more" ;; esac
+[ "$processes" -gt 1 ] || exec "$environment/bin/python" -m "$@"
+
+# a port that is free now; the first process opens it
+port=$("$environment/bin/python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+export JAX_COORDINATOR_ADDRESS=127.0.0.1:$port JAX_NUM_PROCESSES=$processes
+pids=()
+for ((i = 0; i < processes; i++)); do
+    JAX_PROCESS_ID=$i "$environment/bin/python" -m "$@" &
+    pids+=($!)
+done
+trap 'kill -TERM "${pids[@]}" 2>/dev/null' TERM
+trap 'kill -INT "${pids[@]}" 2>/dev/null' INT
+status=0
+for pid in "${pids[@]}"; do
+    # a signal ends the wait, not the process
+    while :; do
+        wait "$pid" && code=0 || code=$?
+        kill -0 "$pid" 2>/dev/null || break
+    done
+    [ "$status" -ne 0 ] || status=$code
+done
+exit "$status"

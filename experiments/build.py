@@ -94,6 +94,19 @@ class Experiment:
         return self.layout.over_runs(one)
 
     @functools.cached_property
+    def start_best(self) -> Callable:
+        """State [S] to the best validation before there was one; [S]."""
+
+        def one(state):
+            return {
+                "params": state.params,
+                "score": jnp.float32(-jnp.inf),
+                "epoch": jnp.int32(0),
+            }
+
+        return self.layout.over_runs(one)
+
+    @functools.cached_property
     def keep_best(self) -> Callable:
         """(best, params, score, epoch) to the best so far, for each run; [S], the epoch shared."""
 
@@ -153,11 +166,11 @@ class Experiment:
         return self.layout.over_runs(one, shared=(3, 4))
 
     @functools.cached_property
-    def sum_variance(self) -> Callable:
-        """(params, hparams, x, first batch) to the sum of `elbo.sum_variance`; [S]."""
+    def add_variance(self) -> Callable:
+        """(total, params, hparams, x, first batch) to the total with `elbo.sum_variance`; [S]."""
 
-        def one(params, h, x, first_batch):
-            return elbo.sum_variance(
+        def one(total, params, h, x, first_batch):
+            return total + elbo.sum_variance(
                 training.masked(self.model, h),
                 params,
                 x,
@@ -167,7 +180,14 @@ class Experiment:
                 batch_size=EVALUATION_BATCH,
             )
 
-        return self.layout.over_runs(one, shared=(2, 3))
+        return self.layout.over_runs(one, shared=(3, 4))
+
+    @functools.cached_property
+    def with_variance(self) -> Callable:
+        """(params, variance) to the parameters of that density; [S]."""
+        return self.layout.over_runs(
+            lambda params, variance: {**params, "likelihood": {"logvar": jnp.log(variance)}}
+        )
 
     @functools.cached_property
     def resident(self) -> Callable:
@@ -309,14 +329,13 @@ def frozen(experiment: Experiment, params, num: int | None = None):
     """
     if experiment.model.likelihood.frozen() == experiment.model.likelihood:
         return params
-    blocks = experiment.blocks("train", num)
-    sums = [
-        experiment.sum_variance(params, experiment.hparams, x, np.int32(first))
-        for first, x in blocks
-    ]
     num_examples = len(experiment.dataset.train)
     num = num_examples if num is None else min(num, num_examples)
-    return {**params, "likelihood": {"logvar": jnp.log(sum(sums) / num)}}
+    total = experiment.layout.place(np.zeros(len(experiment.configs), np.float32))
+    for first, x in experiment.blocks("train", num):
+        total = experiment.add_variance(total, params, experiment.hparams, x, np.int32(first))
+    variance = experiment.layout.read(total) / np.float32(num)
+    return experiment.with_variance(params, experiment.layout.place(variance))
 
 
 def member(experiment: Experiment, run: int, params) -> tuple[Model, Any, Any]:

@@ -110,7 +110,8 @@ def _or_exit(function: Callable):
     except processes.EndedElsewhereError as error:
         sys.exit(error.exit_code)
     except VaeJaxError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        if processes.is_first():
+            print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
 
 

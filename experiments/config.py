@@ -406,7 +406,7 @@ def settings(config: Config) -> dict:
 
 def to_flags(config: Config) -> list[str]:
     """The command line that gives this `Config`, with the data directory that the shell names."""
-    values = {f.name: (getattr(config, f.name), f.default) for f in flag_fields()}
+    values = {f.name: (getattr(config, f.name), default_of(f)) for f in flag_fields()}
     values["data_dir"] = (config.data_dir or os.environ.get("VAE_JAX_DATA_DIR"), None)
     for name, value in config.hyperparameters:
         default = objectives.hyperparameters(config.objective)[name].default
@@ -416,6 +416,13 @@ def to_flags(config: Config) -> list[str]:
         for name, (value, default) in values.items()
         if value is not None and value != default
     ]
+
+
+def default_of(field: dataclasses.Field):
+    """What a field holds where its flag is not given, spelled as if it were."""
+    if isinstance(field.default, str):
+        return _parse(field.name, field.default, field.metadata["parse"])
+    return field.default
 
 
 def flag_fields(of: type = Config) -> list[dataclasses.Field]:

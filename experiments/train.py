@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import build as building
@@ -238,7 +237,7 @@ def _begin(run, experiment: building.Experiment, store) -> Begun:
     restored = processes.on_first(restore)
     layout = experiment.layout
     if not processes.agree(restored is not None):
-        carried = _carried(experiment.init(experiment.hparams), experiment.config)
+        carried = _carried(experiment)
         step, spent, failures = 0, Spent(), {}
     else:
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), _target(experiment))
@@ -256,7 +255,7 @@ def _begin(run, experiment: building.Experiment, store) -> Begun:
 
 def _target(experiment: building.Experiment) -> Carried:
     """Shapes and dtypes of what a checkpoint holds: leaves [R, …], without fillers."""
-    slots = jax.eval_shape(lambda: _carried(experiment.init(experiment.hparams), experiment.config))
+    slots = jax.eval_shape(lambda: _carried(experiment))
     num_runs = len(experiment.configs)
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct((num_runs, *leaf.shape[1:]), leaf.dtype), slots
@@ -269,15 +268,9 @@ def _bytes_needed(experiment: building.Experiment) -> int:
     return 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) + 2**24
 
 
-def _carried(state: training.State, config: Config) -> Carried:
-    if config.patience is None:
-        return Carried(state, None)
-    best = {
-        "params": jax.tree.map(jnp.copy, state.params),
-        "score": jnp.full_like(state.step, -jnp.inf, jnp.float32),
-        "epoch": jnp.zeros_like(state.step),
-    }
-    return Carried(state, best)
+def _carried(experiment: building.Experiment) -> Carried:
+    state = experiment.init(experiment.hparams)
+    return Carried(state, experiment.start_best(state) if experiment.config.patience else None)
 
 
 def result_params(carried: Carried) -> Any:

@@ -87,7 +87,7 @@ class Checkpoints:
         self._directory = pathlib.Path(os.path.abspath(directory))
         self._keep = keep
         self._warn = warn
-        self._orbax = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+        self._orbax = _orbax_of_this_process()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -298,6 +298,25 @@ class Checkpoints:
             f"about {needed} bytes, {free} are free; earlier checkpoints are intact, "
             "remove the cause and run the same command again"
         )
+
+
+def _orbax_of_this_process() -> ocp.Checkpointer:
+    """Orbax without its barriers between processes: the state comes whole, and one of them saves.
+
+    (Its own way for several processes has each write the shards it holds.)
+    """
+    if jax.process_count() == 1:
+        return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
+    handler = ocp.CompositeCheckpointHandler(
+        state=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+        config=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
+        composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
+    )
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
 
 
 @contextlib.contextmanager

@@ -71,8 +71,11 @@ def _is_one_of_several(environ: Any) -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process writes and speaks."""
-    return jax.process_index() == 0
+    """Whether this process writes and speaks; asked before `initialize` too."""
+    if jax.distributed.is_initialized():
+        return jax.process_index() == 0
+    names = ("JAX_PROCESS_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "TPU_WORKER_ID")
+    return all(os.environ.get(name, "0") == "0" for name in names)
 
 
 def agree(value: Any) -> Any:
