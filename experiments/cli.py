@@ -48,9 +48,10 @@ def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: s
     for signum in INTERRUPTS:
         signal.signal(signum, _exit_at_once)
 
-    # a sweep on CPU spreads its runs over as many devices as there are cores
+    # a sweep on CPU spreads its runs over as many devices as this process has cores
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        num_cores = len(os.sched_getaffinity(0)) // processes.num_on_this_machine()
+        jax.config.update("jax_num_cpu_devices", max(1, num_cores))
 
     def parse(argv):
         if any(a in ("--help", "-h", "-help", "--helpfull", "--helpshort") for a in argv[1:]):

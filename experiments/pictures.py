@@ -17,20 +17,20 @@ MANIFOLD_SIZE = 20
 NUM_SCATTERED = 2000
 
 
-def draw(experiment, member: int, params, run) -> list[str]:
+def draw(experiment, number: int, member, run) -> list[str]:
     """Draws every picture of one run that fits the data; the test split is what is encoded.
 
     Args:
         experiment: from `experiments.build`.
-        member: which run of the program, a scalar.
-        params: of all runs, [R, …], of densities.
+        number: which run of the program, a scalar.
+        member: its model, parameters and hyperparameters, from `build.member`.
         run: the open run; pictures go to its folder `plots`.
 
     Returns:
         Names of the pictures.
     """
     dataset = experiment.dataset
-    model, params, hparams = building.member(experiment, member, params)
+    model, params, hparams = member
     decode_mean = jax.jit(model.decode_mean)
     key = training.stream(hparams.seed, "pictures")
     data_key, sample_key = jax.random.split(key)
@@ -43,7 +43,7 @@ def draw(experiment, member: int, params, run) -> list[str]:
     labels = None if test.labels is None else test.labels[:NUM_SCATTERED]
 
     pictures = {}
-    rows = [row for row in run.rows() if row.pop("run", member) == member]
+    rows = [row for row in run.rows() if row.pop("run", number) == number]
     if rows:
         pictures["training_curves"] = plots.training_curves(rows)
     few = np.asarray(_one_per_label(labels, len(x), NUM_RECONSTRUCTIONS))

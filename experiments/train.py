@@ -201,10 +201,10 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
         results = make_results(experiment, ended, params)
     alive = [r for r, result in enumerate(results) if result["status"] != "diverged"]
     if alive:
-        kept = experiment.layout.read(params)
         shown = max(alive, key=lambda r: score(results[r]))
-        drawn = pictures.draw(experiment, shown, kept, run) if processes.is_first() else []
-        run.log(f"pictures: {', '.join(drawn)}")
+        member = building.member(experiment, shown, experiment.layout.read(params))
+        drawn = processes.on_first(lambda: pictures.draw(experiment, shown, member, run))
+        run.log(f"pictures: {', '.join(drawn or [])}")
     seconds = round(ended.spent.seconds + time.perf_counter() - finished, 3)
     times = {"wall_seconds": seconds, "examples_per_second": ended.spent.examples_per_second}
     results = [{**result, **times} for result in results]

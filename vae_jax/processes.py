@@ -21,6 +21,7 @@ __all__ = [
     "initialize",
     "is_first",
     "largest",
+    "num_on_this_machine",
     "on_first",
 ]
 
@@ -68,6 +69,12 @@ def _is_one_of_several(environ: Any) -> bool:
     return any(c.isdigit() and int(c) > 1 for c in counts) or any(
         "," in environ.get(name, "") for name in hosts
     )
+
+
+def num_on_this_machine() -> int:
+    """How many processes `launch.sh` started beside each other, a count; elsewhere 1."""
+    count = os.environ.get("JAX_NUM_PROCESSES", "1")
+    return max(1, int(count)) if count.isdigit() else 1
 
 
 def is_first() -> bool:
