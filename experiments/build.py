@@ -61,6 +61,11 @@ class Experiment:
         return self.layout.over_runs(self.train.init)
 
     @functools.cached_property
+    def state_shape(self) -> training.State:
+        """Shapes and dtypes of the state, [S, …]; nothing is computed."""
+        return jax.eval_shape(self.init, self.hparams)
+
+    @functools.cached_property
     def chunk(self) -> Callable:
         """(state, hparams, x, num_steps) to state, see `training.Train`."""
         shared = (3,) if self.dataset.streamed else (2, 3)
@@ -131,8 +136,8 @@ class Experiment:
 
     def memory_estimate(self) -> str:
         """What the program will take, in words: from shapes alone, before anything is compiled."""
-        state = jax.eval_shape(self.init, self.hparams)
-        state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        leaves = jax.tree.leaves(self.state_shape)
+        state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
         rows = -(-self.config.batch_size // self.layout.num_data)
         batch_bytes = len(self.configs) * rows * math.prod(self.dataset.shape) * 4
         data_bytes = 0 if self.dataset.streamed else self.dataset.train.x.nbytes
@@ -236,7 +241,11 @@ def spell(value: Any) -> str:
 
 
 def build(
-    configs: Sequence[Config], dataset, *, num_data: int | None = None, layout: Layout | None = None
+    configs: Sequence[Config],
+    dataset,
+    *,
+    num_data: int | None = None,
+    latent_dim: int | None = None,
 ) -> Experiment:
     """Makes the model, the objective and the training of the runs of one program.
 
@@ -244,15 +253,15 @@ def build(
         configs: resolved, with equal `config.program_key`.
         dataset: from `vae_jax.data.load`.
         num_data: devices that share a batch, a count; None leaves the choice to `make_layout`.
-        layout: where the runs live; None makes one.
+        latent_dim: of the model, at least that of each run; None means the largest of them.
 
     Raises:
         DataError: the data's range does not fit the likelihood.
         UsageError: the network does not fit the data's shape.
     """
     config = configs[0]
-    latent_dim = max(c.latent_dim for c in configs)
-    layout = make_layout(len(configs), num_data=num_data) if layout is None else layout
+    latent_dim = latent_dim or max(c.latent_dim for c in configs)
+    layout = make_layout(len(configs), num_data=num_data)
     likelihood = likelihoods.make(
         config.likelihood,
         variance=config.variance if isinstance(config.variance, str) else "given",
@@ -280,7 +289,7 @@ def build(
         optimizer=config.optimizer,
         layout=layout,
     )
-    hparams = make_hparams(configs, steps_per_epoch=train.steps_per_epoch)
+    hparams = make_hparams(configs, steps_per_epoch=train.steps_per_epoch, latent_dim=latent_dim)
     return Experiment(
         configs=tuple(configs),
         dataset=dataset,

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 from absl import app, flags, logging
@@ -30,7 +30,7 @@ Of --widths, whose values hold commas, semicolons part them: --widths='200,200;4
 
 
 def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: str) -> None:
-    """Parses the flags, calls `main(values, plan, flags as given)`, and exits.
+    """Parses the flags of a training, calls `main(values, plan, flags as given)`, and exits.
 
     Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 5 storage, 6 locked, 130 and 143 for a run
     that was interrupted.
@@ -40,6 +40,34 @@ def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: s
         description: the head of the help page.
     """
     define_flags()
+
+    def train(values):
+        processes.initialize()
+        plan = {f.name: values.pop(f.name) for f in config_lib.flag_fields(config_lib.Plan)}
+        main(values, config_lib.plan_from_flags(plan), sys.argv[1:])
+
+    _start(train, _names(), lambda: help_page(description))
+
+
+def start(
+    main: Callable[[dict], None], texts: Mapping[str, str], description: str, *, example: str
+) -> None:
+    """Parses flags that are all texts, calls `main(values)`, and exits as `run` does.
+
+    Args:
+        main: does the work; a flag that was not given is None.
+        texts: flag → its line of help.
+        description: the head of the help page.
+        example: a command.
+    """
+    for name, text in texts.items():
+        flags.DEFINE_string(name, None, text)
+    entries = [line for name, text in texts.items() for line in _entry(name, text)]
+    page = [*textwrap.wrap(description, 92), "", *entries, "", "Example:", f"  {example}"]
+    _start(main, list(texts), lambda: "\n".join(page))
+
+
+def _start(main: Callable[[dict], None], names: list[str], page: Callable[[], str]) -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
@@ -55,27 +83,21 @@ def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: s
 
     def parse(argv):
         if any(a in ("--help", "-h", "-help", "--helpfull", "--helpshort") for a in argv[1:]):
-            print(help_page(description))
+            print(page())
             sys.exit(0)
-        return _or_exit(lambda: _parse(argv))
+        return _or_exit(lambda: _parse(argv, names))
 
     def call(_):
         # what libraries looked for and found is no news
         logging.set_verbosity(logging.WARNING)
-        values = {name: flags.FLAGS[name].value for name in _names()}
-        _or_exit(lambda: _call(main, values))
+        values = {name: flags.FLAGS[name].value for name in names}
+        _or_exit(lambda: main(values))
 
     app.run(call, flags_parser=parse)
 
 
-def _call(main: Callable, values: dict) -> None:
-    processes.initialize()
-    plan = {f.name: values.pop(f.name) for f in config_lib.flag_fields(config_lib.Plan)}
-    main(values, config_lib.plan_from_flags(plan), sys.argv[1:])
-
-
 def define_flags() -> None:
-    """Defines a flag for each field of `Config` and each hyperparameter, and --overwrite."""
+    """Defines a flag for each field of `Config` and `Plan` and each hyperparameter."""
     for field in _fields():
         define = flags.DEFINE_boolean if field.default is False else flags.DEFINE_string
         define(field.name, None, field.metadata["help"])
@@ -91,11 +113,11 @@ def _names() -> list[str]:
     return [f.name for f in _fields()] + list(config_lib.objective_flags())
 
 
-def _parse(argv):
+def _parse(argv, names):
     try:
         rest = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
-        close = difflib.get_close_matches(error.flagname, _names(), 1)
+        close = difflib.get_close_matches(error.flagname, names, 1)
         hint = f": did you mean --{close[0]}?" if close else ""
         raise UsageError(f"--{error.flagname} is not a flag{hint} (see --help)") from None
     except flags.Error as error:

@@ -421,7 +421,7 @@ def to_flags(config: Config) -> list[str]:
 def default_of(field: dataclasses.Field):
     """What a field holds where its flag is not given, spelled as if it were."""
     if isinstance(field.default, str):
-        return _parse(field.name, field.default, field.metadata["parse"])
+        return parse_flag(field.name, field.default, field.metadata["parse"])
     return field.default
 
 
@@ -458,7 +458,7 @@ def from_flags(values: dict[str, str | None]) -> Config:
         if value is None and isinstance(field.default, str):
             value = field.default
         if value is not None:
-            settings[field.name] = _parse(field.name, value, field.metadata["parse"])
+            settings[field.name] = parse_flag(field.name, value, field.metadata["parse"])
     objective = settings["objective"]
     hyperparameters = {}
     for name, owners in objective_flags().items():
@@ -467,7 +467,7 @@ def from_flags(values: dict[str, str | None]) -> Config:
             note = " (0 trains a plain autoencoder)" if name == "beta" else ""
             parse = number(0, note=note)
             default = repr(owners[objective].default)
-            hyperparameters[name] = _parse(name, default if value is None else value, parse)
+            hyperparameters[name] = parse_flag(name, default if value is None else value, parse)
         elif value is not None:
             takes = ", ".join(f"--{k}" for k in objectives.hyperparameters(objective))
             raise UsageError(f"--{name}={value}: objective {objective} takes {takes or 'none'}")
@@ -481,7 +481,7 @@ def plan_from_flags(values: dict[str, str | None]) -> Plan:
     given = {f.name: values.get(f.name) for f in flag_fields(Plan)}
     plan = Plan(
         **{
-            f.name: _parse(f.name, given[f.name], f.metadata["parse"])
+            f.name: parse_flag(f.name, given[f.name], f.metadata["parse"])
             for f in flag_fields(Plan)
             if given[f.name] is not None
         }
@@ -492,7 +492,8 @@ def plan_from_flags(values: dict[str, str | None]) -> Plan:
 
 
 @functools.cache
-def _parse(name: str, value: str, parse: Callable):
+def parse_flag(name: str, value: str, parse: Callable):
+    """The value of a flag; a `UsageError` names flag and text."""
     try:
         return parse(value)
     except UsageError as error:
@@ -582,12 +583,15 @@ def program_key(config: Config) -> tuple:
     return (*rest, *(arrays[name] for name in names), *hyperparameters)
 
 
-def make_hparams(configs: Sequence[Config], *, steps_per_epoch: int) -> list[training.Hparams]:
+def make_hparams(
+    configs: Sequence[Config], *, steps_per_epoch: int, latent_dim: int
+) -> list[training.Hparams]:
     """The arrays and schedules of the runs of one program: scalars, see `training.Hparams`.
 
     Args:
         configs: resolved, with equal `program_key`.
         steps_per_epoch: a count.
+        latent_dim: of the model, L; runs with fewer dimensions get a mask.
     """
     units = {
         "steps_per_epoch": steps_per_epoch,
@@ -600,7 +604,6 @@ def make_hparams(configs: Sequence[Config], *, steps_per_epoch: int) -> list[tra
     def scalar(value):
         return jnp.float32(value) if isinstance(value, float) else None
 
-    latent_dim = max(c.latent_dim for c in configs)
     is_masked = any(c.latent_dim < latent_dim for c in configs)
     # a term that no run has is left out of the program
     unused = {

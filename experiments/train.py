@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from experiments import build as building
-from experiments import pictures
+from experiments import pictures, tables
 from experiments.config import Config, from_flags, resolve, to_flags
 from experiments.progress import Progress, TensorBoard, tensorboard_writer
 from vae_jax import checkpoints, data, processes, runs, streaming, training
@@ -187,8 +187,7 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
         flags = [to_flags(config) for config in asked]
         if experiment.is_single:
             run.write_command(["python", "-m", ENTRY, *flags[0]])
-        else:
-            run.write_json("members.json", flags)
+        run.write_json("members.json", flags)
         environment = runs.environment(jax.devices())
         run.write_json("env.json", {**environment, "data_sha256": experiment.dataset.sha256})
         ended = _loop(run, experiment, store, begun)
@@ -201,7 +200,7 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
         results = make_results(experiment, ended, params)
     alive = [r for r, result in enumerate(results) if result["status"] != "diverged"]
     if alive:
-        shown = max(alive, key=lambda r: score(results[r]))
+        shown = max(alive, key=lambda r: tables.score(results[r]))
         member = building.member(experiment, shown, experiment.layout.read(params))
         drawn = processes.on_first(lambda: pictures.draw(experiment, shown, member, run))
         run.log(f"pictures: {', '.join(drawn or [])}")
@@ -255,10 +254,12 @@ def _begin(run, experiment: building.Experiment, store) -> Begun:
 
 def _target(experiment: building.Experiment) -> Carried:
     """Shapes and dtypes of what a checkpoint holds: leaves [R, …], without fillers."""
-    slots = jax.eval_shape(lambda: _carried(experiment))
+    state = experiment.state_shape
+    best = jax.eval_shape(experiment.start_best, state) if experiment.config.patience else None
     num_runs = len(experiment.configs)
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((num_runs, *leaf.shape[1:]), leaf.dtype), slots
+        lambda leaf: jax.ShapeDtypeStruct((num_runs, *leaf.shape[1:]), leaf.dtype),
+        Carried(state, best),
     )
 
 
@@ -564,14 +565,6 @@ def make_results(experiment: building.Experiment, ended: Ended, params) -> list[
             "num_parameters": sum(leaf[0].size for leaf in leaves),
         }
     return results
-
-
-def score(result: dict) -> float:
-    """What the best run is chosen by: the validation ELBO, or what comes closest to it."""
-    for name, sign in (("valid_elbo", 1), ("valid_loss", -1), ("elbo", 1), ("loss", -1)):
-        if name in result:
-            return sign * result[name]
-    return -math.inf
 
 
 def describe(experiment: building.Experiment) -> list[str]:

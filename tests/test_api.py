@@ -27,6 +27,8 @@ ALLOWED = {
     "objectives": {"distributions", "losses", "model"},
     "evaluation": {"distributions", "model"},
     "training": {"schedules", "shuffling"},
+    "streaming": {"training"},
+    "members": {"checkpoints"},
 }
 
 

@@ -88,7 +88,7 @@ def test_the_same_config_resumes(tmp_path):
     config = CONFIG | {"capacity": math.inf, "likelihood": None}
     with runs.open_run(tmp_path / "x", config) as run:
         assert not run.resumed
-        run.append_row({"step": 1})
+        run.append_rows([{"step": 1}])
     with runs.open_run(tmp_path / "x", config) as run:
         assert run.resumed
         assert run.archived is None
@@ -122,7 +122,7 @@ def test_overwrite_archives_and_deletes_nothing(tmp_path):
         with runs.open_run(directory, {"beta": beta}, overwrite=True) as run:
             assert not run.resumed
             assert run.rows() == []
-            run.append_row({"step": 1, "beta": beta})
+            run.append_rows([{"step": 1, "beta": beta}])
             if run.archived:
                 archives.add(run.archived)
     assert len(archives) == 2
@@ -289,11 +289,11 @@ def test_rows_round_trip_exactly(run):
     for step in range(5):
         value = float(jax.random.normal(jax.random.fold_in(key, step)))
         row = {"step": step, "loss": value / 3, "rate": 1e-310, "note": None, "term": 'a,"b'}
-        run.append_row(row)
+        run.append_rows([row])
         assert run.rows()[-1] == row
     assert [row["step"] for row in run.rows()] == list(range(5))
-    run.append_row(
-        {"step": np.int64(5), "loss": jnp.float32(0.1), "rate": math.nan, "note": 1, "term": "-"}
+    run.append_rows(
+        [{"step": np.int64(5), "loss": jnp.float32(0.1), "rate": math.nan, "note": 1, "term": "-"}]
     )
     last = run.rows()[-1]
     assert last["step"] == 5
@@ -304,26 +304,26 @@ def test_rows_round_trip_exactly(run):
 def test_rows_survive_reopening_and_other_columns_are_refused(tmp_path):
     for step in (1, 2):
         with runs.open_run(tmp_path / "x", {}) as run:
-            run.append_row({"loss": 0.5, "step": step})
+            run.append_rows([{"loss": 0.5, "step": step}])
     with runs.open_run(tmp_path / "x", {}) as run:
         assert run.path("metrics.csv").read_text() == "loss,step\n0.5,1\n0.5,2\n"
         with pytest.raises(StorageError, match=r"columns loss,step, this program writes step,elbo"):
-            run.append_row({"step": 3, "elbo": 1.0})
+            run.append_rows([{"step": 3, "elbo": 1.0}])
         assert len(run.rows()) == 2
 
 
 def test_truncate_keeps_the_bytes_of_earlier_rows(run):
     for step in (100, 200, 300, 400):
-        run.append_row({"step": step, "loss": 1 / step})
+        run.append_rows([{"step": step, "loss": 1 / step}])
     lines = run.path("metrics.csv").read_text().splitlines(keepends=True)
     run.truncate_rows(250)
     assert run.path("metrics.csv").read_text() == "".join(lines[:3])
-    run.append_row({"step": 300, "loss": 1 / 300})
-    run.append_row({"step": 400, "loss": 1 / 400})
+    run.append_rows([{"step": 300, "loss": 1 / 300}])
+    run.append_rows([{"step": 400, "loss": 1 / 400}])
     assert run.path("metrics.csv").read_text() == "".join(lines)
     run.truncate_rows(0)
     assert run.rows() == []
-    run.append_row({"step": 100, "loss": 1 / 100})
+    run.append_rows([{"step": 100, "loss": 1 / 100}])
     assert run.path("metrics.csv").read_text() == "".join(lines[:2])
 
 
@@ -332,7 +332,7 @@ def test_a_file_torn_at_any_byte_loses_at_most_the_torn_row(tmp_path, monkeypatc
     rows = [{"step": step, "loss": step / 7} for step in (1, 2, 3)]
     with runs.open_run(tmp_path / "x", {}) as run:
         for row in rows:
-            run.append_row(row)
+            run.append_rows([row])
         whole = run.path("metrics.csv").read_bytes()
     for length in range(len(whole) + 1):
         with runs.open_run(tmp_path / "x", {}) as run:
@@ -342,7 +342,7 @@ def test_a_file_torn_at_any_byte_loses_at_most_the_torn_row(tmp_path, monkeypatc
             if length % 2:
                 run.truncate_rows(3)
             for row in rows[complete:]:
-                run.append_row(row)
+                run.append_rows([row])
             assert run.path("metrics.csv").read_bytes() == whole
 
 
@@ -358,14 +358,14 @@ def test_truncate_without_rows_and_with_broken_rows(run):
 
 
 def test_a_row_that_does_not_fit_leaves_no_part(run, monkeypatch):
-    run.append_row({"step": 1, "loss": 0.5})
+    run.append_rows([{"step": 1, "loss": 0.5}])
     before = run.path("metrics.csv").read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail_with(errno.ENOSPC))
         with pytest.raises(StorageError, match=r"metrics.csv .*bytes are free"):
-            run.append_row({"step": 2, "loss": 0.5})
+            run.append_rows([{"step": 2, "loss": 0.5}])
     assert run.path("metrics.csv").read_bytes() == before
-    run.append_row({"step": 2, "loss": 0.5})
+    run.append_rows([{"step": 2, "loss": 0.5}])
     assert [row["step"] for row in run.rows()] == [1, 2]
 
 
@@ -383,7 +383,7 @@ def small_disk(tmp_path):
 
 def append_until_full(run):
     for step in range(5000):
-        run.append_row({"step": step, "text": "x" * 100})
+        run.append_rows([{"step": step, "text": "x" * 100}])
 
 
 def test_a_full_disk_loses_no_row_and_no_file(small_disk):
@@ -401,7 +401,7 @@ def test_a_full_disk_loses_no_row_and_no_file(small_disk):
             run.write_json("result.json", {"step": "x" * 20_000})
         assert run.read_json("result.json") == {"step": 0}
         filler.unlink()
-        run.append_row({"step": len(kept), "text": "x"})
+        run.append_rows([{"step": len(kept), "text": "x"}])
         assert len(run.rows()) == len(kept) + 1
 
 
@@ -414,7 +414,7 @@ def test_paths_stay_inside(run, tmp_path):
     (run.directory / "metrics.csv").symlink_to(tmp_path / "outside")
     (run.directory / ".result.json.tmp").symlink_to(tmp_path / "outside")
     with pytest.raises(UsageError, match="must stay inside"):
-        run.append_row({"step": 1})
+        run.append_rows([{"step": 1}])
     run.write_json("result.json", {})
     assert not (tmp_path / "outside").exists()
 

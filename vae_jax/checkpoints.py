@@ -68,6 +68,7 @@ class Checkpoints:
         keep: how many verified steps to preserve, at least 2, so that one remains whole whatever
             happens to the newest.
         warn: called with one line when `restore` passes over damaged steps.
+        set_aside: whether `restore` and `save` move damaged steps out of the way.
 
     Raises:
         ValueError: `keep` is below 2.
@@ -79,6 +80,7 @@ class Checkpoints:
         *,
         keep: int = 2,
         warn: Callable[[str], None] = print,
+        set_aside: bool = True,
     ):
         if keep < 2:
             raise ValueError(f"keep={keep}: must be at least 2")
@@ -87,6 +89,7 @@ class Checkpoints:
         self._directory = pathlib.Path(os.path.abspath(directory))
         self._keep = keep
         self._warn = warn
+        self._sets_aside = set_aside
         self._orbax = _orbax_of_this_process()
 
     def __enter__(self) -> "Checkpoints":
@@ -155,6 +158,27 @@ class Checkpoints:
             StorageError: the step does not have the target's structure, shapes and dtypes, or a
                 newer version wrote it, or it verifies and cannot be read.
         """
+        found = self._newest()
+        return None if found is None else self._read(found, target)
+
+    def read(self) -> Restored | None:
+        """Reads the newest step that verifies, whatever it holds.
+
+        Returns:
+            The step, its state as nested dicts of NumPy arrays of any shape, and its config; or
+            None where no step verifies.
+
+        Raises:
+            StorageError: a newer version wrote it, or it verifies and cannot be read.
+        """
+        found = self._newest()
+        if found is None:
+            return None
+        with self._reading(found) as path, _one_voice():
+            loaded = self._load(path, None)
+        return Restored(found, loaded.state, loaded.config)
+
+    def _newest(self) -> int | None:
         self._refuse_links()
         faults = []
         found = None
@@ -166,7 +190,7 @@ class Checkpoints:
             faults.append((step, reason))
         if faults:
             self._report(faults, found)
-        return None if found is None else self._read(found, target)
+        return found
 
     def steps(self) -> list[int]:
         """The scalar steps whose every file verifies now, ascending."""
@@ -245,16 +269,21 @@ class Checkpoints:
                 f"this program needs {wanted.get(name, 'none of it')}{more}: "
                 "use the version and flags that wrote it, or another --workdir"
             )
-        try:
+        with self._reading(step):
             # Read to the host first: the devices that wrote the step need not exist here.
             host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), target)
             loaded = self._load(path, host)
+        return Restored(step, jax.tree.map(_place, target, loaded.state), loaded.config)
+
+    @contextlib.contextmanager
+    def _reading(self, step: int) -> Iterator[pathlib.Path]:
+        try:
+            yield self._directory / str(step)
         except Exception as error:
             raise StorageError(
                 f"checkpoint {step} in {self._shown} verifies but cannot be read "
                 f"({_one_line(error)}): use the versions named in env.json"
             ) from error
-        return Restored(step, jax.tree.map(_place, target, loaded.state), loaded.config)
 
     def _delete_old(self) -> None:
         kept = 0
@@ -269,6 +298,8 @@ class Checkpoints:
 
     def _set_aside(self, paths: list[pathlib.Path]) -> str:
         """Moves damaged steps out of the way and says where to; in a read-only run they stay."""
+        if not self._sets_aside:
+            return ""
         damaged = self._directory.parent / "damaged"
         try:
             damaged.mkdir(exist_ok=True)

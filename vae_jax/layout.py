@@ -175,7 +175,7 @@ def make_layout(
 
     Args:
         num_runs: R, a count.
-        devices: of all processes, the same number of each; None means `jax.devices()`.
+        devices: of all processes, [D], the same number of each; None means `jax.devices()`.
         num_data: how many devices share a batch, a count; None leaves the choice to the rule.
 
     Returns:

@@ -94,7 +94,7 @@ def agree(value: Any) -> Any:
 
 
 def agree_on_json(value: Any) -> Any:
-    """What the first process has: anything that JSON holds."""
+    """What the first process has: anything that JSON holds, of any shape."""
     if jax.process_count() == 1:
         return value
     encoded = np.frombuffer(json.dumps(value).encode(), np.uint8)

@@ -1,0 +1,90 @@
+"""A run of a program, loaded alone, is the run that was trained."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import evaluate, pictures, sweep
+from experiments.config import Plan
+from vae_jax import data, likelihoods, members, networks, training
+from vae_jax.errors import StorageError, UsageError
+from vae_jax.evaluation import elbo
+from vae_jax.model import Model
+
+FLAGS = {"widths": "16", "epochs": "3", "beta": "1,4", "latent_dim": "2,5", "ema_decay": "0.9"}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Four runs, trained in one program: the sweep's directory and the rows of its table."""
+    directory = tmp_path_factory.mktemp("swept") / "sweep"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "draw", lambda *_: [])
+        configs = sweep.make_configs({**FLAGS, "workdir": str(directory)})
+        sweep.run(configs, Plan(), [])
+    return directory / "programs" / "all"
+
+
+def test_a_member_evaluates_to_its_result(swept):
+    results = json.loads((swept / "results.json").read_text())
+    assert members.num_members(swept) == len(results) == 4
+    for member, result in enumerate(results):
+        again = evaluate.evaluate(swept, member)
+        for name in ("loss", "elbo", "rate", "distortion", "elbo_standard_error", "active_units"):
+            assert again[name] == pytest.approx(result[name], rel=1e-5)
+        assert again["step"] == result["step"]
+
+
+def test_a_member_is_a_model_in_a_few_lines(swept):
+    """As the README shows it, with nothing of `experiments`."""
+    loaded = members.load_member(swept, 1)
+    assert loaded.settings["beta"] == "4"
+    assert loaded.latent_dim == 5
+    np.testing.assert_array_equal(loaded.latent_mask, [1, 1, 0, 0, 0])
+    digits = data.load("digits")
+    encoder, decoder = networks.build(
+        "mlp", shape=digits.shape, latent_dim=loaded.latent_dim, widths=(16,)
+    )
+    model = Model(
+        encoder,
+        decoder,
+        likelihoods.Gaussian("learned"),
+        digits.shape,
+        loaded.latent_dim,
+        loaded.latent_mask,
+    )
+    x = digits.decode(digits.test.x)
+    assert model.reconstruct(loaded.params, x).shape == x.shape
+    posterior = model.encode(loaded.params, x)
+    active = elbo.active_units(np.asarray(posterior.mean).var(axis=0))
+    assert not np.asarray(active)[2:].any()
+    shapes = jax.tree.map(np.shape, loaded.params)
+    assert shapes == jax.tree.map(np.shape, model.init(training.stream(0, "init")))
+
+
+def test_what_is_not_there_is_said(swept, tmp_path):
+    with pytest.raises(UsageError, match=r"member 4: .* choose from 0 to 3"):
+        members.load_member(swept, 4)
+    with pytest.raises(UsageError, match="name one of its programs/"):
+        members.load_member(swept.parents[1])
+    with pytest.raises(UsageError, match="holds no run"):
+        members.load_member(tmp_path)
+    (tmp_path / "config.json").write_text((swept / "config.json").read_text())
+    with pytest.raises(StorageError, match="no checkpoint that verifies"):
+        members.load_member(tmp_path)
+
+
+def test_a_read_only_program_is_read(swept):
+    before = sorted(p.name for p in swept.rglob("*"))
+    newest = max((p for p in (swept / "checkpoints").iterdir() if p.name.isdigit()), key=str)
+    manifest = newest / "manifest.json"
+    kept = manifest.read_bytes()
+    manifest.write_bytes(b"{}")
+    try:
+        with pytest.raises(StorageError, match="no checkpoint that verifies"):
+            members.load_member(swept, 0)
+    finally:
+        manifest.write_bytes(kept)
+    assert sorted(p.name for p in swept.rglob("*")) == before

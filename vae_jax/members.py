@@ -1,0 +1,93 @@
+"""The runs of a trained program, each loaded alone: parameters, settings, latent mask."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax.checkpoints import Checkpoints
+from vae_jax.errors import StorageError, UsageError
+
+__all__ = ["Member", "load_member", "num_members"]
+
+
+class Member(NamedTuple):
+    """One run of a program, as its results were computed.
+
+    Args:
+        params: of the model, a dict of arrays without an axis of runs: the best by validation
+            where the run kept those, the averaged ones where it averaged, else the last.
+        settings: what `config.json` holds of this run.
+        latent_dim: L of the arrays, the largest of the program's runs, a count.
+        latent_mask: [L] of ones for the dimensions that this run has and zeros for the others, to
+            be given to its `Model`; None where it has all of them.
+        step: steps that the run has done, a scalar.
+    """
+
+    params: Any
+    settings: dict
+    latent_dim: int
+    latent_mask: jax.Array | None
+    step: int
+
+
+def num_members(directory: str | os.PathLike) -> int:
+    """How many runs the program in a run directory has, a count; see `load_member`."""
+    return len(_settings(Path(directory)))
+
+
+def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
+    """Reads one run of a program from its newest verified checkpoint; writes nothing.
+
+    Args:
+        directory: of the program: of a run alone, or below `programs/` of a sweep.
+        member: which of its runs, a count from 0, as the column `member` of `sweep.csv`.
+
+    Returns:
+        `Member`.
+
+    Raises:
+        UsageError: there is no such run.
+        StorageError: no checkpoint verifies.
+    """
+    directory = Path(directory)
+    settings = _settings(directory)
+    if not 0 <= member < len(settings):
+        raise UsageError(
+            f"member {member}: {directory} holds {len(settings)} run(s), choose from 0 to "
+            f"{len(settings) - 1}"
+        )
+    with Checkpoints(directory / "checkpoints", set_aside=False) as store:
+        restored = store.read()
+    if restored is None:
+        raise StorageError(f"{directory / 'checkpoints'}: no checkpoint that verifies")
+    state, best = restored.state["state"], restored.state.get("best")
+    params = best["params"] if best else state.get("ema") or state["params"]
+    latent_dim = max(each["latent_dim"] for each in settings)
+    own = settings[member]["latent_dim"]
+    return Member(
+        params=jax.tree.map(lambda leaf: jnp.asarray(leaf[member]), params),
+        settings=settings[member],
+        latent_dim=latent_dim,
+        latent_mask=None if own == latent_dim else (jnp.arange(latent_dim) < own).astype(float),
+        step=int(state["step"][member]),
+    )
+
+
+def _settings(directory: Path) -> list[dict]:
+    path = directory / "config.json"
+    try:
+        config = json.loads(path.read_bytes())["config"]
+        settings = config.get("runs", [config])
+        return [{**each, "latent_dim": int(each["latent_dim"])} for each in settings]
+    except FileNotFoundError:
+        raise UsageError(
+            f"{directory}: holds no run (no config.json); of a sweep, name one of its programs/"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(
+            f"{path}: is not the config of a run; of a sweep, name one of its programs/"
+        ) from None
