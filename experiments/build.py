@@ -136,17 +136,36 @@ class Experiment:
 
     def memory_estimate(self) -> str:
         """What the program will take, in words: from shapes alone, before anything is compiled."""
+        layout = self.layout
         leaves = jax.tree.leaves(self.state_shape)
         state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-        rows = -(-self.config.batch_size // self.layout.num_data)
-        batch_bytes = len(self.configs) * rows * math.prod(self.dataset.shape) * 4
+        at_once = layout.num_slots if layout.is_vectorized else layout.mesh.shape["runs"]
+        # each value of the forward pass, its gradient, and what is computed between
+        step_bytes = 3 * at_once * self.config.batch_size * self._bytes_per_example()
         data_bytes = 0 if self.dataset.streamed else self.dataset.train.x.nbytes
-        # state, gradient and update; a batch, its reconstruction and the gradients of both
-        total = 2 * state_bytes + 4 * batch_bytes + data_bytes
+        data_bytes *= layout.mesh.size
+        # the state, and its next value
+        total = 2 * state_bytes + step_bytes + data_bytes
         return (
-            f"about {_bytes(total)}: state {_bytes(state_bytes)}, twice while it is updated, "
-            f"batches {_bytes(4 * batch_bytes)}, data {_bytes(data_bytes)} on each device "
+            f"about {_bytes(total)} on {layout.mesh.size} device(s): state 2 × "
+            f"{_bytes(state_bytes)}, step {_bytes(step_bytes)}, data {_bytes(data_bytes)} "
             "(--runs_per_program bounds it)"
+        )
+
+    def _bytes_per_example(self) -> int:
+        """What a forward pass computes for one example, a count of bytes."""
+        params = jax.eval_shape(self.model.init, jax.random.key(0))
+        x = jax.ShapeDtypeStruct((1, *self.model.shape), jnp.float32)
+        z = jax.ShapeDtypeStruct((1, self.model.latent_dim), jnp.float32)
+        traces = (
+            jax.make_jaxpr(self.model.encode)(params, x),
+            jax.make_jaxpr(self.model.decode)(params, z),
+        )
+        return sum(
+            math.prod(value.aval.shape) * value.aval.dtype.itemsize
+            for trace in traces
+            for equation in trace.eqns
+            for value in equation.outvars
         )
 
     @functools.cached_property

@@ -18,9 +18,15 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 B, D, L = 5, 6, 3
 
 
+def snippet(word):
+    """The one example in Python that holds a word."""
+    (found,) = [text for text in PYTHON if word in text]
+    return found
+
+
 def test_the_loss_terms_serve_plain_functions():
     names = {}
-    exec(PYTHON[0], names)
+    exec(snippet("def loss("), names)
     x = jax.random.bernoulli(jax.random.key(0), 0.5, (B, D)).astype(jnp.float32)
 
     def value(scale):
@@ -47,7 +53,7 @@ def test_your_own_modules_train():
             return nn.Dense(64)(nn.relu(nn.Dense(16)(z)))
 
     names = {"MyEncoder": MyEncoder, "MyDecoder": MyDecoder}
-    exec(PYTHON[1].replace("epochs=50", "epochs=3"), names)
+    exec(snippet("training.fit").replace("epochs=50", "epochs=3"), names)
     assert len(names["rows"]) == 3
     assert names["rows"][-1]["loss"] < names["rows"][0]["loss"]
 
@@ -60,8 +66,10 @@ def test_every_objective_and_its_flags_stand_in_the_table():
 
 
 def test_flags_and_files_that_are_named_exist():
-    flags = {f.name for f in config.flag_fields()} | set(config.objective_flags()) | {"overwrite"}
-    commands = re.findall(r"experiments\.vae (.*)", README)
+    flags = {f.name for of in (config.Config, config.Plan) for f in config.flag_fields(of)}
+    flags |= set(config.objective_flags()) | {"run", "member"}
+    commands = re.findall(r"experiments\.(?:vae|evaluate) (.*)|^    (--.*)", README, re.M)
+    commands = ["".join(groups) for groups in commands]
     named = {name for line in commands for name in re.findall(r"--([a-z_]+)", line)}
     assert len(named) > 5
     assert named <= flags | {"help"}
