@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 from absl import app, flags, logging
@@ -40,6 +40,21 @@ def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: s
         description: the head of the help page.
     """
     define_flags()
+
+    def call():
+        _call(main, {name: flags.FLAGS[name].value for name in _names()})
+
+    launch(call, _names(), lambda: help_page(description))
+
+
+def launch(main: Callable[[], None], names: Sequence[str], page: Callable[[], str]) -> None:
+    """Parses flags that are defined, calls `main()`, and exits; codes as `run` has them.
+
+    Args:
+        main: does the work.
+        names: of the flags, from which a misspelt one is corrected.
+        page: the text that --help prints.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
@@ -55,15 +70,14 @@ def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: s
 
     def parse(argv):
         if any(a in ("--help", "-h", "-help", "--helpfull", "--helpshort") for a in argv[1:]):
-            print(help_page(description))
+            print(page())
             sys.exit(0)
-        return _or_exit(lambda: _parse(argv))
+        return _or_exit(lambda: _parse(argv, names))
 
     def call(_):
         # what libraries looked for and found is no news
         logging.set_verbosity(logging.WARNING)
-        values = {name: flags.FLAGS[name].value for name in _names()}
-        _or_exit(lambda: _call(main, values))
+        _or_exit(main)
 
     app.run(call, flags_parser=parse)
 
@@ -91,11 +105,11 @@ def _names() -> list[str]:
     return [f.name for f in _fields()] + list(config_lib.objective_flags())
 
 
-def _parse(argv):
+def _parse(argv, names: Sequence[str]):
     try:
         rest = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
-        close = difflib.get_close_matches(error.flagname, _names(), 1)
+        close = difflib.get_close_matches(error.flagname, names, 1)
         hint = f": did you mean --{close[0]}?" if close else ""
         raise UsageError(f"--{error.flagname} is not a flag{hint} (see --help)") from None
     except flags.Error as error:

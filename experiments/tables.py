@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import Config, settings
-from experiments.train import score
 
 METRICS = ("loss", "elbo", "rate", "distortion", "active_units", "valid_elbo")
 
@@ -116,6 +115,14 @@ def standard_error(values: Sequence[float]) -> float | None:
     if len(values) < 2:
         return None
     return statistics.stdev(values) / math.sqrt(len(values))
+
+
+def score(result: dict) -> float:
+    """What the best run is chosen by: the validation ELBO, or what comes closest to it."""
+    for name, sign in (("valid_elbo", 1), ("valid_loss", -1), ("elbo", 1), ("loss", -1)):
+        if name in result:
+            return sign * result[name]
+    return -math.inf
 
 
 def best(rows: Sequence[dict]) -> int | None:

@@ -21,6 +21,7 @@ from experiments import build as building
 from experiments import pictures
 from experiments.config import Config, from_flags, resolve, to_flags
 from experiments.progress import Progress, TensorBoard, tensorboard_writer
+from experiments.tables import score
 from vae_jax import checkpoints, data, processes, runs, streaming, training
 from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation.elbo import active_units
@@ -345,7 +346,7 @@ def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
             run.log(f"interrupted at step {step}, saved", echo=True)
             sys.exit(128 + signum)
 
-    with Interrupt() as interrupt, _source(experiment) as x:
+    with Interrupt() as interrupt, source(experiment) as x:
         chunks = training.train_until(
             clock.timed(experiment.chunk),
             carried.state,
@@ -388,8 +389,8 @@ def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
 
 
 @contextlib.contextmanager
-def _source(experiment: building.Experiment):
-    """What a chunk takes its batches from: the data on the devices, or a feed of blocks."""
+def source(experiment: building.Experiment):
+    """What `train_until` takes its batches from: data on the devices, or a feed of blocks."""
     if not experiment.dataset.streamed:
         yield experiment.resident("train")
         return
@@ -564,14 +565,6 @@ def make_results(experiment: building.Experiment, ended: Ended, params) -> list[
             "num_parameters": sum(leaf[0].size for leaf in leaves),
         }
     return results
-
-
-def score(result: dict) -> float:
-    """What the best run is chosen by: the validation ELBO, or what comes closest to it."""
-    for name, sign in (("valid_elbo", 1), ("valid_loss", -1), ("elbo", 1), ("loss", -1)):
-        if name in result:
-            return sign * result[name]
-    return -math.inf
 
 
 def describe(experiment: building.Experiment) -> list[str]:
