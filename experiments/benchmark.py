@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
@@ -35,23 +36,6 @@ DESCRIPTION = (
 )
 SWEEP_SIZE = 8
 """Runs of a sweep, where a row says nothing else (a count)."""
-
-
-class Effort(NamedTuple):
-    """How much is spent on a number.
-
-    Attributes:
-        rounds: how often each program takes its turn, a count.
-        seconds: what a turn lasts at least.
-        num_images: of the data that is made up, a count.
-    """
-
-    rounds: int = 11
-    seconds: float = 0.6
-    num_images: int = 60_000
-
-
-QUICK = Effort(rounds=2, seconds=0.02, num_images=1_000)
 
 
 class Row(NamedTuple):
@@ -100,6 +84,27 @@ MNIST = Workload(
     {"widths": "400", "latent_dim": "20", "batch_size": "128", "likelihood": "bernoulli"},
     image_size=28,
 )
+
+
+class Effort(NamedTuple):
+    """How much is spent on a number.
+
+    Attributes:
+        rounds: how often each program takes its turn, a count.
+        seconds: what a turn lasts at least.
+        num_images: of the data that is made up, a count.
+        workloads: what is trained, where a section leaves it open.
+        num_devices: that a processor is divided into, counts.
+    """
+
+    rounds: int = 7
+    seconds: float = 0.6
+    num_images: int = 60_000
+    workloads: tuple[Workload, ...] = (DIGITS, MNIST)
+    num_devices: tuple[int, ...] = (1, 2, 4)
+
+
+QUICK = Effort(rounds=2, seconds=0.02, num_images=1_000, workloads=(DIGITS,), num_devices=(1, 2))
 
 
 def measure(
@@ -231,12 +236,15 @@ def train_program(experiment: Experiment, seconds: float, x=None) -> Callable[[]
 
 def train_plainly(experiment: Experiment, seconds: float) -> Callable[[], int]:
     """The training of a run alone by `jax.jit(train.chunk)`, without an axis of runs."""
-    hparams = jax.tree.map(lambda a: jax.numpy.asarray(a[0]), jax.device_get(experiment.hparams))
+    state, hparams = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf[0]),
+        experiment.layout.read((experiment.init(experiment.hparams), experiment.hparams)),
+    )
     states = training.train_until(
         jax.jit(experiment.train.chunk, donate_argnums=0),
-        jax.jit(experiment.train.init)(hparams),
+        state,
         hparams,
-        jax.numpy.asarray(experiment.dataset.train.x),
+        jnp.asarray(experiment.dataset.train.x),
         first_step=0,
         num_steps=2**31 - 1,
         steps_per_epoch=experiment.train.steps_per_epoch,
@@ -247,7 +255,7 @@ def train_plainly(experiment: Experiment, seconds: float) -> Callable[[], int]:
 
 def sweep(effort: Effort) -> Iterator[Row]:
     """What a member of a sweep costs against a run alone."""
-    for workload in (DIGITS, MNIST):
+    for workload in effort.workloads:
         dataset = make_dataset(workload, effort.num_images)
         alone = make_program(workload, dataset, 1)
         works = {
@@ -307,12 +315,13 @@ def describe(layout: Layout) -> str:
 
 def devices(effort: Effort) -> Iterator[Row]:
     """How the speed of a sweep grows with the devices its runs are spread over."""
-    for workload in (DIGITS, MNIST):
+    for workload in effort.workloads:
         case = f"{SWEEP_SIZE} runs of {workload.name}"
         with contextlib.ExitStack() as stack:
             if is_on_cpu():
                 works = {
-                    num: stack.enter_context(worker(workload, num, effort)) for num in (1, 2, 4)
+                    num: stack.enter_context(worker(workload, num, effort))
+                    for num in effort.num_devices
                 }
             else:
                 works = train_over_accelerators(workload, effort)
@@ -347,9 +356,9 @@ def worker(workload: Workload, num_devices: int, effort: Effort) -> Iterator[Cal
     Yields:
         The piece of work, see `turns`: it asks the process for a turn and waits.
     """
-    arguments = json.dumps([workload, effort])
+    call = f"from experiments import benchmark; benchmark.{serve.__name__}()"
     process = subprocess.Popen(
-        [sys.executable, "-c", f"from experiments import benchmark; benchmark.{serve.__name__}()"],
+        [sys.executable, "-c", call, json.dumps([workload, effort])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -363,7 +372,7 @@ def worker(workload: Workload, num_devices: int, effort: Effort) -> Iterator[Cal
     )
 
     def turn() -> int:
-        print(arguments, file=process.stdin, flush=True)
+        print(file=process.stdin, flush=True)
         return int(process.stdout.readline())
 
     with process:
@@ -371,14 +380,13 @@ def worker(workload: Workload, num_devices: int, effort: Effort) -> Iterator[Cal
 
 
 def serve() -> None:
-    """The process of `worker`: a turn of training for each line of its input."""
-    turn = None
-    for line in sys.stdin:
-        if turn is None:
-            workload, effort = json.loads(line)
-            workload, effort = Workload(*workload), Effort(*effort)
-            dataset = make_dataset(workload, effort.num_images)
-            turn = train_program(make_program(workload, dataset, SWEEP_SIZE), effort.seconds)
+    """The process of `worker`: compiles at once, then a turn for each line of its input."""
+    workload, effort = json.loads(sys.argv[1])
+    workload, effort = Workload(*workload), Effort(*effort)
+    dataset = make_dataset(workload, effort.num_images)
+    turn = train_program(make_program(workload, dataset, SWEEP_SIZE), effort.seconds)
+    turn()
+    for _ in sys.stdin:
         print(turn(), flush=True)
 
 
