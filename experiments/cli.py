@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 from absl import app, flags, logging
@@ -46,7 +46,7 @@ def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: s
         plan = {f.name: values.pop(f.name) for f in config_lib.flag_fields(config_lib.Plan)}
         main(values, config_lib.plan_from_flags(plan), sys.argv[1:])
 
-    _start(train, _names(), lambda: help_page(description))
+    launch(train, _names(), lambda: help_page(description))
 
 
 def start(
@@ -64,10 +64,17 @@ def start(
         flags.DEFINE_string(name, None, text)
     entries = [line for name, text in texts.items() for line in _entry(name, text)]
     page = [*textwrap.wrap(description, 92), "", *entries, "", "Example:", f"  {example}"]
-    _start(main, list(texts), lambda: "\n".join(page))
+    launch(main, list(texts), lambda: "\n".join(page))
 
 
-def _start(main: Callable[[dict], None], names: list[str], page: Callable[[], str]) -> None:
+def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[], str]) -> None:
+    """Parses flags that are defined, calls `main(values)`, and exits; codes as `run` has them.
+
+    Args:
+        main: does the work; a flag that was not given is None.
+        names: of the flags, from which a misspelt one is corrected.
+        page: the text that --help prints.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
@@ -113,7 +120,7 @@ def _names() -> list[str]:
     return [f.name for f in _fields()] + list(config_lib.objective_flags())
 
 
-def _parse(argv, names):
+def _parse(argv, names: Sequence[str]):
     try:
         rest = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:

@@ -346,7 +346,7 @@ def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
             run.log(f"interrupted at step {step}, saved", echo=True)
             sys.exit(128 + signum)
 
-    with Interrupt() as interrupt, _source(experiment) as x:
+    with Interrupt() as interrupt, source(experiment) as x:
         chunks = training.train_until(
             clock.timed(experiment.chunk),
             carried.state,
@@ -389,8 +389,8 @@ def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
 
 
 @contextlib.contextmanager
-def _source(experiment: building.Experiment):
-    """What a chunk takes its batches from: the data on the devices, or a feed of blocks."""
+def source(experiment: building.Experiment):
+    """What `train_until` takes its batches from: data on the devices, or a feed of blocks."""
     if not experiment.dataset.streamed:
         yield experiment.resident("train")
         return

@@ -55,6 +55,11 @@ class Feed:
         first, block = self._held
         return block, first + self.num_steps - step
 
+    def wait(self) -> None:
+        """Returns when nothing is being gathered any more; what failed fails where it is used."""
+        if self._next is not None:
+            concurrent.futures.wait([self._next[1]])
+
     def close(self) -> None:
         """Ends the thread that gathers ahead."""
         self._pool.shutdown(wait=True, cancel_futures=True)
