@@ -39,7 +39,7 @@ def no_pictures(monkeypatch):
 
 def train_here(workdir, overwrite=False, **values):
     values = {**SMALL, "workdir": str(workdir), **values}
-    return train.train(config.from_flags(values), overwrite)
+    return train.train([config.from_flags(values)], overwrite=overwrite)[0]
 
 
 def start(workdir, *arguments, **options):
@@ -234,7 +234,7 @@ def test_the_stored_command_is_the_same_run(no_pictures, tmp_path):
     assert words[:3] == ["python", "-m", "experiments.vae"]
     given = dict(word.removeprefix("--").split("=", 1) for word in words[3:])
     assert given["workdir"] == str(tmp_path / "run")
-    assert train.train(config.from_flags(given)) == result
+    assert train.train([config.from_flags(given)]) == [result]
 
 
 def test_a_diverged_run_says_where_and_keeps_what_was_finite(tmp_path):
