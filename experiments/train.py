@@ -345,9 +345,15 @@ def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
             run.log(f"interrupted at step {step}, saved", echo=True)
             sys.exit(128 + signum)
 
+    chunk = clock.timed(experiment.chunk)
+
+    def chunk_of_carried(_, hparams, x, num_steps):
+        # the state as this loop has left it: with its stops, without sums that are not finite
+        return chunk(carried.state, hparams, x, num_steps)
+
     with Interrupt() as interrupt, _source(experiment) as x:
         chunks = training.train_until(
-            clock.timed(experiment.chunk),
+            chunk_of_carried,
             carried.state,
             experiment.hparams,
             x,
