@@ -55,7 +55,7 @@ def expand(values: dict[str, str | None], file: str | None = None) -> list[dict[
         flags in the order of the help page.
 
     Raises:
-        UsageError: the file does not fit, a flag is given beside it too, or there are too many runs.
+        UsageError: the file does not fit, a flag is given beside it too, or runs are too many.
     """
     fields = {f.name: f for f in config_lib.flag_fields()}
     lists = {}
@@ -190,7 +190,7 @@ def group(configs: Sequence[Config], runs_per_program: int | None = None) -> lis
         size = runs_per_program or len(members)
         parts = [members[i : i + size] for i in range(0, len(members), size)]
         for i, part in enumerate(parts):
-            name = word if len(parts) == 1 else f"{word}-{i}"
+            name = word if len(parts) == 1 else f"{word}-part{i}"
             programs.append(Program(name, part, [configs[number] for number in part]))
     return programs
 
@@ -199,10 +199,14 @@ def _distinct(configs: Sequence[Config]) -> list[str]:
     """A folder's name for each of several programs, by what differs in a static way."""
     static = {f.name for f in config_lib.flag_fields() if not f.metadata["is_array"]}
     names = []
-    for i, words in enumerate(building.differences(configs)):
+    for words in building.differences(configs):
         told = [word for word in words.split(" ") if word.partition("=")[0] in static]
-        name = re.sub(r"[^A-Za-z0-9._=,-]", "_", "-".join(told))[:60] or "program"
-        names.append(name if name not in names and name != "program" else f"{name}-{i}")
+        names.append(re.sub(r"[^A-Za-z0-9._=,-]", "_", "-".join(told))[:60])
+    # what is cut short, or differs in nothing that is static, is told apart by its number
+    names = [
+        name if name and names.count(name) == 1 else f"{name or 'program'}-{i}"
+        for i, name in enumerate(names)
+    ]
     return ["all"] if len(configs) == 1 else names
 
 
