@@ -233,8 +233,9 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
         return runs.open_run(directory, stored, overwrite=plan.overwrite)
 
     if plan.dry_run:
-        for line in _preview(configs, programs, directory, plan):
-            runs.say(line)
+        if processes.is_first():
+            for line in _preview(configs, programs, directory, plan):
+                runs.say(line)
         return []
     with processes.on_first(open_run) or runs.Follower(directory) as sweep:
         if sweep.archived is not None:
@@ -246,7 +247,10 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
             for program in programs:
                 if len(programs) > 1:
                     sweep.log(f"program {program.name}: {len(program.members)} runs", echo=True)
-                _train_here(program, _folder(directory, program), plan)
+                try:
+                    _train_here(program, _folder(directory, program), plan)
+                except DivergedError as error:
+                    sweep.log(f"program {program.name}: {error}", echo=True)
         else:
             outcomes = cluster.fan_out(
                 _tasks(programs, directory, plan), directory, **_executor(plan, directory)
@@ -262,15 +266,10 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
 
 
 def _train_here(program: Program, folder: Path, plan: Plan) -> None:
-    try:
-        training_lib.train(
-            program.configs,
-            workdir=folder,
-            num_data=plan.data_devices,
-            retry_diverged=False,
-        )
-    except DivergedError as error:
-        runs.say(f"program {program.name}: {error}")
+    """Trains one program in this process, and leaves what it gave in its folder."""
+    training_lib.train(
+        program.configs, workdir=folder, num_data=plan.data_devices, retry_diverged=False
+    )
 
 
 def _folder(directory: Path, program: Program) -> Path:
