@@ -576,7 +576,7 @@ def score(result: dict) -> float:
     """What the best run is chosen by: the validation ELBO, or what comes closest to it."""
     for name, sign in (("valid_elbo", 1), ("valid_loss", -1), ("elbo", 1), ("loss", -1)):
         if name in result:
-            return sign * result[name]
+            return sign * result[name] if math.isfinite(result[name]) else -math.inf
     return -math.inf
 
 
