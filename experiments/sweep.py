@@ -223,7 +223,9 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
 
     Raises:
         DivergedError: every run diverged.
-        StorageError: a program ended without a result.
+        DataError: the data of a program does not fit; nothing was written.
+        StorageError: a program's files cannot be read or written.
+        UsageError: a program cannot train as asked; nothing was written.
     """
     programs = group(configs, plan.runs_per_program)
     directory = Path(configs[0].workdir or default_workdir(configs))
@@ -237,6 +239,10 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
             for line in _preview(configs, programs, directory, plan):
                 runs.say(line)
         return []
+    if plan.executor is None:
+        # a program that cannot train is refused before others have trained for hours
+        for program in programs:
+            training_lib.prepare(program.configs, num_data=plan.data_devices)
     with processes.on_first(open_run) or runs.Follower(directory) as sweep:
         if sweep.archived is not None:
             sweep.log(f"the sweep that was here is now {sweep.archived}", echo=True)
