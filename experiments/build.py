@@ -281,6 +281,9 @@ def build(
     config = configs[0]
     latent_dim = latent_dim or max(c.latent_dim for c in configs)
     layout = make_layout(len(configs), num_data=num_data)
+    # numbers become one program with a variance "given", which takes any: each is checked here
+    for value in {c.variance for c in configs if not isinstance(c.variance, str)}:
+        likelihoods.make(config.likelihood, variance=value, num_levels=dataset.num_levels)
     likelihood = likelihoods.make(
         config.likelihood,
         variance=config.variance if isinstance(config.variance, str) else "given",

@@ -4,8 +4,10 @@ A sweep's directory holds a run directory for each program under `programs/`, an
 only many runs say together: `sweep.csv`, `summary.csv`, pictures, the best run and its command.
 """
 
+import csv
 import dataclasses
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -53,7 +55,7 @@ def expand(values: dict[str, str | None], file: str | None = None) -> list[dict[
         flags in the order of the help page.
 
     Raises:
-        UsageError: the file does not fit, a flag is given twice, or two runs are the same.
+        UsageError: the file does not fit, a flag is given beside it too, or runs are too many.
     """
     fields = {f.name: f for f in config_lib.flag_fields()}
     lists = {}
@@ -61,16 +63,13 @@ def expand(values: dict[str, str | None], file: str | None = None) -> list[dict[
         sweeps = name not in fields or fields[name].metadata["sweeps"]
         lists[name] = split(value, name) if sweeps and isinstance(value, str) else [value]
     rows = [{}] if file is None else read_rows(file, values)
-    given = rows[0].keys()
-    names = [name for name in lists if name not in given]
-    products = itertools.product(*(lists[name] for name in names))
-    expanded = [
-        dict(zip(names, product, strict=True)) | row
-        for row, product in itertools.product(rows, list(products))
-    ]
-    if len(expanded) > MAX_RUNS:
-        raise UsageError(f"{len(expanded)} runs: at most {MAX_RUNS} in one sweep, split it")
-    return expanded
+    names = [name for name in lists if name not in rows[0]]
+    # counted before any is made: a product grows fast
+    num_runs = len(rows) * math.prod(len(lists[name]) for name in names)
+    if num_runs > MAX_RUNS:
+        raise UsageError(f"{num_runs} runs: at most {MAX_RUNS} in one sweep, split it")
+    products = list(itertools.product(*(lists[name] for name in names)))
+    return [dict(zip(names, product, strict=True)) | row for row in rows for product in products]
 
 
 def split(value: str, name: str) -> list[str]:
@@ -94,38 +93,60 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no UTF-8 text"
         raise UsageError(f"--sweep={file}: cannot be read ({reason})") from None
-    rows = _json_rows(file, text) if path.suffix.lower() == ".json" else tables.csv_rows(text)
-    rows = [{str(k).strip().lstrip("-"): v for k, v in row.items()} for row in rows]
+    read = _json_rows if path.suffix.lower() == ".json" else _csv_rows
+    rows = [[(name.strip().lstrip("-"), v) for name, v in row] for row in read(file, text)]
     if not rows or not rows[0]:
         raise UsageError(f"--sweep={file}: holds no runs: give a row for each")
+    sweeping = {f.name for f in config_lib.flag_fields() if f.metadata["sweeps"]}
+    first = [name for name, _ in rows[0]]
     for number, row in enumerate(rows, 1):
-        if row.keys() != rows[0].keys():
-            raise UsageError(
-                f"--sweep={file}: row {number} has {', '.join(map(str, row))}, the first row has "
-                f"{', '.join(rows[0])}: give the same flags in each"
-            )
-        for name in row:
-            sweeping = {f.name for f in config_lib.flag_fields() if f.metadata["sweeps"]}
+        names = [name for name, _ in row]
+        for name in names:
             if name not in sweeping | config_lib.objective_flags().keys():
                 raise UsageError(f"--sweep={file}: {name!r} is not a flag that a row may set")
+            if names.count(name) > 1:
+                raise UsageError(f"--sweep={file}: sets {name} twice, give it once")
             if values.get(name) is not None:
                 raise UsageError(
                     f"--{name}={values[name]}: {file} sets it too, give it in one place"
                 )
-    return [{k: _text(v) for k, v in row.items()} for row in rows]
+        if set(names) != set(first):
+            raise UsageError(
+                f"--sweep={file}: row {number} has {', '.join(names)}, the first row has "
+                f"{', '.join(first)}: give the same flags in each"
+            )
+    return [{name: _text(value) for name, value in row} for row in rows]
 
 
-def _json_rows(file: str, text: str) -> list[dict]:
+def _csv_rows(file: str, text: str) -> list[list[tuple[str, str]]]:
+    """The rows of a CSV text, as pairs of column and cell."""
     try:
-        rows = json.loads(text)
+        lines = [line for line in csv.reader(io.StringIO(text)) if any(map(str.strip, line))]
+    except csv.Error as error:
+        raise UsageError(f"--sweep={file}: is not CSV ({error})") from None
+    names, rows = (lines[0], lines[1:]) if lines else ([], [])
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(names):
+            raise UsageError(
+                f"--sweep={file}: row {number} has {len(row)} cells, there are {len(names)} "
+                "columns: values with commas stand in double quotes, cells may be empty"
+            )
+    return [[(n, cell.strip()) for n, cell in zip(names, row, strict=True)] for row in rows]
+
+
+def _json_rows(file: str, text: str) -> list[list[tuple[str, Any]]]:
+    """The rows of a JSON text, as pairs of key and value: a key that stands twice stays twice."""
+    try:
+        rows = json.loads(text, object_pairs_hook=tuple)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"--sweep={file}: is not JSON ({error})") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list) or not all(isinstance(row, tuple) for row in rows):
         raise UsageError(f"--sweep={file}: must be a list of objects, one for each run")
-    return rows
+    return [list(row) for row in rows]
 
 
 def _text(value: Any) -> str | None:
+    """A cell as a flag's text; an empty one leaves the flag's default."""
     if value is None or value == "":
         return None
     if isinstance(value, list):
@@ -169,7 +190,7 @@ def group(configs: Sequence[Config], runs_per_program: int | None = None) -> lis
         size = runs_per_program or len(members)
         parts = [members[i : i + size] for i in range(0, len(members), size)]
         for i, part in enumerate(parts):
-            name = word if len(parts) == 1 else f"{word}-{i}"
+            name = word if len(parts) == 1 else f"{word}-part{i}"
             programs.append(Program(name, part, [configs[number] for number in part]))
     return programs
 
@@ -178,10 +199,14 @@ def _distinct(configs: Sequence[Config]) -> list[str]:
     """A folder's name for each of several programs, by what differs in a static way."""
     static = {f.name for f in config_lib.flag_fields() if not f.metadata["is_array"]}
     names = []
-    for i, words in enumerate(building.differences(configs)):
+    for words in building.differences(configs):
         told = [word for word in words.split(" ") if word.partition("=")[0] in static]
-        name = re.sub(r"[^A-Za-z0-9._=,-]", "_", "-".join(told))[:60] or "program"
-        names.append(name if name not in names and name != "program" else f"{name}-{i}")
+        names.append(re.sub(r"[^A-Za-z0-9._=,-]", "_", "-".join(told))[:60])
+    # what is cut short, or differs in nothing that is static, is told apart by its number
+    names = [
+        name if name and names.count(name) == 1 else f"{name or 'program'}-{i}"
+        for i, name in enumerate(names)
+    ]
     return ["all"] if len(configs) == 1 else names
 
 
@@ -198,7 +223,9 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
 
     Raises:
         DivergedError: every run diverged.
-        StorageError: a program ended without a result.
+        DataError: the data of a program does not fit; nothing was written.
+        StorageError: a program's files cannot be read or written.
+        UsageError: a program cannot train as asked; nothing was written.
     """
     programs = group(configs, plan.runs_per_program)
     directory = Path(configs[0].workdir or default_workdir(configs))
@@ -208,9 +235,14 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
         return runs.open_run(directory, stored, overwrite=plan.overwrite)
 
     if plan.dry_run:
-        for line in _preview(configs, programs, directory, plan):
-            runs.say(line)
+        if processes.is_first():
+            for line in _preview(configs, programs, directory, plan):
+                runs.say(line)
         return []
+    if plan.executor is None:
+        # a program that cannot train is refused before others have trained for hours
+        for program in programs:
+            training_lib.prepare(program.configs, num_data=plan.data_devices)
     with processes.on_first(open_run) or runs.Follower(directory) as sweep:
         if sweep.archived is not None:
             sweep.log(f"the sweep that was here is now {sweep.archived}", echo=True)
@@ -221,7 +253,10 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
             for program in programs:
                 if len(programs) > 1:
                     sweep.log(f"program {program.name}: {len(program.members)} runs", echo=True)
-                _train_here(program, _folder(directory, program), plan)
+                try:
+                    _train_here(program, _folder(directory, program), plan)
+                except DivergedError as error:
+                    sweep.log(f"program {program.name}: {error}", echo=True)
         else:
             outcomes = cluster.fan_out(
                 _tasks(programs, directory, plan), directory, **_executor(plan, directory)
@@ -237,15 +272,10 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
 
 
 def _train_here(program: Program, folder: Path, plan: Plan) -> None:
-    try:
-        training_lib.train(
-            program.configs,
-            workdir=folder,
-            num_data=plan.data_devices,
-            retry_diverged=False,
-        )
-    except DivergedError as error:
-        runs.say(f"program {program.name}: {error}")
+    """Trains one program in this process, and leaves what it gave in its folder."""
+    training_lib.train(
+        program.configs, workdir=folder, num_data=plan.data_devices, retry_diverged=False
+    )
 
 
 def _folder(directory: Path, program: Program) -> Path:

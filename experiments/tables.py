@@ -14,18 +14,9 @@ METRICS = ("loss", "elbo", "rate", "distortion", "active_units", "valid_elbo")
 
 
 def csv_rows(text: str) -> list[dict[str, str | None]]:
-    """The rows of a CSV text by column; an empty cell is None."""
-    rows = list(csv.reader(io.StringIO(text)))
-    rows = [row for row in rows if any(cell.strip() for cell in row)]
-    if not rows:
-        return []
-    names = [name.strip() for name in rows[0]]
-    return [
-        {n: c.strip() or None for n, c in zip(names, row, strict=False)}
-        if len(row) == len(names)
-        else dict.fromkeys(names[: len(row)])
-        for row in rows[1:]
-    ]
+    """The rows of a CSV text of ours by column; an empty cell is None."""
+    rows = csv.DictReader(io.StringIO(text))
+    return [{name: cell or None for name, cell in row.items()} for row in rows]
 
 
 def hyperparameters(configs: Sequence[Config]) -> list[str]:
@@ -121,7 +112,7 @@ def score(result: dict) -> float:
     """What the best run is chosen by: the validation ELBO, or what comes closest to it."""
     for name, sign in (("valid_elbo", 1), ("valid_loss", -1), ("elbo", 1), ("loss", -1)):
         if name in result:
-            return sign * result[name]
+            return sign * result[name] if math.isfinite(result[name]) else -math.inf
     return -math.inf
 
 

@@ -118,13 +118,9 @@ def train(
     Returns:
         The result of each run: for one run alone what `result.json` holds.
     """
-    if configs[0].tensorboard:
-        tensorboard_writer()
-    dataset = load(configs[0])
-    asked, configs = configs, [resolve(config, dataset) for config in configs]
-    experiment = building.build(configs, dataset, num_data=num_data)
-    workdir = workdir or asked[0].workdir or default_workdir(asked[0], dataset.name)
-    asked = [dataclasses.replace(config, workdir=str(workdir)) for config in asked]
+    experiment = prepare(configs, num_data=num_data)
+    workdir = workdir or configs[0].workdir or default_workdir(configs[0], experiment.dataset.name)
+    asked = [dataclasses.replace(config, workdir=str(workdir)) for config in configs]
     with _open(Path(workdir), experiment, overwrite) as run:
         if run.archived is not None:
             run.log(f"the run that was here is now {run.archived}", echo=True)
@@ -137,6 +133,19 @@ def train(
             run.say(summary(results[0]))
             run.say(f"in {run.directory}: result.json, metrics.csv, plots/")
     return results
+
+
+def prepare(configs: Sequence[Config], *, num_data: int | None = None) -> building.Experiment:
+    """Loads the data of a program and builds it: whatever a user can get wrong is found here.
+
+    Args:
+        configs: from `experiments.config.from_flags`, with equal `program_key`.
+        num_data: devices that share a batch, a count; None leaves the choice.
+    """
+    if configs[0].tensorboard:
+        tensorboard_writer()
+    dataset = load(configs[0])
+    return building.build([resolve(c, dataset) for c in configs], dataset, num_data=num_data)
 
 
 def _open(workdir: Path, experiment: building.Experiment, overwrite: bool):
@@ -346,9 +355,15 @@ def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
             run.log(f"interrupted at step {step}, saved", echo=True)
             sys.exit(128 + signum)
 
+    chunk = clock.timed(experiment.chunk)
+
+    def chunk_of_carried(_, hparams, x, num_steps):
+        # the state as this loop has left it: with its stops, without sums that are not finite
+        return chunk(carried.state, hparams, x, num_steps)
+
     with Interrupt() as interrupt, source(experiment) as x:
         chunks = training.train_until(
-            clock.timed(experiment.chunk),
+            chunk_of_carried,
             carried.state,
             experiment.hparams,
             x,

@@ -47,13 +47,14 @@ def initialize() -> None:
         UsageError: they did not find each other.
     """
     environ = os.environ
-    named = {"coordinator_address": environ.get("JAX_COORDINATOR_ADDRESS")}
-    if "JAX_NUM_PROCESSES" in environ:
-        named["num_processes"] = int(environ["JAX_NUM_PROCESSES"])
-        named["process_id"] = int(environ["JAX_PROCESS_ID"])
-    elif not _is_one_of_several(environ):
+    is_named = "JAX_NUM_PROCESSES" in environ
+    if not is_named and not _is_one_of_several(environ):
         return
+    named = {"coordinator_address": environ.get("JAX_COORDINATOR_ADDRESS")}
     try:
+        if is_named:
+            named["num_processes"] = int(environ["JAX_NUM_PROCESSES"])
+            named["process_id"] = int(environ["JAX_PROCESS_ID"])
         jax.distributed.initialize(**named, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
     except Exception as error:  # JAX reports what it did not find by several types
         reason = " ".join(str(error).split())[:200]
@@ -119,7 +120,7 @@ def on_first(function: Callable[[], Any]) -> Any:
         What it returns, of any shape; None in the other processes.
 
     Raises:
-        VaeJaxError: in the first process, whatever the function raised.
+        Exception: in the first process, whatever the function raised.
         EndedElsewhereError: in the others.
     """
     if jax.process_count() == 1:
@@ -128,9 +129,9 @@ def on_first(function: Callable[[], Any]) -> Any:
     if is_first():
         try:
             result = function()
-        except VaeJaxError as raised:
+        except Exception as raised:  # a fault of ours too: else the others would wait for ever
             error = raised
-    exit_code = agree(0 if error is None else error.exit_code)
+    exit_code = agree(0 if error is None else getattr(error, "exit_code", 1))
     if error is not None:
         raise error
     if exit_code:
