@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 from absl import app, flags, logging
 
+from experiments import compiled
 from experiments import config as config_lib
 from vae_jax import data, objectives, processes
 from vae_jax.errors import UsageError, VaeJaxError
@@ -83,6 +84,7 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[]
     for signum in INTERRUPTS:
         signal.signal(signum, _exit_at_once)
 
+    compiled.keep()
     # a sweep on CPU spreads its runs over as many devices as this process has cores
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         num_cores = len(os.sched_getaffinity(0)) // processes.num_on_this_machine()

@@ -7,9 +7,13 @@ import jax
 import pytest
 from absl import flags
 
+from experiments import compiled
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()
+# many tests build the same programs; commands they start keep theirs in the same place
+compiled.keep()
 
 
 @pytest.fixture(scope="session")
