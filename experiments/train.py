@@ -613,6 +613,9 @@ def describe(experiment: building.Experiment) -> list[str]:
 
 def summary(result: dict) -> str:
     """The result in one line."""
+    if result["status"] == "diverged":
+        bad = ", ".join(result["not_finite"]) or "the update"
+        return f"diverged: {bad} became non-finite at step {result['step']}"
     terms = [
         f"{name} {result[name]:.2f} ± {result[f'{name}_standard_error']:.2f}"
         for name in ("loss", "elbo", "rate", "distortion")
