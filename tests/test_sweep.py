@@ -17,6 +17,7 @@ from experiments import config, pictures, sweep, train
 from experiments.config import Plan
 from vae_jax import errors, layout
 
+CLOSE = 1e-5  # of float32 on CPU; 2e-7 was seen
 ROOT = pathlib.Path(__file__).parents[1]
 CACHE = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -43,11 +44,13 @@ def compiled_once(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def no_pictures_of_runs():
-    """Drawing takes longer than training here; the pictures of a sweep stay."""
+def no_pictures():
+    """Drawing takes longer than training here; one sweep gets its pictures, see `whole`."""
+    draw_sweep = pictures.draw_sweep
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "draw", lambda *_: [])
-        yield
+        patch.setattr(pictures, "draw_sweep", lambda *_: [])
+        yield draw_sweep
 
 
 # what is asked for
@@ -345,13 +348,14 @@ def test_a_run_of_a_sweep_is_the_run_alone(swept, alone):
         assert [row.keys() for row in own] == [row.keys() for row in rows]
         for a, b in zip(own, rows, strict=True):
             for name in a:
-                assert float(a[name]) == pytest.approx(float(b[name]), rel=1e-4), (run, name)
+                assert float(a[name]) == pytest.approx(float(b[name]), rel=CLOSE), (run, name)
         for name in TERMS:
-            assert results[run][name] == pytest.approx(result[name], rel=1e-4), (run, name)
-        assert results[run]["active_units"] == result["active_units"]
+            assert results[run][name] == pytest.approx(result[name], rel=CLOSE), (run, name)
+        for name in ("active_units", "num_examples", "num_parameters"):
+            assert results[run][name] == result[name]
         size = len(result["rate_per_dim"])
         assert results[run]["rate_per_dim"][:size] == pytest.approx(
-            result["rate_per_dim"], rel=1e-3, abs=1e-5
+            result["rate_per_dim"], rel=CLOSE, abs=1e-6
         )
         assert not any(results[run]["rate_per_dim"][size:])
 
@@ -404,7 +408,7 @@ import numpy as np
 from experiments import pictures, sweep, train
 from experiments.config import Plan
 
-pictures.draw = lambda *_: []
+pictures.draw = pictures.draw_sweep = lambda *_: []
 loop, kept = train._loop, {}
 
 def watched(run, experiment, *rest):
@@ -447,7 +451,7 @@ def test_what_fills_devices_up_trains_nothing_and_no_result_depends_on_it(alone,
     for run, (rows, result) in enumerate(alone):
         assert [row["step"] for row in rows_of(directory, run)] == [row["step"] for row in rows]
         assert results[run]["status"] == result["status"]
-        assert results[run]["elbo"] == pytest.approx(result["elbo"], rel=1e-4)
+        assert results[run]["elbo"] == pytest.approx(result["elbo"], rel=CLOSE)
 
 
 def test_who_is_idle_is_not_computed():
@@ -491,8 +495,10 @@ def table(directory):
 
 
 @pytest.fixture(scope="module")
-def whole(folder):
-    train_grid(folder / "whole")
+def whole(folder, no_pictures):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "draw_sweep", no_pictures)
+        train_grid(folder / "whole")
     return folder / "whole"
 
 
@@ -526,7 +532,7 @@ def test_the_command_of_the_best_run_gives_its_number(whole, tmp_path):
     (one,) = sweep.make_configs({**given, "workdir": str(tmp_path / "run")})
     (result,) = train.train([one])
     for name in ("elbo", "valid_elbo", "rate", "distortion"):
-        assert result[name] == pytest.approx(best[name], rel=1e-4)
+        assert result[name] == pytest.approx(best[name], rel=CLOSE)
 
 
 def test_how_runs_are_parted_changes_no_number(whole, parted):
