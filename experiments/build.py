@@ -325,6 +325,12 @@ def build(
     )
 
 
+def num_parameters(config: Config, dataset) -> int:
+    """Trained numbers of a run alone, a count: without what only a mask holds for it."""
+    state = build([config], dataset).state_shape
+    return sum(leaf.size for leaf in jax.tree.leaves(state.params))
+
+
 def make_preprocess(dataset, binarization: str | None) -> Callable:
     """What happens to stored data inside the step: (stored [B, *stored], key) to x [B, *shape]."""
     if binarization == "dynamic":

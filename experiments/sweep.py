@@ -202,9 +202,12 @@ def _distinct(configs: Sequence[Config]) -> list[str]:
     for words in building.differences(configs):
         told = [word for word in words.split(" ") if word.partition("=")[0] in static]
         names.append(re.sub(r"[^A-Za-z0-9._=,-]", "_", "-".join(told))[:60])
-    # what is cut short, or differs in nothing that is static, is told apart by its number
+    # what is cut short, or differs in nothing that is static, is told apart by its number, and so
+    # is what ends as if it were
     names = [
-        name if name and names.count(name) == 1 else f"{name or 'program'}-{i}"
+        name
+        if name and names.count(name) == 1 and not re.search(r"-(\d+|part\d+)$", name)
+        else f"{name or 'program'}-{i}"
         for i, name in enumerate(names)
     ]
     return ["all"] if len(configs) == 1 else names

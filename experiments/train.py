@@ -564,7 +564,9 @@ def make_results(experiment: building.Experiment, ended: Ended, params) -> list[
     if ended.carried.best is not None:
         columns["best_epoch"] = experiment.layout.read(ended.carried.best["epoch"])
     columns = {name: np.asarray(values).tolist() for name, values in columns.items()}
-    leaves = jax.tree.leaves(experiment.layout.read(params))
+    configs, dataset = experiment.configs, experiment.dataset
+    by_size = {config.latent_dim: config for config in configs}
+    num_parameters = {d: building.num_parameters(c, dataset) for d, c in by_size.items()}
     results = []
     for r, step in enumerate(steps.tolist()):
         result = {name: values[r] for name, values in columns.items()}
@@ -576,8 +578,8 @@ def make_results(experiment: building.Experiment, ended: Ended, params) -> list[
         results.append({"status": status, "step": step, "split": "test", **result})
         results[-1] |= {
             "num_samples": 1,
-            "num_examples": len(experiment.dataset.test),
-            "num_parameters": sum(leaf[0].size for leaf in leaves),
+            "num_examples": len(dataset.test),
+            "num_parameters": num_parameters[configs[r].latent_dim],
         }
     return results
 
@@ -613,6 +615,9 @@ def describe(experiment: building.Experiment) -> list[str]:
 
 def summary(result: dict) -> str:
     """The result in one line."""
+    if result["status"] == "diverged":
+        bad = ", ".join(result["not_finite"]) or "the update"
+        return f"diverged: {bad} became non-finite at step {result['step']}"
     terms = [
         f"{name} {result[name]:.2f} ± {result[f'{name}_standard_error']:.2f}"
         for name in ("loss", "elbo", "rate", "distortion")
