@@ -301,3 +301,65 @@ def test_train_until_yields_at_each_epoch_and_stops_at_the_end():
 def test_streams_differ():
     keys = [training.stream(jnp.int32(0), name) for name in ("init", "order", "step")]
     assert len({tuple(np.asarray(jax.random.key_data(k))) for k in keys}) == 3
+
+
+def test_a_stopped_state_keeps_every_bit():
+    train = vae_train()
+    h = hparams(ema_decay=jnp.float32(0.9))
+    stopped = run(train, h, [4, 1]).replace(stopped=jnp.bool_(True))
+    # also where an epoch begins, which starts the sums of others afresh
+    assert_identical(run(train, h, [3, 4, 2], state=stopped), stopped)
+
+
+def test_a_stopped_run_does_not_fail():
+    train = toy_train(4, 1)
+    h = hparams(learning_rate=jnp.float32(1.0))
+    state = jax.jit(train.init)(h).replace(stopped=jnp.bool_(True))
+    state = run(train, h, [4], jnp.full(4, jnp.nan), state=state)
+    assert int(state.failure) == -1
+    assert int(state.step) == 0
+
+
+def test_train_until_ends_where_every_run_has_stopped():
+    train, h = vae_train(), hparams()
+    state = jax.jit(train.init)(h).replace(stopped=jnp.bool_(True))
+    states = training.train_until(
+        jax.jit(train.chunk), state, h, data(), first_step=0, num_steps=100, steps_per_epoch=4
+    )
+    assert len(list(states)) == 1
+
+
+@pytest.mark.parametrize("make", [likelihoods.Gaussian, likelihoods.Laplace])
+def test_a_given_variance_is_a_fixed_one(make):
+    """Same loss, same gradients of the networks, and no step moves the variance."""
+    variance = 0.3
+    x = data().astype(jnp.float32)
+    batch = {"x": x[:B], "mask": jnp.ones(B)}
+    h = hparams(learning_rate=schedules.constant(1e-2))
+    given_h = h.replace(variance=jnp.float32(variance))
+    fixed = vae_train(likelihood=make(variance), preprocess=lambda stored, key: stored)
+    given = vae_train(likelihood=make("given"), preprocess=lambda stored, key: stored)
+    start = jax.jit(given.init)(given_h)
+    assert float(start.params["likelihood"]["logvar"]) == pytest.approx(np.log(variance))
+    states = []
+    for train, its_h in [(fixed, h), (given, given_h)]:
+        state = jax.jit(train.init)(its_h)
+        state, metrics = jax.jit(train.step)(state, its_h, batch, jax.random.key(1))
+        states.append((state, metrics))
+    (a, a_metrics), (b, b_metrics) = states
+    assert a_metrics["loss"] == pytest.approx(float(b_metrics["loss"]), rel=1e-6)
+    assert a_metrics["grad_norm"] == pytest.approx(float(b_metrics["grad_norm"]), rel=1e-5)
+    for name in ("encoder", "decoder"):
+        jax.tree.map(
+            lambda u, v: np.testing.assert_allclose(u, v, rtol=1e-4, atol=1e-6),
+            a.opt_state[0].mu[name],
+            b.opt_state[0].mu[name],
+        )
+    end = run(given, given_h, [4, 4], x)
+    np.testing.assert_array_equal(
+        end.params["likelihood"]["logvar"], start.params["likelihood"]["logvar"]
+    )
+    moved = jax.tree.map(
+        lambda u, v: np.abs(u - v).max(), end.params["encoder"], start.params["encoder"]
+    )
+    assert max(jax.tree.leaves(moved)) > 1e-3
