@@ -29,7 +29,7 @@ runpy.run_module("experiments.vae", run_name="__main__", alter_sys=True)
 """
 SMALL = ["--widths=16", "--latent_dim=2", "--checkpoint_seconds=0"]
 # three runs: on two and on four devices some slots are filled up
-LONG = [*SMALL, "--beta=1,2,4", "--epochs=60", "--ema_decay=0.9", "--patience=60"]
+LONG = [*SMALL, "--beta=1,2,4", "--epochs=30", "--ema_decay=0.9", "--patience=30"]
 # may go on for longer, and so stops at known steps
 GROWING = [*SMALL, "--beta=1,2,4", "--learning_rate=1e-3"]
 TIMES = ("wall_seconds", "examples_per_second")
@@ -158,23 +158,22 @@ def test_a_killed_sweep_resumes_bit_by_bit(start, long, tmp_path):
     sweep = tmp_path / "sweep"
     all_runs = sweep / "programs" / "all"
     generator = np.random.default_rng()
-    moments = generator.uniform(0, (5, 0.5, 0.5))
+    moments = generator.uniform(0, (5, 0.3, 0.3))
     print(f"killed {moments} seconds after the directory, the first and a later checkpoint")
     process = start(sweep, *LONG)
     wait_for(lambda: (sweep / "config.json").exists(), process)
     time.sleep(moments[0])
     process.kill()
     assert finish(process)[0] == -signal.SIGKILL
-    for moment in moments[1:]:
-        before = steps(all_runs)
+    for moment, epoch in zip(moments[1:], (1, 4), strict=True):
         process = start(sweep, *LONG)
-        wait_for(lambda before=before: steps(all_runs)[-1:] > before[-1:], process)
+        wait_for(lambda epoch=epoch: steps(all_runs)[-1:] > [epoch * 15], process)
         time.sleep(moment)
         process.kill()
         assert finish(process)[0] == -signal.SIGKILL
     out = complete(start(sweep, *LONG))
     resumed = int(re.search(r"resuming at step (\d+)", out)[1])
-    assert 15 < resumed < 60 * 15
+    assert 4 * 15 < resumed < 30 * 15
     assert_same(sweep, long)
 
 
@@ -199,6 +198,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(start, long, tmp_path):
     assert_same(sweep, long)
 
 
+@pytest.mark.slow
 def test_a_signal_between_two_programs_ends_the_sweep(start, tmp_path):
     flags = [*SMALL[1:], "--widths=16;8", "--beta=1,4", "--epochs=2"]
     sweep, uninterrupted = tmp_path / "sweep", tmp_path / "whole"
@@ -234,6 +234,7 @@ def test_a_sweep_goes_on_with_another_number_of_devices(start, grown, tmp_path):
     assert_same(tmp_path / "sweep", grown)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices_to_its_batch(start, tmp_path):
     """Sums over a batch in another order: to 1e-4 of each number after three epochs."""
     flags = [*SMALL, "--learning_rate=1e-3", "--batch_size=99"]
@@ -284,6 +285,7 @@ def test_two_processes_are_one_program_which_one_process_continues(start, grown,
     assert_same(sweep, grown)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_saves_and_ends_both(start, tmp_path):
     sweep = tmp_path / "sweep"
     first, second = start_two(start, sweep, *GROWING, f"--epochs={NEVER}")
@@ -306,12 +308,16 @@ def test_where_one_process_is_killed_the_other_says_so_and_leaves(start, tmp_pat
     assert finish(both[victim])[0] == -signal.SIGKILL
     code, _, err = finish(both[1 - victim], timeout=60)
     assert code == 1, err
-    assert err == (
+    # JAX may have said before that its coordinator is gone
+    assert err.splitlines()[-1] == (
         "error: another process of this program has ended, see its own output: the same command "
-        "goes on from the last checkpoint\n"
+        "goes on from the last checkpoint"
     )
+    assert "Traceback" not in err
+    assert "Fatal" not in err
 
 
+@pytest.mark.slow
 def test_an_error_of_one_process_alone_ends_both(start, tmp_path):
     """A row that the first process cannot write: the second is not left waiting for it."""
     sweep = tmp_path / "sweep"
@@ -327,9 +333,10 @@ def test_an_error_of_one_process_alone_ends_both(start, tmp_path):
 
 
 LAUNCHED = """
-import json, os, sys, time
+import json, os, sys
 names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-print(json.dumps({n: os.environ.get(n) for n in names} | {"arguments": sys.argv[1:]}), flush=True)
+told = {n: os.environ.get(n) for n in names} | {"arguments": sys.argv[1:]}
+os.write(1, (json.dumps(told) + "\n").encode())  # whole, beside those of the others
 sys.exit(int(os.environ["EXIT_CODES"].split(",")[int(os.environ.get("JAX_PROCESS_ID", 0))]))
 """
 
