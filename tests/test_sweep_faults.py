@@ -332,7 +332,7 @@ def test_an_error_of_one_process_alone_ends_both(start, tmp_path):
     assert other == 1
 
 
-LAUNCHED = """
+LAUNCHED = r"""
 import json, os, sys
 names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 told = {n: os.environ.get(n) for n in names} | {"arguments": sys.argv[1:]}
