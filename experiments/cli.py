@@ -140,11 +140,14 @@ def _or_exit(function: Callable):
     try:
         return function()
     except processes.EndedElsewhereError as error:
-        sys.exit(error.exit_code)
+        processes.leave(error.exit_code)
     except VaeJaxError as error:
         if processes.is_first():
             print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(error.exit_code)
+        processes.leave(error.exit_code)
+    except Exception as error:
+        processes.leave_after_fault(error)
+        raise
 
 
 def _exit_at_once(signum, frame):

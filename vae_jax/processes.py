@@ -5,6 +5,9 @@ With one process each function here returns at once.
 
 import json
 import os
+import sys
+import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -21,12 +24,20 @@ __all__ = [
     "initialize",
     "is_first",
     "largest",
+    "leave",
+    "leave_after_fault",
     "num_on_this_machine",
     "on_first",
 ]
 
 HEARTBEAT_SECONDS = 30
 """How long the others wait for a process that fell silent before they leave, a scalar."""
+
+LEAVE_SECONDS = 10
+"""How long a process that met an error waits for the others to leave with it, a scalar."""
+
+# how an operation over all processes fails where one of them has died
+_SIGNS_OF_LOSS = ("Gloo", "NCCL", "oordination", "heartbeat", "UNAVAILABLE", "Connection reset")
 
 
 class EndedElsewhereError(VaeJaxError):
@@ -137,3 +148,35 @@ def on_first(function: Callable[[], Any]) -> Any:
     if exit_code:
         raise EndedElsewhereError(exit_code)
     return result
+
+
+def leave(exit_code: int) -> None:
+    """Exits with a code (a scalar), also where the others do not: they may wait for this process.
+
+    JAX ends its part in a barrier, which those who wait for a word of this process never reach.
+    """
+    if jax.distributed.is_initialized():
+        timer = threading.Timer(LEAVE_SECONDS, os._exit, (exit_code,))
+        timer.daemon = True
+        timer.start()
+    sys.exit(exit_code)
+
+
+def leave_after_fault(error: Exception) -> None:
+    """Ends one of several processes after an error that is not ours to explain.
+
+    Where another process has died this is said in a line, else the error is shown whole. In a
+    program of one process nothing happens.
+    """
+    if not jax.distributed.is_initialized():
+        return
+    if not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
+        traceback.print_exception(error)
+        leave(1)
+    print(
+        "error: another process of this program has ended, see its own output: the same command "
+        "goes on from the last checkpoint",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)  # JAX would wait for who is gone, then abort
