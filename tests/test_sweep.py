@@ -11,7 +11,6 @@ import sys
 import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from experiments import config, pictures, sweep, train
 from experiments.config import Plan
@@ -19,28 +18,14 @@ from vae_jax import errors, layout
 
 CLOSE = 1e-5  # of float32 on CPU; 2e-7 was seen
 ROOT = pathlib.Path(__file__).parents[1]
-CACHE = {
-    "jax_persistent_cache_min_compile_time_secs": 0.0,
-    "jax_persistent_cache_min_entry_size_bytes": -1,
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """One program of several sweeps is compiled for the first of them."""
-    asked = {"jax_compilation_cache_dir": str(tmp_path_factory.mktemp("cache")), **CACHE}
-    before = {name: getattr(jax.config, name) for name in asked}
-    compilation_cache.reset_cache()
-    for name, value in asked.items():
-        jax.config.update(name, value)
+def on_one_device():
+    """Workers train as this process does."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in asked.items():  # workers too, on one device as here
-            patch.setenv(name.upper(), str(value))
         patch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=1")
         yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module", autouse=True)
