@@ -245,12 +245,16 @@ def _bytes(number: int) -> str:
 
 def differences(configs: Sequence[Config]) -> list[str]:
     """What sets each of several runs apart, as `beta=4 seed=1`; of one alone nothing."""
+    return [" ".join(f"{n}={v}" for n, v in words.items()) for words in differing(configs)]
+
+
+def differing(configs: Sequence[Config]) -> list[dict[str, str]]:
+    """The settings that set each of several runs apart, spelled; what a run lacks is left out."""
     chosen = [settings(config) for config in configs]
     names = dict.fromkeys(name for setting in chosen for name in setting)
-    differing = [n for n in names if len({str(setting.get(n)) for setting in chosen}) > 1]
+    differ = [n for n in names if len({str(setting.get(n)) for setting in chosen}) > 1]
     return [
-        " ".join(f"{n}={spell(setting[n])}" for n in differing if setting.get(n) is not None)
-        for setting in chosen
+        {n: spell(setting[n]) for n in differ if setting.get(n) is not None} for setting in chosen
     ]
 
 

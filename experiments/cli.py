@@ -1,9 +1,8 @@
 """Flags in, exit code out: the page of help, one line for each error a user can cause."""
 
-import contextlib
 import difflib
 import os
-import signal
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 from absl import app, flags, logging
 
-from experiments import compiled
+from experiments import compiled, interrupts
 from experiments import config as config_lib
 from vae_jax import data, objectives, processes
 from vae_jax.errors import UsageError, VaeJaxError
-
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 SCHEDULES_HELP = """\
 A hyperparameter may follow a schedule: linear(0, 4, 2000) goes from 0 to 4 in 2000 steps,
@@ -33,8 +30,8 @@ Of --widths, whose values hold commas, semicolons part them: --widths='200,200;4
 def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: str) -> None:
     """Parses the flags of a training, calls `main(values, plan, flags as given)`, and exits.
 
-    Exit codes: 0 done, 2 usage, 3 data, 4 diverged, 5 storage, 6 locked, 130 and 143 for a run
-    that was interrupted.
+    Exit codes: 0 done, 2 usage, 3 data, 4 diverged (all runs), 5 storage, 6 locked, 7 incomplete (a
+    program of a sweep failed), 130 and 143 for a run that was interrupted.
 
     Args:
         main: does the work.
@@ -81,8 +78,7 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[]
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
         # a terminal without β shows ?, and the run goes on
         getattr(sys, name).reconfigure(errors="replace")
-    for signum in INTERRUPTS:
-        signal.signal(signum, _exit_at_once)
+    interrupts.exit_at_once()
 
     compiled.keep()
     # a sweep on CPU spreads its runs over as many devices as this process has cores
@@ -129,6 +125,9 @@ def _parse(argv, names: Sequence[str]):
         close = difflib.get_close_matches(error.flagname, names, 1)
         hint = f": did you mean --{close[0]}?" if close else ""
         raise UsageError(f"--{error.flagname} is not a flag{hint} (see --help)") from None
+    except flags.IllegalFlagValueError as error:
+        told = re.sub(r"^flag |: \('Non-boolean argument.*$", "", str(error))
+        raise UsageError(f"{told}: is true or false, --name or --noname (see --help)") from None
     except flags.Error as error:
         raise UsageError(f"{str(error).rstrip('.')} (see --help)") from None
     if rest[1:]:
@@ -148,15 +147,6 @@ def _or_exit(function: Callable):
     except Exception as error:
         processes.leave_after_fault(error)
         raise
-
-
-def _exit_at_once(signum, frame):
-    del frame
-    # a reader may be gone, and the signal may have come in the middle of a print
-    with contextlib.suppress(OSError, RuntimeError):
-        sys.stdout.flush()
-    # no unwinding: the signal may arrive inside a compilation, which an exception would crash
-    os._exit(128 + signum)
 
 
 def help_page(description: str) -> str:

@@ -170,6 +170,10 @@ def flag(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+class CombinationError(UsageError):
+    """A flag that does not go with the choice made by another one."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """All that decides a run, as plain values; `resolve` fills in what depends on the data."""
@@ -470,7 +474,9 @@ def from_flags(values: dict[str, str | None]) -> Config:
             hyperparameters[name] = parse_flag(name, default if value is None else value, parse)
         elif value is not None:
             takes = ", ".join(f"--{k}" for k in objectives.hyperparameters(objective))
-            raise UsageError(f"--{name}={value}: objective {objective} takes {takes or 'none'}")
+            raise CombinationError(
+                f"--{name}={value}: objective {objective} takes {takes or 'none'}"
+            )
     config = Config(**settings, hyperparameters=tuple(sorted(hyperparameters.items())))
     _check_together(config)
     return config
@@ -488,6 +494,8 @@ def plan_from_flags(values: dict[str, str | None]) -> Plan:
     )
     if plan.slurm is not None and plan.executor != "slurm":
         raise UsageError(f"--slurm={plan.slurm}: give --executor=slurm too")
+    if given["num_workers"] is not None and plan.executor != "local":
+        raise UsageError(f"--num_workers={plan.num_workers}: give --executor=local too")
     return plan
 
 
@@ -502,16 +510,18 @@ def parse_flag(name: str, value: str, parse: Callable):
 
 def _check_together(config: Config) -> None:
     if config.patience is not None and config.num_valid == 0:
-        raise UsageError(
+        raise CombinationError(
             f"--patience={config.patience}: needs a validation split, --num_valid=0 leaves none"
         )
     if config.weight_decay is not None and config.optimizer != "adamw":
-        raise UsageError(
+        raise CombinationError(
             f"--weight_decay={config.weight_decay}: {config.optimizer} has none, "
             "give --optimizer=adamw"
         )
     if config.network == "linear" and (config.widths or config.activation):
-        raise UsageError("--network=linear has no hidden layers: leave --widths and --activation")
+        raise CombinationError(
+            "--network=linear has no hidden layers: leave --widths and --activation"
+        )
 
 
 def resolve(config: Config, dataset) -> Config:

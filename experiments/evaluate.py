@@ -9,7 +9,7 @@ import numpy as np
 from experiments import build as building
 from experiments import cli, config, train
 from vae_jax import members, runs
-from vae_jax.errors import StorageError, UsageError
+from vae_jax.errors import DivergedError, StorageError, UsageError
 from vae_jax.evaluation.elbo import active_units
 
 DESCRIPTION = (
@@ -31,9 +31,12 @@ def evaluate(directory: str | Path, member: int, data_dir: str | None = None) ->
 
     Raises:
         UsageError: there is no such run.
+        DivergedError: it diverged.
         StorageError: its files cannot be read.
     """
     loaded = members.load_member(directory, member)
+    if loaded.failure is not None:
+        raise DivergedError(f"member {member} of {directory} diverged at step {loaded.failure}")
     asked = read_config(Path(directory), member, data_dir)
     dataset = train.load(asked)
     resolved = config.resolve(asked, dataset)
@@ -71,7 +74,13 @@ def main(values: dict) -> None:
     if values["member"] is not None:
         chosen = [config.parse_flag("member", values["member"], config.integer(0, count - 1))]
     for member in chosen:
-        result = evaluate(values["run"], member, values["data_dir"])
+        try:
+            result = evaluate(values["run"], member, values["data_dir"])
+        except DivergedError as error:
+            if len(chosen) == 1:
+                raise
+            runs.say(str(error))
+            continue
         terms = [
             f"{name} {result[name]:.2f} ± {result[f'{name}_standard_error']:.2f}"
             for name in ("loss", "elbo", "rate", "distortion")

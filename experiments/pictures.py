@@ -1,5 +1,7 @@
 """Runs a trained model and hands the arrays to `vae_jax.plots`; each picture keeps its numbers."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,14 +82,14 @@ def draw(experiment, number: int, member, run) -> list[str]:
     return list(pictures)
 
 
-def draw_sweep(configs, rows: list[dict], curves: list[dict], run) -> list[str]:
+def draw_sweep(configs, rows: list[dict], curves: list[dict], folder: Path) -> list[str]:
     """Draws what only many runs say together.
 
     Args:
         configs: of the R runs.
         rows: of `sweep.csv`, R of them.
-        curves: rows of metrics with the number of their `run`.
-        run: the open sweep; pictures go to its folder `plots`.
+        curves: rows of metrics, `run` a number from 0 to R − 1.
+        folder: receives the pictures.
 
     Returns:
         Names of the pictures.
@@ -96,6 +98,8 @@ def draw_sweep(configs, rows: list[dict], curves: list[dict], run) -> list[str]:
     def column(name):
         return np.array([np.nan if row.get(name) is None else row[name] for row in rows], float)
 
+    if not rows:
+        return []
     names = building.differences(configs)
     varying = tables.varying(configs)
     colour_name = varying[0] if varying else "seed"
@@ -129,7 +133,7 @@ def draw_sweep(configs, rows: list[dict], curves: list[dict], run) -> list[str]:
     if curves:
         pictures["curves"] = plots.sweep_curves(curves, run_names=names, **colour)
     for name, picture in pictures.items():
-        plots.save(picture, run.path("plots", name))
+        plots.save(picture, folder / name)
     return list(pictures)
 
 

@@ -6,6 +6,7 @@ only many runs say together: `sweep.csv`, `summary.csv`, pictures, the best run 
 
 import csv
 import dataclasses
+import difflib
 import hashlib
 import io
 import itertools
@@ -24,7 +25,7 @@ from experiments import config as config_lib
 from experiments import train as training_lib
 from experiments.config import Config, Plan
 from vae_jax import processes, runs
-from vae_jax.errors import DivergedError, StorageError, UsageError
+from vae_jax.errors import DivergedError, IncompleteError, StorageError, UsageError
 
 MAX_RUNS = 10_000
 
@@ -76,9 +77,13 @@ def split(value: str, name: str) -> list[str]:
     """The values of a flag: parted by commas outside parentheses; of --widths by semicolons."""
     if name == "dataset" and os.path.lexists(value):
         return [value]
-    if name == "widths":
-        return [item.strip() for item in value.split(";")]
-    return [item.strip() for item in re.split(r",(?![^()]*\))", value)]
+    if name != "dataset" and value.count("(") != value.count(")"):
+        raise UsageError(f"--{name}={value}: a parenthesis has no partner")
+    parting = ";" if name == "widths" else r",(?![^()]*\))"
+    items = [item.strip() for item in re.split(parting, value)]
+    if len(items) > 1 and "" in items:
+        raise UsageError(f"--{name}={value}: holds an empty value, give one after each comma")
+    return items
 
 
 def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | None]]:
@@ -95,15 +100,22 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
         raise UsageError(f"--sweep={file}: cannot be read ({reason})") from None
     read = _json_rows if path.suffix.lower() == ".json" else _csv_rows
     rows = [[(name.strip().lstrip("-"), v) for name, v in row] for row in read(file, text)]
-    if not rows or not rows[0]:
+    if not rows:
         raise UsageError(f"--sweep={file}: holds no runs: give a row for each")
+    if not rows[0]:
+        raise UsageError(
+            f"--sweep={file}: row 1 sets no flag, name at least one (its value may be empty)"
+        )
     sweeping = {f.name for f in config_lib.flag_fields() if f.metadata["sweeps"]}
+    sweeping |= config_lib.objective_flags().keys()
     first = [name for name, _ in rows[0]]
     for number, row in enumerate(rows, 1):
         names = [name for name, _ in row]
         for name in names:
-            if name not in sweeping | config_lib.objective_flags().keys():
-                raise UsageError(f"--sweep={file}: {name!r} is not a flag that a row may set")
+            if name not in sweeping:
+                close = difflib.get_close_matches(name, sweeping, 1)
+                hint = f": did you mean {close[0]}?" if close else ""
+                raise UsageError(f"--sweep={file}: {name!r} is not a flag that a row may set{hint}")
             if names.count(name) > 1:
                 raise UsageError(f"--sweep={file}: sets {name} twice, give it once")
             if values.get(name) is not None:
@@ -138,8 +150,10 @@ def _json_rows(file: str, text: str) -> list[list[tuple[str, Any]]]:
     """The rows of a JSON text, as pairs of key and value: a key that stands twice stays twice."""
     try:
         rows = json.loads(text, object_pairs_hook=tuple)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"--sweep={file}: is not JSON ({error})") from None
+    except RecursionError:
+        raise UsageError(f"--sweep={file}: must be a list of objects, it nests deeper") from None
     if not isinstance(rows, list) or not all(isinstance(row, tuple) for row in rows):
         raise UsageError(f"--sweep={file}: must be a list of objects, one for each run")
     return [list(row) for row in rows]
@@ -160,18 +174,38 @@ def make_configs(values: dict[str, str | None], file: str | None = None) -> list
     Raises:
         UsageError: a value does not fit, or two runs would be the same.
     """
-    configs = [config_lib.from_flags(row) for row in expand(values, file)]
-    seen: dict[str, int] = {}
-    for number, config in enumerate(configs, 1):
+    rows = expand(values, file)
+    configs, seen = [], {}
+    for number, row in enumerate(rows, 1):
+        config = _config(row, number, len(rows), file)
         key = json.dumps(config_lib.settings(config), sort_keys=True)
         if key in seen:
-            words = building.differences([config, config_lib.from_flags({})])[0]
+            told = ", ".join(f"{name}={value}" for name, value in row.items() if value is not None)
             raise UsageError(
-                f"runs {seen[key]} and {number} of the sweep are the same ({words or 'defaults'}): "
+                f"runs {seen[key]} and {number} of the sweep are the same ({told or 'defaults'}): "
                 "give each value once"
             )
         seen[key] = number
+        configs.append(config)
     return configs
+
+
+def _config(row: dict[str, str | None], number: int, num_runs: int, file: str | None) -> Config:
+    """The `Config` of one run; an error says which of several it is, and how they may differ."""
+    try:
+        return config_lib.from_flags(row)
+    except config_lib.CombinationError as error:
+        if num_runs == 1 or file is not None:
+            raise UsageError(f"{_place(number, file)}{error}") from None
+        raise UsageError(
+            f"run {number} of {num_runs}: {error} (rows of --sweep=FILE may leave a cell empty)"
+        ) from None
+    except UsageError as error:
+        raise UsageError(f"{_place(number, file)}{error}") from None
+
+
+def _place(number: int, file: str | None) -> str:
+    return "" if file is None else f"--sweep={file}, run {number}: "
 
 
 def group(configs: Sequence[Config], runs_per_program: int | None = None) -> list[Program]:
@@ -199,8 +233,8 @@ def _distinct(configs: Sequence[Config]) -> list[str]:
     """A folder's name for each of several programs, by what differs in a static way."""
     static = {f.name for f in config_lib.flag_fields() if not f.metadata["is_array"]}
     names = []
-    for words in building.differences(configs):
-        told = [word for word in words.split(" ") if word.partition("=")[0] in static]
+    for words in building.differing(configs):
+        told = [f"{name}={value}" for name, value in words.items() if name in static]
         names.append(re.sub(r"[^A-Za-z0-9._=,-]", "_", "-".join(told))[:60])
     # what is cut short, or differs in nothing that is static, is told apart by its number, and so
     # is what ends as if it were
@@ -227,6 +261,7 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
     Raises:
         DivergedError: every run diverged.
         DataError: the data of a program does not fit; nothing was written.
+        IncompleteError: a program failed elsewhere; what the others gave is there.
         StorageError: a program's files cannot be read or written.
         UsageError: a program cannot train as asked; nothing was written.
     """
@@ -237,25 +272,29 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
     def open_run():
         return runs.open_run(directory, stored, overwrite=plan.overwrite)
 
+    # a program that cannot train is refused before others have trained for hours; where others
+    # train, this process leaves data and accelerators to them
+    estimates = {}
+    for program in programs if plan.executor is None else ():
+        experiment = training_lib.prepare(program.configs, num_data=plan.data_devices)
+        estimates[program.name] = experiment.memory_estimate()
     if plan.dry_run:
         if processes.is_first():
-            for line in _preview(configs, programs, directory, plan):
+            for line in _preview(configs, programs, directory, plan, estimates):
                 runs.say(line)
         return []
-    if plan.executor is None:
-        # a program that cannot train is refused before others have trained for hours
-        for program in programs:
-            training_lib.prepare(program.configs, num_data=plan.data_devices)
+    failed = []
     with processes.on_first(open_run) or runs.Follower(directory) as sweep:
         if sweep.archived is not None:
             sweep.log(f"the sweep that was here is now {sweep.archived}", echo=True)
         sweep.write_config()
         sweep.write_command(["python", "-m", training_lib.ENTRY, *command])
-        sweep.log(f"{len(configs)} runs in {_count(len(programs), 'program')}", echo=True)
+        sweep.log(f"{_count(len(configs), 'run')} in {_count(len(programs), 'program')}", echo=True)
         if plan.executor is None:
             for program in programs:
                 if len(programs) > 1:
-                    sweep.log(f"program {program.name}: {len(program.members)} runs", echo=True)
+                    told = f"program {program.name}: {_count(len(program.members), 'run')}"
+                    sweep.log(told, echo=True)
                 try:
                     _train_here(program, _folder(directory, program), plan)
                 except DivergedError as error:
@@ -268,9 +307,24 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
                 if outcome.status not in ("done", "complete"):
                     note = f"program {outcome.name}: {outcome.status} {outcome.message}"
                     sweep.log(note, echo=True)
+                    # what diverged altogether has a result
+                    is_trained = _results_in(directory / "programs" / outcome.name) is not None
+                    failed += [note] if outcome.status == "failed" and not is_trained else []
         results = _gather(programs, directory, len(configs))
+        missing = results.count(None)
+        if missing:
+            sweep.log(
+                f"{missing} of {len(results)} runs have no result yet: the same command trains "
+                "what is missing",
+                echo=True,
+            )
         if processes.is_first():
             report(sweep, configs, programs, results)
+    if failed:
+        raise IncompleteError(
+            f"{len(failed)} of {_count(len(programs), 'program')} failed ({failed[0]}): "
+            f"see {directory / 'logs'}, the same command trains what is missing"
+        )
     return results
 
 
@@ -376,9 +430,12 @@ def _executor(plan: Plan, directory: Path) -> dict:
     }
 
 
-def _preview(configs, programs, directory: Path, plan: Plan) -> list[str]:
-    lines = [f"{len(configs)} runs in {_count(len(programs), 'program')}, in {directory}"]
-    lines += [f"program {p.name}: {len(p.members)} runs" for p in programs]
+def _preview(configs, programs, directory: Path, plan: Plan, estimates: dict) -> list[str]:
+    counts = f"{_count(len(configs), 'run')} in {_count(len(programs), 'program')}"
+    lines = [f"{counts}, in {directory}"]
+    for p in programs:
+        estimate = f", {estimates[p.name]}" if p.name in estimates else ""
+        lines.append(f"program {p.name}: {_count(len(p.members), 'run')}{estimate}")
     if plan.executor is not None:
         tasks = _tasks(programs, directory, plan)
         lines.append(cluster.preview(tasks, directory, **_executor(plan, directory)))
@@ -408,32 +465,46 @@ def _gather(programs: Sequence[Program], directory: Path, num_runs: int) -> list
 
 
 def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | None]) -> None:
-    """Writes the tables and pictures of a sweep, and says which run is best."""
+    """Writes the tables and pictures of a sweep, and says which run is best.
+
+    Raises:
+        DivergedError: every run diverged.
+    """
     rows = tables.sweep_rows(configs, programs, results)
     sweep.write_table("sweep.csv", rows)
     summary = tables.summary_rows(configs, rows)
     sweep.write_table("summary.csv", summary)
-    drawn = pictures.draw_sweep(configs, rows, tables.curves(programs, sweep.directory), sweep)
-    sweep.log(f"pictures: {', '.join(drawn)}")
     for line in tables.lines(summary):
         sweep.say(line)
-    missing = [r for r, result in enumerate(results) if result is None]
-    if missing:
-        sweep.log(
-            f"{len(missing)} of {len(results)} runs have no result yet: the same command trains "
-            "what is missing",
-            echo=True,
+    if all(row["status"] == "diverged" for row in rows):
+        raise DivergedError(f"all {len(rows)} runs diverged: try a smaller --learning_rate")
+    curves = tables.curves(programs, sweep.directory)
+    groups = tables.comparable(configs)
+    firsts = [configs[group[0]] for group in groups]
+    words, folders = building.differences(firsts), _distinct(firsts)
+    bests = []
+    for number, group in enumerate(groups):
+        there = [r for r in group if results[r] is not None]
+        drawn = pictures.draw_sweep(
+            [configs[r] for r in there],
+            [rows[r] for r in there],
+            [{**row, "run": there.index(row["run"])} for row in curves if row["run"] in there],
+            sweep.path("plots", *([folders[number]] if len(groups) > 1 else [])),
         )
-    best = tables.best(rows)
-    if best is None:
-        if not missing:
-            raise DivergedError(f"all {len(results)} runs diverged: try a smaller --learning_rate")
-        return
-    # a directory of its own, by its settings
-    alone = dataclasses.replace(configs[best], workdir=None)
-    command = shlex.join(["python", "-m", training_lib.ENTRY, *config_lib.to_flags(alone)])
-    sweep.write_json("best.json", {**rows[best], "command": command})
-    sweep.log(f"best of {len(rows)} by validation ELBO: run {best}, alone: {command}", echo=True)
+        sweep.log(f"pictures{f' of {words[number]}' if words[number] else ''}: {', '.join(drawn)}")
+        best = tables.best([rows[r] for r in group])
+        if best is not None:
+            # a directory of its own, by its settings
+            alone = dataclasses.replace(configs[best], workdir=None)
+            command = shlex.join(["python", "-m", training_lib.ENTRY, *config_lib.to_flags(alone)])
+            bests.append({**rows[best], "command": command})
+            among = f" with {words[number]}" if words[number] else ""
+            sweep.log(
+                f"best of {len(there)}{among} by validation ELBO: run {best}, alone: {command}",
+                echo=True,
+            )
+    if bests:
+        sweep.write_json("best.json", bests[0] if len(groups) == 1 else bests)
     sweep.say(f"in {sweep.directory}: sweep.csv, summary.csv, plots/, programs/")
 
 
@@ -450,8 +521,9 @@ def main(values: dict[str, str | None], plan: Plan, command: Sequence[str]) -> N
         command: the flags as they were given.
     """
     configs = make_configs(values, plan.sweep)
-    is_program = plan.as_program and len(group(configs)) == 1
-    if is_program or (len(configs) == 1 and plan.executor is None and not plan.dry_run):
+    is_alone = len(configs) == 1 and plan.executor is None
+    is_program = is_alone or (plan.as_program and len(group(configs)) == 1)
+    if is_program and not plan.dry_run:
         training_lib.train(
             configs,
             overwrite=plan.overwrite,

@@ -116,6 +116,17 @@ def score(result: dict) -> float:
     return -math.inf
 
 
+def comparable(configs: Sequence[Config]) -> list[list[int]]:
+    """The numbers of runs whose ELBOs compare: of the same data, and densities or probabilities."""
+    groups: dict[tuple, list[int]] = {}
+    for number, config in enumerate(configs):
+        is_density = config.likelihood in ("gaussian", "laplace")
+        kind = "density" if is_density else config.likelihood
+        key = (config.dataset, config.num_valid, config.scaling, kind, config.binarization)
+        groups.setdefault(key, []).append(number)
+    return list(groups.values())
+
+
 def best(rows: Sequence[dict]) -> int | None:
     """The number of the run with the best validation ELBO; None where every run diverged."""
     alive = [row for row in rows if row["status"] in ("done", "stopped early")]

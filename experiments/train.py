@@ -154,7 +154,7 @@ def _open(workdir: Path, experiment: building.Experiment, overwrite: bool):
     stored = {"epochs": config.epochs, "data_sha256": dataset.sha256}
     stored |= runs_stored[0] if experiment.is_single else {"runs": runs_stored}
     if any(c.depends_on_epochs() for c in experiment.configs):
-        stored["schedules_in_percent_of_epochs"] = config.epochs
+        stored["epochs_of_schedules"] = config.epochs
 
     def open_run():
         runs.check_space(workdir, _bytes_needed(experiment))

@@ -1,8 +1,13 @@
 """Trains a variational autoencoder: `python -m experiments.vae --beta=4`."""
 
-from experiments import cli, sweep
-
 if __name__ == "__main__":
+    from experiments import interrupts
+
+    # before the imports that take a second
+    interrupts.exit_at_once()
+
+    from experiments import cli, sweep
+
     cli.run(
         sweep.main,
         "Trains an autoencoder and leaves a run directory with numbers (result.json, metrics.csv), "

@@ -166,6 +166,16 @@ def test_a_signal_during_compilation_ends_the_process(tmp_path):
     assert "Fatal" not in err
 
 
+def test_a_signal_during_the_imports_ends_the_process(tmp_path):
+    process = start(tmp_path / "run")
+    time.sleep(0.7)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert err.splitlines()[-1] == "SIGINT: left, nothing was to be saved"
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_the_step_at_hand(tmp_path, signum, code):
     flags = ["--epochs=20000", "--widths=16", "--latent_dim=2"]

@@ -1,6 +1,7 @@
 """Many runs from one command: what is asked for, and that each run is what it would be alone."""
 
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -12,9 +13,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import config, pictures, sweep, train
+from experiments import cluster, config, evaluate, pictures, sweep, train
 from experiments.config import Plan
-from vae_jax import errors, layout
+from vae_jax import errors, layout, members
 
 CLOSE = 1e-5  # of float32 on CPU; 2e-7 was seen
 ROOT = pathlib.Path(__file__).parents[1]
@@ -114,7 +115,7 @@ FILES = [
     ("beta,seed\n1,2\n1,2,3\n", "row 2 has 3 cells, there are 2 columns"),
     ("widths\n16,8\n", "values with commas stand in double quotes"),
     ("beta,--beta\n1,2\n", "sets beta twice, give it once"),
-    ("bta\n1\n", "'bta' is not a flag that a row may set"),
+    ("bta\n1\n", "'bta' is not a flag that a row may set: did you mean beta?"),
     ("workdir\nhere\n", "'workdir' is not a flag that a row may set"),
     ("beta;seed\n1;2\n", "'beta;seed' is not a flag that a row may set"),
     ("seed\n0\n", "--seed=0,1: runs.csv sets it too, give it in one place"),
@@ -122,15 +123,15 @@ FILES = [
     ('beta\n"1,4"\n', "--beta=1,4: '1,4' is not a finite number"),
     ("beta\n1\n4\n1.0\n", "runs 1 and 5 of the sweep are the same"),
     ("[]", "holds no runs: give a row for each"),
-    ("[{}]", "holds no runs: give a row for each"),
+    ("[{}]", "row 1 sets no flag"),
     ("[{", "is not JSON (Expecting property name"),
-    ("[" * 100_000, "is not JSON (maximum recursion depth"),
+    ("[" * 100_000, "must be a list of objects, it nests deeper"),
     ('{"beta": [1, 4]}', "must be a list of objects, one for each run"),
     ("[1, 4]", "must be a list of objects, one for each run"),
     ('[{"beta": 1}, {"widths": 2}]', "row 2 has widths, the first row has beta: give the same"),
     ('[{"beta": 1, "beta": 2}]', "sets beta twice, give it once"),
     ('[{"beta": [1, 4]}]', "--beta=1,4: '1,4' is not a finite number"),
-    ('[{"beta": NaN}]', "--beta=nan"),
+    ('[{"beta": NaN}]', "--sweep=runs.json, run 1: --beta=nan: 'nan' is not a finite number"),
     ('[{"beta": {"a": 1}}]', "is not a finite number"),
     ('[{"beta": 1.0}, {"beta": 1}]', "runs 1 and 3 of the sweep are the same"),
 ]
@@ -164,6 +165,23 @@ def test_a_product_that_is_too_large_is_counted_not_made():
 def test_a_value_that_stands_twice_is_refused(values):
     with pytest.raises(errors.UsageError, match=r"runs 1 and \d of the sweep are the same"):
         sweep.make_configs(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"beta": "1,,2"}, "--beta=1,,2: holds an empty value"),
+        ({"learning_rate": "1e-3,linear(0,1"}, "a parenthesis has no partner"),
+        (
+            {"objective": "beta_vae,capacity_vae", "gamma": "1,10"},
+            "run 1 of 4: --gamma=1: objective beta_vae takes --beta, --free_bits (rows of --sweep",
+        ),
+    ],
+)
+def test_a_list_that_does_not_fit_is_named(values, message):
+    with pytest.raises(errors.UsageError) as error:
+        sweep.make_configs(values)
+    assert message in str(error.value)
 
 
 # what trains together
@@ -323,6 +341,14 @@ def alone(folder):
 
 
 GOOD = (0, 2, 3)
+
+
+def test_a_run_that_diverged_is_not_taken_for_a_trained_one(swept):
+    program = swept[0] / "programs" / "all"
+    assert members.load_member(program, 1).failure == swept[1][1]["step"]
+    assert members.load_member(program, 2).failure is None
+    with pytest.raises(errors.DivergedError, match=r"member 1 of .* diverged at step"):
+        evaluate.evaluate(program, 1)
 
 
 def test_a_run_of_a_sweep_is_the_run_alone(swept, alone):
@@ -596,7 +622,20 @@ def test_a_dry_run_writes_nothing(tmp_path, monkeypatch, capsys, executor):
     assert "4 runs in 2 programs" in out
     assert "all-part0" in out
     sweep.main({**GRID, "beta": "1", "latent_dim": "2"}, plan, [])
+    sweep.main(dict(GRID), dataclasses.replace(plan, runs_per_program=None, as_program=True), [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_that_fails_elsewhere_fails_the_sweep(tmp_path, monkeypatch):
+    def fail(tasks, *_, **__):
+        return [cluster.Outcome(tasks[0].name, "failed", 5, "error: the disk is full")]
+
+    monkeypatch.setattr(cluster, "fan_out", fail)
+    configs = sweep.make_configs({**GRID, "workdir": str(tmp_path / "sweep")})
+    with pytest.raises(errors.IncompleteError, match=r"1 of 1 program failed .*the disk is full"):
+        sweep.run(configs, Plan(executor="local"), [])
+    (rows,) = [read(tmp_path / "sweep" / "sweep.csv")]
+    assert {row["status"] for row in rows} == {"missing"}
 
 
 def test_a_program_that_cannot_train_is_refused_before_another_has(tmp_path):

@@ -103,6 +103,16 @@ def test_a_diverged_run_is_never_the_best():
     assert tables.best(rows) == 1
 
 
+def test_elbos_compare_where_data_and_measure_are_the_same():
+    flags = {"dataset": "digits,mnist", "likelihood": "gaussian,laplace,bernoulli", "beta": "1,4"}
+    configs = sweep.make_configs(flags)
+    groups = tables.comparable(configs)
+    assert sorted(number for group in groups for number in group) == list(range(12))
+    told = [{(configs[n].dataset, configs[n].likelihood == "bernoulli") for n in g} for g in groups]
+    assert all(len(one) == 1 for one in told)
+    assert [len(group) for group in groups] == [4, 2, 4, 2]
+
+
 def test_without_a_validation_split_the_test_elbo_decides():
     rows = [
         {"run": r, "status": "done", "valid_elbo": None, "elbo": e} for r, e in [(0, -2), (1, -1)]

@@ -43,6 +43,12 @@ class StorageError(VaeJaxError):
     exit_code = 5
 
 
+class IncompleteError(VaeJaxError):
+    """Programs of a sweep failed, so that some of its runs have no result (exit code 7)."""
+
+    exit_code = 7
+
+
 class LockedError(VaeJaxError):
     """Another process holds the run directory (exit code 6)."""
 

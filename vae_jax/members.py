@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.checkpoints import Checkpoints
-from vae_jax.errors import StorageError, UsageError
+from vae_jax.errors import DivergedError, StorageError, UsageError
 
 __all__ = ["Member", "load_member", "num_members"]
 
@@ -25,6 +25,8 @@ class Member(NamedTuple):
         latent_mask: [L] of ones for the dimensions that this run has and zeros for the others, to
             be given to its `Model`; None where it has all of them.
         step: steps that the run has done, a scalar.
+        failure: the step at which a loss, gradient or update was not finite, a scalar; None where
+            all were. The parameters are those before it.
     """
 
     params: Any
@@ -32,6 +34,7 @@ class Member(NamedTuple):
     latent_dim: int
     latent_mask: jax.Array | None
     step: int
+    failure: int | None
 
 
 def num_members(directory: str | os.PathLike) -> int:
@@ -51,6 +54,7 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
 
     Raises:
         UsageError: there is no such run.
+        DivergedError: all runs of the program diverged before one was saved.
         StorageError: no checkpoint verifies.
     """
     directory = Path(directory)
@@ -62,6 +66,8 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
         )
     with Checkpoints(directory / "checkpoints", set_aside=False) as store:
         restored = store.read()
+    if restored is None and _all_diverged(directory):
+        raise DivergedError(f"{directory}: every run diverged, none has parameters to be loaded")
     if restored is None:
         raise StorageError(f"{directory / 'checkpoints'}: no checkpoint that verifies")
     state, best = restored.state["state"], restored.state.get("best")
@@ -74,7 +80,19 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
         latent_dim=latent_dim,
         latent_mask=None if own == latent_dim else (jnp.arange(latent_dim) < own).astype(float),
         step=int(state["step"][member]),
+        failure=None if state["failure"][member] < 0 else int(state["failure"][member]),
     )
+
+
+def _all_diverged(directory: Path) -> bool:
+    for name in ("results.json", "result.json"):
+        try:
+            results = json.loads((directory / name).read_bytes())
+            results = results if isinstance(results, list) else [results]
+            return all(result["status"] == "diverged" for result in results)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return False
 
 
 def _settings(directory: Path) -> list[dict]:

@@ -511,16 +511,47 @@ def _read_config(directory: pathlib.Path, shown: str, schema: int) -> dict | Non
 
 
 def _compare(held: dict, asked: dict, free_to_change: Iterable[str], shown: str) -> None:
-    names = sorted((held.keys() | asked.keys()) - set(free_to_change))
+    names = (held.keys() | asked.keys()) - set(free_to_change)
     missing = object()
-    differing = [n for n in names if held.get(n, missing) != asked.get(n, missing)]
-    if differing:
-        holds = ", ".join(f"{n}={held[n]}" if n in held else f"no {n}" for n in differing)
-        wants = ", ".join(f"{n}={asked[n]}" if n in asked else f"no {n}" for n in differing)
-        raise UsageError(
-            f"{shown} holds {holds}, you asked {wants}: "
-            f"choose another --workdir, or --overwrite archives {shown}"
-        )
+    if all(held.get(n, missing) == asked.get(n, missing) for n in names):
+        return
+    kinds = [_kind(config) for config in (held, asked)]
+    told = [_told(config, free_to_change) for config in (held, asked)]
+    differing = sorted(n for n in told[0] | told[1] if told[0].get(n) != told[1].get(n))
+    # a digest is told where nothing else is
+    differing = [n for n in differing if not n.endswith("_sha256")] or differing
+    if kinds[0] == kinds[1]:
+        kinds = [
+            ", ".join(f"{n}={words[n]}" if n in words else f"no {n}" for n in differing)
+            or "other runs"
+            for words in told
+        ]
+    raise UsageError(
+        f"{shown} holds {kinds[0]}, you asked {kinds[1]}: "
+        f"choose another --workdir, or --overwrite archives {shown}"
+    )
+
+
+def _kind(config: dict) -> str:
+    """What a directory holds, in words."""
+    if "num_runs" in config:
+        return f"a sweep of {config['num_runs']} runs"
+    return f"a program of {len(config['runs'])} runs" if "runs" in config else "one run"
+
+
+def _told(config: dict, free_to_change: Iterable[str]) -> dict[str, str]:
+    """The settings in words; those of several runs as the values that there are."""
+    values: dict[str, list[str]] = {}
+    for each in [config, *config.get("runs", [])]:
+        for name, value in each.items():
+            several = value if isinstance(value, list) else [value]
+            words = [str(v) for v in several if v is not None and not isinstance(v, dict)]
+            values.setdefault(name, []).extend(words)
+    return {
+        name: ",".join(dict.fromkeys(words))
+        for name, words in values.items()
+        if words and name not in free_to_change
+    }
 
 
 def _archive(directory: pathlib.Path, shown: str) -> pathlib.Path:
