@@ -309,6 +309,20 @@ def test_each_cell_is_the_mean_of_its_runs_and_says_so(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("value", [[-94.0], [-94.0] * 4, [np.nan, -94.0, np.nan, np.nan]])
+def test_one_value_alone_has_no_scale_of_colours(value, tmp_path):
+    figure = draw(heatmap(value, range(len(value)), [1] * len(value)), tmp_path).figure
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == "validation ELBO (nats)"
+    assert labels(axes.texts) == ["NaN" if np.isnan(x) else "−94.00" for x in value]
+
+
+def test_one_value_in_cells_too_small_for_it_is_said_above_them(tmp_path):
+    (axes,) = draw(heatmap([-94.0] * 90, range(90), [1] * 90), tmp_path).figure.axes
+    assert not axes.texts
+    assert axes.get_title(loc="left") == "validation ELBO (nats): −94"
+
+
 def test_numbers_stay_in_their_cells(tmp_path):
     value = np.random.default_rng(0).normal(-100.0, 3.0, 144)
     cells = np.arange(144)

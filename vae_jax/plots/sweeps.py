@@ -49,6 +49,7 @@ __all__ = ["elbo_against_latent_dim", "rate_distortion", "sweep_curves", "sweep_
 
 FEW_RUNS = 10
 LINE = "#c9c9c9"  # of what is drawn for reference
+FLAT = "#dbe6ee"  # of cells that are all equal
 
 
 @house_style()
@@ -350,7 +351,8 @@ def sweep_heatmap(
 ) -> Picture:
     """A quantity over the grid of two hyperparameters: the mean of the runs of each cell.
 
-    Cells without a run are hatched; so are those where all runs diverged, which say NaN.
+    Cells without a run are hatched; so are those where all runs diverged, which say NaN. Where all
+    means are equal, colours could tell nothing apart: the number alone says it.
 
     Args:
         value: [R], a quantity of each run; NaN where it diverged.
@@ -418,21 +420,24 @@ def _draw_cells(grid: np.ndarray, has_runs: np.ndarray, name: str, room: tuple[f
     figure = new_figure(width * num_columns + room[0] + 1.2, height * num_rows + room[1] + 0.7)
     axes = figure.add_subplot()
     low, high = np.nanmin(grid), np.nanmax(grid)
-    margin = 0.0 if low < high else 0.05 * abs(low) or 1.0
-    colours = ListedColormap(shades(256))
-    norm = Normalize(low - margin, high + margin)
+    is_flat = low == high
+    colours, norm = ListedColormap([FLAT] if is_flat else shades(256)), Normalize(low, high)
     cells, gap = np.ma.masked_invalid(grid), min(0.8, 5 * min(width, height))
     mesh = axes.pcolormesh(cells, cmap=colours, norm=norm, edgecolors="white", linewidth=gap)
     axes.patch.set(hatch="/////", edgecolor=FAINT, linewidth=0.0)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    bar = figure.colorbar(mesh, ax=axes, aspect=25, pad=0.02)
-    bar.outline.set_visible(False)
-    bar.set_label(name)
-
     fontsize = min(7.5, 72 * 0.92 * width / (0.62 * longest), 72 * 0.75 * height)
+    if is_flat:
+        equal = "" if fontsize >= 4 else f": {plain(low, '.6g')}"
+        axes.set_title(f"{name}{equal}", fontsize=9)
+    else:
+        bar = figure.colorbar(mesh, ax=axes, aspect=25, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.set_label(name)
+
     for row, column in np.argwhere(has_runs) if fontsize >= 4 else ():
-        is_dark = norm(grid[row, column]) < 0.6
+        is_dark = not is_flat and norm(grid[row, column]) < 0.6
         axes.text(
             column + 0.5,
             row + 0.5,
