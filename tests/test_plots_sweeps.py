@@ -185,7 +185,7 @@ def test_more_words_than_hues_get_a_bar_in_their_order(tmp_path):
     assert (shown[0], shown[-1]) == (colour[0], colour[-1])
 
 
-# latent size
+# latent dimension
 
 
 def repeated_runs():
@@ -293,7 +293,7 @@ def test_each_cell_is_the_mean_of_its_runs_and_says_so(tmp_path):
     }
     assert axes.patch.get_hatch()
     assert axes.get_title(loc="right") == "of 7 runs, 2 diverged"
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("latent dim", "β")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("latent dimension", "β")
     assert picture.figure.axes[1].get_ylabel() == "validation ELBO (nats)"
     error = stats.sem([-90.0, -94.0])
     assert picture.table.columns == (
@@ -321,6 +321,16 @@ def test_one_value_in_cells_too_small_for_it_is_said_above_them(tmp_path):
     (axes,) = draw(heatmap([-94.0] * 90, range(90), [1] * 90), tmp_path).figure.axes
     assert not axes.texts
     assert axes.get_title(loc="left") == "validation ELBO (nats): −94"
+
+
+def test_a_single_row_is_as_tall_as_what_it_is_called():
+    picture = plots.sweep_heatmap(
+        [1.0, 2.0], [1, 2], [4, 4], value_name="elbo", x_name="beta", y_name="latent_dim"
+    )
+    picture.figure.canvas.draw()
+    axes = picture.figure.axes[0]
+    name = axes.yaxis.label.get_window_extent()
+    assert name.height < axes.get_window_extent().height
 
 
 def test_numbers_stay_in_their_cells(tmp_path):

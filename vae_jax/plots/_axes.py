@@ -20,7 +20,8 @@ __all__ = [
 ]
 
 TERMS = ("loss", "distortion", "rate", "elbo")
-_WORDS = {"alpha": "α", "beta": "β", "gamma": "γ", "elbo": "ELBO", "valid": "validation"}
+_WORDS = {"alpha": "α", "beta": "β", "gamma": "γ", "elbo": "ELBO"}
+_WORDS |= {"valid": "validation", "dim": "dimension"}
 
 
 def words(name: str) -> str:

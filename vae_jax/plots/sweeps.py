@@ -235,22 +235,23 @@ def elbo_against_latent_dim(
     """How many latent dimensions help, and how many are used: means over repeated runs.
 
     Above the ELBO, below the number of active units with the line where all are active. Runs of
-    one latent size and series are repeats; bars are the standard error s/√n, none for one run.
+    one latent dimension and series are repeats; bars are the standard error s/√n, none for one
+    run.
 
     Args:
-        latent_dim: [R], the latent size of each run, positive.
+        latent_dim: [R], the latent dimension of each run, positive.
         elbo: [R] in nats per example; NaN where the run diverged, which leaves out both its values.
         active_units: [R], a number of dimensions; NaN where it is not known.
         series: [R], one line for each distinct value: numbers, or words such as schedules.
         series_name: what `series` is.
 
     Returns:
-        Picture; its table has one row per series and size, (series_name, latent_dim, num_runs,
+        Picture; its table has one row per series and dimension, (series_name, latent_dim, num_runs,
         num_diverged, elbo_mean_nats, elbo_standard_error_nats, active_units_mean,
         active_units_standard_error), of shape [8], or [7] without series.
 
     Raises:
-        UsageError: the shapes do not fit together, or a latent size is not positive.
+        UsageError: the shapes do not fit together, or a latent dimension is not positive.
     """
     sizes = _per_run("latent_dim", latent_dim)
     elbo = _per_run("elbo", elbo, len(sizes))
@@ -299,7 +300,7 @@ def elbo_against_latent_dim(
         panels[1].errorbar([], [], [], linestyle="", label="mean ± standard error", **bars)
     panels[0].set_ylabel("ELBO (nats)")
     panels[1].set_ylabel("active units")
-    panels[1].set_xlabel("latent size")
+    panels[1].set_xlabel("latent dimension")
     for axes in panels:
         axes.grid(True)
     figure.align_ylabels(panels)
@@ -416,7 +417,7 @@ def _draw_cells(grid: np.ndarray, has_runs: np.ndarray, name: str, room: tuple[f
     num_rows, num_columns = grid.shape
     longest = max(len(label) for label in labels.ravel())
     width = min(max(0.4, 0.075 * longest + 0.12, 1.2 / num_columns), 6.6 / num_columns)
-    height = min(max(0.34, 1.3 / num_rows), 0.6, 8.0 / num_rows)
+    height = min(max(0.34, 1.3 / num_rows), 8.0 / num_rows)
     figure = new_figure(width * num_columns + room[0] + 1.2, height * num_rows + room[1] + 0.7)
     axes = figure.add_subplot()
     low, high = np.nanmin(grid), np.nanmax(grid)
