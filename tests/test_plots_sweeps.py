@@ -93,7 +93,7 @@ def test_a_diverged_run_is_in_the_table_and_not_in_the_axes(tmp_path):
     picture = draw(plots.rate_distortion(rate, distortion, names=names), tmp_path)
     axes = picture.figure.axes[0]
     np.testing.assert_array_equal(axes.collections[1].get_offsets(), [[1.0, 90.0], [5.0, 84.0]])
-    assert axes.get_title(loc="right") == "of 5 runs, 3 diverged"
+    assert picture.figure.get_suptitle() == "of 5 runs, 3 diverged"
     assert picture.table.columns == (*("run", "name", "rate_nats", "distortion_nats", "elbo_nats"),)
     assert column(picture, "name") == names
     np.testing.assert_array_equal(column(picture, "rate_nats"), rate)
@@ -120,7 +120,7 @@ def test_an_absurd_run_flattens_nothing_and_is_counted(tmp_path):
     picture = draw(plots.rate_distortion(rate, distortion), tmp_path)
     axes = picture.figure.axes[0]
     assert axes.get_ylim()[1] < 200.0
-    assert axes.get_title(loc="right") == "of 30 runs, 1 beyond the axes"
+    assert picture.figure.get_suptitle() == "of 30 runs, 1 beyond the axes"
     assert column(picture, "distortion_nats")[3] == 1e30
 
 
@@ -239,7 +239,7 @@ def test_lines_and_bars_are_the_table_s(tmp_path):
             segments = [s for s in bars.get_segments() if s.shape == (2, 2)]
             expected = [r[error] for r in rows if r[error] is not None]
             np.testing.assert_allclose([np.ptp(s[:, 1]) / 2 for s in segments], expected)
-    assert picture.figure.axes[0].get_title(loc="right") == "of 24 runs, 8 diverged"
+    assert picture.figure.get_suptitle() == "of 24 runs, 8 diverged"
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_each_cell_is_the_mean_of_its_runs_and_says_so(tmp_path):
         (2.5, 2.5): "−92.0",
     }
     assert axes.patch.get_hatch()
-    assert axes.get_title(loc="right") == "of 7 runs, 2 diverged"
+    assert picture.figure.get_suptitle() == "of 7 runs, 2 diverged"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("latent dimension", "β")
     assert picture.figure.axes[1].get_ylabel() == "validation ELBO (nats)"
     error = stats.sem([-90.0, -94.0])
@@ -426,7 +426,7 @@ def test_a_run_without_a_number_is_in_the_table_only(tmp_path):
     picture = draw(plots.sweep_curves(rows, run_names="ab"), tmp_path)
     axes = picture.figure.axes[0]
     assert len(curves_in(axes)) == 1
-    assert axes.get_title(loc="right") == "of 2 runs, 1 diverged"
+    assert picture.figure.get_suptitle() == "of 2 runs, 1 diverged"
     assert column(picture, "run") == [0, 1] * 3
 
 
@@ -461,6 +461,22 @@ def test_a_sweep_that_diverged_says_so_in_words(name, tmp_path):
         assert not picture.figure.axes
         assert picture.table.rows
     assert draw(SWEEPS[name](np.zeros(0)), tmp_path).figure.texts[0].get_text() == "no runs yet"
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("num_runs", [2, 8, 32])
+def test_the_note_on_diverged_runs_covers_nothing(name, num_runs):
+    value = some_runs(num_runs)[0]
+    value[num_runs // 4 :] = np.nan if num_runs > 2 else value[0]
+    value[-1] = np.nan
+    figure = SWEEPS[name](value).figure
+    figure.canvas.draw()
+    note = figure._suptitle.get_window_extent()
+    assert figure.get_suptitle().endswith("diverged")
+    titles = [axes._left_title for axes in figure.axes] + [axes.yaxis.label for axes in figure.axes]
+    for other in [*titles, *figure.legends, *(axes.patch for axes in figure.axes)]:
+        if getattr(other, "get_text", lambda: "x")():
+            assert not note.overlaps(other.get_window_extent())
 
 
 @pytest.mark.parametrize("name", SWEEPS)

@@ -125,7 +125,7 @@ def rate_distortion(
     axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel("rate (nats)")
     axes.set_ylabel("distortion (nats)")
-    _say_left_out(axes, len(rate), diverged=~known, beyond=known & ~inside)
+    _say_left_out(figure, len(rate), diverged=~known, beyond=known & ~inside)
     draw_key(figure, axes, colours)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", handlelength=1.6)
     return Picture(figure, table)
@@ -304,7 +304,7 @@ def elbo_against_latent_dim(
     for axes in panels:
         axes.grid(True)
     figure.align_ylabels(panels)
-    _say_left_out(panels[0], len(sizes), diverged=~known)
+    _say_left_out(figure, len(sizes), diverged=~known)
     draw_key(figure, panels, colours)
     reference = panels[1].get_legend_handles_labels()
     figure.legend(*reference, loc="outside lower left", handlelength=1.6)
@@ -401,7 +401,7 @@ def sweep_heatmap(
             label.set(rotation=35, ha="right", rotation_mode="anchor")
     axes.set_xlabel(words(x_name))
     axes.set_ylabel(words(y_name))
-    _say_left_out(axes, len(value), diverged=~known)
+    _say_left_out(figure, len(value), diverged=~known)
     return Picture(figure, table)
 
 
@@ -529,7 +529,7 @@ def sweep_curves(
         if index + num_columns >= len(panels):
             axes.set_xlabel("epoch")
     seen = np.unique(run[np.any([known[name] for name in panels], axis=0)])
-    _say_left_out(figure.axes[0], num_runs, diverged=~np.isin(np.arange(num_runs), seen))
+    _say_left_out(figure, num_runs, diverged=~np.isin(np.arange(num_runs), seen))
     if num_runs <= FEW_RUNS:
         labels = [short(str(name), 40) for name in run_names]
         if cells is not None:
@@ -659,10 +659,10 @@ def _nothing(num_runs: int, quantity: str):
     return in_words(f"{who} diverged:\nno finite {quantity}")
 
 
-def _say_left_out(axes, num_runs: int, *, diverged: np.ndarray, beyond=()) -> None:
-    """Says above the axes how many runs are not drawn: bool [R] each."""
+def _say_left_out(figure, num_runs: int, *, diverged: np.ndarray, beyond=()) -> None:
+    """Says how many runs are not drawn, bool [R] each, in a line of its own above all panels."""
     counts = {"diverged": np.sum(diverged), "beyond the axes": np.sum(beyond)}
     parts = [f"{count:.0f} {why}" for why, count in counts.items() if count]
     if parts:
         note = f"of {num_runs} runs, {', '.join(parts)}"
-        axes.set_title(note, loc="right", fontsize=7, color=MUTED)
+        figure.suptitle(note, x=0.01, ha="left", fontsize=7, color=MUTED)
