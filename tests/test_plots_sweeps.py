@@ -185,6 +185,30 @@ def test_more_words_than_hues_get_a_bar_in_their_order(tmp_path):
     assert (shown[0], shown[-1]) == (colour[0], colour[-1])
 
 
+def runs_without(diverged, num_runs):
+    rate, distortion = some_runs(num_runs)
+    rate[diverged] = np.nan
+    return rate, distortion
+
+
+def test_what_is_not_drawn_has_no_colour_in_the_key(tmp_path):
+    colour = [1.0, 4.0, 1e30, SCHEDULE, 1e30]
+    picture = plots.rate_distortion(*runs_without([2, 3, 4], 5), colour=colour)
+    figure = draw(picture, tmp_path).figure
+    key = legend_of(figure)
+    assert [label for label in key if "ELBO" not in label] == ["1", "4"]
+    shown = figure.axes[0].collections[1].get_facecolors()
+    np.testing.assert_allclose([to_rgba(key[x].get_color()) for x in "14"], shown)
+    assert column(picture, "colour") == colour
+
+
+def test_what_is_not_drawn_stretches_no_continuum(tmp_path):
+    colour = np.append(np.linspace(1.0, 5.0, 30), 1e30)
+    picture = plots.rate_distortion(*runs_without([30], 31), colour=colour)
+    bar = bar_of(draw(picture, tmp_path).figure)
+    np.testing.assert_allclose(bar.get_ylim(), [1.0, 5.0])
+
+
 # latent dimension
 
 
@@ -240,6 +264,15 @@ def test_lines_and_bars_are_the_table_s(tmp_path):
             expected = [r[error] for r in rows if r[error] is not None]
             np.testing.assert_allclose([np.ptp(s[:, 1]) / 2 for s in segments], expected)
     assert picture.figure.get_suptitle() == "of 24 runs, 8 diverged"
+
+
+def test_a_series_that_diverged_has_no_line_and_no_colour(tmp_path):
+    elbo, series = [-9.0, -8.0, np.nan, np.nan], [1.0, 1.0, 1e30, 1e30]
+    picture = plots.elbo_against_latent_dim([2, 4, 2, 4], elbo, [2, 3, 1, 1], series=series)
+    figure = draw(picture, tmp_path).figure
+    assert {"1", "1e+30"} & set(legend_of(figure)) == {"1"}
+    assert len(figure.axes[0].containers) == 1
+    assert len(picture.table.rows) == 4
 
 
 @pytest.mark.parametrize(
@@ -428,6 +461,26 @@ def test_a_run_without_a_number_is_in_the_table_only(tmp_path):
     assert len(curves_in(axes)) == 1
     assert picture.figure.get_suptitle() == "of 2 runs, 1 diverged"
     assert column(picture, "run") == [0, 1] * 3
+
+
+def test_only_runs_with_a_curve_are_in_the_legend(tmp_path):
+    rows = [row for row in logged(32, 3) if row["run"] in (1, 6)]
+    names = [f"latent_dim=32 beta={r} seed={r}" for r in range(32)]
+    kwargs = {"run_names": names, "colour": [1e30, 4.0] * 16, "colour_name": "beta"}
+    figure = draw(plots.sweep_curves(rows, **kwargs), tmp_path).figure
+    assert len(figure.axes) == 2, "no bar"
+    shown = [" ".join(label.split("\n")) for label in legend_of(figure)]
+    assert shown == [f"{names[1]}: β = 4", f"{names[6]}: β = 1e+30"]
+    assert figure.get_suptitle() == "of 32 runs, 30 diverged"
+    seen = [to_rgba(handle.get_color())[:3] for handle in legend_of(figure).values()]
+    np.testing.assert_allclose(figure.axes[0].collections[0].get_edgecolors()[:, :3], seen)
+
+
+def test_a_diverged_run_stretches_no_bar(tmp_path):
+    rows = [row for row in logged(32, 3) if row["run"] < 31]
+    colour = [*np.linspace(1.0, 5.0, 31), 1e30]
+    picture = plots.sweep_curves(rows, run_names=[""] * 32, colour=colour)
+    np.testing.assert_allclose(bar_of(draw(picture, tmp_path).figure).get_ylim(), [1.0, 5.0])
 
 
 # all

@@ -1,7 +1,7 @@
 """Pictures of a sweep: many runs at once, compared by what was varied.
 
-A run diverged where what is to be drawn is not finite. It is left out of the figure, which says how
-many are, and stands in the table.
+A run diverged where what is to be drawn is not finite. It is left out of the figure and of what its
+colours mean; the figure says how many are, and the table has them.
 """
 
 import math
@@ -107,11 +107,11 @@ def rate_distortion(
     if not known.any():
         return Picture(_nothing(len(rate), "rate and distortion"), table)
 
-    colours = colour_by(cells, colour_name, len(rate))
     best = int(np.argmax(np.where(known, elbo, -np.inf)))
     inside = known & _near(points, known)
     inside[best] = True
     low, high = _limits(points[inside])
+    colours = colour_by(cells, colour_name, inside)
     figure = new_figure(3.5 + key_width(colours), 3.5)
     axes = figure.add_subplot(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     _draw_iso_lines(axes, points[inside], num_iso)
@@ -282,14 +282,15 @@ def elbo_against_latent_dim(
     if not known.any():
         return Picture(_nothing(len(sizes), "ELBO"), table)
 
-    colours = colour_by(cells, series_name, len(sizes))
+    colours = colour_by(cells, series_name, known)
     figure = new_figure(3.5 + key_width(colours), 4.4)
     panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     _scale_sizes(panels[1], distinct)
     numbers = statistics.astype(float)  # None becomes NaN
-    for place in np.unique(places):
+    for place in np.unique(places[known]):
         line = [index for index, group in enumerate(groups) if group.row == place]
-        style = {"color": colours.each[firsts[line[0]]], "capsize": 2, "elinewidth": 1.0}
+        colour = colours.each[np.argmax(known & (places == place))]
+        style = {"color": colour, "capsize": 2, "elinewidth": 1.0}
         style |= {"marker": "o", "markersize": 3.5, "linewidth": 1.4}
         for axes, (mean, error) in zip(panels, np.split(numbers[line].T, 2), strict=True):
             there = np.isfinite(mean)
@@ -476,7 +477,7 @@ def sweep_curves(
 ) -> Picture:
     """The training curves of all runs over one another, one panel per metric.
 
-    Up to 10 runs are named in a legend, those of one colour told apart by their dashes; of more,
+    Up to 10 curves are named in a legend, those of one colour told apart by their dashes; of more,
     a bar says what the colours mean. Limits follow the bulk of the values; a far outlier is named
     at the edge it lies beyond.
 
@@ -514,12 +515,14 @@ def sweep_curves(
     if not panels:
         return Picture(_nothing(num_runs, "metric"), table)
 
-    by_run = [f"run {r}" for r in range(num_runs)] if num_runs <= FEW_RUNS else range(num_runs)
-    colours = colour_by(*((by_run, "run") if cells is None else (cells, colour_name)), num_runs)
-    styles = _line_styles(colours, num_runs)
+    drawn = np.isin(np.arange(num_runs), run[np.any([known[name] for name in panels], axis=0)])
+    are_few = drawn.sum() <= FEW_RUNS
+    by_run = [f"run {r}" for r in range(num_runs)] if are_few else range(num_runs)
+    colours = colour_by(*((by_run, "run") if cells is None else (cells, colour_name)), drawn)
+    styles = _line_styles(colours, drawn)
     num_columns = 2 if len(panels) == 4 else min(3, len(panels))
     num_rows = math.ceil(len(panels) / num_columns)
-    side = key_width(colours) if num_runs > FEW_RUNS else 0.0
+    side = 0.0 if are_few else key_width(colours)
     figure = new_figure(2.75 * num_columns + side, 2.1 * num_rows + 0.5)
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
     for index, name in enumerate(panels):
@@ -528,13 +531,12 @@ def sweep_curves(
         _draw_runs(axes, name, curves, colours, styles)
         if index + num_columns >= len(panels):
             axes.set_xlabel("epoch")
-    seen = np.unique(run[np.any([known[name] for name in panels], axis=0)])
-    _say_left_out(figure, num_runs, diverged=~np.isin(np.arange(num_runs), seen))
-    if num_runs <= FEW_RUNS:
+    _say_left_out(figure, num_runs, diverged=~drawn)
+    if are_few:
         labels = [short(str(name), 40) for name in run_names]
         if cells is not None:
             labels = _with_values(labels, cells, colour_name)
-        _name_runs(figure, labels, colours, styles)
+        _name_runs(figure, {r: labels[r] for r in np.flatnonzero(drawn)}, colours, styles)
     else:
         draw_bar(figure, figure.axes, colours)
     return Picture(figure, table)
@@ -564,13 +566,13 @@ def _curves(run: np.ndarray, epoch: np.ndarray, value: np.ndarray) -> dict[int, 
     return dict(zip(runs.tolist(), np.split(points, starts[1:]), strict=True))
 
 
-def _line_styles(colours: Colours, num_runs: int) -> list:
-    """A dash pattern for each run: few runs of one colour differ, many are all solid."""
-    if num_runs > FEW_RUNS:
-        return ["solid"] * num_runs
+def _line_styles(colours: Colours, drawn: np.ndarray) -> list:
+    """A dash pattern for each run [R]: few that are `drawn` in one colour differ, many do not."""
+    if drawn.sum() > FEW_RUNS:
+        return ["solid"] * len(drawn)
     dashes = ["solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2))]
     alike = [tuple(colour) for colour in colours.each]
-    return [dashes[alike[:r].count(alike[r]) % len(dashes)] for r in range(num_runs)]
+    return [dashes[alike[:r].count(alike[r]) % len(dashes)] for r in range(len(drawn))]
 
 
 def _draw_runs(axes, name: str, curves: Mapping[int, np.ndarray], colours: Colours, styles) -> None:
@@ -583,7 +585,7 @@ def _draw_runs(axes, name: str, curves: Mapping[int, np.ndarray], colours: Colou
         colors=colours.each[runs],
         linestyles=[styles[r] for r in runs],
         linewidths=float(np.clip(14 / len(runs), 0.6, 1.4)),
-        alpha=0.9 if len(styles) <= FEW_RUNS else 0.7,
+        alpha=0.9 if len(runs) <= FEW_RUNS else 0.7,
     )
     axes.add_collection(lines, autolim=False)
     single = [r for r in runs if len(curves[r]) == 1]
@@ -618,17 +620,17 @@ def _with_values(names: Sequence[str], cells: np.ndarray, colour_name: str | Non
     ]
 
 
-def _name_runs(figure, labels: Sequence[str], colours: Colours, styles) -> None:
-    """A legend of all runs below the panels, in as many columns as the names leave room for."""
+def _name_runs(figure, labels: Mapping[int, str], colours: Colours, styles) -> None:
+    """A legend of the runs in `labels` below the panels, in columns as there is room."""
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=colour, linestyle=style, linewidth=1.4)
-        for colour, style in zip(colours.each, styles, strict=True)
+        Line2D([], [], color=colours.each[r], linestyle=styles[r], linewidth=1.4) for r in labels
     ]
-    across = 0.55 + 0.072 * max(map(len, labels))
+    names = list(labels.values())
+    across = 0.55 + 0.072 * max(map(len, names))
     num_columns = max(1, int(figure.get_size_inches()[0] / across))
-    figure.legend(handles, labels, loc="outside lower left", ncols=min(num_columns, len(labels)))
+    figure.legend(handles, names, loc="outside lower left", ncols=min(num_columns, len(names)))
 
 
 def _per_run(name: str, x, num_runs: int | None = None) -> np.ndarray:
