@@ -111,7 +111,25 @@ def test_the_best_run_is_ringed_and_named(tmp_path):
     ring = picture.figure.axes[0].collections[2]
     np.testing.assert_array_equal(ring.get_offsets(), [[rate[best], distortion[best]]])
     elbo = f"{-(rate[best] + distortion[best]):.2f}".replace("-", "−")
-    assert f"best ELBO {elbo} nats: run {best}" in legend_of(picture.figure)
+    assert f"highest ELBO shown: {elbo} nats, run {best}" in legend_of(picture.figure)
+
+
+@pytest.mark.parametrize("num_others", [0, 1, 12])
+def test_the_ringed_run_s_name_keeps_its_values(num_others, tmp_path):
+    values = [*(f"value_{i}={i}e-05" for i in range(num_others)), f"beta={SCHEDULE}", "seed=7"]
+    picture = plots.rate_distortion([1.0], [90.0], names=[" ".join(values)])
+    (label,) = [x for x in legend_of(draw(picture, tmp_path).figure) if "highest" in x]
+    lines = label.split("\n")
+    assert all(any(value in line for line in lines) for value in values)
+    assert max(map(len, lines)) < 50
+    axes = picture.figure.axes[0]
+    assert axes.get_window_extent().height > 200.0, "the legend takes no room from the axes"
+
+
+def test_a_name_without_end_is_cut(tmp_path):
+    picture = plots.rate_distortion([1.0], [90.0], names=["data_dir=" + "x" * 999])
+    (label,) = [x for x in legend_of(draw(picture, tmp_path).figure) if "highest" in x]
+    assert label.count("\n") == 2
 
 
 def test_an_absurd_run_flattens_nothing_and_is_counted(tmp_path):
@@ -465,12 +483,12 @@ def test_a_run_without_a_number_is_in_the_table_only(tmp_path):
 
 def test_only_runs_with_a_curve_are_in_the_legend(tmp_path):
     rows = [row for row in logged(32, 3) if row["run"] in (1, 6)]
-    names = [f"latent_dim=32 beta={r} seed={r}" for r in range(32)]
+    names = [f"learning_rate=0.00025 latent_dim=32 beta={r} seed={r}" for r in range(32)]
     kwargs = {"run_names": names, "colour": [1e30, 4.0] * 16, "colour_name": "beta"}
     figure = draw(plots.sweep_curves(rows, **kwargs), tmp_path).figure
     assert len(figure.axes) == 2, "no bar"
     shown = [" ".join(label.split("\n")) for label in legend_of(figure)]
-    assert shown == [f"{names[1]}: β = 4", f"{names[6]}: β = 1e+30"]
+    assert shown == [names[1], names[6]]
     assert figure.get_suptitle() == "of 32 runs, 30 diverged"
     seen = [to_rgba(handle.get_color())[:3] for handle in legend_of(figure).values()]
     np.testing.assert_allclose(figure.axes[0].collections[0].get_edgecolors()[:, :3], seen)
@@ -481,6 +499,15 @@ def test_a_diverged_run_stretches_no_bar(tmp_path):
     colour = [*np.linspace(1.0, 5.0, 31), 1e30]
     picture = plots.sweep_curves(rows, run_names=[""] * 32, colour=colour)
     np.testing.assert_allclose(bar_of(draw(picture, tmp_path).figure).get_ylim(), [1.0, 5.0])
+
+
+def test_a_long_legend_takes_no_room_from_the_curves():
+    heights = []
+    for names in ("abcdefghij", [f"name={'x' * 70} seed={r}" for r in range(10)]):
+        figure = plots.sweep_curves(logged(10, 3), run_names=names).figure
+        figure.canvas.draw()
+        heights.append(figure.axes[0].get_window_extent().height)
+    assert heights[1] > 0.8 * heights[0]
 
 
 # all

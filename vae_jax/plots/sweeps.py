@@ -17,9 +17,9 @@ from vae_jax.plots._axes import (
     in_words,
     limit_to_bulk,
     robust_limits,
-    short,
     with_unit,
     words,
+    wrap,
 )
 from vae_jax.plots._colours import (
     Colours,
@@ -50,6 +50,7 @@ __all__ = ["elbo_against_latent_dim", "rate_distortion", "sweep_curves", "sweep_
 FEW_RUNS = 10
 LINE = "#c9c9c9"  # of what is drawn for reference
 FLAT = "#dbe6ee"  # of cells that are all equal
+LINE_HEIGHT, LINE_GAP = 0.14, 0.055  # in a legend and between its entries, in inches
 
 
 @house_style()
@@ -62,10 +63,10 @@ def rate_distortion(
     names: Sequence[str] | None = None,
     num_iso: int = 7,
 ) -> Picture:
-    """The rate-distortion plane: one point per run, lines of equal ELBO, the best run ringed.
+    """The rate-distortion plane: one point per run, lines of equal ELBO, the highest ringed.
 
     ELBO = −(rate + distortion). The axes hold all but absurd outliers, which are counted above
-    them, and always the best run.
+    them, and always the run of the highest ELBO.
 
     Args:
         rate: [R], KL(q(z|x) ‖ p(z)) in nats per example; NaN where the run diverged.
@@ -112,15 +113,15 @@ def rate_distortion(
     inside[best] = True
     low, high = _limits(points[inside])
     colours = colour_by(cells, colour_name, inside)
-    figure = new_figure(3.5 + key_width(colours), 3.5)
+    width = 3.5 + key_width(colours)
+    label = _name_highest(elbo[best], "" if names is None else str(names[best]), width)
+    figure = new_figure(width, 3.5 + LINE_HEIGHT * label.count("\n"))
     axes = figure.add_subplot(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     _draw_iso_lines(axes, points[inside], num_iso)
     size = float(np.clip(2500 / inside.sum(), 16, 36))
     dots = {"c": colours.each[inside], "edgecolors": "white", "linewidths": 0.5, "zorder": 3}
     axes.scatter(*points[inside].T, s=size, **dots)
     ring = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.2, "zorder": 4}
-    name = "" if names is None else f": {short(str(names[best]), 28)}"
-    label = f"best ELBO {plain(elbo[best], '.2f')} nats{name}"
     axes.scatter(*points[best], s=3 * size, label=label, **ring)
     axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel("rate (nats)")
@@ -129,6 +130,14 @@ def rate_distortion(
     draw_key(figure, axes, colours)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", handlelength=1.6)
     return Picture(figure, table)
+
+
+def _name_highest(elbo: float, name: str, width: float) -> str:
+    """What the ring is around, in lines that a legend has room for in `width` inches."""
+    value, length = f"highest ELBO shown: {plain(elbo, '.2f')} nats", _num_letters(width)
+    if name and len(value) + 2 + len(name) <= length:
+        return f"{value}, {name}"
+    return "\n".join([value, *wrap(name, length)])
 
 
 def _near(points: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -533,7 +542,7 @@ def sweep_curves(
             axes.set_xlabel("epoch")
     _say_left_out(figure, num_runs, diverged=~drawn)
     if are_few:
-        labels = [short(str(name), 40) for name in run_names]
+        labels = [str(name) for name in run_names]
         if cells is not None:
             labels = _with_values(labels, cells, colour_name)
         _name_runs(figure, {r: labels[r] for r in np.flatnonzero(drawn)}, colours, styles)
@@ -615,22 +624,44 @@ def _with_values(names: Sequence[str], cells: np.ndarray, colour_name: str | Non
     texts = [name_of(values[place], 20) for place in places]
     called = f"{words(colour_name)} = " if colour_name else ""
     return [
-        name if f"{colour_name}={text}" in name else f"{name}: {called}{text}"
+        name
+        if any(word.startswith(f"{colour_name}=") for word in name.split())
+        else f"{name}: {called}{text}".removeprefix(": ")
         for name, text in zip(names, texts, strict=True)
     ]
 
 
 def _name_runs(figure, labels: Mapping[int, str], colours: Colours, styles) -> None:
-    """A legend of the runs in `labels` below the panels, in columns as there is room."""
+    """A legend of the runs in `labels` below the panels, for which the figure grows.
+
+    It has as many columns as the names leave room for.
+    """
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D([], [], color=colours.each[r], linestyle=styles[r], linewidth=1.4) for r in labels
-    ]
-    names = list(labels.values())
-    across = 0.55 + 0.072 * max(map(len, names))
-    num_columns = max(1, int(figure.get_size_inches()[0] / across))
-    figure.legend(handles, names, loc="outside lower left", ncols=min(num_columns, len(names)))
+    width, height = figure.get_size_inches()
+    length = min(40, _num_letters(width))
+    labels = {r: wrap(label, length) for r, label in labels.items()}
+    longest = max((len(line) for lines in labels.values() for line in lines), default=0)
+    num_columns = min(len(labels), max(1, int(width / _legend_width(longest))))
+    num_rows = math.ceil(len(labels) / num_columns)
+    row_height = LINE_GAP + LINE_HEIGHT * max(map(len, labels.values()))
+    figure.set_size_inches(width, height + num_rows * row_height - LINE_HEIGHT)
+    figure.legend(
+        [Line2D([], [], color=colours.each[r], linestyle=styles[r], linewidth=1.4) for r in labels],
+        ["\n".join(lines) for lines in labels.values()],
+        loc="outside lower left",
+        ncols=num_columns,
+    )
+
+
+def _legend_width(num_letters: int) -> float:
+    """Inches, a scalar, that a column of a legend takes whose longest line has `num_letters`."""
+    return 0.55 + 0.072 * num_letters
+
+
+def _num_letters(width: float) -> int:
+    """The longest line that a legend has room for in `width` inches, a scalar."""
+    return int((width - _legend_width(0)) / 0.072)
 
 
 def _per_run(name: str, x, num_runs: int | None = None) -> np.ndarray:
