@@ -93,7 +93,7 @@ def test_a_diverged_run_is_in_the_table_and_not_in_the_axes(tmp_path):
     picture = draw(plots.rate_distortion(rate, distortion, names=names), tmp_path)
     axes = picture.figure.axes[0]
     np.testing.assert_array_equal(axes.collections[1].get_offsets(), [[1.0, 90.0], [5.0, 84.0]])
-    assert axes.get_title(loc="right") == "of 5 runs, 3 diverged"
+    assert picture.figure.get_suptitle() == "of 5 runs, 3 diverged"
     assert picture.table.columns == (*("run", "name", "rate_nats", "distortion_nats", "elbo_nats"),)
     assert column(picture, "name") == names
     np.testing.assert_array_equal(column(picture, "rate_nats"), rate)
@@ -111,7 +111,25 @@ def test_the_best_run_is_ringed_and_named(tmp_path):
     ring = picture.figure.axes[0].collections[2]
     np.testing.assert_array_equal(ring.get_offsets(), [[rate[best], distortion[best]]])
     elbo = f"{-(rate[best] + distortion[best]):.2f}".replace("-", "−")
-    assert f"best ELBO {elbo} nats: run {best}" in legend_of(picture.figure)
+    assert f"highest ELBO shown: {elbo} nats, run {best}" in legend_of(picture.figure)
+
+
+@pytest.mark.parametrize("num_others", [0, 1, 12])
+def test_the_ringed_run_s_name_keeps_its_values(num_others, tmp_path):
+    values = [*(f"value_{i}={i}e-05" for i in range(num_others)), f"beta={SCHEDULE}", "seed=7"]
+    picture = plots.rate_distortion([1.0], [90.0], names=[" ".join(values)])
+    (label,) = [x for x in legend_of(draw(picture, tmp_path).figure) if "highest" in x]
+    lines = label.split("\n")
+    assert all(any(value in line for line in lines) for value in values)
+    assert max(map(len, lines)) < 50
+    axes = picture.figure.axes[0]
+    assert axes.get_window_extent().height > 200.0, "the legend takes no room from the axes"
+
+
+def test_a_name_without_end_is_cut(tmp_path):
+    picture = plots.rate_distortion([1.0], [90.0], names=["data_dir=" + "x" * 999])
+    (label,) = [x for x in legend_of(draw(picture, tmp_path).figure) if "highest" in x]
+    assert label.count("\n") == 2
 
 
 def test_an_absurd_run_flattens_nothing_and_is_counted(tmp_path):
@@ -120,7 +138,7 @@ def test_an_absurd_run_flattens_nothing_and_is_counted(tmp_path):
     picture = draw(plots.rate_distortion(rate, distortion), tmp_path)
     axes = picture.figure.axes[0]
     assert axes.get_ylim()[1] < 200.0
-    assert axes.get_title(loc="right") == "of 30 runs, 1 beyond the axes"
+    assert picture.figure.get_suptitle() == "of 30 runs, 1 beyond the axes"
     assert column(picture, "distortion_nats")[3] == 1e30
 
 
@@ -185,7 +203,31 @@ def test_more_words_than_hues_get_a_bar_in_their_order(tmp_path):
     assert (shown[0], shown[-1]) == (colour[0], colour[-1])
 
 
-# latent size
+def runs_without(diverged, num_runs):
+    rate, distortion = some_runs(num_runs)
+    rate[diverged] = np.nan
+    return rate, distortion
+
+
+def test_what_is_not_drawn_has_no_colour_in_the_key(tmp_path):
+    colour = [1.0, 4.0, 1e30, SCHEDULE, 1e30]
+    picture = plots.rate_distortion(*runs_without([2, 3, 4], 5), colour=colour)
+    figure = draw(picture, tmp_path).figure
+    key = legend_of(figure)
+    assert [label for label in key if "ELBO" not in label] == ["1", "4"]
+    shown = figure.axes[0].collections[1].get_facecolors()
+    np.testing.assert_allclose([to_rgba(key[x].get_color()) for x in "14"], shown)
+    assert column(picture, "colour") == colour
+
+
+def test_what_is_not_drawn_stretches_no_continuum(tmp_path):
+    colour = np.append(np.linspace(1.0, 5.0, 30), 1e30)
+    picture = plots.rate_distortion(*runs_without([30], 31), colour=colour)
+    bar = bar_of(draw(picture, tmp_path).figure)
+    np.testing.assert_allclose(bar.get_ylim(), [1.0, 5.0])
+
+
+# latent dimension
 
 
 def repeated_runs():
@@ -239,7 +281,16 @@ def test_lines_and_bars_are_the_table_s(tmp_path):
             segments = [s for s in bars.get_segments() if s.shape == (2, 2)]
             expected = [r[error] for r in rows if r[error] is not None]
             np.testing.assert_allclose([np.ptp(s[:, 1]) / 2 for s in segments], expected)
-    assert picture.figure.axes[0].get_title(loc="right") == "of 24 runs, 8 diverged"
+    assert picture.figure.get_suptitle() == "of 24 runs, 8 diverged"
+
+
+def test_a_series_that_diverged_has_no_line_and_no_colour(tmp_path):
+    elbo, series = [-9.0, -8.0, np.nan, np.nan], [1.0, 1.0, 1e30, 1e30]
+    picture = plots.elbo_against_latent_dim([2, 4, 2, 4], elbo, [2, 3, 1, 1], series=series)
+    figure = draw(picture, tmp_path).figure
+    assert {"1", "1e+30"} & set(legend_of(figure)) == {"1"}
+    assert len(figure.axes[0].containers) == 1
+    assert len(picture.table.rows) == 4
 
 
 @pytest.mark.parametrize(
@@ -292,8 +343,8 @@ def test_each_cell_is_the_mean_of_its_runs_and_says_so(tmp_path):
         (2.5, 2.5): "−92.0",
     }
     assert axes.patch.get_hatch()
-    assert axes.get_title(loc="right") == "of 7 runs, 2 diverged"
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("latent dim", "β")
+    assert picture.figure.get_suptitle() == "of 7 runs, 2 diverged"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("latent dimension", "β")
     assert picture.figure.axes[1].get_ylabel() == "validation ELBO (nats)"
     error = stats.sem([-90.0, -94.0])
     assert picture.table.columns == (
@@ -307,6 +358,30 @@ def test_each_cell_is_the_mean_of_its_runs_and_says_so(tmp_path):
         (16, SCHEDULE, 2, 0, -92.0, pytest.approx(error)),
         (2, "cosine(0, 4, 50%)", 1, 1, None, None),
     ]
+
+
+@pytest.mark.parametrize("value", [[-94.0], [-94.0] * 4, [np.nan, -94.0, np.nan, np.nan]])
+def test_one_value_alone_has_no_scale_of_colours(value, tmp_path):
+    figure = draw(heatmap(value, range(len(value)), [1] * len(value)), tmp_path).figure
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == "validation ELBO (nats)"
+    assert labels(axes.texts) == ["NaN" if np.isnan(x) else "−94.00" for x in value]
+
+
+def test_one_value_in_cells_too_small_for_it_is_said_above_them(tmp_path):
+    (axes,) = draw(heatmap([-94.0] * 90, range(90), [1] * 90), tmp_path).figure.axes
+    assert not axes.texts
+    assert axes.get_title(loc="left") == "validation ELBO (nats): −94"
+
+
+def test_a_single_row_is_as_tall_as_what_it_is_called():
+    picture = plots.sweep_heatmap(
+        [1.0, 2.0], [1, 2], [4, 4], value_name="elbo", x_name="beta", y_name="latent_dim"
+    )
+    picture.figure.canvas.draw()
+    axes = picture.figure.axes[0]
+    name = axes.yaxis.label.get_window_extent()
+    assert name.height < axes.get_window_extent().height
 
 
 def test_numbers_stay_in_their_cells(tmp_path):
@@ -402,8 +477,37 @@ def test_a_run_without_a_number_is_in_the_table_only(tmp_path):
     picture = draw(plots.sweep_curves(rows, run_names="ab"), tmp_path)
     axes = picture.figure.axes[0]
     assert len(curves_in(axes)) == 1
-    assert axes.get_title(loc="right") == "of 2 runs, 1 diverged"
+    assert picture.figure.get_suptitle() == "of 2 runs, 1 diverged"
     assert column(picture, "run") == [0, 1] * 3
+
+
+def test_only_runs_with_a_curve_are_in_the_legend(tmp_path):
+    rows = [row for row in logged(32, 3) if row["run"] in (1, 6)]
+    names = [f"learning_rate=0.00025 latent_dim=32 beta={r} seed={r}" for r in range(32)]
+    kwargs = {"run_names": names, "colour": [1e30, 4.0] * 16, "colour_name": "beta"}
+    figure = draw(plots.sweep_curves(rows, **kwargs), tmp_path).figure
+    assert len(figure.axes) == 2, "no bar"
+    shown = [" ".join(label.split("\n")) for label in legend_of(figure)]
+    assert shown == [names[1], names[6]]
+    assert figure.get_suptitle() == "of 32 runs, 30 diverged"
+    seen = [to_rgba(handle.get_color())[:3] for handle in legend_of(figure).values()]
+    np.testing.assert_allclose(figure.axes[0].collections[0].get_edgecolors()[:, :3], seen)
+
+
+def test_a_diverged_run_stretches_no_bar(tmp_path):
+    rows = [row for row in logged(32, 3) if row["run"] < 31]
+    colour = [*np.linspace(1.0, 5.0, 31), 1e30]
+    picture = plots.sweep_curves(rows, run_names=[""] * 32, colour=colour)
+    np.testing.assert_allclose(bar_of(draw(picture, tmp_path).figure).get_ylim(), [1.0, 5.0])
+
+
+def test_a_long_legend_takes_no_room_from_the_curves():
+    heights = []
+    for names in ("abcdefghij", [f"name={'x' * 70} seed={r}" for r in range(10)]):
+        figure = plots.sweep_curves(logged(10, 3), run_names=names).figure
+        figure.canvas.draw()
+        heights.append(figure.axes[0].get_window_extent().height)
+    assert heights[1] > 0.8 * heights[0]
 
 
 # all
@@ -437,6 +541,22 @@ def test_a_sweep_that_diverged_says_so_in_words(name, tmp_path):
         assert not picture.figure.axes
         assert picture.table.rows
     assert draw(SWEEPS[name](np.zeros(0)), tmp_path).figure.texts[0].get_text() == "no runs yet"
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize("num_runs", [2, 8, 32])
+def test_the_note_on_diverged_runs_covers_nothing(name, num_runs):
+    value = some_runs(num_runs)[0]
+    value[num_runs // 4 :] = np.nan if num_runs > 2 else value[0]
+    value[-1] = np.nan
+    figure = SWEEPS[name](value).figure
+    figure.canvas.draw()
+    note = figure._suptitle.get_window_extent()
+    assert figure.get_suptitle().endswith("diverged")
+    titles = [axes._left_title for axes in figure.axes] + [axes.yaxis.label for axes in figure.axes]
+    for other in [*titles, *figure.legends, *(axes.patch for axes in figure.axes)]:
+        if getattr(other, "get_text", lambda: "x")():
+            assert not note.overlaps(other.get_window_extent())
 
 
 @pytest.mark.parametrize("name", SWEEPS)

@@ -1,6 +1,8 @@
 """What the axes of several pictures share: words for names, limits that hold the bulk, ticks."""
 
 import math
+import re
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,12 @@ __all__ = [
     "short",
     "with_unit",
     "words",
+    "wrap",
 ]
 
 TERMS = ("loss", "distortion", "rate", "elbo")
-_WORDS = {"alpha": "α", "beta": "β", "gamma": "γ", "elbo": "ELBO", "valid": "validation"}
+_WORDS = {"alpha": "α", "beta": "β", "gamma": "γ", "elbo": "ELBO"}
+_WORDS |= {"valid": "validation", "dim": "dimension"}
 
 
 def words(name: str) -> str:
@@ -37,6 +41,22 @@ def short(text: str, length: int) -> str:
     """`text` with its middle left out where it is longer than `length` (scalar)."""
     head = (length - 1) // 2
     return text if len(text) <= length else f"{text[: length - 1 - head]}…{text[-head:]}"
+
+
+def wrap(text: str, length: int) -> list[str]:
+    """`text` in lines of up to `length` characters (scalar), each `name=value` in it whole.
+
+    A `name=value` that is too long for a line has lines of its own, about two at most.
+    """
+    lines = [""]
+    for part in re.split(r"\s+(?=\w+=)", text.strip()):
+        joined = f"{lines[-1]} {part}".lstrip()
+        if len(joined) <= length:
+            lines[-1] = joined
+        else:
+            part = short(part, 2 * length)
+            lines += textwrap.wrap(part, length, break_on_hyphens=False)
+    return lines if lines[0] else lines[1:]
 
 
 def as_number(cell: Any) -> float:

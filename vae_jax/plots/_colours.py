@@ -27,9 +27,9 @@ class Colours(NamedTuple):
     """The colours of R runs and what they mean.
 
     Args:
-        each: [R, 4], the colour of each run.
+        each: [R, 4], the colour of each run; nothing can be seen of one that is not drawn.
         name: of what it stands for; may be empty.
-        categories: C names in order, or none where the values are a continuum.
+        categories: C names in order of what is drawn, or none where the values are a continuum.
         scale: a matplotlib `ScalarMappable` from values to colours, category c at value c; None
             where the colours mean nothing.
     """
@@ -68,15 +68,16 @@ def name_of(value: float | str, length: int = 28) -> str:
     return short(value, length) if isinstance(value, str) else plain(value, ".10g")
 
 
-def colour_by(cells: Iterable | None, name: str | None, num_runs: int) -> Colours:
+def colour_by(cells: Iterable | None, name: str | None, drawn: np.ndarray) -> Colours:
     """Colours by category for words and for few distinct numbers, else along a continuum.
 
-    The continuum is logarithmic where the numbers are positive and span more than a decade.
+    The continuum is logarithmic where the numbers are positive and span more than a decade. What
+    is not drawn has no category and stretches no continuum.
 
     Args:
         cells: [R] numbers or words; None gives all runs one colour.
         name: what the cells are.
-        num_runs: R, scalar.
+        drawn: bool [R], the runs that are drawn, at least one.
 
     Returns:
         The colours.
@@ -88,19 +89,22 @@ def colour_by(cells: Iterable | None, name: str | None, num_runs: int) -> Colour
     from matplotlib.colors import ListedColormap, LogNorm, Normalize, to_rgba_array
 
     if cells is None:
-        return Colours(to_rgba_array([BLUE] * num_runs), "", [], None)
-    cells = require_length("colour", np.array(list(cells), dtype=object), num_runs)
-    values, places = ordered(cells)
+        return Colours(to_rgba_array([BLUE] * len(drawn)), "", [], None)
+    cells = require_length("colour", np.array(list(cells), dtype=object), len(drawn))
+    values, places = ordered(cells[drawn])
+    each = np.zeros((len(drawn), 4))
     are_numbers = all(isinstance(value, float) for value in values)
     if are_numbers and len(values) > FEW:
         is_wide = values[0] > 0 and values[-1] > 10 * values[0]
         norm = (LogNorm if is_wide else Normalize)(values[0], values[-1])
         scale = ScalarMappable(norm, ListedColormap(shades(256)))
-        return Colours(scale.to_rgba(np.array(values)[places]), name or "", [], scale)
+        each[drawn] = scale.to_rgba(np.array(values)[places])
+        return Colours(each, name or "", [], scale)
     use_hues = not are_numbers and len(values) <= len(QUALITATIVE)
     swatches = to_rgba_array(QUALITATIVE[: len(values)]) if use_hues else shades(len(values))
     scale = ScalarMappable(Normalize(-0.5, len(values) - 0.5), ListedColormap(swatches))
-    return Colours(swatches[places], name or "", [name_of(value) for value in values], scale)
+    each[drawn] = swatches[places]
+    return Colours(each, name or "", [name_of(value) for value in values], scale)
 
 
 def shades(num: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Pictures of a sweep: many runs at once, compared by what was varied.
 
-A run diverged where what is to be drawn is not finite. It is left out of the figure, which says how
-many are, and stands in the table.
+A run diverged where what is to be drawn is not finite. It is left out of the figure and of what its
+colours mean; the figure says how many are, and the table has them.
 """
 
 import math
@@ -17,9 +17,9 @@ from vae_jax.plots._axes import (
     in_words,
     limit_to_bulk,
     robust_limits,
-    short,
     with_unit,
     words,
+    wrap,
 )
 from vae_jax.plots._colours import (
     Colours,
@@ -49,6 +49,8 @@ __all__ = ["elbo_against_latent_dim", "rate_distortion", "sweep_curves", "sweep_
 
 FEW_RUNS = 10
 LINE = "#c9c9c9"  # of what is drawn for reference
+FLAT = "#dbe6ee"  # of cells that are all equal
+LINE_HEIGHT, LINE_GAP = 0.14, 0.055  # in a legend and between its entries, in inches
 
 
 @house_style()
@@ -61,10 +63,10 @@ def rate_distortion(
     names: Sequence[str] | None = None,
     num_iso: int = 7,
 ) -> Picture:
-    """The rate-distortion plane: one point per run, lines of equal ELBO, the best run ringed.
+    """The rate-distortion plane: one point per run, lines of equal ELBO, the highest ringed.
 
     ELBO = −(rate + distortion). The axes hold all but absurd outliers, which are counted above
-    them, and always the best run.
+    them, and always the run of the highest ELBO.
 
     Args:
         rate: [R], KL(q(z|x) ‖ p(z)) in nats per example; NaN where the run diverged.
@@ -106,28 +108,36 @@ def rate_distortion(
     if not known.any():
         return Picture(_nothing(len(rate), "rate and distortion"), table)
 
-    colours = colour_by(cells, colour_name, len(rate))
     best = int(np.argmax(np.where(known, elbo, -np.inf)))
     inside = known & _near(points, known)
     inside[best] = True
     low, high = _limits(points[inside])
-    figure = new_figure(3.5 + key_width(colours), 3.5)
+    colours = colour_by(cells, colour_name, inside)
+    width = 3.5 + key_width(colours)
+    label = _name_highest(elbo[best], "" if names is None else str(names[best]), width)
+    figure = new_figure(width, 3.5 + LINE_HEIGHT * label.count("\n"))
     axes = figure.add_subplot(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     _draw_iso_lines(axes, points[inside], num_iso)
     size = float(np.clip(2500 / inside.sum(), 16, 36))
     dots = {"c": colours.each[inside], "edgecolors": "white", "linewidths": 0.5, "zorder": 3}
     axes.scatter(*points[inside].T, s=size, **dots)
     ring = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.2, "zorder": 4}
-    name = "" if names is None else f": {short(str(names[best]), 28)}"
-    label = f"best ELBO {plain(elbo[best], '.2f')} nats{name}"
     axes.scatter(*points[best], s=3 * size, label=label, **ring)
     axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel("rate (nats)")
     axes.set_ylabel("distortion (nats)")
-    _say_left_out(axes, len(rate), diverged=~known, beyond=known & ~inside)
+    _say_left_out(figure, len(rate), diverged=~known, beyond=known & ~inside)
     draw_key(figure, axes, colours)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", handlelength=1.6)
     return Picture(figure, table)
+
+
+def _name_highest(elbo: float, name: str, width: float) -> str:
+    """What the ring is around, in lines that a legend has room for in `width` inches."""
+    value, length = f"highest ELBO shown: {plain(elbo, '.2f')} nats", _num_letters(width)
+    if name and len(value) + 2 + len(name) <= length:
+        return f"{value}, {name}"
+    return "\n".join([value, *wrap(name, length)])
 
 
 def _near(points: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -234,22 +244,23 @@ def elbo_against_latent_dim(
     """How many latent dimensions help, and how many are used: means over repeated runs.
 
     Above the ELBO, below the number of active units with the line where all are active. Runs of
-    one latent size and series are repeats; bars are the standard error s/√n, none for one run.
+    one latent dimension and series are repeats; bars are the standard error s/√n, none for one
+    run.
 
     Args:
-        latent_dim: [R], the latent size of each run, positive.
+        latent_dim: [R], the latent dimension of each run, positive.
         elbo: [R] in nats per example; NaN where the run diverged, which leaves out both its values.
         active_units: [R], a number of dimensions; NaN where it is not known.
         series: [R], one line for each distinct value: numbers, or words such as schedules.
         series_name: what `series` is.
 
     Returns:
-        Picture; its table has one row per series and size, (series_name, latent_dim, num_runs,
+        Picture; its table has one row per series and dimension, (series_name, latent_dim, num_runs,
         num_diverged, elbo_mean_nats, elbo_standard_error_nats, active_units_mean,
         active_units_standard_error), of shape [8], or [7] without series.
 
     Raises:
-        UsageError: the shapes do not fit together, or a latent size is not positive.
+        UsageError: the shapes do not fit together, or a latent dimension is not positive.
     """
     sizes = _per_run("latent_dim", latent_dim)
     elbo = _per_run("elbo", elbo, len(sizes))
@@ -280,14 +291,15 @@ def elbo_against_latent_dim(
     if not known.any():
         return Picture(_nothing(len(sizes), "ELBO"), table)
 
-    colours = colour_by(cells, series_name, len(sizes))
+    colours = colour_by(cells, series_name, known)
     figure = new_figure(3.5 + key_width(colours), 4.4)
     panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     _scale_sizes(panels[1], distinct)
     numbers = statistics.astype(float)  # None becomes NaN
-    for place in np.unique(places):
+    for place in np.unique(places[known]):
         line = [index for index, group in enumerate(groups) if group.row == place]
-        style = {"color": colours.each[firsts[line[0]]], "capsize": 2, "elinewidth": 1.0}
+        colour = colours.each[np.argmax(known & (places == place))]
+        style = {"color": colour, "capsize": 2, "elinewidth": 1.0}
         style |= {"marker": "o", "markersize": 3.5, "linewidth": 1.4}
         for axes, (mean, error) in zip(panels, np.split(numbers[line].T, 2), strict=True):
             there = np.isfinite(mean)
@@ -298,11 +310,11 @@ def elbo_against_latent_dim(
         panels[1].errorbar([], [], [], linestyle="", label="mean ± standard error", **bars)
     panels[0].set_ylabel("ELBO (nats)")
     panels[1].set_ylabel("active units")
-    panels[1].set_xlabel("latent size")
+    panels[1].set_xlabel("latent dimension")
     for axes in panels:
         axes.grid(True)
     figure.align_ylabels(panels)
-    _say_left_out(panels[0], len(sizes), diverged=~known)
+    _say_left_out(figure, len(sizes), diverged=~known)
     draw_key(figure, panels, colours)
     reference = panels[1].get_legend_handles_labels()
     figure.legend(*reference, loc="outside lower left", handlelength=1.6)
@@ -350,7 +362,8 @@ def sweep_heatmap(
 ) -> Picture:
     """A quantity over the grid of two hyperparameters: the mean of the runs of each cell.
 
-    Cells without a run are hatched; so are those where all runs diverged, which say NaN.
+    Cells without a run are hatched; so are those where all runs diverged, which say NaN. Where all
+    means are equal, colours could tell nothing apart: the number alone says it.
 
     Args:
         value: [R], a quantity of each run; NaN where it diverged.
@@ -398,7 +411,7 @@ def sweep_heatmap(
             label.set(rotation=35, ha="right", rotation_mode="anchor")
     axes.set_xlabel(words(x_name))
     axes.set_ylabel(words(y_name))
-    _say_left_out(axes, len(value), diverged=~known)
+    _say_left_out(figure, len(value), diverged=~known)
     return Picture(figure, table)
 
 
@@ -414,25 +427,28 @@ def _draw_cells(grid: np.ndarray, has_runs: np.ndarray, name: str, room: tuple[f
     num_rows, num_columns = grid.shape
     longest = max(len(label) for label in labels.ravel())
     width = min(max(0.4, 0.075 * longest + 0.12, 1.2 / num_columns), 6.6 / num_columns)
-    height = min(max(0.34, 1.3 / num_rows), 0.6, 8.0 / num_rows)
+    height = min(max(0.34, 1.3 / num_rows), 8.0 / num_rows)
     figure = new_figure(width * num_columns + room[0] + 1.2, height * num_rows + room[1] + 0.7)
     axes = figure.add_subplot()
     low, high = np.nanmin(grid), np.nanmax(grid)
-    margin = 0.0 if low < high else 0.05 * abs(low) or 1.0
-    colours = ListedColormap(shades(256))
-    norm = Normalize(low - margin, high + margin)
+    is_flat = low == high
+    colours, norm = ListedColormap([FLAT] if is_flat else shades(256)), Normalize(low, high)
     cells, gap = np.ma.masked_invalid(grid), min(0.8, 5 * min(width, height))
     mesh = axes.pcolormesh(cells, cmap=colours, norm=norm, edgecolors="white", linewidth=gap)
     axes.patch.set(hatch="/////", edgecolor=FAINT, linewidth=0.0)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    bar = figure.colorbar(mesh, ax=axes, aspect=25, pad=0.02)
-    bar.outline.set_visible(False)
-    bar.set_label(name)
-
     fontsize = min(7.5, 72 * 0.92 * width / (0.62 * longest), 72 * 0.75 * height)
+    if is_flat:
+        equal = "" if fontsize >= 4 else f": {plain(low, '.6g')}"
+        axes.set_title(f"{name}{equal}", fontsize=9)
+    else:
+        bar = figure.colorbar(mesh, ax=axes, aspect=25, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.set_label(name)
+
     for row, column in np.argwhere(has_runs) if fontsize >= 4 else ():
-        is_dark = norm(grid[row, column]) < 0.6
+        is_dark = not is_flat and norm(grid[row, column]) < 0.6
         axes.text(
             column + 0.5,
             row + 0.5,
@@ -470,7 +486,7 @@ def sweep_curves(
 ) -> Picture:
     """The training curves of all runs over one another, one panel per metric.
 
-    Up to 10 runs are named in a legend, those of one colour told apart by their dashes; of more,
+    Up to 10 curves are named in a legend, those of one colour told apart by their dashes; of more,
     a bar says what the colours mean. Limits follow the bulk of the values; a far outlier is named
     at the edge it lies beyond.
 
@@ -508,12 +524,14 @@ def sweep_curves(
     if not panels:
         return Picture(_nothing(num_runs, "metric"), table)
 
-    by_run = [f"run {r}" for r in range(num_runs)] if num_runs <= FEW_RUNS else range(num_runs)
-    colours = colour_by(*((by_run, "run") if cells is None else (cells, colour_name)), num_runs)
-    styles = _line_styles(colours, num_runs)
+    drawn = np.isin(np.arange(num_runs), run[np.any([known[name] for name in panels], axis=0)])
+    are_few = drawn.sum() <= FEW_RUNS
+    by_run = [f"run {r}" for r in range(num_runs)] if are_few else range(num_runs)
+    colours = colour_by(*((by_run, "run") if cells is None else (cells, colour_name)), drawn)
+    styles = _line_styles(colours, drawn)
     num_columns = 2 if len(panels) == 4 else min(3, len(panels))
     num_rows = math.ceil(len(panels) / num_columns)
-    side = key_width(colours) if num_runs > FEW_RUNS else 0.0
+    side = 0.0 if are_few else key_width(colours)
     figure = new_figure(2.75 * num_columns + side, 2.1 * num_rows + 0.5)
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
     for index, name in enumerate(panels):
@@ -522,13 +540,12 @@ def sweep_curves(
         _draw_runs(axes, name, curves, colours, styles)
         if index + num_columns >= len(panels):
             axes.set_xlabel("epoch")
-    seen = np.unique(run[np.any([known[name] for name in panels], axis=0)])
-    _say_left_out(figure.axes[0], num_runs, diverged=~np.isin(np.arange(num_runs), seen))
-    if num_runs <= FEW_RUNS:
-        labels = [short(str(name), 40) for name in run_names]
+    _say_left_out(figure, num_runs, diverged=~drawn)
+    if are_few:
+        labels = [str(name) for name in run_names]
         if cells is not None:
             labels = _with_values(labels, cells, colour_name)
-        _name_runs(figure, labels, colours, styles)
+        _name_runs(figure, {r: labels[r] for r in np.flatnonzero(drawn)}, colours, styles)
     else:
         draw_bar(figure, figure.axes, colours)
     return Picture(figure, table)
@@ -558,13 +575,13 @@ def _curves(run: np.ndarray, epoch: np.ndarray, value: np.ndarray) -> dict[int, 
     return dict(zip(runs.tolist(), np.split(points, starts[1:]), strict=True))
 
 
-def _line_styles(colours: Colours, num_runs: int) -> list:
-    """A dash pattern for each run: few runs of one colour differ, many are all solid."""
-    if num_runs > FEW_RUNS:
-        return ["solid"] * num_runs
+def _line_styles(colours: Colours, drawn: np.ndarray) -> list:
+    """A dash pattern for each run [R]: few that are `drawn` in one colour differ, many do not."""
+    if drawn.sum() > FEW_RUNS:
+        return ["solid"] * len(drawn)
     dashes = ["solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2))]
     alike = [tuple(colour) for colour in colours.each]
-    return [dashes[alike[:r].count(alike[r]) % len(dashes)] for r in range(num_runs)]
+    return [dashes[alike[:r].count(alike[r]) % len(dashes)] for r in range(len(drawn))]
 
 
 def _draw_runs(axes, name: str, curves: Mapping[int, np.ndarray], colours: Colours, styles) -> None:
@@ -577,7 +594,7 @@ def _draw_runs(axes, name: str, curves: Mapping[int, np.ndarray], colours: Colou
         colors=colours.each[runs],
         linestyles=[styles[r] for r in runs],
         linewidths=float(np.clip(14 / len(runs), 0.6, 1.4)),
-        alpha=0.9 if len(styles) <= FEW_RUNS else 0.7,
+        alpha=0.9 if len(runs) <= FEW_RUNS else 0.7,
     )
     axes.add_collection(lines, autolim=False)
     single = [r for r in runs if len(curves[r]) == 1]
@@ -607,22 +624,44 @@ def _with_values(names: Sequence[str], cells: np.ndarray, colour_name: str | Non
     texts = [name_of(values[place], 20) for place in places]
     called = f"{words(colour_name)} = " if colour_name else ""
     return [
-        name if f"{colour_name}={text}" in name else f"{name}: {called}{text}"
+        name
+        if any(word.startswith(f"{colour_name}=") for word in name.split())
+        else f"{name}: {called}{text}".removeprefix(": ")
         for name, text in zip(names, texts, strict=True)
     ]
 
 
-def _name_runs(figure, labels: Sequence[str], colours: Colours, styles) -> None:
-    """A legend of all runs below the panels, in as many columns as the names leave room for."""
+def _name_runs(figure, labels: Mapping[int, str], colours: Colours, styles) -> None:
+    """A legend of the runs in `labels` below the panels, for which the figure grows.
+
+    It has as many columns as the names leave room for.
+    """
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D([], [], color=colour, linestyle=style, linewidth=1.4)
-        for colour, style in zip(colours.each, styles, strict=True)
-    ]
-    across = 0.55 + 0.072 * max(map(len, labels))
-    num_columns = max(1, int(figure.get_size_inches()[0] / across))
-    figure.legend(handles, labels, loc="outside lower left", ncols=min(num_columns, len(labels)))
+    width, height = figure.get_size_inches()
+    length = min(40, _num_letters(width))
+    labels = {r: wrap(label, length) for r, label in labels.items()}
+    longest = max((len(line) for lines in labels.values() for line in lines), default=0)
+    num_columns = min(len(labels), max(1, int(width / _legend_width(longest))))
+    num_rows = math.ceil(len(labels) / num_columns)
+    row_height = LINE_GAP + LINE_HEIGHT * max(map(len, labels.values()))
+    figure.set_size_inches(width, height + num_rows * row_height - LINE_HEIGHT)
+    figure.legend(
+        [Line2D([], [], color=colours.each[r], linestyle=styles[r], linewidth=1.4) for r in labels],
+        ["\n".join(lines) for lines in labels.values()],
+        loc="outside lower left",
+        ncols=num_columns,
+    )
+
+
+def _legend_width(num_letters: int) -> float:
+    """Inches, a scalar, that a column of a legend takes whose longest line has `num_letters`."""
+    return 0.55 + 0.072 * num_letters
+
+
+def _num_letters(width: float) -> int:
+    """The longest line that a legend has room for in `width` inches, a scalar."""
+    return int((width - _legend_width(0)) / 0.072)
 
 
 def _per_run(name: str, x, num_runs: int | None = None) -> np.ndarray:
@@ -653,10 +692,10 @@ def _nothing(num_runs: int, quantity: str):
     return in_words(f"{who} diverged:\nno finite {quantity}")
 
 
-def _say_left_out(axes, num_runs: int, *, diverged: np.ndarray, beyond=()) -> None:
-    """Says above the axes how many runs are not drawn: bool [R] each."""
+def _say_left_out(figure, num_runs: int, *, diverged: np.ndarray, beyond=()) -> None:
+    """Says how many runs are not drawn, bool [R] each, in a line of its own above all panels."""
     counts = {"diverged": np.sum(diverged), "beyond the axes": np.sum(beyond)}
     parts = [f"{count:.0f} {why}" for why, count in counts.items() if count]
     if parts:
         note = f"of {num_runs} runs, {', '.join(parts)}"
-        axes.set_title(note, loc="right", fontsize=7, color=MUTED)
+        figure.suptitle(note, x=0.01, ha="left", fontsize=7, color=MUTED)
