@@ -29,7 +29,7 @@ class Experiment:
         configs: resolved, one for each run.
         dataset: from `vae_jax.data.load`.
         layout: where the runs live.
-        model: of the largest latent size; each run masks it as its `hparams` say.
+        model: of the largest latent dimension; each run masks it as its `hparams` say.
         loss_fn, preprocess, train: see `training.make_train`.
         hparams: of all runs, leaves [S, …] on the devices.
         num_steps: of each run, a count.

@@ -167,6 +167,9 @@ def leave_after_fault(error: Exception) -> None:
 
     Where another process has died this is said in a line, else the error is shown whole. In a
     program of one process nothing happens.
+
+    Args:
+        error: any exception, a scalar.
     """
     if not jax.distributed.is_initialized():
         return
