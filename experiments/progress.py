@@ -1,6 +1,7 @@
 """How training goes: a line on the terminal or in the log, and scalars for TensorBoard."""
 
 import shutil
+import statistics
 import sys
 import time
 
@@ -107,12 +108,12 @@ class Progress:
 
 
 def _spread(rows: list[dict]) -> str:
-    """The least, the middle and the greatest of what the runs of a sweep have reached."""
+    """The least, the median and the greatest of what the runs of a sweep have reached."""
     name = next(n for n in ("valid_elbo", "elbo", "loss") if n in rows[0])
     values = sorted(row[name] for row in rows)
-    middle = values[len(values) // 2]
-    words = name.replace("_", " ")
-    return f"{len(rows)} runs, {words} {values[0]:.2f} … {middle:.2f} … {values[-1]:.2f}"
+    middle = statistics.median(values)
+    words = f"{name.replace('_', ' ')} from {values[0]:.2f} to {values[-1]:.2f}"
+    return f"{len(rows)} runs, {words}, median {middle:.2f}"
 
 
 def _loss(row: dict) -> str:
