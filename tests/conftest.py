@@ -16,6 +16,15 @@ flags.FLAGS.mark_as_parsed()
 compiled.keep()
 
 
+LONGEST = ("test_sweep_faults", "test_experiments", "test_sweep", "test_training")
+"""Files that a worker should begin with, lest one of them runs alone at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> pathlib.Path:
     """The folder of real datasets; a test that asks for it skips where there is none."""
