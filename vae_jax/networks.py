@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from vae_jax.convolution import Conv, ConvTranspose
 from vae_jax.errors import UsageError
 
 __all__ = [
@@ -160,7 +161,7 @@ class ConvEncoder(nn.Module):
     def __call__(self, x):
         h = x
         for i, width in enumerate(self.widths):
-            conv = nn.Conv(width, (4, 4), strides=2, dtype=self.dtype, name=f"conv_{i}")
+            conv = Conv(width, (4, 4), strides=(2, 2), dtype=self.dtype, name=f"conv_{i}")
             h = self.activation(conv(h))
         h = self.activation(nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(_flat(h)))
         return PosteriorHead(self.latent_dim, self.dtype, name="head")(h)
@@ -191,7 +192,7 @@ class ConvDecoder(nn.Module):
         channels = (*self.widths[1:], self.num_channels)
         for i, channel in enumerate(channels):
             name = "output" if i == len(channels) - 1 else f"conv_{i}"
-            h = nn.ConvTranspose(channel, (4, 4), strides=(2, 2), dtype=self.dtype, name=name)(h)
+            h = ConvTranspose(channel, (4, 4), strides=(2, 2), dtype=self.dtype, name=name)(h)
             h = h if name == "output" else self.activation(h)
         return h
 
