@@ -226,14 +226,16 @@ def sample(
         def add_block(sums, block, size=SAMPLES_PER_KEY):
             # the whole block, so that its first draws do not depend on how many are used
             z = posterior.sample(jax.random.fold_in(z_key, block), SAMPLES_PER_KEY)[:size, 0]
-            num_chunks = size // num_rows
-            whole = z[: num_chunks * num_rows].reshape(num_chunks, num_rows, -1)
-            values = jax.lax.map(log_weights, whole).reshape(-1)
-            if size % num_rows:
-                values = jnp.append(values, log_weights(z[num_chunks * num_rows :]))
+            rows = min(num_rows, size)
+            end = size - size % rows
+            values = jax.lax.map(log_weights, z[:end].reshape(-1, rows, z.shape[1])).reshape(-1)
+            if end < size:
+                values = jnp.append(values, log_weights(z[end:]))
             return add_weights(sums, values), None
 
-        sums, _ = jax.lax.scan(add_block, empty_sums(), jnp.arange(num_blocks))
+        sums = empty_sums()
+        if num_blocks:
+            sums, _ = jax.lax.scan(add_block, sums, jnp.arange(num_blocks))
         if num_left:
             sums, _ = add_block(sums, num_blocks, num_left)
         return sums, model.likelihood.is_mass(data)[0]
