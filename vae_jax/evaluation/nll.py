@@ -187,8 +187,9 @@ def sample(
         first_example: position of x[0], a scalar, where x is a block of the data.
         preprocess: (stored [B, *stored], key) to [B, *shape].
         num_samples: K >= 1.
-        num_rows: rows of z that are decoded at a time, of one example or, where K is smaller, of
-            several; bounds the memory, and fits the cache.
+        num_rows: rows of z that are drawn and decoded at a time, from a part of the block of one
+            example to the blocks of several; bounds the memory. The default fits the cache of a
+            CPU; a GPU wants more, such as 50,000.
 
     Returns:
         `Likelihoods`.
@@ -228,7 +229,8 @@ def sample(
             z = posterior.sample(jax.random.fold_in(z_key, block), SAMPLES_PER_KEY)[:size, 0]
             rows = min(num_rows, size)
             end = size - size % rows
-            values = jax.lax.map(log_weights, z[:end].reshape(-1, rows, z.shape[1])).reshape(-1)
+            chunks = z[:end].reshape(-1, rows, model.latent_dim)
+            values = jax.lax.map(log_weights, chunks).reshape(-1)
             if end < size:
                 values = jnp.append(values, log_weights(z[end:]))
             return add_weights(sums, values), None
@@ -243,7 +245,7 @@ def sample(
     sums, is_mass = jax.lax.map(
         one,
         (x, first_example + jnp.arange(x.shape[0])),
-        batch_size=max(1, num_rows // min(num_samples, SAMPLES_PER_KEY)),
+        batch_size=max(1, num_rows // SAMPLES_PER_KEY),
     )
     nll = -log_mean_weight(sums, num_samples)
     bits = nll / (math.prod(model.shape) * math.log(2))
