@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 
 from vae_jax import distributions, losses
@@ -56,6 +57,41 @@ def test_known_distortions():
     level = x.astype(int)
     np.testing.assert_allclose(
         losses.categorical_distortion(level, np.zeros((2, 3, 7))), 3 * np.log(7), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 50, 784, 1030, 2049])
+def test_bernoulli_distortion_of_any_number_of_pixels(size):
+    x = np.random.default_rng(0).random((3, size)).astype(np.float32)
+    x[:2] = np.round(x[:2])
+    logits = np.stack([normal(1, size), 30 * normal(2, size), normal(3, size)])
+    exact = np.float64(logits)
+    value, vjp = jax.vjp(jax.jit(losses.bernoulli_distortion), x, logits)
+    expected = np.sum(np.logaddexp(0, exact) - x * exact, axis=1)
+    np.testing.assert_allclose(value, expected, rtol=2e-6)
+    of_x, of_logits = vjp(np.ones(3, np.float32))
+    np.testing.assert_allclose(of_x, -logits, rtol=1e-6)
+    np.testing.assert_allclose(of_logits, scipy.special.expit(exact) - x, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [3, 784, 1030])
+def test_bernoulli_distortion_of_certain_pixels(size):
+    for logit in (20.0, 88.0, 1e4):
+        logits = np.full((2, size), logit, np.float32)
+        x = np.float32([[1.0], [0.0]]) * np.ones((1, size), np.float32)
+        value = losses.bernoulli_distortion(x, logits)
+        # log σ(20) = −2.06e-9: no digit of it is lost
+        expected = size * np.log1p(np.exp(np.float64([-logit, logit]).clip(max=700)))
+        expected[1] = size * logit if logit > 700 else expected[1]
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-30)
+
+
+def test_bernoulli_distortion_has_second_derivatives():
+    x, logits = np.float32(normal(0, 1, 20) > 0), normal(1, 1, 20)
+    hessian = jax.hessian(lambda logits: losses.bernoulli_distortion(x, logits)[0])(logits)
+    probability = scipy.special.expit(logits[0])
+    np.testing.assert_allclose(
+        hessian[0, :, 0], np.diag(probability * (1 - probability)), rtol=1e-5, atol=1e-7
     )
 
 

@@ -122,6 +122,17 @@ class Likelihood:
         """
         raise NotImplementedError
 
+    def is_mass(self, x: jax.Array) -> jax.Array:
+        """Whether `log_prob` is the log-probability of discrete data, so that bits measure it.
+
+        Args:
+            x: data, shape [B, *shape].
+
+        Returns:
+            Booleans, shape [B]: False for a density, and for soft targets.
+        """
+        return jnp.full(x.shape[:1], self.requires == "levels")
+
     def frozen(self) -> "Likelihood":
         """The same density with `fit` the identity: for evaluation and after training.
 
@@ -144,6 +155,9 @@ class Bernoulli(Likelihood):
 
     def log_prob(self, params, outputs, x):
         return -losses.bernoulli_distortion(_at_least_float32(x), _at_least_float32(outputs))
+
+    def is_mass(self, x):
+        return jnp.all((x == 0) | (x == 1), axis=range(1, x.ndim))
 
     def mean(self, params, outputs):
         return jax.nn.sigmoid(_at_least_float32(outputs))

@@ -1,0 +1,306 @@
+"""The negative log-likelihood by importance sampling: the bound on log p(x) that papers report.
+
+log p̂(x) = log 1/K Σ_k w_k,  w_k = p(x|z_k) p(z_k) / q(z_k|x),  z_k ~ q(z|x)
+
+Its expectation grows with K to log p(x) from below; at K = 1 it is the ELBO. The first functions
+reduce log-weights chunk by chunk and need no model; `sample` and `evaluate` draw them.
+
+Reference: Burda et al. 2015, Importance Weighted Autoencoders, arXiv 1509.00519, eq. 8.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax.errors import UsageError
+
+__all__ = [
+    "SAMPLES_PER_KEY",
+    "Estimate",
+    "Likelihoods",
+    "WeightSums",
+    "add_weights",
+    "effective_sample_size",
+    "empty_sums",
+    "evaluate",
+    "log_mean_weight",
+    "sample",
+    "summarize",
+]
+
+SAMPLES_PER_KEY = 500
+"""Samples of z are drawn in blocks of this many, a scalar: the draws depend on it."""
+
+
+class WeightSums(NamedTuple):
+    """What is kept of weights w_k = exp(l_k) seen so far, whose scale may overflow.
+
+    Args:
+        maximum: m = max_k l_k, [...]; −∞ before the first.
+        total: Σ_k exp(l_k − m), [...].
+        squares: Σ_k exp(2 (l_k − m)), [...].
+    """
+
+    maximum: jax.Array
+    total: jax.Array
+    squares: jax.Array
+
+
+def empty_sums(shape: tuple[int, ...] = ()) -> WeightSums:
+    """The sums over no weights.
+
+    Args:
+        shape: [...], of what each sum has: one for each example, say.
+
+    Returns:
+        `WeightSums` of that shape.
+    """
+    return WeightSums(jnp.full(shape, -jnp.inf), jnp.zeros(shape), jnp.zeros(shape))
+
+
+def _finite(maximum: jax.Array) -> jax.Array:
+    """The maximum [...] where it can be subtracted, else 0: ∞ − ∞ is no number."""
+    return jnp.where(jnp.isfinite(maximum), maximum, 0.0)
+
+
+def add_weights(sums: WeightSums, log_weights: jax.Array) -> WeightSums:
+    """Adds a chunk of weights; however they are cut into chunks, the result is the same.
+
+    m' = max(m, max_k l_k),  total' = e^{m − m'} total + Σ_k e^{l_k − m'}, and likewise the squares
+
+    Args:
+        sums: of the chunks before, [...].
+        log_weights: l_k in nats, [K, ...], K >= 1; −∞ is a weight of 0.
+
+    Returns:
+        The sums of both together, [...].
+
+    Reference:
+        Milakov & Gimelshein 2018, Online normalizer calculation for softmax, arXiv 1805.02867,
+        section 3.1.
+    """
+    maximum = jnp.maximum(sums.maximum, jnp.max(log_weights, axis=0))
+    shift = _finite(maximum)
+    # e^{m − m'} is 0 for the empty sums
+    scale = jnp.exp(sums.maximum - shift)
+    weights = jnp.exp(log_weights - shift[None])
+    return WeightSums(
+        maximum,
+        scale * sums.total + jnp.sum(weights, axis=0),
+        jnp.square(scale) * sums.squares + jnp.sum(jnp.square(weights), axis=0),
+    )
+
+
+def log_mean_weight(sums: WeightSums, num_samples: int) -> jax.Array:
+    """The estimate of log p(x): log 1/K Σ_k w_k = log Σ_k exp(l_k) − log K.
+
+    Args:
+        sums: of all weights, [...].
+        num_samples: K, how many were added, a scalar.
+
+    Returns:
+        [...] in nats; −∞ where every weight is 0.
+
+    Reference:
+        Burda et al. 2015, arXiv 1509.00519, eq. 8.
+    """
+    return _finite(sums.maximum) + jnp.log(sums.total) - jnp.log(jnp.float32(num_samples))
+
+
+def effective_sample_size(sums: WeightSums) -> jax.Array:
+    """How many equal weights would estimate as well: (Σ_k w_k)² / Σ_k w_k², from 1 to K.
+
+    Near 1 one sample dominates, and the estimate of log p(x) is far below it.
+
+    Args:
+        sums: of all weights, [...].
+
+    Returns:
+        [...], a count; 0 where every weight is 0.
+
+    Reference:
+        Kong 1992, A note on importance sampling using standardized weights, University of Chicago
+        technical report 348; Kish 1965, Survey Sampling.
+    """
+    some = sums.total > 0
+    return jnp.where(some, jnp.square(sums.total) / jnp.where(some, sums.squares, 1.0), 0.0)
+
+
+class Likelihoods(NamedTuple):
+    """The estimates of N examples.
+
+    Args:
+        nll: −log p̂(x), [N], in nats.
+        effective_samples: `effective_sample_size` of the K weights, [N].
+        bits_per_dim: nll / (D log 2), [N]; NaN where p(x|z) is not the probability of discrete
+            data: of a density, or of soft targets.
+    """
+
+    nll: jax.Array
+    effective_samples: jax.Array
+    bits_per_dim: jax.Array
+
+
+class Estimate(NamedTuple):
+    """Means over the examples, scalars.
+
+    Args:
+        nll: in nats per example.
+        standard_error: of that mean over the examples, in nats; K is not part of it.
+        effective_samples: of the K weights.
+        bits_per_dim: NaN where p(x|z) is not the probability of discrete data for every example.
+    """
+
+    nll: jax.Array
+    standard_error: jax.Array
+    effective_samples: jax.Array
+    bits_per_dim: jax.Array
+
+
+@functools.partial(jax.jit, static_argnames=("preprocess", "num_samples", "num_rows"))
+def sample(
+    model,
+    params,
+    x: jax.Array,
+    key: jax.Array,
+    first_example=0,
+    *,
+    preprocess: Callable,
+    num_samples: int = 5000,
+    num_rows: int = 500,
+) -> Likelihoods:
+    """The importance-sampled negative log-likelihood of every example.
+
+    The draws follow from the key, the position of the example and that of the sample alone: K
+    samples are the first K of more, and how the work is cut changes no more than the rounding. All
+    runs of a sweep at once: `jax.vmap` over model, params and key.
+
+    Args:
+        model: a `Model`, its variance not "optimal": see `elbo.freeze_likelihood`.
+        params: its parameters.
+        x: [N, *stored], N >= 1.
+        key: PRNG key, scalar.
+        first_example: position of x[0], a scalar, where x is a block of the data.
+        preprocess: (stored [B, *stored], key) to [B, *shape].
+        num_samples: K >= 1.
+        num_rows: rows of z that are drawn and decoded at a time, from a part of the block of one
+            example to the blocks of several; bounds the memory. The default fits the cache of a
+            CPU; a GPU wants more, such as 50,000.
+
+    Returns:
+        `Likelihoods`.
+
+    Raises:
+        UsageError: a number is below 1, or the variance is that of each batch.
+
+    Reference:
+        Burda et al. 2015, arXiv 1509.00519, eq. 8.
+    """
+    if num_samples < 1 or num_rows < 1:
+        raise UsageError(f"num_samples={num_samples}, num_rows={num_rows}: must be at least 1")
+    if model.likelihood.frozen() != model.likelihood:
+        raise UsageError(
+            f"{model.likelihood} has another variance for each batch, p(x|z) is no density: fix it "
+            "with evaluation.elbo.freeze_likelihood"
+        )
+    prior = model.prior(params)
+    num_blocks, num_left = divmod(num_samples, SAMPLES_PER_KEY)
+
+    def one(inputs):
+        """(x [*stored], position []) of one example to its (sums [], whether p is a mass [])."""
+        stored, index = inputs
+        preprocess_key, z_key = jax.random.split(jax.random.fold_in(key, index))
+        data = preprocess(stored[None], preprocess_key)
+        posterior = model.encode(params, data)
+
+        def log_weights(z):
+            """l = log p(x|z) + log p(z) − log q(z|x): z [k, L] to [k]."""
+            outputs = model.decode(params, z)
+            rows = jnp.broadcast_to(data, (len(z), *model.shape))
+            log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
+            return log_prob + prior.log_prob(z) - posterior.log_prob(z)
+
+        def add_block(sums, block, size=SAMPLES_PER_KEY):
+            # the whole block, so that its first draws do not depend on how many are used
+            z = posterior.sample(jax.random.fold_in(z_key, block), SAMPLES_PER_KEY)[:size, 0]
+            rows = min(num_rows, size)
+            end = size - size % rows
+            chunks = z[:end].reshape(-1, rows, model.latent_dim)
+            values = jax.lax.map(log_weights, chunks).reshape(-1)
+            if end < size:
+                values = jnp.append(values, log_weights(z[end:]))
+            return add_weights(sums, values), None
+
+        sums = empty_sums()
+        if num_blocks:
+            sums, _ = jax.lax.scan(add_block, sums, jnp.arange(num_blocks))
+        if num_left:
+            sums, _ = add_block(sums, num_blocks, num_left)
+        return sums, model.likelihood.is_mass(data)[0]
+
+    sums, is_mass = jax.lax.map(
+        one,
+        (x, first_example + jnp.arange(x.shape[0])),
+        batch_size=max(1, num_rows // SAMPLES_PER_KEY),
+    )
+    nll = -log_mean_weight(sums, num_samples)
+    bits = nll / (math.prod(model.shape) * math.log(2))
+    return Likelihoods(nll, effective_sample_size(sums), jnp.where(is_mass, bits, jnp.nan))
+
+
+def summarize(likelihoods: Likelihoods) -> Estimate:
+    """Means over all examples.
+
+    Args:
+        likelihoods: of N examples, [N] each, which may be those of several blocks concatenated.
+
+    Returns:
+        `Estimate`.
+    """
+    nll = likelihoods.nll
+    # s.e. = √(Σ(v − v̄)² / (N − 1) / N)
+    squares = jnp.sum(jnp.square(nll - jnp.mean(nll, keepdims=True)))
+    return Estimate(
+        jnp.mean(nll),
+        jnp.sqrt(squares / max(nll.size - 1, 1) / nll.size),
+        jnp.mean(likelihoods.effective_samples),
+        jnp.mean(likelihoods.bits_per_dim),
+    )
+
+
+def evaluate(
+    model,
+    params,
+    x: jax.Array,
+    key: jax.Array,
+    *,
+    preprocess: Callable,
+    num_samples: int = 5000,
+    num_rows: int = 500,
+) -> Estimate:
+    """The mean importance-sampled negative log-likelihood of x: `sample`, then `summarize`.
+
+    Args:
+        model, params, x, key, preprocess, num_samples, num_rows: see `sample`; x is [N, *stored].
+
+    Returns:
+        `Estimate`, scalars.
+
+    Raises:
+        UsageError: a number is below 1, or the variance is that of each batch.
+    """
+    return summarize(
+        sample(
+            model,
+            params,
+            x,
+            key,
+            preprocess=preprocess,
+            num_samples=num_samples,
+            num_rows=num_rows,
+        )
+    )
