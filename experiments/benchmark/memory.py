@@ -10,6 +10,8 @@ from experiments.benchmark import starting
 from experiments.benchmark.measuring import Row, Target, compare, is_on_cpu
 from experiments.benchmark.workloads import MNIST, Effort, architecture, noise
 
+NUM_VALID = 500
+"""Images held out for validation, a count."""
 COPIES = 3
 """Of the parameters in a state: themselves, and Adam's two moments."""
 
@@ -30,9 +32,9 @@ def memory(effort: Effort) -> Iterator[Row | str]:
         path = Path(folder, "noise.npz")
         np.savez(path, train=train, test=test)
         flags = [f"--{name}={value}" for name, value in MNIST.flags.items()]
-        flags += [f"--dataset={path}", "--loading=memory", "--epochs=2"]
-        # an epoch, its validation, and a step more; no less than all rows are held out for that
-        steps = -(-len(train) // sizes.batch_size)
+        flags += [f"--dataset={path}", f"--num_valid={NUM_VALID}", "--loading=memory", "--epochs=2"]
+        # an epoch, its validation, and a step of the next epoch
+        steps = -(-(len(train) - NUM_VALID) // sizes.batch_size) + 1
         for _ in range(effort.starts):
             peaks = (
                 starting.start(starting.ONLY_JAX),

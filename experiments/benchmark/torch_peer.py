@@ -4,6 +4,7 @@ PyTorch is imported inside functions: it is compared with where it is installed,
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable
 
@@ -91,6 +92,8 @@ def train(
         num_images: N of the images, a count.
         seconds: what a turn lasts at least.
     """
+    if way not in WAYS.values():
+        raise ValueError(f"unknown way {way!r}")
     sizes = Architecture(*sizes)
     height, width, num_channels = sizes.shape
     # as a user holds them: decoded once, in memory
@@ -137,18 +140,14 @@ def make_dense(torch, sizes: Architecture):
     nn = torch.nn
 
     def stack(*widths):
-        hidden = [m for a, b in zip(widths, widths[1:-1], strict=False) for m in _tanh(nn, a, b)]
-        return nn.Sequential(*hidden, nn.Linear(*widths[-2:]))
+        layers = [m for a, b in itertools.pairwise(widths) for m in (nn.Linear(a, b), nn.Tanh())]
+        return nn.Sequential(*layers[:-1])
 
     size = sizes.shape[0] * sizes.shape[1] * sizes.shape[2]
     image = (sizes.shape[2], *sizes.shape[:2])
     encoder = nn.Sequential(nn.Flatten(), stack(size, *sizes.widths, 2 * sizes.latent_dim))
     decoder = stack(sizes.latent_dim, *sizes.widths[::-1], size)
     return make_vae(torch, encoder, nn.Sequential(decoder, nn.Unflatten(1, image)))
-
-
-def _tanh(nn, num_in: int, num_out: int) -> list:
-    return [nn.Linear(num_in, num_out), nn.Tanh()]
 
 
 def make_conv(torch, sizes: Architecture):
@@ -158,7 +157,7 @@ def make_conv(torch, sizes: Architecture):
     height, width, num_last = sizes.start
     flat = height * width * num_last
     encoder, decoder = [], []
-    for outer, inner in zip(channels, channels[1:], strict=False):
+    for outer, inner in itertools.pairwise(channels):
         encoder += [nn.Conv2d(outer, inner, **how), nn.ReLU()]
         # the last one, which gives the logits, has no activation
         decoder = [nn.ReLU(), nn.ConvTranspose2d(inner, outer, **how), *decoder]
