@@ -10,8 +10,6 @@ from experiments.benchmark import starting
 from experiments.benchmark.measuring import Row, Target, compare, is_on_cpu
 from experiments.benchmark.workloads import MNIST, Effort, architecture, noise
 
-NUM_VALID = 500
-"""Images held out for validation, a count."""
 COPIES = 3
 """Of the parameters in a state: themselves, and Adam's two moments."""
 
@@ -26,15 +24,16 @@ def memory(effort: Effort) -> Iterator[Row | str]:
         noise(effort.num_images, *sizes.shape),
         noise(effort.num_images // 6, *sizes.shape),
     )
+    num_valid = min(len(train) // 10, 5_000)
     extra = train.nbytes + test.nbytes + 4 * COPIES * sizes.num_parameters
     found: dict[str, list[int]] = {"import jax, nothing else": [], "import": [], "training": []}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "noise.npz")
         np.savez(path, train=train, test=test)
         flags = [f"--{name}={value}" for name, value in MNIST.flags.items()]
-        flags += [f"--dataset={path}", f"--num_valid={NUM_VALID}", "--loading=memory", "--epochs=2"]
+        flags += [f"--dataset={path}", f"--num_valid={num_valid}", "--loading=memory", "--epochs=2"]
         # an epoch, its validation, and a step of the next epoch
-        steps = -(-(len(train) - NUM_VALID) // sizes.batch_size) + 1
+        steps = -(-(len(train) - num_valid) // sizes.batch_size) + 1
         for _ in range(effort.starts):
             peaks = (
                 starting.start(starting.ONLY_JAX),

@@ -16,6 +16,7 @@ from experiments.benchmark.measuring import (
 )
 from experiments.benchmark.workloads import (
     MNIST,
+    SMALL,
     Effort,
     Workload,
     architecture,
@@ -56,7 +57,7 @@ CONTESTS = (
     ),
 )
 SMALL_CONTESTS = (
-    Contest(mlp("8×8, MLP 64-32-4, batch 20", "32", 4, 20, 8), speed=5.0, share=0.85),
+    Contest(SMALL, speed=5.0, share=0.85),
     Contest(conv("8×8×1, conv 4,8, latent 4, batch 16", "4,8", 4, 16, 8), speed=1.3),
 )
 

@@ -16,7 +16,6 @@ from experiments.benchmark.measuring import (
     num_cores,
 )
 from experiments.benchmark.workloads import (
-    MNIST,
     Effort,
     Workload,
     make_dataset,
@@ -45,7 +44,7 @@ def sweep(effort: Effort) -> Iterator[Row]:
             program = make_program(workload, dataset, num_runs)
             chosen.append(f"{num_runs} runs, {describe(program.layout)} (default)")
             works[chosen[-1]] = train_program(program, effort.seconds)
-        for layout in other_layouts(program.layout):
+        for layout in () if effort.is_small else other_layouts(program.layout):
             program = make_program(workload, dataset, layout.num_runs, layout)
             what = f"{layout.num_runs} runs, {describe(layout)}"
             works[what] = train_program(program, effort.seconds)
@@ -156,16 +155,17 @@ def serve() -> None:
 
 def streaming(effort: Effort) -> Iterator[Row]:
     """What rows left in a file (in the system's cache) cost against rows in memory."""
+    workload = effort.workloads[-1]
     datasets = {
-        "in memory": make_dataset(MNIST, effort.num_images),
-        "streamed": make_dataset(MNIST, effort.num_images, "stream"),
+        "in memory": make_dataset(workload, effort.num_images),
+        "streamed": make_dataset(workload, effort.num_images, "stream"),
     }
     for num_runs in (1, SWEEP_SIZE):
-        case = f"{num_runs} run{'s' * (num_runs > 1)} of {MNIST.name}"
+        case = f"{num_runs} run{'s' * (num_runs > 1)} of {workload.name}"
         with contextlib.ExitStack() as stack:
             works = {}
             for what, dataset in datasets.items():
-                program = make_program(MNIST, dataset, num_runs)
+                program = make_program(workload, dataset, num_runs)
                 x = stack.enter_context(train.source(program))
                 works[what] = train_program(program, effort.seconds, x if callable(x) else None)
             times = measure(works, rounds=effort.rounds)

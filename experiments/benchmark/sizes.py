@@ -43,8 +43,8 @@ AXES = (
     Axis("batch of conv 32,64, latent 20, 32×32", 128, (32, 128, 512), "conv_batch"),
 )
 SMALL_AXES = (
-    Axis("batch of MLP 784-400-20", 32, (16, 32), "batch"),
-    Axis("image side of conv 32,64, latent 20, batch 128", 8, (8, 16), "side"),
+    Axis("batch of MLP 784-400-20", 8, (8, 16), "batch"),
+    Axis("batch of conv 32,64, latent 20, 32×32", 1, (1, 2), "conv_batch"),
 )
 
 

@@ -57,6 +57,7 @@ DIGITS = Workload(
     {"widths": "200,200", "latent_dim": "20", "batch_size": "100"},
 )
 MNIST = mlp("28×28 uint8, MLP 784-400-20, batch 128", "400", 20, 128, 28)
+SMALL = mlp("8×8 uint8, MLP 64-16-4, batch 20", "16", 4, 20, 8)
 
 
 class Effort(NamedTuple):
@@ -67,7 +68,7 @@ class Effort(NamedTuple):
         seconds: what a turn lasts at least.
         starts: how often a process is started where its start or its memory is measured, a count.
         num_images: of the data that is made up, a count.
-        workloads: what is trained, where a section leaves it open.
+        workloads: what is trained, where a section leaves it open; the last one is streamed.
         num_devices: that a processor is divided into, counts.
         patience: for how long PyTorch may compile, in seconds.
         is_small: whether sections measure few and small cases.
@@ -88,7 +89,7 @@ QUICK = Effort(
     seconds=0.02,
     starts=1,
     num_images=1_000,
-    workloads=(DIGITS,),
+    workloads=(SMALL,),
     num_devices=(1, 2),
     is_small=True,
 )
