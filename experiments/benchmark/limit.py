@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmark import torch_peer, workers
-from experiments.benchmark.measuring import torch_version
+from experiments.benchmark.measuring import is_on_cpu, torch_version
 from experiments.benchmark.workloads import Effort
 
 SIZES = (1024, 2048)
@@ -19,13 +19,14 @@ SMALL_SIZES = (256,)
 @contextlib.contextmanager
 def products(effort: Effort) -> Iterator[dict[str, Callable[[], float]]]:
     """Products of matrices as pieces of work, which count floating-point operations."""
+    device = "cpu" if is_on_cpu() else "cuda"
     sizes = SMALL_SIZES if effort.is_small else SIZES
     works = {f"jnp.dot of {size}²": multiply(size, effort.seconds) for size in sizes}
     with contextlib.ExitStack() as stack:
         for size in sizes if torch_version() else ():
             with contextlib.suppress(workers.WorkerError):
                 works[f"torch.mm of {size}²"] = stack.enter_context(
-                    torch_peer.multiplication(size, effort.seconds)
+                    torch_peer.multiplication(size, effort.seconds, device)
                 )
         yield works
 

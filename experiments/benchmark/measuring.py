@@ -178,14 +178,14 @@ def machine_line(machine: Mapping) -> str:
     )
 
 
-HEADER = f"  {'':<50}{'measured':>20}{'ratio':>7}  {'half within':<13}to"
+HEADER = f"  {'':<56}{'measured':>18}{'ratio':>8}  {'half within':<17}to"
 
 
 def row_line(row: Row) -> str:
     """A row as text, under `HEADER`."""
     line = (
-        f"  {row.what:<50}{UNITS[row.unit](row.value):>20}{row.ratio:>7.2f}  "
-        f"{f'{row.low:.2f} to {row.high:.2f}':<13}{row.to}"
+        f"  {row.what:<56}{UNITS[row.unit](row.value):>18}{row.ratio:>8.2f}  "
+        f"{f'{row.low:.2f} to {row.high:.2f}':<17}{row.to}"
     )
     return line if row.target is None else f"{line}; {target_words(row)}"
 
