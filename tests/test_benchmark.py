@@ -185,6 +185,19 @@ def test_the_limit_is_the_best_median():
     assert not found.is_met
 
 
+def test_pytorch_is_taken_at_its_faster_way_to_wait():
+    times = {peers.OURS: [1.0], peers.FLAX: [1.5], "torch.compile": [2.0]}
+    assert peers.find_reference(times) == peers.FLAX
+    times |= {torch_peer.EAGER: [90.0], torch_peer.EAGER_PASSIVE: [3.0]}
+    assert peers.find_reference(times) == torch_peer.EAGER_PASSIVE
+    assert peers.find_reference({**times, torch_peer.EAGER: [2.9]}) == torch_peer.EAGER
+
+
+def test_a_busy_machine_is_noticed():
+    assert measuring.is_busy({"load_average": 2.0, "num_cores": 2})
+    assert not measuring.is_busy({"load_average": 0.1, "num_cores": 2})
+
+
 def test_a_product_counts_its_operations():
     assert limit.multiply(8, 0.0)() == 2 * 8**3
 

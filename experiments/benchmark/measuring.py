@@ -147,6 +147,7 @@ def machine() -> dict:
         "processor": processor(),
         "num_cores": num_cores(),
         "torch": torch_version(),
+        "load_average": os.getloadavg()[0],
     }
 
 
@@ -176,6 +177,11 @@ def machine_line(machine: Mapping) -> str:
         f"{num} × {kind}, {machine['num_cores']} cores ({machine['processor']}), "
         f"{machine['platform']}, Python {machine['python']}, {', '.join(packages)}"
     )
+
+
+def is_busy(machine: Mapping) -> bool:
+    """Whether so much was computed here before the first measurement that it may matter."""
+    return machine["load_average"] > 0.25 * machine["num_cores"]
 
 
 HEADER = f"  {'':<56}{'measured':>18}{'ratio':>8}  {'half within':<17}to"
@@ -251,6 +257,11 @@ def report(
     """
     result = {"machine": machine(), "effort": effort._asdict(), "sections": {}}
     say(machine_line(result["machine"]))
+    if is_busy(result["machine"]):
+        say(
+            f"others compute here (load average {result['machine']['load_average']:.1f}): "
+            "ratios of programs that use threads differently mean little"
+        )
     write = functools.partial(write_json, path, result) if path else lambda: None
     write()  # fails before minutes are spent
     for name, section in sections.items():

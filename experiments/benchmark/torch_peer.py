@@ -6,20 +6,33 @@ PyTorch is imported inside functions: it is compared with where it is installed,
 import contextlib
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from experiments.benchmark import workers
 from experiments.benchmark.architecture import HIDDEN, KERNEL, Architecture
 
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Has threads sleep while they wait. Where others compute as well, threads that spin, the default,
+make PyTorch many times slower; on a machine of one's own they are the faster ones."""
+EAGER = "PyTorch eager"
+EAGER_PASSIVE = "PyTorch eager, OMP_WAIT_POLICY=PASSIVE"
 WAYS = {
-    "PyTorch eager": "eager",
-    "PyTorch eager, fused Adam": "fused",
-    "torch.compile": "compile",
+    EAGER: ("eager", {}),
+    EAGER_PASSIVE: ("eager", PASSIVE),
+    "PyTorch eager, fused Adam": ("fused", {}),
+    "torch.compile": ("compile", {}),
 }
-"""How it trains: what a table calls it, and what `training` does."""
+"""How it trains: what a table calls it, what `train` does, and the variables that it does it with.
+"""
 
 
-def process(work: str, *settings, device: str = "cpu", patience: float = 120.0):
+def process(
+    work: str,
+    *settings,
+    device: str = "cpu",
+    patience: float = 120.0,
+    env: Mapping[str, str] | None = None,
+):
     """A context with a piece of work of this module in a process, see `workers.worker`.
 
     Args:
@@ -27,11 +40,12 @@ def process(work: str, *settings, device: str = "cpu", patience: float = 120.0):
         settings: of the work.
         device: "cpu" or "cuda".
         patience: for how long it may prepare, in seconds.
+        env: variables to set.
     """
     return workers.worker(
         "torch_peer.serve",
         [work, device, *settings],
-        env={"TORCHINDUCTOR_COMPILE_THREADS": "1"},
+        env={"TORCHINDUCTOR_COMPILE_THREADS": "1", **(env or {})},
         patience=patience,
         is_silent=True,
     )
@@ -87,12 +101,12 @@ def train(
     Args:
         torch: the module.
         device: "cpu" or "cuda".
-        way: a value of `WAYS`.
+        way: "eager", "fused" or "compile".
         sizes: an `Architecture`, through JSON.
         num_images: N of the images, a count.
         seconds: what a turn lasts at least.
     """
-    if way not in WAYS.values():
+    if way not in {known for known, _ in WAYS.values()}:
         raise ValueError(f"unknown way {way!r}")
     sizes = Architecture(*sizes)
     height, width, num_channels = sizes.shape
@@ -212,9 +226,9 @@ def trainings(sizes: Architecture, num_images: int, seconds: float, patience: fl
     """
     works, remarks = {}, []
     with contextlib.ExitStack() as stack:
-        for name, way in WAYS.items():
+        for name, (way, env) in WAYS.items():
             settings = (way, sizes, num_images, seconds)
-            context = process("train", *settings, device=device, patience=patience)
+            context = process("train", *settings, device=device, patience=patience, env=env)
             try:
                 works[name] = stack.enter_context(context)
             except workers.WorkerError as error:
