@@ -1,0 +1,61 @@
+"""How much memory training takes, data in memory."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from experiments.benchmark import starting
+from experiments.benchmark.measuring import Row, Target, compare, is_on_cpu
+from experiments.benchmark.workloads import MNIST, Effort, architecture, noise
+
+COPIES = 3
+"""Of the parameters in a state: themselves, and Adam's two moments."""
+
+
+def memory(effort: Effort) -> Iterator[Row | str]:
+    """Peak of memory against importing jax + the data + the state."""
+    if not is_on_cpu():
+        yield "an accelerator's memory is not the process's: measured on CPU only"
+        return
+    sizes = architecture(MNIST)
+    train, test = (
+        noise(effort.num_images, *sizes.shape),
+        noise(effort.num_images // 6, *sizes.shape),
+    )
+    num_valid = min(len(train) // 10, 5_000)
+    extra = train.nbytes + test.nbytes + 4 * COPIES * sizes.num_parameters
+    found: dict[str, list[int]] = {"import jax, nothing else": [], "import": [], "training": []}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "noise.npz")
+        np.savez(path, train=train, test=test)
+        flags = [f"--{name}={value}" for name, value in MNIST.flags.items()]
+        flags += [f"--dataset={path}", f"--num_valid={num_valid}", "--loading=memory", "--epochs=2"]
+        # an epoch, its validation, and a step of the next epoch
+        steps = -(-(len(train) - num_valid) // sizes.batch_size) + 1
+        for _ in range(effort.starts):
+            peaks = (
+                starting.start(starting.ONLY_JAX),
+                starting.start(starting.ONLY_IMPORTS),
+                starting.train(steps, Path(folder), *flags),
+            )
+            for name, peak in zip(found, peaks, strict=True):
+                found[name].append(peak)
+    ideal = [peak + extra for peak in found["import jax, nothing else"]]
+    lines = {
+        "import jax, nothing else": found["import jax, nothing else"],
+        "import jax + data + state": ideal,
+        "import of all that it needs": found["import"],
+        "training": found["training"],
+    }
+    for what, peaks in lines.items():
+        yield compare(
+            f"{len(train):,} + {len(test):,} images of {MNIST.name}",
+            what,
+            peaks,
+            ideal,
+            "import jax + data + state",
+            unit="bytes",
+            target=Target(1.2) if what == "training" else None,
+        )

@@ -1,0 +1,135 @@
+"""Our training beside PyTorch's, beside plain Flax, and beside what the machine can do."""
+
+import contextlib
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from experiments.benchmark import flax_peer, limit, torch_peer
+from experiments.benchmark.measuring import (
+    Row,
+    Target,
+    compare,
+    is_on_cpu,
+    measure,
+    torch_version,
+)
+from experiments.benchmark.workloads import (
+    MNIST,
+    SMALL,
+    Effort,
+    Workload,
+    architecture,
+    conv,
+    make_dataset,
+    make_program,
+    mlp,
+    train_program,
+)
+
+OURS = "ours: whole epochs, shuffled, binarized, metrics"
+FLAX = "plain Flax: a jitted step for each iteration"
+
+
+class Contest(NamedTuple):
+    """A workload, and what is promised of our training.
+
+    Attributes:
+        workload: what all train.
+        speed: of PyTorch eager, which ours should be so many times.
+        share: of the machine's limit that ours should reach, or None.
+    """
+
+    workload: Workload
+    speed: float
+    share: float | None = None
+
+
+CONTESTS = (
+    Contest(MNIST, speed=2.5, share=0.85),
+    Contest(mlp("28×28, MLP 784-200-200-50, batch 20", "200,200", 50, 20, 28), speed=5.0),
+    Contest(conv("28×28×1, conv 32,64, latent 20, batch 128", "32,64", 20, 128, 28), speed=1.3),
+    Contest(conv("32×32×3, conv 32,64, latent 20, batch 128", "32,64", 20, 128, 32, 3), speed=1.3),
+    Contest(
+        conv("64×64×1, conv 32,32,32,32, latent 10, batch 64", "32,32,32,32", 10, 64, 64),
+        speed=1.3,
+    ),
+)
+SMALL_CONTESTS = (
+    Contest(SMALL, speed=5.0, share=0.85),
+    Contest(conv("8×8×1, conv 4,8, latent 4, batch 16", "4,8", 4, 16, 8), speed=1.3),
+)
+
+
+def peers(effort: Effort) -> Iterator[Row | str]:
+    """Our training beside PyTorch, plain Flax, and the limit of the machine."""
+    if not torch_version():
+        yield "PyTorch is not installed: its rows are left out"
+    for contest in SMALL_CONTESTS if effort.is_small else CONTESTS:
+        yield from compete(contest, effort)
+
+
+def compete(contest: Contest, effort: Effort) -> Iterator[Row | str]:
+    """The rows of one workload: each way to train it, then the limit."""
+    workload = contest.workload
+    sizes, dataset = architecture(workload), make_dataset(workload, effort.num_images)
+    images = dataset.train.x
+    works = {
+        OURS: train_program(make_program(workload, dataset, 1), effort.seconds),
+        FLAX: flax_peer.training(sizes, images, effort.seconds),
+    }
+    with contextlib.ExitStack() as stack:
+        if torch_version():
+            device = "cpu" if is_on_cpu() else "cuda"
+            settings = (sizes, len(images), effort.seconds, effort.patience, device)
+            others, remarks = stack.enter_context(torch_peer.trainings(*settings))
+            works |= others
+            yield from remarks
+        products = stack.enter_context(limit.products(effort))
+        times = measure({**works, **products}, rounds=effort.rounds)
+    reference = find_reference({name: times[name] for name in works})
+    for what in works:
+        yield compare(
+            workload.name,
+            what,
+            times[what],
+            times[reference],
+            f"speed of {reference.partition(':')[0]}",
+            is_speed=True,
+            target=Target(contest.speed, is_floor=True)
+            if what == OURS and reference != FLAX
+            else None,
+        )
+    yield limit_row(contest, sizes.num_operations, times, list(products))
+
+
+def find_reference(times: Mapping[str, Sequence[float]]) -> str:
+    """What all are compared to: PyTorch eager in the faster of its ways to wait, else plain Flax.
+
+    Args:
+        times: seconds per step of each way to train, [rounds].
+    """
+    eager = [name for name in (torch_peer.EAGER, torch_peer.EAGER_PASSIVE) if name in times]
+    return min(eager or [FLAX], key=lambda name: statistics.median(times[name]))
+
+
+def limit_row(contest: Contest, num_operations: int, times: dict, products: list[str]) -> Row:
+    """What a step would take if it were nothing but products of matrices at the best rate.
+
+    Args:
+        contest: whose step it is.
+        num_operations: that a step needs, a count.
+        times: seconds per step, and per operation of the products, [rounds] each.
+        products: the names of these.
+    """
+    fastest = limit.best(times, products)
+    ideal = [num_operations * seconds for seconds in times[fastest]]
+    rate = 1e-9 / statistics.median(times[fastest])
+    return compare(
+        contest.workload.name,
+        f"limit: {num_operations / 1e6:.4g} MFLOP, {rate:.4g} GFLOP/s ({fastest})",
+        ideal,
+        times[OURS],
+        "share of it that ours reaches",
+        target=None if contest.share is None else Target(contest.share, is_floor=True),
+    )
