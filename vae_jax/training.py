@@ -164,7 +164,13 @@ def _transformation(make_optimizer: Callable, h: Hparams) -> optax.GradientTrans
 
 
 def _advance(transformation, state: State, h: Hparams, grads, metrics: dict) -> State:
-    """The state one step on, or frozen where loss, gradient or update is not finite."""
+    """The state one step on, or frozen where loss, gradient or learning rate is not finite.
+
+    A gradient whose norm is finite has finite squares, and so moments and an update that are; known
+    before the update, this selects in the same pass over memory that computes.
+    """
+    sizes = metrics["loss"], metrics["grad_norm"], jnp.asarray(h.learning_rate, jnp.float32)
+    is_finite = jnp.isfinite(jnp.stack(sizes)).all()
     # optax relies on implicit promotion (decay ** count), also where a user forbids it
     with jax.numpy_dtype_promotion("standard"):
         updates, opt_state = transformation.update(grads, state.opt_state, state.params)
@@ -172,8 +178,6 @@ def _advance(transformation, state: State, h: Hparams, grads, metrics: dict) -> 
     if ema is not None:
         # average ← d·average + (1 − d)·params
         ema = optax.incremental_update(params, ema, 1.0 - h.ema_decay)
-    sizes = metrics["loss"], metrics["grad_norm"], optax.tree.norm(updates)
-    is_finite = jnp.isfinite(jnp.stack(sizes)).all()
     advanced = state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
     has_failed = ~is_finite & ~state.stopped
     frozen = state.replace(
