@@ -56,6 +56,11 @@ def test_your_own_modules_train():
     exec(snippet("training.fit").replace("epochs=50", "epochs=3"), names)
     assert len(names["rows"]) == 3
     assert names["rows"][-1]["loss"] < names["rows"][0]["loss"]
+    exec(snippet("nll.evaluate").replace("num_samples=5000", "num_samples=100"), names)
+    many = names["estimate"]
+    exec(snippet("nll.evaluate").replace("num_samples=5000", "num_samples=1"), names)
+    assert many.nll < names["estimate"].nll  # a bound that more samples tighten
+    assert 1 < many.effective_samples <= 100
 
 
 def test_every_objective_and_its_flags_stand_in_the_table():
