@@ -77,18 +77,19 @@ def test_masked_model_equals_its_native_twin():
     }
     x = jax.random.uniform(jax.random.key(2), (7, *SHAPE))
     q, q_masked = native.encode(params, x), masked.encode(wide, x)
-    np.testing.assert_array_equal(q_masked.mean[:, keep], q.mean)
+    # other columns beside them may be another order of summing
+    np.testing.assert_allclose(q_masked.mean[:, keep], q.mean, rtol=1e-5, atol=1e-6)
     rate = distributions.kl_divergence(q, native.prior(params))
     rate_masked = distributions.kl_divergence(q_masked, masked.prior(wide))
-    np.testing.assert_array_equal(rate_masked[:, keep], rate)
+    np.testing.assert_allclose(rate_masked[:, keep], rate, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(rate_masked[:, np.flatnonzero(mask == 0)], 0.0)
     z = q_masked.sample(jax.random.key(3))
     # log p(z) − log q(z|x): masked dimensions cancel, whatever was drawn for them
     weight = masked.prior(wide).log_prob(z) - q_masked.log_prob(z)
     native_weight = native.prior(params).log_prob(z[:, keep]) - q.log_prob(z[:, keep])
-    np.testing.assert_allclose(weight, native_weight, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(weight, native_weight, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(
-        masked.decode(wide, z), native.decode(params, z[:, keep]), rtol=1e-6, atol=1e-6
+        masked.decode(wide, z), native.decode(params, z[:, keep]), rtol=1e-5, atol=1e-6
     )
 
 
