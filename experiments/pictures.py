@@ -112,12 +112,12 @@ def draw_sweep(configs, rows: list[dict], curves: list[dict], folder: Path) -> l
     metric = "elbo" if "elbo" in rows[0] else "loss"
     others = [name for name in varying if name not in ("latent_dim", "seed")]
     if metric == "elbo" and "latent_dim" in varying:
-        series = {"series": [row[others[0]] for row in rows], "series_name": others[0]}
+        series = [{"series": [row[n] for row in rows], "series_name": n} for n in others[:1]]
         pictures["elbo_against_latent_dim"] = plots.elbo_against_latent_dim(
             np.array([row["latent_dim"] for row in rows]),
             column("elbo"),
             column("active_units"),
-            **(series if others else {}),
+            **(series[0] if series else {}),
         )
     axes = [name for name in varying if name != "seed"][:2]
     if "latent_dim" in varying and others:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cluster, config, evaluate, pictures, sweep, train
+from experiments import cluster, config, evaluate, pictures, sweep, tables, train
 from experiments.config import Plan
 from vae_jax import errors, layout, members
 
@@ -314,6 +314,37 @@ def rows_of(directory, run):
 def numbers(result):
     """What does not depend on the clock."""
     return {k: v for k, v in result.items() if k not in ("wall_seconds", "examples_per_second")}
+
+
+SETTINGS = {
+    "latent_dim": {"latent_dim": "2,3"},
+    "latent_dim_and_seed": {"latent_dim": "2,3", "seed": "0,1"},
+    "seed": {"seed": "0,1"},
+    "beta": {"beta": "1,4"},
+    "schedules": {"beta": "1,linear(0, 4, 10)", "latent_dim": "2,3"},
+    "network": {"network": "mlp,linear", "latent_dim": "2,3"},
+    "three": {"beta": "1,4", "learning_rate": "1e-3,1e-2", "latent_dim": "2,3"},
+    "one": {"beta": "4"},
+}
+
+
+@pytest.mark.parametrize("lost", ["none", "some", "all"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_whatever_varies_is_drawn(tmp_path, no_pictures, name, lost):
+    configs = sweep.make_configs(SETTINGS[name])
+    result = {"status": "done", "step": 9, "rate": 2.0, "distortion": 5.0, "active_units": 2}
+    results = [{**result, "loss": 7.0 + r, "elbo": -7.0 - r} for r in range(len(configs))]
+    num_lost = {"none": 0, "some": len(configs) // 2, "all": len(configs)}[lost]
+    results[:num_lost] = [{"status": "diverged", "step": 3}] * num_lost
+    rows = tables.sweep_rows(configs, sweep.group(configs), results)
+    curves = [{"run": r, "epoch": e, "loss": 1.0 / e} for r in range(len(rows)) for e in (1, 2)]
+    drawn = no_pictures(configs, rows, curves, tmp_path)
+    assert {path.stem for path in tmp_path.glob("*.png")} == set(drawn)
+    assert "curves" in drawn
+    assert ("rate_distortion" in drawn) == (lost != "all")
+    assert ("elbo_against_latent_dim" in drawn) == (
+        "latent_dim" in SETTINGS[name] and lost != "all"
+    )
 
 
 @pytest.fixture(scope="module")
