@@ -11,6 +11,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from vae_jax.threefry import unrolled
+
 __all__ = [
     "LOGVAR_BOUND",
     "DiagonalGaussian",
@@ -68,7 +70,7 @@ def reparameterize(key: chex.PRNGKey, mean: jax.Array, logvar: jax.Array) -> jax
         Kingma and Welling 2013, Auto-Encoding Variational Bayes, arXiv 1312.6114, section 2.4.
     """
     chex.assert_equal_shape([mean, logvar])
-    eps = jax.random.normal(key, mean.shape, mean.dtype)
+    eps = jax.random.normal(unrolled(key), mean.shape, mean.dtype)
     # z = mean + exp(½ logvar) · eps
     return mean + jnp.exp(0.5 * bound_logvar(logvar)) * eps
 
@@ -254,7 +256,7 @@ class DiagonalGaussian(NamedTuple):
         """
         shape = self.mean.shape if num_samples is None else (num_samples, *self.mean.shape)
         *examples, latent_dim = shape
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(latent_dim))
+        keys = unrolled(jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(latent_dim)))
         eps = jax.vmap(lambda key: jax.random.normal(key, examples, self.mean.dtype))(keys)
         # z = mean + exp(½ logvar) · eps
         eps = jnp.moveaxis(eps, 0, -1)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from vae_jax.data import _files, _tfds
 from vae_jax.data._dataset import Dataset, Rows, Split, check
 from vae_jax.errors import UsageError
+from vae_jax.threefry import unrolled
 
 __all__ = ["Dataset", "Rows", "Split", "binarize", "check", "load", "names"]
 
@@ -123,4 +124,4 @@ def binarize(key: jax.Array, x: jax.Array) -> jax.Array:
     Reference:
         Salakhutdinov and Murray, On the quantitative analysis of deep belief networks, ICML 2008.
     """
-    return jax.random.bernoulli(key, x).astype(jnp.float32)
+    return jax.random.bernoulli(unrolled(key), x).astype(jnp.float32)
