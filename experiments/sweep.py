@@ -24,8 +24,8 @@ from experiments import cluster, pictures, tables
 from experiments import config as config_lib
 from experiments import train as training_lib
 from experiments.config import Config, Plan
-from vae_jax import processes, runs
-from vae_jax.errors import DivergedError, IncompleteError, StorageError, UsageError
+from vae_jax import members, processes, runs
+from vae_jax.errors import DivergedError, IncompleteError, UsageError
 
 MAX_RUNS = 10_000
 
@@ -218,11 +218,11 @@ def group(configs: Sequence[Config], runs_per_program: int | None = None) -> lis
     by_key: dict[tuple, list[int]] = {}
     for number, config in enumerate(configs):
         by_key.setdefault(config_lib.program_key(config), []).append(number)
-    words = _distinct([configs[members[0]] for members in by_key.values()])
+    words = _distinct([configs[numbers[0]] for numbers in by_key.values()])
     programs = []
-    for word, members in zip(words, by_key.values(), strict=True):
-        size = runs_per_program or len(members)
-        parts = [members[i : i + size] for i in range(0, len(members), size)]
+    for word, numbers in zip(words, by_key.values(), strict=True):
+        size = runs_per_program or len(numbers)
+        parts = [numbers[i : i + size] for i in range(0, len(numbers), size)]
         for i, part in enumerate(parts):
             name = word if len(parts) == 1 else f"{word}-part{i}"
             programs.append(Program(name, part, [configs[number] for number in part]))
@@ -296,7 +296,7 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
                     told = f"program {program.name}: {_count(len(program.members), 'run')}"
                     sweep.log(told, echo=True)
                 try:
-                    _train_here(program, _folder(directory, program), plan)
+                    _train_here(program, _folder(directory, program.name), plan)
                 except DivergedError as error:
                     sweep.log(f"program {program.name}: {error}", echo=True)
         else:
@@ -308,7 +308,7 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
                     note = f"program {outcome.name}: {outcome.status} {outcome.message}"
                     sweep.log(note, echo=True)
                     # what diverged altogether has a result
-                    is_trained = _results_in(directory / "programs" / outcome.name) is not None
+                    is_trained = members.read_results(_folder(directory, outcome.name))
                     failed += [note] if outcome.status == "failed" and not is_trained else []
         results = _gather(programs, directory, len(configs))
         missing = results.count(None)
@@ -335,8 +335,8 @@ def _train_here(program: Program, folder: Path, plan: Plan) -> None:
     )
 
 
-def _folder(directory: Path, program: Program) -> Path:
-    return directory / "programs" / program.name
+def _folder(directory: Path, program: str) -> Path:
+    return directory / "programs" / program
 
 
 def default_workdir(configs: Sequence[Config]) -> Path:
@@ -380,7 +380,7 @@ def _tasks(programs: Sequence[Program], directory: Path, plan: Plan) -> list[clu
     """Each program as a command of its own: its rows in a file, its directory named."""
     tasks = []
     for program in programs:
-        folder = _folder(directory, program)
+        folder = _folder(directory, program.name)
         rows = [_row(config) for config in program.configs]
         file = directory / "programs" / f"{program.name}.json"
         arguments = [
@@ -423,7 +423,7 @@ def _flags_beside(config: Config, plan: Plan) -> list[str]:
 
 def _executor(plan: Plan, directory: Path) -> dict:
     return {
-        "is_complete": lambda task: _results_in(task.directory) is not None,
+        "is_complete": lambda task: members.read_results(task.directory) is not None,
         "executor": plan.executor,
         "num_workers": plan.num_workers,
         "slurm": plan.slurm or "",
@@ -442,23 +442,10 @@ def _preview(configs, programs, directory: Path, plan: Plan, estimates: dict) ->
     return lines
 
 
-def _results_in(folder: Path) -> list[dict] | None:
-    """The results of a program, None where it has none yet."""
-    for name in ("results.json", "result.json"):
-        try:
-            results = json.loads((folder / name).read_bytes())
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{folder / name} cannot be read ({error}): move it away") from None
-        return results if isinstance(results, list) else [results]
-    return None
-
-
 def _gather(programs: Sequence[Program], directory: Path, num_runs: int) -> list[dict | None]:
     results: list[dict | None] = [None] * num_runs
     for program in programs:
-        found = _results_in(_folder(directory, program))
+        found = members.read_results(_folder(directory, program.name))
         for number, result in zip(program.members, found or (), strict=False):
             results[number] = result
     return results
