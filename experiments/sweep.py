@@ -247,7 +247,7 @@ def _distinct(configs: Sequence[Config]) -> list[str]:
     return ["all"] if len(configs) == 1 else names
 
 
-def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[dict]:
+def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[dict | None]:
     """Trains every program of a sweep, here or on a cluster, and gathers what it gave.
 
     Args:
@@ -267,49 +267,22 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
     """
     programs = group(configs, plan.runs_per_program)
     directory = Path(configs[0].workdir or default_workdir(configs))
-    stored = _identity(configs, plan)
-
-    def open_run():
-        return runs.open_run(directory, stored, overwrite=plan.overwrite)
-
     # a program that cannot train is refused before others have trained for hours; where others
     # train, this process leaves data and accelerators to them
-    estimates = {}
-    for program in programs if plan.executor is None else ():
-        experiment = training_lib.prepare(program.configs, num_data=plan.data_devices)
-        estimates[program.name] = experiment.memory_estimate()
+    estimates = {} if plan.executor else {p.name: _estimate(p, plan) for p in programs}
     if plan.dry_run:
         if processes.is_first():
             for line in _preview(configs, programs, directory, plan, estimates):
                 runs.say(line)
         return []
-    failed = []
-    with processes.on_first(open_run) or runs.Follower(directory) as sweep:
+    with _open(directory, configs, plan) as sweep:
         if sweep.archived is not None:
             sweep.log(f"the sweep that was here is now {sweep.archived}", echo=True)
         sweep.write_config()
         sweep.write_command(["python", "-m", training_lib.ENTRY, *command])
         sweep.log(f"{_count(len(configs), 'run')} in {_count(len(programs), 'program')}", echo=True)
-        if plan.executor is None:
-            for program in programs:
-                if len(programs) > 1:
-                    told = f"program {program.name}: {_count(len(program.members), 'run')}"
-                    sweep.log(told, echo=True)
-                try:
-                    _train_here(program, _folder(directory, program.name), plan)
-                except DivergedError as error:
-                    sweep.log(f"program {program.name}: {error}", echo=True)
-        else:
-            outcomes = cluster.fan_out(
-                _tasks(programs, directory, plan), directory, **_executor(plan, directory)
-            )
-            for outcome in outcomes:
-                if outcome.status not in ("done", "complete"):
-                    note = f"program {outcome.name}: {outcome.status} {outcome.message}"
-                    sweep.log(note, echo=True)
-                    # what diverged altogether has a result
-                    is_trained = members.read_results(_folder(directory, outcome.name))
-                    failed += [note] if outcome.status == "failed" and not is_trained else []
+        train = _train_elsewhere if plan.executor else _train_here
+        failed = train(sweep, programs, directory, plan)
         results = _gather(programs, directory, len(configs))
         missing = results.count(None)
         if missing:
@@ -328,11 +301,58 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
     return results
 
 
-def _train_here(program: Program, folder: Path, plan: Plan) -> None:
-    """Trains one program in this process, and leaves what it gave in its folder."""
-    training_lib.train(
-        program.configs, workdir=folder, num_data=plan.data_devices, retry_diverged=False
-    )
+def _estimate(program: Program, plan: Plan) -> str:
+    """What a program will take, in words; whatever keeps it from training is found here."""
+    experiment = training_lib.prepare(program.configs, num_data=plan.data_devices)
+    return experiment.memory_estimate()
+
+
+def _open(directory: Path, configs: Sequence[Config], plan: Plan):
+    """The sweep's directory, open for this process."""
+    stored = _identity(configs, plan)
+
+    def open_run():
+        return runs.open_run(directory, stored, overwrite=plan.overwrite)
+
+    return processes.on_first(open_run) or runs.Follower(directory)
+
+
+def _train_here(sweep, programs: Sequence[Program], directory: Path, plan: Plan) -> list[str]:
+    """Trains the programs one after the other; one that diverges altogether ends no other.
+
+    Returns:
+        An empty list: a program that fails here ends the sweep.
+    """
+    for program in programs:
+        if len(programs) > 1:
+            told = f"program {program.name}: {_count(len(program.members), 'run')}"
+            sweep.log(told, echo=True)
+        try:
+            training_lib.train(
+                program.configs,
+                workdir=_folder(directory, program.name),
+                num_data=plan.data_devices,
+                retry_diverged=False,
+            )
+        except DivergedError as error:
+            sweep.log(f"program {program.name}: {error}", echo=True)
+    return []
+
+
+def _train_elsewhere(sweep, programs: Sequence[Program], directory: Path, plan: Plan) -> list[str]:
+    """Has the programs trained by other processes; returns a note on each that failed."""
+    tasks = _tasks(programs, directory, plan)
+    failed = []
+    for outcome in cluster.fan_out(tasks, directory, **_executor(plan, directory)):
+        if outcome.status in ("done", "complete"):
+            continue
+        note = f"program {outcome.name}: {outcome.status} {outcome.message}"
+        sweep.log(note, echo=True)
+        # what diverged altogether has a result
+        results = members.read_results(_folder(directory, outcome.name))
+        if outcome.status == "failed" and results is None:
+            failed.append(note)
+    return failed
 
 
 def _folder(directory: Path, program: str) -> Path:
