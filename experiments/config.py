@@ -233,7 +233,8 @@ class Config:
         "Data",
         choice(("auto", "memory", "stream")),
         "whole into memory, or streamed batch by batch from disk; auto streams what takes more "
-        "than a quarter of the memory; the numbers are the same",
+        "than a quarter of the memory; the batches are the same bit for bit, the numbers up to "
+        "rounding",
         identity=False,
         sweeps=False,
     )
