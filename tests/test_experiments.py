@@ -42,8 +42,8 @@ def train_here(workdir, overwrite=False, **values):
     return train.train([config.from_flags(values)], overwrite=overwrite)[0]
 
 
-def start(workdir, *arguments, **options):
-    command = [sys.executable, "-m", "experiments.vae", f"--workdir={workdir}", *arguments]
+def start(workdir, *arguments, entry="vae", **options):
+    command = [sys.executable, "-m", f"experiments.{entry}", f"--workdir={workdir}", *arguments]
     return subprocess.Popen(
         command,
         cwd=pathlib.Path(__file__).parents[1],
@@ -174,6 +174,31 @@ def test_a_signal_during_the_imports_ends_the_process(tmp_path):
     assert process.returncode == 130, out + err
     assert err.splitlines()[-1] == "SIGINT: left, nothing was to be saved"
     assert "Traceback" not in err
+
+
+SLOW_IMPORT = """
+import time
+print("importing", flush=True)
+try:
+    time.sleep(60)
+except BaseException:  # as what looks for optional packages may
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("entry", ["vae", "evaluate", "benchmark"])
+def test_each_command_leaves_at_once_while_it_imports(tmp_path, entry, signum, code):
+    (tmp_path / "jax.py").write_text(SLOW_IMPORT)
+    paths = [str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    process = start(
+        tmp_path / "run", entry=entry, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    )
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signum)
+    returned, out, err = finish(process, timeout=10)
+    assert returned == code, out + err
+    assert err == f"\n{signum.name}: left, nothing was to be saved\n"
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
