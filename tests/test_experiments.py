@@ -450,6 +450,13 @@ def test_a_reader_that_goes_away_and_a_poor_terminal_end_no_run(tmp_path):
     assert "2·rate" in (tmp_path / "run" / "run.log").read_text(encoding="utf-8")
 
 
+def test_help_goes_to_a_reader_that_reads_its_head(tmp_path):
+    with start(tmp_path / "run", "--help", entry="evaluate") as process:
+        process.stdout.close()
+        err = process.stderr.read()
+    assert (process.returncode, err) == (0, "")
+
+
 def test_help_is_complete():
     page = cli.help_page("Head.")
     names = [f.name for f in config.flag_fields()] + list(config.objective_flags()) + ["overwrite"]
