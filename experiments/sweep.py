@@ -131,9 +131,12 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
 
 
 def _csv_rows(file: str, text: str) -> list[list[tuple[str, str]]]:
-    """The rows of a CSV text, as pairs of column and cell."""
+    """The rows of a CSV text, as pairs of column and cell; one of empty cells sets no flag.
+
+    A blank line is no row: in a file of one column an empty cell is written as "".
+    """
     try:
-        lines = [line for line in csv.reader(io.StringIO(text)) if any(map(str.strip, line))]
+        lines = [line for line in csv.reader(io.StringIO(text)) if not _is_blank(line)]
     except csv.Error as error:
         raise UsageError(f"--sweep={file}: is not CSV ({error})") from None
     names, rows = (lines[0], lines[1:]) if lines else ([], [])
@@ -144,6 +147,11 @@ def _csv_rows(file: str, text: str) -> list[list[tuple[str, str]]]:
                 "columns: values with commas stand in double quotes, cells may be empty"
             )
     return [[(n, cell.strip()) for n, cell in zip(names, row, strict=True)] for row in rows]
+
+
+def _is_blank(line: list[str]) -> bool:
+    """Whether a line, as it was read, holds nothing but spaces."""
+    return not line or (len(line) == 1 and line[0].isspace())
 
 
 def _json_rows(file: str, text: str) -> list[list[tuple[str, Any]]]:

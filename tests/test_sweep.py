@@ -102,6 +102,22 @@ def test_rows_are_runs_and_an_empty_cell_is_the_default(tmp_path, monkeypatch):
     assert make({"latent_dim": "3"}, as_json, "runs.json") == [first, second]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("clip_norm,ema_decay\n1,\n,\n,0.9\n", [("1", None), (None, None), (None, 0.9)]),
+        ("clip_norm,ema_decay\n\n  \n , \n\n,0.9\n\n", [(None, None), (None, 0.9)]),
+        ('clip_norm\n1\n\n""\n  \n', [("1", None), (None, None)]),
+        ("\n\nclip_norm\n1\n\n", [("1", None)]),
+    ],
+)
+def test_a_row_of_empty_cells_is_a_run_and_a_blank_line_is_none(
+    tmp_path, monkeypatch, text, expected
+):
+    monkeypatch.chdir(tmp_path)
+    assert [(one.clip_norm, one.ema_decay) for one in make(text=text)] == expected
+
+
 def test_flags_beside_a_file_hold_for_each_row(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = make({"seed": "0,1"}, "beta\n1\n4\n")
@@ -117,6 +133,8 @@ FILES = [
     ("beta,--beta\n1,2\n", "sets beta twice, give it once"),
     ("bta\n1\n", "'bta' is not a flag that a row may set: did you mean beta?"),
     ("workdir\nhere\n", "'workdir' is not a flag that a row may set"),
+    ("beta,patience\n,\n1,2\n,\n", "runs 1 and 5 of the sweep are the same"),
+    (",,\nbeta,seed,\n", "'' is not a flag that a row may set"),
     ("beta;seed\n1;2\n", "'beta;seed' is not a flag that a row may set"),
     ("seed\n0\n", "--seed=0,1: runs.csv sets it too, give it in one place"),
     (b"beta\n\xff\n", "cannot be read (no UTF-8 text)"),
