@@ -573,6 +573,8 @@ def make_results(experiment: building.Experiment, ended: Ended, params) -> list[
         status = "done" if step == experiment.num_steps else "stopped early"
         results.append({"status": status, "step": step, "split": "test", **result})
         results[-1] |= {
+            # the program has the dimensions of its largest run
+            "rate_per_dim": result["rate_per_dim"][: configs[r].latent_dim],
             "num_samples": 1,
             "num_examples": len(dataset.test),
             "num_parameters": num_parameters[configs[r].latent_dim],

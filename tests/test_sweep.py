@@ -413,11 +413,12 @@ def test_a_run_of_a_sweep_is_the_run_alone(swept, alone):
             assert results[run][name] == pytest.approx(result[name], rel=CLOSE), (run, name)
         for name in ("active_units", "num_examples", "num_parameters"):
             assert results[run][name] == result[name]
-        size = len(result["rate_per_dim"])
-        assert results[run]["rate_per_dim"][:size] == pytest.approx(
+        # of its own dimensions, and no more
+        assert len(result["rate_per_dim"]) == int(MEMBERS[GOOD.index(run)]["latent_dim"])
+        assert results[run]["rate_per_dim"] == pytest.approx(
             result["rate_per_dim"], rel=CLOSE, abs=1e-6
         )
-        assert not any(results[run]["rate_per_dim"][size:])
+        assert sum(results[run]["rate_per_dim"]) == pytest.approx(result["rate"], rel=CLOSE)
 
 
 def test_patience_stops_each_run_for_itself(swept, alone):
