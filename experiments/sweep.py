@@ -509,9 +509,7 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
         sweep.log(f"pictures{f' of {words[number]}' if words[number] else ''}: {', '.join(drawn)}")
         best = tables.best([rows[r] for r in group])
         if best is not None:
-            # a directory of its own, by its settings
-            alone = dataclasses.replace(configs[best], workdir=None)
-            command = shlex.join(["python", "-m", training_lib.ENTRY, *config_lib.to_flags(alone)])
+            command = shlex.join(_command_alone(configs[best]))
             bests.append({**rows[best], "command": command})
             among = f" with {words[number]}" if words[number] else ""
             sweep.log(
@@ -521,6 +519,15 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
     if bests:
         sweep.write_json("best.json", bests[0] if len(groups) == 1 else bests)
     sweep.say(f"in {sweep.directory}: sweep.csv, summary.csv, plots/, programs/")
+
+
+def _command_alone(config: Config) -> list[str]:
+    """What trains a run of a sweep alone, in a directory that its settings name."""
+    fields = {
+        f.name: f.default for f in config_lib.flag_fields() if f.metadata["group"] == "Output"
+    }
+    alone = dataclasses.replace(config, **fields)
+    return ["python", "-m", training_lib.ENTRY, *config_lib.to_flags(alone)]
 
 
 def _count(number: int, what: str) -> str:
