@@ -375,7 +375,8 @@ def default_workdir(configs: Sequence[Config]) -> Path:
     for name in names:
         told = (building.spell(config_lib.settings(config).get(name)) for config in configs)
         values[name] = list(dict.fromkeys(told))
-    words = {name: ",".join(told) for name, told in values.items()}
+    # widths hold commas themselves
+    words = {n: ("+" if n == "widths" else ",").join(told) for n, told in values.items()}
     if math.prod(map(len, values.values())) != len(configs):
         words["runs"] = _digest(configs)[:8]
     datasets = dict.fromkeys(Path(config.dataset).stem for config in configs)

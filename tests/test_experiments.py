@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from experiments import cli, config, pictures, train
+from experiments import cli, config, pictures, sweep, train
 from vae_jax import data, errors
 
 SMALL = {"network": "mlp", "widths": "16", "latent_dim": "2", "epochs": "3"}
@@ -465,6 +465,26 @@ def test_help_is_complete():
     assert "{" not in page
     assert all(len(line) <= 100 for line in page.splitlines())
     assert all(name in page for name in data.names())
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({}, "digits"),
+        ({"widths": "16"}, "digits-widths=16"),
+        ({"widths": "16,8"}, "digits-widths=16,8"),
+        ({"widths": "16;8"}, "digits-widths=16+8"),
+        ({"widths": "16,8;4", "beta": "2,4"}, "digits-beta=2,4-widths=16,8+4"),
+    ],
+    ids=str,
+)
+def test_the_workdir_of_widths_is_readable(values, name):
+    configs = sweep.make_configs(values)
+    if len(configs) == 1:
+        path = train.default_workdir(configs[0], "digits")
+    else:
+        path = sweep.default_workdir(configs)
+    assert path == pathlib.Path("runs", name)
 
 
 def test_the_readable_workdir_tells_runs_apart():

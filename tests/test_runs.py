@@ -33,6 +33,8 @@ def test_default_names_are_readable_and_do_not_depend_on_order():
     path = runs.default_workdir("runs", "digits", {"seed": 1, "beta": 4.0})
     assert path == pathlib.Path("runs/digits-beta=4-seed=1")
     assert path == runs.default_workdir("runs", "digits", {"beta": 4.0, "seed": 1})
+    path = runs.default_workdir("runs", "digits", {"widths": [16, 8]})
+    assert path == pathlib.Path("runs/digits-widths=16,8")
     assert runs.default_workdir("runs", "digits", {}) == pathlib.Path("runs/digits")
     assert runs.default_workdir("runs", "digits", {"beta": 0.1 + 0.2}).name != (
         runs.default_workdir("runs", "digits", {"beta": 0.3}).name

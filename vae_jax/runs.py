@@ -59,7 +59,8 @@ def default_workdir(root: str | os.PathLike, dataset: str, options: Mapping) -> 
     Args:
         root: the directory of all runs.
         dataset: name of the dataset.
-        options: the options that differ from their defaults, scalars or strings of any length.
+        options: the options that differ from their defaults, scalars, strings or lists of any
+            length.
 
     Returns:
         A direct child of `root`, whatever the names hold.
@@ -652,7 +653,9 @@ def _digest(value: dict) -> str:
 
 
 def _short(value: Any) -> str:
-    """Writes 4.0 as 4, the way a person types it."""
+    """Writes 4.0 as 4 and [16, 8] as 16,8, the way a person types it."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(_short, value))
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
