@@ -18,6 +18,8 @@ import numpy as np
 from vae_jax import likelihoods, networks, objectives, schedules, training
 from vae_jax.errors import UsageError
 
+ANY_UNITS = {"steps_per_epoch": 100, "num_steps": 1000}
+"""What epochs and shares in a schedule are taken for before the data is known."""
 GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output")
 
 
@@ -71,7 +73,7 @@ def number(low: float, *, positive: bool = False, note: str = "") -> Callable[[s
     """
 
     def parse(value):
-        schedule = schedules.parse(value, steps_per_epoch=100, num_steps=1000)
+        schedule = schedules.parse(value, **ANY_UNITS)
         if isinstance(schedule, schedules.Schedule):
             ends = [float(schedule.start), float(schedule.end)]
         else:
@@ -576,7 +578,7 @@ def program_key(config: Config) -> tuple:
     def structure(value):
         if value is None:
             return None
-        is_ours = isinstance(schedules.parse(value), schedules.Schedule)
+        is_ours = isinstance(schedules.parse(value, **ANY_UNITS), schedules.Schedule)
         return "schedule" if is_ours else value
 
     arrays = {

@@ -213,6 +213,7 @@ def test_a_list_that_does_not_fit_is_named(values, message):
         {"variance": "0.1,2", "clip_norm": "1,5", "ema_decay": "0.9,0.99"},
         {"objective": "capacity_vae", "capacity": "0,linear(0,5,50%)", "gamma": "1,100"},
         {"optimizer": "adamw", "weight_decay": "0,0.1"},
+        {"learning_rate": "warmup_cosine_decay(0, 1e-3, 5ep, 100%)", "seed": "0,1"},
     ],
     ids=str,
 )
