@@ -570,9 +570,17 @@ def resolve(config: Config, dataset) -> Config:
 
 
 def program_key(config: Config) -> tuple:
+    """`program_settings` to group by: runs whose keys are equal make one program."""
+    return tuple(program_settings(config).items())
+
+
+def program_settings(config: Config) -> dict:
     """What the runs of one program have in common: all but the numbers that do not change a shape.
 
-    Runs whose keys are equal have `Hparams` of equal structure, which stack.
+    Runs whose settings are equal have `Hparams` of equal structure, which stack.
+
+    Returns:
+        Flag → its value, or of an array what kind of value it is.
     """
 
     def structure(value):
@@ -590,10 +598,11 @@ def program_key(config: Config) -> tuple:
         "ema_decay": config.ema_decay is None,
         "variance": config.variance if isinstance(config.variance, str) else "given",
     }
-    rest = (getattr(config, f.name) for f in flag_fields() if not f.metadata["is_array"])
-    names = (f.name for f in flag_fields() if f.metadata["is_array"])
-    hyperparameters = ((name, structure(value)) for name, value in config.hyperparameters)
-    return (*rest, *(arrays[name] for name in names), *hyperparameters)
+    hyperparameters = {name: structure(value) for name, value in config.hyperparameters}
+    return {
+        f.name: arrays[f.name] if f.metadata["is_array"] else getattr(config, f.name)
+        for f in flag_fields()
+    } | hyperparameters
 
 
 def make_hparams(

@@ -226,7 +226,7 @@ def group(configs: Sequence[Config], runs_per_program: int | None = None) -> lis
     by_key: dict[tuple, list[int]] = {}
     for number, config in enumerate(configs):
         by_key.setdefault(config_lib.program_key(config), []).append(number)
-    words = _distinct([configs[numbers[0]] for numbers in by_key.values()])
+    words = _folder_names([[configs[n] for n in numbers] for numbers in by_key.values()])
     programs = []
     for word, numbers in zip(words, by_key.values(), strict=True):
         size = runs_per_program or len(numbers)
@@ -237,22 +237,32 @@ def group(configs: Sequence[Config], runs_per_program: int | None = None) -> lis
     return programs
 
 
-def _distinct(configs: Sequence[Config]) -> list[str]:
-    """A folder's name for each of several programs, by what differs in a static way."""
-    static = {f.name for f in config_lib.flag_fields() if not f.metadata["is_array"]}
+def _folder_names(groups: Sequence[Sequence[Config]]) -> list[str]:
+    """A folder's name for each of several groups of runs, by the values of what parts them."""
+    if len(groups) == 1:
+        return ["all"]
+    parting = [config_lib.program_settings(several[0]) for several in groups]
+    # what only some objectives take is told by the objective
+    shared = [name for name in parting[0] if all(name in each for each in parting)]
+    differ = [name for name in shared if len({each[name] for each in parting}) > 1]
     names = []
-    for words in building.differing(configs):
-        told = [f"{name}={value}" for name, value in words.items() if name in static]
-        names.append(re.sub(r"[^A-Za-z0-9._=,-]", "_", "-".join(told))[:60])
-    # what is cut short, or differs in nothing that is static, is told apart by its number, and so
-    # is what ends as if it were
-    names = [
+    for several in groups:
+        chosen = [config_lib.settings(config) for config in several]
+        told = {n: dict.fromkeys(_spelled(setting.get(n)) for setting in chosen) for n in differ}
+        words = "-".join(f"{n}={','.join(values)}" for n, values in told.items())
+        words = words.replace(", ", ",")
+        names.append(re.sub(r"[^A-Za-z0-9._=,-]", "_", words)[:60])
+    # what is cut short is told apart by its number, and so is what ends as if it were
+    return [
         name
         if name and names.count(name) == 1 and not re.search(r"-(\d+|part\d+)$", name)
         else f"{name or 'program'}-{i}"
         for i, name in enumerate(names)
     ]
-    return ["all"] if len(configs) == 1 else names
+
+
+def _spelled(value: Any) -> str:
+    return "default" if value is None else building.spell(value)
 
 
 def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[dict | None]:
@@ -497,7 +507,7 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
     curves = tables.curves(programs, sweep.directory)
     groups = tables.comparable(configs)
     firsts = [configs[group[0]] for group in groups]
-    words, folders = building.differences(firsts), _distinct(firsts)
+    words, folders = building.differences(firsts), _folder_names([[first] for first in firsts])
     bests = []
     for number, group in enumerate(groups):
         there = [r for r in group if results[r] is not None]

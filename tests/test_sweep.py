@@ -252,7 +252,35 @@ def test_what_changes_the_program_parts_runs(values):
 
 def test_optional_numbers_of_some_runs_only_part_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert len(sweep.group(make({}, "clip_norm,ema_decay,seed\n1,,0\n,,0\n1,0.9,0\n2,,1\n"))) == 3
+    programs = sweep.group(make({}, "clip_norm,ema_decay,seed\n1,,0\n,,0\n1,0.9,0\n2,,1\n"))
+    assert [(program.name, program.members) for program in programs] == [
+        ("clip_norm=1,2-ema_decay=default", [0, 3]),
+        ("clip_norm=default-ema_decay=default", [1]),
+        ("clip_norm=1-ema_decay=0.9", [2]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({"variance": "0.1,learned,0.5", "beta": "1,4"}, ["variance=0.1,0.5", "variance=learned"]),
+        (
+            {"learning_rate": "1e-3,linear(1e-3, 0, 9),polynomial(1e-3, 0, 1, 9)"},
+            ["learning_rate=0.001,linear_0.001,0,9_", "learning_rate=polynomial_0.001,0,1,9_"],
+        ),
+        # what an objective takes alone is told by its name
+        (
+            {"objective": "beta_vae,capacity_vae", "seed": "0,1"},
+            ["objective=beta_vae", "objective=capacity_vae"],
+        ),
+        ({"optimizer": "adam,adamw", "clip_norm": "1,2"}, ["optimizer=adam", "optimizer=adamw"]),
+        ({"widths": "16;16,16"}, ["widths=16", "widths=16,16"]),
+        ({"seed": "0,1"}, ["all"]),
+    ],
+    ids=str,
+)
+def test_programs_are_named_by_what_parts_them(values, names):
+    assert [program.name for program in sweep.group(sweep.make_configs(values))] == names
 
 
 def test_programs_are_cut_into_parts():
