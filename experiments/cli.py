@@ -12,7 +12,7 @@ from absl import app, flags, logging
 
 from experiments import compiled, interrupts
 from experiments import config as config_lib
-from vae_jax import data, objectives, processes
+from vae_jax import data, objectives, processes, runs
 from vae_jax.errors import UsageError, VaeJaxError
 
 SCHEDULES_HELP = """\
@@ -88,7 +88,7 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[]
 
     def parse(argv):
         if any(a in ("--help", "-h", "-help", "--helpfull", "--helpshort") for a in argv[1:]):
-            print(page())
+            runs.say(page())
             sys.exit(0)
         return _or_exit(lambda: _parse(argv, names))
 

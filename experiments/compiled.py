@@ -9,6 +9,8 @@ from pathlib import Path
 
 import jax
 
+from vae_jax import cache
+
 MAX_BYTES = 2**30
 """Where kept programs take more than this, the oldest are deleted until half of it is left."""
 
@@ -23,6 +25,8 @@ def keep() -> None:
     if jax.config.jax_compilation_cache_dir is not None:
         return
     folder = cache_folder()
+    if folder is None:
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -36,12 +40,10 @@ def keep() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def cache_folder() -> Path:
+def cache_folder() -> Path | None:
     """Where programs for this kind of processor are kept: a home may be shared by several kinds."""
-    with contextlib.suppress(RuntimeError):  # no home
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return cache / "vae_jax" / "compiled" / processor()
-    return Path(os.devnull, "compiled")
+    folder = cache.user_folder()
+    return None if folder is None else folder / "compiled" / processor()
 
 
 def processor() -> str:

@@ -18,6 +18,8 @@ import numpy as np
 from vae_jax import likelihoods, networks, objectives, schedules, training
 from vae_jax.errors import UsageError
 
+ANY_UNITS = {"steps_per_epoch": 100, "num_steps": 1000}
+"""What epochs and shares in a schedule are taken for before the data is known."""
 GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output")
 
 
@@ -71,7 +73,7 @@ def number(low: float, *, positive: bool = False, note: str = "") -> Callable[[s
     """
 
     def parse(value):
-        schedule = schedules.parse(value, steps_per_epoch=100, num_steps=1000)
+        schedule = schedules.parse(value, **ANY_UNITS)
         if isinstance(schedule, schedules.Schedule):
             ends = [float(schedule.start), float(schedule.end)]
         else:
@@ -233,7 +235,8 @@ class Config:
         "Data",
         choice(("auto", "memory", "stream")),
         "whole into memory, or streamed batch by batch from disk; auto streams what takes more "
-        "than a quarter of the memory; the numbers are the same",
+        "than a quarter of the memory; the batches are the same bit for bit, the numbers up to "
+        "rounding",
         identity=False,
         sweeps=False,
     )
@@ -567,15 +570,23 @@ def resolve(config: Config, dataset) -> Config:
 
 
 def program_key(config: Config) -> tuple:
+    """`program_settings` to group by: runs whose keys are equal make one program."""
+    return tuple(program_settings(config).items())
+
+
+def program_settings(config: Config) -> dict:
     """What the runs of one program have in common: all but the numbers that do not change a shape.
 
-    Runs whose keys are equal have `Hparams` of equal structure, which stack.
+    Runs whose settings are equal have `Hparams` of equal structure, which stack.
+
+    Returns:
+        Flag → its value, or of an array what kind of value it is.
     """
 
     def structure(value):
         if value is None:
             return None
-        is_ours = isinstance(schedules.parse(value), schedules.Schedule)
+        is_ours = isinstance(schedules.parse(value, **ANY_UNITS), schedules.Schedule)
         return "schedule" if is_ours else value
 
     arrays = {
@@ -587,10 +598,11 @@ def program_key(config: Config) -> tuple:
         "ema_decay": config.ema_decay is None,
         "variance": config.variance if isinstance(config.variance, str) else "given",
     }
-    rest = (getattr(config, f.name) for f in flag_fields() if not f.metadata["is_array"])
-    names = (f.name for f in flag_fields() if f.metadata["is_array"])
-    hyperparameters = ((name, structure(value)) for name, value in config.hyperparameters)
-    return (*rest, *(arrays[name] for name in names), *hyperparameters)
+    hyperparameters = {name: structure(value) for name, value in config.hyperparameters}
+    return {
+        f.name: arrays[f.name] if f.metadata["is_array"] else getattr(config, f.name)
+        for f in flag_fields()
+    } | hyperparameters
 
 
 def make_hparams(

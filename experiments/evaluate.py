@@ -1,5 +1,11 @@
 """Evaluates trained runs: `python -m experiments.evaluate --run=DIR --member=3`."""
 
+if __name__ == "__main__":
+    from experiments import interrupts
+
+    # before the imports that take a second
+    interrupts.exit_at_once()
+
 import json
 from pathlib import Path
 

@@ -24,8 +24,8 @@ from experiments import cluster, pictures, tables
 from experiments import config as config_lib
 from experiments import train as training_lib
 from experiments.config import Config, Plan
-from vae_jax import processes, runs
-from vae_jax.errors import DivergedError, IncompleteError, StorageError, UsageError
+from vae_jax import members, processes, runs
+from vae_jax.errors import DivergedError, IncompleteError, UsageError
 
 MAX_RUNS = 10_000
 
@@ -131,9 +131,12 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
 
 
 def _csv_rows(file: str, text: str) -> list[list[tuple[str, str]]]:
-    """The rows of a CSV text, as pairs of column and cell."""
+    """The rows of a CSV text, as pairs of column and cell; one of empty cells sets no flag.
+
+    A blank line is no row: in a file of one column an empty cell is written as "".
+    """
     try:
-        lines = [line for line in csv.reader(io.StringIO(text)) if any(map(str.strip, line))]
+        lines = [line for line in csv.reader(io.StringIO(text)) if not _is_blank(line)]
     except csv.Error as error:
         raise UsageError(f"--sweep={file}: is not CSV ({error})") from None
     names, rows = (lines[0], lines[1:]) if lines else ([], [])
@@ -144,6 +147,11 @@ def _csv_rows(file: str, text: str) -> list[list[tuple[str, str]]]:
                 "columns: values with commas stand in double quotes, cells may be empty"
             )
     return [[(n, cell.strip()) for n, cell in zip(names, row, strict=True)] for row in rows]
+
+
+def _is_blank(line: list[str]) -> bool:
+    """Whether a line, as it was read, holds nothing but spaces."""
+    return not line or (len(line) == 1 and line[0].isspace())
 
 
 def _json_rows(file: str, text: str) -> list[list[tuple[str, Any]]]:
@@ -218,36 +226,46 @@ def group(configs: Sequence[Config], runs_per_program: int | None = None) -> lis
     by_key: dict[tuple, list[int]] = {}
     for number, config in enumerate(configs):
         by_key.setdefault(config_lib.program_key(config), []).append(number)
-    words = _distinct([configs[members[0]] for members in by_key.values()])
+    words = _folder_names([[configs[n] for n in numbers] for numbers in by_key.values()])
     programs = []
-    for word, members in zip(words, by_key.values(), strict=True):
-        size = runs_per_program or len(members)
-        parts = [members[i : i + size] for i in range(0, len(members), size)]
+    for word, numbers in zip(words, by_key.values(), strict=True):
+        size = runs_per_program or len(numbers)
+        parts = [numbers[i : i + size] for i in range(0, len(numbers), size)]
         for i, part in enumerate(parts):
             name = word if len(parts) == 1 else f"{word}-part{i}"
             programs.append(Program(name, part, [configs[number] for number in part]))
     return programs
 
 
-def _distinct(configs: Sequence[Config]) -> list[str]:
-    """A folder's name for each of several programs, by what differs in a static way."""
-    static = {f.name for f in config_lib.flag_fields() if not f.metadata["is_array"]}
+def _folder_names(groups: Sequence[Sequence[Config]]) -> list[str]:
+    """A folder's name for each of several groups of runs, by the values of what parts them."""
+    if len(groups) == 1:
+        return ["all"]
+    parting = [config_lib.program_settings(several[0]) for several in groups]
+    # what only some objectives take is told by the objective
+    shared = [name for name in parting[0] if all(name in each for each in parting)]
+    differ = [name for name in shared if len({each[name] for each in parting}) > 1]
     names = []
-    for words in building.differing(configs):
-        told = [f"{name}={value}" for name, value in words.items() if name in static]
-        names.append(re.sub(r"[^A-Za-z0-9._=,-]", "_", "-".join(told))[:60])
-    # what is cut short, or differs in nothing that is static, is told apart by its number, and so
-    # is what ends as if it were
-    names = [
+    for several in groups:
+        chosen = [config_lib.settings(config) for config in several]
+        told = {n: dict.fromkeys(_spelled(setting.get(n)) for setting in chosen) for n in differ}
+        words = "-".join(f"{n}={','.join(values)}" for n, values in told.items())
+        words = words.replace(", ", ",")
+        names.append(re.sub(r"[^A-Za-z0-9._=,-]", "_", words)[:60])
+    # what is cut short is told apart by its number, and so is what ends as if it were
+    return [
         name
         if name and names.count(name) == 1 and not re.search(r"-(\d+|part\d+)$", name)
         else f"{name or 'program'}-{i}"
         for i, name in enumerate(names)
     ]
-    return ["all"] if len(configs) == 1 else names
 
 
-def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[dict]:
+def _spelled(value: Any) -> str:
+    return "default" if value is None else building.spell(value)
+
+
+def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[dict | None]:
     """Trains every program of a sweep, here or on a cluster, and gathers what it gave.
 
     Args:
@@ -267,49 +285,22 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
     """
     programs = group(configs, plan.runs_per_program)
     directory = Path(configs[0].workdir or default_workdir(configs))
-    stored = _identity(configs, plan)
-
-    def open_run():
-        return runs.open_run(directory, stored, overwrite=plan.overwrite)
-
     # a program that cannot train is refused before others have trained for hours; where others
     # train, this process leaves data and accelerators to them
-    estimates = {}
-    for program in programs if plan.executor is None else ():
-        experiment = training_lib.prepare(program.configs, num_data=plan.data_devices)
-        estimates[program.name] = experiment.memory_estimate()
+    estimates = {} if plan.executor else {p.name: _estimate(p, plan) for p in programs}
     if plan.dry_run:
         if processes.is_first():
             for line in _preview(configs, programs, directory, plan, estimates):
                 runs.say(line)
         return []
-    failed = []
-    with processes.on_first(open_run) or runs.Follower(directory) as sweep:
+    with _open(directory, configs, plan) as sweep:
         if sweep.archived is not None:
             sweep.log(f"the sweep that was here is now {sweep.archived}", echo=True)
         sweep.write_config()
         sweep.write_command(["python", "-m", training_lib.ENTRY, *command])
         sweep.log(f"{_count(len(configs), 'run')} in {_count(len(programs), 'program')}", echo=True)
-        if plan.executor is None:
-            for program in programs:
-                if len(programs) > 1:
-                    told = f"program {program.name}: {_count(len(program.members), 'run')}"
-                    sweep.log(told, echo=True)
-                try:
-                    _train_here(program, _folder(directory, program), plan)
-                except DivergedError as error:
-                    sweep.log(f"program {program.name}: {error}", echo=True)
-        else:
-            outcomes = cluster.fan_out(
-                _tasks(programs, directory, plan), directory, **_executor(plan, directory)
-            )
-            for outcome in outcomes:
-                if outcome.status not in ("done", "complete"):
-                    note = f"program {outcome.name}: {outcome.status} {outcome.message}"
-                    sweep.log(note, echo=True)
-                    # what diverged altogether has a result
-                    is_trained = _results_in(directory / "programs" / outcome.name) is not None
-                    failed += [note] if outcome.status == "failed" and not is_trained else []
+        train = _train_elsewhere if plan.executor else _train_here
+        failed = train(sweep, programs, directory, plan)
         results = _gather(programs, directory, len(configs))
         missing = results.count(None)
         if missing:
@@ -328,15 +319,62 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
     return results
 
 
-def _train_here(program: Program, folder: Path, plan: Plan) -> None:
-    """Trains one program in this process, and leaves what it gave in its folder."""
-    training_lib.train(
-        program.configs, workdir=folder, num_data=plan.data_devices, retry_diverged=False
-    )
+def _estimate(program: Program, plan: Plan) -> str:
+    """What a program will take, in words; whatever keeps it from training is found here."""
+    experiment = training_lib.prepare(program.configs, num_data=plan.data_devices)
+    return experiment.memory_estimate()
 
 
-def _folder(directory: Path, program: Program) -> Path:
-    return directory / "programs" / program.name
+def _open(directory: Path, configs: Sequence[Config], plan: Plan):
+    """The sweep's directory, open for this process."""
+    stored = _identity(configs, plan)
+
+    def open_run():
+        return runs.open_run(directory, stored, overwrite=plan.overwrite)
+
+    return processes.on_first(open_run) or runs.Follower(directory)
+
+
+def _train_here(sweep, programs: Sequence[Program], directory: Path, plan: Plan) -> list[str]:
+    """Trains the programs one after the other; one that diverges altogether ends no other.
+
+    Returns:
+        An empty list: a program that fails here ends the sweep.
+    """
+    for program in programs:
+        if len(programs) > 1:
+            told = f"program {program.name}: {_count(len(program.members), 'run')}"
+            sweep.log(told, echo=True)
+        try:
+            training_lib.train(
+                program.configs,
+                workdir=_folder(directory, program.name),
+                num_data=plan.data_devices,
+                retry_diverged=False,
+            )
+        except DivergedError as error:
+            sweep.log(f"program {program.name}: {error}", echo=True)
+    return []
+
+
+def _train_elsewhere(sweep, programs: Sequence[Program], directory: Path, plan: Plan) -> list[str]:
+    """Has the programs trained by other processes; returns a note on each that failed."""
+    tasks = _tasks(programs, directory, plan)
+    failed = []
+    for outcome in cluster.fan_out(tasks, directory, **_executor(plan, directory)):
+        if outcome.status in ("done", "complete"):
+            continue
+        note = f"program {outcome.name}: {outcome.status} {outcome.message}"
+        sweep.log(note, echo=True)
+        # what diverged altogether has a result
+        results = members.read_results(_folder(directory, outcome.name))
+        if outcome.status == "failed" and results is None:
+            failed.append(note)
+    return failed
+
+
+def _folder(directory: Path, program: str) -> Path:
+    return directory / "programs" / program
 
 
 def default_workdir(configs: Sequence[Config]) -> Path:
@@ -347,7 +385,8 @@ def default_workdir(configs: Sequence[Config]) -> Path:
     for name in names:
         told = (building.spell(config_lib.settings(config).get(name)) for config in configs)
         values[name] = list(dict.fromkeys(told))
-    words = {name: ",".join(told) for name, told in values.items()}
+    # widths hold commas themselves
+    words = {n: ("+" if n == "widths" else ",").join(told) for n, told in values.items()}
     if math.prod(map(len, values.values())) != len(configs):
         words["runs"] = _digest(configs)[:8]
     datasets = dict.fromkeys(Path(config.dataset).stem for config in configs)
@@ -380,7 +419,7 @@ def _tasks(programs: Sequence[Program], directory: Path, plan: Plan) -> list[clu
     """Each program as a command of its own: its rows in a file, its directory named."""
     tasks = []
     for program in programs:
-        folder = _folder(directory, program)
+        folder = _folder(directory, program.name)
         rows = [_row(config) for config in program.configs]
         file = directory / "programs" / f"{program.name}.json"
         arguments = [
@@ -423,7 +462,7 @@ def _flags_beside(config: Config, plan: Plan) -> list[str]:
 
 def _executor(plan: Plan, directory: Path) -> dict:
     return {
-        "is_complete": lambda task: _results_in(task.directory) is not None,
+        "is_complete": lambda task: members.read_results(task.directory) is not None,
         "executor": plan.executor,
         "num_workers": plan.num_workers,
         "slurm": plan.slurm or "",
@@ -442,23 +481,10 @@ def _preview(configs, programs, directory: Path, plan: Plan, estimates: dict) ->
     return lines
 
 
-def _results_in(folder: Path) -> list[dict] | None:
-    """The results of a program, None where it has none yet."""
-    for name in ("results.json", "result.json"):
-        try:
-            results = json.loads((folder / name).read_bytes())
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{folder / name} cannot be read ({error}): move it away") from None
-        return results if isinstance(results, list) else [results]
-    return None
-
-
 def _gather(programs: Sequence[Program], directory: Path, num_runs: int) -> list[dict | None]:
     results: list[dict | None] = [None] * num_runs
     for program in programs:
-        found = _results_in(_folder(directory, program))
+        found = members.read_results(_folder(directory, program.name))
         for number, result in zip(program.members, found or (), strict=False):
             results[number] = result
     return results
@@ -481,7 +507,7 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
     curves = tables.curves(programs, sweep.directory)
     groups = tables.comparable(configs)
     firsts = [configs[group[0]] for group in groups]
-    words, folders = building.differences(firsts), _distinct(firsts)
+    words, folders = building.differences(firsts), _folder_names([[first] for first in firsts])
     bests = []
     for number, group in enumerate(groups):
         there = [r for r in group if results[r] is not None]
@@ -494,9 +520,7 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
         sweep.log(f"pictures{f' of {words[number]}' if words[number] else ''}: {', '.join(drawn)}")
         best = tables.best([rows[r] for r in group])
         if best is not None:
-            # a directory of its own, by its settings
-            alone = dataclasses.replace(configs[best], workdir=None)
-            command = shlex.join(["python", "-m", training_lib.ENTRY, *config_lib.to_flags(alone)])
+            command = shlex.join(_command_alone(configs[best]))
             bests.append({**rows[best], "command": command})
             among = f" with {words[number]}" if words[number] else ""
             sweep.log(
@@ -506,6 +530,15 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
     if bests:
         sweep.write_json("best.json", bests[0] if len(groups) == 1 else bests)
     sweep.say(f"in {sweep.directory}: sweep.csv, summary.csv, plots/, programs/")
+
+
+def _command_alone(config: Config) -> list[str]:
+    """What trains a run of a sweep alone, in a directory that its settings name."""
+    fields = {
+        f.name: f.default for f in config_lib.flag_fields() if f.metadata["group"] == "Output"
+    }
+    alone = dataclasses.replace(config, **fields)
+    return ["python", "-m", training_lib.ENTRY, *config_lib.to_flags(alone)]
 
 
 def _count(number: int, what: str) -> str:

@@ -21,7 +21,7 @@ from experiments import build as building
 from experiments import pictures, tables
 from experiments.config import Config, from_flags, resolve, to_flags
 from experiments.progress import Progress, TensorBoard, tensorboard_writer
-from vae_jax import checkpoints, data, processes, runs, streaming, training
+from vae_jax import checkpoints, data, members, processes, runs, streaming, training
 from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation.elbo import active_units
 
@@ -124,7 +124,9 @@ def train(
     with _open(Path(workdir), experiment, overwrite) as run:
         if run.archived is not None:
             run.log(f"the run that was here is now {run.archived}", echo=True)
-        results = processes.agree_on_json(processes.on_first(lambda: read_results(run)))
+        results = processes.agree_on_json(
+            processes.on_first(lambda: members.read_results(run.directory))
+        )
         if _is_complete(results, experiment.num_steps, retry_diverged):
             run.log("complete already (--overwrite starts afresh)", echo=True)
         else:
@@ -161,12 +163,6 @@ def _open(workdir: Path, experiment: building.Experiment, overwrite: bool):
         return runs.open_run(workdir, stored, free_to_change=("epochs",), overwrite=overwrite)
 
     return processes.on_first(open_run) or runs.Follower(workdir)
-
-
-def read_results(run) -> list[dict] | None:
-    """The result of each run in an open run directory, or None where there is none yet."""
-    result = run.read_json("result.json")
-    return [result] if result else run.read_json("results.json")
 
 
 def default_workdir(config: Config, dataset_name: str) -> Path:
@@ -577,6 +573,8 @@ def make_results(experiment: building.Experiment, ended: Ended, params) -> list[
         status = "done" if step == experiment.num_steps else "stopped early"
         results.append({"status": status, "step": step, "split": "test", **result})
         results[-1] |= {
+            # the program has the dimensions of its largest run
+            "rate_per_dim": result["rate_per_dim"][: configs[r].latent_dim],
             "num_samples": 1,
             "num_examples": len(dataset.test),
             "num_parameters": num_parameters[configs[r].latent_dim],

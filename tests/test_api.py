@@ -29,6 +29,7 @@ ALLOWED = {
     "training": {"schedules", "shuffling"},
     "streaming": {"training"},
     "members": {"checkpoints"},
+    "data": {"cache"},
     "networks": {"convolution"},
 }
 

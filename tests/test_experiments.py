@@ -14,7 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from experiments import cli, config, pictures, train
+from experiments import cli, config, pictures, sweep, train
 from vae_jax import data, errors
 
 SMALL = {"network": "mlp", "widths": "16", "latent_dim": "2", "epochs": "3"}
@@ -42,8 +42,8 @@ def train_here(workdir, overwrite=False, **values):
     return train.train([config.from_flags(values)], overwrite=overwrite)[0]
 
 
-def start(workdir, *arguments, **options):
-    command = [sys.executable, "-m", "experiments.vae", f"--workdir={workdir}", *arguments]
+def start(workdir, *arguments, entry="vae", **options):
+    command = [sys.executable, "-m", f"experiments.{entry}", f"--workdir={workdir}", *arguments]
     return subprocess.Popen(
         command,
         cwd=pathlib.Path(__file__).parents[1],
@@ -174,6 +174,31 @@ def test_a_signal_during_the_imports_ends_the_process(tmp_path):
     assert process.returncode == 130, out + err
     assert err.splitlines()[-1] == "SIGINT: left, nothing was to be saved"
     assert "Traceback" not in err
+
+
+SLOW_IMPORT = """
+import time
+print("importing", flush=True)
+try:
+    time.sleep(60)
+except BaseException:  # as what looks for optional packages may
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("entry", ["vae", "evaluate", "benchmark"])
+def test_each_command_leaves_at_once_while_it_imports(tmp_path, entry, signum, code):
+    (tmp_path / "jax.py").write_text(SLOW_IMPORT)
+    paths = [str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    process = start(
+        tmp_path / "run", entry=entry, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    )
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signum)
+    returned, out, err = finish(process, timeout=10)
+    assert returned == code, out + err
+    assert err == f"\n{signum.name}: left, nothing was to be saved\n"
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -425,6 +450,13 @@ def test_a_reader_that_goes_away_and_a_poor_terminal_end_no_run(tmp_path):
     assert "2·rate" in (tmp_path / "run" / "run.log").read_text(encoding="utf-8")
 
 
+def test_help_goes_to_a_reader_that_reads_its_head(tmp_path):
+    with start(tmp_path / "run", "--help", entry="evaluate") as process:
+        process.stdout.close()
+        err = process.stderr.read()
+    assert (process.returncode, err) == (0, "")
+
+
 def test_help_is_complete():
     page = cli.help_page("Head.")
     names = [f.name for f in config.flag_fields()] + list(config.objective_flags()) + ["overwrite"]
@@ -433,6 +465,26 @@ def test_help_is_complete():
     assert "{" not in page
     assert all(len(line) <= 100 for line in page.splitlines())
     assert all(name in page for name in data.names())
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({}, "digits"),
+        ({"widths": "16"}, "digits-widths=16"),
+        ({"widths": "16,8"}, "digits-widths=16,8"),
+        ({"widths": "16;8"}, "digits-widths=16+8"),
+        ({"widths": "16,8;4", "beta": "2,4"}, "digits-beta=2,4-widths=16,8+4"),
+    ],
+    ids=str,
+)
+def test_the_workdir_of_widths_is_readable(values, name):
+    configs = sweep.make_configs(values)
+    if len(configs) == 1:
+        path = train.default_workdir(configs[0], "digits")
+    else:
+        path = sweep.default_workdir(configs)
+    assert path == pathlib.Path("runs", name)
 
 
 def test_the_readable_workdir_tells_runs_apart():

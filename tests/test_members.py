@@ -9,7 +9,7 @@ import pytest
 from experiments import evaluate, pictures, sweep
 from experiments.config import Plan
 from vae_jax import data, likelihoods, members, networks, training
-from vae_jax.errors import StorageError, UsageError
+from vae_jax.errors import DivergedError, StorageError, UsageError
 from vae_jax.evaluation import elbo
 from vae_jax.model import Model
 
@@ -75,6 +75,41 @@ def test_what_is_not_there_is_said(swept, tmp_path):
         members.load_member(tmp_path)
     (tmp_path / "config.json").write_text((swept / "config.json").read_text())
     with pytest.raises(StorageError, match="no checkpoint that verifies"):
+        members.load_member(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "", "[]", "{}", "7", '[{"status": "done", "step": 3}, 1]'])
+@pytest.mark.parametrize("name", ["result.json", "results.json"])
+def test_damaged_results_are_named(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(StorageError) as error:
+        members.read_results(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / name} cannot be read (")
+    assert str(error.value).endswith("): move it away")
+    assert "\n" not in str(error.value)
+
+
+def test_results_of_one_run_and_of_several_are_a_list(tmp_path):
+    assert members.read_results(tmp_path) is None
+    one = {"status": "done", "step": 3, "elbo": -1.5}
+    (tmp_path / "result.json").write_text(json.dumps(one))
+    assert members.read_results(tmp_path) == [one]
+    (tmp_path / "result.json").unlink()
+    (tmp_path / "results.json").write_text(json.dumps([one, {"status": "diverged", "step": 1}]))
+    assert members.read_results(tmp_path) == [one, {"status": "diverged", "step": 1}]
+
+
+@pytest.mark.parametrize("lost", ["one", "all"])
+def test_a_program_without_parameters_says_why(swept, tmp_path, lost):
+    (tmp_path / "config.json").write_text((swept / "config.json").read_text())
+    results = [{"status": "diverged", "step": 1} for _ in range(4)]
+    results[0]["status"] = "diverged" if lost == "all" else "done"
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    error, message = {
+        "one": (StorageError, "no checkpoint that verifies"),
+        "all": (DivergedError, "every run diverged"),
+    }[lost]
+    with pytest.raises(error, match=message):
         members.load_member(tmp_path)
 
 

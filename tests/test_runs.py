@@ -33,6 +33,8 @@ def test_default_names_are_readable_and_do_not_depend_on_order():
     path = runs.default_workdir("runs", "digits", {"seed": 1, "beta": 4.0})
     assert path == pathlib.Path("runs/digits-beta=4-seed=1")
     assert path == runs.default_workdir("runs", "digits", {"beta": 4.0, "seed": 1})
+    path = runs.default_workdir("runs", "digits", {"widths": [16, 8]})
+    assert path == pathlib.Path("runs/digits-widths=16,8")
     assert runs.default_workdir("runs", "digits", {}) == pathlib.Path("runs/digits")
     assert runs.default_workdir("runs", "digits", {"beta": 0.1 + 0.2}).name != (
         runs.default_workdir("runs", "digits", {"beta": 0.3}).name
@@ -113,6 +115,86 @@ def test_another_config_is_refused_with_the_differing_keys(tmp_path, monkeypatch
         "choose another --workdir, or --overwrite archives runs/x"
     )
     assert snapshot(tmp_path) == before
+
+
+def refused(directory, held, asked):
+    """What another config in the same place is refused with, without the remedy."""
+    with runs.open_run(directory, held):
+        pass
+    with pytest.raises(UsageError) as caught:
+        runs.open_run(directory, asked)
+    assert "\n" not in str(caught.value)
+    assert "runs_sha256" not in str(caught.value)
+    return str(caught.value).removeprefix(f"{directory} ").split(": choose another")[0]
+
+
+def sweep_of(num_runs, digest="a", **values):
+    return {**values, "num_runs": num_runs, "runs_sha256": digest, "runs_per_program": None}
+
+
+def program_of(*members, data_sha256="a"):
+    return {"epochs": 3, "data_sha256": data_sha256, "runs": list(members)}
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "message"),
+    [
+        (
+            sweep_of(8, beta=[1, 2, 4, 8], seed=[0, 1]),
+            sweep_of(4, "b", beta=[1, 2], seed=[0, 1]),
+            "holds beta=1,2,4,8, num_runs=8, you asked beta=1,2, num_runs=4",
+        ),
+        (
+            sweep_of(2, widths=[[200, 200], [16]], clip_norm=None),
+            sweep_of(2, "b", widths=[[200], None], clip_norm=["1", None]),
+            "holds no clip_norm, widths=200,200;16, you asked clip_norm=1,unset, widths=200;unset",
+        ),
+        (
+            sweep_of(2, beta=[1, 4], seed=[0, 1]),
+            sweep_of(2, "b", beta=[1, 4], seed=[0, 1]),
+            "holds other combinations of these settings than you asked",
+        ),
+        (
+            program_of({"beta": 1, "seed": 0}, {"beta": 4, "seed": 0}),
+            program_of({"beta": 1, "seed": 0}, {"beta": 2, "seed": 0}, {"beta": 3, "seed": 0}),
+            "holds beta=1,4, num_runs=2, you asked beta=1,2,3, num_runs=3",
+        ),
+        (
+            program_of({"beta": 1}, {"beta": 4}),
+            program_of({"beta": 1}, {"beta": 2}, data_sha256="b"),
+            "holds beta=1,4, you asked beta=1,2",
+        ),
+        (
+            program_of({"beta": 1}, {"beta": 4}),
+            program_of({"beta": 1}, {"beta": 4}, data_sha256="b"),
+            "holds data_sha256=a, you asked data_sha256=b",
+        ),
+        (
+            program_of({"beta": 1, "seed": 0}, {"beta": 4, "seed": 1}),
+            program_of({"beta": 1, "seed": 1}, {"beta": 4, "seed": 0}),
+            "holds seed=0,1, you asked seed=1,0",
+        ),
+        (
+            program_of({"a": 0, "b": 0}, {"a": 0, "b": 1}, {"a": 1, "b": 1}),
+            program_of({"a": 0, "b": 0}, {"a": 1, "b": 0}, {"a": 1, "b": 1}),
+            "holds other combinations of these settings than you asked",
+        ),
+        (
+            {"beta": 1, "data_sha256": "a"},
+            {"beta": 1, "data_sha256": "b"},
+            "holds data_sha256=a, you asked data_sha256=b",
+        ),
+        ({"widths": [200, 200]}, {"widths": [200]}, "holds widths=200,200, you asked widths=200"),
+        (sweep_of(8, beta=[1, 2]), {"beta": 1}, "holds a sweep of 8 runs, you asked one run"),
+        (
+            {"beta": 1},
+            program_of({"beta": 1}, {"beta": 4}),
+            "holds one run, you asked a program of 2 runs",
+        ),
+    ],
+)
+def test_what_differs_between_sweeps_is_told_in_words(tmp_path, held, asked, message):
+    assert refused(tmp_path / "x", held, asked) == message
 
 
 def test_overwrite_archives_and_deletes_nothing(tmp_path):

@@ -102,6 +102,22 @@ def test_rows_are_runs_and_an_empty_cell_is_the_default(tmp_path, monkeypatch):
     assert make({"latent_dim": "3"}, as_json, "runs.json") == [first, second]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("clip_norm,ema_decay\n1,\n,\n,0.9\n", [("1", None), (None, None), (None, 0.9)]),
+        ("clip_norm,ema_decay\n\n  \n , \n\n,0.9\n\n", [(None, None), (None, 0.9)]),
+        ('clip_norm\n1\n\n""\n  \n', [("1", None), (None, None)]),
+        ("\n\nclip_norm\n1\n\n", [("1", None)]),
+    ],
+)
+def test_a_row_of_empty_cells_is_a_run_and_a_blank_line_is_none(
+    tmp_path, monkeypatch, text, expected
+):
+    monkeypatch.chdir(tmp_path)
+    assert [(one.clip_norm, one.ema_decay) for one in make(text=text)] == expected
+
+
 def test_flags_beside_a_file_hold_for_each_row(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = make({"seed": "0,1"}, "beta\n1\n4\n")
@@ -117,6 +133,8 @@ FILES = [
     ("beta,--beta\n1,2\n", "sets beta twice, give it once"),
     ("bta\n1\n", "'bta' is not a flag that a row may set: did you mean beta?"),
     ("workdir\nhere\n", "'workdir' is not a flag that a row may set"),
+    ("beta,patience\n,\n1,2\n,\n", "runs 1 and 5 of the sweep are the same"),
+    (",,\nbeta,seed,\n", "'' is not a flag that a row may set"),
     ("beta;seed\n1;2\n", "'beta;seed' is not a flag that a row may set"),
     ("seed\n0\n", "--seed=0,1: runs.csv sets it too, give it in one place"),
     (b"beta\n\xff\n", "cannot be read (no UTF-8 text)"),
@@ -195,6 +213,7 @@ def test_a_list_that_does_not_fit_is_named(values, message):
         {"variance": "0.1,2", "clip_norm": "1,5", "ema_decay": "0.9,0.99"},
         {"objective": "capacity_vae", "capacity": "0,linear(0,5,50%)", "gamma": "1,100"},
         {"optimizer": "adamw", "weight_decay": "0,0.1"},
+        {"learning_rate": "warmup_cosine_decay(0, 1e-3, 5ep, 100%)", "seed": "0,1"},
     ],
     ids=str,
 )
@@ -233,7 +252,35 @@ def test_what_changes_the_program_parts_runs(values):
 
 def test_optional_numbers_of_some_runs_only_part_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert len(sweep.group(make({}, "clip_norm,ema_decay,seed\n1,,0\n,,0\n1,0.9,0\n2,,1\n"))) == 3
+    programs = sweep.group(make({}, "clip_norm,ema_decay,seed\n1,,0\n,,0\n1,0.9,0\n2,,1\n"))
+    assert [(program.name, program.members) for program in programs] == [
+        ("clip_norm=1,2-ema_decay=default", [0, 3]),
+        ("clip_norm=default-ema_decay=default", [1]),
+        ("clip_norm=1-ema_decay=0.9", [2]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({"variance": "0.1,learned,0.5", "beta": "1,4"}, ["variance=0.1,0.5", "variance=learned"]),
+        (
+            {"learning_rate": "1e-3,linear(1e-3, 0, 9),polynomial(1e-3, 0, 1, 9)"},
+            ["learning_rate=0.001,linear_0.001,0,9_", "learning_rate=polynomial_0.001,0,1,9_"],
+        ),
+        # what an objective takes alone is told by its name
+        (
+            {"objective": "beta_vae,capacity_vae", "seed": "0,1"},
+            ["objective=beta_vae", "objective=capacity_vae"],
+        ),
+        ({"optimizer": "adam,adamw", "clip_norm": "1,2"}, ["optimizer=adam", "optimizer=adamw"]),
+        ({"widths": "16;16,16"}, ["widths=16", "widths=16,16"]),
+        ({"seed": "0,1"}, ["all"]),
+    ],
+    ids=str,
+)
+def test_programs_are_named_by_what_parts_them(values, names):
+    assert [program.name for program in sweep.group(sweep.make_configs(values))] == names
 
 
 def test_programs_are_cut_into_parts():
@@ -395,11 +442,12 @@ def test_a_run_of_a_sweep_is_the_run_alone(swept, alone):
             assert results[run][name] == pytest.approx(result[name], rel=CLOSE), (run, name)
         for name in ("active_units", "num_examples", "num_parameters"):
             assert results[run][name] == result[name]
-        size = len(result["rate_per_dim"])
-        assert results[run]["rate_per_dim"][:size] == pytest.approx(
+        # of its own dimensions, and no more
+        assert len(result["rate_per_dim"]) == int(MEMBERS[GOOD.index(run)]["latent_dim"])
+        assert results[run]["rate_per_dim"] == pytest.approx(
             result["rate_per_dim"], rel=CLOSE, abs=1e-6
         )
-        assert not any(results[run]["rate_per_dim"][size:])
+        assert sum(results[run]["rate_per_dim"]) == pytest.approx(result["rate"], rel=CLOSE)
 
 
 def test_patience_stops_each_run_for_itself(swept, alone):
@@ -540,7 +588,7 @@ def table(directory):
 def whole(folder, no_pictures):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "draw_sweep", no_pictures)
-        train_grid(folder / "whole")
+        train_grid(folder / "whole", checkpoint_seconds="1000")
     return folder / "whole"
 
 
@@ -571,6 +619,10 @@ def test_the_command_of_the_best_run_gives_its_number(whole, tmp_path):
     words = best["command"].split()
     assert words[:3] == ["python", "-m", "experiments.vae"]
     given = dict(word.removeprefix("--").split("=", 1) for word in words[3:])
+    # where it lies and how often it was saved are no part of the experiment
+    chosen = {"widths", "epochs", "batch_size", "patience", "variance", "beta", "latent_dim"}
+    assert given.keys() <= chosen | {"data_dir"}
+    assert given.keys() >= chosen - {"beta"}
     (one,) = sweep.make_configs({**given, "workdir": str(tmp_path / "run")})
     (result,) = train.train([one])
     for name in ("elbo", "valid_elbo", "rate", "distortion"):

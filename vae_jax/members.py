@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from vae_jax.checkpoints import Checkpoints
 from vae_jax.errors import DivergedError, StorageError, UsageError
 
-__all__ = ["Member", "load_member", "num_members"]
+__all__ = ["Member", "load_member", "num_members", "read_results"]
 
 
 class Member(NamedTuple):
@@ -66,9 +66,12 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
         )
     with Checkpoints(directory / "checkpoints", set_aside=False) as store:
         restored = store.read()
-    if restored is None and _all_diverged(directory):
-        raise DivergedError(f"{directory}: every run diverged, none has parameters to be loaded")
     if restored is None:
+        results = read_results(directory)
+        if results and all(result["status"] == "diverged" for result in results):
+            raise DivergedError(
+                f"{directory}: every run diverged, none has parameters to be loaded"
+            )
         raise StorageError(f"{directory / 'checkpoints'}: no checkpoint that verifies")
     state, best = restored.state["state"], restored.state.get("best")
     params = best["params"] if best else state.get("ema") or state["params"]
@@ -84,15 +87,33 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
     )
 
 
-def _all_diverged(directory: Path) -> bool:
+def read_results(directory: str | os.PathLike) -> list[dict] | None:
+    """What the runs of a program gave, in their order: its `results.json`, or its `result.json`.
+
+    Args:
+        directory: of the program, as in `load_member`.
+
+    Returns:
+        For each run its status, its step and, unless it diverged, its metrics (scalars, and lists
+        of shape [L]); None where the program has no results yet.
+
+    Raises:
+        StorageError: they cannot be read.
+    """
     for name in ("results.json", "result.json"):
+        path = Path(directory, name)
         try:
-            results = json.loads((directory / name).read_bytes())
-            results = results if isinstance(results, list) else [results]
-            return all(result["status"] == "diverged" for result in results)
-        except (OSError, ValueError, KeyError, TypeError):
+            stored = json.loads(path.read_bytes())
+            results = stored if isinstance(stored, list) else [stored]
+            if not results or not all({"status", "step"} <= result.keys() for result in results):
+                raise ValueError("holds no results")
+        except FileNotFoundError:
             continue
-    return False
+        except (OSError, ValueError, AttributeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise StorageError(f"{path} cannot be read ({reason}): move it away") from None
+        return results
+    return None
 
 
 def _settings(directory: Path) -> list[dict]:

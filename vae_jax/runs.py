@@ -44,6 +44,7 @@ __all__ = [
 _CONFIG = "config.json"
 _LOCK = "lock"
 _METRICS = "metrics.csv"
+_UNSET = "unset"
 _LONGEST_NAME = 100
 _PACKAGES = ("vae_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -58,7 +59,8 @@ def default_workdir(root: str | os.PathLike, dataset: str, options: Mapping) -> 
     Args:
         root: the directory of all runs.
         dataset: name of the dataset.
-        options: the options that differ from their defaults, scalars or strings of any length.
+        options: the options that differ from their defaults, scalars, strings or lists of any
+            length.
 
     Returns:
         A direct child of `root`, whatever the names hold.
@@ -518,40 +520,53 @@ def _compare(held: dict, asked: dict, free_to_change: Iterable[str], shown: str)
     kinds = [_kind(config) for config in (held, asked)]
     told = [_told(config, free_to_change) for config in (held, asked)]
     differing = sorted(n for n in told[0] | told[1] if told[0].get(n) != told[1].get(n))
-    # a digest is told where nothing else is
-    differing = [n for n in differing if not n.endswith("_sha256")] or differing
-    if kinds[0] == kinds[1]:
-        kinds = [
-            ", ".join(f"{n}={words[n]}" if n in words else f"no {n}" for n in differing)
-            or "other runs"
-            for words in told
+    # a hash says little: that of the data is told where nothing else is, that of the runs never
+    legible = [n for n in differing if not n.endswith("_sha256")]
+    legible = legible or [n for n in differing if n != "runs_sha256"]
+    if kinds[0] != kinds[1]:
+        words = [
+            "one run" if kind == "run" else f"a {kind} of {each['num_runs']} runs"
+            for kind, each in zip(kinds, told, strict=True)
         ]
+    else:
+        words = [
+            ", ".join(f"{n}={each[n]}" if n in each else f"no {n}" for n in legible)
+            for each in told
+        ]
+    what = f"{words[0]}, you asked {words[1]}"
+    if not any(words):
+        what = "other combinations of these settings than you asked"
     raise UsageError(
-        f"{shown} holds {kinds[0]}, you asked {kinds[1]}: "
-        f"choose another --workdir, or --overwrite archives {shown}"
+        f"{shown} holds {what}: choose another --workdir, or --overwrite archives {shown}"
     )
 
 
 def _kind(config: dict) -> str:
-    """What a directory holds, in words."""
+    """What a directory holds."""
     if "num_runs" in config:
-        return f"a sweep of {config['num_runs']} runs"
-    return f"a program of {len(config['runs'])} runs" if "runs" in config else "one run"
+        return "sweep"
+    return "program" if "runs" in config else "run"
 
 
 def _told(config: dict, free_to_change: Iterable[str]) -> dict[str, str]:
     """The settings in words; those of several runs as the values that there are."""
-    values: dict[str, list[str]] = {}
-    for each in [config, *config.get("runs", [])]:
+    runs = config.get("runs", [])
+    values: dict[str, dict] = {"num_runs": {str(len(runs)): None}} if runs else {}
+    for each in [config, *runs]:
         for name, value in each.items():
-            several = value if isinstance(value, list) else [value]
-            words = [str(v) for v in several if v is not None and not isinstance(v, dict)]
-            values.setdefault(name, []).extend(words)
-    return {
-        name: ",".join(dict.fromkeys(words))
-        for name, words in values.items()
-        if words and name not in free_to_change
-    }
+            if name != "runs":
+                values.setdefault(name, {})[_word(value)] = None
+    words = {name: ",".join(several) for name, several in values.items()}
+    free = {*free_to_change}
+    return {name: word for name, word in words.items() if name not in free and word != _UNSET}
+
+
+def _word(value: Any) -> str:
+    """A setting, or several values of one, as a command line has them."""
+    if not isinstance(value, list):
+        return _UNSET if value is None else str(value)
+    parting = ";" if any(isinstance(item, list) for item in value) else ","
+    return parting.join(map(_word, value))
 
 
 def _archive(directory: pathlib.Path, shown: str) -> pathlib.Path:
@@ -638,7 +653,9 @@ def _digest(value: dict) -> str:
 
 
 def _short(value: Any) -> str:
-    """Writes 4.0 as 4, the way a person types it."""
+    """Writes 4.0 as 4 and [16, 8] as 16,8, the way a person types it."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(_short, value))
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 

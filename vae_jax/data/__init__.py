@@ -15,6 +15,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from vae_jax import cache
 from vae_jax.data import _files, _tfds
 from vae_jax.data._dataset import Dataset, Rows, Split, check
 from vae_jax.errors import UsageError
@@ -47,7 +48,8 @@ def load(
         name: one of `names()`, a dataset of tensorflow-datasets ('mnist', 'config/of:1.0.0'), or
             the path of an .npy, .npz, .csv or .parquet file or of a folder of images.
         data_dir: the folder of all datasets; None means $VAE_JAX_DATA_DIR, else
-            $XDG_CACHE_HOME/vae_jax/data (~/.cache/vae_jax/data).
+            $XDG_CACHE_HOME/vae_jax/data (~/.cache/vae_jax/data; without a home below the working
+            directory).
         num_valid: rows held out for validation (scalar) where the source has no such split; None
             means 10 %, of a source's own train split at most 5,000.
         scaling: of the user's own continuous data: 'auto' standardizes the columns of a table and
@@ -58,7 +60,7 @@ def load(
             from these sources what would take more than a quarter of physical memory. Values,
             splits and hash are the same in each.
         cache_dir: where prepared arrays are kept; None means $XDG_CACHE_HOME/vae_jax/datasets
-            (~/.cache/vae_jax/datasets).
+            (~/.cache/vae_jax/datasets; without a home as above).
 
     Returns:
         The dataset.
@@ -73,9 +75,9 @@ def load(
         raise UsageError(f"loading={loading!r}: must be one of {', '.join(_LOADINGS)}")
     if data_dir is not None and not Path(data_dir).is_dir():
         raise UsageError(f"data_dir={os.fspath(data_dir)}: no such folder")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "vae_jax")
-    data_dir = Path(data_dir or os.environ.get("VAE_JAX_DATA_DIR") or cache / "data")
-    cache_dir = Path(cache_dir or cache / "datasets")
+    home = cache.user_folder() or Path(".cache", "vae_jax")
+    data_dir = Path(data_dir or os.environ.get("VAE_JAX_DATA_DIR") or home / "data")
+    cache_dir = Path(cache_dir or home / "datasets")
 
     dataset = _load(name, data_dir, cache_dir, num_valid, scaling, loading)
     return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")
