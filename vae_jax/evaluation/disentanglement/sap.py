@@ -20,7 +20,7 @@ __all__ = [
 
 DEFINITIONS = {
     "sap": "balanced accuracy of a linear SVM that predicts a factor from its best dimension alone,"
-    " less that of the second best; mean over factors; 0 to 1",
+    " less that of the second best; mean over factors; 0 to 1 - 1 / values",
     "sap_r2": "squared correlation of a factor with its best dimension less that with the second"
     " best; mean over factors; 0 to 1",
 }
@@ -47,12 +47,13 @@ def squared_correlation(codes: jax.Array, factors: jax.Array) -> jax.Array:
     chex.assert_equal_shape_prefix([codes, factors], 1)
 
     def unit(x):
-        constant = jnp.max(x, axis=0) == jnp.min(x, axis=0)
+        greatest, least = (f(x, axis=0, keepdims=True) for f in (jnp.max, jnp.min))
+        constant = greatest == least
         x = x.astype(jnp.float32)
-        x = x - jnp.mean(x, axis=0)
+        x = x - jnp.mean(x, axis=0, keepdims=True)
         # the largest deviation first: squares may overflow or vanish
-        x = x / jnp.where(constant, 1.0, jnp.max(jnp.abs(x), axis=0))
-        norm = jnp.sqrt(jnp.sum(jnp.square(x), axis=0))
+        x = x / jnp.where(constant, 1.0, jnp.max(jnp.abs(x), axis=0, keepdims=True))
+        norm = jnp.sqrt(jnp.sum(jnp.square(x), axis=0, keepdims=True))
         return jnp.where(constant, 0.0, x / jnp.where(constant, 1.0, norm))
 
     product = jnp.matmul(unit(codes).T, unit(factors), precision=jax.lax.Precision.HIGHEST)
@@ -169,11 +170,13 @@ def evaluate(
 ) -> _common.Result:
     """The SAP score by classification and by squared correlation.
 
-    Means over the factors that vary. A linear SVM on one dimension tells apart little more than
-    its ends, so that `sap` of a perfect code is well below 1 where factors have many values: with
-    factors of two values, or with `sap_r2`, it is 1. A constant dimension has chance accuracy 1/K
-    and R² 0. Of an independent code both are about 0: a maximum of L deviations of order 1/√M
-    remains. `sap_r2` takes the values for numbers, `shape` too.
+    Means over the factors that vary. `sap_r2` of a perfect code is 1. `sap` is at most 1 − 1/K, for
+    the second best dimension guesses by chance, and well below that where a factor has many values,
+    for a linear SVM on one dimension tells apart little more than its ends: compare it between
+    codes, not with 1. `sap_r2` takes the values for numbers, `shape` too.
+
+    A constant dimension has accuracy 1/K and R² 0. Of an independent code both scores are about 0:
+    the greatest of L deviations of order 1/√M remains.
 
     Args:
         codes: posterior means, [N, L].
