@@ -119,7 +119,7 @@ def test_standard_errors_of_sap_are_those_of_a_proportion():
     assert result.scores["sap"] == pytest.approx(accuracy - 0.5, abs=1e-6)
     expected = np.sqrt(accuracy * (1 - accuracy) / result.counts["num_test"])
     assert result.standard_errors["sap"] == pytest.approx(expected, rel=0.15)
-    # the correlation of Gaussians: (1 − r²)² / N; of signs, 4 r² (1 − r²) / N for r²
+    # Var r = (1 − r²) / N for two signs, and so 4 r² (1 − r²) / N for r²
     r2 = result.scores["sap_r2"]
     expected = np.sqrt(4 * r2 * (1 - r2) / 2000)
     assert result.standard_errors["sap_r2"] == pytest.approx(expected, rel=0.15)
