@@ -1,0 +1,133 @@
+"""Modularity: does each latent dimension know of one factor only?"""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.evaluation.disentanglement import _common, _information
+
+__all__ = ["DEFINITIONS", "deviations", "evaluate"]
+
+DEFINITIONS = {
+    "modularity": "1 less the squared information of a dimension about all factors but its best,"
+    " relative to the best; mean over dimensions; 0 to 1"
+}
+"""What each score means, a line for a scalar."""
+
+
+@jax.jit
+def deviations(information: jax.Array, counted: jax.Array) -> jax.Array:
+    """How far each dimension is from knowing one factor only.
+
+    δ_l = Σ_{f ≠ f*} I_lf² / (I_lf*² (F − 1)),  f* = argmax_f I_lf
+
+    Args:
+        information: I(z_l; v_f), [L, F], in any unit.
+        counted: which factors vary, [F] booleans; F counts these.
+
+    Returns:
+        [L] in 0 … 1; 0 for a dimension without information, or where F is 1.
+
+    Reference:
+        Ridgeway & Mozer 2018, arXiv 1802.05312, section 3.
+    """
+    chex.assert_rank([information, counted], [2, 1])
+    chex.assert_axis_dimension(information, 1, len(counted))
+    information = jnp.where(counted[None], information, 0.0)
+    best = jnp.max(information, axis=1)
+    # relative to the best first: squares of small numbers vanish
+    relative = information / jnp.where(best > 0, best, 1.0)[:, None]
+    others = jnp.sum(counted, dtype=jnp.float32) - 1
+    total = jnp.sum(jnp.square(relative), axis=1) - 1
+    return jnp.where((best > 0) & (others > 0), total / jnp.maximum(others, 1.0), 0.0)
+
+
+@jax.jit
+def _score(information, counted):
+    knows = jnp.max(jnp.where(counted[None], information, 0.0), axis=1) > 0
+    return _common.mean_over(1 - deviations(information, counted), knows)
+
+
+@functools.cache
+def _statistic(num_bins, num_values):
+    def statistic(rows, bins, factors, counted):
+        information, _ = _information.measure(
+            bins[rows], factors[rows], num_bins=num_bins, num_values=num_values
+        )
+        return _score(information, counted)
+
+    return statistic
+
+
+def evaluate(
+    codes,
+    factors,
+    key: jax.Array,
+    *,
+    num_points: int = 10_000,
+    num_bins: int = 20,
+    num_bootstrap: int = _common.NUM_BOOTSTRAP,
+) -> _common.Result:
+    """The modularity of posterior means in a histogram, and its bootstrap error.
+
+    1/L Σ_l (1 − δ_l), a mean over the dimensions that are not constant: a dead dimension neither
+    helps nor harms. (disentanglement_lib counts it as 0: its number is ours times num_dimensions
+    over L.) Scale-free in the information, it does not see how much a dimension knows: noise has
+    some score between 0 and 1, for the histogram's bias of (B − 1)(K − 1) / 2N grows with the
+    number K of a factor's values. Read it beside the explicitness. 0 where all are dead.
+
+    Args:
+        codes: posterior means, [N, L].
+        factors: [N, F] integers.
+        key: PRNG key, scalar.
+        num_points: rows that are drawn, without replacement; all where there are fewer.
+        num_bins: B, of each dimension, from its least to its greatest code.
+        num_bootstrap: resamples of the rows, with the bins as they are, for the standard error.
+
+    Returns:
+        `Result`: modularity; details information [L, F] in nats, deviation [L].
+
+    Raises:
+        DataError: a code is not finite, or no factor varies.
+        UsageError: the shapes or types do not fit, or a number is below 1.
+
+    Reference:
+        Ridgeway & Mozer 2018, arXiv 1802.05312, section 3.
+    """
+    _common.check_counts(num_points=num_points, num_bins=num_bins)
+    table = _common.check(codes, factors)
+    rows_key, bootstrap_key = jax.random.split(key)
+    (rows,) = _common.split_rows(rows_key, len(table.codes), num_points)
+    bins = _information.discretize(table.codes[rows], num_bins)
+    values = table.factors[rows]
+    num_values = int(table.sizes.max())
+    information, entropy = _information.measure(
+        bins, values, num_bins=num_bins, num_values=num_values
+    )
+    counted = entropy > 0
+    error = _common.bootstrap(
+        bootstrap_key,
+        len(rows),
+        num_bootstrap,
+        _statistic(num_bins, num_values),
+        bins,
+        values,
+        counted,
+    )
+    knows = np.asarray(information)[:, np.asarray(counted)].max(axis=1, initial=0) > 0
+    return _common.Result(
+        {"modularity": float(_score(information, counted))},
+        {} if error is None else {"modularity": float(error)},
+        {
+            "num_points": len(rows),
+            "num_factors": int(counted.sum()),
+            "num_dimensions": int(knows.sum()),
+        },
+        {
+            "information": np.asarray(information),
+            "deviation": np.asarray(deviations(information, counted)),
+        },
+    )

@@ -1,0 +1,206 @@
+"""Unsupervised disentanglement ranking: which models of a sweep agree with the others?"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.errors import UsageError
+from vae_jax.evaluation.disentanglement import _common
+
+__all__ = [
+    "DEFINITIONS",
+    "INFORMATIVE_RATE",
+    "Ranking",
+    "evaluate",
+    "lasso_similarity",
+    "relative_strength",
+    "spearman_similarity",
+]
+
+DEFINITIONS = {
+    "udr": "median over the other models of how nearly each informative dimension of one is one"
+    " dimension of the other; 0 to 1, with lasso 0 to 1 - penalty"
+}
+"""What the score means, a line for a scalar."""
+
+INFORMATIVE_RATE = 0.01
+"""A dimension is informative where its mean rate exceeds this, a scalar, in nats.
+Reference: Duan et al. 2020, arXiv 1905.12614, section 4."""
+
+
+class Ranking(NamedTuple):
+    """How much M models agree.
+
+    Args:
+        scores: of each model, [M]: the median of its column.
+        pairwise: [M, M], row i and column j: the strength of the similarity between the codes of i
+            and of j, with lasso those of j predicted from those of i; 0 on the diagonal.
+        num_informative: how many dimensions of each model are informative, [M].
+        num_points: the examples that it rests on, a scalar.
+    """
+
+    scores: np.ndarray
+    pairwise: np.ndarray
+    num_informative: np.ndarray
+    num_points: int
+
+
+def spearman_similarity(first, second) -> np.ndarray:
+    """The absolute rank correlation of each dimension of one model with each of another.
+
+    Args:
+        first: [N, L].
+        second: [N, M].
+
+    Returns:
+        [L, M] in 0 … 1; 0 where a dimension is constant.
+
+    Reference:
+        Duan et al. 2020, arXiv 1905.12614, section 4.
+    """
+    from scipy.stats import rankdata
+
+    chex.assert_rank([first, second], 2)
+    chex.assert_equal_shape_prefix([first, second], 1)
+    ranks = [_common.standardize(rankdata(np.asarray(x), axis=0))[0] for x in (first, second)]
+    return np.minimum(np.abs(ranks[0].T @ ranks[1]) / len(ranks[0]), 1.0)
+
+
+def lasso_similarity(first, second, *, penalty: float = 0.1) -> np.ndarray:
+    """The absolute weights that predict one model's codes from another's, both standardized.
+
+    min_W 1/2N Σ_n ‖z'_n − Wᵀ z_n‖² + λ Σ_lm |W_lm|
+
+    Args:
+        first: z, [N, L].
+        second: z', [N, M].
+        penalty: λ, a scalar.
+
+    Returns:
+        |W|, [L, M]; 1 − λ where a dimension is a copy; 0 where one is constant.
+
+    Reference:
+        Duan et al. 2020, arXiv 1905.12614, section 4.
+    """
+    from sklearn.linear_model import Lasso
+
+    chex.assert_rank([first, second], 2)
+    chex.assert_equal_shape_prefix([first, second], 1)
+    (first,), (second,) = (_common.standardize(np.asarray(x)) for x in (first, second))
+    model = Lasso(alpha=penalty, fit_intercept=False).fit(first, second)
+    return np.abs(model.coef_.reshape(second.shape[1], -1)).T
+
+
+@jax.jit
+def relative_strength(similarity: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """How nearly each informative dimension of two models is one dimension of the other.
+
+    1 / (d_a + d_b) (Σ_b max_a R_ab² / Σ_a R_ab + Σ_a max_b R_ab² / Σ_b R_ab)
+
+    Args:
+        similarity: R_ab >= 0, [L, M].
+        rows: which dimensions of one model are informative, [L] booleans.
+        columns: which of the other, [M] booleans.
+
+    Returns:
+        A scalar in 0 … max R; 0 where no dimension is informative.
+
+    Reference:
+        Duan et al. 2020, arXiv 1905.12614, eq. 2.
+    """
+    chex.assert_rank([similarity, rows, columns], [2, 1, 1])
+    chex.assert_shape(similarity, (len(rows), len(columns)))
+    kept = jnp.where(rows[:, None] & columns[None, :], similarity, 0.0)
+
+    def strengths(axis):
+        total = jnp.sum(kept, axis=axis)
+        return jnp.sum(jnp.square(jnp.max(kept, axis=axis)) / jnp.where(total > 0, total, 1.0))
+
+    count = jnp.sum(rows, dtype=jnp.float32) + jnp.sum(columns, dtype=jnp.float32)
+    return (strengths(0) + strengths(1)) / jnp.maximum(count, 1.0)
+
+
+def evaluate(
+    codes: Sequence,
+    key: jax.Array,
+    *,
+    rates: Sequence | None = None,
+    similarity: str = "lasso",
+    penalty: float = 0.1,
+    num_points: int = 10_000,
+) -> Ranking:
+    """Ranks models of a sweep by how much each agrees with the others; no factors are needed.
+
+    UDR_i = median_{j ≠ i} of `relative_strength` of their similarity. Copies of one model, in any
+    order and with any signs, have 1 − λ with lasso, exactly; with Spearman 1 if the dimensions of
+    the model are not correlated, less if they are. It rests on M − 1 medians, not on draws, and has
+    no standard error; give at least five models (the paper's least number).
+
+    Args:
+        codes: posterior means of the same N examples by each model, M arrays [N, L_m].
+        key: PRNG key, scalar: which examples are drawn.
+        rates: mean rate of each dimension of each model in nats, M arrays [L_m]; dimensions up to
+            `INFORMATIVE_RATE` do not count. None: all count that are not constant.
+        similarity: "lasso" or "spearman".
+        penalty: λ of the lasso.
+        num_points: examples that are drawn, without replacement; all where there are fewer.
+
+    Returns:
+        `Ranking`.
+
+    Raises:
+        DataError: a code is not finite.
+        UsageError: there are fewer than two models, or their shapes or the settings do not fit.
+
+    Reference:
+        Duan et al. 2020, arXiv 1905.12614, section 4; the regression's direction is that of
+        disentanglement_lib.
+    """
+    _common.check_counts(num_points=num_points)
+    if similarity not in ("lasso", "spearman"):
+        raise UsageError(f"similarity={similarity!r}: must be lasso or spearman")
+    if len(codes) < 2:
+        raise UsageError(f"codes of {len(codes)} models: must be of at least 2, better 5")
+    codes = [_common.check_codes(each, f"codes of model {i}") for i, each in enumerate(codes)]
+    if len({len(each) for each in codes}) > 1:
+        raise UsageError(
+            f"codes of {', '.join(str(len(each)) for each in codes)} rows: must be of the same"
+            " examples"
+        )
+    (rows,) = _common.split_rows(key, len(codes[0]), num_points)
+    codes = [each[rows] for each in codes]
+    informative = [np.ptp(each, axis=0) > 0 for each in codes]
+    if rates is not None:
+        rates = [np.asarray(each) for each in rates]
+        shapes = [each.shape for each in rates], [each.shape[1:] for each in codes]
+        if shapes[0] != shapes[1]:
+            raise UsageError(f"rates of shapes {shapes[0]}: must be {shapes[1]}, as the codes")
+        informative = [
+            alive & (rate > INFORMATIVE_RATE)
+            for alive, rate in zip(informative, rates, strict=True)
+        ]
+    # what is not informative predicts nothing
+    codes = [np.where(kept[None], each, 0) for each, kept in zip(codes, informative, strict=True)]
+
+    def strength(i, j):
+        if similarity == "lasso":
+            matrix = lasso_similarity(codes[i], codes[j], penalty=penalty)
+        else:
+            matrix = spearman_similarity(codes[i], codes[j])
+        return float(relative_strength(jnp.float32(matrix), informative[i], informative[j]))
+
+    count = len(codes)
+    pairwise = np.array(
+        [[strength(i, j) if i != j else 0.0 for j in range(count)] for i in range(count)]
+    )
+    others = ~np.eye(count, dtype=bool)
+    return Ranking(
+        np.array([np.median(pairwise[others[:, j], j]) for j in range(count)]),
+        pairwise,
+        np.array([kept.sum() for kept in informative]),
+        len(rows),
+    )
