@@ -13,7 +13,6 @@ import scipy.integrate
 import scipy.special
 import scipy.stats
 
-from vae_jax import data
 from vae_jax.distributions import DiagonalGaussian, standard_gaussian
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import latent_use
@@ -28,8 +27,10 @@ def terms_of(mean, logvar, key=0, num_samples=4000, prior=None, **blocks):
     rows, z = latent_use.sample(mean, logvar, jax.random.key(key), num_samples)
     density = latent_use.aggregate_log_density(z, mean, logvar, **blocks)
     posterior = DiagonalGaussian(mean[rows], logvar[rows])
-    return rows, z, latent_use.decompose(
-        z, posterior, density, prior or standard_gaussian(mean.shape[1])
+    return (
+        rows,
+        z,
+        latent_use.decompose(z, posterior, density, prior or standard_gaussian(mean.shape[1])),
     )
 
 
@@ -176,7 +177,7 @@ def test_posteriors_far_apart_reach_the_bound():
 
 def test_collapse_leaves_nothing():
     zeros = np.zeros((70, 3))
-    _, z, terms = terms_of(zeros, zeros, num_samples=200)
+    _, _, terms = terms_of(zeros, zeros, num_samples=200)
     for values in terms:
         np.testing.assert_allclose(values, 0, atol=1e-5)
     result = latent_use.evaluate(zeros, zeros, jax.random.key(0), num_samples=200)
@@ -228,156 +229,6 @@ def test_covariance_of_the_aggregate_is_that_of_its_samples():
     _, z = latent_use.sample(mean, logvar, jax.random.key(0), 200_000)
     exact = latent_use.aggregate_covariance(mean, logvar)
     np.testing.assert_allclose(np.cov(np.float64(z).T), exact, atol=0.06)
-
-
-# ---------------------------------------------------------------- the discrepancy
-
-
-def loop(x, y, kernel):
-    """The estimate as its definition reads."""
-    n = len(x)
-
-    def k(a, b):
-        squares, width = float(np.sum((a - b) ** 2)), 2 * x.shape[1]
-        return width / (width + squares) if kernel == "imq" else math.exp(-squares / width)
-
-    total = 0.0
-    for i in range(n):
-        for j in range(n):
-            if i != j:
-                total += k(x[i], x[j]) + k(y[i], y[j]) - k(x[i], y[j]) - k(x[j], y[i])
-    return total / (n * (n - 1))
-
-
-@pytest.mark.parametrize("kernel", ["imq", "rbf"])
-@pytest.mark.parametrize("num_rows", [4, 256])
-def test_discrepancy_equals_a_double_loop(kernel, num_rows):
-    x, y = normal(0, 13, 3) + 5, 1.5 * normal(1, 13, 3) + 5
-    result = latent_use.maximum_mean_discrepancy(x, y, kernel=kernel, num_rows=num_rows)
-    expected = loop(np.float64(x), np.float64(y), kernel)
-    assert float(result.value) == pytest.approx(expected, rel=1e-4, abs=1e-6)
-
-
-def test_discrepancies_of_several_scales_add():
-    x, y = normal(0, 9, 2), normal(1, 9, 2) + 1
-
-    def at(*scales):
-        return latent_use.maximum_mean_discrepancy(x, y, scales=jnp.float32(scales)).value
-
-    assert float(at(0.1, 1, 10)) == pytest.approx(float(at(0.1) + at(1) + at(10)), rel=1e-4)
-    plain = latent_use.maximum_mean_discrepancy(x, y).value
-    assert float(at(1)) == pytest.approx(float(plain), rel=1e-5)
-
-
-def test_discrepancy_of_gaussians_matches_its_closed_form():
-    """E k(x, y) = (1 + (s² + t²)/C)^(−L/2) exp(−‖m‖² / (2 (C/2 + s² + t²))) for the RBF kernel…
-
-    …of squared width C with exponent −‖a − b‖²/C: x ~ N(0, s²I), y ~ N(m, t²I).
-    """
-    latent_dim, shift, scale, width = 2, 0.8, 1.3, 4.0
-
-    def expected(first, second, distance):
-        total = width / 2 + first**2 + second**2
-        return (width / 2 / total) ** (latent_dim / 2) * math.exp(-(distance**2) / (2 * total))
-
-    exact = expected(1, 1, 0) + expected(scale, scale, 0) - 2 * expected(1, scale, shift)
-    x, y = normal(0, 3000, 2), scale * normal(1, 3000, 2) + np.float32([shift, 0])
-    result = latent_use.maximum_mean_discrepancy(x, y, kernel="rbf")
-    assert abs(float(result.value) - exact) < 4 * float(result.standard_error)
-    assert float(result.standard_error) < 0.1 * exact
-
-
-@pytest.mark.parametrize(("kernel", "shift"), [("imq", 0.0), ("rbf", 0.0), ("imq", 0.7)])
-def test_discrepancy_is_unbiased_and_its_standard_error_true(kernel, shift):
-    keys = jax.random.split(jax.random.key(0), 300)
-
-    @jax.jit
-    @jax.vmap
-    def estimate(key):
-        x, y = jax.random.normal(key, (2, 40, 2))
-        return latent_use.maximum_mean_discrepancy(x, y + shift, kernel=kernel)
-
-    values, errors = (np.float64(value) for value in estimate(keys))
-    spread = values.std(ddof=1)
-    if shift == 0:
-        assert abs(values.mean()) < 3 * spread / np.sqrt(300)
-        assert np.sum(values < 0) > 90
-    else:
-        assert values.mean() > 10 * spread / np.sqrt(300)
-    assert np.sqrt(np.mean(errors**2)) == pytest.approx(spread, rel=0.25)
-
-
-@pytest.mark.parametrize(
-    ("settings", "match"), [({"kernel": "linear"}, "imq, rbf"), ({"rows": 2}, "at least 3")]
-)
-def test_discrepancy_refuses(settings, match):
-    x = normal(0, settings.pop("rows", 5), 2)
-    with pytest.raises(UsageError, match=match):
-        latent_use.maximum_mean_discrepancy(x, x, **settings)
-
-
-# ---------------------------------------------------------------- collapse
-
-
-def test_floors_are_the_densities_of_one_distribution():
-    x = np.float32(normal(0, 6, 3, 2) > 0)
-    mean = np.float32([[0.2, 0.0], [1.0, 0.5], [0.7, 0.3]])
-    clipped = np.clip(mean, 1e-3, 1 - 1e-3)
-    expected = scipy.stats.bernoulli.logpmf(x, clipped).sum(axis=(1, 2))
-    np.testing.assert_allclose(latent_use.bernoulli_floor(mean, x), expected, rtol=1e-4)
-    for variance in (np.float32(0.3), np.float32(mean + 0.1)):
-        expected = scipy.stats.norm.logpdf(x, mean, np.sqrt(variance)).sum(axis=(1, 2))
-        np.testing.assert_allclose(
-            latent_use.gaussian_floor(mean, variance, x), expected, rtol=1e-4
-        )
-
-
-def test_floor_of_binarized_mnist_is_the_known_one(data_dir):
-    dataset = data.load("binarized_mnist", data_dir=data_dir)
-    train, test = (dataset.decode(jnp.asarray(s.x)) for s in (dataset.train, dataset.test))
-    floor = latent_use.bernoulli_floor(jnp.mean(train, axis=0), test)
-    assert float(-floor.mean()) == pytest.approx(205.952, abs=2e-3)
-
-
-def test_diagnosis_counts_and_compares():
-    rate = np.array([0.5, 0.0, 3.0, 0.5, 0.0])
-    variance = np.array([0.2, 0.001, 0.9, 0.02, 0.0])
-    floor = np.full(4, -200.0)
-    elbo = floor + np.array([50.0, 54.0, 46.0, 50.0])
-    result = latent_use.diagnose(rate, variance, elbo=elbo, floor=floor, num_top_dims=1)
-    assert (result.num_dims, result.active_units, result.rate) == (5, 3, 4.0)
-    assert result.top_rate_share == pytest.approx(0.75)
-    assert not result.collapsed
-    assert result.elbo_above_floor == pytest.approx(50)
-    assert result.elbo_above_floor_se == pytest.approx(elbo.std(ddof=1) / 2)
-    assert result.at_floor is False
-    assert result.verdict == (
-        "uses z: 4 nats, 75% in the top dimension; 3 of 5 active; "
-        "ELBO 50 ± 1.6 nats above a model that ignores z"
-    )
-    assert latent_use.diagnose(rate, variance).at_floor is None
-
-
-def test_a_collapsed_model_is_called_so():
-    result = latent_use.diagnose(
-        np.full(20, 1e-3), np.full(20, 1e-6), elbo=np.full(3, -206.1), floor=np.full(3, -206.0)
-    )
-    assert result.collapsed
-    assert result.at_floor
-    assert result.verdict == (
-        "collapsed: the rate of 0.02 nats is below 0.1; 0 of 20 active; "
-        "ELBO 0.1 ± 0 nats below a model that ignores z, so z does not pay"
-    )
-    # a rate can be paid for nothing: the two signs are apart
-    result = latent_use.diagnose(
-        np.ones(2), np.ones(2), elbo=np.full(3, -206.1), floor=np.full(3, -206.0)
-    )
-    assert (result.collapsed, result.at_floor) == (False, True)
-
-
-def test_diagnosis_wants_both_or_neither():
-    with pytest.raises(UsageError, match="give both"):
-        latent_use.diagnose(np.ones(2), np.ones(2), elbo=np.ones(3))
 
 
 # ---------------------------------------------------------------- the summary

@@ -1,11 +1,13 @@
-"""What the measures of codes refuse, each in one line."""
+"""What the measures of codes share: what they refuse, each in one line, and standard errors."""
+
+import math
 
 import jax
 import numpy as np
 
 from vae_jax.errors import UsageError
 
-__all__ = ["require_at_least", "require_finite"]
+__all__ = ["mean_and_error", "require_at_least", "require_finite"]
 
 
 def require_finite(**arrays) -> None:
@@ -32,3 +34,10 @@ def require_at_least(least: int, **numbers: int) -> None:
     for name, number in numbers.items():
         if number < least:
             raise UsageError(f"{name}={number}: must be at least {least}")
+
+
+def mean_and_error(values) -> tuple[float, float]:
+    """The mean of values [S] and its standard error √(Σ(v − v̄)² / (S − 1) / S)."""
+    values = np.asarray(values, np.float64)
+    error = values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else 0.0
+    return float(values.mean()), float(error)

@@ -1,4 +1,4 @@
-"""How much of the latent space a model uses: rate, mutual information, fit to the prior, collapse.
+"""What the aggregate posterior shares with x and with the prior: how a model uses its codes.
 
 The aggregate posterior of the N examples given is the mixture q(z) = 1/N Σ_n q(z|x_n). Over it
 
@@ -25,40 +25,24 @@ import numpy as np
 
 from vae_jax import distributions
 from vae_jax.distributions import DiagonalGaussian
-from vae_jax.errors import UsageError
 from vae_jax.evaluation import nll
-from vae_jax.evaluation._checks import require_at_least, require_finite
-from vae_jax.evaluation.elbo import active_units
+from vae_jax.evaluation._checks import mean_and_error, require_at_least, require_finite
+from vae_jax.evaluation.collapse import COLLAPSE_RATE, FLOOR_MARGIN, diagnose
+from vae_jax.evaluation.discrepancy import maximum_mean_discrepancy
 
 __all__ = [
-    "COLLAPSE_RATE",
     "DEFINITIONS",
-    "FLOOR_MARGIN",
-    "KERNELS",
     "AggregateDensity",
-    "Collapse",
-    "Discrepancy",
     "Terms",
     "aggregate_covariance",
     "aggregate_log_density",
-    "bernoulli_floor",
     "covariance",
     "decompose",
-    "diagnose",
     "evaluate",
-    "gaussian_floor",
     "gaussian_total_correlation",
     "is_saturated",
-    "maximum_mean_discrepancy",
     "sample",
 ]
-
-COLLAPSE_RATE = 0.1
-"""A model is called collapsed where its rate, in nats per example (a scalar), is below this."""
-
-FLOOR_MARGIN = 1.0
-"""An ELBO counts as that of a model that ignores z if it is above by at most this many nats (a
-scalar)."""
 
 DEFINITIONS = {
     "num_examples": "N, the posteriors whose mixture is the aggregate posterior q(z)",
@@ -311,248 +295,6 @@ def gaussian_total_correlation(matrix: jax.Array) -> jax.Array:
     return jnp.where(is_singular, jnp.inf, jnp.maximum(value, 0.0))
 
 
-KERNELS = {
-    "imq": lambda squares, width: width / (width + squares),
-    "rbf": lambda squares, width: jnp.exp(-squares / width),
-}
-"""Kernels of (‖a − b‖² of any shape, squared width C scalar): C / (C + ‖a − b‖²) and
-exp(−‖a − b‖² / C). Reference: Tolstikhin et al. 2018, arXiv 1711.01558, section 4."""
-
-
-class Discrepancy(NamedTuple):
-    """An estimate of the squared maximum mean discrepancy, scalars.
-
-    Args:
-        value: unbiased, hence negative as often as not where the distributions are equal.
-        standard_error: of that estimate.
-    """
-
-    value: jax.Array
-    standard_error: jax.Array
-
-
-@functools.partial(jax.jit, static_argnames=("kernel", "num_rows"))
-def maximum_mean_discrepancy(
-    x: jax.Array,
-    y: jax.Array,
-    *,
-    kernel: str = "imq",
-    scales: jax.Array | None = None,
-    num_rows: int = 256,
-) -> Discrepancy:
-    """The squared maximum mean discrepancy of two samples of the same size, unbiased.
-
-    MMD² = 1/(n(n − 1)) Σ_{i≠j} h_ij,  h_ij = k(x_i, x_j) + k(y_i, y_j) − k(x_i, y_j) − k(x_j, y_i)
-
-    The standard error is that of a U-statistic of degree 2, both terms of its variance, so that it
-    also holds where the distributions are equal and the first vanishes:
-
-    Var = 4(n − 2)/(n(n − 1)) Var_i(E_j h_ij) + 2/(n(n − 1)) Var(h_ij)
-
-    Args:
-        x, y: independent samples, [n, L] each, n >= 3.
-        kernel: "imq" or "rbf", see `KERNELS`. The squared width is C = 2L, the mean ‖a − b‖² of two
-            draws from N(0, I): fixed, so that models can be compared.
-        scales: [M], factors of C over which kernels are summed; one of 1 unless given.
-        num_rows: i at a time; num_rows · n numbers are held at once.
-
-    Returns:
-        `Discrepancy`.
-
-    Reference:
-        Gretton et al. 2012, A kernel two-sample test, JMLR 13, lemma 6; Hoeffding 1948, section 5;
-        Tolstikhin et al. 2018, arXiv 1711.01558, section 4 (kernel and width).
-    """
-    chex.assert_rank([x, y], 2)
-    chex.assert_equal_shape([x, y])
-    num, latent_dim = x.shape
-    if kernel not in KERNELS:
-        raise UsageError(f"kernel={kernel!r}: must be one of {', '.join(KERNELS)}")
-    if num < 3:
-        raise UsageError(f"{num} samples of each: must be at least 3 for a standard error")
-    widths = 2.0 * latent_dim * (jnp.ones(1) if scales is None else jnp.asarray(scales))
-    # distances do not see a shift, but rounding does
-    centre = jnp.mean(jnp.concatenate([x, y]), axis=0, keepdims=True)
-    x, y = x - centre, y - centre
-
-    def similarity(a, b):
-        """k(a, b_j): a [L], b [n, L] to [n]."""
-        squares = jnp.sum(jnp.square(a[None, :] - b), axis=1)
-        return sum(KERNELS[kernel](squares, widths[m]) for m in range(len(widths)))
-
-    def row(index):
-        """(mean [] of h_ij over j ≠ i, mean [] of its square)."""
-        a, b = x[index], y[index]
-        h = similarity(a, x) + similarity(b, y) - similarity(a, y) - similarity(b, x)
-        h = jnp.where(jnp.arange(num) == index, 0.0, h)
-        return jnp.sum(h) / (num - 1), jnp.sum(jnp.square(h)) / (num - 1)
-
-    means, squares = jax.lax.map(row, jnp.arange(num), batch_size=min(num_rows, num))
-    value = jnp.mean(means)
-    both = jnp.maximum(jnp.mean(squares) - jnp.square(value), 0.0)
-    # the variance of a row's mean holds that of its n − 1 terms: take it out again
-    first = (jnp.var(means, ddof=1) - both / (num - 1)) * (num - 1) / (num - 2)
-    first = jnp.maximum(first, 0.0)
-    variance = (4.0 * (num - 2) * first + 2.0 * both) / (num * (num - 1))
-    return Discrepancy(value, jnp.sqrt(variance))
-
-
-def bernoulli_floor(train_mean: jax.Array, x: jax.Array, *, clip: float = 1e-3) -> jax.Array:
-    """What the best Bernoulli model that ignores z scores: log p(x) = Σ_d log Bern(x_d; p_d).
-
-    Args:
-        train_mean: p, the mean of each element over the training data, [*event].
-        x: in [0, 1], [N, *event].
-        clip: p is kept within [clip, 1 − clip], a scalar: a pixel that was never on in training
-            may be on once.
-
-    Returns:
-        [N] in nats; its mean is the ELBO of a collapsed model.
-    """
-    chex.assert_equal_shape([train_mean, x[0]])
-    probability = jnp.clip(train_mean, clip, 1 - clip)
-    logits = jnp.broadcast_to(jnp.log(probability) - jnp.log1p(-probability), x.shape)
-    log_probs = distributions.bernoulli_log_prob(x, logits)
-    return jnp.sum(log_probs.reshape(x.shape[0], -1), axis=1)
-
-
-def gaussian_floor(train_mean: jax.Array, variance: jax.Array, x: jax.Array) -> jax.Array:
-    """What a Gaussian model that ignores z scores: log p(x) = Σ_d log N(x_d; mean_d, variance_d).
-
-    Args:
-        train_mean: the mean of each element over the training data, [*event].
-        variance: that of the likelihood, a scalar or [*event]; the best is E (x − train_mean)² over
-            the training data.
-        x: [N, *event].
-
-    Returns:
-        [N] in nats; its mean is the ELBO of a collapsed model of that variance.
-    """
-    chex.assert_equal_shape([train_mean, x[0]])
-    mean = jnp.broadcast_to(train_mean, x.shape)
-    logvar = jnp.broadcast_to(jnp.log(variance), train_mean.shape)
-    log_probs = distributions.gaussian_log_prob(x, mean, logvar)
-    return jnp.sum(log_probs.reshape(x.shape[0], -1), axis=1)
-
-
-class Collapse(NamedTuple):
-    """The diagnosis of posterior collapse, plain numbers (scalars).
-
-    Args:
-        num_dims: L.
-        active_units: how many dimensions are active, see `elbo.active_units`.
-        rate: in nats.
-        num_top_dims, top_rate_share: the share of the rate in the dimensions that carry most.
-        collapse_rate, collapsed: the threshold in nats, and whether the rate is below it.
-        elbo_above_floor, elbo_above_floor_se: the mean over examples of ELBO − floor, in nats, and
-            its standard error; None where they were not given.
-        floor_margin, at_floor: the margin in nats, and whether the difference is within it; None
-            likewise.
-        verdict: the same in words, for a line of a report.
-    """
-
-    num_dims: int
-    active_units: int
-    rate: float
-    num_top_dims: int
-    top_rate_share: float
-    collapse_rate: float
-    collapsed: bool
-    elbo_above_floor: float | None
-    elbo_above_floor_se: float | None
-    floor_margin: float
-    at_floor: bool | None
-    verdict: str
-
-
-def diagnose(
-    rate_per_dim: jax.Array,
-    mean_variance: jax.Array,
-    *,
-    elbo: jax.Array | None = None,
-    floor: jax.Array | None = None,
-    num_top_dims: int = 5,
-    collapse_rate: float = COLLAPSE_RATE,
-    floor_margin: float = FLOOR_MARGIN,
-) -> Collapse:
-    """Whether a model has stopped using z.
-
-    Two signs are kept apart: the rate says whether q(z|x) depends on x, the ELBO against its floor
-    whether the decoder gains by it.
-
-    Args:
-        rate_per_dim: mean rate of each latent dimension, [L], in nats.
-        mean_variance: variance over the examples of the posterior mean, [L].
-        elbo: of each example, [N], in nats; or None.
-        floor: what a model that ignores z scores on the same examples, [N], in nats; or None. See
-            `bernoulli_floor`, `gaussian_floor`.
-        num_top_dims: how many dimensions count as the top, a scalar; at most L are counted.
-        collapse_rate: a rate below this is a collapse, a scalar in nats.
-        floor_margin: an ELBO at most this far above its floor is at it, a scalar in nats.
-
-    Returns:
-        `Collapse`.
-
-    Raises:
-        UsageError: a value is not finite, or one of `elbo` and `floor` is missing.
-
-    Reference:
-        Burda et al. 2015, arXiv 1509.00519, section 5.2 (active units); Lucas et al. 2019, arXiv
-        1911.02469, on what posterior collapse is.
-    """
-    chex.assert_rank(rate_per_dim, 1)
-    chex.assert_equal_shape([rate_per_dim, mean_variance])
-    require_finite(rate_per_dim=rate_per_dim, mean_variance=mean_variance)
-    require_at_least(1, num_top_dims=num_top_dims)
-    rates = np.sort(np.asarray(rate_per_dim, np.float64))[::-1]
-    rate = float(rates.sum())
-    num_top_dims = min(num_top_dims, len(rates))
-    share = float(rates[:num_top_dims].sum() / rate) if rate > 0 else 0.0
-    num_active = int(np.sum(active_units(mean_variance)))
-    above, error, at_floor = None, None, None
-    if (elbo is None) != (floor is None):
-        raise UsageError("elbo and floor: one is missing, give both or neither")
-    if elbo is not None:
-        chex.assert_rank(elbo, 1)
-        chex.assert_equal_shape([elbo, floor])
-        require_finite(elbo=elbo, floor=floor)
-        above, error = _mean_and_error(np.float64(elbo) - np.float64(floor))
-        at_floor = above <= floor_margin
-    collapsed = rate < collapse_rate
-    dims = "dimension" if num_top_dims == 1 else f"{num_top_dims} dimensions"
-    words = (
-        f"collapsed: the rate of {rate:.3g} nats is below {collapse_rate:g}"
-        if collapsed
-        else f"uses z: {rate:.4g} nats, {share:.0%} in the top {dims}"
-    )
-    words += f"; {num_active} of {len(rates)} active"
-    if at_floor is not None:
-        side = "below" if above < 0 else "above"
-        words += f"; ELBO {abs(above):.4g} ± {error:.2g} nats {side} a model that ignores z"
-        words += ", so z does not pay" if at_floor else ""
-    return Collapse(
-        len(rates),
-        num_active,
-        rate,
-        num_top_dims,
-        share,
-        collapse_rate,
-        collapsed,
-        above,
-        error,
-        floor_margin,
-        at_floor,
-        words,
-    )
-
-
-def _mean_and_error(values) -> tuple[float, float]:
-    """The mean of values [S] and its standard error √(Σ(v − v̄)² / (S − 1) / S)."""
-    values = np.asarray(values, np.float64)
-    error = values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else 0.0
-    return float(values.mean()), float(error)
-
-
 def evaluate(
     mean: jax.Array,
     logvar: jax.Array,
@@ -575,10 +317,10 @@ def evaluate(
         mean, logvar: of the posteriors, [N, L].
         key: PRNG key, scalar: the samples of q(z) and of p(z) follow from it.
         prior: p(z), arrays [L]; N(0, I) unless given.
-        elbo, floor: of each example, [N], in nats, or None: see `diagnose`.
+        elbo, floor: of each example, [N], in nats, or None: see `collapse.diagnose`.
         num_samples: S >= 3, scalar.
         kernel: of the discrepancy, "imq" or "rbf".
-        num_top_dims, collapse_rate, floor_margin: scalars, see `diagnose`.
+        num_top_dims, collapse_rate, floor_margin: scalars, see `collapse.diagnose`.
         num_rows, num_columns: scalars, see `aggregate_log_density`.
 
     Returns:
@@ -604,6 +346,7 @@ def evaluate(
     discrepancy = maximum_mean_discrepancy(
         z, prior.sample(p_key, num_samples), kernel=kernel, num_rows=num_rows
     )
+    sampled_covariance = aggregate_covariance(mean, logvar)
     collapse = diagnose(
         rates.mean(axis=0),
         np.var(np.float64(mean), axis=0),
@@ -620,7 +363,7 @@ def evaluate(
         "kl_per_dim": terms.dimension_wise_kl.mean(axis=0).tolist(),
         "mutual_information_bound": math.log(num_examples),
         "gaussian_tc_means": float(gaussian_total_correlation(covariance(mean))),
-        "gaussian_tc_samples": float(gaussian_total_correlation(aggregate_covariance(mean, logvar))),
+        "gaussian_tc_samples": float(gaussian_total_correlation(sampled_covariance)),
         "mmd": float(discrepancy.value),
         "mmd_se": float(discrepancy.standard_error),
         "mmd_kernel": kernel,
@@ -633,7 +376,7 @@ def evaluate(
         "total_correlation": terms.total_correlation,
         "dimension_wise_kl": terms.dimension_wise_kl.sum(axis=1),
     }.items():
-        result[name], result[f"{name}_se"] = _mean_and_error(values)
+        result[name], result[f"{name}_se"] = mean_and_error(values)
     result["mutual_information_saturated"] = is_saturated(
         result["mutual_information"], num_examples
     )
