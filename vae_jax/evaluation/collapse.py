@@ -9,7 +9,7 @@ import numpy as np
 
 from vae_jax import distributions
 from vae_jax.errors import UsageError
-from vae_jax.evaluation._checks import mean_and_error, require_at_least, require_finite
+from vae_jax.evaluation._shared import mean_and_error, require_at_least, require_finite
 from vae_jax.evaluation.elbo import active_units
 
 __all__ = [

@@ -26,7 +26,7 @@ import numpy as np
 from vae_jax import distributions
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.evaluation import nll
-from vae_jax.evaluation._checks import mean_and_error, require_at_least, require_finite
+from vae_jax.evaluation._shared import mean_and_error, require_at_least, require_finite
 from vae_jax.evaluation.collapse import COLLAPSE_RATE, FLOOR_MARGIN, diagnose
 from vae_jax.evaluation.discrepancy import maximum_mean_discrepancy
 

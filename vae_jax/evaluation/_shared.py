@@ -1,13 +1,15 @@
-"""What the measures of codes share: what they refuse, each in one line, and standard errors."""
+"""What the measures of codes share: checks that refuse in one line, blocks, standard errors."""
 
 import math
+from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.errors import UsageError
 
-__all__ = ["mean_and_error", "require_at_least", "require_finite"]
+__all__ = ["by_blocks", "mean_and_error", "require_at_least", "require_finite"]
 
 
 def require_finite(**arrays) -> None:
@@ -41,3 +43,17 @@ def mean_and_error(values) -> tuple[float, float]:
     values = np.asarray(values, np.float64)
     error = values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else 0.0
     return float(values.mean()), float(error)
+
+
+def by_blocks(function: Callable, rows, num_rows: int):
+    """`function` of blocks of at most `num_rows` rows of a pytree of [N, …]; results joined."""
+    num = jax.tree.leaves(rows)[0].shape[0]
+    size = min(num_rows, num)
+    end = num - num % size
+    cut = jax.tree.map(lambda leaf: leaf[:end].reshape(-1, size, *leaf.shape[1:]), rows)
+    result = jax.lax.map(function, cut)
+    result = jax.tree.map(lambda leaf: leaf.reshape(end, *leaf.shape[2:]), result)
+    if end == num:
+        return result
+    rest = function(jax.tree.map(lambda leaf: leaf[end:], rows))
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), result, rest)
