@@ -45,7 +45,7 @@ def assert_is_mean(values, expected, bias=0.0):
 # ---------------------------------------------------------------- the mixture
 
 
-@pytest.mark.parametrize(("num_rows", "num_columns"), [(1, 1), (3, 4), (64, 256)])
+@pytest.mark.parametrize(("num_rows", "num_columns"), [(3, 4), (64, 256)])
 @pytest.mark.parametrize("spread", [0.1, 1.0, 300.0])
 def test_log_densities_equal_those_of_the_whole_mixture(num_rows, num_columns, spread):
     mean, logvar, z = spread * normal(0, 11, 3), 2 * normal(1, 11, 3), spread * normal(2, 7, 3)

@@ -46,14 +46,17 @@ def mean_and_error(values) -> tuple[float, float]:
 
 
 def by_blocks(function: Callable, rows, num_rows: int):
-    """`function` of blocks of at most `num_rows` rows of a pytree of [N, …]; results joined."""
+    """`function` of blocks of at most `num_rows` rows of a pytree of [N, …]; results joined.
+
+    The last block is filled up with its last row, so that one program serves all blocks.
+    """
     num = jax.tree.leaves(rows)[0].shape[0]
     size = min(num_rows, num)
-    end = num - num % size
-    cut = jax.tree.map(lambda leaf: leaf[:end].reshape(-1, size, *leaf.shape[1:]), rows)
-    result = jax.lax.map(function, cut)
-    result = jax.tree.map(lambda leaf: leaf.reshape(end, *leaf.shape[2:]), result)
-    if end == num:
-        return result
-    rest = function(jax.tree.map(lambda leaf: leaf[end:], rows))
-    return jax.tree.map(lambda *parts: jnp.concatenate(parts), result, rest)
+    num_blocks = -(-num // size)
+
+    def cut(leaf):
+        padding = ((0, num_blocks * size - num), *((0, 0) for _ in leaf.shape[1:]))
+        return jnp.pad(leaf, padding, mode="edge").reshape(num_blocks, size, *leaf.shape[1:])
+
+    result = jax.lax.map(function, jax.tree.map(cut, rows))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num], result)

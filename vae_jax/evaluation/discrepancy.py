@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.errors import UsageError
+from vae_jax.evaluation._shared import by_blocks
 
 __all__ = ["KERNELS", "Discrepancy", "maximum_mean_discrepancy"]
 
@@ -87,7 +88,7 @@ def maximum_mean_discrepancy(
         h = jnp.where(jnp.arange(num) == index, 0.0, h)
         return jnp.sum(h) / (num - 1), jnp.sum(jnp.square(h)) / (num - 1)
 
-    means, squares = jax.lax.map(row, jnp.arange(num), batch_size=min(num_rows, num))
+    means, squares = by_blocks(jax.vmap(row), jnp.arange(num), num_rows)
     value = jnp.mean(means)
     both = jnp.maximum(jnp.mean(squares) - jnp.square(value), 0.0)
     # the variance of a row's mean holds that of its n − 1 terms: take it out again

@@ -26,7 +26,7 @@ import numpy as np
 from vae_jax import distributions
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.evaluation import nll
-from vae_jax.evaluation._shared import mean_and_error, require_at_least, require_finite
+from vae_jax.evaluation._shared import by_blocks, mean_and_error, require_at_least, require_finite
 from vae_jax.evaluation.collapse import COLLAPSE_RATE, FLOOR_MARGIN, diagnose
 from vae_jax.evaluation.discrepancy import maximum_mean_discrepancy
 
@@ -188,7 +188,7 @@ def aggregate_log_density(
             nll.log_mean_weight(marginals, num_posteriors),
         )
 
-    return jax.lax.map(one, z, batch_size=min(num_rows, z.shape[0]))
+    return by_blocks(jax.vmap(one), z, num_rows)
 
 
 def decompose(
