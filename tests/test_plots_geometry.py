@@ -57,6 +57,15 @@ def test_colours_are_the_magnification_at_its_place():
     assert values[1] - values[0] == pytest.approx(values[2] - values[1])
 
 
+def test_a_far_code_does_not_shrink_the_rest():
+    axes = plots.latent_geometry(**example(codes=np.float32([[50, 50]]))).figure.axes[0]
+    assert axes.get_xlim() == (-2.5, 2.5)
+    np.testing.assert_allclose(axes.get_ylim(), (-4 / 3, 4 / 3), rtol=1e-6)
+    far = np.float32([[[-9, 0], [0, 3], [1, 1]]])
+    axes = plots.latent_geometry(**example(curves=far)).figure.axes[0]
+    assert (axes.get_xlim()[0], axes.get_ylim()[1]) == (-9, 3)
+
+
 def test_the_file_holds_every_number(tmp_path):
     arguments = example(axis_names=("z3", "z7"))
     png, table = plots.save(plots.latent_geometry(**arguments), tmp_path / "geometry")

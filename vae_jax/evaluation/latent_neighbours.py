@@ -290,7 +290,9 @@ def support(
 
     If both had one distribution, density would be 1 in expectation and coverage
     1 − Π_{i=1…k} (N − i) / (N + M − i), whatever that distribution is; precision tends to exceed
-    what it should, since one outlier among the data has a ball that holds much.
+    what it should, since one outlier among the data has a ball that holds much. Decoded means are
+    smoother than data and lie amid them: a density above 1 with low coverage is that. Features of
+    both in place of pixels give what the papers report.
 
     Args:
         x: data, [N, *event].

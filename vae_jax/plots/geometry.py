@@ -41,7 +41,7 @@ def latent_geometry(
             white.
         curves: geodesics, [P, T, 2]; the straight line between the ends of each is drawn dashed;
             or None.
-        codes: [N, 2], examples to be drawn as dots, or None.
+        codes: [N, 2], examples to be drawn as dots where they lie in the picture, or None.
         axis_names: the names of the two dimensions.
 
     Returns:
@@ -84,7 +84,6 @@ def latent_geometry(
         _draw_scale(figure, axes, mesh)
     else:
         axes.set_title("the decoder is degenerate everywhere: no magnification above 0", fontsize=8)
-    limits = axes.get_xlim(), axes.get_ylim()
     dots = {"s": float(np.clip(8000 / max(1, len(codes)), 1, 10)), "linewidths": 0}
     axes.scatter(*codes.T, color="white", alpha=0.55, zorder=2, **dots)
     for p, curve in enumerate(curves):
@@ -99,9 +98,11 @@ def latent_geometry(
         for text in legend.get_texts():
             text.set_color("white")
         legend.get_frame().set_linewidth(0)
-    if is_drawn.any() and not len(curves):
-        axes.set_xlim(limits[0])
-        axes.set_ylim(limits[1])
+    for i, (z, set_limits) in enumerate(((z0, axes.set_xlim), (z1, axes.set_ylim))):
+        # all of the grid and of the geodesics; a far code is only in the table
+        ends = z[[0, -1]] + 0.5 * np.array([z[0] - z[1], z[-1] - z[-2]])
+        ends = np.append(ends, curves[..., i])
+        set_limits(ends.min(), ends.max())
     axes.set_xlabel(axis_names[0])
     axes.set_ylabel(axis_names[1])
     columns = ("kind", "index", "point", *axis_names, "magnification")
