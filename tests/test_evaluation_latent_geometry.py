@@ -245,6 +245,7 @@ def test_a_meridian_has_its_length_in_closed_form():
     np.testing.assert_allclose(offset, 0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_reparameterising_the_latent_leaves_geodesics_as_long():
     mixing = np.float32([[2.0, 0.3], [-0.4, 0.7]])
 

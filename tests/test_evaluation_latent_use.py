@@ -95,7 +95,6 @@ def gaussian_codes(mixing, variance, num=4096):
 @pytest.mark.parametrize(
     ("mixing", "variance"),
     [
-        ([[0.7, 0.0], [0.0, 0.9]], [0.5, 0.6]),
         ([[0.8, 0.0], [0.6, 0.3]], [0.3, 0.4]),
         ([[1.5, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 0.0, 0.0]], [0.5, 0.9, 1.0]),
     ],
@@ -134,6 +133,7 @@ def test_mutual_information_of_a_small_mixture_matches_quadrature():
     np.testing.assert_allclose(terms.total_correlation, 0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_standard_errors_are_those_of_repetition():
     mean, logvar = normal(3, 40, 2), normal(4, 40, 2) - 1
     runs = [terms_of(mean, logvar, key, 500)[2] for key in range(60)]
@@ -170,9 +170,10 @@ def test_posteriors_far_apart_reach_the_bound():
     np.testing.assert_allclose(terms.mutual_information, np.log(300), rtol=1e-5)
     # each dimension names the example: TC = log N too
     np.testing.assert_allclose(terms.total_correlation, np.log(300), atol=2e-3)
-    result = latent_use.evaluate(mean, np.zeros((300, 2)), jax.random.key(0), num_samples=50)
-    assert result["mutual_information_saturated"]
-    assert result["mutual_information_bound"] == math.log(300)
+    assert latent_use.is_saturated(float(terms.mutual_information.mean()), 300)
+    # half of the examples mistaken for one other: just at the threshold
+    assert not latent_use.is_saturated(math.log(300) - 0.7, 300)
+    assert latent_use.is_saturated(math.log(300) - 0.68, 300)
 
 
 def test_collapse_leaves_nothing():
@@ -249,6 +250,7 @@ def test_summary_is_what_is_defined_and_plain():
     assert sum(result["kl_per_dim"]) == pytest.approx(result["dimension_wise_kl"], abs=1e-6)
     assert sum(result["rate_per_dim"]) == pytest.approx(result["rate"], abs=1e-6)
     exact = 0.5 * (np.exp(logvar) - 1 - logvar + mean**2).sum(axis=1)
+    assert result["mutual_information_bound"] == math.log(60)
     assert result["rate"] == pytest.approx(exact.mean(), rel=1e-5)
     assert result["rate_se"] == pytest.approx(exact.std(ddof=1) / 60**0.5, rel=1e-4)
     cut = latent_use.evaluate(

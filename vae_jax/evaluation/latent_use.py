@@ -331,7 +331,9 @@ def evaluate(
         UsageError: a value is not finite, or a number is too small.
     """
     _check_codes(mean, logvar)
-    require_finite(mean=mean, logvar=logvar)
+    given = {"elbo": elbo, "floor": floor}
+    given = {name: values for name, values in given.items() if values is not None}
+    require_finite(mean=mean, logvar=logvar, **given)
     require_at_least(3, num_samples=num_samples)
     require_at_least(1, num_rows=num_rows, num_columns=num_columns)
     num_examples, latent_dim = mean.shape
