@@ -9,6 +9,7 @@ tables keep them as given.
 from vae_jax.plots._picture import Picture, Table, save
 from vae_jax.plots._pixels import image_grid, save_gif
 from vae_jax.plots.curves import training_curves
+from vae_jax.plots.geometry import latent_geometry
 from vae_jax.plots.images import interpolation, reconstructions, samples
 from vae_jax.plots.latents import (
     latent_scatter,
@@ -31,6 +32,7 @@ __all__ = [
     "elbo_against_latent_dim",
     "image_grid",
     "interpolation",
+    "latent_geometry",
     "latent_scatter",
     "manifold",
     "normal_quantiles",

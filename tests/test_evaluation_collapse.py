@@ -1,0 +1,73 @@
+"""The diagnosis of collapse, and what a model that ignores z scores."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from vae_jax import data
+from vae_jax.errors import UsageError
+from vae_jax.evaluation import collapse
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def test_floors_are_the_densities_of_one_distribution():
+    x = np.float32(normal(0, 6, 3, 2) > 0)
+    mean = np.float32([[0.2, 0.0], [1.0, 0.5], [0.7, 0.3]])
+    clipped = np.clip(mean, 1e-3, 1 - 1e-3)
+    expected = scipy.stats.bernoulli.logpmf(x, clipped).sum(axis=(1, 2))
+    np.testing.assert_allclose(collapse.bernoulli_floor(mean, x), expected, rtol=1e-4)
+    for variance in (np.float32(0.3), np.float32(mean + 0.1)):
+        expected = scipy.stats.norm.logpdf(x, mean, np.sqrt(variance)).sum(axis=(1, 2))
+        np.testing.assert_allclose(collapse.gaussian_floor(mean, variance, x), expected, rtol=1e-4)
+
+
+def test_floor_of_binarized_mnist_is_the_known_one(data_dir):
+    dataset = data.load("binarized_mnist", data_dir=data_dir)
+    train, test = (dataset.decode(jnp.asarray(s.x)) for s in (dataset.train, dataset.test))
+    floor = collapse.bernoulli_floor(jnp.mean(train, axis=0), test)
+    assert float(-floor.mean()) == pytest.approx(205.952, abs=2e-3)
+
+
+def test_diagnosis_counts_and_compares():
+    rate = np.array([0.5, 0.0, 3.0, 0.5, 0.0])
+    variance = np.array([0.2, 0.001, 0.9, 0.02, 0.0])
+    floor = np.full(4, -200.0)
+    elbo = floor + np.array([50.0, 54.0, 46.0, 50.0])
+    result = collapse.diagnose(rate, variance, elbo=elbo, floor=floor, num_top_dims=1)
+    assert (result.num_dims, result.active_units, result.rate) == (5, 3, 4.0)
+    assert result.top_rate_share == pytest.approx(0.75)
+    assert not result.collapsed
+    assert result.elbo_above_floor == pytest.approx(50)
+    assert result.elbo_above_floor_se == pytest.approx(elbo.std(ddof=1) / 2)
+    assert result.at_floor is False
+    assert result.verdict == (
+        "uses z: 4 nats, 75% in the top dimension; 3 of 5 active; "
+        "ELBO 50 ± 1.6 nats above a model that ignores z"
+    )
+    assert collapse.diagnose(rate, variance).at_floor is None
+
+
+def test_a_collapsed_model_is_called_so():
+    result = collapse.diagnose(
+        np.full(20, 1e-3), np.full(20, 1e-6), elbo=np.full(3, -206.1), floor=np.full(3, -206.0)
+    )
+    assert result.collapsed
+    assert result.at_floor
+    assert result.verdict == (
+        "collapsed: the rate of 0.02 nats is below 0.1; 0 of 20 active; "
+        "ELBO 0.1 ± 0 nats below a model that ignores z, so z does not pay"
+    )
+    # a rate can be paid for nothing: the two signs are apart
+    result = collapse.diagnose(
+        np.ones(2), np.ones(2), elbo=np.full(3, -206.1), floor=np.full(3, -206.0)
+    )
+    assert (result.collapsed, result.at_floor) == (False, True)
+
+
+def test_diagnosis_wants_both_or_neither():
+    with pytest.raises(UsageError, match="give both"):
+        collapse.diagnose(np.ones(2), np.ones(2), elbo=np.ones(3))

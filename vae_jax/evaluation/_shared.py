@@ -1,0 +1,62 @@
+"""What the measures of codes share: checks that refuse in one line, blocks, standard errors."""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.errors import UsageError
+
+__all__ = ["by_blocks", "mean_and_error", "require_at_least", "require_finite"]
+
+
+def require_finite(**arrays) -> None:
+    """UsageError where an array of any shape holds what is not finite, named by its keyword.
+
+    Inside a transformation nothing is known of the values, and nothing is refused.
+    """
+    for name, values in arrays.items():
+        if isinstance(values, jax.core.Tracer):
+            continue
+        values = np.asarray(values)
+        if values.size == 0:
+            raise UsageError(f"{name} has shape {list(values.shape)}: must not be empty")
+        num_bad = values.size - np.count_nonzero(np.isfinite(values))
+        if num_bad:
+            raise UsageError(
+                f"{name}: {num_bad:,} of {values.size:,} values are not finite: "
+                "the model diverged or the data are damaged, measure a checkpoint from before"
+            )
+
+
+def require_at_least(least: int, **numbers: int) -> None:
+    """UsageError where a count (a scalar), named by its keyword, is below `least`."""
+    for name, number in numbers.items():
+        if number < least:
+            raise UsageError(f"{name}={number}: must be at least {least}")
+
+
+def mean_and_error(values) -> tuple[float, float]:
+    """The mean of values [S] and its standard error √(Σ(v − v̄)² / (S − 1) / S)."""
+    values = np.asarray(values, np.float64)
+    error = values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else 0.0
+    return float(values.mean()), float(error)
+
+
+def by_blocks(function: Callable, rows, num_rows: int):
+    """`function` of blocks of at most `num_rows` rows of a pytree of [N, …]; results joined.
+
+    The last block is filled up with its last row, so that one program serves all blocks.
+    """
+    num = jax.tree.leaves(rows)[0].shape[0]
+    size = min(num_rows, num)
+    num_blocks = -(-num // size)
+
+    def cut(leaf):
+        padding = ((0, num_blocks * size - num), *((0, 0) for _ in leaf.shape[1:]))
+        return jnp.pad(leaf, padding, mode="edge").reshape(num_blocks, size, *leaf.shape[1:])
+
+    result = jax.lax.map(function, jax.tree.map(cut, rows))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num], result)

@@ -1,0 +1,178 @@
+"""Whether a model has stopped using z, and what it would score if it had."""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax import distributions
+from vae_jax.errors import UsageError
+from vae_jax.evaluation._shared import mean_and_error, require_at_least, require_finite
+from vae_jax.evaluation.elbo import active_units
+
+__all__ = [
+    "COLLAPSE_RATE",
+    "FLOOR_MARGIN",
+    "Collapse",
+    "bernoulli_floor",
+    "diagnose",
+    "gaussian_floor",
+]
+
+COLLAPSE_RATE = 0.1
+"""A model is called collapsed where its rate, in nats per example (a scalar), is below this."""
+
+FLOOR_MARGIN = 1.0
+"""An ELBO counts as that of a model that ignores z if it is above by at most this many nats (a
+scalar)."""
+
+
+def bernoulli_floor(train_mean: jax.Array, x: jax.Array, *, clip: float = 1e-3) -> jax.Array:
+    """What the best Bernoulli model that ignores z scores: log p(x) = Σ_d log Bern(x_d; p_d).
+
+    Args:
+        train_mean: p, the mean of each element over the training data, [*event].
+        x: in [0, 1], [N, *event].
+        clip: p is kept within [clip, 1 − clip], a scalar: a pixel that was never on in training
+            may be on once.
+
+    Returns:
+        [N] in nats; its mean is the ELBO of a collapsed model.
+    """
+    chex.assert_equal_shape([train_mean, x[0]])
+    probability = jnp.clip(train_mean, clip, 1 - clip)
+    logits = jnp.broadcast_to(jnp.log(probability) - jnp.log1p(-probability), x.shape)
+    log_probs = distributions.bernoulli_log_prob(x, logits)
+    return jnp.sum(log_probs.reshape(x.shape[0], -1), axis=1)
+
+
+def gaussian_floor(train_mean: jax.Array, variance: jax.Array, x: jax.Array) -> jax.Array:
+    """What a Gaussian model that ignores z scores: log p(x) = Σ_d log N(x_d; mean_d, variance_d).
+
+    Args:
+        train_mean: the mean of each element over the training data, [*event].
+        variance: that of the likelihood, a scalar or [*event]; the best is E (x − train_mean)² over
+            the training data.
+        x: [N, *event].
+
+    Returns:
+        [N] in nats; its mean is the ELBO of a collapsed model of that variance.
+    """
+    chex.assert_equal_shape([train_mean, x[0]])
+    mean = jnp.broadcast_to(train_mean, x.shape)
+    logvar = jnp.broadcast_to(jnp.log(variance), train_mean.shape)
+    log_probs = distributions.gaussian_log_prob(x, mean, logvar)
+    return jnp.sum(log_probs.reshape(x.shape[0], -1), axis=1)
+
+
+class Collapse(NamedTuple):
+    """The diagnosis of posterior collapse, plain numbers (scalars).
+
+    Args:
+        num_dims: L.
+        active_units: how many dimensions are active, see `elbo.active_units`.
+        rate: in nats.
+        num_top_dims, top_rate_share: the share of the rate in the dimensions that carry most.
+        collapse_rate, collapsed: the threshold in nats, and whether the rate is below it.
+        elbo_above_floor, elbo_above_floor_se: the mean over examples of ELBO − floor, in nats, and
+            its standard error; None where they were not given.
+        floor_margin, at_floor: the margin in nats, and whether the difference is within it; None
+            likewise.
+        verdict: the same in words, for a line of a report.
+    """
+
+    num_dims: int
+    active_units: int
+    rate: float
+    num_top_dims: int
+    top_rate_share: float
+    collapse_rate: float
+    collapsed: bool
+    elbo_above_floor: float | None
+    elbo_above_floor_se: float | None
+    floor_margin: float
+    at_floor: bool | None
+    verdict: str
+
+
+def diagnose(
+    rate_per_dim: jax.Array,
+    mean_variance: jax.Array,
+    *,
+    elbo: jax.Array | None = None,
+    floor: jax.Array | None = None,
+    num_top_dims: int = 5,
+    collapse_rate: float = COLLAPSE_RATE,
+    floor_margin: float = FLOOR_MARGIN,
+) -> Collapse:
+    """Whether a model has stopped using z.
+
+    Two signs are kept apart: the rate says whether q(z|x) depends on x, the ELBO against its floor
+    whether the decoder gains by it.
+
+    Args:
+        rate_per_dim: mean rate of each latent dimension, [L], in nats.
+        mean_variance: variance over the examples of the posterior mean, [L].
+        elbo: of each example, [N], in nats; or None.
+        floor: what a model that ignores z scores on the same examples, [N], in nats; or None. See
+            `bernoulli_floor`, `gaussian_floor`.
+        num_top_dims: how many dimensions count as the top, a scalar; at most L are counted.
+        collapse_rate: a rate below this is a collapse, a scalar in nats.
+        floor_margin: an ELBO at most this far above its floor is at it, a scalar in nats.
+
+    Returns:
+        `Collapse`.
+
+    Raises:
+        UsageError: a value is not finite, or one of `elbo` and `floor` is missing.
+
+    Reference:
+        Burda et al. 2015, arXiv 1509.00519, section 5.2 (active units); Lucas et al. 2019, arXiv
+        1911.02469, on what posterior collapse is.
+    """
+    chex.assert_rank(rate_per_dim, 1)
+    chex.assert_equal_shape([rate_per_dim, mean_variance])
+    require_finite(rate_per_dim=rate_per_dim, mean_variance=mean_variance)
+    require_at_least(1, num_top_dims=num_top_dims)
+    rates = np.sort(np.asarray(rate_per_dim, np.float64))[::-1]
+    rate = float(rates.sum())
+    num_top_dims = min(num_top_dims, len(rates))
+    share = float(rates[:num_top_dims].sum() / rate) if rate > 0 else 0.0
+    num_active = int(np.sum(active_units(mean_variance)))
+    above, error, at_floor = None, None, None
+    if (elbo is None) != (floor is None):
+        raise UsageError("elbo and floor: one is missing, give both or neither")
+    if elbo is not None:
+        chex.assert_rank(elbo, 1)
+        chex.assert_equal_shape([elbo, floor])
+        require_finite(elbo=elbo, floor=floor)
+        above, error = mean_and_error(np.float64(elbo) - np.float64(floor))
+        at_floor = above <= floor_margin
+    collapsed = rate < collapse_rate
+    dims = "dimension" if num_top_dims == 1 else f"{num_top_dims} dimensions"
+    words = (
+        f"collapsed: the rate of {rate:.3g} nats is below {collapse_rate:g}"
+        if collapsed
+        else f"uses z: {rate:.4g} nats, {share:.0%} in the top {dims}"
+    )
+    words += f"; {num_active} of {len(rates)} active"
+    if at_floor is not None:
+        side = "below" if above < 0 else "above"
+        words += f"; ELBO {abs(above):.4g} ± {error:.2g} nats {side} a model that ignores z"
+        words += ", so z does not pay" if at_floor else ""
+    return Collapse(
+        len(rates),
+        num_active,
+        rate,
+        num_top_dims,
+        share,
+        collapse_rate,
+        collapsed,
+        above,
+        error,
+        floor_margin,
+        at_floor,
+        words,
+    )

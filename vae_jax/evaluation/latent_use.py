@@ -1,0 +1,385 @@
+"""What the aggregate posterior shares with x and with the prior: how a model uses its codes.
+
+The aggregate posterior of the N examples given is the mixture q(z) = 1/N Σ_n q(z|x_n). Over it
+
+E_n KL(q(z|x_n) ‖ p(z)) = I(x; z) + KL(q(z) ‖ p(z))
+KL(q(z) ‖ p(z)) = TC(z) + Σ_l KL(q(z_l) ‖ p(z_l)),  TC(z) = KL(q(z) ‖ Π_l q(z_l))
+
+Each term is a mean over samples z ~ q(z) of logarithms of the exact mixture of all N: no minibatch
+stands in for it, so for these N examples the only error is that of the samples. Towards the
+distribution from which the N were drawn, I(x; z) is biased down (it is at most log N) and
+KL(q(z) ‖ p(z)) by the same amount up.
+
+Reference: Hoffman & Johnson 2016, ELBO surgery, NIPS workshop on advances in approximate Bayesian
+inference; Chen et al. 2018, arXiv 1802.04942, eq. 2.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax import distributions
+from vae_jax.distributions import DiagonalGaussian
+from vae_jax.evaluation import nll
+from vae_jax.evaluation._shared import by_blocks, mean_and_error, require_at_least, require_finite
+from vae_jax.evaluation.collapse import COLLAPSE_RATE, FLOOR_MARGIN, diagnose
+from vae_jax.evaluation.discrepancy import maximum_mean_discrepancy
+
+__all__ = [
+    "DEFINITIONS",
+    "AggregateDensity",
+    "Terms",
+    "aggregate_covariance",
+    "aggregate_log_density",
+    "covariance",
+    "decompose",
+    "evaluate",
+    "gaussian_total_correlation",
+    "is_saturated",
+    "sample",
+]
+
+DEFINITIONS = {
+    "num_examples": "N, the posteriors whose mixture is the aggregate posterior q(z)",
+    "num_samples": "S, the samples z ~ q(z) behind each term with a standard error",
+    "num_dims": "L, the latent dimensions",
+    "rate": "E_n KL(q(z|x_n) ‖ p(z)) in nats, closed form; standard error over the N examples",
+    "rate_per_dim": "the rate of each latent dimension, in nats",
+    "active_units": "dimensions whose posterior mean varies over x by more than 0.01 (Burda 2015)",
+    "mutual_information": "I(x; z) = E log q(z|x) − log q(z) in nats, at most log N",
+    "mutual_information_bound": "log N, which I(x; z) over N examples cannot exceed",
+    "mutual_information_saturated": "I(x; z) is within log 2 of log N: more examples may raise it",
+    "marginal_kl": "KL(q(z) ‖ p(z)) in nats: total_correlation + dimension_wise_kl",
+    "total_correlation": "KL(q(z) ‖ Π_l q(z_l)) in nats, 0 where the dimensions are independent",
+    "dimension_wise_kl": "Σ_l KL(q(z_l) ‖ p(z_l)) in nats",
+    "kl_per_dim": "KL(q(z_l) ‖ p(z_l)) of each latent dimension, in nats",
+    "gaussian_tc_means": "total correlation of a Gaussian fit to the posterior means, in nats",
+    "gaussian_tc_samples": "total correlation of a Gaussian with the covariance of q(z), in nats",
+    "mmd": "unbiased estimate of the squared MMD of q(z) and p(z); 0 in expectation if equal",
+    "mmd_kernel": "the kernel of mmd, imq or rbf, of squared width 2L",
+    "num_top_dims": "how many dimensions of the highest rate top_rate_share counts",
+    "top_rate_share": "the share of the rate in these dimensions, from 0 to 1",
+    "collapsed": "the rate is below collapse_rate",
+    "collapse_rate": "the rate in nats below which a model is called collapsed",
+    "elbo_above_floor": "mean ELBO less that of the best model that ignores z, in nats, paired",
+    "at_floor": "elbo_above_floor is at most floor_margin: z does not pay",
+    "floor_margin": "the nats above the floor that at_floor forgives",
+    "verdict": "the diagnosis of collapse in words",
+}
+"""What each entry of `evaluate` means, one line each; `*_se` is the standard error of the entry."""
+
+
+class AggregateDensity(NamedTuple):
+    """Log-densities of S samples under the mixture of N posteriors, in nats.
+
+    Args:
+        joint: log q(z_s) = log 1/N Σ_n q(z_s|x_n), [S].
+        marginals: log q(z_sl) = log 1/N Σ_n q(z_sl|x_n), [S, L].
+    """
+
+    joint: jax.Array
+    marginals: jax.Array
+
+
+class Terms(NamedTuple):
+    """What each of S samples adds to the averages, in nats.
+
+    Args:
+        mutual_information: log q(z|x) − log q(z), [S].
+        marginal_kl: log q(z) − log p(z), [S].
+        total_correlation: log q(z) − Σ_l log q(z_l), [S].
+        dimension_wise_kl: log q(z_l) − log p(z_l), [S, L].
+    """
+
+    mutual_information: jax.Array
+    marginal_kl: jax.Array
+    total_correlation: jax.Array
+    dimension_wise_kl: jax.Array
+
+
+def _check_codes(mean, logvar):
+    chex.assert_rank(mean, 2)
+    chex.assert_equal_shape([mean, logvar])
+
+
+def sample(
+    mean: jax.Array, logvar: jax.Array, key: jax.Array, num_samples: int
+) -> tuple[jax.Array, jax.Array]:
+    """Independent draws from the aggregate posterior, and the example behind each.
+
+    n_s ~ uniform{0 … N − 1},  z_s ~ q(z|x_{n_s})
+
+    Args:
+        mean, logvar: of the posteriors, [N, L].
+        key: PRNG key, scalar.
+        num_samples: S.
+
+    Returns:
+        (n [S] int, z [S, L]).
+    """
+    _check_codes(mean, logvar)
+    row_key, z_key = jax.random.split(key)
+    rows = jax.random.randint(row_key, (num_samples,), 0, mean.shape[0])
+    return rows, DiagonalGaussian(mean[rows], logvar[rows]).sample(z_key)
+
+
+@functools.partial(jax.jit, static_argnames=("num_rows", "num_columns"))
+def aggregate_log_density(
+    z: jax.Array,
+    mean: jax.Array,
+    logvar: jax.Array,
+    *,
+    num_rows: int = 64,
+    num_columns: int = 256,
+) -> AggregateDensity:
+    """Log-densities under the exact mixture of all N posteriors, jointly and in each dimension.
+
+    log q(z) = log 1/N Σ_n Π_l N(z_l; mean_nl, exp(logvar_nl))
+
+    However the S × N terms are cut into blocks, the result is the same but for the rounding.
+
+    Args:
+        z: [S, L].
+        mean, logvar: of the posteriors, [N, L].
+        num_rows, num_columns: samples and posteriors at a time; num_rows · num_columns · L numbers
+            are held at once. The default fits the cache of a CPU; a GPU wants more.
+
+    Returns:
+        `AggregateDensity`, in nats.
+
+    Reference:
+        Chen et al. 2018, arXiv 1802.04942, eq. 2; its minibatch-weighted estimate of log q(z)
+        (eq. 5) is biased and is not used.
+    """
+    _check_codes(mean, logvar)
+    chex.assert_shape(z, (None, mean.shape[1]))
+    num_posteriors, latent_dim = mean.shape
+    size = min(num_columns, num_posteriors)
+    num_blocks = -(-num_posteriors // size)
+    padding = ((0, num_blocks * size - num_posteriors), (0, 0))
+    means, logvars = (
+        jnp.pad(values, padding).reshape(num_blocks, size, latent_dim) for values in (mean, logvar)
+    )
+    is_real = (jnp.arange(num_blocks * size) < num_posteriors).reshape(num_blocks, size)
+
+    def one(z):
+        """z [L] to (joint [], marginals [L])."""
+
+        def add_block(sums, block):
+            mean, logvar, is_real = block
+            rows = jnp.broadcast_to(z, mean.shape)
+            log_probs = distributions.gaussian_log_prob(rows, mean, logvar)
+            log_probs = jnp.where(is_real[:, None], log_probs, -jnp.inf)
+            joint, marginals = sums
+            return (
+                nll.add_weights(joint, jnp.sum(log_probs, axis=1)),
+                nll.add_weights(marginals, log_probs),
+            ), None
+
+        start = nll.empty_sums(), nll.empty_sums((latent_dim,))
+        (joint, marginals), _ = jax.lax.scan(add_block, start, (means, logvars, is_real))
+        return AggregateDensity(
+            nll.log_mean_weight(joint, num_posteriors),
+            nll.log_mean_weight(marginals, num_posteriors),
+        )
+
+    return by_blocks(jax.vmap(one), z, num_rows)
+
+
+def decompose(
+    z: jax.Array,
+    posterior: DiagonalGaussian,
+    density: AggregateDensity,
+    prior: DiagonalGaussian,
+) -> Terms:
+    """The terms of each sample; their sums hold sample by sample, not only on average.
+
+    log q(z|x) − log p(z) = mutual_information + marginal_kl
+    marginal_kl = total_correlation + Σ_l dimension_wise_kl_l
+
+    Args:
+        z: [S, L].
+        posterior: that of the example from which each z was drawn, arrays [S, L].
+        density: of these z under the aggregate posterior.
+        prior: arrays [L].
+
+    Returns:
+        `Terms`, in nats.
+
+    Reference:
+        Hoffman & Johnson 2016, ELBO surgery, section 2; Chen et al. 2018, arXiv 1802.04942, eq. 2.
+    """
+    chex.assert_equal_shape([z, posterior.mean, density.marginals])
+    prior_mean, prior_logvar = (jnp.broadcast_to(value, z.shape) for value in prior)
+    log_prior = distributions.gaussian_log_prob(z, prior_mean, prior_logvar)
+    return Terms(
+        posterior.log_prob(z) - density.joint,
+        density.joint - jnp.sum(log_prior, axis=1),
+        density.joint - jnp.sum(density.marginals, axis=1),
+        density.marginals - log_prior,
+    )
+
+
+def is_saturated(mutual_information: float, num_examples: int) -> bool:
+    """Whether I(x; z) is too near its bound log N to say how much there is: within log 2 of it.
+
+    log N − I(x; z) is the mean of −log p(n|z): within log 2, a sample tells which of the N examples
+    it came from with probability above ½ (in the geometric mean), and further examples, which it
+    would tell apart as well, raise the estimate.
+
+    Args:
+        mutual_information: in nats, a scalar.
+        num_examples: N, a scalar.
+
+    Returns:
+        A scalar.
+
+    Reference:
+        McAllester & Stratos 2020, arXiv 1811.04251, on what samples can say of large information.
+    """
+    return mutual_information > math.log(num_examples) - math.log(2)
+
+
+def covariance(codes: jax.Array) -> jax.Array:
+    """The covariance 1/N Σ_n (z_n − z̄)(z_n − z̄)ᵀ of codes [N, L]: [L, L]."""
+    chex.assert_rank(codes, 2)
+    centred = codes - jnp.mean(codes, axis=0, keepdims=True)
+    return jnp.matmul(centred.T, centred, precision="highest") / codes.shape[0]
+
+
+def aggregate_covariance(mean: jax.Array, logvar: jax.Array) -> jax.Array:
+    """The covariance of z under the aggregate posterior, exactly: Cov_n(mean_n) + E_n diag(v_n).
+
+    Args:
+        mean, logvar: of the posteriors, [N, L]; v = exp(logvar).
+
+    Returns:
+        [L, L].
+    """
+    _check_codes(mean, logvar)
+    variance = jnp.mean(jnp.exp(distributions.bound_logvar(logvar)), axis=0)
+    return covariance(mean) + jnp.diag(variance)
+
+
+def gaussian_total_correlation(matrix: jax.Array) -> jax.Array:
+    """The total correlation of a Gaussian: ½ (Σ_l log Σ_ll − log det Σ) = −½ log det R.
+
+    R is the correlation matrix; a dimension of variance 0 is constant, hence independent.
+
+    Args:
+        matrix: the covariance Σ, [L, L].
+
+    Returns:
+        Scalar in nats, at least 0; ∞ where R is singular to the precision of its type.
+
+    Reference:
+        Watanabe 1960, Information theoretical analysis of multivariate correlation; for codes:
+        Locatello et al. 2019, arXiv 1811.12359, section 5.3.
+    """
+    chex.assert_rank(matrix, 2)
+    variance = jnp.diag(matrix)
+    scale = jnp.where(variance > 0, jax.lax.rsqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
+    correlation = matrix * scale[:, None] * scale[None, :]
+    # exactly 1, also where the variance is 0
+    correlation = jnp.where(jnp.eye(len(variance), dtype=bool), 1.0, correlation)
+    eigenvalues = jnp.linalg.eigvalsh(correlation)
+    least = len(variance) * jnp.finfo(matrix.dtype).eps
+    is_singular = jnp.min(eigenvalues) < least
+    # −½ Σ_l log λ_l; rounding must not make it negative
+    value = -0.5 * jnp.sum(jnp.log(jnp.maximum(eigenvalues, least)))
+    return jnp.where(is_singular, jnp.inf, jnp.maximum(value, 0.0))
+
+
+def evaluate(
+    mean: jax.Array,
+    logvar: jax.Array,
+    key: jax.Array,
+    *,
+    prior: DiagonalGaussian | None = None,
+    elbo: jax.Array | None = None,
+    floor: jax.Array | None = None,
+    num_samples: int = 5000,
+    kernel: str = "imq",
+    num_top_dims: int = 5,
+    collapse_rate: float = COLLAPSE_RATE,
+    floor_margin: float = FLOOR_MARGIN,
+    num_rows: int = 64,
+    num_columns: int = 256,
+) -> dict:
+    """How a model uses its latent space, from the posteriors of N examples.
+
+    Args:
+        mean, logvar: of the posteriors, [N, L].
+        key: PRNG key, scalar: the samples of q(z) and of p(z) follow from it.
+        prior: p(z), arrays [L]; N(0, I) unless given.
+        elbo, floor: of each example, [N], in nats, or None: see `collapse.diagnose`.
+        num_samples: S >= 3, scalar.
+        kernel: of the discrepancy, "imq" or "rbf".
+        num_top_dims, collapse_rate, floor_margin: scalars, see `collapse.diagnose`.
+        num_rows, num_columns: scalars, see `aggregate_log_density`.
+
+    Returns:
+        The entries of `DEFINITIONS`: numbers, truth values, words, lists [L]; None where `elbo`
+        was not given. `name_se` is the standard error of `name`.
+
+    Raises:
+        UsageError: a value is not finite, or a number is too small.
+    """
+    _check_codes(mean, logvar)
+    given = {"elbo": elbo, "floor": floor}
+    given = {name: values for name, values in given.items() if values is not None}
+    require_finite(mean=mean, logvar=logvar, **given)
+    require_at_least(3, num_samples=num_samples)
+    require_at_least(1, num_rows=num_rows, num_columns=num_columns)
+    num_examples, latent_dim = mean.shape
+    mean, logvar = jnp.asarray(mean, jnp.float32), jnp.asarray(logvar, jnp.float32)
+    prior = distributions.standard_gaussian(latent_dim) if prior is None else prior
+    q_key, p_key = jax.random.split(key)
+    rows, z = sample(mean, logvar, q_key, num_samples)
+    density = aggregate_log_density(z, mean, logvar, num_rows=num_rows, num_columns=num_columns)
+    terms = decompose(z, DiagonalGaussian(mean[rows], logvar[rows]), density, prior)
+    terms = Terms(*(np.float64(values) for values in terms))
+    rates = np.float64(distributions.kl_divergence(DiagonalGaussian(mean, logvar), prior))
+    discrepancy = maximum_mean_discrepancy(
+        z, prior.sample(p_key, num_samples), kernel=kernel, num_rows=num_rows
+    )
+    sampled_covariance = aggregate_covariance(mean, logvar)
+    collapse = diagnose(
+        rates.mean(axis=0),
+        np.var(np.float64(mean), axis=0),
+        elbo=elbo,
+        floor=floor,
+        num_top_dims=num_top_dims,
+        collapse_rate=collapse_rate,
+        floor_margin=floor_margin,
+    )
+    result = {
+        "num_examples": num_examples,
+        "num_samples": num_samples,
+        "rate_per_dim": rates.mean(axis=0).tolist(),
+        "kl_per_dim": terms.dimension_wise_kl.mean(axis=0).tolist(),
+        "mutual_information_bound": math.log(num_examples),
+        "gaussian_tc_means": float(gaussian_total_correlation(covariance(mean))),
+        "gaussian_tc_samples": float(gaussian_total_correlation(sampled_covariance)),
+        "mmd": float(discrepancy.value),
+        "mmd_se": float(discrepancy.standard_error),
+        "mmd_kernel": kernel,
+        **collapse._asdict(),
+    }
+    for name, values in {
+        "rate": rates.sum(axis=1),
+        "mutual_information": terms.mutual_information,
+        "marginal_kl": terms.marginal_kl,
+        "total_correlation": terms.total_correlation,
+        "dimension_wise_kl": terms.dimension_wise_kl.sum(axis=1),
+    }.items():
+        result[name], result[f"{name}_se"] = mean_and_error(values)
+    result["mutual_information_saturated"] = is_saturated(
+        result["mutual_information"], num_examples
+    )
+    return result

@@ -1,0 +1,145 @@
+"""The geometry of a latent plane: how far its places are stretched, and its shortest ways."""
+
+import numpy as np
+
+from vae_jax.errors import UsageError
+from vae_jax.plots._colours import shades
+from vae_jax.plots._picture import (
+    ORANGE,
+    Picture,
+    Table,
+    as_float,
+    house_style,
+    new_figure,
+    plain,
+    require,
+    require_length,
+)
+
+__all__ = ["latent_geometry"]
+
+
+@house_style()
+def latent_geometry(
+    z0: np.ndarray,
+    z1: np.ndarray,
+    magnification: np.ndarray,
+    curves: np.ndarray | None = None,
+    codes: np.ndarray | None = None,
+    *,
+    axis_names: tuple[str, str] = ("z0", "z1"),
+) -> Picture:
+    """The magnification over a plane of latent space, geodesics over it against straight lines.
+
+    Dark where the decoder changes little, bright where a step in z changes much: geodesics go
+    round bright places. The scale is logarithmic.
+
+    Args:
+        z0: [C], rising, the places of the columns.
+        z1: [R], rising, the places of the rows.
+        magnification: √det G at (z0[c], z1[r]), [R, C]; what is not finite and above 0 is left
+            white.
+        curves: geodesics, [P, T, 2]; the straight line between the ends of each is drawn dashed;
+            or None.
+        codes: [N, 2], examples to be drawn as dots where they lie in the picture, or None.
+        axis_names: the names of the two dimensions.
+
+    Returns:
+        Picture; its table has the rows (kind, index, point, *axis_names, magnification) of shape
+        [6]: kind is grid, geodesic or code, index is of the geodesic or of the code, and what does
+        not apply is empty.
+
+    Raises:
+        UsageError: the shapes do not fit together, or `z0` or `z1` does not rise.
+    """
+    from matplotlib.colors import ListedColormap, LogNorm
+
+    z0, z1 = (as_float(_rising(name, z)) for name, z in (("z0", z0), ("z1", z1)))
+    magnification = as_float(require("magnification", magnification, "R C"))
+    require_length("magnification[:, 0]", magnification[:, 0], len(z1))
+    require_length("magnification[0]", magnification[0], len(z0))
+    curves = np.zeros((0, 2, 2)) if curves is None else as_float(require("curves", curves, "P T 2"))
+    codes = np.zeros((0, 2)) if codes is None else as_float(require("codes", codes, "N 2"))
+    for name, points in (("curves", curves), ("codes", codes)):
+        if points.shape[-1] != 2:
+            raise UsageError(f"{name} has shape {list(points.shape)}: the last axis must be 2")
+
+    figure = new_figure(6.2, 5.2)
+    axes = figure.add_subplot()
+    axes.set_aspect("equal", adjustable="box")
+    is_drawn = np.isfinite(magnification) & (magnification > 0)
+    if is_drawn.any():
+        low, high = magnification[is_drawn].min(), magnification[is_drawn].max()
+        # a constant has no scale of its own
+        norm = LogNorm(low / 1.05, high * 1.05) if high < 1.1 * low else LogNorm(low, high)
+        mesh = axes.pcolormesh(
+            z0,
+            z1,
+            np.ma.masked_where(~is_drawn, magnification),
+            norm=norm,
+            cmap=ListedColormap(shades(256)),
+            shading="nearest",
+            rasterized=True,
+        )
+        _draw_scale(figure, axes, mesh)
+    else:
+        axes.set_title("the decoder is degenerate everywhere: no magnification above 0", fontsize=8)
+    dots = {"s": float(np.clip(8000 / max(1, len(codes)), 1, 10)), "linewidths": 0}
+    axes.scatter(*codes.T, color="white", alpha=0.55, zorder=2, **dots)
+    for p, curve in enumerate(curves):
+        labels = ("geodesic", "straight line") if p == 0 else (None, None)
+        axes.plot(*curve.T, color=ORANGE, linewidth=1.8, zorder=4, label=labels[0])
+        straight = {"color": "white", "linewidth": 1.0, "linestyle": (0, (4, 2)), "zorder": 3}
+        axes.plot(*curve[[0, -1]].T, label=labels[1], **straight)
+        ends = {"s": 14, "color": "white", "edgecolors": ORANGE, "linewidths": 1.2, "zorder": 5}
+        axes.scatter(*curve[[0, -1]].T, **ends)
+    if len(curves):
+        legend = axes.legend(loc="upper right", frameon=True, facecolor="#4d4d4d", framealpha=0.8)
+        for text in legend.get_texts():
+            text.set_color("white")
+        legend.get_frame().set_linewidth(0)
+    for i, (z, set_limits) in enumerate(((z0, axes.set_xlim), (z1, axes.set_ylim))):
+        # all of the grid and of the geodesics; a far code is only in the table
+        ends = z[[0, -1]] + 0.5 * np.array([z[0] - z[1], z[-1] - z[-2]])
+        ends = np.append(ends, curves[..., i])
+        set_limits(ends.min(), ends.max())
+    axes.set_xlabel(axis_names[0])
+    axes.set_ylabel(axis_names[1])
+    columns = ("kind", "index", "point", *axis_names, "magnification")
+    return Picture(figure, Table(columns, _rows(z0, z1, magnification, curves, codes)))
+
+
+def _rising(name: str, z) -> np.ndarray:
+    z = require(name, z, "C" if name == "z0" else "R")
+    if len(z) < 2 or not np.all(np.diff(z) > 0):
+        raise UsageError(f"{name}: must be at least 2 rising numbers, received {len(z)}")
+    return z
+
+
+def _draw_scale(figure, axes, mesh) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = mesh.get_clim()
+    subs = (1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)
+    bar = figure.colorbar(mesh, ax=axes, aspect=30, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value, ".3g")))
+    bar.ax.set_title("√det G", fontsize=9)
+
+
+def _rows(z0, z1, magnification, curves, codes) -> list[tuple]:
+    rows = [
+        ("grid", None, None, z0[c], z1[r], magnification[r, c])
+        for r in range(len(z1))
+        for c in range(len(z0))
+    ]
+    rows += [
+        ("geodesic", p, t, *point, None)
+        for p, curve in enumerate(curves)
+        for t, point in enumerate(curve)
+    ]
+    rows += [("code", n, None, *point, None) for n, point in enumerate(codes)]
+    return rows
