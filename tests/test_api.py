@@ -25,7 +25,7 @@ ALLOWED = {
     "likelihoods": {"distributions", "losses"},
     "model": {"distributions"},
     "objectives": {"distributions", "losses", "model"},
-    "evaluation": {"distributions", "model"},
+    "evaluation": {"distributions", "likelihoods", "model"},
     "training": {"schedules", "shuffling"},
     "streaming": {"training"},
     "members": {"checkpoints"},

@@ -42,7 +42,7 @@ def test_diagnosis_counts_and_compares():
     assert result.top_rate_share == pytest.approx(0.75)
     assert not result.collapsed
     assert result.elbo_above_floor == pytest.approx(50)
-    assert result.elbo_above_floor_se == pytest.approx(elbo.std(ddof=1) / 2)
+    assert result.elbo_above_floor_standard_error == pytest.approx(elbo.std(ddof=1) / 2)
     assert result.at_floor is False
     assert result.verdict == (
         "uses z: 4 nats, 75% in the top dimension; 3 of 5 active; "

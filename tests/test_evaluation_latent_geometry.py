@@ -290,7 +290,7 @@ def test_summary_of_a_plane_is_flat():
     result = geometry.evaluate(
         linear, codes, jax.random.key(0), num_pairs=5, num_codes=40, num_points=16
     )
-    names = {name.removesuffix("_se") for name in result}
+    names = {name.removesuffix("_standard_error") for name in result}
     assert names == set(geometry.DEFINITIONS)
     assert all(len(line) < 100 and "\n" not in line for line in geometry.DEFINITIONS.values())
     assert json.loads(json.dumps(result)) == result
@@ -309,7 +309,9 @@ def test_summary_of_a_sphere_is_not():
     result = geometry.evaluate(sphere, codes, jax.random.key(0), num_pairs=20)
     logs = np.log(9 * np.cos(np.float64(codes[:, 1])))
     assert result["log_magnification"] == pytest.approx(logs.mean(), abs=1e-3)
-    assert result["log_magnification_se"] == pytest.approx(logs.std(ddof=1) / 300**0.5, rel=1e-2)
+    assert result["log_magnification_standard_error"] == pytest.approx(
+        logs.std(ddof=1) / 300**0.5, rel=1e-2
+    )
     assert result["log_magnification_sd"] == pytest.approx(logs.std(ddof=1), rel=1e-2)
     assert result["length_ratio"] > 1.005
     assert result["geodesic_length"] < result["straight_length"]
@@ -320,7 +322,7 @@ def test_codes_where_the_decoder_is_degenerate_are_counted():
         lambda z: z[:, :1], normal(0, 9, 2), jax.random.key(0), num_pairs=2, num_points=5
     )
     assert result["num_degenerate"] == result["num_codes"] == 9
-    assert result["log_magnification"] is result["log_magnification_se"] is None
+    assert result["log_magnification"] is result["log_magnification_standard_error"] is None
 
 
 @pytest.mark.parametrize(

@@ -176,16 +176,20 @@ def test_summary_of_a_decoder_that_is_right():
     result = neighbours.evaluate(
         linear, linear(codes), codes, jax.random.key(0), num_lines=40, num_draws=300
     )
-    names = {name.removesuffix("_se") for name in result}
+    names = {name.removesuffix("_standard_error") for name in result}
     assert names == set(neighbours.DEFINITIONS)
     assert all(len(line) < 100 and "\n" not in line for line in neighbours.DEFINITIONS.values())
     assert result["trustworthiness"] == result["continuity"] == 1
-    assert result["trustworthiness_se"] == 0
+    assert result["trustworthiness_standard_error"] == 0
     assert result["smoothness"] == pytest.approx(0, abs=1e-5)
     assert result["end_distance"] == pytest.approx(0, abs=1e-5)
     assert result["interior_distance"] > 0.01
-    assert abs(result["density"] - 1) < 5 * result["density_se"] < 0.5
-    assert abs(result["coverage"] - result["coverage_if_equal"]) < 5 * result["coverage_se"] < 0.2
+    assert abs(result["density"] - 1) < 5 * result["density_standard_error"] < 0.5
+    assert (
+        abs(result["coverage"] - result["coverage_if_equal"])
+        < 5 * result["coverage_standard_error"]
+        < 0.2
+    )
     assert json.loads(json.dumps(result)) == result
 
 
@@ -201,7 +205,7 @@ def test_summary_of_a_decoder_that_jumps_to_nowhere():
     assert result["smoothness"] > 0.3
     assert result["precision"] == result["coverage"] == result["density"] == 0
     assert result["interpolation_ratio"] == pytest.approx(1, abs=0.1)
-    assert result["interpolation_ratio_se"] > 0
+    assert result["interpolation_ratio_standard_error"] > 0
 
 
 def test_the_ratio_and_its_error_are_those_of_repetition():

@@ -97,7 +97,7 @@ def test_splits_are_disjoint_and_follow_from_the_seed():
 def test_summary_is_what_is_defined_and_plain():
     train, test = separable(0, 200), separable(1, 100)
     result = probes.evaluate(*train, *test)
-    assert {name.removesuffix("_se") for name in result} == set(probes.DEFINITIONS)
+    assert {name.removesuffix("_standard_error") for name in result} == set(probes.DEFINITIONS)
     assert all(len(line) < 100 and "\n" not in line for line in probes.DEFINITIONS.values())
     assert json.loads(json.dumps(result)) == result
     assert (result["num_train"], result["num_test"], result["num_classes"]) == (200, 100, 4)

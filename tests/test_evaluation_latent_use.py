@@ -182,7 +182,7 @@ def test_collapse_leaves_nothing():
     for values in terms:
         np.testing.assert_allclose(values, 0, atol=1e-5)
     result = latent_use.evaluate(zeros, zeros, jax.random.key(0), num_samples=200)
-    assert result["rate"] == result["rate_se"] == result["active_units"] == 0
+    assert result["rate"] == result["rate_standard_error"] == result["active_units"] == 0
     assert result["gaussian_tc_means"] == result["gaussian_tc_samples"] == 0
     assert result["collapsed"]
     assert not result["mutual_information_saturated"]
@@ -240,7 +240,7 @@ def test_summary_is_what_is_defined_and_plain():
     result = latent_use.evaluate(
         mean, logvar, jax.random.key(0), elbo=np.ones(9), floor=np.zeros(9), num_samples=400
     )
-    assert {name.removesuffix("_se") for name in result} == set(latent_use.DEFINITIONS)
+    assert {name.removesuffix("_standard_error") for name in result} == set(latent_use.DEFINITIONS)
     assert all(len(line) < 100 and "\n" not in line for line in latent_use.DEFINITIONS.values())
     assert json.loads(json.dumps(result)) == result
     sampled = result["mutual_information"] + result["marginal_kl"]
@@ -252,7 +252,7 @@ def test_summary_is_what_is_defined_and_plain():
     exact = 0.5 * (np.exp(logvar) - 1 - logvar + mean**2).sum(axis=1)
     assert result["mutual_information_bound"] == math.log(60)
     assert result["rate"] == pytest.approx(exact.mean(), rel=1e-5)
-    assert result["rate_se"] == pytest.approx(exact.std(ddof=1) / 60**0.5, rel=1e-4)
+    assert result["rate_standard_error"] == pytest.approx(exact.std(ddof=1) / 60**0.5, rel=1e-4)
     cut = latent_use.evaluate(
         mean, logvar, jax.random.key(0), num_samples=400, num_rows=7, num_columns=9
     )

@@ -426,7 +426,7 @@ def test_a_run_that_diverged_is_not_taken_for_a_trained_one(swept):
     assert members.load_member(program, 1).failure == swept[1][1]["step"]
     assert members.load_member(program, 2).failure is None
     with pytest.raises(errors.DivergedError, match=r"member 1 of .* diverged at step"):
-        evaluate.evaluate(program, 1)
+        evaluate.load(program, 1)
 
 
 def test_a_run_of_a_sweep_is_the_run_alone(swept, alone):

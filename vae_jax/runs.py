@@ -39,6 +39,8 @@ __all__ = [
     "free_bytes",
     "open_run",
     "say",
+    "write_json",
+    "write_table",
 ]
 
 _CONFIG = "config.json"
@@ -196,8 +198,7 @@ class Run:
             value: what JSON holds, and numpy or JAX arrays of any shape (as lists). The floats
                 that JSON lacks become the strings `nan`, `inf` and `-inf`.
         """
-        text = json.dumps(_plain(value), indent=1, allow_nan=False) + "\n"
-        self._replace(self.path(name), text.encode())
+        write_json(self.path(name), value)
 
     def read_json(self, name: str) -> Any:
         """Reads a JSON file.
@@ -218,7 +219,7 @@ class Run:
 
     def write_command(self, argv: Iterable[str]) -> None:
         """Writes the words of a command to `command.txt`, quoted to be pasted into a shell."""
-        self._replace(
+        _replace(
             self.path("command.txt"), (shlex.join(argv) + "\n").encode(errors="surrogateescape")
         )
 
@@ -229,9 +230,7 @@ class Run:
             name: of the file, as `sweep.csv`.
             rows: each of scalars by column name; a row need not have every column.
         """
-        columns = list(dict.fromkeys(column for row in rows for column in row))
-        cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-        self._replace(self.path(name), _csv([columns, *cells]))
+        write_table(self.path(name), rows)
 
     def say(self, line: str) -> None:
         """Prints a line, see `say`."""
@@ -264,7 +263,7 @@ class Run:
         if self._columns is None:
             lines = _whole_lines(path)
             if path.exists():
-                self._replace(path, b"".join(lines))
+                _replace(path, b"".join(lines))
             self._columns = _columns(lines)
         columns = self._columns or list(rows[0])
         for row in rows:
@@ -315,22 +314,7 @@ class Run:
             if at <= step:
                 kept.append(line)
         if path.exists():
-            self._replace(path, b"".join(lines[:1] + kept))
-
-    def _replace(self, path: pathlib.Path, content: bytes) -> None:
-        temporary = path.with_name(f".{path.name}.tmp")
-        with _storing(path):
-            try:
-                temporary.unlink(missing_ok=True)  # what a killed process left, or a link
-                with open(temporary, "xb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-                _sync(path.parent)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            _replace(path, b"".join(lines[:1] + kept))
 
 
 class Follower:
@@ -362,6 +346,42 @@ class Follower:
 
     write_config = write_json = write_command = write_table = _nothing
     log = say = append_rows = truncate_rows = _nothing
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Replaces a JSON file at once, see `Run.write_json`; arrays of any shape become lists.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    _replace(path, (json.dumps(_plain(value), indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_table(path: pathlib.Path, rows: Sequence[Mapping]) -> None:
+    """Replaces a CSV file at once, see `Run.write_table`; rows are of scalars.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    _replace(path, _csv([columns, *cells]))
+
+
+def _replace(path: pathlib.Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with _storing(path):
+        try:
+            temporary.unlink(missing_ok=True)  # what a killed process left, or a link
+            with open(temporary, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def say(line: str, *, end: str = "\n") -> None:

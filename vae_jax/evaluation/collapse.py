@@ -11,18 +11,24 @@ from vae_jax import distributions
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import mean_and_error, require_at_least, require_finite
 from vae_jax.evaluation.elbo import active_units
+from vae_jax.likelihoods import Bernoulli, Gaussian
 
 __all__ = [
     "COLLAPSE_RATE",
     "FLOOR_MARGIN",
+    "MAX_TRAIN",
     "Collapse",
     "bernoulli_floor",
     "diagnose",
+    "elbo_and_floor",
     "gaussian_floor",
 ]
 
 COLLAPSE_RATE = 0.1
 """A model is called collapsed where its rate, in nats per example (a scalar), is below this."""
+
+MAX_TRAIN = 20_000
+"""Training examples that a floor rests on, evenly spread over the split (a count)."""
 
 FLOOR_MARGIN = 1.0
 """An ELBO counts as that of a model that ignores z if it is above by at most this many nats (a
@@ -76,8 +82,8 @@ class Collapse(NamedTuple):
         rate: in nats.
         num_top_dims, top_rate_share: the share of the rate in the dimensions that carry most.
         collapse_rate, collapsed: the threshold in nats, and whether the rate is below it.
-        elbo_above_floor, elbo_above_floor_se: the mean over examples of ELBO − floor, in nats, and
-            its standard error; None where they were not given.
+        elbo_above_floor, elbo_above_floor_standard_error: the mean over examples of ELBO − floor,
+            in nats, and its standard error; None where they were not given.
         floor_margin, at_floor: the margin in nats, and whether the difference is within it; None
             likewise.
         verdict: the same in words, for a line of a report.
@@ -91,7 +97,7 @@ class Collapse(NamedTuple):
     collapse_rate: float
     collapsed: bool
     elbo_above_floor: float | None
-    elbo_above_floor_se: float | None
+    elbo_above_floor_standard_error: float | None
     floor_margin: float
     at_floor: bool | None
     verdict: str
@@ -176,3 +182,49 @@ def diagnose(
         at_floor,
         words,
     )
+
+
+def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    """The ELBO of each test example beside what the best model that ignores z scores on it.
+
+    The floor's mean (and variance, where the likelihood has one for all) are those of up to
+    `MAX_TRAIN` training examples.
+
+    Args:
+        subject: a `vae_jax.evaluation.subject.Subject`.
+
+    Returns:
+        Two arrays [N] in nats, one sample of z each; None and None where the likelihood is neither
+        Bernoulli nor Gaussian: its floor has no closed form here.
+    """
+    model, likelihood = subject.model, subject.model.likelihood
+    if not isinstance(likelihood, Bernoulli | Gaussian):
+        return None, None
+
+    def see(params, stored, first):
+        del params
+        return subject.inputs(stored, first)
+
+    def deviation(params, stored, first):
+        return jnp.square(see(params, stored, first) - train_mean)
+
+    train_mean = subject.mean_over(see, "train", num_examples=MAX_TRAIN)
+    if isinstance(likelihood, Gaussian):
+        variance = subject.mean_over(deviation, "train", num_examples=MAX_TRAIN)
+        if likelihood.variance != "learned_per_dimension":
+            variance = variance.mean()
+        variance = np.maximum(variance, np.exp(-distributions.LOGVAR_BOUND))
+
+    def score(params, stored, first):
+        x = subject.inputs(stored, first)
+        posterior = model.encode(params, x)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(subject.key, first + jnp.arange(len(x)))
+        eps = jax.vmap(lambda key: jax.random.normal(key, (model.latent_dim,)))(keys)
+        z = posterior.mean + jnp.exp(0.5 * distributions.bound_logvar(posterior.logvar)) * eps
+        distortion = -likelihood.log_prob(params["likelihood"], model.decode(params, z), x)
+        rate = distributions.kl_divergence(posterior, model.prior(params)).sum(axis=-1)
+        if isinstance(likelihood, Bernoulli):
+            return -(distortion + rate), bernoulli_floor(train_mean, x)
+        return -(distortion + rate), gaussian_floor(train_mean, variance, x)
+
+    return subject.over(score)

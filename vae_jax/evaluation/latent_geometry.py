@@ -14,6 +14,7 @@ generative models, arXiv 1711.01204.
 """
 
 import functools
+import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -40,6 +41,7 @@ __all__ = [
     "jacobian",
     "magnification",
     "magnification_grid",
+    "measure",
     "pull_back_metric",
     "singular_values",
     "straight_lines",
@@ -58,7 +60,7 @@ DEFINITIONS = {
     "length_ratio": "straight_length / geodesic_length of a pair, at least 1; 1 if flat",
     "share_converged": "the share of the geodesics whose search ended at a minimum",
 }
-"""What each entry of `evaluate` means, one line each; `*_se` is the standard error of the entry."""
+"""What each entry of `evaluate` means; `name_standard_error` is the standard error of `name`."""
 
 _TOLERANCE = 1e-5  # of the energy that a search leaves on the table
 _DAMPING = (1e-3, 1e6)  # at its start, and where it gives up
@@ -484,7 +486,7 @@ def evaluate(
         "num_pairs": num_pairs,
         "num_points": num_points,
         "log_magnification_sd": None,
-        "log_magnification_sd_se": None,
+        "log_magnification_sd_standard_error": None,
     }
     values = {
         "straight_length": straight,
@@ -495,12 +497,29 @@ def evaluate(
         "log_anisotropy": np.log(kept[:, 0] / kept[:, -1]),
     }
     for name, each in values.items():
-        result[name], result[f"{name}_se"] = mean_and_error(each) if len(each) else (None, None)
+        result[name], result[f"{name}_standard_error"] = (
+            mean_and_error(each) if len(each) else (None, None)
+        )
     if len(kept) > 1:
         logs = values["log_magnification"]
         spread = logs.std(ddof=1)
         # by the delta method, d√v = dv / 2√v
         _, error = mean_and_error(np.square(logs - logs.mean()))
         result["log_magnification_sd"] = float(spread)
-        result["log_magnification_sd_se"] = error / (2 * spread) if spread > 0 else 0.0
+        result["log_magnification_sd_standard_error"] = error / (2 * spread) if spread > 0 else 0.0
     return result
+
+
+def measure(subject, *, num_codes: int = 500, num_pairs: int = 50) -> dict:
+    """How curved the latent space is at the codes of the test split.
+
+    Args:
+        subject: a `vae_jax.evaluation.subject.Subject`.
+        num_codes, num_pairs: see `evaluate`.
+
+    Returns:
+        The entries of `DEFINITIONS`, as of `evaluate`.
+    """
+    key = jax.random.fold_in(subject.key, zlib.crc32(b"latent_geometry"))
+    codes = subject.posterior().mean
+    return evaluate(subject.decode_mean, codes, key, num_codes=num_codes, num_pairs=num_pairs)

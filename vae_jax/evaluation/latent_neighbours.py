@@ -16,6 +16,7 @@ num_rows · N of them are held at once.
 """
 
 import functools
+import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ __all__ = [
     "Support",
     "continuity",
     "evaluate",
+    "measure",
     "nearest_distance",
     "neighbourhood_penalties",
     "smoothness",
@@ -60,7 +62,7 @@ DEFINITIONS = {
     "coverage": "share of the data whose neighbourhood holds a decoded draw",
     "coverage_if_equal": "the expected coverage if draws and data had one distribution",
 }
-"""What each entry of `evaluate` means, one line each; `*_se` is the standard error of the entry."""
+"""What each entry of `evaluate` means; `name_standard_error` is the standard error of `name`."""
 
 
 def _flat(x: jax.Array) -> jax.Array:
@@ -427,8 +429,10 @@ def evaluate(
         "density": np.float64(held.num_balls) / num_neighbours,
         "coverage": held.is_covered,
     }.items():
-        result[name], result[f"{name}_se"] = mean_and_error(values)
-    result["interpolation_ratio"], result["interpolation_ratio_se"] = _ratio(interior, ends)
+        result[name], result[f"{name}_standard_error"] = mean_and_error(values)
+    result["interpolation_ratio"], result["interpolation_ratio_standard_error"] = _ratio(
+        interior, ends
+    )
     return result
 
 
@@ -440,3 +444,33 @@ def _ratio(upper: np.ndarray, lower: np.ndarray) -> tuple[float | None, float | 
     # d(u/l) = (du − ratio · dl) / l
     _, error = mean_and_error((upper - ratio * lower) / lower.mean())
     return ratio, error
+
+
+def measure(
+    subject,
+    *,
+    num_neighbours: int = 5,
+    num_lines: int = 100,
+    num_draws: int = 1000,
+    max_examples: int = 10_000,
+) -> dict:
+    """Continuity and completeness of the latent space, on the test split.
+
+    Args:
+        subject: a `vae_jax.evaluation.subject.Subject`.
+        num_neighbours, num_lines, num_draws: see `evaluate`.
+        max_examples: at most so many, evenly spread over the split: the time grows with N².
+
+    Returns:
+        The entries of `DEFINITIONS`, as of `evaluate`.
+    """
+    return evaluate(
+        subject.decode_mean,
+        subject.x(num_examples=max_examples),
+        subject.posterior(num_examples=max_examples).mean,
+        jax.random.fold_in(subject.key, zlib.crc32(b"latent_neighbours")),
+        prior=subject.prior,
+        num_neighbours=num_neighbours,
+        num_lines=num_lines,
+        num_draws=num_draws,
+    )

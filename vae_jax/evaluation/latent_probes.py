@@ -11,8 +11,18 @@ import numpy as np
 
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import require_at_least, require_finite
+from vae_jax.evaluation.subject import NotApplicableError
 
-__all__ = ["DEFINITIONS", "Accuracy", "Split", "evaluate", "knn_probe", "linear_probe", "split"]
+__all__ = [
+    "DEFINITIONS",
+    "Accuracy",
+    "Split",
+    "evaluate",
+    "knn_probe",
+    "linear_probe",
+    "measure",
+    "split",
+]
 
 DEFINITIONS = {
     "num_train": "the examples whose codes and labels the probes were fitted to",
@@ -24,7 +34,7 @@ DEFINITIONS = {
     "linear_converged": "whether the fit of the logistic regression converged",
     "majority_accuracy": "test accuracy of always saying the commonest train label: chance",
 }
-"""What each entry of `evaluate` means, one line each; `*_se` is the standard error of the entry."""
+"""What each entry of `evaluate` means; `name_standard_error` is the standard error of `name`."""
 
 
 class Accuracy(NamedTuple):
@@ -217,10 +227,38 @@ def evaluate(
         "num_classes": len(names),
         "num_neighbours": num_neighbours,
         "knn_accuracy": knn.value,
-        "knn_accuracy_se": knn.standard_error,
+        "knn_accuracy_standard_error": knn.standard_error,
         "linear_accuracy": linear.value,
-        "linear_accuracy_se": linear.standard_error,
+        "linear_accuracy_standard_error": linear.standard_error,
         "linear_converged": linear.converged,
         "majority_accuracy": majority.value,
-        "majority_accuracy_se": majority.standard_error,
+        "majority_accuracy_standard_error": majority.standard_error,
     }
+
+
+def measure(subject, *, num_neighbours: int = 10, max_train: int = 20_000) -> dict:
+    """How well the labels of the test split can be read out of its codes, by probes fit on train.
+
+    Args:
+        subject: a `vae_jax.evaluation.subject.Subject`.
+        num_neighbours: see `evaluate`.
+        max_train: at most so many training examples, evenly spread over the split, a scalar.
+
+    Returns:
+        The entries of `DEFINITIONS`, as of `evaluate`.
+
+    Raises:
+        NotApplicableError: the data have no labels, or all are one.
+    """
+    labels = subject.labels("train", num_examples=max_train)
+    if labels is None:
+        raise NotApplicableError("the data have no labels")
+    if len(np.unique(labels)) < 2:
+        raise NotApplicableError("all training examples have one label")
+    return evaluate(
+        subject.posterior("train", num_examples=max_train).mean,
+        labels,
+        subject.posterior().mean,
+        subject.labels(),
+        num_neighbours=min(num_neighbours, len(labels)),
+    )

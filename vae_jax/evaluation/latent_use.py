@@ -16,6 +16,7 @@ inference; Chen et al. 2018, arXiv 1802.04942, eq. 2.
 
 import functools
 import math
+import zlib
 from typing import NamedTuple
 
 import chex
@@ -27,7 +28,7 @@ from vae_jax import distributions
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.evaluation import nll
 from vae_jax.evaluation._shared import by_blocks, mean_and_error, require_at_least, require_finite
-from vae_jax.evaluation.collapse import COLLAPSE_RATE, FLOOR_MARGIN, diagnose
+from vae_jax.evaluation.collapse import COLLAPSE_RATE, FLOOR_MARGIN, diagnose, elbo_and_floor
 from vae_jax.evaluation.discrepancy import maximum_mean_discrepancy
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "evaluate",
     "gaussian_total_correlation",
     "is_saturated",
+    "measure",
     "sample",
 ]
 
@@ -71,7 +73,7 @@ DEFINITIONS = {
     "floor_margin": "the nats above the floor that at_floor forgives",
     "verdict": "the diagnosis of collapse in words",
 }
-"""What each entry of `evaluate` means, one line each; `*_se` is the standard error of the entry."""
+"""What each entry of `evaluate` means; `name_standard_error` is the standard error of `name`."""
 
 
 class AggregateDensity(NamedTuple):
@@ -325,7 +327,7 @@ def evaluate(
 
     Returns:
         The entries of `DEFINITIONS`: numbers, truth values, words, lists [L]; None where `elbo`
-        was not given. `name_se` is the standard error of `name`.
+        was not given. `name_standard_error` is the standard error of `name`.
 
     Raises:
         UsageError: a value is not finite, or a number is too small.
@@ -367,7 +369,7 @@ def evaluate(
         "gaussian_tc_means": float(gaussian_total_correlation(covariance(mean))),
         "gaussian_tc_samples": float(gaussian_total_correlation(sampled_covariance)),
         "mmd": float(discrepancy.value),
-        "mmd_se": float(discrepancy.standard_error),
+        "mmd_standard_error": float(discrepancy.standard_error),
         "mmd_kernel": kernel,
         **collapse._asdict(),
     }
@@ -378,8 +380,33 @@ def evaluate(
         "total_correlation": terms.total_correlation,
         "dimension_wise_kl": terms.dimension_wise_kl.sum(axis=1),
     }.items():
-        result[name], result[f"{name}_se"] = mean_and_error(values)
+        result[name], result[f"{name}_standard_error"] = mean_and_error(values)
     result["mutual_information_saturated"] = is_saturated(
         result["mutual_information"], num_examples
     )
     return result
+
+
+def measure(subject, *, num_samples: int = 5000, kernel: str = "imq") -> dict:
+    """How the model uses its latent space, on the test split, and whether it pays.
+
+    Args:
+        subject: a `vae_jax.evaluation.subject.Subject`.
+        num_samples, kernel: see `evaluate`.
+
+    Returns:
+        The entries of `DEFINITIONS`, as of `evaluate`; `elbo_above_floor` where the likelihood has
+        a floor in closed form, a Bernoulli or a Gaussian one.
+    """
+    elbo, floor = elbo_and_floor(subject)
+    posterior = subject.posterior()
+    return evaluate(
+        posterior.mean,
+        posterior.logvar,
+        jax.random.fold_in(subject.key, zlib.crc32(b"latent_use")),
+        prior=subject.prior,
+        elbo=elbo,
+        floor=floor,
+        num_samples=num_samples,
+        kernel=kernel,
+    )

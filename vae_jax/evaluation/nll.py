@@ -15,10 +15,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vae_jax.errors import UsageError
+from vae_jax.evaluation._shared import mean_and_error
 
 __all__ = [
+    "DEFINITIONS",
     "SAMPLES_PER_KEY",
     "Estimate",
     "Likelihoods",
@@ -28,9 +31,19 @@ __all__ = [
     "empty_sums",
     "evaluate",
     "log_mean_weight",
+    "measure",
     "sample",
     "summarize",
 ]
+
+DEFINITIONS = {
+    "num_examples": "N, the examples of the test split",
+    "num_samples": "K, the samples of z behind each estimate",
+    "nll": "−log 1/K Σ_k p(x, z_k)/q(z_k|x) in nats per example, above −log p(x) in expectation",
+    "effective_samples": "how many equal weights would estimate as well, of K (Σw)²/Σw²",
+    "bits_per_dim": "nll / (D log 2), of discrete data",
+}
+"""What each entry of `measure` means; `name_standard_error` is the standard error of `name`."""
 
 SAMPLES_PER_KEY = 500
 """Samples of z are drawn in blocks of this many, a scalar: the draws depend on it."""
@@ -304,3 +317,41 @@ def evaluate(
             num_rows=num_rows,
         )
     )
+
+
+def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
+    """The importance-sampled likelihood of the test split.
+
+    Args:
+        subject: a `vae_jax.evaluation.subject.Subject`.
+        num_samples, num_rows: see `sample`, scalars.
+
+    Returns:
+        The entries of `DEFINITIONS`, scalars, with standard errors; without `bits_per_dim` where
+        p(x|z) is no probability.
+    """
+
+    def estimate(params, stored, first):
+        return sample(
+            subject.model,
+            params,
+            stored,
+            subject.key,
+            first,
+            preprocess=subject.preprocess,
+            num_samples=num_samples,
+            num_rows=num_rows,
+        )
+
+    # a block lasts seconds, and its memory is that of `num_rows` decoded rows
+    found = subject.over(estimate, num_rows=100)
+    values = {
+        "nll": found.nll,
+        "effective_samples": found.effective_samples,
+        "bits_per_dim": found.bits_per_dim,
+    }
+    result: dict = {"num_examples": len(found.nll), "num_samples": num_samples}
+    for name, each in values.items():
+        if np.isfinite(each).all():
+            result[name], result[f"{name}_standard_error"] = mean_and_error(each)
+    return result

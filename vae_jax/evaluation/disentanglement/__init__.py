@@ -30,8 +30,10 @@ from vae_jax.evaluation.disentanglement._groups import (
     sample_groups,
     sample_pairs,
 )
+from vae_jax.evaluation.subject import NotApplicableError
 
 __all__ = [
+    "DEFINITIONS",
     "Groups",
     "Pairs",
     "Result",
@@ -39,6 +41,7 @@ __all__ = [
     "evaluate",
     "load",
     "map_rows",
+    "measure",
     "names",
     "sample_groups",
     "sample_pairs",
@@ -127,3 +130,50 @@ def evaluate(
                 "counts": result.counts,
             }
     return table
+
+
+def measure(
+    subject, *, metrics: str | None = None, predictors: str = "trees,lasso,logistic"
+) -> dict:
+    """The disentanglement of the test split's codes, the posterior means.
+
+    Args:
+        subject: a `vae_jax.evaluation.subject.Subject`.
+        metrics: names with commas between them, see `names`; None means all.
+        predictors: of DCI, with commas between them; trees take minutes.
+
+    Returns:
+        The entries of `DEFINITIONS`, scalars, with standard errors where there are any.
+
+    Raises:
+        NotApplicableError: the data have no factors, or none that varies.
+    """
+    factors = subject.factors()
+    if factors is None:
+        raise NotApplicableError("the data have no factors")
+    if (factors == factors[:1]).all():
+        raise NotApplicableError("no factor varies")
+    chosen = names() if metrics is None else [name.strip() for name in metrics.split(",")]
+    settings = {"dci": {"predictors": [name.strip() for name in predictors.split(",")]}}
+    table = evaluate(
+        subject.posterior().mean,
+        factors,
+        key=jax.random.fold_in(subject.key, zlib.crc32(b"disentanglement")),
+        metrics=chosen,
+        settings={name: each for name, each in settings.items() if name in chosen},
+    )
+    counts = {row["metric"]: row["counts"] for row in table.values()}
+    result: dict = {"num_examples": len(factors), "counts": counts}
+    for name, row in table.items():
+        result[name] = row["value"]
+        if row["standard_error"] is not None:
+            result[f"{name}_standard_error"] = row["standard_error"]
+    return result
+
+
+DEFINITIONS = {
+    "num_examples": "N, the examples of the test split",
+    "counts": "of each metric: the examples, groups or dimensions it rests on",
+    **definitions(),
+}
+"""What each entry of `measure` means; `name_standard_error` is the standard error of `name`."""

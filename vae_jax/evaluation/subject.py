@@ -1,0 +1,197 @@
+"""What is measured: a trained model beside its data, looked at in blocks so that memory is bounded.
+
+A metric that `experiments.evaluate` offers is one file beside this one, with
+
+    DEFINITIONS                         what each entry means, a line each
+    measure(subject, *, …) -> dict      its entries, `name_standard_error` beside `name` where known
+
+whose keyword-only arguments are its settings. It raises `NotApplicableError` where the data or the
+model have nothing of the kind.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax import distributions
+from vae_jax.errors import VaeJaxError
+
+__all__ = ["NotApplicableError", "Subject"]
+
+BLOCK_BYTES = 2**24
+"""What is decoded at a time (a scalar)."""
+
+
+class NotApplicableError(VaeJaxError):
+    """A metric says nothing about this model or these data; its text says why."""
+
+
+class Subject:
+    """A trained model, its data, and what several metrics ask of both, computed once.
+
+    Codes have the latent dimensions that the model uses: those of its mask, which are the first
+    ones, or all.
+
+    Args:
+        model: a `Model` whose p(x|z) is a density, see `elbo.freeze_likelihood`.
+        params: its parameters.
+        dataset: with `train`, `valid` and `test`, each with rows x [N, *stored], labels [N] or
+            None, factors [N, F] or None; as of `vae_jax.data.load`.
+        preprocess: (stored [B, *stored], key) to x [B, *shape].
+        key: PRNG key, scalar, from which every draw follows.
+        num_examples: how many of the test split are looked at, evenly spread over it, whose order
+            may be that of its factors; None means all.
+    """
+
+    def __init__(
+        self,
+        model,
+        params,
+        dataset,
+        *,
+        preprocess: Callable,
+        key: jax.Array,
+        num_examples: int | None = None,
+    ):
+        self.model, self.params, self.dataset = model, params, dataset
+        self.preprocess, self.key = preprocess, key
+        self.num_examples = num_examples
+
+    def size(self, split: str = "test") -> int:
+        """How many examples of a split are looked at, a count."""
+        num = len(getattr(self.dataset, split))
+        return num if split != "test" or self.num_examples is None else min(num, self.num_examples)
+
+    def labels(self, split: str = "test", num_examples: int | None = None) -> np.ndarray | None:
+        """[N], or None where the data have none; of the examples of `blocks`."""
+        labels = getattr(self.dataset, split).labels
+        return None if labels is None else labels[self._rows(split, num_examples)]
+
+    def factors(self, split: str = "test") -> np.ndarray | None:
+        """[N, F], or None where the data have none."""
+        factors = getattr(self.dataset, split).factors
+        return None if factors is None else factors[self._rows(split)]
+
+    def _rows(self, split: str, num_examples: int | None = None) -> np.ndarray:
+        """Which rows of a split are looked at: ascending indices [N], evenly spread."""
+        num = self.size(split)
+        num = num if num_examples is None else min(num, num_examples)
+        return np.arange(num) * len(getattr(self.dataset, split)) // num
+
+    @property
+    def latent_dim(self) -> int:
+        """L, the dimensions that the model uses, a count."""
+        mask = self.model.latent_mask
+        return self.model.latent_dim if mask is None else int(mask.sum())
+
+    @functools.cached_property
+    def prior(self) -> distributions.DiagonalGaussian:
+        """p(z) over the dimensions in use, arrays [L]."""
+        prior = self.model.prior(self.params)
+        return jax.tree.map(lambda leaf: leaf[: self.latent_dim], prior)
+
+    @functools.cached_property
+    def decode_mean(self) -> Callable:
+        """E[x|z] as a function of the dimensions in use: [B, L] to [B, *shape]."""
+
+        def decode_mean(z):
+            unused = self.model.latent_dim - z.shape[1]
+            return self.model.decode_mean(self.params, jnp.pad(z, ((0, 0), (0, unused))))
+
+        return decode_mean
+
+    @property
+    def num_rows(self) -> int:
+        """How many examples are looked at at a time, a count."""
+        return max(1, min(500, BLOCK_BYTES // (4 * math.prod(self.model.shape))))
+
+    def blocks(self, split: str, num_rows: int | None = None, num_examples: int | None = None):
+        """Blocks of examples, of one size, so that one program serves them all.
+
+        Args:
+            split: "train", "valid" or "test".
+            num_rows: B; None means what fits `BLOCK_BYTES`.
+            num_examples: N, evenly spread over those that are looked at; None means all of them.
+
+        Yields:
+            (stored [B, *stored], position of the first row [], how many rows count): the last block
+            is filled up with its last row.
+        """
+        rows, chosen = getattr(self.dataset, split).x, self._rows(split, num_examples)
+        size = min(num_rows or self.num_rows, len(chosen))
+        for first in range(0, len(chosen), size):
+            stored = np.asarray(rows[chosen[first : first + size]])
+            padding = ((0, size - len(stored)), *((0, 0) for _ in stored.shape[1:]))
+            yield np.pad(stored, padding, mode="edge"), np.int32(first), len(stored)
+
+    def over(self, function: Callable, split: str = "test", **chosen) -> Any:
+        """The values of a function of every example.
+
+        Args:
+            function: (params, stored [B, *stored], position of the first row []) to a pytree of
+                [B, …], row by row; it is compiled once.
+            split, chosen: see `blocks`.
+
+        Returns:
+            The pytree of NumPy arrays [N, …].
+        """
+        compiled, parts = jax.jit(function), []
+        for stored, first, kept in self.blocks(split, **chosen):
+            values = compiled(self.params, stored, first)
+            parts.append(jax.tree.map(lambda leaf, kept=kept: np.asarray(leaf)[:kept], values))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+    def mean_over(self, function: Callable, split: str = "test", **chosen) -> Any:
+        """The mean of such a function, see `over`: a pytree of NumPy arrays […]."""
+
+        @jax.jit
+        def add(total, params, stored, first, kept):
+            def sum_kept(leaf):
+                mask = jnp.arange(len(leaf)) < kept
+                return jnp.tensordot(mask.astype(leaf.dtype), leaf, 1, precision="highest")
+
+            sums = jax.tree.map(sum_kept, function(params, stored, first))
+            return sums if total is None else jax.tree.map(jnp.add, total, sums)
+
+        total, num = None, 0
+        for stored, first, kept in self.blocks(split, **chosen):
+            total, num = add(total, self.params, stored, first, kept), num + kept
+        return jax.tree.map(lambda leaf: np.asarray(leaf) / np.float32(num), total)
+
+    def inputs(self, stored, first) -> jax.Array:
+        """The rows of a block as the model sees them, x [B, *shape].
+
+        Each row has a key of its own, by its position, that of `nll.sample` and its kin: all see
+        one binarization, however the work is cut.
+        """
+
+        def one(row, position):
+            key, _ = jax.random.split(jax.random.fold_in(self.key, position))
+            return self.preprocess(row[None], key)[0]
+
+        return jax.vmap(one)(stored, first + jnp.arange(len(stored)))
+
+    @functools.cache  # noqa: B019 - a subject lives as long as its evaluation
+    def x(self, split: str = "test", num_examples: int | None = None) -> np.ndarray:
+        """The examples as the model sees them, [N, *shape]."""
+
+        def see(params, stored, first):
+            del params
+            return self.inputs(stored, first)
+
+        return self.over(see, split, num_examples=num_examples)
+
+    @functools.cache  # noqa: B019
+    def posterior(self, split: str = "test", num_examples: int | None = None):
+        """q(z|x) of every example: `DiagonalGaussian` of NumPy arrays [N, L]."""
+
+        def encode(params, stored, first):
+            posterior = self.model.encode(params, self.inputs(stored, first))
+            return jax.tree.map(lambda leaf: leaf[:, : self.latent_dim], posterior)
+
+        return self.over(encode, split, num_examples=num_examples)
