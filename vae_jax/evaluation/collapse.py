@@ -206,7 +206,7 @@ def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]
         return subject.inputs(stored, first)
 
     def deviation(params, stored, first):
-        return jnp.square(see(params, stored, first) - train_mean)
+        return jnp.square(see(params, stored, first) - train_mean[None])
 
     train_mean = subject.mean_over(see, "train", num_examples=MAX_TRAIN)
     if isinstance(likelihood, Gaussian):

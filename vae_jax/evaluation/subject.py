@@ -87,7 +87,7 @@ class Subject:
     def latent_dim(self) -> int:
         """L, the dimensions that the model uses, a count."""
         mask = self.model.latent_mask
-        return self.model.latent_dim if mask is None else int(mask.sum())
+        return self.model.latent_dim if mask is None else int(np.asarray(mask).sum())
 
     @functools.cached_property
     def prior(self) -> distributions.DiagonalGaussian:

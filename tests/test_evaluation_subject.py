@@ -1,0 +1,198 @@
+"""A subject shows each metric the same examples and codes, however the work is cut."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vae_jax import data, evaluation, likelihoods, networks
+from vae_jax.distributions import kl_divergence
+from vae_jax.errors import UsageError
+from vae_jax.evaluation import collapse, disentanglement, latent_probes, nll
+from vae_jax.evaluation.subject import NotApplicableError, Subject
+from vae_jax.model import Model
+
+SHAPE = (8, 8, 1)
+
+
+class Rows:
+    """A dataset of three splits as an evaluation sees it."""
+
+    def __init__(self, num=23, *, labels=None, factors=None):
+        x = np.random.default_rng(0).integers(0, 17, (num, *SHAPE)).astype(np.uint8)
+        split = data.Split(x, labels=labels, factors=factors)
+        self.train = self.valid = self.test = split
+
+
+def binarized(stored, key):
+    return data.binarize(key, stored.astype(jnp.float32) / 16)
+
+
+def as_stored(stored, key):
+    del key
+    return stored.astype(jnp.float32) / 16
+
+
+def make(dataset=None, *, preprocess=binarized, likelihood="bernoulli", mask=None, **settings):
+    encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=3, widths=(16,))
+    chosen = likelihoods.make(likelihood, variance="learned", num_levels=None)
+    model = Model(encoder, decoder, chosen, SHAPE, 3)
+    params = model.init(jax.random.key(1))
+    if mask is not None:
+        model = model.replace(latent_mask=jnp.array(mask))
+    dataset = dataset or Rows()
+    key = jax.random.key(2)
+    return Subject(model, params, dataset, preprocess=preprocess, key=key, **settings)
+
+
+def test_blocks_do_not_decide_what_is_drawn():
+    subject = make()
+
+    def both(params, stored, first):
+        x = subject.inputs(stored, first)
+        return x, subject.model.encode(params, x).mean
+
+    x, mean = subject.over(both)
+    assert x.shape == (23, *SHAPE)
+    assert set(np.unique(x)) == {0.0, 1.0}
+    assert np.array_equal(x, subject.x())
+    for num_rows in (1, 5, 23, 100):
+        other_x, other_mean = subject.over(both, num_rows=num_rows)
+        assert np.array_equal(other_x, x)
+        np.testing.assert_allclose(other_mean, mean, rtol=1e-5, atol=1e-6)
+
+
+def test_the_likelihood_sees_the_same_binarization():
+    subject = make()
+    # with the encoder's input known to both, one sample of z has the same weight
+    found = nll.sample(
+        subject.model, subject.params, subject.dataset.test.x, subject.key,
+        preprocess=binarized, num_samples=1,
+    )  # fmt: skip
+    seen = nll.sample(
+        subject.model, subject.params, subject.x(), subject.key,
+        preprocess=lambda x, key: x, num_samples=1,
+    )  # fmt: skip
+    np.testing.assert_allclose(found.nll, seen.nll, rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_rows", [4, 23])
+def test_a_mean_counts_each_example_once(num_rows):
+    subject = make(preprocess=as_stored)
+
+    def see(params, stored, first):
+        del params
+        return subject.inputs(stored, first)
+
+    mean = subject.mean_over(see, num_rows=num_rows)
+    np.testing.assert_allclose(mean, subject.dataset.test.x.mean(axis=0) / 16, rtol=1e-6)
+
+
+def test_fewer_examples_are_spread_over_the_split():
+    labels = np.arange(23, dtype=np.int32)
+    factors = np.stack([labels, labels], axis=1)
+    subject = make(Rows(labels=labels, factors=factors), num_examples=5)
+    chosen = [0, 4, 9, 13, 18]
+    assert subject.labels().tolist() == chosen
+    assert subject.factors()[:, 0].tolist() == chosen
+    assert subject.labels("train").tolist() == labels.tolist()
+    assert subject.labels("train", num_examples=5).tolist() == chosen
+    plain = make(Rows(), preprocess=as_stored, num_examples=5)
+    assert np.array_equal(plain.x(), np.float32(plain.dataset.test.x[chosen]) / 16)
+
+
+def test_codes_have_the_dimensions_in_use():
+    full, masked = make(preprocess=as_stored), make(preprocess=as_stored, mask=[1.0, 1.0, 0.0])
+    posterior = masked.posterior()
+    assert posterior.mean.shape == (23, 2)
+    assert np.array_equal(posterior.mean, full.posterior().mean[:, :2])
+    assert masked.prior.mean.shape == (2,)
+    z = jnp.array(posterior.mean)
+    padded = jnp.pad(z, ((0, 0), (0, 1)))
+    assert np.array_equal(masked.decode_mean(z), full.decode_mean(padded))
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_the_floor_is_the_best_model_that_ignores_z(likelihood):
+    """A decoder that gives the train mean everywhere, and a posterior that is the prior."""
+    preprocess = binarized if likelihood == "bernoulli" else as_stored
+    subject = make(preprocess=preprocess, likelihood=likelihood)
+    x = subject.x()
+    mean = np.clip(x.mean(axis=0), 1e-3, 1 - 1e-3).reshape(-1)
+    params = jax.tree.map(jnp.zeros_like, subject.params)
+    output = np.log(mean / (1 - mean)) if likelihood == "bernoulli" else x.mean(axis=0).reshape(-1)
+    params["decoder"]["output"]["bias"] = jnp.asarray(output, jnp.float32)
+    if likelihood == "gaussian":
+        variance = np.square(x - x.mean(axis=0)).mean()
+        params["likelihood"] = {"logvar": jnp.log(jnp.float32(variance))}
+    subject.params = params
+    elbo, floor = collapse.elbo_and_floor(subject)
+    np.testing.assert_allclose(elbo, floor, rtol=1e-5)
+
+
+def test_the_elbo_beside_the_floor_is_that_of_one_sample():
+    subject = make()
+    elbo, _ = collapse.elbo_and_floor(subject)
+    posterior = subject.model.encode(subject.params, jnp.asarray(subject.x()))
+    rate = kl_divergence(posterior, subject.prior).sum(axis=1)
+    keys = jax.random.split(jax.random.key(5), 200)
+
+    def distortion(key):
+        z = posterior.sample(key)
+        outputs = subject.model.decode(subject.params, z)
+        return -subject.model.likelihood.log_prob({}, outputs, jnp.asarray(subject.x()))
+
+    draws = -np.asarray(jax.lax.map(distortion, keys)) - np.asarray(rate)
+    error = draws.std(axis=0).mean() / len(elbo) ** 0.5
+    assert abs(elbo.mean() - draws.mean()) < 5 * error
+
+
+def test_a_likelihood_without_a_floor_has_none():
+    assert collapse.elbo_and_floor(make(preprocess=as_stored, likelihood="laplace")) == (None, None)
+
+
+@pytest.mark.parametrize("name", evaluation.names())
+def test_every_metric_says_what_its_entries_mean(name):
+    num = 60
+    factors = np.stack(np.divmod(np.arange(num), 4), axis=1).astype(np.int32) % 5
+    dataset = Rows(num, labels=factors[:, 0], factors=factors)
+    mask = [1.0, 1.0, 0.0] if name == "exact" else None
+    small = {
+        "nll": {"num_samples": 20},
+        "ais": {"num_chains": 2, "num_temperatures": 5, "num_simulated": 3},
+        "latent_use": {"num_samples": 50},
+        "latent_geometry": {"num_codes": 5, "num_pairs": 2},
+        "latent_neighbours": {"num_lines": 3, "num_draws": 20},
+        "disentanglement": {"metrics": "mig,modularity"},
+    }
+    module = evaluation.load(name)
+    settings = small.get(name, {})
+    assert settings.keys() <= evaluation.settings(name).keys()
+    values = module.measure(make(dataset, mask=mask), **settings)
+    assert values
+    assert {n.removesuffix("_standard_error") for n in values} <= module.DEFINITIONS.keys()
+    errors = {n for n in values if n.endswith("_standard_error")}
+    assert {n.removesuffix("_standard_error") for n in errors} <= values.keys()
+    assert all("\n" not in text and len(text) < 200 for text in module.DEFINITIONS.values())
+    again = module.measure(make(dataset, mask=mask), **settings)
+    assert json.dumps(again) == json.dumps(values)  # the same key, the same numbers; plain ones
+
+
+@pytest.mark.parametrize("metric", [disentanglement, latent_probes])
+def test_what_the_data_lack_is_said(metric):
+    with pytest.raises(NotApplicableError, match="the data have no"):
+        metric.measure(make())
+
+
+def test_one_label_is_not_read_out():
+    dataset = Rows(labels=np.zeros(23, np.int32), factors=np.zeros((23, 2), np.int32))
+    for metric in (latent_probes, disentanglement):
+        with pytest.raises(NotApplicableError, match=r"one label|no factor varies"):
+            metric.measure(make(dataset))
+
+
+def test_an_unknown_metric_is_corrected():
+    with pytest.raises(UsageError, match="did you mean latent_use"):
+        evaluation.load("latent_us")
