@@ -624,7 +624,7 @@ def make_hparams(
         return None if value is None else schedules.parse(value, **units)
 
     def scalar(value):
-        return jnp.float32(value) if isinstance(value, float) else None
+        return np.float32(value) if isinstance(value, float) else None
 
     is_masked = any(c.latent_dim < latent_dim for c in configs)
     # a term that no run has is left out of the program
@@ -635,14 +635,14 @@ def make_hparams(
     }
     return [
         training.Hparams(
-            seed=jnp.int32(c.seed),
+            seed=np.int32(c.seed),
             learning_rate=schedule(c.learning_rate),
             objective={n: schedule(v) for n, v in c.hyperparameters if n not in unused},
             weight_decay=schedule(c.weight_decay or "1e-4"),
             clip_norm=schedule(c.clip_norm),
             ema_decay=scalar(c.ema_decay),
             latent_mask=(
-                (jnp.arange(latent_dim) < c.latent_dim).astype(jnp.float32) if is_masked else None
+                (np.arange(latent_dim) < c.latent_dim).astype(np.float32) if is_masked else None
             ),
             variance=scalar(c.variance),
         )

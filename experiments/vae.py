@@ -1,12 +1,13 @@
 """Trains a variational autoencoder: `python -m experiments.vae --beta=4`."""
 
 if __name__ == "__main__":
-    from experiments import interrupts
+    from experiments import collector, interrupts
 
     # before the imports that take a second
     interrupts.exit_at_once()
 
-    from experiments import cli, sweep
+    with collector.paused():
+        from experiments import cli, sweep
 
     cli.run(
         sweep.main,

@@ -475,6 +475,14 @@ def test_arrays_that_orbax_wrote_wrongly_are_not_committed(directory, monkeypatc
         assert checkpoints.steps() == [500, 600]
 
 
+def test_orbax_that_cannot_be_imported_is_not_told_as_a_full_disk(directory, monkeypatch):
+    monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
+    with Checkpoints(directory) as checkpoints:
+        assert checkpoints.steps() == [500, 600]  # nothing of it is needed to verify
+        with pytest.raises(ImportError, match="orbax"):
+            checkpoints.save(800, make_state(800), {})
+
+
 def test_a_read_only_directory_restores(directory, monkeypatch):
     empty_step(directory)
 

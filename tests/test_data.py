@@ -116,6 +116,13 @@ def test_digits_are_those_of_scikit_learn(digits):
     assert key(decoded * 16, ours) == key(images, labels)
 
 
+def test_digits_are_found_where_scikit_learn_keeps_them_elsewhere(digits, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    again = data.load("digits")
+    assert again.sha256 == digits.sha256
+    np.testing.assert_array_equal(again.train.x, digits.train.x)
+
+
 def test_decoded_levels_are_k_over_the_greatest(digits):
     decoded = np.asarray(jax.jit(digits.decode)(digits.train.x))
     assert decoded.dtype == np.float32

@@ -8,6 +8,7 @@ damaged, and whatever lies in `.staging/` is the rest of a killed process.
 
 import contextlib
 import errno
+import functools
 import hashlib
 import itertools
 import json
@@ -23,7 +24,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
 from vae_jax.errors import StorageError
@@ -90,7 +90,6 @@ class Checkpoints:
         self._keep = keep
         self._warn = warn
         self._sets_aside = set_aside
-        self._orbax = _orbax_of_this_process()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -100,7 +99,12 @@ class Checkpoints:
 
     def close(self) -> None:
         """Releases Orbax's threads; every `save` that returned is on the disk already."""
-        self._orbax.close()
+        if "_orbax" in vars(self):
+            self._orbax.close()
+
+    @functools.cached_property
+    def _orbax(self) -> Any:
+        return _orbax_of_this_process()
 
     def save(self, step: int, state: Any, config: dict) -> None:
         """Writes one step; when it returns, the step is durable and equals `state` bit by bit.
@@ -122,6 +126,7 @@ class Checkpoints:
 
     def _save(self, step: int, state: Any, config: dict) -> None:
         needed = _OVERHEAD + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        _import_orbax()  # a fault of the installation is not told as one of the disk
         try:
             self._refuse_links()
             final = self._directory / str(step)
@@ -221,6 +226,7 @@ class Checkpoints:
         return staging
 
     def _write(self, staged: pathlib.Path, step: int, state: Any, config: dict) -> None:
+        ocp = _import_orbax()
         self._orbax.save(
             staged,
             args=ocp.args.Composite(
@@ -249,6 +255,7 @@ class Checkpoints:
             _sync(folder)
 
     def _load(self, path: pathlib.Path, host_target: Any) -> Any:
+        ocp = _import_orbax()
         return self._orbax.restore(
             path,
             args=ocp.args.Composite(
@@ -331,11 +338,19 @@ class Checkpoints:
         )
 
 
-def _orbax_of_this_process() -> ocp.Checkpointer:
-    """Orbax without its barriers between processes: the state comes whole, and one of them saves.
+def _import_orbax() -> Any:
+    """The module, imported at its first use: it takes a third of the time that JAX takes."""
+    import orbax.checkpoint
+
+    return orbax.checkpoint
+
+
+def _orbax_of_this_process() -> Any:
+    """Its `Checkpointer` without barriers: the state comes whole, and one of the processes saves.
 
     (Its own way for several processes has each write the shards it holds.)
     """
+    ocp = _import_orbax()
     if jax.process_count() == 1:
         return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
     me = jax.process_index()

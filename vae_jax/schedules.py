@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from vae_jax.errors import UsageError
@@ -53,7 +54,10 @@ class Schedule(NamedTuple):
 def _schedule(start, end, steps, period, is_cosine) -> Schedule:
     if min(steps, period) < 0:
         raise ValueError("a duration is negative")
-    return Schedule(*(jnp.float32(v) for v in (start, end, steps, period, is_cosine)))
+    # NumPy's, as making one of JAX would compile a program; what overflows is refused as infinite
+    values = (start, end, steps, period, is_cosine)
+    with np.errstate(over="ignore"):
+        return Schedule(*((jnp if isinstance(v, jax.Array) else np).float32(v) for v in values))
 
 
 def constant(value) -> Schedule:

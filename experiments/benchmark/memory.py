@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.benchmark import starting
+from experiments.benchmark import fresh_process
 from experiments.benchmark.measuring import Row, Target, compare, is_on_cpu
 from experiments.benchmark.workloads import MNIST, Effort, architecture, noise
 
@@ -36,9 +36,9 @@ def memory(effort: Effort) -> Iterator[Row | str]:
         steps = -(-(len(train) - num_valid) // sizes.batch_size) + 1
         for _ in range(effort.starts):
             peaks = (
-                starting.start(starting.ONLY_JAX),
-                starting.start(starting.ONLY_IMPORTS),
-                starting.train(steps, Path(folder), *flags),
+                fresh_process.start(fresh_process.ONLY_JAX),
+                fresh_process.start(fresh_process.ONLY_IMPORTS),
+                fresh_process.train(steps, Path(folder), *flags),
             )
             for name, peak in zip(found, peaks, strict=True):
                 found[name].append(peak)

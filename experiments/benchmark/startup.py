@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.benchmark import starting
+from experiments.benchmark import fresh_process
 from experiments.benchmark.measuring import Row, Target, compare, measure
 from experiments.benchmark.workloads import Effort
 
@@ -24,15 +24,15 @@ def first_step(network: str, effort: Effort) -> Iterator[Row]:
 
         def train() -> int:
             with tempfile.TemporaryDirectory(dir=folder) as own:
-                starting.train(1, Path(own), "--epochs=1", f"--network={network}")
+                fresh_process.train(1, Path(own), "--epochs=1", f"--network={network}")
             return 1
 
         def started(program: str):
-            return lambda: bool(starting.start(program))
+            return lambda: bool(fresh_process.start(program))
 
         works = {
-            jax_alone: started(starting.ONLY_JAX),
-            "import of all that it needs": started(starting.ONLY_IMPORTS),
+            jax_alone: started(fresh_process.ONLY_JAX),
+            "import of all that it needs": started(fresh_process.ONLY_IMPORTS),
             "to the end of the first step": train,
         }
         # a first start compiles; a quick look takes that as well

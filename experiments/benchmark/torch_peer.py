@@ -88,7 +88,10 @@ def multiply(torch, device: str, size: int, seconds: float) -> Callable[[], floa
     """A product [size, size] as a piece of work that counts operations."""
     a, b = torch.randn(2, size, size, device=device)
     out = torch.empty_like(a)
-    step = lambda: torch.mm(a, b, out=out)  # noqa: E731
+
+    def step():
+        return torch.mm(a, b, out=out)
+
     # 2·N³: a multiplication and an addition each
     return workers.repeat(step, seconds, _wait(torch, device), units=2.0 * size**3)
 

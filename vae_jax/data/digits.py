@@ -1,5 +1,6 @@
 """Handwritten digits, 8×8: the embedded default, it comes with scikit-learn."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,28 @@ def load(data_dir: Path, num_valid: int | None = None) -> Dataset:
     Reference:
         Alpaydin and Kaynak, Optical recognition of handwritten digits, UCI 1998 (its test part).
     """
+    table = _read()
+    x, labels = table[:, :-1].reshape(-1, 8, 8, 1), table[:, -1].astype(np.int32)
+    return image_dataset(
+        "digits",
+        {"all": Split(x, labels)},
+        num_valid,
+        num_levels=17,
+        sha256=sha256_of_arrays([x, labels]),
+    )
+
+
+def _read() -> np.ndarray:
+    """Pixels and label of each digit, [1797, 65] uint8.
+
+    From the package's file: importing the package takes longer than all else before the first step.
+    """
+    package = importlib.util.find_spec("sklearn")
+    for folder in package.submodule_search_locations if package else ():
+        file = Path(folder, "datasets", "data", "digits.csv.gz")
+        if file.is_file():
+            return np.loadtxt(file, np.uint8, delimiter=",")
     import sklearn.datasets
 
     images, labels = sklearn.datasets.load_digits(return_X_y=True)
-    x = images.astype(np.uint8).reshape(-1, 8, 8, 1)
-    return image_dataset(
-        "digits",
-        {"all": Split(x, labels.astype(np.int32))},
-        num_valid,
-        num_levels=17,
-        sha256=sha256_of_arrays([x, labels.astype(np.int32)]),
-    )
+    return np.column_stack([images, labels]).astype(np.uint8)

@@ -1,0 +1,105 @@
+"""Programs in fresh interpreters: how long they take to start, and what memory they need.
+
+A measured process ends itself, by `leave`, and says its peak of memory. The training is that of
+the command `experiments.vae`; only its loop is watched, so that it ends at a given step.
+"""
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from experiments import collector
+from experiments.benchmark.workers import ROOT
+
+HIGH_WATER = "VmHWM:"
+ONLY_JAX = f"import jax; from {__name__} import leave; leave()"
+ONLY_IMPORTS = f"""\
+from experiments import collector
+with collector.paused():
+    from experiments import cli, sweep
+from {__name__} import leave; leave()"""
+
+
+def start(program: str, arguments: Sequence[str] = ()) -> int:
+    """Runs a program in a fresh interpreter to its end.
+
+    Args:
+        program: Python, which ends with `leave`.
+        arguments: of the command line.
+
+    Returns:
+        The peak of its memory in bytes.
+
+    Raises:
+        RuntimeError: it failed, with what it said.
+    """
+    # modules are compiled once, as a user's are, also where tests ask Python to leave no files
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=environ,
+    )
+    if done.returncode:
+        raise RuntimeError(f"a program that is measured failed: {done.stderr[-2000:]}")
+    return int(done.stdout.split()[-1])
+
+
+def train(num_steps: int, folder: Path, *flags: str) -> int:
+    """Runs `experiments.vae` in a fresh interpreter until it has done so many steps (a count).
+
+    Args:
+        num_steps: after which it leaves.
+        folder: for the run's directory; emptied of an earlier one.
+        flags: of the command.
+
+    Returns:
+        The peak of its memory in bytes.
+    """
+    program = f"from {__name__} import leave_after; leave_after({num_steps})"
+    return start(program, [*flags, f"--workdir={folder / 'run'}", "--overwrite"])
+
+
+def leave_after(num_steps: int) -> None:
+    """Trains with the flags of this process and ends it, saying its peak of memory.
+
+    Args:
+        num_steps: after which it leaves, a count.
+    """
+    with collector.paused():  # as the command does
+        from vae_jax import training
+
+    training.train_until = watched(training.train_until, num_steps)
+    runpy.run_module("experiments.vae", run_name="__main__")
+
+
+def watched(train_until: Callable, num_steps: int) -> Callable:
+    """`training.train_until`, which ends the process at a step (a count)."""
+
+    def run(*arguments, **settings):
+        for step, state in train_until(*arguments, **settings):
+            if step >= num_steps:
+                leave()
+            yield step, state
+
+    return run
+
+
+def leave() -> None:
+    """Says the peak of memory and ends the process at once, without cleaning up."""
+    print(peak_bytes(), flush=True)
+    os._exit(0)
+
+
+def peak_bytes() -> int:
+    """The most memory that this program has had in use, in bytes.
+
+    Not `getrusage`, whose peak is that of the parent where this is larger.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(HIGH_WATER))
