@@ -49,6 +49,7 @@ __all__ = [
     "log_density",
     "sample",
     "sandwich",
+    "simulate",
     "summarize",
     "summarize_sandwich",
     "temperatures",
@@ -501,6 +502,12 @@ def _sums(log_weights):
     return nll.add_weights(nll.empty_sums(log_weights.shape[1:]), log_weights)
 
 
+def _keys(key, positions):
+    """Two keys for each example, [2, B]: for its data, and for its chains."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+    return jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+
+
 def _fold(keys, data):
     return jax.vmap(jax.random.fold_in, (0, None))(keys, data)
 
@@ -572,8 +579,7 @@ def sample(
     betas = temperatures(num_temperatures, schedule)
 
     def chunk(positions):
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first_example + positions)
-        preprocess_keys, z_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        preprocess_keys, z_keys = _keys(key, first_example + positions)
         data = jax.vmap(lambda row, key: preprocess(row[None], key)[0])(
             x[positions], preprocess_keys
         )
@@ -671,6 +677,35 @@ def evaluate(
     return {**summarize(likelihoods), **numbers}
 
 
+def simulate(
+    model, params, key: jax.Array, first_example=0, *, num_examples: int = 100
+) -> tuple[jax.Array, jax.Array]:
+    """The examples that `sandwich` draws, for other estimates of the same.
+
+    z ~ p(z), x ~ p(x|z): z is an exact sample of p(z|x)
+
+    Args:
+        model, params, key, first_example, num_examples: see `sandwich`.
+
+    Returns:
+        (z [N, L], x [N, *shape]).
+    """
+    keys, _ = _keys(key, first_example + jnp.arange(num_examples))
+    return _simulate(model, params, keys)
+
+
+def _simulate(model, params, keys):
+    """(z [B, L], x [B, *shape]) of the keys [B]."""
+
+    def one(key):
+        z_key, x_key = jax.random.split(key)
+        z = model.prior(params).sample(z_key, 1)
+        outputs = model.decode(params, z)
+        return z[0], model.likelihood.sample(params["likelihood"], x_key, outputs)[0]
+
+    return jax.vmap(one)(keys)
+
+
 @functools.partial(jax.jit, static_argnames=("num_examples", *_STATIC))
 def sandwich(
     model,
@@ -688,7 +723,8 @@ def sandwich(
 ) -> Bounds:
     """Bounds on log p(x) from both sides, for examples that the model draws (bidirectional).
 
-    z ~ p(z), x ~ p(x|z): then z is an exact sample of p(z|x), from which chains run backwards.
+    z ~ p(z), x ~ p(x|z): then z is an exact sample of p(z|x), from which C chains run backwards,
+    through the temperatures and with the step sizes of those that run forwards.
 
     Args:
         model: a `Model`, its variance not "optimal": see `elbo.freeze_likelihood`.
@@ -719,16 +755,9 @@ def sandwich(
     )
     betas = temperatures(num_temperatures, schedule)
 
-    def draw(key):
-        z_key, x_key = jax.random.split(key)
-        z = model.prior(params).sample(z_key, 1)
-        outputs = model.decode(params, z)
-        return z[0], model.likelihood.sample(params["likelihood"], x_key, outputs)[0]
-
     def chunk(positions):
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, first_example + positions)
-        draw_keys, z_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
-        exact, data = jax.vmap(draw)(draw_keys)
+        draw_keys, z_keys = _keys(key, first_example + positions)
+        exact, data = _simulate(model, params, draw_keys)
         problem = _problem(model, params, data, initial)
         step_sizes = _tune(problem, z_keys, betas, num_leapfrog)
         up = _upwards(problem, z_keys, betas, step_sizes, num_chains, num_leapfrog)
