@@ -532,10 +532,10 @@ def sample(
     *,
     preprocess: Callable,
     num_chains: int = 8,
-    num_temperatures: int = 100,
-    num_leapfrog: int = 5,
+    num_temperatures: int = 250,
+    num_leapfrog: int = 2,
     initial: str = "posterior",
-    schedule: str = "sigmoid",
+    schedule: str = "linear",
     num_rows: int = 500,
 ) -> Likelihoods:
     """The negative log-likelihood of every example by annealed importance sampling.
@@ -553,10 +553,11 @@ def sample(
         preprocess: (stored [B, *stored], key) to [B, *shape].
         num_chains: C for each example.
         num_temperatures: T; 1 is importance sampling from the initial distribution.
-        num_leapfrog: leapfrog steps of a transition, each one gradient of the decoder.
-        initial: one of `INITIALS`. From q(z|x) fewer temperatures do; the prior does not depend on
-            the encoder, except for the scale of the steps.
-        schedule: one of `SCHEDULES`.
+        num_leapfrog: leapfrog steps of a transition, each one gradient of the decoder; for the same
+            number of gradients more temperatures are mostly better than longer transitions.
+        initial: one of `INITIALS`. From q(z|x) fewer temperatures do; from the prior the encoder
+            matters for the scale of the steps only.
+        schedule: one of `SCHEDULES`; from the prior, "sigmoid" is customary.
         num_rows: rows of z that are decoded at a time, C for each of several examples; bounds the
             memory. The default fits the cache of a CPU; a GPU wants more, such as 50,000.
 
@@ -648,7 +649,7 @@ def evaluate(
     *,
     preprocess: Callable,
     num_chains: int = 8,
-    num_temperatures: int = 100,
+    num_temperatures: int = 250,
     **settings,
 ) -> dict:
     """The mean negative log-likelihood of x by annealed importance sampling.
@@ -715,10 +716,10 @@ def sandwich(
     *,
     num_examples: int = 100,
     num_chains: int = 8,
-    num_temperatures: int = 100,
-    num_leapfrog: int = 5,
+    num_temperatures: int = 250,
+    num_leapfrog: int = 2,
     initial: str = "posterior",
-    schedule: str = "sigmoid",
+    schedule: str = "linear",
     num_rows: int = 500,
 ) -> Bounds:
     """Bounds on log p(x) from both sides, for examples that the model draws (bidirectional).
@@ -823,7 +824,7 @@ def evaluate_sandwich(
     *,
     num_examples: int = 100,
     num_chains: int = 8,
-    num_temperatures: int = 100,
+    num_temperatures: int = 250,
     **settings,
 ) -> dict:
     """Mean bounds on log p(x) over examples that the model draws, and the gap between them.
