@@ -390,7 +390,8 @@ def tune(
         return (point, log_step + gain), jnp.exp(log_step)
 
     # in L dimensions of unit scale ε ∝ L^(−1/4), Beskos et al. 2013
-    start = jnp.full(z.shape[1], -0.25 * jnp.log(jnp.float32(z.shape[2])))
+    num_free = jnp.sum(scale(betas[0]) > 0, axis=-1)
+    start = -0.25 * jnp.log(jnp.maximum(num_free, 1).astype(z.dtype))
     inputs = jnp.arange(betas.size - 2), betas[1:-1]
     _, step_sizes = jax.lax.scan(one, (move(z), start), inputs)
     return step_sizes
@@ -555,8 +556,8 @@ def sample(
         num_temperatures: T; 1 is importance sampling from the initial distribution.
         num_leapfrog: leapfrog steps of a transition, each one gradient of the decoder; for the same
             number of gradients more temperatures are mostly better than longer transitions.
-        initial: one of `INITIALS`. From q(z|x) fewer temperatures do; from the prior the encoder
-            matters for the scale of the steps only.
+        initial: one of `INITIALS`. From q(z|x) fewer temperatures do, unless it lies far from
+            p(z|x) or is far narrower; from the prior, the encoder gives the steps their scale only.
         schedule: one of `SCHEDULES`; from the prior, "sigmoid" is customary.
         num_rows: rows of z that are decoded at a time, C for each of several examples; bounds the
             memory. The default fits the cache of a CPU; a GPU wants more, such as 50,000.
