@@ -1,0 +1,860 @@
+"""Annealed importance sampling: log p(x) where one importance distribution is too far from p(z|x).
+
+A chain moves from an initial density f_0 (the prior, or the posterior q(z|x)) to the target
+f_1(z) = p(x, z) through f_β = f_0^(1−β) f_1^β, 0 = β_0 < … < β_T = 1, by transitions that leave
+each f_β invariant. Its weight
+
+log w = Σ_{t=1..T} (β_t − β_{t−1}) [log f_1(z_{t−1}) − log f_0(z_{t−1})]
+
+has mean p(x), so the log of a mean of C weights lies below log p(x) in expectation. On an x that
+the model drew, the z that it was drawn from is an exact sample of p(z|x): the chain run backwards
+from there estimates 1/p(x), and its log lies above. Both together hold log p(x) between them.
+
+The first functions know densities only, as functions of z [C, B, L] for C chains of B examples;
+`sample` and `sandwich` take a `Model`.
+
+Reference: Neal 2001, Annealed importance sampling, arXiv physics/9803008; Wu, Burda, Salakhutdinov
+& Grosse 2017, On the quantitative analysis of decoder-based generative models, arXiv 1611.04273;
+Grosse, Ghahramani & Adams 2015, Sandwiching the marginal likelihood using bidirectional Monte
+Carlo, arXiv 1511.02543.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from vae_jax import distributions
+from vae_jax.errors import UsageError
+from vae_jax.evaluation import nll
+
+__all__ = [
+    "INITIALS",
+    "JITTER",
+    "SCHEDULES",
+    "TARGET_ACCEPTANCE",
+    "TUNING_CHAINS",
+    "Annealed",
+    "Bounds",
+    "Likelihoods",
+    "Point",
+    "anneal",
+    "evaluate",
+    "evaluate_sandwich",
+    "leapfrog",
+    "locate",
+    "log_density",
+    "sample",
+    "sandwich",
+    "simulate",
+    "summarize",
+    "summarize_sandwich",
+    "temperatures",
+    "transition",
+    "tune",
+]
+
+TARGET_ACCEPTANCE = 0.65
+"""The share of proposals (a scalar) that the step sizes aim at.
+
+Reference: Beskos et al. 2013, Optimal tuning of the hybrid Monte Carlo algorithm, arXiv 1001.4460.
+"""
+
+TUNING_CHAINS = 4
+"""Chains of the preliminary run that finds the step sizes, a count for each example."""
+
+JITTER = 0.2
+"""Each transition scales its step by a random factor between 1 − this and 1 + this (a scalar).
+
+Without it a trajectory that fits the period of a Gaussian returns to where it began. Reference:
+Neal 2011, MCMC using Hamiltonian dynamics, arXiv 1206.1901, section 3.2.
+"""
+
+INITIALS = ("posterior", "prior")
+"""Where chains may start: at q(z|x) or at p(z)."""
+
+SCHEDULES = ("sigmoid", "linear")
+"""How the temperatures may be spaced."""
+
+_GAIN = 0.3
+_SIGMOID_WIDTH = 4.0
+
+
+def temperatures(num_temperatures: int, schedule: str = "sigmoid") -> jax.Array:
+    """The inverse temperatures from 0 to 1.
+
+    linear: β_t = t/T;  sigmoid: β_t = [σ(δ(2t/T − 1)) − σ(−δ)] / [σ(δ) − σ(−δ)],  δ = 4
+
+    Args:
+        num_temperatures: T >= 1, a count of steps.
+        schedule: one of `SCHEDULES`; the sigmoid steps finely at both ends.
+
+    Returns:
+        [T + 1], increasing, 0 first and 1 last.
+
+    Raises:
+        UsageError: the number is below 1, or there is no such schedule.
+
+    Reference:
+        Grosse et al. 2015, arXiv 1511.02543, section 5; Wu et al. 2017, arXiv 1611.04273,
+        section 4.
+    """
+    if num_temperatures < 1:
+        raise UsageError(f"num_temperatures={num_temperatures}: must be at least 1")
+    if schedule not in SCHEDULES:
+        raise UsageError(f"schedule={schedule}: must be one of {', '.join(SCHEDULES)}")
+    linear = jnp.linspace(0.0, 1.0, num_temperatures + 1)
+    if schedule == "linear":
+        return linear
+    values = jax.nn.sigmoid(_SIGMOID_WIDTH * (2 * linear - 1))
+    first, last = values[:1], values[-1:]
+    return ((values - first) / (last - first)).at[-1].set(1.0)
+
+
+# ------------------------------------------------------------------ transitions
+
+
+class Point(NamedTuple):
+    """Positions of chains, and both log-densities with their gradients there.
+
+    Args:
+        z: [C, B, L].
+        log_initial: log f_0(z), [C, B], in nats.
+        log_target: log f_1(z), [C, B], in nats.
+        initial_slope: ∇ log f_0(z), [C, B, L].
+        target_slope: ∇ log f_1(z), [C, B, L].
+    """
+
+    z: jax.Array
+    log_initial: jax.Array
+    log_target: jax.Array
+    initial_slope: jax.Array
+    target_slope: jax.Array
+
+
+def locate(log_initial: Callable, log_target: Callable, z: jax.Array) -> Point:
+    """What is to be known at z.
+
+    Args:
+        log_initial: log f_0, [C, B, L] to [C, B].
+        log_target: log f_1, likewise; need not be normalized.
+        z: [C, B, L].
+
+    Returns:
+        `Point`.
+    """
+    chex.assert_rank(z, 3)
+    values, slopes = [], []
+    for function in (log_initial, log_target):
+        value, pull_back = jax.vjp(function, z)
+        chex.assert_shape(value, z.shape[:-1])
+        values.append(value)
+        slopes += pull_back(jnp.ones_like(value))
+    return Point(z, *values, *slopes)
+
+
+def log_density(point: Point, beta) -> jax.Array:
+    """log f_β(z) = (1 − β) log f_0(z) + β log f_1(z), without its constant.
+
+    Args:
+        point: of C chains for B examples.
+        beta: β from 0 to 1, a scalar.
+
+    Returns:
+        [C, B] in nats.
+    """
+    return (1 - beta) * point.log_initial + beta * point.log_target
+
+
+def _slope(point: Point, beta) -> jax.Array:
+    """∇ log f_β(z), [C, B, L]."""
+    return (1 - beta) * point.initial_slope + beta * point.target_slope
+
+
+def leapfrog(
+    move: Callable, point: Point, momentum: jax.Array, beta, step: jax.Array, num_leapfrog: int
+) -> tuple[Point, jax.Array]:
+    """Follows the Hamiltonian −log f_β(z) + ½‖p‖² for so many steps.
+
+    p ← p + ½ε ∇log f_β(z);  z ← z + ε p;  p ← p + ½ε ∇log f_β(z)
+
+    It keeps volumes, and from the end with −p it leads back to the start.
+
+    Args:
+        move: z [C, B, L] to `Point`; `locate` with its densities given.
+        point: where it starts.
+        momentum: p, [C, B, L].
+        beta: β, a scalar.
+        step: ε, [C, B, L]: its ratio between dimensions is a diagonal preconditioner.
+        num_leapfrog: steps, each of one gradient, >= 1.
+
+    Returns:
+        (`Point`, p) at the end.
+
+    Reference:
+        Neal 2011, MCMC using Hamiltonian dynamics, arXiv 1206.1901, eq. 2.28-2.30 and section 4.1.
+    """
+
+    def one(_, carry):
+        point, momentum = carry
+        point = move(point.z + step * momentum)
+        return point, momentum + step * _slope(point, beta)
+
+    momentum = momentum + 0.5 * step * _slope(point, beta)
+    point, momentum = jax.lax.fori_loop(0, num_leapfrog, one, (point, momentum))
+    # two half steps between positions are one whole one; the last is half too much
+    return point, momentum - 0.5 * step * _slope(point, beta)
+
+
+def _draws(keys, index, shape):
+    """Momentum [C, B, L], jitter and a uniform number, [C, B], of a transition.
+
+    Those of a chain follow from its example's key, its number and that of the transition; those of
+    a dimension do not depend on how many there are.
+    """
+    num_chains, _, latent_dim = shape
+
+    def one(key, chain):
+        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, index), chain), 3)
+        return (
+            jax.random.normal(keys[0], (latent_dim,)),
+            jax.random.uniform(keys[1], minval=1 - JITTER, maxval=1 + JITTER),
+            jax.random.uniform(keys[2]),
+        )
+
+    over_examples = jax.vmap(one, (0, None))
+    return jax.vmap(over_examples, (None, 0))(keys, jnp.arange(num_chains))
+
+
+def transition(
+    move: Callable,
+    point: Point,
+    keys: jax.Array,
+    index,
+    beta,
+    step: jax.Array,
+    num_leapfrog: int,
+) -> tuple[Point, jax.Array]:
+    """One step of Hamiltonian Monte Carlo, reversible with respect to f_β.
+
+    A momentum p ~ N(0, I) is drawn, followed by `leapfrog`, and the end accepted with probability
+    min(1, exp(H_start − H_end)), H = −log f_β(z) + ½‖p‖²; where H_end is no number, never.
+
+    Args:
+        move: z [C, B, L] to `Point`.
+        point: of the chains.
+        keys: PRNG keys of the examples, [B].
+        index: number of the transition, a scalar: another one, other draws.
+        beta: β, a scalar.
+        step: ε, [B, L].
+        num_leapfrog: leapfrog steps, >= 1.
+
+    Returns:
+        (`Point`, probability of acceptance [C, B]).
+
+    Reference:
+        Duane et al. 1987, Hybrid Monte Carlo, Physics Letters B 195; Neal 2011, arXiv 1206.1901,
+        section 3.
+    """
+    momentum, jitter, uniform = _draws(keys, index, point.z.shape)
+    step = jitter[:, :, None] * step[None]
+    proposal, momentum_end = leapfrog(move, point, momentum, beta, step, num_leapfrog)
+
+    def minus_energy(point, momentum):
+        return log_density(point, beta) - 0.5 * jnp.sum(jnp.square(momentum), axis=-1)
+
+    gain = minus_energy(proposal, momentum_end) - minus_energy(point, momentum)
+    # a trajectory that overflows ends nowhere
+    probability = jnp.where(jnp.isnan(gain), 0.0, jnp.exp(jnp.minimum(gain, 0.0)))
+    accepted = uniform < probability
+
+    def choose(new, old):
+        return jnp.where(jnp.expand_dims(accepted, range(2, new.ndim)), new, old)
+
+    return jax.tree.map(choose, proposal, point), probability
+
+
+# ------------------------------------------------------------------ chains
+
+
+class Annealed(NamedTuple):
+    """What C chains for B examples bring.
+
+    Args:
+        log_weights: log w, [C, B], in nats.
+        acceptance: mean probability of acceptance over the transitions, [C, B]; NaN without any.
+        z: where they end, [C, B, L].
+    """
+
+    log_weights: jax.Array
+    acceptance: jax.Array
+    z: jax.Array
+
+
+def anneal(
+    log_initial: Callable,
+    log_target: Callable,
+    z: jax.Array,
+    keys: jax.Array,
+    betas: jax.Array,
+    step_sizes: jax.Array,
+    scale: Callable,
+    *,
+    num_leapfrog: int,
+) -> Annealed:
+    """Runs chains along the temperatures, upwards or downwards.
+
+    log w = Σ_{t=1..T} (β_t − β_{t−1}) [log f_1(z_{t−1}) − log f_0(z_{t−1})],
+    z_t from z_{t−1} by a `transition` at β_t, 0 < t < T
+
+    Upwards from z ~ f_0, E[w] = Z_1/Z_0. Downwards (β from 1 to 0) from z ~ f_1 it is the same
+    chain in reverse, as its transitions are reversible, and E[w] = Z_0/Z_1. Both hold as long as
+    step sizes and scales do not depend on these chains. With T = 1 there is no transition, and w is
+    the plain importance weight.
+
+    Args:
+        log_initial: log f_0, [C, B, L] to [C, B].
+        log_target: log f_1, likewise.
+        z: where the chains start, [C, B, L].
+        keys: PRNG keys of the examples, [B]: a chain's draws follow from its key and its number.
+        betas: [T + 1], monotone.
+        step_sizes: ε_t of the transition at β_t, 0 < t < T, [T − 1, B].
+        scale: β to the size of a unit step in every dimension, [B, L]; 0 holds a dimension fixed.
+        num_leapfrog: leapfrog steps of a transition, a count.
+
+    Returns:
+        `Annealed`.
+
+    Reference:
+        Neal 2001, arXiv physics/9803008, eq. 7-11; Grosse et al. 2015, arXiv 1511.02543, section 3.
+    """
+    chex.assert_shape(step_sizes, (betas.size - 2, z.shape[1]))
+    move = functools.partial(locate, log_initial, log_target)
+    increments = jnp.diff(betas)
+
+    def one(carry, inputs):
+        point, log_weights, acceptance = carry
+        index, beta, increment, step_size = inputs
+        step = step_size[:, None] * scale(beta)
+        point, probability = transition(move, point, keys, index, beta, step, num_leapfrog)
+        log_weights = log_weights + increment * (point.log_target - point.log_initial)
+        return (point, log_weights, acceptance + probability), None
+
+    point = move(z)
+    log_weights = increments[0] * (point.log_target - point.log_initial)
+    carry = point, log_weights, jnp.zeros_like(log_weights)
+    inputs = jnp.arange(betas.size - 2), betas[1:-1], increments[1:], step_sizes
+    (point, log_weights, acceptance), _ = jax.lax.scan(one, carry, inputs)
+    return Annealed(log_weights, acceptance / (betas.size - 2 or jnp.nan), point.z)
+
+
+def tune(
+    log_initial: Callable,
+    log_target: Callable,
+    z: jax.Array,
+    keys: jax.Array,
+    betas: jax.Array,
+    scale: Callable,
+    *,
+    num_leapfrog: int,
+) -> jax.Array:
+    """Step sizes for each example and temperature, from a preliminary run.
+
+    log ε_{t+1} = log ε_t + 0.3 (mean over the chains of the acceptance at t − `TARGET_ACCEPTANCE`)
+
+    A chain that adapts its own steps leaves no density invariant, and its weight is biased. The
+    chains here are thrown away: given x, the steps are independent of whatever uses them.
+
+    Args:
+        log_initial, log_target, z, keys, betas, scale, num_leapfrog: see `anneal`; z is [C, B, L],
+            and the keys must be others.
+
+    Returns:
+        [T − 1, B].
+
+    Reference:
+        Wu et al. 2017, arXiv 1611.04273, section 4 (step sizes tuned on a preliminary run);
+        Andrieu & Thoms 2008, A tutorial on adaptive MCMC, Statistics and Computing 18, section 4.
+    """
+    move = functools.partial(locate, log_initial, log_target)
+
+    def one(carry, inputs):
+        point, log_step = carry
+        index, beta = inputs
+        step = jnp.exp(log_step)[:, None] * scale(beta)
+        point, probability = transition(move, point, keys, index, beta, step, num_leapfrog)
+        gain = _GAIN * (jnp.mean(probability, axis=0) - TARGET_ACCEPTANCE)
+        return (point, log_step + gain), jnp.exp(log_step)
+
+    # in L dimensions of unit scale ε ∝ L^(−1/4), Beskos et al. 2013
+    num_free = jnp.sum(scale(betas[0]) > 0, axis=-1)
+    start = -0.25 * jnp.log(jnp.maximum(num_free, 1).astype(z.dtype))
+    inputs = jnp.arange(betas.size - 2), betas[1:-1]
+    _, step_sizes = jax.lax.scan(one, (move(z), start), inputs)
+    return step_sizes
+
+
+# ------------------------------------------------------------------ models
+
+
+class Likelihoods(NamedTuple):
+    """The estimates of N examples.
+
+    Args:
+        nll: −log of the mean weight, [N], in nats: above −log p(x) in expectation.
+        effective_samples: `nll.effective_sample_size` of the C weights, [N].
+        acceptance: mean probability of acceptance, [N]; NaN where there is no transition.
+    """
+
+    nll: jax.Array
+    effective_samples: jax.Array
+    acceptance: jax.Array
+
+
+class Bounds(NamedTuple):
+    """Bounds on log p(x) for N examples that the model drew, [N] each, in nats.
+
+    Args:
+        lower: log of the mean weight of C chains; below log p(x) in expectation.
+        upper: −log of the mean of 1/w over C chains run backwards from the exact sample; above
+            log p(x) in expectation.
+        joint_upper: log of the mean of C weights, of which one is that of a chain run backwards and
+            the rest are those of `lower`; averaged over which of the C it is. Above log p(x) in
+            expectation, and mostly nearer: what one exact sample says counts as one of C.
+        effective_samples: of the weights of `lower`, a count.
+        acceptance: mean probability of acceptance of both directions; NaN without transitions.
+    """
+
+    lower: jax.Array
+    upper: jax.Array
+    joint_upper: jax.Array
+    effective_samples: jax.Array
+    acceptance: jax.Array
+
+
+class _Problem(NamedTuple):
+    """The two densities of B examples, chains drawn from the initial one, and the scale."""
+
+    log_initial: Callable
+    log_target: Callable
+    draw: Callable
+    scale: Callable
+
+
+def _problem(model, params, x, initial) -> _Problem:
+    """What is to be annealed for x [B, *shape]."""
+    prior, posterior = model.prior(params), model.encode(params, x)
+    start = posterior if initial == "posterior" else prior
+
+    def log_target(z):
+        # log p(x, z) = log p(x|z) + log p(z)
+        outputs = model.decode(params, z.reshape(-1, z.shape[-1]))
+        rows = jnp.broadcast_to(x[None], (z.shape[0], *x.shape)).reshape(-1, *model.shape)
+        log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
+        return log_prob.reshape(z.shape[:-1]) + prior.log_prob(z)
+
+    def draw(keys, num_chains):
+        sample = functools.partial(type(start).sample, num_samples=num_chains)
+        axis = 0 if start is posterior else None
+        return jax.vmap(sample, (axis, 0), out_axes=1)(start, keys)
+
+    # A masked dimension stays where it is: the model is one of those that are left.
+    free = jnp.broadcast_to(model.per_latent(1.0), (*x.shape[:1], model.latent_dim))
+
+    def precision(distribution):
+        logvar = distributions.bound_logvar(distribution.logvar)
+        return jnp.broadcast_to(jnp.exp(-logvar), free.shape)
+
+    def scale(beta):
+        # of Gaussians f_0 and f_1, f_β has the precision (1 − β)/s_0² + β/s_1²
+        mixed = (1 - beta) * precision(start) + beta * precision(posterior)
+        return free / jnp.sqrt(mixed)
+
+    return _Problem(start.log_prob, log_target, draw, scale)
+
+
+def _check(model, initial, **numbers):
+    for name, number in numbers.items():
+        if number < 1:
+            raise UsageError(f"{name}={number}: must be at least 1")
+    if initial not in INITIALS:
+        raise UsageError(f"initial={initial}: must be one of {', '.join(INITIALS)}")
+    if model.likelihood.frozen() != model.likelihood:
+        raise UsageError(
+            f"{model.likelihood} has another variance for each batch, p(x|z) is no density: fix it "
+            "with evaluation.elbo.freeze_likelihood"
+        )
+
+
+def _over_chunks(function, num_examples, chunk_size):
+    """function: positions [B] to a tree [B, …], over all positions [N] in chunks of equal size."""
+    num_chunks = -(-num_examples // chunk_size)
+    size = -(-num_examples // num_chunks)
+    # the last chunk is filled up with repetitions, which are dropped
+    positions = jnp.minimum(jnp.arange(num_chunks * size), num_examples - 1)
+    values = jax.lax.map(function, positions.reshape(num_chunks, size))
+    return jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[:num_examples], values)
+
+
+def _sums(log_weights):
+    return nll.add_weights(nll.empty_sums(log_weights.shape[1:]), log_weights)
+
+
+def _keys(key, positions):
+    """Two keys for each example, [2, B]: for its data, and for its chains."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+    return jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+
+
+def _fold(keys, data):
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, data)
+
+
+_STATIC = (
+    "num_chains",
+    "num_temperatures",
+    "num_leapfrog",
+    "initial",
+    "schedule",
+    "num_rows",
+)
+
+
+@functools.partial(jax.jit, static_argnames=("preprocess", *_STATIC))
+def sample(
+    model,
+    params,
+    x: jax.Array,
+    key: jax.Array,
+    first_example=0,
+    *,
+    preprocess: Callable,
+    num_chains: int = 8,
+    num_temperatures: int = 250,
+    num_leapfrog: int = 2,
+    initial: str = "posterior",
+    schedule: str = "linear",
+    num_rows: int = 500,
+) -> Likelihoods:
+    """The negative log-likelihood of every example by annealed importance sampling.
+
+    The draws of a chain follow from the key, the position of the example and the chain's number
+    alone: how the work is cut changes no more than the rounding. Step sizes are found on
+    preliminary chains (`tune`). With the same key, `nll.sample` sees the same binarization.
+
+    Args:
+        model: a `Model`, its variance not "optimal": see `elbo.freeze_likelihood`.
+        params: its parameters.
+        x: [N, *stored], N >= 1.
+        key: PRNG key, scalar.
+        first_example: position of x[0], a scalar, where x is a block of the data.
+        preprocess: (stored [B, *stored], key) to [B, *shape].
+        num_chains: C for each example.
+        num_temperatures: T; 1 is importance sampling from the initial distribution.
+        num_leapfrog: leapfrog steps of a transition, each one gradient of the decoder; for the same
+            number of gradients more temperatures are mostly better than longer transitions.
+        initial: one of `INITIALS`. From q(z|x) fewer temperatures do, unless it lies far from
+            p(z|x) or is far narrower; from the prior, the encoder gives the steps their scale only.
+        schedule: one of `SCHEDULES`; from the prior, "sigmoid" is customary.
+        num_rows: rows of z that are decoded at a time, C for each of several examples; bounds the
+            memory. The default fits the cache of a CPU; a GPU wants more, such as 50,000.
+
+    Returns:
+        `Likelihoods`.
+
+    Raises:
+        UsageError: a number is below 1, a name is unknown, or the variance is that of each batch.
+
+    Reference:
+        Wu et al. 2017, arXiv 1611.04273, section 3.
+    """
+    _check(
+        model,
+        initial,
+        num_chains=num_chains,
+        num_leapfrog=num_leapfrog,
+        num_rows=num_rows,
+    )
+    betas = temperatures(num_temperatures, schedule)
+
+    def chunk(positions):
+        preprocess_keys, z_keys = _keys(key, first_example + positions)
+        data = jax.vmap(lambda row, key: preprocess(row[None], key)[0])(
+            x[positions], preprocess_keys
+        )
+        problem = _problem(model, params, data, initial)
+        step_sizes = _tune(problem, z_keys, betas, num_leapfrog)
+        chains = _upwards(problem, z_keys, betas, step_sizes, num_chains, num_leapfrog)
+        sums = _sums(chains.log_weights)
+        return Likelihoods(
+            -nll.log_mean_weight(sums, num_chains),
+            nll.effective_sample_size(sums),
+            jnp.mean(chains.acceptance, axis=0),
+        )
+
+    return _over_chunks(chunk, x.shape[0], max(1, num_rows // num_chains))
+
+
+def _tune(problem, keys, betas, num_leapfrog):
+    """Step sizes [T − 1, B] for a problem of B examples with keys [B]."""
+    if betas.size == 2:
+        return jnp.zeros((0, len(keys)))
+    densities, scale = (problem.log_initial, problem.log_target), problem.scale
+    z = problem.draw(_fold(keys, 0), TUNING_CHAINS)
+    return tune(*densities, z, _fold(keys, 1), betas, scale, num_leapfrog=num_leapfrog)
+
+
+def _upwards(problem, keys, betas, step_sizes, num_chains, num_leapfrog):
+    """Chains from the initial distribution, their draws not those of `_tune`."""
+    densities, scale = (problem.log_initial, problem.log_target), problem.scale
+    z = problem.draw(_fold(keys, 2), num_chains)
+    return anneal(
+        *densities, z, _fold(keys, 3), betas, step_sizes, scale, num_leapfrog=num_leapfrog
+    )
+
+
+def summarize(likelihoods: Likelihoods) -> dict[str, jax.Array]:
+    """Means over all examples.
+
+    Args:
+        likelihoods: of N examples, [N] each, which may be those of several blocks concatenated.
+
+    Returns:
+        Scalars: `nll` and `standard_error` (of that mean over the examples) in nats,
+        `effective_samples`, `acceptance`.
+    """
+    mean, standard_error = _mean(likelihoods.nll)
+    return {
+        "nll": mean,
+        "standard_error": standard_error,
+        "effective_samples": jnp.mean(likelihoods.effective_samples),
+        "acceptance": jnp.mean(likelihoods.acceptance),
+    }
+
+
+def _mean(values):
+    """Mean and its standard error √(Σ(v − v̄)² / (N − 1) / N) of [N]."""
+    mean = jnp.mean(values)
+    squares = jnp.sum(jnp.square(values - mean))
+    return mean, jnp.sqrt(squares / max(values.size - 1, 1) / values.size)
+
+
+def evaluate(
+    model,
+    params,
+    x: jax.Array,
+    key: jax.Array,
+    *,
+    preprocess: Callable,
+    num_chains: int = 8,
+    num_temperatures: int = 250,
+    **settings,
+) -> dict:
+    """The mean negative log-likelihood of x by annealed importance sampling.
+
+    Args:
+        model, params, x, key, preprocess, num_chains, num_temperatures, settings: see `sample`; x
+            is [N, *stored].
+
+    Returns:
+        What `summarize` returns, scalars, with `num_chains` and `num_temperatures`.
+
+    Raises:
+        UsageError: a number is below 1, a name is unknown, or the variance is that of each batch.
+    """
+    likelihoods = sample(
+        model,
+        params,
+        x,
+        key,
+        preprocess=preprocess,
+        num_chains=num_chains,
+        num_temperatures=num_temperatures,
+        **settings,
+    )
+    numbers = {"num_chains": num_chains, "num_temperatures": num_temperatures}
+    return {**summarize(likelihoods), **numbers}
+
+
+def simulate(
+    model, params, key: jax.Array, first_example=0, *, num_examples: int = 100
+) -> tuple[jax.Array, jax.Array]:
+    """The examples that `sandwich` draws, for other estimates of the same.
+
+    z ~ p(z), x ~ p(x|z): z is an exact sample of p(z|x)
+
+    Args:
+        model, params, key, first_example, num_examples: see `sandwich`.
+
+    Returns:
+        (z [N, L], x [N, *shape]).
+    """
+    keys, _ = _keys(key, first_example + jnp.arange(num_examples))
+    return _simulate(model, params, keys)
+
+
+def _simulate(model, params, keys):
+    """(z [B, L], x [B, *shape]) of the keys [B]."""
+
+    def one(key):
+        z_key, x_key = jax.random.split(key)
+        z = model.prior(params).sample(z_key, 1)
+        outputs = model.decode(params, z)
+        return z[0], model.likelihood.sample(params["likelihood"], x_key, outputs)[0]
+
+    return jax.vmap(one)(keys)
+
+
+@functools.partial(jax.jit, static_argnames=("num_examples", *_STATIC))
+def sandwich(
+    model,
+    params,
+    key: jax.Array,
+    first_example=0,
+    *,
+    num_examples: int = 100,
+    num_chains: int = 8,
+    num_temperatures: int = 250,
+    num_leapfrog: int = 2,
+    initial: str = "posterior",
+    schedule: str = "linear",
+    num_rows: int = 500,
+) -> Bounds:
+    """Bounds on log p(x) from both sides, for examples that the model draws (bidirectional).
+
+    z ~ p(z), x ~ p(x|z): then z is an exact sample of p(z|x), from which C chains run backwards,
+    through the temperatures and with the step sizes of those that run forwards.
+
+    Args:
+        model: a `Model`, its variance not "optimal": see `elbo.freeze_likelihood`.
+        params: its parameters.
+        key: PRNG key, scalar: an example and its chains follow from it and its position.
+        first_example: position of the first example, a scalar, where there are blocks.
+        num_examples: N, how many are drawn.
+        num_chains, num_temperatures, num_leapfrog, initial, schedule, num_rows: see `sample`.
+
+    Returns:
+        `Bounds`, [N] each.
+
+    Raises:
+        UsageError: a number is below 1, a name is unknown, or the variance is that of each batch.
+
+    Reference:
+        Grosse, Ghahramani & Adams 2015, arXiv 1511.02543, section 3; of `joint_upper`: Brekelmans
+        et al. 2022, Improving mutual information estimation with annealed and energy-based bounds,
+        arXiv 2303.06992, section 3 (independent multi-sample AIS).
+    """
+    _check(
+        model,
+        initial,
+        num_examples=num_examples,
+        num_chains=num_chains,
+        num_leapfrog=num_leapfrog,
+        num_rows=num_rows,
+    )
+    betas = temperatures(num_temperatures, schedule)
+
+    def chunk(positions):
+        draw_keys, z_keys = _keys(key, first_example + positions)
+        exact, data = _simulate(model, params, draw_keys)
+        problem = _problem(model, params, data, initial)
+        step_sizes = _tune(problem, z_keys, betas, num_leapfrog)
+        up = _upwards(problem, z_keys, betas, step_sizes, num_chains, num_leapfrog)
+        down = anneal(
+            problem.log_initial,
+            problem.log_target,
+            jnp.broadcast_to(exact[None], (num_chains, *exact.shape)),
+            _fold(z_keys, 4),
+            betas[::-1],
+            step_sizes[::-1],
+            problem.scale,
+            num_leapfrog=num_leapfrog,
+        )
+        sums = _sums(up.log_weights)
+        return Bounds(
+            nll.log_mean_weight(sums, num_chains),
+            -nll.log_mean_weight(_sums(down.log_weights), num_chains),
+            _joint_upper(up.log_weights, -down.log_weights),
+            nll.effective_sample_size(sums),
+            jnp.mean(0.5 * (up.acceptance + down.acceptance), axis=0),
+        )
+
+    return _over_chunks(chunk, num_examples, max(1, num_rows // num_chains))
+
+
+def _joint_upper(up, down):
+    """mean_c log 1/C (w'_c + Σ_{d≠c} w_d) of weights w upwards and w' downwards, [C, B] to [B]."""
+
+    def one(chain):
+        own = jnp.arange(up.shape[0]) == chain
+        mixed = jnp.where(own[:, None], down, up)
+        return nll.log_mean_weight(_sums(mixed), up.shape[0])
+
+    return jnp.mean(jax.lax.map(one, jnp.arange(up.shape[0])), axis=0)
+
+
+def summarize_sandwich(bounds: Bounds) -> dict[str, jax.Array]:
+    """Means over all examples.
+
+    Args:
+        bounds: of N examples, [N] each, which may be those of several blocks concatenated.
+
+    Returns:
+        Scalars in nats: `lower`, `upper`, `joint_upper`, `gap` = upper − lower and `joint_gap`,
+        each with its `…_standard_error` over the examples; `effective_samples`, `acceptance`. In
+        expectation the gap is at least the error of either bound.
+    """
+    values = {name: getattr(bounds, name) for name in ("lower", "upper", "joint_upper")}
+    values["gap"] = bounds.upper - bounds.lower
+    values["joint_gap"] = bounds.joint_upper - bounds.lower
+    result = {}
+    for name, value in values.items():
+        result[name], result[f"{name}_standard_error"] = _mean(value)
+    result["effective_samples"] = jnp.mean(bounds.effective_samples)
+    result["acceptance"] = jnp.mean(bounds.acceptance)
+    return result
+
+
+def evaluate_sandwich(
+    model,
+    params,
+    key: jax.Array,
+    *,
+    num_examples: int = 100,
+    num_chains: int = 8,
+    num_temperatures: int = 250,
+    **settings,
+) -> dict:
+    """Mean bounds on log p(x) over examples that the model draws, and the gap between them.
+
+    The gap bounds the error of `evaluate` on such examples; on data it tells as much as the model
+    resembles the data.
+
+    Args:
+        model, params, key, num_examples, num_chains, num_temperatures, settings: see `sandwich`.
+
+    Returns:
+        What `summarize_sandwich` returns, scalars, with `num_examples`, `num_chains` and
+        `num_temperatures`.
+
+    Raises:
+        UsageError: a number is below 1, a name is unknown, or the variance is that of each batch.
+    """
+    bounds = sandwich(
+        model,
+        params,
+        key,
+        num_examples=num_examples,
+        num_chains=num_chains,
+        num_temperatures=num_temperatures,
+        **settings,
+    )
+    return {
+        **summarize_sandwich(bounds),
+        "num_examples": num_examples,
+        "num_chains": num_chains,
+        "num_temperatures": num_temperatures,
+    }

@@ -1,0 +1,543 @@
+"""The log-likelihood itself, where it can be had: linear-Gaussian models, and one or two latents.
+
+With a linear decoder and Gaussian noise p(x) is a Gaussian. With one or two latent dimensions
+
+p(x) = ∫ p(x|z) p(z) dz
+
+is a sum over a grid that narrows down to where the integrand is, and that says how far it may be
+off. What estimates and bounds log p(x) for larger models is tested against these.
+
+Reference: Tipping & Bishop 1999, Probabilistic principal component analysis, JRSS B 61.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax import distributions
+from vae_jax.errors import UsageError
+
+__all__ = [
+    "CUTOFF",
+    "MAX_LATENTS",
+    "METHODS",
+    "NUM_POINTS",
+    "PRIOR_REACH",
+    "Integral",
+    "Likelihoods",
+    "LinearGaussian",
+    "closed_form",
+    "evaluate",
+    "integrate",
+    "linear_gaussian",
+    "linear_gaussian_log_prob",
+    "quadrature",
+    "summarize",
+]
+
+MAX_LATENTS = 2
+"""More latent dimensions than this are not integrated on a grid (a count)."""
+
+NUM_POINTS = {1: 1025, 2: 129}
+"""Points of a grid in each dimension, for one and for two dimensions (counts)."""
+
+CUTOFF = 30.0
+"""A grid narrows down to where the integrand is within this of its largest value, in nats (a
+scalar): about 8 standard deviations of a Gaussian."""
+
+PRIOR_REACH = 8.0
+"""The first grid covers this many standard deviations of p(z) and of q(z|x), a scalar."""
+
+METHODS = ("auto", "closed_form", "quadrature")
+"""How `evaluate` may proceed."""
+
+
+# ------------------------------------------------------------------ linear-Gaussian models
+
+
+class LinearGaussian(NamedTuple):
+    """x = mean + W z + noise, z ~ N(0, I), noise ~ N(0, diag(variance)).
+
+    Args:
+        mean: [D].
+        weights: W, [D, L].
+        variance: [D].
+    """
+
+    mean: jax.Array
+    weights: jax.Array
+    variance: jax.Array
+
+
+def linear_gaussian_log_prob(
+    x: jax.Array, mean: jax.Array, weights: jax.Array, variance: chex.Numeric
+) -> jax.Array:
+    """log N(x; mean, WWᵀ + V) of factor analysis, V = diag(variance), at the cost of L dimensions.
+
+    With M = I + WᵀV⁻¹W and m = M⁻¹WᵀV⁻¹(x − mean), the mean of p(z|x):
+
+    −½ [D log 2π + log det V + log det M + (x − mean − Wm)ᵀV⁻¹(x − mean − Wm) + mᵀm]
+
+    Args:
+        x: [N, D].
+        mean: [D].
+        weights: W, [D, L].
+        variance: of the noise, a scalar (probabilistic PCA) or [D].
+
+    Returns:
+        [N] in nats.
+
+    Reference:
+        Tipping & Bishop 1999, section 3.1, by Sylvester's determinant identity and the Woodbury
+        identity (Petersen & Pedersen, The Matrix Cookbook, eq. 156).
+    """
+    chex.assert_rank([x, mean, weights], [2, 1, 2])
+    chex.assert_equal_shape([mean, x[0], weights[:, 0]])
+    variance = jnp.broadcast_to(variance, mean.shape)
+    with jax.default_matmul_precision("highest"):
+        scaled = weights / variance[:, None]
+        # M = I + WᵀV⁻¹W
+        inner = jnp.eye(weights.shape[1]) + weights.T @ scaled
+        factor = jnp.linalg.cholesky(inner)
+        centred = x - mean[None]
+        # m = M⁻¹WᵀV⁻¹(x − mean)
+        posterior_mean = jax.scipy.linalg.cho_solve((factor, True), (centred @ scaled).T).T
+        rest = centred - posterior_mean @ weights.T
+    # The quadratic form as its minimum over z: no difference of large numbers, and an error in m
+    # counts squared.
+    distance = jnp.sum(jnp.square(rest) / variance[None], axis=1)
+    distance = distance + jnp.sum(jnp.square(posterior_mean), axis=1)
+    log_determinant = jnp.sum(jnp.log(variance)) + 2 * jnp.sum(jnp.log(jnp.diag(factor)))
+    return -0.5 * (mean.size * jnp.log(2 * jnp.pi) + log_determinant + distance)
+
+
+def linear_gaussian(model, params) -> LinearGaussian:
+    """Reads a model as x = mean + W z + noise.
+
+    W is the derivative of the decoder and 1/variance that of −∂ log p(x|z)/∂x, so that any modules
+    and a mask of latent dimensions will do.
+
+    Args:
+        model: a `Model` with a linear decoder and a Gaussian likelihood.
+        params: its parameters.
+
+    Returns:
+        `LinearGaussian`, D numbers of an example in their flat order.
+
+    Raises:
+        UsageError: the decoder is not linear, or the likelihood not Gaussian with one variance for
+            all examples.
+    """
+    if model.likelihood.frozen() != model.likelihood or model.likelihood.num_outputs != 1:
+        raise _not_linear(model)
+    linear, is_linear = _read(model, params)
+    if not is_linear:
+        raise _not_linear(model)
+    return linear
+
+
+@jax.jit
+def _read(model, params):
+    """The model as `LinearGaussian`, and whether it is one."""
+
+    def decode(z):
+        return model.decode(params, z[None]).reshape(-1)
+
+    def log_prob(x, outputs):
+        return model.likelihood.log_prob(params["likelihood"], outputs[None], x[None])[0]
+
+    def slope(x, outputs):
+        return jax.grad(log_prob)(jnp.full(model.shape, x), jnp.full(model.shape, outputs))
+
+    z = jnp.linspace(-3.0, 2.0, model.latent_dim)
+    zero = jnp.zeros(model.shape)
+    with jax.default_matmul_precision("highest"):
+        mean, weights = decode(jnp.zeros_like(z)), jax.jacfwd(decode)(jnp.zeros_like(z))
+        deviation, expected = decode(z) - mean, weights @ z
+        # ∂ log p(x|z)/∂x = −(x − f(z)) / variance
+        variance = -1 / slope(1.0, 0.0)
+        constant = log_prob(zero, zero) + 0.5 * jnp.sum(jnp.log(2 * jnp.pi * variance))
+        is_linear = jnp.max(jnp.abs(deviation - expected)) <= 1e-4 * jnp.max(
+            jnp.abs(expected)
+        ) + 1e-5 * jnp.max(jnp.abs(mean))
+        is_gaussian = jnp.abs(constant) <= 1e-4 * mean.size
+        for pair in ((-2.0, 0.0), (1.0, -1.0)):
+            ratio = slope(*pair) * variance / (pair[1] - pair[0])
+            is_gaussian &= jnp.all(jnp.abs(ratio - 1) < 1e-3)
+    return LinearGaussian(mean, weights, variance.reshape(-1)), is_linear & is_gaussian
+
+
+def _not_linear(model):
+    return UsageError(
+        f"{type(model.decoder).__name__} with {model.likelihood}: a closed form needs a linear "
+        "decoder in float32 and a gaussian likelihood of one variance; take ais or nll"
+    )
+
+
+# ------------------------------------------------------------------ quadrature
+
+
+class Integral(NamedTuple):
+    """log ∫ exp(g(z)) dz.
+
+    Args:
+        value: scalar [] in nats.
+        error: how far it may be off, mostly by far too much, scalar [], in nats; rounding apart.
+    """
+
+    value: jax.Array
+    error: jax.Array
+
+
+def integrate(
+    log_density: Callable,
+    low: jax.Array,
+    high: jax.Array,
+    *,
+    num_points: int | None = None,
+    num_zooms: int = 4,
+    num_rows: int = 500,
+) -> Integral:
+    """The log of an integral over one or two dimensions, on a grid that narrows down.
+
+    log Σ_i exp(g(z_i)) + log volume of a cell, over all points z_i of an even grid
+
+    Equal weights converge faster than any power of the spacing h for a smooth integrand that
+    vanishes at the borders: for a Gaussian of standard deviation s the sum is off by a factor
+    1 ± 2 exp(−2π²s²/h²), 5e-9 at h = s. The first grid covers the box that is given. Every further
+    one covers where the integrand came within `CUTOFF` of its largest value, in a box along the
+    principal axes of that region, and a cell around it; where it changes by more from one point to
+    the next, within that. The error is the difference to the sum over every other point, which is
+    off by the square root of the result's error or more, and what half a box more would add if the
+    integrand went on as on the border. A second peak that falls between the points of the first
+    grid is lost, unseen.
+
+    Args:
+        log_density: g, z [B, L] to [B], in nats, smooth.
+        low, high: corners of the first box, [L], L = 1 or 2; what lies beyond it is left out but
+            for a cell in each zoom, and shows in the error.
+        num_points: odd, >= 5, in each dimension; None takes `NUM_POINTS`.
+        num_zooms: grids before the one that is summed, >= 0.
+        num_rows: points at a time, >= 1; bounds the memory.
+
+    Returns:
+        `Integral`.
+
+    Raises:
+        UsageError: L is not 1 or 2, or a number is not what is asked for.
+
+    Reference:
+        Trefethen & Weideman 2014, The exponentially convergent trapezoidal rule, SIAM Review 56,
+        section 5.
+    """
+    chex.assert_rank([low, high], 1)
+    chex.assert_equal_shape([low, high])
+    dim = low.size
+    if not 1 <= dim <= MAX_LATENTS:
+        raise UsageError(f"{dim} latent dimensions: a grid takes 1 or 2; take ais or nll instead")
+    num_points = NUM_POINTS[dim] if num_points is None else num_points
+    if num_points < 5 or num_points % 2 == 0:
+        raise UsageError(f"num_points={num_points}: must be odd and at least 5")
+    if num_zooms < 0 or num_rows < 1:
+        raise UsageError(
+            f"num_zooms={num_zooms}, num_rows={num_rows}: must be at least 0 and at least 1"
+        )
+    spacing = 2 / (num_points - 1)
+    unit = jnp.linspace(-1.0, 1.0, num_points)
+    unit = jnp.stack(jnp.meshgrid(*[unit] * dim, indexing="ij"), axis=-1).reshape(-1, dim)
+
+    def on_grid(centre, edges):
+        """z = centre + edges u for u on the grid in [−1, 1]^L: [P^L, L], and g there, [P, …]."""
+        with jax.default_matmul_precision("highest"):
+            z = centre[None] + unit @ edges.T
+        num_chunks = -(-len(z) // num_rows)
+        size = -(-len(z) // num_chunks)
+        chunks = jnp.pad(z, ((0, num_chunks * size - len(z)), (0, 0)), mode="edge")
+        values = jax.lax.map(log_density, chunks.reshape(num_chunks, size, dim)).reshape(-1)
+        return z, values[: len(z)].reshape((num_points,) * dim)
+
+    def zoom(box, _):
+        centre, edges = box
+        z, values = on_grid(centre, edges)
+        kept = (values >= jnp.max(values) - CUTOFF - _largest_drop(values)).reshape(-1, 1)
+        mean = jnp.mean(z, axis=0, where=kept)
+        deviation = jnp.where(kept, z - mean[None], 0.0)
+        with jax.default_matmul_precision("highest"):
+            _, axes = jnp.linalg.eigh(deviation.T @ deviation)
+            along = deviation @ axes
+            margin = spacing * jnp.sum(jnp.abs(axes.T @ edges), axis=1)
+            low = jnp.min(jnp.where(kept, along, jnp.inf), axis=0) - margin
+            high = jnp.max(jnp.where(kept, along, -jnp.inf), axis=0) + margin
+            centre = mean + axes @ (0.5 * (low + high))
+        return (centre, axes * (0.5 * (high - low))[None]), None
+
+    box = 0.5 * (low + high), jnp.diag(0.5 * (high - low))
+    box, _ = jax.lax.scan(zoom, box, length=num_zooms)
+    _, values = on_grid(*box)
+    # edges at right angles: the volume is the product of their lengths
+    log_cell = jnp.sum(jnp.log(spacing * jnp.linalg.norm(box[1], axis=0)))
+    total = jax.scipy.special.logsumexp(values)
+    every_other = jax.scipy.special.logsumexp(values[(slice(None, None, 2),) * dim])
+    inner = jnp.pad(jnp.ones([num_points - 2] * dim, bool), 1)
+    border = jax.scipy.special.logsumexp(jnp.where(inner, -jnp.inf, values))
+    beyond = jnp.exp(border - total) / spacing
+    error = jnp.abs(every_other + dim * math.log(2) - total) + beyond
+    return Integral(total + log_cell, error)
+
+
+def _largest_drop(values):
+    """By how much the largest of [P] or [P, P] exceeds the neighbours that it has, at most."""
+    size = values.shape[0]
+    best = jnp.unravel_index(jnp.argmax(values), values.shape)
+    neighbours = []
+    for axis, side in itertools.product(range(values.ndim), (-1, 1)):
+        place = [*best]
+        place[axis] = jnp.clip(place[axis] + side, 0, size - 1)
+        neighbours.append(values[tuple(place)])
+    return jnp.max(values) - jnp.min(jnp.stack(neighbours))
+
+
+# ------------------------------------------------------------------ models
+
+
+class Likelihoods(NamedTuple):
+    """−log p(x) of N examples.
+
+    Args:
+        nll: [N], in nats.
+        error: how far each may be off by the method, [N], in nats; 0 where it is a formula.
+    """
+
+    nll: jax.Array
+    error: jax.Array
+
+
+def _preprocess(preprocess, key, x, position):
+    """One example [*stored] as [1, *shape]; the binarization is that of `nll.sample`."""
+    preprocess_key, _ = jax.random.split(jax.random.fold_in(key, position))
+    return preprocess(x[None], preprocess_key)
+
+
+def closed_form(
+    model,
+    params,
+    x: jax.Array,
+    key: jax.Array,
+    first_example=0,
+    *,
+    preprocess: Callable,
+    num_rows: int = 500,
+) -> Likelihoods:
+    """The negative log-likelihood of every example under a linear model: a Gaussian's.
+
+    Args:
+        model: a `Model` with a linear decoder and a Gaussian likelihood.
+        params: its parameters.
+        x: [N, *stored], N >= 1.
+        key: PRNG key, scalar, for `preprocess`; the same key shows the examples as `nll.sample`
+            sees them.
+        first_example: position of x[0], a scalar, where x is a block of the data.
+        preprocess: (stored [B, *stored], key) to [B, *shape].
+        num_rows: examples at a time; bounds the memory.
+
+    Returns:
+        `Likelihoods`.
+
+    Raises:
+        UsageError: the model is not linear or not Gaussian, or a number is below 1.
+    """
+    if num_rows < 1:
+        raise UsageError(f"num_rows={num_rows}: must be at least 1")
+    linear = linear_gaussian(model, params)
+    values = _closed_form(linear, x, key, first_example, preprocess=preprocess, num_rows=num_rows)
+    return Likelihoods(-values, jnp.zeros_like(values))
+
+
+@functools.partial(jax.jit, static_argnames=("preprocess", "num_rows"))
+def _closed_form(linear, x, key, first_example, *, preprocess, num_rows):
+    def one(inputs):
+        data = _preprocess(preprocess, key, *inputs)
+        return linear_gaussian_log_prob(data.reshape(1, -1), *linear)[0]
+
+    positions = first_example + jnp.arange(x.shape[0])
+    return jax.lax.map(one, (x, positions), batch_size=num_rows)
+
+
+def quadrature(
+    model,
+    params,
+    x: jax.Array,
+    key: jax.Array,
+    first_example=0,
+    *,
+    preprocess: Callable,
+    num_points: int | None = None,
+    num_zooms: int = 4,
+    num_rows: int = 500,
+) -> Likelihoods:
+    """The negative log-likelihood of every example by `integrate`, for one or two latents.
+
+    Args:
+        model: a `Model` of 1 or 2 latent dimensions that are not masked, the likelihood any with a
+            density: see `elbo.freeze_likelihood`.
+        params: its parameters.
+        x: [N, *stored], N >= 1.
+        key: PRNG key, scalar, for `preprocess`; the same key shows the examples as `nll.sample`
+            sees them.
+        first_example: position of x[0], a scalar, where x is a block of the data.
+        preprocess: (stored [B, *stored], key) to [B, *shape].
+        num_points, num_zooms: see `integrate`.
+        num_rows: rows of z that are decoded at a time; bounds the memory.
+
+    Returns:
+        `Likelihoods`; an error that is not far below 1e-3 asks for more points.
+
+    Raises:
+        UsageError: there are more latent dimensions, a number does not fit, or the variance is that
+            of each batch.
+    """
+    if model.likelihood.frozen() != model.likelihood:
+        raise UsageError(
+            f"{model.likelihood} has another variance for each batch, p(x|z) is no density: fix it "
+            "with evaluation.elbo.freeze_likelihood"
+        )
+    mask = np.ones(model.latent_dim) if model.latent_mask is None else model.latent_mask
+    active = tuple(np.flatnonzero(np.asarray(mask)).tolist())
+    if len(active) > MAX_LATENTS:
+        raise UsageError(
+            f"{len(active)} latent dimensions: a grid takes 1 or 2; take ais or nll instead"
+        )
+    return _quadrature(
+        model,
+        params,
+        x,
+        key,
+        first_example,
+        preprocess=preprocess,
+        active=active or (0,),  # one that is masked integrates to 1
+        num_points=num_points,
+        num_zooms=num_zooms,
+        num_rows=num_rows,
+    )
+
+
+@functools.partial(
+    jax.jit, static_argnames=("preprocess", "active", "num_points", "num_zooms", "num_rows")
+)
+def _quadrature(
+    model, params, x, key, first_example, *, preprocess, active, num_points, num_zooms, num_rows
+):
+    prior = model.prior(params)
+    active = jnp.array(active)
+    num_masked = model.latent_dim - active.size
+
+    def one(inputs):
+        data = _preprocess(preprocess, key, *inputs)
+        posterior = model.encode(params, data)
+
+        def log_joint(values):
+            z = jnp.zeros((len(values), model.latent_dim)).at[:, active].set(values)
+            outputs = model.decode(params, z)
+            rows = jnp.broadcast_to(data, (len(z), *model.shape))
+            log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
+            # a masked dimension is N(0, 1), at 0, and is not integrated over
+            return log_prob + prior.log_prob(z) + 0.5 * num_masked * math.log(2 * math.pi)
+
+        ends = [
+            each.mean + side * PRIOR_REACH * jnp.exp(0.5 * distributions.bound_logvar(each.logvar))
+            for each in (prior, posterior)
+            for side in (-1, 1)
+        ]
+        ends = jnp.stack([jnp.broadcast_to(end, posterior.mean.shape)[0, active] for end in ends])
+        return integrate(
+            log_joint,
+            jnp.min(ends, axis=0),
+            jnp.max(ends, axis=0),
+            num_points=num_points,
+            num_zooms=num_zooms,
+            num_rows=num_rows,
+        )
+
+    positions = first_example + jnp.arange(x.shape[0])
+    integral = jax.lax.map(one, (x, positions))
+    return Likelihoods(-integral.value, integral.error)
+
+
+def summarize(likelihoods: Likelihoods) -> dict[str, jax.Array]:
+    """Means over all examples.
+
+    Args:
+        likelihoods: of N examples, [N] each, which may be those of several blocks concatenated.
+
+    Returns:
+        Scalars in nats: `nll`, `standard_error` of that mean over the examples, `error` of the
+        method in that mean, and `largest_error` of an example.
+    """
+    nll = likelihoods.nll
+    mean = jnp.mean(nll)
+    # s.e. = √(Σ(v − v̄)² / (N − 1) / N)
+    squares = jnp.sum(jnp.square(nll - mean))
+    return {
+        "nll": mean,
+        "standard_error": jnp.sqrt(squares / max(nll.size - 1, 1) / nll.size),
+        "error": jnp.mean(likelihoods.error),
+        "largest_error": jnp.max(likelihoods.error),
+    }
+
+
+def evaluate(
+    model,
+    params,
+    x: jax.Array,
+    key: jax.Array,
+    *,
+    preprocess: Callable,
+    method: str = "auto",
+    num_points: int | None = None,
+    num_rows: int = 500,
+) -> dict:
+    """The mean negative log-likelihood of x, by a formula or by quadrature.
+
+    Args:
+        model, params, x, key, preprocess, num_points, num_rows: see `quadrature`; x is
+            [N, *stored].
+        method: one of `METHODS`; "auto" takes the closed form where the model has one.
+
+    Returns:
+        What `summarize` returns, scalars, and the `method` taken.
+
+    Raises:
+        UsageError: neither is possible: `ais` and `nll` estimate and bound it.
+    """
+    if method not in METHODS:
+        raise UsageError(f"method={method}: must be one of {', '.join(METHODS)}")
+    if method == "auto":
+        method = "closed_form" if _has_closed_form(model, params) else "quadrature"
+    if method == "closed_form":
+        likelihoods = closed_form(model, params, x, key, preprocess=preprocess, num_rows=num_rows)
+    else:
+        likelihoods = quadrature(
+            model,
+            params,
+            x,
+            key,
+            preprocess=preprocess,
+            num_points=num_points,
+            num_rows=num_rows,
+        )
+    return {**summarize(likelihoods), "method": method}
+
+
+def _has_closed_form(model, params):
+    try:
+        linear_gaussian(model, params)
+    except UsageError:
+        return False
+    return True
