@@ -10,7 +10,7 @@ import pytest
 from vae_jax import data, evaluation, likelihoods, networks
 from vae_jax.distributions import kl_divergence
 from vae_jax.errors import UsageError
-from vae_jax.evaluation import collapse, disentanglement, latent_probes, nll
+from vae_jax.evaluation import collapse, disentanglement, exact, latent_probes, nll
 from vae_jax.evaluation.subject import NotApplicableError, Subject
 from vae_jax.model import Model
 
@@ -35,10 +35,20 @@ def as_stored(stored, key):
     return stored.astype(jnp.float32) / 16
 
 
-def make(dataset=None, *, preprocess=binarized, likelihood="bernoulli", mask=None, **settings):
-    encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=3, widths=(16,))
+def make(
+    dataset=None,
+    *,
+    preprocess=binarized,
+    likelihood="bernoulli",
+    latent_dim=3,
+    mask=None,
+    network="mlp",
+    **settings,
+):
+    widths = None if network == "linear" else (16,)
+    encoder, decoder = networks.build(network, shape=SHAPE, latent_dim=latent_dim, widths=widths)
     chosen = likelihoods.make(likelihood, variance="learned", num_levels=None)
-    model = Model(encoder, decoder, chosen, SHAPE, 3)
+    model = Model(encoder, decoder, chosen, SHAPE, latent_dim)
     params = model.init(jax.random.key(1))
     if mask is not None:
         model = model.replace(latent_mask=jnp.array(mask))
@@ -158,7 +168,7 @@ def test_every_metric_says_what_its_entries_mean(name):
     num = 60
     factors = np.stack(np.divmod(np.arange(num), 4), axis=1).astype(np.int32) % 5
     dataset = Rows(num, labels=factors[:, 0], factors=factors)
-    mask = [1.0, 1.0, 0.0] if name == "exact" else None
+    latent_dim = 2 if name == "exact" else 3
     small = {
         "nll": {"num_samples": 20},
         "ais": {"num_chains": 2, "num_temperatures": 5, "num_simulated": 3},
@@ -166,18 +176,36 @@ def test_every_metric_says_what_its_entries_mean(name):
         "latent_geometry": {"num_codes": 5, "num_pairs": 2},
         "latent_neighbours": {"num_lines": 3, "num_draws": 20},
         "disentanglement": {"metrics": "mig,modularity"},
+        "exact": {"max_examples": 4},
     }
     module = evaluation.load(name)
     settings = small.get(name, {})
     assert settings.keys() <= evaluation.settings(name).keys()
-    values = module.measure(make(dataset, mask=mask), **settings)
+    values = module.measure(make(dataset, latent_dim=latent_dim), **settings)
     assert values
     assert {n.removesuffix("_standard_error") for n in values} <= module.DEFINITIONS.keys()
     errors = {n for n in values if n.endswith("_standard_error")}
     assert {n.removesuffix("_standard_error") for n in errors} <= values.keys()
     assert all("\n" not in text and len(text) < 200 for text in module.DEFINITIONS.values())
-    again = module.measure(make(dataset, mask=mask), **settings)
+    again = module.measure(make(dataset, latent_dim=latent_dim), **settings)
     assert json.dumps(again) == json.dumps(values)  # the same key, the same numbers; plain ones
+
+
+def test_a_linear_model_is_measured_by_its_formula():
+    """Also where dimensions are masked, and beside the estimators that do not know it is linear."""
+    settings = {"preprocess": as_stored, "likelihood": "gaussian", "network": "linear"}
+    subject = make(**settings, mask=[1.0, 1.0, 0.0])
+    values = exact.measure(subject)
+    assert values["method"] == "closed_form"
+    assert values["num_examples"] == 23
+    sampled = nll.measure(subject, num_samples=4000)
+    assert sampled["nll"] == pytest.approx(values["nll"], abs=0.2)
+
+
+def test_what_cannot_be_integrated_is_said():
+    for subject in (make(), make(latent_dim=2, mask=[1.0, 0.0])):
+        with pytest.raises(NotApplicableError, match="more than 2 latent dimensions or masked"):
+            exact.measure(subject)
 
 
 @pytest.mark.parametrize("metric", [disentanglement, latent_probes])

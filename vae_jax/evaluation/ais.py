@@ -20,6 +20,7 @@ Carlo, arXiv 1511.02543.
 """
 
 import functools
+import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -30,8 +31,10 @@ import jax.numpy as jnp
 from vae_jax import distributions
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import nll
+from vae_jax.evaluation._shared import mean_and_error
 
 __all__ = [
+    "DEFINITIONS",
     "INITIALS",
     "JITTER",
     "SCHEDULES",
@@ -47,6 +50,7 @@ __all__ = [
     "leapfrog",
     "locate",
     "log_density",
+    "measure",
     "sample",
     "sandwich",
     "simulate",
@@ -56,6 +60,21 @@ __all__ = [
     "transition",
     "tune",
 ]
+
+DEFINITIONS = {
+    "num_examples": "N, the examples of the test split",
+    "num_simulated": "the examples that were drawn from the model to hold log p(x) from both sides",
+    "num_chains": "C, the chains of each example",
+    "num_temperatures": "T, the distributions between the first one and p(x, z)",
+    "nll": "−log of the mean weight of C chains, in nats; above −log p(x) in expectation",
+    "effective_samples": "how many equal weights would estimate as well, of C",
+    "acceptance": "mean probability that a transition is accepted",
+    "simulated_lower": "log p(x) of drawn examples from below, in nats",
+    "simulated_upper": "the same from above, one exact sample among the C chains",
+    "simulated_gap": "the difference: in expectation at least the error of either bound",
+    "simulated_gap_single": "the same with the C chains that run backwards from the exact sample",
+}
+"""What each entry of `measure` means; `name_standard_error` is the standard error of `name`."""
 
 TARGET_ACCEPTANCE = 0.65
 """The share of proposals (a scalar) that the step sizes aim at.
@@ -858,3 +877,59 @@ def evaluate_sandwich(
         "num_chains": num_chains,
         "num_temperatures": num_temperatures,
     }
+
+
+def measure(
+    subject,
+    *,
+    num_chains: int = 8,
+    num_temperatures: int = 250,
+    num_leapfrog: int = 2,
+    initial: str = "posterior",
+    num_simulated: int = 100,
+    max_examples: int = 1000,
+) -> dict:
+    """The likelihood of the test split by annealing, and bounds from both sides on simulated data.
+
+    Args:
+        subject: a `vae_jax.evaluation.subject.Subject`.
+        num_chains, num_temperatures, num_leapfrog, initial: see `sample`.
+        num_simulated: N of `sandwich`, a scalar.
+        max_examples: at most so many, evenly spread over the test split, a scalar.
+
+    Returns:
+        The entries of `DEFINITIONS`, scalars, with standard errors.
+    """
+    settings = {
+        "num_chains": num_chains,
+        "num_temperatures": num_temperatures,
+        "num_leapfrog": num_leapfrog,
+        "initial": initial,
+        "schedule": "linear" if initial == "posterior" else "sigmoid",
+    }
+
+    def estimate(params, stored, first):
+        preprocess, key = subject.preprocess, subject.key
+        return sample(subject.model, params, stored, key, first, preprocess=preprocess, **settings)
+
+    found = subject.over(estimate, num_rows=100, num_examples=max_examples)
+    key = jax.random.fold_in(subject.key, zlib.crc32(b"ais"))
+    bounds = sandwich(subject.model, subject.params, key, num_examples=num_simulated, **settings)
+    values = {
+        "nll": found.nll,
+        "effective_samples": found.effective_samples,
+        "acceptance": found.acceptance,
+        "simulated_lower": bounds.lower,
+        "simulated_upper": bounds.joint_upper,
+        "simulated_gap": bounds.joint_upper - bounds.lower,
+        "simulated_gap_single": bounds.upper - bounds.lower,
+    }
+    result: dict = {
+        "num_examples": len(found.nll),
+        "num_simulated": num_simulated,
+        "num_chains": num_chains,
+        "num_temperatures": num_temperatures,
+    }
+    for name, each in values.items():
+        result[name], result[f"{name}_standard_error"] = mean_and_error(each)
+    return result
