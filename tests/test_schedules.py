@@ -89,3 +89,18 @@ def test_bad_text_is_refused(text):
 def test_nearest_name_is_suggested():
     with pytest.raises(UsageError, match="did you mean linear"):
         schedules.parse("liner(0, 1, 2)")
+
+
+def test_pieces_begin_at_their_steps():
+    schedule = schedules.parse(
+        "piecewise(1e-3, 2ep, 1e-4, 50%, 0.5)", steps_per_epoch=10, num_steps=60
+    )
+    values = [float(schedule(step)) for step in (0, 19, 20, 29, 30, 1000)]
+    assert values == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 0.5, 0.5])
+    assert float(schedules.parse("piecewise(3)")(7)) == 3
+
+
+@pytest.mark.parametrize("text", ["piecewise(1, 5)", "piecewise(1, 9, 2, 3, 4)", "piecewise()"])
+def test_pieces_that_do_not_fit_are_refused(text):
+    with pytest.raises(UsageError, match="piecewise"):
+        schedules.parse(text)

@@ -6,6 +6,7 @@ well: wrapped in `jax.tree_util.Partial` it is a pytree without leaves.
 """
 
 import difflib
+import functools
 import inspect
 import math
 import re
@@ -19,7 +20,7 @@ import optax
 
 from vae_jax.errors import UsageError
 
-__all__ = ["Schedule", "constant", "cosine", "cyclical", "evaluate", "linear", "parse"]
+__all__ = ["Schedule", "constant", "cosine", "cyclical", "evaluate", "linear", "parse", "piecewise"]
 
 
 class Schedule(NamedTuple):
@@ -86,6 +87,29 @@ def cyclical(start, end, period, rising=0.5) -> Schedule:
     return _schedule(start, end, period * rising, period, 0)
 
 
+def piecewise(value, *steps_and_values) -> Callable:
+    """Constant pieces: a value, the step at which the next piece begins, its value, and so on.
+
+    Args:
+        value: the first one, a scalar.
+        steps_and_values: steps and values (scalars) in turn, steps ascending.
+
+    Returns:
+        A callable from step (scalar) to value (scalar); a pytree without leaves.
+    """
+    steps, values = steps_and_values[::2], (value, *steps_and_values[1::2])
+    if len(values) != len(steps) + 1:
+        raise ValueError("the last step has no value after it")
+    if min(steps, default=0) < 0 or list(steps) != sorted(steps):
+        raise ValueError("its steps must ascend")
+    return jax.tree_util.Partial(functools.partial(_piece, values=values, steps=steps))
+
+
+def _piece(step, *, values, steps):
+    index = jnp.searchsorted(jnp.array(steps, jnp.float32), jnp.float32(step), side="right")
+    return jnp.array(values, jnp.float32)[index]
+
+
 def evaluate(tree, step):
     """The tree with each schedule replaced by its value at `step`; other leaves stay.
 
@@ -101,7 +125,7 @@ def evaluate(tree, step):
         return jax.tree.map(lambda v: v(step) if callable(v) else v, tree, is_leaf=callable)
 
 
-_OURS = {f.__name__: f for f in (constant, linear, cosine, cyclical)}
+_OURS = {f.__name__: f for f in (constant, linear, cosine, cyclical, piecewise)}
 _DURATIONS = ("steps", "period", "begin")
 _NUMBER = re.compile(r"(?P<number>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)(?P<unit>ep|%)?", re.I)
 
@@ -109,9 +133,10 @@ _NUMBER = re.compile(r"(?P<number>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)(?P<unit>ep
 def parse(text: str, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callable:
     """Reads a schedule as written on the command line.
 
-    `4`, `linear(0, 4, 2000)`, `cosine(1e-3, 0, 100%)`, `cyclical(0, 1, 10ep)`, or any schedule of
-    optax by its name without `_schedule`: `warmup_cosine_decay(0, 1e-3, 5ep, 100%)`. A duration is
-    in steps, in epochs with `ep`, or a share of the run with `%`.
+    `4`, `linear(0, 4, 2000)`, `cosine(1e-3, 0, 100%)`, `cyclical(0, 1, 10ep)`,
+    `piecewise(1e-3, 200ep, 1e-4)`, or any schedule of optax by its name without `_schedule`:
+    `warmup_cosine_decay(0, 1e-3, 5ep, 100%)`. A duration is in steps, in epochs with `ep`, or a
+    share of the run with `%`.
 
     Args:
         text: the number or the call.
@@ -144,6 +169,9 @@ def parse(text: str, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callabl
     names = list(inspect.signature(function).parameters)
     tokens = [token for token in call[2].split(",") if token.strip()]
     usage = f"{call[1]}({', '.join(names)})"
+    if function is piecewise:
+        names = ["value", *["steps", "value"] * (len(tokens) // 2)]
+        usage = "piecewise(value, steps, value, …)"
     if len(tokens) > len(names):
         raise UsageError(f"schedule {text!r}: too many arguments; write it as {usage}")
     arguments = [

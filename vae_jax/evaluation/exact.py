@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 DEFINITIONS = {
-    "num_examples": "N, the examples of the test split",
+    "num_examples": "N, the examples of the split",
     "method": "closed_form, or quadrature over one or two latent dimensions",
     "nll": "−log p(x) in nats per example; its standard error is that over the examples",
     "largest_error": "how far the grid may be off for any example, in nats",
@@ -555,12 +555,13 @@ def _has_closed_form(model, params):
     return True
 
 
-def measure(subject, *, max_examples: int = 500) -> dict:
-    """The likelihood of the test split without sampling.
+def measure(subject, *, split: str = "test", max_examples: int = 500) -> dict:
+    """The likelihood of a split without sampling.
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
-        max_examples: by quadrature at most so many, evenly spread over the test split, a scalar.
+        split: "train", "valid" or "test".
+        max_examples: by quadrature at most so many, evenly spread over the split, a scalar.
 
     Returns:
         The entries of `DEFINITIONS`, scalars.
@@ -579,14 +580,14 @@ def measure(subject, *, max_examples: int = 500) -> dict:
             nll = -_closed_form(linear, stored, key, first, **settings)
             return Likelihoods(nll, jnp.zeros_like(nll))
 
-        found = subject.over(estimate)
+        found = subject.over(estimate, split)
     elif model.latent_dim <= MAX_LATENTS and model.latent_mask is None:
         method = "quadrature"
 
         def estimate(params, stored, first):
             return quadrature(model, params, stored, key, first, preprocess=preprocess)
 
-        found = subject.over(estimate, num_rows=100, num_examples=max_examples)
+        found = subject.over(estimate, split, num_rows=100, num_examples=max_examples)
     else:
         raise NotApplicableError(
             f"the model is not linear and Gaussian, and has more than {MAX_LATENTS} latent "

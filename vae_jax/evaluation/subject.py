@@ -19,9 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import distributions
-from vae_jax.errors import VaeJaxError
+from vae_jax.errors import UsageError, VaeJaxError
 
 __all__ = ["NotApplicableError", "Subject"]
+
+SPLITS = ("train", "valid", "test")
 
 BLOCK_BYTES = 2**24
 """What is decoded at a time (a scalar)."""
@@ -122,6 +124,10 @@ class Subject:
             (stored [B, *stored], position of the first row [], how many rows count): the last block
             is filled up with its last row.
         """
+        if split not in SPLITS or not len(getattr(self.dataset, split)):
+            raise UsageError(
+                f"split={split}: choose one of {', '.join(SPLITS)} that holds examples"
+            )
         rows, chosen = getattr(self.dataset, split).x, self._rows(split, num_examples)
         size = min(num_rows or self.num_rows, len(chosen))
         for first in range(0, len(chosen), size):

@@ -1,0 +1,29 @@
+"""A VAE on statically binarized MNIST: 400 ReLU units each way, 40 latent dimensions.
+
+Batches of 100, 500 epochs, Adam at 1e-4, times 10^−0.2 after 200 and after 350 epochs; −log p(x) of
+the test images by importance sampling with 200 samples. Published by the authors of pythae
+(Chadebec et al. 2022, arXiv 2206.08309), beside the value of the paper that they reproduce.
+"""
+
+from experiments.recipes import Column, Row
+
+_COMMON = {
+    "dataset": "binarized_mnist",
+    "network": "mlp",
+    "widths": "400",
+    "activation": "relu",
+    "latent_dim": "40",
+    "batch_size": "100",
+}
+
+BUDGETS = {
+    "full": {
+        **_COMMON,
+        "epochs": "500",
+        "learning_rate": "piecewise(1e-4, 200ep, 6.30957e-5, 350ep, 3.98107e-5)",
+    },
+    "cpu": {**_COMMON, "epochs": "60", "learning_rate": "cosine(1e-3, 0, 100%)"},
+}
+SEEDS = 1
+ROWS = [Row("VAE", {}, {"nll": {"paper": 89.9, "pythae": 89.78}})]
+COLUMNS = [Column("nll", "nll", "nll", {"num_samples": 200})]

@@ -1,0 +1,199 @@
+"""Reproduces a table of a paper: `python -m experiments.reproduce static_mnist --budget=cpu`.
+
+A recipe, a file in `experiments/recipes/`, names rows, protocol and published numbers. Its rows
+train as one sweep, which resumes as any sweep does; then each run is measured, the table printed.
+"""
+
+if __name__ == "__main__":
+    from experiments import interrupts
+
+    # before the imports that take a second
+    interrupts.exit_at_once()
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from experiments import cli, config, evaluate, recipes, sweep
+from vae_jax import runs
+from vae_jax.errors import DivergedError, IncompleteError, UsageError
+
+DESCRIPTION = (
+    "Trains what a published table needs as one sweep, measures it by the paper's protocol, and "
+    "prints paper | others | ours ± standard error. The same command resumes."
+)
+
+
+class Result(NamedTuple):
+    """One number of the table.
+
+    Attributes:
+        mean: over the seeds, NaN where there is none.
+        standard_error: of one seed over the test examples, of several over the seeds; or NaN.
+        published: who says so → the number.
+    """
+
+    mean: float
+    standard_error: float
+    published: dict[str, float]
+
+
+def flags_of(recipe: ModuleType, budget: str) -> list[dict[str, str]]:
+    """The flags of every run: the rows that can be trained, each with every seed."""
+    common = recipe.BUDGETS[budget]
+    rows = [row for row in recipe.ROWS if not row.waits_for]
+    return [
+        {**common, **row.flags, "seed": str(seed)} for row in rows for seed in range(recipe.SEEDS)
+    ]
+
+
+def train(recipe: ModuleType, budget: str, workdir: Path, data_dir: str | None) -> list:
+    """Trains all runs of a recipe, or what of them is missing; where each lies, and its number.
+
+    Returns:
+        (directory of its program, member) of each run, in the order of `flags_of`.
+    """
+    given = [{**flags, "data_dir": data_dir} for flags in flags_of(recipe, budget)]
+    given = [{**flags, "workdir": str(workdir / "runs")} for flags in given]
+    configs = [config.from_flags(flags) for flags in given]
+    plan = config.Plan()
+    sweep.run(configs, plan, config.to_flags(configs[0]))
+    places: list = [None] * len(configs)
+    for program in sweep.group(configs, plan.runs_per_program):
+        for member, number in enumerate(program.members):
+            places[number] = (workdir / "runs" / "programs" / program.name, member)
+    return places
+
+
+def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) -> dict:
+    """The columns of one run, a pair of value and standard error each; kept in its directory."""
+    directory, member = place
+    found, trained = {}, None
+    for column in columns:
+        spelled = json.dumps(dict(column.settings), sort_keys=True)
+        path = directory / "evaluation" / f"column-{column.name.replace(' ', '_')}-{member}.json"
+        key = {"metric": column.metric, "settings": spelled}
+        try:
+            held = json.loads(path.read_bytes())
+            values = held["values"] if held["key"] == key else None
+        except (OSError, ValueError, KeyError, TypeError):
+            values = None
+        if values is None:
+            trained = trained or evaluate.load(directory, member, data_dir)
+            request = evaluate.Request([column.metric], {column.metric: dict(column.settings)})
+            result = evaluate.evaluate(trained, request)[column.metric]
+            if "left_out" in result:
+                raise UsageError(f"{column.metric} of {directory}: {result['left_out']}")
+            values = result["values"]
+            path.parent.mkdir(exist_ok=True)
+            runs.write_json(path, {"key": key, "values": values})
+        error = values.get(f"{column.entry}_standard_error", math.nan)
+        found[column.name] = (column.sign * values[column.entry], error)
+    return found
+
+
+def gather(recipe: ModuleType, measured: Sequence[dict | None]) -> dict[str, dict[str, Result]]:
+    """Row → column → `Result`; measured runs are in the order of `flags_of`, None where lost."""
+    table: dict[str, dict[str, Result]] = {}
+    left = iter(measured)
+    for row in recipe.ROWS:
+        own = [] if row.waits_for else [next(left) for _ in range(recipe.SEEDS)]
+        pairs = [run for run in own if run is not None]
+        table[row.name] = {}
+        for column in recipe.COLUMNS:
+            values = [run[column.name][0] for run in pairs]
+            published = row.published.get(column.name, {})
+            table[row.name][column.name] = Result(
+                sum(values) / len(values) if values else math.nan,
+                spread(values)
+                if len(values) > 1
+                else pairs[0][column.name][1]
+                if pairs
+                else math.nan,
+                published,
+            )
+    return table
+
+
+def spread(values: Sequence[float]) -> float:
+    """The standard error of a mean over seeds."""
+    mean = sum(values) / len(values)
+    squares = sum((value - mean) ** 2 for value in values)
+    return math.sqrt(squares / (len(values) - 1) / len(values))
+
+
+def lines(recipe: ModuleType, table: dict[str, dict[str, Result]]) -> Iterator[str]:
+    """The table as Markdown: row, what is published, ours."""
+    for column in recipe.COLUMNS:
+        names = dict.fromkeys(n for row in table.values() for n in row[column.name].published)
+        yield "| " + " | ".join([column.name, *names, "ours"]) + " |"
+        yield "|" + "---|" * (len(names) + 2)
+        for row in recipe.ROWS:
+            result = table[row.name][column.name]
+            told = [f"{result.published[n]:g}" if n in result.published else "" for n in names]
+            ours = "not trained" if math.isnan(result.mean) else f"{result.mean:.3f}"
+            ours += "" if math.isnan(result.standard_error) else f" ± {result.standard_error:.2g}"
+            yield "| " + " | ".join([row.name, *told, row.waits_for or ours]) + " |"
+    if hasattr(recipe, "notes"):
+        yield from recipe.notes(
+            {
+                name: row
+                for name, row in table.items()
+                if not any(math.isnan(result.mean) for result in row.values())
+            }
+        )
+
+
+def main(values: dict) -> None:
+    """Reproduces the table that the flags name."""
+    name = values["recipe"]
+    if name is None:
+        raise UsageError(f"--recipe: name one of {', '.join(recipes.names())}")
+    recipe = recipes.load(name)
+    budget = values["budget"] or next(iter(recipe.BUDGETS))
+    if budget not in recipe.BUDGETS:
+        raise UsageError(f"--budget={budget}: {name} has {', '.join(recipe.BUDGETS)}")
+    workdir = Path(values["workdir"] or Path("runs", "reproduce", f"{name}-{budget}"))
+    for line in recipe.__doc__.strip().splitlines():
+        runs.say(line)
+    places = train(recipe, budget, workdir, values["data_dir"])
+    measured: list[dict | None] = []
+    for place in places:
+        try:
+            measured.append(measure(place, recipe.COLUMNS, values["data_dir"]))
+        except DivergedError as error:
+            runs.say(str(error))
+            measured.append(None)
+    if not any(measured):
+        raise IncompleteError(f"{name}: no run has numbers")
+    table = list(lines(recipe, gather(recipe, measured)))
+    for line in table:
+        runs.say(line)
+    (workdir / "table.md").write_text("\n".join(table) + "\n")
+    runs.say(f"in {workdir}: table.md, runs/")
+
+
+def named(argv: Sequence[str]) -> list[str]:
+    """The command line with the recipe, given first without a flag's name, as a flag."""
+    if len(argv) > 1 and not argv[1].startswith("-"):
+        return [argv[0], f"--recipe={argv[1]}", *argv[2:]]
+    return list(argv)
+
+
+if __name__ == "__main__":
+    sys.argv = named(sys.argv)
+    cli.start(
+        main,
+        {
+            "recipe": f"one of {', '.join(recipes.names())}; may stand first, without --recipe=",
+            "budget": "how much is spent, as the recipe names it (default: its first)",
+            "workdir": "where all of it lives (default: runs/reproduce/<recipe>-<budget>)",
+            "data_dir": "where datasets lie (default: $VAE_JAX_DATA_DIR)",
+        },
+        DESCRIPTION,
+        example="python -m experiments.reproduce static_mnist --budget=cpu",
+    )
