@@ -61,6 +61,11 @@ def integer(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
     return parse
 
 
+def count(value: str) -> str:
+    """A positive integer, kept as text in its one spelling."""
+    return str(integer(1)(value))
+
+
 def integers(value: str) -> tuple[int, ...]:
     """Positive integers with commas between them."""
     return tuple(integer(1)(item.strip()) for item in value.split(","))
@@ -472,7 +477,7 @@ def from_flags(values: dict[str, str | None]) -> Config:
         value = values.get(name)
         if objective in owners:
             note = " (0 trains a plain autoencoder)" if name == "beta" else ""
-            parse = number(0, note=note)
+            parse = count if owners[objective].is_count else number(0, note=note)
             default = repr(owners[objective].default)
             hyperparameters[name] = parse_flag(name, default if value is None else value, parse)
         elif value is not None:
@@ -598,11 +603,21 @@ def program_settings(config: Config) -> dict:
         "ema_decay": config.ema_decay is None,
         "variance": config.variance if isinstance(config.variance, str) else "given",
     }
-    hyperparameters = {name: structure(value) for name, value in config.hyperparameters}
+    counts = counts_of(config)
+    hyperparameters = {
+        name: value if name in counts else structure(value)
+        for name, value in config.hyperparameters
+    }
     return {
         f.name: arrays[f.name] if f.metadata["is_array"] else getattr(config, f.name)
         for f in flag_fields()
     } | hyperparameters
+
+
+def counts_of(config: Config) -> dict[str, int]:
+    """The hyperparameters of the objective that may decide shapes, and so are no arrays."""
+    known = objectives.hyperparameters(config.objective)
+    return {name: int(value) for name, value in config.hyperparameters if known[name].is_count}
 
 
 def make_hparams(
@@ -628,7 +643,7 @@ def make_hparams(
 
     is_masked = any(c.latent_dim < latent_dim for c in configs)
     # a term that no run has is left out of the program
-    unused = {
+    left_out = counts_of(configs[0]).keys() | {
         name
         for name, hyperparameter in objectives.hyperparameters(configs[0].objective).items()
         if hyperparameter.default == 0 and {dict(c.hyperparameters)[name] for c in configs} == {"0"}
@@ -637,7 +652,7 @@ def make_hparams(
         training.Hparams(
             seed=np.int32(c.seed),
             learning_rate=schedule(c.learning_rate),
-            objective={n: schedule(v) for n, v in c.hyperparameters if n not in unused},
+            objective={n: schedule(v) for n, v in c.hyperparameters if n not in left_out},
             weight_decay=schedule(c.weight_decay or "1e-4"),
             clip_norm=schedule(c.clip_norm),
             ema_decay=scalar(c.ema_decay),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from experiments import config
-from vae_jax import losses, objectives
+from experiments import config, evaluate, recipes
+from vae_jax import evaluation, losses, objectives
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -70,9 +70,19 @@ def test_every_objective_and_its_flags_stand_in_the_table():
             assert f"--{hyperparameter}" in row
 
 
+def test_every_metric_is_in_the_table():
+    for name in (evaluate.OBJECTIVE, *evaluation.names(), evaluate.UDR):
+        assert re.search(rf"^\| `{name}` \|", README, re.M), name
+
+
+def test_every_recipe_is_in_the_table():
+    for name in recipes.names():
+        assert f"experiments.reproduce {name}" in README
+
+
 def test_flags_and_files_that_are_named_exist():
     flags = {f.name for of in (config.Config, config.Plan) for f in config.flag_fields(of)}
-    flags |= set(config.objective_flags()) | {"run", "member"}
+    flags |= set(config.objective_flags()) | set(evaluate.flag_texts())
     commands = re.findall(r"experiments\.(?:vae|evaluate) (.*)|^    (--.*)", README, re.M)
     commands = ["".join(groups) for groups in commands]
     named = {name for line in commands for name in re.findall(r"--([a-z_]+)", line)}

@@ -142,15 +142,20 @@ class Model(flax.struct.PyTreeNode):
 
         Args:
             params: from `init`.
-            z: [B, L].
+            z: [B, L], or K samples of each, [K, B, L].
             batch: {"x": [B, *shape], "mask": [B], 0 for padding}.
 
         Returns:
-            [B].
+            [B], or [K, B].
         """
-        outputs = self.decode(params, z)
-        scale = self.likelihood.fit(params["likelihood"], outputs, batch["x"], batch["mask"])
-        return -self.likelihood.log_prob(scale, outputs, batch["x"])
+        num_samples = math.prod(z.shape[:-2])
+        rows = z.reshape(-1, self.latent_dim)
+        x, mask = batch["x"], batch["mask"]
+        if num_samples > 1:
+            x, mask = jnp.tile(x, (num_samples, *[1] * (x.ndim - 1))), jnp.tile(mask, num_samples)
+        outputs = self.decode(params, rows)
+        scale = self.likelihood.fit(params["likelihood"], outputs, x, mask)
+        return -self.likelihood.log_prob(scale, outputs, x).reshape(z.shape[:-1])
 
     def reconstruct(self, params, x: jax.Array) -> jax.Array:
         """E[x | z = mean of q(z|x)]: the reconstruction in `mode`, [B, *shape] to [B, *shape]."""

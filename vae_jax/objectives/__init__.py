@@ -7,7 +7,8 @@ An objective is a function `loss(model, params, batch, key, *, hyperparametersâ€
   caller averages over the rows that count.
 - `aux` holds [B] arrays that mean something for this objective (elbo, rate, distortion, â€¦).
 - Its keyword-only parameters, all scalars, are its hyperparameters: their defaults and the lines
-  under `Args:` become flags, each may be a schedule, each must be finite and >= 0.
+  under `Args:` become flags. One whose default is a float may be a schedule and must be finite and
+  >= 0; one whose default is an integer is a count >= 1, which may decide shapes.
 """
 
 import difflib
@@ -26,8 +27,13 @@ __all__ = ["Hyperparameter", "hyperparameters", "load", "names", "summary"]
 class Hyperparameter(NamedTuple):
     """A keyword-only parameter of an objective: its default (a scalar) and its line of help."""
 
-    default: float
+    default: float | int
     help: str
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it is an integer that may decide shapes, rather than an array or a schedule."""
+        return isinstance(self.default, int)
 
 
 def names() -> list[str]:

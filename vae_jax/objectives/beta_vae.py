@@ -5,7 +5,7 @@ from vae_jax import distributions, losses
 __all__ = ["loss"]
 
 
-def loss(model, params, batch, key, *, beta=1.0, free_bits=0.0):
+def loss(model, params, batch, key, *, beta=1.0, free_bits=0.0, num_samples=1):
     """β-VAE: distortion + β·rate; β = 1 is the negative ELBO.
 
     loss = −log p(x|z) + β·Σ_l max(λ, KL_l), z ~ q(z|x), KL_l averaged over the batch where λ > 0.
@@ -14,9 +14,10 @@ def loss(model, params, batch, key, *, beta=1.0, free_bits=0.0):
         model: a `Model`.
         params: its parameters.
         batch: {"x": [B, *shape], "mask": [B]}.
-        key: PRNG key, for the one sample of z.
+        key: PRNG key, for the samples of z.
         beta: weight of the rate; 1 trains the ELBO, 0 a plain autoencoder.
         free_bits: nats per latent dimension that cost nothing more, λ.
+        num_samples: samples of z over which the distortion of each example is averaged.
 
     Returns:
         loss [B] and {"elbo", "rate", "distortion"}, each [B], in nats; the ELBO is not weighted.
@@ -26,8 +27,11 @@ def loss(model, params, batch, key, *, beta=1.0, free_bits=0.0):
         Kingma et al. 2016, arXiv 1606.04934, equation 15 (free bits).
     """
     posterior = model.encode(params, batch["x"])
-    z = posterior.sample(key)
-    distortion = model.distortion(params, z, batch)
+    if num_samples == 1:
+        distortion = model.distortion(params, posterior.sample(key), batch)
+    else:
+        z = posterior.sample(key, num_samples)  # [K, B, L]
+        distortion = model.distortion(params, z, batch).mean(axis=0)
     rate_per_dim = distributions.kl_divergence(posterior, model.prior(params))  # [B, L]
     rate = losses.sum_event(rate_per_dim)
     # loss = D + β·R
