@@ -130,6 +130,18 @@ def test_the_energy_is_kept_to_second_order():
     assert np.median(errors[0]) / np.median(errors[1]) == pytest.approx(4, rel=0.25)
 
 
+@jax.jit
+def four_transitions(point, keys, beta, step):
+    def one(point, index):
+        return ais.transition(locate, point, keys, index, beta, step, 3)
+
+    def locate(z):
+        return ais.locate(INITIAL, TARGET, z)
+
+    point, probability = jax.lax.scan(one, point, jnp.arange(4))
+    return point, jnp.mean(probability)
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("step_size", [0.2, 0.8])
 def test_transitions_leave_the_target_as_it_is(beta, step_size):
@@ -138,21 +150,10 @@ def test_transitions_leave_the_target_as_it_is(beta, step_size):
     num_chains = 40_000
     z = np.random.default_rng(3).multivariate_normal(mean, covariance, num_chains)
     point = ais.locate(INITIAL, TARGET, jnp.float32(z)[:, None])
-    keys = jax.random.split(jax.random.key(0), 1)
+    keys = jax.random.split(jax.random.key(0), (num_chains, 1))
     step = jnp.array([[step_size, 0.7 * step_size]])
 
-    def locate(z):
-        return ais.locate(INITIAL, TARGET, z)
-
-    @jax.jit
-    def steps(point):
-        total = 0.0
-        for index in range(4):
-            point, probability = ais.transition(locate, point, keys, index, beta, step, 3)
-            total = total + jnp.mean(probability) / 4
-        return point, total
-
-    point, acceptance = steps(point)
+    point, acceptance = four_transitions(point, keys, jnp.float32(beta), step)
     if step_size == 0.8 and beta > 0:
         # what would be wrong without the correction
         assert 0.1 < float(acceptance) < 0.95
@@ -171,7 +172,7 @@ def test_what_overflows_is_refused():
         return -jnp.exp(jnp.sum(jnp.square(10 * z), axis=-1))
 
     z = jnp.float32(0.3 * normal(0, 8, 3, 2))
-    keys = jax.random.split(jax.random.key(0), 3)
+    keys = jax.random.split(jax.random.key(0), (8, 3))
 
     def locate(z):
         return ais.locate(INITIAL, cliff, z)
@@ -232,7 +233,7 @@ def test_one_temperature_is_importance_sampling(direction):
 
 
 @pytest.mark.parametrize(
-    ("number", "schedule", "num_leapfrog"), [(2, "linear", 1), (5, "sigmoid", 2), (12, "linear", 3)]
+    ("number", "schedule", "num_leapfrog"), [(2, "linear", 1), (9, "sigmoid", 3)]
 )
 def test_weights_are_unbiased_in_both_directions(number, schedule, num_leapfrog):
     """E[w] = p(x) upwards from the prior; E[1/w] = 1/p(x) downwards from exact samples.
@@ -240,7 +241,7 @@ def test_weights_are_unbiased_in_both_directions(number, schedule, num_leapfrog)
     With the step sizes of a preliminary run, and with few steps, so that chains lag behind.
     """
     num = 20_000
-    log_prior, log_joint, exact_z, log_p = posterior_problem(num)
+    log_prior, log_joint, exact_z, log_p = posterior_problem(num, variance=3.0)
     betas = ais.temperatures(number, schedule)
     keys = [jax.random.split(jax.random.key(i), num) for i in range(3)]
     starts = [jnp.float32(normal(i, 2, num, 2)) for i in (1, 2)]
@@ -275,7 +276,7 @@ def test_the_gap_closes_as_temperatures_grow():
     z = jnp.float32(normal(1, 4, num, 2))
     arguments = {"scale": unit(num), "num_leapfrog": 2}
     lower, upper = [], []
-    for number in (1, 8, 64, 512):
+    for number in (8, 64, 512):
         betas = ais.temperatures(number)
 
         @jax.jit
@@ -294,8 +295,8 @@ def test_the_gap_closes_as_temperatures_grow():
     assert upper == sorted(upper, reverse=True)
     assert 0 < lower[-1] < 0.15
     assert 0 < upper[-1] < 0.15
-    assert lower[0] > 10
-    assert lower[2] / lower[3] == pytest.approx(8, rel=0.5)
+    assert lower[0] > 1
+    assert 4 < lower[1] / lower[2] < 16
 
 
 def test_tuning_finds_the_acceptance_that_it_aims_at():
@@ -358,8 +359,7 @@ def test_with_the_exact_posterior_all_weights_are_equal():
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("initial", ais.INITIALS)
-@pytest.mark.parametrize("num_chains", [1, 5])
+@pytest.mark.parametrize(("initial", "num_chains"), [("posterior", 1), ("prior", 5)])
 def test_bounds_hold_what_is_known_between_them(initial, num_chains):
     """lower ≤ log p(x) ≤ upper in expectation: not violated by 4 standard errors, and not loose.
 
@@ -400,8 +400,9 @@ def test_one_temperature_is_importance_sampling_from_the_model():
     x, key = x[:3], jax.random.key(2)
     ours = estimate(model, params, x, initial="prior", **settings)
     for i in range(3):
-        z_key = jax.random.split(jax.random.fold_in(key, i))[1]
-        z = model.prior(params).sample(jax.random.fold_in(z_key, 2), 8)
+        draw_key = jax.random.split(jax.random.split(jax.random.fold_in(key, i))[1], 4)[0]
+        # the first ones are for tuning
+        z = model.prior(params).sample(draw_key, ais.TUNING_CHAINS + 8)[ais.TUNING_CHAINS :]
         batch = {"x": jnp.broadcast_to(x[i], (8, 6)), "mask": jnp.ones(8)}
         log_prob = -np.float64(model.distortion(params, z, batch))
         expected = np.logaddexp.reduce(log_prob) - np.log(8)
@@ -413,12 +414,11 @@ def test_against_quadrature():
     model, params = make(latent_dim=2)
     x = binary(20)
     known = exact.quadrature(model, params, x, jax.random.key(0), preprocess=identity)
-    for initial in ais.INITIALS:
-        result = estimate(model, params, x, num_temperatures=60, num_chains=32, initial=initial)
-        # a standard deviation of log p̂ is √(1/ESS − 1/C)
-        tolerance = 5 / np.sqrt(np.asarray(result.effective_samples))
-        np.testing.assert_array_less(np.abs(result.nll - known.nll), tolerance)
-        assert abs(float(np.mean(result.nll - known.nll))) < 0.1
+    result = estimate(model, params, x, num_temperatures=60, num_chains=32)
+    # a standard deviation of log p̂ is √(1/ESS − 1/C)
+    tolerance = 5 / np.sqrt(np.asarray(result.effective_samples))
+    np.testing.assert_array_less(np.abs(result.nll - known.nll), tolerance)
+    assert abs(float(np.mean(result.nll - known.nll))) < 0.1
 
 
 # ---------------------------------------------------------------- draws and chunks
@@ -444,55 +444,55 @@ def binary(num_examples, seed=1):
     return jax.random.bernoulli(jax.random.key(seed), 0.4, (num_examples, *SHAPE)).astype(float)
 
 
-@pytest.mark.parametrize("initial", ais.INITIALS)
-def test_the_result_does_not_depend_on_how_the_work_is_cut(initial):
+def test_the_result_does_not_depend_on_how_the_work_is_cut():
+    """Neither on the chunks inside a program, nor on blocks of the data, which are one program."""
     model, params = make()
     grey = jax.random.uniform(jax.random.key(1), (5, *SHAPE))
 
     def both(stored, key):
         return data.binarize(key, stored)
 
-    expected = estimate(model, params, grey, preprocess=both, initial=initial)
-    cut = estimate(model, params, grey, preprocess=both, initial=initial, num_rows=11)
+    def block(first, num):
+        return ais.sample(
+            model,
+            params,
+            grey[first : first + num],
+            jax.random.key(2),
+            first,
+            preprocess=both,
+            num_chains=4,
+            num_temperatures=6,
+        )
+
+    whole = estimate(model, params, grey, preprocess=both)
+    cut = estimate(model, params, grey, preprocess=both, num_rows=11)
+    before = ais.sample._cache_size()
+    first, second = block(0, 2), block(2, 2)
+    assert ais.sample._cache_size() == before + 1
     for name in ais.Likelihoods._fields:
-        np.testing.assert_allclose(getattr(cut, name), getattr(expected, name), rtol=1e-3)
-    bounds = ais.sandwich(model, params, jax.random.key(1), num_examples=5, num_temperatures=4)
-    cut = ais.sandwich(
-        model, params, jax.random.key(1), 2, num_examples=3, num_temperatures=4, num_rows=16
-    )
+        expected = getattr(whole, name)
+        np.testing.assert_allclose(getattr(cut, name), expected, rtol=1e-3)
+        np.testing.assert_allclose(getattr(first, name), expected[:2], rtol=1e-3)
+        np.testing.assert_allclose(getattr(second, name), expected[2:4], rtol=1e-3)
+
+
+def test_bounds_do_not_depend_on_how_the_work_is_cut():
+    model, params = make()
+    settings = {"num_temperatures": 4, "initial": "prior"}
+    bounds = ais.sandwich(model, params, jax.random.key(0), num_examples=5, **settings)
+    cut = ais.sandwich(model, params, jax.random.key(0), 2, num_examples=3, num_rows=16, **settings)
     for name in ais.Bounds._fields:
         np.testing.assert_allclose(getattr(cut, name), getattr(bounds, name)[2:], rtol=1e-3)
 
 
-def test_blocks_of_one_size_are_one_program():
-    model, params = make()
-    x = binary(6)
-    whole = estimate(model, params, x)
-    before = ais.sample._cache_size()
-    parts = [
-        ais.sample(
-            model,
-            params,
-            x[i : i + 2],
-            jax.random.key(2),
-            i,
-            preprocess=identity,
-            num_chains=4,
-            num_temperatures=6,
-        )
-        for i in (0, 2, 4)
-    ]
-    assert ais.sample._cache_size() == before + 1
-    np.testing.assert_allclose(np.concatenate([p.nll for p in parts]), whole.nll, rtol=1e-3)
-
-
 def test_draws_differ_between_examples_chains_and_keys():
     model, params = make()
-    same = jnp.broadcast_to(binary(1), (6, *SHAPE))
-    first, again, other = (estimate(model, params, same, key, num_chains=1) for key in (2, 2, 3))
+    same = jnp.broadcast_to(binary(1), (5, *SHAPE))
+    first, again, other = (estimate(model, params, same, key) for key in (2, 2, 3))
     np.testing.assert_array_equal(first.nll, again.nll)
-    assert len({*np.asarray(first.nll).tolist(), *np.asarray(other.nll).tolist()}) == 12
-    assert np.all(estimate(model, params, same, num_chains=2).effective_samples > 1)
+    assert len({*np.asarray(first.nll).tolist(), *np.asarray(other.nll).tolist()}) == 10
+    assert np.all(first.effective_samples > 1.001)
+    assert np.all(first.effective_samples < 3.999)
 
 
 def test_a_masked_model_is_its_native_twin():
@@ -536,14 +536,13 @@ def test_runs_are_an_axis():
 
 
 @pytest.mark.parametrize("scale", [1e2, 1e4])
-@pytest.mark.parametrize("initial", ais.INITIALS)
-def test_values_are_finite_at_extreme_logits(scale, initial):
+def test_values_are_finite_at_extreme_logits(scale):
     model, params = make()
     params["decoder"] = jax.tree.map(lambda leaf: scale * leaf, params["decoder"])
-    result = estimate(model, params, binary(5), initial=initial)
+    result = estimate(model, params, binary(5))
     assert all(np.isfinite(value).all() for value in result)
     bounds = ais.sandwich(
-        model, params, jax.random.key(0), num_examples=5, num_temperatures=4, initial=initial
+        model, params, jax.random.key(0), num_examples=5, num_temperatures=4, initial="prior"
     )
     assert all(np.isfinite(value).all() for value in bounds)
 
@@ -551,9 +550,9 @@ def test_values_are_finite_at_extreme_logits(scale, initial):
 @pytest.mark.parametrize(
     "likelihood",
     [
-        likelihoods.Gaussian(0.3),
+        pytest.param(likelihoods.Gaussian(0.3), marks=pytest.mark.slow),
         likelihoods.Laplace(0.3),
-        likelihoods.DiscretizedLogistic(0.1, 5),
+        pytest.param(likelihoods.DiscretizedLogistic(0.1, 5), marks=pytest.mark.slow),
         likelihoods.Categorical(5),
     ],
 )
@@ -572,8 +571,8 @@ def test_any_likelihood_will_do(likelihood):
 def test_half_precision():
     model, params = make()
     half, _ = make(dtype=jnp.bfloat16)
-    expected = estimate(model, params, binary(20), num_temperatures=20)
-    result = estimate(half, params, binary(20), num_temperatures=20)
+    expected = estimate(model, params, binary(5))
+    result = estimate(half, params, binary(5))
     assert result.nll.dtype == jnp.float32
     assert float(np.mean(result.nll)) == pytest.approx(float(np.mean(expected.nll)), abs=0.3)
 

@@ -218,7 +218,7 @@ def test_scale_does_not_matter(offset):
 @pytest.mark.parametrize("num_points", [5, 7, 9, 13, 101])
 def test_the_error_is_not_below_the_true_one(num_points):
     """A coarse grid knows that it is; so does a box that cuts the integrand off."""
-    for scale, reach in ((1.0, 8.0), (2.0, 8.0), (1.0, 1.5), (1.0, 0.5)):
+    for scale, reach in ((1.0, 8.0), (2.0, 8.0), (1.0, 3.0), (1.0, 1.5)):
         result = integrate(
             lambda z, scale=scale: -0.5 * jnp.square(z[:, 0] / scale),
             1,

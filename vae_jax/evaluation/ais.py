@@ -228,23 +228,28 @@ def leapfrog(
     return point, momentum - 0.5 * step * _slope(point, beta)
 
 
-def _draws(keys, index, shape):
+def _draws(keys, index, latent_dim):
     """Momentum [C, B, L], jitter and a uniform number, [C, B], of a transition.
 
-    Those of a chain follow from its example's key, its number and that of the transition; those of
-    a dimension do not depend on how many there are.
+    Those of a dimension do not depend on how many there are.
     """
-    num_chains, _, latent_dim = shape
 
-    def one(key, chain):
-        keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, index), chain), 3)
+    def one(key):
+        # one call for all three: each adds seconds to the time that it takes to compile
+        shape, above = (2 + latent_dim,), jnp.nextafter(jnp.float32(-1), jnp.float32(0))
+        values = jax.random.uniform(jax.random.fold_in(key, index), shape, minval=above, maxval=1.0)
         return (
-            jax.random.normal(keys[0], (latent_dim,)),
-            jax.random.uniform(keys[1], minval=1 - JITTER, maxval=1 + JITTER),
-            jax.random.uniform(keys[2]),
+            jnp.sqrt(jnp.float32(2)) * jax.lax.erf_inv(values[2:]),
+            1 + JITTER * values[0],
+            0.5 * (1 + values[1]),
         )
 
-    over_examples = jax.vmap(one, (0, None))
+    return jax.vmap(jax.vmap(one))(keys)
+
+
+def _chain_keys(keys, num_chains):
+    """A key for each of C chains of each example: [B] to [C, B]."""
+    over_examples = jax.vmap(jax.random.fold_in, (0, None))
     return jax.vmap(over_examples, (None, 0))(keys, jnp.arange(num_chains))
 
 
@@ -265,7 +270,7 @@ def transition(
     Args:
         move: z [C, B, L] to `Point`.
         point: of the chains.
-        keys: PRNG keys of the examples, [B].
+        keys: PRNG keys of the chains, [C, B].
         index: number of the transition, a scalar: another one, other draws.
         beta: β, a scalar.
         step: ε, [B, L].
@@ -278,7 +283,7 @@ def transition(
         Duane et al. 1987, Hybrid Monte Carlo, Physics Letters B 195; Neal 2011, arXiv 1206.1901,
         section 3.
     """
-    momentum, jitter, uniform = _draws(keys, index, point.z.shape)
+    momentum, jitter, uniform = _draws(keys, index, point.z.shape[-1])
     step = jitter[:, :, None] * step[None]
     proposal, momentum_end = leapfrog(move, point, momentum, beta, step, num_leapfrog)
 
@@ -351,6 +356,7 @@ def anneal(
         Neal 2001, arXiv physics/9803008, eq. 7-11; Grosse et al. 2015, arXiv 1511.02543, section 3.
     """
     chex.assert_shape(step_sizes, (betas.size - 2, z.shape[1]))
+    keys = _chain_keys(keys, z.shape[0])
     move = functools.partial(locate, log_initial, log_target)
     increments = jnp.diff(betas)
 
@@ -398,6 +404,7 @@ def tune(
         Wu et al. 2017, arXiv 1611.04273, section 4 (step sizes tuned on a preliminary run);
         Andrieu & Thoms 2008, A tutorial on adaptive MCMC, Statistics and Computing 18, section 4.
     """
+    keys = _chain_keys(keys, z.shape[0])
     move = functools.partial(locate, log_initial, log_target)
 
     def one(carry, inputs):
@@ -528,10 +535,6 @@ def _keys(key, positions):
     return jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
 
 
-def _fold(keys, data):
-    return jax.vmap(jax.random.fold_in, (0, None))(keys, data)
-
-
 _STATIC = (
     "num_chains",
     "num_temperatures",
@@ -605,8 +608,8 @@ def sample(
             x[positions], preprocess_keys
         )
         problem = _problem(model, params, data, initial)
-        step_sizes = _tune(problem, z_keys, betas, num_leapfrog)
-        chains = _upwards(problem, z_keys, betas, step_sizes, num_chains, num_leapfrog)
+        start = _prepare(problem, z_keys, betas, num_chains, num_leapfrog)
+        chains = _run(problem, num_leapfrog, start.z, start.keys[0], betas, start.step_sizes)
         sums = _sums(chains.log_weights)
         return Likelihoods(
             -nll.log_mean_weight(sums, num_chains),
@@ -617,22 +620,38 @@ def sample(
     return _over_chunks(chunk, x.shape[0], max(1, num_rows // num_chains))
 
 
-def _tune(problem, keys, betas, num_leapfrog):
-    """Step sizes [T − 1, B] for a problem of B examples with keys [B]."""
-    if betas.size == 2:
-        return jnp.zeros((0, len(keys)))
-    densities, scale = (problem.log_initial, problem.log_target), problem.scale
-    z = problem.draw(_fold(keys, 0), TUNING_CHAINS)
-    return tune(*densities, z, _fold(keys, 1), betas, scale, num_leapfrog=num_leapfrog)
+class _Start(NamedTuple):
+    """Where chains begin [C, B, L], two keys for each example [2, B], steps [T − 1, B]."""
+
+    z: jax.Array
+    keys: jax.Array
+    step_sizes: jax.Array
 
 
-def _upwards(problem, keys, betas, step_sizes, num_chains, num_leapfrog):
-    """Chains from the initial distribution, their draws not those of `_tune`."""
-    densities, scale = (problem.log_initial, problem.log_target), problem.scale
-    z = problem.draw(_fold(keys, 2), num_chains)
-    return anneal(
-        *densities, z, _fold(keys, 3), betas, step_sizes, scale, num_leapfrog=num_leapfrog
+def _prepare(problem, keys, betas, num_chains, num_leapfrog) -> _Start:
+    """Draws chains, and finds the step sizes with others that are thrown away."""
+    draw_keys, tune_keys, *keys = jnp.moveaxis(
+        jax.vmap(lambda key: jax.random.split(key, 4))(keys), 1, 0
     )
+    z = problem.draw(draw_keys, TUNING_CHAINS + num_chains)
+    step_sizes = jnp.zeros((0, z.shape[1]))
+    if betas.size > 2:
+        step_sizes = tune(
+            problem.log_initial,
+            problem.log_target,
+            z[:TUNING_CHAINS],
+            tune_keys,
+            betas,
+            problem.scale,
+            num_leapfrog=num_leapfrog,
+        )
+    return _Start(z[TUNING_CHAINS:], jnp.stack(keys), step_sizes)
+
+
+def _run(problem, num_leapfrog, z, keys, betas, step_sizes) -> Annealed:
+    """`anneal` of a problem."""
+    densities = problem.log_initial, problem.log_target
+    return anneal(*densities, z, keys, betas, step_sizes, problem.scale, num_leapfrog=num_leapfrog)
 
 
 def summarize(likelihoods: Likelihoods) -> dict[str, jax.Array]:
@@ -780,18 +799,16 @@ def sandwich(
         draw_keys, z_keys = _keys(key, first_example + positions)
         exact, data = _simulate(model, params, draw_keys)
         problem = _problem(model, params, data, initial)
-        step_sizes = _tune(problem, z_keys, betas, num_leapfrog)
-        up = _upwards(problem, z_keys, betas, step_sizes, num_chains, num_leapfrog)
-        down = anneal(
-            problem.log_initial,
-            problem.log_target,
-            jnp.broadcast_to(exact[None], (num_chains, *exact.shape)),
-            _fold(z_keys, 4),
-            betas[::-1],
-            step_sizes[::-1],
-            problem.scale,
-            num_leapfrog=num_leapfrog,
+        start = _prepare(problem, z_keys, betas, num_chains, num_leapfrog)
+        # one after the other, so that there is one program to compile for both directions
+        directions = (
+            jnp.stack([start.z, jnp.broadcast_to(exact[None], start.z.shape)]),
+            start.keys,
+            jnp.stack([betas, betas[::-1]]),
+            jnp.stack([start.step_sizes, start.step_sizes[::-1]]),
         )
+        both = jax.lax.map(lambda direction: _run(problem, num_leapfrog, *direction), directions)
+        up, down = (jax.tree.map(lambda leaf, i=i: leaf[i], both) for i in range(2))
         sums = _sums(up.log_weights)
         return Bounds(
             nll.log_mean_weight(sums, num_chains),

@@ -141,7 +141,8 @@ def linear_gaussian(model, params) -> LinearGaussian:
         params: its parameters.
 
     Returns:
-        `LinearGaussian`, D numbers of an example in their flat order.
+        `LinearGaussian`: mean [D], weights [D, L] and variance [D], the D = prod(shape) numbers of
+        an example in their flat order.
 
     Raises:
         UsageError: the decoder is not linear, or the likelihood not Gaussian with one variance for
