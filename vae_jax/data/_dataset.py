@@ -36,6 +36,7 @@ __all__ = [
 
 _SEED = 0  # of the one permutation that makes the splits: other splits are another dataset
 _BLOCK_BYTES = 2**24  # what is looked at or converted at a time
+_ALIGNMENT = 64  # bytes: from there JAX takes memory of the host for a CPU device's as it lies
 _MEMORY_SHARE = 1 / 4  # of physical memory; data that takes more is streamed where nothing is said
 
 
@@ -111,10 +112,31 @@ class Rows:
         """All rows [N, *stored] as an ordinary array."""
         if self.index is None and not self.conversions:
             return self.source[:]
-        x = np.empty(self.shape, self.dtype)
+        x = _aligned(self.shape, self.dtype)
         for start, block in blocks(self):
             x[start : start + len(block)] = block
-        return x
+        return _sealed(x)
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array to be written, which JAX need not copy to have it on a CPU device."""
+    num_bytes = math.prod(shape) * dtype.itemsize
+    memory = np.empty(num_bytes + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + num_bytes].view(dtype).reshape(shape)
+
+
+def _sealed(x: np.ndarray) -> np.ndarray:
+    """The same array, no longer to be written: a device may hold this very memory."""
+    x.flags.writeable = False
+    return x
+
+
+def _chosen(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows of x [N, *stored] at integers [n] in [0, N), ready for a device: [n, *stored]."""
+    into = _aligned((len(rows), *x.shape[1:]), x.dtype)
+    # the rows are there: "raise" would look for them in a copy
+    return _sealed(np.take(x, rows, axis=0, out=into, mode="clip"))
 
 
 def rows_per_block(shape: tuple[int, ...], dtype: np.dtype) -> int:
@@ -178,8 +200,9 @@ class Split:
         return len(self.x)
 
     def __getitem__(self, rows: np.ndarray) -> "Split":
+        """Some of its rows: those at integers [n] in [0, N)."""
         return Split(
-            self.x.select(rows) if isinstance(self.x, Rows) else self.x[rows],
+            self.x.select(rows) if isinstance(self.x, Rows) else _chosen(self.x, rows),
             None if self.labels is None else self.labels[rows],
             None if self.factors is None else self.factors[rows],
         )
