@@ -1,9 +1,11 @@
 """Programs in fresh interpreters: how long they take to start, and what memory they need.
 
 A measured process ends itself, by `leave`, and says its peak of memory. The training is that of
-the command `experiments.vae`; only its loop is watched, so that it ends at a given step.
+the command `experiments.vae`; only its loop is watched, so that it ends at a given step. Beside it
+stands the least that a program with Flax and Optax needs.
 """
 
+import json
 import os
 import runpy
 import subprocess
@@ -12,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments import collector
+from experiments.benchmark.architecture import Architecture
 from experiments.benchmark.workers import ROOT
 
 HIGH_WATER = "VmHWM:"
@@ -21,6 +24,8 @@ from experiments import collector
 with collector.paused():
     from experiments import cli, sweep
 from {__name__} import leave; leave()"""
+
+PLAIN_FLAX = f"from {__name__} import serve_plain_flax; serve_plain_flax()"
 
 
 def start(program: str, arguments: Sequence[str] = ()) -> int:
@@ -63,6 +68,44 @@ def train(num_steps: int, folder: Path, *flags: str) -> int:
     """
     program = f"from {__name__} import leave_after; leave_after({num_steps})"
     return start(program, [*flags, f"--workdir={folder / 'run'}", "--overwrite"])
+
+
+def train_plain_flax(num_steps: int, sizes: Architecture, path: Path | None = None) -> int:
+    """Trains a VAE as one writes it in plain Flax, in a fresh interpreter.
+
+    Args:
+        num_steps: after which it leaves, a count.
+        sizes: of model and batch.
+        path: of an .npz file with uint8 images `train` [N, H, W, C]; None trains on black ones.
+
+    Returns:
+        The peak of its memory in bytes.
+    """
+    return start(PLAIN_FLAX, [json.dumps([num_steps, sizes, path and str(path)])])
+
+
+def serve_plain_flax() -> None:
+    """Does what `train_plain_flax` asks of a process: one program makes the state, one trains."""
+    num_steps, sizes, path = json.loads(sys.argv[1])
+    network, shape, widths, *rest = sizes
+    sizes = Architecture(network, tuple(shape), tuple(widths), *rest)
+    with collector.paused():
+        import jax
+        import numpy as np
+
+        from experiments import compiled
+        from experiments.benchmark import flax_peer
+
+    compiled.keep()
+    num_rows = sizes.batch_size
+    x = np.load(path)["train"] if path else np.zeros((num_rows, *sizes.shape), np.uint8)
+    state, key = jax.jit(lambda: flax_peer.start(sizes))(), jax.random.key(0)
+    for step in range(num_steps):
+        first = step % (len(x) // num_rows) * num_rows
+        batch = x[first : first + num_rows].astype(np.float32) / 255
+        state, loss = flax_peer.step(state, batch, key)
+        float(loss)
+    leave()
 
 
 def leave_after(num_steps: int) -> None:

@@ -26,7 +26,8 @@ def memory(effort: Effort) -> Iterator[Row | str]:
     )
     num_valid = min(len(train) // 10, 5_000)
     extra = train.nbytes + test.nbytes + 4 * COPIES * sizes.num_parameters
-    found: dict[str, list[int]] = {"import jax, nothing else": [], "import": [], "training": []}
+    names = ("import jax, nothing else", "import", "training", "plain Flax")
+    found: dict[str, list[int]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "noise.npz")
         np.savez(path, train=train, test=test)
@@ -39,6 +40,7 @@ def memory(effort: Effort) -> Iterator[Row | str]:
                 fresh_process.start(fresh_process.ONLY_JAX),
                 fresh_process.start(fresh_process.ONLY_IMPORTS),
                 fresh_process.train(steps, Path(folder), *flags),
+                fresh_process.train_plain_flax(steps, sizes, path),
             )
             for name, peak in zip(found, peaks, strict=True):
                 found[name].append(peak)
@@ -48,6 +50,7 @@ def memory(effort: Effort) -> Iterator[Row | str]:
         "import jax + data + state": ideal,
         "import of all that it needs": found["import"],
         "training": found["training"],
+        "training in plain Flax, without validation": found["plain Flax"],
     }
     for what, peaks in lines.items():
         yield compare(
