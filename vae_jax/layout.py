@@ -126,6 +126,7 @@ class Layout:
                 return jax.lax.cond(is_idle(*given), lambda: given[0], lambda: function(*given))
 
             if self.num_slots == self.mesh.shape["runs"]:
+                # a loop over the one run of a device computes the same, but is long to lower
                 value = one(jax.tree.map(lambda leaf: jax.lax.squeeze(leaf, [0]), own))
                 return jax.tree.map(lambda leaf: jax.lax.expand_dims(leaf, [0]), value)
             return jax.vmap(one)(own) if self.is_vectorized else jax.lax.map(one, own)
