@@ -444,6 +444,7 @@ def binary(num_examples, seed=1):
     return jax.random.bernoulli(jax.random.key(seed), 0.4, (num_examples, *SHAPE)).astype(float)
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_how_the_work_is_cut():
     """Neither on the chunks inside a program, nor on blocks of the data, which are one program."""
     model, params = make()
@@ -495,6 +496,7 @@ def test_draws_differ_between_examples_chains_and_keys():
     assert np.all(first.effective_samples < 3.999)
 
 
+@pytest.mark.slow
 def test_a_masked_model_is_its_native_twin():
     wide, params = make(latent_mask=jnp.array([1.0, 1.0, 0.0]))
     narrow, _ = make(latent_dim=2)
@@ -515,6 +517,7 @@ def test_a_masked_model_is_its_native_twin():
         np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_runs_are_an_axis():
     model, _ = make()
     keys = jax.random.split(jax.random.key(5), 2)
@@ -551,7 +554,7 @@ def test_values_are_finite_at_extreme_logits(scale):
     "likelihood",
     [
         pytest.param(likelihoods.Gaussian(0.3), marks=pytest.mark.slow),
-        likelihoods.Laplace(0.3),
+        pytest.param(likelihoods.Laplace(0.3), marks=pytest.mark.slow),
         pytest.param(likelihoods.DiscretizedLogistic(0.1, 5), marks=pytest.mark.slow),
         likelihoods.Categorical(5),
     ],
@@ -568,6 +571,7 @@ def test_any_likelihood_will_do(likelihood):
     assert float(np.mean(result.nll - known.nll)) == pytest.approx(0, abs=0.3)
 
 
+@pytest.mark.slow
 def test_half_precision():
     model, params = make()
     half, _ = make(dtype=jnp.bfloat16)
@@ -577,6 +581,7 @@ def test_half_precision():
     assert float(np.mean(result.nll)) == pytest.approx(float(np.mean(expected.nll)), abs=0.3)
 
 
+@pytest.mark.slow
 def test_summaries_weigh_examples_the_same():
     model, params = make()
     x = binary(7)

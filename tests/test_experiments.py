@@ -367,7 +367,7 @@ BAD = [
     ({"likelihood": "gausian"}, "did you mean gaussian"),
     ({"variance": "0"}, "--variance=0"),
     ({"variance": "lerned"}, "--variance=lerned"),
-    ({"gamma": "3"}, "--gamma=3: objective beta_vae takes --beta, --free_bits"),
+    ({"gamma": "3"}, "--gamma=3: objective beta_vae takes --beta, --free_bits, --num_samples"),
     ({"patience": "3", "num_valid": "0"}, "needs a validation split"),
     ({"network": "linear", "widths": "3"}, "no hidden layers"),
     ({"widths": "3,,4"}, "--widths=3,,4"),

@@ -31,10 +31,11 @@ def test_a_member_evaluates_to_its_result(swept):
     results = json.loads((swept / "results.json").read_text())
     assert members.num_members(swept) == len(results) == 4
     for member, result in enumerate(results):
-        again = evaluate.evaluate(swept, member)
+        trained = evaluate.load(swept, member)
+        again = evaluate.objective_terms(trained)
         for name in ("loss", "elbo", "rate", "distortion", "elbo_standard_error", "active_units"):
             assert again[name] == pytest.approx(result[name], rel=1e-5)
-        assert again["step"] == result["step"]
+        assert trained.member.step == result["step"]
 
 
 def test_a_member_is_a_model_in_a_few_lines(swept):

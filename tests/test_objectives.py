@@ -200,7 +200,7 @@ def test_capacity_above_the_rate_pulls_it_up(setting):
 def test_one_importance_sample_is_the_elbo(setting):
     """In expectation over z: log w = ELBO with the rate estimated by the same sample."""
     model, params, batch, _ = setting
-    keys = jax.random.split(jax.random.key(8), 4000)
+    keys = jax.random.split(jax.random.key(8), 2000)
     iwae = objectives.load("iwae")
     draws = jax.vmap(lambda key: iwae(model, params, batch, key, num_samples=1)[1]["bound"])(keys)
     elbo = jax.vmap(lambda key: iwae(model, params, batch, key, num_samples=1)[1]["elbo"])(keys)
@@ -209,9 +209,9 @@ def test_one_importance_sample_is_the_elbo(setting):
 
 
 def test_the_importance_weighted_bound_rises_with_the_samples(setting):
-    """L_1 ≤ L_2 ≤ L_8 ≤ L_64 in expectation, and more than by chance (Burda et al., theorem 1)."""
+    """L_1 ≤ L_4 ≤ L_32 in expectation, and more than by chance (Burda et al., theorem 1)."""
     model, params, batch, _ = setting
-    keys = jax.random.split(jax.random.key(9), 1000)
+    keys = jax.random.split(jax.random.key(9), 300)
     params = jax.tree.map(lambda p: 2 * p, params)  # a posterior that is far from exact
 
     def bounds(num_samples):
@@ -220,7 +220,7 @@ def test_the_importance_weighted_bound_rises_with_the_samples(setting):
 
         return jax.vmap(one)(keys)["bound"].mean(axis=1)
 
-    values = [bounds(k) for k in (1, 2, 8, 64)]
+    values = [bounds(k) for k in (1, 4, 32)]
     for lower, upper in itertools.pairwise(values):
         difference = upper - lower
         assert difference.mean() > 3 * difference.std() / len(keys) ** 0.5
@@ -241,6 +241,6 @@ def test_the_bound_is_the_estimate_of_the_likelihood(setting):
         )
         return found.nll.mean()
 
-    theirs = jax.lax.map(estimate, keys[:300])
-    error = jnp.hypot(ours.std() / 1500**0.5, theirs.std() / 300**0.5)
+    theirs = jax.lax.map(estimate, keys[:200])
+    error = jnp.hypot(ours.std() / 1500**0.5, theirs.std() / 200**0.5)
     assert jnp.abs(ours.mean() - theirs.mean()) < 4 * error

@@ -192,7 +192,8 @@ def test_a_value_that_stands_twice_is_refused(values):
         ({"learning_rate": "1e-3,linear(0,1"}, "a parenthesis has no partner"),
         (
             {"objective": "beta_vae,capacity_vae", "gamma": "1,10"},
-            "run 1 of 4: --gamma=1: objective beta_vae takes --beta, --free_bits (rows of --sweep",
+            "run 1 of 4: --gamma=1: objective beta_vae takes --beta, --free_bits, --num_samples "
+            "(rows of --sweep",
         ),
     ],
 )

@@ -515,7 +515,7 @@ def measure(subject, *, num_codes: int = 500, num_pairs: int = 50) -> dict:
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
-        num_codes, num_pairs: see `evaluate`.
+        num_codes, num_pairs: scalars, see `evaluate`.
 
     Returns:
         The entries of `DEFINITIONS`, as of `evaluate`.

@@ -458,7 +458,7 @@ def measure(
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
-        num_neighbours, num_lines, num_draws: see `evaluate`.
+        num_neighbours, num_lines, num_draws: scalars, see `evaluate`.
         max_examples: at most so many, evenly spread over the split: the time grows with N².
 
     Returns:

@@ -392,7 +392,7 @@ def measure(subject, *, num_samples: int = 5000, kernel: str = "imq") -> dict:
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
-        num_samples, kernel: see `evaluate`.
+        num_samples, kernel: see `evaluate`; a scalar and a name.
 
     Returns:
         The entries of `DEFINITIONS`, as of `evaluate`; `elbo_above_floor` where the likelihood has
