@@ -1,0 +1,133 @@
+"""A recipe becomes a sweep, its runs become numbers beside those that were published."""
+
+import json
+import math
+import types
+
+import pytest
+
+from experiments import config, recipes, reproduce
+from experiments.recipes import Column, Row
+from vae_jax import schedules
+from vae_jax.errors import UsageError
+
+COMMON = {"epochs": "1", "widths": "8", "batch_size": "300", "num_valid": "0"}
+
+
+def make_recipe(**changes):
+    """Two rows on digits, one of two seeds that cannot be trained yet."""
+    values = {
+        "__doc__": "A table.\n",
+        "BUDGETS": {"small": dict(COMMON), "large": {**COMMON, "epochs": "2"}},
+        "SEEDS": 2,
+        "ROWS": [
+            Row("two", {"latent_dim": "2"}, {"nll": {"paper": 1.5}}),
+            Row("three", {"latent_dim": "3"}, {"nll": {"paper": 2.5, "port": 2.25}}),
+            Row("later", {}, {"nll": {"paper": 3.5}}, waits_for="waits for more"),
+        ],
+        "COLUMNS": [
+            Column("nll", "nll", "nll", {"num_samples": 3}),
+            Column("log p", "nll", "nll", {"num_samples": 3}, sign=-1),
+        ],
+    }
+    return types.SimpleNamespace(**{**values, **changes})
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_can_be_trained_and_measured(name):
+    recipe = recipes.load(name)
+    assert recipe.__doc__.strip()
+    for budget in recipe.BUDGETS:
+        for flags in reproduce.flags_of(recipe, budget):
+            chosen = config.from_flags(flags)
+            schedules.parse(chosen.learning_rate, steps_per_epoch=600, num_steps=10**6)
+    from vae_jax import evaluation
+
+    for column in recipe.COLUMNS:
+        if column.metric != "objective":
+            assert column.entry in evaluation.load(column.metric).DEFINITIONS
+            assert column.settings.keys() <= evaluation.settings(column.metric).keys()
+    names = {column.name for column in recipe.COLUMNS}
+    for row in recipe.ROWS:
+        assert row.published.keys() <= names
+        assert all(math.isfinite(v) for who in row.published.values() for v in who.values())
+
+
+def test_the_schedule_of_iwae_is_the_papers():
+    """3^(i−1) epochs at 1e-4·round(10^(1−(i−1)/7), 1), 3,280 in all."""
+    recipe = recipes.load("iwae")
+    flags = recipe.BUDGETS["full"]
+    schedule = schedules.parse(flags["learning_rate"], steps_per_epoch=1)
+    epoch = 0
+    for stage in range(1, 9):
+        rate = 1e-4 * round(10 ** (1 - (stage - 1) / 7), 1)
+        for at in (epoch, epoch + 3 ** (stage - 1) - 1):
+            assert float(schedule(at)) == pytest.approx(rate)
+        epoch += 3 ** (stage - 1)
+    assert epoch == int(flags["epochs"]) == 3280
+
+
+def test_rows_times_seeds_in_order():
+    flags = reproduce.flags_of(make_recipe(), "large")
+    chosen = [(f["latent_dim"], f["seed"], f["epochs"]) for f in flags]
+    assert chosen == [("2", "0", "2"), ("2", "1", "2"), ("3", "0", "2"), ("3", "1", "2")]
+
+
+def test_means_and_errors_over_seeds():
+    recipe = make_recipe()
+    runs = [{"nll": (v, 0.5), "log p": (-v, 0.5)} for v in (1.0, 3.0, 5.0)]
+    table = reproduce.gather(recipe, [*runs, None])
+    two, three, later = (table[name]["nll"] for name in ("two", "three", "later"))
+    assert two.mean == 2.0
+    assert two.standard_error == pytest.approx(1.0)  # √(2 / 2), s = √2
+    assert (three.mean, three.standard_error) == (5.0, 0.5)  # of the one that is left
+    assert math.isnan(later.mean)
+    text = "\n".join(reproduce.lines(recipe, table))
+    assert "| nll | paper | port | ours |" in text
+    assert "| two | 1.5 |  | 2.000 ± 1 |" in text
+    assert "| three | 2.5 | 2.25 | 5.000 ± 0.5 |" in text
+    assert "| later | 3.5 |  | waits for more |" in text
+
+
+def test_notes_speak_of_rows_that_were_trained():
+    told = []
+    recipe = make_recipe(notes=lambda results: told.append(list(results)) or ["said"])
+    table = reproduce.gather(recipe, [{"nll": (1.0, 0.1), "log p": (-1.0, 0.1)}] * 2 + [None] * 2)
+    assert list(reproduce.lines(recipe, table))[-1] == "said"
+    assert told == [["two"]]
+
+
+def test_a_recipe_from_flags_to_its_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(recipes, "names", lambda: ["mine"])
+    monkeypatch.setattr(recipes, "load", lambda name: make_recipe(SEEDS=1))
+    values = {"recipe": "mine", "budget": None, "workdir": str(tmp_path / "all"), "data_dir": None}
+    reproduce.main(values)
+    first = (tmp_path / "all" / "table.md").read_text()
+    assert "| later | 3.5 |  | waits for more |" in first
+    assert "not trained" not in first
+    held = list((tmp_path / "all" / "runs" / "programs").glob("*/evaluation/*.json"))
+    assert len(held) == 4
+    values_of = {
+        (path.name.split("-")[1], json.loads(path.read_text())["values"]["nll"]) for path in held
+    }
+    assert len({value for _, value in values_of}) == 2
+    # again: nothing is trained or measured
+    monkeypatch.setattr(reproduce.evaluate, "load", None)
+    capsys.readouterr()
+    reproduce.main(values)
+    assert (tmp_path / "all" / "table.md").read_text() == first
+
+
+def test_names_that_do_not_fit_are_refused():
+    for values, message in (
+        ({"recipe": None, "budget": None}, r"--recipe: name one of .*iwae"),
+        ({"recipe": "iwea", "budget": None}, r"did you mean iwae"),
+        ({"recipe": "iwae", "budget": "huge"}, r"--budget=huge: iwae has full, cpu"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            reproduce.main({"workdir": None, "data_dir": None, **values})
+
+
+def test_the_recipe_may_stand_first():
+    assert reproduce.named(["x", "iwae", "--budget=cpu"]) == ["x", "--recipe=iwae", "--budget=cpu"]
+    assert reproduce.named(["x", "--budget=cpu"]) == ["x", "--budget=cpu"]
