@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from experiments import build as building
-from experiments import cli, config, train
+from experiments import cli, config, pictures, train
 from vae_jax import evaluation, members, runs
 from vae_jax.errors import DivergedError, StorageError, UsageError
 from vae_jax.evaluation import udr
@@ -145,14 +145,13 @@ class Request(NamedTuple):
     num_examples: int | None = None
 
 
-def evaluate(trained: Trained, request: Request) -> dict[str, dict]:
+def evaluate(trained: Trained, subject: Subject, request: Request) -> dict[str, dict]:
     """The metrics of one run.
 
     Returns:
         Metric → values (as of its `measure`), settings, definitions, seconds; or the reason why it
         is left out.
     """
-    subject = make_subject(trained, request.seed, request.num_examples)
     results = {}
     for name in request.metrics:
         start = time.perf_counter()
@@ -311,13 +310,13 @@ def main(values: dict) -> None:
             f"member {member}{where} at step {trained.member.step}: {dataset.name}, "
             f"{len(dataset.test)} test examples, seed {request.seed}"
         )
-        results = evaluate(trained, own)
+        subject = make_subject(trained, request.seed, request.num_examples)
+        results = evaluate(trained, subject, own)
         for line in lines(results):
             runs.say(line)
-        is_kept &= keep(path, f"member-{member}.json", results, request)
+        is_kept &= keep(path, f"member-{member}", results, subject, request)
         rows.append({"program": path.name, "member": member, **flat(results)})
         if UDR in request.metrics and len(chosen) > 1:
-            subject = make_subject(trained, request.seed, request.num_examples)
             posteriors.append((dataset.name, subject.posterior(num_examples=10_000)))
     if len(posteriors) > 1:
         for row, score in zip(rows, agreement(posteriors, request.seed), strict=True):
@@ -331,10 +330,12 @@ def main(values: dict) -> None:
         runs.say(f"in {chosen[0][0]}: evaluation/")
 
 
-def keep(path: Path, name: str, results: dict, request: Request) -> bool:
+def keep(path: Path, name: str, results: dict, subject: Subject, request: Request) -> bool:
     """Writes results where they can be written; a run that may only be read is evaluated too."""
     try:
-        write(path, name, results, request)
+        write(path, f"{name}.json", results, request)
+        if subject.latent_dim == 2 and "values" in results.get("latent_geometry", {}):
+            pictures.draw_geometry(subject, path / "evaluation" / f"{name}-latent_geometry")
     except (OSError, StorageError) as error:
         runs.say(f"nothing is kept: {getattr(error, 'strerror', None) or error}")
         return False

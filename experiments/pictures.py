@@ -9,7 +9,7 @@ import numpy as np
 from experiments import build as building
 from experiments import tables
 from vae_jax import distributions, plots, training
-from vae_jax.evaluation import elbo
+from vae_jax.evaluation import elbo, latent_geometry
 
 NUM_RECONSTRUCTIONS = 10
 NUM_SAMPLES = 100
@@ -17,6 +17,7 @@ NUM_PAIRS = 5
 TRAVERSAL = np.linspace(-3, 3, 11, dtype=np.float32)
 MANIFOLD_SIZE = 20
 NUM_SCATTERED = 2000
+NUM_GEODESICS = 12
 
 
 def draw(experiment, number: int, member, run) -> list[str]:
@@ -80,6 +81,26 @@ def draw(experiment, number: int, member, run) -> list[str]:
     for name, picture in pictures.items():
         plots.save(picture, run.path("plots", name))
     return list(pictures)
+
+
+def draw_geometry(subject, path: Path) -> None:
+    """Draws how the decoder stretches the plane of a model with two latent dimensions.
+
+    Args:
+        subject: a `vae_jax.evaluation.subject.Subject`.
+        path: of the picture, without an ending.
+    """
+    codes = np.asarray(subject.posterior().mean)
+    margin = 0.1 * np.ptp(codes, axis=0)
+    grid = latent_geometry.magnification_grid(
+        subject.decode_mean, codes.min(axis=0) - margin, codes.max(axis=0) + margin
+    )
+    pairs = np.arange(2 * NUM_GEODESICS) * len(codes) // (2 * NUM_GEODESICS)
+    found = latent_geometry.geodesics(
+        subject.decode_mean, codes[pairs[:NUM_GEODESICS]], codes[pairs[NUM_GEODESICS:]]
+    )
+    arrays = (*(np.asarray(leaf) for leaf in grid), np.asarray(found.curves))
+    plots.save(plots.latent_geometry(*arrays, codes[:NUM_SCATTERED]), path)
 
 
 def draw_sweep(configs, rows: list[dict], curves: list[dict], folder: Path) -> list[str]:

@@ -85,7 +85,8 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
         if values is None:
             trained = trained or evaluate.load(directory, member, data_dir)
             request = evaluate.Request([column.metric], {column.metric: dict(column.settings)})
-            result = evaluate.evaluate(trained, request)[column.metric]
+            subject = evaluate.make_subject(trained, request.seed)
+            result = evaluate.evaluate(trained, subject, request)[column.metric]
             if "left_out" in result:
                 raise UsageError(f"{column.metric} of {directory}: {result['left_out']}")
             values = result["values"]

@@ -222,7 +222,11 @@ def test_a_file_that_cannot_be_written_is_found_at_once(tmp_path):
         measuring.report({"never": None}, TINY, path=str(tmp_path / "no" / "where.json"))
 
 
-@pytest.mark.parametrize("name", ["sweep", "devices", "streaming", "sizes", "startup", "memory"])
+QUICK = ("sweep", "startup", "memory")
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("devices", "streaming", "sizes")]
+
+
+@pytest.mark.parametrize("name", [*QUICK, *SLOW])
 def test_each_section_runs(name, tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "SMALL_AXES", sizes.SMALL_AXES[:1])
     monkeypatch.setattr(scaling, "SWEEP_SIZE", 2)

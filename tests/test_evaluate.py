@@ -107,6 +107,15 @@ def test_a_masked_run_is_measured_in_its_dimensions(swept):
     assert kept(program, 1)["latent_use"]["values"]["num_dims"] == 3
 
 
+def test_a_plane_is_drawn(swept):
+    program = swept / "programs" / "activation=relu"
+    settings = {"latent_geometry_num_codes": "5", "latent_geometry_num_pairs": "2"}
+    run(program, metrics="latent_geometry", **settings)
+    assert kept(program)["latent_geometry"]["values"]["num_pairs"] == 2
+    for ending in ("png", "csv"):
+        assert (program / "evaluation" / f"member-0-latent_geometry.{ending}").stat().st_size > 100
+
+
 def test_a_run_that_may_only_be_read_is_evaluated(single, capsys, monkeypatch):
     def refuse(*_):
         raise OSError(30, os.strerror(30))

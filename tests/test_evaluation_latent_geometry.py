@@ -304,6 +304,7 @@ def test_summary_of_a_plane_is_flat():
     assert result["log_anisotropy"] == pytest.approx(np.log(values[0] / values[1]), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_summary_of_a_sphere_is_not():
     codes = np.float32(np.random.default_rng(0).uniform(-1.2, 1.2, (300, 2)))
     result = geometry.evaluate(sphere, codes, jax.random.key(0), num_pairs=20)

@@ -171,6 +171,7 @@ def linear(z):
     return (z @ WEIGHTS).reshape(-1, 3, 2)
 
 
+@pytest.mark.slow
 def test_summary_of_a_decoder_that_is_right():
     codes = normal(0, 200, 2)
     result = neighbours.evaluate(

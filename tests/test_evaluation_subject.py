@@ -163,7 +163,13 @@ def test_a_likelihood_without_a_floor_has_none():
     assert collapse.elbo_and_floor(make(preprocess=as_stored, likelihood="laplace")) == (None, None)
 
 
-@pytest.mark.parametrize("name", evaluation.names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("ais", "latent_geometry") else [])
+        for name in evaluation.names()
+    ],
+)
 def test_every_metric_says_what_its_entries_mean(name):
     num = 60
     factors = np.stack(np.divmod(np.arange(num), 4), axis=1).astype(np.int32) % 5

@@ -222,6 +222,7 @@ def test_a_signal_between_two_programs_ends_the_sweep(start, tmp_path):
 # --- Other devices
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_with_another_number_of_devices(start, grown, tmp_path):
     """1 → 2 → 4 → 1 devices, an epoch each: runs that share nothing are the same to the bit."""
     for epochs, number in enumerate((1, 2, 4, 1), 1):
@@ -299,7 +300,7 @@ def test_a_signal_to_one_of_two_processes_saves_and_ends_both(start, tmp_path):
     assert f"interrupted at step {steps(all_runs)[-1]}, saved" in out
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_where_one_process_is_killed_the_other_says_so_and_leaves(start, tmp_path, victim):
     sweep = tmp_path / "sweep"
     both = start_two(start, sweep, *GROWING, f"--epochs={NEVER}")
