@@ -16,6 +16,9 @@ from vae_jax.errors import UsageError
 from vae_jax.evaluation import ais, exact, nll
 from vae_jax.model import Model
 
+# compiles for minutes where nothing is kept
+pytestmark = pytest.mark.slow
+
 SHAPE = (4, 4, 1)
 
 
@@ -444,7 +447,6 @@ def binary(num_examples, seed=1):
     return jax.random.bernoulli(jax.random.key(seed), 0.4, (num_examples, *SHAPE)).astype(float)
 
 
-@pytest.mark.slow
 def test_the_result_does_not_depend_on_how_the_work_is_cut():
     """Neither on the chunks inside a program, nor on blocks of the data, which are one program."""
     model, params = make()
@@ -496,7 +498,6 @@ def test_draws_differ_between_examples_chains_and_keys():
     assert np.all(first.effective_samples < 3.999)
 
 
-@pytest.mark.slow
 def test_a_masked_model_is_its_native_twin():
     wide, params = make(latent_mask=jnp.array([1.0, 1.0, 0.0]))
     narrow, _ = make(latent_dim=2)
@@ -517,7 +518,6 @@ def test_a_masked_model_is_its_native_twin():
         np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-3)
 
 
-@pytest.mark.slow
 def test_runs_are_an_axis():
     model, _ = make()
     keys = jax.random.split(jax.random.key(5), 2)
@@ -553,9 +553,9 @@ def test_values_are_finite_at_extreme_logits(scale):
 @pytest.mark.parametrize(
     "likelihood",
     [
-        pytest.param(likelihoods.Gaussian(0.3), marks=pytest.mark.slow),
-        pytest.param(likelihoods.Laplace(0.3), marks=pytest.mark.slow),
-        pytest.param(likelihoods.DiscretizedLogistic(0.1, 5), marks=pytest.mark.slow),
+        likelihoods.Gaussian(0.3),
+        likelihoods.Laplace(0.3),
+        likelihoods.DiscretizedLogistic(0.1, 5),
         likelihoods.Categorical(5),
     ],
 )
@@ -571,7 +571,6 @@ def test_any_likelihood_will_do(likelihood):
     assert float(np.mean(result.nll - known.nll)) == pytest.approx(0, abs=0.3)
 
 
-@pytest.mark.slow
 def test_half_precision():
     model, params = make()
     half, _ = make(dtype=jnp.bfloat16)
@@ -581,7 +580,6 @@ def test_half_precision():
     assert float(np.mean(result.nll)) == pytest.approx(float(np.mean(expected.nll)), abs=0.3)
 
 
-@pytest.mark.slow
 def test_summaries_weigh_examples_the_same():
     model, params = make()
     x = binary(7)
@@ -645,7 +643,6 @@ def test_the_chains_need_neither_flax_nor_our_model():
 # ---------------------------------------------------------------- trained models
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("initial", ais.INITIALS)
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_the_sandwich_closes_on_a_trained_model(tmp_path, likelihood, initial):

@@ -13,6 +13,9 @@ import scipy.integrate
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import latent_geometry as geometry
 
+# compiles for minutes where nothing is kept
+pytestmark = pytest.mark.slow
+
 
 def normal(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
@@ -245,7 +248,6 @@ def test_a_meridian_has_its_length_in_closed_form():
     np.testing.assert_allclose(offset, 0, atol=1e-3)
 
 
-@pytest.mark.slow
 def test_reparameterising_the_latent_leaves_geodesics_as_long():
     mixing = np.float32([[2.0, 0.3], [-0.4, 0.7]])
 
@@ -304,7 +306,6 @@ def test_summary_of_a_plane_is_flat():
     assert result["log_anisotropy"] == pytest.approx(np.log(values[0] / values[1]), abs=1e-4)
 
 
-@pytest.mark.slow
 def test_summary_of_a_sphere_is_not():
     codes = np.float32(np.random.default_rng(0).uniform(-1.2, 1.2, (300, 2)))
     result = geometry.evaluate(sphere, codes, jax.random.key(0), num_pairs=20)

@@ -13,6 +13,9 @@ from vae_jax.errors import UsageError
 from vae_jax.evaluation import latent_neighbours as neighbours
 from vae_jax.evaluation.latent_geometry import straight_lines
 
+# compiles for minutes where nothing is kept
+pytestmark = pytest.mark.slow
+
 
 def normal(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
@@ -171,7 +174,6 @@ def linear(z):
     return (z @ WEIGHTS).reshape(-1, 3, 2)
 
 
-@pytest.mark.slow
 def test_summary_of_a_decoder_that_is_right():
     codes = normal(0, 200, 2)
     result = neighbours.evaluate(

@@ -154,6 +154,7 @@ def assert_same(sweep, other):
 # --- Killed and interrupted
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_resumes_bit_by_bit(start, long, tmp_path):
     sweep = tmp_path / "sweep"
     all_runs = sweep / "programs" / "all"
@@ -269,6 +270,7 @@ def start_two(start, workdir, *flags):
     return [start(workdir, *flags, **named, JAX_PROCESS_ID=str(i)) for i in range(2)]
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_program_which_one_process_continues(start, grown, tmp_path):
     sweep = tmp_path / "sweep"
     first, second = map(complete, start_two(start, sweep, *GROWING, "--epochs=2"))
