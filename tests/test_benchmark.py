@@ -222,8 +222,11 @@ def test_a_file_that_cannot_be_written_is_found_at_once(tmp_path):
         measuring.report({"never": None}, TINY, path=str(tmp_path / "no" / "where.json"))
 
 
-QUICK = ("sweep", "startup", "memory")
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("devices", "streaming", "sizes")]
+QUICK = ("sweep", "startup")
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("devices", "streaming", "sizes", "memory")
+]
 
 
 @pytest.mark.parametrize("name", [*QUICK, *SLOW])

@@ -12,6 +12,9 @@ from vae_jax.errors import UsageError
 from vae_jax.evaluation import exact, nll
 from vae_jax.model import Model
 
+# compiles for minutes where nothing is kept
+pytestmark = pytest.mark.slow
+
 
 def identity(stored, key):
     del key
