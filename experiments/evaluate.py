@@ -23,7 +23,7 @@ import numpy as np
 
 from experiments import build as building
 from experiments import cli, config, pictures, train
-from vae_jax import evaluation, members, runs
+from vae_jax import distributions, evaluation, members, runs
 from vae_jax.errors import DivergedError, StorageError, UsageError
 from vae_jax.evaluation import udr
 from vae_jax.evaluation.elbo import active_units
@@ -149,19 +149,21 @@ def evaluate(trained: Trained, subject: Subject, request: Request) -> dict[str, 
     """The metrics of one run.
 
     Returns:
-        Metric → values (as of its `measure`), settings, definitions, seconds; or the reason why it
-        is left out.
+        Metric → values (as of its `measure`), definitions, settings, step, seed, seconds; or the
+        reason why it is left out.
     """
     results = {}
     for name in request.metrics:
         start = time.perf_counter()
-        given = request.settings.get(name, {})
+        settings, seed = {}, request.seed
         try:
             if name == OBJECTIVE:
                 values, definitions = objective_terms(trained), OBJECTIVE_DEFINITIONS
+                seed = trained.experiment.config.seed
             else:
+                settings = {**evaluation.settings(name), **request.settings.get(name, {})}
                 module = evaluation.load(name)
-                values, definitions = module.measure(subject, **given), module.DEFINITIONS
+                values, definitions = module.measure(subject, **settings), module.DEFINITIONS
         except NotApplicableError as reason:
             results[name] = {"left_out": str(reason)}
             continue
@@ -170,7 +172,9 @@ def evaluate(trained: Trained, subject: Subject, request: Request) -> dict[str, 
         results[name] = {
             "values": {entry: values[entry] for entry in entries},
             "definitions": {k: v for k, v in definitions.items() if k in values},
-            "settings": {**({} if name == OBJECTIVE else evaluation.settings(name)), **given},
+            "settings": settings,
+            "step": trained.member.step,
+            "seed": seed,
             "seconds": round(time.perf_counter() - start, 2),
         }
     return results
@@ -227,7 +231,7 @@ def programs_of(directory: Path) -> list[Path]:
     return found
 
 
-def write(directory: Path, name: str, results: dict[str, dict], request: Request) -> None:
+def write(directory: Path, name: str, results: dict[str, dict]) -> None:
     """Adds metrics to what a run's file has; others in it stay."""
     path = directory / "evaluation" / name
     path.parent.mkdir(exist_ok=True)
@@ -235,9 +239,7 @@ def write(directory: Path, name: str, results: dict[str, dict], request: Request
         held = json.loads(path.read_bytes())["metrics"]
     except (OSError, ValueError, KeyError, TypeError):
         held = {}
-    about = {"seed": request.seed, "split": "test", "num_examples": request.num_examples}
-    measured = {metric: {**result, **about} for metric, result in results.items()}
-    runs.write_json(path, {"metrics": {**held, **measured}})
+    runs.write_json(path, {"metrics": {**held, **results}})
 
 
 def parse_request(values: dict) -> Request:
@@ -250,8 +252,7 @@ def parse_request(values: dict) -> Request:
     text = values["metrics"]
     asked = known if text in (None, "all") else [name.strip() for name in text.split(",")]
     for name in asked:
-        if name not in (OBJECTIVE, UDR):
-            config.parse_flag("metrics", text, lambda _, name=name: evaluation.load(name))
+        config.parse_flag("metrics", name, config.choice(known))
     settings: dict[str, dict] = {}
     for flag, (metric, name, default) in setting_flags().items():
         if values.get(flag) is None:
@@ -314,10 +315,14 @@ def main(values: dict) -> None:
         results = evaluate(trained, subject, own)
         for line in lines(results):
             runs.say(line)
-        is_kept &= keep(path, f"member-{member}", results, subject, request)
+        is_kept &= keep(path, f"member-{member}", results, subject)
         rows.append({"program": path.name, "member": member, **flat(results)})
         if UDR in request.metrics and len(chosen) > 1:
-            posteriors.append((dataset.name, subject.posterior(num_examples=10_000)))
+            posterior = subject.posterior(num_examples=10_000)
+            rates = distributions.kl_divergence(posterior, subject.prior).mean(axis=0)
+            posteriors.append((dataset.name, posterior.mean, np.asarray(rates)))
+    if UDR in request.metrics and len(posteriors) < 2:
+        runs.say(f"{UDR}: left out, it compares the runs of a sweep")
     if len(posteriors) > 1:
         for row, score in zip(rows, agreement(posteriors, request.seed), strict=True):
             row["udr.udr"] = score
@@ -330,10 +335,10 @@ def main(values: dict) -> None:
         runs.say(f"in {chosen[0][0]}: evaluation/")
 
 
-def keep(path: Path, name: str, results: dict, subject: Subject, request: Request) -> bool:
+def keep(path: Path, name: str, results: dict, subject: Subject) -> bool:
     """Writes results where they can be written; a run that may only be read is evaluated too."""
     try:
-        write(path, f"{name}.json", results, request)
+        write(path, f"{name}.json", results)
         if subject.latent_dim == 2 and "values" in results.get("latent_geometry", {}):
             pictures.draw_geometry(subject, path / "evaluation" / f"{name}-latent_geometry")
     except (OSError, StorageError) as error:
@@ -342,24 +347,25 @@ def keep(path: Path, name: str, results: dict, subject: Subject, request: Reques
     return True
 
 
-def agreement(posteriors: Sequence[tuple[str, Any]], seed: int) -> list[float | None]:
-    """How much each run agrees with the others on the same data, see `udr`; None where alone."""
-    scores: list[float | None] = [None] * len(posteriors)
-    for name in {name for name, _ in posteriors}:
-        group = [i for i, (other, _) in enumerate(posteriors) if other == name]
+def agreement(codes: Sequence[tuple[str, np.ndarray, np.ndarray]], seed: int) -> list:
+    """How much each run agrees with the others on the same data, see `udr`.
+
+    Args:
+        codes: name of the data, codes [N, L] and rate of each dimension [L] of each run.
+        seed: a count.
+
+    Returns:
+        A score for each run; None where no other has its data.
+    """
+    scores: list[float | None] = [None] * len(codes)
+    for dataset in {name for name, _, _ in codes}:
+        group = [i for i, (name, _, _) in enumerate(codes) if name == dataset]
         if len(group) > 1:
-            codes = [posteriors[i][1].mean for i in group]
-            rates = [rate_per_dim(posteriors[i][1]) for i in group]
-            ranking = udr.evaluate(codes, jax.random.key(seed), rates=rates)
+            own, rates = [codes[i][1] for i in group], [codes[i][2] for i in group]
+            ranking = udr.evaluate(own, jax.random.key(seed), rates=rates)
             for i, score in zip(group, ranking.scores, strict=True):
                 scores[i] = float(score)
     return scores
-
-
-def rate_per_dim(posterior) -> np.ndarray:
-    """The mean rate of each latent dimension against a standard Gaussian, [N, L] to [L]."""
-    mean, logvar = np.float64(posterior.mean), np.float64(posterior.logvar)
-    return 0.5 * (np.square(mean) + np.exp(logvar) - 1 - logvar).mean(axis=0)
 
 
 def udr_lines(rows: Sequence[dict]) -> Iterator[str]:

@@ -52,7 +52,12 @@ def test_numbers_are_printed_and_kept(single, capsys):
     assert list(metrics) == QUICK.split(",")
     nll = metrics["nll"]
     assert nll["settings"]["num_samples"] == nll["values"]["num_samples"] == 30
-    assert (nll["seed"], nll["split"], nll["num_examples"]) == (7, "test", 50)
+    assert (nll["seed"], nll["step"]) == (7, metrics["objective"]["step"])
+    # the objective is evaluated as in training, by the run's own seed
+    assert (metrics["objective"]["seed"], metrics["objective"]["values"]["num_examples"]) == (
+        0,
+        179,
+    )
     assert nll["values"]["num_examples"] == metrics["latent_probes"]["values"]["num_test"] == 50
     value, error = nll["values"]["nll"], nll["values"]["nll_standard_error"]
     assert f"{value:.3f}" in out or f"{value:.4f}" in out
@@ -81,6 +86,11 @@ def test_what_does_not_apply_is_said(single, capsys):
     run(single, metrics="disentanglement")
     assert "disentanglement: left out, the data have no factors" in capsys.readouterr().out
     assert kept(single)["disentanglement"]["left_out"] == "the data have no factors"
+
+
+def test_one_run_agrees_with_no_other(single, capsys):
+    run(single, metrics="udr")
+    assert "udr: left out, it compares the runs of a sweep" in capsys.readouterr().out
 
 
 def test_every_run_of_a_sweep_is_a_row(swept, capsys):
@@ -130,7 +140,8 @@ def test_a_run_that_may_only_be_read_is_evaluated(single, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"metrics": "nll,latent_us"}, r"--metrics=nll,latent_us: .*did you mean latent_use"),
+        ({"metrics": "nll,latent_us"}, r"--metrics=latent_us: .*did you mean latent_use"),
+        ({"metrics": "objetive"}, r"--metrics=objetive: .*did you mean objective"),
         ({"metrics": ""}, r"--metrics=: "),
         ({"metrics": "objective", "nll_num_samples": "5"}, r"--nll_num_samples=5: --metrics"),
         ({"nll_num_samples": "0"}, r"--nll_num_samples=0: must be an integer, 1 or more"),

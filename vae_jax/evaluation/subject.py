@@ -63,6 +63,7 @@ class Subject:
         self.model, self.params, self.dataset = model, params, dataset
         self.preprocess, self.key = preprocess, key
         self.num_examples = num_examples
+        self._held: dict[tuple, Any] = {}
 
     def size(self, split: str = "test") -> int:
         """How many examples of a split are looked at, a count."""
@@ -182,7 +183,6 @@ class Subject:
 
         return jax.vmap(one)(stored, first + jnp.arange(len(stored)))
 
-    @functools.cache  # noqa: B019 - a subject lives as long as its evaluation
     def x(self, split: str = "test", num_examples: int | None = None) -> np.ndarray:
         """The examples as the model sees them, [N, *shape]."""
 
@@ -190,9 +190,8 @@ class Subject:
             del params
             return self.inputs(stored, first)
 
-        return self.over(see, split, num_examples=num_examples)
+        return self._once(see, split, num_examples)
 
-    @functools.cache  # noqa: B019
     def posterior(self, split: str = "test", num_examples: int | None = None):
         """q(z|x) of every example: `DiagonalGaussian` of NumPy arrays [N, L]."""
 
@@ -200,4 +199,12 @@ class Subject:
             posterior = self.model.encode(params, self.inputs(stored, first))
             return jax.tree.map(lambda leaf: leaf[:, : self.latent_dim], posterior)
 
-        return self.over(encode, split, num_examples=num_examples)
+        return self._once(encode, split, num_examples)
+
+    def _once(self, function: Callable, split: str, num_examples: int | None):
+        """`over`, worked out at the first call for a function's name, split and number."""
+        num = len(self._rows(split, num_examples))
+        asked = function.__name__, split, num
+        if asked not in self._held:
+            self._held[asked] = self.over(function, split, num_examples=num)
+        return self._held[asked]
