@@ -1,6 +1,5 @@
 """Flags in, exit code out: the page of help, one line for each error a user can cause."""
 
-import difflib
 import os
 import re
 import sys
@@ -13,7 +12,7 @@ from absl import app, flags, logging
 from experiments import compiled, interrupts
 from experiments import config as config_lib
 from vae_jax import data, objectives, processes, runs
-from vae_jax.errors import UsageError, VaeJaxError
+from vae_jax.errors import UsageError, VaeJaxError, did_you_mean
 
 SCHEDULES_HELP = """\
 A hyperparameter may follow a schedule: linear(0, 4, 2000) goes from 0 to 4 in 2000 steps,
@@ -122,8 +121,7 @@ def _parse(argv, names: Sequence[str]):
     try:
         rest = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
-        close = difflib.get_close_matches(error.flagname, names, 1)
-        hint = f": did you mean --{close[0]}?" if close else ""
+        hint = did_you_mean(error.flagname, names, "--")
         raise UsageError(f"--{error.flagname} is not a flag{hint} (see --help)") from None
     except flags.IllegalFlagValueError as error:
         told = re.sub(r"^flag |: \('Non-boolean argument.*$", "", str(error))

@@ -5,7 +5,6 @@ only what is missing: neither complete nor queued.
 """
 
 import contextlib
-import difflib
 import io
 import json
 import math
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_jax import runs
-from vae_jax.errors import StorageError, UsageError
+from vae_jax.errors import StorageError, UsageError, did_you_mean
 
 EXECUTORS = ("local", "slurm")
 GRACE_SECONDS = 20.0
@@ -219,9 +218,10 @@ def parse_slurm(text: str) -> dict[str, Any]:
         if name in _OURS.split():
             raise UsageError(f"--slurm: {name} is chosen by the sweep itself: leave it out")
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]}?" if close else f"give it as in {_EXAMPLE}"
-            raise UsageError(f"--slurm: {name!r} is not an option of sbatch: {hint}")
+            hint = did_you_mean(name, known)
+            raise UsageError(
+                f"--slurm: {name!r} is not an option of sbatch{hint}: give it as in {_EXAMPLE}"
+            )
         values[name] = f"{values[name]},{value}" if name in values else value
     counts = {n: _count(n, values.pop(n)) for n in _COUNTS.split() if n in values}
     options: dict[str, Any] = {n: value == "true" or value for n, value in values.items()}

@@ -5,7 +5,6 @@ stand in one place. The flags of an objective's hyperparameters come from the ob
 """
 
 import dataclasses
-import difflib
 import functools
 import math
 import os
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import likelihoods, networks, objectives, schedules, training
-from vae_jax.errors import UsageError
+from vae_jax.errors import UsageError, did_you_mean
 
 ANY_UNITS = {"steps_per_epoch": 100, "num_steps": 1000}
 """What epochs and shares in a schedule are taken for before the data is known."""
@@ -35,8 +34,7 @@ def choice(allowed: Sequence[str]) -> Callable[[str], str]:
 
     def parse(value):
         if value not in allowed:
-            close = difflib.get_close_matches(value, allowed, 1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
+            hint = did_you_mean(value, allowed)
             raise UsageError(f"unknown{hint}, choose from {', '.join(allowed)}")
         return value
 

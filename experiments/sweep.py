@@ -6,7 +6,6 @@ only many runs say together: `sweep.csv`, `summary.csv`, pictures, the best run 
 
 import csv
 import dataclasses
-import difflib
 import hashlib
 import io
 import itertools
@@ -25,7 +24,7 @@ from experiments import config as config_lib
 from experiments import train as training_lib
 from experiments.config import Config, Plan
 from vae_jax import members, processes, runs
-from vae_jax.errors import DivergedError, IncompleteError, UsageError
+from vae_jax.errors import DivergedError, IncompleteError, UsageError, did_you_mean
 
 MAX_RUNS = 10_000
 
@@ -113,8 +112,7 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
         names = [name for name, _ in row]
         for name in names:
             if name not in sweeping:
-                close = difflib.get_close_matches(name, sweeping, 1)
-                hint = f": did you mean {close[0]}?" if close else ""
+                hint = did_you_mean(name, sweeping)
                 raise UsageError(f"--sweep={file}: {name!r} is not a flag that a row may set{hint}")
             if names.count(name) > 1:
                 raise UsageError(f"--sweep={file}: sets {name} twice, give it once")

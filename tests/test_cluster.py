@@ -279,7 +279,7 @@ def test_workers_that_do_not_leave_are_killed(make, folder, call):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("partitoin=gpu", "'partitoin' is not an option of sbatch: did you mean partition?"),
+        ("partitoin=gpu", "'partitoin' is not an option of sbatch (did you mean partition?)"),
         ("colour=red", "'colour' is not an option of sbatch: give it as in partition=gpu"),
         ("partition", "'partition' must be name=value"),
         ("=gpu", "'=gpu' must be name=value"),

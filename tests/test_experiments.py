@@ -423,7 +423,7 @@ def test_settings_that_only_the_data_can_refuse(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--bta=4"], "--bta is not a flag: did you mean --beta?"),
+        (["--bta=4"], "--bta is not a flag (did you mean --beta?)"),
         (["beta=4"], "'beta=4' is not a flag"),
         (["--beta=-1"], "0 trains a plain autoencoder"),
     ],

@@ -264,7 +264,7 @@ def test_make_gives_each_name_its_class():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("gausian", {}, "likelihood=gausian: .*bernoulli, gaussian.*did you mean gaussian"),
+        ("gausian", {}, "'gausian' is unknown .did you mean gaussian.*bernoulli, gaussian"),
         ("gaussian", {"variance": "lerned"}, "variance=lerned: .*did you mean learned"),
         ("gaussian", {"variance": -1.0}, r"variance=-1.0: .*from 2.1e-09 to 4.9e\+08"),
         ("gaussian", {"variance": 0}, "variance=0: "),

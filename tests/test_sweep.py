@@ -131,7 +131,7 @@ FILES = [
     ("beta,seed\n1,2\n1,2,3\n", "row 2 has 3 cells, there are 2 columns"),
     ("widths\n16,8\n", "values with commas stand in double quotes"),
     ("beta,--beta\n1,2\n", "sets beta twice, give it once"),
-    ("bta\n1\n", "'bta' is not a flag that a row may set: did you mean beta?"),
+    ("bta\n1\n", "'bta' is not a flag that a row may set (did you mean beta?)"),
     ("workdir\nhere\n", "'workdir' is not a flag that a row may set"),
     ("beta,patience\n,\n1,2\n,\n", "runs 1 and 5 of the sweep are the same"),
     (",,\nbeta,seed,\n", "'' is not a flag that a row may set"),

@@ -1,5 +1,8 @@
 """Errors that a user can cause. Each ends the program with one line and its own exit code."""
 
+import difflib
+from collections.abc import Iterable
+
 __all__ = [
     "DataError",
     "DivergedError",
@@ -7,6 +10,8 @@ __all__ = [
     "StorageError",
     "UsageError",
     "VaeJaxError",
+    "did_you_mean",
+    "unknown",
 ]
 
 
@@ -53,3 +58,22 @@ class LockedError(VaeJaxError):
     """Another process holds the run directory (exit code 6)."""
 
     exit_code = 6
+
+
+def did_you_mean(name: str, known: Iterable[str], mark: str = "") -> str:
+    """The nearest of the names that are known, for a message: " (did you mean …?)", or nothing.
+
+    Args:
+        name: as it was given.
+        known: what it could have been.
+        mark: stands before a name, for instance "--".
+    """
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f" (did you mean {mark}{close[0]}?)" if close else ""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that is none of those known: tells the nearest, and all of them."""
+    known = list(known)
+    hint = did_you_mean(name, known)
+    return UsageError(f"{what} {name!r} is unknown{hint}: choose from {', '.join(known)}")

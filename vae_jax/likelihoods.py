@@ -6,7 +6,6 @@ Half-precision data and outputs are cast to float32 here, before any density is 
 """
 
 import dataclasses
-import difflib
 import math
 import numbers
 from typing import Any, ClassVar
@@ -15,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax import distributions, losses
-from vae_jax.errors import UsageError
+from vae_jax.errors import UsageError, did_you_mean, unknown
 
 __all__ = [
     "INITIAL_LOGVAR",
@@ -188,11 +187,10 @@ class _Scaled(Likelihood):
         lowest, highest = (math.exp(s * distributions.LOGVAR_BOUND) for s in (-1, 1))
         if _is_number(self.variance) and lowest <= self.variance <= highest:
             return
-        nearest = difflib.get_close_matches(str(self.variance), self.variances, 1)
         raise UsageError(
             f"variance={self.variance}: {type(self).__name__} takes a number from {lowest:.2g} to "
             f"{highest:.2g} or one of {', '.join(self.variances)}"
-            + (f"; did you mean {nearest[0]}?" if nearest else "")
+            f"{did_you_mean(str(self.variance), self.variances)}"
         )
 
     def init(self, shape):
@@ -390,11 +388,7 @@ def make(
         UsageError: the name is unknown, or the variance or the number of levels does not fit it.
     """
     if name not in _CLASSES:
-        nearest = difflib.get_close_matches(name, NAMES, 1)
-        raise UsageError(
-            f"likelihood={name}: must be one of {', '.join(NAMES)}"
-            + (f"; did you mean {nearest[0]}?" if nearest else "")
-        )
+        raise unknown("likelihood", name, NAMES)
     cls = _CLASSES[name]
     options = {}
     if issubclass(cls, _Scaled):

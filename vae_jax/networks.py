@@ -5,7 +5,6 @@ z [B, L] to prod(shape)·num_outputs numbers per example, in any layout whose fl
 [*shape, num_outputs]. A network is one builder in `NETWORKS`; nothing else knows its name.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vae_jax.convolution import Conv, ConvTranspose
-from vae_jax.errors import UsageError
+from vae_jax.errors import UsageError, unknown
 
 __all__ = [
     "ACTIVATIONS",
@@ -266,9 +265,7 @@ def build(
         UsageError: the name is unknown or the shape does not fit the network.
     """
     if name not in NETWORKS:
-        close = difflib.get_close_matches(name, NETWORKS, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise UsageError(f"network {name!r} is unknown{hint}: choose from {', '.join(NETWORKS)}")
+        raise unknown("network", name, NETWORKS)
     widths = None if widths is None else tuple(widths)
     function = None if activation is None else ACTIVATIONS[activation]
     return NETWORKS[name](shape, latent_dim, num_outputs, widths, function, dtype)

@@ -5,7 +5,6 @@ with different schedules stack along an axis and train in one program. Any optax
 well: wrapped in `jax.tree_util.Partial` it is a pytree without leaves.
 """
 
-import difflib
 import functools
 import inspect
 import math
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vae_jax.errors import UsageError
+from vae_jax.errors import UsageError, did_you_mean
 
 __all__ = ["Schedule", "constant", "cosine", "cyclical", "evaluate", "linear", "parse", "piecewise"]
 
@@ -193,8 +192,7 @@ def _function(name: str) -> Callable:
         return _OURS[name]
     if name in optax_names:
         return getattr(optax.schedules, optax_names[name])
-    close = difflib.get_close_matches(name, [*_OURS, *optax_names], 1)
-    hint = f": did you mean {close[0]}?" if close else ""
+    hint = did_you_mean(name, [*_OURS, *optax_names])
     raise UsageError(
         f"schedule {name!r} is unknown{hint} (ours: {', '.join(_OURS)}; and those of optax)"
     )

@@ -9,14 +9,11 @@ A recipe is a module whose docstring says what the table is and where it was pub
     notes(results) -> list of lines, optional: what the table shows, worked out from its numbers
 """
 
-import difflib
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
-from vae_jax.errors import UsageError
+from vae_jax import discovery
 
 __all__ = ["Column", "Row", "load", "names"]
 
@@ -57,7 +54,7 @@ class Column(NamedTuple):
 
 def names() -> list[str]:
     """Names of all recipes, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return discovery.names(__name__)
 
 
 def load(name: str) -> ModuleType:
@@ -66,8 +63,4 @@ def load(name: str) -> ModuleType:
     Raises:
         UsageError: there is no such recipe.
     """
-    if name not in names():
-        close = difflib.get_close_matches(name, names(), 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise UsageError(f"recipe {name!r} is unknown{hint}: choose from {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}")
+    return discovery.load(__name__, name, "recipe")

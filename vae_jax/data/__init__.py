@@ -6,19 +6,16 @@ machinery they share.
 """
 
 import dataclasses
-import difflib
-import importlib
 import os
-import pkgutil
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-from vae_jax import cache
+from vae_jax import cache, discovery
 from vae_jax.data import _files, _tfds
 from vae_jax.data._dataset import Dataset, Rows, Split, check
-from vae_jax.errors import UsageError
+from vae_jax.errors import UsageError, did_you_mean
 from vae_jax.threefry import unrolled
 
 __all__ = ["Dataset", "Rows", "Split", "binarize", "check", "load", "names"]
@@ -29,8 +26,7 @@ _LOADINGS = ("auto", "memory", "stream")
 
 def names() -> list[str]:
     """Names of our own datasets (images of fixed shape), sorted: the modules beside this one."""
-    modules = (module.name for module in pkgutil.iter_modules(__path__))
-    return sorted(name for name in modules if not name.startswith("_"))
+    return discovery.names(__name__)
 
 
 def load(
@@ -92,7 +88,7 @@ def _load(
     loading: str,
 ) -> Dataset:
     if name in names():
-        return importlib.import_module(f"vae_jax.data.{name}").load(data_dir, num_valid)
+        return discovery.load(__name__, name, "dataset").load(data_dir, num_valid)
     looks_like_path = os.path.dirname(name) or Path(name).suffix.lower() in _files.SUFFIXES
     if looks_like_path and os.path.lexists(name):
         return _files.load(Path(name), num_valid, scaling, loading)
@@ -102,12 +98,11 @@ def _load(
         return _files.load(Path(name), num_valid, scaling, loading)
     if looks_like_path:
         raise UsageError(f"dataset {name!r}: no such file or folder")
-    near = difflib.get_close_matches(name, [*names(), *_tfds.builder_names()], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    hint = did_you_mean(name, [*names(), *_tfds.builder_names()])
     raise UsageError(
-        f"dataset {name!r}: no such dataset{hint} Must be"
-        f" one of {', '.join(names())}, a dataset of tensorflow-datasets (for instance mnist), or"
-        f" the path of a file ({', '.join(_files.SUFFIXES)}) or of a folder of images"
+        f"dataset {name!r} is unknown{hint}: choose from {', '.join(names())}, a dataset of "
+        "tensorflow-datasets (for instance mnist), or the path of a file "
+        f"({', '.join(_files.SUFFIXES)}) or of a folder of images"
     )
 
 

@@ -11,15 +11,12 @@ An objective is a function `loss(model, params, batch, key, *, hyperparametersâ€
   >= 0; one whose default is an integer is a count >= 1, which may decide shapes.
 """
 
-import difflib
-import importlib
 import inspect
-import pkgutil
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from vae_jax.errors import UsageError
+from vae_jax import discovery
 
 __all__ = ["Hyperparameter", "hyperparameters", "load", "names", "summary"]
 
@@ -38,7 +35,7 @@ class Hyperparameter(NamedTuple):
 
 def names() -> list[str]:
     """Names of all objectives, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return discovery.names(__name__)
 
 
 def load(name: str) -> Callable:
@@ -47,11 +44,7 @@ def load(name: str) -> Callable:
     Raises:
         UsageError: there is no such objective.
     """
-    if name not in names():
-        close = difflib.get_close_matches(name, names(), 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise UsageError(f"objective {name!r} is unknown{hint}: choose from {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}").loss
+    return discovery.load(__name__, name, "objective").loss
 
 
 def summary(name: str) -> str:

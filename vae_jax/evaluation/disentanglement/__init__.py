@@ -12,15 +12,13 @@ To add one, add a file. Modules with a leading underscore are what they share. S
 factors: `vae_jax.evaluation.udr`.
 """
 
-import difflib
-import importlib
-import pkgutil
 import zlib
 from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 import jax
 
+from vae_jax import discovery
 from vae_jax.errors import UsageError
 from vae_jax.evaluation.disentanglement._common import Result
 from vae_jax.evaluation.disentanglement._groups import (
@@ -50,7 +48,7 @@ __all__ = [
 
 def names() -> list[str]:
     """Names of all metrics, sorted: the modules beside this one."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return discovery.names(__name__)
 
 
 def load(name: str) -> ModuleType:
@@ -59,11 +57,7 @@ def load(name: str) -> ModuleType:
     Raises:
         UsageError: there is no such metric.
     """
-    if name not in names():
-        close = difflib.get_close_matches(name, names(), 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise UsageError(f"metric {name!r} is unknown{hint}: choose from {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name}")
+    return discovery.load(__name__, name, "metric")
 
 
 def definitions(metrics: Iterable[str] | None = None) -> dict[str, str]:
