@@ -1,12 +1,12 @@
 """Trains a variational autoencoder: `python -m experiments.vae --beta=4`."""
 
 if __name__ == "__main__":
-    from experiments import collector, interrupts
+    from experiments import garbage_collection, interrupts
 
     # before the imports that take a second
     interrupts.exit_at_once()
 
-    with collector.paused():
+    with garbage_collection.paused():
         from experiments import cli, sweep
 
     cli.run(

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import build, collector
+from experiments import build, garbage_collection
 from experiments.config import from_flags, resolve
 from vae_jax import data
 
@@ -34,8 +34,8 @@ HEAVY = {
 # Runs the command; at its first step or at its end, tells what was imported and compiled.
 WATCHED = """
 import json, runpy, sys
-from experiments import collector
-with collector.paused():
+from experiments import garbage_collection
+with garbage_collection.paused():
     import jax
     from vae_jax import training
 
@@ -130,15 +130,15 @@ def usual_collector():
 
 
 def test_the_collector_waits_while_modules_are_imported(usual_collector):
-    with collector.paused():
+    with garbage_collection.paused():
         assert not gc.isenabled()
         kept = [[] for _ in range(10)]
     assert gc.isenabled()
     assert gc.get_freeze_count() >= len(kept)
-    assert gc.get_threshold() == collector.THRESHOLDS
+    assert gc.get_threshold() == garbage_collection.THRESHOLDS
 
 
 def test_the_collector_goes_on_after_an_import_that_failed(usual_collector):
-    with pytest.raises(ImportError), collector.paused():
+    with pytest.raises(ImportError), garbage_collection.paused():
         raise ImportError
     assert gc.isenabled()

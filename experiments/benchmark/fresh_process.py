@@ -13,15 +13,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from experiments import collector
+from experiments import garbage_collection
 from experiments.benchmark.architecture import Architecture
 from experiments.benchmark.workers import ROOT
 
 HIGH_WATER = "VmHWM:"
 ONLY_JAX = f"import jax; from {__name__} import leave; leave()"
 ONLY_IMPORTS = f"""\
-from experiments import collector
-with collector.paused():
+from experiments import garbage_collection
+with garbage_collection.paused():
     from experiments import cli, sweep
 from {__name__} import leave; leave()"""
 
@@ -89,7 +89,7 @@ def serve_plain_flax() -> None:
     num_steps, sizes, path = json.loads(sys.argv[1])
     network, shape, widths, *rest = sizes
     sizes = Architecture(network, tuple(shape), tuple(widths), *rest)
-    with collector.paused():
+    with garbage_collection.paused():
         import jax
         import numpy as np
 
@@ -114,7 +114,7 @@ def leave_after(num_steps: int) -> None:
     Args:
         num_steps: after which it leaves, a count.
     """
-    with collector.paused():  # as the command does
+    with garbage_collection.paused():  # as the command does
         from vae_jax import training
 
     training.train_until = watched(training.train_until, num_steps)
