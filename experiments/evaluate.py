@@ -233,8 +233,7 @@ def programs_of(directory: Path) -> list[Path]:
 
 def write(directory: Path, name: str, results: dict[str, dict]) -> None:
     """Adds metrics to what a run's file has; others in it stay."""
-    path = directory / "evaluation" / name
-    path.parent.mkdir(exist_ok=True)
+    path = runs.make_folder(directory / "evaluation") / name
     try:
         held = json.loads(path.read_bytes())["metrics"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
 import json
 import math
+import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -54,19 +55,20 @@ def flags_of(recipe: ModuleType, budget: str) -> list[dict[str, str]]:
 def train(recipe: ModuleType, budget: str, workdir: Path, data_dir: str | None) -> list:
     """Trains all runs of a recipe, or what of them is missing; where each lies, and its number.
 
+    What it does is what `python -m experiments.vae --sweep=ROWS --workdir=RUNS` does, with the
+    recipe's rows in a file: the command that the runs keep.
+
     Returns:
         (directory of its program, member) of each run, in the order of `flags_of`.
     """
-    given = [{**flags, "data_dir": data_dir} for flags in flags_of(recipe, budget)]
-    given = [{**flags, "workdir": str(workdir / "runs")} for flags in given]
-    configs = [config.from_flags(flags) for flags in given]
-    plan = config.Plan()
-    sweep.run(configs, plan, config.to_flags(configs[0]))
-    places: list = [None] * len(configs)
-    for program in sweep.group(configs, plan.runs_per_program):
-        for member, number in enumerate(program.members):
-            places[number] = (workdir / "runs" / "programs" / program.name, member)
-    return places
+    rows = flags_of(recipe, budget)
+    names = dict.fromkeys(name for row in rows for name in row)
+    file = runs.make_folder(workdir) / "rows.json"
+    runs.write_json(file, [{name: row.get(name) for name in names} for row in rows])
+    values = {"workdir": str(workdir / "runs"), "data_dir": data_dir}
+    command = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    sweep.main(values, config.Plan(sweep=str(file)), [f"--sweep={file}", *command])
+    return sweep.places(sweep.make_configs(values, str(file)), workdir / "runs")
 
 
 def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) -> dict:
@@ -90,7 +92,7 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
             if "left_out" in result:
                 raise UsageError(f"{column.metric} of {directory}: {result['left_out']}")
             values = result["values"]
-            path.parent.mkdir(exist_ok=True)
+            runs.make_folder(path.parent)
             runs.write_json(path, {"key": key, "values": values})
         error = values.get(f"{column.entry}_standard_error", math.nan)
         found[column.name] = (column.sign * values[column.entry], error)
@@ -103,28 +105,26 @@ def gather(recipe: ModuleType, measured: Sequence[dict | None]) -> dict[str, dic
     left = iter(measured)
     for row in recipe.ROWS:
         own = [] if row.waits_for else [next(left) for _ in range(recipe.SEEDS)]
-        pairs = [run for run in own if run is not None]
+        there = [run for run in own if run is not None]
         table[row.name] = {}
         for column in recipe.COLUMNS:
-            values = [run[column.name][0] for run in pairs]
-            published = row.published.get(column.name, {})
             table[row.name][column.name] = Result(
-                sum(values) / len(values) if values else math.nan,
-                spread(values)
-                if len(values) > 1
-                else pairs[0][column.name][1]
-                if pairs
-                else math.nan,
-                published,
+                *mean_and_error([run[column.name] for run in there]),
+                row.published.get(column.name, {}),
             )
     return table
 
 
-def spread(values: Sequence[float]) -> float:
-    """The standard error of a mean over seeds."""
-    mean = sum(values) / len(values)
-    squares = sum((value - mean) ** 2 for value in values)
-    return math.sqrt(squares / (len(values) - 1) / len(values))
+def mean_and_error(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The mean over seeds and its standard error: of one seed its own, of none NaN.
+
+    Args:
+        pairs: of each seed, a value and its standard error over the examples.
+    """
+    if len(pairs) < 2:
+        return pairs[0] if pairs else (math.nan, math.nan)
+    values = [value for value, _ in pairs]
+    return statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
 
 
 def lines(recipe: ModuleType, table: dict[str, dict[str, Result]]) -> Iterator[str]:
@@ -174,8 +174,8 @@ def main(values: dict) -> None:
     table = list(lines(recipe, gather(recipe, measured)))
     for line in table:
         runs.say(line)
-    (workdir / "table.md").write_text("\n".join(table) + "\n")
-    runs.say(f"in {workdir}: table.md, runs/")
+    runs.write_text(workdir / "table.md", table)
+    runs.say(f"in {workdir}: table.md, rows.json, runs/")
 
 
 def named(argv: Sequence[str]) -> list[str]:

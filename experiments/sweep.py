@@ -235,6 +235,26 @@ def group(configs: Sequence[Config], runs_per_program: int | None = None) -> lis
     return programs
 
 
+def places(
+    configs: Sequence[Config], directory: Path, runs_per_program: int | None = None
+) -> list[tuple[Path, int]]:
+    """Where each run lies once it is trained: the directory of its program, and its number there.
+
+    Args:
+        configs: of all runs; one alone is trained in the directory itself.
+        directory: of the sweep.
+        runs_per_program: as it was trained with.
+    """
+    if len(configs) == 1:
+        return [(directory, 0)]
+    found = {
+        number: (_folder(directory, program.name), member)
+        for program in group(configs, runs_per_program)
+        for member, number in enumerate(program.members)
+    }
+    return [found[number] for number in range(len(configs))]
+
+
 def _folder_names(groups: Sequence[Sequence[Config]]) -> list[str]:
     """A folder's name for each of several groups of runs, by the values of what parts them."""
     if len(groups) == 1:

@@ -2,14 +2,15 @@
 
 import json
 import math
+import shlex
 import types
 
 import pytest
 
-from experiments import config, recipes, reproduce
+from experiments import config, recipes, reproduce, sweep
 from experiments.recipes import Column, Row
 from vae_jax import schedules
-from vae_jax.errors import UsageError
+from vae_jax.errors import StorageError, UsageError
 
 COMMON = {"epochs": "1", "widths": "8", "batch_size": "300", "num_valid": "0"}
 
@@ -116,6 +117,37 @@ def test_a_recipe_from_flags_to_its_table(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     reproduce.main(values)
     assert (tmp_path / "all" / "table.md").read_text() == first
+
+
+def test_one_run_of_a_recipe_trains_alone(tmp_path, monkeypatch, capsys):
+    rows = [Row("two", {"latent_dim": "2"}, {"nll": {"paper": 1.5}})]
+    monkeypatch.setattr(recipes, "load", lambda name: make_recipe(SEEDS=1, ROWS=rows))
+    folder = tmp_path / "all"
+    values = {"recipe": "mine", "budget": "small", "workdir": str(folder), "data_dir": None}
+    reproduce.main(values)
+    assert "| two | 1.5 | " in (folder / "table.md").read_text()
+    assert len(list((folder / "runs" / "evaluation").glob("column-*-0.json"))) == 2
+    assert not (folder / "runs" / "programs").exists()
+
+
+def test_the_command_that_is_kept_is_the_one_that_trains(tmp_path, monkeypatch, capsys):
+    """Given again as it stands in `command.txt`, it finds everything complete."""
+    monkeypatch.setattr(recipes, "load", lambda name: make_recipe())
+    reproduce.train(make_recipe(), "small", tmp_path, None)
+    words = shlex.split((tmp_path / "runs" / "command.txt").read_text())
+    assert words[:3] == ["python", "-m", "experiments.vae"]
+    given = dict(word.removeprefix("--").split("=", 1) for word in words[3:])
+    assert sorted(given) == ["sweep", "workdir"]
+    capsys.readouterr()
+    sweep.main({"workdir": given["workdir"]}, config.Plan(sweep=given["sweep"]), words[3:])
+    assert "complete already" in capsys.readouterr().out
+
+
+def test_a_table_that_cannot_be_written_ends_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    values = {"recipe": "iwae", "budget": "cpu", "workdir": str(tmp_path / "file" / "in")}
+    with pytest.raises(StorageError, match="file/in cannot be written"):
+        reproduce.main({**values, "data_dir": None})
 
 
 def test_names_that_do_not_fit_are_refused():

@@ -37,10 +37,12 @@ __all__ = [
     "default_workdir",
     "environment",
     "free_bytes",
+    "make_folder",
     "open_run",
     "say",
     "write_json",
     "write_table",
+    "write_text",
 ]
 
 _CONFIG = "config.json"
@@ -219,9 +221,7 @@ class Run:
 
     def write_command(self, argv: Iterable[str]) -> None:
         """Writes the words of a command to `command.txt`, quoted to be pasted into a shell."""
-        _replace(
-            self.path("command.txt"), (shlex.join(argv) + "\n").encode(errors="surrogateescape")
-        )
+        write_text(self.path("command.txt"), [shlex.join(argv)])
 
     def write_table(self, name: str, rows: Sequence[Mapping]) -> None:
         """Replaces a CSV file at once, as `write_json` does a JSON file.
@@ -346,6 +346,26 @@ class Follower:
 
     write_config = write_json = write_command = write_table = _nothing
     log = say = append_rows = truncate_rows = _nothing
+
+
+def make_folder(path: pathlib.Path) -> pathlib.Path:
+    """Makes a folder and those above it, unless they are there; returns it.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    with _storing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_text(path: pathlib.Path, lines: Iterable[str]) -> None:
+    """Replaces a text file at once, see `Run.write_json`; each line ends where it ends.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    _replace(path, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
