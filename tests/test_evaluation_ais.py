@@ -16,9 +16,6 @@ from vae_jax.errors import UsageError
 from vae_jax.evaluation import ais, exact, nll
 from vae_jax.model import Model
 
-# compiles for minutes where nothing is kept
-pytestmark = pytest.mark.slow
-
 SHAPE = (4, 4, 1)
 
 
@@ -271,6 +268,7 @@ def test_weights_are_unbiased_in_both_directions(number, schedule, num_leapfrog)
         assert gap.mean() > 4 * gap.std() / gap.size**0.5
 
 
+@pytest.mark.slow
 def test_the_gap_closes_as_temperatures_grow():
     """From both sides, about as 1/T; what is known lies between."""
     num = 300
@@ -362,6 +360,7 @@ def test_with_the_exact_posterior_all_weights_are_equal():
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("initial", "num_chains"), [("posterior", 1), ("prior", 5)])
 def test_bounds_hold_what_is_known_between_them(initial, num_chains):
     """lower ≤ log p(x) ≤ upper in expectation: not violated by 4 standard errors, and not loose.
@@ -412,6 +411,7 @@ def test_one_temperature_is_importance_sampling_from_the_model():
         assert -float(ours.nll[i]) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_against_quadrature():
     """A Bernoulli decoder of two latents, with an encoder that knows nothing."""
     model, params = make(latent_dim=2)
@@ -447,6 +447,7 @@ def binary(num_examples, seed=1):
     return jax.random.bernoulli(jax.random.key(seed), 0.4, (num_examples, *SHAPE)).astype(float)
 
 
+@pytest.mark.slow
 def test_the_result_does_not_depend_on_how_the_work_is_cut():
     """Neither on the chunks inside a program, nor on blocks of the data, which are one program."""
     model, params = make()
@@ -479,6 +480,7 @@ def test_the_result_does_not_depend_on_how_the_work_is_cut():
         np.testing.assert_allclose(getattr(second, name), expected[2:4], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_bounds_do_not_depend_on_how_the_work_is_cut():
     model, params = make()
     settings = {"num_temperatures": 4, "initial": "prior"}
@@ -498,6 +500,7 @@ def test_draws_differ_between_examples_chains_and_keys():
     assert np.all(first.effective_samples < 3.999)
 
 
+@pytest.mark.slow
 def test_a_masked_model_is_its_native_twin():
     wide, params = make(latent_mask=jnp.array([1.0, 1.0, 0.0]))
     narrow, _ = make(latent_dim=2)
@@ -518,6 +521,7 @@ def test_a_masked_model_is_its_native_twin():
         np.testing.assert_allclose(getattr(actual, name), getattr(expected, name), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_runs_are_an_axis():
     model, _ = make()
     keys = jax.random.split(jax.random.key(5), 2)
@@ -550,6 +554,7 @@ def test_values_are_finite_at_extreme_logits(scale):
     assert all(np.isfinite(value).all() for value in bounds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "likelihood",
     [
@@ -643,6 +648,7 @@ def test_the_chains_need_neither_flax_nor_our_model():
 # ---------------------------------------------------------------- trained models
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initial", ais.INITIALS)
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_the_sandwich_closes_on_a_trained_model(tmp_path, likelihood, initial):

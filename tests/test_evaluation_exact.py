@@ -12,9 +12,6 @@ from vae_jax.errors import UsageError
 from vae_jax.evaluation import exact, nll
 from vae_jax.model import Model
 
-# compiles for minutes where nothing is kept
-pytestmark = pytest.mark.slow
-
 
 def identity(stored, key):
     del key
@@ -306,6 +303,7 @@ def test_half_precision():
     assert result.dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_blocks_and_binarization_are_those_of_the_other_estimate():
     """With the same key both see the same binary images, whatever the cut of the data."""
     model, params = make("mlp", (4, 4, 1), 1, likelihoods.Bernoulli())
