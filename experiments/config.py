@@ -19,6 +19,8 @@ from vae_jax.errors import UsageError, did_you_mean
 
 ANY_UNITS = {"steps_per_epoch": 100, "num_steps": 1000}
 """What epochs and shares in a schedule are taken for before the data is known."""
+ADAM = {"adam_b1": "b1", "adam_b2": "b2", "adam_eps": "eps"}
+"""Flags that are arguments of Adam → what optax calls them."""
 GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output")
 
 
@@ -292,6 +294,19 @@ class Config:
     )
     weight_decay: str | None = flag(
         None, "Training", number(0), "of adamw, of kernels only (default: 1e-4)", is_array=True
+    )
+    adam_b1: float | None = flag(
+        None, "Training", fraction, "decay of Adam's first moment (default: 0.9)", is_array=True
+    )
+    adam_b2: float | None = flag(
+        None, "Training", fraction, "decay of Adam's second moment (default: 0.999)", is_array=True
+    )
+    adam_eps: float | None = flag(
+        None,
+        "Training",
+        plain_number(1e-20),
+        "added to the root of Adam's second moment (default: 1e-8)",
+        is_array=True,
     )
     clip_norm: str | None = flag(
         None,
@@ -597,6 +612,7 @@ def program_settings(config: Config) -> dict:
         "seed": None,
         "learning_rate": structure(config.learning_rate),
         "weight_decay": structure(config.weight_decay or "1e-4"),
+        **{name: getattr(config, name) is None for name in ADAM},
         "clip_norm": structure(config.clip_norm),
         "ema_decay": config.ema_decay is None,
         "variance": config.variance if isinstance(config.variance, str) else "given",
@@ -652,6 +668,11 @@ def make_hparams(
             learning_rate=schedule(c.learning_rate),
             objective={n: schedule(v) for n, v in c.hyperparameters if n not in left_out},
             weight_decay=schedule(c.weight_decay or "1e-4"),
+            adam={
+                keyword: scalar(getattr(c, name))
+                for name, keyword in ADAM.items()
+                if getattr(c, name) is not None
+            },
             clip_norm=schedule(c.clip_norm),
             ema_decay=scalar(c.ema_decay),
             latent_mask=(

@@ -230,20 +230,34 @@ def test_schedules_are_read_at_the_step():
 
 
 @pytest.mark.parametrize("optimizer", sorted(training.OPTIMIZERS))
-def test_optimizers_agree_with_optax(optimizer):
-    reference = {"adam": optax.adam(0.1), "adamw": optax.adamw(0.1, weight_decay=0.3)}[optimizer]
-    x = jnp.array([1.0, 2.0, 3.0])
-    h = hparams(learning_rate=jnp.float32(0.1), weight_decay=jnp.float32(0.3))
-    state = run(toy_train(3, 3, optimizer), h, [1], x)
+@pytest.mark.parametrize("adam", [{}, {"b1": 0.99, "eps": 1e-4}, {"b1": 0.5, "b2": 0.9}])
+def test_optimizers_agree_with_optax(optimizer, adam):
+    """Over two epochs of one step each, whose gradients are the mean of x."""
+    reference = {
+        "adam": optax.adam(0.1, **adam),
+        "adamw": optax.adamw(0.1, weight_decay=0.3, mask={"w": False}, **adam),
+    }[optimizer]
+    x = jnp.array([1e-4, 2e-4, 3e-4])
+    h = hparams(
+        learning_rate=jnp.float32(0.1),
+        weight_decay=jnp.float32(0.3),
+        adam=jax.tree.map(jnp.float32, adam),
+    )
+    state = run(toy_train(3, 3, optimizer), h, [1, 1], x)
     params = {"w": jnp.float32(0)}
+    memory = reference.init(params)
     with jax.numpy_dtype_promotion("standard"):
-        updates, _ = reference.update({"w": jnp.float32(2)}, reference.init(params), params)
-    assert float(state.params["w"]) == pytest.approx(float(updates["w"]), rel=1e-5)
+        for _ in range(2):
+            updates, memory = reference.update({"w": jnp.float32(2e-4)}, memory, params)
+            params = optax.apply_updates(params, updates)
+    assert float(state.params["w"]) == pytest.approx(float(params["w"]), rel=1e-5)
 
 
 def test_weight_decay_spares_biases():
     params = {"kernel": jnp.float32(1), "bias": jnp.float32(1)}
-    optimizer = training.OPTIMIZERS["adamw"]({"learning_rate": 0.1, "weight_decay": 0.5})
+    optimizer = training.OPTIMIZERS["adamw"](
+        {"learning_rate": 0.1, "weight_decay": 0.5, "adam": {}}
+    )
     with jax.numpy_dtype_promotion("standard"):
         zero = jax.tree.map(jnp.zeros_like, params)
         updates, _ = optimizer.update(zero, optimizer.init(params), params)

@@ -59,6 +59,8 @@ class Hparams(flax.struct.PyTreeNode):
         learning_rate: scalar or schedule.
         objective: keyword arguments of the objective, each a scalar or a schedule.
         weight_decay: of adamw, scalar or schedule.
+        adam: those of Adam's b1, b2 and eps (as optax names them) that differ from its defaults,
+            scalars.
         clip_norm: largest global norm of a gradient, scalar or schedule; None does not clip.
         ema_decay: of the averaged parameters, scalar; None keeps no average.
         latent_mask: None or [L] of zeros and ones.
@@ -69,6 +71,7 @@ class Hparams(flax.struct.PyTreeNode):
     learning_rate: Any
     objective: dict[str, Any] = flax.struct.field(default_factory=dict)
     weight_decay: Any = 1e-4
+    adam: dict[str, Any] = flax.struct.field(default_factory=dict)
     clip_norm: Any = None
     ema_decay: Any = None
     latent_mask: Any = None
@@ -134,11 +137,12 @@ class Train(NamedTuple):
 
 
 def _adam(h):
-    return optax.adam(h["learning_rate"])
+    return optax.adam(h["learning_rate"], **h["adam"])
 
 
 def _adamw(h):
-    return optax.adamw(h["learning_rate"], weight_decay=h["weight_decay"], mask=_is_kernel)
+    decay = {"weight_decay": h["weight_decay"], "mask": _is_kernel}
+    return optax.adamw(h["learning_rate"], **decay, **h["adam"])
 
 
 def _is_kernel(params):
@@ -147,7 +151,10 @@ def _is_kernel(params):
 
 
 OPTIMIZERS: dict[str, Callable] = {"adam": _adam, "adamw": _adamw}
-"""Optimizers by name: hyperparameters (scalars, at one step) to an optax transformation."""
+"""Optimizers by name: hyperparameters at one step to an optax transformation.
+
+They come by name: learning_rate and weight_decay, scalars, and adam, a dictionary of scalars.
+"""
 
 
 def _batch_means(values: dict, mask: jax.Array) -> dict:
@@ -157,7 +164,8 @@ def _batch_means(values: dict, mask: jax.Array) -> dict:
 
 
 def _transformation(make_optimizer: Callable, h: Hparams) -> optax.GradientTransformation:
-    optimizer = make_optimizer({"learning_rate": h.learning_rate, "weight_decay": h.weight_decay})
+    names = ("learning_rate", "weight_decay", "adam")
+    optimizer = make_optimizer({name: getattr(h, name) for name in names})
     if h.clip_norm is None:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(h.clip_norm), optimizer)
