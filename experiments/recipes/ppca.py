@@ -23,8 +23,8 @@ BUDGETS = {
         "variance": "learned",
         "num_valid": "0",
         "batch_size": "500",
-        "epochs": "200",
-        "learning_rate": "cosine(3e-3, 0, 100%)",
+        "epochs": "500",
+        "learning_rate": "cosine(6e-3, 0, 100%)",
     }
 }
 SEEDS = 1
