@@ -9,7 +9,14 @@ import numpy as np
 
 from vae_jax.errors import UsageError
 
-__all__ = ["by_blocks", "mean_and_error", "require_at_least", "require_finite"]
+__all__ = [
+    "by_blocks",
+    "mean_and_error",
+    "mean_and_error_of_traced",
+    "require_at_least",
+    "require_density",
+    "require_finite",
+]
 
 
 def require_finite(**arrays) -> None:
@@ -38,11 +45,27 @@ def require_at_least(least: int, **numbers: int) -> None:
             raise UsageError(f"{name}={number}: must be at least {least}")
 
 
+def require_density(model) -> None:
+    """UsageError where a model's p(x|z) depends on the batch that x stands in."""
+    if model.likelihood.frozen() != model.likelihood:
+        raise UsageError(
+            f"{model.likelihood} has another variance for each batch, p(x|z) is no density: fix it "
+            "with evaluation.elbo.freeze_likelihood"
+        )
+
+
 def mean_and_error(values) -> tuple[float, float]:
     """The mean of values [S] and its standard error √(Σ(v − v̄)² / (S − 1) / S)."""
     values = np.asarray(values, np.float64)
     error = values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else 0.0
     return float(values.mean()), float(error)
+
+
+def mean_and_error_of_traced(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`mean_and_error` of [S] inside a transformation, in float32: scalars."""
+    mean = jnp.mean(values)
+    squares = jnp.sum(jnp.square(values - mean[None]))
+    return mean, jnp.sqrt(squares / max(values.size - 1, 1) / values.size)
 
 
 def by_blocks(function: Callable, rows, num_rows: int):

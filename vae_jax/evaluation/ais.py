@@ -31,7 +31,12 @@ import jax.numpy as jnp
 from vae_jax import distributions
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import nll
-from vae_jax.evaluation._shared import mean_and_error
+from vae_jax.evaluation._shared import (
+    mean_and_error,
+    mean_and_error_of_traced,
+    require_at_least,
+    require_density,
+)
 
 __all__ = [
     "DEFINITIONS",
@@ -503,16 +508,10 @@ def _problem(model, params, x, initial) -> _Problem:
 
 
 def _check(model, initial, **numbers):
-    for name, number in numbers.items():
-        if number < 1:
-            raise UsageError(f"{name}={number}: must be at least 1")
+    require_at_least(1, **numbers)
     if initial not in INITIALS:
         raise UsageError(f"initial={initial}: must be one of {', '.join(INITIALS)}")
-    if model.likelihood.frozen() != model.likelihood:
-        raise UsageError(
-            f"{model.likelihood} has another variance for each batch, p(x|z) is no density: fix it "
-            "with evaluation.elbo.freeze_likelihood"
-        )
+    require_density(model)
 
 
 def _over_chunks(function, num_examples, chunk_size):
@@ -664,20 +663,13 @@ def summarize(likelihoods: Likelihoods) -> dict[str, jax.Array]:
         Scalars: `nll` and `standard_error` (of that mean over the examples) in nats,
         `effective_samples`, `acceptance`.
     """
-    mean, standard_error = _mean(likelihoods.nll)
+    mean, standard_error = mean_and_error_of_traced(likelihoods.nll)
     return {
         "nll": mean,
         "standard_error": standard_error,
         "effective_samples": jnp.mean(likelihoods.effective_samples),
         "acceptance": jnp.mean(likelihoods.acceptance),
     }
-
-
-def _mean(values):
-    """Mean and its standard error √(Σ(v − v̄)² / (N − 1) / N) of [N]."""
-    mean = jnp.mean(values)
-    squares = jnp.sum(jnp.square(values - mean))
-    return mean, jnp.sqrt(squares / max(values.size - 1, 1) / values.size)
 
 
 def evaluate(
@@ -848,7 +840,7 @@ def summarize_sandwich(bounds: Bounds) -> dict[str, jax.Array]:
     values["joint_gap"] = bounds.joint_upper - bounds.lower
     result = {}
     for name, value in values.items():
-        result[name], result[f"{name}_standard_error"] = _mean(value)
+        result[name], result[f"{name}_standard_error"] = mean_and_error_of_traced(value)
     result["effective_samples"] = jnp.mean(bounds.effective_samples)
     result["acceptance"] = jnp.mean(bounds.acceptance)
     return result

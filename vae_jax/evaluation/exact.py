@@ -23,7 +23,7 @@ import numpy as np
 
 from vae_jax import distributions
 from vae_jax.errors import UsageError
-from vae_jax.evaluation._shared import mean_and_error
+from vae_jax.evaluation._shared import mean_and_error, require_density
 from vae_jax.evaluation.subject import NotApplicableError
 
 __all__ = [
@@ -416,11 +416,7 @@ def quadrature(
         UsageError: there are more latent dimensions, a number does not fit, or the variance is that
             of each batch.
     """
-    if model.likelihood.frozen() != model.likelihood:
-        raise UsageError(
-            f"{model.likelihood} has another variance for each batch, p(x|z) is no density: fix it "
-            "with evaluation.elbo.freeze_likelihood"
-        )
+    require_density(model)
     mask = np.ones(model.latent_dim) if model.latent_mask is None else model.latent_mask
     active = tuple(np.flatnonzero(np.asarray(mask)).tolist())
     if len(active) > MAX_LATENTS:

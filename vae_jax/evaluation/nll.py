@@ -18,7 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.errors import UsageError
-from vae_jax.evaluation._shared import mean_and_error
+from vae_jax.evaluation._shared import (
+    mean_and_error,
+    mean_and_error_of_traced,
+    require_density,
+)
 
 __all__ = [
     "DEFINITIONS",
@@ -215,11 +219,7 @@ def sample(
     """
     if num_samples < 1 or num_rows < 1:
         raise UsageError(f"num_samples={num_samples}, num_rows={num_rows}: must be at least 1")
-    if model.likelihood.frozen() != model.likelihood:
-        raise UsageError(
-            f"{model.likelihood} has another variance for each batch, p(x|z) is no density: fix it "
-            "with evaluation.elbo.freeze_likelihood"
-        )
+    require_density(model)
     prior = model.prior(params)
     num_blocks, num_left = divmod(num_samples, SAMPLES_PER_KEY)
 
@@ -274,12 +274,8 @@ def summarize(likelihoods: Likelihoods) -> Estimate:
     Returns:
         `Estimate`.
     """
-    nll = likelihoods.nll
-    # s.e. = √(Σ(v − v̄)² / (N − 1) / N)
-    squares = jnp.sum(jnp.square(nll - jnp.mean(nll, keepdims=True)))
     return Estimate(
-        jnp.mean(nll),
-        jnp.sqrt(squares / max(nll.size - 1, 1) / nll.size),
+        *mean_and_error_of_traced(likelihoods.nll),
         jnp.mean(likelihoods.effective_samples),
         jnp.mean(likelihoods.bits_per_dim),
     )
