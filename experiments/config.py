@@ -329,6 +329,14 @@ class Config:
         "stop after so many epochs without a better validation ELBO, and keep the best "
         "parameters (default: never)",
     )
+    init_scale: float | None = flag(
+        None,
+        "Training",
+        plain_number(0),
+        "of the initial weights: their standard deviation is this over the root of the fan-in; "
+        "0.577 is the spread of PyTorch's layers (default: 1)",
+        is_array=True,
+    )
     dtype: str = flag(
         "float32",
         "Training",
@@ -613,6 +621,7 @@ def program_settings(config: Config) -> dict:
         "learning_rate": structure(config.learning_rate),
         "weight_decay": structure(config.weight_decay or "1e-4"),
         **{name: getattr(config, name) is None for name in ADAM},
+        "init_scale": config.init_scale is None,
         "clip_norm": structure(config.clip_norm),
         "ema_decay": config.ema_decay is None,
         "variance": config.variance if isinstance(config.variance, str) else "given",
@@ -674,6 +683,7 @@ def make_hparams(
                 if getattr(c, name) is not None
             },
             clip_norm=schedule(c.clip_norm),
+            init_scale=scalar(c.init_scale),
             ema_decay=scalar(c.ema_decay),
             latent_mask=(
                 (np.arange(latent_dim) < c.latent_dim).astype(np.float32) if is_masked else None

@@ -214,6 +214,7 @@ def test_a_list_that_does_not_fit_is_named(values, message):
         {"variance": "0.1,2", "clip_norm": "1,5", "ema_decay": "0.9,0.99"},
         {"objective": "capacity_vae", "capacity": "0,linear(0,5,50%)", "gamma": "1,100"},
         {"optimizer": "adamw", "weight_decay": "0,0.1"},
+        {"init_scale": "0.577,1"},
         {"adam_b1": "0.5,0.9", "adam_b2": "0.9,0.999", "adam_eps": "1e-20,1e-4"},
         {"learning_rate": "warmup_cosine_decay(0, 1e-3, 5ep, 100%)", "seed": "0,1"},
     ],

@@ -377,3 +377,16 @@ def test_a_given_variance_is_a_fixed_one(make):
         lambda u, v: np.abs(u - v).max(), end.params["encoder"], start.params["encoder"]
     )
     assert max(jax.tree.leaves(moved)) > 1e-3
+
+
+def test_the_scale_of_initial_weights():
+    """Every kernel is multiplied, nothing else; masked runs too start as their native twins."""
+    train = vae_train()
+    plain = train.init(hparams()).params
+    scaled = train.init(hparams(init_scale=jnp.float32(0.5))).params
+    for (path, before), after in zip(
+        jax.tree.leaves_with_path(plain), jax.tree.leaves(scaled), strict=True
+    ):
+        factor = 0.5 if path[-1].key == "kernel" else 1.0
+        np.testing.assert_array_equal(after, factor * before, err_msg=str(path))
+    assert any(np.abs(leaf).max() > 0.1 for leaf in jax.tree.leaves(plain))

@@ -63,6 +63,8 @@ class Hparams(flax.struct.PyTreeNode):
             scalars.
         clip_norm: largest global norm of a gradient, scalar or schedule; None does not clip.
         ema_decay: of the averaged parameters, scalar; None keeps no average.
+        init_scale: of the initial kernels, scalar: their standard deviations are multiplied by it;
+            None leaves them as the model draws them.
         latent_mask: None or [L] of zeros and ones.
         variance: of a likelihood whose variance is "given", scalar; None leaves the likelihood's.
     """
@@ -74,6 +76,7 @@ class Hparams(flax.struct.PyTreeNode):
     adam: dict[str, Any] = flax.struct.field(default_factory=dict)
     clip_norm: Any = None
     ema_decay: Any = None
+    init_scale: Any = None
     latent_mask: Any = None
     variance: Any = None
 
@@ -239,6 +242,13 @@ def make_train(
     def init(hparams: Hparams) -> State:
         at_start = schedules.evaluate(hparams, jnp.int32(0))
         params = masked(model, at_start).init(stream(at_start.seed, "init"))
+        if hparams.init_scale is not None:
+            scale = functools.partial(jnp.multiply, hparams.init_scale)
+            params = jax.tree.map(
+                lambda leaf, is_kernel: scale(leaf) if is_kernel else leaf,
+                params,
+                _is_kernel(params),
+            )
         if hparams.variance is not None:
             params = {**params, "likelihood": {"logvar": jnp.log(hparams.variance)}}
         # astype drops weak types, which would compile the chunk once more for each of them

@@ -46,7 +46,7 @@ def require_at_least(least: int, **numbers: int) -> None:
 
 
 def require_density(model) -> None:
-    """UsageError where a model's p(x|z) depends on the batch that x stands in."""
+    """UsageError where a model's p(x|z) depends on the batch that x [B, …] stands in."""
     if model.likelihood.frozen() != model.likelihood:
         raise UsageError(
             f"{model.likelihood} has another variance for each batch, p(x|z) is no density: fix it "
