@@ -71,8 +71,10 @@ def integers(value: str) -> tuple[int, ...]:
     return tuple(integer(1)(item.strip()) for item in value.split(","))
 
 
-def number(low: float, *, positive: bool = False, note: str = "") -> Callable[[str], str]:
-    """A finite number >= low, or a schedule of such numbers; kept as text.
+def number(
+    low: float, high: float = math.inf, *, positive: bool = False, note: str = ""
+) -> Callable[[str], str]:
+    """A finite number from low to high, or a schedule of such numbers; kept as text.
 
     `positive` asks for > low, of a schedule somewhere.
     """
@@ -85,8 +87,9 @@ def number(low: float, *, positive: bool = False, note: str = "") -> Callable[[s
             values = jax.vmap(functools.partial(schedules.evaluate, schedule))
             ends = np.asarray(values(jnp.arange(0, 1001, 5))).tolist()
         too_low = min(ends) < low or (positive and max(ends) <= low)
-        if too_low or not all(map(math.isfinite, ends)):
-            raise UsageError(f"must be finite and {'>' if positive else '>='} {low:g}{note}")
+        if too_low or max(ends) > high or not all(map(math.isfinite, ends)):
+            limit = "" if high == math.inf else f" and <= {high:g}"
+            raise UsageError(f"must be finite and {'>' if positive else '>='} {low:g}{limit}{note}")
         return _canonical(value)
 
     return parse
@@ -498,8 +501,9 @@ def from_flags(values: dict[str, str | None]) -> Config:
         value = values.get(name)
         if objective in owners:
             note = " (0 trains a plain autoencoder)" if name == "beta" else ""
-            parse = count if owners[objective].is_count else number(0, note=note)
-            default = repr(owners[objective].default)
+            chosen = owners[objective]
+            parse = count if chosen.is_count else number(0, chosen.highest, note=note)
+            default = repr(chosen.default)
             hyperparameters[name] = parse_flag(name, default if value is None else value, parse)
         elif value is not None:
             takes = ", ".join(f"--{k}" for k in objectives.hyperparameters(objective))

@@ -375,6 +375,11 @@ BAD = [
     ({"widths": "3,,4"}, "--widths=3,,4"),
     ({"ema_decay": "2"}, "--ema_decay=2"),
     ({"ema_decay": "1"}, "--ema_decay=1: must be a number >= 0 and < 1"),
+    ({"objective": "ciwae", "beta": "1.5"}, "--beta=1.5: must be finite and >= 0 and <= 1"),
+    (
+        {"objective": "tvo", "first_beta": "linear(0, 2, 10ep)"},
+        "--first_beta=linear(0, 2, 10ep): must be finite and >= 0 and <= 1",
+    ),
     ({"weight_decay": "0.1"}, "--weight_decay=0.1: adam has none"),
     ({"beta": "linear(0, 4, -5)"}, "'-5' is no duration"),
     ({"beta": "50%"}, "--beta=50%: '50%' is not a finite number"),

@@ -10,6 +10,7 @@ import pytest
 from flax import linen as nn
 
 from experiments import config, evaluate, recipes
+from experiments import objectives as objectives_table
 from vae_jax import evaluation, losses, objectives
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -63,7 +64,9 @@ def test_your_own_modules_train():
     assert 1 < many.effective_samples <= 100
 
 
-def test_every_objective_and_its_flags_stand_in_the_table():
+def test_the_table_of_objectives_is_that_of_their_docstrings():
+    """`python -m experiments.objectives --write` puts it there."""
+    assert objectives_table.inserted(README) == README
     for name in objectives.names():
         (row,) = re.findall(rf"^\| `{name}` \|.*$", README, re.M)
         for hyperparameter in objectives.hyperparameters(name):

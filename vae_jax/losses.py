@@ -28,10 +28,13 @@ __all__ = [
     "free_bits",
     "gaussian_distortion",
     "gaussian_rate",
+    "importance_weighted_bound",
     "laplace_distortion",
     "optimal_logvar",
     "rate_per_dimension",
+    "renyi_bound",
     "sum_event",
+    "thermodynamic_bound",
 ]
 
 rate_per_dimension = distributions.gaussian_kl
@@ -352,3 +355,87 @@ def capacity_penalty(
     # γ · |E_batch[rate] − C|
     penalty = gamma * jnp.abs(batch_mean(rate, mask) - capacity)
     return jnp.broadcast_to(penalty, rate.shape)
+
+
+def importance_weighted_bound(log_weights: jax.Array) -> jax.Array:
+    """The importance-weighted bound on log p(x); of one sample, an estimate of the ELBO.
+
+    L_K = log 1/K Σ_k w_k,  w_k = p(x, z_k) / q(z_k|x),  z_k ~ q(z|x)
+
+    Args:
+        log_weights: log w_k in nats, shape [K, B].
+
+    Returns:
+        Bounds in nats, shape [B]: below log p(x) in expectation, which grows with K.
+
+    Reference:
+        Burda et al. 2015, Importance Weighted Autoencoders, arXiv 1509.00519, eq. 8.
+    """
+    chex.assert_rank(log_weights, 2)
+    # L_K = log 1/K Σ_k w_k
+    return jax.nn.logsumexp(log_weights, axis=0) - jnp.log(float(log_weights.shape[0]))
+
+
+def renyi_bound(log_weights: jax.Array, alpha: chex.Numeric) -> jax.Array:
+    """The variational Rényi bound: the importance-weighted one at α = 0, the ELBO at α = 1.
+
+    L_α = 1/(1 − α) · log 1/K Σ_k w_k^{1−α}, and at α = 1 its limit 1/K Σ_k log w_k
+
+    Args:
+        log_weights: log w_k in nats, shape [K, B].
+        alpha: order α of the divergence, a scalar ≥ 0; above 1 the bound lies below the ELBO.
+
+    Returns:
+        Bounds in nats, shape [B]; they fall as α grows.
+
+    Reference:
+        Li and Turner 2016, Rényi Divergence Variational Inference, arXiv 1602.02311, section 4.
+    """
+    chex.assert_rank(log_weights, 2)
+    order = 1.0 - jnp.asarray(alpha, log_weights.dtype)
+    # near the limit its first two terms: log 1/K Σ_k e^{o·l} = o·mean(l) + ½ o² var(l) + O(o³)
+    is_limit = jnp.abs(order) < 1e-3
+    mean, variance = jnp.mean(log_weights, axis=0), jnp.var(log_weights, axis=0)
+    safe = jnp.where(is_limit, 1.0, order)
+    bound = importance_weighted_bound(safe[None, None] * log_weights) / safe[None]
+    return jnp.where(is_limit, mean + 0.5 * order[None] * variance, bound)
+
+
+def thermodynamic_bound(
+    log_weights: jax.Array, log_posterior: jax.Array, betas: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The thermodynamic variational bound on log p(x), and what has its gradient.
+
+    TVO = Σ_t (β_{t+1} − β_t) E_{π_t}[log w],  π_t ∝ q(z|x) w^{β_t},  β_T = 1
+
+    Each expectation is estimated from the same samples of q with the weights w^{β_t}, normalised.
+    With one β, 0, it is the ELBO. The gradient of E_π[f] is E_π[∇f] + Cov_π[f, ∇ log π]: no sample
+    need be a function of the parameters, and none is.
+
+    Args:
+        log_weights: log w of K samples of q, in nats, shape [K, B]; a function of the parameters by
+            the densities alone, not by z.
+        log_posterior: log q(z|x) of them, shape [K, B].
+        betas: β_0 = 0 < β_1 < … < 1, shape [T].
+
+    Returns:
+        (bounds in nats, a surrogate for them whose gradient is theirs), shape [B] each.
+
+    Reference:
+        Masrani et al. 2019, The Thermodynamic Variational Objective, arXiv 1907.00031, sections 3
+        and 4.
+    """
+    chex.assert_rank([log_weights, betas], [2, 1])
+    chex.assert_equal_shape([log_weights, log_posterior])
+    widths = jnp.diff(betas, append=jnp.ones(1, betas.dtype))
+    values = jax.lax.stop_gradient(log_weights)
+    normalised = jax.nn.softmax(betas[:, None, None] * values[None], axis=1)  # [T, K, B]
+    means = jnp.sum(normalised * values[None], axis=1)  # E_{π_t}[log w], [T, B]
+    bound = jnp.sum(widths[:, None] * means, axis=0)
+    # log π_t = log q + β_t log w + const:
+    # ∇ = Σ_t Δ_t Σ_k π_tk [∇ log w_k + (log w_k − mean_t) (∇ log q_k + β_t ∇ log w_k)]
+    shares = widths[:, None, None] * normalised
+    excess = shares * (values[None] - means[:, None, :])
+    of_weights = jnp.sum(shares + betas[:, None, None] * excess, axis=0)
+    of_posterior = jnp.sum(excess, axis=0)
+    return bound, jnp.sum(of_weights * log_weights + of_posterior * log_posterior, axis=0)

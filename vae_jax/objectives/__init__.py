@@ -8,24 +8,40 @@ An objective is a function `loss(model, params, batch, key, *, hyperparameters�
 - `aux` holds [B] arrays that mean something for this objective (elbo, rate, distortion, …).
 - Its keyword-only parameters, all scalars, are its hyperparameters: their defaults and the lines
   under `Args:` become flags. One whose default is a float may be a schedule and must be finite and
-  >= 0; one whose default is an integer is a count >= 1, which may decide shapes.
+  >= 0; one whose default is an integer is a count >= 1, which may decide shapes. What has a limit
+  above as well stands in `HIGHEST`, a dictionary of the module.
+
+Modules with a leading underscore are what several share.
 """
 
 import inspect
+import math
 import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 from vae_jax import discovery
 
-__all__ = ["Hyperparameter", "hyperparameters", "load", "names", "summary"]
+__all__ = [
+    "Hyperparameter",
+    "formula",
+    "hyperparameters",
+    "load",
+    "names",
+    "purpose",
+    "references",
+    "summary",
+]
+
+_PAPER = re.compile(r"([A-Z][\w-]+(?: et al\.| (?:and|&) [A-Z][\w-]+)? \d{4})([^;]*)")
 
 
 class Hyperparameter(NamedTuple):
-    """A keyword-only parameter of an objective: its default (a scalar) and its line of help."""
+    """A keyword-only parameter of an objective: default (a scalar), line of help, largest value."""
 
     default: float | int
     help: str
+    highest: float = math.inf
 
     @property
     def is_count(self) -> bool:
@@ -52,12 +68,40 @@ def summary(name: str) -> str:
     return inspect.getdoc(load(name)).splitlines()[0]
 
 
+def purpose(name: str) -> str:
+    """What an objective is for: the first line of its module's docstring, without the stop."""
+    return inspect.getdoc(inspect.getmodule(load(name))).splitlines()[0].rstrip(".")
+
+
+def formula(name: str) -> str:
+    """What an objective minimises: of its docstring what stands after "loss =", up to a comma."""
+    text = re.search(r"^loss = ((?:.+\n)+)", inspect.getdoc(load(name)) + "\n", re.M)[1]
+    text, depth = re.sub(r"\s+", " ", text).strip(), 0
+    for place, character in enumerate(text):
+        depth += (character in "([") - (character in ")]")
+        if depth == 0 and re.match(r"[,;] ", text[place:]):
+            return text[:place]
+    return text
+
+
+def references(name: str) -> dict[str, str | None]:
+    """The papers of an objective as its docstring has them: "authors year" → arXiv's number."""
+    docstring = inspect.getdoc(load(name)) + "\n"
+    section = re.search(r"^Reference:\n((?:    .*\n)+)", docstring, re.M)[1]
+    found = {}
+    for paper, details in _PAPER.findall(re.sub(r"\s+", " ", section)):
+        number = re.search(r"arXiv (\d{4}\.\d{4,5})", details)
+        found[paper] = number and number[1]
+    return found
+
+
 def hyperparameters(name: str) -> dict[str, Hyperparameter]:
     """The hyperparameters of an objective by name: keyword-only, scalars."""
     function = load(name)
+    highest = getattr(inspect.getmodule(function), "HIGHEST", {})
     help_lines = _argument_help(inspect.getdoc(function))
     return {
-        p.name: Hyperparameter(p.default, help_lines.get(p.name, ""))
+        p.name: Hyperparameter(p.default, help_lines.get(p.name, ""), highest.get(p.name, math.inf))
         for p in inspect.signature(function).parameters.values()
         if p.kind is p.KEYWORD_ONLY
     }

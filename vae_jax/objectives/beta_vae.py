@@ -1,4 +1,4 @@
-"""β-VAE; with β = 1, the variational autoencoder."""
+"""The variational autoencoder (β = 1), disentangling (β > 1), or a plain autoencoder (β = 0)."""
 
 from vae_jax import distributions, losses
 

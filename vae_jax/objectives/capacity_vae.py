@@ -1,4 +1,4 @@
-"""VAE with a controlled capacity of the code."""
+"""A code of a given rate, usually raised in training."""
 
 from vae_jax import distributions, losses
 

@@ -1,9 +1,7 @@
 """Importance-weighted autoencoder: a bound on log p(x) that tightens with the number of samples."""
 
-import jax
-import jax.numpy as jnp
-
-from vae_jax import distributions, losses
+from vae_jax import losses
+from vae_jax.objectives import _importance
 
 __all__ = ["loss"]
 
@@ -27,13 +25,9 @@ def loss(model, params, batch, key, *, num_samples=5):
     Reference:
         Burda et al. 2015, arXiv 1509.00519, equation 8, with the gradient of equation 14.
     """
-    posterior, prior = model.encode(params, batch["x"]), model.prior(params)
+    posterior = model.encode(params, batch["x"])
     z = posterior.sample(key, num_samples)  # [K, B, L]
-    distortion = model.distortion(params, z, batch)  # [K, B]
-    log_weights = -distortion + prior.log_prob(z) - posterior.log_prob(z)
+    log_weights, distortion = _importance.log_weights(model, params, posterior, z, batch)
     # bound = log 1/K Σ_k w_k
-    bound = jax.nn.logsumexp(log_weights, axis=0) - jnp.log(float(num_samples))
-    rate = losses.sum_event(distributions.kl_divergence(posterior, prior))
-    distortion = distortion.mean(axis=0)
-    aux = {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
-    return -bound, {"bound": bound, **aux}
+    bound = losses.importance_weighted_bound(log_weights)
+    return -bound, {"bound": bound, **_importance.terms(model, params, posterior, distortion)}

@@ -1,0 +1,47 @@
+"""Prints the table of objectives, made from their docstrings: `python -m experiments.objectives`.
+
+The README holds it between two marks; `--write` puts it there.
+"""
+
+import sys
+from pathlib import Path
+
+from vae_jax import objectives
+
+README = Path(__file__).parent.parent / "README.md"
+MARKS = "<!-- objectives -->\n", "<!-- end of objectives -->\n"
+
+
+def table() -> str:
+    """The table as Markdown: a row for each objective."""
+    rows = [("`--objective`", "minimises", "flags", "what it is", "paper"), ("---",) * 5]
+    for name in objectives.names():
+        flags = " ".join(f"--{flag}" for flag in objectives.hyperparameters(name))
+        rows.append(
+            (
+                f"`{name}`",
+                objectives.formula(name),
+                f"`{flags}`" if flags else "",
+                objectives.purpose(name),
+                "; ".join(_linked(*paper) for paper in objectives.references(name).items()),
+            )
+        )
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return "".join("| " + " | ".join(row) + " |\n" for row in cells)
+
+
+def _linked(paper: str, number: str | None) -> str:
+    return f"[{paper}](https://arxiv.org/abs/{number})" if number else paper
+
+
+def inserted(text: str) -> str:
+    """A text with the table between its two marks."""
+    before, rest = text.split(MARKS[0])
+    return before + MARKS[0] + table() + MARKS[1] + rest.split(MARKS[1])[1]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        README.write_text(inserted(README.read_text()))
+    else:
+        print(table(), end="")

@@ -1,0 +1,335 @@
+"""Bounds on log p(x): what each is at its limits, and gradients against what they estimate."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vae_jax import distributions, likelihoods, losses, networks, objectives
+from vae_jax.model import Model
+from vae_jax.objectives import _importance
+
+SHAPE = (4, 4, 1)
+B, L = 6, 3
+
+
+@pytest.fixture(scope="module")
+def setting():
+    """A model whose posterior is far from exact."""
+    encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=L, widths=(16,))
+    model = Model(encoder, decoder, likelihoods.Bernoulli(), SHAPE, L)
+    params = jax.tree.map(lambda p: 2 * p, model.init(jax.random.key(0)))
+    x = jax.random.bernoulli(jax.random.key(1), 0.3, (B, *SHAPE)).astype(jnp.float32)
+    return model, params, {"x": x, "mask": jnp.ones(B)}, jax.random.key(2)
+
+
+def value_and_grad(name, setting, key=None, **settings):
+    """The mean loss [], and its gradient."""
+    model, params, batch, own_key = setting
+    key = own_key if key is None else key
+
+    def mean_loss(params):
+        return objectives.load(name)(model, params, batch, key, **settings)[0].mean()
+
+    return jax.value_and_grad(mean_loss)(params)
+
+
+def assert_close(first, second, **tolerances):
+    tolerances = {"rtol": 1e-4, "atol": 1e-6, **tolerances}
+    jax.tree.map(functools.partial(np.testing.assert_allclose, **tolerances), first, second)
+
+
+def flat(tree):
+    return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(tree)])
+
+
+def encoder_gradients(name, setting, num_draws=3000, **settings):
+    """Gradients in the encoder under many keys, [num_draws, P]."""
+
+    @jax.jit
+    def draw(key):
+        return flat(value_and_grad(name, setting, key, **settings)[1]["encoder"])
+
+    return jax.lax.map(draw, jax.random.split(jax.random.key(7), num_draws), batch_size=50)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "same", "settings_of_same"),
+    [
+        ("miwae", {"num_bounds": 1, "num_samples": 6}, "iwae", {"num_samples": 6}),
+        ("ciwae", {"beta": 0.0, "num_samples": 6}, "iwae", {"num_samples": 6}),
+        ("piwae", {"num_bounds": 1, "num_samples": 6}, "iwae", {"num_samples": 6}),
+        ("renyi", {"alpha": 0.0, "num_samples": 6}, "iwae", {"num_samples": 6}),
+        ("ciwae", {"beta": 1.0, "num_samples": 6}, "renyi", {"alpha": 1.0, "num_samples": 6}),
+        ("ciwae", {"beta": 1.0, "num_samples": 6}, "miwae", {"num_bounds": 6, "num_samples": 1}),
+        ("dreg", {"num_samples": 1}, "stl", {"num_samples": 1}),
+    ],
+)
+def test_limits_are_other_objectives(name, settings, same, settings_of_same, setting):
+    """With the same draws: value and gradient."""
+    first = value_and_grad(name, setting, **settings)
+    assert_close(first, value_and_grad(same, setting, **settings_of_same))
+
+
+@pytest.mark.parametrize("name", ["dreg", "stl"])
+def test_another_gradient_of_the_same_value(name, setting):
+    """The decoder's gradient is the same too; the encoder's is another."""
+    same = ("iwae", {}) if name == "dreg" else ("ciwae", {"beta": 1.0})
+    value, grads = value_and_grad(name, setting, num_samples=6)
+    expected, expected_grads = value_and_grad(same[0], setting, num_samples=6, **same[1])
+    assert_close(value, expected)
+    assert_close(grads["decoder"], expected_grads["decoder"])
+    difference = flat(grads["encoder"]) - flat(expected_grads["encoder"])
+    assert jnp.abs(difference).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "same", "settings"),
+    [("dreg", "iwae", {}), ("stl", "ciwae", {"beta": 1.0})],
+)
+def test_gradients_are_unbiased(name, same, settings, setting):
+    """In the encoder, with the same draws; a weight that is not squared would be a bias."""
+    ours = encoder_gradients(name, setting, num_samples=4)
+    expected = encoder_gradients(same, setting, num_samples=4, **settings)
+    assert largest_bias(ours - expected) < 5
+    if name == "dreg":
+        # the score left out of IWAE without a second weight in its place
+        biased = encoder_gradients_without_score(setting, num_samples=4)
+        assert largest_bias(biased - expected) > 10
+
+
+def largest_bias(differences):
+    """Of any parameter, in standard errors: differences [N, P]."""
+    error = differences.std(axis=0) / len(differences) ** 0.5
+    return float(jnp.abs(differences.mean(axis=0) / error.clip(1e-7)).max())
+
+
+def encoder_gradients_without_score(setting, num_samples, num_draws=3000):
+    model, params, batch, _ = setting
+
+    @jax.jit
+    def draw(key):
+        def mean_loss(params):
+            posterior = model.encode(params, batch["x"])
+            z = posterior.sample(key, num_samples)
+            density = jax.lax.stop_gradient(posterior)
+            log_weights, _ = _importance.log_weights(model, params, density, z, batch)
+            return -losses.importance_weighted_bound(log_weights).mean()
+
+        return flat(jax.grad(mean_loss)(params)["encoder"])
+
+    return jax.lax.map(draw, jax.random.split(jax.random.key(7), num_draws), batch_size=50)
+
+
+def test_piwae_is_iwae_for_the_decoder_and_miwae_for_the_encoder(setting):
+    value, grads = value_and_grad("piwae", setting, num_bounds=3, num_samples=4)
+    whole, of_whole = value_and_grad("iwae", setting, num_samples=12)
+    _, of_parts = value_and_grad("miwae", setting, num_bounds=3, num_samples=4)
+    assert_close(value, whole)
+    assert_close(grads["decoder"], of_whole["decoder"])
+    assert_close(grads["encoder"], of_parts["encoder"])
+    assert jnp.abs(flat(of_whole["encoder"]) - flat(of_parts["encoder"])).max() > 1e-3
+
+
+# ---------------------------------------------------------------- a posterior that is exact
+
+
+@pytest.fixture(scope="module")
+def exact_setting():
+    """A linear Gaussian model of one latent dimension with its posterior: log w = log p(x)."""
+    weights = np.float32([1.0, -0.5, 0.25, 2.0])
+    bias, variance = np.float32([0.5, 0.0, -1.0, 0.25]), 0.5
+    encoder, decoder = networks.build("linear", shape=(4,), latent_dim=1)
+    model = Model(encoder, decoder, likelihoods.Gaussian(variance), (4,), 1)
+    precision = 1 + weights @ weights / variance
+    readout = weights / variance / precision
+    params = jax.tree.map(jnp.asarray, model.init(jax.random.key(0)))
+    params["encoder"] = {
+        "mean": {"kernel": readout[:, None], "bias": -(readout @ bias)[None]},
+        "logvar": -np.log(precision)[None],
+    }
+    params["decoder"] = {"latent": {"kernel": weights[None], "bias": bias}}
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+    x = jax.random.normal(jax.random.key(3), (B, 4))
+    covariance = np.outer(weights, weights) + variance * np.eye(4)
+    distance = np.float64(x) - bias
+    log_prob = -0.5 * (
+        np.einsum("bi,ij,bj->b", distance, np.linalg.inv(covariance), distance)
+        + np.linalg.slogdet(2 * np.pi * covariance)[1]
+    )
+    return (model, params, {"x": x, "mask": jnp.ones(B)}, jax.random.key(2)), log_prob
+
+
+@pytest.mark.parametrize("name", ["iwae", "miwae", "ciwae", "piwae", "dreg", "stl", "renyi", "tvo"])
+def test_with_the_exact_posterior_every_bound_is_the_likelihood(name, exact_setting):
+    (model, params, batch, key), log_prob = exact_setting
+    loss, _ = objectives.load(name)(model, params, batch, key)
+    np.testing.assert_allclose(loss, -log_prob, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dreg", "stl"])
+def test_with_the_exact_posterior_the_encoder_has_no_gradient(name, exact_setting):
+    """For every draw; with the score left in it is 0 in expectation only."""
+    setting, _ = exact_setting
+    grads = value_and_grad(name, setting, num_samples=4)[1]["encoder"]
+    assert jnp.abs(flat(grads)).max() < 1e-4
+    noisy = value_and_grad("ciwae", setting, beta=1.0, num_samples=4)[1]["encoder"]
+    assert jnp.abs(flat(noisy)).max() > 1e-2
+
+
+# ---------------------------------------------------------------- orders between bounds
+
+
+def bounds_of(name, setting, num_draws=400, **settings):
+    """The mean bound under many keys, [num_draws]."""
+    model, params, batch, _ = setting
+    objective = objectives.load(name)
+
+    @jax.jit
+    def draw(key):
+        return -objective(model, params, batch, key, **settings)[0].mean()
+
+    return jax.lax.map(draw, jax.random.split(jax.random.key(11), num_draws))
+
+
+def assert_rising(values):
+    """Each clearly below the next, and no further than it can be told from noise."""
+    for lower, upper in itertools.pairwise(values):
+        difference = upper - lower
+        assert difference.mean() > 3 * difference.std() / difference.size**0.5
+
+
+def test_the_renyi_bound_falls_as_alpha_grows(setting):
+    alphas = (2.0, 1.0, 0.9995, 0.5, 0.0)
+    values = [bounds_of("renyi", setting, alpha=alpha, num_samples=8) for alpha in alphas]
+    for lower, upper in itertools.pairwise(values):
+        # for the same draws, whatever they are
+        assert (upper >= lower - 1e-3).all()
+    assert_rising([values[i] for i in (0, 1, 3, 4)])
+
+
+@pytest.mark.parametrize("alpha", [0.9989, 0.9991, 1.0, 1.0009, 1.0011])
+def test_the_renyi_bound_and_its_slopes_near_the_elbo(alpha):
+    """Against float64, where the limit takes over from the formula."""
+    values = np.random.default_rng(0).normal(-100, 3, (7, 5))
+    order = 1 - alpha
+    if order == 0:
+        expected, slope = values.mean(axis=0), np.full(values.shape, 1 / 7)
+    else:
+        weights = np.exp(order * (values - values.max(axis=0)))
+        expected = np.log(weights.mean(axis=0)) / order + values.max(axis=0)
+        slope = weights / weights.sum(axis=0)
+    given = jnp.asarray(values, jnp.float32)
+    np.testing.assert_allclose(losses.renyi_bound(given, alpha), expected, atol=3e-3)
+    gradient = jax.grad(lambda v: losses.renyi_bound(v, alpha).sum())(given)
+    np.testing.assert_allclose(gradient, slope, atol=1e-4)
+    assert np.isfinite(jax.grad(lambda a: losses.renyi_bound(given, a).sum())(alpha))
+
+
+def test_the_thermodynamic_sum_rises_from_the_elbo_to_the_likelihood(setting):
+    """T = 1 is the ELBO of the same draws; finer sums are larger, and stay below log p(x)."""
+    of_parts = [
+        bounds_of("tvo", setting, num_partitions=parts, num_samples=200) for parts in (1, 2, 5, 50)
+    ]
+    elbo = bounds_of("ciwae", setting, beta=1.0, num_samples=200)
+    np.testing.assert_allclose(of_parts[0], elbo, rtol=1e-5)
+    assert_rising([*of_parts, bounds_of("iwae", setting, num_samples=1000)])
+
+
+GAUSSIANS = {"mean": jnp.float32(-0.5), "logvar": jnp.float32(0.4), "shift": jnp.float32(0.3)}
+"""q = N(mean, e^logvar) against p(x, z) = e^shift N(z; shift, 0.5²)."""
+
+
+def _gaussian_terms(params, z):
+    log_posterior = distributions.gaussian_log_prob(
+        z, jnp.broadcast_to(params["mean"], z.shape), params["logvar"]
+    )
+    center = jnp.broadcast_to(params["shift"], z.shape)
+    log_joint = params["shift"] + distributions.gaussian_log_prob(z, center, jnp.log(0.25))
+    return log_joint - log_posterior, log_posterior
+
+
+@pytest.mark.parametrize("betas", [(0.0,), (0.0, 0.3), (0.0, 0.1, 0.5, 0.9)])
+def test_the_thermodynamic_gradient_against_an_integral(betas):
+    """On a path of Gaussians: E_{π_β}[log w] on a fine grid, differentiated as it stands."""
+    betas = jnp.float32(betas)
+    grid = jnp.linspace(-12, 12, 20001)
+    widths = np.diff([*betas, 1.0])
+
+    def integral(params):
+        log_weights, log_posterior = _gaussian_terms(params, grid)
+        total = 0.0
+        for beta, width in zip(betas, widths, strict=True):
+            density = jax.nn.softmax(log_posterior + beta * log_weights)
+            total += width * jnp.sum(density * log_weights)
+        return total
+
+    @jax.jit
+    def estimate(key):
+        def surrogate(params):
+            scale = jnp.exp(0.5 * params["logvar"])
+            z = params["mean"] + scale * jax.random.normal(key, (2000, 1))
+            log_weights, log_posterior = _gaussian_terms(params, jax.lax.stop_gradient(z))
+            bound, surrogate = losses.thermodynamic_bound(log_weights, log_posterior, betas)
+            return surrogate[0], bound[0]
+
+        grads, bound = jax.grad(surrogate, has_aux=True)(GAUSSIANS)
+        return jnp.stack([bound, *jax.tree.leaves(grads)])
+
+    draws = jax.lax.map(estimate, jax.random.split(jax.random.key(5), 400))
+    mean, error = draws.mean(axis=0), draws.std(axis=0) / 20
+    value, grads = jax.value_and_grad(integral)(GAUSSIANS)
+    expected = jnp.stack([value, *jax.tree.leaves(grads)])
+    # of normalised weights the bias is of order 1/K
+    assert (jnp.abs(mean - expected) < 4 * error + 3e-3).all()
+
+
+def test_one_importance_sample_is_the_elbo(setting):
+    """In expectation over z: log w = ELBO with the rate estimated by the same sample."""
+    model, params, batch, _ = setting
+    keys = jax.random.split(jax.random.key(8), 2000)
+    iwae = objectives.load("iwae")
+    draws = jax.vmap(lambda key: iwae(model, params, batch, key, num_samples=1)[1]["bound"])(keys)
+    elbo = jax.vmap(lambda key: iwae(model, params, batch, key, num_samples=1)[1]["elbo"])(keys)
+    error = jnp.std(draws - elbo, axis=0) / len(keys) ** 0.5
+    assert (jnp.abs((draws - elbo).mean(axis=0)) < 5 * error).all()
+
+
+def test_the_importance_weighted_bound_rises_with_the_samples(setting):
+    """L_1 ≤ L_4 ≤ L_32 in expectation, and more than by chance (Burda et al., theorem 1)."""
+    model, params, batch, _ = setting
+    keys = jax.random.split(jax.random.key(9), 300)
+
+    def bounds(num_samples):
+        def one(key):
+            return objectives.load("iwae")(model, params, batch, key, num_samples=num_samples)[1]
+
+        return jax.vmap(one)(keys)["bound"].mean(axis=1)
+
+    values = [bounds(k) for k in (1, 4, 32)]
+    for lower, upper in itertools.pairwise(values):
+        difference = upper - lower
+        assert difference.mean() > 3 * difference.std() / len(keys) ** 0.5
+
+
+def test_the_bound_is_the_estimate_of_the_likelihood(setting):
+    """A bound over K samples and `evaluation.nll` with K samples have one expectation."""
+    from vae_jax.evaluation import nll
+
+    model, params, batch, _ = setting
+    keys = jax.random.split(jax.random.key(10), 1500)
+    iwae = objectives.load("iwae")
+    ours = jax.vmap(lambda key: iwae(model, params, batch, key, num_samples=7)[0].mean())(keys)
+
+    def estimate(key):
+        found = nll.sample(
+            model, params, batch["x"], key, preprocess=lambda x, key: x, num_samples=7
+        )
+        return found.nll.mean()
+
+    theirs = jax.lax.map(estimate, keys[:200])
+    error = jnp.hypot(ours.std() / 1500**0.5, theirs.std() / 200**0.5)
+    assert jnp.abs(ours.mean() - theirs.mean()) < 4 * error

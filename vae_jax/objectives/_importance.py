@@ -1,0 +1,69 @@
+"""What objectives with several weighted samples of z share.
+
+Some of them have a gradient that is not that of their value: they say so with `with_gradient_of`,
+and weigh what flows back through z with `scale_gradient`.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax import distributions, losses
+
+__all__ = ["log_weights", "mean_of_bounds", "scale_gradient", "terms", "with_gradient_of"]
+
+
+def log_weights(model, params, posterior, z: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
+    """log w = log p(x|z) + log p(z) − log q(z|x) of a training batch.
+
+    Args:
+        model, params, batch: of an objective.
+        posterior: q(z|x), of B examples.
+        z: [K, B, L].
+
+    Returns:
+        (log w, the distortion −log p(x|z)), in nats, [K, B] each.
+    """
+    distortion = model.distortion(params, z, batch)
+    return model.prior(params).log_prob(z) - posterior.log_prob(z) - distortion, distortion
+
+
+def mean_of_bounds(log_weights: jax.Array, num_bounds: int) -> jax.Array:
+    """The mean of M importance-weighted bounds: log w in nats, [M·K, B], to [B]."""
+    grouped = log_weights.reshape(num_bounds, -1, log_weights.shape[1])
+    return jax.vmap(losses.importance_weighted_bound)(grouped).mean(axis=0)
+
+
+def terms(model, params, posterior, distortion: jax.Array) -> dict[str, jax.Array]:
+    """What every run logs: {"elbo", "rate", "distortion"} [B], in nats; the rate in closed form.
+
+    Args:
+        model, params: of an objective.
+        posterior: q(z|x), of B examples.
+        distortion: of K samples, [K, B], whose mean is told.
+    """
+    rate = losses.sum_event(distributions.kl_divergence(posterior, model.prior(params)))
+    distortion = distortion.mean(axis=0)
+    return {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
+
+
+def with_gradient_of(value: jax.Array, surrogate: jax.Array) -> jax.Array:
+    """The value of one array and the gradient of another, both of one shape [...]."""
+    return jax.lax.stop_gradient(value - surrogate) + surrogate
+
+
+@jax.custom_vjp
+def scale_gradient(z: jax.Array, factors: jax.Array) -> jax.Array:
+    """z [K, B, L] as it is; what flows back through it is multiplied by the factors [K, B]."""
+    del factors
+    return z
+
+
+def _forward(z, factors):
+    return z, factors
+
+
+def _backward(factors, cotangent):
+    return cotangent * factors[..., None], jnp.zeros_like(factors)
+
+
+scale_gradient.defvjp(_forward, _backward)

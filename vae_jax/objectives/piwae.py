@@ -1,0 +1,42 @@
+"""Partially importance-weighted autoencoder: one tight bound for the decoder, several for q."""
+
+import jax
+
+from vae_jax import losses
+from vae_jax.objectives import _importance
+
+__all__ = ["loss"]
+
+
+def loss(model, params, batch, key, *, num_bounds=8, num_samples=8):
+    """PIWAE: decoder and prior follow the bound of M·K samples, the encoder M bounds of K.
+
+    loss = −log 1/(MK) Σ_mk w_mk; its gradient in the encoder is that of
+    −1/M Σ_m log 1/K Σ_k w_mk, w = p(x, z) / q(z|x)
+
+    Args:
+        model: a `Model`.
+        params: its parameters.
+        batch: {"x": [B, *shape], "mask": [B]}.
+        key: PRNG key, for the M·K samples of z.
+        num_bounds: bounds that are averaged for the encoder, M.
+        num_samples: samples of z behind each of them, K.
+
+    Returns:
+        loss [B] and {"bound", "elbo", "rate", "distortion"}, each [B], in nats; `bound` is that of
+        M·K samples.
+
+    Reference:
+        Rainforth et al. 2018, arXiv 1802.04537, section 5 (PIWAE).
+    """
+    posterior = model.encode(params, batch["x"])
+    z = posterior.sample(key, num_bounds * num_samples)
+    fixed_posterior, fixed_z = jax.lax.stop_gradient((posterior, z))
+    of_decoder, distortion = _importance.log_weights(model, params, fixed_posterior, fixed_z, batch)
+    of_encoder, _ = _importance.log_weights(
+        model, jax.lax.stop_gradient(params), posterior, z, batch
+    )
+    bound = losses.importance_weighted_bound(of_decoder)
+    encoder_bound = _importance.mean_of_bounds(of_encoder, num_bounds)
+    loss = _importance.with_gradient_of(-bound, -bound - encoder_bound)
+    return loss, {"bound": bound, **_importance.terms(model, params, posterior, distortion)}
