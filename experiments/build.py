@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config import Config, counts_of, make_hparams, settings
+from experiments.config import Config, make_hparams, settings, statics_of
 from vae_jax import data, likelihoods, networks, objectives, schedules, training
 from vae_jax.evaluation import elbo
 from vae_jax.layout import Layout, make_layout
@@ -304,7 +304,8 @@ def build(
         dtype=jnp.dtype(config.dtype),
     )
     model = Model(encoder, decoder, likelihood, dataset.shape, latent_dim)
-    loss_fn = functools.partial(objectives.load(config.objective), **counts_of(config))
+    statics = statics_of(config)
+    loss_fn = objectives.bind(config.objective, num_examples=len(dataset.train), **statics)
     preprocess = make_preprocess(dataset, config.binarization)
     train = training.make_train(
         loss_fn,

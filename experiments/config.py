@@ -446,7 +446,7 @@ def to_flags(config: Config) -> list[str]:
     values["data_dir"] = (config.data_dir or os.environ.get("VAE_JAX_DATA_DIR"), None)
     for name, value in config.hyperparameters:
         default = objectives.hyperparameters(config.objective)[name].default
-        values[name] = (value, _canonical(repr(default)))
+        values[name] = (value, _canonical(str(default)))
     return [
         f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
         for name, (value, default) in values.items()
@@ -500,11 +500,9 @@ def from_flags(values: dict[str, str | None]) -> Config:
     for name, owners in objective_flags().items():
         value = values.get(name)
         if objective in owners:
-            note = " (0 trains a plain autoencoder)" if name == "beta" else ""
             chosen = owners[objective]
-            parse = count if chosen.is_count else number(0, chosen.highest, note=note)
-            default = repr(chosen.default)
-            hyperparameters[name] = parse_flag(name, default if value is None else value, parse)
+            given = str(chosen.default) if value is None else value
+            hyperparameters[name] = parse_flag(name, given, _parser(name, chosen))
         elif value is not None:
             takes = ", ".join(f"--{k}" for k in objectives.hyperparameters(objective))
             raise CombinationError(
@@ -513,6 +511,17 @@ def from_flags(values: dict[str, str | None]) -> Config:
     config = Config(**settings, hyperparameters=tuple(sorted(hyperparameters.items())))
     _check_together(config)
     return config
+
+
+def _parser(name: str, hyperparameter: objectives.Hyperparameter) -> Callable[[str], str]:
+    """How the flag of a hyperparameter is read."""
+    if hyperparameter.choices:
+        return choice(hyperparameter.choices)
+    if hyperparameter.is_static:
+        return count
+    is_plain = name == "beta" and hyperparameter.default == 1
+    note = " (0 trains a plain autoencoder)" if is_plain else ""
+    return number(0, hyperparameter.highest, note=note)
 
 
 def plan_from_flags(values: dict[str, str | None]) -> Plan:
@@ -630,9 +639,9 @@ def program_settings(config: Config) -> dict:
         "ema_decay": config.ema_decay is None,
         "variance": config.variance if isinstance(config.variance, str) else "given",
     }
-    counts = counts_of(config)
+    statics = statics_of(config)
     hyperparameters = {
-        name: value if name in counts else structure(value)
+        name: value if name in statics else structure(value)
         for name, value in config.hyperparameters
     }
     return {
@@ -641,10 +650,14 @@ def program_settings(config: Config) -> dict:
     } | hyperparameters
 
 
-def counts_of(config: Config) -> dict[str, int]:
-    """The hyperparameters of the objective that may decide shapes, and so are no arrays."""
+def statics_of(config: Config) -> dict[str, int | str]:
+    """The hyperparameters of the objective that are no arrays: they may decide shapes, or words."""
     known = objectives.hyperparameters(config.objective)
-    return {name: int(value) for name, value in config.hyperparameters if known[name].is_count}
+    return {
+        name: value if known[name].choices else int(value)
+        for name, value in config.hyperparameters
+        if known[name].is_static
+    }
 
 
 def make_hparams(
@@ -670,7 +683,7 @@ def make_hparams(
 
     is_masked = any(c.latent_dim < latent_dim for c in configs)
     # a term that no run has is left out of the program
-    left_out = counts_of(configs[0]).keys() | {
+    left_out = statics_of(configs[0]).keys() | {
         name
         for name, hyperparameter in objectives.hyperparameters(configs[0].objective).items()
         if hyperparameter.default == 0 and {dict(c.hyperparameters)[name] for c in configs} == {"0"}

@@ -375,6 +375,10 @@ BAD = [
     ({"widths": "3,,4"}, "--widths=3,,4"),
     ({"ema_decay": "2"}, "--ema_decay=2"),
     ({"ema_decay": "1"}, "--ema_decay=1: must be a number >= 0 and < 1"),
+    (
+        {"objective": "beta_tc_vae", "sampling": "stratifed"},
+        "--sampling=stratifed: unknown (did you mean stratified?)",
+    ),
     ({"objective": "ciwae", "beta": "1.5"}, "--beta=1.5: must be finite and >= 0 and <= 1"),
     (
         {"objective": "tvo", "first_beta": "linear(0, 2, 10ep)"},

@@ -276,6 +276,10 @@ def test_optional_numbers_of_some_runs_only_part_them(tmp_path, monkeypatch):
             {"objective": "beta_vae,capacity_vae", "seed": "0,1"},
             ["objective=beta_vae", "objective=capacity_vae"],
         ),
+        (
+            {"objective": "beta_tc_vae", "sampling": "stratified,weighted", "beta": "1,4"},
+            ["sampling=stratified", "sampling=weighted"],
+        ),
         ({"optimizer": "adam,adamw", "clip_norm": "1,2"}, ["optimizer=adam", "optimizer=adamw"]),
         ({"widths": "16;16,16"}, ["widths=16", "widths=16,16"]),
         ({"seed": "0,1"}, ["all"]),

@@ -8,12 +8,16 @@ An objective is a function `loss(model, params, batch, key, *, hyperparametersâ€
 - `aux` holds [B] arrays that mean something for this objective (elbo, rate, distortion, â€¦).
 - Its keyword-only parameters, all scalars, are its hyperparameters: their defaults and the lines
   under `Args:` become flags. One whose default is a float may be a schedule and must be finite and
-  >= 0; one whose default is an integer is a count >= 1, which may decide shapes. What has a limit
-  above as well stands in `HIGHEST`, a dictionary of the module.
+  >= 0; one whose default is an integer is a count >= 1, which may decide shapes; one whose default
+  is a string is one of those that `CHOICES`, a dictionary of the module, has for it. What has a
+  limit above as well stands in `HIGHEST`, likewise.
+- A keyword-only parameter without a default is told by whoever trains: `num_examples`, N of the
+  training split.
 
 Modules with a leading underscore are what several share.
 """
 
+import functools
 import inspect
 import math
 import re
@@ -24,6 +28,7 @@ from vae_jax import discovery
 
 __all__ = [
     "Hyperparameter",
+    "bind",
     "formula",
     "hyperparameters",
     "load",
@@ -37,16 +42,24 @@ _PAPER = re.compile(r"([A-Z][\w-]+(?: et al\.| (?:and|&) [A-Z][\w-]+)? \d{4})([^
 
 
 class Hyperparameter(NamedTuple):
-    """A keyword-only parameter of an objective: default (a scalar), line of help, largest value."""
+    """A keyword-only parameter of an objective with a default.
 
-    default: float | int
+    Args:
+        default: a scalar or a word.
+        help: a line.
+        highest: the largest value, a scalar.
+        choices: what a word may be.
+    """
+
+    default: float | int | str
     help: str
     highest: float = math.inf
+    choices: tuple[str, ...] = ()
 
     @property
-    def is_count(self) -> bool:
-        """Whether it is an integer that may decide shapes, rather than an array or a schedule."""
-        return isinstance(self.default, int)
+    def is_static(self) -> bool:
+        """Whether it is a word or a count, which decide a program, not an array or a schedule."""
+        return not isinstance(self.default, float)
 
 
 def names() -> list[str]:
@@ -98,13 +111,36 @@ def references(name: str) -> dict[str, str | None]:
 def hyperparameters(name: str) -> dict[str, Hyperparameter]:
     """The hyperparameters of an objective by name: keyword-only, scalars."""
     function = load(name)
-    highest = getattr(inspect.getmodule(function), "HIGHEST", {})
+    module = inspect.getmodule(function)
+    highest, choices = getattr(module, "HIGHEST", {}), getattr(module, "CHOICES", {})
     help_lines = _argument_help(inspect.getdoc(function))
     return {
-        p.name: Hyperparameter(p.default, help_lines.get(p.name, ""), highest.get(p.name, math.inf))
+        p.name: Hyperparameter(
+            p.default,
+            help_lines.get(p.name, ""),
+            highest.get(p.name, math.inf),
+            choices.get(p.name, ()),
+        )
         for p in inspect.signature(function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
+        if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
     }
+
+
+def bind(name: str, *, num_examples: int, **settings) -> Callable:
+    """The loss function of an objective with all that is static about it.
+
+    Args:
+        name: of the objective.
+        num_examples: N of the training split, a count, for an objective that asks for it.
+        settings: hyperparameters that are words or counts.
+
+    Returns:
+        `loss(model, params, batch, key, **hyperparameters)`, to (loss [B], aux).
+    """
+    function = load(name)
+    if "num_examples" in inspect.signature(function).parameters:
+        settings["num_examples"] = num_examples
+    return functools.partial(function, **settings)
 
 
 def _argument_help(docstring: str) -> dict[str, str]:

@@ -1,0 +1,49 @@
+"""Disentangling by a price on the dependence between the dimensions of the code alone."""
+
+from vae_jax import distributions, losses
+
+__all__ = ["loss"]
+
+CHOICES = {"sampling": losses.SAMPLINGS}
+
+
+def loss(model, params, batch, key, *, num_examples, beta=6.0, sampling="stratified"):
+    """β-TCVAE: of the parts of the rate, only the total correlation is weighted.
+
+    loss = −log p(x|z) + I(x; z) + β·TC(z) + Σ_l KL(q(z_l) ‖ p(z_l)), each from the same sample of
+    z, q(z) from the batch; β = 1 is the negative ELBO in expectation
+
+    Args:
+        model: a `Model`.
+        params: its parameters.
+        batch: {"x": [B, *shape], "mask": [B]}.
+        key: PRNG key, for the one sample of z.
+        num_examples: N, of the training split.
+        beta: weight of the total correlation.
+        sampling: how q(z) follows from a batch, stratified (unbiased) or weighted.
+
+    Returns:
+        loss [B] and {"elbo", "rate", "distortion", "mutual_information", "total_correlation",
+        "dimension_wise_kl"}, each [B], in nats; the rate in closed form, its three parts from the
+        sample.
+
+    Reference:
+        Chen et al. 2018, arXiv 1802.04942, equation 4.
+    """
+    posterior = model.encode(params, batch["x"])
+    z = posterior.sample(key)
+    distortion = model.distortion(params, z, batch)
+    rate = losses.sum_event(distributions.kl_divergence(posterior, model.prior(params)))
+    weights = losses.aggregate_weights(len(z), num_examples, batch["mask"], sampling=sampling)
+    parts = losses.rate_decomposition(z, *posterior, weights, model.latent_mask)
+    mutual_information, total_correlation, dimension_wise_kl = parts
+    # loss = D + I + β·TC + Σ_l KL_l
+    loss = distortion + mutual_information + beta * total_correlation + dimension_wise_kl
+    return loss, {
+        "elbo": losses.elbo(distortion, rate),
+        "rate": rate,
+        "distortion": distortion,
+        "mutual_information": mutual_information,
+        "total_correlation": total_correlation,
+        "dimension_wise_kl": dimension_wise_kl,
+    }

@@ -1,0 +1,39 @@
+"""Disentangling by posterior means whose covariance is drawn to the identity."""
+
+import jax.numpy as jnp
+
+from vae_jax import distributions, losses
+from vae_jax.objectives import _moments
+
+__all__ = ["loss"]
+
+
+def loss(model, params, batch, key, *, lambda_od=10.0, lambda_d=100.0):
+    """DIP-VAE-I: the negative ELBO and a penalty on the covariance of the posterior's means.
+
+    loss = −log p(x|z) + KL(q(z|x) ‖ p(z)) + λ_od Σ_{l≠m} C_lm² + λ_d Σ_l (C_ll − 1)²,
+    C = Cov over the batch of E[z|x]
+
+    Args:
+        model: a `Model`.
+        params: its parameters.
+        batch: {"x": [B, *shape], "mask": [B]}.
+        key: PRNG key, for the one sample of z.
+        lambda_od: weight of the covariances, λ_od.
+        lambda_d: weight of the variances' distance from 1, λ_d.
+
+    Returns:
+        loss [B] and {"elbo", "rate", "distortion", "penalty"}, each [B]; all but the penalty in
+        nats, which is the batch's in each row.
+
+    Reference:
+        Kumar et al. 2018, arXiv 1711.00848, equation 6.
+    """
+    posterior = model.encode(params, batch["x"])
+    distortion = model.distortion(params, posterior.sample(key), batch)
+    rate = losses.sum_event(distributions.kl_divergence(posterior, model.prior(params)))
+    covariance = _moments.covariance(posterior.mean, batch["mask"])
+    penalty = losses.decorrelation_penalty(covariance, lambda_od, lambda_d, model.latent_mask)
+    penalty = jnp.broadcast_to(penalty, rate.shape)
+    aux = {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
+    return distortion + rate + penalty, {**aux, "penalty": penalty}
