@@ -25,7 +25,7 @@ ALLOWED = {
     "likelihoods": {"distributions", "losses"},
     "model": {"distributions"},
     "objectives": {"distributions", "losses", "model"},
-    "evaluation": {"distributions", "likelihoods", "model"},
+    "evaluation": {"distributions", "likelihoods", "losses", "model"},
     "training": {"schedules", "shuffling"},
     "streaming": {"training"},
     "members": {"checkpoints"},

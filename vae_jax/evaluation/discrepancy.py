@@ -9,15 +9,9 @@ import jax.numpy as jnp
 
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import by_blocks
+from vae_jax.losses import KERNELS
 
-__all__ = ["KERNELS", "Discrepancy", "maximum_mean_discrepancy"]
-
-KERNELS = {
-    "imq": lambda squares, width: width / (width + squares),
-    "rbf": lambda squares, width: jnp.exp(-squares / width),
-}
-"""Kernels of (‖a − b‖² of any shape, squared width C scalar): C / (C + ‖a − b‖²) and
-exp(−‖a − b‖² / C). Reference: Tolstikhin et al. 2018, arXiv 1711.01558, section 4."""
+__all__ = ["Discrepancy", "maximum_mean_discrepancy"]
 
 
 class Discrepancy(NamedTuple):
@@ -52,7 +46,7 @@ def maximum_mean_discrepancy(
 
     Args:
         x, y: independent samples, [n, L] each, n >= 3.
-        kernel: "imq" or "rbf", see `KERNELS`. The squared width is C = 2L, the mean ‖a − b‖² of two
+        kernel: one of `losses.KERNELS`. The squared width is C = 2L, the mean ‖a − b‖² of two
             draws from N(0, I): fixed, so that models can be compared.
         scales: [M], factors of C over which kernels are summed; one of 1 unless given.
         num_rows: i at a time; num_rows · n numbers are held at once.

@@ -1,0 +1,49 @@
+"""InfoVAE, or MMD-VAE (α = 1): the code is drawn to the prior as a whole, less by each example."""
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax import distributions, losses
+
+__all__ = ["loss"]
+
+HIGHEST = {"alpha": 1.0}
+CHOICES = {"kernel": tuple(losses.KERNELS)}
+
+
+def loss(model, params, batch, key, *, alpha=0.5, lambda_mmd=1000.0, kernel="imq"):
+    """InfoVAE: a lighter price on each example's rate, and one on the aggregate posterior.
+
+    loss = −log p(x|z) + (1 − α)·KL(q(z|x) ‖ p(z)) + (α + λ − 1)·MMD²(q(z), p(z)), MMD² unbiased
+    from the batch; α = 0, λ = 1 is the negative ELBO
+
+    Args:
+        model: a `Model`.
+        params: its parameters.
+        batch: {"x": [B, *shape], "mask": [B]}.
+        key: PRNG key, for one sample of z and the draws from the prior.
+        alpha: weight α of the mutual information between x and z.
+        lambda_mmd: weight λ of the distance between aggregate posterior and prior.
+        kernel: of the MMD, imq or rbf.
+
+    Returns:
+        loss [B] and {"elbo", "rate", "distortion", "mmd"}, each [B]; all but MMD² in nats, which is
+        the batch's in each row.
+
+    Reference:
+        Zhao et al. 2019, arXiv 1706.02262, equation 6.
+    """
+    z_key, prior_key = jax.random.split(key)
+    posterior, prior = model.encode(params, batch["x"]), model.prior(params)
+    z = posterior.sample(z_key)
+    distortion = model.distortion(params, z, batch)
+    rate = losses.sum_event(distributions.kl_divergence(posterior, prior))
+    draws = prior.sample(prior_key, len(z))
+    distance = losses.maximum_mean_discrepancy(
+        z, draws, batch["mask"], model.latent_mask, kernel=kernel
+    )
+    distance = jnp.broadcast_to(distance, rate.shape)
+    # loss = D + (1 − α)·R + (α + λ − 1)·MMD²
+    loss = distortion + (1.0 - alpha) * rate + (alpha + lambda_mmd - 1.0) * distance
+    aux = {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
+    return loss, {**aux, "mmd": distance}
