@@ -171,8 +171,13 @@ def help_page(description: str) -> str:
                     subsequent_indent="    ",
                 )
             for name, owners in config_lib.objective_flags().items():
-                for objective, (default, text) in owners.items():
-                    lines += _entry(name, f"{objective}: {text} (default: {default:g})")
+                by_text: dict[str, list[str]] = {}
+                for objective, hyperparameter in owners.items():
+                    default = f"{hyperparameter.default}".removesuffix(".0")
+                    told = f"{hyperparameter.help.rstrip('.')} (default: {default})"
+                    by_text.setdefault(told, []).append(objective)
+                for told, several in by_text.items():
+                    lines += _entry(name, f"{', '.join(several)}: {told}")
         lines.append("")
     lines += [SCHEDULES_HELP, "", SWEEPS_HELP, ""]
     lines += ["Example:", "  python -m experiments.vae --dataset=mnist --beta=4 --latent_dim=10"]

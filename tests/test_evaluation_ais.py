@@ -300,6 +300,7 @@ def test_the_gap_closes_as_temperatures_grow():
     assert 4 < lower[1] / lower[2] < 16
 
 
+@pytest.mark.slow
 def test_tuning_finds_the_acceptance_that_it_aims_at():
     num = 50
     log_prior, log_joint, _, _ = posterior_problem(num, variance=1e-3)
@@ -390,6 +391,7 @@ def test_bounds_hold_what_is_known_between_them(initial, num_chains):
         assert joint.std() < above.std()
 
 
+@pytest.mark.slow
 def test_one_temperature_is_importance_sampling_from_the_model():
     """From q(z|x), the estimate of `nll.sample` in distribution; from p(z), of its own draws."""
     model, params, density = ppca(inflation=3.0)
@@ -490,6 +492,7 @@ def test_bounds_do_not_depend_on_how_the_work_is_cut():
         np.testing.assert_allclose(getattr(cut, name), getattr(bounds, name)[2:], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_draws_differ_between_examples_chains_and_keys():
     model, params = make()
     same = jnp.broadcast_to(binary(1), (5, *SHAPE))
@@ -585,6 +588,7 @@ def test_half_precision():
     assert float(np.mean(result.nll)) == pytest.approx(float(np.mean(expected.nll)), abs=0.3)
 
 
+@pytest.mark.slow
 def test_summaries_weigh_examples_the_same():
     model, params = make()
     x = binary(7)

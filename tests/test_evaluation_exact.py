@@ -118,6 +118,7 @@ def test_closed_form_of_a_model(mask):
     np.testing.assert_array_equal(result.error, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("q", "train", "test"), [(2, 12.428, 14.360), (10, 182.155, 186.024)])
 def test_published_values_of_mnist(data_dir, q, train, test):
     """Probabilistic PCA of all 60,000 training images, pixels/255, to the last published digit."""
@@ -294,6 +295,7 @@ def test_values_are_finite_at_extreme_logits(scale):
     assert np.isfinite(result.error).all()
 
 
+@pytest.mark.slow
 def test_half_precision():
     model, params = make("mlp", (4, 4, 1), 2, likelihoods.Bernoulli())
     half, _ = make("mlp", (4, 4, 1), 2, likelihoods.Bernoulli(), dtype=jnp.bfloat16)

@@ -476,6 +476,9 @@ def test_help_is_complete():
     assert "{" not in page
     assert all(len(line) <= 100 for line in page.splitlines())
     assert all(name in page for name in data.names())
+    told = " ".join(page.split())
+    assert "--num_samples iwae, renyi: samples of z for each example, K (default: 5)" in told
+    assert "stratified (unbiased) or weighted (default: stratified)" in told
 
 
 @pytest.mark.parametrize(

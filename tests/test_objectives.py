@@ -110,7 +110,17 @@ def test_masked_latents_cost_nothing(name, free_bits, setting):
         np.testing.assert_allclose(loss - aux["distortion"], price, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", objectives.names())
+QUICK = ("beta_vae", "capacity_vae", "piwae", "beta_tc_vae", "swae")
+"""One of each kind; the rest take a program each to compile."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name in objectives.names()
+    ],
+)
 def test_improves_on_digits_in_50_steps(name):
     from sklearn.datasets import load_digits
 
