@@ -12,7 +12,7 @@ HIGHEST = {"first_beta": 1.0}
 
 
 def loss(model, params, batch, key, *, first_beta=0.1, num_partitions=5, num_samples=10):
-    """TVO: a lower Riemann sum of log p(x) = ∫₀¹ E_{π_β}[log w] dβ, π_β ∝ q(z|x) w^β.
+    """TVO: a lower Riemann sum of log p(x) = ∫₀¹ E_β[log w] dβ, under densities ∝ q(z|x) w^β.
 
     loss = −Σ_t (β_{t+1} − β_t) E_{π_t}[log w], w = p(x, z) / q(z|x); the β_t are 0 and T − 1 more
     from `first_beta`, at equal ratios up to β_T = 1; T = 1 is the negative ELBO. The gradient is
