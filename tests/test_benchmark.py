@@ -101,7 +101,7 @@ def test_all_train_the_same_model(workload, usual_promotion):
         assert model(x)[0].shape == x.shape
 
 
-@pytest.mark.parametrize("name", ["mlp", "conv"])
+@pytest.mark.parametrize("name", ["mlp", pytest.param("conv", marks=pytest.mark.slow)])
 def test_plain_flax_learns(name, usual_promotion):
     chosen = Architecture(name, (8, 8, 1), (32, 32), 2, 16)
     x = np.zeros((64, 8, 8, 1), np.float32)
@@ -222,10 +222,10 @@ def test_a_file_that_cannot_be_written_is_found_at_once(tmp_path):
         measuring.report({"never": None}, TINY, path=str(tmp_path / "no" / "where.json"))
 
 
-QUICK = ("sweep", "startup")
+QUICK = ("startup",)
 SLOW = [
     pytest.param(name, marks=pytest.mark.slow)
-    for name in ("devices", "streaming", "sizes", "memory")
+    for name in ("sweep", "devices", "streaming", "sizes", "memory")
 ]
 
 

@@ -545,6 +545,7 @@ def test_runs_are_an_axis():
 # ---------------------------------------------------------------- likelihoods, summaries
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e2, 1e4])
 def test_values_are_finite_at_extreme_logits(scale):
     model, params = make()
@@ -579,6 +580,7 @@ def test_any_likelihood_will_do(likelihood):
     assert float(np.mean(result.nll - known.nll)) == pytest.approx(0, abs=0.3)
 
 
+@pytest.mark.slow
 def test_half_precision():
     model, params = make()
     half, _ = make(dtype=jnp.bfloat16)

@@ -28,6 +28,7 @@ def example():
     return codes, factors
 
 
+@pytest.mark.slow
 def test_all_metrics_in_one_table():
     codes, factors = example()
     table = disentanglement.evaluate(codes, factors, key=KEY, settings=QUICK)

@@ -11,6 +11,9 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from vae_jax.errors import DataError, UsageError
 from vae_jax.evaluation.disentanglement import dci, explicitness, irs, sap
 
+# compiles for minutes where nothing is kept
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 FEW = {"num_train": 400, "num_test": 200}
 ALONE = {"num_bootstrap": 0}

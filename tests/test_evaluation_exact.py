@@ -251,6 +251,7 @@ def test_quadrature_is_the_closed_form(latent_dim, variance):
     np.testing.assert_array_less(result.error, 1e-3)
 
 
+@pytest.mark.slow
 def test_masked_dimensions_are_not_integrated():
     model, params, density = linear(4, latent_mask=jnp.array([0.0, 1.0, 0.0, 1.0]))
     x = density.rvs(3, random_state=0)
@@ -268,6 +269,7 @@ def binary(num_examples, shape=(4, 4, 1)):
     return jax.random.bernoulli(jax.random.key(1), 0.4, (num_examples, *shape)).astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent_dim", [1, 2])
 def test_bernoulli_decoder_against_brute_force(latent_dim):
     model, params = make("mlp", (4, 4, 1), latent_dim, likelihoods.Bernoulli())

@@ -13,6 +13,9 @@ import scipy.integrate
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import latent_geometry as geometry
 
+# compiles for minutes where nothing is kept
+pytestmark = pytest.mark.slow
+
 
 def normal(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)

@@ -140,6 +140,7 @@ def test_with_the_exact_posterior_one_sample_is_enough(num_samples):
     np.testing.assert_allclose(result.effective_samples, num_samples, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_gap_shrinks_with_the_number_of_samples():
     """log p(x) − E[log p̂(x)] ≈ Var(w / p(x)) / 2K, which for Gaussians is known.
 
@@ -183,6 +184,7 @@ def test_bernoulli_decoder_of_one_dimension_matches_quadrature():
     assert np.max(tolerance) < 0.1
 
 
+@pytest.mark.slow
 def test_more_samples_are_better_in_expectation():
     model, params = make()
     x = binary(200)
@@ -212,6 +214,7 @@ def test_one_sample_is_the_elbo_of_its_draw():
 # ---------------------------------------------------------------- draws and chunks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_samples", [1, 703])
 @pytest.mark.parametrize("num_rows", [1, 7, 64, 2500])
 def test_the_result_does_not_depend_on_how_the_work_is_cut(num_samples, num_rows):
@@ -287,6 +290,7 @@ def test_a_masked_model_is_its_native_twin():
     np.testing.assert_allclose(actual.effective_samples, expected.effective_samples, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_runs_are_an_axis():
     model, _ = make()
     keys = jax.random.split(jax.random.key(5), 2)

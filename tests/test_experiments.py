@@ -446,6 +446,7 @@ def test_misuse_exits_with_2_and_one_line(tmp_path, arguments, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_and_a_poor_terminal_end_no_run(tmp_path):
     poor = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     process = start(

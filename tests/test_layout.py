@@ -105,6 +105,7 @@ def test_batches_spread_over_devices_with_one_reduction_a_step(one_device):
     assert shared["collectives"] == ["all-reduce"]
 
 
+@pytest.mark.slow
 def test_runs_and_batches_spread_together(one_device):
     both = run(4, 3, num_data=2)
     assert both["mesh"] == {"runs": 2, "data": 2}
@@ -112,5 +113,6 @@ def test_runs_and_batches_spread_together(one_device):
     assert_close(both, one_device, 1e-4)
 
 
+@pytest.mark.slow
 def test_runs_at_once_equal_runs_one_by_one(one_device):
     assert_close(run(2, 3, vectorized=True), one_device, 1e-4)

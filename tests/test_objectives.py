@@ -24,6 +24,15 @@ def make_model(latent_dim, latent_mask=None):
     )
 
 
+QUICK = ("beta_vae", "capacity_vae", "piwae", "beta_tc_vae", "swae")
+"""One of each kind; the rest take a program each to compile."""
+
+SOME = [
+    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+    for name in objectives.names()
+]
+
+
 @pytest.fixture(scope="module")
 def setting():
     model = make_model(L)
@@ -49,7 +58,7 @@ def test_value_and_gradient_are_finite_per_example(name, setting):
     assert any(np.abs(g).max() > 0 for g in jax.tree.leaves(grads))
 
 
-@pytest.mark.parametrize("name", objectives.names())
+@pytest.mark.parametrize("name", SOME)
 def test_jit_equals_eager_and_same_key_same_value(name, setting):
     model, params, batch, key = setting
     loss_fn = objectives.bind(name, num_examples=N)
@@ -110,17 +119,7 @@ def test_masked_latents_cost_nothing(name, free_bits, setting):
         np.testing.assert_allclose(loss - aux["distortion"], price, atol=1e-5)
 
 
-QUICK = ("beta_vae", "capacity_vae", "piwae", "beta_tc_vae", "swae")
-"""One of each kind; the rest take a program each to compile."""
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
-        for name in objectives.names()
-    ],
-)
+@pytest.mark.parametrize("name", SOME)
 def test_improves_on_digits_in_50_steps(name):
     from sklearn.datasets import load_digits
 

@@ -202,6 +202,7 @@ def assert_rising(values):
         assert difference.mean() > 3 * difference.std() / difference.size**0.5
 
 
+@pytest.mark.slow
 def test_the_renyi_bound_falls_as_alpha_grows(setting):
     alphas = (2.0, 1.0, 0.9995, 0.5, 0.0)
     values = [bounds_of("renyi", setting, alpha=alpha, num_samples=8) for alpha in alphas]
@@ -229,6 +230,7 @@ def test_the_renyi_bound_and_its_slopes_near_the_elbo(alpha):
     assert np.isfinite(jax.grad(lambda a: losses.renyi_bound(given, a).sum())(alpha))
 
 
+@pytest.mark.slow
 def test_the_thermodynamic_sum_rises_from_the_elbo_to_the_likelihood(setting):
     """T = 1 is the ELBO of the same draws; finer sums are larger, and stay below log p(x)."""
     of_parts = [
@@ -298,6 +300,7 @@ def test_one_importance_sample_is_the_elbo(setting):
     assert (jnp.abs((draws - elbo).mean(axis=0)) < 5 * error).all()
 
 
+@pytest.mark.slow
 def test_the_importance_weighted_bound_rises_with_the_samples(setting):
     """L_1 ≤ L_4 ≤ L_32 in expectation, and more than by chance (Burda et al., theorem 1)."""
     model, params, batch, _ = setting
@@ -315,6 +318,7 @@ def test_the_importance_weighted_bound_rises_with_the_samples(setting):
         assert difference.mean() > 3 * difference.std() / len(keys) ** 0.5
 
 
+@pytest.mark.slow
 def test_the_bound_is_the_estimate_of_the_likelihood(setting):
     """A bound over K samples and `evaluation.nll` with K samples have one expectation."""
     from vae_jax.evaluation import nll

@@ -119,6 +119,7 @@ def test_a_recipe_from_flags_to_its_table(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "all" / "table.md").read_text() == first
 
 
+@pytest.mark.slow
 def test_one_run_of_a_recipe_trains_alone(tmp_path, monkeypatch, capsys):
     rows = [Row("two", {"latent_dim": "2"}, {"nll": {"paper": 1.5}})]
     monkeypatch.setattr(recipes, "load", lambda name: make_recipe(SEEDS=1, ROWS=rows))
@@ -130,6 +131,7 @@ def test_one_run_of_a_recipe_trains_alone(tmp_path, monkeypatch, capsys):
     assert not (folder / "runs" / "programs").exists()
 
 
+@pytest.mark.slow
 def test_the_command_that_is_kept_is_the_one_that_trains(tmp_path, monkeypatch, capsys):
     """Given again as it stands in `command.txt`, it finds everything complete."""
     monkeypatch.setattr(recipes, "load", lambda name: make_recipe())

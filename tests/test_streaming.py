@@ -211,7 +211,7 @@ def assert_close(file, other):
         np.testing.assert_allclose(tables[0][name], tables[1][name], rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("block_bytes", [1, 2**26])
+@pytest.mark.parametrize("block_bytes", [pytest.param(1, marks=pytest.mark.slow), 2**26])
 def test_a_run_that_streams_is_the_run_in_memory(no_pictures, tmp_path, monkeypatch, block_bytes):
     monkeypatch.setattr(streaming.Feed.__init__, "__defaults__", (block_bytes,))
     results = []
@@ -224,6 +224,7 @@ def test_a_run_that_streams_is_the_run_in_memory(no_pictures, tmp_path, monkeypa
     assert not [t for t in threading.enumerate() if t.name.startswith("feed")]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_streams_is_the_sweep_in_memory(no_pictures, tmp_path):
     for loading in ("memory", "stream"):
         values = shared_flags(tmp_path, loading, loading=loading, beta="1,4", seed="0,1")
