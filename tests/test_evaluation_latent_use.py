@@ -13,6 +13,7 @@ import scipy.integrate
 import scipy.special
 import scipy.stats
 
+from vae_jax import losses
 from vae_jax.distributions import DiagonalGaussian, standard_gaussian
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import latent_use
@@ -112,7 +113,7 @@ def test_gaussian_aggregate_has_closed_forms(mixing, variance):
     assert_is_mean(terms.marginal_kl, correlation + each.sum(), bias)
     for dimension in range(len(variance)):
         assert_is_mean(terms.dimension_wise_kl[:, dimension], each[dimension], bias)
-    fitted = latent_use.aggregate_covariance(jnp.float32(mean), jnp.float32(logvar))
+    fitted = losses.aggregate_covariance(jnp.float32(mean), jnp.float32(logvar))
     np.testing.assert_allclose(fitted, sigma, atol=0.02)
     assert float(latent_use.gaussian_total_correlation(fitted)) == pytest.approx(
         correlation, abs=0.01
@@ -220,7 +221,7 @@ def test_gaussian_total_correlation_ignores_scale_and_constants():
 
 def test_gaussian_total_correlation_of_copies_is_infinite():
     codes = normal(0, 100, 2)[:, [0, 1, 0]]
-    matrix = latent_use.covariance(jnp.asarray(codes))
+    matrix = losses.covariance(jnp.asarray(codes))
     np.testing.assert_allclose(matrix, np.cov(codes.T, ddof=0), rtol=1e-4, atol=1e-5)
     assert latent_use.gaussian_total_correlation(matrix) == np.inf
 
@@ -228,7 +229,7 @@ def test_gaussian_total_correlation_of_copies_is_infinite():
 def test_covariance_of_the_aggregate_is_that_of_its_samples():
     mean, logvar = normal(0, 30, 3), normal(1, 30, 3)
     _, z = latent_use.sample(mean, logvar, jax.random.key(0), 200_000)
-    exact = latent_use.aggregate_covariance(mean, logvar)
+    exact = losses.aggregate_covariance(mean, logvar)
     np.testing.assert_allclose(np.cov(np.float64(z).T), exact, atol=0.06)
 
 

@@ -20,12 +20,14 @@ from vae_jax import distributions
 __all__ = [
     "KERNELS",
     "SAMPLINGS",
+    "aggregate_covariance",
     "aggregate_weights",
     "batch_mean",
     "bernoulli_distortion",
     "beta_elbo_loss",
     "capacity_penalty",
     "categorical_distortion",
+    "covariance",
     "decorrelation_penalty",
     "discretized_logistic_distortion",
     "elbo",
@@ -549,6 +551,41 @@ def rate_decomposition(
         distributions.gaussian_log_prob(z, jnp.zeros_like(z), 0.0) * kept[None, :], axis=1
     )
     return jnp.sum(own, axis=1) - log_joint, log_joint - log_product, log_product - log_prior
+
+
+def covariance(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """The covariance of codes, with the count as divisor.
+
+    1/n Σ_b (v_b − v̄)(v_b − v̄)ᵀ
+
+    Args:
+        values: shape [B, L].
+        mask: rows that count, shape [B]; None counts all.
+
+    Returns:
+        Shape [L, L].
+    """
+    chex.assert_rank(values, 2)
+    mask = jnp.ones(values.shape[0], values.dtype) if mask is None else mask
+    centred = (values - batch_mean(values, mask)[None]) * jnp.sqrt(mask)[:, None]
+    return jnp.matmul(centred.T, centred, precision="highest") / jnp.sum(mask)
+
+
+def aggregate_covariance(
+    mean: jax.Array, logvar: jax.Array, mask: jax.Array | None = None
+) -> jax.Array:
+    """The covariance of z under the aggregate posterior, exactly: Cov(mean_b) + E diag(v_b).
+
+    Args:
+        mean, logvar: of the posteriors, shape [B, L]; v = exp(logvar).
+        mask: rows that count, shape [B]; None counts all.
+
+    Returns:
+        Shape [L, L].
+    """
+    chex.assert_equal_shape([mean, logvar])
+    variances = batch_mean(jnp.exp(distributions.bound_logvar(logvar)), mask)
+    return covariance(mean, mask) + jnp.diag(variances)
 
 
 def decorrelation_penalty(

@@ -30,14 +30,13 @@ from vae_jax.evaluation import nll
 from vae_jax.evaluation._shared import by_blocks, mean_and_error, require_at_least, require_finite
 from vae_jax.evaluation.collapse import COLLAPSE_RATE, FLOOR_MARGIN, diagnose, elbo_and_floor
 from vae_jax.evaluation.discrepancy import maximum_mean_discrepancy
+from vae_jax.losses import aggregate_covariance, covariance
 
 __all__ = [
     "DEFINITIONS",
     "AggregateDensity",
     "Terms",
-    "aggregate_covariance",
     "aggregate_log_density",
-    "covariance",
     "decompose",
     "evaluate",
     "gaussian_total_correlation",
@@ -245,27 +244,6 @@ def is_saturated(mutual_information: float, num_examples: int) -> bool:
         McAllester & Stratos 2020, arXiv 1811.04251, on what samples can say of large information.
     """
     return mutual_information > math.log(num_examples) - math.log(2)
-
-
-def covariance(codes: jax.Array) -> jax.Array:
-    """The covariance 1/N Σ_n (z_n − z̄)(z_n − z̄)ᵀ of codes [N, L]: [L, L]."""
-    chex.assert_rank(codes, 2)
-    centred = codes - jnp.mean(codes, axis=0, keepdims=True)
-    return jnp.matmul(centred.T, centred, precision="highest") / codes.shape[0]
-
-
-def aggregate_covariance(mean: jax.Array, logvar: jax.Array) -> jax.Array:
-    """The covariance of z under the aggregate posterior, exactly: Cov_n(mean_n) + E_n diag(v_n).
-
-    Args:
-        mean, logvar: of the posteriors, [N, L]; v = exp(logvar).
-
-    Returns:
-        [L, L].
-    """
-    _check_codes(mean, logvar)
-    variance = jnp.mean(jnp.exp(distributions.bound_logvar(logvar)), axis=0)
-    return covariance(mean) + jnp.diag(variance)
 
 
 def gaussian_total_correlation(matrix: jax.Array) -> jax.Array:

@@ -7,7 +7,8 @@ and weigh what flows back through z with `scale_gradient`.
 import jax
 import jax.numpy as jnp
 
-from vae_jax import distributions, losses
+from vae_jax import losses
+from vae_jax.objectives import _terms
 
 __all__ = ["log_weights", "mean_of_bounds", "scale_gradient", "terms", "with_gradient_of"]
 
@@ -41,9 +42,7 @@ def terms(model, params, posterior, distortion: jax.Array) -> dict[str, jax.Arra
         posterior: q(z|x), of B examples.
         distortion: of K samples, [K, B], whose mean is told.
     """
-    rate = losses.sum_event(distributions.kl_divergence(posterior, model.prior(params)))
-    distortion = distortion.mean(axis=0)
-    return {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
+    return _terms.elbo_terms(distortion.mean(axis=0), _terms.rate(model, params, posterior))
 
 
 def with_gradient_of(value: jax.Array, surrogate: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """Disentangling by a price on the dependence between the dimensions of the code alone."""
 
-from vae_jax import distributions, losses
+from vae_jax import losses
+from vae_jax.objectives import _terms
 
 __all__ = ["loss"]
 
@@ -33,16 +34,14 @@ def loss(model, params, batch, key, *, num_examples, beta=6.0, sampling="stratif
     posterior = model.encode(params, batch["x"])
     z = posterior.sample(key)
     distortion = model.distortion(params, z, batch)
-    rate = losses.sum_event(distributions.kl_divergence(posterior, model.prior(params)))
+    rate = _terms.rate(model, params, posterior)
     weights = losses.aggregate_weights(len(z), num_examples, batch["mask"], sampling=sampling)
     parts = losses.rate_decomposition(z, *posterior, weights, model.latent_mask)
     mutual_information, total_correlation, dimension_wise_kl = parts
     # loss = D + I + β·TC + Σ_l KL_l
     loss = distortion + mutual_information + beta * total_correlation + dimension_wise_kl
     return loss, {
-        "elbo": losses.elbo(distortion, rate),
-        "rate": rate,
-        "distortion": distortion,
+        **_terms.elbo_terms(distortion, rate),
         "mutual_information": mutual_information,
         "total_correlation": total_correlation,
         "dimension_wise_kl": dimension_wise_kl,

@@ -1,6 +1,7 @@
 """The variational autoencoder (β = 1), disentangling (β > 1), or a plain autoencoder (β = 0)."""
 
 from vae_jax import distributions, losses
+from vae_jax.objectives._terms import elbo_terms
 
 __all__ = ["loss"]
 
@@ -15,7 +16,7 @@ def loss(model, params, batch, key, *, beta=1.0, free_bits=0.0, num_samples=1):
         params: its parameters.
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the samples of z.
-        beta: weight of the rate; 1 trains the ELBO, 0 a plain autoencoder.
+        beta: weight of the rate; 1 trains the ELBO, 0 trains a plain autoencoder.
         free_bits: nats per latent dimension that cost nothing more, λ.
         num_samples: samples of z over which the distortion of each example is averaged.
 
@@ -36,5 +37,5 @@ def loss(model, params, batch, key, *, beta=1.0, free_bits=0.0, num_samples=1):
     rate = losses.sum_event(rate_per_dim)
     # loss = D + β·R
     priced_rate = losses.free_bits(rate_per_dim, model.per_latent(free_bits), batch["mask"])
-    aux = {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
-    return losses.beta_elbo_loss(distortion, priced_rate, beta), aux
+    loss = losses.beta_elbo_loss(distortion, priced_rate, beta)
+    return loss, elbo_terms(distortion, rate)

@@ -1,6 +1,7 @@
 """A code of a given rate, usually raised in training."""
 
-from vae_jax import distributions, losses
+from vae_jax import losses
+from vae_jax.objectives import _terms
 
 __all__ = ["loss"]
 
@@ -27,7 +28,7 @@ def loss(model, params, batch, key, *, gamma=1000.0, capacity=25.0):
     posterior = model.encode(params, batch["x"])
     z = posterior.sample(key)
     distortion = model.distortion(params, z, batch)
-    rate = losses.sum_event(distributions.kl_divergence(posterior, model.prior(params)))
+    rate = _terms.rate(model, params, posterior)
     # loss = D + γ·|E[R] − C|
     loss = distortion + losses.capacity_penalty(rate, capacity, gamma, batch["mask"])
-    return loss, {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
+    return loss, _terms.elbo_terms(distortion, rate)

@@ -2,9 +2,8 @@
 
 import jax.numpy as jnp
 
-from vae_jax import distributions, losses
-from vae_jax.distributions import bound_logvar
-from vae_jax.objectives import _moments
+from vae_jax import losses
+from vae_jax.objectives import _terms
 
 __all__ = ["loss"]
 
@@ -32,11 +31,8 @@ def loss(model, params, batch, key, *, lambda_od=10.0, lambda_d=10.0):
     """
     posterior = model.encode(params, batch["x"])
     distortion = model.distortion(params, posterior.sample(key), batch)
-    rate = losses.sum_event(distributions.kl_divergence(posterior, model.prior(params)))
-    # Cov[z] = Cov[E[z|x]] + E[Cov[z|x]]
-    variances = losses.batch_mean(jnp.exp(bound_logvar(posterior.logvar)), batch["mask"])
-    covariance = _moments.covariance(posterior.mean, batch["mask"]) + jnp.diag(variances)
+    rate = _terms.rate(model, params, posterior)
+    covariance = losses.aggregate_covariance(*posterior, batch["mask"])
     penalty = losses.decorrelation_penalty(covariance, lambda_od, lambda_d, model.latent_mask)
     penalty = jnp.broadcast_to(penalty, rate.shape)
-    aux = {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
-    return distortion + rate + penalty, {**aux, "penalty": penalty}
+    return distortion + rate + penalty, {**_terms.elbo_terms(distortion, rate), "penalty": penalty}

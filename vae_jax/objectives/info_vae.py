@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from vae_jax import distributions, losses
+from vae_jax import losses
+from vae_jax.objectives import _terms
 
 __all__ = ["loss"]
 
@@ -34,16 +35,15 @@ def loss(model, params, batch, key, *, alpha=0.5, lambda_mmd=1000.0, kernel="imq
         Zhao et al. 2019, arXiv 1706.02262, equation 6.
     """
     z_key, prior_key = jax.random.split(key)
-    posterior, prior = model.encode(params, batch["x"]), model.prior(params)
+    posterior = model.encode(params, batch["x"])
     z = posterior.sample(z_key)
     distortion = model.distortion(params, z, batch)
-    rate = losses.sum_event(distributions.kl_divergence(posterior, prior))
-    draws = prior.sample(prior_key, len(z))
+    rate = _terms.rate(model, params, posterior)
+    draws = model.prior(params).sample(prior_key, len(z))
     distance = losses.maximum_mean_discrepancy(
         z, draws, batch["mask"], model.latent_mask, kernel=kernel
     )
     distance = jnp.broadcast_to(distance, rate.shape)
     # loss = D + (1 − α)·R + (α + λ − 1)·MMD²
     loss = distortion + (1.0 - alpha) * rate + (alpha + lambda_mmd - 1.0) * distance
-    aux = {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
-    return loss, {**aux, "mmd": distance}
+    return loss, {**_terms.elbo_terms(distortion, rate), "mmd": distance}

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from vae_jax import distributions, losses
+from vae_jax import losses
+from vae_jax.objectives import _terms
 
 __all__ = ["loss"]
 
@@ -30,16 +31,18 @@ def loss(model, params, batch, key, *, lambda_sw=100.0, num_projections=50):
         Kolouri et al. 2018, arXiv 1804.01947, section 3.
     """
     z_key, prior_key, line_key = jax.random.split(key, 3)
-    posterior, prior = model.encode(params, batch["x"]), model.prior(params)
+    posterior = model.encode(params, batch["x"])
     z = posterior.sample(z_key)
     distortion = model.distortion(params, z, batch)
-    rate = losses.sum_event(distributions.kl_divergence(posterior, prior))
-    draws = prior.sample(prior_key, len(z))
+    rate = _terms.rate(model, params, posterior)
+    draws = model.prior(params).sample(prior_key, len(z))
     lines = jax.random.normal(line_key, (num_projections, model.latent_dim))
     # lines of the space that is left where dimensions are masked
     lines = lines if model.latent_mask is None else lines * model.latent_mask[None, :]
     lines = lines / jnp.maximum(jnp.linalg.norm(lines, axis=1, keepdims=True), 1e-12)
     distance = losses.sliced_wasserstein(z, draws, lines, batch["mask"])
     distance = jnp.broadcast_to(distance, rate.shape)
-    aux = {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
-    return distortion + lambda_sw * distance, {**aux, "sliced_wasserstein": distance}
+    return distortion + lambda_sw * distance, {
+        **_terms.elbo_terms(distortion, rate),
+        "sliced_wasserstein": distance,
+    }

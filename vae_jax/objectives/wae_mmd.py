@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from vae_jax import distributions, losses
+from vae_jax import losses
+from vae_jax.objectives import _terms
 
 __all__ = ["loss"]
 
@@ -32,11 +33,11 @@ def loss(model, params, batch, key, *, lambda_mmd=100.0, kernel="imq"):
         Tolstikhin et al. 2018, arXiv 1711.01558, algorithm 2.
     """
     z_key, prior_key = jax.random.split(key)
-    posterior, prior = model.encode(params, batch["x"]), model.prior(params)
+    posterior = model.encode(params, batch["x"])
     z = posterior.sample(z_key)
     distortion = model.distortion(params, z, batch)
-    rate = losses.sum_event(distributions.kl_divergence(posterior, prior))
-    draws = prior.sample(prior_key, len(z))
+    rate = _terms.rate(model, params, posterior)
+    draws = model.prior(params).sample(prior_key, len(z))
     distance = losses.maximum_mean_discrepancy(
         z,
         draws,
@@ -46,5 +47,7 @@ def loss(model, params, batch, key, *, lambda_mmd=100.0, kernel="imq"):
         scales=(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
     )
     distance = jnp.broadcast_to(distance, rate.shape)
-    aux = {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
-    return distortion + lambda_mmd * distance, {**aux, "mmd": distance}
+    return distortion + lambda_mmd * distance, {
+        **_terms.elbo_terms(distortion, rate),
+        "mmd": distance,
+    }
