@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from experiments import config, evaluate, recipes
-from experiments import objectives as objectives_table
+from experiments import config, evaluate, objectives_table, recipes
 from vae_jax import evaluation, losses, objectives
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -65,7 +64,7 @@ def test_your_own_modules_train():
 
 
 def test_the_table_of_objectives_is_that_of_their_docstrings():
-    """`python -m experiments.objectives --write` puts it there."""
+    """`python -m experiments.objectives_table --write` puts it there."""
     assert objectives_table.inserted(README) == README
     for name in objectives.names():
         (row,) = re.findall(rf"^\| `{name}` \|.*$", README, re.M)

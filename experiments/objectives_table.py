@@ -1,12 +1,13 @@
-"""Prints the table of objectives, made from their docstrings: `python -m experiments.objectives`.
+"""Prints the table of objectives, made from their docstrings.
 
-The README holds it between two marks; `--write` puts it there.
+`python -m experiments.objectives_table`; the README holds it between two marks, `--write` puts it
+there.
 """
 
 import sys
 from pathlib import Path
 
-from vae_jax import objectives
+from vae_jax import objectives, runs
 
 README = Path(__file__).parent.parent / "README.md"
 MARKS = "<!-- objectives -->\n", "<!-- end of objectives -->\n"
@@ -42,6 +43,8 @@ def inserted(text: str) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
-        README.write_text(inserted(README.read_text()))
+        runs.write_text(README, inserted(README.read_text()).splitlines())
+    elif sys.argv[1:]:
+        sys.exit(f"error: {' '.join(sys.argv[1:])}: must be --write, or nothing to print the table")
     else:
-        print(table(), end="")
+        runs.say(table(), end="")
