@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from experiments import cli, config, evaluate, recipes, sweep
-from vae_jax import runs
+from vae_jax import members, runs
 from vae_jax.errors import DivergedError, IncompleteError, UsageError
 
 DESCRIPTION = (
@@ -72,31 +72,40 @@ def train(recipe: ModuleType, budget: str, workdir: Path, data_dir: str | None) 
 
 
 def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) -> dict:
-    """The columns of one run, a pair of value and standard error each; kept in its directory."""
+    """The columns of one run, a pair of value and standard error each; kept in its directory.
+
+    What is kept counts as long as the run has not been trained further.
+    """
     directory, member = place
+    step = members.read_results(directory)[member]["step"]
     found, trained = {}, None
     for column in columns:
-        spelled = json.dumps(dict(column.settings), sort_keys=True)
         path = directory / "evaluation" / f"column-{column.name.replace(' ', '_')}-{member}.json"
-        key = {"metric": column.metric, "settings": spelled}
-        try:
-            held = json.loads(path.read_bytes())
-            values = held["values"] if held["key"] == key else None
-        except (OSError, ValueError, KeyError, TypeError):
-            values = None
+        settings = dict(column.settings)
+        key = {"metric": column.metric, "settings": settings, "trained_to": step}
+        values = _held(path, key)
         if values is None:
             trained = trained or evaluate.load(directory, member, data_dir)
-            request = evaluate.Request([column.metric], {column.metric: dict(column.settings)})
+            request = evaluate.Request([column.metric], {column.metric: settings})
             subject = evaluate.make_subject(trained, request.seed)
             result = evaluate.evaluate(trained, subject, request)[column.metric]
             if "left_out" in result:
                 raise UsageError(f"{column.metric} of {directory}: {result['left_out']}")
-            values = result["values"]
             runs.make_folder(path.parent)
-            runs.write_json(path, {"key": key, "values": values})
+            runs.write_json(path, {"key": key, **result})
+            values = result["values"]
         error = values.get(f"{column.entry}_standard_error", math.nan)
         found[column.name] = (column.sign * values[column.entry], error)
     return found
+
+
+def _held(path: Path, key: dict) -> dict | None:
+    """The values that a file holds under a key, or None."""
+    try:
+        held = json.loads(path.read_bytes())
+        return held["values"] if held["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def gather(recipe: ModuleType, measured: Sequence[dict | None]) -> dict[str, dict[str, Result]]:
