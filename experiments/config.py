@@ -335,7 +335,7 @@ class Config:
     init_scale: float | None = flag(
         None,
         "Training",
-        plain_number(0),
+        plain_number(1e-6),
         "of the initial weights: their standard deviation is this over the root of the fan-in; "
         "0.577 is the spread of PyTorch's layers (default: 1)",
         is_array=True,
@@ -502,7 +502,7 @@ def from_flags(values: dict[str, str | None]) -> Config:
         if objective in owners:
             chosen = owners[objective]
             given = str(chosen.default) if value is None else value
-            hyperparameters[name] = parse_flag(name, given, _parser(name, chosen))
+            hyperparameters[name] = parse_flag(name, given, _parser(chosen))
         elif value is not None:
             takes = ", ".join(f"--{k}" for k in objectives.hyperparameters(objective))
             raise CombinationError(
@@ -513,15 +513,13 @@ def from_flags(values: dict[str, str | None]) -> Config:
     return config
 
 
-def _parser(name: str, hyperparameter: objectives.Hyperparameter) -> Callable[[str], str]:
+def _parser(hyperparameter: objectives.Hyperparameter) -> Callable[[str], str]:
     """How the flag of a hyperparameter is read."""
     if hyperparameter.choices:
         return choice(hyperparameter.choices)
     if hyperparameter.is_static:
         return count
-    is_plain = name == "beta" and hyperparameter.default == 1
-    note = " (0 trains a plain autoencoder)" if is_plain else ""
-    return number(0, hyperparameter.highest, note=note)
+    return number(0, hyperparameter.highest, note=f" ({hyperparameter.help.rstrip('.')})")
 
 
 def plan_from_flags(values: dict[str, str | None]) -> Plan:
