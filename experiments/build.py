@@ -331,9 +331,10 @@ def build(
 
 
 def num_parameters(config: Config, dataset) -> int:
-    """Trained numbers of a run alone, a count: without what only a mask holds for it."""
-    state = build([config], dataset).state_shape
-    return sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    """Trained numbers of a run's model alone, a count: without what only a mask holds for it."""
+    params = dict(build([config], dataset).state_shape.params)
+    params.pop("objective", None)
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def make_preprocess(dataset, binarization: str | None) -> Callable:

@@ -24,7 +24,7 @@ ALLOWED = {
     "losses": {"distributions"},
     "likelihoods": {"distributions", "losses"},
     "model": {"distributions"},
-    "objectives": {"distributions", "losses", "model"},
+    "objectives": {"distributions", "losses", "model", "networks", "training"},
     "evaluation": {"distributions", "likelihoods", "losses", "model"},
     "training": {"schedules", "shuffling"},
     "streaming": {"training"},

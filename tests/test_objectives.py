@@ -24,13 +24,28 @@ def make_model(latent_dim, latent_mask=None):
     )
 
 
-QUICK = ("beta_vae", "capacity_vae", "piwae", "beta_tc_vae", "swae")
+SMALL = {"discriminator_width": 16, "discriminator_depth": 2}
+QUICK = ("beta_vae", "capacity_vae", "piwae", "beta_tc_vae", "swae", "factor_vae")
 """One of each kind; the rest take a program each to compile."""
 
 SOME = [
     pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
     for name in objectives.names()
 ]
+
+
+def bind(name):
+    """An objective, what is its own of a small size."""
+    known = objectives.hyperparameters(name)
+    small = {setting: value for setting, value in SMALL.items() if setting in known}
+    return objectives.bind(name, num_examples=N, **small)
+
+
+def with_own(objective, model, params):
+    """The parameters of a model, and those that the objective adds."""
+    if objective.init is None:
+        return params
+    return {**params, "objective": objective.init(model, jax.random.key(5))}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +59,8 @@ def setting():
 @pytest.mark.parametrize("name", objectives.names())
 def test_value_and_gradient_are_finite_per_example(name, setting):
     model, params, batch, key = setting
-    loss_fn = objectives.bind(name, num_examples=N)
+    loss_fn = bind(name)
+    params = with_own(loss_fn, model, params)
 
     def mean_loss(params):
         loss, aux = loss_fn(model, params, batch, key)
@@ -61,7 +77,8 @@ def test_value_and_gradient_are_finite_per_example(name, setting):
 @pytest.mark.parametrize("name", SOME)
 def test_jit_equals_eager_and_same_key_same_value(name, setting):
     model, params, batch, key = setting
-    loss_fn = objectives.bind(name, num_examples=N)
+    loss_fn = bind(name)
+    params = with_own(loss_fn, model, params)
     jitted = jax.jit(loss_fn)
     eager = loss_fn(model, params, batch, key)[0]
     np.testing.assert_allclose(jitted(model, params, batch, key)[0], eager, rtol=2e-5)
@@ -76,7 +93,8 @@ def test_jit_equals_eager_and_same_key_same_value(name, setting):
 def test_padding_has_no_influence(name, setting):
     """Rows of mask 0 change neither the mean loss of the others nor its gradient."""
     model, params, batch, key = setting
-    loss_fn = objectives.bind(name, num_examples=N)
+    loss_fn = bind(name)
+    params = with_own(loss_fn, model, params)
     mask = jnp.array([1.0, 1, 1, 1, 0, 0])
 
     def mean_loss(params, padding):
@@ -98,8 +116,9 @@ def test_masked_latents_cost_nothing(name, free_bits, setting):
     options = {"free_bits": free_bits} if free_bits else {}
     mask = jnp.array([1.0, 0.0, 0.0])
     model = make_model(L, mask)
-    params = model.init(jax.random.key(0))
-    loss_fn = jax.jit(functools.partial(objectives.bind(name, num_examples=N), **options))
+    objective = bind(name)
+    params = with_own(objective, model, model.init(jax.random.key(0)))
+    loss_fn = jax.jit(functools.partial(objective, **options))
     loss, aux = loss_fn(model, params, batch, key)
     # scrambling what belongs to the masked dimensions changes nothing
     head = params["encoder"]["head"]["posterior"]
@@ -127,8 +146,7 @@ def test_improves_on_digits_in_50_steps(name):
     encoder, decoder = networks.build("mlp", shape=x.shape[1:], latent_dim=5)
     model = Model(encoder, decoder, likelihoods.Bernoulli(), x.shape[1:], 5)
     hparams = training.Hparams(jnp.int32(0), jnp.float32(3e-3))
-    loss_fn = objectives.bind(name, num_examples=500)
-    _, rows = training.fit(loss_fn, model, x, hparams, epochs=10, batch_size=100)
+    _, rows = training.fit(bind(name), model, x, hparams, epochs=10, batch_size=100)
     assert rows[-1]["step"] == 50
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows[-1]["distortion"] < rows[0]["distortion"] - 3

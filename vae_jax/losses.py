@@ -30,6 +30,7 @@ __all__ = [
     "covariance",
     "decorrelation_penalty",
     "discretized_logistic_distortion",
+    "discriminator_loss",
     "elbo",
     "free_bits",
     "gaussian_distortion",
@@ -38,6 +39,7 @@ __all__ = [
     "laplace_distortion",
     "maximum_mean_discrepancy",
     "optimal_logvar",
+    "permute_dimensions",
     "rate_decomposition",
     "rate_per_dimension",
     "renyi_bound",
@@ -700,3 +702,44 @@ def sliced_wasserstein(
 
     squares = jnp.square(projected(x) - projected(y))
     return jnp.mean(jnp.sum(squares, axis=1) / jnp.sum(rows))
+
+
+def permute_dimensions(key: jax.Array, z: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Codes with each dimension shuffled over the batch by itself: from q(z) to ∏_l q(z_l).
+
+    Args:
+        key: PRNG key, scalar.
+        z: codes, shape [B, L].
+        mask: rows that count, shape [B]; they are shuffled among themselves.
+
+    Returns:
+        Shape [B, L]; rows that do not count are as they were.
+
+    Reference:
+        Kim & Mnih 2018, Disentangling by Factorising, arXiv 1802.05983, algorithm 1.
+    """
+    chex.assert_rank(z, 2)
+    counts = jnp.ones(z.shape[0], bool) if mask is None else mask > 0
+    # rows that count, in random order and before the others, for each dimension: [B, L]
+    order = jnp.where(counts[:, None], jax.random.uniform(key, z.shape), 2.0).argsort(axis=0)
+    place = jnp.maximum(jnp.cumsum(counts) - 1, 0)
+    return jnp.where(counts[:, None], jnp.take_along_axis(z, order[place], axis=0), z)
+
+
+def discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """The cross-entropy of a discriminator that sees as many codes of one kind as of another.
+
+    −½ log σ(d(real)) − ½ log(1 − σ(d(fake))); where it is least, d = log p_real − log p_fake
+
+    Args:
+        real: logits d of codes to be told as real, shape [B].
+        fake: logits d of the others, shape [B].
+
+    Returns:
+        In nats per pair, shape [B]; log 2 where the two cannot be told apart.
+
+    Reference:
+        Goodfellow et al. 2014, Generative Adversarial Networks, arXiv 1406.2661, eq. 1.
+    """
+    chex.assert_rank([real, fake], 1)
+    return 0.5 * (jax.nn.softplus(-real) + jax.nn.softplus(fake))

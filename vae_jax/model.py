@@ -46,9 +46,6 @@ class Model(flax.struct.PyTreeNode):
     def init(self, key: jax.Array) -> dict:
         """Draws parameters.
 
-        The decoder's layer named `latent` sees only the unmasked dimensions, so its kernel is
-        scaled to the fan-in that it has: a masked run starts as its native twin would.
-
         Args:
             key: PRNG key, scalar.
 
@@ -62,16 +59,23 @@ class Model(flax.struct.PyTreeNode):
         x = jnp.zeros((1, *self.shape))
         z = jnp.zeros((1, self.latent_dim))
         self._check_modules(x, z)
-        decoder = self.decoder.init(decoder_key, z).get("params", {})
-        if self.latent_mask is not None and "latent" in decoder:
-            fan_in = jnp.maximum(self.latent_mask.sum(), 1.0)
-            kernel = decoder["latent"]["kernel"] * jnp.sqrt(self.latent_dim / fan_in)
-            decoder = {**decoder, "latent": {**decoder["latent"], "kernel": kernel}}
         return {
             "encoder": self.encoder.init(encoder_key, x).get("params", {}),
-            "decoder": decoder,
+            "decoder": self.scale_to_fan_in(self.decoder.init(decoder_key, z).get("params", {})),
             "likelihood": self.likelihood.init(self.shape),
         }
+
+    def scale_to_fan_in(self, params: dict) -> dict:
+        """Initial parameters of a module that reads codes, of any shapes, as the mask asks for.
+
+        Its layer named `latent` sees only the unmasked dimensions, so its kernel is scaled to the
+        fan-in that it has: a masked run starts as its native twin would.
+        """
+        if self.latent_mask is None or "latent" not in params:
+            return params
+        fan_in = jnp.maximum(self.latent_mask.sum(), 1.0)
+        kernel = params["latent"]["kernel"] * jnp.sqrt(self.latent_dim / fan_in)
+        return {**params, "latent": {**params["latent"], "kernel": kernel}}
 
     def _check_modules(self, x, z):
         key = jax.random.key(0)
@@ -103,6 +107,10 @@ class Model(flax.struct.PyTreeNode):
         values = jnp.full((self.latent_dim,), value, jnp.float32)
         return values if self.latent_mask is None else values * self.latent_mask
 
+    def without_masked(self, z: jax.Array) -> jax.Array:
+        """Codes [B, L] as the decoder sees them: 0 in the masked dimensions."""
+        return z if self.latent_mask is None else z * self.latent_mask[None, :]
+
     def encode(self, params, x: jax.Array) -> DiagonalGaussian:
         """q(z|x), as a value with arrays of shape [B, L].
 
@@ -129,8 +137,7 @@ class Model(flax.struct.PyTreeNode):
             float32 [B, *shape], or [B, *shape, num_outputs] where the likelihood has several.
         """
         chex.assert_shape(z, (None, self.latent_dim))
-        if self.latent_mask is not None:
-            z = z * self.latent_mask[None, :]
+        z = self.without_masked(z)
         outputs = self.decoder.apply({"params": params["decoder"]}, z).astype(jnp.float32)
         extra = () if self.likelihood.num_outputs == 1 else (self.likelihood.num_outputs,)
         return outputs.reshape(z.shape[0], *self.shape, *extra)

@@ -7,6 +7,7 @@ function of (seed, epoch, index), its noise of (seed, t). Data either lies on th
 comes in blocks of batches that the host gathers: same rows, same order, same program.
 """
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ __all__ = [
     "OPTIMIZERS",
     "Block",
     "Hparams",
+    "Objective",
     "State",
     "Train",
     "epoch_metrics",
@@ -35,7 +37,7 @@ __all__ = [
     "train_until",
 ]
 
-_STREAMS = ("init", "order", "step", "evaluation", "pictures")
+_STREAMS = ("init", "order", "step", "evaluation", "pictures", "objective")
 
 
 def stream(seed, name: str) -> jax.Array:
@@ -43,12 +45,32 @@ def stream(seed, name: str) -> jax.Array:
 
     Args:
         seed: int32 scalar [].
-        name: "init", "order", "step", "evaluation" or "pictures".
+        name: "init", "order", "step", "evaluation", "pictures" or "objective".
 
     Returns:
         A key, scalar [].
     """
     return jax.random.fold_in(jax.random.key(seed), _STREAMS.index(name))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Objective:
+    """What a training asks of an objective; a function like `loss` alone is one too.
+
+    Attributes:
+        loss: (model, params, batch, key, **h) → (loss [B], aux), see `vae_jax.objectives`.
+        init: (model, key) → parameters of the objective's own, any pytree, which training keeps in
+            `params["objective"]`; None: it has none.
+        optimizer: (**h) → the optax transformation of those parameters; None: that of the model's.
+    """
+
+    loss: Callable
+    init: Callable | None = None
+    optimizer: Callable | None = None
+
+    def __call__(self, model, params, batch, key, **hyperparameters):
+        """`loss`, with arguments of the same shapes."""
+        return self.loss(model, params, batch, key, **hyperparameters)
 
 
 class Hparams(flax.struct.PyTreeNode):
@@ -166,12 +188,22 @@ def _batch_means(values: dict, mask: jax.Array) -> dict:
     return {n: jnp.sum(jnp.where(weight > 0, v * weight, 0.0)) for n, v in values.items()}
 
 
-def _transformation(make_optimizer: Callable, h: Hparams) -> optax.GradientTransformation:
+def _transformation(
+    make_optimizer: Callable, objective: Objective, h: Hparams
+) -> optax.GradientTransformation:
     names = ("learning_rate", "weight_decay", "adam")
     optimizer = make_optimizer({name: getattr(h, name) for name in names})
-    if h.clip_norm is None:
+    if h.clip_norm is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(h.clip_norm), optimizer)
+    if objective.optimizer is None:
         return optimizer
-    return optax.chain(optax.clip_by_global_norm(h.clip_norm), optimizer)
+    own = objective.optimizer(**h.objective)
+    return optax.partition({"model": optimizer, "objective": own}, _owners)
+
+
+def _owners(params) -> dict[str, str]:
+    """Whose optimizer moves which part of the parameters, of any shapes."""
+    return {part: "objective" if part == "objective" else "model" for part in params}
 
 
 def _advance(transformation, state: State, h: Hparams, grads, metrics: dict) -> State:
@@ -216,7 +248,7 @@ def make_train(
     """Builds the pure functions of a training.
 
     Args:
-        loss_fn: an objective, `loss(model, params, batch, key, **h) -> (loss [B], aux)`.
+        loss_fn: an `Objective`, or its `loss(model, params, batch, key, **h) -> (loss [B], aux)`.
         model: with `init(key)` and `replace(latent_mask=…)`, as `vae_jax.model.Model`.
         preprocess: (stored [B, *stored], key) to x [B, *shape], run inside the step.
         num_examples: N.
@@ -230,18 +262,21 @@ def make_train(
         `Train`.
     """
     make_optimizer = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+    objective = loss_fn if isinstance(loss_fn, Objective) else Objective(loss_fn)
+    make_transformation = functools.partial(_transformation, make_optimizer, objective)
     steps_per_epoch = -(-num_examples // batch_size)
     num_data = 1 if layout is None else layout.num_data
     num_rows = -(-batch_size // num_data) * num_data
 
     def mean_loss(params, batch, key, h):
-        loss, aux = loss_fn(masked(model, h), params, batch, key, **h.objective)
+        loss, aux = objective(masked(model, h), params, batch, key, **h.objective)
         means = _batch_means({"loss": loss, **aux}, batch["mask"])
         return means["loss"], means
 
     def init(hparams: Hparams) -> State:
         at_start = schedules.evaluate(hparams, jnp.int32(0))
-        params = masked(model, at_start).init(stream(at_start.seed, "init"))
+        own_model = masked(model, at_start)
+        params = own_model.init(stream(at_start.seed, "init"))
         if hparams.init_scale is not None:
             scale = functools.partial(jnp.multiply, hparams.init_scale)
             params = jax.tree.map(
@@ -251,6 +286,9 @@ def make_train(
             )
         if hparams.variance is not None:
             params = {**params, "likelihood": {"logvar": jnp.log(hparams.variance)}}
+        if objective.init is not None:
+            own = objective.init(own_model, stream(at_start.seed, "objective"))
+            params = {**params, "objective": own}
         # astype drops weak types, which would compile the chunk once more for each of them
         params = jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), params)
         batch, key = example_batch(), jax.random.key(0)
@@ -258,7 +296,7 @@ def make_train(
         return State(
             step=jnp.int32(0),
             params=params,
-            opt_state=_transformation(make_optimizer, at_start).init(params),
+            opt_state=make_transformation(at_start).init(params),
             ema=None if hparams.ema_decay is None else params,
             sums={name: jnp.float32(0) for name in (*terms, "grad_norm")},
             failure=jnp.int32(-1),
@@ -272,7 +310,7 @@ def make_train(
         h = schedules.evaluate(hparams, state.step)
         grads, metrics = jax.grad(mean_loss, has_aux=True)(state.params, batch, key, h)
         metrics["grad_norm"] = optax.tree.norm(grads)
-        return _advance(_transformation(make_optimizer, h), state, h, grads, metrics), metrics
+        return _advance(make_transformation(h), state, h, grads, metrics), metrics
 
     def positions(step):
         """Places of a step's rows in its epoch's order, [B], and which of them count, [B]."""

@@ -14,17 +14,28 @@ An objective is a function `loss(model, params, batch, key, *, hyperparameters�
 - A keyword-only parameter without a default is told by whoever trains: `num_examples`, N of the
   training split.
 
+Beside `loss` the module may have
+
+- `init(model, key, *, …) -> own`, parameters of the objective's own (a discriminator), which it
+  finds in `params["objective"]`; its hyperparameters do not change from step to step.
+- `optimizer(*, …) -> optax.GradientTransformation`, what moves those; without it, what moves the
+  model's. All of `params` get the gradient of one loss: `stop_gradient` keeps the parts apart.
+
+Their keyword-only parameters are hyperparameters as those of `loss`.
+
 Modules with a leading underscore are what several share.
 """
 
+import dataclasses
 import functools
 import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from vae_jax import discovery
+from vae_jax import discovery, errors
+from vae_jax.training import Objective
 
 __all__ = [
     "Hyperparameter",
@@ -38,6 +49,7 @@ __all__ = [
     "summary",
 ]
 
+_PARTS = tuple(field.name for field in dataclasses.fields(Objective))
 _PAPER = re.compile(r"([A-Z][\w-]+(?: et al\.| (?:and|&) [A-Z][\w-]+)? \d{4})([^;]*)")
 
 
@@ -108,26 +120,33 @@ def references(name: str) -> dict[str, str | None]:
     return found
 
 
+def _parts(name: str) -> dict[str, Callable]:
+    """The functions of an objective: `loss`, and what else of an `Objective` its module has."""
+    module = inspect.getmodule(load(name))
+    return {part: getattr(module, part) for part in _PARTS if hasattr(module, part)}
+
+
+def _keywords(function: Callable) -> list[inspect.Parameter]:
+    parameters = inspect.signature(function).parameters.values()
+    return [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+
 def hyperparameters(name: str) -> dict[str, Hyperparameter]:
     """The hyperparameters of an objective by name: keyword-only, scalars."""
-    function = load(name)
-    module = inspect.getmodule(function)
+    module = inspect.getmodule(load(name))
     highest, choices = getattr(module, "HIGHEST", {}), getattr(module, "CHOICES", {})
-    help_lines = _argument_help(inspect.getdoc(function))
-    return {
-        p.name: Hyperparameter(
-            p.default,
-            help_lines.get(p.name, ""),
-            highest.get(p.name, math.inf),
-            choices.get(p.name, ()),
-        )
-        for p in inspect.signature(function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
-    }
+    found = {}
+    for function in _parts(name).values():
+        help_lines = _argument_help(inspect.getdoc(function))
+        for p in _keywords(function):
+            if p.default is not p.empty:
+                limits = highest.get(p.name, math.inf), choices.get(p.name, ())
+                found[p.name] = Hyperparameter(p.default, help_lines.get(p.name, ""), *limits)
+    return found
 
 
-def bind(name: str, *, num_examples: int, **settings) -> Callable:
-    """The loss function of an objective with all that is static about it.
+def bind(name: str, *, num_examples: int, **settings) -> Objective:
+    """An objective with all that is static about it.
 
     Args:
         name: of the objective.
@@ -135,12 +154,36 @@ def bind(name: str, *, num_examples: int, **settings) -> Callable:
         settings: hyperparameters that are words or counts.
 
     Returns:
-        `loss(model, params, batch, key, **hyperparameters)`, to (loss [B], aux).
+        An `Objective`, to be called as `loss(model, params, batch, key, **hyperparameters)`, to
+        (loss [B], aux). Each of its functions takes all hyperparameters of the objective.
+
+    Raises:
+        UsageError: the objective has no such hyperparameter.
     """
-    function = load(name)
-    if "num_examples" in inspect.signature(function).parameters:
-        settings["num_examples"] = num_examples
-    return functools.partial(function, **settings)
+    known = hyperparameters(name).keys()
+    for setting in settings.keys() - known:
+        raise errors.unknown(f"hyperparameter of {name}", setting, known)
+    told = {"num_examples": num_examples, **settings}
+    return Objective(**{part: _bound(f, told, known) for part, f in _parts(name).items()})
+
+
+def _bound(function: Callable, told: dict, known: Iterable[str]) -> Callable:
+    """A function that knows what it was told, and ignores what only others of its objective take.
+
+    Args:
+        function: a part of an objective.
+        told: keyword arguments, of whichever part.
+        known: the hyperparameters of all parts.
+    """
+    own = {p.name for p in _keywords(function)}
+    told = {name: value for name, value in told.items() if name in own}
+
+    @functools.wraps(function)
+    def call(*arguments, **given):
+        given = {n: v for n, v in given.items() if n in own or n not in known}
+        return function(*arguments, **told, **given)
+
+    return call
 
 
 def _argument_help(docstring: str) -> dict[str, str]:

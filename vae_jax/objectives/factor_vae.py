@@ -1,0 +1,46 @@
+"""Disentangling by a price on total correlation, told by a discriminator rather than a batch."""
+
+import jax
+
+from vae_jax import losses
+from vae_jax.objectives import _adversary, _terms
+from vae_jax.objectives._adversary import init, optimizer
+
+__all__ = ["init", "loss", "optimizer"]
+
+
+def loss(model, params, batch, key, *, gamma=10.0):
+    """FactorVAE: the negative ELBO and the total correlation of the code as a discriminator has it.
+
+    loss = −log p(x|z) + KL(q(z|x) ‖ p(z)) + γ·d(z), d the logit of a discriminator of z against z
+    with each dimension shuffled over the batch, whose mean becomes TC(z); γ = 0 is the negative
+    ELBO. The discriminator has its own loss and its own Adam
+
+    Args:
+        model: a `Model`.
+        params: its parameters, and those of the discriminator under "objective".
+        batch: {"x": [B, *shape], "mask": [B]}.
+        key: PRNG key, for one sample of z and for the shuffling.
+        gamma: weight γ of the total correlation.
+
+    Returns:
+        loss [B] and {"elbo", "rate", "distortion", "total_correlation", "discriminator_loss",
+        "discriminator_accuracy"}, each [B]; all but the accuracy in nats.
+
+    Reference:
+        Kim & Mnih 2018, arXiv 1802.05983, equations 2 and 3, algorithm 2.
+    """
+    z_key, shuffle_key = jax.random.split(key)
+    posterior = model.encode(params, batch["x"])
+    z = model.without_masked(posterior.sample(z_key))
+    distortion = model.distortion(params, z, batch)
+    rate = _terms.rate(model, params, posterior)
+    # TC(z) ≈ E d(z), of a discriminator that this term does not train
+    total_correlation = _adversary.logits(jax.lax.stop_gradient(params["objective"]), z)
+    shuffled = losses.permute_dimensions(shuffle_key, z, batch["mask"])
+    adversary, told = _adversary.terms(params["objective"], z, shuffled)
+    return distortion + rate + gamma * total_correlation + adversary, {
+        **_terms.elbo_terms(distortion, rate),
+        "total_correlation": total_correlation,
+        **told,
+    }

@@ -1,0 +1,47 @@
+"""The Wasserstein autoencoder with a discriminator of codes; λ = 1: the adversarial autoencoder."""
+
+import jax
+
+from vae_jax.objectives import _adversary, _terms
+from vae_jax.objectives._adversary import init, optimizer
+
+__all__ = ["init", "loss", "optimizer"]
+
+
+def loss(model, params, batch, key, *, lambda_gan=10.0):
+    """WAE-GAN: the reconstruction, and what a discriminator tells of codes against the prior.
+
+    loss = −log p(x|z) − λ·log σ(d(z)), d the logit of a discriminator of draws from the prior
+    against codes, which has its own loss and its own Adam; λ = 1 is the adversarial autoencoder
+
+    Args:
+        model: a `Model`.
+        params: its parameters, and those of the discriminator under "objective".
+        batch: {"x": [B, *shape], "mask": [B]}.
+        key: PRNG key, for one sample of z and the draws from the prior.
+        lambda_gan: weight λ of what the discriminator says of the codes.
+
+    Returns:
+        loss [B] and {"elbo", "rate", "distortion", "adversarial_loss", "discriminator_loss",
+        "discriminator_accuracy"}, each [B]; all but the accuracy in nats. The rate is not priced,
+        and grows.
+
+    Reference:
+        Tolstikhin et al. 2018, arXiv 1711.01558, algorithm 1; Makhzani et al. 2015, arXiv
+        1511.05644, section 2.
+    """
+    z_key, prior_key = jax.random.split(key)
+    posterior = model.encode(params, batch["x"])
+    z = model.without_masked(posterior.sample(z_key))
+    distortion = model.distortion(params, z, batch)
+    rate = _terms.rate(model, params, posterior)
+    draws = model.without_masked(model.prior(params).sample(prior_key, len(z)))
+    # −log σ(d(z)), of a discriminator that this term does not train
+    logits = _adversary.logits(jax.lax.stop_gradient(params["objective"]), z)
+    adversarial = jax.nn.softplus(-logits)
+    adversary, told = _adversary.terms(params["objective"], draws, z)
+    return distortion + lambda_gan * adversarial + adversary, {
+        **_terms.elbo_terms(distortion, rate),
+        "adversarial_loss": adversarial,
+        **told,
+    }
