@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax import distributions
+from vae_jax.threefry import unrolled
 
 __all__ = [
     "KERNELS",
@@ -720,8 +721,11 @@ def permute_dimensions(key: jax.Array, z: jax.Array, mask: jax.Array | None = No
     """
     chex.assert_rank(z, 2)
     counts = jnp.ones(z.shape[0], bool) if mask is None else mask > 0
+    # a key for each dimension: what follows it, masked or not, changes nothing
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(z.shape[1]))
+    draws = jax.vmap(lambda key: jax.random.uniform(key, z.shape[:1]))(unrolled(keys)).T
     # rows that count, in random order and before the others, for each dimension: [B, L]
-    order = jnp.where(counts[:, None], jax.random.uniform(key, z.shape), 2.0).argsort(axis=0)
+    order = jnp.where(counts[:, None], draws, 2.0).argsort(axis=0)
     place = jnp.maximum(jnp.cumsum(counts) - 1, 0)
     return jnp.where(counts[:, None], jnp.take_along_axis(z, order[place], axis=0), z)
 
