@@ -190,6 +190,22 @@ class Experiment:
         return self.layout.over_runs(one, shared=(3, 4))
 
     @functools.cached_property
+    def decompose_rate(self) -> Callable:
+        """(params, hparams, x) to the means and standard errors of `elbo.decompose_rate`; [S]."""
+
+        def one(params, h, x):
+            return elbo.decompose_rate(
+                training.masked(self.model, h),
+                params,
+                x,
+                training.stream(h.seed, "evaluation"),
+                len(self.dataset.train),
+                preprocess=self.preprocess,
+            )
+
+        return self.layout.over_runs(one, shared=(2,))
+
+    @functools.cached_property
     def add_variance(self) -> Callable:
         """(total, params, hparams, x, first batch) to the total with `elbo.sum_variance`; [S]."""
 
@@ -347,7 +363,7 @@ def make_preprocess(dataset, binarization: str | None) -> Callable:
 
 
 def evaluate(experiment: Experiment, params, split: str, step) -> elbo.Evaluation:
-    """The objective's terms over a split; every leaf [R, …], NumPy.
+    """The objective's terms over a split, and what the rate consists of; leaves [R, …], NumPy.
 
     Args:
         experiment: from `build`.
@@ -359,7 +375,15 @@ def evaluate(experiment: Experiment, params, split: str, step) -> elbo.Evaluatio
     moments = None
     for first_batch, x in experiment.blocks(split):
         moments = experiment.accumulate(params, at_step, moments, x, np.int32(first_batch))
-    return elbo.summarize(experiment.layout.read(moments))
+    evaluated = elbo.summarize(experiment.layout.read(moments))
+    (_, first), *_ = experiment.blocks(split, elbo.NUM_DECOMPOSED)
+    decomposed = experiment.decompose_rate(params, experiment.hparams, first)
+    parts, errors = experiment.layout.read(decomposed)
+    # an objective that prices them has measured them itself, of all examples
+    return evaluated._replace(
+        terms={**parts, **evaluated.terms},
+        standard_errors={**errors, **evaluated.standard_errors},
+    )
 
 
 def frozen(experiment: Experiment, params, num: int | None = None):

@@ -185,4 +185,6 @@ def help_page(description: str) -> str:
 
 
 def _entry(name: str, text: str) -> list[str]:
-    return textwrap.wrap(text, 92, initial_indent=f"  --{name:<20}", subsequent_indent=" " * 24)
+    # a long name leaves a space before its text
+    head = f"  --{name} ".ljust(24)
+    return textwrap.wrap(text, 92, initial_indent=head, subsequent_indent=" " * 24)

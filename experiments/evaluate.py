@@ -42,6 +42,9 @@ OBJECTIVE_DEFINITIONS = {
     "elbo": "−(distortion + rate) in nats per example, one sample of z each",
     "rate": "KL(q(z|x) ‖ p(z)) in nats per example",
     "distortion": "−log p(x|z) in nats per example, one sample of z each",
+    "mutual_information": "of the rate, I(x; z) in nats, from a few examples (see latent_use)",
+    "total_correlation": "of the rate, KL(q(z) ‖ Π_l q(z_l)) in nats, from a few examples",
+    "dimension_wise_kl": "of the rate, Σ_l KL(q(z_l) ‖ p(z_l)) in nats, from a few examples",
     "active_units": "dimensions whose posterior mean varies over x by more than 0.01 (Burda 2015)",
 }
 

@@ -114,3 +114,27 @@ def test_other_likelihoods_are_left_alone():
     same = elbo.freeze_likelihood(model, params, x, jax.random.key(0), preprocess=identity)
     assert same[0] is model
     assert same[1] is params
+
+
+@pytest.mark.parametrize("num_examples", [9, 1000])
+def test_the_parts_of_the_rate_add_up(num_examples):
+    """To the mean of log q(z|x) − log p(z) of the very samples, whatever stands for the data."""
+    model, params = make()
+    x = jax.random.uniform(jax.random.key(1), (9, *SHAPE))
+    key = jax.random.key(2)
+    parts, errors = elbo.decompose_rate(model, params, x, key, num_examples, preprocess=identity)
+    posterior = model.encode(params, x)
+    z = posterior.sample(jax.random.split(key)[1])
+    rates = posterior.log_prob(z) - model.prior(params).log_prob(z)
+    assert float(sum(parts.values())) == pytest.approx(float(rates.mean()), rel=1e-4)
+    assert float(parts["mutual_information"]) <= np.log(num_examples)
+    assert parts.keys() == errors.keys()
+
+
+def test_a_code_that_says_nothing_has_no_parts():
+    model, params = make()
+    params = jax.tree.map(jnp.zeros_like, params)
+    x = jax.random.uniform(jax.random.key(1), (9, *SHAPE))
+    key = jax.random.key(2)
+    for part in elbo.decompose_rate(model, params, x, key, 9, preprocess=identity)[0].values():
+        assert abs(float(part)) < 1e-5

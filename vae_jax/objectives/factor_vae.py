@@ -24,7 +24,7 @@ def loss(model, params, batch, key, *, gamma=10.0):
         gamma: weight γ of the total correlation.
 
     Returns:
-        loss [B] and {"elbo", "rate", "distortion", "total_correlation", "discriminator_loss",
+        loss [B] and {"elbo", "rate", "distortion", "discriminator_logit", "discriminator_loss",
         "discriminator_accuracy"}, each [B]; all but the accuracy in nats.
 
     Reference:
@@ -36,11 +36,11 @@ def loss(model, params, batch, key, *, gamma=10.0):
     distortion = model.distortion(params, z, batch)
     rate = _terms.rate(model, params, posterior)
     # TC(z) ≈ E d(z), of a discriminator that this term does not train
-    total_correlation = _adversary.logits(jax.lax.stop_gradient(params["objective"]), z)
+    logit = _adversary.logits(jax.lax.stop_gradient(params["objective"]), z)
     shuffled = losses.permute_dimensions(shuffle_key, z, batch["mask"])
     adversary, told = _adversary.terms(params["objective"], z, shuffled)
-    return distortion + rate + gamma * total_correlation + adversary, {
+    return distortion + rate + gamma * logit + adversary, {
         **_terms.elbo_terms(distortion, rate),
-        "total_correlation": total_correlation,
+        "discriminator_logit": logit,
         **told,
     }
