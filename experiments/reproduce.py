@@ -48,7 +48,9 @@ def flags_of(recipe: ModuleType, budget: str) -> list[dict[str, str]]:
     common = recipe.BUDGETS[budget]
     rows = [row for row in recipe.ROWS if not row.waits_for]
     return [
-        {**common, **row.flags, "seed": str(seed)} for row in rows for seed in range(recipe.SEEDS)
+        {**common, **row.flags, **row.by_budget.get(budget, {}), "seed": str(seed)}
+        for row in rows
+        for seed in range(recipe.SEEDS)
     ]
 
 

@@ -74,6 +74,13 @@ def test_rows_times_seeds_in_order():
     assert chosen == [("2", "0", "2"), ("2", "1", "2"), ("3", "0", "2"), ("3", "1", "2")]
 
 
+def test_a_row_may_ask_for_more_in_one_budget():
+    rows = [Row("two", {"latent_dim": "2"}, {}, by_budget={"large": {"latent_dim": "4"}})]
+    recipe = make_recipe(ROWS=rows, SEEDS=1)
+    sizes = {b: reproduce.flags_of(recipe, b)[0]["latent_dim"] for b in recipe.BUDGETS}
+    assert sizes == {"small": "2", "large": "4"}
+
+
 def test_means_and_errors_over_seeds():
     recipe = make_recipe()
     runs = [{"nll": (v, 0.5), "log p": (-v, 0.5)} for v in (1.0, 3.0, 5.0)]

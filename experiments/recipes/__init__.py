@@ -26,12 +26,14 @@ class Row(NamedTuple):
         flags: of `experiments.vae`, which set it apart.
         published: column → who says so → the number.
         waits_for: what has to be built before this row can be trained; empty where nothing has.
+        by_budget: budget → flags that set the row apart there, beside `flags`.
     """
 
     name: str
     flags: dict[str, str]
     published: dict[str, dict[str, float]]
     waits_for: str = ""
+    by_budget: Mapping[str, dict[str, str]] = MappingProxyType({})
 
 
 class Column(NamedTuple):
