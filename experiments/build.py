@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.config import Config, make_hparams, settings, statics_of
-from vae_jax import data, likelihoods, networks, objectives, schedules, training
+from vae_jax import data, latents, likelihoods, networks, objectives, schedules, training
 from vae_jax.evaluation import elbo
 from vae_jax.layout import Layout, make_layout
 from vae_jax.model import Model
@@ -310,6 +310,10 @@ def build(
         num_levels=dataset.num_levels,
     )
     data.check(dataset, likelihood.requires, what=f"--likelihood={config.likelihood}")
+    loss_fn = objectives.bind(
+        config.objective, num_examples=len(dataset.train), **statics_of(config)
+    )
+    latent = latents.Gaussian() if loss_fn.latent is None else loss_fn.latent()
     encoder, decoder = networks.build(
         config.network,
         shape=dataset.shape,
@@ -318,10 +322,9 @@ def build(
         widths=config.widths,
         activation=config.activation,
         dtype=jnp.dtype(config.dtype),
+        num_parts=len(latent.parts),
     )
-    model = Model(encoder, decoder, likelihood, dataset.shape, latent_dim)
-    statics = statics_of(config)
-    loss_fn = objectives.bind(config.objective, num_examples=len(dataset.train), **statics)
+    model = Model(encoder, decoder, likelihood, dataset.shape, latent_dim, latent=latent)
     preprocess = make_preprocess(dataset, config.binarization)
     train = training.make_train(
         loss_fn,

@@ -562,6 +562,12 @@ def _check_together(config: Config) -> None:
         raise CombinationError(
             "--network=linear has no hidden layers: leave --widths and --activation"
         )
+    latent = objectives.bind(config.objective, num_examples=1, **statics_of(config)).latent
+    if latent is not None:
+        try:
+            latent().check(config.latent_dim)
+        except UsageError as error:
+            raise CombinationError(f"--objective={config.objective}: {error}") from None
 
 
 def resolve(config: Config, dataset) -> Config:

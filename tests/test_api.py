@@ -23,9 +23,10 @@ BANNED = re.compile(r"\b(mu|kld|recon_x|log_var|logvar_x|rng)\b")
 ALLOWED = {
     "losses": {"distributions"},
     "likelihoods": {"distributions", "losses"},
-    "model": {"distributions"},
-    "objectives": {"distributions", "losses", "model", "networks", "training"},
-    "evaluation": {"distributions", "likelihoods", "losses", "model"},
+    "latents": {"distributions", "losses"},
+    "model": {"distributions", "latents"},
+    "objectives": {"distributions", "latents", "losses", "model", "networks", "training"},
+    "evaluation": {"distributions", "latents", "likelihoods", "losses", "model"},
     "training": {"schedules", "shuffling"},
     "streaming": {"training"},
     "members": {"checkpoints"},

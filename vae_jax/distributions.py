@@ -4,6 +4,7 @@ A posterior or a prior is a value with `sample` and `log_prob`; `DiagonalGaussia
 density functions are elementwise: arrays in, an array of the same shape out, nothing is summed.
 """
 
+import dataclasses
 import math
 from typing import NamedTuple
 
@@ -14,8 +15,11 @@ import jax.numpy as jnp
 from vae_jax.threefry import unrolled
 
 __all__ = [
+    "CLOSED_FORM_KL",
     "LOGVAR_BOUND",
+    "LOWEST_TEMPERATURE",
     "DiagonalGaussian",
+    "OneHotCategorical",
     "bernoulli_log_prob",
     "bound_logvar",
     "categorical_log_prob",
@@ -29,6 +33,8 @@ __all__ = [
 ]
 
 LOGVAR_BOUND = 20.0
+LOWEST_TEMPERATURE = 1e-3
+"""A temperature (a scalar) below this one is taken for it: a limit, with a finite gradient."""
 
 
 def bound_logvar(logvar: chex.Numeric) -> jax.Array:
@@ -240,6 +246,20 @@ class DiagonalGaussian(NamedTuple):
     mean: jax.Array
     logvar: jax.Array
 
+    @property
+    def mode(self) -> jax.Array:
+        """Where the density is largest, the mean: the shape of `mean`."""
+        return self.mean
+
+    @property
+    def deviation(self) -> jax.Array:
+        """Standard deviation of each dimension, the shape of `mean`."""
+        return jnp.exp(0.5 * bound_logvar(self.logvar))
+
+    def first(self, num: int) -> "DiagonalGaussian":
+        """The same of the first `num` dimensions alone, [B, num] or [num]."""
+        return DiagonalGaussian(self.mean[..., :num], self.logvar[..., :num])
+
     def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
         """Draws z = mean + exp(½ logvar) · eps, differentiable in mean and logvar.
 
@@ -279,6 +299,123 @@ class DiagonalGaussian(NamedTuple):
         return jnp.sum(gaussian_log_prob(z, mean, self.logvar), axis=-1)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class OneHotCategorical:
+    """Independent categorical variables, each a group of `num_categories` dimensions, one-hot.
+
+    Attributes:
+        logits: unnormalised log-probabilities, shape [B, L] or [L], L = groups · num_categories.
+        num_categories: K, of every group.
+    """
+
+    logits: jax.Array
+    num_categories: int = dataclasses.field(metadata={"static": True})
+
+    @property
+    def log_probs(self) -> jax.Array:
+        """Normalised in each group, the shape of `logits`."""
+        return self._flat(jax.nn.log_softmax(self._grouped(self.logits), axis=-1))
+
+    @property
+    def mean(self) -> jax.Array:
+        """Probabilities, the shape of `logits`."""
+        return jnp.exp(self.log_probs)
+
+    @property
+    def mode(self) -> jax.Array:
+        """The most likely category of each group, one-hot, the shape of `logits`."""
+        return self._hard(self.logits)
+
+    @property
+    def deviation(self) -> jax.Array:
+        """Standard deviation of each one-hot dimension, √(p (1 − p)), the shape of `logits`."""
+        return jnp.sqrt(self.mean * (1.0 - self.mean))
+
+    def first(self, num: int) -> "OneHotCategorical":
+        """The same of the first `num` dimensions, whole groups, alone: [B, num] or [num]."""
+        return dataclasses.replace(self, logits=self.logits[..., :num])
+
+    def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
+        """Draws categories, one-hot: the largest of logits + Gumbel noise in each group.
+
+        Each group has a key of its own, see `DiagonalGaussian.sample`.
+
+        Args:
+            key: random key.
+            num_samples: N, or None for one sample without that axis.
+
+        Returns:
+            Zeros and ones, shape [B, L], or [N, B, L]; from a prior [L], or [N, L].
+
+        Reference:
+            Maddison et al. 2017, The Concrete Distribution, arXiv 1611.00712, section 3.1.
+        """
+        return self._hard(self._perturbed(key, num_samples))
+
+    def relaxed(
+        self, key: chex.PRNGKey, temperature: chex.Numeric, num_samples: int | None = None
+    ) -> jax.Array:
+        """What `sample` draws with the same key, smoothed: differentiable in the logits.
+
+        z = softmax((logits + g) / τ),  g ~ Gumbel(0, 1); τ → 0 gives `sample`
+
+        Args:
+            key: random key.
+            temperature: τ, a scalar.
+            num_samples: as in `sample`.
+
+        Returns:
+            Values in [0, 1] that sum to 1 in each group, shaped as of `sample`.
+
+        Reference:
+            Jang et al. 2017, Categorical Reparameterization with Gumbel-Softmax, arXiv 1611.01144,
+            eq. 2.
+        """
+        # z = softmax((logits + g) / τ)
+        inverse = 1.0 / jnp.maximum(jnp.asarray(temperature, jnp.float32), LOWEST_TEMPERATURE)
+        noisy = self._perturbed(key, num_samples)
+        noisy = noisy * inverse.astype(noisy.dtype).reshape((1,) * noisy.ndim)
+        return self._flat(jax.nn.softmax(self._grouped(noisy), axis=-1))
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """Log-probability of one-hot z, summed over the groups: shape [..., L] to [...]."""
+        chex.assert_is_broadcastable(self.logits.shape, z.shape)
+        return jnp.sum(z * _align(self.log_probs, z), axis=-1)
+
+    def _perturbed(self, key, num_samples):
+        """Logits + Gumbel noise, [(N,) B, L]."""
+        lead = (
+            self.logits.shape[:-1]
+            if num_samples is None
+            else (num_samples, *self.logits.shape[:-1])
+        )
+        num_groups = self.logits.shape[-1] // self.num_categories
+        keys = unrolled(jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_groups)))
+        shape = (*lead, self.num_categories)
+        noise = jax.vmap(lambda key: jax.random.gumbel(key, shape, self.logits.dtype))(keys)
+        noise = jnp.moveaxis(noise, 0, -2).reshape(*lead, -1)
+        return _align(self.logits, noise) + noise
+
+    def _hard(self, scores):
+        best = jnp.argmax(self._grouped(scores), axis=-1)
+        return self._flat(jax.nn.one_hot(best, self.num_categories, dtype=scores.dtype))
+
+    def _grouped(self, values):
+        return values.reshape(*values.shape[:-1], -1, self.num_categories)
+
+    def _flat(self, groups):
+        return groups.reshape(*groups.shape[:-2], -1)
+
+
+def _categorical_kl(posterior: OneHotCategorical, prior: OneHotCategorical) -> jax.Array:
+    """KL = Σ_k q_k (log q_k − log p_k) of each group, spread evenly over its K dimensions."""
+    log_q = posterior.log_probs
+    terms = jnp.exp(log_q) * (log_q - _align(prior.log_probs, log_q))
+    groups = posterior._grouped(terms)
+    return posterior._flat(jnp.broadcast_to(groups.mean(axis=-1, keepdims=True), groups.shape))
+
+
 def standard_gaussian(latent_dim: int) -> DiagonalGaussian:
     """The prior N(0, I) over L latent dimensions.
 
@@ -291,13 +428,17 @@ def standard_gaussian(latent_dim: int) -> DiagonalGaussian:
     return DiagonalGaussian(jnp.zeros(latent_dim), jnp.zeros(latent_dim))
 
 
-_CLOSED_FORM_KL = {
+CLOSED_FORM_KL = {
     (DiagonalGaussian, DiagonalGaussian): lambda q, p: gaussian_kl(*q, *p),
+    (OneHotCategorical, OneHotCategorical): _categorical_kl,
 }
+"""Closed forms by the types of posterior and prior: (posterior, prior) to nats, [B, L]."""
 
 
-def kl_divergence(posterior: DiagonalGaussian, prior: DiagonalGaussian) -> jax.Array:
+def kl_divergence(posterior, prior) -> jax.Array:
     """The rate of every latent dimension in closed form, KL(posterior ‖ prior).
+
+    Dimensions that are one variable together, such as the categories of one, share its rate evenly.
 
     Args:
         posterior: q(z|x), parameters of shape [B, L].
@@ -310,10 +451,10 @@ def kl_divergence(posterior: DiagonalGaussian, prior: DiagonalGaussian) -> jax.A
         TypeError: no closed form is known for this pair of types.
     """
     pair = type(posterior), type(prior)
-    if pair not in _CLOSED_FORM_KL:
+    if pair not in CLOSED_FORM_KL:
         names = ", ".join(each.__name__ for each in pair)
         raise TypeError(
             f"kl_divergence({names}): no closed form is known for this pair; estimate the rate "
             "as log q(z|x) − log p(z) from samples"
         )
-    return _CLOSED_FORM_KL[pair](posterior, prior)
+    return CLOSED_FORM_KL[pair](posterior, prior)

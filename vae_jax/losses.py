@@ -28,6 +28,8 @@ __all__ = [
     "beta_elbo_loss",
     "capacity_penalty",
     "categorical_distortion",
+    "code_counts",
+    "commitment",
     "covariance",
     "decorrelation_penalty",
     "discretized_logistic_distortion",
@@ -39,12 +41,15 @@ __all__ = [
     "importance_weighted_bound",
     "laplace_distortion",
     "maximum_mean_discrepancy",
+    "nearest_codes",
     "optimal_logvar",
     "permute_dimensions",
+    "perplexity",
     "rate_decomposition",
     "rate_per_dimension",
     "renyi_bound",
     "sliced_wasserstein",
+    "straight_through",
     "sum_event",
     "thermodynamic_bound",
 ]
@@ -747,3 +752,95 @@ def discriminator_loss(real: jax.Array, fake: jax.Array) -> jax.Array:
     """
     chex.assert_rank([real, fake], 1)
     return 0.5 * (jax.nn.softplus(-real) + jax.nn.softplus(fake))
+
+
+def nearest_codes(vectors: jax.Array, codebook: jax.Array) -> jax.Array:
+    """The code that is nearest to each vector; of equals the first.
+
+    argmin_k ‖v − e_k‖²
+
+    Args:
+        vectors: v, shape [N, D].
+        codebook: e, shape [K, D].
+
+    Returns:
+        Indices k, integers [N].
+
+    Reference:
+        van den Oord et al. 2017, Neural Discrete Representation Learning, arXiv 1711.00937, eq. 1.
+    """
+    chex.assert_rank([vectors, codebook], 2)
+    # ‖v − e‖² = ‖v‖² − 2 v·e + ‖e‖², of which the first term is the same for all codes
+    products = jnp.matmul(vectors, codebook.T, precision="highest")
+    return jnp.argmin(jnp.sum(jnp.square(codebook), axis=1)[None, :] - 2.0 * products, axis=1)
+
+
+def straight_through(features: jax.Array, quantized: jax.Array) -> jax.Array:
+    """The quantized values, exactly, with a gradient that goes to the features as if they were.
+
+    Args:
+        features: what was quantized, any shape.
+        quantized: same shape; it gets no gradient.
+
+    Returns:
+        The values of `quantized`.
+
+    Reference:
+        Bengio et al. 2013, arXiv 1308.3432; van den Oord et al. 2017, arXiv 1711.00937, section
+        3.2.
+    """
+    chex.assert_equal_shape([features, quantized])
+    return jax.lax.stop_gradient(quantized) + (features - jax.lax.stop_gradient(features))
+
+
+def commitment(features: jax.Array, quantized: jax.Array) -> jax.Array:
+    """How far features are from where they are quantized to, a pull on the features alone.
+
+    ‖z_e − sg[e]‖², sg what gets no gradient. With the arguments exchanged, ‖sg[z_e] − e‖² pulls
+    the codes alone.
+
+    Args:
+        features: z_e, shape [B, *event].
+        quantized: e, same shape.
+
+    Returns:
+        Shape [B].
+
+    Reference:
+        van den Oord et al. 2017, arXiv 1711.00937, eq. 3.
+    """
+    chex.assert_equal_shape([features, quantized])
+    return sum_event(jnp.square(features - jax.lax.stop_gradient(quantized)))
+
+
+def code_counts(indices: jax.Array, num_codes: int, weights: jax.Array | None = None) -> jax.Array:
+    """How often each code was chosen.
+
+    Args:
+        indices: integers below K, shape [N].
+        num_codes: K.
+        weights: of each choice, 0 for padding, shape [N]; None counts all once.
+
+    Returns:
+        Shape [K].
+    """
+    chex.assert_rank(indices, 1)
+    weights = jnp.ones(indices.shape) if weights is None else weights
+    return jnp.zeros(num_codes, weights.dtype).at[indices].add(weights)
+
+
+def perplexity(counts: jax.Array) -> jax.Array:
+    """How many codes are in use: as many as, used evenly, would have the entropy of their use.
+
+    exp(−Σ_k p_k log p_k),  p_k = counts_k / Σ counts
+
+    Args:
+        counts: ≥ 0, at least one positive, shape [K].
+
+    Returns:
+        A scalar from 1 to K.
+    """
+    chex.assert_rank(counts, 1)
+    shares = counts / jnp.sum(counts)
+    logs = jnp.log(jnp.where(shares > 0, shares, 1.0))
+    return jnp.exp(-jnp.sum(shares * logs))

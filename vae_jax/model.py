@@ -1,7 +1,8 @@
-"""A model: an encoder, a decoder, a likelihood and a prior, as one value.
+"""A model: an encoder, a decoder, a likelihood and a family of latents, as one value.
 
 A model is a pytree whose only array is the latent mask; the modules are static. Parameters live
-outside, as a plain dict `{"encoder", "decoder", "likelihood"}`.
+outside, as a plain dict `{"encoder", "decoder", "likelihood"}`, and "latent" where the latents have
+some.
 """
 
 import math
@@ -13,8 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vae_jax import distributions
-from vae_jax.distributions import DiagonalGaussian
+from vae_jax import latents
 from vae_jax.errors import UsageError
 
 __all__ = ["Model"]
@@ -24,7 +24,8 @@ class Model(flax.struct.PyTreeNode):
     """p(x, z) = p(x|z) p(z) with an amortized posterior q(z|x).
 
     Any two Linen modules plug in: an encoder from x [B, *shape] to (mean [B, L], logvar [B, L]),
-    a decoder from z [B, L] to prod(shape)·num_outputs numbers per example.
+    a decoder from z [B, L] to prod(shape)·num_outputs numbers per example. Where the latents are
+    not Gaussian, the encoder returns their `parts` instead.
 
     Args:
         encoder, decoder: Linen modules.
@@ -34,6 +35,7 @@ class Model(flax.struct.PyTreeNode):
         latent_mask: None, or [L] of zeros and ones. A masked dimension has mean 0, logvar 0 and is
             decoded as z = 0: its rate is exactly 0, and the model is one of sum(latent_mask)
             dimensions. The mask acts here and nowhere else.
+        latent: one of `vae_jax.latents`: what q(z|x) and p(z) are.
     """
 
     encoder: nn.Module = flax.struct.field(pytree_node=False)
@@ -42,6 +44,7 @@ class Model(flax.struct.PyTreeNode):
     shape: tuple[int, ...] = flax.struct.field(pytree_node=False)
     latent_dim: int = flax.struct.field(pytree_node=False)
     latent_mask: jax.Array | None = None
+    latent: latents.Latent = flax.struct.field(pytree_node=False, default=latents.Gaussian())
 
     def init(self, key: jax.Array) -> dict:
         """Draws parameters.
@@ -50,19 +53,25 @@ class Model(flax.struct.PyTreeNode):
             key: PRNG key, scalar.
 
         Returns:
-            Pytree of float32 arrays, `{"encoder", "decoder", "likelihood"}`.
+            Pytree of float32 arrays, `{"encoder", "decoder", "likelihood"}` and, where the latents
+            have parameters, "latent".
 
         Raises:
-            UsageError: a module's output does not have the shape that `Model` asks for.
+            UsageError: a module's output does not have the shape that `Model` asks for, or the
+                latents do not have so many dimensions.
         """
+        self.latent.check(self.latent_dim)
         encoder_key, decoder_key = jax.random.split(key)
         x = jnp.zeros((1, *self.shape))
         z = jnp.zeros((1, self.latent_dim))
         self._check_modules(x, z)
+        # beside the two keys that were split off
+        own = self.latent.init(jax.random.fold_in(key, 2))
         return {
             "encoder": self.encoder.init(encoder_key, x).get("params", {}),
             "decoder": self.scale_to_fan_in(self.decoder.init(decoder_key, z).get("params", {})),
             "likelihood": self.likelihood.init(self.shape),
+            **({"latent": own} if own else {}),
         }
 
     def scale_to_fan_in(self, params: dict) -> dict:
@@ -81,10 +90,10 @@ class Model(flax.struct.PyTreeNode):
         key = jax.random.key(0)
         code = jax.eval_shape(lambda: self.encoder.init_with_output(key, x)[0])
         shapes = [v.shape for v in jax.tree.leaves(code)]
-        if shapes != [z.shape, z.shape]:
+        if shapes != [z.shape] * len(self.latent.parts):
             raise UsageError(
                 f"the encoder returns shapes {shapes} for one example: it must return "
-                f"(mean, logvar), each [1, latent_dim] = {list(z.shape)}"
+                f"({', '.join(self.latent.parts)}), each [1, latent_dim] = {list(z.shape)}"
             )
         output = jax.eval_shape(lambda: self.decoder.init_with_output(key, z)[0])
         wanted = math.prod(self.shape) * self.likelihood.num_outputs
@@ -95,10 +104,9 @@ class Model(flax.struct.PyTreeNode):
                 f"output(s) of {self.likelihood}"
             )
 
-    def prior(self, params) -> DiagonalGaussian:
-        """p(z) = N(0, I), as a value with arrays of shape [L]; `params` is for learned priors."""
-        del params
-        return distributions.standard_gaussian(self.latent_dim)
+    def prior(self, params) -> Any:
+        """p(z), as a value over [L]; of Gaussian latents N(0, I)."""
+        return self.latent.prior(params.get("latent"), self.latent_dim)
 
     def per_latent(self, value) -> jax.Array:
         """A scalar for each latent dimension, 0 for the masked ones: [L]; a 0 of Python stays."""
@@ -111,20 +119,17 @@ class Model(flax.struct.PyTreeNode):
         """Codes [B, L] as the decoder sees them: 0 in the masked dimensions."""
         return z if self.latent_mask is None else z * self.latent_mask[None, :]
 
-    def encode(self, params, x: jax.Array) -> DiagonalGaussian:
-        """q(z|x), as a value with arrays of shape [B, L].
+    def encode(self, params, x: jax.Array) -> Any:
+        """q(z|x), as a value with arrays of shape [B, L]; of Gaussian latents `DiagonalGaussian`.
 
         Args:
             params: from `init`.
             x: [B, *shape] in the likelihood's range.
         """
         chex.assert_shape(x, (None, *self.shape))
-        mean, logvar = self.encoder.apply({"params": params["encoder"]}, x)
-        mean, logvar = mean.astype(jnp.float32), logvar.astype(jnp.float32)
-        if self.latent_mask is not None:
-            active = self.latent_mask[None, :] > 0
-            mean, logvar = jnp.where(active, mean, 0.0), jnp.where(active, logvar, 0.0)
-        return DiagonalGaussian(mean, logvar)
+        outputs = self.encoder.apply({"params": params["encoder"]}, x)
+        parts = tuple(part.astype(jnp.float32) for part in jax.tree.leaves(outputs))
+        return self.latent.posterior(params.get("latent"), parts, self.latent_mask)
 
     def decode(self, params, z: jax.Array) -> jax.Array:
         """The decoder's outputs for z: the parameters of p(x|z).
@@ -165,8 +170,8 @@ class Model(flax.struct.PyTreeNode):
         return -self.likelihood.log_prob(scale, outputs, x).reshape(z.shape[:-1])
 
     def reconstruct(self, params, x: jax.Array) -> jax.Array:
-        """E[x | z = mean of q(z|x)]: the reconstruction in `mode`, [B, *shape] to [B, *shape]."""
-        return self.decode_mean(params, self.encode(params, x).mean)
+        """E[x | z = mode of q(z|x)]: the reconstruction in `mode`, [B, *shape] to [B, *shape]."""
+        return self.decode_mean(params, self.encode(params, x).mode)
 
     def decode_mean(self, params, z: jax.Array) -> jax.Array:
         """E[x|z], z [B, L] to [B, *shape]."""

@@ -1,8 +1,9 @@
 """Encoders and decoders as Linen modules, by name: `mlp`, `conv`, `linear`.
 
-An encoder maps x [B, *shape] to the posterior's mean [B, L] and logvar [B, L]. A decoder maps
-z [B, L] to prod(shape)·num_outputs numbers per example, in any layout whose flat order is
-[*shape, num_outputs]. A network is one builder in `NETWORKS`; nothing else knows its name.
+An encoder maps x [B, *shape] to what the posterior is made of, arrays [B, L]: mean and logvar, or
+the parts of other latents. A decoder maps z [B, L] to prod(shape)·num_outputs numbers per example,
+in any layout whose flat order is [*shape, num_outputs]. A network is one builder in `NETWORKS`;
+nothing else knows its name.
 """
 
 import math
@@ -76,17 +77,22 @@ def _by_latent(axis: int, num_parts: int = 1) -> Callable:
 
 
 class PosteriorHead(nn.Module):
-    """The last layer of an encoder: features [B, F] to mean [B, L] and logvar [B, L]."""
+    """The last layer of an encoder: features [B, F] to mean [B, L] and logvar [B, L].
+
+    Or to another number of parts of the posterior, each [B, L].
+    """
 
     latent_dim: int
     dtype: Any = jnp.float32
+    num_parts: int = 2
 
     @nn.compact
     def __call__(self, features):
-        init = _by_latent(axis=1, num_parts=2)
-        layer = nn.Dense(2 * self.latent_dim, dtype=self.dtype, kernel_init=init, name="posterior")
-        both = layer(features)
-        return both[:, : self.latent_dim], both[:, self.latent_dim :]
+        size, num = self.latent_dim, self.num_parts
+        init = _by_latent(axis=1, num_parts=num)
+        layer = nn.Dense(num * size, dtype=self.dtype, kernel_init=init, name="posterior")
+        parts = layer(features)
+        return tuple(parts[:, i * size : (i + 1) * size] for i in range(num))
 
 
 class MLPEncoder(nn.Module):
@@ -96,13 +102,14 @@ class MLPEncoder(nn.Module):
     widths: Sequence[int] = (200, 200)
     activation: Callable = jnp.tanh
     dtype: Any = jnp.float32
+    num_parts: int = 2
 
     @nn.compact
     def __call__(self, x):
         h = _flat(x)
         for i, width in enumerate(self.widths):
             h = self.activation(nn.Dense(width, dtype=self.dtype, name=f"hidden_{i}")(h))
-        return PosteriorHead(self.latent_dim, self.dtype, name="head")(h)
+        return PosteriorHead(self.latent_dim, self.dtype, self.num_parts, name="head")(h)
 
 
 class MLPDecoder(nn.Module):
@@ -130,16 +137,20 @@ class MLPDecoder(nn.Module):
 class LinearEncoder(nn.Module):
     """q(z|x) = N(Vx + b, D): a mean [B, L] linear in x, one logvar for all x, given as [B, L].
 
-    Reference: Lucas et al. 2019, arXiv 1911.02469, section 4.
+    Reference: Lucas et al. 2019, arXiv 1911.02469, section 4. Where the posterior has one part, it
+    is linear in x.
     """
 
     latent_dim: int
     dtype: Any = jnp.float32
+    num_parts: int = 2
 
     @nn.compact
     def __call__(self, x):
         init = _by_latent(axis=1)
         mean = nn.Dense(self.latent_dim, dtype=self.dtype, kernel_init=init, name="mean")(_flat(x))
+        if self.num_parts == 1:
+            return (mean,)
         logvar = self.param("logvar", nn.initializers.zeros, (self.latent_dim,))
         return mean, jnp.broadcast_to(logvar[None, :], mean.shape)
 
@@ -155,6 +166,7 @@ class ConvEncoder(nn.Module):
     hidden: int = 256
     activation: Callable = nn.relu
     dtype: Any = jnp.float32
+    num_parts: int = 2
 
     @nn.compact
     def __call__(self, x):
@@ -163,7 +175,7 @@ class ConvEncoder(nn.Module):
             conv = Conv(width, (4, 4), strides=(2, 2), dtype=self.dtype, name=f"conv_{i}")
             h = self.activation(conv(h))
         h = self.activation(nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(_flat(h)))
-        return PosteriorHead(self.latent_dim, self.dtype, name="head")(h)
+        return PosteriorHead(self.latent_dim, self.dtype, self.num_parts, name="head")(h)
 
 
 class ConvDecoder(nn.Module):
@@ -245,6 +257,7 @@ def build(
     widths: Sequence[int] | None = None,
     activation: str | None = None,
     dtype: Any = jnp.float32,
+    num_parts: int = 2,
 ) -> tuple[nn.Module, nn.Module]:
     """An encoder and the decoder that mirrors it.
 
@@ -257,6 +270,7 @@ def build(
             None is the network's default: 200,200 for mlp, 32,64 for conv.
         activation: one of `ACTIVATIONS`; None is the network's default: tanh (mlp), relu (conv).
         dtype: of the computation; parameters stay float32.
+        num_parts: arrays [B, L] that the posterior is made of, a count; of a Gaussian 2.
 
     Returns:
         (encoder, decoder).
@@ -268,4 +282,5 @@ def build(
         raise unknown("network", name, NETWORKS)
     widths = None if widths is None else tuple(widths)
     function = None if activation is None else ACTIVATIONS[activation]
-    return NETWORKS[name](shape, latent_dim, num_outputs, widths, function, dtype)
+    encoder, decoder = NETWORKS[name](shape, latent_dim, num_outputs, widths, function, dtype)
+    return encoder if num_parts == 2 else encoder.clone(num_parts=num_parts), decoder

@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 _STREAMS = ("init", "order", "step", "evaluation", "pictures", "objective")
+_UPDATE = 2**32 - 1
+"""Folded into a step's key for an objective's update, beyond what a loss splits off."""
 
 
 def stream(seed, name: str) -> jax.Array:
@@ -62,11 +64,17 @@ class Objective:
         init: (model, key) → parameters of the objective's own, any pytree, which training keeps in
             `params["objective"]`; None: it has none.
         optimizer: (**h) → the optax transformation of those parameters; None: that of the model's.
+        latent: () → the family of latents that it asks for; None: Gaussian. Whoever makes the
+            model asks.
+        update: (model, params before the step, params after it, batch, key, **h) → params: what
+            follows no gradient; None: nothing.
     """
 
     loss: Callable
     init: Callable | None = None
     optimizer: Callable | None = None
+    latent: Callable | None = None
+    update: Callable | None = None
 
     def __call__(self, model, params, batch, key, **hyperparameters):
         """`loss`, with arguments of the same shapes."""
@@ -206,11 +214,14 @@ def _owners(params) -> dict[str, str]:
     return {part: "objective" if part == "objective" else "model" for part in params}
 
 
-def _advance(transformation, state: State, h: Hparams, grads, metrics: dict) -> State:
+def _advance(
+    transformation, state: State, h: Hparams, grads, metrics: dict, update: Callable | None
+) -> State:
     """The state one step on, or frozen where loss, gradient or learning rate is not finite.
 
     A gradient whose norm is finite has finite squares, and so moments and an update that are; known
-    before the update, this selects in the same pass over memory that computes.
+    before the update, this selects in the same pass over memory that computes. What the objective
+    updates without a gradient (`update`: params to params) is looked at itself.
     """
     sizes = metrics["loss"], metrics["grad_norm"], jnp.asarray(h.learning_rate, jnp.float32)
     is_finite = jnp.isfinite(jnp.stack(sizes)).all()
@@ -218,6 +229,11 @@ def _advance(transformation, state: State, h: Hparams, grads, metrics: dict) -> 
     with jax.numpy_dtype_promotion("standard"):
         updates, opt_state = transformation.update(grads, state.opt_state, state.params)
     params, ema = optax.apply_updates(state.params, updates), state.ema
+    if update is not None:
+        moved = jax.tree.leaves(params)
+        params = update(params)
+        fresh = [leaf for leaf in jax.tree.leaves(params) if not any(leaf is m for m in moved)]
+        is_finite &= jnp.isfinite(optax.tree.norm(fresh))
     if ema is not None:
         # average ← d·average + (1 − d)·params
         ema = optax.incremental_update(params, ema, 1.0 - h.ema_decay)
@@ -310,7 +326,15 @@ def make_train(
         h = schedules.evaluate(hparams, state.step)
         grads, metrics = jax.grad(mean_loss, has_aux=True)(state.params, batch, key, h)
         metrics["grad_norm"] = optax.tree.norm(grads)
-        return _advance(make_transformation(h), state, h, grads, metrics), metrics
+        update = None
+        if objective.update is not None:
+            own = masked(model, h), state.params
+            own_key = jax.random.fold_in(key, jnp.uint32(_UPDATE))
+
+            def update(params):
+                return objective.update(*own, params, batch, own_key, **h.objective)
+
+        return _advance(make_transformation(h), state, h, grads, metrics, update), metrics
 
     def positions(step):
         """Places of a step's rows in its epoch's order, [B], and which of them count, [B]."""

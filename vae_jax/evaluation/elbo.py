@@ -21,13 +21,15 @@ __all__ = [
     "evaluate",
     "freeze_likelihood",
     "merge_moments",
+    "standardized_mean",
     "sum_variance",
     "summarize",
 ]
 
 ACTIVE_VARIANCE = 0.01
 """A latent dimension is active where the variance over x of the posterior mean (a scalar) exceeds
-this. Reference: Burda et al. 2015, arXiv 1509.00519, section 5.2."""
+this share of the prior's, which of N(0, I) is 1. Reference: Burda et al. 2015, arXiv 1509.00519,
+section 5.2."""
 
 NUM_DECOMPOSED = 256
 """How many examples stand for the data where the rate is decomposed, see `decompose_rate`."""
@@ -40,7 +42,8 @@ class Evaluation(NamedTuple):
         terms: mean over the examples of the objective's loss and aux, scalars, in nats.
         standard_errors: of those means, scalars, in nats.
         rate_per_dim: mean rate of each latent dimension, [L], in nats.
-        mean_variance: variance over the examples of the posterior mean, [L].
+        mean_variance: variance over the examples of the posterior mean, as a share of the prior's
+            variance, [L].
     """
 
     terms: dict[str, jax.Array]
@@ -52,6 +55,17 @@ class Evaluation(NamedTuple):
 def active_units(mean_variance) -> jax.Array:
     """Which dimensions are active: [L] variances to [L] booleans. See `ACTIVE_VARIANCE`."""
     return mean_variance > ACTIVE_VARIANCE
+
+
+def standardized_mean(posterior, prior) -> jax.Array:
+    """Posterior means in units of the prior's standard deviation, [B, L].
+
+    Args:
+        posterior: q(z|x), with a mean [B, L].
+        prior: p(z), with a deviation [L].
+    """
+    # where the prior does not vary, nor does the code
+    return posterior.mean / jnp.maximum(prior.deviation, 1e-12)[None, :]
 
 
 def merge_moments(moments, values, mask):
@@ -99,7 +113,8 @@ class Moments(NamedTuple):
     Args:
         terms: of the objective's loss and aux, M terms in the order of their names.
         rates: of the rate of each latent dimension, M = L.
-        means: of the posterior mean of each latent dimension, M = L.
+        means: of the posterior mean of each latent dimension in units of the prior's standard
+            deviation, M = L.
     """
 
     terms: Any
@@ -184,8 +199,9 @@ def accumulate(
         batch = {"x": preprocess(x[rows], preprocess_key), "mask": mask}
         loss, aux = loss_fn(model, params, batch, loss_key, **hparams)
         posterior = model.encode(params, batch["x"])
-        rate_per_dim = distributions.kl_divergence(posterior, model.prior(params))
-        return {"loss": loss, **aux}, rate_per_dim, posterior.mean
+        prior = model.prior(params)
+        rate_per_dim = distributions.kl_divergence(posterior, prior)
+        return {"loss": loss, **aux}, rate_per_dim, standardized_mean(posterior, prior)
 
     def body(carry, inputs):
         rows, mask, index = inputs

@@ -567,6 +567,7 @@ def measure(subject, *, split: str = "test", max_examples: int = 500) -> dict:
         NotApplicableError: the model is not linear and Gaussian, and has more than `MAX_LATENTS`
             latent dimensions, or masked ones.
     """
+    subject.require_gaussian()
     model, key, preprocess = subject.model, subject.key, subject.preprocess
     if _has_closed_form(model, subject.params):
         method, linear = "closed_form", linear_gaussian(model, subject.params)

@@ -464,6 +464,7 @@ def measure(
     Returns:
         The entries of `DEFINITIONS`, as of `evaluate`.
     """
+    subject.require_gaussian()
     return evaluate(
         subject.decode_mean,
         subject.x(num_examples=max_examples),

@@ -376,6 +376,7 @@ def measure(subject, *, num_samples: int = 5000, kernel: str = "imq") -> dict:
         The entries of `DEFINITIONS`, as of `evaluate`; `elbo_above_floor` where the likelihood has
         a floor in closed form, a Bernoulli or a Gaussian one.
     """
+    subject.require_gaussian()
     elbo, floor = elbo_and_floor(subject)
     posterior = subject.posterior()
     return evaluate(

@@ -17,12 +17,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax import latents
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import (
     mean_and_error,
     mean_and_error_of_traced,
     require_density,
 )
+from vae_jax.evaluation.subject import NotApplicableError
 
 __all__ = [
     "DEFINITIONS",
@@ -325,7 +327,14 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
     Returns:
         The entries of `DEFINITIONS`, scalars, with standard errors; without `bits_per_dim` where
         p(x|z) is no probability.
+
+    Raises:
+        NotApplicableError: the posterior is a point.
     """
+    if isinstance(subject.model.latent, latents.Quantized):
+        raise NotApplicableError(
+            "q(z|x) is one code, whatever is sampled gives the ELBO: see the objective's"
+        )
 
     def estimate(params, stored, first):
         return sample(

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import distributions
+from vae_jax import latents
 from vae_jax.errors import UsageError, VaeJaxError
 
 __all__ = ["NotApplicableError", "Subject"]
@@ -93,10 +93,14 @@ class Subject:
         return self.model.latent_dim if mask is None else int(np.asarray(mask).sum())
 
     @functools.cached_property
-    def prior(self) -> distributions.DiagonalGaussian:
+    def prior(self) -> Any:
         """p(z) over the dimensions in use, arrays [L]."""
-        prior = self.model.prior(self.params)
-        return jax.tree.map(lambda leaf: leaf[: self.latent_dim], prior)
+        return self.model.prior(self.params).first(self.latent_dim)
+
+    def require_gaussian(self) -> None:
+        """NotApplicableError where q(z|x) over [L] is not a Gaussian."""
+        if not isinstance(self.model.latent, latents.Gaussian):
+            raise NotApplicableError(f"it asks for a Gaussian code, z is {self.model.latent}")
 
     @functools.cached_property
     def decode_mean(self) -> Callable:
@@ -193,11 +197,11 @@ class Subject:
         return self._once(see, split, num_examples)
 
     def posterior(self, split: str = "test", num_examples: int | None = None):
-        """q(z|x) of every example: `DiagonalGaussian` of NumPy arrays [N, L]."""
+        """q(z|x) of every example: `DiagonalGaussian`, or its kin, of NumPy arrays [N, L]."""
 
         def encode(params, stored, first):
             posterior = self.model.encode(params, self.inputs(stored, first))
-            return jax.tree.map(lambda leaf: leaf[:, : self.latent_dim], posterior)
+            return posterior.first(self.latent_dim)
 
         return self._once(encode, split, num_examples)
 

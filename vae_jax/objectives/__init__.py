@@ -20,6 +20,10 @@ Beside `loss` the module may have
   finds in `params["objective"]`; its hyperparameters do not change from step to step.
 - `optimizer(*, …) -> optax.GradientTransformation`, what moves those; without it, what moves the
   model's. All of `params` get the gradient of one loss: `stop_gradient` keeps the parts apart.
+- `latent(*, …) -> latents.Latent`, the family of latents that it asks for, by counts and words;
+  without it they are Gaussian.
+- `update(model, before, after, batch, key, *, …) -> params`, what follows no gradient: the
+  parameters before the step and as the optimizer left them to those that stand.
 
 Their keyword-only parameters are hyperparameters as those of `loss`.
 

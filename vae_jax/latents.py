@@ -1,0 +1,478 @@
+"""What the code z is: one frozen class per family of posterior and prior.
+
+A family turns the outputs of an encoder, arrays [B, L], into q(z|x), and says what p(z) is: values
+with `sample`, `log_prob`, `mean`, `mode` and `first`, whose rate `distributions.kl_divergence`
+knows in closed form. z is [B, L] in every family, what the decoder reads. A family is hashable, so
+it is a static part of a model; what it learns is in `params["latent"]`.
+"""
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from vae_jax import distributions, losses
+from vae_jax.distributions import DiagonalGaussian, OneHotCategorical
+from vae_jax.errors import UsageError
+from vae_jax.threefry import unrolled
+
+__all__ = [
+    "Categorical",
+    "Codes",
+    "Gaussian",
+    "Joint",
+    "Latent",
+    "Pair",
+    "Quantized",
+    "UniformCodes",
+    "residual_codes",
+]
+
+_STATIC = {"static": True}
+_DISCRETE = 2**32 - 1
+"""Folded into a key for what is discrete of a pair, beyond every latent dimension."""
+
+
+def _where_kept(values: jax.Array, latent_mask: jax.Array | None) -> jax.Array:
+    """[B, L] with 0 in the masked dimensions."""
+    return values if latent_mask is None else jnp.where(latent_mask[None, :] > 0, values, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Latent:
+    """A family of posteriors q(z|x) and priors p(z) of codes [B, L].
+
+    Attributes:
+        parts: names of the arrays [B, L] that an encoder returns.
+    """
+
+    parts: ClassVar[tuple[str, ...]] = ()
+
+    def init(self, key: jax.Array) -> dict:
+        """Initial parameters of the family itself, from a PRNG key [], or {}."""
+        del key
+        return {}
+
+    def check(self, latent_dim: int) -> None:
+        """UsageError where codes of L dimensions, a count, cannot be of this family."""
+        del latent_dim
+
+    @property
+    def group_size(self) -> int:
+        """How many dimensions are one variable where they are discrete, a count."""
+        return 1
+
+    def num_discrete(self, latent_dim: int) -> int:
+        """How many of the L dimensions, the first ones, are discrete: a count."""
+        del latent_dim
+        return 0
+
+    def posterior(self, params: dict, parts: tuple, latent_mask: jax.Array | None = None) -> Any:
+        """q(z|x), which in a masked dimension is the prior, and decoded as 0.
+
+        Args:
+            params: from `init`.
+            parts: what the encoder returned, [B, L] each.
+            latent_mask: None or [L].
+        """
+        raise NotImplementedError
+
+    def prior(self, params: dict, latent_dim: int) -> Any:
+        """p(z) of L dimensions, a count; params as from `init`."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian(Latent):
+    """q(z|x) = N(mean, diag exp(logvar)), p(z) = N(0, I); of codes [B, L]."""
+
+    parts: ClassVar[tuple[str, ...]] = ("mean", "logvar")
+
+    def posterior(self, params, parts, latent_mask=None):
+        del params
+        return DiagonalGaussian(*(_where_kept(part, latent_mask) for part in parts))
+
+    def prior(self, params, latent_dim):
+        del params
+        return distributions.standard_gaussian(latent_dim)
+
+
+def _check_counts(least: int, **counts: int) -> None:
+    for name, value in counts.items():
+        if value < least:
+            raise UsageError(f"{name}={value}: must be at least {least}")
+
+
+def _check_groups(latent_dim: int, name: str, size: int, note: str) -> None:
+    if latent_dim % size:
+        near = max(size, round(latent_dim / size) * size)
+        raise UsageError(
+            f"latent_dim={latent_dim}: must be a multiple of {name}={size}, {note}: give "
+            f"latent_dim={near}, or another {name}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Categorical(Latent):
+    """Groups of one-hot dimensions, each a categorical variable; the prior is uniform.
+
+    Codes are [B, L], L = variables · num_categories.
+
+    Attributes:
+        num_categories: K of every variable.
+    """
+
+    num_categories: int = 10
+
+    parts: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __post_init__(self):
+        _check_counts(1, num_categories=self.num_categories)
+
+    def check(self, latent_dim):
+        note = "numbers for each categorical variable"
+        _check_groups(latent_dim, "num_categories", self.num_categories, note)
+
+    @property
+    def group_size(self):
+        return self.num_categories
+
+    def num_discrete(self, latent_dim):
+        return latent_dim
+
+    def posterior(self, params, parts, latent_mask=None):
+        del params
+        return OneHotCategorical(_where_kept(parts[0], latent_mask), self.num_categories)
+
+    def prior(self, params, latent_dim):
+        del params
+        return OneHotCategorical(jnp.zeros(latent_dim), self.num_categories)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Discrete dimensions, and continuous ones after them, independent: [B, L], or a prior's [L].
+
+    Attributes:
+        discrete: the first dimensions.
+        continuous: the others.
+    """
+
+    discrete: OneHotCategorical
+    continuous: DiagonalGaussian
+
+    @property
+    def mean(self) -> jax.Array:
+        """Probabilities, and means: [B, L]."""
+        return self._joined("mean")
+
+    @property
+    def mode(self) -> jax.Array:
+        """The most likely categories, one-hot, and means: [B, L]."""
+        return self._joined("mode")
+
+    @property
+    def deviation(self) -> jax.Array:
+        """Standard deviation of each dimension, [B, L]."""
+        return self._joined("deviation")
+
+    def _joined(self, name):
+        both = getattr(self.discrete, name), getattr(self.continuous, name)
+        return jnp.concatenate(both, axis=-1)
+
+    def first(self, num: int) -> "Pair":
+        """The same of the first `num` dimensions alone, [B, num] or [num]."""
+        size = self.discrete.logits.shape[-1]
+        return Pair(self.discrete.first(num), self.continuous.first(max(0, num - size)))
+
+    def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
+        """Draws both, [B, L] or [N, B, L]; the key is a random one."""
+        discrete = self.discrete.sample(self._discrete_key(key), num_samples)
+        return jnp.concatenate([discrete, self.continuous.sample(key, num_samples)], axis=-1)
+
+    def relaxed(
+        self, key: chex.PRNGKey, temperature: chex.Numeric, num_samples: int | None = None
+    ) -> jax.Array:
+        """As `sample`, what is discrete smoothed: see `OneHotCategorical.relaxed`; [B, L]."""
+        discrete = self.discrete.relaxed(self._discrete_key(key), temperature, num_samples)
+        return jnp.concatenate([discrete, self.continuous.sample(key, num_samples)], axis=-1)
+
+    def _discrete_key(self, key):
+        return jax.random.fold_in(key, jnp.uint32(_DISCRETE))
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """Log-probability of what is discrete + log-density of the rest: [..., L] to [...]."""
+        size = self.discrete.logits.shape[-1]
+        return self.discrete.log_prob(z[..., :size]) + self.continuous.log_prob(z[..., size:])
+
+
+@dataclasses.dataclass(frozen=True)
+class Joint(Latent):
+    """Categorical variables, one-hot, then Gaussian dimensions; of codes [B, L].
+
+    An encoder's first part holds logits and then means; a mask takes Gaussian dimensions first.
+
+    Attributes:
+        num_categories: K of every categorical variable.
+        num_discrete_variables: how many there are; 0 leaves a Gaussian.
+    """
+
+    num_categories: int = 10
+    num_discrete_variables: int = 1
+
+    parts: ClassVar[tuple[str, ...]] = ("logits and mean", "logvar")
+
+    def __post_init__(self):
+        _check_counts(1, num_categories=self.num_categories)
+        _check_counts(0, num_discrete_variables=self.num_discrete_variables)
+
+    def check(self, latent_dim):
+        size = self.num_discrete(latent_dim)
+        if latent_dim <= size:
+            raise UsageError(
+                f"latent_dim={latent_dim}: must be more than the {size} of "
+                f"num_discrete_variables={self.num_discrete_variables} × "
+                f"num_categories={self.num_categories}, the rest is continuous: give "
+                f"latent_dim={size + 10}"
+            )
+
+    @property
+    def group_size(self):
+        return self.num_categories
+
+    def num_discrete(self, latent_dim):
+        return self.num_discrete_variables * self.num_categories
+
+    @property
+    def discrete_capacity(self) -> float:
+        """The largest rate of what is discrete, in nats: log K for each variable, a scalar."""
+        return self.num_discrete_variables * math.log(self.num_categories)
+
+    def posterior(self, params, parts, latent_mask=None):
+        del params
+        first, logvar = (_where_kept(part, latent_mask) for part in parts)
+        return self._pair(first, logvar)
+
+    def prior(self, params, latent_dim):
+        del params
+        return self._pair(jnp.zeros(latent_dim), jnp.zeros(latent_dim))
+
+    def _pair(self, first, logvar):
+        size = self.num_discrete(first.shape[-1])
+        discrete = OneHotCategorical(first[..., :size], self.num_categories)
+        return Pair(discrete, DiagonalGaussian(first[..., size:], logvar[..., size:]))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Codes:
+    """The posterior of a quantized code: all of its mass at the codes nearest to the features.
+
+    Stage s of S chooses the code nearest to what the stages before it have left of the features;
+    z is the sum of what was chosen.
+
+    Attributes:
+        features: of the encoder, [B, L], 0 where masked.
+        stages: the vectors that each stage chose, [B, S, L], 0 where masked.
+        indices: which codes they are, integers [B, S, G], G = L / code_dim.
+        kept: 1 for dimensions in use, 0 for masked ones, [B, L].
+        num_codes: K of every stage.
+        code_dim: D of a code.
+    """
+
+    features: jax.Array
+    stages: jax.Array
+    indices: jax.Array
+    kept: jax.Array
+    num_codes: int = dataclasses.field(metadata=_STATIC)
+    code_dim: int = dataclasses.field(metadata=_STATIC)
+
+    @property
+    def mean(self) -> jax.Array:
+        """z, [B, L]."""
+        return jnp.sum(self.stages, axis=1)
+
+    @property
+    def mode(self) -> jax.Array:
+        """z, [B, L]."""
+        return self.mean
+
+    @property
+    def residuals(self) -> jax.Array:
+        """What each stage saw, [B, S, L]: the features less what the stages before it chose."""
+        before = jnp.cumsum(self.stages, axis=1) - self.stages
+        return self.features[:, None, :] - before
+
+    @property
+    def rate_per_dim(self) -> jax.Array:
+        """S·log K of each group, spread evenly over its dimensions: nats, [B, L]."""
+        return self.kept * (self.stages.shape[1] * math.log(self.num_codes) / self.code_dim)
+
+    def first(self, num: int) -> "Codes":
+        """The same of the first `num` dimensions, whole groups, alone: [B, num]."""
+        return dataclasses.replace(
+            self,
+            features=self.features[:, :num],
+            stages=self.stages[..., :num],
+            indices=self.indices[..., : num // self.code_dim],
+            kept=self.kept[:, :num],
+        )
+
+    def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
+        """z, the gradient of which goes straight to the features; nothing is random.
+
+        Returns:
+            [B, L], or [N, B, L].
+
+        Reference:
+            van den Oord et al. 2017, arXiv 1711.00937, section 3.2.
+        """
+        del key
+        z = losses.straight_through(self.features, self.mean)
+        return z if num_samples is None else jnp.broadcast_to(z[None], (num_samples, *z.shape))
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """Log-mass of z, [B, L] to [B]: 0 at the code, −∞ elsewhere; the prior's where masked."""
+        is_code = jnp.all((z == self.mean) | (self.kept == 0), axis=-1)
+        whole = dataclasses.replace(self, kept=jnp.ones_like(self.kept))
+        return jnp.where(
+            is_code, jnp.sum(self.rate_per_dim - whole.rate_per_dim, axis=-1), -jnp.inf
+        )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class UniformCodes:
+    """The prior of a quantized code: every code of a codebook is as likely as another.
+
+    Attributes:
+        codebook: [S, K, D], of S stages.
+        latent_dim: L = groups · D.
+    """
+
+    codebook: jax.Array
+    latent_dim: int = dataclasses.field(metadata=_STATIC)
+
+    @property
+    def deviation(self) -> jax.Array:
+        """Standard deviation of each dimension, [L]."""
+        own = jnp.sqrt(jnp.sum(jnp.var(self.codebook, axis=1), axis=0))
+        return jnp.tile(own, self.latent_dim // own.shape[0])
+
+    def first(self, num: int) -> "UniformCodes":
+        """The same of the first `num` dimensions, whole groups, alone."""
+        return dataclasses.replace(self, latent_dim=num)
+
+    def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
+        """Draws a code for each group and stage: [L], or [N, L].
+
+        Each group has a key of its own, see `DiagonalGaussian.sample`.
+        """
+        lead = () if num_samples is None else (num_samples,)
+        num_stages, num_codes, code_dim = self.codebook.shape
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(self.latent_dim // code_dim))
+
+        def draw(key):
+            indices = jax.random.randint(unrolled(key), (*lead, num_stages), 0, num_codes)
+            return jnp.sum(self.codebook[jnp.arange(num_stages), indices], axis=-2)
+
+        return jnp.moveaxis(jax.vmap(draw)(keys), 0, -2).reshape(*lead, self.latent_dim)
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """Log-mass of codes, [..., L] to [...]: −S·log K for each group."""
+        num_stages, num_codes, code_dim = self.codebook.shape
+        nats = num_stages * math.log(num_codes) * (self.latent_dim // code_dim)
+        return jnp.full(z.shape[:-1], -nats)
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantized(Latent):
+    """Groups of `code_dim` numbers, each a code out of a codebook that all groups share.
+
+    Codes are [B, L], L = groups · code_dim; the prior is uniform over the codebook.
+
+    Attributes:
+        num_codes: K of each stage's codebook.
+        code_dim: D of a code.
+        num_stages: S; each but the first quantizes what those before it have left.
+
+    Reference:
+        van den Oord et al. 2017, Neural Discrete Representation Learning, arXiv 1711.00937;
+        Zeghidour et al. 2021, SoundStream, arXiv 2107.03312, section III-C (several stages).
+    """
+
+    num_codes: int = 512
+    code_dim: int = 4
+    num_stages: int = 1
+
+    parts: ClassVar[tuple[str, ...]] = ("features",)
+
+    def __post_init__(self):
+        _check_counts(1, **dataclasses.asdict(self))
+
+    def check(self, latent_dim):
+        _check_groups(latent_dim, "code_dim", self.code_dim, "numbers for each code")
+
+    @property
+    def group_size(self):
+        return self.code_dim
+
+    def num_discrete(self, latent_dim):
+        return latent_dim
+
+    def init(self, key):
+        shape = (self.num_stages, self.num_codes, self.code_dim)
+        return {"codebook": jax.random.normal(key, shape)}
+
+    def posterior(self, params, parts, latent_mask=None):
+        features = _where_kept(parts[0], latent_mask)
+        kept = _where_kept(jnp.ones_like(features), latent_mask)
+        vectors = features.reshape(-1, self.code_dim)
+        indices, chosen = residual_codes(vectors, params["codebook"])
+        num = features.shape[0]
+
+        def by_example(values):
+            """[S, B·G, …] to [B, S, G·…]."""
+            return values.reshape(self.num_stages, num, -1).swapaxes(0, 1)
+
+        stages = by_example(chosen) * kept[:, None, :]
+        return Codes(features, stages, by_example(indices), kept, self.num_codes, self.code_dim)
+
+    def prior(self, params, latent_dim):
+        return UniformCodes(params["codebook"], latent_dim)
+
+
+def residual_codes(vectors: jax.Array, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The code nearest to each vector, and stage by stage that nearest to what is left of it.
+
+    Args:
+        vectors: [N, D].
+        codebook: [S, K, D].
+
+    Returns:
+        (indices [S, N] of the codes, the codes [S, N, D]), differentiable in the codebook.
+
+    Reference:
+        Zeghidour et al. 2021, SoundStream, arXiv 2107.03312, algorithm 1.
+    """
+    chex.assert_rank([vectors, codebook], [2, 3])
+    indices, chosen, left = [], [], vectors
+    for own in codebook:
+        indices.append(losses.nearest_codes(left, own))
+        chosen.append(own[indices[-1]])
+        left = left - chosen[-1]
+    return jnp.stack(indices), jnp.stack(chosen)
+
+
+distributions.CLOSED_FORM_KL[Pair, Pair] = lambda q, p: jnp.concatenate(
+    [
+        distributions.kl_divergence(q.discrete, p.discrete),
+        distributions.kl_divergence(q.continuous, p.continuous),
+    ],
+    axis=-1,
+)
+distributions.CLOSED_FORM_KL[Codes, UniformCodes] = lambda q, p: q.rate_per_dim
