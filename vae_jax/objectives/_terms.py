@@ -4,7 +4,10 @@ import jax
 
 from vae_jax import distributions, losses
 
-__all__ = ["elbo_terms", "rate"]
+__all__ = ["ESTIMATORS", "elbo_terms", "rate", "relaxed_distortion"]
+
+ESTIMATORS = {"estimator": ("relaxed", "straight_through")}
+"""`CHOICES` of an objective that trains on `relaxed_distortion`."""
 
 
 def rate(model, params, posterior) -> jax.Array:
@@ -15,3 +18,27 @@ def rate(model, params, posterior) -> jax.Array:
 def elbo_terms(distortion: jax.Array, rate: jax.Array) -> dict[str, jax.Array]:
     """{"elbo", "rate", "distortion"} from distortion and rate, in nats, [B] each; not weighted."""
     return {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
+
+
+def relaxed_distortion(
+    model, params, posterior, batch, key, temperature, estimator
+) -> tuple[jax.Array, jax.Array]:
+    """−log p(x|z) of discrete codes, and what trains them.
+
+    Args:
+        model, params, batch: as of `loss`.
+        posterior: with `sample` and `relaxed`.
+        key: PRNG key; one draw serves both.
+        temperature: of the relaxation, a scalar.
+        estimator: one of `ESTIMATORS`.
+
+    Returns:
+        (distortion of the codes drawn, that of their relaxation), [B] each in nats; straight
+        through both are the former, with the gradient of the relaxation at the codes drawn.
+    """
+    z, relaxed = posterior.sample(key), posterior.relaxed(key, temperature)
+    if estimator == "straight_through":
+        distortion = model.distortion(params, losses.straight_through(relaxed, z), batch)
+        return distortion, distortion
+    distortion = model.distortion(params, jax.lax.stop_gradient(z), batch)
+    return distortion, model.distortion(params, relaxed, batch)

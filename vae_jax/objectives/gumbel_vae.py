@@ -1,0 +1,48 @@
+"""Categorical codes, smoothed in training so that they have a gradient."""
+
+from vae_jax import latents
+from vae_jax.objectives import _terms
+
+__all__ = ["CHOICES", "latent", "loss"]
+
+CHOICES = _terms.ESTIMATORS
+
+
+def latent(*, num_categories=10) -> latents.Categorical:
+    """Codes [B, latent_dim], latent_dim / num_categories categorical variables, one-hot.
+
+    Args:
+        num_categories: of each categorical variable, of which latent_dim is a multiple.
+    """
+    return latents.Categorical(num_categories)
+
+
+def loss(model, params, batch, key, *, beta=1.0, temperature=0.5, estimator="relaxed"):
+    """Gumbel-softmax VAE: the distortion of a smoothed draw of one-hot codes + β·rate.
+
+    loss = −log p(x|z_τ) + β·KL(q(z|x) ‖ p(z)), z_τ = softmax((logits + g)/τ) with Gumbel noise g,
+    p(z) uniform; the ELBO is that of the draw without smoothing, τ → 0
+
+    Args:
+        model: a `Model`.
+        params: its parameters.
+        batch: {"x": [B, *shape], "mask": [B]}.
+        key: PRNG key, for the one sample of z.
+        beta: weight of the rate.
+        temperature: τ of the smoothing, > 0; small ones have gradients that vary more.
+        estimator: relaxed decodes smoothed codes in training, straight_through one-hot ones with
+            the gradient of the smoothed.
+
+    Returns:
+        loss [B] and {"elbo", "rate", "distortion"}, each [B], in nats; those of one-hot codes.
+
+    Reference:
+        Jang et al. 2017, arXiv 1611.01144, equation 2 and section 2.2; Maddison et al. 2017, arXiv
+        1611.00712, section 3.
+    """
+    posterior = model.encode(params, batch["x"])
+    distortion, trained = _terms.relaxed_distortion(
+        model, params, posterior, batch, key, temperature, estimator
+    )
+    rate = _terms.rate(model, params, posterior)
+    return trained + beta * rate, _terms.elbo_terms(distortion, rate)

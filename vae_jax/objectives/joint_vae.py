@@ -1,0 +1,76 @@
+"""Continuous and categorical codes side by side, each of a given rate."""
+
+import jax.numpy as jnp
+
+from vae_jax import distributions, latents, losses
+from vae_jax.objectives import _terms
+
+__all__ = ["CHOICES", "latent", "loss"]
+
+CHOICES = _terms.ESTIMATORS
+
+
+def latent(*, num_categories=10, num_discrete_variables=1) -> latents.Joint:
+    """Codes [B, latent_dim]: categorical variables, one-hot, and Gaussian dimensions after them.
+
+    Args:
+        num_categories: of each categorical variable.
+        num_discrete_variables: how many there are; latent_dim holds their one-hot numbers and,
+            beside them, the continuous ones.
+    """
+    return latents.Joint(num_categories, num_discrete_variables)
+
+
+def loss(
+    model,
+    params,
+    batch,
+    key,
+    *,
+    gamma=30.0,
+    capacity=5.0,
+    discrete_capacity=5.0,
+    temperature=0.67,
+    estimator="relaxed",
+):
+    """JointVAE: distortion + γ·|continuous rate − C| + γ·|discrete rate − C_d|.
+
+    loss = −log p(x|z_τ) + γ·|E[KL(q(z_c|x) ‖ p(z_c))] − C| + γ·|E[KL(q(z_d|x) ‖ p(z_d))] − C_d|, E
+    over the batch, z_c Gaussian, z_d categorical and smoothed as of `gumbel_vae`, C_d at most what
+    it can hold
+
+    Args:
+        model: a `Model`.
+        params: its parameters.
+        batch: {"x": [B, *shape], "mask": [B]}.
+        key: PRNG key, for the one sample of z.
+        gamma: weight of the distances between rates and capacities.
+        capacity: C, the continuous rate aimed at, in nats; usually a ramp.
+        discrete_capacity: C_d, the discrete rate aimed at, in nats; at most log num_categories for
+            each variable is.
+        temperature: τ of the smoothing, > 0; small ones have gradients that vary more.
+        estimator: relaxed decodes smoothed codes in training, straight_through one-hot ones with
+            the gradient of the smoothed.
+
+    Returns:
+        loss [B] and {"elbo", "rate", "distortion", "discrete_rate"}, each [B], in nats; those of
+        one-hot codes. The ELBO is not weighted.
+
+    Reference:
+        Dupont 2018, arXiv 1804.00104, equation 7.
+    """
+    posterior = model.encode(params, batch["x"])
+    distortion, trained = _terms.relaxed_distortion(
+        model, params, posterior, batch, key, temperature, estimator
+    )
+    rates = distributions.kl_divergence(posterior, model.prior(params))  # [B, L]
+    size = model.latent.num_discrete(model.latent_dim)
+    discrete, continuous = losses.sum_event(rates[:, :size]), losses.sum_event(rates[:, size:])
+    penalties = losses.capacity_penalty(
+        discrete,
+        jnp.minimum(discrete_capacity, model.latent.discrete_capacity),
+        gamma,
+        batch["mask"],
+    ) + losses.capacity_penalty(continuous, capacity, gamma, batch["mask"])
+    terms = _terms.elbo_terms(distortion, discrete + continuous)
+    return trained + penalties, {**terms, "discrete_rate": discrete}

@@ -1,0 +1,43 @@
+"""The vector-quantized autoencoder: each group of numbers of the code is one out of a codebook."""
+
+from vae_jax import latents
+from vae_jax.objectives import _quantization
+from vae_jax.objectives._quantization import CHOICES, HIGHEST, init, update
+
+__all__ = ["CHOICES", "HIGHEST", "init", "latent", "loss", "update"]
+
+
+def latent(*, num_codes=512, code_dim=4) -> latents.Quantized:
+    """Codes [B, latent_dim], latent_dim / code_dim of them in an example.
+
+    Args:
+        num_codes: codes of the codebook.
+        code_dim: numbers of a code, of which latent_dim is a multiple.
+    """
+    return latents.Quantized(num_codes, code_dim)
+
+
+def loss(model, params, batch, key, *, commitment_weight=0.25, codebook="ema"):
+    """VQ-VAE: the distortion of the nearest codes and a pull of the features towards them.
+
+    loss = −log p(x|e) + β·‖z_e − sg[e]‖² (+ ‖sg[z_e] − e‖² where a gradient moves the codebook), e
+    the code nearest to the features z_e; the decoder's gradient goes straight through to z_e. The
+    rate, log K for each code, is constant: it counts in the ELBO alone
+
+    Args:
+        model: a `Model`.
+        params: its parameters.
+        batch: {"x": [B, *shape], "mask": [B]}.
+        key: not used: nothing is random.
+        commitment_weight: β, of the pull on the features towards their codes.
+        codebook: how codes follow features: ema, a moving average, or gradient, a loss.
+
+    Returns:
+        loss [B] and {"elbo", "rate", "distortion", "commitment", "perplexity"}, each [B]; in nats,
+        but for the squared distance ‖z_e − e‖² and the perplexity, which is of the batch.
+
+    Reference:
+        van den Oord et al. 2017, arXiv 1711.00937, equation 3 and appendix A.1; Dhariwal et al.
+        2020, arXiv 2005.00341, section 3.1 (dead codes).
+    """
+    return _quantization.terms(model, params, batch, key, commitment_weight, codebook)
