@@ -173,8 +173,7 @@ def help_page(description: str) -> str:
             for name, owners in config_lib.objective_flags().items():
                 by_text: dict[str, list[str]] = {}
                 for objective, hyperparameter in owners.items():
-                    default = f"{hyperparameter.default}".removesuffix(".0")
-                    told = f"{hyperparameter.help.rstrip('.')} (default: {default})"
+                    told = f"{hyperparameter.help.rstrip('.')} (default: {hyperparameter.text})"
                     by_text.setdefault(told, []).append(objective)
                 for told, several in by_text.items():
                     lines += _entry(name, f"{', '.join(several)}: {told}")

@@ -445,8 +445,8 @@ def to_flags(config: Config) -> list[str]:
     values = {f.name: (getattr(config, f.name), default_of(f)) for f in flag_fields()}
     values["data_dir"] = (config.data_dir or os.environ.get("VAE_JAX_DATA_DIR"), None)
     for name, value in config.hyperparameters:
-        default = objectives.hyperparameters(config.objective)[name].default
-        values[name] = (value, _canonical(str(default)))
+        default = objectives.hyperparameters(config.objective)[name].text
+        values[name] = (value, _canonical(default))
     return [
         f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
         for name, (value, default) in values.items()
@@ -501,7 +501,7 @@ def from_flags(values: dict[str, str | None]) -> Config:
         value = values.get(name)
         if objective in owners:
             chosen = owners[objective]
-            given = str(chosen.default) if value is None else value
+            given = chosen.text if value is None else value
             hyperparameters[name] = parse_flag(name, given, _parser(chosen))
         elif value is not None:
             takes = ", ".join(f"--{k}" for k in objectives.hyperparameters(objective))
@@ -567,7 +567,7 @@ def _check_together(config: Config) -> None:
         try:
             latent().check(config.latent_dim)
         except UsageError as error:
-            raise CombinationError(f"--objective={config.objective}: {error}") from None
+            raise CombinationError(f"--{error} (objective {config.objective})") from None
 
 
 def resolve(config: Config, dataset) -> Config:

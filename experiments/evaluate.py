@@ -45,7 +45,10 @@ OBJECTIVE_DEFINITIONS = {
     "mutual_information": "of the rate, I(x; z) in nats, from a few examples (see latent_use)",
     "total_correlation": "of the rate, KL(q(z) ‖ Π_l q(z_l)) in nats, from a few examples",
     "dimension_wise_kl": "of the rate, Σ_l KL(q(z_l) ‖ p(z_l)) in nats, from a few examples",
-    "active_units": "dimensions whose posterior mean varies over x by more than 0.01 (Burda 2015)",
+    "active_units": "dimensions whose posterior mean varies over x by more than 0.01 of what the "
+    "prior varies (Burda 2015)",
+    "commitment": "squared distance of the encoder's features from the codes they became",
+    "perplexity": "codes in use, by the entropy of their use among 500 examples at a time",
 }
 
 

@@ -18,6 +18,8 @@ TRAVERSAL = np.linspace(-3, 3, 11, dtype=np.float32)
 MANIFOLD_SIZE = 20
 NUM_SCATTERED = 2000
 NUM_GEODESICS = 12
+NUM_GROUPS = 12
+NUM_CODES = 11
 
 
 def draw(experiment, number: int, member, run) -> list[str]:
@@ -41,8 +43,11 @@ def draw(experiment, number: int, member, run) -> list[str]:
     x = jax.jit(experiment.preprocess)(jnp.asarray(test.x[:NUM_SCATTERED]), data_key)
     posterior, rate = _encode(model, params, x)
     mean_rate = np.asarray(rate.mean(axis=0))
-    active = np.asarray(elbo.active_units(jnp.var(posterior.mean, axis=0)))
+    scaled = elbo.standardized_mean(posterior, model.prior(params))
+    active = np.asarray(elbo.active_units(jnp.var(scaled, axis=0)))
+    num_discrete = model.latent.num_discrete(model.latent_dim)
     order = np.argsort(-mean_rate, kind="stable")
+    order = order[order >= num_discrete]  # of the continuous dimensions
     labels = None if test.labels is None else test.labels[:NUM_SCATTERED]
 
     pictures = {}
@@ -50,12 +55,13 @@ def draw(experiment, number: int, member, run) -> list[str]:
     if rows:
         pictures["training_curves"] = plots.training_curves(rows)
     few = np.asarray(_one_per_label(labels, len(x), NUM_RECONSTRUCTIONS))
-    means = posterior.mean[few]
+    codes = np.asarray(posterior.mode)
+    own = codes[few]
     pictures["reconstructions"] = plots.reconstructions(
-        np.asarray(x[few]), np.asarray(decode_mean(params, means))
+        np.asarray(x[few]), np.asarray(decode_mean(params, own))
     )
     pictures["rate_per_dimension"] = plots.rate_per_dimension(mean_rate, active)
-    if model.latent_dim >= 2:
+    if len(order) >= 2:
         first, second = sorted(order[:2].tolist())
         pictures["latent_scatter"] = plots.latent_scatter(
             np.asarray(posterior.mean)[:, [first, second]],
@@ -66,17 +72,29 @@ def draw(experiment, number: int, member, run) -> list[str]:
         sample = jax.jit(model.sample, static_argnums=2)
         _, samples = sample(params, sample_key, NUM_SAMPLES)
         pictures["samples"] = plots.samples(np.asarray(samples), title="E[x|z], z from the prior")
-        shown = order[: int(np.clip(active.sum(), 3, 12))]
-        images = np.zeros((model.latent_dim, len(TRAVERSAL), *model.shape), np.float32)
-        images[shown] = _traverse(decode_mean, params, means[0], shown)
-        pictures["traversal"] = plots.traversal(images, TRAVERSAL, mean_rate, max_rows=len(shown))
-        frames = plots.traversal_frames(images, TRAVERSAL, mean_rate, max_rows=len(shown))
-        plots.save_gif(frames, run.path("plots", "traversal.gif"))
-        if len(means) >= 2:
-            pictures["interpolation"] = plots.interpolation(
-                _interpolate(decode_mean, params, means, NUM_PAIRS)
+        shown = order[: int(np.clip(active[num_discrete:].sum(), 3, 12))]
+        if len(shown):
+            images = np.zeros((model.latent_dim, len(TRAVERSAL), *model.shape), np.float32)
+            images[shown] = _traverse(decode_mean, params, own[0], shown)
+            rates = np.where(np.arange(model.latent_dim) < num_discrete, -1.0, mean_rate)
+            rows = {"max_rows": len(shown)}
+            pictures["traversal"] = plots.traversal(images, TRAVERSAL, rates, **rows)
+            frames = plots.traversal_frames(images, TRAVERSAL, rates, **rows)
+            plots.save_gif(frames, run.path("plots", "traversal.gif"))
+        if num_discrete:
+            size = model.latent.group_size
+            pictures["codes"] = plots.traversal(
+                *_exchange(decode_mean, params, own[0], codes[:, :num_discrete], size),
+                mean_rate[:num_discrete].reshape(-1, size).sum(axis=1),
+                max_rows=NUM_GROUPS,
+                title="codes of a group, sorted by rate",
+                what="code of this group, by how often the data have it, the others held",
             )
-        if model.latent_dim == 2:
+        if len(own) >= 2:
+            pictures["interpolation"] = plots.interpolation(
+                _interpolate(decode_mean, params, own, NUM_PAIRS, num_discrete, model.latent)
+            )
+        if model.latent_dim == 2 and not num_discrete:
             pictures["manifold"] = plots.manifold(_manifold(decode_mean, params))
     for name, picture in pictures.items():
         plots.save(picture, run.path("plots", name))
@@ -182,12 +200,45 @@ def _traverse(decode_mean, params, mean, dimensions):
     return _decode_grid(decode_mean, params, z)
 
 
-def _interpolate(decode_mean, params, means, num_pairs: int):
-    """Straight lines between neighbouring means [N, L]: [P, T, *shape]."""
-    num_pairs = min(num_pairs, len(means) // 2)
-    start, end = np.asarray(means)[: 2 * num_pairs].reshape(num_pairs, 2, -1).swapaxes(0, 1)
+def _exchange(decode_mean, params, code, codes, size: int):
+    """Decodes a code with one group after another set to what the data have there most often.
+
+    Args:
+        decode_mean, params: the decoder.
+        code: [L], discrete in its first dimensions.
+        codes: [N, G·size], those dimensions of the data.
+        size: of a group, a count.
+
+    Returns:
+        (images [G, T, *shape], white where a group has fewer values, ranks [T]).
+    """
+    ranked = []
+    for group in np.split(codes, codes.shape[1] // size, axis=1):
+        values, counts = np.unique(group, axis=0, return_counts=True)
+        ranked.append(values[np.argsort(-counts, kind="stable")][:NUM_CODES])
+    num = max(map(len, ranked))
+    z = np.tile(code, (len(ranked), num, 1))
+    for g, values in enumerate(ranked):
+        z[g, : len(values), g * size : (g + 1) * size] = values
+    images = _decode_grid(decode_mean, params, z)
+    for g, values in enumerate(ranked):
+        images[g, len(values) :] = 1.0
+    return images, np.arange(1, num + 1)
+
+
+def _interpolate(decode_mean, params, codes, num_pairs: int, num_discrete: int, latent):
+    """From one code [L] to the next, of [N, L]: [P, T, *shape].
+
+    Continuous dimensions go straight, discrete ones group by group from the one to the other.
+    """
+    num_pairs = min(num_pairs, len(codes) // 2)
+    start, end = codes[: 2 * num_pairs].reshape(num_pairs, 2, -1).swapaxes(0, 1)
     t = np.linspace(0, 1, 11, dtype=np.float32)[None, :, None]
-    return _decode_grid(decode_mean, params, start[:, None] * (1 - t) + end[:, None] * t)
+    group = np.arange(codes.shape[1]) // latent.group_size
+    is_over = (group + 0.5) * latent.group_size <= t * num_discrete
+    weight = np.where(np.arange(codes.shape[1]) < num_discrete, is_over, t)
+    z = start[:, None] * (1 - weight) + end[:, None] * weight
+    return _decode_grid(decode_mean, params, z.astype(np.float32))
 
 
 def _manifold(decode_mean, params):
@@ -199,5 +250,5 @@ def _manifold(decode_mean, params):
 
 def _decode_grid(decode_mean, params, z):
     """z [rows, columns, L] to [rows, columns, *shape]."""
-    x = np.asarray(decode_mean(params, jnp.asarray(z.reshape(-1, z.shape[-1]))))
+    x = np.array(decode_mean(params, jnp.asarray(z.reshape(-1, z.shape[-1]))))
     return x.reshape(*z.shape[:2], *x.shape[1:])

@@ -10,7 +10,8 @@ An objective is a function `loss(model, params, batch, key, *, hyperparametersâ€
   under `Args:` become flags. One whose default is a float may be a schedule and must be finite and
   >= 0; one whose default is an integer is a count >= 1, which may decide shapes; one whose default
   is a string is one of those that `CHOICES`, a dictionary of the module, has for it. What has a
-  limit above as well stands in `HIGHEST`, likewise.
+  limit above as well stands in `HIGHEST`, likewise, and what is best a schedule over the run in
+  `SCHEDULES`, as text: it is what the flag means where it is not given.
 - A keyword-only parameter without a default is told by whoever trains: `num_examples`, N of the
   training split.
 
@@ -65,12 +66,19 @@ class Hyperparameter(NamedTuple):
         help: a line.
         highest: the largest value, a scalar.
         choices: what a word may be.
+        schedule: what its flag means where it is not given, "" for the default.
     """
 
     default: float | int | str
     help: str
     highest: float = math.inf
     choices: tuple[str, ...] = ()
+    schedule: str = ""
+
+    @property
+    def text(self) -> str:
+        """What its flag means where it is not given, as it would be typed (a scalar or more)."""
+        return self.schedule or str(self.default).removesuffix(".0")
 
     @property
     def is_static(self) -> bool:
@@ -138,14 +146,19 @@ def _keywords(function: Callable) -> list[inspect.Parameter]:
 def hyperparameters(name: str) -> dict[str, Hyperparameter]:
     """The hyperparameters of an objective by name: keyword-only, scalars."""
     module = inspect.getmodule(load(name))
-    highest, choices = getattr(module, "HIGHEST", {}), getattr(module, "CHOICES", {})
+    limits = {name: getattr(module, name, {}) for name in ("HIGHEST", "CHOICES", "SCHEDULES")}
     found = {}
     for function in _parts(name).values():
         help_lines = _argument_help(inspect.getdoc(function))
         for p in _keywords(function):
             if p.default is not p.empty:
-                limits = highest.get(p.name, math.inf), choices.get(p.name, ())
-                found[p.name] = Hyperparameter(p.default, help_lines.get(p.name, ""), *limits)
+                found[p.name] = Hyperparameter(
+                    p.default,
+                    help_lines.get(p.name, ""),
+                    limits["HIGHEST"].get(p.name, math.inf),
+                    limits["CHOICES"].get(p.name, ()),
+                    limits["SCHEDULES"].get(p.name, ""),
+                )
     return found
 
 

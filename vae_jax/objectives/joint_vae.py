@@ -5,9 +5,11 @@ import jax.numpy as jnp
 from vae_jax import distributions, latents, losses
 from vae_jax.objectives import _terms
 
-__all__ = ["CHOICES", "latent", "loss"]
+__all__ = ["CHOICES", "SCHEDULES", "latent", "loss"]
 
 CHOICES = _terms.ESTIMATORS
+# Aimed at from the beginning, a discrete rate is had most easily by one category for all examples.
+SCHEDULES = {"capacity": "linear(0, 5, 50%)", "discrete_capacity": "linear(0, 5, 100%)"}
 
 
 def latent(*, num_categories=10, num_discrete_variables=1) -> latents.Joint:
@@ -45,7 +47,7 @@ def loss(
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the one sample of z.
         gamma: weight of the distances between rates and capacities.
-        capacity: C, the continuous rate aimed at, in nats; usually a ramp.
+        capacity: C, the continuous rate aimed at, in nats.
         discrete_capacity: C_d, the discrete rate aimed at, in nats; at most log num_categories for
             each variable is.
         temperature: τ of the smoothing, > 0; small ones have gradients that vary more.

@@ -42,7 +42,13 @@ def _by_rate(rates, num_dimensions: int, max_rows: int) -> tuple[np.ndarray, np.
 
 @house_style()
 def traversal(
-    images: np.ndarray, values: np.ndarray, rates: np.ndarray, *, max_rows: int = 12
+    images: np.ndarray,
+    values: np.ndarray,
+    rates: np.ndarray,
+    *,
+    max_rows: int = 12,
+    title: str = "latent traversal, sorted by rate",
+    what: str = "value of this dimension, the others held",
 ) -> Picture:
     """What each latent dimension does alone: one row for each, the highest rate on top.
 
@@ -52,6 +58,8 @@ def traversal(
         values: [T], the values that each dimension takes.
         rates: [L], KL(q(z_l|x) ‖ p(z_l)) in nats, averaged over examples.
         max_rows: how many dimensions at most are drawn, scalar.
+        title: the words above.
+        what: the words below, of the values.
 
     Returns:
         Picture; its table has the rows (dimension, rate_nats, value, x0, x1, …) of shape [3 + D],
@@ -64,10 +72,10 @@ def traversal(
     values = require_length("values", values, images.shape[1])
     rates, order = _by_rate(rates, len(images), max_rows)
     figure, axes = draw_grid(images[order])
-    axes.set_title("latent traversal, sorted by rate")
+    axes.set_title(title)
     axes.set_yticks(range(len(order)), [f"z{d}" for d in order])
     axes.set_xticks(range(len(values)), [plain(value) for value in values])
-    axes.set_xlabel("value of this dimension, the others held")
+    axes.set_xlabel(what)
     for row, dimension in enumerate(order):
         axes.annotate(
             f"{plain(rates[dimension], '.2f')} nats",
