@@ -31,6 +31,7 @@ class Experiment:
         layout: where the runs live.
         model: of the largest latent dimension; each run masks it as its `hparams` say.
         loss_fn, preprocess, train: see `training.make_train`.
+        conditions: what the objective asks of each row beside x, or None.
         hparams: of all runs, leaves [S, …] on the devices.
         num_steps: of each run, a count.
     """
@@ -42,6 +43,7 @@ class Experiment:
     loss_fn: Callable
     preprocess: Callable
     train: training.Train
+    conditions: training.Conditions | None
     hparams: training.Hparams
     num_steps: int
 
@@ -157,10 +159,8 @@ class Experiment:
         params = jax.eval_shape(self.model.init, jax.random.key(0))
         x = jax.ShapeDtypeStruct((1, *self.model.shape), jnp.float32)
         z = jax.ShapeDtypeStruct((1, self.model.latent_dim), jnp.float32)
-        traces = (
-            jax.make_jaxpr(self.model.encode)(params, x),
-            jax.make_jaxpr(self.model.decode)(params, z),
-        )
+        model = self.model.given(jnp.zeros((1, self.model.num_conditions)))
+        traces = (jax.make_jaxpr(model.encode)(params, x), jax.make_jaxpr(model.decode)(params, z))
         return sum(
             math.prod(value.aval.shape) * value.aval.dtype.itemsize
             for trace in traces
@@ -185,6 +185,7 @@ class Experiment:
                 first_batch,
                 preprocess=self.preprocess,
                 batch_size=EVALUATION_BATCH,
+                given=self.loss_fn.given,
             )
 
         return self.layout.over_runs(one, shared=(3, 4))
@@ -202,6 +203,7 @@ class Experiment:
                 first_batch,
                 preprocess=self.preprocess,
                 batch_size=EVALUATION_BATCH,
+                given=self.loss_fn.given,
             )
 
         return self.layout.over_runs(one, shared=(3, 4))
@@ -213,29 +215,35 @@ class Experiment:
             lambda params, variance: {**params, "likelihood": {"logvar": jnp.log(variance)}}
         )
 
+    def rows(self, split: str) -> Any:
+        """What the batches of a split are gathered from, see `training.Train.chunk`."""
+        x = getattr(self.dataset, split).x
+        return x if self.conditions is None else {"x": x, **getattr(self.conditions, split)}
+
     @functools.cached_property
     def resident(self) -> Callable:
-        """From the name of a split to its data on the devices, put there once."""
-        return functools.cache(lambda name: self.layout.replicate(getattr(self.dataset, name).x))
+        """From the name of a split to its rows on the devices, put there once."""
+        return functools.cache(lambda name: self.layout.replicate(self.rows(name)))
 
-    def blocks(self, split: str, num: int | None = None) -> Iterator[tuple[int, jax.Array]]:
-        """A split in blocks of whole batches: (first batch, x [n, *stored]).
+    def blocks(self, split: str, num: int | None = None) -> Iterator[tuple[int, Any]]:
+        """A split in blocks of whole batches: (first batch, `rows` [n, …]).
 
         Args:
             split: "train", "valid" or "test".
             num: the first so many examples; None takes all.
         """
-        x = getattr(self.dataset, split).x
+        held, x = self.rows(split), getattr(self.dataset, split).x
         num = len(x) if num is None else min(num, len(x))
         if not self.dataset.streamed:
             whole = self.resident(split)
-            yield 0, whole if num == len(x) else whole[:num]
+            yield 0, whole if num == len(x) else jax.tree.map(lambda leaf: leaf[:num], whole)
             return
         row_bytes = x.nbytes // max(1, len(x))
         batches = max(1, BLOCK_BYTES // max(1, row_bytes * EVALUATION_BATCH))
         for first in range(0, num, batches * EVALUATION_BATCH):
             rows = slice(first, min(first + batches * EVALUATION_BATCH, num))
-            yield first // EVALUATION_BATCH, self.layout.replicate(x[rows])
+            taken = jax.tree.map(lambda leaf, rows=rows: leaf[rows], held)
+            yield first // EVALUATION_BATCH, self.layout.replicate(taken)
 
 
 def _bytes(number: int) -> str:
@@ -303,9 +311,18 @@ def build(
         activation=config.activation,
         dtype=jnp.dtype(config.dtype),
     )
-    model = Model(encoder, decoder, likelihood, dataset.shape, latent_dim)
     statics = statics_of(config)
     loss_fn = objectives.bind(config.objective, num_examples=len(dataset.train), **statics)
+    conditions = None if loss_fn.conditions is None else loss_fn.conditions(dataset)
+    num_conditions = 0 if conditions is None else conditions.num
+    model = Model(
+        encoder,
+        decoder,
+        likelihood,
+        dataset.shape,
+        latent_dim,
+        num_conditions=num_conditions,
+    )
     preprocess = make_preprocess(dataset, config.binarization)
     train = training.make_train(
         loss_fn,
@@ -315,6 +332,7 @@ def build(
         batch_size=config.batch_size,
         optimizer=config.optimizer,
         layout=layout,
+        beside=None if conditions is None else conditions.train,
     )
     hparams = make_hparams(configs, steps_per_epoch=train.steps_per_epoch, latent_dim=latent_dim)
     return Experiment(
@@ -325,6 +343,7 @@ def build(
         loss_fn=loss_fn,
         preprocess=preprocess,
         train=train,
+        conditions=conditions,
         hparams=layout.place(jax.tree.map(lambda *v: np.stack(v), *hparams)),
         num_steps=config.epochs * train.steps_per_epoch,
     )

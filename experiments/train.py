@@ -406,7 +406,7 @@ def source(experiment: building.Experiment):
         yield experiment.resident("train")
         return
     seeds = experiment.layout.fill(np.array([config.seed for config in experiment.configs]))
-    feed = streaming.Feed(experiment.dataset.train.x, experiment.train, seeds, experiment.layout)
+    feed = streaming.Feed(experiment.rows("train"), experiment.train, seeds, experiment.layout)
     try:
         yield feed
     finally:

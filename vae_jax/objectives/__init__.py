@@ -20,6 +20,10 @@ Beside `loss` the module may have
   finds in `params["objective"]`; its hyperparameters do not change from step to step.
 - `optimizer(*, …) -> optax.GradientTransformation`, what moves those; without it, what moves the
   model's. All of `params` get the gradient of one loss: `stop_gradient` keeps the parts apart.
+- `conditions(dataset, *, …) -> training.Conditions`, for a model that is conditional: what else a
+  batch holds of each row (a label), and how many numbers the model is given.
+- `given(model, params, batch) -> model`, the model given what is known of a batch, as pictures and
+  evaluation see it; beside `conditions`.
 
 Their keyword-only parameters are hyperparameters as those of `loss`.
 
