@@ -42,6 +42,7 @@ OBJECTIVE_DEFINITIONS = {
     "elbo": "−(distortion + rate) in nats per example, one sample of z each",
     "rate": "KL(q(z|x) ‖ p(z)) in nats per example",
     "distortion": "−log p(x|z) in nats per example, one sample of z each",
+    "accuracy": "share of examples whose label a classifier finds that has not seen it",
     "active_units": "dimensions whose posterior mean varies over x by more than 0.01 (Burda 2015)",
 }
 
@@ -126,6 +127,8 @@ def make_subject(trained: Trained, seed: int, num_examples: int | None = None) -
         preprocess=experiment.preprocess,
         key=jax.random.key(seed),
         num_examples=num_examples,
+        conditions=experiment.conditions,
+        given=experiment.loss_fn.given,
     )
 
 

@@ -1,5 +1,6 @@
 """Runs a trained model and hands the arrays to `vae_jax.plots`; each picture keeps its numbers."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ from vae_jax.evaluation import elbo, latent_geometry
 
 NUM_RECONSTRUCTIONS = 10
 NUM_SAMPLES = 100
+NUM_STYLES = 10
 NUM_PAIRS = 5
 TRAVERSAL = np.linspace(-3, 3, 11, dtype=np.float32)
 MANIFOLD_SIZE = 20
@@ -32,14 +34,20 @@ def draw(experiment, number: int, member, run) -> list[str]:
     Returns:
         Names of the pictures.
     """
-    dataset = experiment.dataset
+    dataset, conditions = experiment.dataset, experiment.conditions
     model, params, hparams = member
-    decode_mean = jax.jit(model.decode_mean)
     key = training.stream(hparams.seed, "pictures")
     data_key, sample_key = jax.random.split(key)
     test = dataset.test
     x = jax.jit(experiment.preprocess)(jnp.asarray(test.x[:NUM_SCATTERED]), data_key)
-    posterior, rate = _encode(model, params, x)
+    known = {} if conditions is None else {k: v[: len(x)] for k, v in conditions.test.items()}
+    given = experiment.loss_fn.given
+    posterior, rate, condition = _encode(model, params, {"x": x, **known}, given)
+
+    @jax.jit
+    def decode_mean(params, z, c=None):
+        return (model if c is None else model.given(c)).decode_mean(params, z)
+
     mean_rate = np.asarray(rate.mean(axis=0))
     active = np.asarray(elbo.active_units(jnp.var(posterior.mean, axis=0)))
     order = np.argsort(-mean_rate, kind="stable")
@@ -50,9 +58,9 @@ def draw(experiment, number: int, member, run) -> list[str]:
     if rows:
         pictures["training_curves"] = plots.training_curves(rows)
     few = np.asarray(_one_per_label(labels, len(x), NUM_RECONSTRUCTIONS))
-    means = posterior.mean[few]
+    means, told = posterior.mean[few], None if condition is None else condition[few]
     pictures["reconstructions"] = plots.reconstructions(
-        np.asarray(x[few]), np.asarray(decode_mean(params, means))
+        np.asarray(x[few]), np.asarray(decode_mean(params, means, told))
     )
     pictures["rate_per_dimension"] = plots.rate_per_dimension(mean_rate, active)
     if model.latent_dim >= 2:
@@ -63,20 +71,36 @@ def draw(experiment, number: int, member, run) -> list[str]:
             axis_names=(f"z{first}", f"z{second}"),
         )
     if dataset.kind == "image":
-        sample = jax.jit(model.sample, static_argnums=2)
-        _, samples = sample(params, sample_key, NUM_SAMPLES)
-        pictures["samples"] = plots.samples(np.asarray(samples), title="E[x|z], z from the prior")
+        if conditions is None:
+            sample = jax.jit(model.sample, static_argnums=2)
+            _, samples = sample(params, sample_key, NUM_SAMPLES)
+            title = "E[x|z], z from the prior"
+            pictures["samples"] = plots.samples(np.asarray(samples), title=title)
+        else:
+            z = model.prior(params).sample(sample_key, NUM_STYLES)
+            samples = _decode_grid(
+                decode_mean,
+                params,
+                np.tile(z, (len(conditions.names), 1, 1)),
+                conditions.shown[:, None],
+            )
+            pictures["samples"] = plots.samples(
+                samples.reshape(-1, *model.shape),
+                title="E[x|z, c]: c of the row, z of the column from the prior",
+                row_names=conditions.names,
+            )
         shown = order[: int(np.clip(active.sum(), 3, 12))]
         images = np.zeros((model.latent_dim, len(TRAVERSAL), *model.shape), np.float32)
-        images[shown] = _traverse(decode_mean, params, means[0], shown)
+        first = None if told is None else told[0]
+        images[shown] = _traverse(decode_mean, params, means[0], first, shown)
         pictures["traversal"] = plots.traversal(images, TRAVERSAL, mean_rate, max_rows=len(shown))
         frames = plots.traversal_frames(images, TRAVERSAL, mean_rate, max_rows=len(shown))
         plots.save_gif(frames, run.path("plots", "traversal.gif"))
         if len(means) >= 2:
             pictures["interpolation"] = plots.interpolation(
-                _interpolate(decode_mean, params, means, NUM_PAIRS)
+                _interpolate(decode_mean, params, means, told, NUM_PAIRS)
             )
-        if model.latent_dim == 2:
+        if model.latent_dim == 2 and conditions is None:
             pictures["manifold"] = plots.manifold(_manifold(decode_mean, params))
     for name, picture in pictures.items():
         plots.save(picture, run.path("plots", name))
@@ -158,10 +182,13 @@ def draw_sweep(configs, rows: list[dict], curves: list[dict], folder: Path) -> l
     return list(pictures)
 
 
-@jax.jit
-def _encode(model, params, x):
-    posterior = model.encode(params, x)
-    return posterior, distributions.kl_divergence(posterior, model.prior(params))
+@functools.partial(jax.jit, static_argnums=3)
+def _encode(model, params, batch, given):
+    """Posteriors [N, L] of a batch, their rates [N, L], and the conditions [N, C] or None."""
+    model = model if given is None else given(model, params, batch)
+    posterior = model.encode(params, batch["x"])
+    rate = distributions.kl_divergence(posterior, model.prior(params))
+    return posterior, rate, model.condition
 
 
 def _one_per_label(labels, num_examples: int, num: int) -> list[int]:
@@ -174,20 +201,29 @@ def _one_per_label(labels, num_examples: int, num: int) -> list[int]:
     return chosen
 
 
-def _traverse(decode_mean, params, mean, dimensions):
-    """Decodes `mean` [L] with one dimension after another set to each value: [D, T, *shape]."""
+def _traverse(decode_mean, params, mean, condition, dimensions):
+    """Decodes `mean` [L], given c [C] or None, with one dimension after another set to each value.
+
+    Returns:
+        [D, T, *shape].
+    """
     z = np.tile(np.asarray(mean), (len(dimensions), len(TRAVERSAL), 1))
     for row, dimension in enumerate(dimensions):
         z[row, :, dimension] = TRAVERSAL
-    return _decode_grid(decode_mean, params, z)
+    return _decode_grid(decode_mean, params, z, condition)
 
 
-def _interpolate(decode_mean, params, means, num_pairs: int):
-    """Straight lines between neighbouring means [N, L]: [P, T, *shape]."""
+def _interpolate(decode_mean, params, means, conditions, num_pairs: int):
+    """Straight lines between neighbouring means [N, L], and conditions [N, C]: [P, T, *shape]."""
     num_pairs = min(num_pairs, len(means) // 2)
-    start, end = np.asarray(means)[: 2 * num_pairs].reshape(num_pairs, 2, -1).swapaxes(0, 1)
     t = np.linspace(0, 1, 11, dtype=np.float32)[None, :, None]
-    return _decode_grid(decode_mean, params, start[:, None] * (1 - t) + end[:, None] * t)
+
+    def lines(points):
+        start, end = np.asarray(points)[: 2 * num_pairs].reshape(num_pairs, 2, -1).swapaxes(0, 1)
+        return start[:, None] * (1 - t) + end[:, None] * t
+
+    told = None if conditions is None else lines(conditions)
+    return _decode_grid(decode_mean, params, lines(means), told)
 
 
 def _manifold(decode_mean, params):
@@ -197,7 +233,10 @@ def _manifold(decode_mean, params):
     return _decode_grid(decode_mean, params, np.stack([z0, z1], axis=-1))
 
 
-def _decode_grid(decode_mean, params, z):
-    """z [rows, columns, L] to [rows, columns, *shape]."""
-    x = np.asarray(decode_mean(params, jnp.asarray(z.reshape(-1, z.shape[-1]))))
+def _decode_grid(decode_mean, params, z, condition=None):
+    """z [rows, columns, L], given c that broadcasts with it or None, to [rows, columns, *shape]."""
+    if condition is not None:
+        condition = np.broadcast_to(condition, (*z.shape[:2], np.shape(condition)[-1]))
+        condition = jnp.asarray(condition.reshape(-1, condition.shape[-1]))
+    x = np.asarray(decode_mean(params, jnp.asarray(z.reshape(-1, z.shape[-1])), condition))
     return x.reshape(*z.shape[:2], *x.shape[1:])

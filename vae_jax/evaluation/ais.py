@@ -909,6 +909,7 @@ def measure(
     Returns:
         The entries of `DEFINITIONS`, scalars, with standard errors.
     """
+    subject.require_unconditional()
     settings = {
         "num_chains": num_chains,
         "num_temperatures": num_temperatures,
