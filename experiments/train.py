@@ -621,6 +621,8 @@ def summary(result: dict) -> str:
         for name in ("loss", "elbo", "rate", "distortion")
         if name in result
     ]
+    if "accuracy" in result:
+        terms.append(f"accuracy {result['accuracy']:.4f} ± {result['accuracy_standard_error']:.4f}")
     best = f" (parameters of epoch {result['best_epoch']})" if "best_epoch" in result else ""
     return (
         f"{result['status']} at step {result['step']}{best}; test, nats per example: "

@@ -12,20 +12,27 @@ import pytest
 from vae_jax import distributions, likelihoods, losses, networks, objectives, training
 from vae_jax.errors import UsageError
 from vae_jax.model import Model
+from vae_jax.objectives import m2
 
 SHAPE = (4, 4, 1)
 B, L, N = 6, 3, 100
 
 
-def make_model(latent_dim, latent_mask=None):
+def make_model(latent_dim, latent_mask=None, num_conditions=0):
     encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=latent_dim, widths=(16,))
     return Model(
-        encoder, decoder, likelihoods.Bernoulli(), SHAPE, latent_dim, latent_mask=latent_mask
+        encoder,
+        decoder,
+        likelihoods.Bernoulli(),
+        SHAPE,
+        latent_dim,
+        latent_mask=latent_mask,
+        num_conditions=num_conditions,
     )
 
 
-SMALL = {"discriminator_width": 16, "discriminator_depth": 2}
-QUICK = ("beta_vae", "capacity_vae", "piwae", "beta_tc_vae", "swae", "factor_vae")
+SMALL = {"discriminator_width": 16, "discriminator_depth": 2, "classifier_width": 16}
+QUICK = ("beta_vae", "capacity_vae", "piwae", "beta_tc_vae", "swae", "factor_vae", "m2")
 """One of each kind; the rest take a program each to compile."""
 
 SOME = [
@@ -48,6 +55,25 @@ def with_own(objective, model, params):
     return {**params, "objective": objective.init(model, jax.random.key(5))}
 
 
+def beside(name, num_examples, num_classes=3):
+    """What else a batch holds where an objective asks for it: labels, every second one hidden."""
+    if bind(name).conditions is None:
+        return {}
+    labels = np.arange(num_examples, dtype=np.int32) % num_classes
+    hidden = np.where(np.arange(num_examples) % 2, labels, -1).astype(np.int32)
+    return {"condition": labels, **m2.rows(hidden, labels)}
+
+
+def fitted(name, setting, latent_mask=None):
+    """The setting, of a model and a batch as the objective asks for them."""
+    model, params, batch, key = setting
+    more = beside(name, B)
+    if more or latent_mask is not None:
+        model = make_model(L, latent_mask, num_conditions=3 if more else 0)
+        params = model.init(jax.random.key(0))
+    return model, with_own(bind(name), model, params), {**batch, **more}, key
+
+
 @pytest.fixture(scope="module")
 def setting():
     model = make_model(L)
@@ -58,9 +84,8 @@ def setting():
 
 @pytest.mark.parametrize("name", objectives.names())
 def test_value_and_gradient_are_finite_per_example(name, setting):
-    model, params, batch, key = setting
+    model, params, batch, key = fitted(name, setting)
     loss_fn = bind(name)
-    params = with_own(loss_fn, model, params)
 
     def mean_loss(params):
         loss, aux = loss_fn(model, params, batch, key)
@@ -76,9 +101,8 @@ def test_value_and_gradient_are_finite_per_example(name, setting):
 
 @pytest.mark.parametrize("name", SOME)
 def test_jit_equals_eager_and_same_key_same_value(name, setting):
-    model, params, batch, key = setting
+    model, params, batch, key = fitted(name, setting)
     loss_fn = bind(name)
-    params = with_own(loss_fn, model, params)
     jitted = jax.jit(loss_fn)
     eager = loss_fn(model, params, batch, key)[0]
     np.testing.assert_allclose(jitted(model, params, batch, key)[0], eager, rtol=2e-5)
@@ -92,14 +116,13 @@ def test_jit_equals_eager_and_same_key_same_value(name, setting):
 @pytest.mark.parametrize("name", objectives.names())
 def test_padding_has_no_influence(name, setting):
     """Rows of mask 0 change neither the mean loss of the others nor its gradient."""
-    model, params, batch, key = setting
+    model, params, batch, key = fitted(name, setting)
     loss_fn = bind(name)
-    params = with_own(loss_fn, model, params)
     mask = jnp.array([1.0, 1, 1, 1, 0, 0])
 
     def mean_loss(params, padding):
         x = batch["x"].at[4:].set(padding)
-        loss, _ = loss_fn(model, params, {"x": x, "mask": mask}, key)
+        loss, _ = loss_fn(model, params, {**batch, "x": x, "mask": mask}, key)
         return losses.batch_mean(loss, mask)
 
     both = jax.jit(jax.value_and_grad(mean_loss))
@@ -112,13 +135,10 @@ def test_padding_has_no_influence(name, setting):
 )
 def test_masked_latents_cost_nothing(name, free_bits, setting):
     """Loss and aux do not know how many masked dimensions there are, whatever their weights."""
-    _, _, batch, key = setting
     options = {"free_bits": free_bits} if free_bits else {}
     mask = jnp.array([1.0, 0.0, 0.0])
-    model = make_model(L, mask)
-    objective = bind(name)
-    params = with_own(objective, model, model.init(jax.random.key(0)))
-    loss_fn = jax.jit(functools.partial(objective, **options))
+    model, params, batch, key = fitted(name, setting, mask)
+    loss_fn = jax.jit(functools.partial(bind(name), **options))
     loss, aux = loss_fn(model, params, batch, key)
     # scrambling what belongs to the masked dimensions changes nothing
     head = params["encoder"]["head"]["posterior"]
@@ -144,9 +164,14 @@ def test_improves_on_digits_in_50_steps(name):
 
     x = (load_digits().images[:500, :, :, None] / 16).astype(np.float32)
     encoder, decoder = networks.build("mlp", shape=x.shape[1:], latent_dim=5)
-    model = Model(encoder, decoder, likelihoods.Bernoulli(), x.shape[1:], 5)
+    more = beside(name, len(x))
+    num_conditions = 3 if more else 0
+    model = Model(
+        encoder, decoder, likelihoods.Bernoulli(), x.shape[1:], 5, num_conditions=num_conditions
+    )
     hparams = training.Hparams(jnp.int32(0), jnp.float32(3e-3))
-    _, rows = training.fit(bind(name), model, x, hparams, epochs=10, batch_size=100)
+    rows = {"x": x, **more} if more else x
+    _, rows = training.fit(bind(name), model, rows, hparams, epochs=10, batch_size=100)
     assert rows[-1]["step"] == 50
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows[-1]["distortion"] < rows[0]["distortion"] - 3
