@@ -31,6 +31,7 @@ class Experiment:
         layout: where the runs live.
         model: of the largest latent dimension; each run masks it as its `hparams` say.
         loss_fn, preprocess, train: see `training.make_train`.
+        conditions: what the objective asks of each row beside x, or None.
         hparams: of all runs, leaves [S, …] on the devices.
         num_steps: of each run, a count.
     """
@@ -42,6 +43,7 @@ class Experiment:
     loss_fn: Callable
     preprocess: Callable
     train: training.Train
+    conditions: training.Conditions | None
     hparams: training.Hparams
     num_steps: int
 
@@ -157,10 +159,8 @@ class Experiment:
         params = jax.eval_shape(self.model.init, jax.random.key(0))
         x = jax.ShapeDtypeStruct((1, *self.model.shape), jnp.float32)
         z = jax.ShapeDtypeStruct((1, self.model.latent_dim), jnp.float32)
-        traces = (
-            jax.make_jaxpr(self.model.encode)(params, x),
-            jax.make_jaxpr(self.model.decode)(params, z),
-        )
+        model = self.model.given(jnp.zeros((1, self.model.num_conditions)))
+        traces = (jax.make_jaxpr(model.encode)(params, x), jax.make_jaxpr(model.decode)(params, z))
         return sum(
             math.prod(value.aval.shape) * value.aval.dtype.itemsize
             for trace in traces
@@ -185,6 +185,7 @@ class Experiment:
                 first_batch,
                 preprocess=self.preprocess,
                 batch_size=EVALUATION_BATCH,
+                given=self.loss_fn.given,
             )
 
         return self.layout.over_runs(one, shared=(3, 4))
@@ -201,6 +202,7 @@ class Experiment:
                 training.stream(h.seed, "evaluation"),
                 len(self.dataset.train),
                 preprocess=self.preprocess,
+                given=self.loss_fn.given,
             )
 
         return self.layout.over_runs(one, shared=(2,))
@@ -218,6 +220,7 @@ class Experiment:
                 first_batch,
                 preprocess=self.preprocess,
                 batch_size=EVALUATION_BATCH,
+                given=self.loss_fn.given,
             )
 
         return self.layout.over_runs(one, shared=(3, 4))
@@ -229,29 +232,50 @@ class Experiment:
             lambda params, variance: {**params, "likelihood": {"logvar": jnp.log(variance)}}
         )
 
+    def rows(self, split: str) -> Any:
+        """What the batches of a split are gathered from, see `training.Train.chunk`."""
+        x = getattr(self.dataset, split).x
+        return x if self.conditions is None else {"x": x, **getattr(self.conditions, split)}
+
     @functools.cached_property
     def resident(self) -> Callable:
-        """From the name of a split to its data on the devices, put there once."""
-        return functools.cache(lambda name: self.layout.replicate(getattr(self.dataset, name).x))
+        """From the name of a split to its rows on the devices, put there once."""
+        return functools.cache(lambda name: self.layout.replicate(self.rows(name)))
 
-    def blocks(self, split: str, num: int | None = None) -> Iterator[tuple[int, jax.Array]]:
-        """A split in blocks of whole batches: (first batch, x [n, *stored]).
+    @functools.cached_property
+    def spread(self) -> Callable:
+        """From a split's name to `rows` [M, …], M = `elbo.NUM_DECOMPOSED` or all, evenly spread.
+
+        The order of a split may be that of its factors, so that its first rows would be alike.
+        """
+
+        def few(split):
+            num = len(getattr(self.dataset, split))
+            chosen = np.arange(min(num, elbo.NUM_DECOMPOSED)) * num // min(num, elbo.NUM_DECOMPOSED)
+            taken = jax.tree.map(lambda leaf: np.asarray(leaf[chosen]), self.rows(split))
+            return self.layout.replicate(taken)
+
+        return functools.cache(few)
+
+    def blocks(self, split: str, num: int | None = None) -> Iterator[tuple[int, Any]]:
+        """A split in blocks of whole batches: (first batch, `rows` [n, …]).
 
         Args:
             split: "train", "valid" or "test".
             num: the first so many examples; None takes all.
         """
-        x = getattr(self.dataset, split).x
+        held, x = self.rows(split), getattr(self.dataset, split).x
         num = len(x) if num is None else min(num, len(x))
         if not self.dataset.streamed:
             whole = self.resident(split)
-            yield 0, whole if num == len(x) else whole[:num]
+            yield 0, whole if num == len(x) else jax.tree.map(lambda leaf: leaf[:num], whole)
             return
         row_bytes = x.nbytes // max(1, len(x))
         batches = max(1, BLOCK_BYTES // max(1, row_bytes * EVALUATION_BATCH))
         for first in range(0, num, batches * EVALUATION_BATCH):
             rows = slice(first, min(first + batches * EVALUATION_BATCH, num))
-            yield first // EVALUATION_BATCH, self.layout.replicate(x[rows])
+            taken = jax.tree.map(lambda leaf, rows=rows: leaf[rows], held)
+            yield first // EVALUATION_BATCH, self.layout.replicate(taken)
 
 
 def _bytes(number: int) -> str:
@@ -324,7 +348,16 @@ def build(
         dtype=jnp.dtype(config.dtype),
         num_parts=len(latent.parts),
     )
-    model = Model(encoder, decoder, likelihood, dataset.shape, latent_dim, latent=latent)
+    conditions = None if loss_fn.conditions is None else loss_fn.conditions(dataset)
+    model = Model(
+        encoder,
+        decoder,
+        likelihood,
+        dataset.shape,
+        latent_dim,
+        latent=latent,
+        num_conditions=0 if conditions is None else conditions.num,
+    )
     preprocess = make_preprocess(dataset, config.binarization)
     train = training.make_train(
         loss_fn,
@@ -334,6 +367,7 @@ def build(
         batch_size=config.batch_size,
         optimizer=config.optimizer,
         layout=layout,
+        beside=None if conditions is None else conditions.train,
     )
     hparams = make_hparams(configs, steps_per_epoch=train.steps_per_epoch, latent_dim=latent_dim)
     return Experiment(
@@ -344,6 +378,7 @@ def build(
         loss_fn=loss_fn,
         preprocess=preprocess,
         train=train,
+        conditions=conditions,
         hparams=layout.place(jax.tree.map(lambda *v: np.stack(v), *hparams)),
         num_steps=config.epochs * train.steps_per_epoch,
     )
@@ -379,8 +414,8 @@ def evaluate(experiment: Experiment, params, split: str, step) -> elbo.Evaluatio
     for first_batch, x in experiment.blocks(split):
         moments = experiment.accumulate(params, at_step, moments, x, np.int32(first_batch))
     evaluated = elbo.summarize(experiment.layout.read(moments))
-    (_, first), *_ = experiment.blocks(split, elbo.NUM_DECOMPOSED)
-    decomposed = experiment.decompose_rate(params, experiment.hparams, first)
+    few = experiment.spread(split)
+    decomposed = experiment.decompose_rate(params, experiment.hparams, few)
     parts, errors = experiment.layout.read(decomposed)
     # an objective that prices them has measured them itself, of all examples
     return evaluated._replace(

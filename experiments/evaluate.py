@@ -49,6 +49,7 @@ OBJECTIVE_DEFINITIONS = {
     "prior varies (Burda 2015)",
     "commitment": "squared distance of the encoder's features from the codes they became",
     "perplexity": "codes in use, by the entropy of their use among 500 examples at a time",
+    "accuracy": "share of examples whose label a classifier finds that has not seen it",
 }
 
 
@@ -132,6 +133,8 @@ def make_subject(trained: Trained, seed: int, num_examples: int | None = None) -
         preprocess=experiment.preprocess,
         key=jax.random.key(seed),
         num_examples=num_examples,
+        conditions=experiment.conditions,
+        given=experiment.loss_fn.given,
     )
 
 

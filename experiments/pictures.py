@@ -1,5 +1,6 @@
 """Runs a trained model and hands the arrays to `vae_jax.plots`; each picture keeps its numbers."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ from vae_jax.evaluation import elbo, latent_geometry
 
 NUM_RECONSTRUCTIONS = 10
 NUM_SAMPLES = 100
+NUM_STYLES = 10
 NUM_PAIRS = 5
 TRAVERSAL = np.linspace(-3, 3, 11, dtype=np.float32)
 MANIFOLD_SIZE = 20
@@ -34,14 +36,20 @@ def draw(experiment, number: int, member, run) -> list[str]:
     Returns:
         Names of the pictures.
     """
-    dataset = experiment.dataset
+    dataset, conditions = experiment.dataset, experiment.conditions
     model, params, hparams = member
-    decode_mean = jax.jit(model.decode_mean)
     key = training.stream(hparams.seed, "pictures")
     data_key, sample_key = jax.random.split(key)
     test = dataset.test
     x = jax.jit(experiment.preprocess)(jnp.asarray(test.x[:NUM_SCATTERED]), data_key)
-    posterior, rate = _encode(model, params, x)
+    known = {} if conditions is None else {k: v[: len(x)] for k, v in conditions.test.items()}
+    given = experiment.loss_fn.given
+    posterior, rate, condition = _encode(model, params, {"x": x, **known}, given)
+
+    @jax.jit
+    def decode_mean(params, z, c=None):
+        return (model if c is None else model.given(c)).decode_mean(params, z)
+
     mean_rate = np.asarray(rate.mean(axis=0))
     scaled = elbo.standardized_mean(posterior, model.prior(params))
     active = np.asarray(elbo.active_units(jnp.var(scaled, axis=0)))
@@ -56,9 +64,9 @@ def draw(experiment, number: int, member, run) -> list[str]:
         pictures["training_curves"] = plots.training_curves(rows)
     few = np.asarray(_one_per_label(labels, len(x), NUM_RECONSTRUCTIONS))
     codes = np.asarray(posterior.mode)
-    own = codes[few]
+    own, told = codes[few], None if condition is None else np.asarray(condition)[few]
     pictures["reconstructions"] = plots.reconstructions(
-        np.asarray(x[few]), np.asarray(decode_mean(params, own))
+        np.asarray(x[few]), np.asarray(decode_mean(params, own, told))
     )
     pictures["rate_per_dimension"] = plots.rate_per_dimension(mean_rate, active)
     if len(order) >= 2:
@@ -69,13 +77,12 @@ def draw(experiment, number: int, member, run) -> list[str]:
             axis_names=(f"z{first}", f"z{second}"),
         )
     if dataset.kind == "image":
-        sample = jax.jit(model.sample, static_argnums=2)
-        _, samples = sample(params, sample_key, NUM_SAMPLES)
-        pictures["samples"] = plots.samples(np.asarray(samples), title="E[x|z], z from the prior")
+        pictures["samples"] = _draw_samples(model, params, conditions, decode_mean, sample_key)
         shown = order[: int(np.clip(active[num_discrete:].sum(), 3, 12))]
+        first = None if told is None else told[0]
         if len(shown):
             images = np.zeros((model.latent_dim, len(TRAVERSAL), *model.shape), np.float32)
-            images[shown] = _traverse(decode_mean, params, own[0], shown)
+            images[shown] = _traverse(decode_mean, params, own[0], first, shown)
             rates = np.where(np.arange(model.latent_dim) < num_discrete, -1.0, mean_rate)
             rows = {"max_rows": len(shown)}
             pictures["traversal"] = plots.traversal(images, TRAVERSAL, rates, **rows)
@@ -84,7 +91,7 @@ def draw(experiment, number: int, member, run) -> list[str]:
         if num_discrete:
             size = model.latent.group_size
             pictures["codes"] = plots.traversal(
-                *_exchange(decode_mean, params, own[0], codes[:, :num_discrete], size),
+                *_exchange(decode_mean, params, own[0], first, codes[:, :num_discrete], size),
                 mean_rate[:num_discrete].reshape(-1, size).sum(axis=1),
                 max_rows=NUM_GROUPS,
                 title="codes of a group, sorted by rate",
@@ -92,9 +99,9 @@ def draw(experiment, number: int, member, run) -> list[str]:
             )
         if len(own) >= 2:
             pictures["interpolation"] = plots.interpolation(
-                _interpolate(decode_mean, params, own, NUM_PAIRS, num_discrete, model.latent)
+                _interpolate(decode_mean, params, own, told, NUM_PAIRS, num_discrete, model.latent)
             )
-        if model.latent_dim == 2 and not num_discrete:
+        if model.latent_dim == 2 and not num_discrete and conditions is None:
             pictures["manifold"] = plots.manifold(_manifold(decode_mean, params))
     for name, picture in pictures.items():
         plots.save(picture, run.path("plots", name))
@@ -176,10 +183,13 @@ def draw_sweep(configs, rows: list[dict], curves: list[dict], folder: Path) -> l
     return list(pictures)
 
 
-@jax.jit
-def _encode(model, params, x):
-    posterior = model.encode(params, x)
-    return posterior, distributions.kl_divergence(posterior, model.prior(params))
+@functools.partial(jax.jit, static_argnums=3)
+def _encode(model, params, batch, given):
+    """Posteriors [N, L] of a batch, their rates [N, L], and the conditions [N, C] or None."""
+    model = model if given is None else given(model, params, batch)
+    posterior = model.encode(params, batch["x"])
+    rate = distributions.kl_divergence(posterior, model.prior(params))
+    return posterior, rate, model.condition
 
 
 def _one_per_label(labels, num_examples: int, num: int) -> list[int]:
@@ -192,20 +202,40 @@ def _one_per_label(labels, num_examples: int, num: int) -> list[int]:
     return chosen
 
 
-def _traverse(decode_mean, params, mean, dimensions):
-    """Decodes `mean` [L] with one dimension after another set to each value: [D, T, *shape]."""
+def _draw_samples(model, params, conditions, decode_mean, key):
+    """What the model draws: a grid of samples, or a row for each condition that is shown."""
+    if conditions is None:
+        _, samples = jax.jit(model.sample, static_argnums=2)(params, key, NUM_SAMPLES)
+        return plots.samples(np.asarray(samples), title="E[x|z], z from the prior")
+    z = np.asarray(model.prior(params).sample(key, NUM_STYLES))
+    z = np.tile(z, (len(conditions.names), 1, 1))
+    samples = _decode_grid(decode_mean, params, z, conditions.shown[:, None])
+    return plots.samples(
+        samples.reshape(-1, *model.shape),
+        title="E[x|z, c]: c of the row, z of the column from the prior",
+        row_names=conditions.names,
+    )
+
+
+def _traverse(decode_mean, params, mean, condition, dimensions):
+    """Decodes `mean` [L], given c [C] or None, with one dimension after another set to each value.
+
+    Returns:
+        [D, T, *shape].
+    """
     z = np.tile(np.asarray(mean), (len(dimensions), len(TRAVERSAL), 1))
     for row, dimension in enumerate(dimensions):
         z[row, :, dimension] = TRAVERSAL
-    return _decode_grid(decode_mean, params, z)
+    return _decode_grid(decode_mean, params, z, condition)
 
 
-def _exchange(decode_mean, params, code, codes, size: int):
+def _exchange(decode_mean, params, code, condition, codes, size: int):
     """Decodes a code with one group after another set to what the data have there most often.
 
     Args:
         decode_mean, params: the decoder.
         code: [L], discrete in its first dimensions.
+        condition: c [C], or None.
         codes: [N, G·size], those dimensions of the data.
         size: of a group, a count.
 
@@ -220,25 +250,30 @@ def _exchange(decode_mean, params, code, codes, size: int):
     z = np.tile(code, (len(ranked), num, 1))
     for g, values in enumerate(ranked):
         z[g, : len(values), g * size : (g + 1) * size] = values
-    images = _decode_grid(decode_mean, params, z)
+    images = _decode_grid(decode_mean, params, z, condition)
     for g, values in enumerate(ranked):
         images[g, len(values) :] = 1.0
     return images, np.arange(1, num + 1)
 
 
-def _interpolate(decode_mean, params, codes, num_pairs: int, num_discrete: int, latent):
-    """From one code [L] to the next, of [N, L]: [P, T, *shape].
+def _interpolate(decode_mean, params, codes, conditions, num_pairs, num_discrete, latent):
+    """From one code [L] to the next, of [N, L], and conditions [N, C] or None: [P, T, *shape].
 
-    Continuous dimensions go straight, discrete ones group by group from the one to the other.
+    Continuous dimensions and conditions go straight, discrete dimensions group by group from the
+    one to the other.
     """
     num_pairs = min(num_pairs, len(codes) // 2)
-    start, end = codes[: 2 * num_pairs].reshape(num_pairs, 2, -1).swapaxes(0, 1)
     t = np.linspace(0, 1, 11, dtype=np.float32)[None, :, None]
     group = np.arange(codes.shape[1]) // latent.group_size
     is_over = (group + 0.5) * latent.group_size <= t * num_discrete
     weight = np.where(np.arange(codes.shape[1]) < num_discrete, is_over, t)
-    z = start[:, None] * (1 - weight) + end[:, None] * weight
-    return _decode_grid(decode_mean, params, z.astype(np.float32))
+
+    def between(points, weight):
+        start, end = points[: 2 * num_pairs].reshape(num_pairs, 2, -1).swapaxes(0, 1)
+        return (start[:, None] * (1 - weight) + end[:, None] * weight).astype(np.float32)
+
+    told = None if conditions is None else between(conditions, t)
+    return _decode_grid(decode_mean, params, between(codes, weight), told)
 
 
 def _manifold(decode_mean, params):
@@ -248,7 +283,10 @@ def _manifold(decode_mean, params):
     return _decode_grid(decode_mean, params, np.stack([z0, z1], axis=-1))
 
 
-def _decode_grid(decode_mean, params, z):
-    """z [rows, columns, L] to [rows, columns, *shape]."""
-    x = np.array(decode_mean(params, jnp.asarray(z.reshape(-1, z.shape[-1]))))
+def _decode_grid(decode_mean, params, z, condition=None):
+    """z [rows, columns, L], given c that broadcasts with it or None, to [rows, columns, *shape]."""
+    if condition is not None:
+        condition = np.broadcast_to(condition, (*z.shape[:2], np.shape(condition)[-1]))
+        condition = jnp.asarray(condition.reshape(-1, condition.shape[-1]))
+    x = np.array(decode_mean(params, jnp.asarray(z.reshape(-1, z.shape[-1])), condition))
     return x.reshape(*z.shape[:2], *x.shape[1:])

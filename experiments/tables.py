@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.config import Config, settings
 
-METRICS = ("loss", "elbo", "rate", "distortion", "active_units", "valid_elbo")
+METRICS = ("loss", "elbo", "rate", "distortion", "active_units", "accuracy", "valid_elbo")
 
 
 def csv_rows(text: str) -> list[dict[str, str | None]]:
@@ -52,7 +52,7 @@ def sweep_rows(configs: Sequence[Config], programs, results: Sequence[dict | Non
     for number, (config, result) in enumerate(zip(configs, results, strict=True)):
         result = result or {"status": "missing", "step": None}
         setting = settings(config)
-        errors = [f"{name}_standard_error" for name in ("elbo", "rate", "distortion")]
+        errors = [f"{n}_standard_error" for n in ("elbo", "rate", "distortion", "accuracy")]
         rows.append(
             {"run": number, **place[number]}
             | {name: plain(setting.get(name)) for name in names}

@@ -406,7 +406,7 @@ def source(experiment: building.Experiment):
         yield experiment.resident("train")
         return
     seeds = experiment.layout.fill(np.array([config.seed for config in experiment.configs]))
-    feed = streaming.Feed(experiment.dataset.train.x, experiment.train, seeds, experiment.layout)
+    feed = streaming.Feed(experiment.rows("train"), experiment.train, seeds, experiment.layout)
     try:
         yield feed
     finally:
@@ -621,6 +621,8 @@ def summary(result: dict) -> str:
         for name in ("loss", "elbo", "rate", "distortion")
         if name in result
     ]
+    if "accuracy" in result:
+        terms.append(f"accuracy {result['accuracy']:.4f} ± {result['accuracy_standard_error']:.4f}")
     best = f" (parameters of epoch {result['best_epoch']})" if "best_epoch" in result else ""
     return (
         f"{result['status']} at step {result['step']}{best}; test, nats per example: "

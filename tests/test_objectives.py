@@ -12,12 +12,15 @@ import pytest
 from vae_jax import distributions, latents, likelihoods, losses, networks, objectives, training
 from vae_jax.errors import UsageError
 from vae_jax.model import Model
+from vae_jax.objectives import m2
 
 SHAPE = (4, 4, 1)
 B, L, N = 6, 6, 100
 
 
-def make_model(latent_dim, latent_mask=None, objective=None, shape=SHAPE, widths=(16,)):
+def make_model(
+    latent_dim, latent_mask=None, objective=None, shape=SHAPE, widths=(16,), num_conditions=0
+):
     """A model with the latents that an objective asks for."""
     asked = None if objective is None else objective.latent
     latent = latents.Gaussian() if asked is None else asked()
@@ -25,7 +28,16 @@ def make_model(latent_dim, latent_mask=None, objective=None, shape=SHAPE, widths
         "mlp", shape=shape, latent_dim=latent_dim, widths=widths, num_parts=len(latent.parts)
     )
     likelihood = likelihoods.Bernoulli()
-    return Model(encoder, decoder, likelihood, shape, latent_dim, latent_mask, latent)
+    return Model(
+        encoder,
+        decoder,
+        likelihood,
+        shape,
+        latent_dim,
+        latent_mask,
+        latent,
+        num_conditions=num_conditions,
+    )
 
 
 SMALL = {
@@ -35,10 +47,11 @@ SMALL = {
     "code_dim": 3,
     "num_stages": 2,
     "num_categories": 3,
+    "classifier_width": 16,
 }
 QUICK = (
     *("beta_vae", "capacity_vae", "piwae", "beta_tc_vae", "swae", "factor_vae"),
-    *("vq_vae", "gumbel_vae"),
+    *("vq_vae", "gumbel_vae", "m2"),
 )
 """One of each kind; the rest take a program each to compile."""
 
@@ -62,6 +75,25 @@ def with_own(objective, model, params):
     return {**params, "objective": objective.init(model, jax.random.key(5))}
 
 
+def beside(objective, num_examples, num_classes=3):
+    """What else a batch holds where an objective asks for it: labels, every second one hidden."""
+    if objective.conditions is None:
+        return {}
+    labels = np.arange(num_examples, dtype=np.int32) % num_classes
+    hidden = np.where(np.arange(num_examples) % 2, labels, -1).astype(np.int32)
+    return {"condition": labels, **m2.rows(hidden, labels)}
+
+
+def fitted(name, setting, latent_mask=None):
+    """An objective, and a model, parameters and a batch as it asks for them."""
+    objective = bind(name)
+    _, _, batch, key = setting
+    more = beside(objective, B)
+    model = make_model(L, latent_mask, objective, num_conditions=3 if more else 0)
+    params = with_own(objective, model, model.init(jax.random.key(0)))
+    return objective, model, params, {**batch, **more}, key
+
+
 @pytest.fixture(scope="module")
 def setting():
     model = make_model(L)
@@ -70,17 +102,9 @@ def setting():
     return model, params, {"x": x, "mask": jnp.ones(B)}, jax.random.key(2)
 
 
-def made(name, latent_mask=None):
-    """An objective, its model and the parameters of both."""
-    objective = bind(name)
-    model = make_model(L, latent_mask, objective)
-    return objective, model, with_own(objective, model, model.init(jax.random.key(0)))
-
-
 @pytest.mark.parametrize("name", objectives.names())
 def test_value_and_gradient_are_finite_per_example(name, setting):
-    _, _, batch, key = setting
-    loss_fn, model, params = made(name)
+    loss_fn, model, params, batch, key = fitted(name, setting)
 
     def mean_loss(params):
         loss, aux = loss_fn(model, params, batch, key)
@@ -96,8 +120,7 @@ def test_value_and_gradient_are_finite_per_example(name, setting):
 
 @pytest.mark.parametrize("name", SOME)
 def test_jit_equals_eager_and_same_key_same_value(name, setting):
-    _, _, batch, key = setting
-    loss_fn, model, params = made(name)
+    loss_fn, model, params, batch, key = fitted(name, setting)
     jitted = jax.jit(loss_fn)
     eager = loss_fn(model, params, batch, key)[0]
     np.testing.assert_allclose(jitted(model, params, batch, key)[0], eager, rtol=2e-5)
@@ -112,13 +135,12 @@ def test_jit_equals_eager_and_same_key_same_value(name, setting):
 @pytest.mark.parametrize("name", objectives.names())
 def test_padding_has_no_influence(name, setting):
     """Rows of mask 0 change neither the mean loss of the others nor its gradient."""
-    _, _, batch, key = setting
-    loss_fn, model, params = made(name)
+    loss_fn, model, params, batch, key = fitted(name, setting)
     mask = jnp.array([1.0, 1, 1, 1, 0, 0])
 
     def mean_loss(params, padding):
         x = batch["x"].at[4:].set(padding)
-        loss, _ = loss_fn(model, params, {"x": x, "mask": mask}, key)
+        loss, _ = loss_fn(model, params, {**batch, "x": x, "mask": mask}, key)
         return losses.batch_mean(loss, mask)
 
     both = jax.jit(jax.value_and_grad(mean_loss))
@@ -131,10 +153,9 @@ def test_padding_has_no_influence(name, setting):
 )
 def test_masked_latents_cost_nothing(name, free_bits, setting):
     """Loss and aux do not know how many masked dimensions there are, whatever their weights."""
-    _, _, batch, key = setting
     options = {"free_bits": free_bits} if free_bits else {}
     mask = jnp.array([1.0, 1, 1, 0, 0, 0])
-    objective, model, params = made(name, mask)
+    objective, model, params, batch, key = fitted(name, setting, mask)
     loss_fn = jax.jit(functools.partial(objective, **options))
     loss, aux = loss_fn(model, params, batch, key)
     # scrambling what belongs to the masked dimensions changes nothing
@@ -161,9 +182,11 @@ def test_improves_on_digits_in_50_steps(name):
 
     x = (load_digits().images[:500, :, :, None] / 16).astype(np.float32)
     objective = bind(name)
-    model = make_model(L, None, objective, x.shape[1:], (200, 200))
+    more = beside(objective, len(x))
+    model = make_model(L, None, objective, x.shape[1:], (200, 200), 3 if more else 0)
     hparams = training.Hparams(jnp.int32(0), jnp.float32(3e-3))
-    _, rows = training.fit(objective, model, x, hparams, epochs=10, batch_size=100)
+    rows = {"x": x, **more} if more else x
+    _, rows = training.fit(objective, model, rows, hparams, epochs=10, batch_size=100)
     assert rows[-1]["step"] == 50
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows[-1]["distortion"] < rows[0]["distortion"] - 3

@@ -146,13 +146,13 @@ class Layout:
         return jax.jit(spread, donate_argnums=tuple(donate), out_shardings=sharding)
 
     def place_batch(self, batch: dict) -> dict:
-        """Inside a function of one run: spreads x [B, …] over the devices that share the batch.
+        """Inside a function of one run: spreads rows [B, …] over the devices that share the batch.
 
         The mask [B] stays whole, so that counting its rows needs no word between devices.
         """
         if self.num_data == 1:
             return batch
-        specs = {"x": PartitionSpec("data"), "mask": _SHARED}
+        specs = {name: _SHARED if name == "mask" else PartitionSpec("data") for name in batch}
         return jax.lax.with_sharding_constraint(batch, specs)
 
     def keep_whole(self, array: jax.Array) -> jax.Array:

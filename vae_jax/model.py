@@ -36,6 +36,9 @@ class Model(flax.struct.PyTreeNode):
             decoded as z = 0: its rate is exactly 0, and the model is one of sum(latent_mask)
             dimensions. The mask acts here and nowhere else.
         latent: one of `vae_jax.latents`: what q(z|x) and p(z) are.
+        num_conditions: C, the numbers that x and z are given; 0: none. Of a conditional model both
+            modules take a second argument [B, C], and `given` is to be called before all else.
+        condition: what `given` was told, [B, C].
     """
 
     encoder: nn.Module = flax.struct.field(pytree_node=False)
@@ -45,6 +48,32 @@ class Model(flax.struct.PyTreeNode):
     latent_dim: int = flax.struct.field(pytree_node=False)
     latent_mask: jax.Array | None = None
     latent: latents.Latent = flax.struct.field(pytree_node=False, default=latents.Gaussian())
+    num_conditions: int = flax.struct.field(pytree_node=False, default=0)
+    condition: jax.Array | None = None
+
+    def given(self, condition: jax.Array) -> "Model":
+        """p(x, z | c) = p(x|z, c) p(z) and q(z|x, c) of known c, a model as any other.
+
+        Its rows may be those of x, or stand for K·B rows of z, K samples of each of B.
+
+        Args:
+            condition: integers [B] in [0, C), taken as unit vectors, or numbers [B, C].
+        """
+        if condition.ndim == 1:
+            condition = jax.nn.one_hot(condition, self.num_conditions)
+        chex.assert_shape(condition, (None, self.num_conditions))
+        return self.replace(condition=condition)
+
+    def _conditions(self) -> tuple[jax.Array, ...]:
+        """What the modules take beside x or z: [B, C], or nothing."""
+        if self.num_conditions == 0:
+            return ()
+        if self.condition is None:
+            raise UsageError(
+                f"the model needs a condition, {self.num_conditions} numbers for each row: call "
+                "model.given(condition) first"
+            )
+        return (self.condition,)
 
     def init(self, key: jax.Array) -> dict:
         """Draws parameters.
@@ -64,12 +93,15 @@ class Model(flax.struct.PyTreeNode):
         encoder_key, decoder_key = jax.random.split(key)
         x = jnp.zeros((1, *self.shape))
         z = jnp.zeros((1, self.latent_dim))
-        self._check_modules(x, z)
+        given = (jnp.zeros((1, self.num_conditions)),) if self.num_conditions else ()
+        self._check_modules(x, z, given)
+        encoder = self.encoder.init(encoder_key, x, *given).get("params", {})
+        decoder = self.decoder.init(decoder_key, z, *given).get("params", {})
         # beside the two keys that were split off
         own = self.latent.init(jax.random.fold_in(key, 2))
         return {
-            "encoder": self.encoder.init(encoder_key, x).get("params", {}),
-            "decoder": self.scale_to_fan_in(self.decoder.init(decoder_key, z).get("params", {})),
+            "encoder": encoder,
+            "decoder": self.scale_to_fan_in(decoder),
             "likelihood": self.likelihood.init(self.shape),
             **({"latent": own} if own else {}),
         }
@@ -86,16 +118,16 @@ class Model(flax.struct.PyTreeNode):
         kernel = params["latent"]["kernel"] * jnp.sqrt(self.latent_dim / fan_in)
         return {**params, "latent": {**params["latent"], "kernel": kernel}}
 
-    def _check_modules(self, x, z):
+    def _check_modules(self, x, z, given):
         key = jax.random.key(0)
-        code = jax.eval_shape(lambda: self.encoder.init_with_output(key, x)[0])
+        code = jax.eval_shape(lambda: self.encoder.init_with_output(key, x, *given)[0])
         shapes = [v.shape for v in jax.tree.leaves(code)]
         if shapes != [z.shape] * len(self.latent.parts):
             raise UsageError(
                 f"the encoder returns shapes {shapes} for one example: it must return "
                 f"({', '.join(self.latent.parts)}), each [1, latent_dim] = {list(z.shape)}"
             )
-        output = jax.eval_shape(lambda: self.decoder.init_with_output(key, z)[0])
+        output = jax.eval_shape(lambda: self.decoder.init_with_output(key, z, *given)[0])
         wanted = math.prod(self.shape) * self.likelihood.num_outputs
         if math.prod(output.shape) != wanted:
             raise UsageError(
@@ -124,10 +156,10 @@ class Model(flax.struct.PyTreeNode):
 
         Args:
             params: from `init`.
-            x: [B, *shape] in the likelihood's range.
+            x: [B, *shape] in the likelihood's range; of K·B conditions the result has K·B rows.
         """
         chex.assert_shape(x, (None, *self.shape))
-        outputs = self.encoder.apply({"params": params["encoder"]}, x)
+        outputs = self.encoder.apply({"params": params["encoder"]}, x, *self._conditions())
         parts = tuple(part.astype(jnp.float32) for part in jax.tree.leaves(outputs))
         return self.latent.posterior(params.get("latent"), parts, self.latent_mask)
 
@@ -143,9 +175,10 @@ class Model(flax.struct.PyTreeNode):
         """
         chex.assert_shape(z, (None, self.latent_dim))
         z = self.without_masked(z)
-        outputs = self.decoder.apply({"params": params["decoder"]}, z).astype(jnp.float32)
+        given = self._conditions()
+        outputs = self.decoder.apply({"params": params["decoder"]}, z, *given).astype(jnp.float32)
         extra = () if self.likelihood.num_outputs == 1 else (self.likelihood.num_outputs,)
-        return outputs.reshape(z.shape[0], *self.shape, *extra)
+        return outputs.reshape(-1, *self.shape, *extra)
 
     def distortion(self, params, z: jax.Array, batch: dict) -> jax.Array:
         """−log p(x|z) of a training batch, in nats.

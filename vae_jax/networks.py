@@ -4,6 +4,10 @@ An encoder maps x [B, *shape] to what the posterior is made of, arrays [B, L]: m
 the parts of other latents. A decoder maps z [B, L] to prod(shape)·num_outputs numbers per example,
 in any layout whose flat order is [*shape, num_outputs]. A network is one builder in `NETWORKS`;
 nothing else knows its name.
+
+Each takes a second argument, a condition [M, C] that x and z are given: a layer without bias, named
+`condition`, adds it to what the first dense layer makes of x or z. So W [v; c] = W_v v + W_c c
+keeps the weights that v alone would have, and the rows of v and c may be repeated after that layer.
 """
 
 import math
@@ -43,6 +47,19 @@ def _flat(x: jax.Array) -> jax.Array:
 
 
 _lecun = nn.initializers.lecun_normal()
+
+
+def _given(features: jax.Array, condition: jax.Array | None, init=_lecun) -> jax.Array:
+    """Features [N, F], not yet activated, and what a condition [M, C] adds to them: [max(N, M), F].
+
+    The shorter is repeated as a whole: N = K·M of K samples, M = K·N of K conditions of a batch.
+    """
+    if condition is None:
+        return features
+    options = {"use_bias": False, "dtype": features.dtype, "kernel_init": init}
+    parts = features, nn.Dense(features.shape[1], name="condition", **options)(condition)
+    num_rows = max(map(len, parts))
+    return sum(jnp.tile(part, (num_rows // len(part), 1)) for part in parts)
 
 
 def _by_latent(axis: int, num_parts: int = 1) -> Callable:
@@ -105,10 +122,13 @@ class MLPEncoder(nn.Module):
     num_parts: int = 2
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, condition=None):
+        if condition is not None and not self.widths:
+            raise UsageError("widths=(): a condition needs a hidden layer, or network='linear'")
         h = _flat(x)
         for i, width in enumerate(self.widths):
-            h = self.activation(nn.Dense(width, dtype=self.dtype, name=f"hidden_{i}")(h))
+            h = nn.Dense(width, dtype=self.dtype, name=f"hidden_{i}")(h)
+            h = self.activation(_given(h, condition) if i == 0 else h)
         return PosteriorHead(self.latent_dim, self.dtype, self.num_parts, name="head")(h)
 
 
@@ -124,12 +144,13 @@ class MLPDecoder(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z):
+    def __call__(self, z, condition=None):
         h, widths = z, (*self.widths, self.output_dim)
         for i, width in enumerate(widths):
             name = "latent" if i == 0 else "output" if i == len(widths) - 1 else f"hidden_{i}"
             init = _by_latent(axis=0) if i == 0 else _lecun
             h = nn.Dense(width, dtype=self.dtype, kernel_init=init, name=name)(h)
+            h = _given(h, condition) if i == 0 else h
             h = h if i == len(widths) - 1 else self.activation(h)
         return h
 
@@ -146,9 +167,10 @@ class LinearEncoder(nn.Module):
     num_parts: int = 2
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, condition=None):
         init = _by_latent(axis=1)
         mean = nn.Dense(self.latent_dim, dtype=self.dtype, kernel_init=init, name="mean")(_flat(x))
+        mean = _given(mean, condition, init)
         if self.num_parts == 1:
             return (mean,)
         logvar = self.param("logvar", nn.initializers.zeros, (self.latent_dim,))
@@ -169,12 +191,13 @@ class ConvEncoder(nn.Module):
     num_parts: int = 2
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, condition=None):
         h = x
         for i, width in enumerate(self.widths):
             conv = Conv(width, (4, 4), strides=(2, 2), dtype=self.dtype, name=f"conv_{i}")
             h = self.activation(conv(h))
-        h = self.activation(nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(_flat(h)))
+        h = nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(_flat(h))
+        h = self.activation(_given(h, condition))
         return PosteriorHead(self.latent_dim, self.dtype, self.num_parts, name="head")(h)
 
 
@@ -192,12 +215,12 @@ class ConvDecoder(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z):
+    def __call__(self, z, condition=None):
         factor = 2 ** len(self.widths)
         height, width = self.size[0] // factor, self.size[1] // factor
         init = _by_latent(axis=0)
         h = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=init, name="latent")(z)
-        h = self.activation(h)
+        h = self.activation(_given(h, condition))
         start = nn.Dense(height * width * self.widths[0], dtype=self.dtype, name="hidden")
         h = self.activation(start(h)).reshape(-1, height, width, self.widths[0])
         channels = (*self.widths[1:], self.num_channels)

@@ -22,7 +22,8 @@ class Feed:
     Runs of the same seed share what is read. Each process reads the rows of its own devices.
 
     Args:
-        x: [N, *stored], anything that takes an array of rows: NumPy, or a file's rows.
+        x: [N, *stored], anything that takes an array of rows: NumPy, or a file's rows; or a
+            dictionary of such.
         train: whose `rows` tell the examples of a step.
         seeds: of the slots of the layout, [S].
         layout: a `vae_jax.layout.Layout` with S slots.
@@ -36,7 +37,8 @@ class Feed:
         over_steps = jax.vmap(train.rows, (None, 0))
         self._rows = jax.jit(jax.vmap(over_steps, (0, None)))
         (num_rows,) = jax.eval_shape(train.rows, np.int32(0), np.int32(0)).shape
-        step_bytes = len(self._seeds) * num_rows * max(1, x.nbytes // max(1, len(x)))
+        row_bytes = sum(leaf.nbytes // max(1, len(leaf)) for leaf in jax.tree.leaves(x))
+        step_bytes = len(self._seeds) * num_rows * max(1, row_bytes)
         self.num_steps = int(np.clip(block_bytes // step_bytes, 1, train.steps_per_epoch))
         self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._held: tuple[int, Block] | None = None
@@ -69,16 +71,18 @@ class Feed:
         steps = np.arange(first, first + self.num_steps, dtype=np.int32)
         rows = np.asarray(self._rows(unique.astype(np.int32), steps))
 
-        def part(runs, steps, batch):
-            @functools.cache
-            def of_seed(i):
-                return self._x[rows[i, steps, batch].ravel()].reshape(
-                    *rows[i, steps, batch].shape, *self._x.shape[1:]
-                )
+        def gather(x):
+            def part(runs, steps, batch):
+                @functools.cache
+                def of_seed(i):
+                    return x[rows[i, steps, batch].ravel()].reshape(
+                        *rows[i, steps, batch].shape, *x.shape[1:]
+                    )
 
-            return np.stack([of_seed(i) for i in slot_of[runs].tolist()])
+                return np.stack([of_seed(i) for i in slot_of[runs].tolist()])
 
-        shape = (len(self._seeds), *rows.shape[1:], *self._x.shape[1:])
+            shape = (len(self._seeds), *rows.shape[1:], *x.shape[1:])
+            return self._layout.spread_batches(part, shape, x.dtype)
+
         firsts = np.full(self._layout.num_runs, first, np.int32)
-        block = self._layout.spread_batches(part, shape, self._x.dtype)
-        return Block(self._layout.place(firsts), block)
+        return Block(self._layout.place(firsts), jax.tree.map(gather, self._x))

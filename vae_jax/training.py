@@ -10,7 +10,7 @@ comes in blocks of batches that the host gathers: same rows, same order, same pr
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -25,6 +25,7 @@ from vae_jax.errors import DivergedError, UsageError
 __all__ = [
     "OPTIMIZERS",
     "Block",
+    "Conditions",
     "Hparams",
     "Objective",
     "State",
@@ -68,6 +69,9 @@ class Objective:
             model asks.
         update: (model, params before the step, params after it, batch, key, **h) → params: what
             follows no gradient; None: nothing.
+        conditions: (dataset) → `Conditions`, what its batches hold beside x; None: nothing.
+        given: (model, params, batch) → the model given what is known of the rows of a batch, for
+            whoever encodes them outside `loss`; None: the model as it is.
     """
 
     loss: Callable
@@ -75,10 +79,30 @@ class Objective:
     optimizer: Callable | None = None
     latent: Callable | None = None
     update: Callable | None = None
+    conditions: Callable | None = None
+    given: Callable | None = None
 
     def __call__(self, model, params, batch, key, **hyperparameters):
         """`loss`, with arguments of the same shapes."""
         return self.loss(model, params, batch, key, **hyperparameters)
+
+
+class Conditions(NamedTuple):
+    """What an objective asks of each row of a dataset beside x.
+
+    Args:
+        train, valid, test: what the batches of a split hold beside x, by name; arrays [N, …].
+        num: C, the numbers that x is given, a count.
+        shown: conditions [P, C] of which pictures are drawn, a row each.
+        names: what those P are called.
+    """
+
+    train: dict[str, np.ndarray]
+    valid: dict[str, np.ndarray]
+    test: dict[str, np.ndarray]
+    num: int
+    shown: np.ndarray
+    names: tuple[str, ...]
 
 
 class Hparams(flax.struct.PyTreeNode):
@@ -144,11 +168,12 @@ class Block(NamedTuple):
 
     Args:
         first: the first step that the block holds, int32 scalar.
-        rows: [T, B, *stored], the batch of each of T steps.
+        rows: [T, B, *stored], the batch of each of T steps; a dictionary of such where batches
+            hold more than x.
     """
 
     first: jax.Array
-    rows: jax.Array
+    rows: Any
 
 
 class Train(NamedTuple):
@@ -156,9 +181,10 @@ class Train(NamedTuple):
 
     init(hparams) → State.
     step(state, hparams, batch, key) → (State, metrics): one update; batch {"x": [B, *shape],
-        "mask": [B]}, metrics scalars averaged over the rows that count.
+        "mask": [B], …}, metrics scalars averaged over the rows that count.
     chunk(state, hparams, x, num_steps) → State: that many steps (a traced scalar, so that any
-        length is one program) within one epoch; x is [N, *stored], or a `Block` that holds them.
+        length is one program) within one epoch; x is [N, *stored], or {"x": [N, *stored], …} where
+            an objective asks for more of each row, or a `Block` that holds them.
     rows(seed, step) → [B] int32: the examples of a step (scalars), for whoever makes a `Block`.
     """
 
@@ -260,6 +286,7 @@ def make_train(
     batch_size: int,
     optimizer: str | Callable = "adam",
     layout: Any = None,
+    beside: Mapping[str, Any] | None = None,
 ) -> Train:
     """Builds the pure functions of a training.
 
@@ -273,6 +300,7 @@ def make_train(
         layout: a `vae_jax.layout.Layout` whose devices share batches, which are then padded to a
             multiple of them; neither rows nor draws of the examples that count depend on it. None
             keeps batches on one device.
+        beside: what batches hold beside x and mask, by name: anything [N, …] with shape and dtype.
 
     Returns:
         `Train`.
@@ -320,7 +348,8 @@ def make_train(
         )
 
     def example_batch():
-        return {"x": jnp.zeros((num_rows, *model.shape)), "mask": jnp.ones(num_rows)}
+        more = {n: jnp.zeros((num_rows, *v.shape[1:]), v.dtype) for n, v in (beside or {}).items()}
+        return {"x": jnp.zeros((num_rows, *model.shape)), **more, "mask": jnp.ones(num_rows)}
 
     def step(state: State, hparams: Hparams, batch: dict, key: jax.Array):
         h = schedules.evaluate(hparams, state.step)
@@ -350,9 +379,11 @@ def make_train(
     def batch_of(x, seed, step, key):
         mask = positions(step)[1].astype(jnp.float32)
         if isinstance(x, Block):
-            batch = {"x": x.rows[step - x.first], "mask": mask}
+            places, held = step - x.first, x.rows
         else:
-            batch = {"x": x[whole(rows(seed, step))], "mask": mask}
+            places, held = whole(rows(seed, step)), x
+        taken = jax.tree.map(lambda leaf: leaf[places], held)
+        batch = {**(taken if isinstance(taken, dict) else {"x": taken}), "mask": mask}
         batch = batch if layout is None else layout.place_batch(batch)
         return {**batch, "x": preprocess(batch["x"], key)}
 
@@ -406,8 +437,8 @@ def train_until(
         chunk: `Train.chunk` of one run or of R runs, jitted; it may donate its state.
         state: where to start, of one run, or of R runs that go in step.
         hparams: of the run or runs.
-        x: [N, *stored] on the device, or a function from a step (scalar) to (`Block`, the number
-            of steps it holds from there on).
+        x: [N, *stored] on the device or a dictionary of such, see `Train`, or a function from a
+            step (scalar) to (`Block`, the number of steps it holds from there on).
         first_step: steps that were done, a count.
         num_steps: the last step, a count since the start of the run.
         steps_per_epoch: from `Train`.
@@ -442,7 +473,7 @@ def _undecoded(stored, key):
 def fit(
     loss_fn: Callable,
     model,
-    x: jax.Array,
+    x: jax.Array | Mapping[str, jax.Array],
     hparams: Hparams,
     *,
     epochs: int,
@@ -455,7 +486,8 @@ def fit(
     Args:
         loss_fn: an objective, see `make_train`.
         model: a `Model`.
-        x: [N, *stored].
+        x: [N, *stored]; for an objective that asks for more of each row {"x": [N, *stored], …},
+            such as "condition" [N] or [N, C] of a conditional model.
         hparams: of the run.
         epochs: passes over x, a count.
         batch_size: B.
@@ -470,10 +502,12 @@ def fit(
         DivergedError: a loss, gradient or update was not finite.
         UsageError: x holds integers and nothing says what they mean.
     """
+    held = {name: jnp.asarray(v) for name, v in (x if isinstance(x, dict) else {"x": x}).items()}
+    num_examples = len(held["x"])
     if preprocess is None:
-        if not jnp.issubdtype(x.dtype, jnp.floating):
+        if not jnp.issubdtype(held["x"].dtype, jnp.floating):
             raise UsageError(
-                f"x holds {x.dtype}: give preprocess=…, for a dataset of ours "
+                f"x holds {held['x'].dtype}: give preprocess=…, for a dataset of ours "
                 "preprocess=lambda stored, key: dataset.decode(stored)"
             )
         preprocess = _undecoded
@@ -481,16 +515,17 @@ def fit(
         loss_fn,
         model,
         preprocess=preprocess,
-        num_examples=len(x),
+        num_examples=num_examples,
         batch_size=batch_size,
         optimizer=optimizer,
+        beside={name: values for name, values in held.items() if name != "x"},
     )
     state, rows = jax.jit(train.init)(hparams), []
     states = train_until(
         jax.jit(train.chunk, donate_argnums=0),
         state,
         hparams,
-        jnp.asarray(x),
+        held if isinstance(x, dict) else held["x"],
         first_step=0,
         num_steps=epochs * train.steps_per_epoch,
         steps_per_epoch=train.steps_per_epoch,
@@ -502,6 +537,6 @@ def fit(
                 "try a smaller learning rate, or clip_norm"
             )
         if step % train.steps_per_epoch == 0:
-            means = jax.tree.map(float, epoch_metrics(state, len(x)))
+            means = jax.tree.map(float, epoch_metrics(state, num_examples))
             rows.append({"step": step, **means})
     return state, rows

@@ -190,11 +190,13 @@ class Split:
         x: [N, *stored], in the smallest dtype that loses nothing; in memory, or `Rows` of a file.
         labels: [N] int32, or None.
         factors: [N, F] int32, the index of each ground-truth factor, or None.
+        condition: [N, C] float32, numbers that x may be given, or None.
     """
 
     x: np.ndarray | Rows
     labels: np.ndarray | None = None
     factors: np.ndarray | None = None
+    condition: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -205,6 +207,7 @@ class Split:
             self.x.select(rows) if isinstance(self.x, Rows) else _chosen(self.x, rows),
             None if self.labels is None else self.labels[rows],
             None if self.factors is None else self.factors[rows],
+            None if self.condition is None else self.condition[rows],
         )
 
 

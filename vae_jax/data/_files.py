@@ -33,6 +33,7 @@ SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 
 _DATA_KEYS = ("x", "X", "images", "data")
 _LABEL_KEYS = ("y", "labels", "label")
+_CONDITION_KEYS = ("condition", "c")
 _LABEL_COLUMNS = ("label", "y", "target", "class")
 _PARTS = ("train", "valid", "test")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -41,13 +42,15 @@ _IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # none that runs
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Part:
-    """What one part of the user's data says: x [N, …], labels [N] of any dtype, column names.
+    """What one part of the user's data says: x [N, …], labels [N] of any dtype, a condition [N, C],
+    column names.
 
     low and high, [1, …], are the least and the greatest value in each place of the source of x.
     """
 
     x: np.ndarray | Rows
     labels: np.ndarray | None = None
+    condition: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
     low: np.ndarray | None = None
     high: np.ndarray | None = None
@@ -61,8 +64,9 @@ def load(
     Args:
         path: a file ending as in `SUFFIXES`, or a folder of images, all of one size; subfolders are
             labels. An .npz has the key x, X, images or data, and y, labels or label where there are
-            labels; or the splits train, (valid,) test, or x_train, y_train, x_test, y_test. In a
-            table numeric columns are features and label, y, target or class is the label.
+            labels, and condition or c, [N, C], where x is to be given such numbers as they are; or
+            the splits train, (valid,) test, or x_train, y_train, x_test, y_test. In a table numeric
+            columns are features and label, y, target or class is the label.
         num_valid: rows held out for validation (scalar); None means 10 %.
         scaling: 'auto': columns of a table are standardized by train, images of 0 … 255 (that reach
             128) go to [0, 1]; 'unit': the range of train goes to [0, 1]; 'none': values stay.
@@ -96,6 +100,7 @@ def load(
     on_disk = any(isinstance(part.x, _npy.FileRows) for part in parts.values())
 
     parts, label_names, label_notes = _encode_labels(path, parts)
+    parts = _encode_conditions(path, parts)
     parts = {name: _viewed(path, part) for name, part in parts.items()}
     _refuse_misshapen(path, parts)
     parts = {name: _surveyed(path, part) for name, part in parts.items()}
@@ -103,7 +108,7 @@ def load(
     kind = "table" if len(parts[next(iter(parts))].x.shape) == 2 else "image"
     parts, num_levels, level_notes = _find_levels(parts, kind, scaling)
     splits = divide(
-        {name: Split(part.x, part.labels) for name, part in parts.items()},
+        {name: Split(p.x, p.labels, condition=p.condition) for name, p in parts.items()},
         num_valid,
         name=str(path),
     )
@@ -166,8 +171,11 @@ def _read_npz(path: Path) -> tuple[dict[str, _Part], list[str]]:
         found = [name for name in candidates if name in names]
         return _npy.read(path, found[0]) if found else None
 
+    def beside(part: str, keys: tuple[str, ...]) -> np.ndarray | None:
+        return first(*(f"{key}_{part}" for key in keys))
+
     parts = {
-        part: _Part(x, first(*(f"{key}_{part}" for key in _LABEL_KEYS)))
+        part: _Part(x, beside(part, _LABEL_KEYS), beside(part, _CONDITION_KEYS))
         for part in _PARTS
         if (x := first(part, *(f"{key}_{part}" for key in _DATA_KEYS))) is not None
     }
@@ -180,7 +188,7 @@ def _read_npz(path: Path) -> tuple[dict[str, _Part], list[str]]:
             f" {', '.join(_DATA_KEYS)} (labels: {', '.join(_LABEL_KEYS)}), or train and test,"
             " with or without valid"
         )
-    return {"all": _Part(x, first(*_LABEL_KEYS))}, []
+    return {"all": _Part(x, first(*_LABEL_KEYS), first(*_CONDITION_KEYS))}, []
 
 
 def _read_table(path: Path) -> tuple[dict[str, _Part], list[str]]:
@@ -223,7 +231,7 @@ def _read_table(path: Path) -> tuple[dict[str, _Part], list[str]]:
             f"{', '.join(map(repr, table.column_names)) or 'none'}"
         )
     x = np.column_stack(list(features.values()))
-    return {"all": _Part(x, labels, tuple(features))}, notes
+    return {"all": _Part(x, labels, columns=tuple(features))}, notes
 
 
 def _is_number(text: str) -> bool:
@@ -351,6 +359,30 @@ def _encode_labels(
     pieces = dict(zip(given, np.split(codes.astype(np.int32), ends[:-1]), strict=True))
     parts = {k: dataclasses.replace(part, labels=pieces.get(k)) for k, part in parts.items()}
     return parts, label_names, []
+
+
+def _encode_conditions(path: Path, parts: Mapping[str, _Part]) -> dict[str, _Part]:
+    """Parts whose conditions are [N, C] float32; those of one number may come as [N]."""
+    given = [part for part in parts.values() if part.condition is not None]
+    widths = {part.condition.shape[1:] or (1,) for part in given}
+    for part in given:
+        values = part.condition
+        has_rows = values.ndim in (1, 2) and len(values) == len(part.x)
+        if not has_rows or values.dtype.kind not in "buif" or len(widths) > 1:
+            raise DataError(
+                f"{path}: condition is {values.dtype} of shape {values.shape} for {len(part.x)} "
+                "rows: must be numbers [rows, C], the same C in every split"
+            )
+        if not np.isfinite(values).all():
+            raise DataError(f"{path}: condition holds values that are not finite: fill them in")
+
+    def encoded(part: _Part) -> _Part:
+        if part.condition is None:
+            return part
+        values = part.condition.reshape(len(part.condition), -1)
+        return dataclasses.replace(part, condition=values.astype(np.float32))
+
+    return {name: encoded(part) for name, part in parts.items()}
 
 
 def _label_codes(labels: list[np.ndarray]) -> tuple[tuple[str, ...] | None, np.ndarray | None]:

@@ -910,6 +910,7 @@ def measure(
         The entries of `DEFINITIONS`, scalars, with standard errors.
     """
     subject.require_gaussian()
+    subject.require_unconditional()
     settings = {
         "num_chains": num_chains,
         "num_temperatures": num_temperatures,

@@ -195,10 +195,10 @@ def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]
 
     Returns:
         Two arrays [N] in nats, one sample of z each; None and None where the likelihood is neither
-        Bernoulli nor Gaussian: its floor has no closed form here.
+        Bernoulli nor Gaussian, or the model is conditional: its floor has no closed form here.
     """
     model, likelihood = subject.model, subject.model.likelihood
-    if not isinstance(likelihood, Bernoulli | Gaussian):
+    if model.num_conditions or not isinstance(likelihood, Bernoulli | Gaussian):
         return None, None
 
     def see(params, stored, first):

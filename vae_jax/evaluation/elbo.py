@@ -98,13 +98,25 @@ def merge_moments(moments, values, mask):
 
 
 def _batches(x, batch_size):
-    """Indices [T, B] and mask [T, B] that cover all of x [N, …] once."""
-    num_examples = x.shape[0]
+    """Indices [T, B] and mask [T, B] that cover all of x, [N, …] or several such, once."""
+    num_examples = len(jax.tree.leaves(x)[0])
     num_batches = -(-num_examples // batch_size)
     rows = jnp.arange(num_batches * batch_size)
     mask = (rows < num_examples).astype(jnp.float32)
     rows = jnp.minimum(rows, num_examples - 1)
     return rows.reshape(num_batches, batch_size), mask.reshape(num_batches, batch_size)
+
+
+def _batch(x, rows, mask, key, preprocess: Callable) -> dict:
+    """Rows [B] of x, [N, *stored] or {"x": [N, *stored], …}, as an objective takes them."""
+    taken = jax.tree.map(lambda leaf: leaf[rows], x)
+    taken = taken if isinstance(taken, dict) else {"x": taken}
+    return {**taken, "x": preprocess(taken["x"], key), "mask": mask}
+
+
+def _given(model, params, batch: dict, given: Callable | None):
+    """The model given what is known of a batch, or as it is where nothing tells that."""
+    return model if given is None else given(model, params, batch)
 
 
 class Moments(NamedTuple):
@@ -132,6 +144,7 @@ def evaluate(
     *,
     preprocess: Callable,
     batch_size: int = 500,
+    given: Callable | None = None,
 ) -> Evaluation:
     """Averages an objective's terms over all of x, each example weighing the same.
 
@@ -139,12 +152,13 @@ def evaluate(
         loss_fn: an objective, `loss(model, params, batch, key, **hparams) -> (loss [B], aux)`.
         model: a `Model`.
         params: its parameters.
-        x: [N, *stored], N >= 1.
+        x: [N, *stored], N >= 1; or {"x": [N, *stored], …} with what else the objective asks for.
         key: PRNG key, scalar: binarization and the sample of z follow from it and the position.
         hparams: keyword arguments of the objective, scalars.
         preprocess: (stored [B, *stored], key) to [B, *shape].
         batch_size: examples at a time. A term of the whole batch (capacity, free bits) depends
             on it; the ELBO, rate and distortion do not.
+        given: as of `training.Objective`: (model, params, batch) to the model that encodes.
 
     Returns:
         `Evaluation`.
@@ -161,11 +175,12 @@ def evaluate(
             0,
             preprocess=preprocess,
             batch_size=batch_size,
+            given=given,
         )
     )
 
 
-@functools.partial(jax.jit, static_argnames=("loss_fn", "preprocess", "batch_size"))
+@functools.partial(jax.jit, static_argnames=("loss_fn", "preprocess", "batch_size", "given"))
 def accumulate(
     loss_fn: Callable,
     model,
@@ -178,14 +193,16 @@ def accumulate(
     *,
     preprocess: Callable,
     batch_size: int = 500,
+    given: Callable | None = None,
 ) -> dict[str, Moments]:
     """Adds a block of the data to what was measured of the blocks before.
 
     However the data is cut into blocks of whole batches, the result is the same.
 
     Args:
-        loss_fn, model, params, key, hparams, preprocess, batch_size: see `evaluate`.
-        x: [N, *stored], N a multiple of `batch_size` for all blocks but the last.
+        loss_fn, model, params, key, hparams, preprocess, batch_size, given: see `evaluate`.
+        x: [N, *stored] or a dictionary of such, N a multiple of `batch_size` for all blocks but the
+            last.
         moments: of the blocks before, or None for the first.
         first_batch: how many batches came before, scalar.
 
@@ -196,9 +213,9 @@ def accumulate(
 
     def terms_of(rows, mask, key):
         preprocess_key, loss_key = jax.random.split(key)
-        batch = {"x": preprocess(x[rows], preprocess_key), "mask": mask}
+        batch = _batch(x, rows, mask, preprocess_key, preprocess)
         loss, aux = loss_fn(model, params, batch, loss_key, **hparams)
-        posterior = model.encode(params, batch["x"])
+        posterior = _given(model, params, batch, given).encode(params, batch["x"])
         prior = model.prior(params)
         rate_per_dim = distributions.kl_divergence(posterior, prior)
         return {"loss": loss, **aux}, rate_per_dim, standardized_mean(posterior, prior)
@@ -246,9 +263,9 @@ def summarize(moments: dict[str, Moments]) -> Evaluation:
     )
 
 
-@functools.partial(jax.jit, static_argnames=("preprocess",))
+@functools.partial(jax.jit, static_argnames=("preprocess", "given"))
 def decompose_rate(
-    model, params, x: jax.Array, key: jax.Array, num_examples, *, preprocess: Callable
+    model, params, x, key: jax.Array, num_examples, *, preprocess: Callable, given=None
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """What the rate consists of: mutual information, total correlation, dimension-wise KL.
 
@@ -259,20 +276,26 @@ def decompose_rate(
     Args:
         model: a `Model`.
         params: its parameters.
-        x: [M, *stored].
+        x: [M, *stored], or a dictionary of such.
         key: PRNG key, scalar.
         num_examples: N, of the training split; scalar.
         preprocess: (stored [M, *stored], key) to [M, *shape].
+        given: see `evaluate`.
 
     Returns:
-        Means and standard errors over the M examples, a dictionary of scalars each, in nats.
+        Means and standard errors over the M examples, a dictionary of scalars each, in nats; both
+        empty where the posterior is not Gaussian.
 
     Reference:
         Chen et al. 2018, arXiv 1802.04942, equation 2, and appendix C (weights).
     """
     preprocess_key, z_key = jax.random.split(key)
-    posterior = model.encode(params, preprocess(x, preprocess_key))
-    weights = losses.aggregate_weights(len(x), num_examples)
+    num = len(jax.tree.leaves(x)[0])
+    batch = _batch(x, jnp.arange(num), jnp.ones(num), preprocess_key, preprocess)
+    posterior = _given(model, params, batch, given).encode(params, batch["x"])
+    if not isinstance(posterior, distributions.DiagonalGaussian):
+        return {}, {}
+    weights = losses.aggregate_weights(num, num_examples)
     parts = losses.rate_decomposition(
         posterior.sample(z_key), *posterior, weights, model.latent_mask
     )
@@ -282,7 +305,9 @@ def decompose_rate(
     return dict(zip(names, means, strict=True)), dict(zip(names, errors, strict=True))
 
 
-def freeze_likelihood(model, params, x, key, *, preprocess: Callable, batch_size: int = 500):
+def freeze_likelihood(
+    model, params, x, key, *, preprocess: Callable, batch_size: int = 500, given=None
+):
     """Fixes a variance that training takes at each batch's optimum, so that p(x|z) is a density.
 
     The variance becomes the mean squared error over all of x, which must be training data.
@@ -290,10 +315,11 @@ def freeze_likelihood(model, params, x, key, *, preprocess: Callable, batch_size
     Args:
         model: a `Model`.
         params: its parameters.
-        x: [N, *stored].
+        x: [N, *stored], or a dictionary of such, see `evaluate`.
         key: PRNG key, scalar, for one sample of z for each example.
         preprocess: (stored [B, *stored], key) to [B, *shape].
         batch_size: examples at a time.
+        given: see `evaluate`.
 
     Returns:
         (model, params), unchanged unless the likelihood's variance is "optimal".
@@ -304,20 +330,22 @@ def freeze_likelihood(model, params, x, key, *, preprocess: Callable, batch_size
     frozen = model.likelihood.frozen()
     if frozen == model.likelihood:
         return model, params
-    total = sum_variance(model, params, x, key, 0, preprocess=preprocess, batch_size=batch_size)
-    logvar = jnp.log(total / x.shape[0])
+    settings = {"preprocess": preprocess, "batch_size": batch_size, "given": given}
+    total = sum_variance(model, params, x, key, 0, **settings)
+    logvar = jnp.log(total / len(jax.tree.leaves(x)[0]))
     return model.replace(likelihood=frozen), {**params, "likelihood": {"logvar": logvar}}
 
 
-@functools.partial(jax.jit, static_argnames=("preprocess", "batch_size"))
+@functools.partial(jax.jit, static_argnames=("preprocess", "batch_size", "given"))
 def sum_variance(
-    model, params, x, key, first_batch, *, preprocess: Callable, batch_size: int = 500
+    model, params, x, key, first_batch, *, preprocess: Callable, batch_size: int = 500, given=None
 ) -> jax.Array:
     """The optimal variance of each batch times its number of examples, summed over a block.
 
     Args:
-        model, params, key, preprocess, batch_size: see `freeze_likelihood`.
-        x: [N, *stored], N a multiple of `batch_size` for all blocks but the last.
+        model, params, key, preprocess, batch_size, given: see `freeze_likelihood`.
+        x: [N, *stored] or a dictionary of such, N a multiple of `batch_size` for all blocks but the
+            last.
         first_batch: how many batches came before, scalar.
 
     Returns:
@@ -328,9 +356,10 @@ def sum_variance(
     def body(total, inputs):
         rows, mask, index = inputs
         preprocess_key, z_key = jax.random.split(jax.random.fold_in(key, index))
-        data = preprocess(x[rows], preprocess_key)
-        outputs = model.decode(params, model.encode(params, data).sample(z_key))
-        fitted = model.likelihood.fit(params["likelihood"], outputs, data, mask)
+        batch = _batch(x, rows, mask, preprocess_key, preprocess)
+        own = _given(model, params, batch, given)
+        outputs = own.decode(params, own.encode(params, batch["x"]).sample(z_key))
+        fitted = model.likelihood.fit(params["likelihood"], outputs, batch["x"], mask)
         return total + jnp.exp(fitted["logvar"]) * mask.sum(), None
 
     indices = first_batch + jnp.arange(len(rows))

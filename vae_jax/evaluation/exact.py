@@ -564,10 +564,11 @@ def measure(subject, *, split: str = "test", max_examples: int = 500) -> dict:
         The entries of `DEFINITIONS`, scalars.
 
     Raises:
-        NotApplicableError: the model is not linear and Gaussian, and has more than `MAX_LATENTS`
-            latent dimensions, or masked ones.
+        NotApplicableError: the model is conditional; or it is not linear and Gaussian, and has more
+            than `MAX_LATENTS` latent dimensions, or masked ones.
     """
     subject.require_gaussian()
+    subject.require_unconditional()
     model, key, preprocess = subject.model, subject.key, subject.preprocess
     if _has_closed_form(model, subject.params):
         method, linear = "closed_form", linear_gaussian(model, subject.params)

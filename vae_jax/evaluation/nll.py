@@ -48,6 +48,7 @@ DEFINITIONS = {
     "nll": "−log 1/K Σ_k p(x, z_k)/q(z_k|x) in nats per example, above −log p(x) in expectation",
     "effective_samples": "how many equal weights would estimate as well, of K (Σw)²/Σw²",
     "bits_per_dim": "nll / (D log 2), of discrete data",
+    "given": "of a conditional model, for p(x) read p(x|c): c",
 }
 """What each entry of `measure` means; `name_standard_error` is the standard error of `name`."""
 
@@ -199,7 +200,8 @@ def sample(
     runs of a sweep at once: `jax.vmap` over model, params and key.
 
     Args:
-        model: a `Model`, its variance not "optimal": see `elbo.freeze_likelihood`.
+        model: a `Model`, its variance not "optimal": see `elbo.freeze_likelihood`. Of one that is
+            given conditions [N, C] the estimate is that of −log p(x|c).
         params: its parameters.
         x: [N, *stored], N >= 1.
         key: PRNG key, scalar.
@@ -226,15 +228,16 @@ def sample(
     num_blocks, num_left = divmod(num_samples, SAMPLES_PER_KEY)
 
     def one(inputs):
-        """(x [*stored], position []) of one example to its (sums [], whether p is a mass [])."""
-        stored, index = inputs
+        """(x [*stored], position [], c) of one example to (sums [], whether p is a mass [])."""
+        stored, index, condition = inputs
+        own = model if condition is None else model.given(condition[None])
         preprocess_key, z_key = jax.random.split(jax.random.fold_in(key, index))
         data = preprocess(stored[None], preprocess_key)
-        posterior = model.encode(params, data)
+        posterior = own.encode(params, data)
 
         def log_weights(z):
             """l = log p(x|z) + log p(z) − log q(z|x): z [k, L] to [k]."""
-            outputs = model.decode(params, z)
+            outputs = own.decode(params, z)
             rows = jnp.broadcast_to(data, (len(z), *model.shape))
             log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
             return log_prob + prior.log_prob(z) - posterior.log_prob(z)
@@ -259,7 +262,7 @@ def sample(
 
     sums, is_mass = jax.lax.map(
         one,
-        (x, first_example + jnp.arange(x.shape[0])),
+        (x, first_example + jnp.arange(x.shape[0]), model.condition),
         batch_size=max(1, num_rows // SAMPLES_PER_KEY),
     )
     nll = -log_mean_weight(sums, num_samples)
@@ -326,10 +329,10 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
 
     Returns:
         The entries of `DEFINITIONS`, scalars, with standard errors; without `bits_per_dim` where
-        p(x|z) is no probability.
+        p(x|z) is no probability. Of a conditional model the likelihood is p(x|c).
 
     Raises:
-        NotApplicableError: the posterior is a point.
+        NotApplicableError: the posterior is a point, or the model infers what it is given.
     """
     if isinstance(subject.model.latent, latents.Quantized):
         raise NotApplicableError(
@@ -337,10 +340,11 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
         )
 
     def estimate(params, stored, first):
+        x, model = subject.density(stored)
         return sample(
-            subject.model,
+            model,
             params,
-            stored,
+            x,
             subject.key,
             first,
             preprocess=subject.preprocess,
@@ -356,6 +360,8 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
         "bits_per_dim": found.bits_per_dim,
     }
     result: dict = {"num_examples": len(found.nll), "num_samples": num_samples}
+    if subject.model.num_conditions:
+        result["given"] = "the condition of each example"
     for name, each in values.items():
         if np.isfinite(each).all():
             result[name], result[f"{name}_standard_error"] = mean_and_error(each)

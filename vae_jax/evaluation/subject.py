@@ -48,6 +48,9 @@ class Subject:
         key: PRNG key, scalar, from which every draw follows.
         num_examples: how many of the test split are looked at, evenly spread over it, whose order
             may be that of its factors; None means all.
+        conditions: what is known of each row beside x, as of `training.Conditions`, for a
+            conditional model: for each split arrays [N, …] by name.
+        given: (model, params, batch) to the model given what is known of a batch.
     """
 
     def __init__(
@@ -59,8 +62,11 @@ class Subject:
         preprocess: Callable,
         key: jax.Array,
         num_examples: int | None = None,
+        conditions: Any = None,
+        given: Callable | None = None,
     ):
         self.model, self.params, self.dataset = model, params, dataset
+        self.conditions, self._given = conditions, given
         self.preprocess, self.key = preprocess, key
         self.num_examples = num_examples
         self._held: dict[tuple, Any] = {}
@@ -104,7 +110,12 @@ class Subject:
 
     @functools.cached_property
     def decode_mean(self) -> Callable:
-        """E[x|z] as a function of the dimensions in use: [B, L] to [B, *shape]."""
+        """E[x|z] as a function of the dimensions in use: [B, L] to [B, *shape].
+
+        Raises:
+            NotApplicableError: the model is conditional.
+        """
+        self.require_unconditional()
 
         def decode_mean(z):
             unused = self.model.latent_dim - z.shape[1]
@@ -127,18 +138,26 @@ class Subject:
 
         Yields:
             (stored [B, *stored], position of the first row [], how many rows count): the last block
-            is filled up with its last row.
+            is filled up with its last row. Of a conditional model stored is a dictionary, which has
+            such rows as "x" and beside them what is known of them.
         """
         if split not in SPLITS or not len(getattr(self.dataset, split)):
             raise UsageError(
                 f"split={split}: choose one of {', '.join(SPLITS)} that holds examples"
             )
         rows, chosen = getattr(self.dataset, split).x, self._rows(split, num_examples)
+        if self.conditions is not None:
+            rows = {"x": rows, **getattr(self.conditions, split)}
         size = min(num_rows or self.num_rows, len(chosen))
         for first in range(0, len(chosen), size):
-            stored = np.asarray(rows[chosen[first : first + size]])
-            padding = ((0, size - len(stored)), *((0, 0) for _ in stored.shape[1:]))
-            yield np.pad(stored, padding, mode="edge"), np.int32(first), len(stored)
+            places = chosen[first : first + size]
+
+            def take(leaf, places=places):
+                stored = np.asarray(leaf[places])
+                padding = ((0, size - len(stored)), *((0, 0) for _ in stored.shape[1:]))
+                return np.pad(stored, padding, mode="edge")
+
+            yield jax.tree.map(take, rows), np.int32(first), len(places)
 
     def over(self, function: Callable, split: str = "test", **chosen) -> Any:
         """The values of a function of every example.
@@ -185,7 +204,34 @@ class Subject:
             key, _ = jax.random.split(jax.random.fold_in(self.key, position))
             return self.preprocess(row[None], key)[0]
 
+        stored = stored["x"] if isinstance(stored, dict) else stored
         return jax.vmap(one)(stored, first + jnp.arange(len(stored)))
+
+    def given(self, params, stored, x):
+        """The model given what is known of the rows of a block, which `inputs` shows as x."""
+        if self._given is None:
+            return self.model
+        return self._given(self.model, params, {**stored, "x": x})
+
+    def require_unconditional(self) -> None:
+        """NotApplicableError where z alone (of any shape) does not decide p(x|z)."""
+        if self.model.num_conditions:
+            raise NotApplicableError("the model is conditional: a code alone says nothing of x")
+
+    def density(self, stored) -> tuple[Any, Any]:
+        """Rows as stored [B, *stored] and the model of p(x), or of p(x|c) where data tell c.
+
+        Raises:
+            NotApplicableError: the model infers what it is given.
+        """
+        if self.conditions is None:
+            return stored, self.model
+        if "condition" not in stored:
+            raise NotApplicableError(
+                "the model infers its condition: p(x) is a sum over conditions, the bound is "
+                "objective.elbo"
+            )
+        return stored["x"], self.model.given(stored["condition"])
 
     def x(self, split: str = "test", num_examples: int | None = None) -> np.ndarray:
         """The examples as the model sees them, [N, *shape]."""
@@ -200,7 +246,8 @@ class Subject:
         """q(z|x) of every example: `DiagonalGaussian`, or its kin, of NumPy arrays [N, L]."""
 
         def encode(params, stored, first):
-            posterior = self.model.encode(params, self.inputs(stored, first))
+            x = self.inputs(stored, first)
+            posterior = self.given(params, stored, x).encode(params, x)
             return posterior.first(self.latent_dim)
 
         return self._once(encode, split, num_examples)

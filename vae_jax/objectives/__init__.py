@@ -25,6 +25,10 @@ Beside `loss` the module may have
   without it they are Gaussian.
 - `update(model, before, after, batch, key, *, …) -> params`, what follows no gradient: the
   parameters before the step and as the optimizer left them to those that stand.
+- `conditions(dataset, *, …) -> training.Conditions`, for a model that is conditional: what else a
+  batch holds of each row (a label), and how many numbers the model is given.
+- `given(model, params, batch) -> model`, the model given what is known of a batch, as pictures and
+  evaluation see it; beside `conditions`.
 
 Their keyword-only parameters are hyperparameters as those of `loss`.
 

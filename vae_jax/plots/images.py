@@ -1,6 +1,7 @@
 """Pictures of examples: as reconstructed, as sampled, and on the way from one to another."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -113,12 +114,15 @@ def _draw_line_reconstructions(x, reconstruction, squared_error):
 
 
 @house_style()
-def samples(x: np.ndarray, *, title: str = "samples from the prior") -> Picture:
-    """A grid of images in reading order, as square as can be.
+def samples(
+    x: np.ndarray, *, title: str = "samples from the prior", row_names: Sequence[str] = ()
+) -> Picture:
+    """A grid of images in reading order, as square as can be, or with a row for each name.
 
     Args:
         x: [N, H, W, C] in [0, 1], C 1 or 3.
         title: the words above the grid.
+        row_names: what stands before the rows, R words, N a multiple of R; none: nothing.
 
     Returns:
         Picture; its table has the rows (example, x0, x1, …) of shape [1 + D].
@@ -127,9 +131,12 @@ def samples(x: np.ndarray, *, title: str = "samples from the prior") -> Picture:
         UsageError: `x` has another shape.
     """
     x = as_float(require_images("x", x, "N H W C"))
-    images = in_grid(x, math.ceil(math.sqrt(len(x))))
+    num_columns = len(x) // len(row_names) if row_names else math.ceil(math.sqrt(len(x)))
+    images = in_grid(x, num_columns)
     figure, axes = draw_grid(images)
     axes.set_title(title)
+    if row_names:
+        axes.set_yticks(range(len(row_names)), row_names)
     columns = ("example", *flat_names(x.shape[1:]))
     return Picture(figure, Table(columns, [(n, *row) for n, row in enumerate(flat(x))]))
 

@@ -1,0 +1,119 @@
+"""What the rows of a dataset are given beside x: their labels, their factors, or an array."""
+
+import numpy as np
+
+from vae_jax.errors import DataError, UsageError
+from vae_jax.training import Conditions
+
+__all__ = ["SPLITS", "classes", "conditions", "given", "one_per_class", "taken"]
+
+SPLITS = ("train", "valid", "test")
+NUM_SHOWN = 10
+"""Pictures have a row for each of at most twice as many classes, or of so many conditions."""
+
+
+def taken(batch: dict, name: str):
+    """What a batch holds under a name, [B, …]; UsageError where it was not given."""
+    if name not in batch:
+        raise UsageError(f"the batch holds {', '.join(batch)}: give {name!r} beside x")
+    return batch[name]
+
+
+def given(model, params, batch: dict):
+    """The model given the condition of each row of a batch: [B] integers or [B, C] numbers."""
+    del params
+    return model.given(taken(batch, "condition"))
+
+
+def conditions(dataset, *, condition="labels") -> Conditions:
+    """The condition of every row: a label [N], or numbers [N, C].
+
+    Args:
+        dataset: as of `vae_jax.data.load`, labels [N], factors [N, F], condition [N, C].
+        condition: what x is given: labels, factors (each scaled to 0 to 1), or the array
+            (condition of an .npz file) as it is.
+
+    Raises:
+        DataError: the dataset has nothing of the kind, or not for every row.
+    """
+    if condition == "labels":
+        codes, names = classes(dataset, "--condition=labels")
+        for split, each in codes.items():
+            if (each < 0).any():
+                raise DataError(
+                    f"--condition=labels: {np.sum(each < 0)} of {len(each)} rows of {split} in "
+                    f"{dataset.name} have no label (one >= 0): leave them out, or take "
+                    "--objective=m2"
+                )
+        parts = {split: {"condition": each} for split, each in codes.items()}
+        return Conditions(**parts, num=len(names), **one_per_class(names))
+    values = {split: _numbers(dataset, split, condition) for split in SPLITS}
+    test = values["test"]
+    rows = np.unique(np.arange(NUM_SHOWN) * len(test) // NUM_SHOWN)
+    return Conditions(
+        **{split: {"condition": each} for split, each in values.items()},
+        num=test.shape[1],
+        shown=test[rows],
+        names=tuple(f"test {row}" for row in rows),
+    )
+
+
+def _numbers(dataset, split: str, condition: str) -> np.ndarray:
+    """Factors or the array of a split: [N, C] float32."""
+    part = getattr(dataset, split)
+    if condition == "array":
+        if part.condition is None:
+            raise DataError(
+                f"--condition=array: {split} of {dataset.name} has none: give an .npz file with "
+                "an array [N, C] under the key condition, or --condition=labels"
+            )
+        return part.condition
+    if part.factors is None:
+        raise DataError(
+            f"--condition=factors: {dataset.name} has no factors: give --condition=labels, or "
+            "--dataset=sprites"
+        )
+    # an index of a factor that takes n values, 0 … n − 1
+    highest = np.maximum(np.array(dataset.factor_sizes) - 1, 1)
+    return (part.factors / highest[None]).astype(np.float32)
+
+
+def classes(dataset, what: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The labels of each split as classes 0 … C − 1, and what these are called.
+
+    The classes are the labels >= 0 that any split has, in order; another label is unknown, −1.
+
+    Args:
+        dataset: as of `vae_jax.data.load`, its splits with labels [N] or None.
+        what: who asks for them, as the user wrote it.
+
+    Returns:
+        ({"train", "valid", "test"} of int32 [N], C names).
+
+    Raises:
+        DataError: there are no labels, or all are one.
+    """
+    labels = {split: getattr(dataset, split).labels for split in SPLITS}
+    for split, each in labels.items():
+        if each is None:
+            raise DataError(
+                f"{what}: {split} of {dataset.name} has no labels: give a dataset that has some "
+                "(an .npz file with the key y, a table with a column label, a folder for each "
+                "class)"
+            )
+    known = np.unique(np.concatenate(list(labels.values())))
+    known = known[known >= 0]
+    if len(known) < 2:
+        raise DataError(f"{what}: {dataset.name} has {len(known)} class(es): must be 2 or more")
+    codes = {
+        split: np.where(each < 0, -1, np.searchsorted(known, each)).astype(np.int32)
+        for split, each in labels.items()
+    }
+    names = [str(c) if dataset.label_names is None else dataset.label_names[c] for c in known]
+    return codes, tuple(names)
+
+
+def one_per_class(names: tuple[str, ...]) -> dict:
+    """`Conditions.shown` and `names` where conditions are classes: unit vectors [P, C]."""
+    shown = np.eye(len(names), dtype=np.float32)[: 2 * NUM_SHOWN]
+    return {"shown": shown, "names": names[: len(shown)]}

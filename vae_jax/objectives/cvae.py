@@ -1,0 +1,32 @@
+"""Conditional VAE: a model of x given labels, factors or any array, and a code for the rest."""
+
+from vae_jax.objectives import beta_vae
+from vae_jax.objectives._conditions import conditions, given
+
+__all__ = ["CHOICES", "conditions", "given", "loss"]
+
+CHOICES = {"condition": ("labels", "factors", "array")}
+"""What x may be given, by name: labels [N], factors [N, F], an array [N, C]."""
+
+
+def loss(model, params, batch, key, *, beta=1.0):
+    """Conditional VAE: distortion + β·rate of x given c; β = 1 is the negative ELBO.
+
+    loss = −log p(x|z, c) + β·KL(q(z|x, c) ‖ p(z)), z ~ q(z|x, c)
+
+    Args:
+        model: a conditional `Model`.
+        params: its parameters.
+        batch: {"x": [B, *shape], "condition": integers [B] or numbers [B, C], "mask": [B]}.
+        key: PRNG key, for one sample of z.
+        beta: weight of the rate; 1 trains the ELBO.
+
+    Returns:
+        loss [B] and {"elbo", "rate", "distortion"}, each [B], in nats; the ELBO is a bound on
+        log p(x|c).
+
+    Reference:
+        Sohn et al. 2015 (Learning Structured Output Representation, NeurIPS), equation 4 with
+        p(z|c) = p(z); Kingma et al. 2014, arXiv 1406.5298, equation 6 without the prior of y.
+    """
+    return beta_vae.loss(given(model, params, batch), params, batch, key, beta=beta)

@@ -1,0 +1,168 @@
+"""M2, semi-supervised: a few labels, and a classifier that stands in for the rest."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from vae_jax import networks
+from vae_jax.errors import DataError
+from vae_jax.objectives import _conditions, _terms
+from vae_jax.training import Conditions
+
+__all__ = ["conditions", "given", "init", "loss", "reveal", "rows"]
+
+_SEED = 0  # of the order in which labels are revealed: the same rows for every run
+
+
+def loss(model, params, batch, key, *, alpha=0.1):
+    """M2: the bound on log p(x, y) where y is known, on log p(x) where not, and a classifier.
+
+    loss = Σ_y r(y)·[−log p(x|z_y, y) + KL(q(z|x, y) ‖ p(z)) + log r(y)/p(y)] − α·N/N_l·log q(y|x),
+    z_y ~ q(z|x, y), p(y) = 1/C. Of a labelled example r is 1 at its label, and −log p(y) = log C
+    stays; of another r(y) = q(y|x), and the last term is 0
+
+    So the mean over an epoch is 1/N of the paper's J^α: a sum over all N examples, each once, and
+    its α, 0.1·N there and α·N here, times the mean cross-entropy of the N_l labelled ones.
+
+    Args:
+        model: a conditional `Model` of C classes.
+        params: its parameters, and those of the classifier under "objective".
+        batch: {"x": [B, *shape], "mask": [B]} and what `rows` makes: "labels", "truth", "weight".
+        key: PRNG key, for one sample of z, whose noise all classes share.
+        alpha: weight of the classifier's cross-entropy, in nats per example: α of the paper over N.
+
+    Returns:
+        loss [B] and {"elbo", "rate", "distortion", "accuracy", "cross_entropy"}, each [B]. The ELBO
+        is a bound on log p(x), its rate that of z and y. Accuracy and cross-entropy of q(y|x) are
+        means over the examples whose `truth` is known, the weight of the others being 0. Data to
+        be evaluated hide their labels: there the loss is the negative ELBO of x alone.
+
+    Reference:
+        Kingma et al. 2014, arXiv 1406.5298, equations 6 to 9 and section 4.1 (α).
+    """
+    labels, truth, weight = (_conditions.taken(batch, n) for n in ("labels", "truth", "weight"))
+    x, num_classes = batch["x"], model.num_conditions
+    log_q = jax.nn.log_softmax(_logits(params["objective"], x, num_classes))  # [B, C]
+    is_known = labels >= 0
+    label = jax.nn.one_hot(labels, num_classes)
+    # r(y), and KL(r ‖ p(y)) = Σ_y r log r + log C
+    share = jnp.where(is_known[:, None], label, jnp.exp(log_q))
+    negentropy = jnp.where(is_known, 0.0, jnp.sum(jnp.exp(log_q) * log_q, axis=1))
+
+    # every class with every example, [C·B]
+    num_rows = len(x)
+    every = model.given(jnp.repeat(jnp.eye(num_classes), num_rows, axis=0))
+    posterior = every.encode(params, x)
+    by_class = jax.tree.map(lambda leaf: leaf.reshape(num_classes, num_rows, -1), posterior)
+    z = jax.vmap(lambda q: q.sample(key))(by_class).reshape(num_classes * num_rows, -1)
+    repeated = jnp.tile(x, (num_classes, *[1] * (x.ndim - 1)))
+    weighed = {"x": repeated, "mask": (share * batch["mask"][:, None]).T.reshape(-1)}
+    distortion = every.distortion(params, z, weighed).reshape(num_classes, num_rows).T
+    rate = _terms.rate(every, params, posterior).reshape(num_classes, num_rows).T
+
+    distortion = jnp.sum(share * distortion, axis=1)
+    rate = jnp.sum(share * rate, axis=1) + negentropy + jnp.log(float(num_classes))
+    classification = -jnp.sum(label * log_q, axis=1)
+    is_right = (jnp.argmax(log_q, axis=1) == truth).astype(jnp.float32)
+    true_class = jax.nn.one_hot(truth, num_classes)
+    return distortion + rate + alpha * weight * classification, {
+        **_terms.elbo_terms(distortion, rate),
+        "accuracy": weight * is_right,
+        "cross_entropy": -weight * jnp.sum(true_class * log_q, axis=1),
+    }
+
+
+def init(model, key, *, classifier_width=500, classifier_depth=1) -> dict:
+    """Draws the classifier q(y|x), x [B, *shape] to C classes; the model's optimizer trains it.
+
+    Args:
+        model: a conditional `Model`.
+        key: PRNG key.
+        classifier_width: units of each hidden layer of the classifier.
+        classifier_depth: hidden layers of the classifier, ReLU.
+    """
+    network = _classifier(model.num_conditions, classifier_width, classifier_depth)
+    return network.init(key, jnp.zeros((1, np.prod(model.shape, dtype=int))))["params"]
+
+
+def _classifier(num_classes: int, width: int, depth: int) -> nn.Module:
+    return networks.MLPDecoder(num_classes, (width,) * depth, nn.relu)
+
+
+def _logits(own: dict, x: jax.Array, num_classes: int) -> jax.Array:
+    """Of q(y|x): x [B, *shape] to [B, C]."""
+    network = _classifier(num_classes, len(own["latent"]["bias"]), len(own) - 1)
+    return network.apply({"params": own}, x.reshape(len(x), -1))
+
+
+def given(model, params, batch: dict):
+    """The model given for each row [B] the class that q(y|x) finds likeliest."""
+    logits = _logits(params["objective"], batch["x"], model.num_conditions)
+    return model.given(jnp.argmax(logits, axis=1))
+
+
+def conditions(dataset, *, num_labeled=100) -> Conditions:
+    """The labels: in training those that are revealed, in evaluation none but for the accuracy.
+
+    Args:
+        dataset: as of `vae_jax.data.load`, its splits with labels [N]; one below 0 is unknown.
+        num_labeled: training examples that keep their label, as many of each class as can be.
+
+    Raises:
+        DataError: the dataset has no labels, or not as many.
+    """
+    codes, names = _conditions.classes(dataset, "--objective=m2")
+    num_known = int(np.sum(codes["train"] >= 0))
+    if not len(names) <= num_labeled <= num_known:
+        raise DataError(
+            f"--num_labeled={num_labeled}: the training split of {dataset.name} has {num_known} "
+            f"labels of {len(names)} classes: give at least {len(names)}, at most {num_known}"
+        )
+    train = reveal(codes["train"], num_labeled)
+    hidden = functools.partial(np.full, fill_value=-1, dtype=np.int32)
+    return Conditions(
+        train=rows(train, train),
+        **{split: rows(hidden(len(codes[split])), codes[split]) for split in ("valid", "test")},
+        num=len(names),
+        **_conditions.one_per_class(names),
+    )
+
+
+def reveal(labels: np.ndarray, num_labeled: int) -> np.ndarray:
+    """Hides all but some labels, taken from the classes in turn while they have any.
+
+    Args:
+        labels: [N] integers, below 0 where unknown.
+        num_labeled: how many are kept, a count.
+
+    Returns:
+        [N] int32, −1 for the others; a function of the labels and the number alone.
+    """
+    order = np.random.default_rng(_SEED).permutation(len(labels))
+    order = order[labels[order] >= 0]
+    grouped = order[np.argsort(labels[order], kind="stable")]
+    counts = np.unique(labels[order], return_counts=True)[1]
+    turns = np.concatenate([np.arange(count) for count in counts])
+    kept = grouped[np.argsort(turns, kind="stable")][:num_labeled]
+    revealed = np.full(len(labels), -1, np.int32)
+    revealed[kept] = labels[kept]
+    return revealed
+
+
+def rows(labels: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """What the batches of a split hold beside x.
+
+    Args:
+        labels: [N] what the loss may know, −1 for nothing.
+        truth: [N] what the classifier is compared with, −1 where there is nothing to compare.
+
+    Returns:
+        Both, and "weight" [N] float32: N over the number of known truths, 0 for the other rows, so
+        that a mean over N is a mean over those.
+    """
+    is_known = truth >= 0
+    weight = is_known * (len(truth) / max(int(is_known.sum()), 1))
+    return {"labels": labels, "truth": truth, "weight": weight.astype(np.float32)}
