@@ -23,7 +23,7 @@ import numpy as np
 
 from experiments import build as building
 from experiments import cli, config, pictures, train
-from vae_jax import distributions, evaluation, members, runs
+from vae_jax import distributions, evaluation, latents, members, runs
 from vae_jax.errors import DivergedError, StorageError, UsageError
 from vae_jax.evaluation import udr
 from vae_jax.evaluation.elbo import active_units
@@ -302,7 +302,7 @@ def main(values: dict) -> None:
             )
         parse = config.integer(0, len(chosen) - 1)
         chosen = [chosen[config.parse_flag("member", values["member"], parse)]]
-    rows, posteriors = [], []
+    rows, posteriors, compared = [], [], []
     own = request._replace(metrics=[name for name in request.metrics if name != UDR])
     is_kept = True
     for path, member in chosen:
@@ -325,16 +325,18 @@ def main(values: dict) -> None:
             runs.say(line)
         is_kept &= keep(path, f"member-{member}", results, subject)
         rows.append({"program": path.name, "member": member, **flat(results)})
-        if UDR in request.metrics and len(chosen) > 1:
+        is_gaussian = isinstance(subject.model.latent, latents.Gaussian)
+        if UDR in request.metrics and len(chosen) > 1 and is_gaussian:
+            compared.append(rows[-1])
             posterior = subject.posterior(num_examples=10_000)
             rates = distributions.kl_divergence(posterior, subject.prior).mean(axis=0)
             posteriors.append((dataset.name, posterior.mean, np.asarray(rates)))
     if UDR in request.metrics and len(posteriors) < 2:
-        runs.say(f"{UDR}: left out, it compares the runs of a sweep")
+        runs.say(f"{UDR}: left out, it compares the runs of a sweep, of Gaussian codes")
     if len(posteriors) > 1:
-        for row, score in zip(rows, agreement(posteriors, request.seed), strict=True):
+        for row, score in zip(compared, agreement(posteriors, request.seed), strict=True):
             row["udr.udr"] = score
-        for line in udr_lines(rows):
+        for line in udr_lines(compared):
             runs.say(line)
     if len(chosen) > 1 and is_kept:
         runs.write_table(directory / "evaluation.csv", rows)

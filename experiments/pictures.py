@@ -90,9 +90,12 @@ def draw(experiment, number: int, member, run) -> list[str]:
             plots.save_gif(frames, run.path("plots", "traversal.gif"))
         if num_discrete:
             size = model.latent.group_size
+            used = num_discrete
+            if model.latent_mask is not None:
+                used = min(used, int(model.latent_mask.sum()))
             pictures["codes"] = plots.traversal(
-                *_exchange(decode_mean, params, own[0], first, codes[:, :num_discrete], size),
-                mean_rate[:num_discrete].reshape(-1, size).sum(axis=1),
+                *_exchange(decode_mean, params, own[0], first, codes[:, :used], size),
+                mean_rate[:used].reshape(-1, size).sum(axis=1),
                 max_rows=NUM_GROUPS,
                 title="codes of a group, sorted by rate",
                 what="code of this group, by how often the data have it, the others held",

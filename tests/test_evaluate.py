@@ -126,6 +126,37 @@ def test_a_plane_is_drawn(swept):
         assert (program / "evaluation" / f"member-0-latent_geometry.{ending}").stat().st_size > 100
 
 
+@pytest.mark.parametrize(
+    ("objective", "latent_dim", "own", "pictures"),
+    [
+        ("vq_vae", "4,8", {"knn_accuracy", "perplexity"}, {"codes"}),
+        ("joint_vae", "12,13", {"knn_accuracy", "nll", "discrete_rate"}, {"codes", "traversal"}),
+    ],
+)
+def test_codes_that_are_not_gaussian_leave_out_what_asks_for_one(
+    tmp_path, capsys, objective, latent_dim, own, pictures
+):
+    """Two runs, one masked: what has a meaning is measured and drawn, of the rest the reason."""
+    flags = {**SMALL, "objective": objective, "workdir": str(tmp_path / "run")}
+    sweep.main({**flags, "latent_dim": latent_dim}, Plan(), [])
+    run(tmp_path / "run", nll_num_samples="5", num_examples="50")
+    program = tmp_path / "run" / "programs" / "all"
+    for member in (0, 1):
+        metrics = kept(program, member)
+        left_out = {name for name, result in metrics.items() if "left_out" in result}
+        asking = {"ais", "exact", "latent_geometry", "latent_neighbours", "latent_use"}
+        assert left_out == asking | {"disentanglement"} | ({"nll"} - own)
+        assert all("Gaussian code" in metrics[name]["left_out"] for name in asking)
+        found = {name for each in metrics.values() for name in each.get("values", {})}
+        assert own <= found
+    assert "udr: left out" in capsys.readouterr().out
+    drawn = {path.stem for path in (program / "plots").glob("*.png")}
+    common = {"interpolation", "rate_per_dimension", "reconstructions", "samples"}
+    assert common | pictures <= drawn
+    assert "manifold" not in drawn
+    assert ("latent_scatter" in drawn) == ("traversal" in pictures)
+
+
 def test_a_run_that_may_only_be_read_is_evaluated(single, capsys, monkeypatch):
     def refuse(*_):
         raise OSError(30, os.strerror(30))

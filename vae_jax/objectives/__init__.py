@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 _PARTS = tuple(field.name for field in dataclasses.fields(Objective))
-_PAPER = re.compile(r"([A-Z][\w-]+(?: et al\.| (?:and|&) [A-Z][\w-]+)? \d{4})([^;]*)")
+_PAPER = re.compile(r"((?:van den )?[A-Z][\w-]+(?: et al\.| (?:and|&) [A-Z][\w-]+)? \d{4})([^;]*)")
 
 
 class Hyperparameter(NamedTuple):

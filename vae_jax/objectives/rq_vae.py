@@ -21,8 +21,8 @@ def latent(*, num_codes=64, code_dim=10, num_stages=4) -> latents.Quantized:
 def loss(model, params, batch, key, *, commitment_weight=0.25, codebook="ema"):
     """RQ-VAE: VQ-VAE with codes that are sums over stages; one stage is VQ-VAE.
 
-    loss = −log p(x|e) + β·Σ_s ‖z_e − sg[e_1 + … + e_s]‖² (+ Σ_s ‖sg[z_e − e_1 − … − e_{s−1}] −
-    e_s‖² where a gradient moves the codebooks), e = Σ_s e_s, e_s the code nearest to what is left
+    loss = −log p(x|e) + β·Σ_s ‖z_e − sg[e_1 + … + e_s]‖², e = Σ_s e_s, e_s the code nearest to what
+    is left; where a gradient moves the codebooks, + Σ_s ‖sg[z_e − e_1 − … − e_{s−1}] − e_s‖².
 
     Args:
         model: a `Model`.

@@ -20,9 +20,9 @@ def latent(*, num_codes=512, code_dim=4) -> latents.Quantized:
 def loss(model, params, batch, key, *, commitment_weight=0.25, codebook="ema"):
     """VQ-VAE: the distortion of the nearest codes and a pull of the features towards them.
 
-    loss = −log p(x|e) + β·‖z_e − sg[e]‖² (+ ‖sg[z_e] − e‖² where a gradient moves the codebook), e
-    the code nearest to the features z_e; the decoder's gradient goes straight through to z_e. The
-    rate, log K for each code, is constant: it counts in the ELBO alone
+    loss = −log p(x|e) + β·‖z_e − sg[e]‖², e the code nearest to the features z_e, to which the
+    decoder's gradient goes straight through; where a gradient moves the codebook, + ‖sg[z_e] − e‖².
+    The rate, log K for each code, is constant: it counts in the ELBO alone.
 
     Args:
         model: a `Model`.
