@@ -13,6 +13,7 @@ __all__ = [
     "by_blocks",
     "mean_and_error",
     "mean_and_error_of_traced",
+    "positions_of",
     "require_at_least",
     "require_density",
     "require_finite",
@@ -66,6 +67,18 @@ def mean_and_error_of_traced(values: jax.Array) -> tuple[jax.Array, jax.Array]:
     mean = jnp.mean(values)
     squares = jnp.sum(jnp.square(values - mean[None]))
     return mean, jnp.sqrt(squares / max(values.size - 1, 1) / values.size)
+
+
+def positions_of(first_example, num_rows: int) -> jax.Array:
+    """Where rows of a block stand in the data, [B]: their draws follow from that alone.
+
+    Args:
+        first_example: the position of the first row, a scalar, where they follow one another; or of
+            each, [B].
+        num_rows: B.
+    """
+    first = jnp.asarray(first_example)
+    return first if first.ndim else first + jnp.arange(num_rows)
 
 
 def by_blocks(function: Callable, rows, num_rows: int):

@@ -34,6 +34,7 @@ from vae_jax.evaluation import nll
 from vae_jax.evaluation._shared import (
     mean_and_error,
     mean_and_error_of_traced,
+    positions_of,
     require_at_least,
     require_density,
 )
@@ -571,7 +572,7 @@ def sample(
         params: its parameters.
         x: [N, *stored], N >= 1.
         key: PRNG key, scalar.
-        first_example: position of x[0], a scalar, where x is a block of the data.
+        first_example: position of x[0], a scalar, where x is a block of the data, or of each row.
         preprocess: (stored [B, *stored], key) to [B, *shape].
         num_chains: C for each example.
         num_temperatures: T; 1 is importance sampling from the initial distribution.
@@ -600,12 +601,11 @@ def sample(
         num_rows=num_rows,
     )
     betas = temperatures(num_temperatures, schedule)
+    positions = positions_of(first_example, len(x))
 
-    def chunk(positions):
-        preprocess_keys, z_keys = _keys(key, first_example + positions)
-        data = jax.vmap(lambda row, key: preprocess(row[None], key)[0])(
-            x[positions], preprocess_keys
-        )
+    def chunk(rows):
+        preprocess_keys, z_keys = _keys(key, positions[rows])
+        data = jax.vmap(lambda row, key: preprocess(row[None], key)[0])(x[rows], preprocess_keys)
         problem = _problem(model, params, data, initial)
         start = _prepare(problem, z_keys, betas, num_chains, num_leapfrog)
         chains = _run(problem, num_leapfrog, start.z, start.keys[0], betas, start.step_sizes)
@@ -919,9 +919,11 @@ def measure(
         "schedule": "linear" if initial == "posterior" else "sigmoid",
     }
 
-    def estimate(params, stored, first):
+    def estimate(params, stored, positions):
         preprocess, key = subject.preprocess, subject.key
-        return sample(subject.model, params, stored, key, first, preprocess=preprocess, **settings)
+        return sample(
+            subject.model, params, stored, key, positions, preprocess=preprocess, **settings
+        )
 
     found = subject.over(estimate, num_rows=100, num_examples=max_examples)
     key = jax.random.fold_in(subject.key, zlib.crc32(b"ais"))

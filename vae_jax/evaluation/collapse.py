@@ -201,12 +201,12 @@ def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]
     if model.num_conditions or not isinstance(likelihood, Bernoulli | Gaussian):
         return None, None
 
-    def see(params, stored, first):
+    def see(params, stored, positions):
         del params
-        return subject.inputs(stored, first)
+        return subject.inputs(stored, positions)
 
-    def deviation(params, stored, first):
-        return jnp.square(see(params, stored, first) - train_mean[None])
+    def deviation(params, stored, positions):
+        return jnp.square(see(params, stored, positions) - train_mean[None])
 
     train_mean = subject.mean_over(see, "train", num_examples=MAX_TRAIN)
     if isinstance(likelihood, Gaussian):
@@ -215,10 +215,10 @@ def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]
             variance = variance.mean()
         variance = np.maximum(variance, np.exp(-distributions.LOGVAR_BOUND))
 
-    def score(params, stored, first):
-        x = subject.inputs(stored, first)
+    def score(params, stored, positions):
+        x = subject.inputs(stored, positions)
         posterior = model.encode(params, x)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(subject.key, first + jnp.arange(len(x)))
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(subject.key, positions)
         eps = jax.vmap(lambda key: jax.random.normal(key, (model.latent_dim,)))(keys)
         z = posterior.mean + jnp.exp(0.5 * distributions.bound_logvar(posterior.logvar)) * eps
         distortion = -likelihood.log_prob(params["likelihood"], model.decode(params, z), x)

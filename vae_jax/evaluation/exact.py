@@ -23,7 +23,7 @@ import numpy as np
 
 from vae_jax import distributions
 from vae_jax.errors import UsageError
-from vae_jax.evaluation._shared import mean_and_error, require_density
+from vae_jax.evaluation._shared import mean_and_error, positions_of, require_density
 from vae_jax.evaluation.subject import NotApplicableError
 
 __all__ = [
@@ -356,7 +356,7 @@ def closed_form(
         x: [N, *stored], N >= 1.
         key: PRNG key, scalar, for `preprocess`; the same key shows the examples as `nll.sample`
             sees them.
-        first_example: position of x[0], a scalar, where x is a block of the data.
+        first_example: position of x[0], a scalar, where x is a block of the data, or of each row.
         preprocess: (stored [B, *stored], key) to [B, *shape].
         num_rows: examples at a time; bounds the memory.
 
@@ -379,7 +379,7 @@ def _closed_form(linear, x, key, first_example, *, preprocess, num_rows):
         data = _preprocess(preprocess, key, *inputs)
         return linear_gaussian_log_prob(data.reshape(1, -1), *linear)[0]
 
-    positions = first_example + jnp.arange(x.shape[0])
+    positions = positions_of(first_example, len(x))
     return jax.lax.map(one, (x, positions), batch_size=num_rows)
 
 
@@ -404,7 +404,7 @@ def quadrature(
         x: [N, *stored], N >= 1.
         key: PRNG key, scalar, for `preprocess`; the same key shows the examples as `nll.sample`
             sees them.
-        first_example: position of x[0], a scalar, where x is a block of the data.
+        first_example: position of x[0], a scalar, where x is a block of the data, or of each row.
         preprocess: (stored [B, *stored], key) to [B, *shape].
         num_points, num_zooms: see `integrate`.
         num_rows: rows of z that are decoded at a time; bounds the memory.
@@ -474,7 +474,7 @@ def _quadrature(
             num_rows=num_rows,
         )
 
-    positions = first_example + jnp.arange(x.shape[0])
+    positions = positions_of(first_example, len(x))
     integral = jax.lax.map(one, (x, positions))
     return Likelihoods(-integral.value, integral.error)
 
@@ -565,7 +565,7 @@ def measure(subject, *, split: str = "test", max_examples: int = 500) -> dict:
 
     Raises:
         NotApplicableError: the model is conditional; or it is not linear and Gaussian, and has more
-            than `MAX_LATENTS` latent dimensions, or masked ones.
+            than `MAX_LATENTS` latent dimensions in use.
     """
     subject.require_gaussian()
     subject.require_unconditional()
@@ -573,24 +573,24 @@ def measure(subject, *, split: str = "test", max_examples: int = 500) -> dict:
     if _has_closed_form(model, subject.params):
         method, linear = "closed_form", linear_gaussian(model, subject.params)
 
-        def estimate(params, stored, first):
+        def estimate(params, stored, positions):
             del params
             settings = {"preprocess": preprocess, "num_rows": len(stored)}
-            nll = -_closed_form(linear, stored, key, first, **settings)
+            nll = -_closed_form(linear, stored, key, positions, **settings)
             return Likelihoods(nll, jnp.zeros_like(nll))
 
         found = subject.over(estimate, split)
-    elif model.latent_dim <= MAX_LATENTS and model.latent_mask is None:
+    elif subject.latent_dim <= MAX_LATENTS:
         method = "quadrature"
 
-        def estimate(params, stored, first):
-            return quadrature(model, params, stored, key, first, preprocess=preprocess)
+        def estimate(params, stored, positions):
+            return quadrature(model, params, stored, key, positions, preprocess=preprocess)
 
         found = subject.over(estimate, split, num_rows=100, num_examples=max_examples)
     else:
         raise NotApplicableError(
             f"the model is not linear and Gaussian, and has more than {MAX_LATENTS} latent "
-            "dimensions or masked ones"
+            "dimensions"
         )
     mean, error = mean_and_error(found.nll)
     return {

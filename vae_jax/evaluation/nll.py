@@ -22,6 +22,7 @@ from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import (
     mean_and_error,
     mean_and_error_of_traced,
+    positions_of,
     require_density,
 )
 from vae_jax.evaluation.subject import NotApplicableError
@@ -205,7 +206,7 @@ def sample(
         params: its parameters.
         x: [N, *stored], N >= 1.
         key: PRNG key, scalar.
-        first_example: position of x[0], a scalar, where x is a block of the data.
+        first_example: position of x[0], a scalar, where x is a block of the data, or of each row.
         preprocess: (stored [B, *stored], key) to [B, *shape].
         num_samples: K >= 1.
         num_rows: rows of z that are drawn and decoded at a time, from a part of the block of one
@@ -262,7 +263,7 @@ def sample(
 
     sums, is_mass = jax.lax.map(
         one,
-        (x, first_example + jnp.arange(x.shape[0]), model.condition),
+        (x, positions_of(first_example, len(x)), model.condition),
         batch_size=max(1, num_rows // SAMPLES_PER_KEY),
     )
     nll = -log_mean_weight(sums, num_samples)
@@ -339,14 +340,14 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
             "q(z|x) is one code, whatever is sampled gives the ELBO: see the objective's"
         )
 
-    def estimate(params, stored, first):
+    def estimate(params, stored, positions):
         x, model = subject.density(stored)
         return sample(
             model,
             params,
             x,
             subject.key,
-            first,
+            positions,
             preprocess=subject.preprocess,
             num_samples=num_samples,
             num_rows=num_rows,

@@ -137,9 +137,9 @@ class Subject:
             num_examples: N, evenly spread over those that are looked at; None means all of them.
 
         Yields:
-            (stored [B, *stored], position of the first row [], how many rows count): the last block
-            is filled up with its last row. Of a conditional model stored is a dictionary, which has
-            such rows as "x" and beside them what is known of them.
+            (stored [B, *stored], positions of the rows in the split [B], how many rows count): the
+            last block is filled up with its last row. Of a conditional model stored is a
+            dictionary, which has such rows as "x" and beside them what is known of them.
         """
         if split not in SPLITS or not len(getattr(self.dataset, split)):
             raise UsageError(
@@ -157,22 +157,23 @@ class Subject:
                 padding = ((0, size - len(stored)), *((0, 0) for _ in stored.shape[1:]))
                 return np.pad(stored, padding, mode="edge")
 
-            yield jax.tree.map(take, rows), np.int32(first), len(places)
+            positions = np.pad(places, (0, size - len(places)), mode="edge").astype(np.int32)
+            yield jax.tree.map(take, rows), positions, len(places)
 
     def over(self, function: Callable, split: str = "test", **chosen) -> Any:
         """The values of a function of every example.
 
         Args:
-            function: (params, stored [B, *stored], position of the first row []) to a pytree of
-                [B, …], row by row; it is compiled once.
+            function: (params, stored [B, *stored], their positions [B]) to a pytree of [B, …], row
+                by row; it is compiled once.
             split, chosen: see `blocks`.
 
         Returns:
             The pytree of NumPy arrays [N, …].
         """
         compiled, parts = jax.jit(function), []
-        for stored, first, kept in self.blocks(split, **chosen):
-            values = compiled(self.params, stored, first)
+        for stored, positions, kept in self.blocks(split, **chosen):
+            values = compiled(self.params, stored, positions)
             parts.append(jax.tree.map(lambda leaf, kept=kept: np.asarray(leaf)[:kept], values))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
@@ -180,24 +181,24 @@ class Subject:
         """The mean of such a function, see `over`: a pytree of NumPy arrays […]."""
 
         @jax.jit
-        def add(total, params, stored, first, kept):
+        def add(total, params, stored, positions, kept):
             def sum_kept(leaf):
                 mask = jnp.arange(len(leaf)) < kept
                 return jnp.tensordot(mask.astype(leaf.dtype), leaf, 1, precision="highest")
 
-            sums = jax.tree.map(sum_kept, function(params, stored, first))
+            sums = jax.tree.map(sum_kept, function(params, stored, positions))
             return sums if total is None else jax.tree.map(jnp.add, total, sums)
 
         total, num = None, 0
-        for stored, first, kept in self.blocks(split, **chosen):
-            total, num = add(total, self.params, stored, first, kept), num + kept
+        for stored, positions, kept in self.blocks(split, **chosen):
+            total, num = add(total, self.params, stored, positions, kept), num + kept
         return jax.tree.map(lambda leaf: np.asarray(leaf) / np.float32(num), total)
 
-    def inputs(self, stored, first) -> jax.Array:
+    def inputs(self, stored, positions) -> jax.Array:
         """The rows of a block as the model sees them, x [B, *shape].
 
-        Each row has a key of its own, by its position, that of `nll.sample` and its kin: all see
-        one binarization, however the work is cut.
+        Each row has a key of its own, by its position in the split, that of `nll.sample` and its
+        kin: all see one binarization, however the work is cut and whichever rows are chosen.
         """
 
         def one(row, position):
@@ -205,7 +206,7 @@ class Subject:
             return self.preprocess(row[None], key)[0]
 
         stored = stored["x"] if isinstance(stored, dict) else stored
-        return jax.vmap(one)(stored, first + jnp.arange(len(stored)))
+        return jax.vmap(one)(stored, positions)
 
     def given(self, params, stored, x):
         """The model given what is known of the rows of a block, which `inputs` shows as x."""
@@ -236,17 +237,17 @@ class Subject:
     def x(self, split: str = "test", num_examples: int | None = None) -> np.ndarray:
         """The examples as the model sees them, [N, *shape]."""
 
-        def see(params, stored, first):
+        def see(params, stored, positions):
             del params
-            return self.inputs(stored, first)
+            return self.inputs(stored, positions)
 
         return self._once(see, split, num_examples)
 
     def posterior(self, split: str = "test", num_examples: int | None = None):
         """q(z|x) of every example: `DiagonalGaussian`, or its kin, of NumPy arrays [N, L]."""
 
-        def encode(params, stored, first):
-            x = self.inputs(stored, first)
+        def encode(params, stored, positions):
+            x = self.inputs(stored, positions)
             posterior = self.given(params, stored, x).encode(params, x)
             return posterior.first(self.latent_dim)
 
