@@ -17,7 +17,7 @@ __all__ = ["conditions", "given", "init", "loss", "reveal", "rows"]
 _SEED = 0  # of the order in which labels are revealed: the same rows for every run
 
 
-def loss(model, params, batch, key, *, alpha=0.1):
+def loss(model, params, batch, key, *, alpha=1.0):
     """M2: the bound on log p(x, y) where y is known, on log p(x) where not, and a classifier.
 
     loss = Σ_y r(y)·[−log p(x|z_y, y) + KL(q(z|x, y) ‖ p(z)) + log r(y)/p(y)] − α·N/N_l·log q(y|x),
@@ -32,7 +32,9 @@ def loss(model, params, batch, key, *, alpha=0.1):
         params: its parameters, and those of the classifier under "objective".
         batch: {"x": [B, *shape], "mask": [B]} and what `rows` makes: "labels", "truth", "weight".
         key: PRNG key, for one sample of z, whose noise all classes share.
-        alpha: weight of the classifier's cross-entropy, in nats per example: α of the paper over N.
+        alpha: weight of the classifier's cross-entropy, in nats per example: α of the paper over N,
+            0.1 there; where labels are few and training is short, too little of it lets classes
+            form that are not those of the labels.
 
     Returns:
         loss [B] and {"elbo", "rate", "distortion", "accuracy", "cross_entropy"}, each [B]. The ELBO
