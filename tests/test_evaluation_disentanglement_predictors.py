@@ -237,12 +237,43 @@ def test_dci_of_an_independent_code():
         assert 0 < error < 0.05
         assert abs(scores[f"{name}_informativeness"] - chance) < 4 * error
     assert scores["dci_lasso_informativeness"] == pytest.approx(0, abs=0.05)
-    assert scores["dci_disentanglement"] < 0.3
-    assert scores["dci_completeness"] < 0.3
+    for name in ("dci", "dci_lasso", "dci_logistic"):
+        assert scores[f"{name}_disentanglement"] == scores[f"{name}_completeness"] == 0
     dead = dci.evaluate(np.ones((600, 4)), factors, KEY, num_trees=2, **FEW).scores
     for name in ("dci", "dci_lasso", "dci_logistic"):
         assert dead[f"{name}_disentanglement"] == dead[f"{name}_completeness"] == 0
     assert dead["dci_lasso_informativeness"] == pytest.approx(0, abs=0.03)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_weight_that_chance_leaves_is_no_disentanglement(seed):
+    """Of 30 weights one or two exceed the penalty: alone they would be perfectly disentangled."""
+    factors = shuffled(grid((3, 3, 3, 2, 2), 20), seed)
+    settings = {"num_train": 1500, "num_test": 600, "num_trees": 5, **ALONE}
+    # penalties at which chance leaves something
+    settings |= {"lasso_penalty": 0.04, "logistic_penalty": 0.02}
+    codes = noise(len(factors), 6, seed)
+    chance = dci.lasso(codes[:1500], factors[:1500], codes[1500:], factors[1500:], 0, penalty=0.04)
+    assert chance.importance.any()
+    scores = dci.evaluate(codes, factors, jax.random.key(seed), **settings).scores
+    for name in ("dci", "dci_lasso", "dci_logistic"):
+        assert scores[f"{name}_disentanglement"] == scores[f"{name}_completeness"] == 0
+    # one factor that is told, the others by chance: complete as far as there is something
+    codes[:, 2] = factors[:, 1] + 0.1 * codes[:, 2]
+    result = dci.evaluate(codes, factors, jax.random.key(seed), **settings)
+    for name in dci.PREDICTORS:
+        told = result.details[f"{name}_importance"].any(axis=0)
+        assert told.tolist() == [False, True, False, False, False]
+
+
+def test_a_factor_is_predicted_beyond_three_standard_errors():
+    gains = np.tile([[-1.0, -1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 2.0]], (50, 1))
+    # the mean is 3 ± 1 % errors above 0
+    error = gains[:, 0].std(ddof=1) / 10
+    gains[:, 0] += 3.03 * error
+    gains[:, 1] += 2.97 * error
+    assert dci.is_predicted(gains).tolist() == [True, False, False, True]
+    assert not dci.is_predicted(np.ones((1, 2))).any()
 
 
 def test_dci_of_a_rotated_code_is_between():

@@ -12,12 +12,14 @@ from vae_jax.errors import UsageError
 from vae_jax.evaluation.disentanglement import _common
 
 __all__ = [
+    "CHANCE_ERRORS",
     "DEFINITIONS",
     "PREDICTORS",
     "Predictions",
     "completeness",
     "disentanglement",
     "evaluate",
+    "is_predicted",
     "lasso",
     "logistic",
     "trees",
@@ -25,9 +27,11 @@ __all__ = [
 
 _SCORES = {
     "disentanglement": "1 less the entropy of each dimension's importances over factors; mean over"
-    " dimensions weighted by importance; 0 to 1",
+    " dimensions weighted by importance; 0 to 1, 0 if no factor is predicted better than by"
+    " chance; no standard error, which would take new fits",
     "completeness": "1 less the entropy of each factor's importances over dimensions; mean over"
-    " factors; 0 to 1",
+    " factors, 0 for one that is not predicted better than by chance; 0 to 1; no standard error,"
+    " which would take new fits",
     "informativeness": "how well the factors are predicted on rows not learnt from",
 }
 _PREDICTORS = {
@@ -37,6 +41,10 @@ _PREDICTORS = {
 }
 PREDICTORS = tuple(_PREDICTORS)
 """What can predict the factors: names, shape (3,)."""
+
+CHANCE_ERRORS = 3.0
+"""A factor counts as predicted where the gain on rows not learnt from exceeds this many of its
+standard errors (a scalar)."""
 
 
 def _name(predictor, score):
@@ -59,11 +67,33 @@ class Predictions(NamedTuple):
         losses: of each test example and factor, [M, F]: 1 where a class is wrong, or the squared
             error.
         scale: the losses of predicting the training mean, [M, F]; None of classes.
+        gains: of each test example and factor, the squared error of the training mean less that of
+            the prediction, [M, F]; of classes, both of probabilities.
     """
 
     importance: np.ndarray
     losses: np.ndarray
     scale: np.ndarray | None
+    gains: np.ndarray
+
+
+def is_predicted(gains) -> np.ndarray:
+    """Which factors are predicted better than chance allows: mean gain > 3 standard errors of it.
+
+    Without this the one weight that chance leaves of an independent code makes it perfectly
+    disentangled: the entropy of a single importance is 0.
+
+    Args:
+        gains: of each test example and factor, see `Predictions`, [M, F].
+
+    Returns:
+        [F] booleans; none where M is 1.
+    """
+    gains = np.float64(gains)
+    if len(gains) < 2:
+        return np.zeros(gains.shape[1], bool)
+    error = gains.std(axis=0, ddof=1) / np.sqrt(len(gains))
+    return gains.mean(axis=0) > CHANCE_ERRORS * error
 
 
 def _concentration(importance):
@@ -194,10 +224,18 @@ def logistic(train, train_factors, test, test_factors, seed: int, *, penalty: fl
 
 
 def _classify(fit, train_factors, test, test_factors):
-    fitted = [fit(target) for target in train_factors.T]
-    guesses = [model.predict(test) for model, _ in fitted]
-    losses = np.float64(np.stack(guesses, axis=1) != test_factors)
-    return Predictions(np.stack([importance for _, importance in fitted], axis=1), losses, None)
+    columns = []
+    for target, truth in zip(train_factors.T, test_factors.T, strict=True):
+        model, importance = fit(target)
+        is_class = truth[:, None] == model.classes_[None]
+        shares = (target[:, None] == model.classes_[None]).mean(axis=0)[None]
+        # Brier's score: a rare value is told by its probability before it is ever guessed
+        base, own = (
+            np.square(p - is_class).sum(axis=1) for p in (shares, model.predict_proba(test))
+        )
+        columns.append((importance, np.float64(model.predict(test) != truth), base - own))
+    importance, losses, gains = (np.stack(each, axis=1) for each in zip(*columns, strict=True))
+    return Predictions(importance, losses, None, gains)
 
 
 def lasso(train, train_factors, test, test_factors, seed: int, *, penalty: float = 0.02):
@@ -225,8 +263,8 @@ def lasso(train, train_factors, test, test_factors, seed: int, *, penalty: float
     target, truth = _common.standardize(train_factors, test_factors)
     model = Lasso(alpha=penalty, fit_intercept=False).fit(train, target)
     weights = model.coef_.reshape(target.shape[1], -1)
-    losses = np.square(truth - test @ weights.T)
-    return Predictions(np.abs(weights).T, losses, np.square(truth))
+    losses, scale = np.square(truth - test @ weights.T), np.square(truth)
+    return Predictions(np.abs(weights).T, losses, scale, scale - losses)
 
 
 _FITS = {"trees": trees, "lasso": lasso, "logistic": logistic}
@@ -266,8 +304,10 @@ def evaluate(
     rows with the predictors as they are; disentanglement and completeness have none, which would
     take new fits. Codes are standardized on the training rows, so that no scale matters.
 
-    Of an independent code trees find importances all the same, spread over the dimensions: D and C
-    are near 0, not 0, and lasso and logistic set them to 0 exactly unless chance exceeds λ.
+    Unlike in the paper and in disentanglement_lib, a factor that is not predicted better than
+    chance allows (`is_predicted`) has no importances: fitted to an independent code, trees find
+    some all the same, and an L1 penalty leaves one or two weights, which alone would score 1.
+    With nothing predicted D and C are 0.
 
     Args:
         codes: posterior means, [N, L].
@@ -284,7 +324,8 @@ def evaluate(
 
     Returns:
         `Result`: dci_disentanglement, dci_completeness, dci_informativeness, and the same with
-        dci_lasso_… and dci_logistic_…; details importance [L, F] of each predictor.
+        dci_lasso_… and dci_logistic_…; details importance [L, F] of each predictor, 0 of
+        factors that are not predicted.
 
     Raises:
         DataError: a code is not finite, or no factor varies.
@@ -319,20 +360,22 @@ def evaluate(
             _common.seed_of(seed_key),
             **settings[predictor],
         )
-        importance = jnp.float32(fitted.importance)
+        importance = np.where(is_predicted(fitted.gains)[None], fitted.importance, 0.0)
         squared = fitted.scale is not None
         statistic = _root_informativeness if squared else _informativeness
         losses = jnp.float32(fitted.losses)
         scale = jnp.float32(fitted.scale) if squared else jnp.ones_like(losses)
         all_rows = jnp.arange(len(test))
-        scores[_name(predictor, "disentanglement")] = float(disentanglement(importance)[0])
-        scores[_name(predictor, "completeness")] = float(completeness(importance)[0])
+        scores[_name(predictor, "disentanglement")] = float(
+            disentanglement(jnp.float32(importance))[0]
+        )
+        scores[_name(predictor, "completeness")] = float(completeness(jnp.float32(importance))[0])
         name = _name(predictor, "informativeness")
         scores[name] = float(statistic(all_rows, losses, scale))
         error = _common.bootstrap(bootstrap_key, len(test), num_bootstrap, statistic, losses, scale)
         if error is not None:
             errors[name] = float(error)
-        details[f"{predictor}_importance"] = fitted.importance
+        details[f"{predictor}_importance"] = importance
     return _common.Result(
         scores,
         errors,
