@@ -68,6 +68,24 @@ def test_a_collapsed_model_is_called_so():
     assert (result.collapsed, result.at_floor) == (False, True)
 
 
+def test_a_constant_posterior_far_from_the_prior_is_collapsed():
+    """Its rate is 32 nats, which say nothing of x: the mutual information tells, or the means."""
+    rate, still = np.full(20, 1.63), np.zeros(20)
+    result = collapse.diagnose(rate, still, mutual_information=0.06)
+    assert result.collapsed
+    assert result.verdict == (
+        "collapsed: of the rate of 32.6 nats, I(x; z) is 0.06; 0 of 20 active"
+    )
+    result = collapse.diagnose(rate, still)
+    assert result.collapsed
+    assert result.verdict == (
+        "collapsed: the rate of 32.6 nats does not depend on x; 0 of 20 active"
+    )
+    # codes on a small scale are used all the same
+    assert not collapse.diagnose(rate, still, mutual_information=3.0).collapsed
+    assert not collapse.diagnose(rate, still + 0.1).collapsed
+
+
 def test_diagnosis_wants_both_or_neither():
     with pytest.raises(UsageError, match="give both"):
         collapse.diagnose(np.ones(2), np.ones(2), elbo=np.ones(3))

@@ -189,6 +189,26 @@ def test_collapse_leaves_nothing():
     assert not result["mutual_information_saturated"]
 
 
+def test_a_rate_that_says_nothing_of_x_is_a_collapse():
+    """q(z|x) = N(3, 0.1) for every x, up to trembling: 32 nats from the prior, I(x; z) near 0."""
+    rng = np.random.default_rng(0)
+    mean = np.float32(3 + 1e-3 * rng.standard_normal((200, 6)))
+    result = latent_use.evaluate(
+        mean, np.full_like(mean, math.log(0.1)), jax.random.key(0), num_samples=300
+    )
+    assert result["rate"] > 30
+    assert result["mutual_information"] < 0.1
+    assert result["collapsed"]
+    assert result["verdict"].startswith("collapsed: of the rate of")
+    used = latent_use.evaluate(
+        mean + np.float32(rng.standard_normal(mean.shape)),
+        np.full_like(mean, -3.0),
+        jax.random.key(0),
+        num_samples=300,
+    )
+    assert not used["collapsed"]
+
+
 def test_extreme_posteriors_give_finite_terms():
     mean = np.float32([[1e4, -1e4], [0, 0], [3, -2]])
     logvar = np.float32([[1e4, -1e4], [-1e4, 1e4], [0, -30]])

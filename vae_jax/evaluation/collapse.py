@@ -25,7 +25,8 @@ __all__ = [
 ]
 
 COLLAPSE_RATE = 0.1
-"""A model is called collapsed where its rate, in nats per example (a scalar), is below this."""
+"""A model is called collapsed where I(x; z), in nats (a scalar), is below this; where only the rate
+is known, which is at least I(x; z), where that is below it or no dimension is active."""
 
 MAX_TRAIN = 20_000
 """Training examples that a floor rests on, evenly spread over the split (a count)."""
@@ -81,7 +82,8 @@ class Collapse(NamedTuple):
         active_units: how many dimensions are active, see `elbo.active_units`.
         rate: in nats.
         num_top_dims, top_rate_share: the share of the rate in the dimensions that carry most.
-        collapse_rate, collapsed: the threshold in nats, and whether the rate is below it.
+        mutual_information: I(x; z) in nats; None where it was not given.
+        collapse_rate, collapsed: the threshold in nats, and whether q(z|x) hardly depends on x.
         elbo_above_floor, elbo_above_floor_standard_error: the mean over examples of ELBO − floor,
             in nats, and its standard error; None where they were not given.
         floor_margin, at_floor: the margin in nats, and whether the difference is within it; None
@@ -92,6 +94,7 @@ class Collapse(NamedTuple):
     num_dims: int
     active_units: int
     rate: float
+    mutual_information: float | None
     num_top_dims: int
     top_rate_share: float
     collapse_rate: float
@@ -107,6 +110,7 @@ def diagnose(
     rate_per_dim: jax.Array,
     mean_variance: jax.Array,
     *,
+    mutual_information: float | None = None,
     elbo: jax.Array | None = None,
     floor: jax.Array | None = None,
     num_top_dims: int = 5,
@@ -115,17 +119,20 @@ def diagnose(
 ) -> Collapse:
     """Whether a model has stopped using z.
 
-    Two signs are kept apart: the rate says whether q(z|x) depends on x, the ELBO against its floor
-    whether the decoder gains by it.
+    Two signs are kept apart: I(x; z) says whether q(z|x) depends on x, the ELBO against its floor
+    whether the decoder gains by it. The rate is I(x; z) + KL(q(z) ‖ p(z)): a small one bounds
+    I(x; z), a large one says nothing, for a constant q(z|x) far from p(z) has it too.
 
     Args:
         rate_per_dim: mean rate of each latent dimension, [L], in nats.
         mean_variance: variance over the examples of the posterior mean, [L].
+        mutual_information: I(x; z), a scalar in nats, see `latent_use`; or None. Then no active
+            dimension is a collapse as well as a low rate.
         elbo: of each example, [N], in nats; or None.
         floor: what a model that ignores z scores on the same examples, [N], in nats; or None. See
             `bernoulli_floor`, `gaussian_floor`.
         num_top_dims: how many dimensions count as the top, a scalar; at most L are counted.
-        collapse_rate: a rate below this is a collapse, a scalar in nats.
+        collapse_rate: I(x; z) below this, or the rate, is a collapse, a scalar in nats.
         floor_margin: an ELBO at most this far above its floor is at it, a scalar in nats.
 
     Returns:
@@ -156,22 +163,28 @@ def diagnose(
         require_finite(elbo=elbo, floor=floor)
         above, error = mean_and_error(np.float64(elbo) - np.float64(floor))
         at_floor = above <= floor_margin
-    collapsed = rate < collapse_rate
+    known = [rate] if mutual_information is None else [mutual_information, rate]
+    collapsed = min(known) < collapse_rate or (mutual_information is None and num_active == 0)
     dims = "dimension" if num_top_dims == 1 else f"{num_top_dims} dimensions"
-    words = (
-        f"collapsed: the rate of {rate:.3g} nats is below {collapse_rate:g}"
-        if collapsed
-        else f"uses z: {rate:.4g} nats, {share:.0%} in the top {dims}"
-    )
+    if not collapsed:
+        words = f"uses z: {rate:.4g} nats, {share:.0%} in the top {dims}"
+    elif rate < collapse_rate:
+        words = f"collapsed: the rate of {rate:.3g} nats is below {collapse_rate:g}"
+    elif mutual_information is None:
+        words = f"collapsed: the rate of {rate:.3g} nats does not depend on x"
+    else:
+        words = f"collapsed: of the rate of {rate:.3g} nats, I(x; z) is {mutual_information:.2g}"
     words += f"; {num_active} of {len(rates)} active"
     if at_floor is not None:
         side = "below" if above < 0 else "above"
-        words += f"; ELBO {abs(above):.4g} ± {error:.2g} nats {side} a model that ignores z"
+        told = f"{abs(above):.4g}" + ("" if error is None else f" ± {error:.2g}")
+        words += f"; ELBO {told} nats {side} a model that ignores z"
         words += ", so z does not pay" if at_floor else ""
     return Collapse(
         len(rates),
         num_active,
         rate,
+        mutual_information,
         num_top_dims,
         share,
         collapse_rate,

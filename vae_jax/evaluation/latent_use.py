@@ -65,8 +65,8 @@ DEFINITIONS = {
     "mmd_kernel": "the kernel of mmd, imq or rbf, of squared width 2L",
     "num_top_dims": "how many dimensions of the highest rate top_rate_share counts",
     "top_rate_share": "the share of the rate in these dimensions, from 0 to 1",
-    "collapsed": "the rate is below collapse_rate",
-    "collapse_rate": "the rate in nats below which a model is called collapsed",
+    "collapsed": "I(x; z) is below collapse_rate: z says nothing of x, whatever the rate is",
+    "collapse_rate": "the I(x; z) in nats below which a model is called collapsed",
     "elbo_above_floor": "mean ELBO less that of the best model that ignores z, in nats, paired",
     "at_floor": "elbo_above_floor is at most floor_margin: z does not pay",
     "floor_margin": "the nats above the floor that at_floor forgives",
@@ -332,6 +332,7 @@ def evaluate(
     collapse = diagnose(
         rates.mean(axis=0),
         np.var(np.float64(mean), axis=0),
+        mutual_information=float(terms.mutual_information.mean()),
         elbo=elbo,
         floor=floor,
         num_top_dims=num_top_dims,
