@@ -319,6 +319,19 @@ def test_summary_of_a_sphere_is_not():
     assert result["geodesic_length"] < result["straight_length"]
 
 
+def test_a_search_that_was_cut_off_reports_no_length():
+    codes = jax.random.uniform(jax.random.key(2), (20, 2), minval=0.5, maxval=2.5)
+    settings = {"num_codes": 5, "num_pairs": 4, "num_points": 8}
+    result = geometry.evaluate(sphere, codes, jax.random.key(0), max_steps=1, **settings)
+    assert result["share_converged"] == 0
+    for name in ("geodesic_length", "length_ratio"):
+        assert result[name] is result[f"{name}_standard_error"] is None
+    assert result["straight_length"] > 0
+    one = geometry.evaluate(sphere, codes, jax.random.key(0), **settings | {"num_pairs": 1})
+    assert one["straight_length"] > 0
+    assert one["straight_length_standard_error"] is None
+
+
 def test_codes_where_the_decoder_is_degenerate_are_counted():
     result = geometry.evaluate(
         lambda z: z[:, :1], normal(0, 9, 2), jax.random.key(0), num_pairs=2, num_points=5

@@ -55,11 +55,12 @@ def require_density(model) -> None:
         )
 
 
-def mean_and_error(values) -> tuple[float, float]:
-    """The mean of values [S] and its standard error √(Σ(v − v̄)² / (S − 1) / S)."""
+def mean_and_error(values) -> tuple[float, float | None]:
+    """The mean of values [S] and its standard error √(Σ(v − v̄)² / (S − 1) / S); None of one."""
     values = np.asarray(values, np.float64)
-    error = values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else 0.0
-    return float(values.mean()), float(error)
+    if values.size < 2:
+        return float(values.mean()), None
+    return float(values.mean()), float(values.std(ddof=1) / math.sqrt(values.size))
 
 
 def mean_and_error_of_traced(values: jax.Array) -> tuple[jax.Array, jax.Array]:

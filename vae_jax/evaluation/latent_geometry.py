@@ -56,9 +56,9 @@ DEFINITIONS = {
     "num_pairs": "the pairs of codes joined by curves",
     "num_points": "the points of each curve, its ends among them",
     "straight_length": "length in data space of the straight line between two codes",
-    "geodesic_length": "length in data space of the shortest curve found between two codes",
-    "length_ratio": "straight_length / geodesic_length of a pair, at least 1; 1 if flat",
-    "share_converged": "the share of the geodesics whose search ended at a minimum",
+    "geodesic_length": "length of the shortest curve found; over the pairs whose search converged",
+    "length_ratio": "straight_length / geodesic_length of such a pair, at least 1; 1 if flat",
+    "share_converged": "the share of the pairs whose search ended at a minimum; ± 0 at 0 and 1",
 }
 """What each entry of `evaluate` means; `name_standard_error` is the standard error of `name`."""
 
@@ -447,8 +447,9 @@ def evaluate(
         num_rows: codes at a time, scalar.
 
     Returns:
-        The entries of `DEFINITIONS`, plain numbers; None where every code is degenerate. Standard
-        errors are over codes and over pairs.
+        The entries of `DEFINITIONS`, plain numbers; None where every code is degenerate, and of
+        geodesics where no search converged: a curve that is still being shortened has no length
+        to report. Standard errors are over codes and over pairs; None of one.
 
     Raises:
         UsageError: a value is not finite, or a number does not fit.
@@ -477,9 +478,10 @@ def evaluate(
     found = geodesics(
         decode, codes[first], codes[second], num_points=num_points, max_steps=max_steps
     )
-    lengths, straight = np.float64(found.lengths), np.float64(found.straight_lengths)
+    straight, is_found = np.float64(found.straight_lengths), np.asarray(found.converged)
+    lengths, beside = np.float64(found.lengths)[is_found], straight[is_found]
     # codes that decode to the same lie 0 apart by either curve
-    ratio = np.divide(straight, lengths, out=np.ones_like(lengths), where=lengths > 0)
+    ratio = np.divide(beside, lengths, out=np.ones_like(lengths), where=lengths > 0)
     result = {
         "num_codes": len(stretch),
         "num_degenerate": int(is_degenerate.sum()),
