@@ -633,7 +633,7 @@ def program_settings(config: Config) -> dict:
         return "schedule" if is_ours else value
 
     arrays = {
-        "latent_dim": None,
+        "latent_dim": config.latent_dim if config.network in networks.SPATIAL else None,
         "seed": None,
         "learning_rate": structure(config.learning_rate),
         "weight_decay": structure(config.weight_decay or "1e-4"),

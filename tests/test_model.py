@@ -25,11 +25,13 @@ def make(latent_dim=4, network="mlp", likelihood=None, shape=SHAPE, mask=None, *
     "likelihood", [likelihoods.Bernoulli(), likelihoods.Categorical(num_levels=5)]
 )
 def test_shapes(network, shape, likelihood):
-    model = make(3, network, likelihood, shape)
+    # of a map, one number for each place
+    latent_dim = shape[0] * shape[1] // 16 if network in networks.SPATIAL else 3
+    model = make(latent_dim, network, likelihood, shape)
     params = model.init(jax.random.key(0))
     x = jnp.zeros((2, *shape))
     posterior = model.encode(params, x)
-    assert posterior.mean.shape == posterior.logvar.shape == (2, 3)
+    assert posterior.mean.shape == posterior.logvar.shape == (2, latent_dim)
     outputs = model.decode(params, posterior.mean)
     assert outputs.shape == (2, *shape, *(() if likelihood.num_outputs == 1 else (5,)))
     assert model.reconstruct(params, x).shape == x.shape
@@ -134,6 +136,7 @@ def test_modules_of_the_wrong_shape_are_named(encoder_dim, output_dim, culprit):
         ({"name": "conv", "shape": (64,)}, "needs images"),
         ({"name": "conv", "shape": (10, 12, 1)}, "divisible by 4"),
         ({"name": "linear", "widths": (3,)}, "no hidden layers"),
+        ({"name": "conv_map", "latent_dim": 9}, "multiple of the 2×2 places .* --latent_dim=8"),
     ],
 )
 def test_networks_that_do_not_fit_are_refused(options, message):
@@ -153,3 +156,16 @@ def test_linear_network_is_linear():
     np.testing.assert_allclose(mean(x + y) - zero, mean(x) + mean(y) - 2 * zero, atol=1e-5)
     logvar = model.encode(params, x).logvar
     np.testing.assert_array_equal(logvar, jnp.broadcast_to(logvar[:1], logvar.shape))
+
+
+def test_a_number_of_a_map_belongs_to_its_place():
+    """Codes of a map hear what lies around their place, and are heard there."""
+    model = make(8, "conv_map", likelihoods.Gaussian(1.0), widths=(4,), shape=(4, 8, 1))
+    params = model.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (1, 4, 8, 1))
+    jacobian = jax.jacobian(lambda x: model.encode(params, x).mean[0])(x)[:, 0, :, :, 0]
+    hears = np.abs(jacobian.reshape(2, 4, 4, 8)).max(axis=(0, 2)) > 0  # place × column
+    output = jax.jacobian(lambda z: model.decode(params, z)[0])(jnp.ones((1, 8)))[..., 0, 0, :]
+    heard = np.abs(output.reshape(4, 8, 2, 4)).max(axis=(0, 2)) > 0  # column × place
+    np.testing.assert_array_equal(hears, heard.T)
+    np.testing.assert_array_equal(hears.sum(axis=1), [3, 4, 4, 3])

@@ -1,4 +1,4 @@
-"""Encoders and decoders as Linen modules, by name: `mlp`, `conv`, `linear`.
+"""Encoders and decoders as Linen modules, by name: `mlp`, `conv`, `conv_map`, `linear`.
 
 An encoder maps x [B, *shape] to what the posterior is made of, arrays [B, L]: mean and logvar, or
 the parts of other latents. A decoder maps z [B, L] to prod(shape)·num_outputs numbers per example,
@@ -24,8 +24,11 @@ from vae_jax.errors import UsageError, unknown
 __all__ = [
     "ACTIVATIONS",
     "NETWORKS",
+    "SPATIAL",
     "ConvDecoder",
     "ConvEncoder",
+    "ConvMapDecoder",
+    "ConvMapEncoder",
     "LinearEncoder",
     "MLPDecoder",
     "MLPEncoder",
@@ -231,6 +234,55 @@ class ConvDecoder(nn.Module):
         return h
 
 
+class ConvMapEncoder(nn.Module):
+    """4×4 convolutions of stride 2, then features of each place: x [B, H, W, C] to parts [B, L].
+
+    L = h·w·D lists the places of the map [h, w] that the convolutions leave, D numbers each: a code
+    of D numbers is one of a place. Reference: van den Oord et al. 2017, arXiv 1711.00937, section
+    4.1 (without its residual blocks).
+    """
+
+    latent_dim: int
+    widths: Sequence[int] = (32, 64)
+    activation: Callable = nn.relu
+    dtype: Any = jnp.float32
+    num_parts: int = 2
+
+    @nn.compact
+    def __call__(self, x):
+        h = x
+        for i, width in enumerate(self.widths):
+            conv = Conv(width, (4, 4), strides=(2, 2), dtype=self.dtype, name=f"conv_{i}")
+            h = self.activation(conv(h))
+        size = self.latent_dim // (h.shape[1] * h.shape[2])
+        h = nn.Dense(self.num_parts * size, dtype=self.dtype, name="posterior")(h)
+        parts = (h[..., i * size : (i + 1) * size] for i in range(self.num_parts))
+        return tuple(map(_flat, parts))
+
+
+class ConvMapDecoder(nn.Module):
+    """The mirror of `ConvMapEncoder`: z [B, L] to [B, H, W, num_channels], `size` is (H, W)."""
+
+    size: tuple[int, int]
+    num_channels: int
+    widths: Sequence[int] = (64, 32)
+    activation: Callable = nn.relu
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z):
+        factor = 2 ** len(self.widths)
+        height, width = self.size[0] // factor, self.size[1] // factor
+        h = z.reshape(z.shape[0], height, width, -1)
+        h = self.activation(nn.Dense(self.widths[0], dtype=self.dtype, name="hidden")(h))
+        channels = (*self.widths[1:], self.num_channels)
+        for i, channel in enumerate(channels):
+            name = "output" if i == len(channels) - 1 else f"conv_{i}"
+            h = ConvTranspose(channel, (4, 4), strides=(2, 2), dtype=self.dtype, name=name)(h)
+            h = h if name == "output" else self.activation(h)
+        return h
+
+
 def _mlp(shape, latent_dim, num_outputs, widths, activation, dtype):
     widths = (200, 200) if widths is None else widths
     activation = activation or jnp.tanh
@@ -245,30 +297,54 @@ def _linear(shape, latent_dim, num_outputs, widths, activation, dtype):
     return LinearEncoder(latent_dim, dtype), decoder
 
 
-def _conv(shape, latent_dim, num_outputs, widths, activation, dtype):
-    widths = (32, 64) if widths is None else widths
-    activation = activation or nn.relu
+def _map_size(name: str, shape: tuple[int, ...], widths: Sequence[int]) -> tuple[int, int]:
+    """The rows and columns that convolutions of stride 2 leave, or a UsageError."""
     if len(shape) != 3:
-        raise UsageError(f"network 'conv' needs images [H, W, C], the data has {list(shape)}: mlp?")
+        raise UsageError(f"network '{name}' needs images [H, W, C], the data has {[*shape]}: mlp?")
     if not widths:
-        raise UsageError("network 'conv' needs at least one channel width, e.g. --widths=32,64")
+        raise UsageError(f"network '{name}' needs at least one channel width, e.g. --widths=32,64")
     factor = 2 ** len(widths)
-    height, width, num_channels = shape
+    height, width, _ = shape
     if height % factor or width % factor:
         raise UsageError(
-            f"network 'conv' with {len(widths)} layers needs height and width divisible by "
+            f"network '{name}' with {len(widths)} layers needs height and width divisible by "
             f"{factor}, the data has {height}×{width}: give fewer --widths, or --network=mlp"
         )
-    encoder = ConvEncoder(latent_dim, widths, activation=activation, dtype=dtype)
-    num_outputs = num_channels * num_outputs
-    decoder = ConvDecoder(
-        (height, width), num_outputs, widths[::-1], activation=activation, dtype=dtype
-    )
-    return encoder, decoder
+    return height // factor, width // factor
 
 
-NETWORKS: dict[str, Callable] = {"mlp": _mlp, "conv": _conv, "linear": _linear}
+def _conv(shape, latent_dim, num_outputs, widths, activation, dtype):
+    widths = (32, 64) if widths is None else widths
+    options = {"activation": activation or nn.relu, "dtype": dtype}
+    _map_size("conv", shape, widths)
+    encoder = ConvEncoder(latent_dim, widths, **options)
+    return encoder, ConvDecoder(shape[:2], shape[2] * num_outputs, widths[::-1], **options)
+
+
+def _conv_map(shape, latent_dim, num_outputs, widths, activation, dtype):
+    widths = (32, 64) if widths is None else widths
+    options = {"activation": activation or nn.relu, "dtype": dtype}
+    height, width = _map_size("conv_map", shape, widths)
+    if latent_dim % (height * width):
+        near = max(1, round(latent_dim / (height * width))) * height * width
+        raise UsageError(
+            f"--latent_dim={latent_dim}: network 'conv_map' needs a multiple of the "
+            f"{height}×{width} places of its map: give --latent_dim={near}, or other --widths"
+        )
+    encoder = ConvMapEncoder(latent_dim, widths, **options)
+    return encoder, ConvMapDecoder(shape[:2], shape[2] * num_outputs, widths[::-1], **options)
+
+
+NETWORKS: dict[str, Callable] = {
+    "mlp": _mlp,
+    "conv": _conv,
+    "conv_map": _conv_map,
+    "linear": _linear,
+}
 """Builders by name: (shape, latent_dim, num_outputs, widths, activation, dtype) to a pair."""
+
+SPATIAL = frozenset({"conv_map"})
+"""Networks whose latent dimensions are places of a map: a mask [L] does not make a smaller one."""
 
 
 def build(
@@ -290,7 +366,7 @@ def build(
         latent_dim: L, the size of z.
         num_outputs: decoder outputs per number of x (`Likelihood.num_outputs`).
         widths: hidden units (mlp) or channels (conv) of the encoder; the decoder mirrors them.
-            None is the network's default: 200,200 for mlp, 32,64 for conv.
+            None is the network's default: 200,200 for mlp, 32,64 for conv and conv_map.
         activation: one of `ACTIVATIONS`; None is the network's default: tanh (mlp), relu (conv).
         dtype: of the computation; parameters stay float32.
         num_parts: arrays [B, L] that the posterior is made of, a count; of a Gaussian 2.
