@@ -218,24 +218,24 @@ class Joint(Latent):
 
     Attributes:
         num_categories: K of every categorical variable.
-        num_discrete_variables: how many there are; 0 leaves a Gaussian.
+        num_variables: how many there are; 0 leaves a Gaussian.
     """
 
     num_categories: int = 10
-    num_discrete_variables: int = 1
+    num_variables: int = 1
 
     parts: ClassVar[tuple[str, ...]] = ("logits and mean", "logvar")
 
     def __post_init__(self):
         _check_counts(1, num_categories=self.num_categories)
-        _check_counts(0, num_discrete_variables=self.num_discrete_variables)
+        _check_counts(0, num_variables=self.num_variables)
 
     def check(self, latent_dim):
         size = self.num_discrete(latent_dim)
         if latent_dim <= size:
             raise UsageError(
                 f"latent_dim={latent_dim}: must be more than the {size} of "
-                f"num_discrete_variables={self.num_discrete_variables} × "
+                f"num_variables={self.num_variables} × "
                 f"num_categories={self.num_categories}, the rest is continuous: give "
                 f"latent_dim={size + 10}"
             )
@@ -245,12 +245,12 @@ class Joint(Latent):
         return self.num_categories
 
     def num_discrete(self, latent_dim):
-        return self.num_discrete_variables * self.num_categories
+        return self.num_variables * self.num_categories
 
     @property
     def discrete_capacity(self) -> float:
         """The largest rate of what is discrete, in nats: log K for each variable, a scalar."""
-        return self.num_discrete_variables * math.log(self.num_categories)
+        return self.num_variables * math.log(self.num_categories)
 
     def posterior(self, params, parts, latent_mask=None):
         del params

@@ -12,15 +12,15 @@ CHOICES = _terms.ESTIMATORS
 SCHEDULES = {"capacity": "linear(0, 5, 50%)", "discrete_capacity": "linear(0, 5, 100%)"}
 
 
-def latent(*, num_categories=10, num_discrete_variables=1) -> latents.Joint:
+def latent(*, num_categories=10, num_variables=1) -> latents.Joint:
     """Codes [B, latent_dim]: categorical variables, one-hot, and Gaussian dimensions after them.
 
     Args:
         num_categories: of each categorical variable.
-        num_discrete_variables: how many there are; latent_dim holds their one-hot numbers and,
+        num_variables: how many there are; latent_dim holds their one-hot numbers and,
             beside them, the continuous ones.
     """
-    return latents.Joint(num_categories, num_discrete_variables)
+    return latents.Joint(num_categories, num_variables)
 
 
 def loss(
