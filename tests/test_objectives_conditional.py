@@ -22,12 +22,15 @@ SHAPE = (4, 4, 1)
 B, L, C = 6, 3, 4
 LABELS = np.array([0, 1, 2, 3, 1, 2], np.int32)
 NETWORKS = {"mlp": (16,), "conv": (4,), "linear": None}
+MAPS = {"conv_map": (4,)}
+"""Of 2×2 places, of which L is a multiple."""
 
 
 def make(network="mlp", likelihood=None, latent_dim=L, mask=None, num_conditions=C):
     likelihood = likelihood or likelihoods.Bernoulli()
+    latent_dim = 4 if network in MAPS else latent_dim
     encoder, decoder = networks.build(
-        network, shape=SHAPE, latent_dim=latent_dim, widths=NETWORKS[network]
+        network, shape=SHAPE, latent_dim=latent_dim, widths={**NETWORKS, **MAPS}[network]
     )
     return Model(
         encoder,
@@ -68,7 +71,7 @@ HIDDEN = np.full(B, -1, np.int32)
 # --- A model that is given something
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", [*NETWORKS, *MAPS])
 def test_a_condition_without_weight_is_none(network, x):
     """Draws are those of the unconditional model; with its layer at 0 so is all that follows."""
     plain, conditional = make(network, num_conditions=0), make(network).given(LABELS)
@@ -97,21 +100,22 @@ def test_a_masked_conditional_run_starts_as_its_native_twin(network, x):
     np.testing.assert_allclose(wide_outputs, outputs, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", [*NETWORKS, *MAPS])
 def test_every_condition_at_once_is_each_in_turn(network, x):
     model = make(network)
     params = model.init(jax.random.key(0))
     every = model.given(jnp.repeat(jnp.eye(C), B, axis=0))
-    posterior, z = every.encode(params, x), jax.random.normal(jax.random.key(2), (C, B, L))
-    outputs = every.decode(params, z.reshape(-1, L)).reshape(C, B, *SHAPE)
+    size = model.latent_dim
+    posterior, z = every.encode(params, x), jax.random.normal(jax.random.key(2), (C, B, size))
+    outputs = every.decode(params, z.reshape(-1, size)).reshape(C, B, *SHAPE)
     for c in range(C):
         one = model.given(jnp.full(B, c))
         expected = one.encode(params, x)
         np.testing.assert_allclose(posterior.mean[c * B :][:B], expected.mean, atol=1e-6)
         np.testing.assert_allclose(outputs[c], one.decode(params, z[c]), atol=1e-5)
     # and K samples of a batch are given what the batch is given
-    both = model.given(LABELS).decode(params, z[:2].reshape(-1, L))
-    again = model.given(np.tile(LABELS, 2)).decode(params, z[:2].reshape(-1, L))
+    both = model.given(LABELS).decode(params, z[:2].reshape(-1, size))
+    again = model.given(np.tile(LABELS, 2)).decode(params, z[:2].reshape(-1, size))
     np.testing.assert_array_equal(both, again)
 
 

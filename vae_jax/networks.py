@@ -6,8 +6,9 @@ in any layout whose flat order is [*shape, num_outputs]. A network is one builde
 nothing else knows its name.
 
 Each takes a second argument, a condition [M, C] that x and z are given: a layer without bias, named
-`condition`, adds it to what the first dense layer makes of x or z. So W [v; c] = W_v v + W_c c
-keeps the weights that v alone would have, and the rows of v and c may be repeated after that layer.
+`condition`, adds it to what the first dense layer makes of x or z, of a map to each of its places.
+So W [v; c] = W_v v + W_c c keeps the weights that v alone would have, and the rows of v and c may
+be repeated after that layer.
 """
 
 import math
@@ -53,16 +54,18 @@ _lecun = nn.initializers.lecun_normal()
 
 
 def _given(features: jax.Array, condition: jax.Array | None, init=_lecun) -> jax.Array:
-    """Features [N, F], not yet activated, and what a condition [M, C] adds to them: [max(N, M), F].
+    """Features [N, …, F], not yet activated, and what a condition [M, C] adds: [max(N, M), …, F].
 
     The shorter is repeated as a whole: N = K·M of K samples, M = K·N of K conditions of a batch.
     """
     if condition is None:
         return features
     options = {"use_bias": False, "dtype": features.dtype, "kernel_init": init}
-    parts = features, nn.Dense(features.shape[1], name="condition", **options)(condition)
+    added = nn.Dense(features.shape[-1], name="condition", **options)(condition)
+    once = [1] * (features.ndim - 1)
+    parts = features, added.reshape(len(added), *once[1:], -1)
     num_rows = max(map(len, parts))
-    return sum(jnp.tile(part, (num_rows // len(part), 1)) for part in parts)
+    return sum(jnp.tile(part, (num_rows // len(part), *once)) for part in parts)
 
 
 def _by_latent(axis: int, num_parts: int = 1) -> Callable:
@@ -249,11 +252,12 @@ class ConvMapEncoder(nn.Module):
     num_parts: int = 2
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, condition=None):
         h = x
         for i, width in enumerate(self.widths):
             conv = Conv(width, (4, 4), strides=(2, 2), dtype=self.dtype, name=f"conv_{i}")
-            h = self.activation(conv(h))
+            is_last = i == len(self.widths) - 1
+            h = self.activation(_given(conv(h), condition) if is_last else conv(h))
         size = self.latent_dim // (h.shape[1] * h.shape[2])
         h = nn.Dense(self.num_parts * size, dtype=self.dtype, name="posterior")(h)
         parts = (h[..., i * size : (i + 1) * size] for i in range(self.num_parts))
@@ -270,11 +274,12 @@ class ConvMapDecoder(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z):
+    def __call__(self, z, condition=None):
         factor = 2 ** len(self.widths)
         height, width = self.size[0] // factor, self.size[1] // factor
         h = z.reshape(z.shape[0], height, width, -1)
-        h = self.activation(nn.Dense(self.widths[0], dtype=self.dtype, name="hidden")(h))
+        h = nn.Dense(self.widths[0], dtype=self.dtype, name="hidden")(h)
+        h = self.activation(_given(h, condition))
         channels = (*self.widths[1:], self.num_channels)
         for i, channel in enumerate(channels):
             name = "output" if i == len(channels) - 1 else f"conv_{i}"
