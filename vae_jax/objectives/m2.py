@@ -33,8 +33,7 @@ def loss(model, params, batch, key, *, alpha=1.0):
         batch: {"x": [B, *shape], "mask": [B]} and what `rows` makes: "labels", "truth", "weight".
         key: PRNG key, for one sample of z, whose noise all classes share.
         alpha: weight of the classifier's cross-entropy, in nats per example: α of the paper over N,
-            0.1 there; where labels are few and training is short, too little of it lets classes
-            form that are not those of the labels.
+            0.1 there, which in short trainings lets classes form that are not those of the labels.
 
     Returns:
         loss [B] and {"elbo", "rate", "distortion", "accuracy", "cross_entropy"}, each [B]. The ELBO
