@@ -30,6 +30,7 @@ from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import by_blocks, mean_and_error, require_at_least, require_finite
 from vae_jax.evaluation.latent_geometry import straight_lines
+from vae_jax.evaluation.subject import NotApplicableError
 
 __all__ = [
     "DEFINITIONS",
@@ -458,20 +459,27 @@ def measure(
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
-        num_neighbours, num_lines, num_draws: scalars, see `evaluate`.
+        num_neighbours, num_lines, num_draws: scalars, see `evaluate`; of N examples k is at most
+            (N − 1) / 2.
         max_examples: at most so many, evenly spread over the split: the time grows with N².
 
     Returns:
         The entries of `DEFINITIONS`, as of `evaluate`.
+
+    Raises:
+        NotApplicableError: z is not Gaussian, or there are fewer than three examples.
     """
     subject.require_gaussian()
+    x = subject.x(num_examples=max_examples)
+    if len(x) < 3:
+        raise NotApplicableError(f"of {len(x)} examples none has neighbours and others")
     return evaluate(
         subject.decode_mean,
-        subject.x(num_examples=max_examples),
+        x,
         subject.posterior(num_examples=max_examples).mean,
         jax.random.fold_in(subject.key, zlib.crc32(b"latent_neighbours")),
         prior=subject.prior,
-        num_neighbours=num_neighbours,
+        num_neighbours=min(num_neighbours, (len(x) - 1) // 2),
         num_lines=num_lines,
         num_draws=num_draws,
     )
