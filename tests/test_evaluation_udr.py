@@ -116,6 +116,21 @@ def test_scores_are_medians_over_the_others():
     assert not np.array_equal(found.pairwise, other.pairwise)
 
 
+def test_the_error_of_a_score_is_that_of_a_median_over_the_others():
+    """Similarities to a model are drawn anew with each other model: repeated, medians so differ."""
+    rng = np.random.default_rng(0)
+    columns = rng.uniform(size=(40, 300))
+    expected = np.median(rng.uniform(size=(40, 5000)), axis=0).std()
+    errors = udr._error_of_median(columns, 0)
+    assert errors.mean() == pytest.approx(expected, rel=0.1)
+    found = udr.evaluate([noise(300, 3, seed) + noise(300, 3, 9) for seed in range(4)], KEY)
+    assert (found.standard_errors > 0).all()
+    # two others say nothing of a third
+    assert np.isnan(
+        udr.evaluate([noise(50, 3, seed) for seed in range(3)], KEY).standard_errors
+    ).all()
+
+
 def test_what_cannot_be_ranked_is_refused():
     codes = noise(20, 3)
     for bad, settings, message in (

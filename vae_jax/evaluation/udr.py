@@ -41,12 +41,15 @@ class Ranking(NamedTuple):
             and of j, with lasso those of j predicted from those of i; 0 on the diagonal.
         num_informative: how many dimensions of each model are informative, [M].
         num_points: the examples that it rests on, a scalar.
+        standard_errors: of the scores, [M], over the other models by bootstrap, given the model
+            itself; NaN where there are fewer than three others.
     """
 
     scores: np.ndarray
     pairwise: np.ndarray
     num_informative: np.ndarray
     num_points: int
+    standard_errors: np.ndarray
 
 
 def spearman_similarity(first, second) -> np.ndarray:
@@ -137,8 +140,8 @@ def evaluate(
 
     UDR_i = median_{j ≠ i} of `relative_strength` of their similarity. Copies of one model, in any
     order and with any signs, have 1 − λ with lasso, exactly; with Spearman 1 if the dimensions of
-    the model are not correlated, less if they are. It rests on M − 1 medians, not on draws, and has
-    no standard error; give at least five models (the paper's least number).
+    the model are not correlated, less if they are. It rests on M − 1 similarities: give at least
+    five models (the paper's least number).
 
     Args:
         codes: posterior means of the same N examples by each model, M arrays [N, L_m].
@@ -198,9 +201,20 @@ def evaluate(
         [[strength(i, j) if i != j else 0.0 for j in range(count)] for i in range(count)]
     )
     others = ~np.eye(count, dtype=bool)
+    columns = np.stack([pairwise[others[:, j], j] for j in range(count)], axis=1)
     return Ranking(
-        np.array([np.median(pairwise[others[:, j], j]) for j in range(count)]),
+        np.median(columns, axis=0),
         pairwise,
         np.array([kept.sum() for kept in informative]),
         len(rows),
+        _error_of_median(columns, _common.seed_of(key)),
     )
+
+
+def _error_of_median(columns: np.ndarray, seed: int, num_bootstrap: int = 1000) -> np.ndarray:
+    """The bootstrap standard error of the median of each column of [M − 1, M]: [M]."""
+    count = len(columns)
+    if count < 3:
+        return np.full(columns.shape[1], np.nan)
+    rows = np.random.default_rng(seed).integers(0, count, (num_bootstrap, count))
+    return np.median(columns[rows], axis=1).std(axis=0, ddof=1)
