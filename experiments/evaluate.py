@@ -12,9 +12,11 @@ if __name__ == "__main__":
     interrupts.exit_at_once()
 
 import json
-import math
+import os
+import shutil
+import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,12 +24,14 @@ import jax
 import numpy as np
 
 from experiments import build as building
-from experiments import cli, config, pictures, train
-from vae_jax import distributions, evaluation, latents, members, runs
-from vae_jax.errors import DivergedError, StorageError, UsageError
-from vae_jax.evaluation import udr
+from experiments import cli, config, pictures, tables, train
+from experiments.progress import Watch
+from vae_jax import distributions, evaluation, latents, losses, members, runs
+from vae_jax.errors import DataError, DivergedError, StorageError, UsageError
+from vae_jax.evaluation import ais, disentanglement, udr
+from vae_jax.evaluation.disentanglement import dci
 from vae_jax.evaluation.elbo import active_units
-from vae_jax.evaluation.subject import NotApplicableError, Subject
+from vae_jax.evaluation.subject import SPLITS, NotApplicableError, Subject
 
 DESCRIPTION = (
     "Evaluates a trained run, or the runs of a sweep, on the test split from the newest verified "
@@ -36,6 +40,20 @@ DESCRIPTION = (
 )
 OBJECTIVE, UDR = "objective", "udr"
 ERROR = "_standard_error"
+MOST_COMPARED = 10_000
+"""Test examples whose codes `udr` compares, a count."""
+SAME = 1e-6
+"""A standard error below this share of its value is the rounding of equal numbers."""
+FEW_SAMPLES = 10
+"""An effective sample size below this (a scalar) is told to be too small."""
+WORDS = {
+    "ais_initial": (ais.INITIALS, False),
+    "disentanglement_metrics": (disentanglement.names(), True),
+    "disentanglement_predictors": (dci.PREDICTORS, True),
+    "exact_split": (SPLITS, False),
+    "latent_use_kernel": (tuple(losses.KERNELS), False),
+}
+"""Flags that take words → which, and whether several."""
 OBJECTIVE_DEFINITIONS = {
     "num_examples": "N, the examples of the test split",
     "loss": "what was minimised, one sample of z each",
@@ -84,7 +102,12 @@ def load(directory: str | Path, member: int, data_dir: str | None = None) -> Tra
     if loaded.failure is not None:
         raise DivergedError(f"member {member} of {directory} diverged at step {loaded.failure}")
     asked = read_config(Path(directory), member, data_dir)
-    dataset = train.load(asked)
+    try:
+        dataset = train.load(asked)
+    except (DataError, UsageError) as error:
+        raise type(error)(
+            f"{error}; of data that moved since training, name the folder by --data_dir"
+        ) from None
     resolved = config.resolve(asked, dataset)
     experiment = building.build([resolved], dataset, latent_dim=loaded.latent_dim)
     params = jax.tree.map(lambda leaf: np.asarray(leaf)[None], loaded.params)
@@ -102,6 +125,9 @@ def read_config(directory: Path, member: int, data_dir: str | None) -> config.Co
         raise StorageError(f"{path} cannot be read ({error}): use the run as it was left") from None
     if data_dir is not None:
         values["data_dir"] = data_dir
+        moved = Path(data_dir, Path(values.get("dataset", "")).name)
+        if os.path.dirname(values.get("dataset", "")) and moved.exists():
+            values["dataset"] = str(moved)
     return config.from_flags(values)
 
 
@@ -109,24 +135,48 @@ def objective_terms(trained: Trained) -> dict:
     """The objective's terms on the test split, as `result.json` has them.
 
     Returns:
-        Terms and standard errors in nats, active units.
+        Terms and standard errors in nats, active units. A term that is the same for all examples
+        has no standard error.
     """
     experiment = trained.experiment
     steps = experiment.layout.place(np.full(1, trained.member.step, np.int32))
     evaluated = building.evaluate(experiment, trained.params, "test", steps)
     terms = {name: float(value[0]) for name, value in evaluated.terms.items()}
-    errors = {f"{n}_standard_error": float(v[0]) for n, v in evaluated.standard_errors.items()}
+    errors = {
+        f"{name}{ERROR}": float(value[0])
+        for name, value in evaluated.standard_errors.items()
+        if value[0] > SAME * abs(terms[name])
+    }
     units = int(active_units(evaluated.mean_variance[0]).sum())
     num_examples = len(experiment.dataset.test)
     return {"num_examples": num_examples, **terms, **errors, "active_units": units}
 
 
-def make_subject(trained: Trained, seed: int, num_examples: int | None = None) -> Subject:
+def objective_definitions(trained: Trained, terms: Sequence[str]) -> dict[str, str]:
+    """What each term of the objective means, by name."""
+    objective = trained.experiment.config.objective
+    generic = f"a term of --objective={objective}, see vae_jax/objectives/{objective}.py"
+    return {**dict.fromkeys(terms, generic), **OBJECTIVE_DEFINITIONS}
+
+
+class Watched(Subject):
+    """A `Subject` whose passes over the data are counted by a `Watch`."""
+
+    watch: Watch | None = None
+
+    def blocks(self, split: str, num_rows: int | None = None, num_examples: int | None = None):
+        """See `Subject.blocks`."""
+        blocks = super().blocks(split, num_rows, num_examples)
+        num = self.size(split) if num_examples is None else min(self.size(split), num_examples)
+        return blocks if self.watch is None else self.watch.count(blocks, num)
+
+
+def make_subject(trained: Trained, seed: int, num_examples: int | None = None) -> Watched:
     """What the metrics measure; a scalar seed decides all their draws."""
     experiment = trained.experiment
     params = jax.tree.map(np.asarray, experiment.layout.read(trained.params))
     model, params, _ = building.member(experiment, 0, params)
-    return Subject(
+    return Watched(
         model,
         params,
         experiment.dataset,
@@ -155,63 +205,119 @@ class Request(NamedTuple):
 
 
 def evaluate(trained: Trained, subject: Subject, request: Request) -> dict[str, dict]:
-    """The metrics of one run.
+    """The metrics of one run: metric → result, as of `measure`."""
+    return {name: measure(trained, subject, request, name) for name in request.metrics}
+
+
+def measure(trained: Trained, subject: Subject, request: Request, name: str) -> dict:
+    """One metric of one run.
 
     Returns:
-        Metric → values (as of its `measure`), definitions, settings, step, seed, seconds; or the
-        reason why it is left out.
+        values (as of the metric's `measure`), definitions, notes, settings, step, seed, seconds; or
+        left_out, the reason why there are none, with `refused` where it is a setting that was
+        given.
     """
-    results = {}
-    for name in request.metrics:
-        start = time.perf_counter()
-        settings, seed = {}, request.seed
-        try:
-            if name == OBJECTIVE:
-                values, definitions = objective_terms(trained), OBJECTIVE_DEFINITIONS
-                seed = trained.experiment.config.seed
-            else:
-                settings = {**evaluation.settings(name), **request.settings.get(name, {})}
-                module = evaluation.load(name)
-                values, definitions = module.measure(subject, **settings), module.DEFINITIONS
-        except NotApplicableError as reason:
-            results[name] = {"left_out": str(reason)}
-            continue
-        order = {entry: i for i, entry in enumerate(definitions)}
-        entries = sorted(values, key=lambda e: order.get(e.removesuffix(ERROR), len(order)))
-        results[name] = {
-            "values": {entry: values[entry] for entry in entries},
-            "definitions": {k: v for k, v in definitions.items() if k in values},
-            "settings": settings,
-            "step": trained.member.step,
-            "seed": seed,
-            "seconds": round(time.perf_counter() - start, 2),
-        }
-    return results
+    start = time.perf_counter()
+    given, seed = request.settings.get(name, {}), request.seed
+    try:
+        if name == OBJECTIVE:
+            settings, values = {}, objective_terms(trained)
+            definitions = objective_definitions(trained, values)
+            seed = trained.experiment.config.seed
+        else:
+            settings = {**evaluation.settings(name), **given}
+            module = evaluation.load(name)
+            values, definitions = module.measure(subject, **settings), module.DEFINITIONS
+    except NotApplicableError as reason:
+        return {"left_out": str(reason)}
+    except (DataError, UsageError) as reason:
+        # what the data do not admit is left out; what was asked for in so many words is an error
+        return {"left_out": str(reason), **({"refused": True} if given else {})}
+    order = {entry: i for i, entry in enumerate(definitions)}
+    entries = sorted(values, key=lambda e: order.get(e.removesuffix(ERROR), len(order)))
+    definitions = {k: v for k, v in definitions.items() if k in values}
+    split = settings.get("split", "test")
+    num, num_split = values.get("num_examples"), len(getattr(subject.dataset, split))
+    if num is not None and num < num_split:
+        definitions["num_examples"] += f"; {num:,} of the {num_split:,} that the {split} split has"
+    return {
+        "values": {entry: values[entry] for entry in entries},
+        "definitions": definitions,
+        "notes": list(notes(name, values)),
+        "settings": settings,
+        "step": trained.member.step,
+        "seed": seed,
+        "seconds": round(time.perf_counter() - start, 2),
+    }
 
 
-def lines(results: dict[str, dict]) -> Iterator[str]:
-    """The numbers of one run, each with its standard error and what it means."""
+def notes(metric: str, values: dict) -> Iterator[str]:
+    """What a reader of a metric's values should know beside their definitions."""
+    if metric == "nll" and values.get("effective_samples", FEW_SAMPLES) < FEW_SAMPLES:
+        yield (
+            f"of {values['num_samples']:,} samples fewer than {FEW_SAMPLES} count: nll lies above "
+            "−log p(x) by an unknown amount, give a larger --nll_num_samples"
+        )
+
+
+def title(metric: str, settings: dict) -> str:
+    """What a result is kept under: a split other than test stands beside it, not in its place."""
+    split = settings.get("split", "test")
+    return metric if split == "test" else f"{metric}_{split}"
+
+
+def lines(results: dict[str, dict], given: dict) -> Iterator[str]:
+    """The numbers of one run, each with its standard error and what it means.
+
+    Args:
+        results: metric → as of `measure`.
+        given: the settings that the flags name.
+    """
     for metric, result in results.items():
         if "left_out" in result:
             yield f"{metric}: left out, {result['left_out']}"
             continue
-        yield f"{metric} ({result['seconds']:.1f} s):"
-        values = {k: v for k, v in result["values"].items() if not isinstance(v, dict)}
+        told = [f"{result['seconds']:.1f} s", *(f"{k}={v}" for k, v in given.items())]
+        yield f"{metric} ({', '.join(told)}):"
+        values = result["values"]
         names = [name for name in values if not name.endswith(ERROR)]
         width = max(map(len, names), default=0)
         for name in names:
-            error, meaning = values.get(f"{name}{ERROR}"), result["definitions"].get(name, "")
-            if isinstance(values[name], str | list):
-                yield f"  {name:<{width}}  {spell(values[name])}"
-            else:
-                told = spell(values[name]) + ("" if error is None else f" ± {error:.2g}")
-                yield f"  {name:<{width}}  {told:<20}  {meaning}".rstrip()
+            meaning = result["definitions"].get(name, "")
+            if isinstance(values[name], dict):
+                yield f"  {name}: {meaning}"
+                yield from (f"    {key}: {spell(each)}" for key, each in values[name].items())
+                continue
+            error = values.get(f"{name}{ERROR}")
+            told = spell(values[name]) + ("" if error is None else f" ± {error:.2g}")
+            yield from entry(f"  {name:<{width}}  ", told, meaning)
+        for note in result["notes"]:
+            indents = {"initial_indent": "  ", "subsequent_indent": "    "}
+            yield from textwrap.wrap(f"note: {note}", columns(), **indents)
+
+
+def columns() -> int:
+    """How wide a page is, a count of characters."""
+    return max(80, shutil.get_terminal_size((110, 24)).columns)
+
+
+def entry(head: str, told: str, meaning: str) -> Iterator[str]:
+    """A value and what it means, which goes on in a column of its own below."""
+    indent = len(head) + 22
+    wrapped = textwrap.wrap(meaning, max(40, columns() - indent - 1)) or [""]
+    if len(told) > 20:
+        yield head + told
+    else:
+        yield f"{head}{told:<20}  {wrapped.pop(0)}".rstrip()
+    yield from (" " * indent + line for line in wrapped if line)
 
 
 def spell(value: Any) -> str:
     """A value as a table has it, a list shortened."""
     if value is None or isinstance(value, bool):
         return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {spell(each)}" for key, each in value.items())
     if isinstance(value, list):
         return " ".join(f"{v:.3g}" for v in value[:8]) + (" …" if len(value) > 8 else "")
     if isinstance(value, int | str):
@@ -240,14 +346,18 @@ def programs_of(directory: Path) -> list[Path]:
     return found
 
 
+def held(directory: Path, name: str) -> dict[str, dict]:
+    """The metrics that a file has."""
+    try:
+        return dict(json.loads((directory / "evaluation" / name).read_bytes())["metrics"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def write(directory: Path, name: str, results: dict[str, dict]) -> None:
     """Adds metrics to what a run's file has; others in it stay."""
     path = runs.make_folder(directory / "evaluation") / name
-    try:
-        held = json.loads(path.read_bytes())["metrics"]
-    except (OSError, ValueError, KeyError, TypeError):
-        held = {}
-    runs.write_json(path, {"metrics": {**held, **results}})
+    runs.write_json(path, {"metrics": {**held(directory, name), **results}})
 
 
 def parse_request(values: dict) -> Request:
@@ -267,13 +377,26 @@ def parse_request(values: dict) -> Request:
             continue
         if metric not in asked:
             raise UsageError(f"--{flag}={values[flag]}: --metrics={text} leaves {metric} out")
-        parse = config.integer(1) if isinstance(default, int) else config.text
+        parse = parser(flag, default)
         settings.setdefault(metric, {})[name] = config.parse_flag(flag, values[flag], parse)
     counts = {"seed": 0, "num_examples": None}
     for name, low in (("seed", 0), ("num_examples", 2)):
         if values[name] is not None:
             counts[name] = config.parse_flag(name, values[name], config.integer(low))
-    return Request(asked, settings, **counts)
+    return Request(list(dict.fromkeys(asked)), settings, **counts)
+
+
+def parser(flag: str, default: Any) -> Callable[[str], Any]:
+    """How the flag of a setting is read: a count, or words among those that it takes."""
+    if isinstance(default, int):
+        return config.integer(1)
+    if flag not in WORDS:
+        return config.text
+    known, are_several = WORDS[flag]
+    parse = config.choice(known)
+    if not are_several:
+        return parse
+    return lambda value: ",".join(parse(word.strip()) for word in value.split(","))
 
 
 def setting_flags() -> dict[str, tuple[str, str, Any]]:
@@ -302,89 +425,223 @@ def main(values: dict) -> None:
             )
         parse = config.integer(0, len(chosen) - 1)
         chosen = [chosen[config.parse_flag("member", values["member"], parse)]]
-    rows, posteriors, compared = [], [], []
-    own = request._replace(metrics=[name for name in request.metrics if name != UDR])
-    is_kept = True
-    for path, member in chosen:
-        where = "" if len(programs) == 1 else f" of {path.name}"
+    configs = [read_config(path, member, None) for path, member in chosen]
+    names = [
+        f"member {member}{'' if len(programs) == 1 else f' of {path.name}'}"
+        f"{f' ({apart})' if apart else ''}"
+        for (path, member), apart in zip(chosen, building.differences(configs), strict=True)
+    ]
+    keeper, codes, refused = Keeper(), [], []
+    steps: list[int | None] = []
+    for (path, member), name in zip(chosen, names, strict=True):
         try:
             trained = load(path, member, values["data_dir"])
         except DivergedError as error:
             if len(chosen) == 1:
                 raise
             runs.say(str(error))
+            steps.append(None)
             continue
+        steps.append(trained.member.step)
         dataset = trained.experiment.dataset
         runs.say(
-            f"member {member}{where} at step {trained.member.step}: {dataset.name}, "
-            f"{len(dataset.test)} test examples, seed {request.seed}"
+            f"{name} at step {told_step(trained, path)}: {dataset.name}, "
+            f"{len(dataset.test):,} test examples, seed {request.seed}"
         )
         subject = make_subject(trained, request.seed, request.num_examples)
-        results = evaluate(trained, subject, own)
-        for line in lines(results):
-            runs.say(line)
-        is_kept &= keep(path, f"member-{member}", results, subject)
-        rows.append({"program": path.name, "member": member, **flat(results)})
+        subject.watch = Watch()
+        for metric in request.metrics:
+            if metric == UDR:
+                continue
+            with subject.watch.over(f"{name}, {metric}"):
+                result = measure(trained, subject, request, metric)
+            if result.pop("refused", False):
+                refused.append(f"{metric}: {result['left_out']}")
+            given = request.settings.get(metric, {})
+            found = {title(metric, given): result}
+            for line in lines(found, given):
+                runs.say(line)
+            keeper.keep(path, f"member-{member}", found, subject)
         is_gaussian = isinstance(subject.model.latent, latents.Gaussian)
         if UDR in request.metrics and len(chosen) > 1 and is_gaussian:
-            compared.append(rows[-1])
-            posterior = subject.posterior(num_examples=10_000)
+            posterior = subject.posterior(num_examples=MOST_COMPARED)
             rates = distributions.kl_divergence(posterior, subject.prior).mean(axis=0)
-            posteriors.append((dataset.name, posterior.mean, np.asarray(rates)))
-    if UDR in request.metrics and len(posteriors) < 2:
+            place = {"program": path.name, "member": member, "step": trained.member.step}
+            codes.append((place, dataset.name, posterior.mean, np.asarray(rates)))
+    if UDR in request.metrics and len(codes) < 2:
         runs.say(f"{UDR}: left out, it compares the runs of a sweep, of Gaussian codes")
-    if len(posteriors) > 1:
-        for row, score in zip(compared, agreement(posteriors, request.seed), strict=True):
-            row["udr.udr"] = score
-        for line in udr_lines(compared):
+    if len(codes) > 1:
+        with Watch().over(UDR):
+            ranking = compare(codes, request.seed)
+        for line in udr_lines(ranking):
             runs.say(line)
-    if len(chosen) > 1 and is_kept:
-        runs.write_table(directory / "evaluation.csv", rows)
-        runs.say(f"in {directory}: evaluation.csv, and evaluation/ of each program")
-    elif is_kept:
-        runs.say(f"in {chosen[0][0]}: evaluation/")
+        keeper.write(directory, f"{UDR}.json", {UDR: ranking})
+    if len(chosen) > 1:
+        rows = rows_of(directory, chosen, configs, steps)
+        keeper.do(lambda: runs.write_table(directory / "evaluation.csv", rows), directory)
+    if keeper.is_able:
+        told = "evaluation.csv, and evaluation/ of each program" if len(chosen) > 1 else ""
+        runs.say(f"in {directory}: {told}" if told else f"in {chosen[0][0]}: evaluation/")
+    if refused:
+        raise UsageError(refused[0])
 
 
-def keep(path: Path, name: str, results: dict, subject: Subject) -> bool:
-    """Writes results where they can be written; a run that may only be read is evaluated too."""
-    try:
-        write(path, f"{name}.json", results)
+def told_step(trained: Trained, directory: Path) -> str:
+    """A run's step, and how many there will be where training has not come to its end."""
+    step, num_steps = trained.member.step, trained.experiment.num_steps
+    if step >= num_steps or members.read_results(directory) is not None:
+        return f"{step:,}"
+    return f"{step:,} of {num_steps:,}, its training is not finished"
+
+
+class Keeper:
+    """Writes results where they can be written; a run that may only be read is evaluated too.
+
+    Attributes:
+        is_able: whether all could be written so far; after a failure, which is told, nothing more
+            is tried.
+    """
+
+    def __init__(self):
+        self.is_able = True
+
+    def do(self, act: Callable[[], Any], directory: Path) -> None:
+        """Does what writes in a directory, or says why it cannot."""
+        if not self.is_able:
+            return
+        try:
+            act()
+        except (OSError, StorageError) as error:
+            reason = getattr(error.__cause__ or error, "strerror", None) or error
+            runs.say(f"nothing is kept: {reason} ({directory})")
+            self.is_able = False
+
+    def write(self, directory: Path, name: str, results: dict) -> None:
+        """Adds results to a file, see `write`."""
+        self.do(lambda: write(directory, name, results), directory / "evaluation")
+
+    def keep(self, path: Path, name: str, results: dict, subject: Subject) -> None:
+        """Adds a run's results to its file, with a picture where there is one."""
+        # a reason does not take the place of numbers
+        before = held(path, f"{name}.json")
+        new = {
+            k: v for k, v in results.items() if "values" in v or "values" not in before.get(k, {})
+        }
+        self.write(path, f"{name}.json", new)
         if subject.latent_dim == 2 and "values" in results.get("latent_geometry", {}):
-            pictures.draw_geometry(subject, path / "evaluation" / f"{name}-latent_geometry")
-    except (OSError, StorageError) as error:
-        runs.say(f"nothing is kept: {getattr(error, 'strerror', None) or error}")
-        return False
-    return True
+            picture = path / "evaluation" / f"{name}-latent_geometry"
+            self.do(lambda: pictures.draw_geometry(subject, picture), path / "evaluation")
 
 
-def agreement(codes: Sequence[tuple[str, np.ndarray, np.ndarray]], seed: int) -> list:
+def rows_of(
+    directory: Path,
+    chosen: Sequence[tuple[Path, int]],
+    configs: Sequence[config.Config],
+    steps: Sequence[int | None],
+) -> list[dict]:
+    """A row for each run: where it lies, what sets it apart, status, all that is kept of its step.
+
+    Args:
+        directory: of the sweep, where `udr` is kept.
+        chosen: directory of its program, and member, of each run.
+        configs: of each.
+        steps: of each, None of one that diverged.
+    """
+    ranking = held(directory, f"{UDR}.json").get(UDR, {"values": {}})
+    scores = {}
+    for group in ranking["values"].get("groups", []):
+        for i, place in enumerate(group["runs"]):
+            errors = group["standard_errors"][i]
+            scores[tuple(place.values())] = {
+                "udr.udr": group["scores"][i],
+                f"udr.udr{ERROR}": errors,
+            }
+    apart = tables.varying(configs)
+    rows = []
+    for (path, member), each, step in zip(chosen, configs, steps, strict=True):
+        results = members.read_results(path)
+        status = "unfinished" if results is None else results[member]["status"]
+        own = {
+            metric: result
+            for metric, result in held(path, f"member-{member}.json").items()
+            if step is not None and result.get("step") == step
+        }
+        setting = config.settings(each)
+        rows.append(
+            {"program": path.name, "member": member}
+            | {name: tables.plain(setting.get(name)) for name in apart}
+            | {"status": "diverged" if step is None else status, "step": step}
+            | flat(own)
+            | scores.get((path.name, member, step), {})
+        )
+    return rows
+
+
+def compare(codes: Sequence[tuple[dict, str, np.ndarray, np.ndarray]], seed: int) -> dict:
     """How much each run agrees with the others on the same data, see `udr`.
 
     Args:
-        codes: name of the data, codes [N, L] and rate of each dimension [L] of each run.
+        codes: of each run where it lies, the name of its data, codes [N, L] and rate of each
+            dimension [L].
         seed: a count.
 
     Returns:
-        A score for each run; None where no other has its data.
+        As of `measure`; the values are groups of runs on the same data, with their scores and the
+        matrix behind them. A run that is alone with its data is in none.
     """
-    scores: list[float | None] = [None] * len(codes)
-    for dataset in {name for name, _, _ in codes}:
-        group = [i for i, (name, _, _) in enumerate(codes) if name == dataset]
-        if len(group) > 1:
-            own, rates = [codes[i][1] for i in group], [codes[i][2] for i in group]
-            ranking = udr.evaluate(own, jax.random.key(seed), rates=rates)
-            for i, score in zip(group, ranking.scores, strict=True):
-                scores[i] = float(score)
-    return scores
+    start = time.perf_counter()
+    groups = []
+    for dataset in dict.fromkeys(name for _, name, _, _ in codes):
+        own = [each for each in codes if each[1] == dataset]
+        if len(own) < 2:
+            continue
+        ranking = udr.evaluate(
+            [c for _, _, c, _ in own], jax.random.key(seed), rates=[r for *_, r in own]
+        )
+        errors = [None if np.isnan(e) else float(e) for e in ranking.standard_errors]
+        groups.append(
+            {
+                "dataset": dataset,
+                "runs": [place for place, *_ in own],
+                "num_points": ranking.num_points,
+                "num_informative": ranking.num_informative.tolist(),
+                "scores": ranking.scores.tolist(),
+                "standard_errors": errors,
+                "pairwise": ranking.pairwise.tolist(),
+            }
+        )
+    return {
+        "values": {"groups": groups},
+        "definitions": udr.DEFINITIONS,
+        "settings": {"similarity": "lasso", "penalty": 0.1, "num_points": MOST_COMPARED},
+        "seed": seed,
+        "seconds": round(time.perf_counter() - start, 2),
+    }
 
 
-def udr_lines(rows: Sequence[dict]) -> Iterator[str]:
+def udr_lines(ranking: dict) -> Iterator[str]:
     """The scores of all runs, each beside its run."""
-    yield f"udr over {len(rows)} runs: {udr.DEFINITIONS['udr']}"
-    for row in rows:
-        score = row["udr.udr"]
-        told = "–" if score is None or math.isnan(score) else f"{score:.4f}"
-        yield f"  member {row['member']} of {row['program']}  {told}"
+    for group in ranking["values"]["groups"]:
+        yield (
+            f"udr over {len(group['runs'])} runs, {group['num_points']:,} examples of "
+            f"{group['dataset']}:"
+        )
+        yield from textwrap.wrap(
+            ranking["definitions"]["udr"], columns(), initial_indent="  ", subsequent_indent="  "
+        )
+        rows = zip(
+            group["runs"],
+            group["scores"],
+            group["standard_errors"],
+            group["num_informative"],
+            strict=True,
+        )
+        for place, score, error, num in rows:
+            told = f"{score:.4f}" + ("" if error is None else f" ± {error:.2g}")
+            yield (
+                f"  member {place['member']} of {place['program']}  {told}, "
+                f"{num} informative dimensions"
+            )
 
 
 def flag_texts() -> dict[str, str]:
@@ -393,13 +650,15 @@ def flag_texts() -> dict[str, str]:
         "run": "directory of a run, of a sweep, or of one program of it (runs/…/programs/all)",
         "member": "which run of the program, from 0 (default: all)",
         "metrics": f"some of {', '.join([OBJECTIVE, *evaluation.names(), UDR])} (default: all)",
-        "num_examples": "of the test split, evenly spread over it (default: all)",
-        "seed": "decides every draw (default: 0)",
-        "data_dir": "where datasets lie (default: where they lay in training)",
+        "num_examples": "of the test split, evenly spread over it (default: all); objective takes "
+        "all of it, and fits to the training split are bounded by their own flags",
+        "seed": "decides every draw (default: 0) but those of objective, which has the run's own",
+        "data_dir": "where datasets lie, or files that moved (default: where they lay in training)",
     }
     for flag, (metric, name, default) in setting_flags().items():
         told = "all" if default is None else default
-        texts[flag] = f"{name} of {metric} (default: {told})"
+        words = f", of {', '.join(WORDS[flag][0])}" if flag in WORDS else ""
+        texts[flag] = f"{name} of {metric}{words} (default: {told})"
     return texts
 
 

@@ -1,9 +1,15 @@
-"""How training goes: a line on the terminal or in the log, and scalars for TensorBoard."""
+"""How training goes: a line on the terminal or in the log, and scalars for TensorBoard.
 
+And how an evaluation goes that takes long: a line on stderr.
+"""
+
+import contextlib
 import shutil
 import statistics
 import sys
+import threading
 import time
+from collections.abc import Iterator
 
 from vae_jax import runs
 from vae_jax.errors import UsageError
@@ -105,6 +111,62 @@ class Progress:
             terms += [f"{examples_per_second:,.0f} examples/s", f"{_duration(left)} left"]
         num_epochs = self._num_steps // self._steps_per_epoch
         return f"epoch {row['epoch']}/{num_epochs}: {', '.join(terms)}"
+
+
+class Watch:
+    """Tells on stderr, every half minute, how long something takes and how much is left.
+
+    Args:
+        seconds_between: two lines, a scalar.
+    """
+
+    def __init__(self, *, seconds_between: float = 30.0):
+        self._seconds_between = seconds_between
+        self._since = time.perf_counter()
+        self._pass: tuple[float, int, int, int] | None = None
+
+    @contextlib.contextmanager
+    def over(self, what: str) -> Iterator[None]:
+        """Watches what is done inside, by the name that the lines give it."""
+        ended = threading.Event()
+        self._since, self._pass = time.perf_counter(), None
+
+        def tell():
+            while not ended.wait(self._seconds_between):
+                print(f"{what}: {self.words()}", file=sys.stderr, flush=True)
+
+        teller = threading.Thread(target=tell, daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            teller.join()
+
+    def count(self, blocks, num: int) -> Iterator:
+        """The blocks of one pass over `num` examples; each ends with how many of its rows count."""
+        done, first = 0, 0
+        start = time.perf_counter()
+        for block in blocks:
+            yield block
+            done += block[-1]
+            if not first:
+                # the first compiles, and is no measure of the rest where there is a second
+                first, start = done, time.perf_counter()
+            self._pass = start, first, done, num
+        self._pass = None
+
+    def words(self) -> str:
+        """As `1:30 so far, 4,000 of 10,000 examples, 2:10 left`."""
+        now = time.perf_counter()
+        words = f"{_duration(now - self._since)} so far"
+        if self._pass is None:
+            return words
+        start, first, done, num = self._pass
+        words += f", {done:,} of {num:,} examples"
+        if done > first:
+            words += f", {_duration((num - done) * (now - start) / (done - first))} left"
+        return words
 
 
 def _spread(rows: list[dict]) -> str:

@@ -3,13 +3,15 @@
 import csv
 import json
 import os
+import time
 
 import pytest
 
-from experiments import evaluate, sweep
+from experiments import evaluate, progress, sweep
 from experiments.config import Plan
 from vae_jax import evaluation
 from vae_jax.errors import UsageError
+from vae_jax.evaluation import latent_probes, nll
 
 SMALL = {"epochs": "1", "widths": "8", "batch_size": "200", "num_valid": "0"}
 QUICK = "objective,nll,latent_probes"
@@ -62,7 +64,9 @@ def test_numbers_are_printed_and_kept(single, capsys):
     value, error = nll["values"]["nll"], nll["values"]["nll_standard_error"]
     assert f"{value:.3f}" in out or f"{value:.4f}" in out
     assert f"± {error:.2g}" in out
-    assert nll["definitions"]["nll"] in out
+    # a long definition goes on below
+    assert nll["definitions"]["nll"] in " ".join(out.split())
+    assert "50 of the 179 that the test split has" in " ".join(out.split())
     assert str(single) in out.splitlines()[-1]
 
 
@@ -80,6 +84,120 @@ def test_metrics_are_added_to_those_that_are_there(single):
     assert {"nll", "latent_probes"} <= kept(single).keys()
     run(single, metrics="nll", nll_num_samples="6")
     assert kept(single)["nll"]["settings"]["num_samples"] == 6
+
+
+def refuse(subject, *, num_samples=5000):
+    raise UsageError("num_samples=30: does not fit")
+
+
+def test_what_does_not_fit_the_data_is_left_out_and_the_rest_kept(single, capsys, monkeypatch):
+    monkeypatch.setattr(nll, "measure", refuse)
+    run(single, metrics="nll,latent_probes", num_examples="40")
+    assert "nll: left out, num_samples=30: does not fit" in capsys.readouterr().out
+    assert kept(single)["latent_probes"]["values"]["num_test"] == 40
+    # what was asked for in so many words is an error, but only at the end
+    with pytest.raises(UsageError, match="nll: num_samples=30: does not fit"):
+        run(single, metrics="nll,latent_probes", num_examples="41", nll_num_samples="30")
+    assert kept(single)["latent_probes"]["values"]["num_test"] == 41
+
+
+def test_a_reason_does_not_take_the_place_of_numbers(single, monkeypatch):
+    run(single, metrics="nll", nll_num_samples="5")
+    monkeypatch.setattr(nll, "measure", refuse)
+    run(single, metrics="nll")
+    assert kept(single)["nll"]["values"]["num_samples"] == 5
+
+
+def test_neighbourhoods_of_few_examples_are_small(single):
+    run(single, metrics="latent_neighbours", num_examples="6", latent_neighbours_num_draws="20")
+    assert kept(single)["latent_neighbours"]["values"]["num_neighbours"] == 2
+    run(single, metrics="latent_neighbours", num_examples="2")
+    assert kept(single)["latent_neighbours"]["values"]["num_neighbours"] == 2
+
+
+def test_what_is_measured_is_kept_at_once(single, monkeypatch):
+    def interrupt(subject, *, num_neighbours=10):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(latent_probes, "measure", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(single, metrics="nll,latent_probes", nll_num_samples="9")
+    assert kept(single)["nll"]["values"]["num_samples"] == 9
+
+
+def test_another_split_stands_beside_the_test_split(tmp_path, capsys):
+    flags = {**SMALL, "network": "linear", "likelihood": "gaussian", "workdir": str(tmp_path)}
+    del flags["widths"]
+    sweep.main({**flags, "latent_dim": "2"}, Plan(), [])
+    run(tmp_path, metrics="exact")
+    run(tmp_path, metrics="exact", exact_split="train")
+    out = capsys.readouterr().out
+    assert "exact_train" in out
+    assert "split=train" in out
+    metrics = kept(tmp_path)
+    assert metrics["exact"]["values"]["nll"] != metrics["exact_train"]["values"]["nll"]
+
+
+def test_a_term_that_nobody_defined_is_named_and_few_samples_are_told(tmp_path, capsys):
+    flags = {**SMALL, "objective": "wae_mmd", "workdir": str(tmp_path)}
+    sweep.main(flags, Plan(), [])
+    run(tmp_path, metrics="objective,nll", nll_num_samples="2")
+    objective = kept(tmp_path)["objective"]
+    assert "objectives/wae_mmd.py" in objective["definitions"]["mmd"]
+    # one batch has one value
+    assert "mmd_standard_error" not in objective["values"]
+    assert "note: of 2 samples fewer than 10 count" in " ".join(capsys.readouterr().out.split())
+
+
+def test_data_that_moved_are_found_by_their_folder(tmp_path):
+    import numpy as np
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    np.save(old / "x.npy", np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32))
+    flags = {**SMALL, "dataset": str(old / "x.npy"), "batch_size": "20"}
+    sweep.main({**flags, "workdir": str(tmp_path / "run")}, Plan(), [])
+    old.rename(new)
+    with pytest.raises(UsageError, match=r"of data that moved .*--data_dir"):
+        run(tmp_path / "run", metrics="objective")
+    run(tmp_path / "run", metrics="objective", data_dir=str(new))
+    assert "values" in kept(tmp_path / "run")["objective"]
+
+
+def test_a_long_metric_says_how_far_it_is(capsys):
+    watch = progress.Watch(seconds_between=0.05)
+    with watch.over("nll"):
+        for _ in watch.count(((i, 10) for i in range(4)), 40):
+            time.sleep(0.08)
+    err = capsys.readouterr().err
+    assert "nll: 0:00 so far, 20 of 40 examples, 0:00 left" in err
+
+
+def test_a_run_that_is_not_finished_says_so(single, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate.members, "read_results", lambda directory: None)
+    load = evaluate.load
+
+    def early(*arguments):
+        trained = load(*arguments)
+        return trained._replace(member=trained.member._replace(step=3))
+
+    monkeypatch.setattr(evaluate, "load", early)
+    run(single, metrics="latent_probes")
+    assert "at step 3 of 9, its training is not finished" in capsys.readouterr().out
+
+
+def test_lists_words_and_long_definitions_are_told():
+    result = {
+        "values": {"rates": [0.5] * 9, "verdict": "uses z " * 5, "counts": {"mig": {"n": 5}}},
+        "definitions": {"rates": "the rates", "verdict": "the words " * 30, "counts": "how many"},
+        "notes": [],
+        "seconds": 1.0,
+    }
+    told = list(evaluate.lines({"x": result}, {}))
+    assert all(len(line) <= evaluate.columns() for line in told)
+    page = " ".join(" ".join(told).split())
+    for words in ("0.5 … the rates", "words the words", "counts: how many", "mig: n 5"):
+        assert words in page
 
 
 def test_what_does_not_apply_is_said(single, capsys):
@@ -101,12 +219,46 @@ def test_every_run_of_a_sweep_is_a_row(swept, capsys):
         ("activation=tanh", "0"),
         ("activation=tanh", "1"),
     ]
+    # what sets them apart
+    assert [(row["latent_dim"], row["activation"]) for row in rows] == [
+        ("2", "relu"),
+        ("2", "tanh"),
+        ("3", "tanh"),
+    ]
+    assert {row["status"] for row in rows} == {"done"}
     out = capsys.readouterr().out
+    assert "member 1 of activation=tanh (activation=tanh latent_dim=3) at step" in out
+    (group,) = json.loads((swept / "evaluation" / "udr.json").read_text())["metrics"]["udr"][
+        "values"
+    ]["groups"]
+    assert [[len(row) for row in group["pairwise"]], len(group["runs"])] == [[3] * 3, 3]
+    assert group["num_points"] == 179
     for row in rows:
         values = kept(swept / "programs" / row["program"], int(row["member"]))
         assert float(row["nll.nll"]) == pytest.approx(values["nll"]["values"]["nll"])
         assert 0 <= float(row["udr.udr"]) <= 1
         assert f"member {row['member']} of {row['program']}" in out
+
+
+def test_the_table_of_a_sweep_has_all_that_is_kept_and_runs_that_diverged(
+    swept, capsys, monkeypatch
+):
+    run(swept, metrics="objective,udr")
+    load = evaluate.load
+
+    def diverge(directory, member, data_dir):
+        if directory.name == "activation=relu":
+            raise evaluate.DivergedError("member 0 diverged")
+        return load(directory, member, data_dir)
+
+    monkeypatch.setattr(evaluate, "load", diverge)
+    run(swept, metrics="nll", nll_num_samples="3")
+    rows = list(csv.DictReader((swept / "evaluation.csv").read_text().splitlines()))
+    assert [row["status"] for row in rows] == ["diverged", "done", "done"]
+    assert [bool(row["nll.nll"]) for row in rows] == [False, True, True]
+    for row in rows[1:]:
+        assert row["objective.elbo"]
+        assert row["udr.udr"]
 
 
 def test_a_masked_run_is_measured_in_its_dimensions(swept):
@@ -176,6 +328,11 @@ def test_a_run_that_may_only_be_read_is_evaluated(single, capsys, monkeypatch):
         ({"metrics": ""}, r"--metrics=: "),
         ({"metrics": "objective", "nll_num_samples": "5"}, r"--nll_num_samples=5: --metrics"),
         ({"nll_num_samples": "0"}, r"--nll_num_samples=0: must be an integer, 1 or more"),
+        ({"disentanglement_metrics": "mig,migg"}, r"--disentanglement_metrics=mig,migg: unknown"),
+        ({"disentanglement_predictors": "foo"}, r"_predictors=foo: unknown, choose from trees"),
+        ({"ais_initial": "foo"}, r"--ais_initial=foo: unknown, choose from posterior"),
+        ({"latent_use_kernel": "foo"}, r"--latent_use_kernel=foo: unknown, choose from"),
+        ({"exact_split": "tset"}, r"--exact_split=tset: .*did you mean test"),
         ({"num_examples": "1"}, r"--num_examples=1: must be an integer, 2 or more"),
         ({"seed": "x"}, r"--seed=x: must be an integer"),
         ({"member": "9"}, r"--member=9: must be an integer, 0 or more, at most 0"),
