@@ -246,6 +246,26 @@ def test_gaussian_total_correlation_of_copies_is_infinite():
     assert latent_use.gaussian_total_correlation(matrix) == np.inf
 
 
+def test_the_error_of_a_gaussian_total_correlation_is_that_of_repetition():
+    """Of two of correlation r the estimate is −½ log(1 − r²), of standard deviation r/√N."""
+    rho, num = 0.6, 400
+    mean = normal(0, num, 2)
+    mean[:, 1] = rho * mean[:, 0] + math.sqrt(1 - rho**2) * mean[:, 1]
+    settings = {"num_samples": 10}
+    result = latent_use.evaluate(mean, np.full_like(mean, -9), jax.random.key(0), **settings)
+    for name in ("gaussian_tc_means", "gaussian_tc_samples"):
+        assert result[f"{name}_standard_error"] == pytest.approx(rho / num**0.5, rel=0.3)
+
+
+def test_units_are_active_by_the_scale_of_the_prior():
+    mean = 0.05 * normal(0, 300, 2)
+    prior = DiagonalGaussian(np.zeros(2, np.float32), np.float32([0, math.log(0.01)]))
+    logvar = np.full_like(mean, -9)
+    settings = {"prior": prior, "num_samples": 10}
+    result = latent_use.evaluate(mean, logvar, jax.random.key(0), **settings)
+    assert result["active_units"] == 1
+
+
 def test_covariance_of_the_aggregate_is_that_of_its_samples():
     mean, logvar = normal(0, 30, 3), normal(1, 30, 3)
     _, z = latent_use.sample(mean, logvar, jax.random.key(0), 200_000)

@@ -30,6 +30,8 @@ from vae_jax.evaluation import nll
 from vae_jax.evaluation._shared import by_blocks, mean_and_error, require_at_least, require_finite
 from vae_jax.evaluation.collapse import COLLAPSE_RATE, FLOOR_MARGIN, diagnose, elbo_and_floor
 from vae_jax.evaluation.discrepancy import maximum_mean_discrepancy
+from vae_jax.evaluation.disentanglement import _common
+from vae_jax.evaluation.elbo import standardized_mean
 from vae_jax.losses import aggregate_covariance, covariance
 
 __all__ = [
@@ -51,7 +53,7 @@ DEFINITIONS = {
     "num_dims": "L, the latent dimensions",
     "rate": "E_n KL(q(z|x_n) ‖ p(z)) in nats, closed form; standard error over the N examples",
     "rate_per_dim": "the rate of each latent dimension, in nats",
-    "active_units": "dimensions whose posterior mean varies over x by more than 0.01 (Burda 2015)",
+    "active_units": "dimensions whose posterior mean varies by over 0.01 of the prior (Burda 2015)",
     "mutual_information": "I(x; z) = E log q(z|x) − log q(z) in nats, at most log N",
     "mutual_information_bound": "log N, which I(x; z) over N examples cannot exceed",
     "mutual_information_saturated": "I(x; z) is within log 2 of log N: more examples may raise it",
@@ -63,16 +65,14 @@ DEFINITIONS = {
     "gaussian_tc_samples": "total correlation of a Gaussian with the covariance of q(z), in nats",
     "mmd": "unbiased estimate of the squared MMD of q(z) and p(z); 0 in expectation if equal",
     "mmd_kernel": "the kernel of mmd, imq or rbf, of squared width 2L",
-    "num_top_dims": "how many dimensions of the highest rate top_rate_share counts",
-    "top_rate_share": "the share of the rate in these dimensions, from 0 to 1",
-    "collapsed": "I(x; z) is below collapse_rate: z says nothing of x, whatever the rate is",
-    "collapse_rate": "the I(x; z) in nats below which a model is called collapsed",
+    "top_rate_share": "the share of the rate in the 5 dimensions of the highest, from 0 to 1",
+    "collapsed": f"I(x; z) is below {COLLAPSE_RATE:g} nats: z says nothing of x, whatever the rate",
     "elbo_above_floor": "mean ELBO less that of the best model that ignores z, in nats, paired",
-    "at_floor": "elbo_above_floor is at most floor_margin: z does not pay",
-    "floor_margin": "the nats above the floor that at_floor forgives",
+    "at_floor": f"elbo_above_floor is at most {FLOOR_MARGIN:g} nat: z does not pay",
     "verdict": "the diagnosis of collapse in words",
 }
-"""What each entry of `evaluate` means; `name_standard_error` is the standard error of `name`."""
+"""What each entry of `evaluate` means, with its defaults; `name_standard_error` is the standard
+error of `name`."""
 
 
 class AggregateDensity(NamedTuple):
@@ -275,6 +275,15 @@ def gaussian_total_correlation(matrix: jax.Array) -> jax.Array:
     return jnp.where(is_singular, jnp.inf, jnp.maximum(value, 0.0))
 
 
+def _tc_of_means(rows, mean, logvar):
+    del logvar
+    return gaussian_total_correlation(covariance(mean[rows]))
+
+
+def _tc_of_samples(rows, mean, logvar):
+    return gaussian_total_correlation(aggregate_covariance(mean[rows], logvar[rows]))
+
+
 def evaluate(
     mean: jax.Array,
     logvar: jax.Array,
@@ -305,7 +314,8 @@ def evaluate(
 
     Returns:
         The entries of `DEFINITIONS`: numbers, truth values, words, lists [L]; None where `elbo`
-        was not given. `name_standard_error` is the standard error of `name`.
+        was not given. `name_standard_error` is the standard error of `name`: of `rate` and, by
+        bootstrap, of `gaussian_tc_…` over the N examples, of the others over the S samples.
 
     Raises:
         UsageError: a value is not finite, or a number is too small.
@@ -328,10 +338,10 @@ def evaluate(
     discrepancy = maximum_mean_discrepancy(
         z, prior.sample(p_key, num_samples), kernel=kernel, num_rows=num_rows
     )
-    sampled_covariance = aggregate_covariance(mean, logvar)
+    standardized = standardized_mean(DiagonalGaussian(mean, logvar), prior)
     collapse = diagnose(
         rates.mean(axis=0),
-        np.var(np.float64(mean), axis=0),
+        np.var(np.float64(standardized), axis=0),
         mutual_information=float(terms.mutual_information.mean()),
         elbo=elbo,
         floor=floor,
@@ -345,13 +355,23 @@ def evaluate(
         "rate_per_dim": rates.mean(axis=0).tolist(),
         "kl_per_dim": terms.dimension_wise_kl.mean(axis=0).tolist(),
         "mutual_information_bound": math.log(num_examples),
-        "gaussian_tc_means": float(gaussian_total_correlation(covariance(mean))),
-        "gaussian_tc_samples": float(gaussian_total_correlation(sampled_covariance)),
         "mmd": float(discrepancy.value),
         "mmd_standard_error": float(discrepancy.standard_error),
         "mmd_kernel": kernel,
         **collapse._asdict(),
     }
+    for constant in ("num_top_dims", "collapse_rate", "floor_margin"):
+        del result[constant]
+    for name, statistic in {
+        "gaussian_tc_means": _tc_of_means,
+        "gaussian_tc_samples": _tc_of_samples,
+    }.items():
+        result[name] = float(statistic(jnp.arange(num_examples), mean, logvar))
+        error = float(
+            _common.bootstrap(p_key, num_examples, _common.NUM_BOOTSTRAP, statistic, mean, logvar)
+        )
+        known = num_examples > 1 and math.isfinite(error)
+        result[f"{name}_standard_error"] = error if known else None
     for name, values in {
         "rate": rates.sum(axis=1),
         "mutual_information": terms.mutual_information,
