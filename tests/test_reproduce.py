@@ -38,6 +38,7 @@ def make_recipe(**changes):
 def test_every_recipe_can_be_trained_and_measured(name):
     recipe = recipes.load(name)
     assert recipe.__doc__.strip()
+    assert {"full", "cpu"} <= set(recipe.BUDGETS)
     for budget in recipe.BUDGETS:
         for flags in reproduce.flags_of(recipe, budget):
             chosen = config.from_flags(flags)

@@ -15,18 +15,18 @@ _EXACT = {
     50: (507.905, 517.603),
 }
 
-BUDGETS = {
-    "full": {
-        "dataset": "mnist",
-        "network": "linear",
-        "likelihood": "gaussian",
-        "variance": "learned",
-        "num_valid": "0",
-        "batch_size": "500",
-        "epochs": "500",
-        "learning_rate": "cosine(6e-3, 0, 100%)",
-    }
+_FLAGS = {
+    "dataset": "mnist",
+    "network": "linear",
+    "likelihood": "gaussian",
+    "variance": "learned",
+    "num_valid": "0",
+    "batch_size": "500",
+    "epochs": "500",
+    "learning_rate": "cosine(6e-3, 0, 100%)",
 }
+# minutes on two cores: there is nothing to save
+BUDGETS = {"full": _FLAGS, "cpu": _FLAGS}
 SEEDS = 1
 ROWS = [
     Row(
