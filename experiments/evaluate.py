@@ -306,7 +306,10 @@ def entry(head: str, told: str, meaning: str) -> Iterator[str]:
     indent = len(head) + 22
     wrapped = textwrap.wrap(meaning, max(40, columns() - indent - 1)) or [""]
     if len(told) > 20:
-        yield head + told
+        goes_on = " " * len(head)
+        yield from textwrap.wrap(
+            told, columns(), initial_indent=head, subsequent_indent=goes_on, drop_whitespace=True
+        )
     else:
         yield f"{head}{told:<20}  {wrapped.pop(0)}".rstrip()
     yield from (" " * indent + line for line in wrapped if line)
