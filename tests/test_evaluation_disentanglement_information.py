@@ -84,7 +84,7 @@ def test_mig_equals_brute_force():
     codes, factors = example()
     information, entropy = brute_force(np.float32(codes), factors)
     result = mig.evaluate(codes, factors, KEY, **ALONE)
-    assert result.counts == {"num_points": 5001, "num_factors": 3}
+    assert result.counts == {"num_points": 5001, "num_factors": 3, "num_crowded": 0}
     np.testing.assert_allclose(result.details["information"], information, atol=2e-6)
     np.testing.assert_allclose(result.details["entropy"], entropy, rtol=1e-6)
     ordered = np.sort(information, axis=0)
@@ -105,6 +105,18 @@ def test_mig_of_a_perfect_code_is_one():
     assert np.argmax(result.details["information"], axis=0).tolist() == np.argsort(order).tolist()
     # in a resample the factors are no longer independent, by the bias of the second best
     assert result.standard_errors["mig"] < 0.01
+
+
+def test_one_code_far_out_crowds_the_others_and_is_told():
+    factors = shuffled(grid((2, 5), 60))
+    codes, _ = perfect(factors)
+    plain = mig.evaluate(codes, factors, KEY, **ALONE)
+    assert (plain.scores["mig"], plain.counts["num_crowded"]) == (pytest.approx(1), 0)
+    codes[0, :2] = 1e4
+    crowded = mig.evaluate(codes, factors, KEY, **ALONE)
+    assert crowded.scores["mig"] < 0.1
+    assert crowded.counts["num_crowded"] == 2
+    assert modularity.evaluate(codes, factors, KEY, **ALONE).counts["num_crowded"] == 2
 
 
 def test_mig_of_an_independent_code_is_its_bias():

@@ -49,7 +49,7 @@ __all__ = [
 DEFINITIONS = {
     "num_examples": "N, the examples among which neighbours are sought",
     "num_neighbours": "k, the size of a neighbourhood",
-    "trustworthiness": "1 if the k nearest codes are among the k nearest data (Venna & Kaski 2001)",
+    "trustworthiness": "1 if the k nearest codes are among the k nearest data; ties by row order",
     "continuity": "1 if the k nearest data are among the k nearest codes (Venna & Kaski 2001)",
     "num_lines": "P, the straight lines between codes of random pairs of examples",
     "num_points": "T, the decoded points of each line, its ends among them",
@@ -105,7 +105,10 @@ def neighbourhood_penalties(
     2 / (k (2N − 3k − 1)) Σ_{j ∈ U_k(i)} max(0, r(i, j) − k)
 
     For intruders U_k(i) holds the k nearest codes and r(i, j) is the rank of j by distance among
-    the data; for extruders the two change places. Equal distances share the better rank.
+    the data; for extruders the two change places. Equal distances share the better rank; which of
+    them are among the k nearest is decided by the order of the rows, as in scikit-learn, so that of
+    codes with many ties (a collapsed or a discrete one) the number depends on that order: give
+    rows in random order there, and more neighbours.
 
     Args:
         x: [N, *event].

@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["contingency", "discretize", "entropy", "measure", "mutual_information"]
+__all__ = [
+    "contingency",
+    "discretize",
+    "entropy",
+    "measure",
+    "mutual_information",
+    "num_crowded",
+]
 
 _ROWS_AT_A_TIME = 4096
 
@@ -33,6 +40,20 @@ def discretize(codes: np.ndarray, num_bins: int = 20) -> np.ndarray:
     span = codes.max(axis=0) - low
     share = (codes - low) / np.where(span > 0, span, 1.0)
     return np.minimum((share * num_bins).astype(np.int32), num_bins - 1)
+
+
+def num_crowded(bins: np.ndarray, share: float = 0.9) -> int:
+    """How many dimensions have more than a share (a scalar) of their rows in one of several bins.
+
+    Args:
+        bins: [N, L] integers; a constant dimension has one bin only.
+
+    Returns:
+        A scalar.
+    """
+    chex.assert_rank(bins, 2)
+    fullest = np.array([np.bincount(column).max() for column in np.asarray(bins).T])
+    return int(np.sum((fullest > share * len(bins)) & (np.ptp(bins, axis=0) > 0)))
 
 
 @functools.partial(jax.jit, static_argnames=("num_bins", "num_values"))

@@ -26,12 +26,10 @@ __all__ = [
 ]
 
 _SCORES = {
-    "disentanglement": "1 less the entropy of each dimension's importances over factors; mean over"
-    " dimensions weighted by importance; 0 to 1, 0 if no factor is predicted better than by"
-    " chance; no standard error, which would take new fits",
-    "completeness": "1 less the entropy of each factor's importances over dimensions; mean over"
-    " factors, 0 for one that is not predicted better than by chance; 0 to 1; no standard error,"
-    " which would take new fits",
+    "disentanglement": "1 less the entropy of a dimension's importances over the factors predicted"
+    " beyond chance; mean by importance; 0 to 1; an error would take new fits",
+    "completeness": "1 less the entropy of a factor's importances over dimensions, 0 if it is not"
+    " predicted beyond chance; mean; 0 to 1; an error would take new fits",
     "informativeness": "how well the factors are predicted on rows not learnt from",
 }
 _PREDICTORS = {

@@ -14,7 +14,7 @@ __all__ = ["DEFINITIONS", "Robustness", "evaluate", "robustness"]
 
 DEFINITIONS = {
     "irs": "1 less a dimension's deviation while its best factor is fixed, relative to that over"
-    " all data; mean over dimensions weighted by deviation; 0 to 1"
+    " all data, 99 % quantiles both; mean weighted by deviation; 0 to 1"
 }
 """What each score means, a line for a scalar."""
 

@@ -13,7 +13,7 @@ __all__ = ["DEFINITIONS", "evaluate", "gaps"]
 
 DEFINITIONS = {
     "mig": "information about a factor in its best dimension less that in the second best, over"
-    " the factor's entropy; mean over factors; 0 to 1"
+    " the factor's entropy; mean; 0 to 1, less if values outnumber the bins or codes are crowded"
 }
 """What each score means, a line for a scalar."""
 
@@ -65,7 +65,8 @@ def evaluate(
     The information is that of the histogram, biased upwards by about (B − 1)(K − 1) / 2N in every
     dimension alike, so that the gap of an independent code is of that size. A constant dimension
     has no information; a code of one dimension is compared with none. A factor of more values than
-    bins cannot reach 1.
+    bins cannot reach 1. Bins are of equal width: one code far out crowds all others into one bin,
+    and the dimension loses its information; num_crowded counts such dimensions.
 
     Args:
         codes: posterior means, [N, L].
@@ -109,7 +110,11 @@ def evaluate(
     return _common.Result(
         {"mig": float(_common.mean_over(each, counted))},
         {} if error is None else {"mig": float(error)},
-        {"num_points": len(rows), "num_factors": int(counted.sum())},
+        {
+            "num_points": len(rows),
+            "num_factors": int(counted.sum()),
+            "num_crowded": _information.num_crowded(bins),
+        },
         {
             "information": np.asarray(information),
             "entropy": np.asarray(entropy),

@@ -13,7 +13,7 @@ __all__ = ["DEFINITIONS", "deviations", "evaluate"]
 
 DEFINITIONS = {
     "modularity": "1 less the squared information of a dimension about all factors but its best,"
-    " relative to the best; mean over dimensions; 0 to 1"
+    " relative to the best; mean over dimensions that are not dead; 0 to 1, of noise above 0"
 }
 """What each score means, a line for a scalar."""
 
@@ -77,7 +77,8 @@ def evaluate(
     helps nor harms. (disentanglement_lib counts it as 0: its number is ours times num_dimensions
     over L.) Scale-free in the information, it does not see how much a dimension knows: noise has
     some score between 0 and 1, for the histogram's bias of (B − 1)(K − 1) / 2N grows with the
-    number K of a factor's values. Read it beside the explicitness. 0 where all are dead.
+    number K of a factor's values. Read it beside the explicitness. 0 where all are dead. Bins are
+    of equal width: num_crowded counts the dimensions that a code far out crowds into one bin.
 
     Args:
         codes: posterior means, [N, L].
@@ -125,6 +126,7 @@ def evaluate(
             "num_points": len(rows),
             "num_factors": int(counted.sum()),
             "num_dimensions": int(knows.sum()),
+            "num_crowded": _information.num_crowded(bins),
         },
         {
             "information": np.asarray(information),

@@ -20,7 +20,7 @@ __all__ = [
 
 DEFINITIONS = {
     "sap": "balanced accuracy of a linear SVM that predicts a factor from its best dimension alone,"
-    " less that of the second best; mean over factors; 0 to 1 - 1 / values",
+    " less that of the second best; mean; 0 to 1 - 1 / values, well below of many values",
     "sap_r2": "squared correlation of a factor with its best dimension less that with the second"
     " best; mean over factors; 0 to 1",
 }
@@ -174,6 +174,9 @@ def evaluate(
     the second best dimension guesses by chance, and well below that where a factor has many values,
     for a linear SVM on one dimension tells apart little more than its ends: compare it between
     codes, not with 1. `sap_r2` takes the values for numbers, `shape` too.
+
+    Codes are standardized first, so that C means the same at any scale; disentanglement_lib fits
+    them as they are, and its penalty tells a small code less well than a large one.
 
     A constant dimension has accuracy 1/K and R² 0. Of an independent code both scores are about 0:
     the greatest of L deviations of order 1/√M remains.
