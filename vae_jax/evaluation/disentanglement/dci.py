@@ -27,15 +27,15 @@ __all__ = [
 
 _SCORES = {
     "disentanglement": "1 less the entropy of a dimension's importances over the factors predicted"
-    " beyond chance; mean by importance; 0 to 1; an error would take new fits",
+    " beyond chance; mean by importance; 0 to 1; its error would take new fits",
     "completeness": "1 less the entropy of a factor's importances over dimensions, 0 if it is not"
-    " predicted beyond chance; mean; 0 to 1; an error would take new fits",
+    " predicted beyond chance; mean; 0 to 1; its error would take new fits",
     "informativeness": "how well the factors are predicted on rows not learnt from",
 }
 _PREDICTORS = {
-    "trees": "gradient boosted trees, accuracy",
-    "lasso": "L1 linear regression, 1 less root mean squared error over that of the mean",
-    "logistic": "L1 logistic regression, accuracy",
+    "trees": ("gradient boosted trees", "accuracy"),
+    "lasso": ("L1 linear regression", "1 less root mean squared error over that of the mean"),
+    "logistic": ("L1 logistic regression", "accuracy"),
 }
 PREDICTORS = tuple(_PREDICTORS)
 """What can predict the factors: names, shape (3,)."""
@@ -50,7 +50,7 @@ def _name(predictor, score):
 
 
 DEFINITIONS = {
-    _name(predictor, score): f"{what} ({how})"
+    _name(predictor, score): f"{what} ({', '.join(how if score == 'informativeness' else how[:1])})"
     for predictor, how in _PREDICTORS.items()
     for score, what in _SCORES.items()
 }
