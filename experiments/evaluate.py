@@ -239,7 +239,8 @@ def measure(trained: Trained, subject: Subject, request: Request, name: str) -> 
     split = settings.get("split", "test")
     num, num_split = values.get("num_examples"), len(getattr(subject.dataset, split))
     if num is not None and num < num_split:
-        definitions["num_examples"] += f"; {num:,} of the {num_split:,} that the {split} split has"
+        told = definitions.get("num_examples", "N")
+        definitions["num_examples"] = f"{told}; {num:,} of the {num_split:,} of the {split} split"
     return {
         "values": {entry: values[entry] for entry in entries},
         "definitions": definitions,
@@ -277,8 +278,8 @@ def lines(results: dict[str, dict], given: dict) -> Iterator[str]:
         if "left_out" in result:
             yield f"{metric}: left out, {result['left_out']}"
             continue
-        told = [f"{result['seconds']:.1f} s", *(f"{k}={v}" for k, v in given.items())]
-        yield f"{metric} ({', '.join(told)}):"
+        words = [f"{result['seconds']:.1f} s", *(f"{k}={v}" for k, v in given.items())]
+        yield f"{metric} ({', '.join(words)}):"
         values = result["values"]
         names = [name for name in values if not name.endswith(ERROR)]
         width = max(map(len, names), default=0)
@@ -307,9 +308,8 @@ def entry(head: str, told: str, meaning: str) -> Iterator[str]:
     wrapped = textwrap.wrap(meaning, max(40, columns() - indent - 1)) or [""]
     if len(told) > 20:
         goes_on = " " * len(head)
-        yield from textwrap.wrap(
-            told, columns(), initial_indent=head, subsequent_indent=goes_on, drop_whitespace=True
-        )
+        indents = {"initial_indent": head, "subsequent_indent": goes_on}
+        yield from textwrap.wrap(told, columns(), **indents)
     else:
         yield f"{head}{told:<20}  {wrapped.pop(0)}".rstrip()
     yield from (" " * indent + line for line in wrapped if line)
@@ -420,6 +420,12 @@ def main(values: dict) -> None:
     directory = Path(values["run"])
     programs = programs_of(directory)
     chosen = [(path, m) for path in programs for m in range(members.num_members(path))]
+    configs = [read_config(path, member, None) for path, member in chosen]
+    names = [
+        f"member {member}{'' if len(programs) == 1 else f' of {path.name}'}"
+        f"{f' ({apart})' if apart else ''}"
+        for (path, member), apart in zip(chosen, building.differences(configs), strict=True)
+    ]
     if values["member"] is not None:
         if len(programs) > 1:
             raise UsageError(
@@ -427,13 +433,8 @@ def main(values: dict) -> None:
                 f"one of them, such as --run={programs[0]}"
             )
         parse = config.integer(0, len(chosen) - 1)
-        chosen = [chosen[config.parse_flag("member", values["member"], parse)]]
-    configs = [read_config(path, member, None) for path, member in chosen]
-    names = [
-        f"member {member}{'' if len(programs) == 1 else f' of {path.name}'}"
-        f"{f' ({apart})' if apart else ''}"
-        for (path, member), apart in zip(chosen, building.differences(configs), strict=True)
-    ]
+        number = config.parse_flag("member", values["member"], parse)
+        chosen, configs, names = ([each[number]] for each in (chosen, configs, names))
     keeper, codes, refused = Keeper(), [], []
     steps: list[int | None] = []
     for (path, member), name in zip(chosen, names, strict=True):

@@ -66,7 +66,7 @@ def test_numbers_are_printed_and_kept(single, capsys):
     assert f"± {error:.2g}" in out
     # a long definition goes on below
     assert nll["definitions"]["nll"] in " ".join(out.split())
-    assert "50 of the 179 that the test split has" in " ".join(out.split())
+    assert "50 of the 179 of the test split" in " ".join(out.split())
     assert str(single) in out.splitlines()[-1]
 
 
@@ -261,12 +261,13 @@ def test_the_table_of_a_sweep_has_all_that_is_kept_and_runs_that_diverged(
         assert row["udr.udr"]
 
 
-def test_a_masked_run_is_measured_in_its_dimensions(swept):
+def test_a_masked_run_is_measured_in_its_dimensions(swept, capsys):
     program = swept / "programs" / "activation=tanh"
     run(program, metrics="latent_use", latent_use_num_samples="20", member="0")
     assert kept(program, 0)["latent_use"]["values"]["num_dims"] == 2
     run(program, metrics="latent_use", latent_use_num_samples="20", member="1")
     assert kept(program, 1)["latent_use"]["values"]["num_dims"] == 3
+    assert "member 1 (latent_dim=3) at step" in capsys.readouterr().out
 
 
 def test_a_plane_is_drawn(swept):
