@@ -444,7 +444,9 @@ def test_a_run_of_a_sweep_is_the_run_alone(swept, alone):
         assert [row.keys() for row in own] == [row.keys() for row in rows]
         for a, b in zip(own, rows, strict=True):
             for name in a:
-                assert float(a[name]) == pytest.approx(float(b[name]), rel=CLOSE), (run, name)
+                # the parts of the rate are small differences of logarithms
+                close = pytest.approx(float(b[name]), rel=CLOSE, abs=CLOSE)
+                assert float(a[name]) == close, (run, name)
         for name in TERMS:
             assert results[run][name] == pytest.approx(result[name], rel=CLOSE), (run, name)
         for name in ("active_units", "num_examples", "num_parameters"):
