@@ -125,6 +125,7 @@ def test_what_is_measured_is_kept_at_once(single, monkeypatch):
     assert kept(single)["nll"]["values"]["num_samples"] == 9
 
 
+@pytest.mark.slow
 def test_another_split_stands_beside_the_test_split(tmp_path, capsys):
     flags = {**SMALL, "network": "linear", "likelihood": "gaussian", "workdir": str(tmp_path)}
     del flags["widths"]
@@ -138,6 +139,7 @@ def test_another_split_stands_beside_the_test_split(tmp_path, capsys):
     assert metrics["exact"]["values"]["nll"] != metrics["exact_train"]["values"]["nll"]
 
 
+@pytest.mark.slow
 def test_a_term_that_nobody_defined_is_named_and_few_samples_are_told(tmp_path, capsys):
     flags = {**SMALL, "objective": "wae_mmd", "workdir": str(tmp_path)}
     sweep.main(flags, Plan(), [])
@@ -149,6 +151,7 @@ def test_a_term_that_nobody_defined_is_named_and_few_samples_are_told(tmp_path, 
     assert "note: of 2 samples fewer than 10 count" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_data_that_moved_are_found_by_their_folder(tmp_path):
     import numpy as np
 
@@ -261,6 +264,7 @@ def test_the_table_of_a_sweep_has_all_that_is_kept_and_runs_that_diverged(
         assert row["udr.udr"]
 
 
+@pytest.mark.slow
 def test_a_masked_run_is_measured_in_its_dimensions(swept, capsys):
     program = swept / "programs" / "activation=tanh"
     run(program, metrics="latent_use", latent_use_num_samples="20", member="0")
@@ -279,6 +283,7 @@ def test_a_plane_is_drawn(swept):
         assert (program / "evaluation" / f"member-0-latent_geometry.{ending}").stat().st_size > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "latent_dim", "own", "pictures"),
     [

@@ -55,10 +55,14 @@ QUICK = (
 )
 """One of each kind; the rest take a program each to compile."""
 
-SOME = [
-    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
-    for name in objectives.names()
-]
+
+def marked(quick):
+    """All objectives, those that are not quick as slow tests."""
+    slow = [pytest.mark.slow]
+    return [pytest.param(n, marks=[] if n in quick else slow) for n in objectives.names()]
+
+
+SOME, FEW = marked(QUICK), marked(("beta_vae", "factor_vae", "vq_vae"))
 
 
 def bind(name):
@@ -132,7 +136,7 @@ def test_jit_equals_eager_and_same_key_same_value(name, setting):
     assert (np.abs(other - eager).max() > 0) == is_random
 
 
-@pytest.mark.parametrize("name", objectives.names())
+@pytest.mark.parametrize("name", SOME)
 def test_padding_has_no_influence(name, setting):
     """Rows of mask 0 change neither the mean loss of the others nor its gradient."""
     loss_fn, model, params, batch, key = fitted(name, setting)
@@ -149,7 +153,8 @@ def test_padding_has_no_influence(name, setting):
 
 
 @pytest.mark.parametrize(
-    ("name", "free_bits"), [*((name, 0.0) for name in objectives.names()), ("beta_vae", 0.5)]
+    ("name", "free_bits"),
+    [*(pytest.param(*some.values, 0.0, marks=some.marks) for some in SOME), ("beta_vae", 0.5)],
 )
 def test_masked_latents_cost_nothing(name, free_bits, setting):
     """Loss and aux do not know how many masked dimensions there are, whatever their weights."""
@@ -176,7 +181,7 @@ def test_masked_latents_cost_nothing(name, free_bits, setting):
         np.testing.assert_allclose(loss - aux["distortion"], price, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", FEW)
 def test_improves_on_digits_in_50_steps(name):
     from sklearn.datasets import load_digits
 
