@@ -78,27 +78,17 @@ def draw(experiment, number: int, member, run) -> list[str]:
         )
     if dataset.kind == "image":
         pictures["samples"] = _draw_samples(model, params, conditions, decode_mean, sample_key)
-        shown = order[: int(np.clip(active[num_discrete:].sum(), 3, 12))]
         first = None if told is None else told[0]
+        shown = order[: int(np.clip(active[num_discrete:].sum(), 3, 12))]
         if len(shown):
-            images = np.zeros((model.latent_dim, len(TRAVERSAL), *model.shape), np.float32)
-            images[shown] = _traverse(decode_mean, params, own[0], first, shown)
-            rates = np.where(np.arange(model.latent_dim) < num_discrete, -1.0, mean_rate)
-            rows = {"max_rows": len(shown)}
-            pictures["traversal"] = plots.traversal(images, TRAVERSAL, rates, **rows)
-            frames = plots.traversal_frames(images, TRAVERSAL, rates, **rows)
+            images = _traverse(decode_mean, params, own[0], first, shown)
+            rows = images, TRAVERSAL, mean_rate[shown]
+            pictures["traversal"] = plots.traversal(*rows, dimensions=shown)
+            frames = plots.traversal_frames(*rows, dimensions=shown)
             plots.save_gif(frames, run.path("plots", "traversal.gif"))
         if num_discrete:
-            size = model.latent.group_size
-            used = num_discrete
-            if model.latent_mask is not None:
-                used = min(used, int(model.latent_mask.sum()))
-            pictures["codes"] = plots.traversal(
-                *_exchange(decode_mean, params, own[0], first, codes[:, :used], size),
-                mean_rate[:used].reshape(-1, size).sum(axis=1),
-                max_rows=NUM_GROUPS,
-                title="codes of a group, sorted by rate",
-                what="code of this group, by how often the data have it, the others held",
+            pictures["codes"] = _draw_codes(
+                model, params, codes, own[0], first, decode_mean, mean_rate
             )
         if len(own) >= 2:
             pictures["interpolation"] = plots.interpolation(
@@ -217,6 +207,21 @@ def _draw_samples(model, params, conditions, decode_mean, key):
         samples.reshape(-1, *model.shape),
         title="E[x|z, c]: c of the row, z of the column from the prior",
         row_names=conditions.names,
+    )
+
+
+def _draw_codes(model, params, codes, code, condition, decode_mean, rates):
+    """What each group of a discrete code [L] does alone, of the values that `codes` [N, L] have."""
+    size, used = model.latent.group_size, model.latent.num_discrete(model.latent_dim)
+    if model.latent_mask is not None:
+        used = min(used, int(model.latent_mask.sum()))
+    return plots.traversal(
+        *_exchange(decode_mean, params, code, condition, codes[:, :used], size),
+        rates[:used].reshape(-1, size).sum(axis=1),
+        max_rows=NUM_GROUPS,
+        prefix="group ",
+        title="codes of a group, sorted by rate",
+        what="code of this group, by how often the data have it, the others held",
     )
 
 

@@ -40,6 +40,13 @@ def _by_rate(rates, num_dimensions: int, max_rows: int) -> tuple[np.ndarray, np.
     return rates, np.argsort(-rates, kind="stable")[:max_rows]
 
 
+def _numbers(dimensions, num_dimensions: int) -> list[int]:
+    """Which dimensions of the model are drawn, L of them: 0 … L − 1 where nothing tells."""
+    if dimensions is None:
+        return list(range(num_dimensions))
+    return np.asarray(require_length("dimensions", dimensions, num_dimensions)).tolist()
+
+
 @house_style()
 def traversal(
     images: np.ndarray,
@@ -47,6 +54,8 @@ def traversal(
     rates: np.ndarray,
     *,
     max_rows: int = 12,
+    dimensions: np.ndarray | None = None,
+    prefix: str = "z",
     title: str = "latent traversal, sorted by rate",
     what: str = "value of this dimension, the others held",
 ) -> Picture:
@@ -58,6 +67,8 @@ def traversal(
         values: [T], the values that each dimension takes.
         rates: [L], KL(q(z_l|x) ‖ p(z_l)) in nats, averaged over examples.
         max_rows: how many dimensions at most are drawn, scalar.
+        dimensions: which of the model's they are, integers [L]; None means 0 … L − 1.
+        prefix: what stands before that number.
         title: the words above.
         what: the words below, of the values.
 
@@ -71,9 +82,10 @@ def traversal(
     images = as_float(require_images("images", images, "L T H W C"))
     values = require_length("values", values, images.shape[1])
     rates, order = _by_rate(rates, len(images), max_rows)
+    numbers = _numbers(dimensions, len(images))
     figure, axes = draw_grid(images[order])
     axes.set_title(title)
-    axes.set_yticks(range(len(order)), [f"z{d}" for d in order])
+    axes.set_yticks(range(len(order)), [f"{prefix}{numbers[d]}" for d in order])
     axes.set_xticks(range(len(values)), [plain(value) for value in values])
     axes.set_xlabel(what)
     for row, dimension in enumerate(order):
@@ -88,7 +100,7 @@ def traversal(
             color=MUTED,
         )
     rows = [
-        (d, rates[d], value, *pixels)
+        (numbers[d], rates[d], value, *pixels)
         for d in order.tolist()
         for value, pixels in zip(values, flat(images[d]), strict=True)
     ]
@@ -98,7 +110,12 @@ def traversal(
 
 @house_style()
 def traversal_frames(
-    images: np.ndarray, values: np.ndarray, rates: np.ndarray, *, max_rows: int = 12
+    images: np.ndarray,
+    values: np.ndarray,
+    rates: np.ndarray,
+    *,
+    max_rows: int = 12,
+    dimensions: np.ndarray | None = None,
 ) -> np.ndarray:
     """The rows of `traversal` in motion: all dimensions at once, there and back, for a GIF.
 
@@ -107,6 +124,7 @@ def traversal_frames(
         values: [T].
         rates: [L] in nats.
         max_rows: how many dimensions at most are shown, scalar.
+        dimensions: which of the model's they are, integers [L]; None means 0 … L − 1.
 
     Returns:
         uint8 [max(1, 2·T − 2), H', W', 3]: values 0 … T − 1, then T − 2 … 1.
@@ -117,6 +135,7 @@ def traversal_frames(
     images = as_float(require_images("images", images, "L T H W C"))
     values = require_length("values", values, images.shape[1])
     rates, order = _by_rate(rates, len(images), max_rows)
+    numbers = _numbers(dimensions, len(images))
     # Whole multiples of a pixel: sharp, all of one size, and they compress well.
     times = max(1, round(112 / max(images.shape[2:4])))
     moving = to_rgb(images[order]).repeat(times, axis=2).repeat(times, axis=3)
@@ -132,7 +151,7 @@ def traversal_frames(
     figure = new_figure(*size / 100)
     figure.set_layout_engine("none")
     for dimension, (y, x) in zip(order, corners, strict=True):
-        label = f"z{dimension}  {plain(rates[dimension], '.2f')} nats"
+        label = f"z{numbers[dimension]}  {plain(rates[dimension], '.2f')} nats"
         figure.text(x / size[0], 1.0 - (y - 6) / size[1], label, fontsize=8)
     slider = figure.add_axes((0.05, 26 / size[1], 0.9, 16 / size[1]))
     ends = values[[0, -1]]
