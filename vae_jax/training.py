@@ -256,10 +256,8 @@ def _advance(
         updates, opt_state = transformation.update(grads, state.opt_state, state.params)
     params, ema = optax.apply_updates(state.params, updates), state.ema
     if update is not None:
-        moved = jax.tree.leaves(params)
         params = update(params)
-        fresh = [leaf for leaf in jax.tree.leaves(params) if not any(leaf is m for m in moved)]
-        is_finite &= jnp.isfinite(optax.tree.norm(fresh))
+        is_finite &= jnp.isfinite(optax.tree.norm(params))
     if ema is not None:
         # average ← d·average + (1 − d)·params
         ema = optax.incremental_update(params, ema, 1.0 - h.ema_decay)
