@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from experiments import cli, config, evaluate, recipes, sweep
+from experiments import cli, config, metrics, recipes, sweep
 from vae_jax import members, runs
 from vae_jax.errors import DivergedError, IncompleteError, UsageError
 
@@ -87,10 +87,10 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
         key = {"metric": column.metric, "settings": settings, "trained_to": step}
         values = _held(path, key)
         if values is None:
-            trained = trained or evaluate.load(directory, member, data_dir)
-            request = evaluate.Request([column.metric], {column.metric: settings})
-            subject = evaluate.make_subject(trained, request.seed)
-            result = evaluate.evaluate(trained, subject, request)[column.metric]
+            trained = trained or metrics.load(directory, member, data_dir)
+            request = metrics.Request([column.metric], {column.metric: settings})
+            subject = metrics.make_subject(trained, request.seed)
+            result = metrics.measure(trained, subject, request, column.metric)
             if "left_out" in result:
                 raise UsageError(f"{column.metric} of {directory}: {result['left_out']}")
             runs.make_folder(path.parent)

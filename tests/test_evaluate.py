@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from experiments import evaluate, progress, sweep
+from experiments import evaluate, metrics, progress, report, sweep
 from experiments.config import Plan
 from vae_jax import evaluation
 from vae_jax.errors import UsageError
@@ -177,14 +177,14 @@ def test_a_long_metric_says_how_far_it_is(capsys):
 
 
 def test_a_run_that_is_not_finished_says_so(single, capsys, monkeypatch):
-    monkeypatch.setattr(evaluate.members, "read_results", lambda directory: None)
-    load = evaluate.load
+    monkeypatch.setattr(metrics.members, "read_results", lambda directory: None)
+    load = metrics.load
 
     def early(*arguments):
         trained = load(*arguments)
         return trained._replace(member=trained.member._replace(step=3))
 
-    monkeypatch.setattr(evaluate, "load", early)
+    monkeypatch.setattr(metrics, "load", early)
     run(single, metrics="latent_probes")
     assert "at step 3 of 9, its training is not finished" in capsys.readouterr().out
 
@@ -196,8 +196,8 @@ def test_lists_words_and_long_definitions_are_told():
         "notes": [],
         "seconds": 1.0,
     }
-    told = list(evaluate.lines({"x": result}, {}))
-    assert all(len(line) <= evaluate.columns() for line in told)
+    told = list(report.lines({"x": result}, {}))
+    assert all(len(line) <= report.columns() for line in told)
     page = " ".join(" ".join(told).split())
     for words in ("0.5 … the rates", "words the words", "counts: how many", "mig: n 5"):
         assert words in page
@@ -247,14 +247,14 @@ def test_the_table_of_a_sweep_has_all_that_is_kept_and_runs_that_diverged(
     swept, capsys, monkeypatch
 ):
     run(swept, metrics="objective,udr")
-    load = evaluate.load
+    load = metrics.load
 
     def diverge(directory, member, data_dir):
         if directory.name == "activation=relu":
-            raise evaluate.DivergedError("member 0 diverged")
+            raise metrics.DivergedError("member 0 diverged")
         return load(directory, member, data_dir)
 
-    monkeypatch.setattr(evaluate, "load", diverge)
+    monkeypatch.setattr(metrics, "load", diverge)
     run(swept, metrics="nll", nll_num_samples="3")
     rows = list(csv.DictReader((swept / "evaluation.csv").read_text().splitlines()))
     assert [row["status"] for row in rows] == ["diverged", "done", "done"]
@@ -319,7 +319,7 @@ def test_a_run_that_may_only_be_read_is_evaluated(single, capsys, monkeypatch):
     def refuse(*_):
         raise OSError(30, os.strerror(30))
 
-    monkeypatch.setattr(evaluate, "write", refuse)
+    monkeypatch.setattr(report, "write", refuse)
     run(single, metrics="objective")
     out = capsys.readouterr().out
     assert "nothing is kept: Read-only file system" in out

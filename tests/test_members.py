@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import evaluate, pictures, sweep
+from experiments import metrics, pictures, sweep
 from experiments.config import Plan
 from vae_jax import data, likelihoods, members, networks, training
 from vae_jax.errors import DivergedError, StorageError, UsageError
@@ -31,8 +31,8 @@ def test_a_member_evaluates_to_its_result(swept):
     results = json.loads((swept / "results.json").read_text())
     assert members.num_members(swept) == len(results) == 4
     for member, result in enumerate(results):
-        trained = evaluate.load(swept, member)
-        again = evaluate.objective_terms(trained)
+        trained = metrics.load(swept, member)
+        again = metrics.objective_terms(trained)
         for name in ("loss", "elbo", "rate", "distortion", "elbo_standard_error", "active_units"):
             assert again[name] == pytest.approx(result[name], rel=1e-5)
         assert trained.member.step == result["step"]

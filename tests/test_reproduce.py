@@ -122,13 +122,13 @@ def test_a_recipe_from_flags_to_its_table(tmp_path, monkeypatch, capsys):
     assert len({value for _, value in values_of}) == 2
     assert all(json.loads(path.read_text())["seconds"] > 0 for path in held)
     # again: nothing is trained or measured
-    load = reproduce.evaluate.load
-    monkeypatch.setattr(reproduce.evaluate, "load", None)
+    load = reproduce.metrics.load
+    monkeypatch.setattr(reproduce.metrics, "load", None)
     capsys.readouterr()
     reproduce.main(values)
     assert (tmp_path / "all" / "table.md").read_text() == first
     # trained further: what was measured before does not count
-    monkeypatch.setattr(reproduce.evaluate, "load", load)
+    monkeypatch.setattr(reproduce.metrics, "load", load)
     longer = {"small": {**COMMON, "epochs": "2", "learning_rate": "1e-3"}}
     once = {"small": {**longer["small"], "epochs": "1"}}
     values = {**values, "workdir": str(tmp_path / "again")}

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cluster, config, evaluate, pictures, sweep, tables, train
+from experiments import cluster, config, metrics, pictures, sweep, tables, train
 from experiments.config import Plan
 from vae_jax import errors, layout, members
 
@@ -433,7 +433,7 @@ def test_a_run_that_diverged_is_not_taken_for_a_trained_one(swept):
     assert members.load_member(program, 1).failure == swept[1][1]["step"]
     assert members.load_member(program, 2).failure is None
     with pytest.raises(errors.DivergedError, match=r"member 1 of .* diverged at step"):
-        evaluate.load(program, 1)
+        metrics.load(program, 1)
 
 
 def test_a_run_of_a_sweep_is_the_run_alone(swept, alone):

@@ -1,0 +1,315 @@
+"""What is measured of a trained run: a metric of `vae_jax/evaluation/`, or one that needs more.
+
+Two need more than a model and its data: `objective`, the terms that were trained, and `udr`, which
+compares the runs of a sweep.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments import build as building
+from experiments import config, train
+from experiments.progress import Watch
+from vae_jax import distributions, evaluation, latents, members
+from vae_jax.errors import DataError, DivergedError, StorageError, UsageError
+from vae_jax.evaluation import udr
+from vae_jax.evaluation.elbo import active_units
+from vae_jax.evaluation.subject import NotApplicableError, Subject
+
+OBJECTIVE, UDR = "objective", "udr"
+ERROR = "_standard_error"
+MOST_COMPARED = 10_000
+"""Test examples whose codes `udr` compares, a count."""
+SAME = 1e-6
+"""A standard error below this share of its value is the rounding of equal numbers."""
+FEW_SAMPLES = 10
+"""An effective sample size below this (a scalar) is told to be too small."""
+OBJECTIVE_DEFINITIONS = {
+    "num_examples": "N, the examples of the test split",
+    "loss": "what was minimised, one sample of z each",
+    "elbo": "−(distortion + rate) in nats per example, one sample of z each",
+    "rate": "KL(q(z|x) ‖ p(z)) in nats per example",
+    "distortion": "−log p(x|z) in nats per example, one sample of z each",
+    "mutual_information": "of the rate, I(x; z) in nats, from a few examples (see latent_use)",
+    "total_correlation": "of the rate, KL(q(z) ‖ Π_l q(z_l)) in nats, from a few examples",
+    "dimension_wise_kl": "of the rate, Σ_l KL(q(z_l) ‖ p(z_l)) in nats, from a few examples",
+    "active_units": "dimensions whose posterior mean varies over x by more than 0.01 of what the "
+    "prior varies (Burda 2015)",
+    "commitment": "squared distance of the encoder's features from the codes they became",
+    "perplexity": "codes in use, by the entropy of their use among 500 examples at a time",
+    "accuracy": "share of examples whose label a classifier finds that has not seen it",
+}
+
+
+class Place(NamedTuple):
+    """Where a run lies.
+
+    Attributes:
+        directory: of its program.
+        member: which of the program's runs, a count from 0.
+        name: that, and what sets it apart from the others.
+        config: what it was trained with.
+    """
+
+    directory: Path
+    member: int
+    name: str
+    config: config.Config
+
+
+class Trained(NamedTuple):
+    """One run as training left it.
+
+    Attributes:
+        experiment: of this run alone.
+        params: a density's, [S, …] on the devices.
+        member: from `members.load_member`.
+    """
+
+    experiment: building.Experiment
+    params: Any
+    member: members.Member
+
+
+def load(directory: str | Path, member: int, data_dir: str | None = None) -> Trained:
+    """A run of a program, its data, and the parameters that make p(x|z) a density.
+
+    Args:
+        directory: of a program: a run directory, or one below `programs/` of a sweep.
+        member: which of its runs, a count from 0.
+        data_dir: where datasets lie; None means where they lay in training.
+
+    Raises:
+        UsageError: there is no such run.
+        DivergedError: it diverged.
+        StorageError: its files cannot be read.
+    """
+    loaded = members.load_member(directory, member)
+    if loaded.failure is not None:
+        raise DivergedError(f"member {member} of {directory} diverged at step {loaded.failure}")
+    asked = read_config(Path(directory), member, data_dir)
+    try:
+        dataset = train.load(asked)
+    except (DataError, UsageError) as error:
+        raise type(error)(
+            f"{error}; of data that moved since training, name the folder by --data_dir"
+        ) from None
+    resolved = config.resolve(asked, dataset)
+    experiment = building.build([resolved], dataset, latent_dim=loaded.latent_dim)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf)[None], loaded.params)
+    params = building.frozen(experiment, experiment.layout.place(params))
+    return Trained(experiment, params, loaded)
+
+
+def read_config(directory: Path, member: int, data_dir: str | None) -> config.Config:
+    """The `Config` that a run of a program was trained with."""
+    path = directory / "members.json"
+    try:
+        given = json.loads(path.read_bytes())[member]
+        values = dict(flag.removeprefix("--").split("=", 1) for flag in given)
+    except (OSError, ValueError, IndexError, AttributeError) as error:
+        raise StorageError(f"{path} cannot be read ({error}): use the run as it was left") from None
+    if data_dir is not None:
+        values["data_dir"] = data_dir
+        moved = Path(data_dir, Path(values.get("dataset", "")).name)
+        if os.path.dirname(values.get("dataset", "")) and moved.exists():
+            values["dataset"] = str(moved)
+    return config.from_flags(values)
+
+
+class Watched(Subject):
+    """A `Subject` whose passes over the data are counted by a `Watch`."""
+
+    watch: Watch | None = None
+
+    def blocks(self, split: str, num_rows: int | None = None, num_examples: int | None = None):
+        """See `Subject.blocks`."""
+        blocks = super().blocks(split, num_rows, num_examples)
+        num = self.size(split) if num_examples is None else min(self.size(split), num_examples)
+        return blocks if self.watch is None else self.watch.count(blocks, num)
+
+
+def make_subject(trained: Trained, seed: int, num_examples: int | None = None) -> Watched:
+    """What the metrics measure; a scalar seed decides all their draws."""
+    experiment = trained.experiment
+    params = jax.tree.map(np.asarray, experiment.layout.read(trained.params))
+    model, params, _ = building.member(experiment, 0, params)
+    return Watched(
+        model,
+        params,
+        experiment.dataset,
+        preprocess=experiment.preprocess,
+        key=jax.random.key(seed),
+        num_examples=num_examples,
+        conditions=experiment.conditions,
+        given=experiment.loss_fn.given,
+    )
+
+
+class Request(NamedTuple):
+    """What is asked for.
+
+    Attributes:
+        metrics: names, in order.
+        settings: of each metric, those that were given.
+        seed: of all draws, a count.
+        num_examples: of the test split, a count; None means all.
+    """
+
+    metrics: Sequence[str]
+    settings: dict[str, dict]
+    seed: int = 0
+    num_examples: int | None = None
+
+
+def measure(trained: Trained, subject: Subject, request: Request, name: str) -> dict:
+    """One metric of one run.
+
+    Returns:
+        values (as of the metric's `measure`), definitions, notes, settings, step, seed, seconds; or
+        left_out, the reason why there are none, with `refused` where it is a setting that was
+        given.
+    """
+    start = time.perf_counter()
+    given, seed = request.settings.get(name, {}), request.seed
+    try:
+        if name == OBJECTIVE:
+            settings, values = {}, objective_terms(trained)
+            definitions = objective_definitions(trained, values)
+            seed = trained.experiment.config.seed
+        else:
+            settings = {**evaluation.settings(name), **given}
+            module = evaluation.load(name)
+            values, definitions = module.measure(subject, **settings), module.DEFINITIONS
+    except NotApplicableError as reason:
+        return {"left_out": str(reason)}
+    except (DataError, UsageError) as reason:
+        # what the data do not admit is left out; what was asked for in so many words is an error
+        return {"left_out": str(reason), **({"refused": True} if given else {})}
+    order = {entry: i for i, entry in enumerate(definitions)}
+    entries = sorted(values, key=lambda e: order.get(e.removesuffix(ERROR), len(order)))
+    definitions = {k: v for k, v in definitions.items() if k in values}
+    split = settings.get("split", "test")
+    num, num_split = values.get("num_examples"), len(getattr(subject.dataset, split))
+    if num is not None and num < num_split:
+        told = definitions.get("num_examples", "N")
+        definitions["num_examples"] = f"{told}; {num:,} of the {num_split:,} of the {split} split"
+    return {
+        "values": {entry: values[entry] for entry in entries},
+        "definitions": definitions,
+        "notes": list(notes(name, values)),
+        "settings": settings,
+        "step": trained.member.step,
+        "seed": seed,
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def objective_terms(trained: Trained) -> dict:
+    """The objective's terms on the test split, as `result.json` has them.
+
+    Returns:
+        Terms and standard errors in nats, active units. A term that is the same for all examples
+        has no standard error.
+    """
+    experiment = trained.experiment
+    steps = experiment.layout.place(np.full(1, trained.member.step, np.int32))
+    evaluated = building.evaluate(experiment, trained.params, "test", steps)
+    terms = {name: float(value[0]) for name, value in evaluated.terms.items()}
+    errors = {
+        f"{name}{ERROR}": float(value[0])
+        for name, value in evaluated.standard_errors.items()
+        if value[0] > SAME * abs(terms[name])
+    }
+    units = int(active_units(evaluated.mean_variance[0]).sum())
+    num_examples = len(experiment.dataset.test)
+    return {"num_examples": num_examples, **terms, **errors, "active_units": units}
+
+
+def objective_definitions(trained: Trained, terms: Sequence[str]) -> dict[str, str]:
+    """What each term of the objective means, by name."""
+    objective = trained.experiment.config.objective
+    generic = f"a term of --objective={objective}, see vae_jax/objectives/{objective}.py"
+    return {**dict.fromkeys(terms, generic), **OBJECTIVE_DEFINITIONS}
+
+
+def notes(metric: str, values: dict) -> Iterator[str]:
+    """What a reader of a metric's values should know beside their definitions."""
+    if metric == "nll" and values.get("effective_samples", FEW_SAMPLES) < FEW_SAMPLES:
+        yield (
+            f"of {values['num_samples']:,} samples fewer than {FEW_SAMPLES} count: nll lies above "
+            "−log p(x) by an unknown amount, give a larger --nll_num_samples"
+        )
+
+
+class Code(NamedTuple):
+    """What `compare` reads of a run.
+
+    Attributes:
+        place: program, member and step of the run, as results are to name it.
+        dataset: the name of its data.
+        means: posterior means of test examples, [N, L].
+        rates: rate of each dimension in nats, [L].
+    """
+
+    place: dict
+    dataset: str
+    means: np.ndarray
+    rates: np.ndarray
+
+
+def code_of(trained: Trained, subject: Subject, place: dict) -> Code | None:
+    """What `compare` reads of a run, None where its code is not Gaussian."""
+    if not isinstance(subject.model.latent, latents.Gaussian):
+        return None
+    posterior = subject.posterior(num_examples=MOST_COMPARED)
+    rates = distributions.kl_divergence(posterior, subject.prior).mean(axis=0)
+    return Code(place, trained.experiment.dataset.name, posterior.mean, np.asarray(rates))
+
+
+def compare(codes: Sequence[Code], seed: int) -> dict:
+    """How much each run agrees with the others on the same data, see `udr`.
+
+    Args:
+        codes: of each run.
+        seed: a count.
+
+    Returns:
+        As of `measure`; the values are groups of runs on the same data, with their scores and the
+        matrix behind them. A run that is alone with its data is in none.
+    """
+    start = time.perf_counter()
+    groups = []
+    for dataset in dict.fromkeys(code.dataset for code in codes):
+        own = [code for code in codes if code.dataset == dataset]
+        if len(own) < 2:
+            continue
+        ranking = udr.evaluate(
+            [code.means for code in own], jax.random.key(seed), rates=[code.rates for code in own]
+        )
+        errors = [None if np.isnan(e) else float(e) for e in ranking.standard_errors]
+        groups.append(
+            {
+                "dataset": dataset,
+                "runs": [code.place for code in own],
+                "num_points": ranking.num_points,
+                "num_informative": ranking.num_informative.tolist(),
+                "scores": ranking.scores.tolist(),
+                "standard_errors": errors,
+                "pairwise": ranking.pairwise.tolist(),
+            }
+        )
+    return {
+        "values": {"groups": groups},
+        "definitions": udr.DEFINITIONS,
+        "settings": {"similarity": "lasso", "penalty": 0.1, "num_points": MOST_COMPARED},
+        "seed": seed,
+        "seconds": round(time.perf_counter() - start, 2),
+    }

@@ -1,0 +1,214 @@
+"""What was measured of the runs: the page that tells it, and the files that keep it."""
+
+import json
+import shutil
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import config, metrics, pictures, tables
+from vae_jax import members, runs
+from vae_jax.errors import StorageError
+from vae_jax.evaluation.subject import Subject
+
+
+def told_step(trained: metrics.Trained, directory: Path) -> str:
+    """A run's step, and how many there will be where training has not come to its end."""
+    step, num_steps = trained.member.step, trained.experiment.num_steps
+    if step >= num_steps or members.read_results(directory) is not None:
+        return f"{step:,}"
+    return f"{step:,} of {num_steps:,}, its training is not finished"
+
+
+def title(metric: str, settings: dict) -> str:
+    """What a result is kept under: a split other than test stands beside it, not in its place."""
+    split = settings.get("split", "test")
+    return metric if split == "test" else f"{metric}_{split}"
+
+
+def lines(results: dict[str, dict], given: dict) -> Iterator[str]:
+    """The numbers of one run, each with its standard error and what it means.
+
+    Args:
+        results: metric → as of `measure`.
+        given: the settings that the flags name.
+    """
+    for metric, result in results.items():
+        if "left_out" in result:
+            yield f"{metric}: left out, {result['left_out']}"
+            continue
+        words = [f"{result['seconds']:.1f} s", *(f"{k}={v}" for k, v in given.items())]
+        yield f"{metric} ({', '.join(words)}):"
+        values = result["values"]
+        names = [name for name in values if not name.endswith(metrics.ERROR)]
+        width = max(map(len, names), default=0)
+        for name in names:
+            meaning = result["definitions"].get(name, "")
+            if isinstance(values[name], dict):
+                yield f"  {name}: {meaning}"
+                yield from (f"    {key}: {spell(each)}" for key, each in values[name].items())
+                continue
+            error = values.get(f"{name}{metrics.ERROR}")
+            told = spell(values[name]) + ("" if error is None else f" ± {error:.2g}")
+            yield from entry(f"  {name:<{width}}  ", told, meaning)
+        for note in result["notes"]:
+            indents = {"initial_indent": "  ", "subsequent_indent": "    "}
+            yield from textwrap.wrap(f"note: {note}", columns(), **indents)
+
+
+def entry(head: str, told: str, meaning: str) -> Iterator[str]:
+    """A value and what it means, which goes on in a column of its own below."""
+    indent = len(head) + 22
+    wrapped = textwrap.wrap(meaning, max(40, columns() - indent - 1)) or [""]
+    if len(told) > 20:
+        goes_on = " " * len(head)
+        indents = {"initial_indent": head, "subsequent_indent": goes_on}
+        yield from textwrap.wrap(told, columns(), **indents)
+    else:
+        yield f"{head}{told:<20}  {wrapped.pop(0)}".rstrip()
+    yield from (" " * indent + line for line in wrapped if line)
+
+
+def udr_lines(ranking: dict) -> Iterator[str]:
+    """The scores of all runs, each beside its run."""
+    for group in ranking["values"]["groups"]:
+        yield (
+            f"udr over {len(group['runs'])} runs, {group['num_points']:,} examples of "
+            f"{group['dataset']}:"
+        )
+        yield from textwrap.wrap(
+            ranking["definitions"]["udr"], columns(), initial_indent="  ", subsequent_indent="  "
+        )
+        rows = zip(
+            group["runs"],
+            group["scores"],
+            group["standard_errors"],
+            group["num_informative"],
+            strict=True,
+        )
+        for place, score, error, num in rows:
+            told = f"{score:.4f}" + ("" if error is None else f" ± {error:.2g}")
+            yield (
+                f"  member {place['member']} of {place['program']}  {told}, "
+                f"{num} informative dimensions"
+            )
+
+
+def columns() -> int:
+    """How wide a page is, a count of characters."""
+    return max(80, shutil.get_terminal_size((110, 24)).columns)
+
+
+def spell(value: Any) -> str:
+    """A value as a table has it, a list shortened."""
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {spell(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return " ".join(f"{v:.3g}" for v in value[:8]) + (" …" if len(value) > 8 else "")
+    if isinstance(value, int | str):
+        return f"{value:,}" if isinstance(value, int) else value
+    return f"{value:.3f}" if abs(value) >= 10 else f"{value:.4f}"
+
+
+def held(directory: Path, name: str) -> dict[str, dict]:
+    """The metrics that a file has."""
+    try:
+        return dict(json.loads((directory / "evaluation" / name).read_bytes())["metrics"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def write(directory: Path, name: str, results: dict[str, dict]) -> None:
+    """Adds metrics to what a run's file has; others in it stay."""
+    path = runs.make_folder(directory / "evaluation") / name
+    runs.write_json(path, {"metrics": {**held(directory, name), **results}})
+
+
+class Keeper:
+    """Writes results where they can be written; a run that may only be read is evaluated too.
+
+    Attributes:
+        is_able: whether all could be written so far; after a failure, which is told, nothing more
+            is tried.
+    """
+
+    def __init__(self):
+        self.is_able = True
+
+    def do(self, act: Callable[[], Any], directory: Path) -> None:
+        """Does what writes in a directory, or says why it cannot."""
+        if not self.is_able:
+            return
+        try:
+            act()
+        except (OSError, StorageError) as error:
+            reason = getattr(error.__cause__ or error, "strerror", None) or error
+            runs.say(f"nothing is kept: {reason} ({directory})")
+            self.is_able = False
+
+    def write(self, directory: Path, name: str, results: dict) -> None:
+        """Adds results to a file, see `write`."""
+        self.do(lambda: write(directory, name, results), directory / "evaluation")
+
+    def keep(self, path: Path, name: str, results: dict, subject: Subject) -> None:
+        """Adds a run's results to its file, with a picture where there is one."""
+        # a reason does not take the place of numbers
+        before = held(path, f"{name}.json")
+        new = {
+            k: v for k, v in results.items() if "values" in v or "values" not in before.get(k, {})
+        }
+        self.write(path, f"{name}.json", new)
+        if subject.latent_dim == 2 and "values" in results.get("latent_geometry", {}):
+            picture = path / "evaluation" / f"{name}-latent_geometry"
+            self.do(lambda: pictures.draw_geometry(subject, picture), path / "evaluation")
+
+
+def rows_of(
+    directory: Path, places: Sequence[metrics.Place], steps: Sequence[int | None]
+) -> list[dict]:
+    """A row for each run: where it lies, what sets it apart, status, all that is kept of its step.
+
+    Args:
+        directory: of the sweep, where `udr` is kept.
+        places: of its runs.
+        steps: of each run, None of one that diverged.
+    """
+    ranking = held(directory, f"{metrics.UDR}.json").get(metrics.UDR, {"values": {}})
+    scores = {}
+    for group in ranking["values"].get("groups", []):
+        told = zip(group["runs"], group["scores"], group["standard_errors"], strict=True)
+        for run, score, error in told:
+            of_run = {"udr.udr": score, f"udr.udr{metrics.ERROR}": error}
+            scores[tuple(run.values())] = of_run
+    apart = tables.varying([place.config for place in places])
+    rows = []
+    for (path, member, _, each), step in zip(places, steps, strict=True):
+        results = members.read_results(path)
+        status = "unfinished" if results is None else results[member]["status"]
+        own = {
+            name: result
+            for name, result in held(path, f"member-{member}.json").items()
+            if step is not None and result.get("step") == step
+        }
+        setting = config.settings(each)
+        rows.append(
+            {"program": path.name, "member": member}
+            | {name: tables.plain(setting.get(name)) for name in apart}
+            | {"status": "diverged" if step is None else status, "step": step}
+            | flat(own)
+            | scores.get((path.name, member, step), {})
+        )
+    return rows
+
+
+def flat(results: dict[str, dict]) -> dict[str, Any]:
+    """One run's numbers as a row of a table: `metric.name` → value."""
+    return {
+        f"{metric}.{name}": value
+        for metric, result in results.items()
+        for name, value in result.get("values", {}).items()
+        if not isinstance(value, list | dict)
+    }
