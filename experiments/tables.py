@@ -151,16 +151,24 @@ def curves(programs, directory: Path) -> list[dict]:
 
 
 def lines(summary: Sequence[dict], *, most: int = 40) -> list[str]:
-    """The summary as aligned text: settings that vary, then mean ± standard error."""
+    """The summary as aligned text: settings that vary, then mean ± standard error.
+
+    What only some of the rows have, the settings of one objective among several, shares a column
+    and is told where rows that have it differ.
+    """
     if not summary:
         return []
     first = list(summary[0])
     names = first[: first.index("num_runs")]
-    names = [n for n in names if len({str(row[n]) for row in summary}) > 1]
+    shared = [n for n in names if all(row[n] is not None for row in summary)]
+    chosen = [{n: row[n] for n in names} for row in summary]
+    own = [n for n in names if n not in shared and _differs(n, chosen)]
+    shared = [n for n in shared if len({str(row[n]) for row in summary}) > 1]
     metrics = [m for m in METRICS if f"{m}_mean" in summary[0]]
-    header = [*names, "runs", *(metric.replace("_", " ") for metric in metrics)]
-    table = [header]
+    header = [*shared, *(["settings"] if own else []), "runs"]
+    table = [[*header, *(metric.replace("_", " ") for metric in metrics)]]
     for row in summary[:most]:
+        told = [" ".join(f"{n}={row[n]}" for n in own if row[n] is not None)] if own else []
         count = str(row["num_runs"])
         lost = [f"{row[f'num_{w}']} {w}" for w in ("diverged", "missing") if row[f"num_{w}"]]
         cells = [", ".join([count, *lost]) if lost else count]
@@ -168,8 +176,17 @@ def lines(summary: Sequence[dict], *, most: int = 40) -> list[str]:
             mean, error = row[f"{metric}_mean"], row[f"{metric}_standard_error"]
             text = "" if mean is None else f"{mean:.2f}"
             cells.append(text if error is None else f"{text} ± {error:.2f}")
-        table.append([*(str(row[name]) for name in names), *cells])
+        table.append([*(str(row[name]) for name in shared), *told, *cells])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     text = ["  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in table]
     more = len(summary) - most
     return [*text, f"and {more} more, in summary.csv"] if more > 0 else text
+
+
+def _differs(name: str, chosen: Sequence[dict]) -> bool:
+    """Whether rows of one objective, which have the same settings, differ in this one."""
+    values: dict[tuple, set[str]] = {}
+    for row in chosen:
+        kind = (row.get("objective"), *(n for n, value in row.items() if value is not None))
+        values.setdefault(kind, set()).add(str(row[name]))
+    return any(len(each) > 1 for each in values.values())

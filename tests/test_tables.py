@@ -175,3 +175,18 @@ def test_tables_survive_the_way_through_csv(table):
     writer.writerows(rows)
     back = tables.csv_rows(text.getvalue())
     assert [{k: tables.plain(v) for k, v in row.items()} for row in back] == rows
+
+
+def test_settings_of_one_objective_among_several_are_told_where_its_rows_differ():
+    vae = {"objective": "beta_vae", "beta": 1, "gamma": None, "depth": None}
+    other = {"objective": "factor_vae", "beta": None, "gamma": 10, "depth": 3}
+    counts = {"num_runs": 1, "num_diverged": 0, "num_missing": 0}
+    measured = {"elbo_mean": -1.0, "elbo_standard_error": None}
+    rows = [{**row, **counts, **measured} for row in (vae, other, {**other, "gamma": 40})]
+    header, *told = [line.split() for line in tables.lines(rows)]
+    assert header == ["objective", "settings", "runs", "elbo"]
+    assert told == [
+        ["beta_vae", "1", "-1.00"],
+        ["factor_vae", "gamma=10", "1", "-1.00"],
+        ["factor_vae", "gamma=40", "1", "-1.00"],
+    ]
