@@ -1,7 +1,9 @@
 """Runs a trained model and hands the arrays to `vae_jax.plots`; each picture keeps its numbers."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,47 @@ NUM_GROUPS = 12
 NUM_CODES = 11
 
 
+class _Seen(NamedTuple):
+    """What a run's pictures are made of; the examples are those of the test split.
+
+    Attributes:
+        model, params: of the run.
+        decode: codes [rows, columns, L], and c that broadcasts with them or None, to E[x|z, c]
+            [rows, columns, *shape].
+        x: [N, *shape].
+        labels: [N], or None.
+        codes: the likeliest code of each, [N, L].
+        means: posterior means, [N, L].
+        rates: of each dimension in nats, averaged over the examples, [L].
+        is_active: which dimensions are active units, [L].
+        continuous: dimensions that are continuous, by falling rate.
+        few: examples with one of each label first, their numbers.
+        told: conditions of those few, [F, C], or None.
+        conditions: from the objective, or None.
+        key: of what is drawn at random.
+    """
+
+    model: Any
+    params: Any
+    decode: Callable
+    x: np.ndarray
+    labels: np.ndarray | None
+    codes: np.ndarray
+    means: np.ndarray
+    rates: np.ndarray
+    is_active: np.ndarray
+    continuous: np.ndarray
+    few: np.ndarray
+    told: np.ndarray | None
+    conditions: Any
+    key: jax.Array
+
+    @property
+    def num_discrete(self) -> int:
+        """The first dimensions of a code, which are discrete, a count."""
+        return self.model.latent.num_discrete(self.model.latent_dim)
+
+
 def draw(experiment, number: int, member, run) -> list[str]:
     """Draws every picture of one run that fits the data; the test split is what is encoded.
 
@@ -36,68 +79,19 @@ def draw(experiment, number: int, member, run) -> list[str]:
     Returns:
         Names of the pictures.
     """
-    dataset, conditions = experiment.dataset, experiment.conditions
-    model, params, hparams = member
-    key = training.stream(hparams.seed, "pictures")
-    data_key, sample_key = jax.random.split(key)
-    test = dataset.test
-    x = jax.jit(experiment.preprocess)(jnp.asarray(test.x[:NUM_SCATTERED]), data_key)
-    known = {} if conditions is None else {k: v[: len(x)] for k, v in conditions.test.items()}
-    given = experiment.loss_fn.given
-    posterior, rate, condition = _encode(model, params, {"x": x, **known}, given)
-
-    @jax.jit
-    def decode_mean(params, z, c=None):
-        return (model if c is None else model.given(c)).decode_mean(params, z)
-
-    mean_rate = np.asarray(rate.mean(axis=0))
-    scaled = elbo.standardized_mean(posterior, model.prior(params))
-    active = np.asarray(elbo.active_units(jnp.var(scaled, axis=0)))
-    num_discrete = model.latent.num_discrete(model.latent_dim)
-    order = np.argsort(-mean_rate, kind="stable")
-    order = order[order >= num_discrete]  # of the continuous dimensions
-    labels = None if test.labels is None else test.labels[:NUM_SCATTERED]
-
-    pictures = {}
+    seen = _look(experiment, *member)
     rows = [row for row in run.rows() if row.pop("run", number) == number]
-    if rows:
-        pictures["training_curves"] = plots.training_curves(rows)
-    few = np.asarray(_one_per_label(labels, len(x), NUM_RECONSTRUCTIONS))
-    codes = np.asarray(posterior.mode)
-    own, told = codes[few], None if condition is None else np.asarray(condition)[few]
-    pictures["reconstructions"] = plots.reconstructions(
-        np.asarray(x[few]), np.asarray(decode_mean(params, own, told))
-    )
-    pictures["rate_per_dimension"] = plots.rate_per_dimension(mean_rate, active)
-    if len(order) >= 2:
-        first, second = sorted(order[:2].tolist())
-        pictures["latent_scatter"] = plots.latent_scatter(
-            np.asarray(posterior.mean)[:, [first, second]],
-            labels,
-            axis_names=(f"z{first}", f"z{second}"),
-        )
-    if dataset.kind == "image":
-        pictures["samples"] = _draw_samples(model, params, conditions, decode_mean, sample_key)
-        first = None if told is None else told[0]
-        shown = order[: int(np.clip(active[num_discrete:].sum(), 3, 12))]
-        if len(shown):
-            images = _traverse(decode_mean, params, own[0], first, shown)
-            rows = images, TRAVERSAL, mean_rate[shown]
-            pictures["traversal"] = plots.traversal(*rows, dimensions=shown)
-            frames = plots.traversal_frames(*rows, dimensions=shown)
-            plots.save_gif(frames, run.path("plots", "traversal.gif"))
-        if num_discrete:
-            pictures["codes"] = _draw_codes(
-                model, params, codes, own[0], first, decode_mean, mean_rate
-            )
-        if len(own) >= 2:
-            pictures["interpolation"] = plots.interpolation(
-                _interpolate(decode_mean, params, own, told, NUM_PAIRS, num_discrete, model.latent)
-            )
-        if model.latent_dim == 2 and not num_discrete and conditions is None:
-            pictures["manifold"] = plots.manifold(_manifold(decode_mean, params))
+    pictures = {"training_curves": plots.training_curves(rows)} if rows else {}
+    is_image = experiment.dataset.kind == "image"
+    for name, make in {**_OF_ANY, **(_OF_IMAGES if is_image else {})}.items():
+        picture = make(seen)
+        if picture is not None:
+            pictures[name] = picture
     for name, picture in pictures.items():
         plots.save(picture, run.path("plots", name))
+    if "traversal" in pictures:
+        frames = plots.traversal_frames(**_traversed(seen))
+        plots.save_gif(frames, run.path("plots", "traversal.gif"))
     return list(pictures)
 
 
@@ -176,6 +170,37 @@ def draw_sweep(configs, rows: list[dict], curves: list[dict], folder: Path) -> l
     return list(pictures)
 
 
+def _look(experiment, model, params, hparams) -> _Seen:
+    """Encodes the test split of an experiment, with one run of it."""
+    conditions, test = experiment.conditions, experiment.dataset.test
+    data_key, key = jax.random.split(training.stream(hparams.seed, "pictures"))
+    x = jax.jit(experiment.preprocess)(jnp.asarray(test.x[:NUM_SCATTERED]), data_key)
+    known = {} if conditions is None else {k: v[: len(x)] for k, v in conditions.test.items()}
+    batch, given = {"x": x, **known}, experiment.loss_fn.given
+    posterior, rate, condition = _encode(model, params, batch, given)
+    rates = np.asarray(rate.mean(axis=0))
+    scaled = elbo.standardized_mean(posterior, model.prior(params))
+    falling = np.argsort(-rates, kind="stable")
+    labels = None if test.labels is None else test.labels[:NUM_SCATTERED]
+    few = np.asarray(_one_per_label(labels, len(x), NUM_RECONSTRUCTIONS))
+    return _Seen(
+        model=model,
+        params=params,
+        decode=_decoder(model, params),
+        x=np.asarray(x),
+        labels=labels,
+        codes=np.asarray(posterior.mode),
+        means=np.asarray(posterior.mean),
+        rates=rates,
+        is_active=np.asarray(elbo.active_units(jnp.var(scaled, axis=0))),
+        continuous=falling[falling >= model.latent.num_discrete(model.latent_dim)],
+        few=few,
+        told=None if condition is None else np.asarray(condition)[few],
+        conditions=conditions,
+        key=key,
+    )
+
+
 @functools.partial(jax.jit, static_argnums=3)
 def _encode(model, params, batch, given):
     """Posteriors [N, L] of a batch, their rates [N, L], and the conditions [N, C] or None."""
@@ -183,6 +208,23 @@ def _encode(model, params, batch, given):
     posterior = model.encode(params, batch["x"])
     rate = distributions.kl_divergence(posterior, model.prior(params))
     return posterior, rate, model.condition
+
+
+def _decoder(model, params) -> Callable:
+    """`_Seen.decode` of a model."""
+
+    @jax.jit
+    def decode_mean(params, z, c=None):
+        return (model if c is None else model.given(c)).decode_mean(params, z)
+
+    def decode(z, condition=None):
+        if condition is not None:
+            condition = np.broadcast_to(condition, (*z.shape[:2], np.shape(condition)[-1]))
+            condition = jnp.asarray(condition.reshape(-1, condition.shape[-1]))
+        x = np.array(decode_mean(params, jnp.asarray(z.reshape(-1, z.shape[-1])), condition))
+        return x.reshape(*z.shape[:2], *x.shape[1:])
+
+    return decode
 
 
 def _one_per_label(labels, num_examples: int, num: int) -> list[int]:
@@ -195,14 +237,33 @@ def _one_per_label(labels, num_examples: int, num: int) -> list[int]:
     return chosen
 
 
-def _draw_samples(model, params, conditions, decode_mean, key):
-    """What the model draws: a grid of samples, or a row for each condition that is shown."""
+def _reconstructions(seen: _Seen):
+    decoded = seen.decode(seen.codes[seen.few][None], seen.told)[0]
+    return plots.reconstructions(seen.x[seen.few], decoded)
+
+
+def _rate_per_dimension(seen: _Seen):
+    return plots.rate_per_dimension(seen.rates, seen.is_active)
+
+
+def _latent_scatter(seen: _Seen):
+    """The two dimensions of the highest rate."""
+    if len(seen.continuous) < 2:
+        return None
+    first, second = sorted(seen.continuous[:2].tolist())
+    plane = seen.means[:, [first, second]]
+    return plots.latent_scatter(plane, seen.labels, axis_names=(f"z{first}", f"z{second}"))
+
+
+def _samples(seen: _Seen):
+    """A grid of samples, or a row for each condition that is shown."""
+    model, params, conditions = seen.model, seen.params, seen.conditions
     if conditions is None:
-        _, samples = jax.jit(model.sample, static_argnums=2)(params, key, NUM_SAMPLES)
+        _, samples = jax.jit(model.sample, static_argnums=2)(params, seen.key, NUM_SAMPLES)
         return plots.samples(np.asarray(samples), title="E[x|z], z from the prior")
-    z = np.asarray(model.prior(params).sample(key, NUM_STYLES))
+    z = np.asarray(model.prior(params).sample(seen.key, NUM_STYLES))
     z = np.tile(z, (len(conditions.names), 1, 1))
-    samples = _decode_grid(decode_mean, params, z, conditions.shown[:, None])
+    samples = seen.decode(z, conditions.shown[:, None])
     return plots.samples(
         samples.reshape(-1, *model.shape),
         title="E[x|z, c]: c of the row, z of the column from the prior",
@@ -210,14 +271,50 @@ def _draw_samples(model, params, conditions, decode_mean, key):
     )
 
 
-def _draw_codes(model, params, codes, code, condition, decode_mean, rates):
-    """What each group of a discrete code [L] does alone, of the values that `codes` [N, L] have."""
-    size, used = model.latent.group_size, model.latent.num_discrete(model.latent_dim)
-    if model.latent_mask is not None:
-        used = min(used, int(model.latent_mask.sum()))
+def _traversal(seen: _Seen):
+    traversed = _traversed(seen)
+    return None if traversed is None else plots.traversal(**traversed)
+
+
+def _traversed(seen: _Seen) -> dict | None:
+    """One example's code with one continuous dimension after another set to each value."""
+    num_active = seen.is_active[seen.num_discrete :].sum()
+    dimensions = seen.continuous[: int(np.clip(num_active, 3, 12))]
+    if not len(dimensions):
+        return None
+    z = np.tile(seen.codes[seen.few[0]], (len(dimensions), len(TRAVERSAL), 1))
+    for row, dimension in enumerate(dimensions):
+        z[row, :, dimension] = TRAVERSAL
+    return {
+        "images": seen.decode(z, None if seen.told is None else seen.told[0]),
+        "values": TRAVERSAL,
+        "rates": seen.rates[dimensions],
+        "dimensions": dimensions,
+    }
+
+
+def _groups(seen: _Seen):
+    """One example's code with one group after another set to what the data have there."""
+    latent, used = seen.model.latent, seen.num_discrete
+    if seen.model.latent_mask is not None:
+        used = min(used, int(seen.model.latent_mask.sum()))
+    if not used:
+        return None
+    size, ranked = latent.group_size, []
+    for group in np.split(seen.codes[:, :used], used // latent.group_size, axis=1):
+        values, counts = np.unique(group, axis=0, return_counts=True)
+        ranked.append(values[np.argsort(-counts, kind="stable")][:NUM_CODES])
+    num = max(map(len, ranked))
+    z = np.tile(seen.codes[seen.few[0]], (len(ranked), num, 1))
+    for g, values in enumerate(ranked):
+        z[g, : len(values), g * size : (g + 1) * size] = values
+    images = seen.decode(z, None if seen.told is None else seen.told[0])
+    for g, values in enumerate(ranked):
+        images[g, len(values) :] = 1.0  # white, where a group has fewer values
     return plots.traversal(
-        *_exchange(decode_mean, params, code, condition, codes[:, :used], size),
-        rates[:used].reshape(-1, size).sum(axis=1),
+        images,
+        np.arange(1, num + 1),
+        seen.rates[:used].reshape(-1, size).sum(axis=1),
         max_rows=NUM_GROUPS,
         prefix="group ",
         title="codes of a group, sorted by rate",
@@ -225,76 +322,43 @@ def _draw_codes(model, params, codes, code, condition, decode_mean, rates):
     )
 
 
-def _traverse(decode_mean, params, mean, condition, dimensions):
-    """Decodes `mean` [L], given c [C] or None, with one dimension after another set to each value.
-
-    Returns:
-        [D, T, *shape].
-    """
-    z = np.tile(np.asarray(mean), (len(dimensions), len(TRAVERSAL), 1))
-    for row, dimension in enumerate(dimensions):
-        z[row, :, dimension] = TRAVERSAL
-    return _decode_grid(decode_mean, params, z, condition)
-
-
-def _exchange(decode_mean, params, code, condition, codes, size: int):
-    """Decodes a code with one group after another set to what the data have there most often.
-
-    Args:
-        decode_mean, params: the decoder.
-        code: [L], discrete in its first dimensions.
-        condition: c [C], or None.
-        codes: [N, G·size], those dimensions of the data.
-        size: of a group, a count.
-
-    Returns:
-        (images [G, T, *shape], white where a group has fewer values, ranks [T]).
-    """
-    ranked = []
-    for group in np.split(codes, codes.shape[1] // size, axis=1):
-        values, counts = np.unique(group, axis=0, return_counts=True)
-        ranked.append(values[np.argsort(-counts, kind="stable")][:NUM_CODES])
-    num = max(map(len, ranked))
-    z = np.tile(code, (len(ranked), num, 1))
-    for g, values in enumerate(ranked):
-        z[g, : len(values), g * size : (g + 1) * size] = values
-    images = _decode_grid(decode_mean, params, z, condition)
-    for g, values in enumerate(ranked):
-        images[g, len(values) :] = 1.0
-    return images, np.arange(1, num + 1)
-
-
-def _interpolate(decode_mean, params, codes, conditions, num_pairs, num_discrete, latent):
-    """From one code [L] to the next, of [N, L], and conditions [N, C] or None: [P, T, *shape].
-
-    Continuous dimensions and conditions go straight, discrete dimensions group by group from the
-    one to the other.
-    """
-    num_pairs = min(num_pairs, len(codes) // 2)
+def _interpolation(seen: _Seen):
+    """Continuous dimensions and conditions go straight, discrete ones group by group."""
+    num_pairs = min(NUM_PAIRS, len(seen.few) // 2)
+    if not num_pairs:
+        return None
+    codes, latent = seen.codes[seen.few], seen.model.latent
     t = np.linspace(0, 1, 11, dtype=np.float32)[None, :, None]
     group = np.arange(codes.shape[1]) // latent.group_size
-    is_over = (group + 0.5) * latent.group_size <= t * num_discrete
-    weight = np.where(np.arange(codes.shape[1]) < num_discrete, is_over, t)
+    is_over = (group + 0.5) * latent.group_size <= t * seen.num_discrete
+    weight = np.where(np.arange(codes.shape[1]) < seen.num_discrete, is_over, t)
 
     def between(points, weight):
         start, end = points[: 2 * num_pairs].reshape(num_pairs, 2, -1).swapaxes(0, 1)
         return (start[:, None] * (1 - weight) + end[:, None] * weight).astype(np.float32)
 
-    told = None if conditions is None else between(conditions, t)
-    return _decode_grid(decode_mean, params, between(codes, weight), told)
+    told = None if seen.told is None else between(seen.told, t)
+    return plots.interpolation(seen.decode(between(codes, weight), told))
 
 
-def _manifold(decode_mean, params):
-    """The decoded grid of quantiles of the prior of a 2-D latent: [R, C, *shape]."""
+def _manifold(seen: _Seen):
+    """The decoded grid of quantiles of the prior of a code of two dimensions."""
+    if len(seen.rates) != 2 or seen.num_discrete or seen.conditions is not None:
+        return None
     axis = plots.normal_quantiles(MANIFOLD_SIZE, 0.02, 0.98).astype(np.float32)
-    z0, z1 = np.meshgrid(axis, axis)
-    return _decode_grid(decode_mean, params, np.stack([z0, z1], axis=-1))
+    return plots.manifold(seen.decode(np.stack(np.meshgrid(axis, axis), axis=-1)))
 
 
-def _decode_grid(decode_mean, params, z, condition=None):
-    """z [rows, columns, L], given c that broadcasts with it or None, to [rows, columns, *shape]."""
-    if condition is not None:
-        condition = np.broadcast_to(condition, (*z.shape[:2], np.shape(condition)[-1]))
-        condition = jnp.asarray(condition.reshape(-1, condition.shape[-1]))
-    x = np.array(decode_mean(params, jnp.asarray(z.reshape(-1, z.shape[-1])), condition))
-    return x.reshape(*z.shape[:2], *x.shape[1:])
+_OF_ANY = {
+    "reconstructions": _reconstructions,
+    "rate_per_dimension": _rate_per_dimension,
+    "latent_scatter": _latent_scatter,
+}
+_OF_IMAGES = {
+    "samples": _samples,
+    "traversal": _traversal,
+    "codes": _groups,
+    "interpolation": _interpolation,
+    "manifold": _manifold,
+}
+"""Name of a picture → what draws it of a `_Seen`, or returns None where it does not apply."""
