@@ -88,6 +88,27 @@ def test_moments_merge_to_those_of_the_whole():
     np.testing.assert_allclose(moments[2] / 23, variance, rtol=1e-3)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_standard_error_is_that_of_repetitions(share):
+    """Of a term that is the example's own, the whole batch's, or both."""
+
+    def loss_fn(model, params, batch, key):
+        own_key, batch_key = jax.random.split(key)
+        own = jax.random.normal(own_key, batch["mask"].shape)
+        loss = (1 - share) * own + share * jax.random.normal(batch_key)
+        return loss, {}
+
+    model, params = make()
+    x, measure = jnp.zeros((250, *SHAPE)), elbo.evaluate
+    fixed = {"preprocess": identity, "batch_size": 25}
+    repeated = jax.lax.map(
+        lambda key: measure(loss_fn, model, params, x, key, {}, **fixed)[:2],
+        jax.random.split(jax.random.key(0), 300),
+    )
+    means, errors = (np.asarray(leaf["loss"]) for leaf in repeated)
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(means.std(), rel=0.15)
+
+
 def test_active_units_have_a_threshold_of_one_hundredth():
     np.testing.assert_array_equal(
         elbo.active_units(jnp.array([0.0, 0.0099, 0.0101, 1.0])), [False, False, True, True]

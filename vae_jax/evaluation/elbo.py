@@ -84,10 +84,9 @@ def merge_moments(moments, values, mask):
         variances", equation 2.1.
     """
     count, mean, squares = moments
-    rows = mask[:, None]
     batch_count = mask.sum()
-    batch_mean = jnp.sum(values * rows, axis=0) / batch_count
-    batch_squares = jnp.sum(jnp.square(values - batch_mean[None]) * rows, axis=0)
+    batch_mean = _mean(values, mask)
+    batch_squares = _squares(values, mask)
     total = count + batch_count
     delta = batch_mean - mean
     return (
@@ -95,6 +94,16 @@ def merge_moments(moments, values, mask):
         mean + delta * batch_count / total,
         squares + batch_squares + jnp.square(delta) * count * batch_count / total,
     )
+
+
+def _mean(values, mask):
+    """Over the rows of [B, L] that count, [L]."""
+    return jnp.sum(values * mask[:, None], axis=0) / mask.sum()
+
+
+def _squares(values, mask):
+    """Sum over the rows of [B, L] that count of squared deviations from their mean, [L]."""
+    return jnp.sum(jnp.square(values - _mean(values, mask)[None]) * mask[:, None], axis=0)
 
 
 def _batches(x, batch_size):
@@ -127,11 +136,14 @@ class Moments(NamedTuple):
         rates: of the rate of each latent dimension, M = L.
         means: of the posterior mean of each latent dimension in units of the prior's standard
             deviation, M = L.
+        within: of the terms, the number of batches and the sum of squared deviations from the mean
+            of the own batch, (scalar, [M]).
     """
 
     terms: Any
     rates: Any
     means: Any
+    within: Any
 
 
 def evaluate(
@@ -229,6 +241,7 @@ def accumulate(
                 merge_moments(carry.terms, stacked, mask),
                 merge_moments(carry.rates, rate_per_dim, mask),
                 merge_moments(carry.means, mean, mask),
+                (carry.within[0] + 1, carry.within[1] + _squares(stacked, mask)),
             ),
             None,
         )
@@ -240,7 +253,8 @@ def accumulate(
 
     if moments is None:
         num_terms = names.count(",") + 1
-        start = Moments(zero(num_terms), zero(model.latent_dim), zero(model.latent_dim))
+        within = zero(num_terms)[:2]
+        start = Moments(zero(num_terms), zero(model.latent_dim), zero(model.latent_dim), within)
     else:
         start = moments[names]
     indices = first_batch + jnp.arange(len(rows))
@@ -248,12 +262,21 @@ def accumulate(
 
 
 def summarize(moments: dict[str, Moments]) -> Evaluation:
-    """What `accumulate` measured, as means and standard errors; for R runs with a leading [R]."""
-    ((names, (terms, rates, means)),) = moments.items()
+    """What `accumulate` measured, as means and standard errors; for R runs with a leading [R].
+
+    The examples of a batch count as independent draws, but where a term differs more between
+    batches than that allows, as one of the whole batch does: then the batches are the draws.
+    """
+    ((names, (terms, rates, means, (num_batches, within))),) = moments.items()
     count, mean, squares = terms
-    count = count[..., None]
+    count, num_batches = count[..., None], num_batches[..., None]
     # s.e. = √(Σ(v − v̄)² / (N − 1) / N)
-    standard_error = (squares / jnp.maximum(count - 1, 1) / count) ** 0.5
+    of_examples = squares / jnp.maximum(count - 1, 1)
+    of_batches = (squares - within) / jnp.maximum(num_batches - 1, 1)
+    inside = within / jnp.maximum(count - num_batches, 1)
+    # an analysis of variance, at about the 0.1 % point of F(T − 1, N − T) for T batches
+    is_shared = of_batches > (2 + 9 / jnp.maximum(num_batches - 1, 1)) * inside
+    standard_error = (jnp.where(is_shared, of_batches, of_examples) / count) ** 0.5
     names = names.split(",")
     return Evaluation(
         {name: mean[..., i] for i, name in enumerate(names)},
