@@ -21,6 +21,7 @@ ANY_UNITS = {"steps_per_epoch": 100, "num_steps": 1000}
 """What epochs and shares in a schedule are taken for before the data is known."""
 ADAM = {"adam_b1": "b1", "adam_b2": "b2", "adam_eps": "eps"}
 """Flags that are arguments of Adam → what optax calls them."""
+AT_LEAST_ZERO, POSITIVE = (objectives.Interval.parse(f"{end}0, inf)") for end in "[(")
 GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output")
 
 
@@ -72,11 +73,11 @@ def integers(value: str) -> tuple[int, ...]:
 
 
 def number(
-    low: float, high: float = math.inf, *, positive: bool = False, note: str = ""
+    interval: objectives.Interval, *, somewhere: bool = False, note: str = ""
 ) -> Callable[[str], str]:
-    """A finite number from low to high, or a schedule of such numbers; kept as text.
+    """A finite number in an interval, or a schedule of such numbers; kept as text.
 
-    `positive` asks for > low, of a schedule somewhere.
+    `somewhere` lets a schedule come to a low end that is left out, as long as it is not all there.
     """
 
     def parse(value):
@@ -86,10 +87,11 @@ def number(
         else:
             values = jax.vmap(functools.partial(schedules.evaluate, schedule))
             ends = np.asarray(values(jnp.arange(0, 1001, 5))).tolist()
-        too_low = min(ends) < low or (positive and max(ends) <= low)
-        if too_low or max(ends) > high or not all(map(math.isfinite, ends)):
-            limit = "" if high == math.inf else f" and <= {high:g}"
-            raise UsageError(f"must be finite and {'>' if positive else '>='} {low:g}{limit}{note}")
+        inside = [end in interval for end in ends]
+        if somewhere and any(inside):
+            inside = [end in interval or end == interval.low for end in ends]
+        if not all(inside) or not all(map(math.isfinite, ends)):
+            raise UsageError(f"must be finite and {interval}{note}")
         return _canonical(value)
 
     return parse
@@ -285,7 +287,7 @@ class Config:
     learning_rate: str = flag(
         "cosine(2e-3, 0, 100%)",
         "Training",
-        number(0, positive=True, note=" (a rate such as 1e-3)"),
+        number(POSITIVE, somewhere=True, note=" (a rate such as 1e-3)"),
         "a number or a schedule (see below)",
         is_array=True,
     )
@@ -296,7 +298,11 @@ class Config:
         f"one of {', '.join(training.OPTIMIZERS)}",
     )
     weight_decay: str | None = flag(
-        None, "Training", number(0), "of adamw, of kernels only (default: 1e-4)", is_array=True
+        None,
+        "Training",
+        number(AT_LEAST_ZERO),
+        "of adamw, of kernels only (default: 1e-4)",
+        is_array=True,
     )
     adam_b1: float | None = flag(
         None, "Training", fraction, "decay of Adam's first moment (default: 0.9)", is_array=True
@@ -314,7 +320,7 @@ class Config:
     clip_norm: str | None = flag(
         None,
         "Training",
-        number(0, positive=True),
+        number(POSITIVE, somewhere=True),
         "largest norm of the gradient (default: none)",
         is_array=True,
     )
@@ -517,9 +523,11 @@ def _parser(hyperparameter: objectives.Hyperparameter) -> Callable[[str], str]:
     """How the flag of a hyperparameter is read."""
     if hyperparameter.choices:
         return choice(hyperparameter.choices)
+    note = f" ({hyperparameter.help.rstrip('.')})"
     if hyperparameter.is_static:
-        return count
-    return number(0, hyperparameter.highest, note=f" ({hyperparameter.help.rstrip('.')})")
+        low = hyperparameter.interval.low
+        return count if low == 1 else lambda value: str(integer(int(low))(value))
+    return number(hyperparameter.interval, note=note)
 
 
 def plan_from_flags(values: dict[str, str | None]) -> Plan:

@@ -382,7 +382,13 @@ BAD = [
     ({"objective": "ciwae", "beta": "1.5"}, "--beta=1.5: must be finite and >= 0 and <= 1"),
     (
         {"objective": "tvo", "first_beta": "linear(0, 2, 10ep)"},
-        "--first_beta=linear(0, 2, 10ep): must be finite and >= 0 and <= 1",
+        "--first_beta=linear(0, 2, 10ep): must be finite and > 0 and < 1",
+    ),
+    ({"objective": "tvo", "first_beta": "1"}, "--first_beta=1: must be finite and > 0 and < 1"),
+    ({"objective": "tvo", "num_samples": "1"}, "--num_samples=1: must be an integer, 2 or more"),
+    (
+        {"objective": "gumbel_vae", "temperature": "linear(1, 0, 100%)"},
+        "--temperature=linear(1, 0, 100%): must be finite and >= 0.001",
     ),
     ({"weight_decay": "0.1"}, "--weight_decay=0.1: adam has none"),
     ({"beta": "linear(0, 4, -5)"}, "'-5' is no duration"),

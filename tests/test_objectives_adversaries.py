@@ -1,5 +1,7 @@
 """Objectives with a discriminator: whose gradient is whose, what the discriminator comes to say."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,6 +90,51 @@ def test_the_loss_is_the_models(name, setting):
         "wae_gan": lambda: aux["distortion"] + 2 * aux["adversarial_loss"],
     }[name]()
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", PRICES)
+def test_the_two_pull_against_each_other(name, setting):
+    """The discriminator comes to tell the codes apart; the model, priced, to hide them."""
+    model, params, _, _ = setting
+    x = jax.random.bernoulli(jax.random.key(6), 0.3, (256, *SHAPE)).astype(jnp.float32)
+    batch = {"x": x, "mask": jnp.ones(len(x))}
+    head = params["encoder"]["head"]["posterior"]
+    # codes far from the prior, of dimensions that are all the same: of a high TC
+    kernel = jnp.tile(head["kernel"][:, :1] * 5, (1, 2 * L)).at[:, L:].set(0.0)
+    far = {"kernel": kernel, "bias": jnp.repeat(jnp.array([2.0, -6.0]), L)}
+    params = {**params, "encoder": {**params["encoder"], "head": {"posterior": far}}}
+    z = model.encode(params, batch["x"]).sample(jax.random.key(7))
+    if name == "factor_vae":
+        codes_are, other = "real", losses.permute_dimensions(jax.random.key(8), z)
+    else:
+        codes_are, other = "fake", normal(8, len(x), L)
+
+    loss_fn, adam = objectives.load(name), optax.adam(1e-2)
+
+    def step(carry, key):
+        own, state = carry
+        told = functools.partial(loss_fn, model, batch=batch, key=key)
+        grads = jax.grad(lambda own: told({**params, "objective": own})[0].mean())(own)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = adam.update(grads, state)
+        return (optax.apply_updates(own, updates), state), None
+
+    start, keys = params["objective"], jax.random.split(jax.random.key(4), 200)
+    (own, _), _ = jax.jit(lambda c: jax.lax.scan(step, c, keys))((start, adam.init(start)))
+    gap = (_adversary.logits(own, z) - _adversary.logits(own, other)).mean()
+    assert gap > 0.5 if codes_are == "real" else gap < -0.5
+
+    params = {**params, "objective": own}
+    model_part, _ = gradient(name, (model, params, batch, jax.random.key(3)), 1e4)
+
+    def said(encoder):
+        posterior = model.encode({**params, "encoder": encoder}, batch["x"])
+        codes = posterior.sample(jax.random.key(7))
+        return float(_adversary.logits(own, codes).mean())
+
+    steps = jax.tree.map(lambda p, g: p - 1e-7 * g, params["encoder"], model_part["encoder"])
+    change = said(steps) - said(params["encoder"])
+    assert change < 0 if codes_are == "real" else change > 0
 
 
 def fit_discriminator(real_and_fake, num_steps):

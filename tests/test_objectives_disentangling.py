@@ -124,6 +124,28 @@ def test_beta_tc_of_one_is_the_elbo_in_expectation(sampling, setting):
     assert draws.std() > 0.05
 
 
+@pytest.mark.parametrize("sampling", losses.SAMPLINGS)
+def test_the_total_correlation_is_that_of_all_examples(sampling, setting):
+    """By hand: the batch stands for N = 5000, log q(z) − Σ_l log q(z_l) is that of N."""
+    model, params, batch, key = setting
+    objective = objectives.bind("beta_tc_vae", num_examples=5000, sampling=sampling)
+    _, aux = jax.jit(objective)(model, params, batch, key)
+    posterior = model.encode(params, batch["x"])
+    z, mean, logvar = (np.float64(v) for v in (posterior.sample(key), *posterior))
+    # log q(z_i,l | x_j), [B, B, L]
+    squares = (z[:, None] - mean[None]) ** 2 * np.exp(-logvar[None])
+    each = -0.5 * (squares + logvar[None] + np.log(2 * np.pi))
+    if sampling == "stratified":
+        # 1/N for the example itself, the rest for the others alike (up to 1/N)
+        weights = np.full((B, B), (1 - 1 / 5000) / (B - 1))
+        np.fill_diagonal(weights, 1 / 5000)
+    else:
+        weights = np.full((B, B), 1 / (B * 5000))
+    joint = np.log((weights * np.exp(each.sum(axis=2))).sum(axis=1))
+    alone = np.log((weights[..., None] * np.exp(each)).sum(axis=1)).sum(axis=1)
+    np.testing.assert_allclose(aux["total_correlation"], joint - alone, rtol=1e-3, atol=1e-3)
+
+
 def test_beta_weighs_the_total_correlation_alone(setting):
     model, params, batch, key = setting
     objective = objectives.bind("beta_tc_vae", num_examples=50)

@@ -9,8 +9,8 @@ An objective is a function `loss(model, params, batch, key, *, hyperparametersâ€
 - Its keyword-only parameters, all scalars, are its hyperparameters: their defaults and the lines
   under `Args:` become flags. One whose default is a float may be a schedule and must be finite and
   >= 0; one whose default is an integer is a count >= 1, which may decide shapes; one whose default
-  is a string is one of those that `CHOICES`, a dictionary of the module, has for it. What has a
-  limit above as well stands in `HIGHEST`, likewise, and what is best a schedule over the run in
+  is a string is one of those that `CHOICES`, a dictionary of the module, has for it. Other limits
+  stand in `INTERVALS`, likewise, as "(0, 1]" has them; and what is best a schedule over the run in
   `SCHEDULES`, as text: it is what the flag means where it is not given.
 - A keyword-only parameter without a default is told by whoever trains: `num_examples`, N of the
   training split.
@@ -48,6 +48,7 @@ from vae_jax.training import Objective
 
 __all__ = [
     "Hyperparameter",
+    "Interval",
     "bind",
     "formula",
     "hyperparameters",
@@ -62,20 +63,49 @@ _PARTS = tuple(field.name for field in dataclasses.fields(Objective))
 _PAPER = re.compile(r"((?:van den )?[A-Z][\w-]+(?: et al\.| (?:and|&) [A-Z][\w-]+)? \d{4})([^;]*)")
 
 
+class Interval(NamedTuple):
+    """Numbers between two ends, which belong to it or do not.
+
+    Args:
+        low, high: the ends, scalars.
+        is_open: whether the low, and the high end are left out.
+    """
+
+    low: float
+    high: float
+    is_open: tuple[bool, bool]
+
+    @classmethod
+    def parse(cls, text: str) -> "Interval":
+        """From how it is written, "(0, 1]" or "[2, inf)"."""
+        low, high = text[1:-1].split(",")
+        return cls(float(low), float(high), (text[0] == "(", text[-1] == ")"))
+
+    def __contains__(self, number: float) -> bool:
+        above = self.low < number if self.is_open[0] else self.low <= number
+        return above and (number < self.high if self.is_open[1] else number <= self.high)
+
+    def __str__(self) -> str:
+        low = f"{'>' if self.is_open[0] else '>='} {self.low:g}"
+        if self.high == math.inf:
+            return low
+        return f"{low} and {'<' if self.is_open[1] else '<='} {self.high:g}"
+
+
 class Hyperparameter(NamedTuple):
     """A keyword-only parameter of an objective with a default.
 
     Args:
         default: a scalar or a word.
         help: a line.
-        highest: the largest value, a scalar.
+        interval: where a number must lie, at every step.
         choices: what a word may be.
         schedule: what its flag means where it is not given, "" for the default.
     """
 
     default: float | int | str
     help: str
-    highest: float = math.inf
+    interval: Interval = Interval.parse("[0, inf)")
     choices: tuple[str, ...] = ()
     schedule: str = ""
 
@@ -150,16 +180,17 @@ def _keywords(function: Callable) -> list[inspect.Parameter]:
 def hyperparameters(name: str) -> dict[str, Hyperparameter]:
     """The hyperparameters of an objective by name: keyword-only, scalars."""
     module = inspect.getmodule(load(name))
-    limits = {name: getattr(module, name, {}) for name in ("HIGHEST", "CHOICES", "SCHEDULES")}
+    limits = {name: getattr(module, name, {}) for name in ("INTERVALS", "CHOICES", "SCHEDULES")}
     found = {}
     for function in _parts(name).values():
         help_lines = _argument_help(inspect.getdoc(function))
         for p in _keywords(function):
             if p.default is not p.empty:
+                least = "[1, inf)" if isinstance(p.default, int) else "[0, inf)"
                 found[p.name] = Hyperparameter(
                     p.default,
                     help_lines.get(p.name, ""),
-                    limits["HIGHEST"].get(p.name, math.inf),
+                    Interval.parse(limits["INTERVALS"].get(p.name, least)),
                     limits["CHOICES"].get(p.name, ()),
                     limits["SCHEDULES"].get(p.name, ""),
                 )

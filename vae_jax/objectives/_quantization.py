@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from vae_jax import losses
 from vae_jax.objectives import _terms
 
-__all__ = ["CHOICES", "HIGHEST", "follow", "init", "revive", "terms", "update"]
+__all__ = ["CHOICES", "INTERVALS", "follow", "init", "revive", "terms", "update"]
 
 CHOICES = {"codebook": ("ema", "gradient")}
-HIGHEST = {"codebook_decay": 1.0, "revival": 1.0}
+INTERVALS = {"codebook_decay": "[0, 1]", "revival": "[0, 1]"}
 
 
 def terms(model, params, batch, key, commitment_weight, codebook):

@@ -4,10 +4,12 @@ import jax
 
 from vae_jax import distributions, losses
 
-__all__ = ["ESTIMATORS", "elbo_terms", "rate", "relaxed_distortion"]
+__all__ = ["ESTIMATORS", "TEMPERATURES", "elbo_terms", "rate", "relaxed_distortion"]
 
 ESTIMATORS = {"estimator": ("relaxed", "straight_through")}
 """`CHOICES` of an objective that trains on `relaxed_distortion`."""
+TEMPERATURES = {"temperature": f"[{distributions.LOWEST_TEMPERATURE}, inf)"}
+"""`INTERVALS` of one."""
 
 
 def rate(model, params, posterior) -> jax.Array:

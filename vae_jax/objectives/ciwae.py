@@ -5,7 +5,7 @@ from vae_jax.objectives import _importance
 
 __all__ = ["loss"]
 
-HIGHEST = {"beta": 1.0}
+INTERVALS = {"beta": "[0, 1]"}
 
 
 def loss(model, params, batch, key, *, beta=0.05, num_samples=64):

@@ -3,9 +3,10 @@
 from vae_jax import latents
 from vae_jax.objectives import _terms
 
-__all__ = ["CHOICES", "latent", "loss"]
+__all__ = ["CHOICES", "INTERVALS", "latent", "loss"]
 
 CHOICES = _terms.ESTIMATORS
+INTERVALS = _terms.TEMPERATURES
 
 
 def latent(*, num_categories=10) -> latents.Categorical:
@@ -29,7 +30,7 @@ def loss(model, params, batch, key, *, beta=1.0, temperature=0.5, estimator="rel
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the one sample of z.
         beta: weight of the rate.
-        temperature: τ of the smoothing, > 0; small ones have gradients that vary more.
+        temperature: τ of the smoothing; small ones have gradients that vary more.
         estimator: relaxed decodes smoothed codes in training, straight_through one-hot ones with
             the gradient of the smoothed.
 

@@ -8,7 +8,7 @@ from vae_jax.objectives import _terms
 
 __all__ = ["loss"]
 
-HIGHEST = {"alpha": 1.0}
+INTERVALS = {"alpha": "[0, 1]"}
 CHOICES = {"kernel": tuple(losses.KERNELS)}
 
 

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 from vae_jax import distributions, latents, losses
 from vae_jax.objectives import _terms
 
-__all__ = ["CHOICES", "SCHEDULES", "latent", "loss"]
+__all__ = ["CHOICES", "INTERVALS", "SCHEDULES", "latent", "loss"]
 
 CHOICES = _terms.ESTIMATORS
+INTERVALS = _terms.TEMPERATURES
 # Aimed at from the beginning, a discrete rate is had most easily by one category for all examples.
 SCHEDULES = {"capacity": "linear(0, 5, 50%)", "discrete_capacity": "linear(0, 5, 100%)"}
 
@@ -50,7 +51,7 @@ def loss(
         capacity: C, the continuous rate aimed at, in nats.
         discrete_capacity: C_d, the discrete rate aimed at, in nats; at most log num_categories for
             each variable is.
-        temperature: τ of the smoothing, > 0; small ones have gradients that vary more.
+        temperature: τ of the smoothing; small ones have gradients that vary more.
         estimator: relaxed decodes smoothed codes in training, straight_through one-hot ones with
             the gradient of the smoothed.
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from vae_jax import losses
+from vae_jax import distributions, losses
 from vae_jax.objectives import _terms
 
 __all__ = ["loss"]
@@ -36,9 +36,9 @@ def loss(model, params, batch, key, *, lambda_sw=100.0, num_projections=50):
     distortion = model.distortion(params, z, batch)
     rate = _terms.rate(model, params, posterior)
     draws = model.prior(params).sample(prior_key, len(z))
-    lines = jax.random.normal(line_key, (num_projections, model.latent_dim))
-    # lines of the space that is left where dimensions are masked
-    lines = lines if model.latent_mask is None else lines * model.latent_mask[None, :]
+    # of the space that is left where dimensions are masked, and as there without the others
+    normal = distributions.DiagonalGaussian(*jnp.zeros((2, model.latent_dim)))
+    lines = model.without_masked(normal.sample(line_key, num_projections))
     lines = lines / jnp.maximum(jnp.linalg.norm(lines, axis=1, keepdims=True), 1e-12)
     distance = losses.sliced_wasserstein(z, draws, lines, batch["mask"])
     distance = jnp.broadcast_to(distance, rate.shape)

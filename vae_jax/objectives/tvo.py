@@ -8,7 +8,7 @@ from vae_jax.objectives import _importance
 
 __all__ = ["loss"]
 
-HIGHEST = {"first_beta": 1.0}
+INTERVALS = {"first_beta": "(0, 1)", "num_samples": "[2, inf)"}
 
 
 def loss(model, params, batch, key, *, first_beta=0.1, num_partitions=5, num_samples=10):
@@ -23,9 +23,9 @@ def loss(model, params, batch, key, *, first_beta=0.1, num_partitions=5, num_sam
         params: its parameters.
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the K samples of z.
-        first_beta: β_1, the first above 0, below 1.
+        first_beta: β_1, the first above 0.
         num_partitions: terms of the sum, T.
-        num_samples: samples of z for each example, K, at least 2 for a gradient of the encoder.
+        num_samples: samples of z for each example, K; one has no gradient of the encoder.
 
     Returns:
         loss [B] and {"bound", "elbo", "rate", "distortion"}, each [B], in nats.
