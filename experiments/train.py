@@ -21,7 +21,7 @@ from experiments import build as building
 from experiments import pictures, tables
 from experiments.config import Config, from_flags, resolve, to_flags
 from experiments.progress import Progress, TensorBoard, tensorboard_writer
-from vae_jax import checkpoints, data, members, processes, runs, streaming, training
+from vae_jax import checkpoints, data, members, objectives, processes, runs, streaming, training
 from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation.elbo import active_units
 
@@ -219,8 +219,8 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
     if not alive:
         if not ended.failures:
             raise DivergedError(
-                f"the test loss is not finite at step {results[0]['step']}: "
-                "try a smaller --learning_rate, or --clip_norm=1, with --overwrite"
+                f"the test loss is not finite at step {results[0]['step']}: try "
+                f"{_advice(experiment, 'a smaller --learning_rate')}, with --overwrite"
             )
         raise _diverged(experiment, ended)
     return results
@@ -491,17 +491,24 @@ def _with_fillers(layout, stopped: np.ndarray) -> np.ndarray:
 def _diverged(experiment: building.Experiment, ended: Ended) -> DivergedError:
     if not experiment.is_single:
         return DivergedError(
-            f"all {len(experiment.configs)} runs diverged: try smaller values of --learning_rate, "
-            "or --clip_norm=1, with another --workdir or --overwrite"
+            f"all {len(experiment.configs)} runs diverged: try "
+            f"{_advice(experiment, 'smaller values of --learning_rate')}, with another --workdir "
+            "or --overwrite"
         )
     failure = ended.failures["0"]
     rate = float(experiment.learning_rates(failure["step"] + 1)[0])
     kept = f"last finite checkpoint {ended.saved_step}; " if ended.saved_step is not None else ""
     return DivergedError(
-        f"{_failure_line(experiment, 0, failure)}; {kept}"
-        f"try --learning_rate={min(rate / 3, 1e-3):.1g} or --clip_norm=1, with another --workdir "
-        "or --overwrite"
+        f"{_failure_line(experiment, 0, failure)}; {kept}try "
+        f"{_advice(experiment, f'--learning_rate={min(rate / 3, 1e-3):.1g}')}, with another "
+        "--workdir or --overwrite"
     )
+
+
+def _advice(experiment: building.Experiment, slower: str) -> str:
+    """What to try after a divergence; clipping spares what an objective moves by its own rate."""
+    own = objectives.optimizer_settings(experiment.config.objective)
+    return " or ".join([slower, "--clip_norm=1", *(f"a smaller --{name}" for name in own)])
 
 
 class Stopwatch:

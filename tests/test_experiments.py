@@ -278,6 +278,12 @@ def test_a_diverged_run_says_where_and_keeps_what_was_finite(tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "diverged"
 
 
+def test_a_divergence_of_an_objectives_own_optimizer_names_its_rate(no_pictures, tmp_path):
+    values = {"objective": "factor_vae", "discriminator_learning_rate": "1e30", "epochs": "1"}
+    with pytest.raises(errors.DivergedError, match="a smaller --discriminator_learning_rate, with"):
+        train_here(tmp_path / "run", discriminator_width="8", discriminator_depth="1", **values)
+
+
 def test_a_last_update_that_is_not_finite_is_no_success(no_pictures, tmp_path):
     huge = {"epochs": "1", "batch_size": "1439", "learning_rate": "1e38"}
     with pytest.raises(errors.DivergedError):

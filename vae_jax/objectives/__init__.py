@@ -54,6 +54,7 @@ __all__ = [
     "hyperparameters",
     "load",
     "names",
+    "optimizer_settings",
     "purpose",
     "references",
     "summary",
@@ -195,6 +196,12 @@ def hyperparameters(name: str) -> dict[str, Hyperparameter]:
                     limits["SCHEDULES"].get(p.name, ""),
                 )
     return found
+
+
+def optimizer_settings(name: str) -> list[str]:
+    """The hyperparameters of an objective's own optimizer, where it has one."""
+    optimizer = _parts(name).get("optimizer")
+    return [] if optimizer is None else [p.name for p in _keywords(optimizer)]
 
 
 def bind(name: str, *, num_examples: int, **settings) -> Objective:

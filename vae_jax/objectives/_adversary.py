@@ -38,7 +38,7 @@ def optimizer(*, discriminator_learning_rate=1e-4) -> optax.GradientTransformati
     """Adam with b1 = 0.5 and b2 = 0.9, which forgets fast: what it tells apart keeps moving.
 
     Args:
-        discriminator_learning_rate: of the discriminator's Adam (b1 0.5, b2 0.9), a scalar.
+        discriminator_learning_rate: of the discriminator's Adam (b1 0.5, b2 0.9), scalar at a step.
 
     Reference:
         Kim & Mnih 2018, arXiv 1802.05983, appendix A.
