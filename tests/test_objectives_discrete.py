@@ -271,19 +271,6 @@ def test_an_update_that_is_not_finite_is_a_failure_and_is_not_taken():
     jax.tree.map(np.testing.assert_array_equal, state.params, good.params)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["vq_vae", "rq_vae", "gumbel_vae", "joint_vae"])
-def test_masked_runs_train_as_their_native_twins(name):
-    objective = bind(name)
-    native, x = train_of(name)
-    wide, _ = train_of(name, make(objective, 9))
-    mask = (jnp.arange(9) < L).astype(jnp.float32)
-    a = run(native, x, [4, 4], hparams())
-    b = run(wide, x, [4, 4], hparams(latent_mask=mask))
-    for metric, value in a.sums.items():
-        np.testing.assert_allclose(b.sums[metric], value, rtol=2e-3, err_msg=metric)
-
-
 def test_smoothing_less_and_less_is_the_negative_elbo(batch):
     """The ELBO is that of one-hot codes; at temperature 0 it is what is trained."""
     objective = bind("gumbel_vae")
