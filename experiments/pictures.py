@@ -34,7 +34,7 @@ class _Seen(NamedTuple):
         decode: codes [rows, columns, L], and c that broadcasts with them or None, to E[x|z, c]
             [rows, columns, *shape].
         x: [N, *shape].
-        labels: [N], or None.
+        labels: [N], below 0 where unknown, or None.
         codes: the likeliest code of each, [N, L].
         means: posterior means, [N, L].
         rates: of each dimension in nats, averaged over the examples, [L].
@@ -228,8 +228,9 @@ def _decoder(model, params) -> Callable:
 
 
 def _one_per_label(labels, num_examples: int, num: int) -> list[int]:
-    """Indices of `num` examples: the first of each label, then the first of the rest."""
-    firsts = [] if labels is None else [int(np.argmax(labels == c)) for c in np.unique(labels)]
+    """Indices of `num` examples: the first of each known label, then the first of the rest."""
+    classes = [] if labels is None else np.unique(labels[labels >= 0])
+    firsts = [int(np.argmax(labels == c)) for c in classes]
     rest = (i for i in range(num_examples) if i not in firsts)
     chosen = firsts[:num]
     while len(chosen) < min(num, num_examples):

@@ -258,6 +258,23 @@ def test_one_label_is_not_read_out():
             metric.measure(make(dataset))
 
 
+def test_rows_of_unknown_label_are_nothing_to_the_probes():
+    labels = np.where(np.arange(40) % 4 == 3, -1, np.arange(40) % 2).astype(np.int32)
+    known = labels >= 0
+    subject = make(Rows(40, labels=labels))
+    measured = latent_probes.measure(subject)
+    codes = subject.posterior().mean[known]
+    assert measured == latent_probes.evaluate(codes, labels[known], codes, labels[known])
+    assert (measured["num_train"], measured["num_test"]) == (30, 30)
+    assert measured["num_classes"] == 2
+
+
+@pytest.mark.parametrize("labels", [[-1] * 23, [-1] * 22 + [3]])
+def test_no_or_one_known_label_is_not_read_out(labels):
+    with pytest.raises(NotApplicableError, match=r"unknown|one label"):
+        latent_probes.measure(make(Rows(labels=np.array(labels, np.int32))))
+
+
 def test_an_unknown_metric_is_corrected():
     with pytest.raises(UsageError, match="did you mean latent_use"):
         evaluation.load("latent_us")

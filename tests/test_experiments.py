@@ -525,3 +525,9 @@ def test_the_readable_workdir_tells_runs_apart():
     # a run that may go on for longer keeps its place
     constant = name(learning_rate="1e-3")
     assert name(learning_rate="1e-3", epochs="3") == constant == {"learning_rate": "0.001"}
+
+
+def test_the_pictures_begin_with_one_example_of_each_known_label():
+    labels = np.array([-1, -1, 2, 0, 0, 2])
+    assert pictures._one_per_label(labels, 6, 4) == [3, 2, 0, 1]
+    assert pictures._one_per_label(None, 3, 2) == [0, 1]

@@ -385,6 +385,17 @@ def test_latent_scatter_colours_by_label():
     assert picture.table.rows[1] == (2.0, -1.0, "a")
 
 
+def test_latent_scatter_has_no_colour_for_an_unknown_label():
+    z = random_images(6, 2)
+    (axes,) = plots.latent_scatter(z, np.array([-1, 0, 1, -1, 1, 0])).figure.axes
+    unknown, known = axes.collections[:2]
+    np.testing.assert_array_equal(unknown.get_offsets(), z[[0, 3]])
+    np.testing.assert_array_equal(known.get_offsets(), z[[1, 2, 4, 5]])
+    assert labels(axes.get_legend().texts) == ["unknown", "0", "1"]
+    (axes,) = plots.latent_scatter(z, np.full(6, -1)).figure.axes
+    assert labels(axes.get_legend().texts) == ["unknown"]
+
+
 def test_latent_scatter_of_many_labels_has_a_colour_bar_and_of_none_nothing():
     z = random_images(50, 2)
     axes, bar = plots.latent_scatter(z, np.linspace(0.0, 1.0, 50)).figure.axes

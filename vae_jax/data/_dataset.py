@@ -188,7 +188,7 @@ class Split:
 
     Attributes:
         x: [N, *stored], in the smallest dtype that loses nothing; in memory, or `Rows` of a file.
-        labels: [N] int32, or None.
+        labels: [N] int32, below 0 where unknown, or None.
         factors: [N, F] int32, the index of each ground-truth factor, or None.
         condition: [N, C] float32, numbers that x may be given, or None.
     """

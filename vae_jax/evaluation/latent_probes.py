@@ -25,8 +25,8 @@ __all__ = [
 ]
 
 DEFINITIONS = {
-    "num_train": "the examples whose codes and labels the probes were fitted to",
-    "num_test": "the examples on which they were scored, all of them unseen",
+    "num_train": "the examples of known label to whose codes the probes were fitted",
+    "num_test": "the examples of known label on which they were scored, all of them unseen",
     "num_classes": "the distinct labels among the train examples",
     "num_neighbours": "k of the k-nearest-neighbours probe",
     "knn_accuracy": "test accuracy of the k nearest neighbours among the codes, Euclidean",
@@ -239,6 +239,8 @@ def evaluate(
 def measure(subject, *, num_neighbours: int = 10, max_train: int = 20_000) -> dict:
     """How well the labels of the test split can be read out of its codes, by probes fit on train.
 
+    A label below 0 is unknown: the rows that have it are left out of both.
+
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
         num_neighbours: see `evaluate`.
@@ -248,17 +250,23 @@ def measure(subject, *, num_neighbours: int = 10, max_train: int = 20_000) -> di
         The entries of `DEFINITIONS`, as of `evaluate`.
 
     Raises:
-        NotApplicableError: the data have no labels, or all are one.
+        NotApplicableError: the data have no labels, or all that are known are one.
     """
-    labels = subject.labels("train", num_examples=max_train)
-    if labels is None:
+    train_labels, test_labels = subject.labels("train", num_examples=max_train), subject.labels()
+    if train_labels is None or test_labels is None:
         raise NotApplicableError("the data have no labels")
-    if len(np.unique(labels)) < 2:
-        raise NotApplicableError("all training examples have one label")
+    is_train, is_test = train_labels >= 0, test_labels >= 0
+    for split, known in (("training", is_train), ("test", is_test)):
+        if not known.any():
+            raise NotApplicableError(
+                f"the data have no labels: those of all {split} examples are unknown (below 0)"
+            )
+    if len(np.unique(train_labels[is_train])) < 2:
+        raise NotApplicableError("all training examples whose label is known have one label")
     return evaluate(
-        subject.posterior("train", num_examples=max_train).mean,
-        labels,
-        subject.posterior().mean,
-        subject.labels(),
-        num_neighbours=min(num_neighbours, len(labels)),
+        subject.posterior("train", num_examples=max_train).mean[is_train],
+        train_labels[is_train],
+        subject.posterior().mean[is_test],
+        test_labels[is_test],
+        num_neighbours=min(num_neighbours, int(is_train.sum())),
     )

@@ -77,7 +77,7 @@ class Subject:
         return num if split != "test" or self.num_examples is None else min(num, self.num_examples)
 
     def labels(self, split: str = "test", num_examples: int | None = None) -> np.ndarray | None:
-        """[N], or None where the data have none; of the examples of `blocks`."""
+        """[N], below 0 where unknown; None where the data have none; of the rows of `blocks`."""
         labels = getattr(self.dataset, split).labels
         return None if labels is None else labels[self._rows(split, num_examples)]
 

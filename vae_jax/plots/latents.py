@@ -241,7 +241,7 @@ def latent_scatter(
     Args:
         z: [N, 2]; a row that is not finite is left out of the figure.
         labels: [N] numbers or words, or None. Up to 20 distinct ones get a legend, more a colour
-            bar in their order.
+            bar in their order. An integer below 0 is an unknown label: grey, below the others.
         axis_names: the names of the two dimensions.
 
     Returns:
@@ -283,6 +283,10 @@ def latent_scatter(
 
 
 def _scatter_by_label(axes, z: np.ndarray, labels: np.ndarray, dots: Mapping[str, Any]) -> None:
+    is_known = labels >= 0 if labels.dtype.kind == "i" else np.ones(len(labels), bool)
+    if not is_known.all():
+        axes.scatter(*z[~is_known].T, color=MUTED, label="unknown", **dots)
+        z, labels = z[is_known], labels[is_known]
     names, ranks = np.unique(labels, return_inverse=True)
     if len(names) <= len(QUALITATIVE):
         # One call for all: drawn label by label, the last would cover the first.
