@@ -219,6 +219,88 @@ def test_a_signal_saves_the_step_at_hand(tmp_path, signum, code):
     assert f"interrupted at step {step}, saved" in out
 
 
+LONG_BLOCK = """
+from experiments import interrupts
+interrupts.exit_at_once()
+import jax, jax.numpy as jnp
+{before}
+@jax.jit
+def long(x):
+    return jax.lax.fori_loop(0, 10**9, lambda i, x: jnp.sin(x), x)
+lowered = long.lower(jnp.ones(8)).compile()
+print("computing", flush=True)
+lowered(jnp.ones(8)).block_until_ready()
+"""
+OWN_HANDLERS = """
+import signal
+from experiments import train
+stopping = train.Interrupt()
+stopping.__enter__()
+"""
+
+
+def in_a_long_block(before=""):
+    """A process that Python's handlers cannot reach for minutes, of a session of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LONG_BLOCK.format(before=before)],
+        cwd=pathlib.Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "computing\n"
+    time.sleep(0.5)
+    return process
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_heard_inside_a_long_computation(signum, code):
+    process = in_a_long_block()
+    try:
+        process.send_signal(signum)
+        returned, _, err = finish(process, timeout=10)
+    finally:
+        process.kill()
+    assert returned == code, err
+    assert err == f"\n{signum.name}: left, nothing was to be saved\n"
+
+
+def test_a_signal_leaves_what_has_taken_over_to_save():
+    process = in_a_long_block(OWN_HANDLERS)
+    try:
+        process.terminate()
+        time.sleep(1)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        _, _, err = finish(process)
+    assert "nothing was to be saved" not in err
+
+
+FORKED = """
+import os, signal, time
+from experiments import interrupts
+interrupts.exit_at_once()
+if not (child := os.fork()):
+    print("forked", flush=True)
+    time.sleep(60)
+time.sleep(0.5)
+os.kill(child, signal.SIGTERM)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+time.sleep(0.5)
+print("still here", flush=True)
+"""
+
+
+def test_a_signal_to_a_fork_is_the_forks_own():
+    command = [sys.executable, "-W", "ignore", "-c", FORKED]
+    ran = subprocess.run(
+        command, cwd=pathlib.Path(__file__).parents[1], capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout.split("\n")[:3] == ["forked", "143", "still here"], ran.stderr
+
+
 def test_tensorboard_is_an_extra_and_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(errors.UsageError, match=r"pip install 'vae_jax\[tensorboard\]'"):
