@@ -239,6 +239,15 @@ def test_gaussian_total_correlation_ignores_scale_and_constants():
     assert float(latent_use.gaussian_total_correlation(wider)) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("value", [0.1, 0.7123, -3.3333, 1e3 / 7])
+def test_dimensions_that_are_constant_are_independent(value):
+    """Their variance in float32 is above 0, the square of a rounding that all of them share."""
+    mean = np.full((501, 3), value, np.float32)
+    mean[:, 2] = normal(0, 501)
+    result = latent_use.evaluate(mean, np.full_like(mean, -2), jax.random.key(0), num_samples=5)
+    assert result["gaussian_tc_means"] == result["gaussian_tc_means_standard_error"] == 0
+
+
 def test_gaussian_total_correlation_of_copies_is_infinite():
     codes = normal(0, 100, 2)[:, [0, 1, 0]]
     matrix = losses.covariance(jnp.asarray(codes))

@@ -11,6 +11,7 @@ from vae_jax.errors import UsageError
 
 __all__ = [
     "by_blocks",
+    "is_constant",
     "mean_and_error",
     "mean_and_error_of_traced",
     "positions_of",
@@ -53,6 +54,15 @@ def require_density(model) -> None:
             f"{model.likelihood} has another variance for each batch, p(x|z) is no density: fix it "
             "with evaluation.elbo.freeze_likelihood"
         )
+
+
+def is_constant(codes):
+    """Whether a dimension of codes [N, L] is the same number in all rows, [L].
+
+    To be asked of the numbers: their mean may differ from them in the last place, which leaves a
+    variance above 0.
+    """
+    return codes.max(axis=0) == codes.min(axis=0)
 
 
 def mean_and_error(values) -> tuple[float, float | None]:

@@ -27,7 +27,13 @@ import numpy as np
 from vae_jax import distributions
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.evaluation import nll
-from vae_jax.evaluation._shared import by_blocks, mean_and_error, require_at_least, require_finite
+from vae_jax.evaluation._shared import (
+    by_blocks,
+    is_constant,
+    mean_and_error,
+    require_at_least,
+    require_finite,
+)
 from vae_jax.evaluation.collapse import COLLAPSE_RATE, FLOOR_MARGIN, diagnose, elbo_and_floor
 from vae_jax.evaluation.discrepancy import maximum_mean_discrepancy
 from vae_jax.evaluation.disentanglement import _common
@@ -249,7 +255,8 @@ def is_saturated(mutual_information: float, num_examples: int) -> bool:
 def gaussian_total_correlation(matrix: jax.Array) -> jax.Array:
     """The total correlation of a Gaussian: ½ (Σ_l log Σ_ll − log det Σ) = −½ log det R.
 
-    R is the correlation matrix; a dimension of variance 0 is constant, hence independent.
+    R is the correlation matrix; a dimension of variance 0 is constant, hence independent. Whether
+    codes are constant is asked of them, not of their covariance, see `_shared.is_constant`.
 
     Args:
         matrix: the covariance Σ, [L, L].
@@ -277,7 +284,9 @@ def gaussian_total_correlation(matrix: jax.Array) -> jax.Array:
 
 def _tc_of_means(rows, mean, logvar):
     del logvar
-    return gaussian_total_correlation(covariance(mean[rows]))
+    codes = mean[rows]
+    codes = jnp.where(is_constant(codes)[None], 0.0, codes)
+    return gaussian_total_correlation(covariance(codes))
 
 
 def _tc_of_samples(rows, mean, logvar):

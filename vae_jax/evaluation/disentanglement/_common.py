@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.errors import DataError, UsageError
+from vae_jax.evaluation._shared import is_constant
 
 __all__ = [
     "NUM_BOOTSTRAP",
@@ -237,8 +238,7 @@ def standardize(codes: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     """
     wide = np.float64(codes)
     mean = wide.mean(axis=0)
-    # the mean of equal numbers may differ from them in the last place
-    constant = wide.max(axis=0) == wide.min(axis=0)
+    constant = is_constant(wide)
     inverse = np.where(constant, 0.0, 1 / np.where(constant, 1.0, wide.std(axis=0)))
     return [(np.float64(x) - mean) * inverse for x in (codes, *others)]
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.evaluation._shared import is_constant
 from vae_jax.evaluation.disentanglement import _common
 
 __all__ = ["DEFINITIONS", "Robustness", "evaluate", "robustness"]
@@ -76,7 +77,7 @@ def robustness(
     """
     chex.assert_rank([codes, factors], 2)
     chex.assert_equal_shape_prefix([codes, factors], 1)
-    constant = jnp.max(codes, axis=0) == jnp.min(codes, axis=0)
+    constant = is_constant(codes)
     centred = jnp.where(constant[None], 0.0, codes - jnp.mean(codes, axis=0, keepdims=True))
     nobody = jnp.zeros(len(codes), factors.dtype)
 
