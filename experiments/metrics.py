@@ -17,7 +17,7 @@ import numpy as np
 from experiments import build as building
 from experiments import config, train
 from experiments.progress import Watch
-from vae_jax import distributions, evaluation, latents, members
+from vae_jax import distributions, evaluation, latents, members, objectives
 from vae_jax.errors import DataError, DivergedError, StorageError, UsageError
 from vae_jax.evaluation import udr
 from vae_jax.evaluation.elbo import active_units
@@ -33,19 +33,17 @@ FEW_SAMPLES = 10
 """An effective sample size below this (a scalar) is told to be too small."""
 OBJECTIVE_DEFINITIONS = {
     "num_examples": "N, the examples of the test split",
-    "loss": "what was minimised, one sample of z each",
-    "elbo": "−(distortion + rate) in nats per example, one sample of z each",
+    "loss": "what was minimised",
+    "elbo": "−(distortion + rate) in nats per example",
     "rate": "KL(q(z|x) ‖ p(z)) in nats per example",
-    "distortion": "−log p(x|z) in nats per example, one sample of z each",
+    "distortion": "−log p(x|z) in nats per example, as many samples of z as in training",
     "mutual_information": "of the rate, I(x; z) in nats, from a few examples (see latent_use)",
     "total_correlation": "of the rate, KL(q(z) ‖ Π_l q(z_l)) in nats, from a few examples",
     "dimension_wise_kl": "of the rate, Σ_l KL(q(z_l) ‖ p(z_l)) in nats, from a few examples",
     "active_units": "dimensions whose posterior mean varies over x by more than 0.01 of what the "
     "prior varies (Burda 2015)",
-    "commitment": "squared distance of the encoder's features from the codes they became",
-    "perplexity": "codes in use, by the entropy of their use among 500 examples at a time",
-    "accuracy": "share of examples whose label a classifier finds that has not seen it",
 }
+"""What terms mean of most objectives; an objective's own `DEFINITIONS` come before."""
 
 
 class Place(NamedTuple):
@@ -237,7 +235,8 @@ def objective_definitions(trained: Trained, terms: Sequence[str]) -> dict[str, s
     """What each term of the objective means, by name."""
     objective = trained.experiment.config.objective
     generic = f"a term of --objective={objective}, see vae_jax/objectives/{objective}.py"
-    return {**dict.fromkeys(terms, generic), **OBJECTIVE_DEFINITIONS}
+    own = objectives.definitions(objective)
+    return {**dict.fromkeys(terms, generic), **OBJECTIVE_DEFINITIONS, **own}
 
 
 def notes(metric: str, values: dict) -> Iterator[str]:

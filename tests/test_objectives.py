@@ -273,6 +273,15 @@ def test_every_objective_explains_itself(name):
         assert len(hyperparameter.help) > 10, flag
 
 
+PARTS = {"loss", "mutual_information", "total_correlation", "dimension_wise_kl"}
+
+
+@pytest.mark.parametrize("name", objectives.names())
+def test_what_is_defined_is_logged(name):
+    terms = set(re.findall(r'"(\w+)"', inspect.getdoc(objectives.load(name)))) | PARTS
+    assert objectives.definitions(name).keys() <= terms
+
+
 def test_nearest_objective_is_suggested():
     with pytest.raises(UsageError, match="did you mean beta_vae"):
         objectives.load("beta_vea")

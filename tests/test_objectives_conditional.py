@@ -209,7 +209,12 @@ def test_the_unlabelled_bound_is_the_sum_over_classes(x):
     expected = np.sum(q * np.stack(bounds, axis=1), axis=1) + scipy.stats.entropy(q, axis=1)
     np.testing.assert_allclose(loss, -expected, rtol=1e-5)
     np.testing.assert_array_equal(loss, -aux["elbo"])
-    assert (aux["rate"] > 0).all()
+    # the rate is what it is told to be: E KL(q(z|x, y) ‖ p(z)) + KL(q(y|x) ‖ p(y))
+    conditions = [{**batch_of(x), "condition": jnp.full(B, c)} for c in range(C)]
+    rates = [objectives.load("cvae")(model, params, b, key)[1]["rate"] for b in conditions]
+    of_class = scipy.stats.entropy(q, np.full_like(q, 1 / C), axis=1)
+    expected = np.sum(q * np.stack(rates, axis=1), axis=1) + of_class
+    np.testing.assert_allclose(aux["rate"], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 2.0])
@@ -560,6 +565,9 @@ def test_a_run_is_drawn_and_evaluated(name, metrics, left_out, tmp_path):
     assert {metric for metric, found in stored.items() if "values" in found} == metrics
     assert left_out in stored["nll" if name == "m2" else "ais"]["left_out"]
     assert stored["objective"]["values"]["elbo"] == pytest.approx(result["elbo"], rel=1e-5)
+    told = stored["objective"]["definitions"]
+    assert ("KL(q(y|x) ‖ p(y))" if name == "m2" else "q(z|x, c)") in told["rate"]
+    assert ("given the class" in told["total_correlation"]) == (name == "m2")
 
 
 @pytest.mark.slow

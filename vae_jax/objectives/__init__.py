@@ -29,6 +29,8 @@ Beside `loss` the module may have
   batch holds of each row (a label), and how many numbers the model is given.
 - `given(model, params, batch) -> model`, the model given what is known of a batch, as pictures and
   evaluation see it; beside `conditions`.
+- `DEFINITIONS`, term → a line on what it is: of terms that no other objective has, and of those
+  whose name says something else here (a rate that is not of z alone).
 
 Their keyword-only parameters are hyperparameters as those of `loss`.
 
@@ -50,6 +52,7 @@ __all__ = [
     "Hyperparameter",
     "Interval",
     "bind",
+    "definitions",
     "formula",
     "hyperparameters",
     "load",
@@ -154,6 +157,11 @@ def formula(name: str) -> str:
         if depth == 0 and re.match(r"[,;] ", text[place:]):
             return text[:place]
     return text
+
+
+def definitions(name: str) -> dict[str, str]:
+    """Term of `loss` → what it is, where that is the objective's own; see this module's head."""
+    return getattr(inspect.getmodule(load(name)), "DEFINITIONS", {})
 
 
 def references(name: str) -> dict[str, str | None]:

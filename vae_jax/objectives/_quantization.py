@@ -8,9 +8,17 @@ import jax.numpy as jnp
 from vae_jax import losses
 from vae_jax.objectives import _terms
 
-__all__ = ["CHOICES", "INTERVALS", "follow", "init", "revive", "terms", "update"]
+__all__ = ["CHOICES", "DEFINITIONS", "INTERVALS", "follow", "init", "revive", "terms", "update"]
 
 CHOICES = {"codebook": ("ema", "gradient")}
+DEFINITIONS = {
+    "rate": "KL(q(z|x) ‖ p(z)) in nats per example: log K for each code, a constant",
+    "distortion": "−log p(x|e) in nats per example, e the nearest codes: nothing is drawn",
+    "commitment": "squared distance of the encoder's features from the codes they became, summed "
+    "over the stages",
+    "perplexity": "codes in use, by the entropy of their use among 500 examples at a time, mean "
+    "over the stages",
+}
 INTERVALS = {"codebook_decay": "[0, 1]", "revival": "[0, 1]"}
 
 

@@ -4,7 +4,19 @@ import jax
 
 from vae_jax import distributions, losses
 
-__all__ = ["ESTIMATORS", "TEMPERATURES", "elbo_terms", "rate", "relaxed_distortion"]
+__all__ = [
+    "DEFINITIONS_OF_ONE_HOT",
+    "ESTIMATORS",
+    "TEMPERATURES",
+    "elbo_terms",
+    "rate",
+    "relaxed_distortion",
+]
+
+DEFINITIONS_OF_ONE_HOT = {
+    "distortion": "−log p(x|z) in nats per example, one draw of one-hot codes, not smoothed",
+}
+"""`DEFINITIONS` of such an objective."""
 
 ESTIMATORS = {"estimator": ("relaxed", "straight_through")}
 """`CHOICES` of an objective that trains on `relaxed_distortion`."""

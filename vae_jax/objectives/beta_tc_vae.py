@@ -5,6 +5,12 @@ from vae_jax.objectives import _terms
 
 __all__ = ["loss"]
 
+_HOW = "in nats, from a sample of each example, q(z) from 500 examples at a time"
+DEFINITIONS = {
+    "mutual_information": f"of the rate, I(x; z) {_HOW}",
+    "total_correlation": f"of the rate, KL(q(z) ‖ Π_l q(z_l)) {_HOW}",
+    "dimension_wise_kl": f"of the rate, Σ_l KL(q(z_l) ‖ p(z_l)) {_HOW}",
+}
 CHOICES = {"sampling": losses.SAMPLINGS}
 
 

@@ -3,10 +3,16 @@
 from vae_jax.objectives import beta_vae
 from vae_jax.objectives._conditions import conditions, given
 
-__all__ = ["CHOICES", "conditions", "given", "loss"]
+__all__ = ["CHOICES", "DEFINITIONS", "conditions", "given", "loss"]
 
 CHOICES = {"condition": ("labels", "factors", "array")}
 """What x may be given, by name: labels [N], factors [N, F], an array [N, C]."""
+DEFINITIONS = {
+    "elbo": "−(distortion + rate) in nats per example, a bound on log p(x|c), c the condition",
+    "rate": "KL(q(z|x, c) ‖ p(z)) in nats per example, c the condition",
+    "distortion": "−log p(x|z, c) in nats per example, one sample of z each, c the condition",
+    "mutual_information": "of the rate, I(x, c; z) in nats, from a few examples (see latent_use)",
+}
 
 
 def loss(model, params, batch, key, *, beta=1.0):

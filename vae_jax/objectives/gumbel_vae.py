@@ -3,9 +3,10 @@
 from vae_jax import latents
 from vae_jax.objectives import _terms
 
-__all__ = ["CHOICES", "INTERVALS", "latent", "loss"]
+__all__ = ["CHOICES", "DEFINITIONS", "INTERVALS", "latent", "loss"]
 
 CHOICES = _terms.ESTIMATORS
+DEFINITIONS = _terms.DEFINITIONS_OF_ONE_HOT
 INTERVALS = _terms.TEMPERATURES
 
 

@@ -5,9 +5,13 @@ import jax.numpy as jnp
 from vae_jax import distributions, latents, losses
 from vae_jax.objectives import _terms
 
-__all__ = ["CHOICES", "INTERVALS", "SCHEDULES", "latent", "loss"]
+__all__ = ["CHOICES", "DEFINITIONS", "INTERVALS", "SCHEDULES", "latent", "loss"]
 
 CHOICES = _terms.ESTIMATORS
+DEFINITIONS = {
+    **_terms.DEFINITIONS_OF_ONE_HOT,
+    "discrete_rate": "of the rate, what is of the categorical variables, in nats per example",
+}
 INTERVALS = _terms.TEMPERATURES
 # Aimed at from the beginning, a discrete rate is had most easily by one category for all examples.
 SCHEDULES = {"capacity": "linear(0, 5, 50%)", "discrete_capacity": "linear(0, 5, 100%)"}

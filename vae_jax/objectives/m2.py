@@ -12,8 +12,21 @@ from vae_jax.errors import DataError
 from vae_jax.objectives import _conditions, _terms
 from vae_jax.training import Conditions
 
-__all__ = ["conditions", "given", "init", "loss", "reveal", "rows"]
+__all__ = ["DEFINITIONS", "conditions", "given", "init", "loss", "reveal", "rows"]
 
+_OF_Z = "of the rate of z alone, given the class that q(y|x) finds likeliest, "
+DEFINITIONS = {
+    "loss": "what was minimised, of an example without a label: −elbo",
+    "elbo": "−(distortion + rate) in nats per example, a bound on log p(x)",
+    "rate": "E KL(q(z|x, y) ‖ p(z)) + KL(q(y|x) ‖ p(y)) in nats per example, of z and of the "
+    "class, E over q(y|x)",
+    "distortion": "E −log p(x|z, y) in nats per example, E over q(y|x), one sample of z for each y",
+    "mutual_information": f"{_OF_Z}I(x; z) in nats, from a few examples (see latent_use)",
+    "total_correlation": f"{_OF_Z}KL(q(z) ‖ Π_l q(z_l)) in nats, from a few examples",
+    "dimension_wise_kl": f"{_OF_Z}Σ_l KL(q(z_l) ‖ p(z_l)) in nats, from a few examples",
+    "accuracy": "share of the examples of known label whose label q(y|x) finds, unseen",
+    "cross_entropy": "−log q(y|x) of the label in nats, mean over the examples of known label",
+}
 _SEED = 0  # of the order in which labels are revealed: the same rows for every run
 
 

@@ -2,9 +2,9 @@
 
 from vae_jax import latents
 from vae_jax.objectives import _quantization
-from vae_jax.objectives._quantization import CHOICES, INTERVALS, init, update
+from vae_jax.objectives._quantization import CHOICES, DEFINITIONS, INTERVALS, init, update
 
-__all__ = ["CHOICES", "INTERVALS", "init", "latent", "loss", "update"]
+__all__ = ["CHOICES", "DEFINITIONS", "INTERVALS", "init", "latent", "loss", "update"]
 
 
 def latent(*, num_codes=512, code_dim=4) -> latents.Quantized:
