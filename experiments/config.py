@@ -19,6 +19,8 @@ from vae_jax.errors import UsageError, did_you_mean
 
 ANY_UNITS = {"steps_per_epoch": 100, "num_steps": 1000}
 """What epochs and shares in a schedule are taken for before the data is known."""
+LARGEST = 2**31 - 1
+"""The largest integer that a setting may be (a scalar): what 32 bits hold."""
 ADAM = {"adam_b1": "b1", "adam_b2": "b2", "adam_eps": "eps"}
 """Flags that are arguments of Adam → what optax calls them."""
 AT_LEAST_ZERO, POSITIVE = (objectives.Interval.parse(f"{end}0, inf)") for end in "[(")
@@ -44,7 +46,7 @@ def choice(allowed: Sequence[str]) -> Callable[[str], str]:
     return parse
 
 
-def integer(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
+def integer(low: int, high: int = LARGEST) -> Callable[[str], int]:
     """An integer in [low, high]."""
 
     def parse(value):
@@ -53,10 +55,10 @@ def integer(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
         except ValueError:
             number = None
         if number is None or not low <= number <= high:
-            raise UsageError(
-                f"must be an integer, {low} or more"
-                + (f", at most {high}" if high < 2**31 - 1 else "")
-            )
+            # the limit of 32 bits is news only to whom it stops
+            is_told = high < LARGEST or (number is not None and number > high)
+            limit = f", at most {high}" if is_told else ""
+            raise UsageError(f"must be an integer, {low} or more{limit}")
         return number
 
     return parse
