@@ -22,7 +22,7 @@ from vae_jax import evaluation, losses, members, runs
 from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation import ais, disentanglement
 from vae_jax.evaluation.disentanglement import dci
-from vae_jax.evaluation.subject import SPLITS
+from vae_jax.evaluation.subject import SPLITS, AtMost
 
 DESCRIPTION = (
     "Evaluates a trained run, or the runs of a sweep, on the test split from the newest verified "
@@ -221,6 +221,7 @@ def flag_texts() -> dict[str, str]:
     }
     for flag, (metric, name, default) in setting_flags().items():
         told = "all" if default is None else default
+        told = f"{told}, or as many as there are" if isinstance(default, AtMost) else told
         words = f", of {', '.join(WORDS[flag][0])}" if flag in WORDS else ""
         texts[flag] = f"{name} of {metric}{words} (default: {told})"
     return texts

@@ -21,7 +21,7 @@ from vae_jax import distributions, evaluation, latents, members, objectives
 from vae_jax.errors import DataError, DivergedError, StorageError, UsageError
 from vae_jax.evaluation import udr
 from vae_jax.evaluation.elbo import active_units
-from vae_jax.evaluation.subject import NotApplicableError, Subject
+from vae_jax.evaluation.subject import AtMost, NotApplicableError, Subject
 
 OBJECTIVE, UDR = "objective", "udr"
 ERROR = "_standard_error"
@@ -186,6 +186,9 @@ def measure(trained: Trained, subject: Subject, request: Request, name: str) -> 
             settings = {**evaluation.settings(name), **given}
             module = evaluation.load(name)
             values, definitions = module.measure(subject, **settings), module.DEFINITIONS
+            # of a default that gave way, what was taken
+            taken = {k: values[k] for k, v in settings.items() if isinstance(v, AtMost)}
+            settings |= taken
     except NotApplicableError as reason:
         return {"left_out": str(reason)}
     except (DataError, UsageError) as reason:

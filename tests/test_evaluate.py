@@ -110,9 +110,33 @@ def test_a_reason_does_not_take_the_place_of_numbers(single, monkeypatch):
 
 def test_neighbourhoods_of_few_examples_are_small(single):
     run(single, metrics="latent_neighbours", num_examples="6", latent_neighbours_num_draws="20")
-    assert kept(single)["latent_neighbours"]["values"]["num_neighbours"] == 2
+    measured = kept(single)["latent_neighbours"]
+    assert measured["values"]["num_neighbours"] == measured["settings"]["num_neighbours"] == 2
     run(single, metrics="latent_neighbours", num_examples="2")
     assert kept(single)["latent_neighbours"]["values"]["num_neighbours"] == 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "setting"),
+    [
+        ("latent_geometry", "num_codes"),
+        ("latent_neighbours", "num_neighbours"),
+        ("latent_probes", "num_neighbours"),
+    ],
+)
+def test_more_than_there_are_must_not_be_asked_for(single, metric, setting):
+    with pytest.raises(UsageError, match=f"^{metric}: {setting}=5000: must be .* examples$"):
+        run(single, metrics=metric, num_examples="40", **{f"{metric}_{setting}": "5000"})
+
+
+def test_neighbours_that_were_not_asked_for_may_be_fewer(single):
+    flags = {"latent_probes_max_train": "7", "num_examples": "40"}
+    run(single, metrics="latent_probes", **flags)
+    measured = kept(single)["latent_probes"]
+    assert measured["values"]["num_neighbours"] == measured["settings"]["num_neighbours"] == 7
+    # the same number, asked for, does not fit
+    with pytest.raises(UsageError, match="num_neighbours=10: must be from 1 to the 7 train"):
+        run(single, metrics="latent_probes", latent_probes_num_neighbours="10", **flags)
 
 
 def test_what_is_measured_is_kept_at_once(single, monkeypatch):

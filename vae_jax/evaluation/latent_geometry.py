@@ -23,12 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.evaluation._shared import (
-    by_blocks,
-    mean_and_error,
-    require_at_least,
-    require_finite,
-)
+from vae_jax.errors import UsageError
+from vae_jax.evaluation._shared import by_blocks, mean_and_error, require_at_least, require_finite
+from vae_jax.evaluation.subject import AtMost
 
 __all__ = [
     "DEFINITIONS",
@@ -429,7 +426,7 @@ def evaluate(
     codes: jax.Array,
     key: jax.Array,
     *,
-    num_codes: int = 500,
+    num_codes: int = AtMost(500),
     num_pairs: int = 50,
     num_points: int = 32,
     max_steps: int = 100,
@@ -441,7 +438,7 @@ def evaluate(
         decode: codes [B, L] to the mean of the data [B, *event], row by row: `model.decode_mean`.
         codes: of data, [N, L], N >= 2.
         key: PRNG key, scalar: which codes and which pairs.
-        num_codes: at which the metric is taken, at most N, scalar.
+        num_codes: at which the metric is taken, at most N, scalar; where it is not given 500, or N.
         num_pairs: of codes to be joined, scalar.
         num_points, max_steps: scalars, see `geodesics`.
         num_rows: codes at a time, scalar.
@@ -456,6 +453,9 @@ def evaluate(
     """
     chex.assert_rank(codes, 2)
     require_finite(codes=codes)
+    num_codes = AtMost.fit(num_codes, len(codes))
+    if num_codes > len(codes):
+        raise UsageError(f"num_codes={num_codes}: must be at most the {len(codes)} examples")
     require_at_least(1, num_codes=num_codes, num_pairs=num_pairs, num_rows=num_rows)
     require_at_least(2, examples=codes.shape[0])
     require_at_least(3, num_points=num_points)
@@ -512,7 +512,7 @@ def evaluate(
     return result
 
 
-def measure(subject, *, num_codes: int = 500, num_pairs: int = 50) -> dict:
+def measure(subject, *, num_codes: int = AtMost(500), num_pairs: int = 50) -> dict:
     """How curved the latent space is at the codes of the test split.
 
     Args:

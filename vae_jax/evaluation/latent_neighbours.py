@@ -30,7 +30,7 @@ from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import by_blocks, mean_and_error, require_at_least, require_finite
 from vae_jax.evaluation.latent_geometry import straight_lines
-from vae_jax.evaluation.subject import NotApplicableError
+from vae_jax.evaluation.subject import AtMost, NotApplicableError
 
 __all__ = [
     "DEFINITIONS",
@@ -453,7 +453,7 @@ def _ratio(upper: np.ndarray, lower: np.ndarray) -> tuple[float | None, float | 
 def measure(
     subject,
     *,
-    num_neighbours: int = 5,
+    num_neighbours: int = AtMost(5),
     num_lines: int = 100,
     num_draws: int = 1000,
     max_examples: int = 10_000,
@@ -462,8 +462,8 @@ def measure(
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
-        num_neighbours, num_lines, num_draws: scalars, see `evaluate`; of N examples k is at most
-            (N − 1) / 2.
+        num_neighbours, num_lines, num_draws: scalars, see `evaluate`; where k is not given, of N
+            examples at most (N − 1) / 2.
         max_examples: at most so many, evenly spread over the split: the time grows with N².
 
     Returns:
@@ -471,6 +471,7 @@ def measure(
 
     Raises:
         NotApplicableError: z is not Gaussian, or there are fewer than three examples.
+        UsageError: `num_neighbours` is not below half of the examples.
     """
     subject.require_gaussian()
     x = subject.x(num_examples=max_examples)
@@ -482,7 +483,7 @@ def measure(
         subject.posterior(num_examples=max_examples).mean,
         jax.random.fold_in(subject.key, zlib.crc32(b"latent_neighbours")),
         prior=subject.prior,
-        num_neighbours=min(num_neighbours, (len(x) - 1) // 2),
+        num_neighbours=AtMost.fit(num_neighbours, (len(x) - 1) // 2),
         num_lines=num_lines,
         num_draws=num_draws,
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import require_at_least, require_finite
-from vae_jax.evaluation.subject import NotApplicableError
+from vae_jax.evaluation.subject import AtMost, NotApplicableError
 
 __all__ = [
     "DEFINITIONS",
@@ -236,14 +236,14 @@ def evaluate(
     }
 
 
-def measure(subject, *, num_neighbours: int = 10, max_train: int = 20_000) -> dict:
+def measure(subject, *, num_neighbours: int = AtMost(10), max_train: int = 20_000) -> dict:
     """How well the labels of the test split can be read out of its codes, by probes fit on train.
 
     A label below 0 is unknown: the rows that have it are left out of both.
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
-        num_neighbours: see `evaluate`.
+        num_neighbours: see `evaluate`; where it is not given at most the training examples.
         max_train: at most so many training examples, evenly spread over the split, a scalar.
 
     Returns:
@@ -251,6 +251,7 @@ def measure(subject, *, num_neighbours: int = 10, max_train: int = 20_000) -> di
 
     Raises:
         NotApplicableError: the data have no labels, or all that are known are one.
+        UsageError: there are fewer training examples than `num_neighbours`.
     """
     train_labels, test_labels = subject.labels("train", num_examples=max_train), subject.labels()
     if train_labels is None or test_labels is None:
@@ -268,5 +269,5 @@ def measure(subject, *, num_neighbours: int = 10, max_train: int = 20_000) -> di
         train_labels[is_train],
         subject.posterior().mean[is_test],
         test_labels[is_test],
-        num_neighbours=min(num_neighbours, int(is_train.sum())),
+        num_neighbours=AtMost.fit(num_neighbours, int(is_train.sum())),
     )

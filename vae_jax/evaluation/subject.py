@@ -6,7 +6,8 @@ A metric that `experiments.evaluate` offers is one file beside this one, with
     measure(subject, *, …) -> dict      its entries, `name_standard_error` beside `name` where known
 
 whose keyword-only arguments are its settings. It raises `NotApplicableError` where the data or the
-model have nothing of the kind.
+model have nothing of the kind, and `UsageError` where a setting does not fit them; a default that
+gives way to what fits is `AtMost`, and what was taken is an entry of the setting's name.
 """
 
 import functools
@@ -21,7 +22,7 @@ import numpy as np
 from vae_jax import latents
 from vae_jax.errors import UsageError, VaeJaxError
 
-__all__ = ["NotApplicableError", "Subject"]
+__all__ = ["AtMost", "NotApplicableError", "Subject"]
 
 SPLITS = ("train", "valid", "test")
 
@@ -31,6 +32,18 @@ BLOCK_BYTES = 2**24
 
 class NotApplicableError(VaeJaxError):
     """A metric says nothing about this model or these data; its text says why."""
+
+
+class AtMost(int):
+    """A default count (a scalar) of a setting, in whose place what fits is taken where it is less.
+
+    A number that is given is another type: it is taken as it is, and refused where it does not fit.
+    """
+
+    @staticmethod
+    def fit(count: int, most: int) -> int:
+        """The count, or of a default the most that fits if that is less; scalars."""
+        return min(count, most) if isinstance(count, AtMost) else count
 
 
 class Subject:
