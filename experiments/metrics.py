@@ -112,8 +112,14 @@ def read_config(directory: Path, member: int, data_dir: str | None) -> config.Co
     try:
         given = json.loads(path.read_bytes())[member]
         values = dict(flag.removeprefix("--").split("=", 1) for flag in given)
-    except (OSError, ValueError, IndexError, AttributeError) as error:
-        raise StorageError(f"{path} cannot be read ({error}): use the run as it was left") from None
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be read ({error.strerror}): use the run as it was left"
+        ) from None
+    except (ValueError, LookupError, AttributeError, TypeError):
+        raise StorageError(
+            f"{path} does not hold the flags of member {member}: use the run as it was left"
+        ) from None
     if data_dir is not None:
         values["data_dir"] = data_dir
         moved = Path(data_dir, Path(values.get("dataset", "")).name)

@@ -90,6 +90,23 @@ def test_damaged_results_are_named(tmp_path, name, text):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("text", ["{", "", "[]", "{}", "7", "[1]", "[[1]]", '["x"]', "null"])
+def test_damaged_flags_are_named(tmp_path, text):
+    path = tmp_path / "members.json"
+    with pytest.raises(StorageError, match=r"members\.json cannot be read \(No such file"):
+        metrics.read_config(tmp_path, 0, None)
+    path.write_text(text)
+    with pytest.raises(StorageError, match=r"members\.json does not hold the flags of member 0:"):
+        metrics.read_config(tmp_path, 0, None)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "{}", '{"config": 1}', '{"config": {"runs": []}}'])
+def test_damaged_settings_are_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UsageError, match=r"config\.json: is not the config of a run"):
+        members.num_members(tmp_path)
+
+
 def test_results_of_one_run_and_of_several_are_a_list(tmp_path):
     assert members.read_results(tmp_path) is None
     one = {"status": "done", "step": 3, "elbo": -1.5}

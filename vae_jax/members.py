@@ -121,6 +121,8 @@ def _settings(directory: Path) -> list[dict]:
     try:
         config = json.loads(path.read_bytes())["config"]
         settings = config.get("runs", [config])
+        if not settings:
+            raise ValueError("holds no run")
         return [{**each, "latent_dim": int(each["latent_dim"])} for each in settings]
     except FileNotFoundError:
         raise UsageError(
