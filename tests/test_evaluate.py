@@ -377,6 +377,13 @@ def test_what_does_not_fit_is_refused(single, flags, message):
         run(single, **flags)
 
 
+def test_of_a_folder_of_runs_one_is_to_be_named(single, swept):
+    assert single.parent == swept.parent
+    match = rf"{single.parent}: holds no run .*; name one of the 2 below it, such as {single}$"
+    with pytest.raises(UsageError, match=match):
+        run(single.parent)
+
+
 def test_a_member_of_several_programs_is_ambiguous(swept):
     with pytest.raises(UsageError, match=r"--member=0: .* holds 2 programs, name one of them"):
         run(swept, member="0")

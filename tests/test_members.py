@@ -72,7 +72,7 @@ def test_what_is_not_there_is_said(swept, tmp_path):
         members.load_member(swept, 4)
     with pytest.raises(UsageError, match="name one of its programs/"):
         members.load_member(swept.parents[1])
-    with pytest.raises(UsageError, match="holds no run"):
+    with pytest.raises(UsageError, match=r"holds no run .*; name the directory that a training"):
         members.load_member(tmp_path)
     (tmp_path / "config.json").write_text((swept / "config.json").read_text())
     with pytest.raises(StorageError, match="no checkpoint that verifies"):

@@ -116,6 +116,14 @@ def read_results(directory: str | os.PathLike) -> list[dict] | None:
     return None
 
 
+def _other_place(directory: Path) -> str:
+    """What to name in place of a directory that holds no run."""
+    below = [*directory.glob("*/config.json"), *directory.glob("programs/*/config.json")]
+    if below:
+        return f"name one of the {len(below)} below it, such as {min(below).parent}"
+    return "name the directory that a training left"
+
+
 def _settings(directory: Path) -> list[dict]:
     path = directory / "config.json"
     try:
@@ -126,7 +134,7 @@ def _settings(directory: Path) -> list[dict]:
         return [{**each, "latent_dim": int(each["latent_dim"])} for each in settings]
     except FileNotFoundError:
         raise UsageError(
-            f"{directory}: holds no run (no config.json); of a sweep, name one of its programs/"
+            f"{directory}: holds no run (no config.json); {_other_place(directory)}"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(
