@@ -89,13 +89,13 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[]
         if any(a in ("--help", "-h", "-help", "--helpfull", "--helpshort") for a in argv[1:]):
             runs.say(page())
             sys.exit(0)
-        return _or_exit(lambda: _parse(argv, names))
+        return or_exit(lambda: _parse(argv, names))
 
     def call(_):
         # what libraries looked for and found is no news
         logging.set_verbosity(logging.WARNING)
         values = {name: flags.FLAGS[name].value for name in names}
-        _or_exit(lambda: main(values))
+        or_exit(lambda: main(values))
 
     app.run(call, flags_parser=parse)
 
@@ -133,7 +133,8 @@ def _parse(argv, names: Sequence[str]):
     return rest
 
 
-def _or_exit(function: Callable):
+def or_exit(function: Callable):
+    """What a function gives; an error that a user can cause is one line, and the exit code."""
     try:
         return function()
     except processes.EndedElsewhereError as error:

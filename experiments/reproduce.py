@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
 import json
 import math
+import re
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -190,14 +191,20 @@ def main(values: dict) -> None:
 
 
 def named(argv: Sequence[str]) -> list[str]:
-    """The command line with the recipe, given first without a flag's name, as a flag."""
-    if len(argv) > 1 and not argv[1].startswith("-"):
-        return [argv[0], f"--recipe={argv[1]}", *argv[2:]]
-    return list(argv)
+    """The command line with the recipe, given first without a flag's name, as a flag.
+
+    Raises:
+        UsageError: it names two.
+    """
+    first = [word for word in argv[1:2] if not word.startswith("-")]
+    given = first + [word for word in argv[1:] if re.match("--?recipe(=|$)", word)]
+    if len(given) > 1:
+        raise UsageError(f"{' '.join(given)}: two recipes, name one of them")
+    return [argv[0], *(f"--recipe={word}" for word in first), *argv[1 + len(first) :]]
 
 
 if __name__ == "__main__":
-    sys.argv = named(sys.argv)
+    sys.argv = cli.or_exit(lambda: named(sys.argv))
     cli.start(
         main,
         {

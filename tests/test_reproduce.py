@@ -2,7 +2,11 @@
 
 import json
 import math
+import pathlib
+import re
 import shlex
+import subprocess
+import sys
 import types
 
 import pytest
@@ -12,6 +16,7 @@ from experiments.recipes import Column, Row
 from vae_jax import schedules
 from vae_jax.errors import StorageError, UsageError
 
+ROOT = pathlib.Path(__file__).parents[1]
 COMMON = {"epochs": "1", "widths": "8", "batch_size": "300", "num_valid": "0"}
 
 
@@ -187,3 +192,16 @@ def test_names_that_do_not_fit_are_refused():
 def test_the_recipe_may_stand_first():
     assert reproduce.named(["x", "iwae", "--budget=cpu"]) == ["x", "--recipe=iwae", "--budget=cpu"]
     assert reproduce.named(["x", "--budget=cpu"]) == ["x", "--budget=cpu"]
+    assert reproduce.named(["x"]) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "words", [["ppca", "--recipe=iwae"], ["ppca", "-recipe", "ppca"], ["--recipe=a", "--recipe=b"]]
+)
+def test_two_recipes_are_one_too_many(words):
+    with pytest.raises(UsageError, match=r"two recipes, name one of them$"):
+        reproduce.named(["x", *words])
+    command = [sys.executable, "-m", "experiments.reproduce", *words]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert re.fullmatch(r"error: .*two recipes, name one of them\n", ran.stderr)
