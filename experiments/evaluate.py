@@ -12,7 +12,7 @@ if __name__ == "__main__":
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments import build as building
 from experiments import cli, config, metrics, report
@@ -46,7 +46,7 @@ def main(values: dict) -> None:
     request = parse_request(values)
     directory = Path(values["run"])
     places = choose(directory, values["member"])
-    keeper, codes, refused = report.Keeper(), [], []
+    keeper, codes, found = report.Keeper(), [], []
     steps: list[int | None] = []
     for place in places:
         try:
@@ -59,21 +59,53 @@ def main(values: dict) -> None:
             continue
         steps.append(trained.member.step)
         subject = metrics.make_subject(trained, request.seed, request.num_examples)
-        refused += evaluate(place, trained, subject, request, keeper)
+        found += evaluate(place, trained, subject, request, keeper)
         if UDR in request.metrics and len(places) > 1:
             where = {"program": place.directory.name, "member": place.member, "step": steps[-1]}
             codes.append(metrics.code_of(trained, subject, where))
     if UDR in request.metrics:
-        compare(directory, [code for code in codes if code is not None], request.seed, keeper)
+        known = [code for code in codes if code is not None]
+        found.append(compare(directory, known, request.seed, keeper))
     if len(places) > 1:
-        rows = report.rows_of(directory, places, steps)
-        keeper.do(lambda: runs.write_table(directory / "evaluation.csv", rows), directory)
-    if keeper.is_able and len(places) > 1:
-        runs.say(f"in {directory}: evaluation.csv, and evaluation/ of each program")
-    elif keeper.is_able:
-        runs.say(f"in {places[0].directory}: evaluation/")
-    if refused:
-        raise UsageError(refused[0])
+        rows, table = report.rows_of(directory, places, steps), directory / "evaluation.csv"
+        keeper.do(lambda: runs.write_table(table, rows), table)
+    root = directory if len(places) > 1 else places[0].directory
+    if keeper.written:
+        runs.say(f"in {root}: {report.told_files(root, keeper.written)}")
+    if all(step is None for step in steps):
+        raise DivergedError(f"{directory}: every run diverged, there is nothing to measure")
+    complain(found, values["metrics"])
+
+
+class Outcome(NamedTuple):
+    """What became of one metric of one run.
+
+    Attributes:
+        is_measured: whether there are numbers.
+        reason: why not, after the metric's name; else "".
+        is_refused: whether it is a setting that was given.
+    """
+
+    is_measured: bool
+    reason: str = ""
+    is_refused: bool = False
+
+
+def complain(found: Sequence[Outcome], asked: str | None) -> None:
+    """Passes where what was asked for in so many words was measured, as far as it applies.
+
+    Args:
+        found: of all metrics of all runs.
+        asked: --metrics as it was given; what "all" brings may not apply.
+
+    Raises:
+        UsageError: a setting was refused, or nothing that was named could be measured.
+    """
+    for outcome in found:
+        if outcome.is_refused:
+            raise UsageError(outcome.reason)
+    if asked not in (None, "all") and not any(outcome.is_measured for outcome in found):
+        raise UsageError(f"--metrics={asked}: nothing could be measured, {found[0].reason}")
 
 
 def choose(directory: Path, member: str | None) -> list[metrics.Place]:
@@ -107,13 +139,13 @@ def evaluate(
     subject: metrics.Watched,
     request: metrics.Request,
     keeper: report.Keeper,
-) -> list[str]:
+) -> list[Outcome]:
     """Measures one run; each metric is printed and kept when it is done.
 
     Returns:
-        What was asked for in so many words and could not be measured, with the reason.
+        What became of each, but for `udr`.
     """
-    dataset, refused = trained.experiment.dataset, []
+    dataset, found = trained.experiment.dataset, []
     runs.say(
         f"{place.name} at step {report.told_step(trained, place.directory)}: {dataset.name}, "
         f"{len(dataset.test):,} test examples, seed {request.seed}"
@@ -124,28 +156,33 @@ def evaluate(
             continue
         with subject.watch.over(f"{place.name}, {metric}"):
             result = metrics.measure(trained, subject, request, metric)
-        if result.pop("refused", False):
-            refused.append(f"{metric}: {result['left_out']}")
+        is_refused = result.pop("refused", False)
+        if "left_out" in result:
+            found.append(Outcome(False, f"{metric}: {result['left_out']}", is_refused))
+        else:
+            found.append(Outcome(True))
         given = request.settings.get(metric, {})
-        found = {report.title(metric, given): result}
-        for line in report.lines(found, given):
+        titled = {report.title(metric, given): result}
+        for line in report.lines(titled, given):
             runs.say(line)
-        keeper.keep(place.directory, f"member-{place.member}", found, subject)
-    return refused
+        keeper.keep(place.directory, f"member-{place.member}", titled, subject)
+    return found
 
 
 def compare(
     directory: Path, codes: Sequence[metrics.Code], seed: int, keeper: report.Keeper
-) -> None:
+) -> Outcome:
     """Scores the runs of a sweep by how much they agree, prints and keeps that."""
     if len(codes) < 2:
-        runs.say(f"{UDR}: left out, it compares the runs of a sweep, of Gaussian codes")
-        return
+        reason = "it compares the runs of a sweep, of Gaussian codes"
+        runs.say(f"{UDR}: left out, {reason}")
+        return Outcome(False, f"{UDR}: {reason}")
     with Watch().over(UDR):
         ranking = metrics.compare(codes, seed)
     for line in report.udr_lines(ranking):
         runs.say(line)
     keeper.write(directory, f"{UDR}.json", {UDR: ranking})
+    return Outcome(True)
 
 
 def programs_of(directory: Path) -> list[Path]:

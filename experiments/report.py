@@ -3,7 +3,7 @@
 import json
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,31 +127,46 @@ def write(directory: Path, name: str, results: dict[str, dict]) -> None:
     runs.write_json(path, {"metrics": {**held(directory, name), **results}})
 
 
+def told_files(directory: Path, written: Iterable[Path]) -> str:
+    """Which files of a run or of a sweep were written, in words."""
+
+    def tell(path):
+        if path.parent == directory:
+            return path.name
+        is_own = path.parent.parent == directory
+        return f"{path.parent.name}/" + ("" if is_own else " of each program")
+
+    return ", ".join(sorted({tell(path) for path in written}))
+
+
 class Keeper:
     """Writes results where they can be written; a run that may only be read is evaluated too.
 
     Attributes:
         is_able: whether all could be written so far; after a failure, which is told, nothing more
             is tried.
+        written: paths of the files that were.
     """
 
     def __init__(self):
         self.is_able = True
+        self.written: set[Path] = set()
 
-    def do(self, act: Callable[[], Any], directory: Path) -> None:
-        """Does what writes in a directory, or says why it cannot."""
+    def do(self, act: Callable[[], Any], path: Path) -> None:
+        """Does what writes a file, or says why it cannot."""
         if not self.is_able:
             return
         try:
             act()
+            self.written.add(path)
         except (OSError, StorageError) as error:
             reason = getattr(error.__cause__ or error, "strerror", None) or error
-            runs.say(f"nothing is kept: {reason} ({directory})")
+            runs.say(f"nothing is kept: {reason} ({path.parent})")
             self.is_able = False
 
     def write(self, directory: Path, name: str, results: dict) -> None:
         """Adds results to a file, see `write`."""
-        self.do(lambda: write(directory, name, results), directory / "evaluation")
+        self.do(lambda: write(directory, name, results), directory / "evaluation" / name)
 
     def keep(self, path: Path, name: str, results: dict, subject: Subject) -> None:
         """Adds a run's results to its file, with a picture where there is one."""
@@ -160,10 +175,11 @@ class Keeper:
         new = {
             k: v for k, v in results.items() if "values" in v or "values" not in before.get(k, {})
         }
-        self.write(path, f"{name}.json", new)
+        if new:
+            self.write(path, f"{name}.json", new)
         if subject.latent_dim == 2 and "values" in results.get("latent_geometry", {}):
             picture = path / "evaluation" / f"{name}-latent_geometry"
-            self.do(lambda: pictures.draw_geometry(subject, picture), path / "evaluation")
+            self.do(lambda: pictures.draw_geometry(subject, picture), picture)
 
 
 def rows_of(

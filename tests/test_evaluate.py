@@ -10,7 +10,7 @@ import pytest
 from experiments import evaluate, metrics, progress, report, sweep
 from experiments.config import Plan
 from vae_jax import evaluation
-from vae_jax.errors import UsageError
+from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation import latent_probes, nll
 
 SMALL = {"epochs": "1", "widths": "8", "batch_size": "200", "num_valid": "0"}
@@ -92,7 +92,7 @@ def refuse(subject, *, num_samples=5000):
 
 def test_what_does_not_fit_the_data_is_left_out_and_the_rest_kept(single, capsys, monkeypatch):
     monkeypatch.setattr(nll, "measure", refuse)
-    run(single, metrics="nll,latent_probes", num_examples="40")
+    run(single, metrics="nll,latent_probes", num_examples="40")  # one was measured
     assert "nll: left out, num_samples=30: does not fit" in capsys.readouterr().out
     assert kept(single)["latent_probes"]["values"]["num_test"] == 40
     # what was asked for in so many words is an error, but only at the end
@@ -104,7 +104,8 @@ def test_what_does_not_fit_the_data_is_left_out_and_the_rest_kept(single, capsys
 def test_a_reason_does_not_take_the_place_of_numbers(single, monkeypatch):
     run(single, metrics="nll", nll_num_samples="5")
     monkeypatch.setattr(nll, "measure", refuse)
-    run(single, metrics="nll")
+    with pytest.raises(UsageError, match="nothing could be measured, nll: num_samples=30: does"):
+        run(single, metrics="nll")
     assert kept(single)["nll"]["values"]["num_samples"] == 5
 
 
@@ -112,7 +113,7 @@ def test_neighbourhoods_of_few_examples_are_small(single):
     run(single, metrics="latent_neighbours", num_examples="6", latent_neighbours_num_draws="20")
     measured = kept(single)["latent_neighbours"]
     assert measured["values"]["num_neighbours"] == measured["settings"]["num_neighbours"] == 2
-    run(single, metrics="latent_neighbours", num_examples="2")
+    run(single, metrics="latent_neighbours,objective", num_examples="2")
     assert kept(single)["latent_neighbours"]["values"]["num_neighbours"] == 2
 
 
@@ -228,14 +229,36 @@ def test_lists_words_and_long_definitions_are_told():
 
 
 def test_what_does_not_apply_is_said(single, capsys):
-    run(single, metrics="disentanglement")
-    assert "disentanglement: left out, the data have no factors" in capsys.readouterr().out
+    message = (
+        "--metrics=disentanglement: nothing could be measured, "
+        "disentanglement: the data have no factors"
+    )
+    with pytest.raises(UsageError, match=f"^{message}$"):
+        run(single, metrics="disentanglement")
+    out = capsys.readouterr().out
+    assert "disentanglement: left out, the data have no factors" in out
+    assert out.endswith(f"in {single}: evaluation/\n")
     assert kept(single)["disentanglement"]["left_out"] == "the data have no factors"
 
 
 def test_one_run_agrees_with_no_other(single, capsys):
-    run(single, metrics="udr")
-    assert "udr: left out, it compares the runs of a sweep" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="nothing could be measured, udr: it compares the runs"):
+        run(single, metrics="udr")
+    out = capsys.readouterr().out
+    assert "udr: left out, it compares the runs of a sweep" in out
+    assert f"in {single}" not in out
+    # beside what was measured it is a reason
+    run(single, metrics="udr,objective")
+
+
+def test_only_what_was_written_is_said_to_be_there(swept, capsys):
+    run(swept, metrics="objective")
+    found = f"in {swept}: evaluation.csv, evaluation/ of each program"
+    assert capsys.readouterr().out.splitlines()[-1] == found
+    run(swept, metrics="udr")
+    assert capsys.readouterr().out.splitlines()[-1] == f"in {swept}: evaluation.csv, evaluation/"
+    run(swept / "programs" / "activation=tanh", metrics="objective")
+    assert capsys.readouterr().out.endswith("activation=tanh: evaluation.csv, evaluation/\n")
 
 
 def test_every_run_of_a_sweep_is_a_row(swept, capsys):
@@ -286,6 +309,17 @@ def test_the_table_of_a_sweep_has_all_that_is_kept_and_runs_that_diverged(
     for row in rows[1:]:
         assert row["objective.elbo"]
         assert row["udr.udr"]
+
+
+def test_a_sweep_whose_runs_all_diverged_is_an_error(swept, monkeypatch):
+    def diverge(directory, member, data_dir):
+        raise DivergedError(f"member {member} of {directory} diverged at step 3")
+
+    monkeypatch.setattr(metrics, "load", diverge)
+    with pytest.raises(DivergedError, match=f"^{swept}: every run diverged"):
+        run(swept, metrics="objective")
+    rows = list(csv.DictReader((swept / "evaluation.csv").read_text().splitlines()))
+    assert [row["status"] for row in rows] == ["diverged"] * 3
 
 
 @pytest.mark.slow
