@@ -114,17 +114,31 @@ def spell(value: Any) -> str:
 
 
 def held(directory: Path, name: str) -> dict[str, dict]:
-    """The metrics that a file has."""
+    """The metrics that a file has; of none, or of one that cannot be read, nothing."""
+    return _read(directory / "evaluation" / name) or {}
+
+
+def _read(path: Path) -> dict[str, dict] | None:
+    """The metrics that a file has, of no file {}, of one that cannot be read None."""
     try:
-        return dict(json.loads((directory / "evaluation" / name).read_bytes())["metrics"])
-    except (OSError, ValueError, KeyError, TypeError):
+        metrics = dict(json.loads(path.read_bytes())["metrics"])
+        return metrics if all(isinstance(each, dict) for each in metrics.values()) else None
+    except FileNotFoundError:
         return {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write(directory: Path, name: str, results: dict[str, dict]) -> None:
     """Adds metrics to what a run's file has; others in it stay."""
     path = runs.make_folder(directory / "evaluation") / name
-    runs.write_json(path, {"metrics": {**held(directory, name), **results}})
+    before = _read(path)
+    if before is None:
+        aside = path.with_name(f"{name}.damaged")
+        path.replace(aside)
+        runs.say(f"{path} cannot be read: it is now {aside.name}, and a new one is begun")
+    runs.write_json(path, {"metrics": {**(before or {}), **results}})
+    return path
 
 
 def told_files(directory: Path, written: Iterable[Path]) -> str:

@@ -373,6 +373,19 @@ def test_codes_that_are_not_gaussian_leave_out_what_asks_for_one(
     assert ("latent_scatter" in drawn) == ("traversal" in pictures)
 
 
+@pytest.mark.parametrize("text", ["{", "[1]", '{"metrics": 3}', '{"metrics": {"nll": 3}}'])
+def test_kept_numbers_that_cannot_be_read_are_moved_aside(single, capsys, text):
+    path = single / "evaluation" / "member-0.json"
+    run(single, metrics="objective")
+    assert "cannot be read" not in capsys.readouterr().out
+    path.write_text(text)
+    run(single, metrics="objective")
+    line = f"{path} cannot be read: it is now member-0.json.damaged, and a new one is begun"
+    assert capsys.readouterr().out.splitlines().count(line) == 1
+    assert path.with_name("member-0.json.damaged").read_text() == text
+    assert list(kept(single)) == ["objective"]
+
+
 def test_a_run_that_may_only_be_read_is_evaluated(single, capsys, monkeypatch):
     def refuse(*_):
         raise OSError(30, os.strerror(30))
