@@ -45,6 +45,26 @@ def test_trustworthiness_is_that_of_scikit_learn(num_neighbours):
     assert abs(converse - expected) > 1e-3
 
 
+def test_equal_distances_share_the_better_rank():
+    """Of data on a grid scikit-learn gives what is equally far different ranks, hence worse."""
+    codes = normal(1, 100, 2)
+    codes = np.concatenate([codes, -codes])
+    grid = np.round(codes)  # its mean is 0: square distances are whole numbers, and exact
+    expected = manifold.trustworthiness(grid, codes, n_neighbors=5)
+    actual = float(neighbours.trustworthiness(grid, codes, num_neighbours=5))
+    assert expected + 1e-3 < actual <= 1
+
+    def penalty(i):
+        distances = np.linalg.norm(np.float64(grid) - grid[i], axis=1)
+        distances[i] = np.inf
+        near = np.argsort(np.linalg.norm(codes - codes[i], axis=1))[1:6]
+        return sum(max(0, 1 + np.sum(distances < distances[j]) - 5) for j in near)
+
+    num = len(codes)
+    total = sum(map(penalty, range(num)))
+    assert actual == pytest.approx(1 - 2 * total / (num * 5 * (2 * num - 16)), abs=1e-6)
+
+
 def test_continuity_is_trustworthiness_the_other_way_round():
     x, codes = normal(0, 50, 4), normal(1, 50, 2)
     assert float(neighbours.continuity(x, codes)) == float(neighbours.trustworthiness(codes, x))

@@ -105,10 +105,11 @@ def neighbourhood_penalties(
     2 / (k (2N − 3k − 1)) Σ_{j ∈ U_k(i)} max(0, r(i, j) − k)
 
     For intruders U_k(i) holds the k nearest codes and r(i, j) is the rank of j by distance among
-    the data; for extruders the two change places. Equal distances share the better rank; which of
-    them are among the k nearest is decided by the order of the rows, as in scikit-learn, so that of
-    codes with many ties (a collapsed or a discrete one) the number depends on that order: give
-    rows in random order there, and more neighbours.
+    the data; for extruders the two change places. Equal distances share the better rank, as far as
+    the rounding of float32 leaves them equal; which of them are among the k nearest is decided by
+    the order of the rows, as in scikit-learn, so that of codes with many ties (a collapsed or a
+    discrete one) the number depends on that order: give rows in random order there, and more
+    neighbours.
 
     Args:
         x: [N, *event].
@@ -182,7 +183,10 @@ def trustworthiness(
         UsageError: a value is not finite, or k does not fit N.
 
     Reference:
-        Venna & Kaski 2001, ICANN, eq. 1; equals `sklearn.manifold.trustworthiness`.
+        Venna & Kaski 2001, ICANN, eq. 1. Equals `sklearn.manifold.trustworthiness` where no two
+        distances among the data are equal. There such have different ranks, in an order without
+        meaning; here they share the better one, as far as float32 finds them equal, so that the
+        number may lie above.
     """
     require_finite(x=x, codes=codes)
     penalties = neighbourhood_penalties(x, codes, num_neighbours=num_neighbours, num_rows=num_rows)
