@@ -45,8 +45,14 @@ def test_diagnosis_counts_and_compares():
     assert result.elbo_above_floor_standard_error == pytest.approx(elbo.std(ddof=1) / 2)
     assert result.at_floor is False
     assert result.verdict == (
-        "uses z: 4 nats, 75% in the top dimension; 3 of 5 active; "
+        "uses z: the rate is 4 nats, 75% of it in the top dimension; 3 of 5 active; "
         "ELBO 50 ± 1.6 nats above a model that ignores z"
+    )
+    # what it rests on where that is known
+    result = collapse.diagnose(rate, variance, mutual_information=1.25, num_top_dims=1)
+    assert result.verdict == (
+        "uses z: I(x; z) is 1.25 nats, the rate is 4 nats, 75% of it in the top dimension; "
+        "3 of 5 active"
     )
     assert collapse.diagnose(rate, variance).at_floor is None
 

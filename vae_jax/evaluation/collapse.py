@@ -163,11 +163,16 @@ def diagnose(
         require_finite(elbo=elbo, floor=floor)
         above, error = mean_and_error(np.float64(elbo) - np.float64(floor))
         at_floor = above <= floor_margin
-    known = [rate] if mutual_information is None else [mutual_information, rate]
-    collapsed = min(known) < collapse_rate or (mutual_information is None and num_active == 0)
+    bounds = [rate] if mutual_information is None else [mutual_information, rate]
+    collapsed = min(bounds) < collapse_rate or (mutual_information is None and num_active == 0)
     dims = "dimension" if num_top_dims == 1 else f"{num_top_dims} dimensions"
     if not collapsed:
-        words = f"uses z: {rate:.4g} nats, {share:.0%} in the top {dims}"
+        # what it rests on stands first
+        known = (
+            [f"I(x; z) is {mutual_information:.4g} nats"] if mutual_information is not None else []
+        )
+        known.append(f"the rate is {rate:.4g} nats, {share:.0%} of it in the top {dims}")
+        words = f"uses z: {', '.join(known)}"
     elif rate < collapse_rate:
         words = f"collapsed: the rate of {rate:.3g} nats is below {collapse_rate:g}"
     elif mutual_information is None:
