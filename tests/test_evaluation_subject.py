@@ -191,6 +191,22 @@ def test_the_elbo_beside_the_floor_is_that_of_one_sample():
     assert abs(elbo.mean() - draws.mean()) < 5 * error
 
 
+def test_the_noise_of_the_elbo_is_not_that_of_the_binarization():
+    """No key of a position is used twice: once split, nothing is drawn from it."""
+    subject = make()
+    elbo, _ = collapse.elbo_and_floor(subject)
+    x = jnp.asarray(subject.x())
+    posterior = subject.model.encode(subject.params, x)
+    position_keys = [jax.random.fold_in(subject.key, i) for i in range(len(x))]
+    for keys in (position_keys, *zip(*map(jax.random.split, position_keys), strict=True)):
+        eps = jnp.stack([jax.random.normal(key, (3,)) for key in keys])
+        z = posterior.mean + posterior.deviation * eps
+        outputs = subject.model.decode(subject.params, z)
+        log_likelihood = subject.model.likelihood.log_prob({}, outputs, x)
+        reused = log_likelihood - kl_divergence(posterior, subject.prior).sum(axis=1)
+        assert np.abs(elbo - reused).min() > 1e-4
+
+
 def test_a_likelihood_without_a_floor_has_none():
     assert collapse.elbo_and_floor(make(preprocess=as_stored, likelihood="laplace")) == (None, None)
 

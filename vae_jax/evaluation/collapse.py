@@ -1,5 +1,6 @@
 """Whether a model has stopped using z, and what it would score if it had."""
 
+import zlib
 from typing import NamedTuple
 
 import chex
@@ -216,6 +217,8 @@ def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]
         Bernoulli nor Gaussian, or the model is conditional: its floor has no closed form here.
     """
     model, likelihood = subject.model, subject.model.likelihood
+    # `subject.inputs` splits the keys of the positions: what is drawn from them is not independent
+    noise_key = jax.random.fold_in(subject.key, zlib.crc32(b"collapse"))
     if model.num_conditions or not isinstance(likelihood, Bernoulli | Gaussian):
         return None, None
 
@@ -236,7 +239,7 @@ def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]
     def score(params, stored, positions):
         x = subject.inputs(stored, positions)
         posterior = model.encode(params, x)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(subject.key, positions)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(noise_key, positions)
         eps = jax.vmap(lambda key: jax.random.normal(key, (model.latent_dim,)))(keys)
         z = posterior.mean + jnp.exp(0.5 * distributions.bound_logvar(posterior.logvar)) * eps
         distortion = -likelihood.log_prob(params["likelihood"], model.decode(params, z), x)
