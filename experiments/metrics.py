@@ -211,7 +211,7 @@ def measure(trained: Trained, subject: Subject, request: Request, name: str) -> 
     return {
         "values": {entry: values[entry] for entry in entries},
         "definitions": definitions,
-        "notes": list(notes(name, values)),
+        "notes": list(notes(name, values, subject)),
         "settings": settings,
         "step": trained.member.step,
         "seed": seed,
@@ -248,8 +248,14 @@ def objective_definitions(trained: Trained, terms: Sequence[str]) -> dict[str, s
     return {**dict.fromkeys(terms, generic), **OBJECTIVE_DEFINITIONS, **own}
 
 
-def notes(metric: str, values: dict) -> Iterator[str]:
+def notes(metric: str, values: dict, subject: Subject) -> Iterator[str]:
     """What a reader of a metric's values should know beside their definitions."""
+    # the terms of an objective say it themselves, and p(x|c) is told by "given"
+    if subject.conditions is not None and metric != OBJECTIVE and "given" not in values:
+        yield (
+            f"the codes are of q(z|x, c), c is {subject.conditions.what}: what c tells of x they "
+            "need not hold"
+        )
     if metric == "nll" and values.get("effective_samples", FEW_SAMPLES) < FEW_SAMPLES:
         yield (
             f"of {values['num_samples']:,} samples fewer than {FEW_SAMPLES} count: nll lies above "

@@ -381,9 +381,11 @@ def test_conditions_may_be_factors_or_numbers():
     dataset = dataset_of(np.arange(3), factors, numbers, factor_sizes=(2, 3))
     found = objectives.bind("cvae", num_examples=3, condition="factors").conditions(dataset)
     np.testing.assert_array_equal(found.test["condition"], np.float32([[0, 1], [1, 0], [0, 0.5]]))
+    assert found.what == "the factors of x"
     found = objectives.bind("cvae", num_examples=3, condition="array").conditions(dataset)
     np.testing.assert_array_equal(found.train["condition"], numbers)
     assert found.num == 1
+    assert found.what == "the row that the data have beside x"
     assert len(found.names) == len(found.shown) == 3
 
 
@@ -565,6 +567,10 @@ def test_a_run_is_drawn_and_evaluated(name, metrics, left_out, tmp_path):
     assert {metric for metric, found in stored.items() if "values" in found} == metrics
     assert left_out in stored["nll" if name == "m2" else "ais"]["left_out"]
     assert stored["objective"]["values"]["elbo"] == pytest.approx(result["elbo"], rel=1e-5)
+    given = "the class that q(y|x) finds likeliest" if name == "m2" else "the label of x"
+    for metric, found in stored.items():
+        is_of_codes = metric in ("latent_probes", "latent_use")
+        assert any(f"q(z|x, c), c is {given}" in n for n in found.get("notes", [])) == is_of_codes
     told = stored["objective"]["definitions"]
     assert ("KL(q(y|x) ‖ p(y))" if name == "m2" else "q(z|x, c)") in told["rate"]
     assert ("given the class" in told["total_correlation"]) == (name == "m2")

@@ -95,6 +95,7 @@ class Conditions(NamedTuple):
         num: C, the numbers that x is given, a count.
         shown: conditions [P, C] of which pictures are drawn, a row each.
         names: what those P are called.
+        what: what x is given, in words after "c is".
     """
 
     train: dict[str, np.ndarray]
@@ -103,6 +104,7 @@ class Conditions(NamedTuple):
     num: int
     shown: np.ndarray
     names: tuple[str, ...]
+    what: str = "what the data tell of x"
 
 
 class Hparams(flax.struct.PyTreeNode):

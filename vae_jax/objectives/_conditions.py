@@ -8,6 +8,11 @@ from vae_jax.training import Conditions
 __all__ = ["SPLITS", "classes", "conditions", "given", "one_per_class", "taken"]
 
 SPLITS = ("train", "valid", "test")
+_WHAT = {
+    "labels": "the label of x",
+    "factors": "the factors of x",
+    "array": "the row that the data have beside x",
+}
 NUM_SHOWN = 10
 """Pictures have a row for each of at most twice as many classes, or of so many conditions."""
 
@@ -46,7 +51,7 @@ def conditions(dataset, *, condition="labels") -> Conditions:
                     "--objective=m2"
                 )
         parts = {split: {"condition": each} for split, each in codes.items()}
-        return Conditions(**parts, num=len(names), **one_per_class(names))
+        return Conditions(**parts, num=len(names), **one_per_class(names), what=_WHAT[condition])
     values = {split: _numbers(dataset, split, condition) for split in SPLITS}
     test = values["test"]
     rows = np.unique(np.arange(NUM_SHOWN) * len(test) // NUM_SHOWN)
@@ -55,6 +60,7 @@ def conditions(dataset, *, condition="labels") -> Conditions:
         num=test.shape[1],
         shown=test[rows],
         names=tuple(f"test {row}" for row in rows),
+        what=_WHAT[condition],
     )
 
 

@@ -142,6 +142,7 @@ def conditions(dataset, *, num_labeled=100) -> Conditions:
         **{split: rows(hidden(len(codes[split])), codes[split]) for split in ("valid", "test")},
         num=len(names),
         **_conditions.one_per_class(names),
+        what="the class that q(y|x) finds likeliest",
     )
 
 
