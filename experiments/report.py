@@ -138,7 +138,6 @@ def write(directory: Path, name: str, results: dict[str, dict]) -> None:
         path.replace(aside)
         runs.say(f"{path} cannot be read: it is now {aside.name}, and a new one is begun")
     runs.write_json(path, {"metrics": {**(before or {}), **results}})
-    return path
 
 
 def told_files(directory: Path, written: Iterable[Path]) -> str:

@@ -40,6 +40,9 @@ class AtMost(int):
     A number that is given is another type: it is taken as it is, and refused where it does not fit.
     """
 
+    def __new__(cls, count: int):
+        return super().__new__(cls, count)
+
     @staticmethod
     def fit(count: int, most: int) -> int:
         """The count, or of a default the most that fits if that is less; scalars."""
