@@ -8,7 +8,7 @@ from vae_jax.objectives._adversary import init, optimizer
 __all__ = ["init", "loss", "optimizer"]
 
 
-def loss(model, params, batch, key, *, lambda_gan=10.0):
+def loss(model, params, batch, key, *, lambda_gan=1.0):
     """WAE-GAN: the reconstruction, and what a discriminator tells of codes against the prior.
 
     loss = −log p(x|z) − λ·log σ(d(z)), d the logit of a discriminator of draws from the prior
@@ -19,7 +19,8 @@ def loss(model, params, batch, key, *, lambda_gan=10.0):
         params: its parameters, and those of the discriminator under "objective".
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for one sample of z and the draws from the prior.
-        lambda_gan: weight λ of what the discriminator says of the codes.
+        lambda_gan: weight λ of what the discriminator says of the codes; a large one can drive all
+            codes to one place far from the prior, from which training does not return.
 
     Returns:
         loss [B] and {"elbo", "rate", "distortion", "adversarial_loss", "discriminator_loss",
