@@ -88,7 +88,7 @@ def test_moments_merge_to_those_of_the_whole():
     np.testing.assert_allclose(moments[2] / 23, variance, rtol=1e-3)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("share", [0.0, 0.5, pytest.param(1.0, marks=pytest.mark.slow)])
 def test_a_standard_error_is_that_of_repetitions(share):
     """Of a term that is the example's own, the whole batch's, or both."""
 

@@ -266,6 +266,7 @@ def test_a_signal_is_heard_inside_a_long_computation(signum, code):
     assert err == f"\n{signum.name}: left, nothing was to be saved\n"
 
 
+@pytest.mark.slow
 def test_a_signal_leaves_what_has_taken_over_to_save():
     process = in_a_long_block(OWN_HANDLERS)
     try:
