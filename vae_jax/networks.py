@@ -183,6 +183,24 @@ class LinearEncoder(nn.Module):
         return mean, jnp.broadcast_to(logvar[None, :], mean.shape)
 
 
+def _halve(x, widths, activation, dtype, condition=None):
+    """4×4 convolutions of stride 2, the last one given c: x [B, H, W, C] to [B, h, w, F]."""
+    h = x
+    for i, width in enumerate(widths):
+        h = Conv(width, (4, 4), strides=(2, 2), dtype=dtype, name=f"conv_{i}")(h)
+        h = activation(_given(h, condition) if i == len(widths) - 1 else h)
+    return h
+
+
+def _double(h, channels, activation, dtype):
+    """Transposed 4×4 convolutions of stride 2, the last one, `output`, as it is."""
+    for i, channel in enumerate(channels):
+        name = "output" if i == len(channels) - 1 else f"conv_{i}"
+        h = ConvTranspose(channel, (4, 4), strides=(2, 2), dtype=dtype, name=name)(h)
+        h = h if name == "output" else activation(h)
+    return h
+
+
 class ConvEncoder(nn.Module):
     """4×4 convolutions of stride 2, then a dense layer: x [B, H, W, C] to mean, logvar [B, L].
 
@@ -198,10 +216,7 @@ class ConvEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x, condition=None):
-        h = x
-        for i, width in enumerate(self.widths):
-            conv = Conv(width, (4, 4), strides=(2, 2), dtype=self.dtype, name=f"conv_{i}")
-            h = self.activation(conv(h))
+        h = _halve(x, self.widths, self.activation, self.dtype)
         h = nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(_flat(h))
         h = self.activation(_given(h, condition))
         return PosteriorHead(self.latent_dim, self.dtype, self.num_parts, name="head")(h)
@@ -230,11 +245,7 @@ class ConvDecoder(nn.Module):
         start = nn.Dense(height * width * self.widths[0], dtype=self.dtype, name="hidden")
         h = self.activation(start(h)).reshape(-1, height, width, self.widths[0])
         channels = (*self.widths[1:], self.num_channels)
-        for i, channel in enumerate(channels):
-            name = "output" if i == len(channels) - 1 else f"conv_{i}"
-            h = ConvTranspose(channel, (4, 4), strides=(2, 2), dtype=self.dtype, name=name)(h)
-            h = h if name == "output" else self.activation(h)
-        return h
+        return _double(h, channels, self.activation, self.dtype)
 
 
 class ConvMapEncoder(nn.Module):
@@ -253,11 +264,7 @@ class ConvMapEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x, condition=None):
-        h = x
-        for i, width in enumerate(self.widths):
-            conv = Conv(width, (4, 4), strides=(2, 2), dtype=self.dtype, name=f"conv_{i}")
-            is_last = i == len(self.widths) - 1
-            h = self.activation(_given(conv(h), condition) if is_last else conv(h))
+        h = _halve(x, self.widths, self.activation, self.dtype, condition)
         size = self.latent_dim // (h.shape[1] * h.shape[2])
         h = nn.Dense(self.num_parts * size, dtype=self.dtype, name="posterior")(h)
         parts = (h[..., i * size : (i + 1) * size] for i in range(self.num_parts))
@@ -281,11 +288,7 @@ class ConvMapDecoder(nn.Module):
         h = nn.Dense(self.widths[0], dtype=self.dtype, name="hidden")(h)
         h = self.activation(_given(h, condition))
         channels = (*self.widths[1:], self.num_channels)
-        for i, channel in enumerate(channels):
-            name = "output" if i == len(channels) - 1 else f"conv_{i}"
-            h = ConvTranspose(channel, (4, 4), strides=(2, 2), dtype=self.dtype, name=name)(h)
-            h = h if name == "output" else self.activation(h)
-        return h
+        return _double(h, channels, self.activation, self.dtype)
 
 
 def _mlp(shape, latent_dim, num_outputs, widths, activation, dtype):
