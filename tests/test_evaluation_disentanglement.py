@@ -10,7 +10,7 @@ import pytest
 from factor_tables import grid, noise, perfect, shuffled
 
 from vae_jax.errors import DataError, UsageError
-from vae_jax.evaluation import disentanglement
+from vae_jax.evaluation import _shared, disentanglement
 from vae_jax.evaluation.disentanglement import _common
 
 KEY = jax.random.key(3)
@@ -156,9 +156,9 @@ def mean(rows, values):
 
 def test_the_bootstrap_of_a_mean_is_its_standard_error():
     values = np.float32(noise(400, 1)[:, 0])
-    got = _common.bootstrap(KEY, 400, 1000, mean, values)
+    got = _shared.bootstrap(KEY, 400, 1000, mean, values)
     assert float(got) == pytest.approx(values.std() / 20, rel=0.08)
-    assert _common.bootstrap(KEY, 400, 1, mean, values) is None
+    assert _shared.bootstrap(KEY, 400, 1, mean, values) is None
 
 
 def test_the_metrics_need_neither_flax_nor_our_model_nor_early_scikit_learn():

@@ -121,7 +121,7 @@ def test_the_error_of_a_score_is_that_of_a_median_over_the_others():
     rng = np.random.default_rng(0)
     columns = rng.uniform(size=(40, 300))
     expected = np.median(rng.uniform(size=(40, 5000)), axis=0).std()
-    errors = udr._error_of_median(columns, 0)
+    errors = udr._error_of_median(columns, KEY)
     assert errors.mean() == pytest.approx(expected, rel=0.1)
     found = udr.evaluate([noise(300, 3, seed) + noise(300, 3, 9) for seed in range(4)], KEY)
     assert (found.standard_errors > 0).all()

@@ -1,5 +1,6 @@
 """What the measures of codes share: checks that refuse in one line, blocks, standard errors."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -10,6 +11,8 @@ import numpy as np
 from vae_jax.errors import UsageError
 
 __all__ = [
+    "NUM_BOOTSTRAP",
+    "bootstrap",
     "by_blocks",
     "is_constant",
     "mean_and_error",
@@ -19,6 +22,9 @@ __all__ = [
     "require_density",
     "require_finite",
 ]
+
+NUM_BOOTSTRAP = 100
+"""Resamples for a standard error, a count."""
 
 
 def require_finite(**arrays) -> None:
@@ -107,3 +113,36 @@ def by_blocks(function: Callable, rows, num_rows: int):
 
     result = jax.lax.map(function, jax.tree.map(cut, rows))
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num], result)
+
+
+@functools.partial(jax.jit, static_argnames=("statistic", "num_rows", "num_bootstrap"))
+def _resample(key, arguments, *, statistic, num_rows, num_bootstrap):
+    def one(key):
+        return statistic(jax.random.randint(key, (num_rows,), 0, num_rows), *arguments)
+
+    values = jax.lax.map(one, jax.random.split(key, num_bootstrap))
+    return jax.tree.map(lambda value: jnp.std(value, axis=0, ddof=1), values)
+
+
+def bootstrap(key: jax.Array, num_rows: int, num_bootstrap: int, statistic: Callable, *arguments):
+    """The standard error of a statistic: its deviation over resamples of the rows.
+
+    Args:
+        key: PRNG key, scalar.
+        num_rows: N.
+        num_bootstrap: how many resamples, scalar; below 2 means none.
+        statistic: (rows [N], *arguments) to a pytree of scalars; a function of a module, so that
+            it is compiled once.
+        arguments: arrays of any shape.
+
+    Returns:
+        The same pytree of standard errors, or None for no resamples.
+
+    Reference:
+        Efron & Tibshirani 1993, An introduction to the bootstrap, algorithm 6.1.
+    """
+    if num_bootstrap < 2:
+        return None
+    return _resample(
+        key, arguments, statistic=statistic, num_rows=num_rows, num_bootstrap=num_bootstrap
+    )

@@ -28,6 +28,8 @@ from vae_jax import distributions
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.evaluation import nll
 from vae_jax.evaluation._shared import (
+    NUM_BOOTSTRAP,
+    bootstrap,
     by_blocks,
     is_constant,
     mean_and_error,
@@ -36,7 +38,6 @@ from vae_jax.evaluation._shared import (
 )
 from vae_jax.evaluation.collapse import COLLAPSE_RATE, FLOOR_MARGIN, diagnose, elbo_and_floor
 from vae_jax.evaluation.discrepancy import maximum_mean_discrepancy
-from vae_jax.evaluation.disentanglement import _common
 from vae_jax.evaluation.elbo import standardized_mean
 from vae_jax.losses import aggregate_covariance, covariance
 
@@ -293,6 +294,18 @@ def _tc_of_samples(rows, mean, logvar):
     return gaussian_total_correlation(aggregate_covariance(mean[rows], logvar[rows]))
 
 
+def _gaussian_tcs(mean, logvar, key) -> dict[str, float | None]:
+    """`gaussian_tc_…` of posteriors [N, L], with standard errors over resamples of them."""
+    statistics = {"gaussian_tc_means": _tc_of_means, "gaussian_tc_samples": _tc_of_samples}
+    num_examples, result = len(mean), {}
+    for name, statistic in statistics.items():
+        result[name] = float(statistic(jnp.arange(num_examples), mean, logvar))
+        error = float(bootstrap(key, num_examples, NUM_BOOTSTRAP, statistic, mean, logvar))
+        is_known = num_examples > 1 and math.isfinite(error)
+        result[f"{name}_standard_error"] = error if is_known else None
+    return result
+
+
 def evaluate(
     mean: jax.Array,
     logvar: jax.Array,
@@ -338,7 +351,7 @@ def evaluate(
     num_examples, latent_dim = mean.shape
     mean, logvar = jnp.asarray(mean, jnp.float32), jnp.asarray(logvar, jnp.float32)
     prior = distributions.standard_gaussian(latent_dim) if prior is None else prior
-    q_key, p_key = jax.random.split(key)
+    q_key, p_key, rows_key = jax.random.split(key, 3)
     rows, z = sample(mean, logvar, q_key, num_samples)
     density = aggregate_log_density(z, mean, logvar, num_rows=num_rows, num_columns=num_columns)
     terms = decompose(z, DiagonalGaussian(mean[rows], logvar[rows]), density, prior)
@@ -367,20 +380,9 @@ def evaluate(
         "mmd": float(discrepancy.value),
         "mmd_standard_error": float(discrepancy.standard_error),
         "mmd_kernel": kernel,
-        **collapse._asdict(),
+        **{name: value for name, value in collapse._asdict().items() if name in DEFINITIONS},
+        **_gaussian_tcs(mean, logvar, rows_key),
     }
-    for constant in ("num_top_dims", "collapse_rate", "floor_margin"):
-        del result[constant]
-    for name, statistic in {
-        "gaussian_tc_means": _tc_of_means,
-        "gaussian_tc_samples": _tc_of_samples,
-    }.items():
-        result[name] = float(statistic(jnp.arange(num_examples), mean, logvar))
-        error = float(
-            _common.bootstrap(p_key, num_examples, _common.NUM_BOOTSTRAP, statistic, mean, logvar)
-        )
-        known = num_examples > 1 and math.isfinite(error)
-        result[f"{name}_standard_error"] = error if known else None
     for name, values in {
         "rate": rates.sum(axis=1),
         "mutual_information": terms.mutual_information,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.errors import UsageError
+from vae_jax.evaluation._shared import bootstrap
 from vae_jax.evaluation.disentanglement import _common
 
 __all__ = [
@@ -207,14 +208,16 @@ def evaluate(
         pairwise,
         np.array([kept.sum() for kept in informative]),
         len(rows),
-        _error_of_median(columns, _common.seed_of(key)),
+        _error_of_median(columns, key),
     )
 
 
-def _error_of_median(columns: np.ndarray, seed: int, num_bootstrap: int = 1000) -> np.ndarray:
+def _error_of_median(columns: np.ndarray, key: jax.Array) -> np.ndarray:
     """The bootstrap standard error of the median of each column of [M − 1, M]: [M]."""
-    count = len(columns)
-    if count < 3:
+    if len(columns) < 3:
         return np.full(columns.shape[1], np.nan)
-    rows = np.random.default_rng(seed).integers(0, count, (num_bootstrap, count))
-    return np.median(columns[rows], axis=1).std(axis=0, ddof=1)
+    return np.asarray(bootstrap(key, len(columns), 1000, _medians, jnp.float32(columns)))
+
+
+def _medians(rows, columns):
+    return jnp.median(columns[rows], axis=0)

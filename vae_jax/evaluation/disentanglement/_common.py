@@ -1,7 +1,5 @@
 """What the metrics share: the check of their inputs, samples of rows, gaps, the bootstrap."""
 
-import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -13,10 +11,8 @@ from vae_jax.errors import DataError, UsageError
 from vae_jax.evaluation._shared import is_constant
 
 __all__ = [
-    "NUM_BOOTSTRAP",
     "Result",
     "Table",
-    "bootstrap",
     "check",
     "check_codes",
     "check_counts",
@@ -30,7 +26,6 @@ __all__ = [
     "varying",
 ]
 
-NUM_BOOTSTRAP = 100
 """How many resamples a standard error is taken over, a scalar; its own relative error is 7 %."""
 
 
@@ -267,36 +262,3 @@ def mean_over(values: jax.Array, counted: jax.Array) -> jax.Array:
     chex.assert_equal_shape([values, counted])
     count = jnp.sum(counted, dtype=jnp.float32)
     return jnp.sum(jnp.where(counted, values, 0.0)) / jnp.maximum(count, 1.0)
-
-
-@functools.partial(jax.jit, static_argnames=("statistic", "num_rows", "num_bootstrap"))
-def _resample(key, arguments, *, statistic, num_rows, num_bootstrap):
-    def one(key):
-        return statistic(jax.random.randint(key, (num_rows,), 0, num_rows), *arguments)
-
-    values = jax.lax.map(one, jax.random.split(key, num_bootstrap))
-    return jax.tree.map(lambda value: jnp.std(value, axis=0, ddof=1), values)
-
-
-def bootstrap(key: jax.Array, num_rows: int, num_bootstrap: int, statistic: Callable, *arguments):
-    """The standard error of a statistic: its deviation over resamples of the rows.
-
-    Args:
-        key: PRNG key, scalar.
-        num_rows: N.
-        num_bootstrap: how many resamples, scalar; below 2 means none.
-        statistic: (rows [N], *arguments) to a pytree of scalars; a function of a module, so that
-            it is compiled once.
-        arguments: arrays of any shape.
-
-    Returns:
-        The same pytree of standard errors, or None for no resamples.
-
-    Reference:
-        Efron & Tibshirani 1993, An introduction to the bootstrap, algorithm 6.1.
-    """
-    if num_bootstrap < 2:
-        return None
-    return _resample(
-        key, arguments, statistic=statistic, num_rows=num_rows, num_bootstrap=num_bootstrap
-    )

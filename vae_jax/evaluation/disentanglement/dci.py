@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.errors import UsageError
+from vae_jax.evaluation._shared import NUM_BOOTSTRAP, bootstrap
 from vae_jax.evaluation.disentanglement import _common
 
 __all__ = [
@@ -292,7 +293,7 @@ def evaluate(
     num_trees: int = 100,
     lasso_penalty: float = 0.02,
     logistic_penalty: float = 0.002,
-    num_bootstrap: int = _common.NUM_BOOTSTRAP,
+    num_bootstrap: int = NUM_BOOTSTRAP,
 ) -> _common.Result:
     """Disentanglement, completeness and informativeness by each of several predictors.
 
@@ -370,7 +371,7 @@ def evaluate(
         scores[_name(predictor, "completeness")] = float(completeness(jnp.float32(importance))[0])
         name = _name(predictor, "informativeness")
         scores[name] = float(statistic(all_rows, losses, scale))
-        error = _common.bootstrap(bootstrap_key, len(test), num_bootstrap, statistic, losses, scale)
+        error = bootstrap(bootstrap_key, len(test), num_bootstrap, statistic, losses, scale)
         if error is not None:
             errors[name] = float(error)
         details[f"{predictor}_importance"] = importance

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.evaluation._shared import is_constant
+from vae_jax.evaluation._shared import bootstrap, is_constant
 from vae_jax.evaluation.disentanglement import _common
 
 __all__ = ["DEFINITIONS", "Robustness", "evaluate", "robustness"]
@@ -155,7 +155,7 @@ def evaluate(
     num_values = int(table.sizes[varies].max())
     drawn = jnp.asarray(table.codes[rows])
     found = robustness(drawn, values, num_values=num_values, quantile=jnp.float32(quantile))
-    error = _common.bootstrap(
+    error = bootstrap(
         bootstrap_key,
         len(rows),
         num_bootstrap,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.evaluation._shared import NUM_BOOTSTRAP, bootstrap
 from vae_jax.evaluation.disentanglement import _common, _information
 
 __all__ = ["DEFINITIONS", "evaluate", "gaps"]
@@ -57,7 +58,7 @@ def evaluate(
     *,
     num_points: int = 10_000,
     num_bins: int = 20,
-    num_bootstrap: int = _common.NUM_BOOTSTRAP,
+    num_bootstrap: int = NUM_BOOTSTRAP,
 ) -> _common.Result:
     """The mutual information gap of posterior means in a histogram, and its bootstrap error.
 
@@ -98,7 +99,7 @@ def evaluate(
     )
     counted = entropy > 0
     each = gaps(information, entropy)
-    error = _common.bootstrap(
+    error = bootstrap(
         bootstrap_key,
         len(rows),
         num_bootstrap,

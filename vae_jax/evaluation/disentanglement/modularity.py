@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.evaluation._shared import NUM_BOOTSTRAP, bootstrap
 from vae_jax.evaluation.disentanglement import _common, _information
 
 __all__ = ["DEFINITIONS", "deviations", "evaluate"]
@@ -69,7 +70,7 @@ def evaluate(
     *,
     num_points: int = 10_000,
     num_bins: int = 20,
-    num_bootstrap: int = _common.NUM_BOOTSTRAP,
+    num_bootstrap: int = NUM_BOOTSTRAP,
 ) -> _common.Result:
     """The modularity of posterior means in a histogram, and its bootstrap error.
 
@@ -109,7 +110,7 @@ def evaluate(
         bins, values, num_bins=num_bins, num_values=num_values
     )
     counted = entropy > 0
-    error = _common.bootstrap(
+    error = bootstrap(
         bootstrap_key,
         len(rows),
         num_bootstrap,

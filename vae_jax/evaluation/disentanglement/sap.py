@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.evaluation._shared import NUM_BOOTSTRAP, bootstrap
 from vae_jax.evaluation.disentanglement import _common
 
 __all__ = [
@@ -166,7 +167,7 @@ def evaluate(
     num_train: int = 10_000,
     num_test: int = 5_000,
     strength: float = 0.01,
-    num_bootstrap: int = _common.NUM_BOOTSTRAP,
+    num_bootstrap: int = NUM_BOOTSTRAP,
 ) -> _common.Result:
     """The SAP score by classification and by squared correlation.
 
@@ -226,7 +227,7 @@ def evaluate(
     }
     errors = {}
     if num_bootstrap > 1:
-        errors["sap"] = _common.bootstrap(
+        errors["sap"] = bootstrap(
             accuracy_key,
             len(test),
             num_bootstrap,
@@ -236,7 +237,7 @@ def evaluate(
             floor,
             dead,
         )
-        errors["sap_r2"] = _common.bootstrap(
+        errors["sap_r2"] = bootstrap(
             correlation_key,
             len(train),
             num_bootstrap,
