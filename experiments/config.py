@@ -64,11 +64,6 @@ def integer(low: int, high: int = LARGEST) -> Callable[[str], int]:
     return parse
 
 
-def count(value: str) -> str:
-    """A positive integer, kept as text in its one spelling."""
-    return str(integer(1)(value))
-
-
 def integers(value: str) -> tuple[int, ...]:
     """Positive integers with commas between them."""
     return tuple(integer(1)(item.strip()) for item in value.split(","))
@@ -525,11 +520,11 @@ def _parser(hyperparameter: objectives.Hyperparameter) -> Callable[[str], str]:
     """How the flag of a hyperparameter is read."""
     if hyperparameter.choices:
         return choice(hyperparameter.choices)
-    note = f" ({hyperparameter.help.rstrip('.')})"
+    interval = hyperparameter.interval
     if hyperparameter.is_static:
-        low = hyperparameter.interval.low
-        return count if low == 1 else lambda value: str(integer(int(low))(value))
-    return number(hyperparameter.interval, note=note)
+        parse = integer(int(interval.low), int(min(interval.high, LARGEST)))
+        return lambda value: str(parse(value))
+    return number(interval, note=f" ({hyperparameter.help.rstrip('.')})")
 
 
 def plan_from_flags(values: dict[str, str | None]) -> Plan:
