@@ -6,8 +6,7 @@ arXiv 1906.06034) are of dSprites, whose grid this is in a drawing of our own: t
 The full budget follows Locatello et al. 2019, arXiv 1811.12359, appendix B: convolutions, 29 epochs
 (300,000 steps) of Adam at 1e-4, a discriminator of 6 × 1000; ours has 4×4 kernels throughout. The
 small one has two dense layers of 128, a discriminator of 2 × 256 as fast as the model, and a tenth
-of the steps at ten times the rate: what the discriminator says comes late, and at 10,000 steps
-FactorVAE is not yet apart from β = 1.
+of the steps at ten times the rate: what the discriminator says comes late.
 """
 
 from experiments.recipes import Column, Row
