@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config import Config, make_hparams, settings, statics_of
-from vae_jax import data, latents, likelihoods, networks, objectives, schedules, training
+from experiments.config import Config, latent_of, make_hparams, settings, statics_of
+from vae_jax import data, likelihoods, networks, objectives, schedules, training
 from vae_jax.evaluation import elbo
 from vae_jax.layout import Layout, make_layout
 from vae_jax.model import Model
@@ -337,7 +337,7 @@ def build(
     loss_fn = objectives.bind(
         config.objective, num_examples=len(dataset.train), **statics_of(config)
     )
-    latent = latents.Gaussian() if loss_fn.latent is None else loss_fn.latent()
+    latent = latent_of(config)
     encoder, decoder = networks.build(
         config.network,
         shape=dataset.shape,

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import likelihoods, networks, objectives, schedules, training
+from vae_jax import latents, likelihoods, networks, objectives, schedules, training
 from vae_jax.errors import UsageError, did_you_mean
 
 ANY_UNITS = {"steps_per_epoch": 100, "num_steps": 1000}
@@ -567,12 +567,16 @@ def _check_together(config: Config) -> None:
         raise CombinationError(
             "--network=linear has no hidden layers: leave --widths and --activation"
         )
+    try:
+        latent_of(config).check(config.latent_dim)
+    except UsageError as error:
+        raise CombinationError(f"--{error} (objective {config.objective})") from None
+
+
+def latent_of(config: Config) -> latents.Latent:
+    """The family of latents, of codes [B, L], that the objective asks for."""
     latent = objectives.bind(config.objective, num_examples=1, **statics_of(config)).latent
-    if latent is not None:
-        try:
-            latent().check(config.latent_dim)
-        except UsageError as error:
-            raise CombinationError(f"--{error} (objective {config.objective})") from None
+    return latents.Gaussian() if latent is None else latent()
 
 
 def resolve(config: Config, dataset) -> Config:
@@ -600,7 +604,9 @@ def resolve(config: Config, dataset) -> Config:
     likelihood = config.likelihood or dataset.likelihood
     binarization = config.binarization
     if likelihood == "bernoulli" and dataset.num_levels != 2:
-        binarization = binarization or "dynamic"
+        # a code without a density asks for no probability of x: grey levels are targets
+        default = "dynamic" if latent_of(config).has_prior else "soft"
+        binarization = binarization or default
     elif binarization is not None:
         why = "the data is binary already" if likelihood == "bernoulli" else "only for bernoulli"
         raise UsageError(f"--binarization={binarization}: {why}, leave the flag")

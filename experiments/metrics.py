@@ -37,6 +37,7 @@ OBJECTIVE_DEFINITIONS = {
     "elbo": "−(distortion + rate) in nats per example",
     "rate": "KL(q(z|x) ‖ p(z)) in nats per example",
     "distortion": "−log p(x|z) in nats per example, as many samples of z as in training",
+    "squared_error": "‖x − E[x|z]‖² per example, summed over its numbers: no nats",
     "mutual_information": "of the rate, I(x; z) in nats, from a few examples (see latent_use)",
     "total_correlation": "of the rate, KL(q(z) ‖ Π_l q(z_l)) in nats, from a few examples",
     "dimension_wise_kl": "of the rate, Σ_l KL(q(z_l) ‖ p(z_l)) in nats, from a few examples",

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments import build as building
 from experiments import tables
-from vae_jax import distributions, plots, training
+from vae_jax import distributions, plots, schedules, training
 from vae_jax.evaluation import elbo, latent_geometry
 
 NUM_RECONSTRUCTIONS = 10
@@ -24,6 +24,10 @@ NUM_SCATTERED = 2000
 NUM_GEODESICS = 12
 NUM_GROUPS = 12
 NUM_CODES = 11
+_WORDS_OF_VARIANCE = {
+    "title": "latent traversal, sorted by variance",
+    "what": "standard deviations of this dimension from its mean, the others held",
+}
 
 
 class _Seen(NamedTuple):
@@ -37,12 +41,15 @@ class _Seen(NamedTuple):
         labels: [N], below 0 where unknown, or None.
         codes: the likeliest code of each, [N, L].
         means: posterior means, [N, L].
-        rates: of each dimension in nats, averaged over the examples, [L].
-        is_active: which dimensions are active units, [L].
+        prior: what codes are drawn from: p(z), or where there is none a Gaussian fit to `codes`.
+        rates: of each dimension in nats, averaged over the examples, [L]; without a prior the
+            variance of its codes.
+        is_active: which dimensions are active units, [L]; without a prior those that vary.
         continuous: dimensions that are continuous, by falling rate.
         few: examples with one of each label first, their numbers.
         told: conditions of those few, [F, C], or None.
         conditions: from the objective, or None.
+        shown: what the encoder is shown of those few while it is trained, [F, *shape]; None: x.
         key: of what is drawn at random.
     """
 
@@ -53,13 +60,20 @@ class _Seen(NamedTuple):
     labels: np.ndarray | None
     codes: np.ndarray
     means: np.ndarray
+    prior: Any
     rates: np.ndarray
     is_active: np.ndarray
     continuous: np.ndarray
     few: np.ndarray
     told: np.ndarray | None
     conditions: Any
+    shown: np.ndarray | None
     key: jax.Array
+
+    @property
+    def has_rates(self) -> bool:
+        """Whether there is a prior, and so a rate of each dimension."""
+        return self.model.latent.has_prior
 
     @property
     def num_discrete(self) -> int:
@@ -177,9 +191,10 @@ def _look(experiment, model, params, hparams) -> _Seen:
     x = jax.jit(experiment.preprocess)(jnp.asarray(test.x[:NUM_SCATTERED]), data_key)
     known = {} if conditions is None else {k: v[: len(x)] for k, v in conditions.test.items()}
     batch, given = {"x": x, **known}, experiment.loss_fn.given
-    posterior, rate, condition = _encode(model, params, batch, given)
-    rates = np.asarray(rate.mean(axis=0))
-    scaled = elbo.standardized_mean(posterior, model.prior(params))
+    corrupt = experiment.loss_fn.corrupt
+    h = schedules.evaluate(hparams, jnp.int32(experiment.num_steps - 1)).objective
+    posterior, rates, scaled, condition = _encode(model, params, batch, given)
+    rates = np.asarray(rates)
     falling = np.argsort(-rates, kind="stable")
     labels = None if test.labels is None else test.labels[:NUM_SCATTERED]
     few = np.asarray(_one_per_label(labels, len(x), NUM_RECONSTRUCTIONS))
@@ -191,23 +206,34 @@ def _look(experiment, model, params, hparams) -> _Seen:
         labels=labels,
         codes=np.asarray(posterior.mode),
         means=np.asarray(posterior.mean),
+        prior=(
+            model.prior(params)
+            if model.latent.has_prior
+            else distributions.FullGaussian.fit(posterior.mode)
+        ),
         rates=rates,
         is_active=np.asarray(elbo.active_units(jnp.var(scaled, axis=0))),
         continuous=falling[falling >= model.latent.num_discrete(model.latent_dim)],
         few=few,
         told=None if condition is None else np.asarray(condition)[few],
         conditions=conditions,
+        shown=None if corrupt is None else np.asarray(corrupt(x[few], key, **h)),
         key=key,
     )
 
 
 @functools.partial(jax.jit, static_argnums=3)
 def _encode(model, params, batch, given):
-    """Posteriors [N, L] of a batch, their rates [N, L], and the conditions [N, C] or None."""
+    """Of a batch posteriors [N, L], `_Seen.rates`, standardized means, conditions or None."""
     model = model if given is None else given(model, params, batch)
     posterior = model.encode(params, batch["x"])
-    rate = distributions.kl_divergence(posterior, model.prior(params))
-    return posterior, rate, model.condition
+    if not model.latent.has_prior:
+        variances = jnp.var(posterior.mode, axis=0)
+        scaled = posterior.mode / jnp.sqrt(jnp.maximum(jnp.max(variances), 1e-12))
+        return posterior, variances, scaled, model.condition
+    prior = model.prior(params)
+    rates = distributions.kl_divergence(posterior, prior).mean(axis=0)
+    return posterior, rates, elbo.standardized_mean(posterior, prior), model.condition
 
 
 def _decoder(model, params) -> Callable:
@@ -243,7 +269,19 @@ def _reconstructions(seen: _Seen):
     return plots.reconstructions(seen.x[seen.few], decoded)
 
 
+def _corruptions(seen: _Seen):
+    """What the encoder is shown, and what it makes of that: in training, of a denoising one."""
+    if seen.shown is None:
+        return None
+    codes = np.asarray(seen.model.encode(seen.params, jnp.asarray(seen.shown)).mode)
+    rows = np.concatenate([seen.x[seen.few], seen.shown, seen.decode(codes[None])[0]])
+    names = "clean", "shown", "restored"
+    return plots.samples(rows.clip(0, 1), title="what was shown, and restored", row_names=names)
+
+
 def _rate_per_dimension(seen: _Seen):
+    if not seen.has_rates:
+        return None
     return plots.rate_per_dimension(seen.rates, seen.is_active)
 
 
@@ -259,6 +297,10 @@ def _latent_scatter(seen: _Seen):
 def _samples(seen: _Seen):
     """A grid of samples, or a row for each condition that is shown."""
     model, params, conditions = seen.model, seen.params, seen.conditions
+    if not seen.has_rates:
+        z = np.asarray(seen.prior.sample(seen.key, NUM_SAMPLES))
+        title = "E[x|z], z from a Gaussian fit to the codes"
+        return plots.samples(seen.decode(z[None])[0], title=title)
     if conditions is None:
         _, samples = jax.jit(model.sample, static_argnums=2)(params, seen.key, NUM_SAMPLES)
         return plots.samples(np.asarray(samples), title="E[x|z], z from the prior")
@@ -274,7 +316,10 @@ def _samples(seen: _Seen):
 
 def _traversal(seen: _Seen):
     traversed = _traversed(seen)
-    return None if traversed is None else plots.traversal(**traversed)
+    if traversed is None:
+        return None
+    words = {} if seen.has_rates else _WORDS_OF_VARIANCE
+    return plots.traversal(**traversed, **words)
 
 
 def _traversed(seen: _Seen) -> dict | None:
@@ -286,11 +331,15 @@ def _traversed(seen: _Seen) -> dict | None:
     z = np.tile(seen.codes[seen.few[0]], (len(dimensions), len(TRAVERSAL), 1))
     for row, dimension in enumerate(dimensions):
         z[row, :, dimension] = TRAVERSAL
+        if not seen.has_rates:
+            mean, deviation = seen.prior.mean[dimension], seen.prior.deviation[dimension]
+            z[row, :, dimension] = mean + deviation * TRAVERSAL
     return {
         "images": seen.decode(z, None if seen.told is None else seen.told[0]),
         "values": TRAVERSAL,
         "rates": seen.rates[dimensions],
         "dimensions": dimensions,
+        "unit": "nats" if seen.has_rates else "variance",
     }
 
 
@@ -347,7 +396,11 @@ def _manifold(seen: _Seen):
     if len(seen.rates) != 2 or seen.num_discrete or seen.conditions is not None:
         return None
     axis = plots.normal_quantiles(MANIFOLD_SIZE, 0.02, 0.98).astype(np.float32)
-    return plots.manifold(seen.decode(np.stack(np.meshgrid(axis, axis), axis=-1)))
+    z = np.stack(np.meshgrid(axis, axis), axis=-1)
+    if seen.has_rates:
+        return plots.manifold(seen.decode(z))
+    z = np.asarray(seen.prior.mean + seen.prior.deviation * z)
+    return plots.manifold(seen.decode(z), title="decoded quantiles of Gaussians fit to the codes")
 
 
 _OF_ANY = {
@@ -356,6 +409,7 @@ _OF_ANY = {
     "latent_scatter": _latent_scatter,
 }
 _OF_IMAGES = {
+    "corruptions": _corruptions,
     "samples": _samples,
     "traversal": _traversal,
     "codes": _groups,

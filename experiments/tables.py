@@ -8,9 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.config import Config, settings
+from experiments.config import Config, latent_of, settings
 
-METRICS = ("loss", "elbo", "rate", "distortion", "active_units", "accuracy", "valid_elbo")
+METRICS = (
+    "loss",
+    "elbo",
+    "rate",
+    "distortion",
+    "squared_error",
+    "active_units",
+    "accuracy",
+    "valid_elbo",
+)
 
 
 def csv_rows(text: str) -> list[dict[str, str | None]]:
@@ -52,7 +61,10 @@ def sweep_rows(configs: Sequence[Config], programs, results: Sequence[dict | Non
     for number, (config, result) in enumerate(zip(configs, results, strict=True)):
         result = result or {"status": "missing", "step": None}
         setting = settings(config)
-        errors = [f"{n}_standard_error" for n in ("elbo", "rate", "distortion", "accuracy")]
+        errors = [
+            f"{n}_standard_error"
+            for n in ("elbo", "rate", "distortion", "squared_error", "accuracy")
+        ]
         rows.append(
             {"run": number, **place[number]}
             | {name: plain(setting.get(name)) for name in names}
@@ -110,19 +122,25 @@ def standard_error(values: Sequence[float]) -> float | None:
 
 def score(result: dict) -> float:
     """What the best run is chosen by: the validation ELBO, or what comes closest to it."""
-    for name, sign in (("valid_elbo", 1), ("valid_loss", -1), ("elbo", 1), ("loss", -1)):
+    names = ("valid_elbo", 1), ("valid_distortion", -1), ("elbo", 1), ("distortion", -1)
+    for name, sign in (*names, ("valid_loss", -1), ("loss", -1)):
         if name in result:
             return sign * result[name] if math.isfinite(result[name]) else -math.inf
     return -math.inf
 
 
 def comparable(configs: Sequence[Config]) -> list[list[int]]:
-    """The numbers of runs whose ELBOs compare: of the same data, and densities or probabilities."""
+    """The numbers of runs that compare: of the same data, densities or probabilities, or neither.
+
+    Of codes without a prior the distortion is compared, of others the ELBO.
+    """
     groups: dict[tuple, list[int]] = {}
     for number, config in enumerate(configs):
         is_density = config.likelihood in ("gaussian", "laplace")
         kind = "density" if is_density else config.likelihood
-        key = (config.dataset, config.num_valid, config.scaling, kind, config.binarization)
+        is_bound = latent_of(config).has_prior
+        data = (config.dataset, config.num_valid, config.scaling, config.binarization)
+        key = (*data, kind, is_bound)
         groups.setdefault(key, []).append(number)
     return list(groups.values())
 

@@ -460,7 +460,7 @@ def end_epoch(experiment: building.Experiment, carried: Carried, step: int):
         density = building.frozen(experiment, params, NUM_FOR_VARIANCE)
         evaluated = building.evaluate(experiment, density, "valid", state.step)
         columns |= {f"valid_{name}": values for name, values in evaluated.terms.items()}
-        columns["active_units"] = active_units(evaluated.mean_variance).sum(axis=-1)
+        columns |= {n: v for n, v in _latent_use(evaluated).items() if n == "active_units"}
         if best is not None:
             score = np.asarray(columns.get("valid_elbo", -columns["valid_loss"]), np.float32)
             score = np.where(is_training, score, -np.inf).astype(np.float32)
@@ -562,8 +562,7 @@ def make_results(experiment: building.Experiment, ended: Ended, params) -> list[
         if split == "test":
             errors = evaluated.standard_errors.items()
             columns |= {f"{name}_standard_error": values for name, values in errors}
-            columns["active_units"] = active_units(evaluated.mean_variance).sum(axis=-1)
-            columns["rate_per_dim"] = evaluated.rate_per_dim
+            columns |= _latent_use(evaluated)
     if ended.carried.best is not None:
         columns["best_epoch"] = experiment.layout.read(ended.carried.best["epoch"])
     columns = {name: np.asarray(values).tolist() for name, values in columns.items()}
@@ -579,14 +578,23 @@ def make_results(experiment: building.Experiment, ended: Ended, params) -> list[
             continue
         status = "done" if step == experiment.num_steps else "stopped early"
         results.append({"status": status, "step": step, "split": "test", **result})
-        results[-1] |= {
+        if "rate_per_dim" in result:
             # the program has the dimensions of its largest run
-            "rate_per_dim": result["rate_per_dim"][: configs[r].latent_dim],
+            results[-1]["rate_per_dim"] = result["rate_per_dim"][: configs[r].latent_dim]
+        results[-1] |= {
             "num_samples": 1,
             "num_examples": len(dataset.test),
             "num_parameters": num_parameters[configs[r].latent_dim],
         }
     return results
+
+
+def _latent_use(evaluated) -> dict[str, np.ndarray]:
+    """Active units [R] and the rate of each dimension [R, L]; nothing where there is no prior."""
+    if evaluated.rate_per_dim is None:
+        return {}
+    units = active_units(evaluated.mean_variance).sum(axis=-1)
+    return {"active_units": units, "rate_per_dim": evaluated.rate_per_dim}
 
 
 def describe(experiment: building.Experiment) -> list[str]:
@@ -603,15 +611,17 @@ def describe(experiment: building.Experiment) -> list[str]:
     hyperparameters = ", ".join(
         f"{name} {experiment.values_of(name)}" for name, _ in config.hyperparameters
     )
+    hyperparameters = f" ({hyperparameters})" if hyperparameters else ""
     streamed = ", streamed from the host" if dataset.streamed else ""
     lines = [
         f"data: {dataset.name}, {shape}, train/valid/test {sizes}, {values}{streamed}",
         *(f"data: {note}" for note in dataset.notes),
         f"model: {config.network}, latent_dim {experiment.values_of('latent_dim')}, "
         f"p(x|z) {config.likelihood}{treatment}",
-        f"objective: {config.objective} ({hyperparameters}), {config.optimizer}, "
+        f"objective: {config.objective}{hyperparameters}, {config.optimizer}, "
         f"learning rate {experiment.values_of('learning_rate')}, {config.epochs} epochs of "
         f"{experiment.train.steps_per_epoch} steps",
+        *experiment.loss_fn.notes(experiment.model),
     ]
     if not experiment.is_single:
         lines.append(f"program: {len(experiment.configs)} runs, {experiment.memory_estimate()}")
@@ -630,9 +640,13 @@ def summary(result: dict) -> str:
     ]
     if "accuracy" in result:
         terms.append(f"accuracy {result['accuracy']:.4f} ± {result['accuracy_standard_error']:.4f}")
+    if "squared_error" in result:
+        error = result["squared_error_standard_error"]
+        terms.append(f"squared error {result['squared_error']:.4g} ± {error:.2g}")
+    if "active_units" in result:
+        terms.append(f"{result['active_units']} active units")
     best = f" (parameters of epoch {result['best_epoch']})" if "best_epoch" in result else ""
     return (
         f"{result['status']} at step {result['step']}{best}; test, nats per example: "
-        f"{', '.join(terms)}; "
-        f"{result['active_units']} active units"
+        f"{', '.join(terms)}"
     )

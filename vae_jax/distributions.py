@@ -19,6 +19,7 @@ __all__ = [
     "LOGVAR_BOUND",
     "LOWEST_TEMPERATURE",
     "DiagonalGaussian",
+    "FullGaussian",
     "OneHotCategorical",
     "bernoulli_log_prob",
     "bound_logvar",
@@ -406,6 +407,56 @@ class OneHotCategorical:
 
     def _flat(self, groups):
         return groups.reshape(*groups.shape[:-2], -1)
+
+
+class FullGaussian(NamedTuple):
+    """A Gaussian with any covariance, factor · factorᵀ, over codes [L].
+
+    Attributes:
+        mean: mean, shape [L].
+        factor: shape [L, L].
+    """
+
+    mean: jax.Array
+    factor: jax.Array
+
+    @classmethod
+    def fit(cls, codes: jax.Array) -> "FullGaussian":
+        """The Gaussian with mean and covariance of codes [N, L], the count as divisor.
+
+        A distribution to draw codes from where a model has none, fit after training.
+
+        Reference:
+            Ghosh et al. 2020, From Variational to Deterministic Autoencoders, arXiv 1903.12436,
+            section 4 (ex-post density estimation).
+        """
+        chex.assert_rank(codes, 2)
+        codes = jnp.asarray(codes, jnp.float32)
+        mean = jnp.mean(codes, axis=0)
+        centred = codes - mean[None]
+        covariance = jnp.matmul(centred.T, centred, precision="highest") / codes.shape[0]
+        # Σ = V diag(s) Vᵀ, also where dimensions do not vary or depend on others
+        values, vectors = jnp.linalg.eigh(covariance)
+        return cls(mean, vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None, :])
+
+    @property
+    def deviation(self) -> jax.Array:
+        """Standard deviation of each dimension, [L]."""
+        return jnp.sqrt(jnp.sum(jnp.square(self.factor), axis=1))
+
+    def first(self, num: int) -> "FullGaussian":
+        """The marginal of the first `num` dimensions, [num]."""
+        covariance = jnp.matmul(self.factor, self.factor.T, precision="highest")[:num, :num]
+        values, vectors = jnp.linalg.eigh(covariance)
+        factor = vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
+        return FullGaussian(self.mean[:num], factor)
+
+    def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
+        """Draws z = mean + factor · eps: [L], or [N, L]; the key is a random one."""
+        lead = () if num_samples is None else (num_samples,)
+        eps = standard_gaussian(self.mean.shape[0]).sample(key, num_samples)
+        moved = jnp.matmul(eps, self.factor.T, precision="highest")
+        return jnp.broadcast_to(self.mean, (*lead, self.mean.shape[0])) + moved
 
 
 def _categorical_kl(posterior: OneHotCategorical, prior: OneHotCategorical) -> jax.Array:

@@ -8,7 +8,7 @@ it is a static part of a model; what it learns is in `params["latent"]`.
 
 import dataclasses
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import chex
 import jax
@@ -16,16 +16,19 @@ import jax.numpy as jnp
 
 from vae_jax import distributions, losses
 from vae_jax.distributions import DiagonalGaussian, OneHotCategorical
-from vae_jax.errors import UsageError
+from vae_jax.errors import UsageError, unknown
 from vae_jax.threefry import unrolled
 
 __all__ = [
+    "CODE_ACTIVATIONS",
     "Categorical",
     "Codes",
+    "Deterministic",
     "Gaussian",
     "Joint",
     "Latent",
     "Pair",
+    "Point",
     "Quantized",
     "UniformCodes",
     "residual_codes",
@@ -47,9 +50,11 @@ class Latent:
 
     Attributes:
         parts: names of the arrays [B, L] that an encoder returns.
+        has_prior: whether there is a p(z), and so a rate and codes to draw.
     """
 
     parts: ClassVar[tuple[str, ...]] = ()
+    has_prior: ClassVar[bool] = True
 
     def init(self, key: jax.Array) -> dict:
         """Initial parameters of the family itself, from a PRNG key [], or {}."""
@@ -98,6 +103,94 @@ class Gaussian(Latent):
     def prior(self, params, latent_dim):
         del params
         return distributions.standard_gaussian(latent_dim)
+
+
+class Point(NamedTuple):
+    """The posterior of a deterministic code: all of its mass at z.
+
+    Attributes:
+        z: [B, L].
+    """
+
+    z: jax.Array
+
+    @property
+    def mean(self) -> jax.Array:
+        """z, [B, L]."""
+        return self.z
+
+    @property
+    def mode(self) -> jax.Array:
+        """z, [B, L]."""
+        return self.z
+
+    def first(self, num: int) -> "Point":
+        """The same of the first `num` dimensions alone, [B, num]."""
+        return Point(self.z[..., :num])
+
+    def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
+        """z, [B, L], or [K, B, L]; nothing is random."""
+        del key
+        if num_samples is None:
+            return self.z
+        return jnp.broadcast_to(self.z[None], (num_samples, *self.z.shape))
+
+
+CODE_ACTIVATIONS = {
+    "linear": lambda features: features,
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+}
+"""What a deterministic code may be of an encoder's outputs, by name; shape in = shape out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Deterministic(Latent):
+    """z = f(x): a plain autoencoder's code [B, L], without a prior and without a rate.
+
+    Attributes:
+        activation: one of `CODE_ACTIVATIONS`.
+        num_active: k, how many dimensions of an example are kept, those of the largest values; the
+            others are 0. 0 keeps all.
+
+    Reference:
+        Makhzani & Frey 2014, k-Sparse Autoencoders, arXiv 1312.5663, section 2.1 (`num_active`).
+    """
+
+    activation: str = "linear"
+    num_active: int = 0
+
+    parts: ClassVar[tuple[str, ...]] = ("code",)
+    has_prior: ClassVar[bool] = False
+
+    def __post_init__(self):
+        if self.activation not in CODE_ACTIVATIONS:
+            raise unknown("code activation", self.activation, CODE_ACTIVATIONS)
+        _check_counts(0, num_active=self.num_active)
+
+    def check(self, latent_dim):
+        if self.num_active > latent_dim:
+            raise UsageError(
+                f"num_active={self.num_active}: must be at most latent_dim={latent_dim}"
+            )
+
+    def posterior(self, params, parts, latent_mask=None):
+        del params
+        features = parts[0]
+        z = _where_kept(CODE_ACTIVATIONS[self.activation](features), latent_mask)
+        if self.num_active and self.num_active < features.shape[-1]:
+            rank = features
+            if latent_mask is not None:
+                rank = jnp.where(latent_mask[None, :] > 0, features, -jnp.inf)
+            _, largest = jax.lax.top_k(rank, self.num_active)
+            z = z * jnp.sum(jax.nn.one_hot(largest, z.shape[-1], dtype=z.dtype), axis=1)
+        return Point(z)
+
+    def prior(self, params, latent_dim):
+        raise UsageError(
+            f"a deterministic code of {latent_dim} dimensions has no prior: draw codes from "
+            "distributions.FullGaussian.fit(codes) of the training data"
+        )
 
 
 def _check_counts(least: int, **counts: int) -> None:

@@ -11,6 +11,9 @@ A `mask` [B] is 1 for a row that counts and 0 for a padded row, which then has n
 value or a gradient, whatever finite values it holds.
 """
 
+import math
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -21,6 +24,7 @@ from vae_jax.threefry import unrolled
 __all__ = [
     "KERNELS",
     "SAMPLINGS",
+    "activation_divergence",
     "aggregate_covariance",
     "aggregate_weights",
     "batch_mean",
@@ -35,10 +39,12 @@ __all__ = [
     "discretized_logistic_distortion",
     "discriminator_loss",
     "elbo",
+    "estimated_jacobian_norm",
     "free_bits",
     "gaussian_distortion",
     "gaussian_rate",
     "importance_weighted_bound",
+    "jacobian_norm",
     "laplace_distortion",
     "maximum_mean_discrepancy",
     "nearest_codes",
@@ -49,6 +55,7 @@ __all__ = [
     "rate_per_dimension",
     "renyi_bound",
     "sliced_wasserstein",
+    "squared_error",
     "straight_through",
     "sum_event",
     "thermodynamic_bound",
@@ -281,6 +288,20 @@ def optimal_logvar(x: jax.Array, mean: jax.Array, mask: jax.Array | None = None)
     # c = 1/(B·D) Σ_b Σ_d (x_bd − mean_bd)²
     variance = jnp.mean(batch_mean(jnp.square(x - mean), mask))
     return jnp.log(jnp.maximum(variance, jnp.exp(-distributions.LOGVAR_BOUND)))
+
+
+def squared_error(x: jax.Array, mean: jax.Array) -> jax.Array:
+    """How far a reconstruction is from x, ‖x − x̂‖², summed and not averaged: no nats.
+
+    Args:
+        x: data, shape [B, *event].
+        mean: the reconstruction x̂, the same shape.
+
+    Returns:
+        Shape [B], in squared units of x.
+    """
+    chex.assert_equal_shape([x, mean])
+    return sum_event(jnp.square(x - mean))
 
 
 def elbo(distortion: jax.Array, rate: jax.Array) -> jax.Array:
@@ -844,3 +865,87 @@ def perplexity(counts: jax.Array) -> jax.Array:
     shares = counts / jnp.sum(counts)
     logs = jnp.log(jnp.where(shares > 0, shares, 1.0))
     return jnp.exp(-jnp.sum(shares * logs))
+
+
+def activation_divergence(mean_activation: jax.Array, target: chex.Numeric) -> jax.Array:
+    """How far the mean activation of each unit is from a target, as of coins: never below 0.
+
+    KL(ρ ‖ ρ̂) = ρ log ρ/ρ̂ + (1 − ρ) log (1 − ρ)/(1 − ρ̂)
+
+    Args:
+        mean_activation: ρ̂ in [0, 1], shape [L]; kept at least 1e-6 from both ends.
+        target: ρ in (0, 1), a scalar.
+
+    Returns:
+        Shape [L], in nats.
+
+    Reference:
+        Ng 2011, Sparse autoencoder, CS294A lecture notes, section 3.
+    """
+    rate = jnp.clip(mean_activation, 1e-6, 1.0 - 1e-6)
+    # ρ log ρ/ρ̂ + (1 − ρ) log (1 − ρ)/(1 − ρ̂)
+    own = target * (jnp.log(target) - jnp.log(rate))
+    return own + (1.0 - target) * (jnp.log1p(-target) - jnp.log1p(-rate))
+
+
+def jacobian_norm(function: Callable, x: jax.Array) -> jax.Array:
+    """‖∂f/∂x‖²_F of each example, exactly: a pass for each number of x or of f(x), the fewer.
+
+    Args:
+        function: x [B, *shape] to [B, L], row by row, differentiable.
+        x: [B, *shape].
+
+    Returns:
+        Shape [B]; differentiable in what the function closes over.
+
+    Reference:
+        Rifai et al. 2011, Contractive Auto-Encoders, ICML, equation 1.
+    """
+    num_inputs = math.prod(x.shape[1:])
+    num_outputs = jax.eval_shape(function, x).shape[1]
+
+    def in_all_rows(unit, like):
+        return jnp.broadcast_to(unit.reshape(1, *like.shape[1:]), like.shape).astype(like.dtype)
+
+    if num_inputs <= num_outputs:
+        # column i of each Jacobian, forward
+        def squares(unit):
+            return sum_event(jnp.square(jax.jvp(function, (x,), (in_all_rows(unit, x),))[1]))
+
+        units = jnp.eye(num_inputs)
+    else:
+        # row l of each, backward: rows of x do not see each other
+        codes, backward = jax.vjp(function, x)
+
+        def squares(unit):
+            return sum_event(jnp.square(backward(in_all_rows(unit, codes))[0]))
+
+        units = jnp.eye(num_outputs)
+    return jnp.sum(jax.vmap(squares)(units), axis=0)
+
+
+def estimated_jacobian_norm(
+    function: Callable, x: jax.Array, key: jax.Array, num_probes: int = 1
+) -> jax.Array:
+    """‖∂f/∂x‖²_F of each example, without bias from random probes: E_v ‖J v‖² where E v vᵀ = I.
+
+    Args:
+        function: x [B, *shape] to [B, L], row by row, differentiable.
+        x: [B, *shape].
+        key: PRNG key, scalar.
+        num_probes: probes v of each example, signs drawn evenly; a forward pass each.
+
+    Returns:
+        Shape [B].
+
+    Reference:
+        Hutchinson 1990, A stochastic estimator of the trace of the influence matrix, Communications
+        in Statistics 19(2), of JᵀJ.
+    """
+
+    def squares(key):
+        probe = jax.random.rademacher(key, x.shape, x.dtype)
+        # ‖J v‖²
+        return sum_event(jnp.square(jax.jvp(function, (x,), (probe,))[1]))
+
+    return jnp.mean(jax.vmap(squares)(jax.random.split(key, num_probes)), axis=0)

@@ -38,6 +38,7 @@ __all__ = [
 
 ACTIVATIONS: dict[str, Callable] = {
     "relu": nn.relu,
+    "sigmoid": nn.sigmoid,
     "tanh": jnp.tanh,
     "gelu": nn.gelu,
     "silu": nn.silu,

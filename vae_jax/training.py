@@ -72,6 +72,9 @@ class Objective:
         conditions: (dataset) → `Conditions`, what its batches hold beside x; None: nothing.
         given: (model, params, batch) → the model given what is known of the rows of a batch, for
             whoever encodes them outside `loss`; None: the model as it is.
+        corrupt: (x [B, *shape], key, **h) → what the encoder is shown in its place while training;
+            None: x itself.
+        notes: (model) → lines on what is to be known before it is trained so.
     """
 
     loss: Callable
@@ -81,6 +84,8 @@ class Objective:
     update: Callable | None = None
     conditions: Callable | None = None
     given: Callable | None = None
+    corrupt: Callable | None = None
+    notes: Callable = lambda model: ()
 
     def __call__(self, model, params, batch, key, **hyperparameters):
         """`loss`, with arguments of the same shapes."""

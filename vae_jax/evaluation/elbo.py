@@ -41,15 +41,15 @@ class Evaluation(NamedTuple):
     Args:
         terms: mean over the examples of the objective's loss and aux, scalars, in nats.
         standard_errors: of those means, scalars, in nats.
-        rate_per_dim: mean rate of each latent dimension, [L], in nats.
+        rate_per_dim: mean rate of each latent dimension, [L], in nats; None without a prior.
         mean_variance: variance over the examples of the posterior mean, as a share of the prior's
-            variance, [L].
+            variance, [L]; None without a prior.
     """
 
     terms: dict[str, jax.Array]
     standard_errors: dict[str, jax.Array]
-    rate_per_dim: jax.Array
-    mean_variance: jax.Array
+    rate_per_dim: jax.Array | None
+    mean_variance: jax.Array | None
 
 
 def active_units(mean_variance) -> jax.Array:
@@ -135,7 +135,7 @@ class Moments(NamedTuple):
         terms: of the objective's loss and aux, M terms in the order of their names.
         rates: of the rate of each latent dimension, M = L.
         means: of the posterior mean of each latent dimension in units of the prior's standard
-            deviation, M = L.
+            deviation, M = L. Both are None where there is no prior.
         within: of the terms, the number of batches and the sum of squared deviations from the mean
             of the own batch, (scalar, [M]).
     """
@@ -227,20 +227,25 @@ def accumulate(
         preprocess_key, loss_key = jax.random.split(key)
         batch = _batch(x, rows, mask, preprocess_key, preprocess)
         loss, aux = loss_fn(model, params, batch, loss_key, **hparams)
+        if not model.latent.has_prior:
+            return {"loss": loss, **aux}, ()
         posterior = _given(model, params, batch, given).encode(params, batch["x"])
         prior = model.prior(params)
         rate_per_dim = distributions.kl_divergence(posterior, prior)
-        return {"loss": loss, **aux}, rate_per_dim, standardized_mean(posterior, prior)
+        return {"loss": loss, **aux}, (rate_per_dim, standardized_mean(posterior, prior))
 
     def body(carry, inputs):
         rows, mask, index = inputs
-        terms, rate_per_dim, mean = terms_of(rows, mask, jax.random.fold_in(key, index))
+        terms, of_prior = terms_of(rows, mask, jax.random.fold_in(key, index))
         stacked = jnp.stack([terms[name] for name in sorted(terms)], axis=1)
+        merged = [
+            merge_moments(before, values, mask)
+            for before, values in zip((carry.rates, carry.means), of_prior, strict=False)
+        ]
         return (
             Moments(
                 merge_moments(carry.terms, stacked, mask),
-                merge_moments(carry.rates, rate_per_dim, mask),
-                merge_moments(carry.means, mean, mask),
+                *(merged or (None, None)),
                 (carry.within[0] + 1, carry.within[1] + _squares(stacked, mask)),
             ),
             None,
@@ -254,7 +259,8 @@ def accumulate(
     if moments is None:
         num_terms = names.count(",") + 1
         within = zero(num_terms)[:2]
-        start = Moments(zero(num_terms), zero(model.latent_dim), zero(model.latent_dim), within)
+        of_latents = zero(model.latent_dim) if model.latent.has_prior else None
+        start = Moments(zero(num_terms), of_latents, of_latents, within)
     else:
         start = moments[names]
     indices = first_batch + jnp.arange(len(rows))
@@ -281,8 +287,8 @@ def summarize(moments: dict[str, Moments]) -> Evaluation:
     return Evaluation(
         {name: mean[..., i] for i, name in enumerate(names)},
         {name: standard_error[..., i] for i, name in enumerate(names)},
-        rates[1],
-        means[2] / means[0][..., None],
+        None if rates is None else rates[1],
+        None if means is None else means[2] / means[0][..., None],
     )
 
 

@@ -522,7 +522,7 @@ def measure(subject, *, num_codes: int = AtMost(500), num_pairs: int = 50) -> di
     Returns:
         The entries of `DEFINITIONS`, as of `evaluate`.
     """
-    subject.require_gaussian()
+    subject.require_continuous()
     key = jax.random.fold_in(subject.key, zlib.crc32(b"latent_geometry"))
     codes = subject.posterior().mean
     return evaluate(subject.decode_mean, codes, key, num_codes=num_codes, num_pairs=num_pairs)

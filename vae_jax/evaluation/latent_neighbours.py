@@ -377,7 +377,8 @@ def evaluate(
         x: data, [N, *event].
         codes: of these data, [N, L]: the posterior means (mode), or samples.
         key: PRNG key, scalar: the pairs and the draws from the prior follow from it.
-        prior: p(z), arrays [L]; N(0, I) unless given.
+        prior: p(z), arrays [L]; N(0, I) unless given. Of codes without one, what they are drawn
+            from instead.
         num_neighbours: k, scalar.
         num_lines, num_points: P lines of T >= 3 points, scalars.
         num_draws: M, scalar.
@@ -474,10 +475,10 @@ def measure(
         The entries of `DEFINITIONS`, as of `evaluate`.
 
     Raises:
-        NotApplicableError: z is not Gaussian, or there are fewer than three examples.
+        NotApplicableError: z is not continuous, or there are fewer than three examples.
         UsageError: `num_neighbours` is not below half of the examples.
     """
-    subject.require_gaussian()
+    subject.require_continuous()
     x = subject.x(num_examples=max_examples)
     if len(x) < 3:
         raise NotApplicableError(f"of {len(x)} examples none has neighbours and others")

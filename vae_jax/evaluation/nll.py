@@ -335,6 +335,8 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
     Raises:
         NotApplicableError: the posterior is a point, or the model infers what it is given.
     """
+    if not subject.model.latent.has_prior:
+        raise NotApplicableError("the code has no density: there is no p(x)")
     if isinstance(subject.model.latent, latents.Quantized):
         raise NotApplicableError(
             "q(z|x) is one code, whatever is sampled gives the ELBO: see the objective's"

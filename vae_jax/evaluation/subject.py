@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import latents
+from vae_jax.distributions import FullGaussian
 from vae_jax.errors import UsageError, VaeJaxError
 
 __all__ = ["AtMost", "NotApplicableError", "Subject"]
@@ -28,6 +29,10 @@ SPLITS = ("train", "valid", "test")
 
 BLOCK_BYTES = 2**24
 """What is decoded at a time (a scalar)."""
+
+
+NUM_FITTED = 10_000
+"""Codes that a Gaussian in the place of a prior is fit to, a count."""
 
 
 class NotApplicableError(VaeJaxError):
@@ -116,13 +121,24 @@ class Subject:
 
     @functools.cached_property
     def prior(self) -> Any:
-        """p(z) over the dimensions in use, arrays [L]."""
+        """p(z) over the dimensions in use, arrays [L].
+
+        Of a model without one the Gaussian of the codes of training data, at most `NUM_FITTED`.
+        """
+        if not self.model.latent.has_prior:
+            codes = self.posterior("train", NUM_FITTED).mean
+            return FullGaussian.fit(codes)
         return self.model.prior(self.params).first(self.latent_dim)
 
     def require_gaussian(self) -> None:
         """NotApplicableError where q(z|x) over [L] is not a Gaussian."""
         if not isinstance(self.model.latent, latents.Gaussian):
             raise NotApplicableError(f"it asks for a Gaussian code, z is {self.model.latent}")
+
+    def require_continuous(self) -> None:
+        """NotApplicableError where dimensions of a code [L] are discrete."""
+        if not isinstance(self.model.latent, latents.Gaussian | latents.Deterministic):
+            raise NotApplicableError(f"it asks for a continuous code, z is {self.model.latent}")
 
     @functools.cached_property
     def decode_mean(self) -> Callable:

@@ -29,6 +29,9 @@ Beside `loss` the module may have
   batch holds of each row (a label), and how many numbers the model is given.
 - `given(model, params, batch) -> model`, the model given what is known of a batch, as pictures and
   evaluation see it; beside `conditions`.
+- `corrupt(x, key, *, …) -> x`, what its encoder is shown in the place of x [B, *shape] while it is
+  trained; pictures show it.
+- `notes(model) -> lines` to be said before such a model is trained.
 - `DEFINITIONS`, term → a line on what it is: of terms that no other objective has, and of those
   whose name says something else here (a rate that is not of z alone).
 

@@ -58,6 +58,7 @@ def traversal(
     prefix: str = "z",
     title: str = "latent traversal, sorted by rate",
     what: str = "value of this dimension, the others held",
+    unit: str = "nats",
 ) -> Picture:
     """What each latent dimension does alone: one row for each, the highest rate on top.
 
@@ -71,6 +72,7 @@ def traversal(
         prefix: what stands before that number.
         title: the words above.
         what: the words below, of the values.
+        unit: of the rates, "variance" where a code without a prior is sorted by its variances.
 
     Returns:
         Picture; its table has the rows (dimension, rate_nats, value, x0, x1, …) of shape [3 + D],
@@ -90,7 +92,7 @@ def traversal(
     axes.set_xlabel(what)
     for row, dimension in enumerate(order):
         axes.annotate(
-            f"{plain(rates[dimension], '.2f')} nats",
+            f"{plain(rates[dimension], '.2f')} {unit}",
             (1.0, row),
             (6, 0),
             xycoords=("axes fraction", "data"),
@@ -104,7 +106,8 @@ def traversal(
         for d in order.tolist()
         for value, pixels in zip(values, flat(images[d]), strict=True)
     ]
-    columns = ("dimension", "rate_nats", "value", *flat_names(images.shape[2:]))
+    kind = "rate_nats" if unit == "nats" else unit
+    columns = ("dimension", kind, "value", *flat_names(images.shape[2:]))
     return Picture(figure, Table(columns, rows))
 
 
@@ -116,6 +119,7 @@ def traversal_frames(
     *,
     max_rows: int = 12,
     dimensions: np.ndarray | None = None,
+    unit: str = "nats",
 ) -> np.ndarray:
     """The rows of `traversal` in motion: all dimensions at once, there and back, for a GIF.
 
@@ -125,6 +129,7 @@ def traversal_frames(
         rates: [L] in nats.
         max_rows: how many dimensions at most are shown, scalar.
         dimensions: which of the model's they are, integers [L]; None means 0 … L − 1.
+        unit: as for `traversal`.
 
     Returns:
         uint8 [max(1, 2·T − 2), H', W', 3]: values 0 … T − 1, then T − 2 … 1.
@@ -151,7 +156,7 @@ def traversal_frames(
     figure = new_figure(*size / 100)
     figure.set_layout_engine("none")
     for dimension, (y, x) in zip(order, corners, strict=True):
-        label = f"z{numbers[dimension]}  {plain(rates[dimension], '.2f')} nats"
+        label = f"z{numbers[dimension]}  {plain(rates[dimension], '.2f')} {unit}"
         figure.text(x / size[0], 1.0 - (y - 6) / size[1], label, fontsize=8)
     slider = figure.add_axes((0.05, 26 / size[1], 0.9, 16 / size[1]))
     ends = values[[0, -1]]
@@ -197,7 +202,13 @@ def normal_quantiles(num: int, low: float, high: float) -> np.ndarray:
 
 
 @house_style()
-def manifold(images: np.ndarray, low: float = 0.02, high: float = 0.98) -> Picture:
+def manifold(
+    images: np.ndarray,
+    low: float = 0.02,
+    high: float = 0.98,
+    *,
+    title: str = "decoded quantiles of the prior",
+) -> Picture:
     """A model with two latent dimensions, decoded over a grid of quantiles of its prior N(0, I).
 
     Args:
@@ -205,6 +216,7 @@ def manifold(images: np.ndarray, low: float = 0.02, high: float = 0.98) -> Pictu
             z0 = `normal_quantiles(C, low, high)[c]` and z1 = `normal_quantiles(R, low, high)[r]`;
             it is drawn with z0 to the right and z1 upwards.
         low, high: the probabilities at the two ends, scalars.
+        title: the words above.
 
     Returns:
         Picture; its table has the rows (z0, z1, x0, x1, …) of shape [2 + D].
@@ -220,7 +232,7 @@ def manifold(images: np.ndarray, low: float = 0.02, high: float = 0.98) -> Pictu
         set_ticks(ticks, [plain(z[i], ".2f") for i in ticks])
     axes.set_xlabel("z0")
     axes.set_ylabel("z1")
-    axes.set_title("decoded quantiles of the prior")
+    axes.set_title(title)
     rows = [
         (z0[c], z1[r], *pixels)
         for r, row in enumerate(images)

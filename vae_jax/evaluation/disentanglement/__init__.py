@@ -147,7 +147,7 @@ def measure(
         raise NotApplicableError("the data have no factors")
     if (factors == factors[:1]).all():
         raise NotApplicableError("no factor varies")
-    subject.require_gaussian()
+    subject.require_continuous()
     chosen = names() if metrics is None else [name.strip() for name in metrics.split(",")]
     settings = {"dci": {"predictors": [name.strip() for name in predictors.split(",")]}}
     table = evaluate(

@@ -1,0 +1,44 @@
+"""The plain autoencoder: a code of fewer numbers than x has, from which x is restored."""
+
+import math
+
+from vae_jax.objectives import _deterministic
+from vae_jax.objectives._deterministic import latent
+
+__all__ = ["latent", "loss", "notes"]
+
+
+def loss(model, params, batch, key):
+    """Autoencoder: the distortion of a deterministic code, and nothing else.
+
+    loss = −log p(x|f(x)), z = f(x)
+
+    Args:
+        model: a `Model` with a deterministic code.
+        params: its parameters.
+        batch: {"x": [B, *shape], "mask": [B]}.
+        key: not used: nothing is random.
+
+    Returns:
+        loss [B] and {"distortion", "squared_error"}, each [B]; the former in nats.
+
+    Reference:
+        Hinton & Salakhutdinov 2006, Science 313 (deep); Baldi & Hornik 1989 (linear: the subspace
+        of principal components).
+    """
+    del key
+    z = model.encode(params, batch["x"]).mode
+    terms = _deterministic.terms(model, params, z, batch)
+    return terms["distortion"], terms
+
+
+def notes(model) -> list[str]:
+    """A warning where the code is no smaller than x, [*shape]."""
+    size = math.prod(model.shape)
+    if model.latent_dim < size:
+        return []
+    return [
+        f"warning: --latent_dim={model.latent_dim} is overcomplete, x has {size} numbers: the "
+        "identity can be learned, which tells nothing of the data; sparse, k_sparse, contractive "
+        "and denoising keep from it"
+    ]
