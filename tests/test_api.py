@@ -25,7 +25,9 @@ ALLOWED = {
     "likelihoods": {"distributions", "losses"},
     "latents": {"distributions", "losses"},
     "model": {"distributions", "latents"},
-    "objectives": {"distributions", "latents", "losses", "model", "networks", "training"},
+    "objectives": {
+        *("corruptions", "distributions", "latents", "losses", "model", "networks", "training"),
+    },
     "evaluation": {"distributions", "latents", "likelihoods", "losses", "model"},
     "training": {"schedules", "shuffling"},
     "streaming": {"training"},

@@ -1,0 +1,56 @@
+"""The denoising autoencoder: restores what was hidden or blurred (inpainting, resolution)."""
+
+from vae_jax import corruptions, losses
+from vae_jax.objectives import _deterministic
+from vae_jax.objectives._deterministic import latent
+
+__all__ = ["CHOICES", "DEFINITIONS", "corrupt", "latent", "loss"]
+
+CHOICES = {"corruption": (*corruptions.CORRUPTIONS, "resolution")}
+DEFINITIONS = {
+    "distortion": "−log p(x|z) in nats per example, z the code of the corrupted x",
+    "squared_error": "‖x − E[x|z]‖² per example, z the code of the corrupted x",
+    "corruption_error": "‖x − x̃‖² per example: how far from x is what was shown",
+}
+
+
+def corrupt(x, key, *, corruption="gaussian", level=0.3, factor=2):
+    """What the encoder is shown: x̃ [B, *shape] of x [B, *shape].
+
+    Args:
+        x: data.
+        key: PRNG key, scalar.
+        corruption: gaussian noise, masking of single numbers (0 in their place), salt_and_pepper
+            (0 or 1), a patch of an image that is 0, or a lower resolution.
+        level: how much: the noise's standard deviation, the share of what is hidden, or the patch's
+            side as a share of the image's; scalar.
+        factor: by which the resolution is lower (corruption resolution), 2 or 4 say.
+    """
+    return corruptions.corrupt(corruption, key, x, level, factor)
+
+
+def loss(model, params, batch, key, *, corruption="gaussian", level=0.3, factor=2):
+    """Denoising autoencoder: the distortion of the clean x from the code of a corrupted one.
+
+    loss = −log p(x|f(x̃)), z = f(x̃), x̃ drawn anew at each step
+
+    Args:
+        model: a `Model` with a deterministic code.
+        params: its parameters.
+        batch: {"x": [B, *shape], "mask": [B]}, the clean x.
+        key: PRNG key, for the corruption.
+        corruption: see `corrupt`.
+        level: see `corrupt`.
+        factor: see `corrupt`.
+
+    Returns:
+        loss [B] and {"distortion", "squared_error", "corruption_error"}, each [B]; the first in
+        nats.
+
+    Reference:
+        Vincent et al. 2010, Stacked Denoising Autoencoders, JMLR 11, section 3.1.
+    """
+    x = corrupt(batch["x"], key, corruption=corruption, level=level, factor=factor)
+    z = model.encode(params, x).mode
+    terms = _deterministic.terms(model, params, z, batch)
+    return terms["distortion"], {**terms, "corruption_error": losses.squared_error(batch["x"], x)}
