@@ -236,9 +236,10 @@ def objective_terms(trained: Trained) -> dict:
         for name, value in evaluated.standard_errors.items()
         if value[0] > SAME * abs(terms[name])
     }
-    units = int(active_units(evaluated.mean_variance[0]).sum())
-    num_examples = len(experiment.dataset.test)
-    return {"num_examples": num_examples, **terms, **errors, "active_units": units}
+    found = {"num_examples": len(experiment.dataset.test), **terms, **errors}
+    if evaluated.mean_variance is not None:
+        found["active_units"] = int(active_units(evaluated.mean_variance[0]).sum())
+    return found
 
 
 def objective_definitions(trained: Trained, terms: Sequence[str]) -> dict[str, str]:

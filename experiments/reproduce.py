@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from experiments import cli, config, metrics, recipes, sweep
+from experiments import cli, metrics, recipes, sweep
 from vae_jax import members, runs
 from vae_jax.errors import DivergedError, IncompleteError, UsageError
 
@@ -53,25 +53,6 @@ def flags_of(recipe: ModuleType, budget: str) -> list[dict[str, str]]:
         for row in rows
         for seed in range(recipe.SEEDS)
     ]
-
-
-def train(recipe: ModuleType, budget: str, workdir: Path, data_dir: str | None) -> list:
-    """Trains all runs of a recipe, or what of them is missing; where each lies, and its number.
-
-    What it does is what `python -m experiments.vae --sweep=ROWS --workdir=RUNS` does, with the
-    recipe's rows in a file: the command that the runs keep.
-
-    Returns:
-        (directory of its program, member) of each run, in the order of `flags_of`.
-    """
-    rows = flags_of(recipe, budget)
-    names = dict.fromkeys(name for row in rows for name in row)
-    file = runs.make_folder(workdir) / "rows.json"
-    runs.write_json(file, [{name: row.get(name) for name in names} for row in rows])
-    values = {"workdir": str(workdir / "runs"), "data_dir": data_dir}
-    command = [f"--{name}={value}" for name, value in values.items() if value is not None]
-    sweep.main(values, config.Plan(sweep=str(file)), [f"--sweep={file}", *command])
-    return sweep.places(sweep.make_configs(values, str(file)), workdir / "runs")
 
 
 def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) -> dict:
@@ -173,7 +154,7 @@ def main(values: dict) -> None:
     workdir = Path(values["workdir"] or Path("runs", "reproduce", f"{name}-{budget}"))
     for line in recipe.__doc__.strip().splitlines():
         runs.say(line)
-    places = train(recipe, budget, workdir, values["data_dir"])
+    places = sweep.train_rows(flags_of(recipe, budget), workdir, values["data_dir"])
     measured: list[dict | None] = []
     for place in places:
         try:

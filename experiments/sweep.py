@@ -563,6 +563,31 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def train_rows(
+    rows: Sequence[dict[str, str]], workdir: Path, data_dir: str | None
+) -> list[tuple[Path, int]]:
+    """Trains runs given by their flags as one sweep, or what of them is missing.
+
+    What it does is what `python -m experiments.vae --sweep=ROWS --workdir=RUNS` does, with the
+    rows in a file: the command that the runs keep.
+
+    Args:
+        rows: flag → text, of each run.
+        workdir: receives rows.json and runs/.
+        data_dir: where datasets lie, or None.
+
+    Returns:
+        (directory of its program, member) of each run, in order.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    file = runs.make_folder(workdir) / "rows.json"
+    runs.write_json(file, [{name: row.get(name) for name in names} for row in rows])
+    values = {"workdir": str(workdir / "runs"), "data_dir": data_dir}
+    command = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    main(values, Plan(sweep=str(file)), [f"--sweep={file}", *command])
+    return places(make_configs(values, str(file)), workdir / "runs")
+
+
 def main(values: dict[str, str | None], plan: Plan, command: Sequence[str]) -> None:
     """What `python -m experiments.vae` does: one run, one program of several, or a sweep.
 

@@ -40,6 +40,7 @@ __all__ = [
     "make_folder",
     "open_run",
     "say",
+    "write_bytes",
     "write_json",
     "write_table",
     "write_text",
@@ -263,7 +264,7 @@ class Run:
         if self._columns is None:
             lines = _whole_lines(path)
             if path.exists():
-                _replace(path, b"".join(lines))
+                write_bytes(path, b"".join(lines))
             self._columns = _columns(lines)
         columns = self._columns or list(rows[0])
         for row in rows:
@@ -314,7 +315,7 @@ class Run:
             if at <= step:
                 kept.append(line)
         if path.exists():
-            _replace(path, b"".join(lines[:1] + kept))
+            write_bytes(path, b"".join(lines[:1] + kept))
 
 
 class Follower:
@@ -359,36 +360,12 @@ def make_folder(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def write_text(path: pathlib.Path, lines: Iterable[str]) -> None:
-    """Replaces a text file at once, see `Run.write_json`; each line ends where it ends.
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """Replaces a file at once, see `Run.write_json`; the content has any length.
 
     Raises:
         StorageError: it cannot be written.
     """
-    _replace(path, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Replaces a JSON file at once, see `Run.write_json`; arrays of any shape become lists.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    _replace(path, (json.dumps(_plain(value), indent=1, allow_nan=False) + "\n").encode())
-
-
-def write_table(path: pathlib.Path, rows: Sequence[Mapping]) -> None:
-    """Replaces a CSV file at once, see `Run.write_table`; rows are of scalars.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-    _replace(path, _csv([columns, *cells]))
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     with _storing(path):
         try:
@@ -402,6 +379,35 @@ def _replace(path: pathlib.Path, content: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def write_text(path: pathlib.Path, lines: Iterable[str]) -> None:
+    """Replaces a text file at once, see `Run.write_json`; each line ends where it ends.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    write_bytes(path, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Replaces a JSON file at once, see `Run.write_json`; arrays of any shape become lists.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    write_bytes(path, (json.dumps(_plain(value), indent=1, allow_nan=False) + "\n").encode())
+
+
+def write_table(path: pathlib.Path, rows: Sequence[Mapping]) -> None:
+    """Replaces a CSV file at once, see `Run.write_table`; rows are of scalars.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    write_bytes(path, _csv([columns, *cells]))
 
 
 def say(line: str, *, end: str = "\n") -> None:

@@ -1,0 +1,164 @@
+"""Retells the textbook with runs of one's own: `python -m experiments.lecture --dataset=mnist`.
+
+Trains what the chapters need as one sweep, which resumes as any sweep does; then each chapter looks
+at its runs, and one page has their text, numbers and pictures.
+"""
+
+if __name__ == "__main__":
+    from experiments import interrupts
+
+    # before the imports that take a second
+    interrupts.exit_at_once()
+
+import functools
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import cli, config, lecture, metrics, sweep
+from experiments.lecture import page
+from experiments.lecture import runs as trained_runs
+from vae_jax import data, plots, runs, schedules
+from vae_jax.errors import DataError, UsageError
+
+DESCRIPTION = (
+    "Retells the textbook of autoencoders with runs of its own: trains them as one sweep, and "
+    "leaves one page of numbers and pictures, index.html. The same command resumes."
+)
+
+
+class Settings(NamedTuple):
+    """What the flags say, checked.
+
+    Attributes:
+        dataset: name of the pictures.
+        held_out: label that the runs for anomalies do not see, a count.
+        epochs: of each run in place of those of `runs.SIZES`, a count, or None.
+        seed: a count.
+        workdir: where all of it lives.
+        data_dir: where datasets lie, or None.
+    """
+
+    dataset: str
+    held_out: int
+    epochs: int | None
+    seed: int
+    workdir: Path
+    data_dir: str | None
+
+
+def parse(values: dict) -> Settings:
+    """The flags, each a text or None where it was not given, as `Settings`."""
+
+    def count(name, default, low):
+        value = values[name]
+        return default if value is None else config.parse_flag(name, value, config.integer(low))
+
+    dataset = values["dataset"] or "digits"
+    epochs, seed = count("epochs", None, 1), count("seed", 0, 0)
+    held_out = count("held_out", 9, 0)
+    workdir = Path(values["workdir"] or Path("runs", f"lecture-{dataset}"))
+    return Settings(dataset, held_out, epochs, seed, workdir, values["data_dir"])
+
+
+def main(values: dict) -> None:
+    """Trains what is missing, lets each chapter tell, and writes the page."""
+    settings = parse(values)
+    dataset = load(settings)
+    without = keep_without(dataset, settings)
+    rows = trained_runs.rows(settings.dataset, str(without))
+    changes = {"seed": str(settings.seed)}
+    if settings.epochs is not None:
+        changes["epochs"] = str(settings.epochs)
+    rows = {name: {**row, **changes} for name, row in rows.items()}
+    places = sweep.train_rows(list(rows.values()), settings.workdir, settings.data_dir)
+    place_of = dict(zip(rows, places, strict=True))
+    course = lecture.Course(
+        dataset,
+        functools.cache(lambda name: _run(place_of[name], settings)),
+        settings.held_out,
+        settings.seed,
+    )
+    folder = runs.make_folder(settings.workdir / "pictures")
+    chapters = []
+    for name in lecture.CHAPTERS:
+        chapter = lecture.load(name)
+        told = chapter.tell(course)
+        files = {}
+        for i, (caption, picture) in enumerate(told.pictures.items()):
+            plots.save(picture, folder / f"{name}-{i}")
+            files[caption] = f"pictures/{name}-{i}.png"
+        chapters.append(page.Chapter(lecture.title(chapter), lecture.text(chapter), told, files))
+        for line in page.lines(chapters[-1]):
+            runs.say(line)
+    runs.write_text(settings.workdir / "index.html", page.html(chapters, settings.dataset))
+    runs.write_json(settings.workdir / "numbers.json", page.numbers(chapters))
+    runs.say(f"in {settings.workdir}: index.html, numbers.json, pictures/, runs/")
+
+
+def load(settings: Settings):
+    """The pictures [N, H, W, C], or an error that says what is missing."""
+    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
+    if dataset.kind != "image" or dataset.low < 0 or dataset.high > 1:
+        raise UsageError(f"--dataset={settings.dataset}: the lecture is about images in [0, 1]")
+    height, width = dataset.shape[:2]
+    if height % 4 or width % 4:
+        raise UsageError(
+            f"--dataset={settings.dataset}: a quarter of the resolution needs sides divisible by "
+            f"4, the pictures have {height}×{width}"
+        )
+    labels = dataset.test.labels
+    if labels is None or settings.held_out not in labels or (labels == settings.held_out).all():
+        raise DataError(
+            f"--held_out={settings.held_out}: {settings.dataset} has no such class beside others"
+        )
+    return dataset
+
+
+def keep_without(dataset, settings: Settings) -> Path:
+    """The pictures [N, H, W, C] of every split but for one class, as a file of its own."""
+    path = settings.workdir / f"without-{settings.held_out}.npz"
+    if path.exists():
+        return path
+    arrays = {}
+    for part in ("train", "valid", "test"):
+        split = getattr(dataset, part)
+        kept = split.labels != settings.held_out
+        x = np.asarray(split.x[:])[kept]
+        # of other than 256 levels the numbers themselves: a file does not say how many there are
+        arrays[f"x_{part}"] = x if dataset.num_levels == 256 else np.asarray(dataset.decode(x))
+        arrays[f"y_{part}"] = split.labels[kept]
+    archive = io.BytesIO()
+    np.savez(archive, **arrays)
+    runs.make_folder(path.parent)
+    runs.write_bytes(path, archive.getvalue())
+    return path
+
+
+def _run(place: tuple[Path, int], settings: Settings) -> lecture.Run:
+    """One trained run, with what its encoder was shown."""
+    trained = metrics.load(*place, settings.data_dir)
+    experiment, corrupt = trained.experiment, trained.experiment.loss_fn.corrupt
+    if corrupt is not None:
+        last = schedules.evaluate(experiment.hparams, np.int32(experiment.num_steps - 1))
+        own = {name: value[0] for name, value in last.objective.items()}
+        corrupt = functools.partial(corrupt, **own)
+    return lecture.Run(metrics.make_subject(trained, settings.seed), corrupt)
+
+
+if __name__ == "__main__":
+    cli.start(
+        main,
+        {
+            "dataset": "digits, mnist, or other small images with labels (default: digits)",
+            "held_out": "the class that the runs for anomalies are not shown (default: 9)",
+            "epochs": "of every run (default: 150 of digits, 12 of others)",
+            "seed": "of every run and of what is drawn (default: 0)",
+            "workdir": "where all of it lives (default: runs/lecture-<dataset>)",
+            "data_dir": "where datasets lie (default: $VAE_JAX_DATA_DIR)",
+        },
+        DESCRIPTION,
+        example="python -m experiments.lecture --dataset=mnist",
+    )

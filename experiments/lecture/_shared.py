@@ -1,0 +1,62 @@
+"""What several chapters do: choose examples, restore them in three ways, compare in decibels."""
+
+import jax
+import numpy as np
+
+from experiments.lecture import Course, Told
+from vae_jax import plots
+from vae_jax.evaluation import reconstruction
+from vae_jax.evaluation._shared import mean_and_error
+
+__all__ = ["NUM_SHOWN", "PSNR", "examples", "principal_components", "restored"]
+
+NUM_SHOWN = 10
+NUM_COMPARED = 2000
+PSNR = "peak signal-to-noise ratio against the clean picture, dB: the mean over test examples"
+
+
+def examples(course: Course, num: int = NUM_COMPARED) -> np.ndarray:
+    """Test pictures as the dataset has them, [N, *shape] in [0, 1], one of each class first."""
+    test = course.dataset.test
+    x = np.asarray(course.dataset.decode(np.asarray(test.x[:num])))
+    if test.labels is None:
+        return x
+    labels = test.labels[: len(x)]
+    firsts = [int(np.argmax(labels == c)) for c in np.unique(labels)]
+    rest = np.setdiff1d(np.arange(len(x)), firsts)
+    return x[np.concatenate([firsts, rest])]
+
+
+def principal_components(course: Course, num: int) -> reconstruction.Components:
+    """Those of the training pictures, `num` of them."""
+    train = np.asarray(course.dataset.decode(np.asarray(course.dataset.train.x[:])))
+    return reconstruction.principal_components(train, num)
+
+
+def restored(course: Course, names: dict[str, str], others=None) -> Told:
+    """Pictures shown corrupted: what a run makes of them beside PCA, and beside other ways.
+
+    Args:
+        course: from the command.
+        names: name of a run → what its corruption is called.
+        others: name of another way → (corrupted [N, H, W, C], name of the run) to restored.
+    """
+    x, rows, pictures = examples(course), [], {}
+    for name, called in names.items():
+        run = course.run(name)
+        shown = np.asarray(run.corrupt(x, jax.random.key(course.seed)))
+        components = principal_components(course, run.subject.latent_dim)
+        ways = {
+            "shown": shown,
+            **{way: restore(shown, name) for way, restore in (others or {}).items()},
+            f"PCA, {run.subject.latent_dim} components": components.restore(shown),
+            "autoencoder": run.restore(shown),
+        }
+        ways = {way: np.clip(values, 0.0, 1.0) for way, values in ways.items()}
+        for way, values in ways.items():
+            decibels = reconstruction.peak_signal_to_noise(x, values)
+            rows.append((f"{called}: {way}", mean_and_error(decibels[np.isfinite(decibels)])))
+        grid = np.concatenate([x[:NUM_SHOWN], *(v[:NUM_SHOWN] for v in ways.values())])
+        names_of_rows = ("clean", *(way.partition(",")[0] for way in ways))
+        pictures[called] = plots.samples(grid, title=called, row_names=names_of_rows)
+    return Told(("", "PSNR"), rows, pictures, {"PSNR": PSNR})

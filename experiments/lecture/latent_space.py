@@ -1,0 +1,50 @@
+"""A latent space without and with regularization: continuity and completeness.
+
+Close codes should decode to pictures that are close, and what lies between them to pictures that
+are plausible: continuity. A code drawn from the distribution that codes are meant to have should
+decode to something plausible: completeness. An autoencoder is trained for neither; a variational
+one is, by the price on the divergence of each posterior from the prior.
+
+An autoencoder has no prior: its codes are drawn from a Gaussian fit to those of training data.
+"""
+
+import numpy as np
+
+from experiments.lecture import Course, Told
+from vae_jax import plots
+from vae_jax.evaluation import latent_neighbours
+
+MEANING = {
+    "interpolation ratio": "continuity: distance to the nearest test example from decoded points "
+    "inside straight lines between codes, over that from their ends: 1 if as plausible",
+    "smoothness": "continuity: largest step of a decoded line over its length, less an even one",
+    "precision": "completeness: share of decoded draws within a neighbourhood of the data",
+    "coverage": "completeness: share of the data whose neighbourhood holds a decoded draw",
+}
+NUM_SIDE = 15
+MAX_EXAMPLES = 2000
+
+
+def tell(course: Course) -> Told:
+    """Both properties of autoencoder and VAE, with as many dimensions, and two decoded planes."""
+    rows, pictures = [], {}
+    for latent_dim in (2, 16):
+        for name, called in (("autoencoder", "autoencoder"), ("vae", "VAE")):
+            subject = course.run(f"{name}-{latent_dim}").subject
+            values = latent_neighbours.measure(subject, max_examples=MAX_EXAMPLES)
+            entries = [entry.replace(" ", "_") for entry in MEANING]
+            numbers = [(values[e], values.get(f"{e}_standard_error")) for e in entries]
+            rows.append((f"{called}, {latent_dim}", *numbers))
+            if latent_dim == 2:
+                pictures[f"{called}: a decoded grid"] = _grid(subject)
+    return Told(("code", *MEANING), rows, pictures, MEANING)
+
+
+def _grid(subject):
+    """The plane between the 2 and 98 % quantiles of what codes are drawn from."""
+    axis = plots.normal_quantiles(NUM_SIDE, 0.02, 0.98)
+    z = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    prior = subject.prior
+    z = np.asarray(prior.mean + prior.deviation * z, np.float32)
+    images = np.asarray(subject.decode_mean(z)).reshape(NUM_SIDE, NUM_SIDE, *subject.model.shape)
+    return plots.manifold(np.clip(images, 0, 1), title="decoded quantiles of each dimension")

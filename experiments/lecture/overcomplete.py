@@ -1,0 +1,49 @@
+"""A code larger than its data: what keeps it from the identity.
+
+128 dimensions for the 64 pixels of the digits that ship with scikit-learn. What merely copies
+restores anything, also pixels of a digit in random order, which no longer is one. A price on
+activations, a bound on their number, a price on the encoder's Jacobian and noise on what is shown
+each keep the code to what digits have in common: of shuffled pixels much is lost.
+"""
+
+import numpy as np
+
+from experiments.lecture import Course, Told
+from experiments.lecture._shared import NUM_SHOWN
+from vae_jax import plots
+from vae_jax.evaluation import reconstruction
+from vae_jax.evaluation._shared import mean_and_error
+
+MEANING = {
+    "digits": "‖x − x̂‖² of test digits over their variance: 0 if restored, 1 if not at all",
+    "shuffled pixels": "the same of digits whose pixels are in random order: near 0 is a copy",
+    "in use": "share of an example's code that is not 0",
+}
+NAMES = ("autoencoder", "sparse", "k_sparse", "contractive", "denoising")
+
+
+def tell(course: Course) -> Told:
+    """How much each restores of digits, and of what is none."""
+    rows, restored = [], {}
+    for name in NAMES:
+        run = course.run(f"overcomplete-{name}")
+        x = run.subject.x()
+        random = np.random.default_rng(course.seed)
+        shuffled = random.permuted(x.reshape(len(x), -1), axis=1).reshape(x.shape)
+        codes = np.asarray(run.subject.posterior().mean)
+        numbers = [_left(run, each) for each in (x, shuffled)]
+        rows.append((name.replace("_", "-"), *numbers, mean_and_error((codes != 0).mean(axis=1))))
+        restored[name.replace("_", "-")] = run.restore(shuffled[:NUM_SHOWN])
+    grid = [x[:NUM_SHOWN], shuffled[:NUM_SHOWN], *restored.values()]
+    picture = plots.samples(
+        np.clip(np.concatenate(grid), 0, 1),
+        title="digits, their pixels in random order, and what each makes of these",
+        row_names=("digits", "shuffled", *restored),
+    )
+    return Told(("code of 128", *MEANING), rows, {"what is no digit": picture}, MEANING)
+
+
+def _left(run, x) -> tuple:
+    """Squared errors of x [N, *shape] over its mean squared deviation: mean and standard error."""
+    spread = np.square(x - x.mean(axis=0)).sum(axis=tuple(range(1, x.ndim))).mean()
+    return mean_and_error(reconstruction.squared_errors(x, run.restore(x)) / spread)

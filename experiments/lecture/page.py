@@ -1,0 +1,119 @@
+"""What chapters tell, as lines of a terminal, as one page, as numbers; nothing is computed here."""
+
+import html as html_lib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from experiments.lecture import Told
+
+__all__ = ["Chapter", "html", "lines", "numbers"]
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #2b2b2b; max-width: 68rem; margin: 3rem auto;
+       padding: 0 1.5rem; }
+h1, h2 { font-weight: 600; line-height: 1.25; }
+h2 { margin-top: 3.5rem; }
+p { max-width: 46rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: 0.2rem 1.2rem 0.2rem 0; border-bottom: 1px solid #e4e4e4; }
+th:first-child, td:first-child { text-align: left; }
+td small { color: #7a7a7a; }
+dl { color: #7a7a7a; font-size: 0.85rem; max-width: 46rem; }
+dt { float: left; margin-right: 0.5rem; color: #2b2b2b; }
+dd { margin-left: 0; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start; }
+figure { margin: 1rem 0 0; max-width: 32rem; }
+figure img { max-width: 100%; }
+figcaption { color: #7a7a7a; font-size: 0.85rem; }
+"""
+
+
+class Chapter(NamedTuple):
+    """A chapter as it is printed.
+
+    Attributes:
+        title: a line.
+        text: paragraphs with an empty line between them.
+        told: from the chapter.
+        files: caption → path of the picture, relative to the page.
+    """
+
+    title: str
+    text: str
+    told: Told
+    files: Mapping[str, str]
+
+
+def lines(chapter: Chapter) -> Iterator[str]:
+    """Its title and its table, for a terminal."""
+    told = chapter.told
+    table = [list(told.columns)]
+    table += [[name, *(_number(pair) for pair in pairs)] for name, *pairs in told.rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    yield ""
+    yield chapter.title
+    for name, *cells in table:
+        numbers = "  ".join(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))
+        yield f"  {name.ljust(widths[0])}  {numbers}".rstrip()
+
+
+def _number(pair: tuple | None, error: str = " ± {}") -> str:
+    """A value as (number, standard error or None) is written; nothing where there is none."""
+    if pair is None or pair[0] is None:
+        return ""
+    value, deviation = pair
+    text = f"{value:.4g}"
+    return text if deviation is None else text + error.format(f"{deviation:.2g}")
+
+
+def numbers(chapters: Sequence[Chapter]) -> list[dict]:
+    """Every number of every chapter with its standard error, as plain JSON values."""
+
+    def cell(pair):
+        return None if pair is None else {"value": pair[0], "standard_error": pair[1]}
+
+    return [
+        {
+            "chapter": chapter.title,
+            "meaning": dict(chapter.told.meaning),
+            "rows": [
+                {"name": name, **dict(zip(chapter.told.columns[1:], map(cell, pairs), strict=True))}
+                for name, *pairs in chapter.told.rows
+            ],
+        }
+        for chapter in chapters
+    ]
+
+
+def html(chapters: Sequence[Chapter], dataset: str) -> Iterator[str]:
+    """The page, line by line; pictures stand beside it as files."""
+    title = f"Autoencoders on {_escape(dataset)}"
+    yield "<!doctype html>"
+    yield f'<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+    yield f"<h1>{title}</h1>"
+    for chapter in chapters:
+        yield f"<h2>{_escape(chapter.title)}</h2>"
+        for paragraph in filter(None, chapter.text.split("\n\n")):
+            yield f"<p>{_escape(paragraph)}</p>"
+        yield from _table(chapter.told)
+        yield '<div class="pictures">'
+        for caption, path in chapter.files.items():
+            image = f'<img src="{_escape(path)}" alt="{_escape(caption)}">'
+            yield f"<figure>{image}<figcaption>{_escape(caption)}</figcaption></figure>"
+        yield "</div>"
+    yield "</html>"
+
+
+def _table(told: Told) -> Iterator[str]:
+    yield f"<table><tr>{''.join(f'<th>{_escape(name)}</th>' for name in told.columns)}</tr>"
+    for name, *pairs in told.rows:
+        cells = "".join(f"<td>{_number(pair, ' <small>± {}</small>')}</td>" for pair in pairs)
+        yield f"<tr><td>{_escape(name)}</td>{cells}</tr>"
+    yield "</table><dl>"
+    for name, meaning in told.meaning.items():
+        yield f"<dt>{_escape(name)}</dt><dd>{_escape(meaning)}</dd>"
+    yield "</dl>"
+
+
+def _escape(text: str) -> str:
+    return html_lib.escape(text)

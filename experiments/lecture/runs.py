@@ -1,0 +1,60 @@
+"""What the lecture trains: flags of `experiments.vae` by the name that chapters know a run by."""
+
+from collections.abc import Mapping
+
+__all__ = ["CORRUPTIONS", "SIZES", "rows"]
+
+_SOFT = {"likelihood": "bernoulli", "binarization": "soft"}
+
+SIZES: dict[str, dict[str, str]] = {
+    "digits": {"epochs": "150", "batch_size": "100", "widths": "200,100"},
+    "mnist": {"epochs": "12", "batch_size": "128", "widths": "400,200"},
+}
+"""Dataset → flags of every run on it; of another dataset those of `mnist`."""
+
+CORRUPTIONS: dict[str, dict[str, str]] = {
+    "noise": {"corruption": "gaussian", "level": "0.5"},
+    "masking": {"corruption": "masking", "level": "0.5"},
+    "patch": {"corruption": "patch", "level": "0.4"},
+    "half": {"corruption": "resolution", "factor": "2"},
+    "quarter": {"corruption": "resolution", "factor": "4"},
+}
+"""Name of a run that restores → what it is shown."""
+
+_OVERCOMPLETE: dict[str, dict[str, str]] = {
+    "autoencoder": {"objective": "autoencoder"},
+    "sparse": {"objective": "sparse", "lambda_sparsity": "0.2", "optimizer": "adamw"},
+    "k_sparse": {"objective": "k_sparse", "num_active": "6"},
+    "contractive": {"objective": "contractive", "lambda_jacobian": "0.3"},
+    "denoising": {"objective": "denoising", "level": "0.5"},
+}
+"""Codes larger than x: name → objective."""
+
+
+def rows(dataset: str, without: str) -> Mapping[str, dict[str, str]]:
+    """Name of a run → its flags.
+
+    Args:
+        dataset: of most runs, by name.
+        without: the path of the same pictures without one class, for anomalies.
+    """
+    size = {"dataset": dataset, **SIZES.get(dataset, SIZES["mnist"]), **_SOFT}
+    linear = {**size, "objective": "autoencoder", "network": "linear"}
+    linear = {k: v for k, v in linear.items() if k not in ("widths", *_SOFT)}
+    linear |= {"likelihood": "gaussian", "variance": "0.5"}
+    found = {}
+    for latent_dim in ("2", "16"):
+        own = {"latent_dim": latent_dim}
+        found[f"linear-{latent_dim}"] = {**linear, **own}
+        found[f"autoencoder-{latent_dim}"] = {**size, **own, "objective": "autoencoder"}
+        found[f"vae-{latent_dim}"] = {**size, **own, "objective": "beta_vae"}
+    for name, corruption in CORRUPTIONS.items():
+        found[name] = {**size, **corruption, "objective": "denoising", "latent_dim": "64"}
+    for objective in ("autoencoder", "beta_vae"):
+        own = {"dataset": without, "objective": objective, "latent_dim": "16"}
+        found[f"normal-{objective}"] = {**size, **own}
+    digits = {"dataset": "digits", **SIZES["digits"], "latent_dim": "128", "activation": "relu"}
+    digits |= {"likelihood": "gaussian", "variance": "0.05"}
+    for name, own in _OVERCOMPLETE.items():
+        found[f"overcomplete-{name}"] = {**digits, **own}
+    return found
