@@ -1,5 +1,7 @@
 """What several chapters do: choose examples, restore them in three ways, compare in decibels."""
 
+from collections.abc import Callable
+
 import jax
 import numpy as np
 
@@ -8,10 +10,12 @@ from vae_jax import plots
 from vae_jax.evaluation import reconstruction
 from vae_jax.evaluation._shared import mean_and_error
 
-__all__ = ["NUM_SHOWN", "PSNR", "examples", "principal_components", "restored"]
+__all__ = ["NUM_SHOWN", "PSNR", "examples", "principal_components", "restored", "training"]
 
 NUM_SHOWN = 10
 NUM_COMPARED = 2000
+NUM_COMPONENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""How many PCA may have where it restores, counts."""
 PSNR = "peak signal-to-noise ratio against the clean picture, dB: the mean over test examples"
 
 
@@ -27,10 +31,33 @@ def examples(course: Course, num: int = NUM_COMPARED) -> np.ndarray:
     return x[np.concatenate([firsts, rest])]
 
 
+def training(course: Course) -> np.ndarray:
+    """The training pictures, [N, *shape] in [0, 1]."""
+    return np.asarray(course.dataset.decode(np.asarray(course.dataset.train.x[:])))
+
+
 def principal_components(course: Course, num: int) -> reconstruction.Components:
     """Those of the training pictures, `num` of them."""
-    train = np.asarray(course.dataset.decode(np.asarray(course.dataset.train.x[:])))
-    return reconstruction.principal_components(train, num)
+    return reconstruction.principal_components(training(course), num)
+
+
+def restoring_components(course: Course, corrupt: Callable) -> reconstruction.Components:
+    """As many as restore corrupted training pictures best: too many restore the corruption too.
+
+    Args:
+        course: from the command.
+        corrupt: (x [N, *shape], key) to what is shown.
+    """
+    clean = training(course)[:NUM_COMPARED]
+    shown = np.asarray(corrupt(clean, jax.random.key(course.seed + 1)))
+    every = principal_components(course, max(NUM_COMPONENTS))
+    choices = [
+        every._replace(directions=every.directions[:num])
+        for num in NUM_COMPONENTS
+        if num <= len(every.directions)
+    ]
+    errors = [reconstruction.squared_errors(clean, c.restore(shown)).mean() for c in choices]
+    return choices[int(np.argmin(errors))]
 
 
 def restored(course: Course, names: dict[str, str], others=None) -> Told:
@@ -45,11 +72,11 @@ def restored(course: Course, names: dict[str, str], others=None) -> Told:
     for name, called in names.items():
         run = course.run(name)
         shown = np.asarray(run.corrupt(x, jax.random.key(course.seed)))
-        components = principal_components(course, run.subject.latent_dim)
+        components = restoring_components(course, run.corrupt)
         ways = {
             "shown": shown,
             **{way: restore(shown, name) for way, restore in (others or {}).items()},
-            f"PCA, {run.subject.latent_dim} components": components.restore(shown),
+            f"PCA, {len(components.directions)} components": components.restore(shown),
             "autoencoder": run.restore(shown),
         }
         ways = {way: np.clip(values, 0.0, 1.0) for way, values in ways.items()}

@@ -1,6 +1,7 @@
 """Super-resolution: pictures of half and of a quarter of the resolution.
 
-Each block of 2×2 or 4×4 pixels is its mean. Bicubic interpolation is what one has without learning.
+Each block of 2×2 or 4×4 pixels is its mean, and what was in it is to be restored. Bicubic
+interpolation between the centres of the blocks is what one has without learning.
 """
 
 import jax
