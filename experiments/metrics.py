@@ -258,6 +258,8 @@ def notes(metric: str, values: dict, subject: Subject) -> Iterator[str]:
             f"the codes are of q(z|x, c), c is {subject.conditions.what}: what c tells of x they "
             "need not hold"
         )
+    if "num_draws" in values and not subject.model.latent.has_prior:
+        yield "a code without a prior: draws are from a Gaussian fit to codes of the training split"
     if metric == "nll" and values.get("effective_samples", FEW_SAMPLES) < FEW_SAMPLES:
         yield (
             f"of {values['num_samples']:,} samples fewer than {FEW_SAMPLES} count: nll lies above "

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import data, evaluation, likelihoods, networks
+from vae_jax import data, evaluation, latents, likelihoods, networks
 from vae_jax.distributions import kl_divergence
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import collapse, disentanglement, exact, latent_probes, nll
@@ -294,3 +294,21 @@ def test_no_or_one_known_label_is_not_read_out(labels):
 def test_an_unknown_metric_is_corrected():
     with pytest.raises(UsageError, match="did you mean latent_use"):
         evaluation.load("latent_us")
+
+
+def test_a_code_without_a_prior_is_drawn_from_the_gaussian_of_training_codes():
+    encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=3, widths=(16,), num_parts=1)
+    likelihood = likelihoods.make("bernoulli", variance="learned", num_levels=None)
+    model = Model(encoder, decoder, likelihood, SHAPE, 3, latent=latents.Deterministic())
+    subject = Subject(
+        model, model.init(jax.random.key(0)), Rows(60), preprocess=as_stored, key=jax.random.key(1)
+    )
+    codes = subject.posterior("train").mean
+    np.testing.assert_allclose(subject.prior.mean, codes.mean(axis=0), atol=1e-5)
+    covariance = subject.prior.factor @ subject.prior.factor.T
+    np.testing.assert_allclose(covariance, np.cov(codes.T, bias=True), atol=1e-5)
+    subject.require_continuous()
+    with pytest.raises(NotApplicableError, match="this one is a point"):
+        subject.require_gaussian()
+    with pytest.raises(NotApplicableError, match="no density"):
+        nll.measure(subject)

@@ -132,6 +132,8 @@ class Subject:
 
     def require_gaussian(self) -> None:
         """NotApplicableError where q(z|x) over [L] is not a Gaussian."""
+        if not self.model.latent.has_prior:
+            raise NotApplicableError("it asks for a Gaussian code, and this one is a point")
         if not isinstance(self.model.latent, latents.Gaussian):
             raise NotApplicableError(f"it asks for a Gaussian code, z is {self.model.latent}")
 
