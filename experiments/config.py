@@ -332,8 +332,8 @@ class Config:
         None,
         "Training",
         integer(1),
-        "stop after so many epochs without a better validation ELBO, and keep the best "
-        "parameters (default: never)",
+        "stop after so many epochs without a better validation ELBO (without a prior: loss), and "
+        "keep the best parameters (default: never)",
     )
     init_scale: float | None = flag(
         None,

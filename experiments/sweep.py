@@ -542,7 +542,8 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
             bests.append({**rows[best], "command": command})
             among = f" with {words[number]}" if words[number] else ""
             sweep.log(
-                f"best of {len(there)}{among} by validation ELBO: run {best}, alone: {command}",
+                f"best of {len(there)}{among} by {tables.judged_by(rows[best])}: run {best}, "
+                f"alone: {command}",
                 echo=True,
             )
     if bests:

@@ -16,9 +16,11 @@ METRICS = (
     "rate",
     "distortion",
     "squared_error",
+    "active_share",
     "active_units",
     "accuracy",
     "valid_elbo",
+    "valid_distortion",
 )
 
 
@@ -75,7 +77,16 @@ def sweep_rows(configs: Sequence[Config], programs, results: Sequence[dict | Non
 
 
 def _is_known(name: str, results: Sequence[dict | None]) -> bool:
-    return any(name in result for result in results if result)
+    """Whether a column has something to say: a distortion where runs are compared by it."""
+    there = [result for result in results if result]
+    if name == "valid_distortion":
+        return any(name in result and "valid_elbo" not in result for result in there)
+    return any(name in result for result in there)
+
+
+def judged_by(result: dict) -> str:
+    """What `score` takes of a result, in words."""
+    return "validation ELBO" if result.get("valid_elbo") is not None else "validation distortion"
 
 
 def plain(value: Any) -> Any:
@@ -121,7 +132,7 @@ def standard_error(values: Sequence[float]) -> float | None:
 
 
 def score(result: dict) -> float:
-    """What the best run is chosen by: the validation ELBO, or what comes closest to it."""
+    """What the best run is chosen by: the validation ELBO, without one the distortion there."""
     names = ("valid_elbo", 1), ("valid_distortion", -1), ("elbo", 1), ("distortion", -1)
     for name, sign in (*names, ("valid_loss", -1), ("loss", -1)):
         if name in result:
@@ -146,7 +157,7 @@ def comparable(configs: Sequence[Config]) -> list[list[int]]:
 
 
 def best(rows: Sequence[dict]) -> int | None:
-    """The number of the run with the best validation ELBO; None where every run diverged."""
+    """The number of the run with the best `score`; None where every run diverged."""
     alive = [row for row in rows if row["status"] in ("done", "stopped early")]
     if not alive:
         return None

@@ -643,6 +643,8 @@ def summary(result: dict) -> str:
     if "squared_error" in result:
         error = result["squared_error_standard_error"]
         terms.append(f"squared error {result['squared_error']:.4g} ± {error:.2g}")
+    if "active_share" in result:
+        terms.append(f"active share {result['active_share']:.3g}")
     if "active_units" in result:
         terms.append(f"{result['active_units']} active units")
     best = f" (parameters of epoch {result['best_epoch']})" if "best_epoch" in result else ""

@@ -190,3 +190,16 @@ def test_settings_of_one_objective_among_several_are_told_where_its_rows_differ(
         ["factor_vae", "gamma=10", "1", "-1.00"],
         ["factor_vae", "gamma=40", "1", "-1.00"],
     ]
+
+
+def test_codes_without_a_prior_are_compared_by_their_distortion_and_among_themselves():
+    configs = sweep.make_configs({"objective": "autoencoder,beta_vae", "latent_dim": "2,3"})
+    groups = tables.comparable(configs)
+    assert [{configs[n].objective for n in g} for g in groups] == [{"autoencoder"}, {"beta_vae"}]
+    rows = [
+        {"run": 0, "status": "done", "valid_distortion": 5.0, "distortion": 1.0, "loss": 0.0},
+        {"run": 1, "status": "done", "valid_distortion": 4.0, "distortion": 2.0, "loss": 9.0},
+    ]
+    assert tables.best(rows) == 1
+    assert tables.judged_by(rows[1]) == "validation distortion"
+    assert tables.judged_by({"valid_elbo": -1.0, "valid_distortion": 1.0}) == "validation ELBO"
