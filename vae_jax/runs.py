@@ -361,7 +361,7 @@ def make_folder(path: pathlib.Path) -> pathlib.Path:
 
 
 def write_bytes(path: pathlib.Path, content: bytes) -> None:
-    """Replaces a file at once, see `Run.write_json`; the content has any length.
+    """Replaces a file at once, see `Run.write_json`; of content of any length, a scalar.
 
     Raises:
         StorageError: it cannot be written.

@@ -13,6 +13,7 @@ from experiments.lecture import Course, Told
 from experiments.lecture._shared import NUM_SHOWN, examples, principal_components
 from vae_jax import plots
 from vae_jax.evaluation import latent_probes, reconstruction
+from vae_jax.evaluation._shared import mean_and_error
 
 MEANING = {
     "squared error": "‖x − x̂‖² per test example, x̂ = E[x|z], summed over pixels",
@@ -23,48 +24,49 @@ MEANING = {
 KINDS = {"linear": "linear autoencoder", "autoencoder": "deep autoencoder", "vae": "VAE"}
 
 
-def _neighbours(subject) -> tuple:
-    values = latent_probes.measure(subject)
-    return values["knn_accuracy"], values["knn_accuracy_standard_error"]
+NUM_PLANE = 2000
 
 
 def tell(course: Course) -> Told:
     """Errors of each code beside PCA, and the plane of those of two dimensions."""
-    x, rows, pictures = examples(course), [], {}
-    pictures_of_two = {}
+    x, rows, pictures, planes = examples(course), [], {}, {}
     labels = course.dataset.test.labels
     for latent_dim in (2, 16):
         components = principal_components(course, latent_dim)
-        error = reconstruction.squared_errors(x, components.restore(x))
-        restored = {"PCA": components.restore(x)}
-        rows.append((f"PCA, {latent_dim}", (error.mean(), None), (1.0, None), (0.0, None), None))
+        rows.append((f"PCA, {latent_dim}", *_of_components(course, components)))
+        restored = {"PCA": components.restore(x[:NUM_SHOWN])}
         for kind, called in KINDS.items():
             run = course.run(f"{kind}-{latent_dim}")
-            values = reconstruction.measure(run.subject)
-            rows.append(
-                (
-                    f"{called}, {latent_dim}",
-                    *(
-                        (values[n], values[f"{n}_standard_error"])
-                        for n in ("squared_error", "ratio")
-                    ),
-                    (values["largest_angle"], None) if "largest_angle" in values else None,
-                    _neighbours(run.subject) if labels is not None else None,
-                )
-            )
+            rows.append((f"{called}, {latent_dim}", *_of_run(run)))
             restored[called] = run.restore(x[:NUM_SHOWN])
             if latent_dim == 2:
                 codes = np.asarray(run.subject.posterior().mean)[:NUM_PLANE]
-                pictures_of_two[f"{called}: codes of test examples"] = plots.latent_scatter(
-                    codes, None if labels is None else labels[: len(codes)], axis_names=("z0", "z1")
+                planes[f"{called}: codes of test examples"] = plots.latent_scatter(
+                    codes, labels[: len(codes)], axis_names=("z0", "z1")
                 )
-        grid = [x[:NUM_SHOWN], *(each[:NUM_SHOWN] for each in restored.values())]
-        pictures[f"restored from {latent_dim} numbers"] = plots.samples(
-            np.clip(np.concatenate(grid), 0, 1),
-            title=f"restored from {latent_dim} numbers",
-            row_names=("x", *restored),
-        )
-    return Told(("code", *MEANING), rows, {**pictures, **pictures_of_two}, MEANING)
+        title = f"restored from {latent_dim} numbers"
+        grid = np.concatenate([x[:NUM_SHOWN], *restored.values()])
+        names = "x", *restored
+        pictures[title] = plots.samples(np.clip(grid, 0, 1), title=title, row_names=names)
+    return Told(("code", *MEANING), rows, {**pictures, **planes}, MEANING)
 
 
-NUM_PLANE = 2000
+def _of_components(course: Course, components) -> tuple:
+    """The row of PCA itself."""
+    parts = [getattr(course.dataset, part) for part in ("train", "test")]
+    seen = [np.asarray(course.dataset.decode(np.asarray(part.x[:]))) for part in parts]
+    error = reconstruction.squared_errors(seen[1], components.restore(seen[1]))
+    codes = [each.reshape(len(each), -1) @ components.directions.T for each in seen]
+    labels = [part.labels for part in parts]
+    probe = latent_probes.knn_probe(codes[0], labels[0], codes[1], labels[1])
+    neighbours = probe.value, probe.standard_error
+    return mean_and_error(error), (1.0, None), (0.0, None), neighbours
+
+
+def _of_run(run) -> tuple:
+    """The row of a trained run."""
+    values = reconstruction.measure(run.subject)
+    probes = latent_probes.measure(run.subject)
+    errors = [(values[n], values[f"{n}_standard_error"]) for n in ("squared_error", "ratio")]
+    angle = (values["largest_angle"], None) if "largest_angle" in values else None
+    return *errors, angle, (probes["knn_accuracy"], probes["knn_accuracy_standard_error"])

@@ -23,9 +23,9 @@ CORRUPTIONS: dict[str, dict[str, str]] = {
 
 _OVERCOMPLETE: dict[str, dict[str, str]] = {
     "autoencoder": {"objective": "autoencoder"},
-    "sparse": {"objective": "sparse", "lambda_sparsity": "0.2", "optimizer": "adamw"},
-    "k_sparse": {"objective": "k_sparse", "num_active": "6"},
-    "contractive": {"objective": "contractive", "lambda_jacobian": "0.3"},
+    "sparse": {"objective": "sparse", "lambda_sparsity": "0.3", "optimizer": "adamw"},
+    "k_sparse": {"objective": "k_sparse", "num_active": "8"},
+    "contractive": {"objective": "contractive", "lambda_jacobian": "3"},
     "denoising": {"objective": "denoising", "level": "0.5"},
 }
 """Codes larger than x: name → objective."""
@@ -42,6 +42,7 @@ def rows(dataset: str, without: str) -> Mapping[str, dict[str, str]]:
     linear = {**size, "objective": "autoencoder", "network": "linear"}
     linear = {k: v for k, v in linear.items() if k not in ("widths", *_SOFT)}
     linear |= {"likelihood": "gaussian", "variance": "0.5"}
+    linear |= {"learning_rate": "cosine(1e-2, 0, 100%)"}
     found = {}
     for latent_dim in ("2", "16"):
         own = {"latent_dim": latent_dim}
@@ -54,7 +55,7 @@ def rows(dataset: str, without: str) -> Mapping[str, dict[str, str]]:
         own = {"dataset": without, "objective": objective, "latent_dim": "16"}
         found[f"normal-{objective}"] = {**size, **own}
     digits = {"dataset": "digits", **SIZES["digits"], "latent_dim": "128", "activation": "relu"}
-    digits |= {"likelihood": "gaussian", "variance": "0.05"}
+    digits |= {"likelihood": "gaussian", "variance": "0.05", "widths": "256", "epochs": "100"}
     for name, own in _OVERCOMPLETE.items():
         found[f"overcomplete-{name}"] = {**digits, **own}
     return found
