@@ -1,0 +1,161 @@
+"""Convolutions that halve an image: `conv`, and `conv_map`, whose codes are places of a map."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vae_jax.convolution import Conv, ConvTranspose
+from vae_jax.errors import UsageError
+from vae_jax.networks._shared import PosteriorHead, by_latent, flat, given
+
+__all__ = ["ConvDecoder", "ConvEncoder", "ConvMapDecoder", "ConvMapEncoder", "conv", "conv_map"]
+
+
+def _halve(x, widths, activation, dtype, condition=None):
+    """4×4 convolutions of stride 2, the last one given c: x [B, H, W, C] to [B, h, w, F]."""
+    h = x
+    for i, width in enumerate(widths):
+        h = Conv(width, (4, 4), strides=(2, 2), dtype=dtype, name=f"conv_{i}")(h)
+        h = activation(given(h, condition) if i == len(widths) - 1 else h)
+    return h
+
+
+def _double(h, channels, activation, dtype):
+    """Transposed 4×4 convolutions of stride 2, the last one, `output`, as it is."""
+    for i, channel in enumerate(channels):
+        name = "output" if i == len(channels) - 1 else f"conv_{i}"
+        h = ConvTranspose(channel, (4, 4), strides=(2, 2), dtype=dtype, name=name)(h)
+        h = h if name == "output" else activation(h)
+    return h
+
+
+class ConvEncoder(nn.Module):
+    """4×4 convolutions of stride 2, then a dense layer: x [B, H, W, C] to mean, logvar [B, L].
+
+    Each of `widths` halves H and W. Reference: Burgess et al. 2018, arXiv 1804.03599, appendix A.
+    """
+
+    latent_dim: int
+    widths: Sequence[int] = (32, 64)
+    hidden: int = 256
+    activation: Callable = nn.relu
+    dtype: Any = jnp.float32
+    num_parts: int = 2
+
+    @nn.compact
+    def __call__(self, x, condition=None):
+        h = _halve(x, self.widths, self.activation, self.dtype)
+        h = nn.Dense(self.hidden, dtype=self.dtype, name="hidden")(flat(h))
+        h = self.activation(given(h, condition))
+        return PosteriorHead(self.latent_dim, self.dtype, self.num_parts, name="head")(h)
+
+
+class ConvDecoder(nn.Module):
+    """The mirror of `ConvEncoder`: z [B, L] to [B, H, W, num_channels].
+
+    `size` is (H, W) of the picture. The layer that reads z is named `latent`.
+    """
+
+    size: tuple[int, int]
+    num_channels: int
+    widths: Sequence[int] = (64, 32)
+    hidden: int = 256
+    activation: Callable = nn.relu
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z, condition=None):
+        factor = 2 ** len(self.widths)
+        height, width = self.size[0] // factor, self.size[1] // factor
+        init = by_latent(axis=0)
+        h = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=init, name="latent")(z)
+        h = self.activation(given(h, condition))
+        start = nn.Dense(height * width * self.widths[0], dtype=self.dtype, name="hidden")
+        h = self.activation(start(h)).reshape(-1, height, width, self.widths[0])
+        channels = (*self.widths[1:], self.num_channels)
+        return _double(h, channels, self.activation, self.dtype)
+
+
+class ConvMapEncoder(nn.Module):
+    """4×4 convolutions of stride 2, then features of each place: x [B, H, W, C] to parts [B, L].
+
+    L = h·w·D lists the places of the map [h, w] that the convolutions leave, D numbers each: a code
+    of D numbers is one of a place. Reference: van den Oord et al. 2017, arXiv 1711.00937, section
+    4.1 (without its residual blocks).
+    """
+
+    latent_dim: int
+    widths: Sequence[int] = (32, 64)
+    activation: Callable = nn.relu
+    dtype: Any = jnp.float32
+    num_parts: int = 2
+
+    @nn.compact
+    def __call__(self, x, condition=None):
+        h = _halve(x, self.widths, self.activation, self.dtype, condition)
+        size = self.latent_dim // (h.shape[1] * h.shape[2])
+        h = nn.Dense(self.num_parts * size, dtype=self.dtype, name="posterior")(h)
+        parts = (h[..., i * size : (i + 1) * size] for i in range(self.num_parts))
+        return tuple(map(flat, parts))
+
+
+class ConvMapDecoder(nn.Module):
+    """The mirror of `ConvMapEncoder`: z [B, L] to [B, H, W, num_channels], `size` is (H, W)."""
+
+    size: tuple[int, int]
+    num_channels: int
+    widths: Sequence[int] = (64, 32)
+    activation: Callable = nn.relu
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z, condition=None):
+        factor = 2 ** len(self.widths)
+        height, width = self.size[0] // factor, self.size[1] // factor
+        h = z.reshape(z.shape[0], height, width, -1)
+        h = nn.Dense(self.widths[0], dtype=self.dtype, name="hidden")(h)
+        h = self.activation(given(h, condition))
+        channels = (*self.widths[1:], self.num_channels)
+        return _double(h, channels, self.activation, self.dtype)
+
+
+def _map_size(name: str, shape: tuple[int, ...], widths: Sequence[int]) -> tuple[int, int]:
+    """The rows and columns that convolutions of stride 2 leave, or a UsageError."""
+    if len(shape) != 3:
+        raise UsageError(f"network '{name}' needs images [H, W, C], the data has {[*shape]}: mlp?")
+    if not widths:
+        raise UsageError(f"network '{name}' needs at least one channel width, e.g. --widths=32,64")
+    factor = 2 ** len(widths)
+    height, width, _ = shape
+    if height % factor or width % factor:
+        raise UsageError(
+            f"network '{name}' with {len(widths)} layers needs height and width divisible by "
+            f"{factor}, the data has {height}×{width}: give fewer --widths, or --network=mlp"
+        )
+    return height // factor, width // factor
+
+
+def conv(shape, latent_dim, num_outputs, widths, activation, dtype):
+    """The builder of `conv`, for images of shape [H, W, C]."""
+    widths = (32, 64) if widths is None else widths
+    options = {"activation": activation or nn.relu, "dtype": dtype}
+    _map_size("conv", shape, widths)
+    encoder = ConvEncoder(latent_dim, widths, **options)
+    return encoder, ConvDecoder(shape[:2], shape[2] * num_outputs, widths[::-1], **options)
+
+
+def conv_map(shape, latent_dim, num_outputs, widths, activation, dtype):
+    """The builder of `conv_map`, for images of shape [H, W, C]."""
+    widths = (32, 64) if widths is None else widths
+    options = {"activation": activation or nn.relu, "dtype": dtype}
+    height, width = _map_size("conv_map", shape, widths)
+    if latent_dim % (height * width):
+        near = max(1, round(latent_dim / (height * width))) * height * width
+        raise UsageError(
+            f"--latent_dim={latent_dim}: network 'conv_map' needs a multiple of the "
+            f"{height}×{width} places of its map: give --latent_dim={near}, or other --widths"
+        )
+    encoder = ConvMapEncoder(latent_dim, widths, **options)
+    return encoder, ConvMapDecoder(shape[:2], shape[2] * num_outputs, widths[::-1], **options)

@@ -1,0 +1,83 @@
+"""What the networks of all families share: a code read and written so that a mask may follow."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+__all__ = ["PosteriorHead", "by_latent", "flat", "given"]
+
+
+def flat(x: jax.Array) -> jax.Array:
+    """x [B, *shape] as [B, D]."""
+    return x.reshape(x.shape[0], -1)
+
+
+lecun = nn.initializers.lecun_normal()
+
+
+def given(features: jax.Array, condition: jax.Array | None, init=lecun) -> jax.Array:
+    """Features [N, …, F], not yet activated, and what a condition [M, C] adds: [max(N, M), …, F].
+
+    The shorter is repeated as a whole: N = K·M of K samples, M = K·N of K conditions of a batch.
+    """
+    if condition is None:
+        return features
+    options = {"use_bias": False, "dtype": features.dtype, "kernel_init": init}
+    added = nn.Dense(features.shape[-1], name="condition", **options)(condition)
+    once = [1] * (features.ndim - 1)
+    parts = features, added.reshape(len(added), *once[1:], -1)
+    num_rows = max(map(len, parts))
+    return sum(jnp.tile(part, (num_rows // len(part), *once)) for part in parts)
+
+
+def by_latent(axis: int, num_parts: int = 1) -> Callable:
+    """LeCun-normal kernels drawn with a key for each latent dimension.
+
+    So the draws of a dimension do not depend on how many there are, and a model whose last
+    dimensions are masked starts with the numbers of its native twin (see `Model.init` for their
+    scale where the latent is what comes in).
+
+    Args:
+        axis: of a kernel [in, out], 0 or 1, along which the latent dimensions lie.
+        num_parts: how many blocks of L lie along that axis, a count.
+
+    Returns:
+        An initializer, (key, shape, dtype) to a kernel.
+    """
+
+    def init(key, shape, dtype=jnp.float32):
+        num_latents = shape[axis] // num_parts
+
+        def one(latent, part):
+            latent_key = jax.random.fold_in(jax.random.fold_in(key, latent), part)
+            # √fan_in times LeCun's draw is a draw of unit variance
+            return lecun(latent_key, (shape[1 - axis], 1), dtype)[:, 0] * shape[1 - axis] ** 0.5
+
+        both = jax.vmap(lambda part: jax.vmap(lambda i: one(i, part))(jnp.arange(num_latents)))
+        kernel = both(jnp.arange(num_parts)).reshape(num_parts * num_latents, -1)
+        kernel = kernel / shape[0] ** 0.5
+        return kernel if axis == 0 else kernel.T
+
+    return init
+
+
+class PosteriorHead(nn.Module):
+    """The last layer of an encoder: features [B, F] to mean [B, L] and logvar [B, L].
+
+    Or to another number of parts of the posterior, each [B, L].
+    """
+
+    latent_dim: int
+    dtype: Any = jnp.float32
+    num_parts: int = 2
+
+    @nn.compact
+    def __call__(self, features):
+        size, num = self.latent_dim, self.num_parts
+        init = by_latent(axis=1, num_parts=num)
+        layer = nn.Dense(num * size, dtype=self.dtype, kernel_init=init, name="posterior")
+        parts = layer(features)
+        return tuple(parts[:, i * size : (i + 1) * size] for i in range(num))
