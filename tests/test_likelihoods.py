@@ -9,7 +9,14 @@ import pytest
 
 from vae_jax import distributions, likelihoods, losses
 from vae_jax.errors import UsageError
-from vae_jax.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, Gaussian, Laplace
+from vae_jax.likelihoods import (
+    Bernoulli,
+    Categorical,
+    DiscretizedLogistic,
+    Gaussian,
+    Laplace,
+    Text,
+)
 
 SHAPE = (3, 2)
 ALL = [
@@ -246,6 +253,7 @@ def test_make_gives_each_name_its_class():
         "laplace": Laplace("learned"),
         "logistic": DiscretizedLogistic("learned", 17),
         "categorical": Categorical(17),
+        "text": Text(17),
     }
     assert {name: f.requires for name, f in made.items()} == {
         "bernoulli": "unit",
@@ -253,9 +261,11 @@ def test_make_gives_each_name_its_class():
         "laplace": "real",
         "logistic": "levels",
         "categorical": "levels",
+        "text": "text",
     }
     assert {name: f.num_outputs for name, f in made.items() if f.num_outputs != 1} == {
-        "categorical": 17
+        "categorical": 17,
+        "text": 17,
     }
     assert likelihoods.make("gaussian", variance=0.1) == Gaussian(0.1)
     assert likelihoods.make("logistic").num_levels == 256

@@ -25,6 +25,8 @@ __all__ = [
     "Gaussian",
     "Laplace",
     "Likelihood",
+    "Text",
+    "ended",
     "make",
 ]
 
@@ -47,11 +49,17 @@ class Likelihood:
 
     Decoder outputs have shape [B, *shape], or [B, *shape, num_outputs] where num_outputs > 1.
 
+    A number that is missing is NaN where `has_missing`: it adds exactly 0 to the log-probability
+    and to every gradient.
+
     Attributes:
+        has_missing: whether x may hold NaN.
         num_outputs: decoder outputs per data dimension.
         requires: values the data must have: 'unit' (in [0, 1]), 'levels' (on the grid k/(num_levels
-            − 1)) or 'real'.
+            − 1)), 'text' (characters, see `Text`) or 'real'.
     """
+
+    has_missing: bool = dataclasses.field(default=False, kw_only=True, repr=False)
 
     num_outputs: ClassVar[int] = 1
     requires: ClassVar[str] = "real"
@@ -94,6 +102,15 @@ class Likelihood:
         Returns:
             Log-probabilities in nats, shape [B].
         """
+        if not self.has_missing:
+            return losses.sum_event(self.log_probs(params, outputs, x))
+        is_known = ~jnp.isnan(x)
+        # the gradient of what `where` leaves out is 0 only where that is finite
+        values = self.log_probs(params, outputs, jnp.where(is_known, x, 0.0))
+        return losses.sum_event(jnp.where(is_known, values, 0.0))
+
+    def log_probs(self, params: Params, outputs: jax.Array, x: jax.Array) -> jax.Array:
+        """log p of each number of x: as `log_prob`, but [B, *shape], and x without NaN."""
         raise NotImplementedError
 
     def mean(self, params: Params, outputs: jax.Array) -> jax.Array:
@@ -120,6 +137,24 @@ class Likelihood:
             Samples, shape [B, *shape].
         """
         raise NotImplementedError
+
+    def mode(self, params: Params, outputs: jax.Array) -> jax.Array:
+        """A likely x, one that the data could hold; params, outputs and x as of `mean`."""
+        return self.mean(params, outputs)
+
+    def of_step(self) -> "Likelihood":
+        """Of a sequence, p of one step x_t [B, *shape[1:]] given those before it."""
+        return self
+
+    def cut(self, x: jax.Array) -> jax.Array:
+        """x [B, *shape] that was drawn step by step, without what follows its end."""
+        return x
+
+    def num_known(self, x: jax.Array) -> jax.Array:
+        """How many numbers of each x [B, *shape] count, float32 [B]: all that are not missing."""
+        if not self.has_missing:
+            return jnp.full(x.shape[:1], math.prod(x.shape[1:]), jnp.float32)
+        return jnp.sum((~jnp.isnan(x)).astype(jnp.float32), axis=range(1, x.ndim))
 
     def is_mass(self, x: jax.Array) -> jax.Array:
         """Whether `log_prob` is the log-probability of discrete data, so that bits measure it.
@@ -153,13 +188,21 @@ class Bernoulli(Likelihood):
     requires: ClassVar[str] = "unit"
 
     def log_prob(self, params, outputs, x):
+        if self.has_missing:
+            return super().log_prob(params, outputs, x)
         return -losses.bernoulli_distortion(_at_least_float32(x), _at_least_float32(outputs))
 
+    def log_probs(self, params, outputs, x):
+        return distributions.bernoulli_log_prob(_at_least_float32(x), _at_least_float32(outputs))
+
     def is_mass(self, x):
-        return jnp.all((x == 0) | (x == 1), axis=range(1, x.ndim))
+        return jnp.all((x == 0) | (x == 1) | jnp.isnan(x), axis=range(1, x.ndim))
 
     def mean(self, params, outputs):
         return jax.nn.sigmoid(_at_least_float32(outputs))
+
+    def mode(self, params, outputs):
+        return (_at_least_float32(outputs) > 0).astype(jnp.float32)
 
     def sample(self, params, key, outputs):
         mean = self.mean(params, outputs)
@@ -221,15 +264,23 @@ class Gaussian(_Scaled):
 
     variances: ClassVar[tuple[str, ...]] = (*_Scaled.variances, "optimal")
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.variance == "optimal" and self.has_missing:
+            raise UsageError(
+                "variance=optimal: is an average over a batch of numbers that are all there, these "
+                "data have sequences of several lengths: take variance=learned"
+            )
+
     def fit(self, params, outputs, x, mask=None):
         if self.variance != "optimal":
             return params
         outputs, x = _at_least_float32(outputs), _at_least_float32(x)
         return {"logvar": losses.optimal_logvar(x, outputs, mask)}
 
-    def log_prob(self, params, outputs, x):
+    def log_probs(self, params, outputs, x):
         outputs, x = _at_least_float32(outputs), _at_least_float32(x)
-        return -losses.gaussian_distortion(x, outputs, self._logvar(params))
+        return distributions.gaussian_log_prob(x, outputs, self._logvar(params))
 
     def sample(self, params, key, outputs):
         mean = self.mean(params, outputs)
@@ -237,7 +288,8 @@ class Gaussian(_Scaled):
         return distributions.reparameterize(key, mean, logvar)
 
     def frozen(self):
-        return Gaussian("learned") if self.variance == "optimal" else self
+        is_fitted = self.variance == "optimal"
+        return dataclasses.replace(self, variance="learned") if is_fitted else self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,9 +300,9 @@ class Laplace(_Scaled):
         variance: a positive number (fixed), 'learned' (one scalar) or 'learned_per_dimension'.
     """
 
-    def log_prob(self, params, outputs, x):
+    def log_probs(self, params, outputs, x):
         outputs, x = _at_least_float32(outputs), _at_least_float32(x)
-        return -losses.laplace_distortion(x, outputs, self._logvar(params))
+        return distributions.laplace_log_prob(x, outputs, self._logvar(params))
 
     def sample(self, params, key, outputs):
         mean = self.mean(params, outputs)
@@ -278,8 +330,8 @@ class DiscretizedLogistic(_Scaled):
         super().__post_init__()
         _check_num_levels(self.num_levels)
 
-    def log_prob(self, params, outputs, x):
-        return -losses.discretized_logistic_distortion(
+    def log_probs(self, params, outputs, x):
+        return distributions.discretized_logistic_log_prob(
             _at_least_float32(x),
             _at_least_float32(outputs),
             self._logvar(params),
@@ -303,11 +355,17 @@ class DiscretizedLogistic(_Scaled):
         total = jax.lax.fori_loop(1, self.num_levels, add_level, jnp.zeros_like(outputs))
         return total / (self.num_levels - 1)
 
+    def mode(self, params, outputs):
+        return self._nearest(_at_least_float32(outputs))
+
+    def _nearest(self, values: jax.Array) -> jax.Array:
+        """The nearest levels to values of any shape."""
+        return jnp.round(jnp.clip(values, 0.0, 1.0) * (self.num_levels - 1)) / (self.num_levels - 1)
+
     def sample(self, params, key, outputs):
         outputs = _at_least_float32(outputs)
         noise = jax.random.logistic(key, outputs.shape, outputs.dtype)
-        value = jnp.clip(outputs + self._scale(params, outputs) * noise, 0.0, 1.0)
-        return jnp.round(value * (self.num_levels - 1)) / (self.num_levels - 1)
+        return self._nearest(outputs + self._scale(params, outputs) * noise)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -330,10 +388,10 @@ class Categorical(Likelihood):
         """Decoder outputs per data dimension, a scalar: `num_levels`."""
         return self.num_levels
 
-    def log_prob(self, params, outputs, x):
+    def log_probs(self, params, outputs, x):
         # The level of x is k, x = k/(V−1).
         level = jnp.round(_at_least_float32(x) * (self.num_levels - 1)).astype(int)
-        return -losses.categorical_distortion(level, _at_least_float32(outputs))
+        return distributions.categorical_log_prob(level, _at_least_float32(outputs))
 
     def mean(self, params, outputs):
         outputs = _at_least_float32(outputs)
@@ -341,10 +399,56 @@ class Categorical(Likelihood):
         # E[x] = Σ_k p(k) k/(V−1)
         return jax.nn.softmax(outputs, axis=-1) @ levels
 
+    def mode(self, params, outputs):
+        outputs = _at_least_float32(outputs)
+        return jnp.argmax(outputs, axis=-1).astype(outputs.dtype) / (self.num_levels - 1)
+
     def sample(self, params, key, outputs):
         outputs = _at_least_float32(outputs)
         level = jax.random.categorical(key, outputs, axis=-1)
         return level.astype(outputs.dtype) / (self.num_levels - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Text(Categorical):
+    """Strings of at most T symbols; outputs are logits [B, T, num_levels].
+
+    x is [B, T]: level k > 0 stands for the k-th character, level 0 for the end, and what follows
+    the end is NaN. A string of T characters has no end, as nothing could follow it: so the
+    probabilities of all strings of up to T characters sum to 1.
+
+    Attributes:
+        num_levels: characters and the end.
+    """
+
+    has_missing: bool = dataclasses.field(default=True, kw_only=True, repr=False)
+
+    requires: ClassVar[str] = "text"
+
+    def is_mass(self, x):
+        return jnp.ones(x.shape[:1], bool)
+
+    def mean(self, params, outputs):
+        """Characters have no mean: the likeliest ones, as `mode`; outputs [B, T, num_levels]."""
+        return self.mode(params, outputs)
+
+    def mode(self, params, outputs):
+        return ended(super().mode(params, outputs))
+
+    def sample(self, params, key, outputs):
+        return ended(super().sample(params, key, outputs))
+
+    def of_step(self):
+        return Categorical(self.num_levels)
+
+    def cut(self, x):
+        return ended(x)
+
+
+def ended(x: jax.Array) -> jax.Array:
+    """Levels of text [B, T] with NaN for all that follows the first 0, the end of a string."""
+    is_end = (x == 0).astype(jnp.int32)
+    return jnp.where(jnp.cumsum(is_end, axis=1) > is_end, jnp.nan, x)
 
 
 def _is_number(value: Any) -> bool:
@@ -364,22 +468,28 @@ _CLASSES = {
     "laplace": Laplace,
     "logistic": DiscretizedLogistic,
     "categorical": Categorical,
+    "text": Text,
 }
 NAMES = tuple(_CLASSES)
 
 
 def make(
-    name: str, *, variance: float | str = "learned", num_levels: int | None = None
+    name: str,
+    *,
+    variance: float | str = "learned",
+    num_levels: int | None = None,
+    has_missing: bool = False,
 ) -> Likelihood:
     """The likelihood of a name, as a user would type it.
 
     Args:
         name: one of `NAMES`.
         variance: a positive number (fixed), 'learned' (one scalar), 'learned_per_dimension' or, for
-            'gaussian', 'optimal'; 'bernoulli' and 'categorical' have none and take only the
+            'gaussian', 'optimal'; 'bernoulli', 'categorical' and 'text' have none and take only the
             default.
         num_levels: number of levels of the data, a scalar, 256 by default; read only by the
-            likelihoods over levels, 'logistic' and 'categorical'.
+            likelihoods over levels, 'logistic', 'categorical' and 'text'.
+        has_missing: whether x may hold NaN, of text always.
 
     Returns:
         A frozen, hashable likelihood for data of any shape.
@@ -390,7 +500,7 @@ def make(
     if name not in _CLASSES:
         raise unknown("likelihood", name, NAMES)
     cls = _CLASSES[name]
-    options = {}
+    options = {"has_missing": has_missing or cls is Text}
     if issubclass(cls, _Scaled):
         options["variance"] = variance
     elif variance != "learned":
@@ -398,6 +508,6 @@ def make(
             f"variance={variance}: the {name} likelihood has no variance; leave it out, or choose "
             "another likelihood"
         )
-    if cls.requires == "levels" and num_levels is not None:
+    if cls.requires in ("levels", "text") and num_levels is not None:
         options["num_levels"] = num_levels
     return cls(**options)
