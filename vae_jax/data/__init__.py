@@ -15,10 +15,11 @@ import jax.numpy as jnp
 from vae_jax import cache, discovery
 from vae_jax.data import _files, _tfds
 from vae_jax.data._dataset import Dataset, Rows, Split, check
+from vae_jax.data._sequences import strings
 from vae_jax.errors import UsageError, did_you_mean
 from vae_jax.threefry import unrolled
 
-__all__ = ["Dataset", "Rows", "Split", "binarize", "check", "load", "names"]
+__all__ = ["Dataset", "Rows", "Split", "binarize", "check", "load", "names", "strings"]
 
 _SCALINGS = ("auto", "unit", "none")
 _LOADINGS = ("auto", "memory", "stream")
@@ -36,13 +37,15 @@ def load(
     num_valid: int | None = None,
     scaling: str = "auto",
     loading: str = "auto",
+    window: int | None = None,
+    hop: int | None = None,
     cache_dir: str | os.PathLike | None = None,
 ) -> Dataset:
     """A dataset by name or path, with train, valid and test splits [N, *stored].
 
     Args:
         name: one of `names()`, a dataset of tensorflow-datasets ('mnist', 'config/of:1.0.0'), or
-            the path of an .npy, .npz, .csv or .parquet file or of a folder of images.
+            the path of an .npy, .npz, .csv, .parquet or .txt file or of a folder of images.
         data_dir: the folder of all datasets; None means $VAE_JAX_DATA_DIR, else
             $XDG_CACHE_HOME/vae_jax/data (~/.cache/vae_jax/data; without a home below the working
             directory).
@@ -55,6 +58,9 @@ def load(
             (an .npy file, tensorflow-datasets) and marks the dataset as streamed, 'auto' streams
             from these sources what would take more than a quarter of physical memory. Values,
             splits and hash are the same in each.
+        window: cut a table of your own, whose rows follow one another in time, into sequences of
+            so many rows (scalar), the first to train and the last to test.
+        hop: rows from the start of a window to that of the next (scalar); None: side by side.
         cache_dir: where prepared arrays are kept; None means $XDG_CACHE_HOME/vae_jax/datasets
             (~/.cache/vae_jax/datasets; without a home as above).
 
@@ -75,28 +81,43 @@ def load(
     data_dir = Path(data_dir or os.environ.get("VAE_JAX_DATA_DIR") or home / "data")
     cache_dir = Path(cache_dir or home / "datasets")
 
-    dataset = _load(name, data_dir, cache_dir, num_valid, scaling, loading)
+    for setting, value in {"window": window, "hop": hop}.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{setting}={value}: must be at least 1")
+    if hop is not None and window is None:
+        raise UsageError(f"hop={hop}: is from one window to the next, give window too")
+    own = _own(name)
+    if own is not None:
+        dataset = _files.load(own, num_valid, scaling, loading, window, hop)
+    elif window is not None:
+        raise UsageError(
+            f"window={window}: cuts a table of your own whose rows follow one another in time, not "
+            f"{name}: leave it out"
+        )
+    else:
+        dataset = _load(name, data_dir, cache_dir, num_valid, loading)
     return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")
 
 
+def _own(name: str) -> Path | None:
+    """The path of the user's own data, None where the name means something else."""
+    if name in names() or not os.path.lexists(name):
+        return None
+    return Path(name) if _looks_like_path(name) or not _tfds.is_name(name) else None
+
+
+def _looks_like_path(name: str) -> bool:
+    return bool(os.path.dirname(name)) or Path(name).suffix.lower() in _files.SUFFIXES
+
+
 def _load(
-    name: str,
-    data_dir: Path,
-    cache_dir: Path,
-    num_valid: int | None,
-    scaling: str,
-    loading: str,
+    name: str, data_dir: Path, cache_dir: Path, num_valid: int | None, loading: str
 ) -> Dataset:
     if name in names():
         return discovery.load(__name__, name, "dataset").load(data_dir, num_valid)
-    looks_like_path = os.path.dirname(name) or Path(name).suffix.lower() in _files.SUFFIXES
-    if looks_like_path and os.path.lexists(name):
-        return _files.load(Path(name), num_valid, scaling, loading)
     if _tfds.is_name(name):
         return _tfds.load(name, data_dir, cache_dir, num_valid, loading)
-    if os.path.lexists(name):
-        return _files.load(Path(name), num_valid, scaling, loading)
-    if looks_like_path:
+    if _looks_like_path(name):
         raise UsageError(f"dataset {name!r}: no such file or folder")
     hint = did_you_mean(name, [*names(), *_tfds.builder_names()])
     raise UsageError(

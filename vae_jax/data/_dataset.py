@@ -220,8 +220,9 @@ class Dataset:
         train: rows to learn from, [N, *stored].
         valid: rows held out of training, [N, *stored]; N is 0 where none were wanted.
         test: rows for the reported numbers, [N, *stored].
-        shape: of one decoded example: (H, W, C), or (D,) for a table.
-        kind: 'image' or 'table'.
+        shape: of one decoded example: (H, W, C), or (D,) for a table; of a sequence the first axis
+            is time, (T,) for text, else (T, C).
+        kind: 'image', 'table' or 'sequence'.
         low: the least decoded value of any split; 0 by definition where `num_levels` is set.
         high: the greatest decoded value of any split; 1 by definition where `num_levels` is set.
         num_levels: decoded values are k / (num_levels - 1), k = 0, 1, …; None if continuous.
@@ -232,6 +233,9 @@ class Dataset:
         factor_names: of the F factors, or None.
         factor_sizes: how many values each of the F factors takes, or None.
         label_names: what the labels 0, 1, … mean, or None.
+        alphabet: of text the characters that the levels 1, 2, … stand for, level 0 is the end; or
+            None.
+        has_missing: whether decoded values may be NaN: what follows the end of a sequence.
         notes: one line for each conversion that was done, for the log.
         streamed: whether the rows to learn from are to be fed to the device block by block, as
             data larger than memory must be.
@@ -252,6 +256,8 @@ class Dataset:
     factor_names: tuple[str, ...] | None = None
     factor_sizes: tuple[int, ...] | None = None
     label_names: tuple[str, ...] | None = None
+    alphabet: tuple[str, ...] | None = None
+    has_missing: bool = False
     notes: tuple[str, ...] = ()
     streamed: bool = False
 
@@ -386,15 +392,22 @@ def check(dataset: Dataset, requires: str, *, what: str) -> None:
 
     Args:
         dataset: its range and levels are looked at; its splits [N, *stored] are not.
-        requires: 'unit' (values in [0, 1]), 'levels' (discrete values) or 'real' (any).
+        requires: 'unit' (values in [0, 1]), 'levels' (discrete values), 'text' (characters) or
+            'real' (any numbers).
         what: who requires it, as the user wrote it: '--likelihood=bernoulli'.
 
     Raises:
         DataError: naming the values, what is allowed and the remedy.
-        ValueError: if `requires` is none of the three.
+        ValueError: if `requires` is none of the four.
     """
-    if requires not in ("unit", "levels", "real"):
-        raise ValueError(f"requires={requires!r}: must be 'unit', 'levels' or 'real'")
+    if requires not in ("unit", "levels", "text", "real"):
+        raise ValueError(f"requires={requires!r}: must be 'unit', 'levels', 'text' or 'real'")
+    if (requires == "text") != (dataset.alphabet is not None):
+        holds = "numbers" if dataset.alphabet is None else "text"
+        raise DataError(
+            f"{what}: does not go with {dataset.name}, which holds {holds}: take"
+            f" --likelihood={dataset.likelihood}"
+        )
     values = f"{dataset.name} has values in [{dataset.low:.4g}, {dataset.high:.4g}]"
     if requires == "unit" and not (dataset.low >= 0 and dataset.high <= 1):
         raise DataError(

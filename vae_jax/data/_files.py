@@ -1,4 +1,4 @@
-"""The user's own data: .npy and .npz arrays, CSV and Parquet tables, folders of images."""
+"""The user's own data: .npy and .npz arrays, CSV and Parquet tables, text, folders of images."""
 
 import collections
 import dataclasses
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_jax.data import _npy
+from vae_jax.data import _npy, _sequences
 from vae_jax.data._dataset import (
     Dataset,
     Rows,
@@ -24,14 +24,15 @@ from vae_jax.data._dataset import (
     sha256_of_file,
     sha256_of_folder,
 )
-from vae_jax.errors import DataError
+from vae_jax.errors import DataError, UsageError
 
 __all__ = ["SUFFIXES", "load"]
 
-SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+SUFFIXES = (".npy", ".npz", ".csv", ".parquet", ".txt")
 """Endings of the files that are read, whatever the shape of what they hold."""
 
 _DATA_KEYS = ("x", "X", "images", "data")
+_SERIES_KEY = "series"
 _LABEL_KEYS = ("y", "labels", "label")
 _CONDITION_KEYS = ("condition", "c")
 _LABEL_COLUMNS = ("label", "y", "target", "class")
@@ -46,6 +47,7 @@ class _Part:
     column names.
 
     low and high, [1, …], are the least and the greatest value in each place of the source of x.
+    x may be series [N, T] or [N, T, C], whose steps follow in time.
     """
 
     x: np.ndarray | Rows
@@ -54,35 +56,51 @@ class _Part:
     columns: tuple[str, ...] | None = None
     low: np.ndarray | None = None
     high: np.ndarray | None = None
+    is_series: bool = False
 
 
 def load(
-    path: Path, num_valid: int | None = None, scaling: str = "auto", loading: str = "auto"
+    path: Path,
+    num_valid: int | None = None,
+    scaling: str = "auto",
+    loading: str = "auto",
+    window: int | None = None,
+    hop: int | None = None,
 ) -> Dataset:
     """A dataset of the user's own: a table [N, D], grey images [N, H, W] or images [N, H, W, C].
+
+    Or sequences: lines of text [N, T], series in time [N, T, C].
 
     Args:
         path: a file ending as in `SUFFIXES`, or a folder of images, all of one size; subfolders are
             labels. An .npz has the key x, X, images or data, and y, labels or label where there are
             labels, and condition or c, [N, C], where x is to be given such numbers as they are; or
             the splits train, (valid,) test, or x_train, y_train, x_test, y_test. In a table numeric
-            columns are features and label, y, target or class is the label.
+            columns are features and label, y, target or class is the label. With the key series
+            (or series_train, series_test) in place of x an .npz has series [N, T] or [N, T, C],
+            NaN after the end of one that is shorter than T. Of a text each line is an example.
         num_valid: rows held out for validation (scalar); None means 10 %.
         scaling: 'auto': columns of a table are standardized by train, images of 0 … 255 (that reach
             128) go to [0, 1]; 'unit': the range of train goes to [0, 1]; 'none': values stay.
             Binary data and uint8 images are levels in [0, 1] whatever it says.
         loading: as `is_streamed` takes it. Rows of an .npy file can stay in the file; all else is
             read into memory whatever it says.
+        window: cut a table, whose rows follow one another in time, into series of so many rows
+            (scalar); the first are to train, the last to test.
+        hop: rows from the start of a window to that of the next (scalar); None: the window's.
 
     Returns:
         The dataset; `notes` says what was converted.
 
     Raises:
         DataError: if the data cannot be read or cannot be learnt from: one line with the remedy.
-        UsageError: if `num_valid` does not fit.
+        UsageError: if `num_valid` or `window` does not fit.
     """
     _refuse_special(path)
     suffix = path.suffix.lower()
+    if suffix == ".txt" and not path.is_dir():
+        _refuse_window(window, f"{path} is text")
+        return _text(path, num_valid)
     if path.is_dir():
         files = _image_files(path)
         parts, notes = _read_folder(path, files)
@@ -92,11 +110,16 @@ def load(
             f"{path}: cannot be read: must end in {', '.join(SUFFIXES)}, or be a folder of images"
         )
     elif suffix == ".npy":
-        parts, notes = _read_npy(path, loading)
+        parts, notes = _read_npy(path, loading if window is None else "memory")
         sha256 = sha256_of_file(path)
     else:
         parts, notes = _read_npz(path) if suffix == ".npz" else _read_table(path)
         sha256 = sha256_of_file(path)
+    is_series = any(part.is_series for part in parts.values())
+    if is_series or window is not None:
+        splits, settings = _series(path, parts, num_valid, scaling, window, hop)
+        notes = tuple(f"{path}: {note}" for note in (*notes, *settings.pop("notes")))
+        return Dataset(path.stem, *splits, sha256=sha256, notes=notes, **settings)
     on_disk = any(isinstance(part.x, _npy.FileRows) for part in parts.values())
 
     parts, label_names, label_notes = _encode_labels(path, parts)
@@ -142,6 +165,100 @@ def load(
     )
 
 
+def _text(path: Path, num_valid: int | None) -> Dataset:
+    x, alphabet, notes = _sequences.read_text(path)
+    num_levels = len(alphabet) + 1
+    return Dataset(
+        path.stem,
+        *divide({"all": Split(x)}, num_valid, name=str(path)),
+        shape=x.shape[1:],
+        kind="sequence",
+        low=0.0,
+        high=1.0,
+        num_levels=num_levels,
+        sha256=sha256_of_file(path),
+        likelihood="text",
+        decode=functools.partial(_sequences.decode_text, num_levels=num_levels),
+        alphabet=alphabet,
+        has_missing=True,
+        notes=tuple(f"{path}: {note}" for note in notes),
+    )
+
+
+def _refuse_window(window: int | None, what: str) -> None:
+    if window is not None:
+        raise UsageError(
+            f"window={window}: cuts a table whose rows follow one another in time, {what}: leave "
+            "it out"
+        )
+
+
+def _series(
+    path: Path,
+    parts: Mapping[str, _Part],
+    num_valid: int | None,
+    scaling: str,
+    window: int | None,
+    hop: int | None,
+) -> tuple[list[Split], dict]:
+    """Splits of series [N, T, C], and what else a `Dataset` says of them.
+
+    Checks and conversions are those of a table, of which each step is a row.
+    """
+    notes, label_names = [], None
+    if window is None:
+        parts, label_names, notes = _encode_labels(path, parts)
+        parts, spans, first = _encode_conditions(path, parts), {}, 0
+        rows = []
+        for name, part in parts.items():
+            own, places = _sequences.spans_of(path, part.x)
+            rows.append(own)
+            places = places + np.array([first, 0])
+            spans[name] = Split(places, part.labels, condition=part.condition)
+            first += len(own)
+        _refuse_misshapen(path, parts)
+        table, num_steps = _Part(np.concatenate(rows)), part.x.shape[1]
+        splits = divide(spans, num_valid, name=str(path))
+    else:
+        if set(parts) != {"all"} or parts["all"].is_series or parts["all"].x.ndim != 2:
+            _refuse_window(window, f"{path} is none, or comes with its own splits")
+        table, num_steps = dataclasses.replace(parts["all"], labels=None, condition=None), window
+        splits = _sequences.divide_in_time(
+            len(table.x), window, hop or window, num_valid, name=str(path)
+        )
+        if parts["all"].labels is not None:
+            notes = ["labels are those of rows, not of windows: left out"]
+
+    whole = {"all": _surveyed(path, _viewed(path, table))}
+    _refuse_hopeless(path, whole)
+    whole, num_levels, level_notes = _find_levels(whole, "table", scaling)
+    low, high, scaling_notes = 0.0, 1.0, []
+    if num_levels is None:
+        held = [Split(whole["all"].x.select(_sequences.rows_of(split.x))) for split in splits]
+        rescale, scaling_notes = _rescaling(held, "table", scaling)
+        whole = _converted(whole, rescale)
+        low, high = _range(whole.values())
+    steps = whole["all"].x.in_memory()
+    has_missing = any((split.x[:, 1] < num_steps).any() for split in splits)
+    splits = [
+        dataclasses.replace(split, x=_sequences.gathered(steps, split.x, num_steps))
+        for split in splits
+    ]
+    return splits, {
+        "shape": splits[0].x.shape[1:],
+        "kind": "sequence",
+        "low": low,
+        "high": high,
+        "num_levels": num_levels,
+        "likelihood": customary_likelihood(num_levels),
+        # of two levels, 0 and 1, each is its own number
+        "decode": decode_real,
+        "label_names": label_names,
+        "has_missing": has_missing,
+        "notes": [*notes, *level_notes, *scaling_notes],
+    }
+
+
 def _refuse_special(path: Path) -> None:
     if path.is_symlink():
         raise DataError(f"{path}: is a symbolic link: name what it points to, {path.resolve()}")
@@ -166,6 +283,8 @@ def _read_npy(path: Path, loading: str) -> tuple[dict[str, _Part], list[str]]:
 
 def _read_npz(path: Path) -> tuple[dict[str, _Part], list[str]]:
     names = _npy.names(path)
+    is_series = any(name.split("_")[0] == _SERIES_KEY for name in names)
+    keys = (_SERIES_KEY,) if is_series else _DATA_KEYS
 
     def first(*candidates: str) -> np.ndarray | None:
         found = [name for name in candidates if name in names]
@@ -177,18 +296,20 @@ def _read_npz(path: Path) -> tuple[dict[str, _Part], list[str]]:
     parts = {
         part: _Part(x, beside(part, _LABEL_KEYS), beside(part, _CONDITION_KEYS))
         for part in _PARTS
-        if (x := first(part, *(f"{key}_{part}" for key in _DATA_KEYS))) is not None
+        if (x := first(part, *(f"{key}_{part}" for key in keys))) is not None
     }
+    parts = {k: dataclasses.replace(part, is_series=is_series) for k, part in parts.items()}
     if {"train", "test"} <= set(parts):
         return parts, []
-    x = first(*_DATA_KEYS)
+    x = first(*keys)
     if x is None or parts:
         raise DataError(
             f"{path}: has the keys {', '.join(map(repr, names)) or 'none'}: must be one of"
-            f" {', '.join(_DATA_KEYS)} (labels: {', '.join(_LABEL_KEYS)}), or train and test,"
-            " with or without valid"
+            f" {', '.join(_DATA_KEYS)} (labels: {', '.join(_LABEL_KEYS)}), or {_SERIES_KEY}, or"
+            " train and test, with or without valid"
         )
-    return {"all": _Part(x, first(*_LABEL_KEYS), first(*_CONDITION_KEYS))}, []
+    whole = _Part(x, first(*_LABEL_KEYS), first(*_CONDITION_KEYS), is_series=is_series)
+    return {"all": whole}, []
 
 
 def _read_table(path: Path) -> tuple[dict[str, _Part], list[str]]:

@@ -1,0 +1,190 @@
+"""Sequences: lines of text, and the rows of tables as series in time."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.data._dataset import Split
+from vae_jax.errors import DataError, UsageError
+
+__all__ = [
+    "decode_text",
+    "divide_in_time",
+    "gathered",
+    "read_text",
+    "rows_of",
+    "spans_of",
+    "strings",
+]
+
+_LONGEST = 4096  # characters of a line: each is a step that waits for the one before it
+
+
+def read_text(path: Path) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+    """The lines of a text, a symbol for each character.
+
+    Args:
+        path: a file in UTF-8.
+
+    Returns:
+        (symbols [N, T], T the longest line's characters, symbol k > 0 the k-th character and 0 the
+        end and all that follows it; the characters; notes).
+
+    Raises:
+        DataError: it cannot be read, or a line is too long.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: byte {error.start:,} is not UTF-8: convert it, for instance with iconv"
+        ) from None
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
+    told = [(number, line) for number, line in enumerate(lines, 1) if line]
+    if len(told) < 3:
+        raise DataError(
+            f"{path}: has {len(told)} lines with characters: must have at least 3, one each to "
+            "train, validate and test; an example is a line"
+        )
+    number, longest = max(told, key=lambda pair: len(pair[1]))
+    if len(longest) > _LONGEST:
+        raise DataError(
+            f"{path}: line {number:,} has {len(longest):,} characters: must be at most "
+            f"{_LONGEST:,}; break it into sentences, say"
+        )
+    codes = np.frombuffer("".join(line for _, line in told).encode("utf-32-le"), "<u4")
+    characters, symbols = np.unique(codes, return_inverse=True)
+    lengths = np.array([len(line) for _, line in told])
+    x = np.zeros((len(told), len(longest)), np.uint8 if len(characters) < 256 else np.int32)
+    x[np.arange(x.shape[1]) < lengths[:, None]] = symbols + 1
+    notes = [f"lines of {lengths.min()} to {lengths.max()} characters, {len(characters)} kinds"]
+    if len(told) < len(lines):
+        notes.append(f"{len(lines) - len(told)} empty lines left out")
+    return x, tuple(map(chr, characters.tolist())), notes
+
+
+def decode_text(x: jax.Array, *, num_levels: int) -> jax.Array:
+    """Decode symbols to levels: x / (num_levels − 1), and NaN for what follows the end.
+
+    Args:
+        x: [B, T], integers 0 … num_levels − 1, zeros from the end on.
+        num_levels: how many symbols there are (scalar).
+
+    Returns:
+        [B, T] float32 in [0, 1], or NaN.
+    """
+    is_past = jnp.cumsum(x == 0, axis=1) > 1
+    return jnp.where(is_past, jnp.nan, x.astype(jnp.float32) / (num_levels - 1))
+
+
+def strings(x: np.ndarray, alphabet: Sequence[str]) -> list[str]:
+    """Text as it is read: decoded levels [N, T], with or without NaN after the end, to N strings.
+
+    Args:
+        x: [N, T] in [0, 1], level 0 the end.
+        alphabet: the K characters that the other levels stand for.
+    """
+    symbols = np.rint(np.nan_to_num(np.asarray(x)) * len(alphabet)).astype(int)
+    lengths = np.argmax(np.pad(symbols, ((0, 0), (0, 1))) == 0, axis=1)
+    return [
+        "".join(alphabet[k - 1] for k in row[:length])
+        for row, length in zip(symbols, lengths, strict=True)
+    ]
+
+
+def spans_of(path: Path, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Series as rows one after another, and where each lies.
+
+    Args:
+        path: for messages.
+        x: [N, T, C] or [N, T], numbers, NaN after the end of a series that is shorter than T.
+
+    Returns:
+        (rows [M, C], spans [N, 2]: the first row and the number of rows of each series).
+
+    Raises:
+        DataError: it has another shape or no numbers, or one is missing before the end.
+    """
+    if x.dtype.kind not in "buif" or x.ndim not in (2, 3) or 0 in x.shape:
+        raise DataError(
+            f"{path}: series are {x.dtype} of shape {x.shape}: must be numbers [series, steps] or "
+            "[series, steps, channels]"
+        )
+    x = x.reshape(*x.shape[:2], -1)
+    is_known = np.ones(x.shape, bool) if x.dtype.kind != "f" else ~np.isnan(x)
+    is_step = is_known.any(axis=2)
+    if not is_step.any(axis=1).all():
+        empty = int(np.argmin(is_step.any(axis=1)))
+        raise DataError(f"{path}: series {empty} holds nothing but NaN: leave it out")
+    lengths = x.shape[1] - np.argmax(is_step[:, ::-1], axis=1)
+    is_before = np.arange(x.shape[1]) < lengths[:, None]
+    bad = np.argwhere(is_before[..., None] & ~is_known)
+    if len(bad):
+        raise DataError(
+            f"{path}: {len(bad)} values are missing, the first at index {tuple(bad[0].tolist())}: "
+            "only what follows the end of a series may be NaN; fill them in"
+        )
+    return x[is_before], np.stack([np.cumsum(lengths) - lengths, lengths], axis=1)
+
+
+def divide_in_time(
+    num_rows: int, window: int, hop: int, num_valid: int | None, *, name: str
+) -> tuple[Split, Split, Split]:
+    """Windows of rows that follow one another in time: the first to train, the last to test.
+
+    No row is in windows of two splits.
+
+    Args:
+        num_rows: M, a count.
+        window: W, rows of each, a count.
+        hop: rows from the start of a window to that of the next, a count.
+        num_valid: windows side by side that validation has room for, a count; None: 10 %.
+        name: of the dataset, for messages.
+
+    Returns:
+        (train, valid, test), x the spans [N, 2], see `spans_of`.
+
+    Raises:
+        DataError: there are fewer than three windows.
+        UsageError: `num_valid` leaves nothing to train on.
+    """
+    num = num_rows // window
+    if num < 3:
+        raise DataError(
+            f"{name}: has {num_rows} rows, {num} windows of {window}: must have at least 3, one "
+            "each to train, validate and test; give a smaller --window"
+        )
+    num_test = max(1, num // 10)
+    num_valid = num_test if num_valid is None else num_valid
+    if num_valid + num_test >= num:
+        raise UsageError(
+            f"num_valid={num_valid}: must leave some of the {num - num_test} windows of {name} to "
+            "train on"
+        )
+    ends = num_rows - window * np.array([num_valid + num_test, num_test, 0])
+    splits = []
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        # what does not fill a window is left out at its start
+        starts = np.arange(end - window, start - 1, -hop)[::-1]
+        splits.append(Split(np.stack([starts, np.full_like(starts, window)], axis=1)))
+    return tuple(splits)
+
+
+def rows_of(spans: np.ndarray) -> np.ndarray:
+    """The rows that lie in spans [N, 2], ascending and each once: [n]."""
+    return np.unique(np.concatenate([np.arange(a, a + n) for a, n in spans] or [np.arange(0)]))
+
+
+def gathered(rows: np.ndarray, spans: np.ndarray, num_steps: int) -> np.ndarray:
+    """Rows [M, C] as series [N, T, C] by their spans [N, 2], NaN where one is shorter than T."""
+    steps = np.arange(num_steps)
+    is_step = steps < spans[:, 1:]
+    x = rows[np.where(is_step, spans[:, :1] + steps, 0)]
+    if is_step.all():
+        return x
+    return np.where(is_step[..., None], x, np.float32(np.nan)).astype(np.float32)
