@@ -25,7 +25,8 @@ class Model(flax.struct.PyTreeNode):
 
     Any two Linen modules plug in: an encoder from x [B, *shape] to (mean [B, L], logvar [B, L]),
     a decoder from z [B, L] to prod(shape)·num_outputs numbers per example. Where the latents are
-    not Gaussian, the encoder returns their `parts` instead.
+    not Gaussian, the encoder returns their `parts` instead. Of a decoder with `reads_x` p(x|z) is
+    a product over the first axis of x, Π_t p(x_t | x_<t, z): see `networks.RecurrentDecoder`.
 
     Args:
         encoder, decoder: Linen modules.
@@ -39,6 +40,8 @@ class Model(flax.struct.PyTreeNode):
         num_conditions: C, the numbers that x and z are given; 0: none. Of a conditional model both
             modules take a second argument [B, C], and `given` is to be called before all else.
         condition: what `given` was told, [B, C].
+        teacher_key: in training, the PRNG key of what a decoder that reads x is not told; None:
+            it is told everything.
     """
 
     encoder: nn.Module = flax.struct.field(pytree_node=False)
@@ -50,6 +53,7 @@ class Model(flax.struct.PyTreeNode):
     latent: latents.Latent = flax.struct.field(pytree_node=False, default=latents.Gaussian())
     num_conditions: int = flax.struct.field(pytree_node=False, default=0)
     condition: jax.Array | None = None
+    teacher_key: jax.Array | None = None
 
     def given(self, condition: jax.Array) -> "Model":
         """p(x, z | c) = p(x|z, c) p(z) and q(z|x, c) of known c, a model as any other.
@@ -163,22 +167,58 @@ class Model(flax.struct.PyTreeNode):
         parts = tuple(part.astype(jnp.float32) for part in jax.tree.leaves(outputs))
         return self.latent.posterior(params.get("latent"), parts, self.latent_mask)
 
-    def decode(self, params, z: jax.Array) -> jax.Array:
+    @property
+    def reads_x(self) -> bool:
+        """Whether p(x|z) is a product over steps of x, each given those before it; a scalar."""
+        return getattr(self.decoder, "reads_x", False)
+
+    def decode(self, params, z: jax.Array, x: jax.Array | None = None) -> jax.Array:
         """The decoder's outputs for z: the parameters of p(x|z).
 
         Args:
             params: from `init`.
             z: [B, L].
+            x: [B, *shape], of which a decoder that reads it is told, at each step, those before;
+                None: it is told the modes of its own.
 
         Returns:
             float32 [B, *shape], or [B, *shape, num_outputs] where the likelihood has several.
         """
+        if not self.reads_x:
+            return self._outputs(self._apply(params, z))
+        if x is None:
+            return self._unroll(params, z, lambda step, own, _, outputs: step.mode(own, outputs))[0]
+        told = {} if self.teacher_key is None else {"key": self.teacher_key}
+        return self._outputs(self._apply(params, z, x=x, **told))
+
+    def _apply(self, params, z, **read):
         chex.assert_shape(z, (None, self.latent_dim))
-        z = self.without_masked(z)
-        given = self._conditions()
-        outputs = self.decoder.apply({"params": params["decoder"]}, z, *given).astype(jnp.float32)
+        z, given = self.without_masked(z), self._conditions()
+        return self.decoder.apply({"params": params["decoder"]}, z, *given, **read)
+
+    def _outputs(self, outputs, first_axis: int = 0):
+        """As the likelihood takes them: float32 [B, *shape[first_axis:]], and num_outputs."""
         extra = () if self.likelihood.num_outputs == 1 else (self.likelihood.num_outputs,)
-        return outputs.reshape(-1, *self.shape, *extra)
+        return outputs.astype(jnp.float32).reshape(-1, *self.shape[first_axis:], *extra)
+
+    def _unroll(self, params, z, say):
+        """A decoder that reads x, told what it says itself.
+
+        Args:
+            params, z: as of `decode`.
+            say: (likelihood of a step, its parameters, t, outputs [B, …]) to x_t [B, *shape[1:]].
+
+        Returns:
+            (outputs as of `decode`, x [B, *shape]).
+        """
+        step = self.likelihood.of_step()
+
+        def feed(t, outputs):
+            own = jax.tree.map(lambda leaf: leaf[t] if leaf.ndim else leaf, params["likelihood"])
+            return say(step, own, t, self._outputs(outputs, first_axis=1))
+
+        outputs, x = self._apply(params, z, feed=feed)
+        return self._outputs(outputs), x
 
     def distortion(self, params, z: jax.Array, batch: dict) -> jax.Array:
         """−log p(x|z) of a training batch, in nats.
@@ -198,16 +238,22 @@ class Model(flax.struct.PyTreeNode):
         x, mask = batch["x"], batch["mask"]
         if num_samples > 1:
             x, mask = jnp.tile(x, (num_samples, *[1] * (x.ndim - 1))), jnp.tile(mask, num_samples)
-        outputs = self.decode(params, rows)
+        outputs = self.decode(params, rows, x)
         scale = self.likelihood.fit(params["likelihood"], outputs, x, mask)
         return -self.likelihood.log_prob(scale, outputs, x).reshape(z.shape[:-1])
 
     def reconstruct(self, params, x: jax.Array) -> jax.Array:
-        """E[x | z = mode of q(z|x)]: the reconstruction in `mode`, [B, *shape] to [B, *shape]."""
+        """E[x | z = mode of q(z|x)]: the reconstruction in `mode`, [B, *shape] to [B, *shape].
+
+        It runs free: of x it knows the code alone.
+        """
         return self.decode_mean(params, self.encode(params, x).mode)
 
     def decode_mean(self, params, z: jax.Array) -> jax.Array:
-        """E[x|z], z [B, L] to [B, *shape]."""
+        """E[x|z], z [B, L] to [B, *shape]; step by step, where the modes of the steps before stand.
+
+        Of text the likeliest characters.
+        """
         return self.likelihood.mean(params["likelihood"], self.decode(params, z))
 
     def sample(self, params, key: jax.Array, num_samples: int) -> tuple[jax.Array, jax.Array]:
@@ -222,6 +268,27 @@ class Model(flax.struct.PyTreeNode):
             (x [N, *shape], E[x|z] [N, *shape]).
         """
         z_key, x_key = jax.random.split(key)
-        outputs = self.decode(params, self.prior(params).sample(z_key, num_samples))
-        draws = self.likelihood.sample(params["likelihood"], x_key, outputs)
-        return draws, self.likelihood.mean(params["likelihood"], outputs)
+        return self.sample_given(params, x_key, self.prior(params).sample(z_key, num_samples))
+
+    def sample_given(self, params, key: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Draws x ~ p(x|z).
+
+        Args:
+            params: from `init`.
+            key: PRNG key, scalar.
+            z: [B, L].
+
+        Returns:
+            (x [B, *shape], E[x|z] [B, *shape], of a step where those before it are the draw's).
+        """
+        own = params["likelihood"]
+        if not self.reads_x:
+            outputs = self.decode(params, z)
+            draws = self.likelihood.sample(own, key, outputs)
+            return draws, self.likelihood.mean(own, outputs)
+
+        def say(step, own, t, outputs):
+            return step.sample(own, jax.random.fold_in(key, t), outputs)
+
+        outputs, draws = self._unroll(params, z, say)
+        return self.likelihood.cut(draws), self.likelihood.mean(own, outputs)

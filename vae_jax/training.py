@@ -41,6 +41,8 @@ __all__ = [
 _STREAMS = ("init", "order", "step", "evaluation", "pictures", "objective")
 _UPDATE = 2**32 - 1
 """Folded into a step's key for an objective's update, beyond what a loss splits off."""
+_TEACHER = 2**32 - 2
+"""Likewise for what a decoder that reads x is not told."""
 
 
 def stream(seed, name: str) -> jax.Array:
@@ -318,7 +320,11 @@ def make_train(
     num_rows = -(-batch_size // num_data) * num_data
 
     def mean_loss(params, batch, key, h):
-        loss, aux = objective(masked(model, h), params, batch, key, **h.objective)
+        own_model = masked(model, h)
+        if getattr(model, "reads_x", False):
+            teacher_key = jax.random.fold_in(key, jnp.uint32(_TEACHER))
+            own_model = own_model.replace(teacher_key=teacher_key)
+        loss, aux = objective(own_model, params, batch, key, **h.objective)
         means = _batch_means({"loss": loss, **aux}, batch["mask"])
         return means["loss"], means
 

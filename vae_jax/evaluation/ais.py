@@ -483,8 +483,8 @@ def _problem(model, params, x, initial) -> _Problem:
 
     def log_target(z):
         # log p(x, z) = log p(x|z) + log p(z)
-        outputs = model.decode(params, z.reshape(-1, z.shape[-1]))
         rows = jnp.broadcast_to(x[None], (z.shape[0], *x.shape)).reshape(-1, *model.shape)
+        outputs = model.decode(params, z.reshape(-1, z.shape[-1]), rows)
         log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
         return log_prob.reshape(z.shape[:-1]) + prior.log_prob(z)
 
@@ -732,8 +732,7 @@ def _simulate(model, params, keys):
     def one(key):
         z_key, x_key = jax.random.split(key)
         z = model.prior(params).sample(z_key, 1)
-        outputs = model.decode(params, z)
-        return z[0], model.likelihood.sample(params["likelihood"], x_key, outputs)[0]
+        return z[0], model.sample_given(params, x_key, z)[0][0]
 
     return jax.vmap(one)(keys)
 

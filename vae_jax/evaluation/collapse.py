@@ -214,12 +214,15 @@ def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]
 
     Returns:
         Two arrays [N] in nats, one sample of z each; None and None where the likelihood is neither
-        Bernoulli nor Gaussian, or the model is conditional: its floor has no closed form here.
+        Bernoulli nor Gaussian, the model is conditional, its decoder reads x, or some of x is
+        missing: the floor has no closed form here.
     """
     model, likelihood = subject.model, subject.model.likelihood
     # `subject.inputs` splits the keys of the positions: what is drawn from them is not independent
     noise_key = jax.random.fold_in(subject.key, zlib.crc32(b"collapse"))
     if model.num_conditions or not isinstance(likelihood, Bernoulli | Gaussian):
+        return None, None
+    if model.reads_x or likelihood.has_missing:
         return None, None
 
     def see(params, stored, positions):
@@ -242,7 +245,7 @@ def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]
         keys = jax.vmap(jax.random.fold_in, (None, 0))(noise_key, positions)
         eps = jax.vmap(lambda key: jax.random.normal(key, (model.latent_dim,)))(keys)
         z = posterior.mean + jnp.exp(0.5 * distributions.bound_logvar(posterior.logvar)) * eps
-        distortion = -likelihood.log_prob(params["likelihood"], model.decode(params, z), x)
+        distortion = -likelihood.log_prob(params["likelihood"], model.decode(params, z, x), x)
         rate = distributions.kl_divergence(posterior, model.prior(params)).sum(axis=-1)
         if isinstance(likelihood, Bernoulli):
             return -(distortion + rate), bernoulli_floor(train_mean, x)

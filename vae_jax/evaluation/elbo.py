@@ -387,7 +387,8 @@ def sum_variance(
         preprocess_key, z_key = jax.random.split(jax.random.fold_in(key, index))
         batch = _batch(x, rows, mask, preprocess_key, preprocess)
         own = _given(model, params, batch, given)
-        outputs = own.decode(params, own.encode(params, batch["x"]).sample(z_key))
+        z = own.encode(params, batch["x"]).sample(z_key)
+        outputs = own.decode(params, z, batch["x"])
         fitted = model.likelihood.fit(params["likelihood"], outputs, batch["x"], mask)
         return total + jnp.exp(fitted["logvar"]) * mask.sum(), None
 

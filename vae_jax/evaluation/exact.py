@@ -453,8 +453,8 @@ def _quadrature(
 
         def log_joint(values):
             z = jnp.zeros((len(values), model.latent_dim)).at[:, active].set(values)
-            outputs = model.decode(params, z)
             rows = jnp.broadcast_to(data, (len(z), *model.shape))
+            outputs = model.decode(params, z, rows)
             log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
             # a masked dimension is N(0, 1), at 0, and is not integrated over
             return log_prob + prior.log_prob(z) + 0.5 * num_masked * math.log(2 * math.pi)

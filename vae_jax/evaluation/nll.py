@@ -48,7 +48,7 @@ DEFINITIONS = {
     "num_samples": "K, the samples of z behind each estimate",
     "nll": "−log 1/K Σ_k p(x, z_k)/q(z_k|x) in nats per example, above −log p(x) in expectation",
     "effective_samples": "how many equal weights would estimate as well, of K (Σw)²/Σw²",
-    "bits_per_dim": "nll / (D log 2), of discrete data",
+    "bits_per_dim": "nll / (D log 2), of discrete data; of text D counts characters and the end",
     "given": "of a conditional model, for p(x) read p(x|c): c",
 }
 """What each entry of `measure` means; `name_standard_error` is the standard error of `name`."""
@@ -229,7 +229,7 @@ def sample(
     num_blocks, num_left = divmod(num_samples, SAMPLES_PER_KEY)
 
     def one(inputs):
-        """(x [*stored], position [], c) of one example to (sums [], whether p is a mass [])."""
+        """(x [*stored], position [], c) of one example to (sums [], is p a mass [], D [])."""
         stored, index, condition = inputs
         own = model if condition is None else model.given(condition[None])
         preprocess_key, z_key = jax.random.split(jax.random.fold_in(key, index))
@@ -238,8 +238,8 @@ def sample(
 
         def log_weights(z):
             """l = log p(x|z) + log p(z) − log q(z|x): z [k, L] to [k]."""
-            outputs = own.decode(params, z)
             rows = jnp.broadcast_to(data, (len(z), *model.shape))
+            outputs = own.decode(params, z, rows)
             log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
             return log_prob + prior.log_prob(z) - posterior.log_prob(z)
 
@@ -259,15 +259,16 @@ def sample(
             sums, _ = jax.lax.scan(add_block, sums, jnp.arange(num_blocks))
         if num_left:
             sums, _ = add_block(sums, num_blocks, num_left)
-        return sums, model.likelihood.is_mass(data)[0]
+        likelihood = model.likelihood
+        return sums, likelihood.is_mass(data)[0], likelihood.num_known(data)[0]
 
-    sums, is_mass = jax.lax.map(
+    sums, is_mass, num_known = jax.lax.map(
         one,
         (x, positions_of(first_example, len(x)), model.condition),
         batch_size=max(1, num_rows // SAMPLES_PER_KEY),
     )
     nll = -log_mean_weight(sums, num_samples)
-    bits = nll / (math.prod(model.shape) * math.log(2))
+    bits = nll / (num_known * math.log(2))
     return Likelihoods(nll, effective_sample_size(sums), jnp.where(is_mass, bits, jnp.nan))
 
 

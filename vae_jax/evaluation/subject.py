@@ -147,9 +147,11 @@ class Subject:
         """E[x|z] as a function of the dimensions in use: [B, L] to [B, *shape].
 
         Raises:
-            NotApplicableError: the model is conditional.
+            NotApplicableError: the model is conditional, or examples differ in length.
         """
         self.require_unconditional()
+        if self.model.likelihood.has_missing:
+            raise NotApplicableError("examples of several lengths have no distance from each other")
 
         def decode_mean(z):
             unused = self.model.latent_dim - z.shape[1]

@@ -1,0 +1,302 @@
+"""Recurrent networks: what is padding, what is told to the decoder, and what p(x|z) sums to."""
+
+import functools
+import itertools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vae_jax import distributions, likelihoods, networks, objectives, training
+from vae_jax.errors import UsageError
+from vae_jax.model import Model
+from vae_jax.networks import _recurrent
+
+SERIES = (6, 2)
+
+
+def make(network="gru", likelihood=None, shape=SERIES, latent_dim=3, mask=None, **options):
+    likelihood = likelihood or likelihoods.Gaussian("learned", has_missing=True)
+    encoder, decoder = networks.build(
+        network,
+        shape=shape,
+        latent_dim=latent_dim,
+        num_outputs=likelihood.num_outputs,
+        **{"widths": (8,), **options},
+    )
+    model = Model(encoder, decoder, likelihood, shape, latent_dim, latent_mask=mask)
+    # any parameters will do, and NumPy draws them without a compilation
+    shapes, draw = jax.eval_shape(model.init, jax.random.key(0)), np.random.default_rng(0).normal
+    return model, jax.tree.map(lambda v: jnp.asarray(draw(0, 0.5, v.shape), v.dtype), shapes)
+
+
+@jax.jit
+def encode(model, params, x):
+    return model.encode(params, x)
+
+
+@jax.jit
+def decode(model, params, z, x=None):
+    return model.decode(params, z, x)
+
+
+@jax.jit
+def log_prob(model, params, z, x):
+    return -model.distortion(params, z, {"x": x, "mask": jnp.ones(len(x))})
+
+
+def of_lengths(lengths, num_steps, key=1):
+    """Series [N, T, 2] that are NaN from their lengths on; a longer T changes nothing else."""
+    x = np.array(jax.random.normal(jax.random.key(key), (len(lengths), 9, 2)))[:, :num_steps]
+    x[np.arange(num_steps) >= np.array(lengths)[:, None]] = np.nan
+    return jnp.asarray(x)
+
+
+def all_strings(num_characters, num_steps):
+    """Every string of up to T characters as levels [N, T], the end 0, then NaN."""
+    rows = []
+    for length in range(num_steps + 1):
+        for characters in itertools.product(range(1, num_characters + 1), repeat=length):
+            row = [k / num_characters for k in characters] + [0.0] * (length < num_steps)
+            rows.append(row + [np.nan] * (num_steps - len(row)))
+    return jnp.array(rows, jnp.float32)
+
+
+def with_flax(cell, layer, read):
+    """The parameters of a layer of ours as those of flax's cell."""
+    kernels = np.split(layer["kernel"], _recurrent.CELLS[cell].num_gates, axis=1)
+    inputs = np.split(read["kernel"], len(kernels), axis=1)
+    biases = np.split(read["bias"], len(kernels))
+    names = ("r", "z", "n") if cell == "gru" else ("i", "f", "g", "o")
+    params = {}
+    for name, kernel, own, bias in zip(names, kernels, inputs, biases, strict=True):
+        params[f"i{name}"], params[f"h{name}"] = {"kernel": own}, {"kernel": kernel}
+        if cell == "gru":
+            params[f"i{name}"]["bias"] = bias
+        else:
+            params[f"h{name}"]["bias"] = bias + float(name == "f")
+    if cell == "gru":
+        params["hn"]["bias"] = layer["bias"]
+    return params
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_cells_are_those_of_flax(cell):
+    width, num_steps = 4, 5
+    keys = jax.random.split(jax.random.key(0), 4)
+    own = _recurrent.CELLS[cell]
+    kernel = jax.random.normal(keys[0], (width, own.num_gates * width))
+    bias = jax.random.normal(keys[3], (width,))
+    read = {
+        "kernel": jax.random.normal(keys[1], (3, kernel.shape[1])),
+        "bias": jnp.linspace(-1.0, 1.0, kernel.shape[1]),
+    }
+    x = jax.random.normal(keys[2], (2, num_steps, 3))
+    state = (jnp.zeros((2, width)),) * own.num_states
+    gates = jnp.einsum("btf,fg->btg", x, read["kernel"]) + read["bias"][None, None]
+    weights = (kernel, bias) if own.has_bias else (kernel,)
+    _, outputs = jax.jit(functools.partial(_recurrent._run, own))(weights, state, gates)
+
+    theirs = {"gru": nn.GRUCell, "lstm": nn.LSTMCell}[cell](width)
+    params = with_flax(cell, {"kernel": kernel, "bias": bias}, read)
+    carry = state[0] if cell == "gru" else (state[1], state[0])
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        step = jax.jit(lambda carry, x: theirs.apply({"params": params}, carry, x))
+        for t in range(num_steps):
+            carry, expected = step(carry, x[:, t])
+            np.testing.assert_allclose(outputs[:, t], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("network", ["gru", "bilstm"])
+def test_a_code_does_not_hear_of_padding(network):
+    lengths = (6, 1, 4)
+    short, params = make(network)
+    long, _ = make(network, shape=(9, 2))
+    a = encode(short, params, of_lengths(lengths, 6))
+    b = encode(long, params, of_lengths(lengths, 9))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), a, b)
+    alone = encode(short, params, of_lengths(lengths, 6)[1:2])
+    np.testing.assert_allclose(alone.mean, a.mean[1:2], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("network", ["gru", "lstm"])
+@pytest.mark.parametrize("dropout", [0.0, 1.0])
+def test_the_probabilities_of_all_strings_sum_to_one(network, dropout):
+    x = all_strings(2, 4)
+    assert len(x) == 1 + 2 + 4 + 8 + 16
+    text = likelihoods.Text(3)
+    model, params = make(network, text, (4,), teacher_dropout=dropout)
+    for scale in (0.0, 3.0):
+        z = jnp.full((len(x), 3), scale)
+        assert jnp.exp(log_prob(model, params, z, x)).sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_draws_follow_the_probabilities():
+    """Free running with its own draws: strings come as often as their probability says."""
+    x, num = all_strings(2, 3), 20_000
+    model, params = make("gru", likelihoods.Text(3), (3,))
+    code = jnp.array([[1.0, -2.0, 0.5]])
+    expected = np.exp(log_prob(model, params, jnp.tile(code, (len(x), 1)), x))
+    z = jnp.tile(code, (num, 1))
+    draws, _ = jax.jit(model.sample_given)(params, jax.random.key(3), z)
+    same = np.all(np.nan_to_num(draws)[:, None] == np.nan_to_num(x)[None], axis=2)
+    same &= np.all(np.isnan(draws)[:, None] == np.isnan(x)[None], axis=2)
+    assert same.sum() == num
+    deviation = np.sqrt(expected * (1 - expected) / num)
+    assert np.all(np.abs(same.mean(axis=0) - expected) < 5 * deviation + 1e-6)
+
+
+def test_images_are_read_and_said_row_by_row():
+    levels = likelihoods.Categorical(num_levels=5)
+    model, params = make("bigru", levels, (4, 3, 1), widths=(4, 6))
+    x = jnp.round(4 * jax.random.uniform(jax.random.key(1), (2, 4, 3, 1))) / 4
+    posterior = encode(model, params, x)
+    assert posterior.mean.shape == (2, 3)
+    assert decode(model, params, posterior.mean, x).shape == (2, 4, 3, 1, 5)
+    draws, means = jax.jit(model.sample, static_argnums=2)(params, jax.random.key(1), 7)
+    assert draws.shape == means.shape == (7, 4, 3, 1)
+
+
+def test_teacher_forcing_is_free_running_along_x():
+    model, params = make("lstm", widths=(6, 8))
+    x = jax.random.normal(jax.random.key(2), (4, *SERIES))
+    z = jax.random.normal(jax.random.key(3), (4, 3))
+    forced = decode(model, params, z, x)
+    apply = jax.jit(lambda own: model.decoder.apply(own, z, feed=lambda t, _: x[:, t]))
+    along, fed = apply({"params": params["decoder"]})
+    np.testing.assert_array_equal(fed, x)
+    np.testing.assert_allclose(along.reshape(x.shape), forced, rtol=1e-5, atol=1e-6)
+    # a step hears of those before it, not of itself nor of those after it
+    other = decode(model, params, z, x.at[:, 3].add(1.0))
+    changed = np.abs(other - forced).max(axis=(0, 2)) > 1e-6
+    np.testing.assert_array_equal(changed, [False] * 4 + [True] * 2)
+    # along its own modes, which of a Gaussian are its means
+    free = decode(model, params, z)
+    np.testing.assert_allclose(decode(model, params, z, free), free, rtol=1e-4, atol=1e-5)
+
+
+def test_a_decoder_that_is_never_told_is_one_that_reads_no_x():
+    model, params = make(teacher_dropout=1.0)
+    x, z = jnp.ones((2, *SERIES)), jnp.ones((2, 3))
+    assert not model.reads_x
+    np.testing.assert_array_equal(decode(model, params, z, x), decode(model, params, z))
+
+
+def test_dropout_is_of_training_alone_and_follows_the_key():
+    model, params = make(teacher_dropout=0.5)
+    x = jax.random.normal(jax.random.key(2), (64, *SERIES))
+    z = jnp.ones((64, 3))
+    told, (one, again, other) = (
+        decode(model, params, z, x),
+        (decode(model.replace(teacher_key=jax.random.key(k)), params, z, x) for k in (0, 0, 1)),
+    )
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one - other).max() > 0
+    np.testing.assert_array_equal(one[:, 0], told[:, 0])  # nothing is told before the first
+    is_told = np.all(np.isclose(one[:, 1], told[:, 1], atol=1e-7), axis=1)
+    assert 0.3 < is_told.mean() < 0.7
+
+
+LIKELIHOODS = [
+    likelihoods.Gaussian("learned", has_missing=True),
+    likelihoods.Laplace("learned_per_dimension", has_missing=True),
+    likelihoods.Bernoulli(has_missing=True),
+    likelihoods.DiscretizedLogistic(num_levels=2, has_missing=True),
+    likelihoods.Categorical(num_levels=2, has_missing=True),
+]
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=lambda v: type(v).__name__)
+def test_what_is_missing_counts_exactly_nothing(likelihood):
+    """As if the sequence ended there: in value, and in every gradient."""
+    params = likelihood.init((5,))
+    x = jnp.array([[1.0, 0.0, 1.0, jnp.nan, jnp.nan], [0.0, 1.0, 0.0, 1.0, 1.0]])
+    shape = (2, 5, 2) if likelihood.num_outputs == 2 else (2, 5)
+    outputs = jax.random.normal(jax.random.key(0), shape)
+
+    def short(params, outputs):
+        own = jax.tree.map(lambda leaf: leaf[:3] if leaf.ndim else leaf, params)
+        return likelihood.log_prob(own, outputs[:1, :3], x[:1, :3])[0]
+
+    def padded(params, outputs):
+        return likelihood.log_prob(params, outputs, x)[0]
+
+    np.testing.assert_allclose(padded(params, outputs), short(params, outputs), rtol=1e-6)
+    gradients = [jax.grad(f, argnums=(0, 1))(params, outputs) for f in (padded, short)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), *gradients)
+    np.testing.assert_array_equal(gradients[0][1][0, 3:], 0.0)
+    np.testing.assert_array_equal(likelihood.num_known(x), [3, 5])
+    whole = likelihoods.dataclasses.replace(likelihood, has_missing=False)
+    np.testing.assert_allclose(
+        likelihood.log_prob(params, outputs, x)[1], whole.log_prob(params, outputs, x)[1], rtol=1e-6
+    )
+
+
+def test_gradients_are_finite_where_values_are_missing():
+    model, params = make("bigru")
+    batch = {"x": of_lengths((6, 2, 4), 6), "mask": jnp.ones(3)}
+    loss = objectives.load("beta_vae")
+
+    def mean_loss(params):
+        return loss(model, params, batch, jax.random.key(1))[0].mean()
+
+    for leaf in jax.tree.leaves(jax.jit(jax.grad(mean_loss))(params)):
+        assert np.isfinite(leaf).all()
+        assert np.abs(leaf).max() > 0
+
+
+def test_a_masked_network_starts_as_its_native_twin():
+    mask = jnp.array([1.0, 1.0, 0.0, 0.0])
+    native, masked = make(latent_dim=2)[0], make(latent_dim=4, mask=mask)[0]
+    a, b = (jax.jit(model.init)(jax.random.key(0)) for model in (native, masked))
+    x = of_lengths((6, 3), 6)
+    p, q = encode(native, a, x), encode(masked, b, x)
+    np.testing.assert_allclose(q.mean[:, :2], p.mean, rtol=1e-5, atol=1e-6)
+    rate = distributions.kl_divergence(q, masked.prior(b))
+    np.testing.assert_array_equal(rate[:, 2:], 0.0)
+    z = q.sample(jax.random.key(1))
+    np.testing.assert_allclose(
+        decode(masked, b, z, x), decode(native, a, z[:, :2], x), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_bfloat16_computes_in_half_and_returns_float32():
+    (half, params), (full, _) = make(dtype=jnp.bfloat16), make()
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+    z = jnp.ones((2, 3))
+    assert decode(half, params, z).dtype == jnp.float32
+    difference = float(jnp.abs(decode(half, params, z) - decode(full, params, z)).max())
+    assert 0 < difference < 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "gru", "activation": "relu"}, "network 'gru' has its cell's activations"),
+        ({"name": "bigru", "widths": (3,)}, "widths=3: needs at least one width, even ones"),
+        ({"name": "mlp", "teacher_dropout": 0.1}, "network 'mlp' has no teacher, take gru or lstm"),
+    ],
+)
+def test_what_does_not_fit_is_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        networks.build(**{"shape": SERIES, "latent_dim": 2, **options})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["gru", "lstm"])
+def test_strings_are_memorised_by_their_codes(network):
+    """A decoder that is told nothing can copy a string only if the code holds it."""
+    x = jax.random.randint(jax.random.key(0), (256, 5), 1, 5).astype(jnp.float32) / 4
+    x = x.at[:, 3:].set(jnp.where(jnp.arange(256)[:, None] % 2 == 0, x[:, 3:], jnp.nan))
+    x = x.at[:, 3].set(jnp.where(jnp.isnan(x[:, 3]), 0.0, x[:, 3]))
+    options = {"latent_dim": 16, "widths": (64,), "teacher_dropout": 1.0}
+    model, _ = make(network, likelihoods.Text(5), (5,), **options)
+    hparams = training.Hparams(jnp.int32(0), jnp.float32(3e-3), {"beta": jnp.float32(0.1)})
+    state, _ = training.fit(
+        objectives.bind("beta_vae", num_examples=256), model, x, hparams, epochs=400, batch_size=64
+    )
+    copied = model.reconstruct(state.params, x)
+    is_same = (copied == x) | (jnp.isnan(copied) & jnp.isnan(x))
+    assert is_same.all(axis=1).mean() > 0.95

@@ -1,0 +1,317 @@
+"""Recurrent networks, `gru` and `lstm`, of which `bigru` and `bilstm` read both ways.
+
+The first axis of an example is time: x [B, T, …] is read step by step, and said step by step. Where
+a step is one number with several outputs, as a character is, it is read as a unit vector. A step
+that is NaN throughout is not there: no state hears of it.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vae_jax.errors import UsageError
+from vae_jax.networks._shared import PosteriorHead, by_latent, given, lecun
+
+__all__ = ["CELLS", "Cell", "RecurrentDecoder", "RecurrentEncoder", "recurrent"]
+
+
+class Cell(NamedTuple):
+    """What a recurrent layer of H units does in a step.
+
+    Attributes:
+        num_gates: G.
+        num_states: S, arrays [B, H] that make its state; the first is what it says.
+        has_bias: whether it has a bias [H] beside the kernel.
+        step: (state, a tuple of S arrays [B, H], what x adds to the gates [B, G·H], kernel
+            [H, G·H], bias) to the next state.
+    """
+
+    num_gates: int
+    num_states: int
+    has_bias: bool
+    step: Callable
+
+
+def _gru(state, gates, kernel, bias):
+    """r, u = σ(x_ru + W h);  n = tanh(x_n + r (W_n h + b));  h' = (1 − u) n + u h.
+
+    Reference: Cho et al. 2014, arXiv 1406.1078, with the reset after the product, as in
+    Chung et al. 2014, arXiv 1412.3555, and cuDNN.
+    """
+    (h,) = state
+    width = h.shape[-1]
+    told = h @ kernel
+    reset, update = jnp.split(jax.nn.sigmoid(gates[:, : 2 * width] + told[:, : 2 * width]), 2, 1)
+    new = jnp.tanh(gates[:, 2 * width :] + reset * (told[:, 2 * width :] + bias[None]))
+    return (new + update * (h - new),)
+
+
+def _lstm(state, gates, kernel):
+    """i, f, o = σ(x + W h), g = tanh(x_g + W_g h);  c' = f c + i g;  h' = o tanh(c').
+
+    f has 1 within σ, so that a new network remembers.
+
+    Reference: Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate); Jozefowicz et al. 2015
+    (its bias).
+    """
+    h, c = state
+    i, f, g, o = jnp.split(gates + h @ kernel, 4, 1)
+    c = jax.nn.sigmoid(f + 1) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return jax.nn.sigmoid(o) * jnp.tanh(c), c
+
+
+CELLS = {"gru": Cell(3, 1, True, _gru), "lstm": Cell(4, 2, False, _lstm)}
+"""Cells by name; the order of the gates, each [B, H], is that of PyTorch."""
+
+
+def _per_gate(num_gates: int) -> Callable:
+    """An orthogonal kernel [H, H] for each of G gates, side by side: [H, G·H]."""
+    orthogonal = nn.initializers.orthogonal()
+
+    def init(key, shape, dtype=jnp.float32):
+        keys = jax.random.split(key, num_gates)
+        return jnp.concatenate([orthogonal(k, (shape[0], shape[0]), dtype) for k in keys], axis=1)
+
+    return init
+
+
+class _Weights(nn.Module):
+    """A kernel [in, out], and a bias, for whoever multiplies in a loop over time."""
+
+    shape: tuple[int, int]
+    bias: int = 0
+    init: Callable = lecun
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self):
+        kernel = self.param("kernel", self.init, self.shape).astype(self.dtype)
+        if not self.bias:
+            return (kernel,)
+        bias = self.param("bias", nn.initializers.zeros, (self.bias,)).astype(self.dtype)
+        return kernel, bias
+
+
+def _layer(cell: Cell, width: int, dtype, name: str):
+    """What `Cell.step` takes after the gates: kernel [H, G·H], and a bias [H] where it has one."""
+    shape = width, cell.num_gates * width
+    bias = width if cell.has_bias else 0
+    return _Weights(shape, bias, _per_gate(cell.num_gates), dtype, name=name)()
+
+
+def _run(cell: Cell, weights, state, gates, is_step=None, *, reverse: bool = False):
+    """A layer over all steps: what each adds to the gates [B, T, G·H] to (last state, [B, T, H]).
+
+    Where `is_step` [B, T] is False the state stays as it was.
+    """
+
+    def body(state, inputs):
+        gates, is_step = inputs
+        new = cell.step(state, gates, *weights)
+        if is_step is not None:
+            new = tuple(jnp.where(is_step[:, None], a, b) for a, b in zip(new, state, strict=True))
+        return new, new[0]
+
+    inputs = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), (gates, is_step))
+    state, outputs = jax.lax.scan(body, state, inputs, reverse=reverse)
+    return state, outputs.swapaxes(0, 1)
+
+
+def _features(x: jax.Array, num_outputs: int, dtype) -> jax.Array:
+    """Examples [B, T, …] as what is read of each step, [B, T, F], 0 where x is NaN."""
+    is_known = ~jnp.isnan(x)
+    if not _is_symbol(x.shape[1:], num_outputs):
+        return jnp.where(is_known, x, 0.0).reshape(*x.shape[:2], -1).astype(dtype)
+    level = jnp.round(jnp.where(is_known, x, -1.0) * (num_outputs - 1)).astype(jnp.int32)
+    return jax.nn.one_hot(level, num_outputs, dtype=dtype)
+
+
+def _is_symbol(shape: tuple[int, ...], num_outputs: int) -> bool:
+    return num_outputs > 1 and len(shape) == 1
+
+
+def _read_init(shape: tuple[int, ...], num_outputs: int) -> Callable:
+    """Of the kernel that reads a step: one number of a unit vector is on, so its fan-in is 1."""
+    return nn.initializers.normal(1.0) if _is_symbol(shape, num_outputs) else lecun
+
+
+class RecurrentEncoder(nn.Module):
+    """x [B, T, …], step by step, to parts of the posterior [B, L] made of the last state.
+
+    Each of `widths` is a layer, which reads what the one below it says.
+
+    Attributes:
+        cell: "gru" or "lstm".
+        num_outputs: levels of a step that is one number, 1 where it is read as it is.
+        both_ways: whether half of each layer's units read from the last step to the first.
+    """
+
+    latent_dim: int
+    cell: str = "gru"
+    widths: Sequence[int] = (128,)
+    num_outputs: int = 1
+    both_ways: bool = False
+    dtype: Any = jnp.float32
+    num_parts: int = 2
+
+    reads_missing = True
+
+    @nn.compact
+    def __call__(self, x, condition=None):
+        cell = CELLS[self.cell]
+        h = _features(x, self.num_outputs, self.dtype)
+        is_step = ~jnp.isnan(x).reshape(*x.shape[:2], -1).all(axis=2)
+        init = _read_init(x.shape[1:], self.num_outputs)
+        for i, width in enumerate(self.widths):
+            ways = ("forward", "backward") if self.both_ways else ("forward",)
+            width //= len(ways)
+            size = cell.num_gates * width
+            # of all steps and ways in one product, outside of the loop
+            read = nn.Dense(len(ways) * size, dtype=self.dtype, kernel_init=init, name=f"read_{i}")
+            gates, init = read(h), lecun
+            if i == 0:
+                gates = given(gates, condition)
+                is_step = jnp.tile(is_step, (len(gates) // len(is_step), 1))
+            zeros = (jnp.zeros((len(gates), width), self.dtype),) * cell.num_states
+            told = []
+            for k, way in enumerate(ways):
+                weights = _layer(cell, width, self.dtype, f"{way}_{i}")
+                own = gates[..., k * size : (k + 1) * size]
+                told.append(_run(cell, weights, zeros, own, is_step, reverse=k == 1))
+            h = jnp.concatenate([outputs for _, outputs in told], axis=-1)
+        last = jnp.concatenate([state[0] for state, _ in told], axis=-1)
+        return PosteriorHead(self.latent_dim, self.dtype, self.num_parts, name="head")(last)
+
+
+class RecurrentDecoder(nn.Module):
+    """z [B, L] to the outputs of T steps, [B, T, F·num_outputs], each told the step before it.
+
+    z says how the states begin and adds to the gates of each step. Given x [B, T, …] a step is told
+    the true one before it (teacher forcing): its outputs are those of p(x_t | x_<t, z). Given
+    `feed` it is told what feed(t, outputs [B, F·num_outputs]) makes of its own (free running), and
+    the result is (outputs, what was fed [B, T, …]). Given neither it is told nothing.
+
+    Attributes:
+        shape: of x, time first.
+        cell, widths, num_outputs: see `RecurrentEncoder`.
+        teacher_dropout: the share of steps that, given a key, are told nothing; 1: none ever is
+            told, and the steps are independent given z.
+
+    Reference:
+        Williams & Zipser 1989 (teacher forcing); Bowman et al. 2016, arXiv 1511.06349, section 3.1
+        (dropout).
+    """
+
+    shape: tuple[int, ...]
+    cell: str = "gru"
+    widths: Sequence[int] = (128,)
+    num_outputs: int = 1
+    teacher_dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    @property
+    def reads_x(self) -> bool:
+        """Whether the outputs depend on x (a scalar)."""
+        return self.teacher_dropout < 1
+
+    @nn.compact
+    def __call__(self, z, condition=None, *, x=None, feed=None, key=None):
+        cell, num_steps = CELLS[self.cell], self.shape[0]
+        dense = functools.partial(nn.Dense, dtype=self.dtype)
+        code = dense(self.widths[0], kernel_init=by_latent(axis=0), name="latent")(z)
+        code = jnp.tanh(given(code, condition))
+        size = cell.num_states * sum(self.widths)
+        begin = jnp.tanh(dense(size, name="states")(code))
+        ends = [cell.num_states * sum(self.widths[: i + 1]) for i in range(len(self.widths) - 1)]
+        states = [
+            tuple(jnp.split(part, cell.num_states, 1)) for part in jnp.split(begin, ends, axis=1)
+        ]
+        gates = dense(cell.num_gates * self.widths[0], name="gates")(code)
+
+        num_numbers = math.prod(self.shape[1:])
+        num_read = self.num_outputs if _is_symbol(self.shape, self.num_outputs) else num_numbers
+        init = _read_init(self.shape, self.num_outputs)
+        layers, reads = [], []
+        for i, width in enumerate(self.widths):
+            layers.append(_layer(cell, width, self.dtype, f"forward_{i}"))
+            shape = num_read if i == 0 else self.widths[i - 1], cell.num_gates * width
+            # the bias of the first is that of what z adds
+            bias = 0 if i == 0 else shape[1]
+            reads.append(
+                _Weights(shape, bias, init if i == 0 else lecun, self.dtype, name=f"read_{i}")()
+            )
+        shape = self.widths[-1], num_numbers * self.num_outputs
+        output = _Weights(shape, shape[1], lecun, self.dtype, name="output")()
+
+        if feed is not None:
+            start = jnp.zeros((len(z), num_read), self.dtype)
+            return self._free(cell, states, gates, layers, (*reads, output), start, feed)
+        told = jnp.zeros((1, num_steps, num_read), self.dtype)
+        if x is not None and self.reads_x:
+            told = _features(x, self.num_outputs, self.dtype)
+            told = jnp.pad(told[:, :-1], ((0, 0), (1, 0), (0, 0)))
+            if key is not None and self.teacher_dropout > 0:
+                is_told = jax.random.bernoulli(key, 1 - self.teacher_dropout, told.shape[:2])
+                told = jnp.where(is_told[..., None], told, 0)
+        h, gates = None, gates[:, None] + _product(told, *reads[0])
+        for i, (layer, state) in enumerate(zip(layers, states, strict=True)):
+            gates = gates if i == 0 else _product(h, *reads[i])
+            _, h = _run(cell, layer, state, gates)
+        return _product(h, *output)
+
+    def _free(self, cell, states, gates, layers, products, start, feed):
+        read, *others, output = products
+
+        def body(carry, t):
+            states, told = carry
+            h, added, new = None, gates + _product(told, *read), []
+            for i, (layer, state) in enumerate(zip(layers, states, strict=True)):
+                added = added if i == 0 else _product(h, *others[i - 1])
+                new.append(cell.step(state, added, *layer))
+                h = new[-1][0]
+            outputs = _product(h, *output)
+            said = feed(t, outputs)
+            return (new, _features(said[:, None], self.num_outputs, self.dtype)[:, 0]), (
+                outputs,
+                said,
+            )
+
+        _, (outputs, said) = jax.lax.scan(body, (states, start), jnp.arange(self.shape[0]))
+        return outputs.swapaxes(0, 1), said.swapaxes(0, 1)
+
+
+def _product(x, kernel, bias=None):
+    """x [B, …, in] times a kernel [in, out], and a bias [out]: [B, …, out]."""
+    product = x @ kernel
+    return product if bias is None else product + jnp.expand_dims(bias, range(product.ndim - 1))
+
+
+def recurrent(cell: str, *, both_ways: bool = False) -> Callable:
+    """The builder of a network of `NETWORKS`, for examples of any shape [T, …].
+
+    Args:
+        cell: "gru" or "lstm".
+        both_ways: see `RecurrentEncoder`.
+    """
+    name = f"bi{cell}" if both_ways else cell
+
+    def builder(shape, latent_dim, num_outputs, widths, activation, dtype):
+        widths = (128,) if widths is None else widths
+        if activation is not None:
+            raise UsageError(f"network '{name}' has its cell's activations: leave --activation")
+        if not widths or (both_ways and any(width % 2 for width in widths)):
+            even = ", even ones, half for each way" if both_ways else ""
+            raise UsageError(
+                f"network '{name}' with widths={','.join(map(str, widths))}: needs at least one "
+                f"width{even}, e.g. --widths=128"
+            )
+        options = {"cell": cell, "num_outputs": num_outputs, "dtype": dtype}
+        encoder = RecurrentEncoder(latent_dim, widths=widths, both_ways=both_ways, **options)
+        return encoder, RecurrentDecoder(shape, widths=widths[::-1], **options)
+
+    return builder
