@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.config import Config, latent_of, make_hparams, settings, statics_of
 from vae_jax import data, likelihoods, networks, objectives, schedules, training
+from vae_jax.errors import UsageError
 from vae_jax.evaluation import elbo
 from vae_jax.layout import Layout, make_layout
 from vae_jax.model import Model
@@ -326,12 +327,13 @@ def build(
     latent_dim = latent_dim or max(c.latent_dim for c in configs)
     layout = make_layout(len(configs), num_data=num_data)
     # numbers become one program with a variance "given", which takes any: each is checked here
+    known = {"num_levels": dataset.num_levels, "has_missing": dataset.has_missing}
     for value in {c.variance for c in configs if not isinstance(c.variance, str)}:
-        likelihoods.make(config.likelihood, variance=value, num_levels=dataset.num_levels)
+        likelihoods.make(config.likelihood, variance=value, **known)
     likelihood = likelihoods.make(
         config.likelihood,
         variance=config.variance if isinstance(config.variance, str) else "given",
-        num_levels=dataset.num_levels,
+        **known,
     )
     data.check(dataset, likelihood.requires, what=f"--likelihood={config.likelihood}")
     loss_fn = objectives.bind(
@@ -347,7 +349,13 @@ def build(
         activation=config.activation,
         dtype=jnp.dtype(config.dtype),
         num_parts=len(latent.parts),
+        teacher_dropout=config.teacher_dropout,
     )
+    if dataset.has_missing and not getattr(encoder, "reads_missing", False):
+        raise UsageError(
+            f"--network={config.network}: {dataset.name} has examples of several lengths: take "
+            "--network=gru, lstm, bigru or bilstm"
+        )
     conditions = None if loss_fn.conditions is None else loss_fn.conditions(dataset)
     model = Model(
         encoder,
@@ -389,6 +397,21 @@ def num_parameters(config: Config, dataset) -> int:
     params = dict(build([config], dataset).state_shape.params)
     params.pop("objective", None)
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def in_units(experiment: Experiment, elbo) -> dict[str, np.ndarray]:
+    """ELBOs [R] of the test split of sequences in their usual unit, by name; else nothing.
+
+    Of text the bits of a character, the ends of the strings counted; of series the nats of a step.
+    """
+    dataset, likelihood = experiment.dataset, experiment.model.likelihood
+    if dataset.kind != "sequence":
+        return {}
+    known = likelihood.num_known(jax.jit(dataset.decode)(jnp.asarray(dataset.test.x)))
+    num = float(np.mean(known)) / math.prod(dataset.shape[1:])
+    if dataset.alphabet is None:
+        return {"nats_per_step": -np.asarray(elbo) / num}
+    return {"bits_per_character": -np.asarray(elbo) / (num * math.log(2))}
 
 
 def make_preprocess(dataset, binarization: str | None) -> Callable:

@@ -121,16 +121,17 @@ def fraction(value: str) -> float:
     return result
 
 
-def plain_number(low: float):
-    """A finite number, no schedule."""
+def plain_number(low: float, high: float = math.inf):
+    """A finite number in [low, high], no schedule."""
 
     def parse(value):
         try:
             result = float(value)
         except ValueError:
             result = math.nan
-        if not math.isfinite(result) or result < low:
-            raise UsageError(f"must be a finite number >= {low:g}")
+        if not math.isfinite(result) or not low <= result <= high:
+            limit = "" if high == math.inf else f" and <= {high:g}"
+            raise UsageError(f"must be a finite number >= {low:g}{limit}")
         return result
 
     return parse
@@ -197,14 +198,21 @@ class Config:
         None,
         "Model",
         integers,
-        "hidden units (mlp) or channels (conv) of the encoder, mirrored by the decoder "
-        "(default: 200,200 for mlp, 32,64 for conv)",
+        "hidden units (mlp, gru, …) or channels (conv) of the encoder, mirrored by the decoder "
+        "(default: 200,200 for mlp, 32,64 for conv, 128 for gru, lstm, bigru and bilstm)",
     )
     activation: str | None = flag(
         None,
         "Model",
         choice(tuple(networks.ACTIVATIONS)),
         f"one of {', '.join(networks.ACTIVATIONS)} (default: tanh for mlp, relu for conv)",
+    )
+    teacher_dropout: float | None = flag(
+        None,
+        "Model",
+        plain_number(0, 1),
+        "of a recurrent decoder in training: the share of steps that are not told the true one "
+        "before them; 1: none ever is, the code alone must tell (default: 0)",
     )
     latent_dim: int = flag(20, "Model", integer(1, 4096), "size of the code z", is_array=True)
     likelihood: str | None = flag(
@@ -226,8 +234,8 @@ class Config:
         "digits",
         "Data",
         text,
-        "{datasets}, any image dataset of tensorflow-datasets, or the path of a .npy, .npz, .csv "
-        "or .parquet file or of a folder of images",
+        "{datasets}, any image dataset of tensorflow-datasets, or the path of a .npy, .npz, .csv, "
+        ".parquet or .txt file or of a folder of images",
     )
     data_dir: str | None = flag(
         None,
@@ -260,6 +268,19 @@ class Config:
         choice(("auto", "unit", "none")),
         "of your own continuous data: auto (images of 0 to 255 to [0, 1], columns of a table to "
         "mean 0 and variance 1), unit (the range to [0, 1]) or none",
+    )
+    window: int | None = flag(
+        None,
+        "Data",
+        integer(1),
+        "cut your own table, whose rows follow in time, into series of so many rows, the first to "
+        "train and the last to test",
+    )
+    hop: int | None = flag(
+        None,
+        "Data",
+        integer(1),
+        "rows from the start of a window to that of the next (default: those of the window)",
     )
     num_valid: int | None = flag(
         None,
@@ -563,6 +584,8 @@ def _check_together(config: Config) -> None:
             f"--weight_decay={config.weight_decay}: {config.optimizer} has none, "
             "give --optimizer=adamw"
         )
+    if config.hop is not None and config.window is None:
+        raise CombinationError(f"--hop={config.hop}: is from window to window, give --window too")
     if config.network == "linear" and (config.widths or config.activation):
         raise CombinationError(
             "--network=linear has no hidden layers: leave --widths and --activation"

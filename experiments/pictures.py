@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import build as building
-from experiments import tables
-from vae_jax import distributions, plots, schedules, training
+from experiments import sequences, tables
+from vae_jax import distributions, plots, runs, schedules, training
 from vae_jax.evaluation import elbo, latent_geometry
 
 NUM_RECONSTRUCTIONS = 10
@@ -80,6 +80,27 @@ class _Seen(NamedTuple):
         """The first dimensions of a code, which are discrete, a count."""
         return self.model.latent.num_discrete(self.model.latent_dim)
 
+    def between(self) -> np.ndarray | None:
+        """E[x|z] on the way from one of the few to another, [P, 11, *shape]; None: there is one.
+
+        Continuous dimensions and conditions go straight, discrete ones group by group.
+        """
+        num_pairs = min(NUM_PAIRS, len(self.few) // 2)
+        if not num_pairs:
+            return None
+        codes, latent = self.codes[self.few], self.model.latent
+        t = np.linspace(0, 1, 11, dtype=np.float32)[None, :, None]
+        group = np.arange(codes.shape[1]) // latent.group_size
+        is_over = (group + 0.5) * latent.group_size <= t * self.num_discrete
+        weight = np.where(np.arange(codes.shape[1]) < self.num_discrete, is_over, t)
+
+        def between(points, weight):
+            start, end = points[: 2 * num_pairs].reshape(num_pairs, 2, -1).swapaxes(0, 1)
+            return (start[:, None] * (1 - weight) + end[:, None] * weight).astype(np.float32)
+
+        told = None if self.told is None else between(self.told, t)
+        return self.decode(between(codes, weight), told)
+
 
 def draw(experiment, number: int, member, run) -> list[str]:
     """Draws every picture of one run that fits the data; the test split is what is encoded.
@@ -96,14 +117,25 @@ def draw(experiment, number: int, member, run) -> list[str]:
     seen = _look(experiment, *member)
     rows = [row for row in run.rows() if row.pop("run", number) == number]
     pictures = {"training_curves": plots.training_curves(rows)} if rows else {}
-    is_image = experiment.dataset.kind == "image"
+    dataset = experiment.dataset
+    is_image, is_sequence = dataset.kind == "image", dataset.kind == "sequence"
+    if is_sequence and seen.labels is None and seen.told is None:
+        # neighbours in time, or in an alphabet, are alike
+        seen = seen._replace(few=np.arange(len(seen.few)) * len(seen.x) // len(seen.few))
     for name, make in {**_OF_ANY, **(_OF_IMAGES if is_image else {})}.items():
-        picture = make(seen)
+        picture = None if is_sequence and name == "reconstructions" else make(seen)
         if picture is not None:
             pictures[name] = picture
+    if is_sequence and dataset.alphabet is None:
+        pictures |= sequences.pictures(seen, _traversed(seen))
     for name, picture in pictures.items():
         plots.save(picture, run.path("plots", name))
-    if "traversal" in pictures:
+    if dataset.alphabet is not None:
+        texts = sequences.texts(seen, dataset.alphabet)
+        for name, lines in texts.items():
+            runs.write_text(run.path("plots", f"{name}.txt"), lines)
+        return [*pictures, *texts]
+    if is_image and "traversal" in pictures:
         frames = plots.traversal_frames(**_traversed(seen))
         plots.save_gif(frames, run.path("plots", "traversal.gif"))
     return list(pictures)
@@ -373,22 +405,8 @@ def _groups(seen: _Seen):
 
 
 def _interpolation(seen: _Seen):
-    """Continuous dimensions and conditions go straight, discrete ones group by group."""
-    num_pairs = min(NUM_PAIRS, len(seen.few) // 2)
-    if not num_pairs:
-        return None
-    codes, latent = seen.codes[seen.few], seen.model.latent
-    t = np.linspace(0, 1, 11, dtype=np.float32)[None, :, None]
-    group = np.arange(codes.shape[1]) // latent.group_size
-    is_over = (group + 0.5) * latent.group_size <= t * seen.num_discrete
-    weight = np.where(np.arange(codes.shape[1]) < seen.num_discrete, is_over, t)
-
-    def between(points, weight):
-        start, end = points[: 2 * num_pairs].reshape(num_pairs, 2, -1).swapaxes(0, 1)
-        return (start[:, None] * (1 - weight) + end[:, None] * weight).astype(np.float32)
-
-    told = None if seen.told is None else between(seen.told, t)
-    return plots.interpolation(seen.decode(between(codes, weight), told))
+    between = seen.between()
+    return None if between is None else plots.interpolation(between)
 
 
 def _manifold(seen: _Seen):

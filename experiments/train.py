@@ -95,6 +95,8 @@ def load(config: Config):
         num_valid=config.num_valid,
         scaling=config.scaling,
         loading=config.loading,
+        window=config.window,
+        hop=config.hop,
     )
 
 
@@ -563,6 +565,8 @@ def make_results(experiment: building.Experiment, ended: Ended, params) -> list[
             errors = evaluated.standard_errors.items()
             columns |= {f"{name}_standard_error": values for name, values in errors}
             columns |= _latent_use(evaluated)
+            if "elbo" in evaluated.terms:
+                columns |= building.in_units(experiment, evaluated.terms["elbo"])
     if ended.carried.best is not None:
         columns["best_epoch"] = experiment.layout.read(ended.carried.best["epoch"])
     columns = {name: np.asarray(values).tolist() for name, values in columns.items()}
@@ -605,6 +609,8 @@ def describe(experiment: building.Experiment) -> list[str]:
     values = f"values from {dataset.low:.4g} to {dataset.high:.4g}"
     if dataset.num_levels is not None:
         values = f"{dataset.num_levels} levels from 0 to 1"
+    if dataset.alphabet is not None:
+        values = f"{len(dataset.alphabet)} characters and an end"
     treatment = f", {config.binarization} binarization" if config.binarization else ""
     if config.binarization == "soft":
         treatment = ", grey levels as soft targets"
@@ -647,6 +653,8 @@ def summary(result: dict) -> str:
         terms.append(f"active share {result['active_share']:.3g}")
     if "active_units" in result:
         terms.append(f"{result['active_units']} active units")
+    units = ("bits_per_character", "nats_per_step")
+    terms += [f"{result[u]:.3f} {u.replace('_', ' ')}" for u in units if u in result]
     best = f" (parameters of epoch {result['best_epoch']})" if "best_epoch" in result else ""
     return (
         f"{result['status']} at step {result['step']}{best}; test, nats per example: "

@@ -19,6 +19,7 @@ from vae_jax.plots.latents import (
     traversal,
     traversal_frames,
 )
+from vae_jax.plots.series import series
 from vae_jax.plots.sweeps import (
     elbo_against_latent_dim,
     rate_distortion,
@@ -42,6 +43,7 @@ __all__ = [
     "samples",
     "save",
     "save_gif",
+    "series",
     "sweep_curves",
     "sweep_heatmap",
     "training_curves",
