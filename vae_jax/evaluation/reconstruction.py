@@ -200,7 +200,11 @@ def measure(subject, *, max_train: int = 60_000) -> dict[str, Any]:
 
     Returns:
         The entries of `DEFINITIONS`, scalars, with standard errors.
+
+    Raises:
+        NotApplicableError: numbers of x may be missing.
     """
+    subject.require_complete()
     size = math.prod(subject.model.shape)
     train = subject.x("train", max(1, min(max_train, MAX_NUMBERS // size)))
     components = principal_components(train, subject.latent_dim)

@@ -150,14 +150,18 @@ class Subject:
             NotApplicableError: the model is conditional, or examples differ in length.
         """
         self.require_unconditional()
-        if self.model.likelihood.has_missing:
-            raise NotApplicableError("examples of several lengths have no distance from each other")
+        self.require_complete()
 
         def decode_mean(z):
             unused = self.model.latent_dim - z.shape[1]
             return self.model.decode_mean(self.params, jnp.pad(z, ((0, 0), (0, unused))))
 
         return decode_mean
+
+    def require_complete(self) -> None:
+        """NotApplicableError where numbers of x [N, *shape] may be missing."""
+        if self.model.likelihood.has_missing:
+            raise NotApplicableError("examples of several lengths have no distance from each other")
 
     @property
     def num_rows(self) -> int:
