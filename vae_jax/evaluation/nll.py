@@ -48,7 +48,7 @@ DEFINITIONS = {
     "num_samples": "K, the samples of z behind each estimate",
     "nll": "−log 1/K Σ_k p(x, z_k)/q(z_k|x) in nats per example, above −log p(x) in expectation",
     "effective_samples": "how many equal weights would estimate as well, of K (Σw)²/Σw²",
-    "bits_per_dim": "nll / (D log 2), of discrete data; of text D counts characters and the end",
+    "bits_per_dim": "nll / (D log 2), of discrete data; D: of text the mean of characters and ends",
     "given": "of a conditional model, for p(x) read p(x|c): c",
 }
 """What each entry of `measure` means; `name_standard_error` is the standard error of `name`."""
@@ -159,11 +159,13 @@ class Likelihoods(NamedTuple):
         effective_samples: `effective_sample_size` of the K weights, [N].
         bits_per_dim: nll / (D log 2), [N]; NaN where p(x|z) is not the probability of discrete
             data: of a density, or of soft targets.
+        num_known: D, the numbers of x that count, [N]: of text its characters and the end.
     """
 
     nll: jax.Array
     effective_samples: jax.Array
     bits_per_dim: jax.Array
+    num_known: jax.Array
 
 
 class Estimate(NamedTuple):
@@ -269,7 +271,8 @@ def sample(
     )
     nll = -log_mean_weight(sums, num_samples)
     bits = nll / (num_known * math.log(2))
-    return Likelihoods(nll, effective_sample_size(sums), jnp.where(is_mass, bits, jnp.nan))
+    bits = jnp.where(is_mass, bits, jnp.nan)
+    return Likelihoods(nll, effective_sample_size(sums), bits, num_known)
 
 
 def summarize(likelihoods: Likelihoods) -> Estimate:
@@ -284,8 +287,13 @@ def summarize(likelihoods: Likelihoods) -> Estimate:
     return Estimate(
         *mean_and_error_of_traced(likelihoods.nll),
         jnp.mean(likelihoods.effective_samples),
-        jnp.mean(likelihoods.bits_per_dim),
+        jnp.mean(_bits(likelihoods)),
     )
+
+
+def _bits(likelihoods: Likelihoods):
+    """Bits per number, [N], whose mean is Σ nll / (Σ D log 2): a longer example weighs more."""
+    return likelihoods.bits_per_dim * (likelihoods.num_known / likelihoods.num_known.mean())
 
 
 def evaluate(
@@ -361,7 +369,7 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
     values = {
         "nll": found.nll,
         "effective_samples": found.effective_samples,
-        "bits_per_dim": found.bits_per_dim,
+        "bits_per_dim": _bits(found),
     }
     result: dict = {"num_examples": len(found.nll), "num_samples": num_samples}
     if subject.model.num_conditions:
