@@ -92,3 +92,10 @@ def test_what_does_not_fit_is_one_line(x):
         corruptions.patch(KEY, x[:, :, 0, 0], 0.3)
     with pytest.raises(UsageError, match="did you mean masking"):
         corruptions.corrupt("maskin", KEY, x, 0.3)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "masking", "salt_and_pepper"])
+def test_what_is_missing_stays_missing(name, x):
+    gone = x.at[:, 3:].set(jnp.nan)
+    shown = corruptions.corrupt(name, KEY, gone, 0.9)
+    np.testing.assert_array_equal(jnp.isnan(shown), jnp.isnan(gone))

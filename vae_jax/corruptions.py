@@ -98,11 +98,11 @@ def corrupt(name: str, key: jax.Array, x: jax.Array, level, factor: int = 1) -> 
         factor: of the resolution, a count.
 
     Returns:
-        x̃, [B, *shape].
+        x̃, [B, *shape], NaN where x is: what is missing is not known to be 0.
     """
     chex.assert_rank(level, 0)
     if name == "resolution":
         return lower(x, factor)
     if name not in CORRUPTIONS:
         raise unknown("corruption", name, [*CORRUPTIONS, "resolution"])
-    return CORRUPTIONS[name](key, x, level)
+    return jnp.where(jnp.isnan(x), x, CORRUPTIONS[name](key, x, level))

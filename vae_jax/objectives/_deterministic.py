@@ -3,8 +3,9 @@
 import jax
 
 from vae_jax import latents, losses
+from vae_jax.errors import UsageError
 
-__all__ = ["latent", "terms"]
+__all__ = ["has_error", "latent", "require_numbers", "terms"]
 
 
 def latent() -> latents.Deterministic:
@@ -12,17 +13,28 @@ def latent() -> latents.Deterministic:
     return latents.Deterministic()
 
 
+def has_error(model) -> bool:
+    """Whether ‖x − x̂‖² (a scalar) means something: x is whole, and decoded from the code alone."""
+    return not (model.likelihood.has_missing or model.reads_x)
+
+
+def require_numbers(model, why: str) -> None:
+    """UsageError where x [*shape] is text; `why` says what its characters cannot be."""
+    if model.likelihood.requires == "text":
+        raise UsageError(f"{why}: x is text, take --objective=autoencoder or a variational one")
+
+
 def terms(model, params, z: jax.Array, batch: dict) -> dict[str, jax.Array]:
     """{"distortion", "squared_error"} of codes, [B] each; the former in nats.
 
-    Where numbers of x may be missing, as in text, there is the former alone.
+    Where numbers of x may be missing, as in text, or a decoder reads x, there is the former alone.
 
     Args:
         model, params, batch: as of `loss`; what is to be restored is the batch's x.
         z: [B, L].
     """
     distortion = {"distortion": model.distortion(params, z, batch)}
-    if model.likelihood.has_missing:
+    if not has_error(model):
         return distortion
     reconstruction = model.decode_mean(params, z)
     return {**distortion, "squared_error": losses.squared_error(batch["x"], reconstruction)}

@@ -35,6 +35,7 @@ def loss(model, params, batch, key, *, lambda_jacobian=0.1, jacobian="exact", nu
     def encode(x):
         return model.encode(params, x).mode
 
+    _deterministic.require_numbers(model, "contractive: characters have no derivative")
     z = encode(batch["x"])
     terms = _deterministic.terms(model, params, z, batch)
     if jacobian == "exact":

@@ -45,12 +45,15 @@ def loss(model, params, batch, key, *, corruption="gaussian", level=0.3, factor=
 
     Returns:
         loss [B] and {"distortion", "squared_error", "corruption_error"}, each [B]; the first in
-        nats.
+        nats, the others where x is whole.
 
     Reference:
         Vincent et al. 2010, Stacked Denoising Autoencoders, JMLR 11, section 3.1.
     """
+    _deterministic.require_numbers(model, "denoising: characters have no noise")
     x = corrupt(batch["x"], key, corruption=corruption, level=level, factor=factor)
     z = model.encode(params, x).mode
     terms = _deterministic.terms(model, params, z, batch)
-    return terms["distortion"], {**terms, "corruption_error": losses.squared_error(batch["x"], x)}
+    if _deterministic.has_error(model):
+        terms["corruption_error"] = losses.squared_error(batch["x"], x)
+    return terms["distortion"], terms

@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 
 from vae_jax import networks
-from vae_jax.errors import DataError
+from vae_jax.errors import DataError, UsageError
 from vae_jax.objectives import _conditions, _terms
 from vae_jax.training import Conditions
 
@@ -97,7 +97,12 @@ def init(model, key, *, classifier_width=500, classifier_depth=1) -> dict:
         key: PRNG key.
         classifier_width: units of each hidden layer of the classifier.
         classifier_depth: hidden layers of the classifier, ReLU.
+
+    Raises:
+        UsageError: numbers of x may be missing.
     """
+    if model.likelihood.has_missing:
+        raise UsageError("m2: its classifier asks for examples of one length: take cvae")
     network = _classifier(model.num_conditions, classifier_width, classifier_depth)
     return network.init(key, jnp.zeros((1, np.prod(model.shape, dtype=int))))["params"]
 
