@@ -1,0 +1,143 @@
+"""Restricted Boltzmann machines so small that every state is counted."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vae_jax import rbm
+from vae_jax.errors import UsageError
+
+V, H = 4, 3
+STATES = {"bernoulli": (0.0, 1.0), "spin": (-1.0, 1.0)}
+
+
+def machine(scale=1.0):
+    keys = jax.random.split(jax.random.key(0), 3)
+    shapes = (V, H), (V,), (H,)
+    return tuple(scale * jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True))
+
+
+def every(num, units):
+    """All states of so many units, [2^num, num]."""
+    return jnp.array(list(itertools.product(STATES[units], repeat=num)))
+
+
+def log_prob(machine, v, visible="bernoulli", hidden="bernoulli"):
+    """log p(v) [B], all visible states counted."""
+    states = -rbm.free_energy(every(V, visible), *machine, hidden=hidden)
+    return -rbm.free_energy(v, *machine, hidden=hidden) - jax.nn.logsumexp(states)
+
+
+@pytest.mark.parametrize("hidden", STATES)
+def test_free_energy_is_the_sum_over_all_hidden_states(hidden):
+    kernel, a, b = machine()
+    v = jax.random.uniform(jax.random.key(1), (5, V))
+    h = every(H, hidden)
+    energy = -(v @ a)[:, None] - (h @ b)[None] - v @ kernel @ h.T  # [5, 2^H]
+    want = -jax.nn.logsumexp(-energy, axis=1)
+    np.testing.assert_allclose(rbm.free_energy(v, kernel, a, b, hidden=hidden), want, atol=1e-5)
+
+
+def test_free_energy_of_gaussian_units_is_the_integral():
+    kernel, a, b = machine()
+    v = jax.random.uniform(jax.random.key(1), (5, V))
+    kernel, b = kernel[:, :1], b[:1]
+    h = np.linspace(-15, 15, 4001)
+    eta = np.asarray(v @ kernel)[:, 0] + b[0]
+    density = np.exp(eta[:, None] * h[None] - 0.5 * np.square(h)[None])
+    want = -np.asarray(v @ a) - np.log(np.trapezoid(density, h, axis=1))
+    found = rbm.free_energy(v, kernel, a, b, hidden="gaussian")
+    np.testing.assert_allclose(found, want, rtol=1e-4)
+
+
+@pytest.mark.parametrize("units", rbm.UNITS)
+def test_the_mean_is_the_slope_of_the_partition_and_that_of_the_draws(units):
+    unit = rbm.UNITS[units]
+    eta = jnp.array([-2.0, -0.3, 0.0, 0.7, 3.0, 50.0, -50.0])
+    slope = jax.vmap(jax.grad(unit.log_partition))(eta)
+    np.testing.assert_allclose(slope, unit.mean(eta), rtol=1e-5, atol=1e-6)
+    keys = jax.random.split(jax.random.key(0), 4000)
+    draws = jax.vmap(lambda key: unit.sample(key, eta))(keys)
+    np.testing.assert_allclose(draws.mean(axis=0), unit.mean(eta), atol=0.08)
+    if units in STATES:
+        assert set(np.unique(draws)) <= set(STATES[units])
+
+
+@pytest.mark.parametrize(("visible", "hidden"), [("bernoulli", "bernoulli"), ("spin", "spin")])
+def test_a_long_chain_has_the_machines_own_mean(visible, hidden):
+    own = machine(0.5)
+    states = every(V, visible)
+    want = jnp.exp(log_prob(own, states, visible, hidden)) @ states
+    start = jnp.zeros((20_000, V))
+    options = {"visible": visible, "hidden": hidden}
+    v = rbm.gibbs_chain(jax.random.key(2), start, *own, num_steps=30, **options)
+    np.testing.assert_allclose(v.mean(axis=0), want, atol=0.02)
+
+
+@pytest.mark.parametrize("hidden", rbm.UNITS)
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_the_gradient_is_the_difference_of_correlations(hidden, num_steps):
+    own, key = machine(), jax.random.key(3)
+    v = jax.random.bernoulli(jax.random.key(1), 0.5, (6, V)).astype(jnp.float32)
+    options = {"num_steps": num_steps, "hidden": hidden}
+
+    def mean(own):
+        return rbm.contrastive_divergence(key, v, *own, **options).mean()
+
+    found = jax.grad(mean)(own)
+    v_k = rbm.gibbs_chain(key, v, *own, **options)
+    h, h_k = (rbm.UNITS[hidden].mean(each @ own[0] + own[2][None]) for each in (v, v_k))
+    want = (
+        -(v.T @ h - v_k.T @ h_k) / len(v),
+        -(v - v_k).mean(axis=0),
+        -(h - h_k).mean(axis=0),
+    )
+    for a, b in zip(found, want, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_with_the_machines_own_draws_it_is_the_gradient_of_the_likelihood():
+    """∂ −log p(v) = ∂F(v) − E_p[∂F]: what the chain stands for."""
+    own = machine()
+    v, states = jnp.array([[1.0, 0.0, 1.0, 1.0]]), every(V, "bernoulli")
+    p = jnp.exp(log_prob(own, states))
+    exact = jax.grad(lambda own: -log_prob(own, v)[0])(own)
+    of_data = jax.grad(lambda own: rbm.free_energy(v, *own)[0])(own)
+    of_model = jax.grad(lambda own: p @ rbm.free_energy(states, *own))(own)
+    for want, plus, minus in zip(exact, of_data, of_model, strict=True):
+        np.testing.assert_allclose(plus - minus, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", rbm.UNITS)
+def test_the_likelihood_rises_under_contrastive_divergence(hidden):
+    v = jnp.array([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]] * 10)
+    optimizer = optax.sgd(0.1)
+
+    @jax.jit
+    def train(own):
+        def step(i, carried):
+            own, state = carried
+
+            def mean(own):
+                key = jax.random.fold_in(jax.random.key(4), i)
+                return rbm.contrastive_divergence(key, v, *own, hidden=hidden).mean()
+
+            updates, state = optimizer.update(jax.grad(mean)(own), state)
+            return optax.apply_updates(own, updates), state
+
+        return jax.lax.fori_loop(0, 500, step, (own, optimizer.init(own)))[0]
+
+    own = machine(0.01)
+    before, after = (log_prob(each, v, hidden=hidden).mean() for each in (own, train(own)))
+    assert abs(float(before) + V * np.log(2)) < 0.05
+    # three patterns alike have −log 3
+    assert before + 0.8 < after < -np.log(3)
+
+
+def test_unknown_units_are_refused():
+    with pytest.raises(UsageError, match="did you mean spin"):
+        rbm.free_energy(jnp.zeros((1, V)), *machine(), hidden="spins")

@@ -1,0 +1,184 @@
+"""Restricted Boltzmann machines: free energy, Gibbs chain, contrastive divergence; to import.
+
+p(v, h) ∝ exp(a·v + b·h + vᵀW h) μ(v) μ(h) over visible units v [V] and hidden units h [H], W
+[V, H]. What a unit may be is its measure μ, by name: "bernoulli", 0 or 1, whose mean is a sigmoid;
+"spin", −1 or 1, whose mean is a tanh; "gaussian", any number, μ(h) = exp(−h²/2), whose mean is
+linear. So given v the hidden units are independent, of natural parameters b + vW; and likewise v
+given h.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from vae_jax import losses
+from vae_jax.errors import unknown
+
+__all__ = ["UNITS", "Unit", "contrastive_divergence", "free_energy", "gibbs_chain"]
+
+
+class Unit(NamedTuple):
+    """What a unit may be, as functions of its natural parameter η, arrays of any shape.
+
+    Attributes:
+        mean: E[h] under p(h) ∝ exp(η h) μ(h).
+        log_partition: log ∫ exp(η h) μ(dh).
+        sample: (key, η) to a draw of each.
+    """
+
+    mean: Callable
+    log_partition: Callable
+    sample: Callable
+
+
+def _bernoulli(key, eta):
+    return jax.random.bernoulli(key, jax.nn.sigmoid(eta)).astype(eta.dtype)
+
+
+UNITS: dict[str, Unit] = {
+    "bernoulli": Unit(jax.nn.sigmoid, jax.nn.softplus, _bernoulli),
+    "spin": Unit(
+        jnp.tanh,
+        lambda eta: jnp.logaddexp(eta, -eta),
+        lambda key, eta: 2.0 * _bernoulli(key, 2.0 * eta) - 1.0,
+    ),
+    "gaussian": Unit(
+        lambda eta: eta,
+        lambda eta: 0.5 * jnp.square(eta) + 0.5 * jnp.log(2.0 * jnp.pi),
+        lambda key, eta: eta + jax.random.normal(key, eta.shape, eta.dtype),
+    ),
+}
+"""Units by name, each elementwise, shape in = shape out."""
+
+
+def _unit(name: str) -> Unit:
+    if name not in UNITS:
+        raise unknown("unit", name, UNITS)
+    return UNITS[name]
+
+
+def free_energy(
+    v: jax.Array,
+    kernel: jax.Array,
+    visible_bias: jax.Array,
+    hidden_bias: jax.Array,
+    *,
+    hidden: str = "bernoulli",
+) -> jax.Array:
+    """Minus the log of what p(v) is proportional to, the hidden units summed out.
+
+    F(v) = −a·v − Σ_j log ∫ exp((b + vW)_j h) μ(dh), so p(v) ∝ exp(−F(v)) μ(v)
+
+    Args:
+        v: [B, V].
+        kernel: W, [V, H].
+        visible_bias: a, [V].
+        hidden_bias: b, [H].
+        hidden: what hidden units are, one of `UNITS`.
+
+    Returns:
+        [B], in nats up to a constant.
+
+    Raises:
+        UsageError: there are no such units.
+
+    Reference:
+        Hinton 2010, A practical guide to training restricted Boltzmann machines, section 16.1.
+    """
+    chex.assert_rank([v, kernel, visible_bias, hidden_bias], [2, 2, 1, 1])
+    eta = v @ kernel + hidden_bias[None]
+    return -v @ visible_bias - losses.sum_event(_unit(hidden).log_partition(eta))
+
+
+def gibbs_chain(
+    key: jax.Array,
+    v: jax.Array,
+    kernel: jax.Array,
+    visible_bias: jax.Array,
+    hidden_bias: jax.Array,
+    *,
+    num_steps: int = 1,
+    visible: str = "bernoulli",
+    hidden: str = "bernoulli",
+) -> jax.Array:
+    """Visible units after steps of Gibbs sampling, the last time as their mean: E[v_k | h_{k−1}].
+
+    h_t ~ p(h | v_t), v_{t+1} ~ p(v | h_t)
+
+    Args:
+        key: PRNG key.
+        v: where the chain starts, [B, V].
+        kernel: W, [V, H].
+        visible_bias: a, [V].
+        hidden_bias: b, [H].
+        num_steps: k, a count.
+        visible, hidden: what units are, of `UNITS`.
+
+    Returns:
+        [B, V].
+
+    Raises:
+        UsageError: there are no such units.
+
+    Reference:
+        Hinton 2010, A practical guide to training restricted Boltzmann machines, sections 3.1 and
+        3.2.
+    """
+    chex.assert_rank([v, kernel, visible_bias, hidden_bias], [2, 2, 1, 1])
+    above, below = _unit(hidden), _unit(visible)
+
+    def from_hidden(key, v):
+        h = above.sample(key, v @ kernel + hidden_bias[None])
+        return h @ kernel.T + visible_bias[None]
+
+    def step(i, v):
+        hidden_key, visible_key = jax.random.split(jax.random.fold_in(key, i))
+        return below.sample(visible_key, from_hidden(hidden_key, v))
+
+    v = jax.lax.fori_loop(0, num_steps - 1, step, v)
+    return below.mean(from_hidden(jax.random.fold_in(key, num_steps - 1), v))
+
+
+def contrastive_divergence(
+    key: jax.Array,
+    v: jax.Array,
+    kernel: jax.Array,
+    visible_bias: jax.Array,
+    hidden_bias: jax.Array,
+    *,
+    num_steps: int = 1,
+    visible: str = "bernoulli",
+    hidden: str = "bernoulli",
+) -> jax.Array:
+    """What has the gradient of contrastive divergence, CD-k, to be minimised.
+
+    F(v) − F(sg[v_k]), sg what gets no gradient: ∂/∂W = −(vᵀ E[h|v] − v_kᵀ E[h|v_k])
+
+    Args:
+        key: PRNG key, for the chain.
+        v: data, [B, V].
+        kernel: W, [V, H].
+        visible_bias: a, [V].
+        hidden_bias: b, [H].
+        num_steps: k, a count.
+        visible, hidden: what units are, of `UNITS`.
+
+    Returns:
+        [B], a difference of free energies in nats: near 0 where chains stay among the data, and no
+        measure of how well the machine fits.
+
+    Raises:
+        UsageError: there are no such units.
+
+    Reference:
+        Hinton 2002, Training products of experts by minimizing contrastive divergence, Neural
+        Computation 14, section 4.
+    """
+    machine = kernel, visible_bias, hidden_bias
+    options = {"num_steps": num_steps, "visible": visible, "hidden": hidden}
+    fantasy = jax.lax.stop_gradient(gibbs_chain(key, v, *machine, **options))
+    both = (free_energy(each, *machine, hidden=hidden) for each in (v, fantasy))
+    return next(both) - next(both)
