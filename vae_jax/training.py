@@ -76,6 +76,8 @@ class Objective:
             whoever encodes them outside `loss`; None: the model as it is.
         corrupt: (x [B, *shape], key, **h) → what the encoder is shown in its place while training;
             None: x itself.
+        phase: (model, **h) → a scalar; where it changes from a step to the next another training
+            begins, and the optimizer with it, its moments 0; None: it is one training.
         notes: (model) → lines on what is to be known before it is trained so.
     """
 
@@ -87,6 +89,7 @@ class Objective:
     conditions: Callable | None = None
     given: Callable | None = None
     corrupt: Callable | None = None
+    phase: Callable | None = None
     notes: Callable = lambda model: ()
 
     def __call__(self, model, params, batch, key, **hyperparameters):
@@ -362,8 +365,18 @@ def make_train(
         more = {n: jnp.zeros((num_rows, *v.shape[1:]), v.dtype) for n, v in (beside or {}).items()}
         return {"x": jnp.zeros((num_rows, *model.shape)), **more, "mask": jnp.ones(num_rows)}
 
+    def renewed(state: State, hparams: Hparams, h: Hparams) -> State:
+        """The state with a fresh optimizer where a phase begins: of 0 moments, 0 steps."""
+        before = schedules.evaluate(hparams, jnp.maximum(state.step - 1, 0))
+        is_new = objective.phase(model, **h.objective) != objective.phase(model, **before.objective)
+        fresh = make_transformation(h).init(state.params)
+        select = functools.partial(jnp.where, is_new)
+        return state.replace(opt_state=jax.tree.map(select, fresh, state.opt_state))
+
     def step(state: State, hparams: Hparams, batch: dict, key: jax.Array):
         h = schedules.evaluate(hparams, state.step)
+        if objective.phase is not None:
+            state = renewed(state, hparams, h)
         grads, metrics = jax.grad(mean_loss, has_aux=True)(state.params, batch, key, h)
         metrics["grad_norm"] = optax.tree.norm(grads)
         update = None

@@ -31,6 +31,8 @@ Beside `loss` the module may have
   evaluation see it; beside `conditions`.
 - `corrupt(x, key, *, …) -> x`, what its encoder is shown in the place of x [B, *shape] while it is
   trained; pictures show it.
+- `phase(model, *, …) -> scalar`, for several trainings after one another: where it changes, the
+  optimizer begins anew, so that nothing of what moved other parameters is left in it.
 - `notes(model) -> lines` to be said before such a model is trained.
 - `DEFINITIONS`, term → a line on what it is: of terms that no other objective has, and of those
   whose name says something else here (a rate that is not of z alone).
