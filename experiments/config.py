@@ -579,6 +579,11 @@ def _check_together(config: Config) -> None:
         raise CombinationError(
             f"--patience={config.patience}: needs a validation split, --num_valid=0 leaves none"
         )
+    if config.patience is not None and _of(config).phase is not None:
+        raise CombinationError(
+            f"--patience={config.patience}: {config.objective} is several trainings whose losses "
+            "do not compare: leave it"
+        )
     if config.weight_decay is not None and config.optimizer != "adamw":
         raise CombinationError(
             f"--weight_decay={config.weight_decay}: {config.optimizer} has none, "
@@ -598,8 +603,13 @@ def _check_together(config: Config) -> None:
 
 def latent_of(config: Config) -> latents.Latent:
     """The family of latents, of codes [B, L], that the objective asks for."""
-    latent = objectives.bind(config.objective, num_examples=1, **statics_of(config)).latent
+    latent = _of(config).latent
     return latents.Gaussian() if latent is None else latent()
+
+
+def _of(config: Config) -> training.Objective:
+    """The objective, for what it tells of itself before there are data."""
+    return objectives.bind(config.objective, num_examples=1, **statics_of(config))
 
 
 def resolve(config: Config, dataset) -> Config:

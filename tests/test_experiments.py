@@ -530,6 +530,7 @@ def test_settings_that_only_the_data_can_refuse(tmp_path):
         (["--bta=4"], "--bta is not a flag (did you mean --beta?)"),
         (["beta=4"], "'beta=4' is not a flag"),
         (["--beta=-1"], "0 trains a plain autoencoder"),
+        (["--objective=stacked", "--patience=5"], "--patience=5: stacked is several trainings"),
     ],
 )
 def test_misuse_exits_with_2_and_one_line(tmp_path, arguments, message):

@@ -59,7 +59,7 @@ SMALL = {
     "classifier_width": 16,
 }
 KINDS = {
-    "autoencoder": "contractive denoising k_sparse sparse",
+    "autoencoder": "contractive denoising k_sparse sparse stacked",
     "beta_vae": "capacity_vae ciwae cvae dip_vae_i dip_vae_ii dreg info_vae iwae miwae",
     "beta_tc_vae": "",
     "factor_vae": "wae_gan",

@@ -1,0 +1,262 @@
+"""Layers trained one after another: each alone, each as a training of its own, then the whole."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vae_jax import data, likelihoods, networks, objectives, rbm, schedules, training
+from vae_jax.errors import UsageError
+from vae_jax.model import Model
+from vae_jax.objectives import _layers
+
+SHAPE, L, B, WIDTHS = (4, 4, 1), 3, 6, (10, 7)
+N = len(WIDTHS) + 1
+PATHS = [
+    (("encoder", "hidden_0"), ("decoder", "output")),
+    (("encoder", "hidden_1"), ("decoder", "hidden_1")),
+    (("encoder", "head"), ("decoder", "latent")),
+]
+EVERY = [(p, layer) for p in ("autoencoder", "denoising", "rbm") for layer in range(N)]
+
+
+def make(
+    name="stacked",
+    *,
+    activation="sigmoid",
+    likelihood=None,
+    mask=None,
+    network="mlp",
+    shape=SHAPE,
+    widths=WIDTHS,
+    latent_dim=L,
+    **own,
+):
+    objective = objectives.bind(name, num_examples=100, **own)
+    encoder, decoder = networks.build(
+        network,
+        shape=shape,
+        latent_dim=latent_dim,
+        widths=widths,
+        activation=activation,
+        num_parts=1,
+    )
+    likelihood = likelihood or likelihoods.Bernoulli()
+    return objective, Model(
+        encoder, decoder, likelihood, shape, latent_dim, mask, objective.latent()
+    )
+
+
+def batch_of(num=B):
+    return {"x": jax.random.uniform(jax.random.key(1), (num, *SHAPE)), "mask": jnp.ones(num)}
+
+
+def at(layer):
+    """A share of the pre-training at which a layer is trained."""
+    return (layer + 0.5) / N
+
+
+def training_of(objective, model, num_examples, optimizer="adam"):
+    return training.make_train(
+        objective,
+        model,
+        preprocess=lambda stored, key: stored,
+        num_examples=num_examples,
+        batch_size=num_examples,
+        optimizer=optimizer,
+    )
+
+
+def test_shares_of_the_pretraining_are_layers():
+    _, model = make()
+    for share, layer in ((0.0, 0), (0.33, 0), (0.34, 1), (0.66, 1), (0.67, 2), (0.999, 2), (1, 3)):
+        assert _layers.current(model, share) == layer
+
+
+@pytest.mark.parametrize("mask", [None, jnp.array([1.0, 0.0, 1.0])])
+def test_layers_in_turn_are_the_model(mask):
+    _, model = make(mask=mask)
+    params, x = model.init(jax.random.key(0)), batch_of()["x"]
+    z = _layers._below(model, params, N, x)
+    np.testing.assert_allclose(z, model.encode(params, x).mode, rtol=1e-6)
+    h = z
+    for layer in reversed(range(N)):
+        h = _layers._down(model, params, layer, h)
+    np.testing.assert_allclose(h.reshape(B, *SHAPE), model.decode(params, z), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("pretraining", "layer"), EVERY)
+def test_only_the_layer_that_is_trained_has_a_gradient(pretraining, layer):
+    objective, model = make(pretraining=pretraining)
+    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+
+    def mean(params):
+        loss, terms = objective(model, params, batch, key, pretrained=at(layer))
+        return loss.mean(), terms
+
+    gradient, terms = jax.grad(mean, has_aux=True)(params)
+    size = jax.tree.map(lambda leaf: float(jnp.abs(leaf).max()), gradient)
+    for place, (own, mirror) in enumerate(PATHS):
+        for part, name in (own, mirror):
+            kernel = size[part][name].get("posterior", size[part][name])["kernel"]
+            # a machine has its kernel in the encoder, both biases where they will be
+            is_trained = place == layer and not (pretraining == "rbm" and part == "decoder")
+            assert (kernel > 0) == is_trained
+        assert (size[mirror[0]][mirror[1]]["bias"] > 0) == (place == layer)
+    whole, _ = make("autoencoder")
+    _, want = whole(model, params, batch, key)
+    for name, value in want.items():
+        np.testing.assert_allclose(terms[name], value, rtol=1e-5)
+
+
+def test_a_machine_is_trained_on_what_is_below_it():
+    objective, model = make(pretraining="rbm", num_gibbs=2)
+    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+    loss, terms = objective(model, params, batch, key, pretrained=at(2))
+    encoder, decoder = params["encoder"], params["decoder"]
+    h = batch["x"].reshape(B, -1)
+    for name in ("hidden_0", "hidden_1"):
+        h = jax.nn.sigmoid(h @ encoder[name]["kernel"] + encoder[name]["bias"][None])
+    own = encoder["head"]["posterior"]
+    machine = own["kernel"], decoder["latent"]["bias"], own["bias"]
+    want = rbm.contrastive_divergence(key, h, *machine, num_steps=2, hidden="gaussian")
+    np.testing.assert_allclose(loss, want, atol=1e-5)
+    z = h @ own["kernel"] + own["bias"][None]
+    restored = jax.nn.sigmoid(z @ own["kernel"].T + decoder["latent"]["bias"][None])
+    np.testing.assert_allclose(
+        terms["layer_error"], jnp.square(h - restored).sum(axis=1), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("pretraining", ["autoencoder", "denoising", "rbm"])
+def test_masked_dimensions_of_the_code_train_nothing(pretraining):
+    mask = jnp.array([1.0, 0.0, 1.0])
+    objective, model = make(mask=mask, pretraining=pretraining)
+    params, key = model.init(jax.random.key(0)), jax.random.key(2)
+
+    def mean(params):
+        return objective(model, params, batch_of(), key, pretrained=at(N - 1))[0].mean()
+
+    gradient = jax.grad(mean)(params)["encoder"]["head"]["posterior"]
+    for leaf in (gradient["kernel"].T, gradient["bias"]):
+        assert (leaf[1] == 0).all()
+        assert (leaf[0] != 0).any()
+
+
+def test_what_is_hidden_is_restored():
+    objective, model = make(pretraining="denoising")
+    plain, _ = make()
+    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+    for layer in range(N):
+        h = {"pretrained": at(layer)}
+        clean, terms = plain(model, params, batch, key, **h)
+        np.testing.assert_array_equal(
+            objective(model, params, batch, key, level=0.0, **h)[0], clean
+        )
+        loss, _ = objective(model, params, batch, key, level=0.9, **h)
+        assert (loss != clean).all()
+        if layer == 0:
+            assert (terms["layer_error"] != terms["squared_error"]).all()
+
+
+@pytest.mark.parametrize(("pretraining", "share"), [("rbm", 1.0), ("none", 0.2)])
+def test_the_whole_is_the_plain_autoencoder(pretraining, share):
+    objective, model = make(pretraining=pretraining)
+    plain, _ = make("autoencoder")
+    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+    loss, terms = objective(model, params, batch, key, pretrained=share)
+    want, plain_terms = plain(model, params, batch, key)
+    np.testing.assert_allclose(loss, want, rtol=1e-6)
+    np.testing.assert_allclose(terms["layer_error"], plain_terms["squared_error"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("pretraining", ["autoencoder", "rbm"])
+def test_each_layer_is_a_training_of_its_own(pretraining):
+    """The others stay to the bit under weight decay, and the optimizer has forgotten them."""
+    objective, model = make(pretraining=pretraining)
+    train = training_of(objective, model, B, "adamw")
+    x, steps = batch_of()["x"], 4
+    h = training.Hparams(
+        jnp.int32(0),
+        jnp.float32(1e-2),
+        {"pretrained": schedules.linear(0, 1, N * steps)},
+        weight_decay=jnp.float32(0.1),
+    )
+    chunk = jax.jit(train.chunk)
+    state = jax.jit(train.init)(h)
+    fresh = state.opt_state
+    for layer in range(N + 1):
+        afresh = chunk(state.replace(opt_state=fresh), h, x, jnp.int32(steps))
+        before, state = state.params, chunk(state, h, x, jnp.int32(steps))
+        jax.tree.map(np.testing.assert_array_equal, afresh.params, state.params)
+        for place, paths in enumerate(PATHS):
+            for part, name in paths:
+                pairs = zip(
+                    *(jax.tree.leaves(p[part][name]) for p in (before, state.params)), strict=True
+                )
+                same = [bool((a == b).all()) for a, b in pairs]
+                assert not any(same) if layer in (place, N) else all(same)
+        if pretraining == "rbm" and layer < N:
+            (part, name), (mirror, other) = PATHS[layer]
+            own = state.params[part][name]
+            kernel = own.get("posterior", own)["kernel"]
+            np.testing.assert_array_equal(state.params[mirror][other]["kernel"], kernel.T)
+
+
+@pytest.mark.slow
+def test_runs_of_one_program_may_be_at_different_layers():
+    objective, model = make(pretraining="rbm")
+    train, x = training_of(objective, model, B), batch_of()["x"]
+    each = [
+        training.Hparams(
+            jnp.int32(0), jnp.float32(1e-2), {"pretrained": schedules.linear(0, 1, steps)}
+        )
+        for steps in (3, 9)
+    ]
+    runs = jax.tree.map(lambda *v: jnp.stack([*map(jnp.asarray, v)]), *each)
+    mapped = jax.jit(jax.vmap(train.chunk, (0, 0, None, None)))(
+        jax.vmap(train.init)(runs), runs, x, jnp.int32(6)
+    )
+    for i, h in enumerate(each):
+        alone = jax.jit(train.chunk)(jax.jit(train.init)(h), h, x, jnp.int32(6))
+        for a, b in zip(*map(jax.tree.leaves, (mapped.params, alone.params)), strict=True):
+            np.testing.assert_allclose(a[i], b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "conv", "activation": None, "widths": (4, 4)}, "give --network=mlp"),
+        (
+            {"pretraining": "rbm", "activation": "relu"},
+            "pretraining=rbm: units .*give --activation=sigmoid or tanh",
+        ),
+        (
+            {"pretraining": "rbm", "likelihood": likelihoods.Gaussian(0.5)},
+            "pretraining=rbm: x must be of Bernoulli units.*give --likelihood=bernoulli",
+        ),
+    ],
+)
+def test_what_cannot_be_stacked_is_refused(options, message):
+    objective, model = make(**options)
+    with pytest.raises(UsageError, match=message):
+        objective(model, model.init(jax.random.key(0)), batch_of(), jax.random.key(2))
+
+
+@pytest.mark.slow
+def test_pretraining_helps_a_deep_network_in_the_same_number_of_steps():
+    """Squared error of digits after 1,500 steps, of which 500 are greedy; four sigmoid layers."""
+    digits = data.load("digits")
+    x = np.asarray(digits.decode(digits.train.x))
+    reached = {}
+    for pretraining in ("none", "autoencoder", "rbm"):
+        objective, model = make(
+            pretraining=pretraining, shape=digits.shape, widths=(100,) * 4, latent_dim=8
+        )
+        h = training.Hparams(
+            jnp.int32(0), jnp.float32(3e-3), {"pretrained": schedules.linear(0, 1, 500)}
+        )
+        _, rows = training.fit(objective, model, x, h, epochs=100, batch_size=100)
+        reached[pretraining] = rows[-1]["squared_error"]
+    assert reached["rbm"] < 0.85 * reached["none"]
+    assert reached["autoencoder"] < 0.85 * reached["none"]

@@ -1,0 +1,225 @@
+"""Dense layers of an autoencoder and their mirrors, trained one after another.
+
+Layer i of n of the encoder takes h_i [B, D_i] to h_{i+1}, h_0 = x and h_n = z; its mirror is the
+layer of the decoder that takes h_{i+1} to what stands for h_i. All mirrors in turn are the decoder.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vae_jax import corruptions, likelihoods, losses, networks, rbm
+from vae_jax.errors import UsageError
+from vae_jax.objectives import _deterministic
+
+__all__ = [
+    "CHOICES",
+    "DEFINITIONS",
+    "INTERVALS",
+    "by_layer",
+    "current",
+    "kept",
+    "num_layers",
+]
+
+CHOICES = {"pretraining": ("autoencoder", "denoising", "rbm", "none")}
+INTERVALS = {"pretrained": "[0, 1]", "level": "[0, 1)"}
+DEFINITIONS = {
+    "loss": "what is minimised at that step: of the layer that is trained, or of the whole",
+    "layer_error": "‖h − ĥ‖² per example, of the input h of the layer that is trained and what its "
+    "mirror restores; of the whole, x",
+}
+_UNITS = {"sigmoid": "bernoulli", "tanh": "spin", "linear": "gaussian"}
+"""Activations that are means of units of a Boltzmann machine."""
+
+
+def num_layers(model) -> int:
+    """n, of an `mlp`, a count.
+
+    Raises:
+        UsageError: the model has another network, or a decoder that does not mirror the encoder.
+    """
+    encoder, decoder = model.encoder, model.decoder
+    is_dense = isinstance(encoder, networks.MLPEncoder) and isinstance(decoder, networks.MLPDecoder)
+    if not is_dense or tuple(decoder.widths) != tuple(encoder.widths)[::-1]:
+        raise UsageError(
+            f"layers are trained one by one of network mlp, the model has {type(encoder).__name__} "
+            f"and {type(decoder).__name__}: give --network=mlp, or --objective=autoencoder"
+        )
+    return len(encoder.widths) + 1
+
+
+def current(model, pretrained) -> jax.Array:
+    """The layer that is trained, ⌊p·n⌋, an integer scalar; n for the whole, p = 1 (a scalar)."""
+    return jnp.floor(jnp.asarray(pretrained) * num_layers(model)).astype(jnp.int32)
+
+
+def _paths(model, layer: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Where the parameters of a layer and of its mirror are."""
+    last = num_layers(model) - 1
+    own = ("head", "posterior") if layer == last else (f"hidden_{layer}",)
+    place = last - layer
+    mirror = "latent" if place == 0 else "output" if place == last else f"hidden_{place}"
+    return ("encoder", *own), ("decoder", mirror)
+
+
+def _get(params, path):
+    for name in path:
+        params = params[name]
+    return params
+
+
+def _put(params, path, value):
+    first, *rest = path
+    return {**params, first: _put(params[first], rest, value) if rest else value}
+
+
+def _dense(own: dict, h: jax.Array, dtype) -> jax.Array:
+    return nn.Dense(len(own["bias"]), dtype=dtype).apply({"params": own}, h)
+
+
+def _up(model, params, layer: int, h: jax.Array) -> jax.Array:
+    """h_{i+1} of h_i, what layer i of the encoder makes of it."""
+    features = _dense(_get(params, _paths(model, layer)[0]), h, model.encoder.dtype)
+    if layer < num_layers(model) - 1:
+        return model.encoder.activation(features)
+    parts = (features.astype(jnp.float32),)
+    return model.latent.posterior(params.get("latent"), parts, model.latent_mask).mode
+
+
+def _down(model, params, layer: int, h: jax.Array) -> jax.Array:
+    """What stands for h_i, of h_{i+1}; for x the outputs that a likelihood reads."""
+    h = model.without_masked(h) if layer == num_layers(model) - 1 else h
+    outputs = _dense(_get(params, _paths(model, layer)[1]), h, model.decoder.dtype)
+    return model.decoder.activation(outputs) if layer > 0 else outputs.astype(jnp.float32)
+
+
+def _below(model, params, layer: int, x: jax.Array) -> jax.Array:
+    """h_i [B, D_i] as the layers below make it of x [B, *shape], as data."""
+    h = x.reshape(len(x), -1)
+    for i in range(layer):
+        h = _up(model, params, i, h)
+    return jax.lax.stop_gradient(h)
+
+
+def _restoring(model, params, layer: int, h, shown, batch) -> tuple[jax.Array, jax.Array]:
+    """−log p of h_i from what is shown of it, and its squared error, [B] each."""
+    restored = _down(model, params, layer, _up(model, params, layer, shown))
+    if layer > 0:
+        # −log N(h; ĥ, ½) but for a constant
+        error = losses.squared_error(h, restored.astype(h.dtype))
+        return error, error
+    likelihood, own = model.likelihood, params["likelihood"]
+    extra = () if likelihood.num_outputs == 1 else (likelihood.num_outputs,)
+    outputs = restored.reshape(-1, *model.shape, *extra)
+    scale = likelihood.fit(own, outputs, batch["x"], batch["mask"])
+    error = losses.squared_error(batch["x"], likelihood.mean(own, outputs))
+    return -likelihood.log_prob(scale, outputs, batch["x"]), error
+
+
+def _units(model, layer: int) -> str:
+    """What the units of h_i are in a Boltzmann machine, one of `rbm.UNITS`."""
+    if layer == 0:
+        if not isinstance(model.likelihood, likelihoods.Bernoulli):
+            raise UsageError(
+                f"pretraining=rbm: x must be of Bernoulli units, the likelihood is "
+                f"{model.likelihood}: give --likelihood=bernoulli, or --pretraining=denoising"
+            )
+        return "bernoulli"
+    if layer == num_layers(model):
+        return _UNITS[model.latent.activation]
+    for name in ("sigmoid", "tanh"):
+        if model.encoder.activation is networks.ACTIVATIONS[name]:
+            return _UNITS[name]
+    raise UsageError(
+        "pretraining=rbm: units have a mean that is a sigmoid or a tanh: give --activation=sigmoid "
+        "or tanh, or --pretraining=denoising"
+    )
+
+
+def _divergence(model, params, layer: int, h, key, num_gibbs) -> tuple[jax.Array, jax.Array]:
+    """CD-k of the machine of layer i, and the squared error of h_i as its mean, [B] each."""
+    visible, hidden = _units(model, layer), _units(model, layer + 1)
+    own, mirror = (_get(params, path) for path in _paths(model, layer))
+    if layer == num_layers(model) - 1 and model.latent_mask is not None:
+        # a unit without weights has a constant free energy, and restores nothing
+        mask = model.latent_mask
+        own = {"kernel": own["kernel"] * mask[None], "bias": own["bias"] * mask}
+    machine = own["kernel"], mirror["bias"], own["bias"]
+    loss = rbm.contrastive_divergence(
+        key, h, *machine, num_steps=num_gibbs, visible=visible, hidden=hidden
+    )
+    mean = rbm.UNITS[hidden].mean(h @ own["kernel"] + own["bias"][None])
+    restored = rbm.UNITS[visible].mean(mean @ own["kernel"].T + mirror["bias"][None])
+    return loss, jax.lax.stop_gradient(losses.squared_error(h, restored))
+
+
+def by_layer(model, params, batch, key, whole, pretraining, pretrained, level, num_gibbs):
+    """Loss [B] and terms of the layer that is trained, or those of the whole.
+
+    Args:
+        model, params, batch, key: as of `loss`.
+        whole: params to (loss [B], {term: [B]}), once all layers are done.
+        pretraining, pretrained, level, num_gibbs: see `stacked.loss`.
+
+    Returns:
+        The loss [B]; and the terms of `whole`, whatever is trained, with "layer_error" [B].
+    """
+
+    def of_layer(layer):
+        def terms(params):
+            h = _below(model, params, layer, batch["x"])
+            if pretraining == "rbm":
+                loss, error = _divergence(model, params, layer, h, key, num_gibbs)
+            else:
+                is_hidden = pretraining == "denoising"
+                shown = corruptions.masking(key, h, level) if is_hidden else h
+                loss, error = _restoring(model, params, layer, h, shown, batch)
+            return loss, {**whole(jax.lax.stop_gradient(params))[1], "layer_error": error}
+
+        return terms
+
+    def of_whole(params):
+        loss, terms = whole(params)
+        return loss, {**terms, "layer_error": jax.lax.stop_gradient(terms["squared_error"])}
+
+    if pretraining == "none":
+        return of_whole(params)
+    branches = [*map(of_layer, range(num_layers(model))), of_whole]
+    return jax.lax.switch(current(model, pretrained), branches, params)
+
+
+def kept(model, before, after, pretraining, pretrained) -> dict:
+    """Parameters after a step: layers that are not trained stay to the bit; machines are unrolled.
+
+    Args:
+        model: a `Model`.
+        before, after: parameters before the step, and as the optimizer left them.
+        pretraining, pretrained: see `stacked.loss`.
+
+    Returns:
+        The parameters that stand; of a machine the mirror's kernel is the transpose of the layer's.
+
+    Reference:
+        Hinton & Salakhutdinov 2006, Science 313, figure 1 (unrolling).
+    """
+    if pretraining == "none":
+        return after
+    layer, num = current(model, pretrained), num_layers(model)
+    for i in range(num):
+        is_trained = (layer == i) | (layer == num)
+        for path in _paths(model, i):
+            old, new = _get(before, path), _get(after, path)
+            stands = jax.tree.map(lambda a, b, is_it=is_trained: jnp.where(is_it, a, b), new, old)
+            after = _put(after, path, stands)
+        if pretraining == "rbm":
+            own, mirror = (_get(after, path) for path in _paths(model, i))
+            kernel = jnp.where(layer == i, own["kernel"].T, mirror["kernel"])
+            after = _put(after, _paths(model, i)[1], {**mirror, "kernel": kernel})
+    return after
+
+
+def restored_terms(model, params, batch) -> dict[str, jax.Array]:
+    """ "distortion" and "squared_error" of the whole, [B] each; see `_deterministic.terms`."""
+    z = model.encode(params, batch["x"]).mode
+    return _deterministic.terms(model, params, z, batch)
