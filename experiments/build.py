@@ -58,6 +58,11 @@ class Experiment:
         """Whether there is one run only."""
         return len(self.configs) == 1
 
+    @property
+    def given(self) -> training.Conditions | None:
+        """The conditions of a model that is given them; None where they are for the loss alone."""
+        return self.conditions if self.model.num_conditions else None
+
     @functools.cached_property
     def init(self) -> Callable:
         """hparams [S] to `State` [S]."""

@@ -153,7 +153,7 @@ def make_subject(trained: Trained, seed: int, num_examples: int | None = None) -
         preprocess=experiment.preprocess,
         key=jax.random.key(seed),
         num_examples=num_examples,
-        conditions=experiment.conditions,
+        conditions=experiment.given,
         given=experiment.loss_fn.given,
     )
 

@@ -218,7 +218,7 @@ def draw_sweep(configs, rows: list[dict], curves: list[dict], folder: Path) -> l
 
 def _look(experiment, model, params, hparams) -> _Seen:
     """Encodes the test split of an experiment, with one run of it."""
-    conditions, test = experiment.conditions, experiment.dataset.test
+    conditions, test = experiment.given, experiment.dataset.test
     data_key, key = jax.random.split(training.stream(hparams.seed, "pictures"))
     x = jax.jit(experiment.preprocess)(jnp.asarray(test.x[:NUM_SCATTERED]), data_key)
     known = {} if conditions is None else {k: v[: len(x)] for k, v in conditions.test.items()}

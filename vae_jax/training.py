@@ -102,7 +102,7 @@ class Conditions(NamedTuple):
 
     Args:
         train, valid, test: what the batches of a split hold beside x, by name; arrays [N, …].
-        num: C, the numbers that x is given, a count.
+        num: C, the numbers that x is given, a count; 0 where they are for the loss alone.
         shown: conditions [P, C] of which pictures are drawn, a row each.
         names: what those P are called.
         what: what x is given, in words after "c is".

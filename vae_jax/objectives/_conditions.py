@@ -5,7 +5,7 @@ import numpy as np
 from vae_jax.errors import DataError, UsageError
 from vae_jax.training import Conditions
 
-__all__ = ["SPLITS", "classes", "conditions", "given", "one_per_class", "taken"]
+__all__ = ["SPLITS", "classes", "conditions", "given", "one_per_class", "rows", "taken"]
 
 SPLITS = ("train", "valid", "test")
 _WHAT = {
@@ -123,3 +123,19 @@ def one_per_class(names: tuple[str, ...]) -> dict:
     """`Conditions.shown` and `names` where conditions are classes: unit vectors [P, C]."""
     shown = np.eye(len(names), dtype=np.float32)[: 2 * NUM_SHOWN]
     return {"shown": shown, "names": names[: len(shown)]}
+
+
+def rows(labels: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """What the batches of a split hold beside x.
+
+    Args:
+        labels: [N] what the loss may know, −1 for nothing.
+        truth: [N] what the classifier is compared with, −1 where there is nothing to compare.
+
+    Returns:
+        Both, and "weight" [N] float32: N over the number of known truths, 0 for the other rows, so
+        that a mean over N is a mean over those.
+    """
+    is_known = truth >= 0
+    weight = is_known * (len(truth) / max(int(is_known.sum()), 1))
+    return {"labels": labels, "truth": truth, "weight": weight.astype(np.float32)}

@@ -10,7 +10,6 @@ from flax import linen as nn
 
 from vae_jax import corruptions, likelihoods, losses, networks, rbm
 from vae_jax.errors import UsageError
-from vae_jax.objectives import _deterministic
 
 __all__ = [
     "CHOICES",
@@ -206,6 +205,10 @@ def kept(model, before, after, pretraining, pretrained) -> dict:
     if pretraining == "none":
         return after
     layer, num = current(model, pretrained), num_layers(model)
+    if "objective" in after:
+        own = before["objective"], after["objective"]
+        own = jax.tree.map(lambda old, new: jnp.where(layer == num, new, old), *own)
+        after = {**after, "objective": own}
     for i in range(num):
         is_trained = (layer == i) | (layer == num)
         for path in _paths(model, i):
@@ -217,9 +220,3 @@ def kept(model, before, after, pretraining, pretrained) -> dict:
             kernel = jnp.where(layer == i, own["kernel"].T, mirror["kernel"])
             after = _put(after, _paths(model, i)[1], {**mirror, "kernel": kernel})
     return after
-
-
-def restored_terms(model, params, batch) -> dict[str, jax.Array]:
-    """ "distortion" and "squared_error" of the whole, [B] each; see `_deterministic.terms`."""
-    z = model.encode(params, batch["x"]).mode
-    return _deterministic.terms(model, params, z, batch)

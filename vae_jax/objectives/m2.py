@@ -10,6 +10,7 @@ from flax import linen as nn
 from vae_jax import networks
 from vae_jax.errors import DataError, UsageError
 from vae_jax.objectives import _conditions, _terms
+from vae_jax.objectives._conditions import rows
 from vae_jax.training import Conditions
 
 __all__ = ["DEFINITIONS", "conditions", "given", "init", "loss", "reveal", "rows"]
@@ -170,19 +171,3 @@ def reveal(labels: np.ndarray, num_labeled: int) -> np.ndarray:
     revealed = np.full(len(labels), -1, np.int32)
     revealed[kept] = labels[kept]
     return revealed
-
-
-def rows(labels: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
-    """What the batches of a split hold beside x.
-
-    Args:
-        labels: [N] what the loss may know, −1 for nothing.
-        truth: [N] what the classifier is compared with, −1 where there is nothing to compare.
-
-    Returns:
-        Both, and "weight" [N] float32: N over the number of known truths, 0 for the other rows, so
-        that a mean over N is a mean over those.
-    """
-    is_known = truth >= 0
-    weight = is_known * (len(truth) / max(int(is_known.sum()), 1))
-    return {"labels": labels, "truth": truth, "weight": weight.astype(np.float32)}

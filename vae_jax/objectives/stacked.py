@@ -1,6 +1,6 @@
 """The deep autoencoder: layers trained greedily one after another, then all of them together."""
 
-from vae_jax.objectives import _layers
+from vae_jax.objectives import _deterministic, _layers
 from vae_jax.objectives._deterministic import latent
 from vae_jax.objectives._layers import CHOICES, DEFINITIONS, INTERVALS
 
@@ -61,7 +61,8 @@ def loss(
     """
 
     def whole(params):
-        terms = _layers.restored_terms(model, params, batch)
+        z = model.encode(params, batch["x"]).mode
+        terms = _deterministic.terms(model, params, z, batch)
         return terms["distortion"], terms
 
     return _layers.by_layer(

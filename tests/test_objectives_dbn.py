@@ -1,0 +1,139 @@
+"""A deep belief network: machines without labels, then a classifier on the topmost code."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vae_jax import data, likelihoods, networks, objectives, rbm, schedules, training
+from vae_jax.errors import DataError
+from vae_jax.model import Model
+from vae_jax.objectives import _conditions
+
+SHAPE, L, B, C = (4, 4, 1), 5, 6, 3
+
+
+def make(*, shape=SHAPE, widths=(8,), latent_dim=L, num_classes=C, **own):
+    objective = objectives.bind("dbn", num_examples=100, num_classes=num_classes, **own)
+    encoder, decoder = networks.build(
+        "mlp",
+        shape=shape,
+        latent_dim=latent_dim,
+        widths=widths,
+        activation="sigmoid",
+        num_parts=1,
+    )
+    likelihood = likelihoods.Bernoulli()
+    return objective, Model(
+        encoder, decoder, likelihood, shape, latent_dim, latent=objective.latent()
+    )
+
+
+def setting():
+    objective, model = make()
+    params = model.init(jax.random.key(0))
+    params["objective"] = objective.init(model, jax.random.key(1))
+    labels = np.array([0, 2, -1, 1, -1, 2], np.int32)
+    x = jax.random.uniform(jax.random.key(2), (B, *SHAPE))
+    return (
+        objective,
+        model,
+        params,
+        {"x": x, "mask": jnp.ones(B), **_conditions.rows(labels, labels)},
+    )
+
+
+def test_at_last_it_is_the_cross_entropy_of_a_layer_on_the_code():
+    objective, model, params, batch = setting()
+    loss, terms = objective(model, params, batch, jax.random.key(3))
+    own = params["objective"]["latent"]
+    logits = np.asarray(model.encode(params, batch["x"]).mode @ own["kernel"] + own["bias"][None])
+    q = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    known = np.array([0, 1, 3, 5])
+    truth = batch["truth"][known]
+    np.testing.assert_allclose(loss.mean(), -np.log(q[known, truth]).mean(), rtol=1e-5)
+    accuracy = (q[known].argmax(axis=1) == truth).mean()
+    np.testing.assert_allclose(terms["accuracy"].mean(), accuracy, rtol=1e-6)
+    assert (loss[np.array([2, 4])] == 0).all()
+
+
+def test_before_it_is_contrastive_divergence_of_coins_also_without_labels():
+    objective, model, params, batch = setting()
+    key = jax.random.key(3)
+    loss, _ = objective(model, params, batch, key, pretrained=0.5)
+    below, top = params["encoder"]["hidden_0"], params["encoder"]["head"]["posterior"]
+    h = jax.nn.sigmoid(batch["x"].reshape(B, -1) @ below["kernel"] + below["bias"][None])
+    machine = top["kernel"], params["decoder"]["latent"]["bias"], top["bias"]
+    np.testing.assert_allclose(loss, rbm.contrastive_divergence(key, h, *machine), atol=1e-5)
+
+
+def test_the_classifier_waits_for_the_layers_and_leaves_the_decoder():
+    objective, model, _, batch = setting()
+    more = {name: jnp.asarray(batch[name]) for name in ("truth", "weight", "labels")}
+    train = training.make_train(
+        objective,
+        model,
+        preprocess=lambda stored, key: stored,
+        num_examples=B,
+        batch_size=B,
+        optimizer="adamw",
+        beside=more,
+    )
+    h = training.Hparams(
+        jnp.int32(0),
+        jnp.float32(1e-2),
+        {"pretrained": schedules.linear(0, 1, 4)},
+        weight_decay=jnp.float32(0.1),
+    )
+    chunk, rows = jax.jit(train.chunk), {"x": batch["x"], **more}
+    start = jax.jit(train.init)(h)
+    layers = chunk(start, h, rows, jnp.int32(4))
+    whole = chunk(layers, h, rows, jnp.int32(2))
+
+    def moved(a, b, part):
+        pairs = zip(*(jax.tree.leaves(s.params[part]) for s in (a, b)), strict=True)
+        return [bool((u != v).any()) for u, v in pairs]
+
+    assert not any(moved(start, layers, "objective"))
+    assert all(moved(layers, whole, "objective"))
+    assert all(moved(start, layers, "decoder"))
+    assert all(moved(layers, whole, "encoder"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1, 2, 3], "--num_classes=3: toy has 4 classes: give --num_classes=4"),
+        (None, "--objective=dbn: train of toy has no labels"),
+    ],
+)
+def test_labels_are_as_many_classes_as_are_told(labels, message):
+    split = types.SimpleNamespace(labels=None if labels is None else np.array(labels))
+    dataset = types.SimpleNamespace(
+        name="toy", train=split, valid=split, test=split, label_names=None
+    )
+    with pytest.raises(DataError, match=message):
+        make()[0].conditions(dataset)
+
+
+@pytest.mark.slow
+def test_it_tells_unseen_digits_apart():
+    """Four layers of sigmoids, 1,200 steps, half of them of machines, which see no label."""
+    digits = data.load("digits")
+    x, test = (np.asarray(digits.decode(s.x)) for s in (digits.train, digits.test))
+    labels, truth = (np.asarray(s.labels, np.int32) for s in (digits.train, digits.test))
+    objective, model = make(
+        shape=digits.shape, widths=(100,) * 4, latent_dim=50, num_classes=len(np.unique(labels))
+    )
+    h = training.Hparams(
+        jnp.int32(0), jnp.float32(5e-3), {"pretrained": schedules.linear(0, 1, 600)}
+    )
+    rows = {"x": x, **_conditions.rows(labels, labels)}
+    state, rows = training.fit(objective, model, rows, h, epochs=80, batch_size=100)
+    batch = {"x": test, "mask": jnp.ones(len(test)), **_conditions.rows(truth, truth)}
+    _, terms = objective(model, state.params, batch, jax.random.key(0))
+    assert terms["accuracy"].mean() > 0.93
+    # of ten classes, before the classifier was trained
+    assert rows[30]["accuracy"] < 0.3

@@ -1,0 +1,160 @@
+"""The deep belief network: layers trained without labels, then with a classifier on top of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from vae_jax import latents, losses, networks
+from vae_jax.errors import DataError
+from vae_jax.objectives import _conditions, _layers
+from vae_jax.objectives._layers import CHOICES, INTERVALS
+from vae_jax.training import Conditions
+
+__all__ = [
+    "CHOICES",
+    "DEFINITIONS",
+    "INTERVALS",
+    "SCHEDULES",
+    "conditions",
+    "init",
+    "latent",
+    "loss",
+    "phase",
+    "update",
+]
+
+DEFINITIONS = {
+    **_layers.DEFINITIONS,
+    "squared_error": "‖x − E[x|z]‖² per example, of the decoder as the pre-training left it",
+    "accuracy": "share of the examples of known label whose label the classifier finds",
+    "cross_entropy": "−log q(y|x) of the label in nats, mean over the examples of known label",
+}
+SCHEDULES = {"pretrained": "linear(0, 1, 50%)"}
+
+
+def latent() -> latents.Deterministic:
+    """Codes [B, L] between 0 and 1: the means of the topmost machine's hidden units."""
+    return latents.Deterministic("sigmoid")
+
+
+def loss(model, params, batch, key, *, pretraining="rbm", pretrained=1.0, level=0.25, num_gibbs=1):
+    """Deep belief network: contrastive divergence layer by layer, then a classifier's error.
+
+    loss = F(h_i) − F(sg[v_k]) of a layer i = ⌊p·n⌋ after another and at last −log q(y|x), where
+    h_0 = x, h_n = z, and v_k the chain from h_i after k steps; q(y|x) = softmax of a layer on z
+
+    The classifier moves all layers of the encoder, and leaves the decoder as it was. While a layer
+    is trained all others stand still, and the optimizer begins anew with each.
+
+    Args:
+        model: a `Model` of network mlp with the code of `latent`.
+        params: its parameters, and those of the classifier under "objective".
+        batch: {"x": [B, *shape], "mask": [B]} and "truth", "weight" of `_conditions.rows`.
+        key: PRNG key, for the chains.
+        pretraining: what each layer is trained by: rbm, autoencoder, denoising or none; see
+            `stacked.loss`.
+        pretrained: p, the share of the pre-training that is done, from 0 to 1: each of n layers has
+            the same share of it; at 1 the classifier is trained, and the layers with it.
+        level: share of a layer's inputs that denoising hides.
+        num_gibbs: k, steps of Gibbs sampling of a machine.
+
+    Returns:
+        loss [B] and {"cross_entropy", "accuracy", "squared_error", "layer_error"}, each [B]; the
+        first in nats. An example without a label has a loss of 0 at p = 1, and is learned from
+        before.
+
+    Reference:
+        Hinton et al. 2006, A fast learning algorithm for deep belief nets, Neural Computation 18,
+        section 4 (greedy layers); Bengio et al. 2007, Greedy Layer-Wise Training of Deep Networks,
+        section 2.3 (fine-tuning by a classifier).
+    """
+    truth, weight = (_conditions.taken(batch, name) for name in ("truth", "weight"))
+
+    def whole(params):
+        z = model.without_masked(model.encode(params, batch["x"]).mode)
+        log_q = jax.nn.log_softmax(_classifier(params["objective"], z))  # [B, C]
+        label = jax.nn.one_hot(truth, log_q.shape[1])
+        cross_entropy = -weight * jnp.sum(label * log_q, axis=1)
+        is_right = (jnp.argmax(log_q, axis=1) == truth).astype(jnp.float32)
+        return cross_entropy, {
+            "cross_entropy": cross_entropy,
+            "accuracy": weight * is_right,
+            "squared_error": losses.squared_error(batch["x"], model.decode_mean(params, z)),
+        }
+
+    return _layers.by_layer(
+        model, params, batch, key, whole, pretraining, pretrained, level, num_gibbs
+    )
+
+
+def init(model, key, *, num_classes=10) -> dict:
+    """Draws the classifier, a layer from z [B, L] to the logits of C classes.
+
+    Args:
+        model: a `Model`.
+        key: PRNG key.
+        num_classes: C, the classes of the data.
+    """
+    own = _network(num_classes).init(key, jnp.zeros((1, model.latent_dim)))["params"]
+    return model.scale_to_fan_in(own)
+
+
+def _network(num_classes: int) -> nn.Module:
+    return networks.MLPDecoder(num_classes, ())
+
+
+def _classifier(own: dict, z: jax.Array) -> jax.Array:
+    """Logits of q(y|x): z [B, L] to [B, C]."""
+    return _network(len(own["latent"]["bias"])).apply({"params": own}, z)
+
+
+def conditions(dataset, *, num_classes=10) -> Conditions:
+    """The labels, for the classifier alone: the model is given none.
+
+    Args:
+        dataset: as of `vae_jax.data.load`, its splits with labels [N]; one below 0 is unknown.
+        num_classes: see `init`.
+
+    Raises:
+        DataError: the dataset has no labels, or of another number of classes.
+    """
+    codes, names = _conditions.classes(dataset, "--objective=dbn")
+    if len(names) != num_classes:
+        raise DataError(
+            f"--num_classes={num_classes}: {dataset.name} has {len(names)} classes: give "
+            f"--num_classes={len(names)}"
+        )
+    return Conditions(
+        **{split: _conditions.rows(each, each) for split, each in codes.items()},
+        num=0,
+        shown=np.zeros((0, 0), np.float32),
+        names=(),
+    )
+
+
+def phase(model, *, pretraining="rbm", pretrained=1.0):
+    """The layer that is trained, a scalar; with the classifier n.
+
+    Args:
+        model: a `Model`.
+        pretraining: see `loss`.
+        pretrained: see `loss`.
+    """
+    return 0 if pretraining == "none" else _layers.current(model, pretrained)
+
+
+def update(model, before, after, batch, key, *, pretraining="rbm", pretrained=1.0) -> dict:
+    """Keeps what is not trained, and the mirror of a machine its transpose: see `_layers.kept`.
+
+    Args:
+        model: a `Model`.
+        before: parameters before the step.
+        after: parameters as the optimizer left them.
+        batch: not used.
+        key: not used.
+        pretraining: see `loss`.
+        pretrained: see `loss`.
+    """
+    del batch, key
+    return _layers.kept(model, before, after, pretraining, pretrained)
