@@ -17,7 +17,11 @@ PATHS = [
     (("encoder", "hidden_1"), ("decoder", "hidden_1")),
     (("encoder", "head"), ("decoder", "latent")),
 ]
-EVERY = [(p, layer) for p in ("autoencoder", "denoising", "rbm") for layer in range(N)]
+EVERY = [
+    pytest.param(p, layer, marks=[] if layer == quick else pytest.mark.slow)
+    for quick, p in enumerate(("autoencoder", "denoising", "rbm"))
+    for layer in range(N)
+]
 
 
 def make(
@@ -170,7 +174,9 @@ def test_the_whole_is_the_plain_autoencoder(pretraining, share):
     np.testing.assert_allclose(terms["layer_error"], plain_terms["squared_error"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("pretraining", ["autoencoder", "rbm"])
+@pytest.mark.parametrize(
+    "pretraining", [pytest.param("autoencoder", marks=pytest.mark.slow), "rbm"]
+)
 def test_each_layer_is_a_training_of_its_own(pretraining):
     """The others stay to the bit under weight decay, and the optimizer has forgotten them."""
     objective, model = make(pretraining=pretraining)
@@ -203,6 +209,72 @@ def test_each_layer_is_a_training_of_its_own(pretraining):
             np.testing.assert_array_equal(state.params[mirror][other]["kernel"], kernel.T)
 
 
+def test_a_stage_reads_x_and_what_the_stage_before_made_of_it():
+    _, model = make(network="cascade")
+    params, x = model.init(jax.random.key(0)), batch_of()["x"].reshape(B, -1)
+    own = params["encoder"]
+    assert own["encoder_0"]["hidden_0"]["kernel"].shape == (16, 10)
+    assert own["encoder_1"]["hidden_0"]["kernel"].shape == (32, 10)
+    mlp = networks.build(
+        "mlp", shape=SHAPE, latent_dim=L, widths=WIDTHS, activation="sigmoid", num_parts=1
+    )
+    restored = mlp[1].apply(
+        {"params": own["decoder_0"]}, mlp[0].apply({"params": own["encoder_0"]}, x)[0]
+    )
+    both = jnp.concatenate([x, restored], axis=1)
+    (z,) = mlp[0].apply({"params": own["encoder_1"]}, both)
+    np.testing.assert_allclose(
+        z, model.encode(params, x.reshape(B, *SHAPE)).mode, rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_stage_is_trained_alone_at_restoring_x():
+    objective, model = make(network="cascade")
+    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+    stages = [
+        [params["encoder"]["encoder_0"], params["encoder"]["decoder_0"]],
+        [params["encoder"]["encoder_1"], params["decoder"]],
+    ]
+    for stage in range(3):
+
+        def mean(params, stage=stage):
+            loss, terms = objective(model, params, batch, key, pretrained=stage / 2)
+            return loss.mean(), (loss, terms)
+
+        gradient, (loss, terms) = jax.grad(mean, has_aux=True)(params)
+        sizes = [
+            sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(part))
+            for part in (
+                [gradient["encoder"]["encoder_0"], gradient["encoder"]["decoder_0"]],
+                [gradient["encoder"]["encoder_1"], gradient["decoder"]],
+            )
+        ]
+        assert [size > 0 for size in sizes] == [stage in (0, 2), stage in (1, 2)]
+        if stage > 0:
+            np.testing.assert_allclose(loss, terms["distortion"], rtol=1e-6)
+    plain, one = make("autoencoder")
+    alone = {**params, "encoder": stages[0][0], "decoder": stages[0][1]}
+    want, _ = plain(one, alone, batch, key)
+    np.testing.assert_allclose(
+        objective(model, params, batch, key, pretrained=0.0)[0], want, rtol=1e-6
+    )
+
+
+@pytest.mark.slow
+def test_a_second_stage_restores_better_than_one():
+    """Squared error of digits in a code of 8 numbers, after as many steps of either stage."""
+    digits = data.load("digits")
+    x = np.asarray(digits.decode(digits.train.x))
+    objective, model = make(
+        network="cascade", shape=digits.shape, widths=(16,), activation="tanh", latent_dim=8
+    )
+    h = training.Hparams(
+        jnp.int32(0), jnp.float32(3e-3), {"pretrained": schedules.linear(0, 1, 90 * 15)}
+    )
+    _, rows = training.fit(objective, model, x, h, epochs=90, batch_size=100)
+    assert rows[-1]["layer_error"] < 0.95 * rows[44]["layer_error"]
+
+
 @pytest.mark.slow
 def test_runs_of_one_program_may_be_at_different_layers():
     objective, model = make(pretraining="rbm")
@@ -227,6 +299,7 @@ def test_runs_of_one_program_may_be_at_different_layers():
     ("options", "message"),
     [
         ({"network": "conv", "activation": None, "widths": (4, 4)}, "give --network=mlp"),
+        ({"network": "cascade", "pretraining": "rbm"}, "give --pretraining=autoencoder or none"),
         (
             {"pretraining": "rbm", "activation": "relu"},
             "pretraining=rbm: units .*give --activation=sigmoid or tanh",

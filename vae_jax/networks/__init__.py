@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vae_jax.errors import UsageError, unknown
+from vae_jax.networks._cascade import CascadeEncoder, cascade
 from vae_jax.networks._conv import (
     ConvDecoder,
     ConvEncoder,
@@ -36,6 +37,7 @@ __all__ = [
     "ACTIVATIONS",
     "NETWORKS",
     "SPATIAL",
+    "CascadeEncoder",
     "ConvDecoder",
     "ConvEncoder",
     "ConvMapDecoder",
@@ -64,13 +66,15 @@ NETWORKS: dict[str, Callable] = {
     "conv": conv,
     "conv_map": conv_map,
     "linear": linear,
+    "cascade": cascade,
     **{cell: recurrent(cell) for cell in CELLS},
     **{f"bi{cell}": recurrent(cell, both_ways=True) for cell in CELLS},
 }
 """Builders by name: (shape, latent_dim, num_outputs, widths, activation, dtype) to a pair."""
 
-SPATIAL = frozenset({"conv_map"})
-"""Networks whose latent dimensions are places of a map: a mask [L] does not make a smaller one."""
+SPATIAL = frozenset({"conv_map", "cascade"})
+"""Networks whose latent dimensions are places of a map, or which have other codes of L numbers
+inside: a mask [L] does not make a smaller one."""
 
 
 def build(
@@ -93,8 +97,8 @@ def build(
         latent_dim: L, the size of z.
         num_outputs: decoder outputs per number of x (`Likelihood.num_outputs`).
         widths: hidden units (mlp, gru, …) or channels (conv) of the encoder; the decoder mirrors
-            them. None is the network's default: 200,200 for mlp, 32,64 for conv and conv_map, 128
-            for gru, lstm, bigru and bilstm.
+            them. None is the network's default: 200,200 for mlp and cascade, 32,64 for conv and
+            conv_map, 128 for gru, lstm, bigru and bilstm.
         activation: one of `ACTIVATIONS`; None is the network's default: tanh (mlp), relu (conv).
         dtype: of the computation; parameters stay float32.
         num_parts: arrays [B, L] that the posterior is made of, a count; of a Gaussian 2.

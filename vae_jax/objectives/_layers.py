@@ -1,7 +1,8 @@
-"""Dense layers of an autoencoder and their mirrors, trained one after another.
+"""Layers of an autoencoder and their mirrors, or stages of a cascade, trained one after another.
 
 Layer i of n of the encoder takes h_i [B, D_i] to h_{i+1}, h_0 = x and h_n = z; its mirror is the
 layer of the decoder that takes h_{i+1} to what stands for h_i. All mirrors in turn are the decoder.
+A stage of a cascade is an autoencoder of x, see `networks.CascadeEncoder`, its mirror the decoder.
 """
 
 import jax
@@ -33,17 +34,25 @@ _UNITS = {"sigmoid": "bernoulli", "tanh": "spin", "linear": "gaussian"}
 
 
 def num_layers(model) -> int:
-    """n, of an `mlp`, a count.
+    """n, of an `mlp` the layers, of a `cascade` the stages, a count.
 
     Raises:
         UsageError: the model has another network, or a decoder that does not mirror the encoder.
     """
+    if model.likelihood.has_missing:
+        raise UsageError(
+            "layers are trained one by one of x without missing numbers: give --objective="
+            "autoencoder"
+        )
     encoder, decoder = model.encoder, model.decoder
+    if isinstance(encoder, networks.CascadeEncoder):
+        return encoder.num_stages
     is_dense = isinstance(encoder, networks.MLPEncoder) and isinstance(decoder, networks.MLPDecoder)
     if not is_dense or tuple(decoder.widths) != tuple(encoder.widths)[::-1]:
         raise UsageError(
-            f"layers are trained one by one of network mlp, the model has {type(encoder).__name__} "
-            f"and {type(decoder).__name__}: give --network=mlp, or --objective=autoencoder"
+            f"layers are trained one by one of network mlp or cascade, the model has "
+            f"{type(encoder).__name__} and {type(decoder).__name__}: give --network=mlp, or "
+            "--objective=autoencoder"
         )
     return len(encoder.widths) + 1
 
@@ -56,6 +65,9 @@ def current(model, pretrained) -> jax.Array:
 def _paths(model, layer: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Where the parameters of a layer and of its mirror are."""
     last = num_layers(model) - 1
+    if isinstance(model.encoder, networks.CascadeEncoder):
+        mirror = ("decoder",) if layer == last else ("encoder", f"decoder_{layer}")
+        return ("encoder", f"encoder_{layer}"), mirror
     own = ("head", "posterior") if layer == last else (f"hidden_{layer}",)
     place = last - layer
     mirror = "latent" if place == 0 else "output" if place == last else f"hidden_{place}"
@@ -108,12 +120,31 @@ def _restoring(model, params, layer: int, h, shown, batch) -> tuple[jax.Array, j
         # −log N(h; ĥ, ½) but for a constant
         error = losses.squared_error(h, restored.astype(h.dtype))
         return error, error
+    return _of_outputs(model, params, restored, batch)
+
+
+def _of_outputs(model, params, outputs, batch) -> tuple[jax.Array, jax.Array]:
+    """−log p of x where a decoder's outputs are [B, D·num_outputs], and its squared error."""
     likelihood, own = model.likelihood, params["likelihood"]
     extra = () if likelihood.num_outputs == 1 else (likelihood.num_outputs,)
-    outputs = restored.reshape(-1, *model.shape, *extra)
+    outputs = outputs.astype(jnp.float32).reshape(-1, *model.shape, *extra)
     scale = likelihood.fit(own, outputs, batch["x"], batch["mask"])
     error = losses.squared_error(batch["x"], likelihood.mean(own, outputs))
     return -likelihood.log_prob(scale, outputs, batch["x"]), error
+
+
+def _restaging(model, params, stage: int, batch) -> tuple[jax.Array, jax.Array]:
+    """−log p of x from a stage of a cascade, those before it as they are, and its squared error."""
+    still = jax.lax.stop_gradient(params)
+    for path in _paths(model, stage):
+        still = _put(still, path, _get(params, path))
+    params = {**still, "likelihood": params["likelihood"]}
+    if stage == num_layers(model) - 1:
+        z = model.encode(params, batch["x"]).mode
+        return _of_outputs(model, params, model.decode(params, z), batch)
+    held = {"params": params["encoder"]}
+    _, kept = model.encoder.apply(held, batch["x"], mutable=["intermediates"])
+    return _of_outputs(model, params, kept["intermediates"]["outputs"][stage], batch)
 
 
 def _units(model, layer: int) -> str:
@@ -167,6 +198,9 @@ def by_layer(model, params, batch, key, whole, pretraining, pretrained, level, n
 
     def of_layer(layer):
         def terms(params):
+            if isinstance(model.encoder, networks.CascadeEncoder):
+                loss, error = _restaging(model, params, layer, batch)
+                return loss, {**whole(jax.lax.stop_gradient(params))[1], "layer_error": error}
             h = _below(model, params, layer, batch["x"])
             if pretraining == "rbm":
                 loss, error = _divergence(model, params, layer, h, key, num_gibbs)
@@ -184,6 +218,11 @@ def by_layer(model, params, batch, key, whole, pretraining, pretrained, level, n
 
     if pretraining == "none":
         return of_whole(params)
+    if isinstance(model.encoder, networks.CascadeEncoder) and pretraining != "autoencoder":
+        raise UsageError(
+            f"pretraining={pretraining}: stages of network cascade are autoencoders: give "
+            "--pretraining=autoencoder or none, or --network=mlp"
+        )
     branches = [*map(of_layer, range(num_layers(model))), of_whole]
     return jax.lax.switch(current(model, pretrained), branches, params)
 

@@ -38,7 +38,8 @@ def loss(
     While a layer is trained all others stand still, and the optimizer begins anew with each.
 
     Args:
-        model: a `Model` of network mlp with a deterministic code.
+        model: a `Model` of network mlp, or cascade, whose stages are the layers and restore x, with
+            a deterministic code.
         params: its parameters.
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the masking or for the chains.

@@ -1,0 +1,55 @@
+"""Autoencoders in a row: `cascade`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vae_jax.errors import UsageError
+from vae_jax.networks._dense import MLPDecoder, MLPEncoder, mlp
+from vae_jax.networks._shared import flat
+
+__all__ = ["CascadeEncoder", "cascade"]
+
+
+class CascadeEncoder(nn.Module):
+    """Autoencoders in a row, each of which reads x and what the one before it made of x.
+
+    x̂_1 = d_1(e_1(x)), x̂_k = d_k(e_k([x, x̂_{k−1}])), of K stages; the last decoder is the model's,
+    so z = e_K([x, x̂_{K−1}]), to mean [B, L] and logvar [B, L]. Every e_k and d_k is dense layers as
+    of `mlp`, its code L numbers; x̂_k is [B, output_dim] as d_k puts it out, before a likelihood
+    makes a mean of it, and is kept as "outputs" in the collection "intermediates".
+    """
+
+    latent_dim: int
+    output_dim: int
+    widths: Sequence[int] = (200, 200)
+    activation: Callable = jnp.tanh
+    dtype: Any = jnp.float32
+    num_parts: int = 2
+    num_stages: int = 2
+
+    @nn.compact
+    def __call__(self, x, condition=None):
+        if condition is not None:
+            raise UsageError("network 'cascade' takes no condition: give --network=mlp")
+        shown = x = flat(x)
+        layers = {"activation": self.activation, "dtype": self.dtype}
+        for i in range(self.num_stages - 1):
+            own = {**layers, "num_parts": 1, "name": f"encoder_{i}"}
+            code = MLPEncoder(self.latent_dim, self.widths, **own)(shown)[0]
+            own = {**layers, "name": f"decoder_{i}"}
+            outputs = MLPDecoder(self.output_dim, self.widths[::-1], **own)(code)
+            self.sow("intermediates", "outputs", outputs)
+            shown = jnp.concatenate([x, outputs.astype(x.dtype)], axis=1)
+        own = {**layers, "num_parts": self.num_parts, "name": f"encoder_{self.num_stages - 1}"}
+        return MLPEncoder(self.latent_dim, self.widths, **own)(shown)
+
+
+def cascade(shape, latent_dim, num_outputs, widths, activation, dtype):
+    """The builder of `cascade`, for examples of any shape: two stages."""
+    _, decoder = mlp(shape, latent_dim, num_outputs, widths, activation, dtype)
+    options = {"activation": decoder.activation, "dtype": dtype}
+    encoder = CascadeEncoder(latent_dim, decoder.output_dim, decoder.widths[::-1], **options)
+    return encoder, decoder
