@@ -323,7 +323,8 @@ def _latent_scatter(seen: _Seen):
         return None
     first, second = sorted(seen.continuous[:2].tolist())
     plane = seen.means[:, [first, second]]
-    return plots.latent_scatter(plane, seen.labels, axis_names=(f"z{first}", f"z{second}"))
+    names = f"z{first}", f"z{second}"
+    return plots.latent_scatter(plane, seen.labels, axis_names=names, has_prior=seen.has_rates)
 
 
 def _samples(seen: _Seen):

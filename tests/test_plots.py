@@ -495,3 +495,10 @@ def test_the_house_shows_what_each_room_makes_public():
     assert all(
         getattr(plots, name) is getattr(room, name) for room in rooms for name in room.__all__
     )
+
+
+@pytest.mark.parametrize("has_prior", [True, False])
+def test_circles_are_those_of_a_prior(has_prior):
+    z = np.random.default_rng(0).normal(size=(20, 2))
+    axes = plots.latent_scatter(z, has_prior=has_prior).figure.axes[0]
+    assert len(axes.patches) == (2 if has_prior else 0)

@@ -42,7 +42,7 @@ def tell(course: Course) -> Told:
             if latent_dim == 2:
                 codes = np.asarray(run.subject.posterior().mean)[:NUM_PLANE]
                 planes[f"{called}: codes of test examples"] = plots.latent_scatter(
-                    codes, labels[: len(codes)], axis_names=("z0", "z1")
+                    codes, labels[: len(codes)], has_prior=kind == "vae"
                 )
         title = f"restored from {latent_dim} numbers"
         grid = np.concatenate([x[:NUM_SHOWN], *restored.values()])

@@ -30,11 +30,11 @@ def tell(course: Course) -> Told:
         middles = lines[:, NUM_POINTS // 2]
         away = latent_neighbours.nearest_distance(others, middles)
         rows.append((called, mean_and_error(away)))
-        pictures[called] = plots.interpolation(lines)
+        pictures[called] = plots.interpolation(lines, f"straight lines between {called}")
 
     ends = x[: 2 * NUM_PAIRS]
     add("pixels", _between(ends[::2], ends[1::2], t))
-    for name, called in (("autoencoder", "autoencoder"), ("vae", "VAE")):
+    for name, called in (("autoencoder", "codes, autoencoder"), ("vae", "codes, VAE")):
         run = course.run(f"{name}-16")
         model, params = run.subject.model, run.subject.params
         codes = np.asarray(model.encode(params, ends).mode)

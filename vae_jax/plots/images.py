@@ -142,12 +142,13 @@ def samples(
 
 
 @house_style()
-def interpolation(images: np.ndarray) -> Picture:
+def interpolation(images: np.ndarray, title: str = "interpolation in latent space") -> Picture:
     """The way between two examples in latent space, one pair per row.
 
     Args:
         images: [P, T, H, W, C] in [0, 1], C 1 or 3: for each of P pairs, T decoded images at equal
             steps from one end to the other.
+        title: the words above.
 
     Returns:
         Picture; its table has the rows (pair, position, x0, x1, …) of shape [2 + D], position in
@@ -159,7 +160,7 @@ def interpolation(images: np.ndarray) -> Picture:
     images = as_float(require_images("images", images, "P T H W C"))
     position = np.linspace(0.0, 1.0, images.shape[1])
     figure, axes = draw_grid(images)
-    axes.set_title("interpolation in latent space")
+    axes.set_title(title)
     axes.set_xticks(range(len(position)), [f"{p:.2g}" for p in position])
     axes.set_xlabel("position between the two ends")
     rows = [

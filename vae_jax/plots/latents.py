@@ -247,6 +247,7 @@ def latent_scatter(
     labels: np.ndarray | None = None,
     *,
     axis_names: tuple[str, str] = ("z0", "z1"),
+    has_prior: bool = True,
 ) -> Picture:
     """Examples in a plane of latent space, coloured by label, over the prior's 1σ and 2σ circles.
 
@@ -255,6 +256,7 @@ def latent_scatter(
         labels: [N] numbers or words, or None. Up to 20 distinct ones get a legend, more a colour
             bar in their order. An integer below 0 is an unknown label: grey, below the others.
         axis_names: the names of the two dimensions.
+        has_prior: whether the circles are drawn, and both axes have one scale.
 
     Returns:
         Picture; its table has the rows (*axis_names, label) of shape [3], or [2] without labels.
@@ -269,8 +271,9 @@ def latent_scatter(
         raise UsageError(f"z has shape {list(z.shape)}: must be [N, 2], one plane of latent space")
     figure = new_figure(6.2, 5.4)
     axes = figure.add_subplot()
-    axes.set_aspect("equal", adjustable="datalim")
-    for sigma in (1.0, 2.0):
+    if has_prior:
+        axes.set_aspect("equal", adjustable="datalim")
+    for sigma in (1.0, 2.0) if has_prior else ():
         axes.add_patch(
             Circle((0.0, 0.0), sigma, fill=False, color="#8c8c8c", linewidth=0.8, zorder=2)
         )
