@@ -25,8 +25,10 @@ ALLOWED = {
     "likelihoods": {"distributions", "losses"},
     "latents": {"distributions", "losses"},
     "model": {"distributions", "latents"},
+    "rbm": {"losses"},
     "objectives": {
-        *("corruptions", "distributions", "latents", "losses", "model", "networks", "training"),
+        *("corruptions", "distributions", "latents", "likelihoods", "losses", "model"),
+        *("networks", "rbm", "training"),
     },
     "evaluation": {"distributions", "latents", "likelihoods", "losses", "model"},
     "training": {"schedules", "shuffling"},

@@ -34,7 +34,7 @@ _UNITS = {"sigmoid": "bernoulli", "tanh": "spin", "linear": "gaussian"}
 
 
 def num_layers(model) -> int:
-    """n, of an `mlp` the layers, of a `cascade` the stages, a count.
+    """n, of an `mlp` the layers, of a `cascade` the stages: a count, a scalar.
 
     Raises:
         UsageError: the model has another network, or a decoder that does not mirror the encoder.
@@ -232,7 +232,7 @@ def kept(model, before, after, pretraining, pretrained) -> dict:
 
     Args:
         model: a `Model`.
-        before, after: parameters before the step, and as the optimizer left them.
+        before, after: parameters before the step, and as the optimizer left them, of any shapes.
         pretraining, pretrained: see `stacked.loss`.
 
     Returns:

@@ -87,7 +87,7 @@ def update(model, before, after, batch, key, *, pretraining="autoencoder", pretr
 
     Args:
         model: a `Model`.
-        before: parameters before the step.
+        before: parameters before the step, of any shapes.
         after: parameters as the optimizer left them.
         batch: not used.
         key: not used.
