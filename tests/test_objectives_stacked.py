@@ -17,8 +17,9 @@ PATHS = [
     (("encoder", "hidden_1"), ("decoder", "hidden_1")),
     (("encoder", "head"), ("decoder", "latent")),
 ]
+SLOW = pytest.mark.slow
 EVERY = [
-    pytest.param(p, layer, marks=[] if layer == quick else pytest.mark.slow)
+    pytest.param(p, layer, marks=[] if layer == quick else SLOW)
     for quick, p in enumerate(("autoencoder", "denoising", "rbm"))
     for layer in range(N)
 ]
@@ -132,7 +133,9 @@ def test_a_machine_is_trained_on_what_is_below_it():
     )
 
 
-@pytest.mark.parametrize("pretraining", ["autoencoder", "denoising", "rbm"])
+@pytest.mark.parametrize(
+    "pretraining", [*(pytest.param(p, marks=SLOW) for p in ("autoencoder", "denoising")), "rbm"]
+)
 def test_masked_dimensions_of_the_code_train_nothing(pretraining):
     mask = jnp.array([1.0, 0.0, 1.0])
     objective, model = make(mask=mask, pretraining=pretraining)
@@ -147,6 +150,7 @@ def test_masked_dimensions_of_the_code_train_nothing(pretraining):
         assert (leaf[0] != 0).any()
 
 
+@pytest.mark.slow
 def test_what_is_hidden_is_restored():
     objective, model = make(pretraining="denoising")
     plain, _ = make()
@@ -174,9 +178,7 @@ def test_the_whole_is_the_plain_autoencoder(pretraining, share):
     np.testing.assert_allclose(terms["layer_error"], plain_terms["squared_error"], rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "pretraining", [pytest.param("autoencoder", marks=pytest.mark.slow), "rbm"]
-)
+@pytest.mark.parametrize("pretraining", [pytest.param("autoencoder", marks=SLOW), "rbm"])
 def test_each_layer_is_a_training_of_its_own(pretraining):
     """The others stay to the bit under weight decay, and the optimizer has forgotten them."""
     objective, model = make(pretraining=pretraining)
@@ -228,6 +230,7 @@ def test_a_stage_reads_x_and_what_the_stage_before_made_of_it():
     )
 
 
+@pytest.mark.slow
 def test_a_stage_is_trained_alone_at_restoring_x():
     objective, model = make(network="cascade")
     params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
