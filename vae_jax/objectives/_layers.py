@@ -92,9 +92,10 @@ def _dense(own: dict, h: jax.Array, dtype) -> jax.Array:
 def _up(model, params, layer: int, h: jax.Array) -> jax.Array:
     """h_{i+1} of h_i, what layer i of the encoder makes of it."""
     features = _dense(_get(params, _paths(model, layer)[0]), h, model.encoder.dtype)
+    features = features.astype(jnp.float32)
     if layer < num_layers(model) - 1:
         return model.encoder.activation(features)
-    parts = (features.astype(jnp.float32),)
+    parts = (features,)
     return model.latent.posterior(params.get("latent"), parts, model.latent_mask).mode
 
 
@@ -102,7 +103,8 @@ def _down(model, params, layer: int, h: jax.Array) -> jax.Array:
     """What stands for h_i, of h_{i+1}; for x the outputs that a likelihood reads."""
     h = model.without_masked(h) if layer == num_layers(model) - 1 else h
     outputs = _dense(_get(params, _paths(model, layer)[1]), h, model.decoder.dtype)
-    return model.decoder.activation(outputs) if layer > 0 else outputs.astype(jnp.float32)
+    outputs = outputs.astype(jnp.float32)
+    return model.decoder.activation(outputs) if layer > 0 else outputs
 
 
 def _below(model, params, layer: int, x: jax.Array) -> jax.Array:
@@ -118,7 +120,7 @@ def _restoring(model, params, layer: int, h, shown, batch) -> tuple[jax.Array, j
     restored = _down(model, params, layer, _up(model, params, layer, shown))
     if layer > 0:
         # −log N(h; ĥ, ½) but for a constant
-        error = losses.squared_error(h, restored.astype(h.dtype))
+        error = losses.squared_error(h, restored)
         return error, error
     return _of_outputs(model, params, restored, batch)
 
