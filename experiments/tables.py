@@ -21,6 +21,7 @@ METRICS = (
     "accuracy",
     "valid_elbo",
     "valid_distortion",
+    "valid_loss",
 )
 
 
@@ -77,16 +78,17 @@ def sweep_rows(configs: Sequence[Config], programs, results: Sequence[dict | Non
 
 
 def _is_known(name: str, results: Sequence[dict | None]) -> bool:
-    """Whether a column has something to say: a distortion where runs are compared by it."""
-    there = [result for result in results if result]
-    if name == "valid_distortion":
-        return any(name in result and "valid_elbo" not in result for result in there)
-    return any(name in result for result in there)
+    """Whether a column has something to say: one of validation where runs are compared by it."""
+    there = [result for result in results if result and name in result]
+    if name not in ("valid_distortion", "valid_loss"):
+        return bool(there)
+    before = list(_SCORES)[: list(_SCORES).index(name)]
+    return any(not any(_has(result, better) for better in before) for result in there)
 
 
 def judged_by(result: dict) -> str:
     """What `score` takes of a result, in words."""
-    return "validation ELBO" if result.get("valid_elbo") is not None else "validation distortion"
+    return next((words for name, (_, words) in _SCORES.items() if _has(result, name)), "nothing")
 
 
 def plain(value: Any) -> Any:
@@ -131,27 +133,41 @@ def standard_error(values: Sequence[float]) -> float | None:
     return statistics.stdev(values) / math.sqrt(len(values))
 
 
+_SCORES = {
+    "valid_elbo": (1, "validation ELBO"),
+    "valid_distortion": (-1, "validation distortion"),
+    "valid_loss": (-1, "validation loss"),
+    "elbo": (1, "test ELBO"),
+    "distortion": (-1, "test distortion"),
+    "loss": (-1, "test loss"),
+}
+"""What the best run is chosen by, the first that there is: column → its sign, and in words."""
+
+
+def _has(result: dict, name: str) -> bool:
+    return result.get(name) is not None
+
+
 def score(result: dict) -> float:
-    """What the best run is chosen by: the validation ELBO, without one the distortion there."""
-    names = ("valid_elbo", 1), ("valid_distortion", -1), ("elbo", 1), ("distortion", -1)
-    for name, sign in (*names, ("valid_loss", -1), ("loss", -1)):
-        if name in result:
+    """What the best run is chosen by: the validation ELBO, or what comes closest to it."""
+    for name, (sign, _) in _SCORES.items():
+        if _has(result, name):
             return sign * result[name] if math.isfinite(result[name]) else -math.inf
     return -math.inf
 
 
 def comparable(configs: Sequence[Config]) -> list[list[int]]:
-    """The numbers of runs that compare: of the same data, densities or probabilities, or neither.
+    """The numbers of runs that compare: of the same data, and densities or probabilities.
 
-    Of codes without a prior the distortion is compared, of others the ELBO.
+    Of codes without a prior those of one objective compare, whose distortion is of one thing.
     """
     groups: dict[tuple, list[int]] = {}
     for number, config in enumerate(configs):
         is_density = config.likelihood in ("gaussian", "laplace")
         kind = "density" if is_density else config.likelihood
-        is_bound = latent_of(config).has_prior
+        of = "" if latent_of(config).has_prior else config.objective
         data = (config.dataset, config.num_valid, config.scaling, config.binarization)
-        key = (*data, kind, is_bound)
+        key = (*data, kind, of)
         groups.setdefault(key, []).append(number)
     return list(groups.values())
 
