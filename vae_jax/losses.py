@@ -873,7 +873,8 @@ def activation_divergence(mean_activation: jax.Array, target: chex.Numeric) -> j
     KL(ρ ‖ ρ̂) = ρ log ρ/ρ̂ + (1 − ρ) log (1 − ρ)/(1 − ρ̂)
 
     Args:
-        mean_activation: ρ̂ in [0, 1], shape [L]; kept at least 1e-6 from both ends.
+        mean_activation: ρ̂ in [0, 1], shape [L]; drawn in by 1e-6 from both ends, so that a unit
+            that never or always is on has a gradient.
         target: ρ in (0, 1), a scalar.
 
     Returns:
@@ -882,7 +883,7 @@ def activation_divergence(mean_activation: jax.Array, target: chex.Numeric) -> j
     Reference:
         Ng 2011, Sparse autoencoder, CS294A lecture notes, section 3.
     """
-    rate = jnp.clip(mean_activation, 1e-6, 1.0 - 1e-6)
+    rate = 1e-6 + (1.0 - 2e-6) * mean_activation
     # ρ log ρ/ρ̂ + (1 − ρ) log (1 − ρ)/(1 − ρ̂)
     own = target * (jnp.log(target) - jnp.log(rate))
     return own + (1.0 - target) * (jnp.log1p(-target) - jnp.log1p(-rate))

@@ -39,7 +39,7 @@ DEFINITIONS = {
     "psnr": "peak signal-to-noise ratio, −10 log₁₀ of an image's mean squared error, mean, dB",
     "pca_squared_error": "the same error of as many principal components (scikit-learn)",
     "pca_psnr": "the same ratio of as many principal components",
-    "ratio": "squared_error / pca_squared_error: below 1 if better than any linear code",
+    "ratio": "squared_error / pca_squared_error: 1 if as good as that linear code, below if better",
     "largest_angle": "between the subspaces of a linear decoder and of PCA, in degrees",
 }
 """What each entry of `evaluate` means; `name_standard_error` is the standard error of `name`."""
@@ -118,8 +118,11 @@ def principal_angles(directions: np.ndarray, others: np.ndarray) -> np.ndarray:
     Reference:
         Björck & Golub 1973, Numerical methods for computing angles between linear subspaces.
     """
-    spans = (np.asarray(rows, np.float64).T for rows in (directions, others))
-    return np.degrees(scipy.linalg.subspace_angles(*spans))
+    spans = [np.asarray(rows, np.float64).T for rows in (directions, others)]
+    angles = np.degrees(scipy.linalg.subspace_angles(*spans))
+    # a direction that is missing, since rows depend on each other, is as far as can be
+    missing = min(len(directions), len(others)) - len(angles)
+    return np.concatenate([np.full(missing, 90.0), angles])
 
 
 def decoder_subspace(decode_mean, latent_dim: int) -> np.ndarray | None:

@@ -1,11 +1,13 @@
 """What objectives of deterministic codes share: the code, and the terms of a reconstruction."""
 
+import math
+
 import jax
 
 from vae_jax import latents, losses
 from vae_jax.errors import UsageError
 
-__all__ = ["has_error", "latent", "require_numbers", "terms"]
+__all__ = ["has_error", "latent", "notes", "require_numbers", "terms"]
 
 
 def latent() -> latents.Deterministic:
@@ -38,3 +40,15 @@ def terms(model, params, z: jax.Array, batch: dict) -> dict[str, jax.Array]:
         return distortion
     reconstruction = model.decode_mean(params, z)
     return {**distortion, "squared_error": losses.squared_error(batch["x"], reconstruction)}
+
+
+def notes(model) -> list[str]:
+    """A warning where the code is no smaller than x, [*shape]."""
+    size = math.prod(model.shape)
+    if model.latent_dim < size:
+        return []
+    return [
+        f"warning: --latent_dim={model.latent_dim} is overcomplete, x has {size} numbers: the "
+        "identity can be learned, which tells nothing of the data; sparse, k_sparse, contractive "
+        "and denoising keep from it"
+    ]

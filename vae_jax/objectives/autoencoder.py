@@ -1,9 +1,7 @@
 """The plain autoencoder: a code of fewer numbers than x has, from which x is restored."""
 
-import math
-
 from vae_jax.objectives import _deterministic
-from vae_jax.objectives._deterministic import latent
+from vae_jax.objectives._deterministic import latent, notes
 
 __all__ = ["latent", "loss", "notes"]
 
@@ -30,15 +28,3 @@ def loss(model, params, batch, key):
     z = model.encode(params, batch["x"]).mode
     terms = _deterministic.terms(model, params, z, batch)
     return terms["distortion"], terms
-
-
-def notes(model) -> list[str]:
-    """A warning where the code is no smaller than x, [*shape]."""
-    size = math.prod(model.shape)
-    if model.latent_dim < size:
-        return []
-    return [
-        f"warning: --latent_dim={model.latent_dim} is overcomplete, x has {size} numbers: the "
-        "identity can be learned, which tells nothing of the data; sparse, k_sparse, contractive "
-        "and denoising keep from it"
-    ]

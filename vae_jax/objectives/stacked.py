@@ -1,7 +1,7 @@
 """The deep autoencoder: layers trained greedily one after another, then all of them together."""
 
 from vae_jax.objectives import _deterministic, _layers
-from vae_jax.objectives._deterministic import latent
+from vae_jax.objectives._deterministic import latent, notes
 from vae_jax.objectives._layers import CHOICES, DEFINITIONS, INTERVALS
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "SCHEDULES",
     "latent",
     "loss",
+    "notes",
     "phase",
     "update",
 ]
