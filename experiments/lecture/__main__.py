@@ -109,10 +109,13 @@ def load(settings: Settings):
             f"--dataset={settings.dataset}: a quarter of the resolution needs sides divisible by "
             f"4, the pictures have {height}×{width}"
         )
-    labels = dataset.test.labels
-    if labels is None or settings.held_out not in labels or (labels == settings.held_out).all():
+    if dataset.test.labels is None:
+        raise DataError(f"--dataset={settings.dataset}: has no labels, of which one is held out")
+    classes = np.unique(dataset.test.labels).tolist()
+    if settings.held_out not in classes or len(classes) < 2:
         raise DataError(
-            f"--held_out={settings.held_out}: {settings.dataset} has no such class beside others"
+            f"--held_out={settings.held_out}: the classes of {settings.dataset} are "
+            f"{', '.join(map(str, classes))}: name one of several"
         )
     return dataset
 

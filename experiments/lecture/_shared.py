@@ -14,6 +14,7 @@ __all__ = ["NUM_SHOWN", "PSNR", "examples", "principal_components", "restored", 
 
 NUM_SHOWN = 10
 NUM_COMPARED = 2000
+NUM_REGRESSED = 10_000
 NUM_COMPONENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """How many PCA may have where it restores, counts."""
 PSNR = "peak signal-to-noise ratio against the clean picture, dB: the mean over test examples"
@@ -60,6 +61,25 @@ def restoring_components(course: Course, corrupt: Callable) -> reconstruction.Co
     return choices[int(np.argmin(errors))]
 
 
+def regression(course: Course, corrupt: Callable) -> Callable:
+    """The best linear map from what is shown to the clean picture: what PCA may not learn.
+
+    Args:
+        course: from the command.
+        corrupt: (x [N, *shape], key) to what is shown.
+
+    Returns:
+        A function of what is shown, [N, *shape] to the same.
+    """
+    from sklearn.linear_model import RidgeCV
+
+    clean = training(course)[:NUM_REGRESSED]
+    shown = np.asarray(corrupt(clean, jax.random.key(course.seed + 1)))
+    rows = [each.reshape(len(each), -1).astype(np.float64) for each in (shown, clean)]
+    fitted = RidgeCV(alphas=(1.0, 10.0, 100.0, 1000.0)).fit(*rows)
+    return lambda x: fitted.predict(x.reshape(len(x), -1)).reshape(x.shape).astype(np.float32)
+
+
 def restored(course: Course, names: dict[str, str], others=None) -> Told:
     """Pictures shown corrupted: what a run makes of them beside PCA, and beside other ways.
 
@@ -76,6 +96,7 @@ def restored(course: Course, names: dict[str, str], others=None) -> Told:
         ways = {
             "shown": shown,
             **{way: restore(shown, name) for way, restore in (others or {}).items()},
+            "linear regression": regression(course, run.corrupt)(shown),
             f"PCA, {len(components.directions)} components": components.restore(shown),
             "autoencoder": run.restore(shown),
         }

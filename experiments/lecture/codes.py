@@ -1,8 +1,9 @@
 """Codes of the same size: principal components, linear, deep and variational.
 
-Each code has two, then sixteen dimensions. A linear autoencoder finds the plane of the principal
-components and their error. A deep one bends the plane to the data, and restores more from as many
-numbers. A variational one pays for the regularity of its code with some of that.
+Each code has two, then sixteen dimensions. A linear autoencoder has the error of the principal
+components, and comes to their plane, the later the closer their variances are. A deep one bends the
+plane to the data, and restores more from as many numbers. A variational one pays for the regularity
+of its code with some of that.
 
 A few neighbours in the plane tell how well a code of two numbers keeps classes apart.
 """

@@ -5,6 +5,7 @@ are plausible: continuity. A code drawn from the distribution that codes are mea
 decode to something plausible: completeness. An autoencoder is trained for neither; a variational
 one is, by the price on the divergence of each posterior from the prior.
 
+In two dimensions there is so little room that an autoencoder fills it too; in sixteen there is not.
 An autoencoder has no prior: its codes are drawn from a Gaussian fit to those of training data.
 """
 

@@ -1,9 +1,9 @@
 """A code larger than its data: what keeps it from the identity.
 
-128 dimensions for the 64 pixels of the digits that ship with scikit-learn. What merely copies
-restores anything, also pixels of a digit in random order, which no longer is one. A price on
-activations, a bound on their number, a price on the encoder's Jacobian and noise on what is shown
-each keep the code to what digits have in common: of shuffled pixels much is lost.
+128 dimensions for the 64 pixels of the digits that ship with scikit-learn. The more an
+autoencoder merely copies, the more it restores of anything, also of a digit's pixels in random
+order, which no longer are one. A price on activations, a bound on their number, a price on the
+encoder's Jacobian and noise on what is shown each keep the code to what digits have in common.
 """
 
 import numpy as np
@@ -16,7 +16,8 @@ from vae_jax.evaluation._shared import mean_and_error
 
 MEANING = {
     "digits": "‖x − x̂‖² of test digits over their variance: 0 if restored, 1 if not at all",
-    "shuffled pixels": "the same of digits whose pixels are in random order: near 0 is a copy",
+    "shuffled pixels": "the same of digits whose pixels are in random order: the less, the more is "
+    "merely copied",
     "in use": "share of an example's code that is not 0",
 }
 NAMES = ("autoencoder", "sparse", "k_sparse", "contractive", "denoising")

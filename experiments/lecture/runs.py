@@ -12,6 +12,9 @@ SIZES: dict[str, dict[str, str]] = {
 }
 """Dataset → flags of every run on it; of another dataset those of `mnist`."""
 
+_LINEAR: dict[str, dict[str, str]] = {"digits": {"epochs": "1500"}}
+"""Dataset → flags of linear runs: directions of nearly the same variance are told apart slowly."""
+
 CORRUPTIONS: dict[str, dict[str, str]] = {
     "noise": {"corruption": "gaussian", "level": "0.5"},
     "masking": {"corruption": "masking", "level": "0.5"},
@@ -42,7 +45,7 @@ def rows(dataset: str, without: str) -> Mapping[str, dict[str, str]]:
     linear = {**size, "objective": "autoencoder", "network": "linear"}
     linear = {k: v for k, v in linear.items() if k not in ("widths", *_SOFT)}
     linear |= {"likelihood": "gaussian", "variance": "0.5"}
-    linear |= {"learning_rate": "cosine(1e-2, 0, 100%)"}
+    linear |= {"learning_rate": "cosine(1e-2, 0, 100%)", **_LINEAR.get(dataset, {})}
     found = {}
     for latent_dim in ("2", "16"):
         own = {"latent_dim": latent_dim}
