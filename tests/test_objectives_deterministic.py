@@ -248,3 +248,75 @@ def test_what_is_restored_is_the_clean_x():
     of_clean, _ = make("autoencoder")[0](model, params, batch, key)
     clean, _ = objective(model, params, batch, key, level=0.0)
     np.testing.assert_allclose(clean, of_clean, rtol=1e-6)
+
+
+@pytest.mark.parametrize("corruption", ["gaussian", "masking"])
+def test_the_loss_of_a_corrupted_x_is_of_the_clean_one(corruption):
+    objective, model = make("denoising", corruption=corruption)
+    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(1)
+    loss, aux = objective(model, params, batch, key, level=0.5)
+    z = model.encode(params, objective.corrupt(batch["x"], key, level=0.5)).mode
+    np.testing.assert_allclose(loss, model.distortion(params, z, batch), rtol=1e-6)
+    # −log N(x; x̂, ½) = (x − x̂)² + ½ log π
+    np.testing.assert_allclose(loss, aux["squared_error"] + 8 * np.log(np.pi), rtol=1e-5)
+
+
+@pytest.mark.parametrize("penalty", ["l1", "kl"])
+def test_the_price_of_activations_by_hand_with_padding_and_masked_dimensions(penalty):
+    mask, weight, rho = np.array([1.0, 1.0, 0.0, 1.0, 0.0]), 3.0, 0.2
+    objective, model = make("sparse", penalty=penalty, mask=jnp.asarray(mask, jnp.float32))
+    params, batch = model.init(jax.random.key(0)), batch_of()
+    # the last row is padding, and unlike the others
+    batch["x"] = batch["x"].at[-1].add(20.0)
+    batch["mask"] = batch["mask"].at[-1].set(0.0)
+    loss, aux = objective(
+        model,
+        params,
+        batch,
+        jax.random.key(2),
+        lambda_sparsity=weight,
+        target_activation=rho,
+    )
+    # the linear code of the same network
+    _, plain = make("autoencoder")
+    features = np.asarray(plain.encode(params, batch["x"]).mode, np.float64)
+    if penalty == "l1":
+        z = np.maximum(features, 0) * mask
+        price, is_active = z.sum(axis=1), z > 0
+    else:
+        z = mask / (1 + np.exp(-features))
+        rates = z[:-1].mean(axis=0)[mask > 0]
+        price = np.sum(rho * np.log(rho / rates) + (1 - rho) * np.log((1 - rho) / (1 - rates)))
+        is_active = z > 0.5
+    codes = jnp.asarray(z, jnp.float32)
+    want = np.asarray(model.distortion(params, codes, batch)) + weight * price
+    np.testing.assert_allclose(loss, want, rtol=1e-4)
+    shares = is_active.sum(axis=1) / 3
+    assert 0 < shares.mean() < 1
+    np.testing.assert_allclose(aux["active_share"], shares, rtol=1e-6)
+    np.testing.assert_allclose(aux["mean_activation"], z.sum(axis=1) / 3, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("num_active", "mask", "share"), [(4, None, 4 / 5), (2, [1.0, 0.0, 1.0, 0.0, 1.0], 2 / 3)]
+)
+def test_of_a_k_sparse_code_k_of_the_dimensions_are_active(num_active, mask, share):
+    mask = None if mask is None else jnp.array(mask)
+    objective, model = make("k_sparse", num_active=num_active, mask=mask)
+    params = model.init(jax.random.key(0))
+    _, aux = objective(model, params, batch_of(), jax.random.key(2))
+    np.testing.assert_allclose(aux["active_share"], share, rtol=1e-6)
+
+
+def test_what_contraction_costs_is_the_norm_of_the_jacobian():
+    objective, model = make("contractive")
+    params, batch = model.init(jax.random.key(0)), batch_of()
+    loss, aux = objective(model, params, batch, jax.random.key(2), lambda_jacobian=0.7)
+
+    def encode(x):
+        return model.encode(params, x).mode
+
+    norm = losses.jacobian_norm(encode, batch["x"])
+    np.testing.assert_allclose(aux["jacobian_norm"], norm, rtol=1e-5)
+    want = model.distortion(params, encode(batch["x"]), batch) + 0.7 * norm
+    np.testing.assert_allclose(loss, want, rtol=1e-5)
