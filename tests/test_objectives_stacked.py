@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import data, likelihoods, networks, objectives, rbm, schedules, training
+from vae_jax import corruptions, data, likelihoods, networks, objectives, rbm, schedules, training
 from vae_jax.errors import UsageError
 from vae_jax.model import Model
 from vae_jax.objectives import _layers
@@ -131,6 +131,40 @@ def test_a_machine_is_trained_on_what_is_below_it():
     np.testing.assert_allclose(
         terms["layer_error"], jnp.square(h - restored).sum(axis=1), rtol=1e-4
     )
+
+
+def test_machines_of_tanh_layers_are_of_spins():
+    objective, model = make(pretraining="rbm", activation="tanh")
+    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+    loss, terms = objective(model, params, batch, key, pretrained=at(1))
+    below, own = (params["encoder"][name] for name in ("hidden_0", "hidden_1"))
+    bias = params["decoder"]["hidden_1"]["bias"]
+    h = jnp.tanh(batch["x"].reshape(B, -1) @ below["kernel"] + below["bias"][None])
+    machine = own["kernel"], bias, own["bias"]
+    want = rbm.contrastive_divergence(key, h, *machine, visible="spin", hidden="spin")
+    np.testing.assert_allclose(loss, want, atol=1e-5)
+    mean = jnp.tanh(h @ own["kernel"] + own["bias"][None])
+    restored = jnp.tanh(mean @ own["kernel"].T + bias[None])
+    np.testing.assert_allclose(
+        terms["layer_error"], jnp.square(h - restored).sum(axis=1), rtol=1e-4
+    )
+
+
+def test_a_layer_restores_what_was_hidden_of_its_input():
+    objective, model = make(pretraining="denoising")
+    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+    loss, terms = objective(model, params, batch, key, pretrained=at(1), level=0.5)
+    encoder, decoder = params["encoder"], params["decoder"]
+
+    def layer(own, h):
+        return jax.nn.sigmoid(h @ own["kernel"] + own["bias"][None])
+
+    h = layer(encoder["hidden_0"], batch["x"].reshape(B, -1))
+    shown = corruptions.masking(key, h, 0.5)
+    restored = layer(decoder["hidden_1"], layer(encoder["hidden_1"], shown))
+    want = jnp.square(h - restored).sum(axis=1)
+    np.testing.assert_allclose(loss, want, rtol=1e-5)
+    np.testing.assert_allclose(terms["layer_error"], want, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
