@@ -15,7 +15,7 @@ from vae_jax.objectives import _conditions
 SHAPE, L, B, C = (4, 4, 1), 5, 6, 3
 
 
-def make(*, shape=SHAPE, widths=(8,), latent_dim=L, num_classes=C, **own):
+def make(*, shape=SHAPE, widths=(8,), latent_dim=L, num_classes=C, mask=None, **own):
     objective = objectives.bind("dbn", num_examples=100, num_classes=num_classes, **own)
     encoder, decoder = networks.build(
         "mlp",
@@ -27,7 +27,7 @@ def make(*, shape=SHAPE, widths=(8,), latent_dim=L, num_classes=C, **own):
     )
     likelihood = likelihoods.Bernoulli()
     return objective, Model(
-        encoder, decoder, likelihood, shape, latent_dim, latent=objective.latent()
+        encoder, decoder, likelihood, shape, latent_dim, mask, latent=objective.latent()
     )
 
 
@@ -57,6 +57,19 @@ def test_at_last_it_is_the_cross_entropy_of_a_layer_on_the_code():
     accuracy = (q[known].argmax(axis=1) == truth).mean()
     np.testing.assert_allclose(terms["accuracy"].mean(), accuracy, rtol=1e-6)
     assert (loss[np.array([2, 4])] == 0).all()
+
+
+def test_masked_dimensions_of_the_code_are_nothing_to_the_classifier():
+    objective, _, params, batch = setting()
+    _, model = make(mask=jnp.array([1.0, 0.0, 1.0, 1.0, 0.0]))
+
+    def mean(own):
+        given = {**params, "objective": own}
+        return objective(model, given, batch, jax.random.key(3))[0].mean()
+
+    gradient = jax.grad(mean)(params["objective"])["latent"]["kernel"]
+    is_used = (gradient != 0).any(axis=1)
+    np.testing.assert_array_equal(is_used, [True, False, True, True, False])
 
 
 def test_before_it_is_contrastive_divergence_of_coins_also_without_labels():
