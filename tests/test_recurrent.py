@@ -199,6 +199,16 @@ def test_dropout_is_of_training_alone_and_follows_the_key():
     assert 0.3 < is_told.mean() < 0.7
 
 
+def test_dropout_is_the_share_of_steps_that_are_not_told():
+    model, params = make(teacher_dropout=0.1)
+    x, z = jax.random.normal(jax.random.key(2), (256, *SERIES)), jnp.ones((256, 3))
+    told = decode(model, params, z, x)
+    dropped = decode(model.replace(teacher_key=jax.random.key(0)), params, z, x)
+    # the second step hears of the first alone
+    is_told = np.all(np.isclose(dropped[:, 1], told[:, 1], atol=1e-7), axis=1)
+    assert 0.8 < is_told.mean() < 1
+
+
 LIKELIHOODS = [
     likelihoods.Gaussian("learned", has_missing=True),
     likelihoods.Laplace("learned_per_dimension", has_missing=True),
