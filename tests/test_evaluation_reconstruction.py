@@ -7,6 +7,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from tests.test_evaluation_subject import Rows, as_stored, make
+from vae_jax import data
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import reconstruction
 
@@ -98,6 +99,21 @@ def test_no_linear_code_is_better_than_principal_components():
     measured = reconstruction.measure(subject)
     assert measured["ratio"] > 1.01
     assert 5 < measured["largest_angle"] < 60
+
+
+def test_components_are_those_of_the_training_split():
+    draw, dataset = np.random.default_rng(1), Rows(60)
+    columns, rows = np.ones((8, 8), np.uint8), np.ones((8, 8), np.uint8)
+    columns[:, :4], rows[:4] = 16, 16
+    for part, scale in (("train", columns), ("test", rows)):
+        x = draw.integers(0, 1 + scale, (60, 8, 8)).astype(np.uint8)[..., None]
+        setattr(dataset, part, data.Split(x))
+    subject = make(dataset, preprocess=as_stored, likelihood="gaussian", network="linear")
+    measured = reconstruction.measure(subject)
+    seen, unseen = (getattr(dataset, part).x.reshape(60, -1) / 16 for part in ("train", "test"))
+    pca = PCA(3).fit(seen)
+    left = np.square(unseen - pca.inverse_transform(pca.transform(unseen))).sum(axis=1).mean()
+    assert measured["pca_squared_error"] == pytest.approx(left, rel=1e-4)
 
 
 def test_of_a_decoder_that_is_not_linear_no_angle_is_told():
