@@ -7,8 +7,10 @@ import sys
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 from experiments import config, lecture
@@ -18,11 +20,14 @@ from experiments.lecture import (
     interpolation,
     overcomplete,
     page,
+    random_points,
     super_resolution,
 )
 from experiments.lecture import runs as trained_runs
-from vae_jax import data
+from vae_jax import data, likelihoods, networks
 from vae_jax.errors import DataError, UsageError
+from vae_jax.evaluation import reconstruction
+from vae_jax.model import Model
 
 CHAPTERS = [lecture.load(name) for name in lecture.CHAPTERS]
 
@@ -102,6 +107,107 @@ def test_the_error_of_an_auroc_is_the_spread_of_resamples():
     spread = np.std([roc_auc_score(is_new, scores) for scores in draws])
     told = np.mean([anomalies._error(is_new, scores) for scores in draws])
     assert told == pytest.approx(spread, rel=0.15)
+
+
+def test_components_are_those_of_the_training_pictures(course):
+    x = np.asarray(course.dataset.decode(course.dataset.train.x[:]))
+    pca = PCA(4).fit(x.reshape(len(x), -1))
+    found = _shared.principal_components(course, 4)
+    np.testing.assert_allclose(found.mean, pca.mean_, atol=1e-6)
+    np.testing.assert_allclose(
+        reconstruction.principal_angles(found.directions, pca.components_), 0, atol=0.1
+    )
+
+
+def test_a_run_that_restores_nothing_is_as_far_from_clean_as_what_is_shown(course):
+    copy = types.SimpleNamespace(corrupt=lambda x, key: 0.5 * x, restore=lambda shown: shown)
+    told = _shared.restored(course._replace(run={"fake": copy}.get), {"fake": "half"})
+    values = dict(told.rows)
+    x = _shared.examples(course)
+    want = -10 * np.log10(np.square(0.5 * x).mean(axis=(1, 2, 3)))
+    assert values["half: shown"][0] == pytest.approx(want.mean(), rel=1e-5)
+    assert values["half: autoencoder"] == values["half: shown"]
+
+
+def test_the_negative_elbo_by_hand():
+    """Of a decoder that does not hear of z, so that nothing is random."""
+    encoder, decoder = networks.build("linear", shape=(2, 2, 1), latent_dim=3)
+    model = Model(encoder, decoder, likelihoods.Gaussian(0.5), (2, 2, 1), 3)
+    draw = np.random.default_rng(0).normal
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(draw(size=leaf.shape), leaf.dtype), model.init(jax.random.key(0))
+    )
+    own = params["decoder"]["latent"]
+    params["decoder"]["latent"] = {**own, "kernel": jnp.zeros_like(own["kernel"])}
+    x = jnp.asarray(draw(size=(5, 2, 2, 1)), jnp.float32)
+    found = anomalies._negative_elbo(types.SimpleNamespace(model=model, params=params), x, 0)
+    q = model.encode(params, x)
+    rate = 0.5 * (np.exp(q.logvar) + np.square(q.mean) - 1 - q.logvar).sum(axis=1)
+    # −log N(x; x̂, ½) = (x − x̂)² + ½ log π
+    error = np.square(np.reshape(x, (5, 4)) - np.asarray(own["bias"])[None]).sum(axis=1)
+    np.testing.assert_allclose(found, error + 2 * np.log(np.pi) + rate, rtol=1e-5)
+
+
+def test_what_is_high_for_the_class_held_out_tells_it(course, monkeypatch):
+    labels = course.dataset.test.labels
+    is_new, train = labels == 9, course.dataset.train
+    seen = types.SimpleNamespace(
+        decode=course.dataset.decode,
+        train=types.SimpleNamespace(x=train.x[:][train.labels != 9]),
+    )
+    subject = types.SimpleNamespace(latent_dim=4, dataset=seen)
+
+    def restoring(is_restored):
+        return types.SimpleNamespace(
+            subject=subject, restore=lambda x: np.where(is_restored[:, None, None, None], x, 0)
+        )
+
+    runs = {"normal-autoencoder": restoring(~is_new), "normal-beta_vae": restoring(is_new)}
+    monkeypatch.setattr(anomalies, "_negative_elbo", lambda *_: np.where(is_new, 2.0, -1.0))
+    told = anomalies.tell(course._replace(run=runs.get))
+    values = {name: value for name, (value, _) in told.rows}
+    assert values["autoencoder, 4: squared error"] == 1
+    assert values["VAE, 4: squared error"] == 0
+    assert values["VAE, 4: −ELBO"] == 1
+    # principal components have not seen it either
+    own, x = (
+        np.asarray(course.dataset.decode(np.asarray(rows))).reshape(len(rows), -1)
+        for rows in (seen.train.x, course.dataset.test.x[:])
+    )
+    pca = PCA(4).fit(own)
+    left = np.square(x - pca.inverse_transform(pca.transform(x))).sum(axis=1)
+    want = roc_auc_score(is_new, left)
+    assert want > 0.5
+    assert values["PCA, 4: squared error"] == pytest.approx(want, abs=1e-3)
+
+
+def test_an_autoencoder_decodes_draws_of_both_and_a_vae_of_its_prior(course):
+    """Of draws of its own Gaussian, all 3, an autoencoder makes data; a VAE of every second."""
+    x = np.random.default_rng(0).uniform(0.4, 0.6, (40, 4, 4, 1)).astype(np.float32)
+    far = np.ones_like(x)
+
+    def fake(decode_mean):
+        prior = types.SimpleNamespace(sample=lambda key, num: np.full((num, 16), 3.0, np.float32))
+        return types.SimpleNamespace(
+            subject=types.SimpleNamespace(x=lambda **_: x, prior=prior, decode_mean=decode_mean)
+        )
+
+    def autoencoder(z):
+        place = np.arange(len(z)) % len(x)
+        return np.where((np.asarray(z) == 3).all(axis=1)[:, None, None, None], x[place], far[place])
+
+    def vae(z):
+        assert abs(np.mean(z)) < 0.1
+        place = np.arange(len(z)) % len(x)
+        return np.where((place % 2 == 0)[:, None, None, None], x[place], far[place])
+
+    runs = {"autoencoder-16": fake(autoencoder), "vae-16": fake(vae)}
+    told = random_points.tell(course._replace(run=runs.get))
+    assert {name: precision for name, (precision, _), *_ in told.rows} == {
+        "autoencoder, N(0, I)": 0,
+        "autoencoder, Gaussian fit to its codes": 1,
+        "VAE, its prior N(0, I)": 0.5,
+    }
 
 
 TOLD = lecture.Told(
