@@ -370,3 +370,26 @@ def test_pretraining_helps_a_deep_network_in_the_same_number_of_steps():
         reached[pretraining] = rows[-1]["squared_error"]
     assert reached["rbm"] < 0.85 * reached["none"]
     assert reached["autoencoder"] < 0.85 * reached["none"]
+
+
+@pytest.mark.parametrize("pretraining", ["autoencoder", "denoising", "rbm"])
+def test_layers_of_half_precision_are_of_one_type(pretraining):
+    """As the branches of a switch have to be; nothing is computed."""
+    objective, model = make(pretraining=pretraining)
+    half = {"dtype": jnp.bfloat16}
+    model = model.replace(encoder=model.encoder.clone(**half), decoder=model.decoder.clone(**half))
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    loss, terms = jax.eval_shape(
+        lambda params, share: objective(
+            model, params, batch_of(), jax.random.key(1), pretrained=share
+        ),
+        params,
+        jnp.float32(0.0),
+    )
+    assert {each.dtype for each in (loss, *terms.values())} == {jnp.dtype("float32")}
+
+
+def test_a_stack_as_large_as_x_is_warned_of():
+    objective, model = make(latent_dim=16)
+    assert "--latent_dim=16 is overcomplete" in objective.notes(model)[0]
+    assert not make()[0].notes(make()[1])

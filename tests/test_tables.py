@@ -203,3 +203,12 @@ def test_codes_without_a_prior_are_compared_by_their_distortion_and_among_themse
     assert tables.best(rows) == 1
     assert tables.judged_by(rows[1]) == "validation distortion"
     assert tables.judged_by({"valid_elbo": -1.0, "valid_distortion": 1.0}) == "validation ELBO"
+
+
+def test_a_classifier_is_judged_by_its_loss_and_not_beside_a_distortion():
+    configs = sweep.make_configs({"objective": "dbn,stacked", "likelihood": "bernoulli"})
+    assert tables.comparable(configs) == [[0], [1]]
+    assert tables.judged_by({"valid_loss": 2.0, "distortion": 1.0}) == "validation loss"
+    assert tables.score({"valid_loss": 2.0, "distortion": 1.0}) == -2.0
+    assert tables.judged_by({"valid_elbo": None, "elbo": -3.0, "loss": 1.0}) == "test ELBO"
+    assert tables.judged_by({"status": "diverged"}) == "nothing"

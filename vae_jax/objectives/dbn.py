@@ -72,7 +72,7 @@ def loss(model, params, batch, key, *, pretraining="rbm", pretrained=1.0, level=
     truth, weight = (_conditions.taken(batch, name) for name in ("truth", "weight"))
 
     def whole(params):
-        z = model.without_masked(model.encode(params, batch["x"]).mode)
+        z = model.encode(params, batch["x"]).mode
         log_q = jax.nn.log_softmax(_classifier(params["objective"], z))  # [B, C]
         label = jax.nn.one_hot(truth, log_q.shape[1])
         cross_entropy = -weight * jnp.sum(label * log_q, axis=1)
