@@ -222,14 +222,8 @@ def test_a_file_that_cannot_be_written_is_found_at_once(tmp_path):
         measuring.report({"never": None}, TINY, path=str(tmp_path / "no" / "where.json"))
 
 
-QUICK = ("startup",)
-SLOW = [
-    pytest.param(name, marks=pytest.mark.slow)
-    for name in ("sweep", "devices", "streaming", "sizes", "memory")
-]
-
-
-@pytest.mark.parametrize("name", [*QUICK, *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["startup", "sweep", "devices", "streaming", "sizes", "memory"])
 def test_each_section_runs(name, tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "SMALL_AXES", sizes.SMALL_AXES[:1])
     monkeypatch.setattr(scaling, "SWEEP_SIZE", 2)

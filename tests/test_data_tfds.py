@@ -326,6 +326,7 @@ def test_streamed_images_are_those_in_memory(load, tmp_path, monkeypatch, stream
     assert "stay in" in streamed.notes[-1]
 
 
+@pytest.mark.slow
 def test_streamed_mnist_is_mnist(data_dir, tmp_path):
     streamed, in_memory = (
         data.load("mnist", data_dir=data_dir, cache_dir=tmp_path, loading=loading)

@@ -407,12 +407,12 @@ def test_a_damaged_checkpoint_is_passed_over(no_pictures, tmp_path, capsys):
         {"network": "linear", "widths": None, "likelihood": "gaussian", "variance": "optimal"},
         pytest.param({"likelihood": "bernoulli", "binarization": "soft"}, marks=pytest.mark.slow),
         pytest.param({"likelihood": "logistic"}, marks=pytest.mark.slow),
-        {"likelihood": "categorical"},
+        pytest.param({"likelihood": "categorical"}, marks=pytest.mark.slow),
         pytest.param(
             {"likelihood": "laplace", "variance": "learned_per_dimension"}, marks=pytest.mark.slow
         ),
         {"objective": "capacity_vae", "capacity": "linear(0, 5, 50%)"},
-        {"beta": "cyclical(0, 1, 1ep)", "free_bits": "0.1"},
+        pytest.param({"beta": "cyclical(0, 1, 1ep)", "free_bits": "0.1"}, marks=pytest.mark.slow),
         {"dtype": "bfloat16", "optimizer": "adamw", "clip_norm": "1"},
     ],
     ids=lambda v: "-".join(f"{k}={x}" for k, x in v.items()),

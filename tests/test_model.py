@@ -22,7 +22,14 @@ def make(latent_dim=4, network="mlp", likelihood=None, shape=SHAPE, mask=None, *
 
 
 @pytest.mark.parametrize("network", AT_ONCE)
-@pytest.mark.parametrize("shape", [(8, 8, 1), (12, 8, 3), (28, 28, 1)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param((8, 8, 1), marks=pytest.mark.slow),
+        (12, 8, 3),
+        pytest.param((28, 28, 1), marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     "likelihood", [likelihoods.Bernoulli(), likelihoods.Categorical(num_levels=5)]
 )

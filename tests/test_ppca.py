@@ -165,7 +165,7 @@ def evaluate(dataset, split, model, params):
     return float(result.terms["elbo"])
 
 
-@pytest.mark.parametrize("q", [2, 5])
+@pytest.mark.parametrize("q", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_training_finds_the_log_likelihood_of_digits(digits, q):
     dataset, x = digits
     model, params = train_linear(dataset, q, epochs=300, batch_size=100, learning_rate=1e-2)

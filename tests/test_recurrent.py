@@ -121,7 +121,7 @@ def test_a_code_does_not_hear_of_padding(network):
     np.testing.assert_allclose(alone.mean, a.mean[1:2], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("network", ["gru", "lstm"])
+@pytest.mark.parametrize("network", ["gru", pytest.param("lstm", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dropout", [0.0, 1.0])
 def test_the_probabilities_of_all_strings_sum_to_one(network, dropout):
     x = all_strings(2, 4)

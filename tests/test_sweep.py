@@ -643,6 +643,7 @@ def test_how_runs_are_parted_changes_no_number(whole, parted):
     assert table(parted) == table(whole)
 
 
+@pytest.mark.slow
 def test_a_worker_gives_the_same_numbers(whole, folder):
     train_grid(folder / "local", Plan(executor="local"))
     for name in ("sweep.csv", "summary.csv", "programs/all/metrics.csv"):
