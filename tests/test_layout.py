@@ -96,6 +96,7 @@ def test_runs_spread_without_a_word_between_devices(one_device):
     assert_close(spread, one_device, 1e-6)
 
 
+@pytest.mark.slow
 def test_batches_spread_over_devices_with_one_reduction_a_step(one_device):
     """15 rows on 4 devices, padded to 16: same rows, same draws, sums in another order."""
     shared = run(4, 3, num_data=4)

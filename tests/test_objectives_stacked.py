@@ -212,7 +212,8 @@ def test_the_whole_is_the_plain_autoencoder(pretraining, share):
     np.testing.assert_allclose(terms["layer_error"], plain_terms["squared_error"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("pretraining", [pytest.param("autoencoder", marks=SLOW), "rbm"])
+@pytest.mark.slow
+@pytest.mark.parametrize("pretraining", ["autoencoder", "rbm"])
 def test_each_layer_is_a_training_of_its_own(pretraining):
     """The others stay to the bit under weight decay, and the optimizer has forgotten them."""
     objective, model = make(pretraining=pretraining)

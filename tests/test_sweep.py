@@ -527,6 +527,7 @@ sweep.run(configs, Plan(), [])
 """
 
 
+@pytest.mark.slow
 def test_what_fills_devices_up_trains_nothing_and_no_result_depends_on_it(alone, folder):
     """Three runs over two devices, in slots of which the fourth is nobody's."""
     file, directory = folder / "filled.json", folder / "filled"
