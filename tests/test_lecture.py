@@ -40,7 +40,7 @@ def course():
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lecture.CHAPTERS)
 def test_a_chapter_has_a_title_and_a_text(chapter):
     assert 10 < len(lecture.title(chapter)) < 90
-    assert len(lecture.text(chapter)) > 80
+    assert len(lecture.text(chapter)) > 100
     assert callable(chapter.tell)
 
 

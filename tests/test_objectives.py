@@ -272,6 +272,7 @@ def test_every_objective_explains_itself(name):
     function = objectives.load(name)
     doc = inspect.getdoc(function)
     assert "Reference:" in doc
+    assert re.search(r"arXiv \d{4}\.\d{4,5}|\(\d{4}\)|et al\. \d{4}", doc)
     assert objectives.references(name)
     assert objectives.formula(name)
     assert 10 < len(objectives.purpose(name)) < 100

@@ -232,10 +232,11 @@ def bind(name: str, *, num_examples: int, **settings) -> Objective:
     Raises:
         UsageError: the objective has no such hyperparameter.
     """
-    known = hyperparameters(name).keys()
-    for setting in settings.keys() - known:
+    known = hyperparameters(name)
+    for setting in settings.keys() - known.keys():
         raise errors.unknown(f"hyperparameter of {name}", setting, known)
-    told = {"num_examples": num_examples, **settings}
+    defaults = {name: hyperparameter.default for name, hyperparameter in known.items()}
+    told = {"num_examples": num_examples, **defaults, **settings}
     return Objective(**{part: _bound(f, told, known) for part, f in _parts(name).items()})
 
 
@@ -253,7 +254,7 @@ def _bound(function: Callable, told: dict, known: Iterable[str]) -> Callable:
     @functools.wraps(function)
     def call(*arguments, **given):
         given = {n: v for n, v in given.items() if n in own or n not in known}
-        return function(*arguments, **told, **given)
+        return function(*arguments, **{**told, **given})
 
     return call
 

@@ -18,8 +18,9 @@ __all__ = [
     "INTERVALS",
     "by_layer",
     "current",
-    "kept",
     "num_layers",
+    "phase",
+    "update",
 ]
 
 CHOICES = {"pretraining": ("autoencoder", "denoising", "rbm", "none")}
@@ -229,13 +230,28 @@ def by_layer(model, params, batch, key, whole, pretraining, pretrained, level, n
     return jax.lax.switch(current(model, pretrained), branches, params)
 
 
-def kept(model, before, after, pretraining, pretrained) -> dict:
+def phase(model, *, pretraining, pretrained):
+    """The layer that is trained, a scalar; of the whole n.
+
+    Args:
+        model: a `Model`.
+        pretraining: see `loss`.
+        pretrained: see `loss`.
+    """
+    return 0 if pretraining == "none" else current(model, pretrained)
+
+
+def update(model, before, after, batch, key, *, pretraining, pretrained) -> dict:
     """Parameters after a step: layers that are not trained stay to the bit; machines are unrolled.
 
     Args:
         model: a `Model`.
-        before, after: parameters before the step, and as the optimizer left them, of any shapes.
-        pretraining, pretrained: see `stacked.loss`.
+        before: parameters before the step, of any shapes.
+        after: parameters as the optimizer left them.
+        batch: not used.
+        key: not used.
+        pretraining: see `loss`.
+        pretrained: see `loss`.
 
     Returns:
         The parameters that stand; of a machine the mirror's kernel is the transpose of the layer's.
@@ -243,6 +259,7 @@ def kept(model, before, after, pretraining, pretrained) -> dict:
     Reference:
         Hinton & Salakhutdinov 2006, Science 313, figure 1 (unrolling).
     """
+    del batch, key
     if pretraining == "none":
         return after
     layer, num = current(model, pretrained), num_layers(model)

@@ -21,8 +21,8 @@ def loss(model, params, batch, key):
         loss [B] and {"distortion", "squared_error"}, each [B]; the former in nats.
 
     Reference:
-        Hinton & Salakhutdinov 2006, Science 313 (deep); Baldi & Hornik 1989 (linear: the subspace
-        of principal components).
+        Goodfellow et al. 2016, Deep Learning, section 14.1; Hinton & Salakhutdinov 2006, Science
+        313 (deep); Baldi & Hornik 1989 (linear: the subspace of principal components).
     """
     del key
     z = model.encode(params, batch["x"]).mode

@@ -8,7 +8,7 @@ from flax import linen as nn
 from vae_jax import latents, losses, networks
 from vae_jax.errors import DataError
 from vae_jax.objectives import _conditions, _layers
-from vae_jax.objectives._layers import CHOICES, INTERVALS
+from vae_jax.objectives._layers import CHOICES, INTERVALS, phase, update
 from vae_jax.training import Conditions
 
 __all__ = [
@@ -131,30 +131,3 @@ def conditions(dataset, *, num_classes=10) -> Conditions:
         shown=np.zeros((0, 0), np.float32),
         names=(),
     )
-
-
-def phase(model, *, pretraining="rbm", pretrained=1.0):
-    """The layer that is trained, a scalar; with the classifier n.
-
-    Args:
-        model: a `Model`.
-        pretraining: see `loss`.
-        pretrained: see `loss`.
-    """
-    return 0 if pretraining == "none" else _layers.current(model, pretrained)
-
-
-def update(model, before, after, batch, key, *, pretraining="rbm", pretrained=1.0) -> dict:
-    """Keeps what is not trained, and the mirror of a machine its transpose: see `_layers.kept`.
-
-    Args:
-        model: a `Model`.
-        before: parameters before the step, of any shapes.
-        after: parameters as the optimizer left them.
-        batch: not used.
-        key: not used.
-        pretraining: see `loss`.
-        pretrained: see `loss`.
-    """
-    del batch, key
-    return _layers.kept(model, before, after, pretraining, pretrained)

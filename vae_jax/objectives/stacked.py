@@ -2,7 +2,7 @@
 
 from vae_jax.objectives import _deterministic, _layers
 from vae_jax.objectives._deterministic import latent, notes
-from vae_jax.objectives._layers import CHOICES, DEFINITIONS, INTERVALS
+from vae_jax.objectives._layers import CHOICES, DEFINITIONS, INTERVALS, phase, update
 
 __all__ = [
     "CHOICES",
@@ -70,30 +70,3 @@ def loss(
     return _layers.by_layer(
         model, params, batch, key, whole, pretraining, pretrained, level, num_gibbs
     )
-
-
-def phase(model, *, pretraining="autoencoder", pretrained=1.0):
-    """The layer that is trained, a scalar; of the whole n.
-
-    Args:
-        model: a `Model`.
-        pretraining: see `loss`.
-        pretrained: see `loss`.
-    """
-    return 0 if pretraining == "none" else _layers.current(model, pretrained)
-
-
-def update(model, before, after, batch, key, *, pretraining="autoencoder", pretrained=1.0) -> dict:
-    """Keeps what is not trained, and the mirror of a machine its transpose: see `_layers.kept`.
-
-    Args:
-        model: a `Model`.
-        before: parameters before the step, of any shapes.
-        after: parameters as the optimizer left them.
-        batch: not used.
-        key: not used.
-        pretraining: see `loss`.
-        pretrained: see `loss`.
-    """
-    del batch, key
-    return _layers.kept(model, before, after, pretraining, pretrained)
