@@ -381,11 +381,11 @@ class Config:
         identity=False,
         sweeps=False,
     )
-    checkpoint_seconds: float = flag(
-        60.0,
+    checkpoint_seconds: float | None = flag(
+        None,
         "Output",
         plain_number(0),
-        "seconds between two checkpoints",
+        "seconds between two checkpoints (default: 10, or 50 times what a save takes)",
         identity=False,
         sweeps=False,
     )

@@ -28,6 +28,10 @@ from vae_jax.evaluation.elbo import active_units
 ENTRY = "experiments.vae"
 NUM_FOR_VARIANCE = 5000
 """Training examples from which an optimal variance is fixed for a validation."""
+SAVE_SECONDS = 10.0
+"""Between two checkpoints where the user names no time, in seconds."""
+SAVE_SHARE = 50
+"""So many times as long as a save takes is left between two, a ratio: where models are large."""
 
 
 class Carried(NamedTuple):
@@ -307,7 +311,7 @@ def _is_complete(results: list[dict] | None, num_steps: int, retry_diverged: boo
 
 
 class Saver:
-    """Saves a program's state when asked, from all its processes, and knows what was saved.
+    """Saves a program's state beside its training, from all its processes; knows what was saved.
 
     Args:
         experiment: whose layout brings the state to the host.
@@ -323,15 +327,23 @@ class Saver:
         self.step = saved_step
 
     def save(self, step: int, carried: Carried, notes: dict) -> None:
-        """Writes a checkpoint, unless this step has one."""
+        """Starts to write a checkpoint, unless this step has one; `wait` before it is relied on."""
         if step != self.step:
             kept = self._layout.read(carried)
-            processes.on_first(lambda: self._store.save(step, kept, notes))
+            processes.on_first(lambda: self._store.start_save(step, kept, notes))
             self._at, self.step = time.perf_counter(), step
 
+    def wait(self) -> None:
+        """Waits until what was saved last is durable; an error of it ends every process."""
+        processes.on_first(self._store.wait)
+
     def is_due(self) -> bool:
-        """Whether so much time has passed that all processes should save."""
-        return processes.agree(time.perf_counter() - self._at >= self._seconds)
+        """Whether so much time has passed that all processes should save, or one has failed."""
+        seconds = self._seconds
+        if seconds is None:
+            seconds = max(SAVE_SECONDS, SAVE_SHARE * self._store.save_seconds)
+        is_due = time.perf_counter() - self._at >= seconds
+        return processes.agree(is_due or self._store.has_failed())
 
 
 def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
@@ -350,6 +362,7 @@ def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
         signum = processes.largest(interrupt.signum)
         if signum:
             save()
+            saver.wait()
             run.log(f"interrupted at step {step}, saved", echo=True)
             sys.exit(128 + signum)
 
@@ -397,6 +410,7 @@ def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
             watcher.close()
         if len(failures) < len(experiment.configs):
             save()
+        saver.wait()
         leave_if_asked(interrupt)
     return Ended(carried, clock.spent(), failures, saver.step)
 

@@ -18,6 +18,7 @@ from experiments.benchmark import (
     limit,
     measuring,
     peers,
+    profile,
     scaling,
     sizes,
     torch_peer,
@@ -202,6 +203,31 @@ def test_a_product_counts_its_operations():
     assert limit.multiply(8, 0.0)() == 2 * 8**3
 
 
+PROGRAM = """
+%fused (param_0: f32[2,3], param_1: f32[3,4]) -> f32[2,4] {
+  ROOT %dot.1 = f32[2,4]{1,0} dot(%param_0, %param_1), lhs_contracting_dims={1}
+}
+
+ENTRY %main (x: f32[2,3]) -> f32[2,4] {
+  %fusion.7 = f32[2,4]{1,0} fusion(%x, %y), calls=%fused, metadata={op_name="jvp(f)/dot"}
+  %tanh.2 = f32[2,4]{1,0} tanh(%fusion.7), metadata={op_name="while/body/transpose(jvp(f))/tanh"}
+  %sqrt.3 = f32[2,4]{1,0} sqrt(%tanh.2), metadata={op_name="while/body/sqrt"}
+  %xor.4 = u32[2,4]{1,0} xor(%a, %b), metadata={op_name="while/body/threefry2x32"}
+  ROOT %while.5 = f32[2,4]{1,0} while(%sqrt.3), body=%b, condition=%c
+}
+"""
+
+
+def test_what_the_instructions_of_a_program_do():
+    assert profile.kinds_of(PROGRAM) == {
+        "dot.1": profile.PRODUCTS,
+        "fusion.7": profile.PRODUCTS,
+        "tanh.2": profile.MODEL,
+        "sqrt.3": profile.UPDATE,
+        "xor.4": profile.BATCH,
+    }
+
+
 def test_sizes_vary_one_at_a_time():
     for axis in sizes.AXES:
         assert axis.base in axis.values
@@ -223,7 +249,9 @@ def test_a_file_that_cannot_be_written_is_found_at_once(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["startup", "sweep", "devices", "streaming", "sizes", "memory"])
+@pytest.mark.parametrize(
+    "name", ["startup", "sweep", "devices", "streaming", "saving", "sizes", "memory", "profile"]
+)
 def test_each_section_runs(name, tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "SMALL_AXES", sizes.SMALL_AXES[:1])
     monkeypatch.setattr(scaling, "SWEEP_SIZE", 2)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from typing import NamedTuple
 
 import flax
@@ -126,6 +127,58 @@ def test_damaged_steps_do_not_count_as_kept(directory):
         assert checkpoints.steps() == [500, 700]
 
 
+def test_a_save_beside_the_training_is_of_the_state_as_it_was(tmp_path):
+    step = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf + leaf, state), donate_argnums=0)
+    state = {"kernel": jnp.ones((300, 300)), "host": np.ones(5, np.float32)}
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.start_save(1, state, {})
+        # the buffers are overwritten, on the device by donation
+        state["host"] += 1
+        step({"kernel": state["kernel"]})
+        restored = checkpoints.restore({"kernel": jnp.zeros((300, 300)), "host": jnp.zeros(5)})
+        assert restored.step == 1
+        assert (restored.state["kernel"] == 1).all()
+        assert (restored.state["host"] == 1).all()
+        assert checkpoints.save_seconds > 0
+
+
+def test_a_save_that_was_started_is_waited_for(directory):
+    with Checkpoints(directory) as checkpoints:
+        checkpoints.start_save(700, make_state(700), {})
+        assert checkpoints.steps() == [600, 700]
+        checkpoints.start_save(800, make_state(800), {})
+        checkpoints.start_save(900, make_state(900), {})
+    with Checkpoints(directory) as checkpoints:
+        assert checkpoints.steps() == [800, 900]
+
+
+def test_a_save_that_fails_in_its_thread_is_told_by_what_comes_next(directory, monkeypatch):
+    with Checkpoints(directory) as checkpoints:
+        assert not checkpoints.has_failed()
+        monkeypatch.setattr(os, "rename", fail_once(os.rename))
+        checkpoints.start_save(700, make_state(700), {})
+        while not checkpoints._pending.done():
+            time.sleep(0.01)
+        assert checkpoints.has_failed()
+        with pytest.raises(StorageError, match="checkpoint 700 could not be saved"):
+            checkpoints.start_save(800, make_state(800), {})
+        assert not checkpoints.has_failed()
+        checkpoints.save(900, make_state(900), {})
+        assert checkpoints.steps() == [600, 900]
+
+
+def fail_once(function):
+    """The first call finds the disk full."""
+    calls = itertools.count()
+
+    def wrapper(*arguments):
+        if next(calls) == 0:
+            raise OSError(28, "No space left on device")
+        return function(*arguments)
+
+    return wrapper
+
+
 def test_saving_a_verified_step_again_leaves_it(directory):
     before = (directory / "600").stat()
     with Checkpoints(directory) as checkpoints:
@@ -153,6 +206,7 @@ def flip_one_bit(path):
     path.write_bytes(content)
 
 
+@pytest.mark.fault("R5")
 def test_every_injury_of_every_file_falls_back_to_the_step_before(saved, tmp_path):
     names = [p.relative_to(saved / "600") for p in (saved / "600").rglob("*") if p.is_file()]
     assert len(names) > 10
@@ -243,6 +297,7 @@ def test_reseal_alone_makes_a_step_that_verifies(directory):
         assert checkpoints.steps() == [500, 600, 700]
 
 
+@pytest.mark.fault("R5")
 @pytest.mark.parametrize(
     ("injure", "reason"),
     [
@@ -271,6 +326,7 @@ def test_what_is_no_checkpoint_is_set_aside_with_one_warning(directory, injure, 
         assert not os.path.lexists(directory / "700")
 
 
+@pytest.mark.fault("R5")
 def test_several_damaged_steps_give_one_warning(directory):
     for step in ("500", "600"):
         empty(directory / step / "state" / "_METADATA")
@@ -293,6 +349,7 @@ def test_an_unverified_step_does_not_block_saving_it_again(directory):
     assert len(warnings) == 1
 
 
+@pytest.mark.fault("R3")
 def test_leftovers_of_a_killed_save_are_ignored(directory):
     (directory / "700.orbax-checkpoint-tmp").mkdir()
     (directory / ".staging" / "700").mkdir(parents=True)
@@ -303,6 +360,7 @@ def test_leftovers_of_a_killed_save_are_ignored(directory):
     assert not (directory / ".staging").exists()
 
 
+@pytest.mark.fault("R14")
 @pytest.mark.parametrize("name", ["checkpoints", "checkpoints/.staging", "damaged"])
 def test_links_in_place_of_our_directories_are_refused(tmp_path, name):
     outside = tmp_path / "outside"
@@ -318,6 +376,7 @@ def test_links_in_place_of_our_directories_are_refused(tmp_path, name):
     assert list(outside.iterdir()) == []
 
 
+@pytest.mark.fault("R9")
 def test_a_target_that_differs_is_refused_by_name(directory):
     wider = make_state(0)
     wider.params["encoder"]["kernel"] = jnp.zeros((3, 5))
@@ -336,6 +395,7 @@ def test_a_target_that_differs_is_refused_by_name(directory):
         assert checkpoints.steps() == [500, 600]
 
 
+@pytest.mark.fault("R9")
 def test_a_newer_schema_is_refused_and_left_in_place(directory):
     reseal(directory, lambda manifest: manifest.update(schema=2))
     with Checkpoints(directory) as checkpoints, pytest.raises(StorageError, match="newer vae_jax"):
@@ -347,6 +407,7 @@ class KilledError(BaseException):
     """Stands for SIGKILL: nothing in the program catches it, so nothing is cleaned up."""
 
 
+@pytest.mark.fault("R3")
 def test_killed_at_every_phase_of_a_save_leaves_a_verified_step(saved, tmp_path, monkeypatch):
     target = make_state(0)
     phases = [(module.Checkpoints, "_load"), (module.Checkpoints, "_delete_old")]
@@ -385,6 +446,7 @@ def killed_at(nth, calls, function):
     return wrapper
 
 
+@pytest.mark.fault("R3")
 def test_killed_by_sigkill_while_saving(tmp_path):
     program = textwrap.dedent(
         """
@@ -460,6 +522,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(small_disk):
         assert_same(checkpoints.restore(noise(0)).state, noise(2))
 
 
+@pytest.mark.fault("R5")
 def test_arrays_that_orbax_wrote_wrongly_are_not_committed(directory, monkeypatch):
     load = module.Checkpoints._load
 

@@ -6,6 +6,7 @@ its place. So a directory named by a step number was complete once: whatever fai
 damaged, and whatever lies in `.staging/` is the rest of a killed process.
 """
 
+import concurrent.futures
 import contextlib
 import errno
 import functools
@@ -18,6 +19,7 @@ import pathlib
 import shutil
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -58,6 +60,9 @@ class _DamageError(Exception):
 class Checkpoints:
     """The checkpoints of one run, each a pytree of arrays of any shape under a scalar step.
 
+    A save may go on in a thread beside the training: `start_save` returns when it has a copy of the
+    state, and whatever comes next (`wait`, another save, a restore) finds it done.
+
     Layout: `<directory>/<step>/{state, config, manifest.json}`, readable by Orbax; damaged steps
     are set aside in `<directory>/../damaged/<step>`. Nothing is written before the first `save`, so
     a read-only directory can be restored from. One process may save (hold the run's lock), any
@@ -90,6 +95,9 @@ class Checkpoints:
         self._keep = keep
         self._warn = warn
         self._sets_aside = set_aside
+        self._pending: concurrent.futures.Future | None = None
+        self.save_seconds = 0.0
+        """What the last save that ended took, in seconds."""
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -98,13 +106,22 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
-        """Releases Orbax's threads; every `save` that returned is on the disk already."""
+        """Lets a save that was started end, and releases the threads.
+
+        Every `save` and `wait` that returned left its step on the disk already.
+        """
+        if "_saving" in vars(self):
+            self._saving.shutdown()
         if "_orbax" in vars(self):
             self._orbax.close()
 
     @functools.cached_property
     def _orbax(self) -> Any:
         return _orbax_of_this_process()
+
+    @functools.cached_property
+    def _saving(self) -> concurrent.futures.ThreadPoolExecutor:
+        return concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
 
     def save(self, step: int, state: Any, config: dict) -> None:
         """Writes one step; when it returns, the step is durable and equals `state` bit by bit.
@@ -120,11 +137,48 @@ class Checkpoints:
         Raises:
             StorageError: the step could not be written or read back; earlier steps are intact.
         """
-        state = jax.tree.map(np.asarray, jax.device_get(state))
-        with _one_voice():
-            self._save(step, state, config)
+        self.start_save(step, state, config)
+        self.wait()
+
+    def start_save(self, step: int, state: Any, config: dict) -> None:
+        """Copies the state and saves it in a thread, as `save` does; `wait` tells how it ended.
+
+        Args:
+            step, state, config: as of `save`; the arrays may be overwritten when this returns.
+
+        Raises:
+            StorageError: the save that was started before could not be written.
+        """
+        self.wait()
+        # a view of a device's buffer would see what the next step writes there
+        state = jax.tree.map(np.array, jax.device_get(state))
+        self._pending = self._saving.submit(self._save, step, state, config)
+
+    def wait(self) -> None:
+        """Waits until what `start_save` began is durable; at once where nothing was begun.
+
+        Raises:
+            StorageError: it could not be written or read back; earlier steps are intact.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def has_failed(self) -> bool:
+        """Whether a save that was started has ended in an error, which `wait` will raise."""
+        return (
+            self._pending is not None
+            and self._pending.done()
+            and self._pending.exception() is not None
+        )
 
     def _save(self, step: int, state: Any, config: dict) -> None:
+        start = time.perf_counter()
+        with _one_voice():
+            self._save_quietly(step, state, config)
+        self.save_seconds = time.perf_counter() - start
+
+    def _save_quietly(self, step: int, state: Any, config: dict) -> None:
         needed = _OVERHEAD + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         _import_orbax()  # a fault of the installation is not told as one of the disk
         try:
@@ -184,6 +238,7 @@ class Checkpoints:
         return Restored(found, loaded.state, loaded.config)
 
     def _newest(self) -> int | None:
+        self.wait()
         self._refuse_links()
         faults = []
         found = None
@@ -199,6 +254,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The scalar steps whose every file verifies now, ascending."""
+        self.wait()
         newest_first = self._present()
         return [s for s in reversed(newest_first) if _fault(self._directory / str(s)) is None]
 

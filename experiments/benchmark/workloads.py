@@ -175,7 +175,21 @@ def train_program(experiment: Experiment, seconds: float, x=None) -> Callable[[]
         seconds: what a turn lasts at least.
         x: of `experiments.train.source`; None means the data on the devices.
     """
-    states = training.train_until(
+    states = states_of(experiment, seconds, x)
+    return turns(states, len(experiment.configs), seconds, x)
+
+
+def states_of(
+    experiment: Experiment, chunk_seconds: float, x=None
+) -> Iterator[tuple[int, training.State]]:
+    """The training of a program without an end, from `training.train_until`.
+
+    Args:
+        experiment: from `make_program`.
+        chunk_seconds: what a chunk should last.
+        x: as of `train_program`.
+    """
+    return training.train_until(
         experiment.chunk,
         experiment.init(experiment.hparams),
         experiment.hparams,
@@ -183,10 +197,9 @@ def train_program(experiment: Experiment, seconds: float, x=None) -> Callable[[]
         first_step=0,
         num_steps=2**31 - 1,
         steps_per_epoch=experiment.train.steps_per_epoch,
-        chunk_seconds=seconds,
+        chunk_seconds=chunk_seconds,
         read=experiment.layout.read,
     )
-    return turns(states, len(experiment.configs), seconds, x)
 
 
 def train_plainly(experiment: Experiment, seconds: float) -> Callable[[], int]:
