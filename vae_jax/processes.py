@@ -3,8 +3,10 @@
 With one process each function here returns at once.
 """
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -35,6 +37,11 @@ HEARTBEAT_SECONDS = 30
 
 LEAVE_SECONDS = 10
 """How long a process that met an error waits for the others to leave with it, a scalar."""
+
+_ENDED = (
+    "error: another process of this program has ended, see its own output: the same command goes on "
+    "from the last checkpoint\n"
+)
 
 # how an operation over all processes fails where one of them has died
 _SIGNS_OF_LOSS = ("Gloo", "NCCL", "oordination", "heartbeat", "UNAVAILABLE", "Connection reset")
@@ -73,6 +80,23 @@ def initialize() -> None:
             f"the processes of this program did not find each other ({reason}): check "
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or the cluster's own"
         ) from None
+    _leave_where_jax_aborts()
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _leave_aborted(signum):
+    del signum
+    os.write(2, _ENDED.encode())
+    os._exit(1)
+
+
+def _leave_where_jax_aborts() -> None:
+    """Has a line stand below JAX's own words, and the exit code of an error.
+
+    A thread of JAX aborts the process as soon as it finds another one gone. A handler of Python's
+    would run too late: that of the C library is called by the thread itself, before it ends.
+    """
+    ctypes.CDLL(None).signal(signal.SIGABRT, _leave_aborted)
 
 
 def _is_one_of_several(environ: Any) -> bool:
@@ -176,10 +200,5 @@ def leave_after_fault(error: Exception) -> None:
     if not any(sign in str(error) for sign in _SIGNS_OF_LOSS):
         traceback.print_exception(error)
         leave(1)
-    print(
-        "error: another process of this program has ended, see its own output: the same command "
-        "goes on from the last checkpoint",
-        file=sys.stderr,
-        flush=True,
-    )
+    print(_ENDED, end="", file=sys.stderr, flush=True)
     os._exit(1)  # JAX would wait for who is gone, then abort
