@@ -156,6 +156,7 @@ def test_the_four_original_files_are_enough(data_dir, raw_mnist, load, tmp_path)
     np.testing.assert_allclose(decoded, dataset.test.x[:100] / np.float32(255), rtol=1e-6)
 
 
+@pytest.mark.fault("R6")
 def test_original_files_of_another_dataset_are_named_with_both_hashes(data_dir, load, tmp_path):
     shutil.copytree(data_dir / "mnist", tmp_path / "data/fashion_mnist")
     with pytest.raises(DataError, match=r"SHA-256 .* is 440fcabf\w{56}, expected 3aede38d\w{56}"):
@@ -235,6 +236,7 @@ def test_images_of_many_sizes_are_refused(load, tmp_path):
         load()
 
 
+@pytest.mark.fault("R6")
 @pytest.mark.parametrize("lost", ["train.array_record-00000-of-00001", "info"])
 @pytest.mark.parametrize("how", ["delete", "empty", "truncate", "flip"])
 def test_damaged_files_are_named(load, tmp_path, lost, how):
@@ -256,6 +258,7 @@ def test_damaged_files_are_named(load, tmp_path, lost, how):
 # --- The cache (R6)
 
 
+@pytest.mark.fault("R6")
 def test_a_damaged_copy_is_named_with_both_hashes_and_made_again(load, tmp_path):
     prepare(tmp_path / "data", "cifar10", TRAIN_AND_TEST)
     load()
@@ -271,6 +274,7 @@ def test_a_damaged_copy_is_named_with_both_hashes_and_made_again(load, tmp_path)
     assert load().notes == ()
 
 
+@pytest.mark.fault("R6")
 @pytest.mark.parametrize("name", ["record.json", "train_x.npy", "test_labels.npy"])
 @pytest.mark.parametrize("content", [None, b"", b"{}", b'{"arrays": 3}', b"\xff\x00"])
 def test_an_incomplete_copy_is_made_again(load, tmp_path, name, content):
@@ -287,6 +291,7 @@ def test_an_incomplete_copy_is_made_again(load, tmp_path, name, content):
     assert load().notes == ()
 
 
+@pytest.mark.fault("R6")
 def test_a_source_swapped_after_caching_is_read_again_and_said(load, tmp_path):
     folder = prepare(tmp_path / "data", "cifar10", TRAIN_AND_TEST)
     first = load()
@@ -382,6 +387,7 @@ _cache.cached(pathlib.Path(sys.argv[1]), "a", "0", 1, blocks, on_disk=True)
 """
 
 
+@pytest.mark.fault("R6")
 def test_a_kill_in_the_middle_of_writing_leaves_no_entry_and_no_litter(tmp_path):
     ran = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path / "c")])
     assert ran.returncode == -signal.SIGKILL
@@ -407,6 +413,7 @@ def test_the_draft_of_a_process_that_lives_is_left_alone(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.fault("R6")
 def test_another_version_of_the_preparation_is_another_copy(load, tmp_path, monkeypatch):
     prepare(tmp_path / "data", "cifar10", TRAIN_AND_TEST)
     load()

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from faults.bad_flags import BAD, ONLY_THE_COMMAND
 
 from experiments import cli, config, pictures, sweep, train
 from vae_jax import data, errors
@@ -178,6 +180,7 @@ def test_a_signal_during_the_imports_ends_the_process(tmp_path):
 
 SLOW_IMPORT = """
 import time
+import types
 print("importing", flush=True)
 try:
     time.sleep(60)
@@ -316,6 +319,7 @@ def test_tensorboard_gets_the_rows(no_pictures, tmp_path):
     assert b"elbo/valid" in events.read_bytes()
 
 
+@pytest.mark.fault("R9")
 def test_resuming_needs_the_same_settings(no_pictures, tmp_path):
     train_here(tmp_path / "run", beta="1")
     with pytest.raises(errors.UsageError, match=r"holds beta=1, you asked beta=4: .*--overwrite"):
@@ -355,18 +359,21 @@ def test_the_stored_command_is_the_same_run(no_pictures, tmp_path):
     assert train.train([config.from_flags(given)]) == [result]
 
 
+@pytest.mark.fault("R7")
 def test_a_diverged_run_says_where_and_keeps_what_was_finite(tmp_path):
     with pytest.raises(errors.DivergedError, match=r"non-finite at step \d+ .*--clip_norm"):
         train_here(tmp_path / "run", learning_rate="1e30")
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "diverged"
 
 
+@pytest.mark.fault("R7")
 def test_a_divergence_of_an_objectives_own_optimizer_names_its_rate(no_pictures, tmp_path):
     values = {"objective": "factor_vae", "discriminator_learning_rate": "1e30", "epochs": "1"}
     with pytest.raises(errors.DivergedError, match="a smaller --discriminator_learning_rate, with"):
         train_here(tmp_path / "run", discriminator_width="8", discriminator_depth="1", **values)
 
 
+@pytest.mark.fault("R7")
 def test_a_last_update_that_is_not_finite_is_no_success(no_pictures, tmp_path):
     huge = {"epochs": "1", "batch_size": "1439", "learning_rate": "1e38"}
     with pytest.raises(errors.DivergedError):
@@ -440,56 +447,6 @@ def test_a_users_table_trains_end_to_end(tmp_path):
     assert "samples" not in pictures
 
 
-BAD = [
-    ({"latent_dim": "0"}, "--latent_dim=0: must be an integer, 1 or more"),
-    ({"latent_dim": "1.5"}, "--latent_dim=1.5: must be an integer"),
-    ({"latent_dim": "-1"}, "--latent_dim=-1"),
-    ({"beta": "-1"}, "--beta=-1: must be finite and >= 0"),
-    ({"beta": "nan"}, "--beta=nan"),
-    ({"beta": "inf"}, "--beta=inf"),
-    ({"beta": "linear(0, -4, 10)"}, "must be finite and >= 0"),
-    ({"learning_rate": "0"}, "--learning_rate=0: must be finite and > 0"),
-    ({"learning_rate": "nan"}, "--learning_rate=nan"),
-    ({"batch_size": "0"}, "--batch_size=0"),
-    ({"epochs": "-1"}, "--epochs=-1"),
-    ({"seed": "-1"}, "--seed=-1"),
-    ({"objective": "beta_vea"}, "did you mean beta_vae"),
-    ({"network": "mpl"}, "did you mean mlp"),
-    ({"likelihood": "gausian"}, "did you mean gaussian"),
-    ({"variance": "0"}, "--variance=0"),
-    ({"variance": "lerned"}, "--variance=lerned"),
-    ({"gamma": "3"}, "--gamma=3: objective beta_vae takes --beta, --free_bits, --num_samples"),
-    ({"patience": "3", "num_valid": "0"}, "needs a validation split"),
-    ({"network": "linear", "widths": "3"}, "no hidden layers"),
-    ({"widths": "3,,4"}, "--widths=3,,4"),
-    ({"ema_decay": "2"}, "--ema_decay=2"),
-    ({"ema_decay": "1"}, "--ema_decay=1: must be a number >= 0 and < 1"),
-    (
-        {"objective": "beta_tc_vae", "sampling": "stratifed"},
-        "--sampling=stratifed: unknown (did you mean stratified?)",
-    ),
-    ({"objective": "ciwae", "beta": "1.5"}, "--beta=1.5: must be finite and >= 0 and <= 1"),
-    (
-        {"objective": "tvo", "first_beta": "linear(0, 2, 10ep)"},
-        "--first_beta=linear(0, 2, 10ep): must be finite and > 0 and < 1",
-    ),
-    ({"objective": "tvo", "first_beta": "1"}, "--first_beta=1: must be finite and > 0 and < 1"),
-    ({"objective": "tvo", "num_samples": "1"}, "--num_samples=1: must be an integer, 2 or more"),
-    (
-        {"objective": "gumbel_vae", "temperature": "linear(1, 0, 100%)"},
-        "--temperature=linear(1, 0, 100%): must be finite and >= 0.001",
-    ),
-    ({"weight_decay": "0.1"}, "--weight_decay=0.1: adam has none"),
-    ({"beta": "linear(0, 4, -5)"}, "'-5' is no duration"),
-    ({"beta": "50%"}, "--beta=50%: '50%' is not a finite number"),
-    ({"beta": "linear(0, 50%, 100%)"}, "'50%' is not a finite number"),
-    ({"beta": "piecewise_constant(1, 2)"}, "write it as piecewise_constant("),
-    ({"beta": "polynomial(1, -1, 1, 100)"}, "must be finite and >= 0"),
-    ({"dtype": "float16"}, "--dtype=float16"),
-    ({"workdir": ""}, "--workdir=: must not be empty"),
-]
-
-
 @pytest.mark.parametrize(("values", "message"), BAD, ids=[m for _, m in BAD])
 def test_bad_values_are_named(values, message):
     with pytest.raises(errors.UsageError) as error:
@@ -526,12 +483,7 @@ def test_settings_that_only_the_data_can_refuse(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        (["--bta=4"], "--bta is not a flag (did you mean --beta?)"),
-        (["beta=4"], "'beta=4' is not a flag"),
-        (["--beta=-1"], "0 trains a plain autoencoder"),
-        (["--objective=stacked", "--patience=5"], "--patience=5: stacked is several trainings"),
-    ],
+    [*ONLY_THE_COMMAND, (["--beta=-1"], "0 trains a plain autoencoder")],
 )
 def test_misuse_exits_with_2_and_one_line(tmp_path, arguments, message):
     code, out, err = finish(start(tmp_path / "run", *arguments))
@@ -615,3 +567,45 @@ def test_the_pictures_begin_with_one_example_of_each_known_label():
     labels = np.array([-1, -1, 2, 0, 0, 2])
     assert pictures._one_per_label(labels, 6, 4) == [3, 2, 0, 1]
     assert pictures._one_per_label(None, 3, 2) == [0, 1]
+
+
+class Store:
+    """Checkpoints that only remember."""
+
+    def __init__(self):
+        self.save_seconds = 0.0
+        self.saved = []
+
+    def start_save(self, step, state, config):
+        self.saved.append(step)
+
+    def wait(self):
+        pass
+
+    def has_failed(self):
+        return False
+
+
+@pytest.mark.parametrize(
+    ("chosen", "save_seconds", "waits"),
+    [(None, 0.1, 10), (None, 2.0, 100), ("3", 2.0, 3), ("0", 2.0, 0)],
+)
+def test_saving_takes_a_fiftieth_of_the_time_at_most(monkeypatch, chosen, save_seconds, waits):
+    clock = [0.0]
+    monkeypatch.setattr(train.time, "perf_counter", lambda: clock[0])
+    flags = {} if chosen is None else {"checkpoint_seconds": chosen}
+    experiment = types.SimpleNamespace(
+        layout=types.SimpleNamespace(read=lambda tree: tree), config=config.from_flags(flags)
+    )
+    store = Store()
+    saver = train.Saver(experiment, store, None)
+    store.save_seconds = save_seconds
+    clock[0] = 5.0
+    saver.save(7, "state", {})
+    assert (saver.step, store.saved) == (7, [7])
+    saver.save(7, "state", {})
+    assert store.saved == [7]
+    clock[0] = 5.0 + 0.999 * waits
+    assert saver.is_due() == (waits == 0)
+    clock[0] = 5.0 + waits
+    assert saver.is_due()

@@ -114,6 +114,7 @@ def test_runs_and_batches_spread_together(one_device):
     assert_close(both, one_device, 1e-4)
 
 
+@pytest.mark.fault("R13")
 @pytest.mark.slow
 def test_runs_at_once_equal_runs_one_by_one(one_device):
     assert_close(run(2, 3, vectorized=True), one_device, 1e-4)

@@ -103,6 +103,7 @@ def snapshot(root: pathlib.Path) -> dict:
     return {p.relative_to(root): p.read_bytes() if p.is_file() else None for p in paths}
 
 
+@pytest.mark.fault("R9")
 def test_another_config_is_refused_with_the_differing_keys(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with runs.open_run("runs/x", {"beta": 1.0, "seed": 0, "old": 2}):
@@ -197,6 +198,7 @@ def test_what_differs_between_sweeps_is_told_in_words(tmp_path, held, asked, mes
     assert refused(tmp_path / "x", held, asked) == message
 
 
+@pytest.mark.fault("R9")
 def test_overwrite_archives_and_deletes_nothing(tmp_path):
     directory = tmp_path / "x"
     archives = set()
@@ -234,6 +236,7 @@ def is_file(path):
     path.write_text("x")
 
 
+@pytest.mark.fault("R9")
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
@@ -253,6 +256,7 @@ def test_what_is_not_ours_is_refused_and_untouched(tmp_path, prepare, message, o
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.fault("R9")
 @pytest.mark.parametrize("name", ["a\0b", "file/x", "n" * 300])
 def test_impossible_paths_are_refused_and_leave_nothing(tmp_path, name):
     (tmp_path / "file").write_text("x")
@@ -262,6 +266,7 @@ def test_impossible_paths_are_refused_and_leave_nothing(tmp_path, name):
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.fault("R9")
 def test_unwritable_parent_is_refused(tmp_path, monkeypatch):
     # Root may write anywhere, so modes alone would not refuse it.
     monkeypatch.setattr(pathlib.Path, "mkdir", fail_with(errno.EACCES))
@@ -292,6 +297,7 @@ HOLDER = textwrap.dedent(
 )
 
 
+@pytest.mark.fault("R11")
 def test_a_live_holder_is_named_and_a_killed_one_releases(tmp_path):
     directory = tmp_path / "x"
     command = [sys.executable, "-c", HOLDER, str(directory)]
@@ -308,6 +314,7 @@ def test_a_live_holder_is_named_and_a_killed_one_releases(tmp_path):
         assert json.loads((directory / "lock").read_text())["pid"] == os.getpid()
 
 
+@pytest.mark.fault("R11")
 def test_the_lock_ends_with_the_run(tmp_path):
     with runs.open_run(tmp_path, {}), pytest.raises(LockedError):
         runs.open_run(tmp_path, {})
@@ -487,6 +494,7 @@ def test_a_full_disk_loses_no_row_and_no_file(small_disk):
         assert len(run.rows()) == len(kept) + 1
 
 
+@pytest.mark.fault("R14")
 def test_paths_stay_inside(run, tmp_path):
     assert run.path("plots", "a.png") == run.directory / "plots" / "a.png"
     (run.directory / "link").symlink_to(tmp_path)

@@ -436,6 +436,7 @@ def test_a_run_that_diverged_is_not_taken_for_a_trained_one(swept):
         metrics.load(program, 1)
 
 
+@pytest.mark.fault("R13")
 def test_a_run_of_a_sweep_is_the_run_alone(swept, alone):
     """β, seed, learning rate, variance and latent size, all different, and two of them masked."""
     directory, results = swept
@@ -472,6 +473,7 @@ def test_patience_stops_each_run_for_itself(swept, alone):
         assert result["step"] == (result["best_epoch"] + 3) * steps_per_epoch
 
 
+@pytest.mark.fault("R7")
 def test_a_run_that_diverges_changes_no_bit_of_the_others(swept, folder):
     directory, results = swept
     assert results[1].keys() >= {"status", "step", "not_finite"}
@@ -527,6 +529,7 @@ sweep.run(configs, Plan(), [])
 """
 
 
+@pytest.mark.fault("R13")
 @pytest.mark.slow
 def test_what_fills_devices_up_trains_nothing_and_no_result_depends_on_it(alone, folder):
     """Three runs over two devices, in slots of which the fourth is nobody's."""
@@ -686,6 +689,7 @@ def test_only_what_is_missing_is_trained(parted, capsys):
         assert after[name][0] == before[name][0]
 
 
+@pytest.mark.fault("R7")
 def test_a_program_that_diverges_altogether_holds_up_no_other(folder, capsys):
     plan = Plan(runs_per_program=1)
     rates = {"learning_rate": "1e30,1e-3", "beta": "1", "latent_dim": "2"}

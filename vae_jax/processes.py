@@ -39,8 +39,8 @@ LEAVE_SECONDS = 10
 """How long a process that met an error waits for the others to leave with it, a scalar."""
 
 _ENDED = (
-    "error: another process of this program has ended, see its own output: the same command goes on "
-    "from the last checkpoint\n"
+    "error: another process of this program has ended, see its own output: the same command "
+    "goes on from the last checkpoint\n"
 )
 
 # how an operation over all processes fails where one of them has died

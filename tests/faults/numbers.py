@@ -1,0 +1,61 @@
+"""R7: numbers that stay finite, also where they are few bits."""
+
+import csv
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+
+from vae_jax import objectives
+
+from ._lab import LostError, check, fault, finish
+
+NUM_STEPS = 2_000
+LEARNING_RATES = ("1e-4", "1e-3", "1e-2")
+NEEDS = {
+    "stacked": ("--likelihood=bernoulli", "--pretrained=linear(0, 1, 50%)"),
+    "dbn": ("--likelihood=bernoulli", "--pretrained=linear(0, 1, 50%)"),
+}
+"""Flags without which an objective does not train."""
+
+
+def train_all(lab, objective: str, dtype: str) -> Iterator[str | None]:
+    """Trains an objective with each learning rate; what each run lost."""
+    workdir = lab.new()
+    flags = [
+        f"--objective={objective}",
+        f"--dtype={dtype}",
+        f"--learning_rate={','.join(LEARNING_RATES)}",
+        "--batch_size=100",
+        f"--epochs={-(-NUM_STEPS // 15)}",
+        *NEEDS.get(objective, ()),
+    ]
+    ended = finish(lab.start(workdir, *flags), timeout=1200)
+    path = workdir / "sweep.csv"
+    check(path.exists(), f"{objective}, {dtype}: {ended.words}")
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    check(len(rows) == len(LEARNING_RATES), f"{objective}, {dtype}: {len(rows)} rows")
+    for row in rows:
+        name = f"{objective}, {dtype}, learning rate {row['learning_rate']}"
+        if row["status"] != "done":
+            yield f"{name}: {row['status']}, {ended.out[-200:]!r}"
+        elif int(row["step"]) < NUM_STEPS:
+            yield f"{name}: only {row['step']} steps"
+        elif not np.isfinite(float(row["loss"])):
+            yield f"{name}: loss {row['loss']}"
+        else:
+            yield None
+
+
+def trained(dtype: str, lab, tries) -> Iterator[str | None]:
+    """Trains every objective in one precision."""
+    for objective in objectives.names()[:tries]:
+        try:
+            yield from train_all(lab, objective, dtype)
+        except LostError as lost:
+            yield from [str(lost)] * len(LEARNING_RATES)
+
+
+for _dtype in ("float32", "bfloat16"):
+    _name = f"{NUM_STEPS:,} steps of each objective, {_dtype}, rates of 1e-4, 1e-3, 1e-2"
+    fault("R7", _name)(functools.partial(trained, _dtype))
