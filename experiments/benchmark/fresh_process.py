@@ -98,7 +98,11 @@ def serve_plain_flax() -> None:
 
     compiled.keep()
     num_rows = sizes.batch_size
-    x = np.load(path)["train"] if path else np.zeros((num_rows, *sizes.shape), np.uint8)
+    x = (
+        np.load(path, allow_pickle=False)["train"]
+        if path
+        else np.zeros((num_rows, *sizes.shape), np.uint8)
+    )
     state, key = jax.jit(lambda: flax_peer.start(sizes))(), jax.random.key(0)
     for step in range(num_steps):
         first = step % (len(x) // num_rows) * num_rows
