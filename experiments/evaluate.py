@@ -10,6 +10,7 @@ if __name__ == "__main__":
     # before the imports that take a second
     interrupts.exit_at_once()
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,7 +189,7 @@ def compare(
 def programs_of(directory: Path) -> list[Path]:
     """The programs that a directory holds: its own, or those of a sweep."""
     folder = directory / "programs"
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return [directory]
     found = sorted(path for path in folder.iterdir() if (path / "config.json").is_file())
     if not found:

@@ -442,7 +442,8 @@ def environment(devices: Iterable = ()) -> dict:
 def free_bytes(path: str | os.PathLike) -> int:
     """Counts the bytes (a scalar) that may still be written at a path, which need not exist."""
     place = pathlib.Path(os.path.abspath(path))
-    return shutil.disk_usage(next(p for p in (place, *place.parents) if p.exists())).free
+    # os.path: what no name can be does not exist, where pathlib raises
+    return shutil.disk_usage(next(p for p in (place, *place.parents) if os.path.exists(p))).free
 
 
 def check_space(path: str | os.PathLike, needed: int) -> None:
@@ -672,7 +673,7 @@ def _cell(value: Any) -> str:
 def _csv(lines: list[list[str]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="surrogateescape")  # names of files may be no UTF-8
 
 
 def _scalar(value: Any) -> Any:

@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
 import functools
 import io
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ def parse(values: dict) -> Settings:
     dataset = values["dataset"] or "digits"
     epochs, seed = count("epochs", None, 1), count("seed", 0, 0)
     held_out = count("held_out", 9, 0)
-    workdir = Path(values["workdir"] or Path("runs", f"lecture-{dataset}"))
+    workdir = Path(values["workdir"] or runs.default_workdir("runs", f"lecture-{dataset}", {}))
     return Settings(dataset, held_out, epochs, seed, workdir, values["data_dir"])
 
 
@@ -123,7 +124,7 @@ def load(settings: Settings):
 def keep_without(dataset, settings: Settings) -> Path:
     """The pictures [N, H, W, C] of every split but for one class, as a file of its own."""
     path = settings.workdir / f"without-{settings.held_out}.npz"
-    if path.exists():
+    if os.path.exists(path):
         return path
     arrays = {}
     for part in ("train", "valid", "test"):

@@ -75,7 +75,7 @@ def load(
         raise UsageError(f"scaling={scaling!r}: must be one of {', '.join(_SCALINGS)}")
     if loading not in _LOADINGS:
         raise UsageError(f"loading={loading!r}: must be one of {', '.join(_LOADINGS)}")
-    if data_dir is not None and not Path(data_dir).is_dir():
+    if data_dir is not None and not os.path.isdir(data_dir):
         raise UsageError(f"data_dir={os.fspath(data_dir)}: no such folder")
     home = cache.user_folder() or Path(".cache", "vae_jax")
     data_dir = Path(data_dir or os.environ.get("VAE_JAX_DATA_DIR") or home / "data")

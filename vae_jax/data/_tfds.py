@@ -30,7 +30,7 @@ from vae_jax.errors import DataError
 __all__ = ["builder_names", "is_name", "load"]
 
 _VERSION = 1  # of the arrays made here: raise it when other ones are made of the same files
-_NAME = re.compile(r"[a-z]\w*(/[\w.-]+)?(:\d+\.\d+\.\d+)?", re.ASCII)
+_NAME = re.compile(r"[a-z]\w*(/\w[\w.-]*)?(:\d+\.\d+\.\d+)?", re.ASCII)
 _IDX_FILES = {
     part: (f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz")
     for part, prefix in (("train", "train"), ("test", "t10k"))
