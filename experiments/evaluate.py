@@ -68,8 +68,13 @@ def main(values: dict) -> None:
         known = [code for code in codes if code is not None]
         found.append(compare(directory, known, request.seed, keeper))
     if len(places) > 1:
-        rows, table = report.rows_of(directory, places, steps), directory / "evaluation.csv"
-        keeper.do(lambda: runs.write_table(table, rows), table)
+        table = directory / "evaluation.csv"
+        # read and written in one turn: the last of several evaluations sees what all have kept
+        keeper.do(
+            directory,
+            lambda: runs.write_table(table, report.rows_of(directory, places, steps)),
+            table,
+        )
     root = directory if len(places) > 1 else places[0].directory
     if keeper.written:
         runs.say(f"in {root}: {report.told_files(root, keeper.written)}")

@@ -130,14 +130,19 @@ def _read(path: Path) -> dict[str, dict] | None:
 
 
 def write(directory: Path, name: str, results: dict[str, dict]) -> None:
-    """Adds metrics to what a run's file has; others in it stay."""
+    """Adds metrics to what a run's file has, whose others stay; for one that is alone with it."""
     path = runs.make_folder(directory / "evaluation") / name
     before = _read(path)
     if before is None:
         aside = path.with_name(f"{name}.damaged")
         path.replace(aside)
         runs.say(f"{path} cannot be read: it is now {aside.name}, and a new one is begun")
-    runs.write_json(path, {"metrics": {**(before or {}), **results}})
+    runs.write_json(path, {"metrics": {**(before or {}), **_news(before or {}, results)}})
+
+
+def _news(before: dict[str, dict], results: dict[str, dict]) -> dict[str, dict]:
+    """The results that may stand: a reason does not take the place of numbers."""
+    return {k: v for k, v in results.items() if "values" in v or "values" not in before.get(k, {})}
 
 
 def told_files(directory: Path, written: Iterable[Path]) -> str:
@@ -155,6 +160,8 @@ def told_files(directory: Path, written: Iterable[Path]) -> str:
 class Keeper:
     """Writes results where they can be written; a run that may only be read is evaluated too.
 
+    Several evaluations of a run at once take turns in writing: none loses what another has kept.
+
     Attributes:
         is_able: whether all could be written so far; after a failure, which is told, nothing more
             is tried.
@@ -165,12 +172,19 @@ class Keeper:
         self.is_able = True
         self.written: set[Path] = set()
 
-    def do(self, act: Callable[[], Any], path: Path) -> None:
-        """Does what writes a file, or says why it cannot."""
+    def do(self, directory: Path, act: Callable[[], Any], path: Path) -> None:
+        """Does what writes a file of a run or sweep, while nobody else does, or says why it cannot.
+
+        Args:
+            directory: of the run or sweep.
+            act: reads what it adds to, and writes.
+            path: of the file.
+        """
         if not self.is_able:
             return
         try:
-            act()
+            with runs.alone(runs.make_folder(directory / "evaluation") / "lock"):
+                act()
             self.written.add(path)
         except (OSError, StorageError) as error:
             reason = getattr(error.__cause__ or error, "strerror", None) or error
@@ -179,20 +193,16 @@ class Keeper:
 
     def write(self, directory: Path, name: str, results: dict) -> None:
         """Adds results to a file, see `write`."""
-        self.do(lambda: write(directory, name, results), directory / "evaluation" / name)
+        path = directory / "evaluation" / name
+        self.do(directory, lambda: write(directory, name, results), path)
 
     def keep(self, path: Path, name: str, results: dict, subject: Subject) -> None:
         """Adds a run's results to its file, with a picture where there is one."""
-        # a reason does not take the place of numbers
-        before = held(path, f"{name}.json")
-        new = {
-            k: v for k, v in results.items() if "values" in v or "values" not in before.get(k, {})
-        }
-        if new:
-            self.write(path, f"{name}.json", new)
+        if _news(held(path, f"{name}.json"), results):
+            self.write(path, f"{name}.json", results)
         if subject.latent_dim == 2 and "values" in results.get("latent_geometry", {}):
             picture = path / "evaluation" / f"{name}-latent_geometry"
-            self.do(lambda: pictures.draw_geometry(subject, picture), picture)
+            self.do(path, lambda: pictures.draw_geometry(subject, picture), picture)
 
 
 def rows_of(

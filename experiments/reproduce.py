@@ -75,8 +75,8 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
             result = metrics.measure(trained, subject, request, column.metric)
             if "left_out" in result:
                 raise UsageError(f"{column.metric} of {directory}: {result['left_out']}")
-            runs.make_folder(path.parent)
-            runs.write_json(path, {"key": key, **result})
+            with runs.alone(runs.make_folder(path.parent) / "lock"):
+                runs.write_json(path, {"key": key, **result})
             values = result["values"]
         error = values.get(f"{column.entry}_standard_error", math.nan)
         found[column.name] = (column.sign * values[column.entry], error)

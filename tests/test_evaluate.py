@@ -1,8 +1,13 @@
 """`python -m experiments.evaluate`: what is asked for is measured, printed and kept."""
 
 import csv
+import errno
+import fcntl
 import json
 import os
+import pathlib
+import subprocess
+import sys
 import time
 
 import pytest
@@ -396,6 +401,62 @@ def test_a_run_that_may_only_be_read_is_evaluated(single, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "nothing is kept: Read-only file system" in out
     assert "elbo" in out
+
+
+KEEPING = """
+import pathlib, sys
+from experiments import report
+
+directory, who = pathlib.Path(sys.argv[1]), sys.argv[2]
+keeper = report.Keeper()
+for number in range(30):
+    keeper.write(directory, "member-0.json", {f"{who}{number}": {"values": {}}})
+assert keeper.is_able
+"""
+
+
+def test_evaluations_at_once_lose_nothing(tmp_path):
+    command = [sys.executable, "-c", KEEPING, str(tmp_path)]
+    root = pathlib.Path(__file__).parents[1]
+    processes = [subprocess.Popen([*command, who], cwd=root) for who in "ab"]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert kept(tmp_path).keys() == {f"{who}{number}" for who in "ab" for number in range(30)}
+
+
+def test_what_is_kept_is_read_and_written_in_one_turn(swept, monkeypatch):
+    """Of the files of runs and of the table alike."""
+    seen = []
+
+    def watched(act, folder_of):
+        def acting(*arguments):
+            with open(folder_of(arguments[0]) / "lock") as lock, pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            seen.append(act.__name__)
+            return act(*arguments)
+
+        return acting
+
+    monkeypatch.setattr(report, "write", watched(report.write, lambda d: d / "evaluation"))
+    monkeypatch.setattr(report, "rows_of", watched(report.rows_of, lambda d: d / "evaluation"))
+    run(swept / "programs" / "activation=tanh", metrics="objective")
+    assert seen == ["write"] * 2 + ["rows_of"]
+
+
+def test_where_there_are_no_locks_nothing_is_kept_and_this_is_said_once(
+    tmp_path, capsys, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    keeper = report.Keeper()
+    for metric in ("objective", "nll"):
+        keeper.write(tmp_path, "member-0.json", {metric: {"values": {}}})
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("nothing is kept: ")
+    assert "its file system keeps no locks" in line
+    assert not keeper.is_able
+    assert not keeper.written
 
 
 @pytest.mark.parametrize(

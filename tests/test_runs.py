@@ -1,6 +1,7 @@
 """A run directory holds one run, says who writes in it, and survives a crash at any byte."""
 
 import errno
+import fcntl
 import json
 import math
 import os
@@ -568,3 +569,51 @@ def test_space_is_checked_with_both_numbers(tmp_path):
     needed = 2 * shutil.disk_usage(tmp_path).total
     with pytest.raises(StorageError, match=rf"needs {needed} bytes, \d+ are free"):
         runs.check_space(missing, needed)
+
+
+# --- Locks
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP])
+def test_where_there_are_no_locks_this_is_said_and_nothing_left(tmp_path, monkeypatch, number):
+    monkeypatch.setattr(fcntl, "flock", fail_with(number))
+    message = rf"lock cannot be locked \({os.strerror(number)}\): its file system keeps no locks"
+    with pytest.raises(StorageError, match=rf"{message}.*local disk.*NFS: version 4"):
+        runs.open_run(tmp_path / "x", CONFIG)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StorageError, match=message), runs.alone(tmp_path / "lock"):
+        raise AssertionError("nobody is alone here")
+
+
+ADDING = textwrap.dedent(
+    """
+    import pathlib, sys, time
+    from vae_jax import runs
+
+    path = pathlib.Path(sys.argv[1])
+    for _ in range(50):
+        with runs.alone(path.with_name("lock")):
+            number = int(path.read_text())
+            time.sleep(0.001)
+            runs.write_text(path, [str(number + 1)])
+    """
+)
+
+
+def test_of_several_each_waits_until_it_is_alone(tmp_path):
+    path = tmp_path / "number"
+    path.write_text("0")
+    command = [sys.executable, "-c", ADDING, str(path)]
+    processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert path.read_text() == "100\n"
+
+
+def test_who_ends_or_fails_alone_lets_others_in(tmp_path):
+    with pytest.raises(ZeroDivisionError), runs.alone(tmp_path / "lock"):
+        raise ZeroDivisionError
+    path = tmp_path / "lock"
+    with runs.alone(path), open(path) as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with runs.alone(tmp_path / "lock"):
+        pass

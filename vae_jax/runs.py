@@ -1,7 +1,14 @@
 """The run directory: who may write in it, what it holds, and how each file survives a crash.
 
 `config.json` (every flag and a hash), `command.txt`, `env.json`, `metrics.csv`, `result.json`,
-`run.log`, `lock`; checkpoints and plots lie in folders beside them.
+`run.log`, `lock`; checkpoints and plots lie in folders beside them. It may be moved,
+copied and read from anywhere: `command.txt` alone names the place where it was written.
+
+The lock is that of flock: advisory, and released by the kernel however its process ends; what the
+file says of pid, host and time is for people. On NFS it holds between hosts where the server keeps
+locks (version 4, or a lock service) and the mount leaves them to it (no `nolock`, no
+`local_lock`); after the crash of a host version 4 releases them within minutes, older ones once
+the host is back.
 """
 
 import contextlib
@@ -33,6 +40,7 @@ from vae_jax.errors import LockedError, StorageError, UsageError
 __all__ = [
     "Follower",
     "Run",
+    "alone",
     "check_space",
     "default_workdir",
     "environment",
@@ -349,6 +357,24 @@ class Follower:
     log = say = append_rows = truncate_rows = _nothing
 
 
+@contextlib.contextmanager
+def alone(path: pathlib.Path) -> Iterator[None]:
+    """Waits for the lock that is a file, which is made where it is missing, and holds it meanwhile.
+
+    For what takes a moment: others wait for its end.
+
+    Raises:
+        StorageError: the file cannot be made, or its file system keeps no locks.
+    """
+    with _storing(path):
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        _lock(lock, path, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
 def make_folder(path: pathlib.Path) -> pathlib.Path:
     """Makes a folder and those above it, unless they are there; returns it.
 
@@ -473,16 +499,18 @@ def _enter(directory: pathlib.Path, shown: str, undo: contextlib.ExitStack) -> i
         with _storing(path):
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = _holder(lock)
             os.close(lock)
             raise LockedError(
                 f"{shown} is in use by {holder}: wait for it, stop it, or choose another --workdir"
             ) from None
-        except OSError as error:
+        except StorageError:
             os.close(lock)
-            raise StorageError(f"{path} cannot be locked ({_reason(error)})") from None
+            if is_new:
+                path.unlink(missing_ok=True)
+            raise
         if path.exists() and os.path.samestat(os.fstat(lock), os.stat(path)):
             break
         os.close(lock)  # a process that was refused removed the file meanwhile
@@ -491,6 +519,27 @@ def _enter(directory: pathlib.Path, shown: str, undo: contextlib.ExitStack) -> i
         undo.callback(path.unlink, missing_ok=True)
     _refuse_foreign(directory, shown)
     return lock
+
+
+def _lock(descriptor: int, path: pathlib.Path, how: int) -> None:
+    """Locks a file that is open, or says why its file system cannot.
+
+    Raises:
+        BlockingIOError: another process holds it, and `how` says not to wait.
+        StorageError: there are no locks there.
+    """
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        remedy = "choose another place"
+        if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            remedy = (
+                "its file system keeps no locks, and two processes could write here unseen: choose "
+                "a place on a local disk, or have it mounted with locks (NFS: version 4)"
+            )
+        raise StorageError(f"{path} cannot be locked ({_reason(error)}): {remedy}") from None
 
 
 def _sign(lock: int, directory: pathlib.Path) -> None:
