@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,11 @@ ADAM = {"adam_b1": "b1", "adam_b2": "b2", "adam_eps": "eps"}
 """Flags that are arguments of Adam → what optax calls them."""
 AT_LEAST_ZERO, POSITIVE = (objectives.Interval.parse(f"{end}0, inf)") for end in "[(")
 GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output")
+BESIDE = {
+    *("epochs", "epochs_of_schedules", "data_sha256", "runs"),
+    *("num_runs", "runs_sha256", "runs_per_program"),
+}
+"""What run directories hold beside the settings that decide a result."""
 
 
 def text(value: str) -> str:
@@ -162,6 +167,9 @@ def flag(
     sweeps: bool = True,
 ):
     """A field that is a flag.
+
+    The default of a flag that is added must mean what was done before there was the flag: a run
+    directory of an older version, which lacks it, goes on with the default.
 
     Args:
         default, group, parse, help: what it is without the flag; where and how --help explains it.
@@ -407,7 +415,7 @@ class Config:
 
     def depends_on_epochs(self) -> bool:
         """Whether a schedule lasts a share of the run, so that its length decides the result."""
-        return any("%" in str(value) for value in self.identity().values())
+        return lasts_a_share(self.identity())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -464,10 +472,68 @@ def settings(config: Config) -> dict:
     return {**config.identity(), "epochs": config.epochs}
 
 
+def lasts_a_share(identity: Mapping) -> bool:
+    """Whether a schedule among the settings of a run lasts a share of it."""
+    return any("%" in str(value) for value in identity.values())
+
+
+def identity_as_of(config: Config, known: Container[str], default: Config) -> dict:
+    """`Config.identity` as a version put it that had no other settings than these.
+
+    A flag that came later, and stands at its default, is left out: see `flag`.
+
+    Args:
+        config: of a run.
+        known: the settings that were put down.
+        default: of the same objective, with no other flag given.
+    """
+    usual = default.identity()
+    return {n: v for n, v in config.identity().items() if n in known or v != usual[n]}
+
+
+def with_dataset_of(config: Config, held: str | Sequence[str] | None) -> Config:
+    """The same, its dataset named as a directory names it where a user's file lies elsewhere now.
+
+    A file that was moved, or is seen from another working directory, is the same by its content,
+    which `data_sha256` tells.
+
+    Args:
+        config: of a run.
+        held: the dataset, or the datasets, by the names that the directory has.
+    """
+    names = [held] if isinstance(held, str) else held or []
+    if config.dataset in names or not os.path.lexists(config.dataset):
+        return config
+    own = os.path.basename(os.path.normpath(config.dataset))
+    same = [name for name in names if os.path.basename(os.path.normpath(name)) == own]
+    return dataclasses.replace(config, dataset=same[0]) if len(same) == 1 else config
+
+
+def refuse_unknown(held: Mapping, where: str) -> None:
+    """Passes where all settings that something holds are flags of this version.
+
+    Args:
+        held: setting → value.
+        where: what holds them, for the message.
+
+    Raises:
+        UsageError: naming those that are none.
+    """
+    known = {f.name for f in flag_fields()} | objective_flags().keys() | BESIDE
+    unknown = sorted(f"{name}={value}" for name, value in held.items() if name not in known)
+    if unknown:
+        raise UsageError(
+            f"{where} holds {', '.join(unknown)}, of which this version of vae_jax knows nothing: "
+            "use the version that wrote it, or a newer one"
+        )
+
+
 def to_flags(config: Config) -> list[str]:
     """The command line that gives this `Config`, with the data directory that the shell names."""
     values = {f.name: (getattr(config, f.name), default_of(f)) for f in flag_fields()}
-    values["data_dir"] = (config.data_dir or os.environ.get("VAE_JAX_DATA_DIR"), None)
+    data_dir = config.data_dir or os.environ.get("VAE_JAX_DATA_DIR")
+    # to be found from any working directory
+    values["data_dir"] = (data_dir and os.path.abspath(data_dir), None)
     for name, value in config.hyperparameters:
         default = objectives.hyperparameters(config.objective)[name].text
         values[name] = (value, _canonical(default))

@@ -4,6 +4,7 @@ Two need more than a model and its data: `objective`, the terms that were traine
 compares the runs of a sweep.
 """
 
+import dataclasses
 import json
 import os
 import time
@@ -86,7 +87,8 @@ def load(directory: str | Path, member: int, data_dir: str | None = None) -> Tra
         data_dir: where datasets lie; None means where they lay in training.
 
     Raises:
-        UsageError: there is no such run.
+        UsageError: there is no such run, or another version wrote it than reads it.
+        DataError: the data are not those that it was trained on.
         DivergedError: it diverged.
         StorageError: its files cannot be read.
     """
@@ -94,13 +96,17 @@ def load(directory: str | Path, member: int, data_dir: str | None = None) -> Tra
     if loaded.failure is not None:
         raise DivergedError(f"member {member} of {directory} diverged at step {loaded.failure}")
     asked = read_config(Path(directory), member, data_dir)
+    if data_dir is None:
+        asked = dataclasses.replace(asked, dataset=_from_training(Path(directory), asked.dataset))
     try:
         dataset = train.load(asked)
     except (DataError, UsageError) as error:
         raise type(error)(
             f"{error}; of data that moved since training, name the folder by --data_dir"
         ) from None
+    _refuse_other_data(Path(directory), dataset, loaded.settings)
     resolved = config.resolve(asked, dataset)
+    _refuse_other_settings(Path(directory), resolved, loaded.settings)
     experiment = building.build([resolved], dataset, latent_dim=loaded.latent_dim)
     params = jax.tree.map(lambda leaf: np.asarray(leaf)[None], loaded.params)
     params = building.frozen(experiment, experiment.layout.place(params))
@@ -121,12 +127,55 @@ def read_config(directory: Path, member: int, data_dir: str | None) -> config.Co
         raise StorageError(
             f"{path} does not hold the flags of member {member}: use the run as it was left"
         ) from None
+    config.refuse_unknown(values, str(path))
     if data_dir is not None:
         values["data_dir"] = data_dir
-        moved = Path(data_dir, Path(values.get("dataset", "")).name)
-        if os.path.dirname(values.get("dataset", "")) and moved.exists():
-            values["dataset"] = str(moved)
+        moved = os.path.join(data_dir, Path(values.get("dataset", "")).name)
+        if _is_path(values.get("dataset", "")) and os.path.exists(moved):
+            values["dataset"] = moved
     return config.from_flags(values)
+
+
+def _is_path(dataset: str) -> bool:
+    """Whether a dataset is named as a user's file is."""
+    return bool(os.path.dirname(dataset) or os.path.splitext(dataset)[1])
+
+
+def _from_training(directory: Path, dataset: str) -> str:
+    """A user's file by a path that holds here too: it was given from where training began."""
+    try:
+        told = json.loads((directory / "env.json").read_bytes())
+        there = os.path.join(told["working_directory"], dataset)
+    except (OSError, ValueError, KeyError, TypeError):  # lost, or of an older version
+        return dataset
+    return there if _is_path(dataset) and os.path.exists(there) else dataset
+
+
+def _refuse_other_data(directory: Path, dataset, trained: dict) -> None:
+    """Raises DataError unless a dataset is the one that a program's settings tell of."""
+    expected = trained.get("data_sha256", dataset.sha256)
+    if dataset.sha256 != expected:
+        raise DataError(
+            f"{dataset.name}: SHA-256 of the data is {dataset.sha256}, of those that {directory} "
+            f"was trained on {expected}: name the folder of those by --data_dir"
+        )
+
+
+def _refuse_other_settings(directory: Path, found: config.Config, trained: dict) -> None:
+    """Raises UsageError where the flags of a run mean to this version what it was not trained with.
+
+    Args:
+        directory: of the program.
+        found: what the flags come to.
+        trained: what the directory holds of the run.
+    """
+    for name, value in found.identity().items():
+        # a file may lie elsewhere, what an older version did not put down was at its default
+        if name != "dataset" and trained.get(name, value) != value:
+            raise UsageError(
+                f"{directory} was trained with {name}={trained[name]}, its flags mean "
+                f"{name}={value} to this version of vae_jax: use the version that env.json names"
+            )
 
 
 class Watched(Subject):

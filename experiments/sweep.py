@@ -345,10 +345,14 @@ def _estimate(program: Program, plan: Plan) -> str:
 
 def _open(directory: Path, configs: Sequence[Config], plan: Plan):
     """The sweep's directory, open for this process."""
-    stored = _identity(configs, plan)
+
+    def as_of(held):
+        config_lib.refuse_unknown(held, str(directory))
+        return _identity(configs, plan, held)
 
     def open_run():
-        return runs.open_run(directory, stored, overwrite=plan.overwrite)
+        stored = _identity(configs, plan)
+        return runs.open_run(directory, stored, as_of=as_of, overwrite=plan.overwrite)
 
     return processes.on_first(open_run) or runs.Follower(directory)
 
@@ -406,29 +410,43 @@ def default_workdir(configs: Sequence[Config]) -> Path:
     # widths hold commas themselves
     words = {n: ("+" if n == "widths" else ",").join(told) for n, told in values.items()}
     if math.prod(map(len, values.values())) != len(configs):
-        words["runs"] = _digest(configs)[:8]
+        # of what was chosen: a flag that is added later must not give the sweep another place
+        stems = (Path(config.dataset).stem for config in configs)
+        told = [{**own, "dataset": stem} for own, stem in zip(chosen, stems, strict=True)]
+        words["runs"] = _digest(configs, told)[:8]
     datasets = dict.fromkeys(Path(config.dataset).stem for config in configs)
     return runs.default_workdir("runs", ",".join(datasets), words)
 
 
-def _digest(configs: Sequence[Config]) -> str:
-    # more epochs go on where fewer stopped, unless runs differ in them
+def _digest(configs: Sequence[Config], settings: Sequence[dict]) -> str:
+    """A hash of the settings of each run, and of its epochs where runs differ in them.
+
+    With the same for all, more go on where fewer stopped.
+    """
     epochs = [c.epochs for c in configs] if len({c.epochs for c in configs}) > 1 else None
-    rows = json.dumps([[c.identity() for c in configs], epochs], sort_keys=True)
+    rows = json.dumps([settings, epochs], sort_keys=True)
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
-def _identity(configs: Sequence[Config], plan: Plan) -> dict:
-    names = dict.fromkeys(name for config in configs for name in config.identity())
-    values = {n: [] for n in names}
-    for config in configs:
-        for name, value in config.identity().items():
-            if value not in values[name]:
-                values[name].append(value)
+def _identity(configs: Sequence[Config], plan: Plan, held: dict | None = None) -> dict:
+    """What tells a sweep from others; beside `held` as `experiments.train.identity` has it."""
+    if held is None:
+        settings = [config.identity() for config in configs]
+    else:
+        configs = [config_lib.with_dataset_of(config, held.get("dataset")) for config in configs]
+        objectives = dict.fromkeys(config.objective for config in configs)
+        usual = {name: config_lib.from_flags({"objective": name}) for name in objectives}
+        settings = [config_lib.identity_as_of(c, held, usual[c.objective]) for c in configs]
+    values: dict[str, list] = {}
+    for own in settings:
+        for name, value in own.items():
+            several = values.setdefault(name, [])
+            if value not in several:
+                several.append(value)
     return {
         **{name: v if len(v) > 1 else v[0] for name, v in values.items()},
         "num_runs": len(configs),
-        "runs_sha256": _digest(configs),
+        "runs_sha256": _digest(configs, settings),
         "runs_per_program": plan.runs_per_program,
     }
 

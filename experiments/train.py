@@ -19,7 +19,16 @@ import numpy as np
 
 from experiments import build as building
 from experiments import pictures, tables
-from experiments.config import Config, from_flags, resolve, to_flags
+from experiments.config import (
+    Config,
+    from_flags,
+    identity_as_of,
+    lasts_a_share,
+    refuse_unknown,
+    resolve,
+    to_flags,
+    with_dataset_of,
+)
 from experiments.progress import Progress, TensorBoard, tensorboard_writer
 from vae_jax import checkpoints, data, members, objectives, processes, runs, streaming, training
 from vae_jax.errors import DivergedError, UsageError
@@ -157,18 +166,44 @@ def prepare(configs: Sequence[Config], *, num_data: int | None = None) -> buildi
 
 
 def _open(workdir: Path, experiment: building.Experiment, overwrite: bool):
-    config, dataset = experiment.config, experiment.dataset
-    runs_stored = [c.identity() for c in experiment.configs]
-    stored = {"epochs": config.epochs, "data_sha256": dataset.sha256}
-    stored |= runs_stored[0] if experiment.is_single else {"runs": runs_stored}
-    if any(c.depends_on_epochs() for c in experiment.configs):
-        stored["epochs_of_schedules"] = config.epochs
+    def as_of(held):
+        for settings in (held, *_settings_in(held)):
+            refuse_unknown(settings, str(workdir))
+        return identity(experiment, held)
 
     def open_run():
         runs.check_space(workdir, _bytes_needed(experiment))
-        return runs.open_run(workdir, stored, free_to_change=("epochs",), overwrite=overwrite)
+        return runs.open_run(workdir, identity(experiment), as_of=as_of, overwrite=overwrite)
 
     return processes.on_first(open_run) or runs.Follower(workdir)
+
+
+def identity(experiment: building.Experiment, held: dict | None = None) -> dict:
+    """What tells a program from others, as plain JSON values.
+
+    Args:
+        experiment: from `prepare`.
+        held: what a directory holds; then as the version that wrote it puts the same program, see
+            `config.identity_as_of` and `config.with_dataset_of`.
+    """
+    configs, dataset = experiment.configs, experiment.dataset
+    if held is None:
+        settings = [config.identity() for config in configs]
+    else:
+        known = {name: value for each in _settings_in(held) for name, value in each.items()}
+        default = resolve(from_flags({"objective": configs[0].objective}), dataset)
+        configs = [with_dataset_of(config, known.get("dataset")) for config in configs]
+        settings = [identity_as_of(config, known, default) for config in configs]
+    found = {"epochs": configs[0].epochs, "data_sha256": dataset.sha256}
+    found |= settings[0] if experiment.is_single else {"runs": settings}
+    if any(map(lasts_a_share, settings)):
+        found["epochs_of_schedules"] = configs[0].epochs
+    return found
+
+
+def _settings_in(held: dict) -> list[dict]:
+    """The settings of each run that a directory holds."""
+    return held.get("runs", [held])
 
 
 def default_workdir(config: Config, dataset_name: str) -> Path:
@@ -199,8 +234,8 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
         if experiment.is_single:
             run.write_command(["python", "-m", ENTRY, *flags[0]])
         run.write_json("members.json", flags)
-        environment = runs.environment(jax.devices())
-        run.write_json("env.json", {**environment, "data_sha256": experiment.dataset.sha256})
+        told = {"working_directory": os.getcwd(), "data_sha256": experiment.dataset.sha256}
+        run.write_json("env.json", {**runs.environment(jax.devices()), **told})
         ended = _loop(run, experiment, store, begun)
 
     finished = time.perf_counter()

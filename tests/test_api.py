@@ -33,7 +33,7 @@ ALLOWED = {
     "evaluation": {"distributions", "latents", "likelihoods", "losses", "model"},
     "training": {"schedules", "shuffling"},
     "streaming": {"training"},
-    "members": {"checkpoints"},
+    "members": {"checkpoints", "runs"},
     "data": {"cache"},
     "networks": {"convolution"},
 }

@@ -617,3 +617,30 @@ def test_who_ends_or_fails_alone_lets_others_in(tmp_path):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with runs.alone(tmp_path / "lock"):
         pass
+
+
+def test_what_a_version_wrote_is_compared_as_that_version_puts_it(tmp_path):
+    """A key that came later is left out, and written once the run goes on."""
+    with runs.open_run(tmp_path, {"beta": 1, "epochs": 3}):
+        pass
+    config = {"beta": 1, "epochs": 3, "later": "usual"}
+    with pytest.raises(UsageError, match="holds no later, you asked later=usual"):
+        runs.open_run(tmp_path, config)
+
+    def as_of(held):
+        return {name: value for name, value in config.items() if name in held}
+
+    with runs.open_run(tmp_path, config, as_of=as_of) as run:
+        assert run.resumed
+        assert run.config == config
+        run.write_config()
+    with runs.open_run(tmp_path, config) as run:
+        assert run.resumed
+
+
+@pytest.mark.parametrize("runs_held", [5, "x", [1], [[]], {"a": 1}])
+def test_runs_that_are_no_settings_are_not_ours(tmp_path, runs_held):
+    stored = {"schema": 1, "config": {"runs": runs_held}}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(UsageError, match=r"config\.json is damaged or not ours"):
+        runs.open_run(tmp_path, CONFIG)

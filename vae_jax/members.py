@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from vae_jax import runs
 from vae_jax.checkpoints import Checkpoints
 from vae_jax.errors import DivergedError, StorageError, UsageError
 
@@ -20,7 +21,7 @@ class Member(NamedTuple):
     Args:
         params: of the model, a dict of arrays without an axis of runs: the best by validation
             where the run kept those, the averaged ones where it averaged, else the last.
-        settings: what `config.json` holds of this run.
+        settings: what `config.json` holds of this run, and of its program.
         latent_dim: L of the arrays, the largest of the program's runs, a count.
         latent_mask: [L] of ones for the dimensions that this run has and zeros for the others, to
             be given to its `Model`; None where it has all of them.
@@ -53,7 +54,7 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
         `Member`.
 
     Raises:
-        UsageError: there is no such run.
+        UsageError: there is no such run, or a newer version wrote it.
         DivergedError: all runs of the program diverged before one was saved.
         StorageError: no checkpoint verifies.
     """
@@ -127,11 +128,16 @@ def _other_place(directory: Path) -> str:
 def _settings(directory: Path) -> list[dict]:
     path = directory / "config.json"
     try:
-        config = json.loads(path.read_bytes())["config"]
-        settings = config.get("runs", [config])
+        stored = json.loads(path.read_bytes())
+        runs.refuse_newer(int(stored["schema"]), str(directory))
+        config = stored["config"]
+        shared = {name: value for name, value in config.items() if name != "runs"}
+        settings = [
+            {**shared, **each, "latent_dim": int(each["latent_dim"])}
+            for each in config.get("runs", [config])
+        ]
         if not settings:
             raise ValueError("holds no run")
-        return [{**each, "latent_dim": int(each["latent_dim"])} for each in settings]
     except FileNotFoundError:
         raise UsageError(
             f"{directory}: holds no run (no config.json); {_other_place(directory)}"
@@ -140,3 +146,4 @@ def _settings(directory: Path) -> list[dict]:
         raise UsageError(
             f"{path}: is not the config of a run; of a sweep, name one of its programs/"
         ) from None
+    return settings

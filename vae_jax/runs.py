@@ -32,12 +32,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vae_jax.errors import LockedError, StorageError, UsageError
 
 __all__ = [
+    "SCHEMA",
     "Follower",
     "Run",
     "alone",
@@ -47,6 +48,7 @@ __all__ = [
     "free_bytes",
     "make_folder",
     "open_run",
+    "refuse_newer",
     "say",
     "write_bytes",
     "write_json",
@@ -54,6 +56,8 @@ __all__ = [
     "write_text",
 ]
 
+SCHEMA = 1
+"""The version of a run directory that is written, a scalar; those up to it are read."""
 _CONFIG = "config.json"
 _LOCK = "lock"
 _METRICS = "metrics.csv"
@@ -92,8 +96,9 @@ def open_run(
     config: Mapping,
     *,
     free_to_change: Iterable[str] = ("epochs",),
+    as_of: Callable[[dict], Mapping] | None = None,
     overwrite: bool = False,
-    schema: int = 1,
+    schema: int = SCHEMA,
 ) -> "Run":
     """Creates or reopens a run directory and locks it until the run is closed.
 
@@ -101,6 +106,9 @@ def open_run(
         workdir: the run directory; it and its parents are created.
         config: every option by name, scalars, strings or lists of any length.
         free_to_change: the keys that may differ from those the directory holds.
+        as_of: from what the directory holds to `config` as the version that wrote it would have put
+            it: a key that came later is left out where its value means what was done before there
+            was one. It may refuse what it does not know. None takes `config` as it is.
         overwrite: archives an earlier run, `x` to `x.<time>`, by renaming; nothing is deleted.
         schema: version of the layout that this program writes; it reads all versions up to it.
 
@@ -131,7 +139,9 @@ def open_run(
             lock = _enter(directory, shown, undo)
             earlier = None
         if earlier is not None:
-            _compare(earlier["config"], config, free_to_change, shown)
+            held = earlier["config"]
+            asked = config if as_of is None else _plain(as_of(held))
+            _compare(held, asked, free_to_change, shown)
         _sign(lock, directory)
         stored = {"schema": schema, "config": config, "sha256": identity}
         run = Run(directory, stored, lock, resumed=earlier is not None, archived=archived)
@@ -355,6 +365,19 @@ class Follower:
 
     write_config = write_json = write_command = write_table = _nothing
     log = say = append_rows = truncate_rows = _nothing
+
+
+def refuse_newer(version: int, shown: str, schema: int = SCHEMA) -> None:
+    """Passes where a run directory is of a version (a scalar) that is read.
+
+    Raises:
+        UsageError: a newer program wrote it.
+    """
+    if version > schema:
+        raise UsageError(
+            f"{shown} was written by a newer vae_jax (schema {version}, this one reads up to "
+            f"{schema}): upgrade vae_jax, or choose another directory"
+        )
 
 
 @contextlib.contextmanager
@@ -590,8 +613,9 @@ def _read_config(directory: pathlib.Path, shown: str, schema: int) -> dict | Non
     path = directory / _CONFIG
     try:
         stored = json.loads(path.read_bytes())
-        version, _ = stored["schema"], stored["config"].items()
-        is_newer = version > schema
+        version, held = int(stored["schema"]), stored["config"]
+        if not all(isinstance(each, dict) for each in (held, *held.get("runs", []))):
+            raise TypeError("holds no settings")
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -600,11 +624,7 @@ def _read_config(directory: pathlib.Path, shown: str, schema: int) -> dict | Non
         ) from None
     except OSError as error:
         raise StorageError(f"{path} cannot be read ({_reason(error)})") from None
-    if is_newer:
-        raise UsageError(
-            f"{shown} was written by a newer vae_jax (schema {version}, this one reads up to "
-            f"{schema}): upgrade vae_jax, or choose another --workdir"
-        )
+    refuse_newer(version, shown, schema)
     return stored
 
 

@@ -1,0 +1,385 @@
+"""A run directory is read wherever it lies, whoever may write in it, whatever version wrote it."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import config, evaluate, metrics, pictures, sweep
+from experiments.config import Plan
+from vae_jax import members
+from vae_jax.errors import DataError, UsageError
+
+ROOT = pathlib.Path(__file__).parents[1]
+FIXTURES = ROOT / "tests" / "fixtures"
+SCHEMAS = sorted(path.name for path in FIXTURES.glob("schema*"))
+KINDS = ("single", "sweep")
+CLOSE = 1e-4
+"""Of numbers in float32 from another version of JAX, or another processor."""
+NEWER = ("adam_b1", "hop", "init_scale", "scaling", "teacher_dropout", "window", "free_bits")
+"""Flags that an older version may not have had; some are None where they are not given, not all."""
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    monkeypatch.setattr(pictures, "draw", lambda *_: [])
+    monkeypatch.setattr(pictures, "draw_sweep", lambda *_: [])
+
+
+@pytest.fixture(params=SCHEMAS)
+def schema(request):
+    return request.param
+
+
+def copied(schema, kind, to):
+    """A copy that may be written."""
+    shutil.copytree(FIXTURES / schema / kind, to)
+    return to
+
+
+def flags_of(directory):
+    words = shlex.split((directory / "command.txt").read_text())
+    return dict(word.removeprefix("--").split("=", 1) for word in words[3:])
+
+
+def resume(directory, **values):
+    train({**flags_of(directory), "workdir": str(directory), **values})
+
+
+def train(values):
+    sweep.main(values, Plan(), [f"--{name}={value}" for name, value in values.items()])
+
+
+def measure(directory, **values):
+    names = dict.fromkeys(evaluate.flag_texts())
+    evaluate.main({**names, "run": str(directory), "metrics": "objective", **values})
+
+
+def assert_measured_as_stored(directory):
+    """Every run of a directory comes to the numbers that its training left."""
+    directory = pathlib.Path(directory)
+    for program in evaluate.programs_of(directory):
+        for member, result in enumerate(members.read_results(program)):
+            kept = json.loads((program / "evaluation" / f"member-{member}.json").read_text())
+            values = kept["metrics"]["objective"]["values"]
+            for name in ("loss", "elbo", "rate", "distortion", "elbo_standard_error"):
+                assert values[name] == pytest.approx(result[name], rel=CLOSE)
+
+
+def configs_in(directory):
+    return [path for path in directory.rglob("config.json") if "checkpoints" not in path.parts]
+
+
+def edit(path, change):
+    stored = json.loads(path.read_text())
+    change(stored)
+    path.write_text(json.dumps(stored))
+
+
+def snapshot(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+# --- Of another version
+
+
+def test_every_schema_has_a_fixture_and_is_small():
+    from vae_jax import runs
+
+    assert [f"schema{number}" for number in range(1, runs.SCHEMA + 1)] == SCHEMAS
+    sizes = [path.stat().st_size for path in FIXTURES.rglob("*") if path.is_file()]
+    assert sum(sizes) < 200 * 2**10 * len(SCHEMAS)
+
+
+@pytest.mark.parametrize("kind", [pytest.param(KINDS[0], marks=pytest.mark.slow), KINDS[1]])
+def test_what_another_version_wrote_is_evaluated(schema, kind, tmp_path):
+    directory = copied(schema, kind, tmp_path / kind)
+    measure(directory)
+    assert_measured_as_stored(directory)
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.slow)])
+def test_what_another_version_wrote_goes_on(schema, kind, tmp_path, capsys):
+    directory = copied(schema, kind, tmp_path / kind)
+    (program,) = evaluate.programs_of(directory)
+    before = (program / "metrics.csv").read_bytes()
+    resume(directory)
+    assert "complete already" in capsys.readouterr().out
+    assert (program / "metrics.csv").read_bytes() == before
+    resume(directory, epochs="2")
+    assert "resuming at step 15" in capsys.readouterr().out
+    after = (program / "metrics.csv").read_bytes()
+    assert after.startswith(before)
+    assert after.count(b"\n") == 2 * before.count(b"\n") - 1
+    # as one that was trained by this version alone
+    resume(directory, epochs="2", workdir=str(tmp_path / "afresh"))
+    (afresh,) = evaluate.programs_of(tmp_path / "afresh")
+    pairs = zip(members.read_results(program), members.read_results(afresh), strict=True)
+    for resumed, whole in pairs:
+        assert resumed["step"] == whole["step"] == 30
+        for name in ("elbo", "rate", "distortion"):
+            assert resumed[name] == pytest.approx(whole[name], rel=CLOSE)
+
+
+def hash_of(configs, without=()):
+    """What a sweep's directory has as the hash of its runs, by hand."""
+    kept = [{k: v for k, v in c.identity().items() if k not in without} for c in configs]
+    return hashlib.sha256(json.dumps([kept, None], sort_keys=True).encode()).hexdigest()
+
+
+def make_older(directory):
+    """Leaves out of a directory what an older version would not have put down."""
+    configs = sweep.make_configs(flags_of(directory))
+
+    def leave_out(stored):
+        for settings in (stored["config"], *stored["config"].get("runs", [])):
+            for name in NEWER:
+                settings.pop(name, None)
+        if "runs_sha256" in stored["config"]:
+            assert stored["config"]["runs_sha256"] == hash_of(configs)
+            stored["config"]["runs_sha256"] = hash_of(configs, NEWER)
+        assert not set(NEWER) & set(json.dumps(stored).split('"'))
+
+    for path in configs_in(directory):
+        edit(path, leave_out)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_flags_that_came_later_count_as_their_defaults(kind, tmp_path, capsys):
+    directory = copied("schema1", kind, tmp_path / kind)
+    make_older(directory)
+    resume(directory)
+    assert "complete already" in capsys.readouterr().out
+    (program,) = evaluate.programs_of(directory)
+    assert metrics.load(program, 0).member.step == 15
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.slow)])
+def test_a_directory_that_lacks_flags_goes_on_and_then_has_them(kind, tmp_path, capsys):
+    directory = copied("schema1", kind, tmp_path / kind)
+    make_older(directory)
+    resume(directory, epochs="2")
+    assert "resuming at step 15" in capsys.readouterr().out
+    (program,) = evaluate.programs_of(directory)
+    for path in {directory / "config.json", program / "config.json"}:
+        stored = json.loads(path.read_text())["config"]
+        assert all(settings.keys() >= set(NEWER) for settings in stored.get("runs", [stored]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_flags_that_came_later_and_mean_something_are_refused(kind, tmp_path):
+    directory = copied("schema1", kind, tmp_path / kind)
+    make_older(directory)
+    before = snapshot(directory)
+    with pytest.raises(UsageError, match=r"holds no init_scale, you asked init_scale=0\.5: "):
+        resume(directory, init_scale="0.5")
+    assert snapshot(directory) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_settings_that_are_not_known_are_refused_by_name(kind, tmp_path):
+    directory = copied("schema1", kind, tmp_path / kind)
+    (program,) = evaluate.programs_of(directory)
+
+    def add(stored):
+        for settings in stored["config"].get("runs", [stored["config"]]):
+            settings["unheard_of"] = None
+
+    for changed in {directory, program}:
+        kept = (changed / "config.json").read_bytes()
+        edit(changed / "config.json", add)
+        before = snapshot(changed)
+        with pytest.raises(UsageError, match=rf"^{changed} holds unheard_of=None, of which this"):
+            resume(directory, epochs="2")
+        assert snapshot(changed) == before
+        (changed / "config.json").write_bytes(kept)
+    edit(program / "members.json", lambda flags: flags[0].append("--unheard_of=3"))
+    with pytest.raises(UsageError, match=r"members\.json holds unheard_of=3, of which this"):
+        measure(directory)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_newer_schema_is_refused(kind, tmp_path):
+    directory = copied("schema1", kind, tmp_path / kind)
+    for path in configs_in(directory):
+        edit(path, lambda stored: stored.update(schema=2))
+    match = r"was written by a newer vae_jax \(schema 2, this one reads up to 1\)"
+    with pytest.raises(UsageError, match=match):
+        resume(directory, epochs="2")
+    with pytest.raises(UsageError, match=match):
+        measure(directory)
+
+
+def test_defaults_that_have_changed_are_told_before_anything_is_measured(tmp_path):
+    directory = copied("schema1", "single", tmp_path / "single")
+    edit(directory / "config.json", lambda stored: stored["config"].update(variance=0.5))
+    message = r"was trained with variance=0\.5, its flags mean variance=learned to this version"
+    with pytest.raises(UsageError, match=message):
+        metrics.load(directory, 0)
+
+
+# --- In another place
+
+
+def moved(tmp_path):
+    copied("schema1", "single", tmp_path / "old")
+    (tmp_path / "old").rename(tmp_path / "new")
+    return tmp_path / "new"
+
+
+def of_odd_name(tmp_path):
+    return copied("schema1", "single", tmp_path / "ü ñ 日本 [1] {2} 'q' %s" / "β = 4")
+
+
+def below_a_link(tmp_path):
+    copied("schema1", "single", tmp_path / "real" / "run")
+    (tmp_path / "link").symlink_to("real")
+    return tmp_path / "link" / "run"
+
+
+def relative(tmp_path):
+    copied("schema1", "single", tmp_path / "a" / "run")
+    (tmp_path / "b").mkdir()
+    os.chdir(tmp_path / "b")
+    return pathlib.Path("..", "a", "run")
+
+
+def all_of_these(tmp_path):
+    moved(tmp_path).rename(of_odd_name(tmp_path / "real") / "run")
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "b").mkdir()
+    os.chdir(tmp_path / "b")
+    (place,) = pathlib.Path("..", "link").glob("*/*/run")
+    return place
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        all_of_these,
+        *(pytest.param(p, marks=pytest.mark.slow) for p in (moved, of_odd_name, below_a_link)),
+        pytest.param(relative, marks=pytest.mark.slow),
+    ],
+)
+def test_a_directory_is_read_where_it_lies(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    directory = place(tmp_path)
+    measure(directory)
+    assert_measured_as_stored(directory)
+    resume(directory)
+    assert "complete already" in capsys.readouterr().out
+
+
+def bound_by_modes():
+    """What starts a process for which modes of files hold: root is above them."""
+    if os.geteuid():
+        return []
+    command = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+    if (
+        shutil.which(command[0]) is None
+        or subprocess.run([*command, "true"], capture_output=True).returncode
+    ):
+        pytest.skip("root may write anywhere, and cannot be kept from it here (setpriv)")
+    return command
+
+
+def test_a_directory_that_may_only_be_read_is_evaluated_and_left_as_it_is(tmp_path):
+    directory = copied("schema1", "single", tmp_path / "single")
+    start = bound_by_modes()
+    everything = [directory, *directory.rglob("*")]
+    before = snapshot(directory)
+    for path in everything:
+        path.chmod(path.stat().st_mode & ~0o222)
+    command = [*start, sys.executable, "-m", "experiments.evaluate", "--metrics=objective"]
+    done = subprocess.run(
+        [*command, f"--run={directory}"], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    for path in everything:
+        path.chmod(path.stat().st_mode | 0o200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("nothing is kept: Permission denied") == 1
+    (result,) = members.read_results(directory)
+    assert f"{result['distortion']:.2f}"[:-1] in done.stdout
+    assert snapshot(directory) == before
+
+
+@pytest.fixture
+def of_a_file(tmp_path, monkeypatch):
+    """Flags of a run on a file that was named from its own folder, and another to work in."""
+    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    there.mkdir()
+    elsewhere.mkdir()
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    np.save(there / "x.npy", x)
+    flags = {"widths": "4", "latent_dim": "2", "batch_size": "20", "epochs": "1"}
+
+    def train_here(**values):
+        train({**flags, "learning_rate": "0.001", **values})
+
+    monkeypatch.chdir(there)
+    train_here(dataset="x.npy", workdir="run")
+    monkeypatch.chdir(elsewhere)
+    return train_here
+
+
+def test_a_users_file_is_known_by_its_name_and_content(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.npy").touch()
+    one = config.from_flags({"dataset": "a/x.npy"})
+    for held, named in [
+        ("/nowhere/x.npy", "/nowhere/x.npy"),
+        (["y.npy", "x.npy"], "x.npy"),
+        ("a/x.npy", "a/x.npy"),
+        ("y.npy", "a/x.npy"),
+        (["c/x.npy", "d/x.npy"], "a/x.npy"),
+        (None, "a/x.npy"),
+    ]:
+        assert config.with_dataset_of(one, held).dataset == named
+    assert config.with_dataset_of(config.from_flags({}), "a/digits").dataset == "digits"
+
+
+def test_other_data_than_a_run_was_trained_on_are_refused_with_both_hashes(tmp_path):
+    directory = copied("schema1", "single", tmp_path / "single")
+    own = json.loads((directory / "config.json").read_text())["config"]["data_sha256"]
+    edit(directory / "config.json", lambda stored: stored["config"].update(data_sha256="0" * 64))
+    with pytest.raises(DataError, match=rf"digits: SHA-256 of the data is {own}, .* on 0{{64}}:"):
+        metrics.load(directory, 0)
+
+
+@pytest.mark.slow
+def test_a_users_file_is_found_from_anywhere(of_a_file, capsys):
+    run, file = pathlib.Path("../there/run"), pathlib.Path("../there/x.npy")
+    assert metrics.load(run, 0).experiment.dataset.shape == (4,)
+    capsys.readouterr()
+    of_a_file(dataset=str(file), workdir=str(run))
+    assert "complete already" in capsys.readouterr().out
+    was = hashlib.sha256(file.read_bytes()).hexdigest()
+    np.save(file, np.load(file, allow_pickle=False) + 1)
+    now = hashlib.sha256(file.read_bytes()).hexdigest()
+    with pytest.raises(DataError, match=rf"SHA-256 of the data is {now}, .* trained on {was}:"):
+        metrics.load(run, 0)
+    with pytest.raises(UsageError, match=f"holds data_sha256={was}, you asked data_sha256={now}"):
+        of_a_file(dataset=str(file), workdir=str(run))
+
+
+@pytest.mark.slow
+def test_a_sweep_on_a_users_file_goes_on_from_anywhere(of_a_file, monkeypatch, capsys):
+    monkeypatch.chdir("../there")
+    of_a_file(dataset="x.npy", workdir="sweep", beta="1,4")
+    monkeypatch.chdir("../elsewhere")
+    measure("../there/sweep")
+    assert_measured_as_stored("../there/sweep")
+    capsys.readouterr()
+    of_a_file(dataset="../there/x.npy", workdir="../there/sweep", beta="1,4")
+    assert "complete already" in capsys.readouterr().out
+    of_a_file(dataset="../there/x.npy", workdir="../there/sweep", beta="1,4", epochs="2")
+    assert "resuming at step 3" in capsys.readouterr().out
