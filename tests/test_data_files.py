@@ -181,6 +181,21 @@ def test_values_stay_where_nothing_is_to_be_scaled(tmp_path):
     assert (dataset.low, dataset.high) == (np.float32(TABLE.min()), np.float32(TABLE.max()))
 
 
+@pytest.mark.parametrize(
+    ("x", "scaling"),
+    [(TABLE, "auto"), (TABLE, "unit"), (BYTES * np.float32(0.99), "auto"), (UNIT * 3 - 1, "unit")],
+)
+def test_what_was_done_to_the_values_is_told_and_can_be_done_again(tmp_path, x, scaling):
+    dataset = load(save(tmp_path, x), scaling=scaling)
+    x = x if x.ndim == 2 else x.reshape(-1, *dataset.shape)
+    np.testing.assert_array_equal(rows(everything(dataset)), rows(dataset.scaling(x)))
+
+
+@pytest.mark.parametrize(("x", "scaling"), [(TABLE, "none"), (BYTES, "auto"), (UNIT, "unit")])
+def test_values_that_were_not_scaled_say_nothing(tmp_path, x, scaling):
+    assert load(save(tmp_path, x), scaling=scaling).scaling is None
+
+
 def test_a_constant_column_is_shifted_only(tmp_path):
     x = np.c_[TABLE, np.full(40, 0.1)]
     dataset = load(save(tmp_path, x))

@@ -18,6 +18,7 @@ from vae_jax.errors import DataError, UsageError
 __all__ = [
     "Dataset",
     "Rows",
+    "Scaling",
     "Split",
     "blocks",
     "check",
@@ -183,6 +184,32 @@ def is_streamed(loading: str, num_bytes: int) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Scaling:
+    """What was done to the values of a source: (value − offset) / scale, float32.
+
+    Attributes:
+        offset: a scalar, or one for each column, [1, D].
+        scale: likewise.
+        is_cut: whether what came out below 0 and above 1 became 0 and 1.
+    """
+
+    offset: np.ndarray | float
+    scale: np.ndarray | float
+    is_cut: bool = False
+
+    def uncut(self, x: np.ndarray) -> np.ndarray:
+        """Values [B, *stored], shifted and divided in the precision of the source."""
+        values = x - self.offset
+        values /= self.scale
+        return values
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Values [B, *stored] of the source as x, [B, *stored] float32."""
+        values = self.uncut(x)
+        return (np.clip(values, 0, 1) if self.is_cut else values).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Split:
     """One part of a dataset, as stored.
 
@@ -236,6 +263,7 @@ class Dataset:
         alphabet: of text the characters that the levels 1, 2, … stand for, level 0 is the end; or
             None.
         has_missing: whether decoded values may be NaN: what follows the end of a sequence.
+        scaling: of a user's own continuous data, what was done to its values, or None.
         notes: one line for each conversion that was done, for the log.
         streamed: whether the rows to learn from are to be fed to the device block by block, as
             data larger than memory must be.
@@ -258,6 +286,7 @@ class Dataset:
     label_names: tuple[str, ...] | None = None
     alphabet: tuple[str, ...] | None = None
     has_missing: bool = False
+    scaling: Scaling | None = None
     notes: tuple[str, ...] = ()
     streamed: bool = False
 

@@ -14,6 +14,7 @@ from vae_jax.data import _npy, _sequences
 from vae_jax.data._dataset import (
     Dataset,
     Rows,
+    Scaling,
     Split,
     blocks,
     customary_likelihood,
@@ -144,6 +145,7 @@ def load(
     else:
         scaling_notes, low, high = [], 0.0, 1.0
         decode = functools.partial(decode_levels, num_levels=num_levels)
+    scaled = _scaling(splits[0].x)
     if not on_disk:
         splits = [dataclasses.replace(split, x=split.x.in_memory()) for split in splits]
     return Dataset(
@@ -158,6 +160,7 @@ def load(
         likelihood=customary_likelihood(num_levels),
         decode=decode,
         label_names=label_names,
+        scaling=scaled,
         notes=tuple(
             f"{path}: {note}" for note in (*notes, *label_notes, *level_notes, *scaling_notes)
         ),
@@ -255,6 +258,7 @@ def _series(
         "decode": decode_real,
         "label_names": label_names,
         "has_missing": has_missing,
+        "scaling": _scaling(whole["all"].x),
         "notes": [*notes, *level_notes, *scaling_notes],
     }
 
@@ -631,7 +635,7 @@ def _find_levels(
             note = f"values are whole numbers {low:g} … {high:g}: taken as 256 levels"
             return _converted(parts, lambda x: x.astype(np.uint8)), 256, [note]
         note = f"values lie in [{low:g}, {high:g}]: divided by 255"
-        return _converted(parts, lambda x: (x / 255).astype(np.float32)), None, [note]
+        return _converted(parts, Scaling(0.0, 255.0)), None, [note]
     return dict(parts), None, []
 
 
@@ -664,20 +668,21 @@ def _rescaling(
         notes.append(f"{num_constant} columns are constant in train: shifted, not rescaled")
     scale = np.where(scale == 0, 1, scale)
 
-    def rescaled(x: np.ndarray) -> np.ndarray:
-        values = x - offset
-        values /= scale
-        return values
-
-    if scaling != "unit":
-        return lambda x: rescaled(x).astype(np.float32), notes
+    rescale = Scaling(offset, scale, is_cut=scaling == "unit")
+    if not rescale.is_cut:
+        return rescale, notes
     outside = 0
     for split in splits[1:]:
-        for _, block in blocks(split.x.map(rescaled)):
+        for _, block in blocks(split.x.map(rescale.uncut)):
             outside += int(np.sum((block < 0) | (block > 1)))
     if outside:
         notes.append(f"{outside} values of valid and test beyond train's range: clipped to it")
-    return lambda x: np.clip(rescaled(x), 0, 1).astype(np.float32), notes
+    return rescale, notes
+
+
+def _scaling(x: Rows) -> Scaling | None:
+    """What was done to the values of these rows [N, *stored], where they were scaled."""
+    return next((each for each in x.conversions if isinstance(each, Scaling)), None)
 
 
 def _moments(x: Rows) -> tuple[np.ndarray, np.ndarray]:
