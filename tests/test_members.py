@@ -43,6 +43,7 @@ def test_a_member_is_a_model_in_a_few_lines(swept):
     every = [members.load_member(swept, member) for member in range(4)]
     settings = [(m.settings["beta"], m.settings["latent_dim"]) for m in every]
     assert sorted(settings) == [("1", 2), ("1", 5), ("4", 2), ("4", 5)]
+    assert {m.settings["epochs"] for m in every} == {3}  # and what they have in common
     loaded = every[settings.index(("4", 2))]
     assert loaded.latent_dim == 5
     np.testing.assert_array_equal(loaded.latent_mask, [1, 1, 0, 0, 0])
