@@ -23,6 +23,7 @@ from vae_jax.errors import DataError, DivergedError, StorageError, UsageError
 from vae_jax.evaluation import udr
 from vae_jax.evaluation.elbo import active_units
 from vae_jax.evaluation.subject import AtMost, NotApplicableError, Subject
+from vae_jax.model import Model
 
 OBJECTIVE, UDR = "objective", "udr"
 ERROR = "_standard_error"
@@ -190,11 +191,17 @@ class Watched(Subject):
         return blocks if self.watch is None else self.watch.count(blocks, num)
 
 
+def alone(trained: Trained) -> tuple[Model, Any]:
+    """The run as its model, masked and a density, and the parameters: arrays of any shape."""
+    experiment = trained.experiment
+    params = jax.tree.map(np.asarray, experiment.layout.read(trained.params))
+    return building.member(experiment, 0, params)[:2]
+
+
 def make_subject(trained: Trained, seed: int, num_examples: int | None = None) -> Watched:
     """What the metrics measure; a scalar seed decides all their draws."""
     experiment = trained.experiment
-    params = jax.tree.map(np.asarray, experiment.layout.read(trained.params))
-    model, params, _ = building.member(experiment, 0, params)
+    model, params = alone(trained)
     return Watched(
         model,
         params,

@@ -34,6 +34,7 @@ ALLOWED = {
     "training": {"schedules", "shuffling"},
     "streaming": {"training"},
     "members": {"checkpoints", "runs"},
+    "exported": {"latents", "likelihoods", "model", "networks", "runs"},
     "data": {"cache"},
     "networks": {"convolution"},
 }

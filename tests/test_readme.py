@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from experiments import config, evaluate, metrics, objectives_table, recipes
+from experiments import config, evaluate, export, metrics, objectives_table, recipes
 from vae_jax import evaluation, losses, objectives
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -84,8 +84,8 @@ def test_every_recipe_is_in_the_table():
 
 def test_flags_and_files_that_are_named_exist():
     flags = {f.name for of in (config.Config, config.Plan) for f in config.flag_fields(of)}
-    flags |= set(config.objective_flags()) | set(evaluate.flag_texts())
-    commands = re.findall(r"experiments\.(?:vae|evaluate) (.*)|^    (--.*)", README, re.M)
+    flags |= {*config.objective_flags(), *evaluate.flag_texts(), *export.FLAGS}
+    commands = re.findall(r"experiments\.(?:vae|evaluate|export) (.*)|^    (--.*)", README, re.M)
     commands = ["".join(groups) for groups in commands]
     named = {name for line in commands for name in re.findall(r"--([a-z_]+)", line)}
     assert len(named) > 5

@@ -63,6 +63,7 @@ _LOCK = "lock"
 _METRICS = "metrics.csv"
 _UNSET = "unset"
 _LONGEST_NAME = 100
+_REMEDY = "choose another --workdir"
 _PACKAGES = ("vae_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -409,14 +410,19 @@ def make_folder(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def write_bytes(path: pathlib.Path, content: bytes) -> None:
+def write_bytes(path: pathlib.Path, content: bytes, *, remedy: str = _REMEDY) -> None:
     """Replaces a file at once, see `Run.write_json`; of content of any length, a scalar.
+
+    Args:
+        path: of the file.
+        content: what it is to hold.
+        remedy: what to do where that place cannot be written.
 
     Raises:
         StorageError: it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    with _storing(path):
+    with _storing(path, remedy):
         try:
             temporary.unlink(missing_ok=True)  # what a killed process left, or a link
             with open(temporary, "xb") as file:
@@ -803,14 +809,12 @@ def _git(source: pathlib.Path) -> dict | None:
 
 
 @contextlib.contextmanager
-def _storing(path: pathlib.Path) -> Iterator[None]:
+def _storing(path: pathlib.Path, remedy: str = _REMEDY) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             remedy = f"{free_bytes(path)} bytes are free: free some and run the same command again"
-        else:
-            remedy = "choose another --workdir"
         raise StorageError(f"{path} cannot be written ({_reason(error)}): {remedy}") from error
 
 

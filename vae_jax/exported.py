@@ -1,0 +1,329 @@
+"""A trained model as one file, for sharing: weights as safetensors, all else as one JSON text.
+
+The tensors are float32, named by their place in the parameters ("encoder/hidden_0/kernel"). The
+text, "vae_jax" in the file's metadata, says which of our classes the model is made of, and every
+size of them; it ends in a SHA-256 of itself and of the tensors, against damage (whoever forges a
+file can count it anew). What a file says is read as names, numbers and lists of these, and compared
+with the shapes of its tensors before an array is made.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import stat
+import typing
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+import vae_jax
+from vae_jax import latents, likelihoods, networks, runs
+from vae_jax.errors import StorageError, UsageError
+from vae_jax.model import Model
+
+__all__ = ["description", "load", "save"]
+
+_NAME = "vae_jax"
+_SCHEMA = 1
+_LARGEST = 2**31 - 1
+_MOST_LAYERS = 1000  # each takes time to be looked at, before its shape can be compared
+
+
+def _classes(module: ModuleType, base: type) -> dict[str, type]:
+    """The public classes of a module that are of a kind, by name."""
+    public = {name: getattr(module, name) for name in module.__all__}
+    return {n: c for n, c in public.items() if isinstance(c, type) and issubclass(c, base)}
+
+
+_PARTS = {
+    "encoder": _classes(networks, nn.Module),
+    "decoder": _classes(networks, nn.Module),
+    "likelihood": _classes(likelihoods, likelihoods.Likelihood),
+    "latent": _classes(latents, latents.Latent),
+}
+"""What a model is made of → what that may be, by name."""
+
+_SIZES = {"shape": tuple[int, ...], "latent_dim": int, "num_conditions": int}
+"""What else describes a model, beside its mask → its type."""
+
+
+def save(
+    path: str | os.PathLike, model: Model, params: dict, about: dict[str, Any] | None = None
+) -> None:
+    """Writes a model and its parameters; a file of that name is replaced at once.
+
+    Args:
+        path: of the file, customarily *.safetensors.
+        model: made of our networks, likelihoods and latents; its condition is not written.
+        params: of the model, float32 arrays of any shape; what belongs to an objective is left out.
+        about: what else is to be known of it, as JSON has it.
+
+    Raises:
+        UsageError: a part of the model is not one of ours, or the parameters are not the model's.
+        StorageError: the file cannot be written.
+    """
+    import safetensors.numpy
+
+    body = {
+        "schema": _SCHEMA,
+        "vae_jax": vae_jax.__version__,
+        "model": _described(model),
+        "about": about or {},
+    }
+    wanted = _shapes(model)
+    tensors = {n: np.asarray(a) for n, a in _named({part: params.get(part) for part in wanted})}
+    difference = _difference(_told(tensors.items()), _told(_named(wanted)), "the model asks for")
+    if difference:
+        raise UsageError(f"params: {difference}: give those of this model, of one run")
+    text = {_NAME: _sealed(body, tensors)}
+    place = "choose another place for it (--to)"
+    runs.write_bytes(pathlib.Path(path), safetensors.numpy.save(tensors, text), remedy=place)
+
+
+def load(path: str | os.PathLike) -> tuple[Model, dict]:
+    """Reads a model and its parameters, arrays of the shapes that the model asks for.
+
+    Args:
+        path: of a file that `save` wrote.
+
+    Returns:
+        (`Model`, params). Of a conditional model, `model.given` is to be called first.
+
+    Raises:
+        StorageError: it is damaged, of another program or of a newer version of this one.
+    """
+    return _read(path)[:2]
+
+
+def description(path: str | os.PathLike) -> dict:
+    """What a file says beside its tensors: "schema", "vae_jax", "model", "about"; see `load`."""
+    return _read(path)[2]
+
+
+def _read(path: str | os.PathLike) -> tuple[Model, dict, dict]:
+    with _reading(path) as file:
+        text = (file.metadata() or {}).get(_NAME)
+        if text is None:
+            raise ValueError("its metadata does not hold 'vae_jax'")
+        body = json.loads(text)
+        _check_schema(path, body)
+        model = _built(body["model"])
+        wanted = _shapes(model)
+        held = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        told = {name: _tell(a.get_dtype(), a.get_shape()) for name, a in held.items()}
+        difference = _difference(told, _told(_named(wanted)), "its description asks for")
+        if difference:
+            raise ValueError(difference)
+        tensors = {name: file.get_tensor(name) for name in held}
+        body.pop("sha256", None)
+        if _sealed(body, tensors) != text:
+            raise ValueError("the SHA-256 of its content is another")
+    params = jax.tree_util.tree_map_with_path(
+        lambda place, _: jnp.array(tensors[_name(place)]), wanted
+    )
+    return model, params, body
+
+
+@contextlib.contextmanager
+def _reading(path: str | os.PathLike) -> Iterator[Any]:
+    """The open file; whatever goes wrong with it is told in one line."""
+    import safetensors
+
+    path = os.fspath(path)
+    try:
+        found = os.lstat(path)
+        if stat.S_ISLNK(found.st_mode):
+            where = os.path.realpath(path)
+            raise StorageError(f"{path}: is a symbolic link: name what it points to, {where}")
+        if not stat.S_ISREG(found.st_mode):
+            raise StorageError(f"{path}: is no regular file")
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if found.st_size > memory:
+            told = f"{found.st_size:,} bytes, this machine has {memory:,} of memory"
+            raise StorageError(f"{path}: has {told}")
+        with safetensors.safe_open(path, framework="numpy") as file:
+            yield file
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({_one_line(error)})") from None
+    except Exception as error:  # the library, JSON and our modules refuse sizes by many types
+        raise StorageError(
+            f"{path}: is not a model as vae_jax exports it, or damaged "
+            f"({_one_line(error)}): fetch it again, or export the run again"
+        ) from None
+
+
+def _check_schema(path: str | os.PathLike, body: Any) -> None:
+    schema = body.get("schema") if isinstance(body, dict) else None
+    if isinstance(schema, int) and schema > _SCHEMA:
+        raise StorageError(
+            f"{os.fspath(path)} was written by a newer vae_jax (schema {schema}, this one reads up "
+            f"to {_SCHEMA}): upgrade vae_jax"
+        )
+    if schema != _SCHEMA or not {"vae_jax", "model", "about"} <= body.keys():
+        raise ValueError("its description is none")
+
+
+def _described(model: Model) -> dict:
+    """A model as plain values, from which `_built` makes an equal one."""
+    mask = model.latent_mask
+    return {
+        **{part: _described_part(part, getattr(model, part)) for part in _PARTS},
+        **{name: _plain(kind, getattr(model, name)) for name, kind in _SIZES.items()},
+        "latent_mask": None if mask is None else np.asarray(mask).astype(int).tolist(),
+    }
+
+
+def _built(described: Any) -> Model:
+    """The model that is described.
+
+    Raises:
+        ValueError: what is described is none of ours. Modules raise errors of their own.
+    """
+    _check_names("the model", described, {*_PARTS, *_SIZES, "latent_mask"}, required=True)
+    mask = described["latent_mask"]
+    sizes = {name: _value(name, kind, described[name]) for name, kind in _SIZES.items()}
+    if mask is not None:
+        is_mask = isinstance(mask, list) and all(type(n) is int and n in (0, 1) for n in mask)
+        if not is_mask or len(mask) != sizes["latent_dim"]:
+            raise ValueError("latent_mask is not a 0 or 1 for each latent dimension")
+        mask = jnp.array(mask, jnp.float32)
+    parts = {part: _built_part(part, described[part]) for part in _PARTS}
+    return Model(**parts, **sizes, latent_mask=mask)
+
+
+def _fields(of: type) -> dict[str, Any]:
+    """The fields of a module, a likelihood or a family of latents → their types."""
+    of_flax = ("parent", "name")
+    return {f.name: f.type for f in dataclasses.fields(of) if f.name not in of_flax}
+
+
+def _described_part(part: str, value: Any) -> dict:
+    name, known = type(value).__name__, _PARTS[part]
+    if known.get(name) is not type(value):
+        raise UsageError(
+            f"{part} {name}: a file can name {', '.join(known)} alone: share your own class as "
+            "code, and its parameters by safetensors.numpy.save_file"
+        )
+    fields = _fields(type(value)).items()
+    return {"class": name, **{n: _plain(kind, getattr(value, n)) for n, kind in fields}}
+
+
+def _built_part(part: str, described: Any) -> Any:
+    name = described.get("class") if isinstance(described, dict) else None
+    if not isinstance(name, str) or name not in _PARTS[part]:
+        raise ValueError(f"{part} {name!r} is none of {', '.join(_PARTS[part])}")
+    fields = _fields(_PARTS[part][name])
+    given = {key: value for key, value in described.items() if key != "class"}
+    _check_names(part, given, fields.keys())
+    return _PARTS[part][name](**{n: _value(n, fields[n], value) for n, value in given.items()})
+
+
+def _check_names(what: str, given: Any, known: Any, *, required: bool = False) -> None:
+    if not isinstance(given, dict):
+        raise ValueError(f"{what} is described by {given!r}")
+    wrong = given.keys() ^ known if required else given.keys() - known
+    if wrong:
+        name = min(wrong)
+        raise ValueError(f"{what} {'has' if name in given else 'lacks'} {name!r}")
+
+
+def _is_list(kind: Any) -> bool:
+    """Whether a field is of several integers."""
+    return int in typing.get_args(kind)
+
+
+def _plain(kind: Any, value: Any) -> Any:
+    """The value of a field as JSON has it."""
+    if kind is Callable:
+        names = [name for name, known in networks.ACTIVATIONS.items() if known is value]
+        if not names:
+            raise UsageError(
+                f"activation {value}: a file can name {', '.join(networks.ACTIVATIONS)} alone"
+            )
+        return names[0]
+    if kind is Any:
+        return jnp.dtype(value).name
+    if _is_list(kind):
+        return [int(each) for each in value]
+    if isinstance(value, str | bool):
+        return value
+    return int(value) if kind is int else float(value)
+
+
+def _value(name: str, kind: Any, plain: Any) -> Any:
+    """The value of a field from what JSON has of it: `_plain` undone, and its type checked."""
+    if kind is Callable and isinstance(plain, str) and plain in networks.ACTIVATIONS:
+        return networks.ACTIVATIONS[plain]
+    if kind is Any and plain in ("float32", "bfloat16"):
+        return jnp.dtype(plain)
+    if _is_list(kind) and isinstance(plain, list) and len(plain) <= _MOST_LAYERS:
+        return tuple(_value(name, int, each) for each in plain)
+    is_plain = kind in (bool, int, float, str, float | str) and isinstance(plain, kind)
+    is_in_range = isinstance(plain, str) or (is_plain and 0 <= plain <= _LARGEST)
+    if is_plain and is_in_range and isinstance(plain, bool) == (kind is bool):
+        return plain
+    raise ValueError(f"{name} is {plain!r}")
+
+
+def _shapes(model: Model) -> dict:
+    """Parameters of a model as shapes and dtypes: nothing is computed."""
+    return jax.eval_shape(model.init, jax.random.key(0))
+
+
+def _name(place: tuple) -> str:
+    return jax.tree_util.keystr(place, simple=True, separator="/")
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+    """Name and value of each leaf."""
+    return [(_name(place), leaf) for place, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def _tell(dtype: Any, shape: Any) -> str:
+    """An array in words, as safetensors calls its dtype: F32[784,400]."""
+    name = "F32" if dtype == np.float32 else dtype
+    return f"{name}[{','.join(map(str, shape))}]"
+
+
+def _told(named: Any) -> dict[str, str]:
+    return {name: _tell(leaf.dtype, leaf.shape) for name, leaf in named}
+
+
+def _difference(held: dict[str, str], wanted: dict[str, str], who: str) -> str:
+    """What sets arrays apart from those that are wanted, in words; of none nothing."""
+    names = held.keys() | wanted.keys()
+    differing = sorted(name for name in names if held.get(name) != wanted.get(name))
+    if not differing:
+        return ""
+    name = differing[0]
+    more = f" (and {len(differing) - 1} more differ)" if len(differing) > 1 else ""
+    return f"{name!r} is {held.get(name, 'missing')}, {who} {wanted.get(name, 'none')}{more}"
+
+
+def _sealed(body: dict, tensors: dict[str, np.ndarray]) -> str:
+    """The text of a description, with a SHA-256 of it and of the tensors by name."""
+    digest = hashlib.sha256(_json(body).encode())
+    for name in sorted(tensors):
+        digest.update(np.ascontiguousarray(tensors[name]))
+    return _json({**body, "sha256": digest.hexdigest()})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, allow_nan=False)
+
+
+def _one_line(error: Exception) -> str:
+    """An error in words that a terminal may be shown, whatever the file put into it."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = " ".join(text.split())[:200] or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in text)
