@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments import cli, evaluate, metrics, report
 from vae_jax import exported, members, runs
-from vae_jax.errors import DataError, UsageError
+from vae_jax.errors import UsageError
 
 DESCRIPTION = (
     "Writes a trained run as one file for sharing, from the newest verified checkpoint: its "
@@ -82,18 +82,9 @@ def target(to: str | None, place: metrics.Place) -> Path:
 
 
 def about(trained: metrics.Trained, place: metrics.Place) -> dict:
-    """What the file is to say beside its model: where it comes from, and what x is.
-
-    Raises:
-        DataError: the data are not those of the training.
-    """
+    """What the file is to say beside its model: where it comes from, and what x is."""
     member, dataset = trained.member, trained.experiment.dataset
     settings = dict(member.settings)
-    if dataset.sha256 != settings.get("data_sha256", dataset.sha256):
-        raise DataError(
-            f"{dataset.name}: its SHA-256 is {dataset.sha256}, the run was trained on "
-            f"{settings['data_sha256']}: name the folder of that by --data_dir"
-        )
     if settings["dataset"] != dataset.name:
         # a file: where it lies on this machine is nobody else's
         settings["dataset"] = Path(settings["dataset"]).name
