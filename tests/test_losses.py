@@ -357,3 +357,12 @@ def test_unequal_shapes_are_refused():
         losses.capacity_penalty(np.zeros((3, 2)), 0.1, 1.0)
     with pytest.raises(AssertionError):
         losses.optimal_logvar(np.zeros((3, 2)), np.zeros((3, 1)))
+
+
+def test_no_rows_and_no_elements_are_shapes_like_others():
+    for shape in ((0, 3), (0,), (0, 2, 5)):
+        for term in (losses.bernoulli_distortion, losses.squared_error):
+            value = term(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+            assert (value.shape, value.dtype) == ((0,), jnp.float32)
+    nothing = np.zeros((3, 0), np.float32)
+    np.testing.assert_array_equal(losses.bernoulli_distortion(nothing, nothing), np.zeros(3))

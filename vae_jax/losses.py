@@ -74,6 +74,11 @@ SAMPLINGS = ("stratified", "weighted")
 """How the aggregate posterior follows from a batch, see `aggregate_weights`: words, no shape."""
 
 
+def _flat(values: jax.Array) -> jax.Array:
+    """[B, *event] to [B, D], of no rows and of no elements too."""
+    return values.reshape(values.shape[0], math.prod(values.shape[1:]))
+
+
 def sum_event(values: jax.Array) -> jax.Array:
     """Sums over all axes but the batch.
 
@@ -83,7 +88,7 @@ def sum_event(values: jax.Array) -> jax.Array:
     Returns:
         Sums, shape [B].
     """
-    rows = values.reshape(values.shape[0], -1)
+    rows = _flat(values)
     # A product with ones: on CPU, XLA fuses a sum with what it sums into one scalar loop, 25 times
     # slower than the vectorized functions and this product one after the other.
     return jnp.matmul(rows, jnp.ones(rows.shape[1], rows.dtype), precision="highest")
@@ -148,12 +153,12 @@ def bernoulli_distortion(x: jax.Array, logits: jax.Array) -> jax.Array:
         Distortions in nats, shape [B].
     """
     chex.assert_equal_shape([x, logits])
-    return -_sum_bernoulli(*(a.reshape(a.shape[0], -1) for a in (x, logits)))
+    return -_sum_bernoulli(_flat(x), _flat(logits))
 
 
 def _group(num_values: int) -> int:
     """How many values are computed at a time: a multiple of 16, at most 64 times within D."""
-    return 16 * -(-num_values // 1024)
+    return 16 * max(1, -(-num_values // 1024))
 
 
 @jax.custom_jvp
