@@ -366,3 +366,50 @@ def test_no_rows_and_no_elements_are_shapes_like_others():
             assert (value.shape, value.dtype) == ((0,), jnp.float32)
     nothing = np.zeros((3, 0), np.float32)
     np.testing.assert_array_equal(losses.bernoulli_distortion(nothing, nothing), np.zeros(3))
+
+
+MASKS = {
+    "optimal_logvar": lambda values, mask: losses.optimal_logvar(values, 0.5 * values, mask),
+    "covariance": lambda values, mask: losses.covariance(values, mask),
+    "aggregate_covariance": lambda values, mask: losses.aggregate_covariance(values, values, mask),
+    "maximum_mean_discrepancy": lambda values, mask: losses.maximum_mean_discrepancy(
+        values, 2 * values[:, ::-1], mask
+    ),
+    "sliced_wasserstein": lambda values, mask: losses.sliced_wasserstein(
+        values, 2 * values[:, ::-1], jnp.eye(3, dtype=values.dtype), mask
+    ),
+    "rate_decomposition": lambda values, mask: losses.batch_mean(
+        losses.rate_decomposition(
+            values, 0.5 * values, values, losses.aggregate_weights(5, 50, mask)
+        )[1],
+        mask,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("junk", [1e30, np.nan, -np.inf])
+def test_what_takes_a_mask_does_not_see_what_padding_holds(name, junk):
+    def outcome(fill):
+        values = np.where(MASK[:, None] > 0, normal(0, 5, 3), np.float32(fill))
+        value, vjp = jax.vjp(lambda values: MASKS[name](values, MASK), values)
+        return value, *vjp(jnp.ones_like(value))
+
+    for clean, actual in zip(outcome(0.0), outcome(junk), strict=True):
+        assert np.isfinite(clean).all()
+        np.testing.assert_array_equal(actual, clean)
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_mask_may_be_true_and_false_and_values_of_half_precision(name):
+    values = normal(0, 5, 3)
+    expected = MASKS[name](values, MASK)
+    np.testing.assert_array_equal(MASKS[name](values, MASK > 0), expected)
+    half = MASKS[name](jnp.asarray(values, jnp.bfloat16), MASK)
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.float32(half), expected, atol=0.1 * np.abs(expected).max())
+
+
+def test_codes_are_counted_under_a_mask_of_true_and_false():
+    counts = losses.code_counts(np.array([1, 1, 0, 1]), 3, np.array([True, True, True, False]))
+    np.testing.assert_array_equal(counts, [1.0, 2.0, 0.0])

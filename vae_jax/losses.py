@@ -8,7 +8,8 @@ is in nats per example, with full normalising constants. Only `batch_mean` avera
     loss = losses.batch_mean(losses.beta_elbo_loss(distortion, rate, beta=4.0))
 
 A `mask` [B] is 1 for a row that counts and 0 for a padded row, which then has no influence on a
-value or a gradient, whatever finite values it holds.
+value or a gradient, whatever finite values it holds. NaN and infinity there do not reach what takes
+the mask either, though a gradient that goes on, through how they came about, may meet them.
 """
 
 import math
@@ -92,6 +93,20 @@ def sum_event(values: jax.Array) -> jax.Array:
     # A product with ones: on CPU, XLA fuses a sum with what it sums into one scalar loop, 25 times
     # slower than the vectorized functions and this product one after the other.
     return jnp.matmul(rows, jnp.ones(rows.shape[1], rows.dtype), precision="highest")
+
+
+def _weights(mask: jax.Array | None, num: int, values: jax.Array) -> jax.Array:
+    """A mask [num] in the dtype of values of any shape; ones for None."""
+    dtype = jnp.result_type(values)
+    return jnp.ones(num, dtype) if mask is None else mask.astype(dtype)
+
+
+def _kept(values: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Values [B, …] with zeros in the rows that do not count, which a gradient does not enter."""
+    if mask is None:
+        return values
+    counts = jnp.expand_dims(mask, range(1, values.ndim)).astype(bool)
+    return jnp.where(counts, values, 0.0)
 
 
 def batch_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
@@ -291,7 +306,7 @@ def optimal_logvar(x: jax.Array, mean: jax.Array, mask: jax.Array | None = None)
     """
     chex.assert_equal_shape([x, mean])
     # c = 1/(B·D) Σ_b Σ_d (x_bd − mean_bd)²
-    variance = jnp.mean(batch_mean(jnp.square(x - mean), mask))
+    variance = jnp.mean(batch_mean(jnp.square(_kept(x - mean, mask)), mask))
     return jnp.log(jnp.maximum(variance, jnp.exp(-distributions.LOGVAR_BOUND)))
 
 
@@ -523,7 +538,7 @@ def aggregate_weights(
         Chen et al. 2018, Isolating Sources of Disentanglement in VAEs, arXiv 1802.04942, section
         4.1 and appendix C.
     """
-    mask = jnp.ones(num_rows) if mask is None else mask
+    mask = jnp.ones(num_rows) if mask is None else jnp.asarray(mask, float)
     chex.assert_shape(mask, (num_rows,))
     count = jnp.sum(mask)
     size = jnp.asarray(num_examples, mask.dtype)
@@ -568,7 +583,12 @@ def rate_decomposition(
     """
     chex.assert_equal_shape([z, posterior_mean, posterior_logvar])
     chex.assert_shape(log_weights, (z.shape[0], z.shape[0]))
-    kept = jnp.ones(z.shape[1]) if latent_mask is None else latent_mask
+    kept = _weights(latent_mask, z.shape[1], z)
+    log_weights = log_weights.astype(jnp.result_type(z))
+    counts = jnp.any(log_weights > -jnp.inf, axis=0)
+    z, posterior_mean, posterior_logvar = (
+        _kept(each, counts) for each in (z, posterior_mean, posterior_logvar)
+    )
     # log q(z_il|x_j), [B, B, L]
     shape = (z.shape[0], *z.shape)
     densities = distributions.gaussian_log_prob(
@@ -600,9 +620,9 @@ def covariance(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         Shape [L, L].
     """
     chex.assert_rank(values, 2)
-    mask = jnp.ones(values.shape[0], values.dtype) if mask is None else mask
-    centred = (values - batch_mean(values, mask)[None]) * jnp.sqrt(mask)[:, None]
-    return jnp.matmul(centred.T, centred, precision="highest") / jnp.sum(mask)
+    values, weights = _kept(values, mask), _weights(mask, len(values), values)
+    centred = (values - batch_mean(values, weights)[None]) * jnp.sqrt(weights)[:, None]
+    return jnp.matmul(centred.T, centred, precision="highest") / jnp.sum(weights)
 
 
 def aggregate_covariance(
@@ -618,7 +638,7 @@ def aggregate_covariance(
         Shape [L, L].
     """
     chex.assert_equal_shape([mean, logvar])
-    variances = batch_mean(jnp.exp(distributions.bound_logvar(logvar)), mask)
+    variances = batch_mean(jnp.exp(distributions.bound_logvar(_kept(logvar, mask))), mask)
     return covariance(mean, mask) + jnp.diag(variances)
 
 
@@ -647,8 +667,8 @@ def decorrelation_penalty(
     """
     size = covariance.shape[0]
     chex.assert_shape(covariance, (size, size))
-    kept = jnp.ones(size) if latent_mask is None else latent_mask
-    identity = jnp.eye(size)
+    kept = _weights(latent_mask, size, covariance)
+    identity = jnp.eye(size, dtype=jnp.result_type(covariance))
     squares = jnp.square(covariance - identity) * kept[:, None] * kept[None, :]
     weights = jnp.where(identity > 0, diagonal, off_diagonal)
     return jnp.sum(weights * squares)
@@ -685,9 +705,8 @@ def maximum_mean_discrepancy(
     """
     chex.assert_rank([x, y], 2)
     chex.assert_equal_shape([x, y])
-    kept = jnp.ones(x.shape[1]) if latent_mask is None else latent_mask
-    rows = jnp.ones(x.shape[0]) if mask is None else mask
-    x, y = x * kept[None, :], y * kept[None, :]
+    kept, rows = _weights(latent_mask, x.shape[1], x), _weights(mask, len(x), x)
+    x, y = _kept(x, mask) * kept[None, :], _kept(y, mask) * kept[None, :]
     width = 2.0 * jnp.maximum(jnp.sum(kept), 1.0)
 
     def similarity(a, b):
@@ -697,7 +716,7 @@ def maximum_mean_discrepancy(
 
     crossed = similarity(x, y)
     h = similarity(x, x) + similarity(y, y) - crossed - crossed.T
-    pairs = rows[:, None] * rows[None, :] * (1.0 - jnp.eye(x.shape[0]))
+    pairs = rows[:, None] * rows[None, :] * (1.0 - jnp.eye(len(x), dtype=rows.dtype))
     return jnp.sum(jnp.where(pairs > 0, h, 0.0)) / jnp.maximum(jnp.sum(pairs), 1.0)
 
 
@@ -725,7 +744,7 @@ def sliced_wasserstein(
     """
     chex.assert_rank([x, y, directions], 2)
     chex.assert_equal_shape([x, y])
-    rows = jnp.ones(x.shape[0]) if mask is None else mask
+    rows = _weights(mask, len(x), x)
 
     def projected(values):
         """Sorted projections [P, B]; what does not count comes last and is the same in both."""
@@ -848,10 +867,10 @@ def code_counts(indices: jax.Array, num_codes: int, weights: jax.Array | None = 
         weights: of each choice, 0 for padding, shape [N]; None counts all once.
 
     Returns:
-        Shape [K].
+        Shape [K], floating.
     """
     chex.assert_rank(indices, 1)
-    weights = jnp.ones(indices.shape) if weights is None else weights
+    weights = jnp.ones(indices.shape) if weights is None else jnp.asarray(weights, float)
     return jnp.zeros(num_codes, weights.dtype).at[indices].add(weights)
 
 
