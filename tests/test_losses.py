@@ -413,3 +413,15 @@ def test_a_mask_may_be_true_and_false_and_values_of_half_precision(name):
 def test_codes_are_counted_under_a_mask_of_true_and_false():
     counts = losses.code_counts(np.array([1, 1, 0, 1]), 3, np.array([True, True, True, False]))
     np.testing.assert_array_equal(counts, [1.0, 2.0, 0.0])
+
+
+@pytest.mark.parametrize("alpha", [0.9991, 0.99999, 1.0, 1.00001, 1.0009])
+def test_the_renyi_bound_of_far_samples_near_the_elbo(alpha):
+    """Of weights e^0 and e^-10000 no bound is above 0."""
+    weights = np.float32([[0.0], [-1e4]])
+    order = 1 - np.float64(np.float32(alpha))
+    expected = -5000.0 if order == 0 else np.log((1 + np.exp(-1e4 * order)) / 2) / order
+    value, slope = jax.value_and_grad(lambda w: losses.renyi_bound(w, alpha)[0])(weights)
+    np.testing.assert_allclose(value, expected, rtol=1e-3)
+    share = 1 / (1 + np.exp(-1e4 * order))
+    np.testing.assert_allclose(slope[:, 0], [share, 1 - share], atol=1e-3)
