@@ -425,3 +425,16 @@ def test_the_renyi_bound_of_far_samples_near_the_elbo(alpha):
     np.testing.assert_allclose(value, expected, rtol=1e-3)
     share = 1 / (1 + np.exp(-1e4 * order))
     np.testing.assert_allclose(slope[:, 0], [share, 1 - share], atol=1e-3)
+
+
+def test_the_divergence_of_a_unit_that_is_always_on_is_finite_in_half_precision():
+    rates = jnp.asarray([0.0, 0.5, 1.0], jnp.bfloat16)
+    half = losses.activation_divergence(rates, 0.1)
+    assert half.dtype == jnp.bfloat16
+    full = losses.activation_divergence(rates.astype(jnp.float32), 0.1)
+    np.testing.assert_allclose(np.float32(half), full, rtol=0.01)
+
+
+def test_the_mean_of_no_rows_is_not_a_number():
+    assert np.isnan(losses.batch_mean(np.zeros(0, np.float32)))
+    assert np.isnan(losses.batch_mean(np.ones(3, np.float32), np.zeros(3, np.float32)))

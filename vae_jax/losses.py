@@ -116,10 +116,10 @@ def batch_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
 
     Args:
         values: shape [B, ...].
-        mask: weights ≥ 0, shape [B], at least one positive; None counts every row once.
+        mask: weights ≥ 0, shape [B]; None counts every row once.
 
     Returns:
-        The weighted mean over axis 0, shape [...]: a scalar for values [B].
+        The weighted mean over axis 0, shape [...]: a scalar for values [B]; NaN of no rows.
     """
     if mask is None:
         return jnp.mean(values, axis=0)
@@ -910,10 +910,14 @@ def activation_divergence(mean_activation: jax.Array, target: chex.Numeric) -> j
     Reference:
         Ng 2011, Sparse autoencoder, CS294A lecture notes, section 3.
     """
-    rate = 1e-6 + (1.0 - 2e-6) * mean_activation
+    dtype = jnp.result_type(mean_activation)
+    # in half precision 1 − 1e-6 would be 1
+    wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+    rate = 1e-6 + (1.0 - 2e-6) * mean_activation.astype(wide)
     # ρ log ρ/ρ̂ + (1 − ρ) log (1 − ρ)/(1 − ρ̂)
     own = target * (jnp.log(target) - jnp.log(rate))
-    return own + (1.0 - target) * (jnp.log1p(-target) - jnp.log1p(-rate))
+    own = own + (1.0 - target) * (jnp.log1p(-target) - jnp.log1p(-rate))
+    return own.astype(dtype)
 
 
 def jacobian_norm(function: Callable, x: jax.Array) -> jax.Array:
