@@ -315,3 +315,18 @@ def test_jit_of_vmap_over_rows_equals_the_eager_batch():
         distributions.gaussian_kl(mean, logvar),
         rtol=1e-5,
     )
+
+
+def test_the_deviation_of_certain_categories_has_a_slope():
+    logits = np.float32([[1e4, 0.0, -1e4], [0.0, 0.0, 0.0]])
+
+    def deviation(logits):
+        return distributions.OneHotCategorical(logits, 3).deviation
+
+    value, vjp = jax.vjp(deviation, logits)
+    np.testing.assert_allclose(value, [[0, 0, 0], [2**0.5 / 3] * 3], rtol=1e-6)
+    (slope,) = vjp(np.float32([[1, 1, 1], [1, 0, 0]]))
+    # d√(p(1−p)) = (1 − 2p)/(2√(p(1−p))) dp
+    np.testing.assert_array_equal(slope[0], 0.0)
+    expected = (1 / 3) / (2 * 2**0.5 / 3) * np.array([2 / 9, -1 / 9, -1 / 9])
+    np.testing.assert_allclose(slope[1], expected, rtol=1e-5)

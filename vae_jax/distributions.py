@@ -331,7 +331,11 @@ class OneHotCategorical:
     @property
     def deviation(self) -> jax.Array:
         """Standard deviation of each one-hot dimension, √(p (1 − p)), the shape of `logits`."""
-        return jnp.sqrt(self.mean * (1.0 - self.mean))
+        variance = self.mean * (1.0 - self.mean)
+        # the slope of a root at 0 is infinite, that of a certain category is 0
+        is_certain = variance <= 0.0
+        root = jnp.sqrt(jnp.where(is_certain, 1.0, variance))
+        return jnp.where(is_certain, 0.0, root)
 
     def first(self, num: int) -> "OneHotCategorical":
         """The same of the first `num` dimensions, whole groups, alone: [B, num] or [num]."""
