@@ -527,3 +527,15 @@ def test_an_archive_that_lies_about_its_size_is_refused(tmp_path, savez):
 def test_num_valid_must_leave_something(tmp_path):
     with pytest.raises(UsageError, match="num_valid=18: must be >= 0 and leave some of the 18"):
         load(save(tmp_path, UNIT), num_valid=18)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_columns_of_one_name_are_both_kept(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "csv":
+        path.write_text("a,a,b\n" + "".join(f"{i},{i + 10},{i + 20}\n" for i in range(5)))
+    else:
+        columns = [pa.array(np.arange(5) + start) for start in (0, 10, 20)]
+        pa.parquet.write_table(pa.Table.from_arrays(columns, ["a", "a", "b"]), path)
+    dataset = load(path, scaling="none")
+    assert rows(everything(dataset)) == [(i, i + 10, i + 20) for i in range(5)]

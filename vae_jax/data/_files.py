@@ -321,10 +321,10 @@ def _read_table(path: Path) -> tuple[dict[str, _Part], list[str]]:
     import pyarrow.csv
     import pyarrow.parquet
 
-    notes, features, labels, left_out = [], {}, None, []
+    notes, features, labels, left_out = [], [], None, []
     try:
         if path.suffix.lower() == ".parquet":
-            table = pa.parquet.read_table(pa.OSFile(str(path)))
+            table = pa.parquet.ParquetFile(pa.OSFile(str(path))).read()
         else:
             table = pa.csv.read_csv(str(path))
             if all(_is_number(name) for name in table.column_names):
@@ -336,9 +336,9 @@ def _read_table(path: Path) -> tuple[dict[str, _Part], list[str]]:
                 labels = np.array(column.to_pylist())
                 notes.append(f"column {name!r} taken as labels")
             elif pa.types.is_boolean(column.type):
-                features[name] = column.cast(pa.float64()).to_numpy()
+                features.append((name, column.cast(pa.float64()).to_numpy()))
             elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-                features[name] = column.to_numpy().astype(np.float64)
+                features.append((name, column.to_numpy().astype(np.float64)))
             else:
                 left_out.append(name)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -355,8 +355,8 @@ def _read_table(path: Path) -> tuple[dict[str, _Part], list[str]]:
             f"{path}: has no numeric column to learn from, only "
             f"{', '.join(map(repr, table.column_names)) or 'none'}"
         )
-    x = np.column_stack(list(features.values()))
-    return {"all": _Part(x, labels, columns=tuple(features))}, notes
+    names, columns = zip(*features, strict=True)
+    return {"all": _Part(np.column_stack(columns), labels, columns=names)}, notes
 
 
 def _is_number(text: str) -> bool:
