@@ -178,7 +178,12 @@ def test_windows_are_scaled_by_the_rows_of_train(tmp_path):
     [
         ((20, 2), {"window": 10}, "20 rows, 2 windows of 10: .* smaller --window"),
         ((20, 3, 3), {"window": 4}, "window=4: cuts a table"),
-        ((40, 2), {"window": 4, "num_valid": 9}, "num_valid=9: must leave some of the 9 windows"),
+        ((40, 2), {"window": 4, "num_valid": 9}, "num_valid=9: must be >= 0 and leave"),
+        (
+            (40, 2),
+            {"window": 4, "num_valid": -1},
+            "num_valid=-1: must be >= 0 and leave some of the 9",
+        ),
         ((40, 2), {"hop": 4}, "hop=4: is from one window to the next"),
         ((40, 2), {"window": 0}, "window=0: must be at least 1"),
     ],

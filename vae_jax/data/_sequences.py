@@ -151,7 +151,7 @@ def divide_in_time(
 
     Raises:
         DataError: there are fewer than three windows.
-        UsageError: `num_valid` leaves nothing to train on.
+        UsageError: `num_valid` is below 0 or leaves nothing to train on.
     """
     num = num_rows // window
     if num < 3:
@@ -161,10 +161,10 @@ def divide_in_time(
         )
     num_test = max(1, num // 10)
     num_valid = num_test if num_valid is None else num_valid
-    if num_valid + num_test >= num:
+    if num_valid < 0 or num_valid + num_test >= num:
         raise UsageError(
-            f"num_valid={num_valid}: must leave some of the {num - num_test} windows of {name} to "
-            "train on"
+            f"num_valid={num_valid}: must be >= 0 and leave some of the {num - num_test} windows of"
+            f" {name} to train on"
         )
     ends = num_rows - window * np.array([num_valid + num_test, num_test, 0])
     splits = []
