@@ -539,3 +539,17 @@ def test_columns_of_one_name_are_both_kept(tmp_path, suffix):
         pa.parquet.write_table(pa.Table.from_arrays(columns, ["a", "a", "b"]), path)
     dataset = load(path, scaling="none")
     assert rows(everything(dataset)) == [(i, i + 10, i + 20) for i in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("x", "condition", "message"),
+    [
+        (TABLE, np.full(40, 1e300), "condition holds values that are not finite, or beyond float32"),
+        (np.float32(3), np.arange(40.0), "condition is float64 of shape (40,) for 0 rows"),
+        (TABLE[:0], np.zeros((0, 2)), "there is nothing in it"),
+    ],
+)
+def test_conditions_that_do_not_fit_are_refused(tmp_path, x, condition, message):
+    with pytest.raises(DataError) as error:
+        load(save(tmp_path, x, condition=condition))
+    assert message in str(error.value)

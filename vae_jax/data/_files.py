@@ -40,6 +40,7 @@ _LABEL_COLUMNS = ("label", "y", "target", "class")
 _PARTS = ("train", "valid", "test")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _IMAGE_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # none that runs a program
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -491,20 +492,23 @@ def _encode_conditions(path: Path, parts: Mapping[str, _Part]) -> dict[str, _Par
     given = [part for part in parts.values() if part.condition is not None]
     widths = {part.condition.shape[1:] or (1,) for part in given}
     for part in given:
-        values = part.condition
-        has_rows = values.ndim in (1, 2) and len(values) == len(part.x)
+        values, num_rows = part.condition, len(part.x) if part.x.ndim else 0
+        has_rows = values.ndim in (1, 2) and len(values) == num_rows
         if not has_rows or values.dtype.kind not in "buif" or len(widths) > 1:
             raise DataError(
-                f"{path}: condition is {values.dtype} of shape {values.shape} for {len(part.x)} "
+                f"{path}: condition is {values.dtype} of shape {values.shape} for {num_rows} "
                 "rows: must be numbers [rows, C], the same C in every split"
             )
-        if not np.isfinite(values).all():
-            raise DataError(f"{path}: condition holds values that are not finite: fill them in")
+        if not np.all(np.abs(np.asarray(values, np.float64)) <= _LARGEST):
+            raise DataError(
+                f"{path}: condition holds values that are not finite, or beyond float32: fill them"
+                " in or rescale them"
+            )
 
     def encoded(part: _Part) -> _Part:
         if part.condition is None:
             return part
-        values = part.condition.reshape(len(part.condition), -1)
+        values = part.condition[:, None] if part.condition.ndim == 1 else part.condition
         return dataclasses.replace(part, condition=values.astype(np.float32))
 
     return {name: encoded(part) for name, part in parts.items()}
@@ -598,7 +602,7 @@ def _refuse_hopeless(path: Path, parts: Mapping[str, _Part]) -> None:
     low, high = _range(parts.values())
     if low == high:
         raise DataError(f"{path}: every value is {low:g}: there is nothing to learn from it")
-    if max(-low, high) > float(np.finfo(np.float32).max):
+    if max(-low, high) > _LARGEST:
         raise DataError(f"{path}: values reach {max(-low, high):.3g}, beyond float32: rescale them")
 
 
