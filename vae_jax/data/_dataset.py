@@ -200,13 +200,15 @@ class Scaling:
     def uncut(self, x: np.ndarray) -> np.ndarray:
         """Values [B, *stored], shifted and divided in the precision of the source."""
         values = x - self.offset
-        values /= self.scale
+        with np.errstate(over="ignore"):  # clipped, or refused by who asked for it
+            values /= self.scale
         return values
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Values [B, *stored] of the source as x, [B, *stored] float32."""
         values = self.uncut(x)
-        return (np.clip(values, 0, 1) if self.is_cut else values).astype(np.float32)
+        with np.errstate(over="ignore"):
+            return (np.clip(values, 0, 1) if self.is_cut else values).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
