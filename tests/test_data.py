@@ -329,3 +329,11 @@ def test_binarize_draws_each_pixel_with_its_own_probability():
     assert mean[2] == 1
     assert abs(mean[1] - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 20_000)
     np.testing.assert_array_equal(drawn, data.binarize(key, x))
+
+
+def test_a_copy_of_rows_is_one():
+    x = np.arange(6.0).reshape(3, 2)
+    copied = np.array(data.Rows(x))
+    copied[0] = 9
+    assert x[0].tolist() == [0, 1]
+    assert np.shares_memory(np.asarray(data.Rows(x)), x)

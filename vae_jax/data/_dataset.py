@@ -93,7 +93,7 @@ class Rows:
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         """All rows [N, *stored] for np.asarray, which would ask for them one by one."""
-        return np.asarray(self.in_memory(), dtype)
+        return np.array(self.in_memory(), dtype, copy=copy)
 
     def convert(self, x: np.ndarray) -> np.ndarray:
         """Values [B, *raw] of the source as these rows return them, [B, *stored]."""
