@@ -544,7 +544,11 @@ def test_columns_of_one_name_are_both_kept(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("x", "condition", "message"),
     [
-        (TABLE, np.full(40, 1e300), "condition holds values that are not finite, or beyond float32"),
+        (
+            TABLE,
+            np.full(40, 1e300),
+            "condition holds values that are not finite, or beyond float32",
+        ),
         (np.float32(3), np.arange(40.0), "condition is float64 of shape (40,) for 0 rows"),
         (TABLE[:0], np.zeros((0, 2)), "there is nothing in it"),
     ],
@@ -558,9 +562,19 @@ def test_conditions_that_do_not_fit_are_refused(tmp_path, x, condition, message)
 def test_what_train_hardly_varies_must_not_carry_other_rows_beyond_float32(tmp_path):
     train, test = np.array([[0.0, 1], [1e-30, 2], [0, 3]]), np.array([[1e30, 1], [0, 2]])
     np.savez(tmp_path / "a.npz", train=train, test=test)
-    with pytest.raises(DataError, match=r"other rows reach beyond float32: .* --scaling=unit or none"):
+    with pytest.raises(
+        DataError, match=r"other rows reach beyond float32: .* --scaling=unit or none"
+    ):
         load(tmp_path / "a.npz")
     assert load(tmp_path / "a.npz", scaling="unit").test.x[0, 0] == 1
     assert load(tmp_path / "a.npz", scaling="none").test.x[0, 0] == np.float32(1e30)
     np.savez(tmp_path / "b.npz", train=train * 1e-290, test=test)
     assert load(tmp_path / "b.npz", scaling="unit").test.x[0, 0] == 1
+
+
+def test_what_a_file_holds_does_not_steer_the_terminal(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"a,b\n1,2\n3\x1b[2J\r\n")
+    with pytest.raises(DataError) as error:
+        load(tmp_path / "a.csv")
+    assert "3\\x1b[2J" in str(error.value)
+    assert str(error.value).isprintable()

@@ -11,6 +11,7 @@ __all__ = [
     "UsageError",
     "VaeJaxError",
     "did_you_mean",
+    "first_line",
     "unknown",
 ]
 
@@ -70,6 +71,15 @@ def did_you_mean(name: str, known: Iterable[str], mark: str = "") -> str:
     """
     close = difflib.get_close_matches(name, list(known), 1)
     return f" (did you mean {mark}{close[0]}?)" if close else ""
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of an error, for a message: one line, and nothing that steers a terminal.
+
+    Libraries quote what they have read, and a file of a stranger may hold anything.
+    """
+    text = str(error).split("\n")[0] or type(error).__name__
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:

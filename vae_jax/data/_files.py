@@ -25,7 +25,7 @@ from vae_jax.data._dataset import (
     sha256_of_file,
     sha256_of_folder,
 )
-from vae_jax.errors import DataError, UsageError
+from vae_jax.errors import DataError, UsageError, first_line
 
 __all__ = ["SUFFIXES", "load"]
 
@@ -343,10 +343,9 @@ def _read_table(path: Path) -> tuple[dict[str, _Part], list[str]]:
             else:
                 left_out.append(name)
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = str(error).split("\n")[0]
         raise DataError(
-            f"{path}: not a readable {path.suffix} file ({reason}): truncated, damaged or of"
-            " another format"
+            f"{path}: not a readable {path.suffix} file ({first_line(error)}): truncated, damaged"
+            " or of another format"
         ) from None
 
     if left_out:
@@ -452,7 +451,7 @@ def _read_image(path: Path) -> np.ndarray:
         PIL.Image.DecompressionBombError,
         PIL.Image.DecompressionBombWarning,
     ) as error:
-        raise DataError(f"{path}: not a readable image ({error})") from None
+        raise DataError(f"{path}: not a readable image ({first_line(error)})") from None
     raise DataError(
         f"{path}: is of mode {mode}: must be grey or RGB with 8 bits and without transparency;"
         " convert it first"

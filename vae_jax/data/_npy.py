@@ -14,7 +14,7 @@ from typing import IO
 
 import numpy as np
 
-from vae_jax.errors import DataError
+from vae_jax.errors import DataError, first_line
 
 __all__ = ["FileRows", "Header", "header", "names", "read", "write_header"]
 
@@ -40,10 +40,9 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        reason = str(error).split("\n")[0] or type(error).__name__
         raise DataError(
-            f"{path}: not a readable {path.suffix} file ({reason}): truncated, damaged or of"
-            " another format; save it again with numpy.save or numpy.savez"
+            f"{path}: not a readable {path.suffix} file ({first_line(error)}): truncated, damaged"
+            " or of another format; save it again with numpy.save or numpy.savez"
         ) from None
 
 
