@@ -578,3 +578,17 @@ def test_what_a_file_holds_does_not_steer_the_terminal(tmp_path):
         load(tmp_path / "a.csv")
     assert "3\\x1b[2J" in str(error.value)
     assert str(error.value).isprintable()
+
+
+def test_a_damaged_archive_of_another_compression_is_named(tmp_path):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", bytes([9, 4, 5, 0] + [255] * 60))
+    content = bytearray(path.read_bytes())
+    # the method stands in the header of the member and in the directory at the end
+    for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        place = bytes(content).index(mark) + offset
+        content[place : place + 2] = zipfile.ZIP_LZMA.to_bytes(2, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not a readable .npz file"):
+        load(path)

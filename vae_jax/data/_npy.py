@@ -19,9 +19,15 @@ from vae_jax.errors import DataError, first_line
 __all__ = ["FileRows", "Header", "header", "names", "read", "write_header"]
 
 _MAX_DEFLATE_RATIO = 1_032  # what a byte of a deflate stream can become at most
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python without it reads no such archive
+    LZMAError = EOFError
+
 _DAMAGE = (
     EOFError,
     KeyError,
+    LZMAError,
     MemoryError,
     NotImplementedError,
     OSError,
