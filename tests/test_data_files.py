@@ -592,3 +592,26 @@ def test_a_damaged_archive_of_another_compression_is_named(tmp_path):
     path.write_bytes(content)
     with pytest.raises(DataError, match="not a readable .npz file"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pa.array([2**60] * 4, pa.timestamp("ms")),
+        pa.array([2**30] * 4, pa.date32()),
+        pa.array([5] * 4, pa.timestamp("ns")),
+        pa.array([[1], [1, 2], [], [3]]),
+    ],
+    ids=lambda labels: str(labels.type),
+)
+def test_a_column_called_label_of_what_is_no_class_is_left_out(tmp_path, labels):
+    pa.parquet.write_table(pa.table({"a": [1.0, 2, 3, 4], "label": labels}), tmp_path / "a.parquet")
+    dataset = load(tmp_path / "a.parquet")
+    assert dataset.train.labels is None
+    assert "left out" in dataset.notes[1]
+
+
+def test_categories_of_parquet_are_labels(tmp_path):
+    names = pa.array(["b", "a", "b", "c"]).dictionary_encode()
+    pa.parquet.write_table(pa.table({"a": [1.0, 2, 3, 4], "y": names}), tmp_path / "a.parquet")
+    assert load(tmp_path / "a.parquet").label_names == ("a", "b", "c")

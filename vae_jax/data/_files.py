@@ -334,7 +334,7 @@ def _read_table(path: Path) -> tuple[dict[str, _Part], list[str]]:
                 notes.append("the first line holds numbers, not names: taken as data")
         for name, column in zip(table.column_names, table.columns, strict=True):
             if labels is None and name.lower() in _LABEL_COLUMNS:
-                labels = np.array(column.to_pylist())
+                labels = _labels_of(column)
                 notes.append(f"column {name!r} taken as labels")
             elif pa.types.is_boolean(column.type):
                 features.append((name, column.cast(pa.float64()).to_numpy()))
@@ -357,6 +357,17 @@ def _read_table(path: Path) -> tuple[dict[str, _Part], list[str]]:
         )
     names, columns = zip(*features, strict=True)
     return {"all": _Part(np.column_stack(columns), labels, columns=names)}, notes
+
+
+def _labels_of(column) -> np.ndarray:
+    """Labels of an Arrow column, [N]; of a kind that no class is of, such as a time, objects."""
+    import pyarrow as pa
+
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    tests = ("boolean", "integer", "floating", "string", "large_string", "null")
+    if any(getattr(pa.types, f"is_{test}")(kind) for test in tests):
+        return np.array(column.to_pylist())
+    return np.full(len(column), None)
 
 
 def _is_number(text: str) -> bool:
