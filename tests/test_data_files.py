@@ -590,7 +590,7 @@ def test_a_damaged_archive_of_another_compression_is_named(tmp_path):
         place = bytes(content).index(mark) + offset
         content[place : place + 2] = zipfile.ZIP_LZMA.to_bytes(2, "little")
     path.write_bytes(content)
-    with pytest.raises(DataError, match="not a readable .npz file"):
+    with pytest.raises(DataError, match=r"not a readable \.npz file"):
         load(path)
 
 
@@ -615,3 +615,11 @@ def test_categories_of_parquet_are_labels(tmp_path):
     names = pa.array(["b", "a", "b", "c"]).dictionary_encode()
     pa.parquet.write_table(pa.table({"a": [1.0, 2, 3, 4], "y": names}), tmp_path / "a.parquet")
     assert load(tmp_path / "a.parquet").label_names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("x", [TABLE * 1e-60, 1 + TABLE * 1e-12])
+def test_values_that_are_one_in_float32_are_refused(tmp_path, x):
+    path = save(tmp_path, x)
+    with pytest.raises(DataError, match=r"every value is .* in float32: subtract"):
+        load(path, scaling="none")
+    assert load(path).train.x.std() > 0.5

@@ -141,7 +141,7 @@ def load(
         rescale, scaling_notes = _rescaling(splits, kind, scaling)
         splits = [dataclasses.replace(split, x=split.x.map(rescale)) for split in splits]
         parts = _converted(parts, rescale)
-        low, high = _finite_range(path, parts)
+        low, high = _stored_range(path, parts)
         decode = decode_real
     else:
         scaling_notes, low, high = [], 0.0, 1.0
@@ -241,7 +241,7 @@ def _series(
         held = [Split(whole["all"].x.select(_sequences.rows_of(split.x))) for split in splits]
         rescale, scaling_notes = _rescaling(held, "table", scaling)
         whole = _converted(whole, rescale)
-        low, high = _finite_range(path, whole)
+        low, high = _stored_range(path, whole)
     steps = whole["all"].x.in_memory()
     has_missing = any((split.x[:, 1] < num_steps).any() for split in splits)
     splits = [
@@ -625,12 +625,18 @@ def _range(parts: Iterable[_Part]) -> tuple[float, float]:
     )
 
 
-def _finite_range(path: Path, parts: Mapping[str, _Part]) -> tuple[float, float]:
+def _stored_range(path: Path, parts: Mapping[str, _Part]) -> tuple[float, float]:
+    """Least and greatest value as stored, in float32, where there is something to learn from it."""
     low, high = _range(parts.values())
     if not np.isfinite([low, high]).all():
         raise DataError(
             f"{path}: standardized by what train varies, other rows reach beyond float32: leave out"
             " the columns that hardly vary in train, or take --scaling=unit or none"
+        )
+    if low == high:
+        raise DataError(
+            f"{path}: every value is {low:g} as it is stored, in float32: subtract what the values"
+            " have in common and rescale what is left"
         )
     return low, high
 
