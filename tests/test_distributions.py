@@ -330,3 +330,12 @@ def test_the_deviation_of_certain_categories_has_a_slope():
     np.testing.assert_array_equal(slope[0], 0.0)
     expected = (1 / 3) / (2 * 2**0.5 / 3) * np.array([2 / 9, -1 / 9, -1 / 9])
     np.testing.assert_allclose(slope[1], expected, rtol=1e-5)
+
+
+def test_categories_of_no_examples_are_none():
+    empty = distributions.OneHotCategorical(np.zeros((0, 6), np.float32), 3)
+    key = jax.random.key(0)
+    for values in (empty.mean, empty.mode, empty.sample(key), empty.relaxed(key, 0.5)):
+        assert values.shape == (0, 6)
+    assert empty.sample(key, 2).shape == (2, 0, 6)
+    assert distributions.kl_divergence(empty, empty).shape == (0, 6)

@@ -399,7 +399,7 @@ class OneHotCategorical:
         keys = unrolled(jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_groups)))
         shape = (*lead, self.num_categories)
         noise = jax.vmap(lambda key: jax.random.gumbel(key, shape, self.logits.dtype))(keys)
-        noise = jnp.moveaxis(noise, 0, -2).reshape(*lead, -1)
+        noise = self._flat(jnp.moveaxis(noise, 0, -2))
         return _align(self.logits, noise) + noise
 
     def _hard(self, scores):
@@ -407,10 +407,11 @@ class OneHotCategorical:
         return self._flat(jax.nn.one_hot(best, self.num_categories, dtype=scores.dtype))
 
     def _grouped(self, values):
-        return values.reshape(*values.shape[:-1], -1, self.num_categories)
+        num_groups = values.shape[-1] // self.num_categories
+        return values.reshape(*values.shape[:-1], num_groups, self.num_categories)
 
     def _flat(self, groups):
-        return groups.reshape(*groups.shape[:-2], -1)
+        return groups.reshape(*groups.shape[:-2], groups.shape[-2] * groups.shape[-1])
 
 
 class FullGaussian(NamedTuple):
