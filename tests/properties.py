@@ -1,0 +1,105 @@
+"""Laws as tests: examples drawn by hypothesis, a few in the ordinary run, 20 times as many slow."""
+
+import inspect
+import math
+from collections.abc import Callable
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+SETTINGS = hypothesis.settings(
+    deadline=None,  # the first example of a shape compiles
+    derandomize=True,
+    database=None,
+    report_multiple_bugs=False,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+TIMES = [pytest.param(1, id="few"), pytest.param(20, id="many", marks=pytest.mark.slow)]
+
+
+def law(*covers: str, examples: int = 10, **drawn: st.SearchStrategy) -> Callable:
+    """Makes a test of a function that asserts what holds for every example.
+
+    Args:
+        covers: public names of which this is a law, see `uncovered`.
+        examples: how many are drawn in the ordinary run.
+        drawn: strategies by parameter; other parameters of the function are left to pytest, but
+            `times`: 1 in the ordinary run and 20 in the slow one.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        parameters = inspect.signature(function).parameters
+        own = [each for name, each in parameters.items() if name not in (*drawn, "times")]
+
+        def test(times, **chosen):
+            if "times" in parameters:
+                chosen["times"] = times
+
+            def example(**values):
+                function(**chosen, **values)
+
+            many = hypothesis.settings(SETTINGS, max_examples=examples * times)
+            many(hypothesis.given(**drawn)(example))()
+
+        times = inspect.Parameter("times", inspect.Parameter.KEYWORD_ONLY)
+        test.__signature__ = inspect.Signature([*own, times])
+        test.__name__, test.__doc__ = function.__name__, function.__doc__
+        test.covers = covers
+        return pytest.mark.parametrize("times", TIMES)(test)
+
+    return decorate
+
+
+def uncovered(module, tests: dict) -> set[str]:
+    """Public names of a module, and public methods of its classes, that no law of `tests` covers.
+
+    What a law is said to cover and the module does not have is an error.
+    """
+    public = set(module.__all__)
+    for name in module.__all__:
+        each = getattr(module, name)
+        if inspect.isclass(each):
+            fields = {*getattr(each, "_fields", ()), *getattr(each, "__dataclass_fields__", ())}
+            methods = {own for own in vars(each) if not own.startswith("_")} - fields
+            public |= {f"{name}.{own}" for own in methods}
+    covered = {name for test in tests.values() for name in getattr(test, "covers", ())}
+    assert covered <= public, covered - public
+    return public - covered
+
+
+def numbers(bound: float) -> st.SearchStrategy:
+    """Numbers up to a bound in size: near 0, anywhere, and the ends."""
+    return st.one_of(
+        st.floats(-3, 3),
+        st.sampled_from([0.0, 1.0, -1.0, bound, -bound]),
+        st.floats(-bound, bound),
+    )
+
+
+def arrays(elements: st.SearchStrategy, shape: tuple[int, ...], dtype=np.float32):
+    """Arrays of a shape and dtype, each element drawn for itself."""
+    size = math.prod(shape)
+    values = st.lists(elements, min_size=size, max_size=size)
+    return values.map(lambda values: np.array(values, dtype).reshape(shape))
+
+
+def close(actual, expected, tolerance) -> None:
+    """Asserts that actual is finite and within a tolerance of expected, [...] each, in float64."""
+    actual, expected = np.float64(actual), np.float64(expected)
+    assert actual.shape == expected.shape, (actual.shape, expected.shape)
+    assert np.isfinite(actual).all(), actual
+    gap, tolerance = np.abs(actual - expected), np.broadcast_to(tolerance, expected.shape)
+    if (gap > tolerance).any():
+        worst = np.unravel_index(np.argmax(gap - tolerance), gap.shape)
+        told = f"{actual[worst]} is not {expected[worst]} within {tolerance[worst]}"
+        raise AssertionError(f"{told}, at {worst} of {gap.shape}")
+
+
+def all_finite(*values) -> None:
+    """Asserts that arrays, or trees of them, hold nothing but finite numbers."""
+    import jax
+
+    for leaf in jax.tree.leaves(values):
+        assert np.isfinite(np.float32(leaf)).all(), leaf
