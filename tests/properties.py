@@ -1,10 +1,13 @@
 """Laws as tests: examples drawn by hypothesis, a few in the ordinary run, 20 times as many slow."""
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
 
 import hypothesis
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -16,6 +19,7 @@ SETTINGS = hypothesis.settings(
     report_multiple_bugs=False,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+LEAST = float(np.finfo(np.float32).tiny)
 TIMES = [pytest.param(1, id="few"), pytest.param(20, id="many", marks=pytest.mark.slow)]
 
 
@@ -81,8 +85,15 @@ def numbers(bound: float) -> st.SearchStrategy:
 def arrays(elements: st.SearchStrategy, shape: tuple[int, ...], dtype=np.float32):
     """Arrays of a shape and dtype, each element drawn for itself."""
     size = math.prod(shape)
-    values = st.lists(elements, min_size=size, max_size=size)
-    return values.map(lambda values: np.array(values, dtype).reshape(shape))
+
+    def array(values):
+        # below the least normal float32 JAX's CPU counts as 0, and NumPy does not
+        values = np.array(values, np.float64 if dtype in (np.float32, jnp.bfloat16) else dtype)
+        if dtype in (np.float32, jnp.bfloat16):
+            values[np.abs(values) < LEAST] = 0
+        return values.astype(dtype).reshape(shape)
+
+    return st.lists(elements, min_size=size, max_size=size).map(array)
 
 
 def close(actual, expected, tolerance) -> None:
@@ -90,16 +101,21 @@ def close(actual, expected, tolerance) -> None:
     actual, expected = np.float64(actual), np.float64(expected)
     assert actual.shape == expected.shape, (actual.shape, expected.shape)
     assert np.isfinite(actual).all(), actual
-    gap, tolerance = np.abs(actual - expected), np.broadcast_to(tolerance, expected.shape)
+    gap = np.abs(actual - expected) - LEAST  # what is less may be 0
+    tolerance = np.broadcast_to(tolerance, expected.shape)
     if (gap > tolerance).any():
         worst = np.unravel_index(np.argmax(gap - tolerance), gap.shape)
         told = f"{actual[worst]} is not {expected[worst]} within {tolerance[worst]}"
         raise AssertionError(f"{told}, at {worst} of {gap.shape}")
 
 
+@functools.cache
+def jitted(function: Callable, *static: str) -> Callable:
+    """The function compiled, its arguments of these names static; op by op takes many programs."""
+    return jax.jit(function, static_argnames=static)
+
+
 def all_finite(*values) -> None:
     """Asserts that arrays, or trees of them, hold nothing but finite numbers."""
-    import jax
-
     for leaf in jax.tree.leaves(values):
         assert np.isfinite(np.float32(leaf)).all(), leaf
