@@ -299,7 +299,9 @@ def test_the_divergence_of_categories_is_not_negative_and_zero_at_the_prior(post
 
 def test_each_closed_form_has_a_law():
     families = (DiagonalGaussian, OneHotCategorical)
-    assert set(distributions.CLOSED_FORM_KL) == {(each, each) for each in families}
+    # other tests enter families of their own
+    own = {p for p in distributions.CLOSED_FORM_KL if p[0].__module__ == distributions.__name__}
+    assert own == {(each, each) for each in families}
 
 
 # --- Draws

@@ -77,6 +77,9 @@ def first_line(error: Exception) -> str:
     """What a library says of an error, for a message: one line, and nothing that steers a terminal.
 
     Libraries quote what they have read, and a file of a stranger may hold anything.
+
+    Args:
+        error: any exception, a scalar.
     """
     text = str(error).split("\n")[0] or type(error).__name__
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
