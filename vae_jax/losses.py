@@ -588,10 +588,6 @@ def rate_decomposition(
     chex.assert_shape(log_weights, (z.shape[0], z.shape[0]))
     kept = _weights(latent_mask, z.shape[1], z)
     log_weights = log_weights.astype(jnp.result_type(z))
-    counts = jnp.any(log_weights > -jnp.inf, axis=0)
-    z, posterior_mean, posterior_logvar = (
-        _kept(each, counts) for each in (z, posterior_mean, posterior_logvar)
-    )
     # log q(z_il|x_j), [B, B, L]
     shape = (z.shape[0], *z.shape)
     densities = distributions.gaussian_log_prob(
