@@ -215,7 +215,7 @@ def goodput(lab, tries):
         begun = (steps(workdir) or [0])[-1]
         process = lab.start(workdir, *flags)
         wait_for(lambda begun=begun: (steps(workdir) or [0])[-1] > begun, process)
-        time.sleep(lab.generator.uniform(100, 260))
+        time.sleep(lab.generator.uniform(150, 330))
         process.kill()
         process.communicate()
         rows = (workdir / "metrics.csv").read_text().splitlines()
