@@ -204,7 +204,10 @@ def test_each_command_leaves_at_once_while_it_imports(tmp_path, entry, signum, c
     assert err == f"\n{signum.name}: left, nothing was to be saved\n"
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("signum", "code"),
+    [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGINT, 130)],
+)
 def test_a_signal_saves_the_step_at_hand(tmp_path, signum, code):
     flags = ["--epochs=20000", "--widths=16", "--latent_dim=2"]
     process = start(tmp_path / "run", *flags)
@@ -349,6 +352,7 @@ def test_the_loss_is_that_of_the_last_step_done(no_pictures, tmp_path):
     assert result["rate"] > 0.1
 
 
+@pytest.mark.slow
 def test_the_stored_command_is_the_same_run(no_pictures, tmp_path):
     values = {"widths": "16,8", "beta": "linear(0,4,10)", "epochs": "1", "num_valid": "50"}
     result = train_here(tmp_path / "run", **values)
@@ -367,6 +371,7 @@ def test_a_diverged_run_says_where_and_keeps_what_was_finite(tmp_path):
 
 
 @pytest.mark.fault("R7")
+@pytest.mark.slow
 def test_a_divergence_of_an_objectives_own_optimizer_names_its_rate(no_pictures, tmp_path):
     values = {"objective": "factor_vae", "discriminator_learning_rate": "1e30", "epochs": "1"}
     with pytest.raises(errors.DivergedError, match="a smaller --discriminator_learning_rate, with"):
@@ -410,7 +415,7 @@ def test_a_damaged_checkpoint_is_passed_over(no_pictures, tmp_path, capsys):
 @pytest.mark.parametrize(
     "values",
     [
-        {"network": "conv"},
+        pytest.param({"network": "conv"}, marks=pytest.mark.slow),
         {"network": "linear", "widths": None, "likelihood": "gaussian", "variance": "optimal"},
         pytest.param({"likelihood": "bernoulli", "binarization": "soft"}, marks=pytest.mark.slow),
         pytest.param({"likelihood": "logistic"}, marks=pytest.mark.slow),
@@ -418,7 +423,9 @@ def test_a_damaged_checkpoint_is_passed_over(no_pictures, tmp_path, capsys):
         pytest.param(
             {"likelihood": "laplace", "variance": "learned_per_dimension"}, marks=pytest.mark.slow
         ),
-        {"objective": "capacity_vae", "capacity": "linear(0, 5, 50%)"},
+        pytest.param(
+            {"objective": "capacity_vae", "capacity": "linear(0, 5, 50%)"}, marks=pytest.mark.slow
+        ),
         pytest.param({"beta": "cyclical(0, 1, 1ep)", "free_bits": "0.1"}, marks=pytest.mark.slow),
         {"dtype": "bfloat16", "optimizer": "adamw", "clip_norm": "1"},
     ],

@@ -44,6 +44,7 @@ def waves_file(folder):
     return folder / "waves.npz"
 
 
+@pytest.mark.slow
 def test_text_trains_is_written_and_is_measured(tmp_path):
     result = train_here(tmp_path / "run", dataset=str(words_file(tmp_path)), teacher_dropout="0.3")
     folder = tmp_path / "run" / "plots"
