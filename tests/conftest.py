@@ -16,6 +16,15 @@ flags.FLAGS.mark_as_parsed()
 compiled.keep()
 
 
+COMPILE_BOUND = ("test_objectives", "test_likelihoods", "test_latents")
+"""Heads of the names of files whose many small programs take longer to compile than to run."""
+
+
+def pytest_runtest_setup(item):
+    is_bound = item.path.stem.startswith(COMPILE_BOUND)
+    jax.config.update("jax_disable_most_optimizations", is_bound)
+
+
 LONGEST = ("test_sweep_faults", "test_experiments", "test_sweep", "test_training")
 """Files that a worker should begin with, lest one of them runs alone at the end."""
 

@@ -395,6 +395,8 @@ def test_patience_keeps_the_best_parameters(no_pictures, tmp_path):
     assert again["elbo"] == result["elbo"]
 
 
+@pytest.mark.fault("R5")
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over(no_pictures, tmp_path, capsys):
     settings = {"checkpoint_seconds": "0", "epochs": "4"}
     whole = train_here(tmp_path / "run", **settings)
@@ -427,7 +429,9 @@ def test_a_damaged_checkpoint_is_passed_over(no_pictures, tmp_path, capsys):
             {"objective": "capacity_vae", "capacity": "linear(0, 5, 50%)"}, marks=pytest.mark.slow
         ),
         pytest.param({"beta": "cyclical(0, 1, 1ep)", "free_bits": "0.1"}, marks=pytest.mark.slow),
-        {"dtype": "bfloat16", "optimizer": "adamw", "clip_norm": "1"},
+        pytest.param(
+            {"dtype": "bfloat16", "optimizer": "adamw", "clip_norm": "1"}, marks=pytest.mark.slow
+        ),
     ],
     ids=lambda v: "-".join(f"{k}={x}" for k, x in v.items()),
 )
@@ -436,6 +440,7 @@ def test_variants_train_end_to_end(no_pictures, tmp_path, values):
     assert np.isfinite(result["loss"])
 
 
+@pytest.mark.slow
 def test_ten_examples_are_enough(tmp_path):
     images = np.random.default_rng(0).uniform(size=(10, 8, 8)).astype(np.float32)
     np.save(tmp_path / "ten.npy", images)
