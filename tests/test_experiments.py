@@ -180,7 +180,6 @@ def test_a_signal_during_the_imports_ends_the_process(tmp_path):
 
 SLOW_IMPORT = """
 import time
-import types
 print("importing", flush=True)
 try:
     time.sleep(60)
