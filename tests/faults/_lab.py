@@ -66,13 +66,13 @@ def fault(row: str, name: str, tries: int | None = None) -> Callable:
     return enter
 
 
-def each(cases) -> Iterator[str | None]:
+def each(lab: "Lab", cases) -> Iterator[str | None]:
     """Calls functions; one that raises `LostError` has lost, one that returns has survived."""
     for case in cases:
         try:
             case()
         except LostError as lost:
-            yield str(lost)
+            yield f"{lost} ({lab.newest})"
         else:
             yield None
 
@@ -112,11 +112,16 @@ class Lab:
         self._wholes: dict[tuple, Path] = {}
         self._lock = threading.RLock()
 
+    @property
+    def newest(self) -> Path:
+        """What `new` gave last."""
+        return self.folder / str(self._num) / "run"
+
     def new(self) -> Path:
         """A path that does not exist, for a run directory."""
         with self._lock:
             self._num += 1
-            return self.folder / str(self._num) / "run"
+            return self.newest
 
     def start(
         self, workdir: Path, *flags: str, pictures: bool = False, **environ: str

@@ -30,7 +30,7 @@ def unusable_data(lab, tries):
         check_data_refused(lab, path)
 
     cases = [functools.partial(case, *item) for item in bad_data.BAD.items()]
-    yield from each(cases[:tries])
+    yield from each(lab, cases[:tries])
 
 
 def pickled(folder: Path) -> Path:
@@ -129,7 +129,7 @@ def hostile_data(lab, tries):
         check(not (folder / "canary").exists(), "a stranger's code was run")
         check(sorted(folder.rglob("*")) == before, "something was written beside it")
 
-    yield from each([functools.partial(case, make) for make in HOSTILE_DATA][:tries])
+    yield from each(lab, [functools.partial(case, make) for make in HOSTILE_DATA][:tries])
 
 
 def linked_checkpoints(run: Path, secret: Path) -> None:
@@ -206,4 +206,4 @@ def hostile_runs(lab, tries):
         after = {p: p.read_bytes() for p in secret.rglob("*") if p.is_file()}
         check(held == after, f"{change.__name__}: files outside of the run were written")
 
-    yield from each([functools.partial(case, change) for change in HOSTILE_RUNS][:tries])
+    yield from each(lab, [functools.partial(case, change) for change in HOSTILE_RUNS][:tries])

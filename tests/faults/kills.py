@@ -1,5 +1,6 @@
 """R1 and R3: killed without a word, at any time."""
 
+import functools
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from ._lab import (
     LostError,
     check,
     check_same,
+    each,
     fault,
     finish,
     free_port,
@@ -133,16 +135,14 @@ def while_compiling(lab, tries):
         return not steps(workdir)
 
     whole = lab.whole(*RUN)
-    for _ in range(tries):
+
+    def case():
         workdir = lab.new()
         empty = {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled")}
-        try:
-            kill_often(lab, workdir, 1, RUN, moment, empty)
-            end_and_compare(lab, workdir, whole, RUN)
-        except LostError as lost:
-            yield f"{lost} ({workdir})"
-        else:
-            yield None
+        kill_often(lab, workdir, 1, RUN, moment, empty)
+        end_and_compare(lab, workdir, whole, RUN)
+
+    yield from each(lab, [case] * tries)
 
 
 @fault("R1", "kill -9 while it is evaluated and drawn", tries=5)
@@ -150,20 +150,18 @@ def while_drawing(lab, tries):
     flags = (*SMALL, "--epochs=20", "--checkpoint_seconds=0")
     whole = lab.whole(*flags, pictures=True)
     last = steps(whole)[-1]
-    for _ in range(tries):
+
+    def case():
         workdir = lab.new()
-        try:
-            process = lab.start(workdir, *flags, pictures=True)
-            wait_for(lambda workdir=workdir: steps(workdir)[-1:] == [last], process)
-            time.sleep(lab.generator.uniform(0, 3))
-            check(kill(process), "it was done before")
-            end_and_compare(lab, workdir, whole, flags, pictures=True)
-            pictures = [sorted(p.name for p in (w / "plots").iterdir()) for w in (workdir, whole)]
-            check(pictures[0] == pictures[1], f"pictures {pictures[0]}")
-        except LostError as lost:
-            yield f"{lost} ({workdir})"
-        else:
-            yield None
+        process = lab.start(workdir, *flags, pictures=True)
+        wait_for(lambda: steps(workdir)[-1:] == [last], process)
+        time.sleep(lab.generator.uniform(0, 3))
+        check(kill(process), "it was done before")
+        end_and_compare(lab, workdir, whole, flags, pictures=True)
+        pictures = [sorted(p.name for p in (w / "plots").iterdir()) for w in (workdir, whole)]
+        check(pictures[0] == pictures[1], f"pictures {pictures[0]}")
+
+    yield from each(lab, [case] * tries)
 
 
 @fault("R12", "kill -9 of one of two processes", tries=4)
@@ -183,21 +181,19 @@ def one_of_two(lab, tries):
 
     whole = lab.new()
     complete(whole)
-    for attempt in range(tries):
+
+    def case(victim):
         workdir = lab.new()
-        try:
-            both = pair(workdir)
-            program = workdir / "programs" / "all"
-            wait_for(lambda program=program: bool(steps(program)), both[0])
-            time.sleep(lab.generator.uniform(0, 1))
-            kill(both[attempt % 2])
-            other = finish(both[1 - attempt % 2], timeout=60)
-            check(other.code not in (0, -6, -11), f"the other ends with {other.code}")
-            told = [line for line in other.err.splitlines() if line.startswith("error: another")]
-            check(len(told) == 1, f"the other says {other.err[-300:]!r}")
-            complete(workdir)
-            check_same(workdir, whole)
-        except LostError as lost:
-            yield f"{lost} ({workdir})"
-        else:
-            yield None
+        both = pair(workdir)
+        program = workdir / "programs" / "all"
+        wait_for(lambda: bool(steps(program)), both[0])
+        time.sleep(lab.generator.uniform(0, 1))
+        kill(both[victim])
+        other = finish(both[1 - victim], timeout=60)
+        check(other.code not in (0, -6, -11), f"the other ends with {other.code}")
+        told = [line for line in other.err.splitlines() if line.startswith("error: another")]
+        check(len(told) == 1, f"the other says {other.err[-300:]!r}")
+        complete(workdir)
+        check_same(workdir, whole)
+
+    yield from each(lab, [functools.partial(case, attempt % 2) for attempt in range(tries)])

@@ -37,7 +37,7 @@ def bad_flags(lab, tries):
         check(ended.out == "", f"{given}: prints {ended.out[:200]!r}")
         check(not workdir.exists(), f"{given}: leaves a run directory")
 
-    yield from each([functools.partial(case, *a) for a in arguments][:tries])
+    yield from each(lab, [functools.partial(case, *a) for a in arguments][:tries])
 
 
 NAMES = ("a/../../b", "..", "x" * 300, "tab\there", "line\nbreak", "ünïcode-β", "-dash", "a b", ".")
@@ -58,4 +58,4 @@ def names(lab, tries):
         stray = [p for p in left if not str(p).startswith(where) and not where.startswith(str(p))]
         check(not stray, f"writes {stray[:3]}, not only in {where}")
 
-    yield from each([functools.partial(case, name) for name in NAMES][:tries])
+    yield from each(lab, [functools.partial(case, name) for name in NAMES][:tries])

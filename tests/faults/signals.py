@@ -1,6 +1,5 @@
 """R2: asked to stop."""
 
-import functools
 import signal
 import time
 from collections.abc import Iterator
@@ -73,4 +72,4 @@ def interrupted_twice(lab, tries):
         check(ended.code == 130, ended.words)
         check("Traceback" not in ended.err, ended.words)
 
-    yield from each([functools.partial(case)] * tries)
+    yield from each(lab, [case] * tries)

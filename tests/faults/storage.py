@@ -87,7 +87,8 @@ def full_while_training(lab, tries):
         return len(steps(workdir)) == 2
 
     run = functools.partial(run_full, lab, LONG, moment=moment, pictures=False)
-    yield from each(functools.partial(run, left=left) for left in LEFT[:tries])
+    cases = (functools.partial(run, left=left) for left in LEFT[:tries])
+    yield from each(lab, cases)
 
 
 @fault("R4", "the disk is full when results and pictures are written")
@@ -99,7 +100,8 @@ def full_while_drawing(lab, tries):
         return steps(workdir)[-1:] == [last]
 
     run = functools.partial(run_full, lab, flags, moment=moment, pictures=True)
-    yield from each(functools.partial(run, left=left) for left in LEFT[:tries])
+    cases = (functools.partial(run, left=left) for left in LEFT[:tries])
+    yield from each(lab, cases)
 
 
 @fault("R4", "the disk is too small from the beginning")
@@ -110,7 +112,8 @@ def full_from_the_start(lab, tries):
             check_refused(ended, (5,), words="bytes")
             check(not (disk / "run").exists(), "leaves a directory")
 
-    yield from each(functools.partial(case, size) for size in (2**16, 2**20, 2**22, 2**23)[:tries])
+    cases = (functools.partial(case, size) for size in (2**16, 2**20, 2**22, 2**23)[:tries])
+    yield from each(lab, cases)
 
 
 def delete(content: bytes) -> None:
@@ -167,7 +170,7 @@ def injured(lab, tries):
         shutil.rmtree(workdir)
 
     cases = [functools.partial(case, p, *injury) for injury in injuries for p in files]
-    yield from each(cases[:tries])
+    yield from each(lab, cases[:tries])
 
 
 @fault("R6", "the data file is changed between a run and its continuation")
@@ -198,7 +201,8 @@ def changed_data(lab, tries):
     def swapped(path, x):
         np.save(path, x[::-1])
 
-    yield from each(functools.partial(case, change) for change in (cut, flipped, swapped)[:tries])
+    cases = (functools.partial(case, change) for change in (cut, flipped, swapped)[:tries])
+    yield from each(lab, cases)
 
 
 @fault("R1", "goodput: steps kept of steps computed, at the default interval", tries=3)
