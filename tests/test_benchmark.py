@@ -179,8 +179,7 @@ def test_a_table_names_each_case_once_and_holds_remarks():
 def test_the_limit_is_the_best_median():
     times = {"a": [1.0, 9.0, 9.0], "b": [2.0, 2.0, 2.0], "step": [8.0, 8.0, 8.0]}
     assert limit.best(times, ["a", "b"]) == "b"
-    contest = peers.Contest(workloads.MNIST, speed=1.0, share=0.85)
-    found = peers.limit_row(contest, 3, {**times, peers.OURS: times["step"]}, ["a", "b"])
+    found = limit.row("case", 3, times, "step", ["a", "b"], target=Target(0.85, is_floor=True))
     assert found.value == 6.0  # 3 operations of 2 s
     assert found.ratio == 0.75  # of the 8 s that ours takes
     assert not found.is_met
@@ -250,7 +249,8 @@ def test_a_file_that_cannot_be_written_is_found_at_once(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["startup", "sweep", "devices", "streaming", "saving", "sizes", "memory", "profile"]
+    "name",
+    ["startup", "sweep", "devices", "streaming", "saving", "sizes", "memory", "profile", "nll"],
 )
 def test_each_section_runs(name, tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "SMALL_AXES", sizes.SMALL_AXES[:1])

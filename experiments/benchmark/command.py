@@ -5,15 +5,25 @@ import functools
 from absl import flags
 
 from experiments import cli
-from experiments.benchmark import measuring, memory, peers, profile, saving, scaling, sizes, startup
+from experiments.benchmark import (
+    estimates,
+    measuring,
+    memory,
+    peers,
+    profile,
+    saving,
+    scaling,
+    sizes,
+    startup,
+)
 from experiments.benchmark.workloads import QUICK, Effort
 from vae_jax.errors import UsageError
 
 DESCRIPTION = (
     "Measures our training beside PyTorch, plain Flax and the machine's own limit; what a member "
-    "of a sweep costs, how runs spread over devices, what streaming and checkpoints cost; how time "
-    "grows with size, how long a start takes, and how much memory. Whatever is compared takes "
-    "turns; times are medians, without compilation."
+    "of a sweep costs, how runs spread over devices, what streaming and checkpoints cost; what an "
+    "estimate of log p(x) costs; how time grows with size, how long a start takes, and how much "
+    "memory. Whatever is compared takes turns; times are medians, without compilation."
 )
 SECTIONS = {
     section.__name__: section
@@ -21,6 +31,7 @@ SECTIONS = {
         peers.peers,
         profile.profile,
         sizes.sizes,
+        estimates.nll,
         startup.startup,
         memory.memory,
         scaling.sweep,

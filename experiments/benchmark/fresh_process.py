@@ -10,7 +10,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from experiments import garbage_collection
@@ -28,12 +28,15 @@ from {__name__} import leave; leave()"""
 PLAIN_FLAX = f"from {__name__} import serve_plain_flax; serve_plain_flax()"
 
 
-def start(program: str, arguments: Sequence[str] = ()) -> int:
+def start(
+    program: str, arguments: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> int:
     """Runs a program in a fresh interpreter to its end.
 
     Args:
         program: Python, which ends with `leave`.
         arguments: of the command line.
+        environ: variables to set.
 
     Returns:
         The peak of its memory in bytes.
@@ -42,46 +45,55 @@ def start(program: str, arguments: Sequence[str] = ()) -> int:
         RuntimeError: it failed, with what it said.
     """
     # modules are compiled once, as a user's are, also where tests ask Python to leave no files
-    environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env=environ,
+        env={**inherited, **(environ or {})},
     )
     if done.returncode:
         raise RuntimeError(f"a program that is measured failed: {done.stderr[-2000:]}")
     return int(done.stdout.split()[-1])
 
 
-def train(num_steps: int, folder: Path, *flags: str) -> int:
+def train(
+    num_steps: int, folder: Path, *flags: str, environ: Mapping[str, str] | None = None
+) -> int:
     """Runs `experiments.vae` in a fresh interpreter until it has done so many steps (a count).
 
     Args:
         num_steps: after which it leaves.
         folder: for the run's directory; emptied of an earlier one.
         flags: of the command.
+        environ: variables to set.
 
     Returns:
         The peak of its memory in bytes.
     """
     program = f"from {__name__} import leave_after; leave_after({num_steps})"
-    return start(program, [*flags, f"--workdir={folder / 'run'}", "--overwrite"])
+    return start(program, [*flags, f"--workdir={folder / 'run'}", "--overwrite"], environ)
 
 
-def train_plain_flax(num_steps: int, sizes: Architecture, path: Path | None = None) -> int:
+def train_plain_flax(
+    num_steps: int,
+    sizes: Architecture,
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> int:
     """Trains a VAE as one writes it in plain Flax, in a fresh interpreter.
 
     Args:
         num_steps: after which it leaves, a count.
         sizes: of model and batch.
         path: of an .npz file with uint8 images `train` [N, H, W, C]; None trains on black ones.
+        environ: variables to set.
 
     Returns:
         The peak of its memory in bytes.
     """
-    return start(PLAIN_FLAX, [json.dumps([num_steps, sizes, path and str(path)])])
+    return start(PLAIN_FLAX, [json.dumps([num_steps, sizes, path and str(path)])], environ)
 
 
 def serve_plain_flax() -> None:

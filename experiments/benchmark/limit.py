@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmark import torch_peer, workers
-from experiments.benchmark.measuring import is_on_cpu, torch_version
+from experiments.benchmark.measuring import Row, compare, is_on_cpu, torch_version
 from experiments.benchmark.workloads import Effort
 
 SIZES = (1024, 2048)
@@ -41,11 +41,34 @@ def multiply(size: int, seconds: float) -> Callable[[], float]:
     a, b = jax.random.normal(jax.random.key(0), (2, size, size), jnp.float32)
     dot = jax.jit(jnp.dot)
     # 2·N³: a multiplication and an addition each
-    return workers.repeat(
-        lambda: jax.block_until_ready(dot(a, b)), seconds, lambda: None, units=2.0 * size**3
-    )
+    return workers.repeat(lambda: jax.block_until_ready(dot(a, b)), seconds, units=2.0 * size**3)
 
 
 def best(times: Mapping[str, Sequence[float]], names: Sequence[str]) -> str:
     """Which of the products was fastest, by the median of its seconds per operation."""
     return min(names, key=lambda name: statistics.median(times[name]))
+
+
+def row(
+    case: str,
+    num_operations: int,
+    times: Mapping[str, Sequence[float]],
+    ours: str,
+    products: Sequence[str],
+    **how,
+) -> Row:
+    """What a unit of work would take if it were nothing but products of matrices at the best rate.
+
+    Args:
+        case: as of `measuring.compare`.
+        num_operations: that a unit needs, a count.
+        times: seconds per unit, and per operation of the products, [rounds] each.
+        ours: the name of the work.
+        products: the names of these.
+        how: unit and target, as of `measuring.compare`.
+    """
+    fastest = best(times, products)
+    ideal = [num_operations * seconds for seconds in times[fastest]]
+    rate = 1e-9 / statistics.median(times[fastest])
+    what = f"limit: {num_operations / 1e6:.4g} MFLOP, {rate:.4g} GFLOP/s ({fastest})"
+    return compare(case, what, ideal, times[ours], "share of it that ours reaches", **how)

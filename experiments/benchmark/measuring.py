@@ -19,6 +19,7 @@ from vae_jax.errors import StorageError
 UNITS: dict[str, Callable[[float], str]] = {
     "s/step": lambda value: f"{value * 1e6:,.1f} µs/step",
     "s": lambda value: f"{value:.2f} s",
+    "s/image": lambda value: f"{value * 1e3:,.2f} ms/image",
     "bytes": lambda value: f"{value / 2**20:,.0f} MiB",
 }
 """What a row may measure, by the unit of its value; each spells a value."""

@@ -4,19 +4,25 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from experiments.benchmark import fresh_process
 from experiments.benchmark.architecture import Architecture
 from experiments.benchmark.measuring import Row, Target, compare, measure
-from experiments.benchmark.workloads import Effort
+from experiments.benchmark.peers import BURGESS
+from experiments.benchmark.workloads import SMALL, Effort, Workload, architecture, noise
 
 WIDTHS = {"mlp": (200, 200), "conv": (32, 64)}
 """Of the networks whose start is measured, as `vae_jax.networks` has them by default."""
+NOTHING_KEPT = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
+"""Has JAX compile whatever a process needs."""
 
 
 def startup(effort: Effort) -> Iterator[Row]:
-    """Time from the command to the first training step, programs kept from an earlier run."""
+    """Time from the command to the first training step, with programs kept and without."""
     for network in list(WIDTHS)[:1] if effort.is_small else WIDTHS:
         yield from first_step(network, effort)
+    yield from compilation(SMALL if effort.is_small else BURGESS, effort)
 
 
 def first_step(network: str, effort: Effort) -> Iterator[Row]:
@@ -63,3 +69,26 @@ def first_step(network: str, effort: Effort) -> Iterator[Row]:
         unit="s",
         target=Target(0.5, of_value=True),
     )
+
+
+def compilation(workload: Workload, effort: Effort) -> Iterator[Row]:
+    """The rows of a workload where no program is kept: each start compiles all that it needs."""
+    sizes = architecture(workload)
+    flags = [f"--{name}={value}" for name, value in workload.flags.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "noise.npy")
+        np.save(path, noise(10 * sizes.batch_size, *sizes.shape))
+        flags += [f"--dataset={path}", "--epochs=1"]
+
+        def train(**environ: str):
+            return lambda: bool(fresh_process.train(1, Path(folder), *flags, environ=environ))
+
+        def plain():
+            return bool(fresh_process.train_plain_flax(1, sizes, environ=NOTHING_KEPT))
+
+        ours, kept = "to the end of the first step, nothing kept", "the same, programs kept"
+        works = {ours: train(**NOTHING_KEPT), kept: train(), "plain Flax, nothing kept": plain}
+        times = measure(works, rounds=min(3, effort.starts), warmups=int(effort.starts > 1))
+    for what, seconds in times.items():
+        target = Target(10.0, of_value=True) if what == ours else None
+        yield compare(workload.name, what, seconds, times[kept], kept, unit="s", target=target)

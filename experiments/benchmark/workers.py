@@ -119,14 +119,17 @@ def serve(make_turn: Callable[[], Callable[[], float]]) -> None:
 
 
 def repeat(
-    step: Callable[[], object], seconds: float, finish: Callable[[], object], units: float = 1
+    step: Callable[[], object],
+    seconds: float,
+    finish: Callable[[], object] = lambda: None,
+    units: float = 1,
 ) -> Callable[[], float]:
     """Something done again and again, as a piece of work.
 
     Args:
         step: does it once.
         seconds: what a call of the work lasts at least.
-        finish: waits for what was begun.
+        finish: waits for what was begun, where a step does not.
         units: that one step counts.
     """
 
