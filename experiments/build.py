@@ -66,7 +66,7 @@ class Experiment:
     @functools.cached_property
     def init(self) -> Callable:
         """hparams [S] to `State` [S]."""
-        return self.layout.over_runs(self.train.init)
+        return self.layout.over_runs(self.train.init, is_rare=True)
 
     @functools.cached_property
     def state_shape(self) -> training.State:
