@@ -12,6 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from vae_jax import sums
 from vae_jax.threefry import unrolled
 
 __all__ = [
@@ -297,7 +298,7 @@ class DiagonalGaussian(NamedTuple):
         """
         mean = jnp.broadcast_to(self.mean, z.shape)
         # log p(z) = Σ_l log N(z_l; mean_l, exp(logvar_l))
-        return jnp.sum(gaussian_log_prob(z, mean, self.logvar), axis=-1)
+        return sums.over_last(gaussian_log_prob(z, mean, self.logvar))
 
 
 @jax.tree_util.register_dataclass
@@ -386,7 +387,7 @@ class OneHotCategorical:
     def log_prob(self, z: jax.Array) -> jax.Array:
         """Log-probability of one-hot z, summed over the groups: shape [..., L] to [...]."""
         chex.assert_is_broadcastable(self.logits.shape, z.shape)
-        return jnp.sum(z * _align(self.log_probs, z), axis=-1)
+        return sums.over_last(z * _align(self.log_probs, z))
 
     def _perturbed(self, key, num_samples):
         """Logits + Gumbel noise, [(N,) B, L]."""
