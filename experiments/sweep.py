@@ -184,9 +184,12 @@ def make_configs(values: dict[str, str | None], file: str | None = None) -> list
     configs, seen = [], {}
     for number, row in enumerate(rows, 1):
         config = _config(row, number, len(rows), file)
-        key = json.dumps(config_lib.settings(config), sort_keys=True)
+        settings = config_lib.settings(config)
+        key = json.dumps(settings, sort_keys=True)
         if key in seen:
-            told = ", ".join(f"{name}={value}" for name, value in row.items() if value is not None)
+            told = ", ".join(
+                f"{name}={row[name]}" for name in row if row[name] and name in settings
+            )
             raise UsageError(
                 f"runs {seen[key]} and {number} of the sweep are the same ({told or 'defaults'}): "
                 "give each value once"
