@@ -46,10 +46,9 @@ def small_disk(folder: Path, num_bytes: int) -> Iterator[Path]:
 def fill(disk: Path, left: int) -> Path:
     """Takes all but so many bytes of a disk."""
     filler = disk / "filler"
-    with open(filler, "wb") as file, contextlib.suppress(OSError):
+    with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(2**16))
-            file.flush()
     # what is written while this is done takes of the room that is left
     size = filler.stat().st_size
     with open(filler, "r+b") as file:
