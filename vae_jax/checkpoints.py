@@ -18,6 +18,7 @@ import os
 import pathlib
 import shutil
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -423,15 +424,33 @@ def _orbax_of_this_process() -> Any:
 
 @contextlib.contextmanager
 def _one_voice() -> Iterator[None]:
-    """Silences Orbax's threads and logs: an error is raised once more, and told in one line."""
-    hook, level = threading.excepthook, logging.root.manager.disable
-    threading.excepthook = lambda arguments: None
+    """Silences Orbax's threads and logs: an error is raised once more, and told in one line.
+
+    After an error they stay silent: what TensorStore was still writing fails later.
+    """
+    hook, level, told = threading.excepthook, logging.root.manager.disable, sys.unraisablehook
+
+    def tell_of_main_thread(unraisable):
+        if threading.current_thread() is threading.main_thread():
+            told(unraisable)
+
+    threading.excepthook, sys.unraisablehook = lambda arguments: None, tell_of_main_thread
     logging.disable(logging.CRITICAL)
     try:
         yield
+        sys.unraisablehook = told
+    except BaseException:
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).addFilter(_is_of_others)
+        raise
     finally:
         threading.excepthook = hook
         logging.disable(level)
+
+
+def _is_of_others(record: logging.LogRecord) -> bool:
+    """Whether a line of a log is neither Orbax's nor of a future that nobody waits for."""
+    return "orbax" not in record.pathname and "never retrieved" not in str(record.msg)
 
 
 def _is_step(name: str) -> bool:

@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import files, kills, misuse, numbers, proofs, signals, storage  # noqa: F401  enter faults
+from . import files, goodput, kills, misuse, numbers, proofs, signals, storage  # noqa: F401
 from ._lab import FAULTS, Fault, Lab, LostError, SkippedError
 
 MAX_TOLD = 5

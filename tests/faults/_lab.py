@@ -21,6 +21,8 @@ PROJECT = Path(__file__).parents[2]
 TIMES = ("wall_seconds", "examples_per_second")
 WITHOUT_PICTURES = """
 import runpy
+from experiments import interrupts
+interrupts.exit_at_once()
 from experiments import pictures
 pictures.draw = pictures.draw_sweep = lambda *_: []
 runpy.run_module("experiments.vae", run_name="__main__", alter_sys=True)
@@ -247,9 +249,19 @@ def check_refused(ended: Ended, codes: tuple[int, ...], *, words: str = "") -> N
     """Raises `LostError` unless a process ended with one of the codes and a line that says why."""
     check(ended.code in codes, f"exit code {ended.code}, not {codes}: {ended.err.strip()[-300:]}")
     lines = ended.err.strip().splitlines()
-    check(len(lines) == 1, f"{len(lines)} lines on stderr: {ended.err.strip()[-300:]}")
+    check(len(lines) == 1, f"{len(lines)} lines on stderr: {ended.err.strip()[:300]}")
     check(lines[0].startswith("error: "), f"no message: {lines[0][:200]}")
     check(words in lines[0], f"says nothing of {words!r}: {lines[0][:300]}")
+
+
+def catches(process: subprocess.Popen, signum: int) -> bool:
+    """Whether a process has begun to listen for a signal, where the system tells."""
+    try:
+        lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    except FileNotFoundError:
+        return True
+    mask = next((line.split()[1] for line in lines if line.startswith("SigCgt:")), "0")
+    return bool(int(mask, 16) >> signum - 1 & 1)
 
 
 def free_port() -> int:

@@ -4,7 +4,7 @@ import signal
 import time
 from collections.abc import Iterator
 
-from ._lab import LostError, check, each, fault, finish, steps, wait_for
+from ._lab import LostError, catches, check, each, fault, finish, steps, wait_for
 from .kills import PER_RUN, RUN, SMALL, end_and_compare
 
 SECONDS = 10
@@ -24,15 +24,17 @@ def signalled(lab, tries: int, signum: int) -> Iterator[str | None]:
             end_and_compare(lab, workdir, whole, RUN)
         except LostError as lost:
             reason, done = f"{lost} ({workdir})", max(1, done)
+        # a run that was over before it was asked is no try, and the next one has another moment
         yield from [reason] * done
-        left -= max(1, done)
+        left -= done
 
 
 def stop(lab, workdir, signum: int) -> bool:
     """Asks a run to stop once; whether it was still there to be asked."""
     process = lab.start(workdir, *RUN)
-    # before half a second Python itself may not have begun to listen
-    time.sleep(lab.generator.uniform(0.5, 7))
+    # before that it is Python that is asked, which has not yet read a line of ours
+    wait_for(lambda: catches(process, signum), process)
+    time.sleep(lab.generator.uniform(0, 6))
     process.send_signal(signum)
     ended = finish(process)
     if ended.code == 0:
