@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import os
 import pathlib
 import random
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from typing import NamedTuple
 
@@ -561,3 +563,28 @@ def test_a_read_only_directory_restores(directory, monkeypatch):
         "checkpoint 700 failed verification (manifest.json: missing); "
         "resuming from 600, 100 steps repeated"
     ]
+
+
+def test_what_fails_after_a_failed_save_is_not_told(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    for logger in loggers:
+        monkeypatch.setattr(logger, "filters", [])
+    with module._one_voice():
+        pass
+    assert sys.unraisablehook == told.append
+    with pytest.raises(OSError, match="full"), module._one_voice():
+        raise OSError("full")
+    late = threading.Thread(target=lambda: sys.unraisablehook("of a thread"))
+    late.start()
+    late.join()
+    sys.unraisablehook("of ours")
+    assert told == ["of ours"]
+    for logger, path, message, is_told in (
+        (loggers[0], "orbax/checkpoint/future.py", "raised", False),
+        (loggers[0], "ours.py", "raised", True),
+        (loggers[1], "asyncio/base_events.py", "Future exception was never retrieved", False),
+    ):
+        record = logging.LogRecord("name", logging.ERROR, path, 1, message, None, None)
+        assert bool(logger.filter(record)) is is_told
