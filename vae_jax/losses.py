@@ -106,6 +106,12 @@ def _kept(values: jax.Array, mask: jax.Array | None) -> jax.Array:
     return jnp.where(counts, values, 0.0)
 
 
+def _harmless(values: jax.Array, counts: jax.Array) -> jax.Array:
+    """Values [B, L] whose rows that do not count, [B], have no slope and can be squared."""
+    bounded = jnp.clip(jnp.where(jnp.isnan(values), 0.0, values), -1e6, 1e6)
+    return jnp.where(counts[:, None], values, jax.lax.stop_gradient(bounded))
+
+
 def batch_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """The exact mean over the rows that count.
 
@@ -585,6 +591,10 @@ def rate_decomposition(
     chex.assert_shape(log_weights, (z.shape[0], z.shape[0]))
     kept = _weights(latent_mask, z.shape[1], z)
     log_weights = log_weights.astype(jnp.result_type(z))
+    counts = jnp.any(log_weights > -jnp.inf, axis=0)
+    z, posterior_mean, posterior_logvar = (
+        _harmless(each, counts) for each in (z, posterior_mean, posterior_logvar)
+    )
     # log q(z_il|x_j), [B, B, L]
     shape = (z.shape[0], *z.shape)
     densities = distributions.gaussian_log_prob(
