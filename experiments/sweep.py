@@ -190,9 +190,11 @@ def make_configs(values: dict[str, str | None], file: str | None = None) -> list
             told = ", ".join(
                 f"{name}={row[name]}" for name in row if row[name] and name in settings
             )
+            listed = [f"--{n}={v}" for n, v in values.items() if v and v != row.get(n)]
+            where = f"{' '.join(listed)}: " if listed else ""
             raise UsageError(
-                f"runs {seen[key]} and {number} of the sweep are the same ({told or 'defaults'}): "
-                "give each value once"
+                f"{where}runs {seen[key]} and {number} of the sweep are the same "
+                f"({told or 'defaults'}): give each value once"
             )
         seen[key] = number
         configs.append(config)

@@ -37,7 +37,9 @@ from vae_jax.evaluation.elbo import active_units
 ENTRY = "experiments.vae"
 NUM_FOR_VARIANCE = 5000
 """Training examples from which an optimal variance is fixed for a validation."""
-SAVE_SECONDS = 10.0
+DATA_SETTINGS = ("data_dir", "num_valid", "scaling", "loading", "window", "hop")
+"""Flags that `data.load` takes under the same names."""
+SAVE_SECONDS = 5.0
 """Between two checkpoints where the user names no time, in seconds."""
 SAVE_SHARE = 50
 """So many times as long as a save takes is left between two, a ratio: where models are large."""
@@ -101,16 +103,14 @@ class Interrupt:
 
 
 def load(config: Config):
-    """The dataset that a `Config` names."""
-    return data.load(
-        config.dataset,
-        data_dir=config.data_dir,
-        num_valid=config.num_valid,
-        scaling=config.scaling,
-        loading=config.loading,
-        window=config.window,
-        hop=config.hop,
-    )
+    """The dataset that a `Config` names; what is said of a setting is said of its flag."""
+    settings = {name: getattr(config, name) for name in DATA_SETTINGS}
+    try:
+        return data.load(config.dataset, **settings)
+    except UsageError as error:
+        if str(error).partition("=")[0] in settings:
+            raise UsageError(f"--{error}") from None
+        raise
 
 
 def train(

@@ -70,7 +70,7 @@ MORE = [
     (["--beta=__import__('os').system('true')"], "--beta="),
     (["--beta=1,,2"], "--beta=1,,2"),
     (["--beta=,"], "--beta=,"),
-    (["--seed=0,0"], "are the same (seed=0)"),
+    (["--seed=0,0"], "--seed=0,0: runs 1 and 2 of the sweep are the same (seed=0)"),
     (["--seed=1.5"], "--seed=1.5"),
     (["--seed=99999999999999999999"], "--seed=9999"),
     (["--epochs=0.5"], "--epochs=0.5"),
@@ -92,7 +92,7 @@ MORE = [
     (["--weight_decay=-1", "--optimizer=adamw"], "--weight_decay=-1"),
     (["--optimizer=adamm"], "did you mean adam"),
     (["--num_valid=-1"], "--num_valid=-1"),
-    (["--num_valid=100000"], "num_valid=100000"),
+    (["--num_valid=100000"], "--num_valid=100000: must be"),
     (["--data_devices=7"], "--data_devices=7"),
     (["--runs_per_program=0"], "--runs_per_program=0"),
     (["--free_bits=-1"], "--free_bits=-1"),
@@ -101,6 +101,6 @@ MORE = [
     (["--help_me"], "--help_me is not a flag"),
     (["extra", "words"], "'extra' is not a flag"),
     (["--objective=vq_vae", "--latent_dim=7", "--code_dim=4"], "--latent_dim=7"),
-    (["--window=3"], "window=3"),
+    (["--window=3"], "--window=3: cuts a table"),
 ]
 """Arguments that the campaign tries besides, and a part of the message."""
