@@ -32,8 +32,9 @@ def signalled(lab, tries: int, signum: int) -> Iterator[str | None]:
 def stop(lab, workdir, signum: int) -> bool:
     """Asks a run to stop once; whether it was still there to be asked."""
     process = lab.start(workdir, *RUN)
-    # before that it is Python that is asked, which has not yet read a line of ours
-    wait_for(lambda: catches(process, signum), process)
+    # before that it is Python that is asked, which has not yet read a line of ours; it listens for
+    # SIGINT from its own beginning, and we listen for SIGTERM last
+    wait_for(lambda: catches(process, signal.SIGTERM), process)
     time.sleep(lab.generator.uniform(0, 6))
     process.send_signal(signum)
     ended = finish(process)
