@@ -15,7 +15,7 @@ BESIDE, AWAITED, NONE = "beside the training", "training waits for it", "none"
 
 
 def saving(effort: Effort) -> Iterator[Row | str]:
-    """What a verified checkpoint as often as one is taken costs, whole: written, read back, synced."""
+    """What verified checkpoints cost at the default interval, whole: written, read back, synced."""
     workload = effort.workloads[-1]
     dataset = make_dataset(workload, effort.num_images)
     seconds = effort.seconds if effort.is_small else train.SAVE_SECONDS
