@@ -41,7 +41,7 @@ DATA_SETTINGS = ("data_dir", "num_valid", "scaling", "loading", "window", "hop")
 """Flags that `data.load` takes under the same names."""
 SAVE_SECONDS = 5.0
 """Between two checkpoints where the user names no time, in seconds."""
-SAVE_SHARE = 50
+SAVE_SHARE = 25
 """So many times as long as a save takes is left between two, a ratio: where models are large."""
 
 
@@ -374,10 +374,13 @@ class Saver:
 
     def is_due(self) -> bool:
         """Whether so much time has passed that all processes should save, or one has failed."""
-        seconds = self._seconds
-        if seconds is None:
-            seconds = max(SAVE_SECONDS, SAVE_SHARE * self._store.save_seconds)
-        is_due = time.perf_counter() - self._at >= seconds
+        waited = time.perf_counter() - self._at
+        if self._seconds is not None:
+            is_due = waited >= self._seconds
+        else:
+            # a save that waits for the one before would keep the training waiting
+            share = SAVE_SHARE * self._store.save_seconds
+            is_due = waited >= max(SAVE_SECONDS, share) and not self._store.is_saving()
         return processes.agree(is_due or self._store.has_failed())
 
 

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 import time
+import types
 from typing import NamedTuple
 
 import flax
@@ -142,6 +143,29 @@ def test_a_save_beside_the_training_is_of_the_state_as_it_was(tmp_path):
         assert (restored.state["kernel"] == 1).all()
         assert (restored.state["host"] == 1).all()
         assert checkpoints.save_seconds > 0
+
+
+def test_what_a_save_takes_is_what_the_quickest_one_took(tmp_path, monkeypatch):
+    clock = iter([10.0, 13.0, 20.0, 22.0, 30.0, 39.0])
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        took = []
+        for step in (1, 2, 3):
+            checkpoints.save(step, make_state(step), {})
+            took.append(checkpoints.save_seconds)
+    assert took == [3, 2, 2]
+
+
+def test_a_save_goes_on_until_it_has_ended(tmp_path, monkeypatch):
+    may_end = threading.Event()
+    monkeypatch.setattr(Checkpoints, "_save_quietly", lambda *_: may_end.wait(60))
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert not checkpoints.is_saving()
+        checkpoints.start_save(1, make_state(1), {})
+        assert checkpoints.is_saving()
+        may_end.set()
+        checkpoints.wait()
+        assert not checkpoints.is_saving()
 
 
 def test_a_save_that_was_started_is_waited_for(directory):

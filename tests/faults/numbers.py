@@ -35,7 +35,8 @@ def train_all(lab, objective: str, dtype: str) -> Iterator[str | None]:
         f"--dtype={dtype}",
         f"--learning_rate={','.join(LEARNING_RATES)}",
         "--batch_size=100",
-        f"--epochs={-(-NUM_STEPS // 15)}",
+        "--num_valid=0",
+        f"--epochs={-(-NUM_STEPS // 17)}",
         *FLAGS.get(objective, ()),
     ]
     ended = finish(lab.start(workdir, *flags), timeout=1200)
