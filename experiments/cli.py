@@ -141,7 +141,7 @@ def or_exit(function: Callable):
         processes.leave(error.exit_code)
     except VaeJaxError as error:
         if processes.is_first():
-            print(f"error: {error}", file=sys.stderr, flush=True)
+            runs.say(f"error: {error}", is_error=True)
         processes.leave(error.exit_code)
     except Exception as error:
         processes.leave_after_fault(error)

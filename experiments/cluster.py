@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from experiments import interrupts
 from vae_jax import runs
 from vae_jax.errors import StorageError, UsageError, did_you_mean
 
@@ -350,9 +351,7 @@ class _Worker:
 def _ask_to_stop(workers: list[_Worker], signum: int) -> None:
     for worker in workers:
         worker.process.send_signal(signal.SIGTERM if signum == signal.SIGHUP else signum)
-    with contextlib.suppress(OSError):  # the terminal may be gone
-        name = signal.Signals(signum).name
-        print(f"\n{name}: {len(workers)} workers save (again to kill them)", file=sys.stderr)
+    interrupts.tell(signum, f"{len(workers)} workers save (again to kill them)")
 
 
 def _kill(workers: list[_Worker]) -> None:

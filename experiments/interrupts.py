@@ -1,5 +1,6 @@
 """What a signal does while there is nothing to save; imports nothing slow, to come first."""
 
+import contextlib
 import functools
 import os
 import signal
@@ -47,7 +48,16 @@ def _exit(signum, frame):
     # no unwinding: the signal may arrive inside an import, which may swallow an exception, or
     # inside a compilation, which one would crash; and no print, which it may have come in the
     # middle of
-    try:
-        os.write(2, f"\n{signal.Signals(signum).name}: left, nothing was to be saved\n".encode())
-    finally:
-        os._exit(128 + signum)
+    tell(signum, "left, nothing was to be saved")
+    os._exit(128 + signum)
+
+
+def tell(signum: int, words: str) -> None:
+    """Says on stderr what a signal leads to; for handlers: nothing that can fail, or is buffered.
+
+    Args:
+        signum: of the signal, a scalar.
+        words: what follows its name.
+    """
+    with contextlib.suppress(OSError):  # nobody may be there to read it
+        os.write(2, f"\n{signal.Signals(signum).name}: {words}\n".encode())

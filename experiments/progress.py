@@ -133,7 +133,7 @@ class Watch:
 
         def tell():
             while not ended.wait(self._seconds_between):
-                print(f"{what}: {self.words()}", file=sys.stderr, flush=True)
+                runs.say(f"{what}: {self.words()}", is_error=True)
 
         teller = threading.Thread(target=tell, daemon=True)
         teller.start()

@@ -1,5 +1,6 @@
 """R2: asked to stop."""
 
+import functools
 import signal
 import time
 from collections.abc import Iterator
@@ -57,6 +58,26 @@ def terminated(lab, tries):
 @fault("R2", "Ctrl-C at a random time", tries=20)
 def interrupted(lab, tries):
     yield from signalled(lab, tries, signal.SIGINT)
+
+
+@fault("R2", "SIGTERM and Ctrl-C while nobody reads what is said")
+def unheard(lab, tries):
+    whole = lab.whole(*RUN)
+
+    def case(signum):
+        workdir = lab.new()
+        process = lab.start(workdir, *RUN)
+        process.stdout.close()
+        process.stderr.close()
+        wait_for((workdir / "metrics.csv").exists, process)
+        process.send_signal(signum)
+        code = process.wait(SECONDS)
+        check(code == 128 + signum, f"exit code {code}")
+        check(bool(steps(workdir)), "nothing was saved")
+        end_and_compare(lab, workdir, whole, RUN)
+
+    cases = [functools.partial(case, signum) for signum in (signal.SIGTERM, signal.SIGINT)]
+    yield from each(lab, cases[:tries])
 
 
 @fault("R2", "Ctrl-C twice", tries=5)
