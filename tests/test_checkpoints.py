@@ -317,6 +317,42 @@ def reseal(directory, change) -> None:
     path.write_bytes(module._encode(manifest))
 
 
+@pytest.mark.fault("R14")
+@pytest.mark.parametrize(
+    ("key", "sizes", "reason"),
+    [
+        ("shape", 2**37, "not of the shapes that its manifest names"),
+        ("chunks", 2**16, "its arrays are parted"),
+    ],
+)
+def test_arrays_that_no_memory_holds_are_refused(directory, key, sizes, reason):
+    import tensorstore
+
+    state = directory / "600" / "state"
+    spec = {"driver": "ocdbt", "base": f"file://{state}/"}
+    arrays = tensorstore.KvStore.open(spec).result()
+    name = next(n for n in arrays.list().result() if n.endswith(b"encoder.kernel/.zarray"))
+    header = json.loads(arrays.read(name).result().value)
+    header[key] = [sizes] * len(header[key])
+    arrays.write(name, json.dumps(header).encode()).result()
+
+    def seal(manifest):
+        files = module._measure(directory / "700")
+        manifest["files"] = {
+            name: {"bytes": size, "sha256": digest}
+            for name, size, digest in files
+            if name != module._MANIFEST
+        }
+
+    reseal(directory, seal)
+    with Checkpoints(directory) as checkpoints:
+        assert checkpoints.steps()[-1] == 700
+        with pytest.raises(StorageError, match=reason):
+            checkpoints.read()
+        with pytest.raises(StorageError, match=reason):
+            checkpoints.restore(make_state(0))
+
+
 def test_reseal_alone_makes_a_step_that_verifies(directory):
     reseal(directory, lambda manifest: None)
     with Checkpoints(directory) as checkpoints:

@@ -240,6 +240,7 @@ class Checkpoints:
         if found is None:
             return None
         with self._reading(found) as path, _one_voice():
+            _check_arrays(path)
             loaded = self._load(path, None)
         return Restored(found, loaded.state, loaded.config)
 
@@ -339,6 +340,7 @@ class Checkpoints:
                 "use the version and flags that wrote it, or another --workdir"
             )
         with self._reading(step):
+            _check_arrays(path)
             # Read to the host first: the devices that wrote the step need not exist here.
             host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), target)
             loaded = self._load(path, host)
@@ -475,6 +477,19 @@ def _describe(tree: Any) -> dict[str, str]:
         )
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
+
+
+def _check_arrays(path: pathlib.Path) -> None:
+    """Raises `ValueError` unless arrays are of the shapes that a step's manifest names.
+
+    A file may name any shape, and its reader would take the memory for it.
+    """
+    named = json.loads((path / _MANIFEST).read_bytes())["state"]
+    stored = _import_orbax().StandardCheckpointHandler().metadata(path / "state").tree
+    if _describe(stored) != named:
+        raise ValueError("its arrays are not of the shapes that its manifest names")
+    if any(leaf.storage.chunk_shape != leaf.shape for leaf in jax.tree.leaves(stored)):
+        raise ValueError("its arrays are parted, which this program does not write")
 
 
 def _place(wanted: Any, value: np.ndarray) -> jax.Array:
