@@ -445,10 +445,10 @@ def _script(num_tasks: int, folder: Path, parameters: dict[str, Any]) -> str:
 def _read_jobs(folder: Path) -> dict[str, str]:
     path = folder / "jobs.json"
     try:
-        return dict(json.loads(path.read_bytes()))
+        return dict(runs.read_json(path))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise StorageError(f"{path} cannot be read ({error}): move it away") from None
 
 

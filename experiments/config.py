@@ -115,14 +115,20 @@ def _canonical(value: str) -> str:
     return f"{name.strip()}({', '.join(map(spell, arguments))})"
 
 
+def in_float32(value: float) -> float:
+    """A number as the training has it: near 1 it may be 1 there, near 0 it may be 0."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
+
+
 def fraction(value: str) -> float:
     """A number in [0, 1)."""
     try:
         result = float(value)
     except ValueError:
         result = math.nan
-    if not 0 <= result < 1:
-        raise UsageError("must be a number >= 0 and < 1")
+    if not 0 <= in_float32(result) < 1:
+        raise UsageError("must be a number >= 0 and < 1 in float32")
     return result
 
 
@@ -151,8 +157,8 @@ def variance(value: str) -> str | float:
         result = float(value)
     except ValueError:
         result = math.nan
-    if not math.isfinite(result) or result <= 0:
-        raise UsageError(f"must be a finite number > 0, or one of {', '.join(names)}")
+    if not 0 < in_float32(result) < math.inf:
+        raise UsageError(f"must be a finite number > 0 in float32, or one of {', '.join(names)}")
     return result
 
 
@@ -393,7 +399,7 @@ class Config:
         None,
         "Output",
         plain_number(0),
-        "seconds between two checkpoints (default: 10, or 50 times what a save takes)",
+        "seconds between two checkpoints (default: 5, or 25 times what a save takes)",
         identity=False,
         sweeps=False,
     )

@@ -47,6 +47,7 @@ def main(values: dict) -> None:
     request = parse_request(values)
     directory = Path(values["run"])
     places = choose(directory, values["member"])
+    table = kept_in(directory, places)
     keeper, codes, found = report.Keeper(), [], []
     steps: list[int | None] = []
     for place in places:
@@ -68,7 +69,6 @@ def main(values: dict) -> None:
         known = [code for code in codes if code is not None]
         found.append(compare(directory, known, request.seed, keeper))
     if len(places) > 1:
-        table = directory / "evaluation.csv"
         # read and written in one turn: the last of several evaluations sees what all have kept
         keeper.do(
             directory,
@@ -81,6 +81,17 @@ def main(values: dict) -> None:
     if all(step is None for step in steps):
         raise DivergedError(f"{directory}: every run diverged, there is nothing to measure")
     complain(found, values["metrics"])
+
+
+def kept_in(directory: Path, places: Sequence[metrics.Place]) -> Path:
+    """The table of all runs; nothing that is kept, of any run, lies outside of what was named.
+
+    Raises:
+        UsageError: a symbolic link leads there.
+    """
+    for path in dict.fromkeys([directory, *(place.directory for place in places)]):
+        report.folder(path)
+    return runs.inside(directory, "evaluation.csv")
 
 
 class Outcome(NamedTuple):
@@ -192,11 +203,16 @@ def compare(
 
 
 def programs_of(directory: Path) -> list[Path]:
-    """The programs that a directory holds: its own, or those of a sweep."""
-    folder = directory / "programs"
+    """The programs that a directory holds: its own, or those of a sweep.
+
+    Raises:
+        UsageError: none of them has begun, or a symbolic link leads out of the directory.
+    """
+    folder = runs.inside(directory, "programs")
     if not os.path.isdir(folder):
         return [directory]
-    found = sorted(path for path in folder.iterdir() if (path / "config.json").is_file())
+    begun = (path for path in folder.iterdir() if os.path.lexists(path / "config.json"))
+    found = sorted(runs.inside(directory, "programs", path.name) for path in begun)
     if not found:
         raise UsageError(f"--run={directory}: none of its programs has begun, train it first")
     return found

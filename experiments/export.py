@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments import cli, evaluate, metrics, report
 from vae_jax import exported, members, runs
-from vae_jax.errors import UsageError
+from vae_jax.errors import StorageError, UsageError
 
 DESCRIPTION = (
     "Writes a trained run as one file for sharing, from the newest verified checkpoint: its "
@@ -57,7 +57,10 @@ def main(values: dict) -> None:
     path = target(values["to"], place)
     trained = metrics.load(place.directory, place.member, values["data_dir"])
     model, params = metrics.alone(trained)
-    exported.save(path, model, params, about(trained, place))
+    try:
+        exported.save(path, model, params, about(trained, place))
+    except StorageError as error:
+        raise StorageError(f"--to: {error}") from None
     runs.say(
         f"{place.name} at step {report.told_step(trained, place.directory)}: "
         f"{path.stat().st_size:,} bytes"

@@ -5,7 +5,6 @@ compares the runs of a sweep.
 """
 
 import dataclasses
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 from experiments import build as building
 from experiments import config, train
 from experiments.progress import Watch
-from vae_jax import distributions, evaluation, latents, members, objectives
+from vae_jax import distributions, evaluation, latents, members, objectives, runs
 from vae_jax.errors import DataError, DivergedError, StorageError, UsageError
 from vae_jax.evaluation import udr
 from vae_jax.evaluation.elbo import active_units
@@ -118,7 +117,7 @@ def read_config(directory: Path, member: int, data_dir: str | None) -> config.Co
     """The `Config` that a run of a program was trained with."""
     path = directory / "members.json"
     try:
-        given = json.loads(path.read_bytes())[member]
+        given = runs.parse_json(runs.read_bytes(path))[member]
         values = dict(flag.removeprefix("--").split("=", 1) for flag in given)
     except OSError as error:
         raise StorageError(
@@ -145,9 +144,9 @@ def _is_path(dataset: str) -> bool:
 def _from_training(directory: Path, dataset: str) -> str:
     """A user's file by a path that holds here too: it was given from where training began."""
     try:
-        told = json.loads((directory / "env.json").read_bytes())
+        told = runs.read_json(directory / "env.json")
         there = os.path.join(told["working_directory"], dataset)
-    except (OSError, ValueError, KeyError, TypeError):  # lost, or of an older version
+    except (OSError, StorageError, ValueError, KeyError, TypeError):  # lost, or of an older version
         return dataset
     return there if _is_path(dataset) and os.path.exists(there) else dataset
 

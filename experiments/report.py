@@ -1,6 +1,5 @@
 """What was measured of the runs: the page that tells it, and the files that keep it."""
 
-import json
 import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -113,25 +112,35 @@ def spell(value: Any) -> str:
     return f"{value:.3f}" if abs(value) >= 10 else f"{value:.4f}"
 
 
+def folder(directory: Path) -> Path:
+    """Where the numbers of a run or of a sweep are kept.
+
+    Raises:
+        UsageError: a symbolic link leads to another place.
+    """
+    return runs.inside(directory, "evaluation")
+
+
 def held(directory: Path, name: str) -> dict[str, dict]:
     """The metrics that a file has; of none, or of one that cannot be read, nothing."""
-    return _read(directory / "evaluation" / name) or {}
+    return _read(folder(directory) / name) or {}
 
 
 def _read(path: Path) -> dict[str, dict] | None:
     """The metrics that a file has, of no file {}, of one that cannot be read None."""
     try:
-        metrics = dict(json.loads(path.read_bytes())["metrics"])
-        return metrics if all(isinstance(each, dict) for each in metrics.values()) else None
+        metrics = dict(runs.read_json(path)["metrics"])
+        are_ours = (isinstance(each.get("values", {}), dict) for each in metrics.values())
+        return metrics if all(are_ours) else None
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (StorageError, AttributeError, ValueError, KeyError, TypeError):
         return None
 
 
 def write(directory: Path, name: str, results: dict[str, dict]) -> None:
     """Adds metrics to what a run's file has, whose others stay; for one that is alone with it."""
-    path = runs.make_folder(directory / "evaluation") / name
+    path = runs.make_folder(folder(directory)) / name
     before = _read(path)
     if before is None:
         aside = path.with_name(f"{name}.damaged")
@@ -183,7 +192,7 @@ class Keeper:
         if not self.is_able:
             return
         try:
-            with runs.alone(runs.make_folder(directory / "evaluation") / "lock"):
+            with runs.alone(runs.make_folder(folder(directory)) / "lock"):
                 act()
             self.written.add(path)
         except (OSError, StorageError) as error:
@@ -193,7 +202,7 @@ class Keeper:
 
     def write(self, directory: Path, name: str, results: dict) -> None:
         """Adds results to a file, see `write`."""
-        path = directory / "evaluation" / name
+        path = folder(directory) / name
         self.do(directory, lambda: write(directory, name, results), path)
 
     def keep(self, path: Path, name: str, results: dict, subject: Subject) -> None:
@@ -201,7 +210,7 @@ class Keeper:
         if _news(held(path, f"{name}.json"), results):
             self.write(path, f"{name}.json", results)
         if subject.latent_dim == 2 and "values" in results.get("latent_geometry", {}):
-            picture = path / "evaluation" / f"{name}-latent_geometry"
+            picture = folder(path) / f"{name}-latent_geometry"
             self.do(path, lambda: pictures.draw_geometry(subject, picture), picture)
 
 
@@ -215,17 +224,12 @@ def rows_of(
         places: of its runs.
         steps: of each run, None of one that diverged.
     """
-    ranking = held(directory, f"{metrics.UDR}.json").get(metrics.UDR, {"values": {}})
-    scores = {}
-    for group in ranking["values"].get("groups", []):
-        told = zip(group["runs"], group["scores"], group["standard_errors"], strict=True)
-        for run, score, error in told:
-            of_run = {"udr.udr": score, f"udr.udr{metrics.ERROR}": error}
-            scores[tuple(run.values())] = of_run
+    scores = _scores(directory)
     apart = tables.varying([place.config for place in places])
+    results_in = {path: members.read_results(path) for path in {place[0] for place in places}}
     rows = []
     for (path, member, _, each), step in zip(places, steps, strict=True):
-        results = members.read_results(path)
+        results = results_in[path]
         status = "unfinished" if results is None else results[member]["status"]
         own = {
             name: result
@@ -241,6 +245,21 @@ def rows_of(
             | scores.get((path.name, member, step), {})
         )
     return rows
+
+
+def _scores(directory: Path) -> dict[tuple, dict]:
+    """What `udr` gave the runs of a sweep: program, member and step → its columns of a table."""
+    ranking = held(directory, f"{metrics.UDR}.json").get(metrics.UDR, {})
+    scores = {}
+    try:
+        for group in ranking.get("values", {}).get("groups", []):
+            told = zip(group["runs"], group["scores"], group["standard_errors"], strict=True)
+            for run, score, error in told:
+                place = (run["program"], run["member"], run["step"])
+                scores[place] = {"udr.udr": score, f"udr.udr{metrics.ERROR}": error}
+    except (ValueError, KeyError, TypeError):  # of a file that is damaged
+        return {}
+    return scores
 
 
 def flat(results: dict[str, dict]) -> dict[str, Any]:

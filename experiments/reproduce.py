@@ -10,7 +10,6 @@ if __name__ == "__main__":
     # before the imports that take a second
     interrupts.exit_at_once()
 
-import json
 import math
 import re
 import statistics
@@ -22,7 +21,7 @@ from typing import NamedTuple
 
 from experiments import cli, metrics, recipes, sweep
 from vae_jax import members, runs
-from vae_jax.errors import DivergedError, IncompleteError, UsageError
+from vae_jax.errors import DivergedError, IncompleteError, StorageError, UsageError
 
 DESCRIPTION = (
     "Trains what a published table needs as one sweep, measures it by the paper's protocol, and "
@@ -61,7 +60,10 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
     What is kept counts as long as the run has not been trained further.
     """
     directory, member = place
-    step = members.read_results(directory)[member]["step"]
+    results = members.read_results(directory)
+    if results is None:
+        raise StorageError(f"{directory}: its results are damaged: move it away, then run again")
+    step = results[member]["step"]
     found, trained = {}, None
     for column in columns:
         path = directory / "evaluation" / f"column-{column.name.replace(' ', '_')}-{member}.json"
@@ -86,9 +88,9 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
 def _held(path: Path, key: dict) -> dict | None:
     """The values that a file holds under a key, or None."""
     try:
-        held = json.loads(path.read_bytes())
+        held = runs.read_json(path)
         return held["values"] if held["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, StorageError, KeyError, TypeError):
         return None
 
 

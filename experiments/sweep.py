@@ -401,7 +401,7 @@ def _train_elsewhere(sweep, programs: Sequence[Program], directory: Path, plan: 
 
 
 def _folder(directory: Path, program: str) -> Path:
-    return directory / "programs" / program
+    return runs.inside(directory, "programs", program)
 
 
 def default_workdir(configs: Sequence[Config]) -> Path:
@@ -462,7 +462,7 @@ def _tasks(programs: Sequence[Program], directory: Path, plan: Plan) -> list[clu
     for program in programs:
         folder = _folder(directory, program.name)
         rows = [_row(config) for config in program.configs]
-        file = directory / "programs" / f"{program.name}.json"
+        file = runs.inside(directory, "programs") / f"{program.name}.json"
         arguments = [
             training_lib.ENTRY,
             f"--sweep={file}",
@@ -472,8 +472,8 @@ def _tasks(programs: Sequence[Program], directory: Path, plan: Plan) -> list[clu
         ]
         tasks.append(cluster.Task(program.name, arguments, folder))
         if not plan.dry_run:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(rows, indent=1))
+            runs.make_folder(file.parent)
+            runs.write_json(file, rows)
     return tasks
 
 

@@ -1,7 +1,5 @@
 """The tables of a sweep: rows of plain values in, rows out; no model is run here."""
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Sequence
@@ -9,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import Config, latent_of, settings
+from vae_jax import runs
+from vae_jax.errors import StorageError
 
 METRICS = (
     "loss",
@@ -23,12 +23,6 @@ METRICS = (
     "valid_distortion",
     "valid_loss",
 )
-
-
-def csv_rows(text: str) -> list[dict[str, str | None]]:
-    """The rows of a CSV text of ours by column; an empty cell is None."""
-    rows = csv.DictReader(io.StringIO(text))
-    return [{name: cell or None for name, cell in row.items()} for row in rows]
 
 
 def hyperparameters(configs: Sequence[Config]) -> list[str]:
@@ -72,7 +66,11 @@ def sweep_rows(configs: Sequence[Config], programs, results: Sequence[dict | Non
             {"run": number, **place[number]}
             | {name: plain(setting.get(name)) for name in names}
             | {"status": result["status"], "step": result["step"]}
-            | {name: result.get(name) for name in (*METRICS, *errors) if _is_known(name, results)}
+            | {
+                name: plain(result.get(name))
+                for name in (*METRICS, *errors)
+                if _is_known(name, results)
+            }
         )
     return rows
 
@@ -182,16 +180,24 @@ def best(rows: Sequence[dict]) -> int | None:
 
 
 def curves(programs, directory: Path) -> list[dict]:
-    """The rows of every program's `metrics.csv`, `run` counted over the sweep."""
+    """The rows of every program's `metrics.csv`, `run` counted over the sweep.
+
+    Raises:
+        StorageError: they cannot be read, or are no rows of that program's runs.
+    """
     rows = []
     for program in programs:
         path = directory / "programs" / program.name / "metrics.csv"
-        if not path.exists():
-            continue
-        for row in csv_rows(path.read_text()):
-            row = {name: plain(cell) for name, cell in row.items()}
-            row["run"] = program.members[row.get("run", 0)]
-            rows.append(row)
+        for row in runs.read_rows(path):
+            member = row.get("run", 0 if len(program.members) == 1 else None)
+            is_known = type(member) is int and 0 <= member < len(program.members)
+            is_whole = isinstance(row.get("step"), int | float)
+            if not (is_known and is_whole) or any(isinstance(v, str) for v in row.values()):
+                told = f"run {member}, step {row.get('step')}"
+                raise StorageError(
+                    f"{path} has a damaged row ({told}): repair it or choose --overwrite"
+                )
+            rows.append({**row, "run": program.members[member]})
     return rows
 
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from experiments import build as building
-from experiments import pictures, tables
+from experiments import interrupts, pictures, tables
 from experiments.config import (
     Config,
     from_flags,
@@ -98,8 +98,7 @@ class Interrupt:
         if self.signum:
             os._exit(128 + signum)
         self.signum = signum
-        name = signal.Signals(signum).name
-        print(f"\n{name}: saving, then leaving (again to leave at once)", file=sys.stderr)
+        interrupts.tell(signum, "saving, then leaving (again to leave at once)")
 
 
 def load(config: Config):
@@ -143,7 +142,7 @@ def train(
             processes.on_first(lambda: members.read_results(run.directory))
         )
         if _is_complete(results, experiment.num_steps, retry_diverged):
-            run.log("complete already (--overwrite starts afresh)", echo=True)
+            processes.on_first(lambda: run.log(_told_complete(run, results), echo=True))
         else:
             results = _train_in(run, experiment, asked)
         if experiment.is_single:
@@ -277,6 +276,14 @@ def _begin(run, experiment: building.Experiment, store) -> Begun:
         run.truncate_rows(-1 if restored is None else restored.step)
         if restored is not None:
             run.log(f"resuming at step {restored.step}", echo=True)
+            steps = np.asarray(restored.state.state.step)
+            lost = lost_rows(run.rows(), steps, experiment.train.steps_per_epoch)
+            if lost:
+                run.log(
+                    f"metrics.csv lacks {len(lost)} of its rows, the first of epoch {lost[0][0]}: "
+                    "something else removed or changed them, the training goes on without",
+                    echo=True,
+                )
         return restored
 
     restored = processes.on_first(restore)
@@ -296,6 +303,30 @@ def _begin(run, experiment: building.Experiment, store) -> Begun:
     state = carried.state.replace(stopped=layout.place_slots(stopped))
     is_resumed = processes.agree(restored is not None)
     return Begun(carried._replace(state=state), spent, failures, step, is_resumed)
+
+
+def lost_rows(rows: Sequence[dict], steps: np.ndarray, steps_per_epoch: int) -> list[tuple]:
+    """The rows of `metrics.csv` that runs have written and that are not there any more.
+
+    Args:
+        rows: as they are read; one with a cell that is no number counts as lost.
+        steps: [R], how far each run has been trained.
+        steps_per_epoch: a count.
+
+    Returns:
+        Pairs of epoch and run, ascending; empty where each run has a row for each of its epochs.
+    """
+    written = {
+        (row.get("epoch"), row.get("run", 0))
+        for row in rows
+        if not any(isinstance(cell, str) for cell in row.values())
+    }
+    wanted = [
+        (epoch, r)
+        for r, step in enumerate(steps.tolist())
+        for epoch in range(1, step // steps_per_epoch + 1)
+    ]
+    return sorted(set(wanted) - written)
 
 
 def _target(experiment: building.Experiment) -> Carried:
@@ -343,6 +374,20 @@ def _is_complete(results: list[dict] | None, num_steps: int, retry_diverged: boo
     if len(results) == 1 and results[0]["status"] == "diverged" and retry_diverged:
         return False
     return all(r["status"] != "done" or r["step"] == num_steps for r in results)
+
+
+def _told_complete(run, results: list[dict]) -> str:
+    """That there is nothing to train, and whether the parameters are still there."""
+    with checkpoints.Checkpoints(run.path("checkpoints"), set_aside=False) as store:
+        is_whole = bool(store.steps())
+    # what diverged altogether may never have been saved
+    if is_whole or all(result["status"] == "diverged" for result in results):
+        return "complete already (--overwrite starts afresh)"
+    return (
+        f"complete already, but {run.path('checkpoints')} holds no checkpoint that verifies: "
+        f"--overwrite trains again, or copy its checkpoints back (a program of a sweep: move "
+        f"{run.directory} away, the same command trains what is missing)"
+    )
 
 
 class Saver:
@@ -691,6 +736,8 @@ def summary(result: dict) -> str:
     if result["status"] == "diverged":
         bad = ", ".join(result["not_finite"]) or "the update"
         return f"diverged: {bad} became non-finite at step {result['step']}"
+    # a file has no numbers that are not finite
+    result = {name: tables.plain(value) for name, value in result.items()}
     terms = [
         f"{name} {result[name]:.2f} ± {result[f'{name}_standard_error']:.2f}"
         for name in ("loss", "elbo", "rate", "distortion")

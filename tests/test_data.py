@@ -274,6 +274,11 @@ def test_the_data_directory_is_that_of_the_environment(monkeypatch, tmp_path):
         ({"name": "digits", "scaling": "best"}, "scaling='best': must be one of auto, unit, none"),
         ({"name": "digits", "data_dir": "/no/such"}, "data_dir=/no/such: no such folder"),
         ({"name": "digits", "num_valid": 5_000}, "num_valid=5000: must be >= 0 and leave"),
+        *(
+            ({"name": "digits", setting: value}, f"{setting}={value!r}: must be an integer")
+            for setting in ("num_valid", "window", "hop")
+            for value in (1.5, 3.0, "3", True, np.float64(2))
+        ),
     ],
 )
 def test_bad_arguments_are_refused_in_one_line(kwargs, message):

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import tracemalloc
 import zipfile
 
 import jax
@@ -12,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from vae_jax import data
+from vae_jax.data import _npy
 from vae_jax.errors import DataError, UsageError
 
 RNG = np.random.default_rng(0)
@@ -524,6 +526,20 @@ def test_an_archive_that_lies_about_its_size_is_refused(tmp_path, savez):
         load(path)
 
 
+@pytest.mark.fault("R14")
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_what_unpacks_to_more_than_there_is_memory_is_not_unpacked(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"a.{suffix}"
+    x = np.zeros((4000, 100))
+    np.save(path, x) if suffix == "npy" else np.savez_compressed(path, x=x)
+    monkeypatch.setattr(_npy, "physical_bytes", lambda: x.nbytes - 1)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"takes 3,200,000 bytes, this machine has 3,199,999 of"):
+        load(path, loading="memory")
+    assert tracemalloc.get_traced_memory()[1] < x.nbytes / 2
+    tracemalloc.stop()
+
+
 def test_num_valid_must_leave_something(tmp_path):
     with pytest.raises(UsageError, match="num_valid=18: must be >= 0 and leave some of the 18"):
         load(save(tmp_path, UNIT), num_valid=18)
@@ -551,6 +567,7 @@ def test_columns_of_one_name_are_both_kept(tmp_path, suffix):
         ),
         (np.float32(3), np.arange(40.0), "condition is float64 of shape (40,) for 0 rows"),
         (TABLE[:0], np.zeros((0, 2)), "there is nothing in it"),
+        (TABLE, np.zeros((40, 0)), "shape (40, 0) for 40 rows: must be numbers [rows, C], C at"),
     ],
 )
 def test_conditions_that_do_not_fit_are_refused(tmp_path, x, condition, message):

@@ -194,6 +194,27 @@ def test_windows_that_do_not_fit_are_refused(tmp_path, shape, options, message):
         load(tmp_path / "a.npy", **options)
 
 
+def test_integers_of_numpy_are_integers(tmp_path):
+    """Of few bits too, in which the number of rows would not fit."""
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).normal(size=(400, 2)))
+    own = load(tmp_path / "a.npy", window=5, hop=3, num_valid=4)
+    same = load(tmp_path / "a.npy", window=np.uint8(5), hop=np.int8(3), num_valid=np.int64(4))
+    assert (own.shape, len(own.valid)) == (same.shape, len(same.valid))
+    for a, b in zip(splits(own), splits(same), strict=True):
+        np.testing.assert_array_equal(a.x, b.x, strict=True)
+
+
+@pytest.mark.parametrize("other", ["x", "data", "train", "images_test"])
+def test_series_beside_what_is_none_are_refused(tmp_path, other):
+    x = np.random.default_rng(0).normal(size=(12, 5))
+    for series in ("series", "series_train"):
+        np.savez(tmp_path / "a.npz", **{series: x, other: x})
+        with pytest.raises(DataError, match=f"has the keys '{series}' and '{other}': must be"):
+            load(tmp_path / "a.npz")
+    np.savez(tmp_path / "a.npz", x=x, series_names=np.array(["a"]))
+    assert load(tmp_path / "a.npz").kind == "table"
+
+
 def test_what_is_no_table_has_no_windows(tmp_path):
     path = write(tmp_path, "\n".join(LINES))
     for name in ("digits", path):

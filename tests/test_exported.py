@@ -1,5 +1,6 @@
 """A model that was written as one file is the same model, or none."""
 
+import contextlib
 import functools
 import json
 import os
@@ -7,6 +8,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,7 @@ import safetensors.numpy
 from flax import linen as nn
 
 from experiments import config, export, metrics, pictures, train
-from vae_jax import data, exported, latents, likelihoods, networks
+from vae_jax import data, exported, latents, likelihoods, networks, runs
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.model import Model
 
@@ -222,6 +224,110 @@ def test_what_cannot_be_rebuilt_is_not_written(small, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+ABOUT = {
+    "integers": ({1: 2, 10: 1, 2: 3}, {"1": 2, "10": 1, "2": 3}),
+    "deep": ({"a": {2: (1, 2.5), 10: None}}, {"a": {"2": [1, 2.5], "10": None}}),
+    "truth": ({True: 1}, {"true": 1}),
+    "list": ([1, "ß"], [1, "ß"]),
+    "none": (None, {}),
+}
+
+
+@pytest.mark.parametrize("name", ABOUT)
+def test_what_is_said_beside_a_model_is_read_as_json_has_it(tmp_path, name):
+    given, expected = ABOUT[name]
+    path = tmp_path / "a.safetensors"
+    exported.save(path, *made("linear"), given)
+    assert exported.description(path)["about"] == expected
+    exported.load(path)
+
+
+def endless():
+    own = []
+    own.append(own)
+    return own
+
+
+@pytest.mark.parametrize(
+    ("about", "match"),
+    [
+        ({1: 2, "b": 1}, "'<' not supported"),
+        (object(), "Object of type object is not JSON serializable"),
+        ({"a": np.ones(2)}, "Object of type .* is not JSON serializable"),
+        ({"a": float("nan")}, "Out of range float values"),
+        (endless(), "Circular reference"),
+    ],
+    ids=["keys", "object", "array", "nan", "endless"],
+)
+def test_what_json_cannot_hold_is_refused(tmp_path, about, match):
+    with pytest.raises(UsageError, match=rf"^about: cannot be written as JSON \({match}") as error:
+        exported.save(tmp_path / "a", *made("linear"), about)
+    assert str(error.value).isprintable()
+    assert os.listdir(tmp_path) == []
+
+
+NO_PARAMETERS = {
+    "none": (lambda: None, "is of type NoneType: must be a dict of decoder, encoder, likelihood"),
+    "list": (lambda: [1], "is of type list: must be a dict"),
+    "keys": (lambda: {"encoder": {1: 0.0, "a": 0.0}}, "are no tree of arrays"),
+    "key": (lambda: {"encoder": {"key": jax.random.key(0)}}, "are no tree of arrays"),
+    "object": (lambda: {"decoder": {"a": object()}}, r"'decoder/a' is object\[\]"),
+}
+
+
+@pytest.mark.parametrize("name", NO_PARAMETERS)
+def test_what_are_no_parameters_is_refused(tmp_path, name):
+    make_params, match = NO_PARAMETERS[name]
+    with pytest.raises(UsageError, match=rf"^params: {match}") as error:
+        exported.save(tmp_path / "a", made("linear")[0], make_params())
+    assert str(error.value).isprintable()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_model_that_would_not_be_read_is_not_written(tmp_path):
+    model, params = made("linear")
+    deep = model.replace(decoder=networks.MLPDecoder(64, (1,) * 100))
+    with pytest.raises(UsageError, match=r"^model: decoder has 101 layers, more than 100: a file"):
+        exported.save(tmp_path / "a", deep, params)
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_does_not_read_back_takes_no_place(small, monkeypatch):
+    """A disk that keeps something else: the file that was there stays."""
+    path, model, params = small
+    content, write = path.read_bytes(), runs.write_bytes
+    monkeypatch.setattr(
+        runs, "write_bytes", lambda to, told, **more: write(to, altered(told, -9, 1), **more)
+    )
+    with pytest.raises(StorageError, match="SHA-256 of its content is another") as error:
+        exported.save(path, model, params, {"step": 4})
+    assert str(error.value).startswith(f"{path}: ")
+    assert os.listdir(path.parent) == [path.name]
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("place", ["none/a", "file/a", "x" * 300, "folder"])
+def test_where_nothing_can_be_written_the_path_is_named(tmp_path, place):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / place
+    with pytest.raises(StorageError, match=r"\): choose another place for it$") as error:
+        exported.save(path, *made("linear"))
+    assert str(error.value).startswith(f"{path} cannot be written (")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_a_path_may_be_bytes_and_must_be_one(small):
+    path, model, params = small
+    assert_same(exported.load(os.fsencode(path)), (model, params))
+    exported.save(os.fsencode(path), model, params, {"step": 4})
+    assert exported.description(path)["about"] == {"step": 4}
+    for none in (None, 5, "", b"", "a\0b"):
+        for act in (exported.load, exported.description, lambda p: exported.save(p, model, params)):
+            with pytest.raises(UsageError, match=r"^path=.*: must be the path of a file"):
+                act(none)
+
+
 # --- What is damaged or forged is refused
 
 
@@ -264,6 +370,13 @@ HOSTILE = {
     "variance": (set_in("model", "likelihood", "variance", "\x1b[31mred"), r"variance=\?\[31mred"),
     "conditions": (set_in("model", "num_conditions", 3), "'decoder/condition/kernel' is missing"),
     "lines": (set_in("model", "a\nb", 1), r"the model has 'a\\nb'"),
+    "parts": (
+        set_in("model", "encoder", "num_parts", 2**31 - 1),
+        "encoder has 2,147,483,647 parts",
+    ),
+    "layers": (set_in("model", "decoder", "widths", [1] * 100), "decoder has 101 layers, more"),
+    "decoder": (set_in("model", "encoder", "class", "MLPDecoder"), "'MLPDecoder' is none of Casc"),
+    "encoder": (set_in("model", "decoder", "class", "MLPEncoder"), "'MLPEncoder' is none of ConvD"),
 }
 
 
@@ -272,6 +385,36 @@ def test_a_hostile_description_is_refused(small, name):
     change, match = HOSTILE[name]
     forge(small[0], change)
     refused(small[0], match)
+
+
+@pytest.mark.parametrize("stages", [{"num_stages": 2**31 - 1}, {"num_stages": 26}])
+def test_a_row_of_absurd_length_is_refused_before_it_is_built(tmp_path, stages):
+    path = tmp_path / "model.safetensors"
+    exported.save(path, *made("cascade"))
+
+    def change(body):
+        body["model"]["encoder"] |= {"widths": [5] * 3, **stages}
+
+    forge(path, change)
+    refused(path, r"encoder has \S+ layers, more than 100")
+
+
+@pytest.mark.parametrize("part", exported._PARTS)
+def test_no_part_of_absurd_numbers_takes_long(small, part):
+    """Every class with every number at its largest: refused, or read, within seconds."""
+    path, good = small[0], small[0].read_bytes()
+    for name, known in exported._PARTS[part].items():
+        huge = {
+            field: [2**31 - 1] * 2 if exported._is_list(kind) else 2**31 - 1
+            for field, kind in exported._fields(known).items()
+            if kind is int or exported._is_list(kind)
+        }
+        path.write_bytes(good)
+        forge(path, set_in("model", part, {"class": name, **huge}))
+        began = time.monotonic()
+        with contextlib.suppress(StorageError):
+            exported.load(path)
+        assert time.monotonic() - began < 20, name
 
 
 def test_a_network_of_absurd_size_is_refused_before_memory_is_asked_for(tmp_path):
@@ -490,7 +633,7 @@ def test_what_does_not_fit_is_said(program, tmp_path):
         with pytest.raises(UsageError, match=rf"^--to={to}: must be a file that ends in \.safeten"):
             run(program, member="0", to=to)
     with pytest.raises(
-        StorageError, match=r"No such file.*: choose another place for it \(--to\)$"
+        StorageError, match=r"^--to: .*No such file.*: choose another place for it$"
     ):
         run(program, member="0", to=str(tmp_path / "none" / "model.safetensors"))
 

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import metrics, pictures, sweep
 from experiments.config import Plan
-from vae_jax import data, likelihoods, members, networks, training
+from vae_jax import data, likelihoods, members, networks, runs, training
 from vae_jax.errors import DivergedError, StorageError, UsageError
 from vae_jax.evaluation import elbo
 from vae_jax.model import Model
@@ -80,7 +80,16 @@ def test_what_is_not_there_is_said(swept, tmp_path):
         members.load_member(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "", "[]", "{}", "7", '[{"status": "done", "step": 3}, 1]'])
+@pytest.mark.parametrize("member", ["0", 0.5, 0.0, None, True])
+def test_a_member_is_an_integer(swept, member):
+    with pytest.raises(UsageError, match=rf"^member={member!r}: must be an integer"):
+        members.load_member(swept, member)
+    assert (
+        members.load_member(swept, np.int64(1)).settings == members.load_member(swept, 1).settings
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "", "[" * 100_000, '{"status": "done"'])
 @pytest.mark.parametrize("name", ["result.json", "results.json"])
 def test_damaged_results_are_named(tmp_path, name, text):
     (tmp_path / name).write_text(text)
@@ -108,24 +117,56 @@ def test_damaged_settings_are_named(tmp_path, text):
         members.num_members(tmp_path)
 
 
+ONE = {"status": "done", "step": 3, "loss": 1.5, "loss_standard_error": "inf", "rates": [1, 2]}
+OTHER = {"status": "diverged", "step": 1, "not_finite": ["loss"]}
+
+
+def begin(directory, num_runs):
+    """A run directory as training begins it."""
+    several = [{"latent_dim": 2, "seed": seed} for seed in range(num_runs)]
+    with runs.open_run(directory, several[0] if num_runs == 1 else {"runs": several}):
+        return directory
+
+
 def test_results_of_one_run_and_of_several_are_a_list(tmp_path):
-    assert members.read_results(tmp_path) is None
-    one = {"status": "done", "step": 3, "elbo": -1.5}
-    (tmp_path / "result.json").write_text(json.dumps(one))
-    assert members.read_results(tmp_path) == [one]
-    (tmp_path / "result.json").unlink()
-    (tmp_path / "results.json").write_text(json.dumps([one, {"status": "diverged", "step": 1}]))
-    assert members.read_results(tmp_path) == [one, {"status": "diverged", "step": 1}]
+    one, two = begin(tmp_path / "one", 1), begin(tmp_path / "two", 2)
+    assert members.read_results(one) is None
+    (one / "result.json").write_text(json.dumps(ONE))
+    assert members.read_results(one) == [ONE]
+    (two / "results.json").write_text(json.dumps([ONE, OTHER]))
+    assert members.read_results(two) == [ONE, OTHER]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        *([], {}, 7, None, [ONE], [ONE, OTHER, ONE], [ONE, 1], [ONE, {}], [ONE, [ONE]]),
+        [ONE, {**OTHER, "not_finite": 3}],
+        [ONE, {"status": "diverged", "step": 1}],
+        *([ONE, {k: v for k, v in ONE.items() if k != lost}] for lost in list(ONE)[:4]),
+        [ONE, {**ONE, "step": -1}],
+        [ONE, {**ONE, "step": 1.0}],
+        [ONE, {**ONE, "status": "missing"}],
+        [ONE, {**ONE, "loss": "low"}],
+        [ONE, {**ONE, "rate": 1.0}],
+        [ONE, {**ONE, "rate": 1.0, "rate_standard_error": None}],
+        [ONE, {**ONE, "valid_loss": [1.0]}],
+        [ONE, {**ONE, "active_units": {}}],
+    ],
+)
+def test_results_that_lack_runs_or_entries_are_none(tmp_path, stored):
+    directory = begin(tmp_path / "two", 2)
+    (directory / "results.json").write_text(json.dumps(stored))
+    assert members.read_results(directory) is None
 
 
 @pytest.mark.parametrize("lost", ["one", "all"])
 def test_a_program_without_parameters_says_why(swept, tmp_path, lost):
     (tmp_path / "config.json").write_text((swept / "config.json").read_text())
-    results = [{"status": "diverged", "step": 1} for _ in range(4)]
-    results[0]["status"] = "diverged" if lost == "all" else "done"
+    results = [OTHER if lost == "all" else ONE, *[OTHER] * 3]
     (tmp_path / "results.json").write_text(json.dumps(results))
     error, message = {
-        "one": (StorageError, "no checkpoint that verifies"),
+        "one": (StorageError, "no checkpoint that verifies: train it again with --overwrite, or"),
         "all": (DivergedError, "every run diverged"),
     }[lost]
     with pytest.raises(error, match=message):

@@ -1,7 +1,5 @@
 """The tables of a sweep: means against NumPy, the best run and the command that repeats it."""
 
-import csv
-import io
 import math
 import shlex
 
@@ -9,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import config, sweep, tables
+from vae_jax import runs
 
 VALUES = {"beta": "1,4", "seed": "0,1,2", "widths": "16,8", "learning_rate": "cosine(1e-3,0,100%)"}
 
@@ -167,14 +166,10 @@ def test_lines_are_aligned_and_bounded(table):
     assert tables.lines(summary, most=1)[-1] == "and 1 more, in summary.csv"
 
 
-def test_tables_survive_the_way_through_csv(table):
+def test_tables_survive_the_way_through_csv(table, tmp_path):
     _, _, rows = table
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    back = tables.csv_rows(text.getvalue())
-    assert [{k: tables.plain(v) for k, v in row.items()} for row in back] == rows
+    runs.write_table(tmp_path / "sweep.csv", rows)
+    assert runs.read_rows(tmp_path / "sweep.csv") == rows
 
 
 def test_settings_of_one_objective_among_several_are_told_where_its_rows_differ():

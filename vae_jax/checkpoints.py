@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 import os
 import pathlib
 import shutil
@@ -30,6 +31,7 @@ import numpy as np
 from absl import logging as absl_logging
 
 from vae_jax.errors import StorageError
+from vae_jax.memory import physical_bytes
 
 __all__ = ["Checkpoints", "Restored"]
 
@@ -480,7 +482,7 @@ def _describe(tree: Any) -> dict[str, str]:
 
 
 def _check_arrays(path: pathlib.Path) -> None:
-    """Raises `ValueError` unless arrays are of the shapes that a step's manifest names.
+    """Raises `ValueError` unless arrays are of the shapes that a step's manifest names, and fit.
 
     A file may name any shape, and its reader would take the memory for it.
     """
@@ -490,6 +492,9 @@ def _check_arrays(path: pathlib.Path) -> None:
         raise ValueError("its arrays are not of the shapes that its manifest names")
     if any(leaf.storage.chunk_shape != leaf.shape for leaf in jax.tree.leaves(stored)):
         raise ValueError("its arrays are parted, which this program does not write")
+    num_bytes = sum(math.prod(s.shape) * s.dtype.itemsize for s in jax.tree.leaves(stored))
+    if num_bytes > physical_bytes():
+        raise ValueError(f"it takes {num_bytes:,} bytes, more than this machine has of memory")
 
 
 def _place(wanted: Any, value: np.ndarray) -> jax.Array:

@@ -9,13 +9,14 @@ with the shapes of its tensors before an array is made.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import pathlib
 import stat
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +28,7 @@ from flax import linen as nn
 import vae_jax
 from vae_jax import latents, likelihoods, networks, runs
 from vae_jax.errors import StorageError, UsageError
+from vae_jax.memory import physical_bytes
 from vae_jax.model import Model
 
 __all__ = ["description", "load", "save"]
@@ -34,7 +36,8 @@ __all__ = ["description", "load", "save"]
 _NAME = "vae_jax"
 _SCHEMA = 1
 _LARGEST = 2**31 - 1
-_MOST_LAYERS = 1000  # each takes time to be looked at, before its shape can be compared
+_MOST_LAYERS = 100  # each takes time to be looked at, before its shape can be compared
+_REMEDY = "choose another place for it"
 
 
 def _classes(module: ModuleType, base: type) -> dict[str, type]:
@@ -43,9 +46,14 @@ def _classes(module: ModuleType, base: type) -> dict[str, type]:
     return {n: c for n, c in public.items() if isinstance(c, type) and issubclass(c, base)}
 
 
+def _networks(kind: str) -> dict[str, type]:
+    """The encoders or the decoders of our networks, by name."""
+    return {n: c for n, c in _classes(networks, nn.Module).items() if n.endswith(kind)}
+
+
 _PARTS = {
-    "encoder": _classes(networks, nn.Module),
-    "decoder": _classes(networks, nn.Module),
+    "encoder": _networks("Encoder"),
+    "decoder": _networks("Decoder"),
     "likelihood": _classes(likelihoods, likelihoods.Likelihood),
     "latent": _classes(latents, latents.Latent),
 }
@@ -60,32 +68,36 @@ def save(
 ) -> None:
     """Writes a model and its parameters; a file of that name is replaced at once.
 
+    What was written is read back before it takes its place.
+
     Args:
         path: of the file, customarily *.safetensors.
         model: made of our networks, likelihoods and latents; its condition is not written.
         params: of the model, float32 arrays of any shape; what belongs to an objective is left out.
-        about: what else is to be known of it, as JSON has it.
+        about: what else is to be known of it, as JSON has it: keys become text, tuples lists.
 
     Raises:
-        UsageError: a part of the model is not one of ours, or the parameters are not the model's.
-        StorageError: the file cannot be written.
+        UsageError: a part of the model is not one of ours, the parameters are not the model's, or
+            `about` holds what JSON does not.
+        StorageError: the file cannot be written, or does not read back as what was written.
     """
     import safetensors.numpy
 
+    path = _place(path)
     body = {
         "schema": _SCHEMA,
         "vae_jax": vae_jax.__version__,
         "model": _described(model),
-        "about": about or {},
+        "about": _as_json({} if about is None else about),
     }
-    wanted = _shapes(model)
-    tensors = {n: np.asarray(a) for n, a in _named({part: params.get(part) for part in wanted})}
-    difference = _difference(_told(tensors.items()), _told(_named(wanted)), "the model asks for")
-    if difference:
-        raise UsageError(f"params: {difference}: give those of this model, of one run")
+    try:
+        _built(body["model"])
+    except ValueError as error:
+        raise UsageError(f"model: {error}: a file cannot describe it") from None
+    tensors = _tensors(params, _shapes(model))
     text = {_NAME: _sealed(body, tensors)}
-    place = "choose another place for it (--to)"
-    runs.write_bytes(pathlib.Path(path), safetensors.numpy.save(tensors, text), remedy=place)
+    check = functools.partial(_read, shown=path)
+    runs.write_bytes(path, safetensors.numpy.save(tensors, text), remedy=_REMEDY, check=check)
 
 
 def load(path: str | os.PathLike) -> tuple[Model, dict]:
@@ -98,23 +110,74 @@ def load(path: str | os.PathLike) -> tuple[Model, dict]:
         (`Model`, params). Of a conditional model, `model.given` is to be called first.
 
     Raises:
+        UsageError: the path is none.
         StorageError: it is damaged, of another program or of a newer version of this one.
     """
-    return _read(path)[:2]
+    model, shapes, tensors, _ = _read(_place(path))
+    params = jax.tree_util.tree_map_with_path(
+        lambda place, _: jnp.array(tensors[_name(place)]), shapes
+    )
+    return model, params
 
 
 def description(path: str | os.PathLike) -> dict:
     """What a file says beside its tensors: "schema", "vae_jax", "model", "about"; see `load`."""
-    return _read(path)[2]
+    return _read(_place(path))[3]
 
 
-def _read(path: str | os.PathLike) -> tuple[Model, dict, dict]:
-    with _reading(path) as file:
+def _place(path: str | os.PathLike) -> pathlib.Path:
+    """A path as it was given, as text, bytes or a path."""
+    name = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
+    if not pathlib.Path(name).name or "\0" in name:
+        raise UsageError(f"path={path!r}: must be the path of a file, text such as 'a.safetensors'")
+    return pathlib.Path(name)
+
+
+def _as_json(about: Any) -> Any:
+    """What JSON makes of it, which is what a reader will find."""
+    try:
+        return json.loads(_json(about))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"about: cannot be written as JSON ({_one_line(error)}): give text, finite numbers, "
+            "truth values, None, and lists and dicts of these, whose keys are text"
+        ) from None
+
+
+def _tensors(params: Any, wanted: dict) -> dict[str, np.ndarray]:
+    """Those of the parameters that are wanted, by name.
+
+    Raises:
+        UsageError: they are no arrays, or of other shapes or dtypes.
+    """
+    if not isinstance(params, Mapping):
+        raise UsageError(
+            f"params: is of type {type(params).__name__}: must be a dict of {', '.join(wanted)}, "
+            "as Model.init returns it"
+        )
+    try:
+        tensors = {n: np.asarray(a) for n, a in _named({part: params.get(part) for part in wanted})}
+    except (TypeError, ValueError, RuntimeError) as error:  # keys, traced or deleted arrays
+        raise UsageError(
+            f"params: are no tree of arrays ({_one_line(error)}): give those of this model"
+        ) from None
+    difference = _difference(_told(tensors.items()), _told(_named(wanted)), "the model asks for")
+    if difference:
+        raise UsageError(f"params: {difference}: give those of this model, of one run")
+    return tensors
+
+
+def _read(
+    path: pathlib.Path, shown: pathlib.Path | None = None
+) -> tuple[Model, dict, dict[str, np.ndarray], dict]:
+    """The model, the shapes of its parameters, these by name, and the description."""
+    shown = shown or path
+    with _reading(path, shown) as file:
         text = (file.metadata() or {}).get(_NAME)
         if text is None:
             raise ValueError("its metadata does not hold 'vae_jax'")
         body = json.loads(text)
-        _check_schema(path, body)
+        _check_schema(shown, body)
         model = _built(body["model"])
         wanted = _shapes(model)
         held = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
@@ -126,47 +189,43 @@ def _read(path: str | os.PathLike) -> tuple[Model, dict, dict]:
         body.pop("sha256", None)
         if _sealed(body, tensors) != text:
             raise ValueError("the SHA-256 of its content is another")
-    params = jax.tree_util.tree_map_with_path(
-        lambda place, _: jnp.array(tensors[_name(place)]), wanted
-    )
-    return model, params, body
+    return model, wanted, tensors, body
 
 
 @contextlib.contextmanager
-def _reading(path: str | os.PathLike) -> Iterator[Any]:
+def _reading(path: pathlib.Path, shown: pathlib.Path) -> Iterator[Any]:
     """The open file; whatever goes wrong with it is told in one line."""
     import safetensors
 
-    path = os.fspath(path)
     try:
         found = os.lstat(path)
         if stat.S_ISLNK(found.st_mode):
             where = os.path.realpath(path)
-            raise StorageError(f"{path}: is a symbolic link: name what it points to, {where}")
+            raise StorageError(f"{shown}: is a symbolic link: name what it points to, {where}")
         if not stat.S_ISREG(found.st_mode):
-            raise StorageError(f"{path}: is no regular file")
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            raise StorageError(f"{shown}: is no regular file")
+        memory = physical_bytes()
         if found.st_size > memory:
             told = f"{found.st_size:,} bytes, this machine has {memory:,} of memory"
-            raise StorageError(f"{path}: has {told}")
+            raise StorageError(f"{shown}: has {told}")
         with safetensors.safe_open(path, framework="numpy") as file:
             yield file
     except StorageError:
         raise
     except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({_one_line(error)})") from None
+        raise StorageError(f"{shown}: cannot be read ({_one_line(error)})") from None
     except Exception as error:  # the library, JSON and our modules refuse sizes by many types
         raise StorageError(
-            f"{path}: is not a model as vae_jax exports it, or damaged "
+            f"{shown}: is not a model as vae_jax exports it, or damaged "
             f"({_one_line(error)}): fetch it again, or export the run again"
         ) from None
 
 
-def _check_schema(path: str | os.PathLike, body: Any) -> None:
+def _check_schema(path: pathlib.Path, body: Any) -> None:
     schema = body.get("schema") if isinstance(body, dict) else None
     if isinstance(schema, int) and schema > _SCHEMA:
         raise StorageError(
-            f"{os.fspath(path)} was written by a newer vae_jax (schema {schema}, this one reads up "
+            f"{path} was written by a newer vae_jax (schema {schema}, this one reads up "
             f"to {_SCHEMA}): upgrade vae_jax"
         )
     if schema != _SCHEMA or not {"vae_jax", "model", "about"} <= body.keys():
@@ -225,7 +284,17 @@ def _built_part(part: str, described: Any) -> Any:
     fields = _fields(_PARTS[part][name])
     given = {key: value for key, value in described.items() if key != "class"}
     _check_names(part, given, fields.keys())
-    return _PARTS[part][name](**{n: _value(n, fields[n], value) for n, value in given.items()})
+    values = {n: _value(n, fields[n], value) for n, value in given.items()}
+    _check_counts(part, values)
+    return _PARTS[part][name](**values)
+
+
+def _check_counts(part: str, values: dict[str, Any]) -> None:
+    """Refuses what its class would do one by one for longer than anybody waits."""
+    num_layers = (len(values.get("widths", ())) + 1) * values.get("num_stages", 1)
+    for what, num in {"layers": num_layers, "parts": values.get("num_parts", 1)}.items():
+        if num > _MOST_LAYERS:
+            raise ValueError(f"{part} has {num:,} {what}, more than {_MOST_LAYERS}")
 
 
 def _check_names(what: str, given: Any, known: Any, *, required: bool = False) -> None:

@@ -1,6 +1,6 @@
 """The runs of a trained program, each loaded alone: parameters, settings, latent mask."""
 
-import json
+import numbers
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +60,8 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
     """
     directory = Path(directory)
     settings = _settings(directory)
+    if not isinstance(member, numbers.Integral) or isinstance(member, bool):
+        raise UsageError(f"member={member!r}: must be an integer, a run counted from 0")
     if not 0 <= member < len(settings):
         raise UsageError(
             f"member {member}: {directory} holds {len(settings)} run(s), choose from 0 to "
@@ -73,7 +75,10 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
             raise DivergedError(
                 f"{directory}: every run diverged, none has parameters to be loaded"
             )
-        raise StorageError(f"{directory / 'checkpoints'}: no checkpoint that verifies")
+        raise StorageError(
+            f"{directory / 'checkpoints'}: no checkpoint that verifies: train it again with "
+            "--overwrite, or copy its checkpoints back"
+        )
     state, best = restored.state["state"], restored.state.get("best")
     params = best["params"] if best else state.get("ema") or state["params"]
     latent_dim = max(each["latent_dim"] for each in settings)
@@ -96,25 +101,52 @@ def read_results(directory: str | os.PathLike) -> list[dict] | None:
 
     Returns:
         For each run its status, its step and, unless it diverged, its metrics (scalars, and lists
-        of shape [L]); None where the program has no results yet.
+        of shape [L]); None where the program has no results yet, or they lack runs or entries:
+        training it again computes them anew.
 
     Raises:
+        UsageError: the directory holds no run, or one that was changed.
         StorageError: they cannot be read.
     """
     for name in ("results.json", "result.json"):
-        path = Path(directory, name)
         try:
-            stored = json.loads(path.read_bytes())
-            results = stored if isinstance(stored, list) else [stored]
-            if not results or not all({"status", "step"} <= result.keys() for result in results):
-                raise ValueError("holds no results")
+            stored = runs.read_json(Path(directory, name))
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, AttributeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise StorageError(f"{path} cannot be read ({reason}): move it away") from None
-        return results
+        results = stored if isinstance(stored, list) else [stored]
+        if len(results) == num_members(directory) and all(map(_is_result, results)):
+            return results
     return None
+
+
+_MEASURED = ("loss", "elbo", "rate", "distortion", "squared_error", "accuracy")
+"""What has a standard error beside it, where a result has it."""
+_COUNTED = ("active_share", "active_units", "bits_per_character", "nats_per_step")
+"""What has none."""
+_COMPARED = ("valid_elbo", "valid_distortion", "valid_loss")
+
+
+def _is_result(result: Any) -> bool:
+    """Whether a value read from a file is what training leaves of a run."""
+    if not isinstance(result, dict) or not _is_step(result.get("step")):
+        return False
+    if result.get("status") == "diverged":
+        names = result.get("not_finite")
+        return isinstance(names, list) and all(isinstance(name, str) for name in names)
+    measured = [name for name in _MEASURED if name in result]
+    errors = [f"{name}_standard_error" for name in measured]
+    alone = [name for name in (*_COUNTED, *_COMPARED) if name in result]
+    is_whole = result.get("status") in ("done", "stopped early") and "loss" in result
+    return is_whole and all(_is_number(result.get(name)) for name in (*measured, *errors, *alone))
+
+
+def _is_step(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number as `runs.write_json` puts it."""
+    return type(value) in (int, float) or value in ("nan", "inf", "-inf")
 
 
 def _other_place(directory: Path) -> str:
@@ -128,21 +160,16 @@ def _other_place(directory: Path) -> str:
 def _settings(directory: Path) -> list[dict]:
     path = directory / "config.json"
     try:
-        stored = json.loads(path.read_bytes())
-        runs.refuse_newer(int(stored["schema"]), str(directory))
-        config = stored["config"]
+        config = runs.parse_config(runs.read_bytes(path), path)["config"]
         shared = {name: value for name, value in config.items() if name != "runs"}
-        settings = [
-            {**shared, **each, "latent_dim": int(each["latent_dim"])}
-            for each in config.get("runs", [config])
-        ]
-        if not settings:
+        settings = [{**shared, **each} for each in config.get("runs", [config])]
+        if not settings or not all(_is_step(each.get("latent_dim")) for each in settings):
             raise ValueError("holds no run")
     except FileNotFoundError:
         raise UsageError(
             f"{directory}: holds no run (no config.json); {_other_place(directory)}"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         raise UsageError(
             f"{path}: is not the config of a run; of a sweep, name one of its programs/"
         ) from None

@@ -29,13 +29,15 @@ import re
 import shlex
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vae_jax.errors import LockedError, StorageError, UsageError
+from vae_jax.errors import DataError, LockedError, StorageError, UsageError
 
 __all__ = [
     "SCHEMA",
@@ -46,8 +48,14 @@ __all__ = [
     "default_workdir",
     "environment",
     "free_bytes",
+    "inside",
     "make_folder",
     "open_run",
+    "parse_config",
+    "parse_json",
+    "read_bytes",
+    "read_json",
+    "read_rows",
     "refuse_newer",
     "say",
     "write_bytes",
@@ -61,6 +69,10 @@ SCHEMA = 1
 _CONFIG = "config.json"
 _LOCK = "lock"
 _METRICS = "metrics.csv"
+_DATA = "data_sha256"
+_FREE = ("epochs",)
+_LARGEST = 2**30
+"""Of a file that is read whole, a count of bytes."""
 _UNSET = "unset"
 _LONGEST_NAME = 100
 _REMEDY = "choose another --workdir"
@@ -96,7 +108,7 @@ def open_run(
     workdir: str | os.PathLike,
     config: Mapping,
     *,
-    free_to_change: Iterable[str] = ("epochs",),
+    free_to_change: Iterable[str] = _FREE,
     as_of: Callable[[dict], Mapping] | None = None,
     overwrite: bool = False,
     schema: int = SCHEMA,
@@ -118,22 +130,25 @@ def open_run(
 
     Raises:
         UsageError: the path is a file or holds something else, an earlier run differs in `config`,
-            or a newer version wrote it. What was there is as it was.
+            its `config.json` was changed, or a newer version wrote it. What was there is as it was.
+        DataError: an earlier run differs in its data alone, of which `data_sha256` tells.
         LockedError: another process holds the directory; the message names it.
         StorageError: the directory cannot be written.
     """
     config = _plain(config)
-    identity = _digest({k: v for k, v in config.items() if k not in set(free_to_change)})
+    identity = _identity(config, free_to_change)
     shown = os.fspath(workdir)
-    if "\0" in shown:
-        raise UsageError(f"--workdir={shown!r}: a path cannot hold the character NUL")
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in shown):
+        raise UsageError(
+            f"--workdir={shown!r}: must be UTF-8 text without control characters, name another"
+        )
     directory = pathlib.Path(os.path.abspath(shown))
     _refuse_foreign(directory, shown)
 
     archived = None
     with contextlib.ExitStack() as undo:
         lock = _enter(directory, shown, undo)
-        earlier = _read_config(directory, shown, schema)
+        earlier = _read_config(directory, shown, schema, free_to_change)
         if earlier is not None and overwrite:
             archived = _archive(directory, shown)
             undo.close()
@@ -203,14 +218,7 @@ class Run:
         Raises:
             UsageError: the result lies outside, by `..`, an absolute path or a symbolic link.
         """
-        try:
-            joined = self.directory.joinpath(*parts)
-            inside = joined.resolve().is_relative_to(self.directory.resolve())
-        except (ValueError, OSError, RuntimeError):
-            inside = False
-        if not inside or ".." in joined.parts:
-            raise UsageError(f"{'/'.join(parts)!r}: must stay inside {self.directory}")
-        return joined
+        return inside(self.directory, *parts)
 
     def write_json(self, name: str, value: Any) -> None:
         """Replaces a JSON file at once: after a crash it holds the old value or the new one.
@@ -231,13 +239,10 @@ class Run:
         Raises:
             StorageError: it cannot be read.
         """
-        path = self.path(name)
         try:
-            return json.loads(path.read_bytes())
+            return read_json(self.path(name))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{path} cannot be read ({_reason(error)}): move it away") from None
 
     def write_command(self, argv: Iterable[str]) -> None:
         """Writes the words of a command to `command.txt`, quoted to be pasted into a shell."""
@@ -261,7 +266,8 @@ class Run:
         if echo:
             say(line)
         path = self.path("run.log")
-        with _storing(path), open(path, "a", encoding="utf-8", errors="replace") as file:
+        writing = {"encoding": "utf-8", "errors": "replace", "opener": _open_regular}
+        with _storing(path), open(path, "a", **writing) as file:
             file.write(f"{_now()} {' '.join(line.splitlines())}\n")
 
     def append_rows(self, rows: Sequence[Mapping]) -> None:
@@ -294,7 +300,7 @@ class Run:
                 )
         cells = [[_cell(row[name]) for name in columns] for row in rows]
         rest = memoryview(_csv(cells if self._columns else [columns, *cells]))
-        with _storing(path), open(path, "ab", buffering=0) as file:
+        with _storing(path), open(path, "ab", buffering=0, opener=_open_regular) as file:
             start = file.tell()
             try:
                 while rest:
@@ -310,10 +316,7 @@ class Run:
 
         Numbers are parsed, an empty cell is None, a torn last line is left out.
         """
-        path = self.path(_METRICS)
-        lines = _whole_lines(path)
-        columns = _columns(lines)
-        return [_parse_row(path, columns, line) for line in lines[1:]]
+        return read_rows(self.path(_METRICS))
 
     def truncate_rows(self, step: int) -> None:
         """Drops the rows after a scalar step, and a torn last line; the others keep every byte.
@@ -381,6 +384,132 @@ def refuse_newer(version: int, shown: str, schema: int = SCHEMA) -> None:
         )
 
 
+def inside(directory: str | os.PathLike, *parts: str) -> pathlib.Path:
+    """Joins names to a directory that may be a stranger's.
+
+    Raises:
+        UsageError: the result lies outside, by `..`, an absolute path or a symbolic link.
+    """
+    root = pathlib.Path(directory)
+    try:
+        joined = root.joinpath(*parts)
+        is_inside = joined.resolve().is_relative_to(root.resolve())
+    except (ValueError, OSError, RuntimeError):
+        is_inside = False
+    if not is_inside or ".." in pathlib.PurePath(*parts).parts:
+        raise UsageError(
+            f"{'/'.join(parts)!r}: must stay inside {root}, name or link nothing outside of it"
+        )
+    return joined
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Reads a file that a run keeps beside its checkpoints; the run may be a stranger's.
+
+    Raises:
+        FileNotFoundError: there is none.
+        StorageError: it cannot be read, is a link, a pipe or a device, or larger than 1 GiB.
+    """
+    try:
+        descriptor = _open_regular(path, os.O_RDONLY)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size > _LARGEST:
+                raise OSError(errno.EFBIG, f"{size} bytes, at most {_LARGEST} are read")
+            with open(descriptor, "rb", closefd=False) as file:
+                return file.read(_LARGEST)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({_reason(error)}): move it away") from None
+
+
+def parse_json(raw: bytes) -> Any:
+    """The value, of any shape, of a JSON text.
+
+    Raises:
+        ValueError: it is none, or nests deeper than any file of ours.
+    """
+    try:
+        return json.loads(raw)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads a JSON file of a run, see `read_bytes`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        StorageError: it cannot be read.
+    """
+    try:
+        return parse_json(read_bytes(path))
+    except ValueError as error:
+        raise StorageError(f"{path} cannot be read ({_reason(error)}): move it away") from None
+
+
+def read_rows(path: str | os.PathLike) -> list[dict]:
+    """Reads a CSV file of a run: one dict of scalars per row, in order; of no file, no rows.
+
+    Numbers are parsed, an empty cell is None, a torn last line is left out.
+
+    Raises:
+        StorageError: it cannot be read, or lacks cells.
+    """
+    path = pathlib.Path(path)
+    lines = _whole_lines(path)
+    columns = _columns(lines)
+    return [_parse_row(path, columns, line) for line in lines[1:]]
+
+
+def parse_config(
+    raw: bytes,
+    path: str | os.PathLike,
+    *,
+    schema: int = SCHEMA,
+    free_to_change: Iterable[str] = _FREE,
+) -> dict:
+    """What a `config.json` of any length holds, once it is what a run directory has.
+
+    Args:
+        raw: of the file.
+        path: of it, for messages.
+        schema: the newest version that is read, a scalar.
+        free_to_change: the keys that its hash leaves out: counts.
+
+    Returns:
+        `schema`, `config` (settings by name; of several runs a list of them as `runs`), `sha256`.
+
+    Raises:
+        ValueError: it is damaged, or not ours.
+        UsageError: a newer program wrote it, or it was changed after it was written.
+    """
+    try:
+        stored = parse_json(raw)
+        version = stored["schema"]
+        if not _is_count(version) or version < 1:
+            raise ValueError("has no version")
+        refuse_newer(version, os.fspath(pathlib.Path(path).parent), schema)
+        held = stored["config"]
+        several = held.get("runs", [])
+        if not isinstance(several, list) or not all(isinstance(each, dict) for each in several):
+            raise ValueError("holds no settings")
+        if not all(_is_count(held.get(name, 0)) for name in free_to_change):
+            raise ValueError(f"holds no number of {', '.join(free_to_change)}")
+        is_as_written = stored["sha256"] == _identity(held, free_to_change)
+    except (LookupError, TypeError, AttributeError, RecursionError):
+        raise ValueError("is no config") from None
+    if not is_as_written:
+        raise UsageError(
+            f"{path} was changed after it was written (its SHA-256 differs): restore it, or "
+            "choose another directory"
+        )
+    return stored
+
+
 @contextlib.contextmanager
 def alone(path: pathlib.Path) -> Iterator[None]:
     """Waits for the lock that is a file, which is made where it is missing, and holds it meanwhile.
@@ -410,13 +539,20 @@ def make_folder(path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def write_bytes(path: pathlib.Path, content: bytes, *, remedy: str = _REMEDY) -> None:
+def write_bytes(
+    path: pathlib.Path,
+    content: bytes,
+    *,
+    remedy: str = _REMEDY,
+    check: Callable[[pathlib.Path], Any] | None = None,
+) -> None:
     """Replaces a file at once, see `Run.write_json`; of content of any length, a scalar.
 
     Args:
         path: of the file.
         content: what it is to hold.
         remedy: what to do where that place cannot be written.
+        check: reads what was written before it takes its place; its error leaves what was there.
 
     Raises:
         StorageError: it cannot be written.
@@ -429,6 +565,8 @@ def write_bytes(path: pathlib.Path, content: bytes, *, remedy: str = _REMEDY) ->
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            if check is not None:
+                check(temporary)
             os.replace(temporary, path)
             _sync(path.parent)
         except BaseException:
@@ -465,12 +603,20 @@ def write_table(path: pathlib.Path, rows: Sequence[Mapping]) -> None:
     write_bytes(path, _csv([columns, *cells]))
 
 
-def say(line: str, *, end: str = "\n") -> None:
-    """Prints a line; a reader that went away does not end the run, its log goes on."""
+def say(line: str, *, end: str = "\n", is_error: bool = False) -> None:
+    """Prints a line; a reader that went away or a full disk ends no run, its own log goes on.
+
+    Args:
+        line: a text.
+        end: what follows it.
+        is_error: whether it goes to stderr.
+    """
+    stream = sys.stderr if is_error else sys.stdout
     try:
-        print(line, end=end, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(line, end=end, file=stream, flush=True)
+    except OSError:
+        # what could not be written stays in the buffer, and would fail once more at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def environment(devices: Iterable = ()) -> dict:
@@ -615,30 +761,32 @@ def _refuse_foreign(directory: pathlib.Path, shown: str) -> None:
         )
 
 
-def _read_config(directory: pathlib.Path, shown: str, schema: int) -> dict | None:
+def _read_config(
+    directory: pathlib.Path, shown: str, schema: int, free_to_change: Iterable[str]
+) -> dict | None:
     path = directory / _CONFIG
     try:
-        stored = json.loads(path.read_bytes())
-        version, held = int(stored["schema"]), stored["config"]
-        if not all(isinstance(each, dict) for each in (held, *held.get("runs", []))):
-            raise TypeError("holds no settings")
+        return parse_config(read_bytes(path), path, schema=schema, free_to_change=free_to_change)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         raise UsageError(
             f"--workdir={shown}: its {_CONFIG} is damaged or not ours: choose another"
         ) from None
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read ({_reason(error)})") from None
-    refuse_newer(version, shown, schema)
-    return stored
 
 
 def _compare(held: dict, asked: dict, free_to_change: Iterable[str], shown: str) -> None:
     names = (held.keys() | asked.keys()) - set(free_to_change)
     missing = object()
-    if all(held.get(n, missing) == asked.get(n, missing) for n in names):
+    changed = {n for n in names if held.get(n, missing) != asked.get(n, missing)}
+    if not changed:
         return
+    if changed == {_DATA} and held.keys() & asked.keys() >= changed:
+        raise DataError(
+            f"{shown} was trained on data whose SHA-256 is {held[_DATA]}, that of the data now is "
+            f"{asked[_DATA]}: restore those, choose another --workdir, or --overwrite archives "
+            f"{shown}"
+        )
     kinds = [_kind(config) for config in (held, asked)]
     told = [_told(config, free_to_change) for config in (held, asked)]
     differing = sorted(n for n in told[0] | told[1] if told[0].get(n) != told[1].get(n))
@@ -706,12 +854,15 @@ def _archive(directory: pathlib.Path, shown: str) -> pathlib.Path:
 def _whole_lines(path: pathlib.Path) -> list[bytes]:
     """Reads the lines that end; what follows the last line end was torn by a crash."""
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path)
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read ({_reason(error)})") from None
-    return raw[: raw.rfind(b"\n") + 1].splitlines(keepends=True)
+    whole = raw[: raw.rfind(b"\n") + 1]
+    try:
+        whole.decode()
+    except UnicodeDecodeError:
+        raise StorageError(f"{path} is no UTF-8 text: repair it or choose --overwrite") from None
+    return whole.splitlines(keepends=True)
 
 
 def _columns(lines: list[bytes]) -> list[str]:
@@ -719,7 +870,10 @@ def _columns(lines: list[bytes]) -> list[str]:
 
 
 def _split(line: bytes) -> list[str]:
-    return next(csv.reader([line.decode(errors="replace")]), [])
+    try:
+        return next(csv.reader([line.decode()]), [])
+    except csv.Error:  # a cell longer than any of ours
+        return []
 
 
 def _parse_row(path: pathlib.Path, columns: list[str], line: bytes) -> dict:
@@ -768,6 +922,30 @@ def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return value
+
+
+def _identity(config: dict, free_to_change: Iterable[str]) -> str:
+    """The hash of all settings but those that may change."""
+    return _digest({k: v for k, v in config.items() if k not in set(free_to_change)})
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _open_regular(path: str | os.PathLike, flags: int) -> int:
+    """Opens what is a file, and neither follows a link nor waits for what is none."""
+    flags |= sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, "a symbolic link, must be a file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "no regular file")
+    return descriptor
 
 
 def _digest(value: dict) -> str:

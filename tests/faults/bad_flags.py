@@ -39,6 +39,8 @@ BAD = [
         {"objective": "gumbel_vae", "temperature": "linear(1, 0, 100%)"},
         "--temperature=linear(1, 0, 100%): must be finite and >= 0.001",
     ),
+    ({"ema_decay": "0.99999999999"}, "must be a number >= 0 and < 1 in float32"),
+    ({"variance": "1e-300"}, "--variance=1e-300: must be a finite number > 0 in float32"),
     ({"weight_decay": "0.1"}, "--weight_decay=0.1: adam has none"),
     ({"beta": "linear(0, 4, -5)"}, "'-5' is no duration"),
     ({"beta": "50%"}, "--beta=50%: '50%' is not a finite number"),

@@ -171,6 +171,23 @@ def piped_checkpoint(run: Path, secret: Path) -> None:
     os.mkfifo(run / "checkpoints" / str(steps(run)[-1]) / "state" / "pipe")
 
 
+def piped_flags(run: Path, secret: Path) -> None:
+    """A pipe that nobody writes to, in place of a file of settings."""
+    (run / "members.json").unlink()
+    os.mkfifo(run / "members.json")
+
+
+def linked_evaluation(run: Path, secret: Path) -> None:
+    """What is measured goes elsewhere."""
+    shutil.rmtree(run / "evaluation", ignore_errors=True)
+    (run / "evaluation").symlink_to(secret)
+
+
+def nested_settings(run: Path, secret: Path) -> None:
+    """Settings that nest deeper than a reader may go."""
+    (run / "config.json").write_text("[" * 100_000)
+
+
 HOSTILE_RUNS = (
     linked_checkpoints,
     linked_array,
@@ -178,6 +195,9 @@ HOSTILE_RUNS = (
     linked_metrics,
     linked_plots,
     piped_checkpoint,
+    piped_flags,
+    linked_evaluation,
+    nested_settings,
 )
 
 

@@ -6,8 +6,10 @@ machinery they share.
 """
 
 import dataclasses
+import numbers
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +83,10 @@ def load(
     data_dir = Path(data_dir or os.environ.get("VAE_JAX_DATA_DIR") or home / "data")
     cache_dir = Path(cache_dir or home / "datasets")
 
+    num_valid, window, hop = (
+        _integer(setting, value)
+        for setting, value in {"num_valid": num_valid, "window": window, "hop": hop}.items()
+    )
     for setting, value in {"window": window, "hop": hop}.items():
         if value is not None and value < 1:
             raise UsageError(f"{setting}={value}: must be at least 1")
@@ -97,6 +103,15 @@ def load(
     else:
         dataset = _load(name, data_dir, cache_dir, num_valid, loading)
     return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")
+
+
+def _integer(setting: str, value: Any) -> int | None:
+    """A setting that is a count, where it is given."""
+    if value is None:
+        return None
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+        raise UsageError(f"{setting}={value!r}: must be an integer, or be left out")
+    return int(value)
 
 
 def _own(name: str) -> Path | None:

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from vae_jax.data._npy import FileRows
 from vae_jax.errors import DataError, UsageError
+from vae_jax.memory import physical_bytes
 
 __all__ = [
     "Dataset",
@@ -180,7 +180,7 @@ def is_streamed(loading: str, num_bytes: int) -> bool:
     """
     if loading != "auto":
         return loading == "stream"
-    return num_bytes > _MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return num_bytes > _MEMORY_SHARE * physical_bytes()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -288,7 +288,14 @@ def _read_npy(path: Path, loading: str) -> tuple[dict[str, _Part], list[str]]:
 
 def _read_npz(path: Path) -> tuple[dict[str, _Part], list[str]]:
     names = _npy.names(path)
-    is_series = any(name.split("_")[0] == _SERIES_KEY for name in names)
+    series = [name for name in names if name in _beside(_SERIES_KEY)]
+    others = [name for name in names if name in (*_PARTS, *_beside(*_DATA_KEYS))]
+    if series and others:
+        raise DataError(
+            f"{path}: has the keys {series[0]!r} and {others[0]!r}: must be series or no series:"
+            " leave one of them out"
+        )
+    is_series = bool(series)
     keys = (_SERIES_KEY,) if is_series else _DATA_KEYS
 
     def first(*candidates: str) -> np.ndarray | None:
@@ -315,6 +322,11 @@ def _read_npz(path: Path) -> tuple[dict[str, _Part], list[str]]:
         )
     whole = _Part(x, first(*_LABEL_KEYS), first(*_CONDITION_KEYS), is_series=is_series)
     return {"all": whole}, []
+
+
+def _beside(*keys: str) -> tuple[str, ...]:
+    """Keys of an .npz file, and those of its parts."""
+    return (*keys, *(f"{key}_{part}" for key in keys for part in _PARTS))
 
 
 def _read_table(path: Path) -> tuple[dict[str, _Part], list[str]]:
@@ -503,11 +515,11 @@ def _encode_conditions(path: Path, parts: Mapping[str, _Part]) -> dict[str, _Par
     widths = {part.condition.shape[1:] or (1,) for part in given}
     for part in given:
         values, num_rows = part.condition, len(part.x) if part.x.ndim else 0
-        has_rows = values.ndim in (1, 2) and len(values) == num_rows
+        has_rows = values.ndim in (1, 2) and len(values) == num_rows and 0 not in values.shape[1:]
         if not has_rows or values.dtype.kind not in "buif" or len(widths) > 1:
             raise DataError(
                 f"{path}: condition is {values.dtype} of shape {values.shape} for {num_rows} "
-                "rows: must be numbers [rows, C], the same C in every split"
+                "rows: must be numbers [rows, C], C at least 1 and the same in every split"
             )
         if not np.all(np.abs(np.asarray(values, np.float64)) <= _LARGEST):
             raise DataError(

@@ -15,6 +15,7 @@ from typing import IO
 import numpy as np
 
 from vae_jax.errors import DataError, first_line
+from vae_jax.memory import physical_bytes
 
 __all__ = ["FileRows", "Header", "header", "names", "read", "write_header"]
 
@@ -103,7 +104,12 @@ def _read_header(stream: IO[bytes], size: int, what: str) -> Header:
 
 
 def _read_array(stream: IO[bytes], size: int, what: str) -> np.ndarray:
-    _read_header(stream, size, what)
+    found, memory = _read_header(stream, size, what), physical_bytes()
+    if found.nbytes > memory:
+        raise DataError(
+            f"{what}: takes {found.nbytes:,} bytes, this machine has {memory:,} of memory: give"
+            " fewer rows, or an .npy file in C order, whose rows can stay in the file"
+        )
     stream.seek(0)
     return np.lib.format.read_array(stream, allow_pickle=False)
 
@@ -256,7 +262,7 @@ def read(path: Path, name: str | None = None) -> np.ndarray:
 
     Raises:
         DataError: if the file is unreadable, truncated, lacks the key, holds Python objects, or
-            claims more than it holds.
+            claims more than it holds, or more than there is memory.
     """
     if name is None:
         with _damage_named(path), path.open("rb") as file:
