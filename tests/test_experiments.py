@@ -220,7 +220,8 @@ def test_a_signal_saves_the_step_at_hand(tmp_path, signum, code):
     assert returned == code, err
     assert time.monotonic() - sent < 10
     assert "Traceback" not in err
-    (step,) = list_steps(tmp_path / "run" / "checkpoints")
+    # a slow machine has saved before it was asked, too
+    step = list_steps(tmp_path / "run" / "checkpoints")[-1]
     assert f"interrupted at step {step}, saved" in out
 
 
