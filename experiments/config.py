@@ -399,7 +399,7 @@ class Config:
         None,
         "Output",
         plain_number(0),
-        "seconds between two checkpoints (default: 5, or 25 times what a save takes)",
+        "seconds between two checkpoints (default: 5, or 50 times what a save takes)",
         identity=False,
         sweeps=False,
     )

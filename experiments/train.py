@@ -41,7 +41,7 @@ DATA_SETTINGS = ("data_dir", "num_valid", "scaling", "loading", "window", "hop")
 """Flags that `data.load` takes under the same names."""
 SAVE_SECONDS = 5.0
 """Between two checkpoints where the user names no time, in seconds."""
-SAVE_SHARE = 25
+SAVE_SHARE = 50
 """So many times as long as a save takes is left between two, a ratio: where models are large."""
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from experiments import train
@@ -12,30 +12,53 @@ from experiments.benchmark.workloads import Effort, make_dataset, make_program, 
 from vae_jax.checkpoints import Checkpoints
 
 BESIDE, AWAITED, NONE = "beside the training", "training waits for it", "none"
+SECONDS = 1.0
+"""What a turn lasts: so short that a save is a good part of it, which one of an interval is not."""
+MORE_ROUNDS = 9
+"""Times as many turns as other sections take, for they are short and the difference is small."""
 
 
 def saving(effort: Effort) -> Iterator[Row | str]:
-    """What verified checkpoints cost at the default interval, whole: written, read back, synced."""
+    """What checkpoints cost at the default interval, whole: written, read back, synced."""
     workload = effort.workloads[-1]
     dataset = make_dataset(workload, effort.num_images)
-    seconds = effort.seconds if effort.is_small else train.SAVE_SECONDS
+    seconds = effort.seconds if effort.is_small else SECONDS
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        stores, works = {}, {}
+        stores, works, steps = {}, {}, {}
         for what in (NONE, BESIDE, AWAITED):
-            program = make_program(workload, dataset, 1)
+            program, steps[what] = make_program(workload, dataset, 1), []
             stores[what] = stack.enter_context(Checkpoints(folder / what.replace(" ", "_")))
-            works[what] = turns(program, stores[what], what, seconds)
-        times = measure(works, rounds=effort.rounds)
+            works[what] = turns(program, stores[what], what, seconds, steps[what])
+        times = measure(works, rounds=MORE_ROUNDS * effort.rounds)
         took = stores[AWAITED].save_seconds
-    case = f"{workload.name}, a checkpoint every {seconds:g} s"
+    case = f"{workload.name}, a checkpoint every {train.SAVE_SECONDS:g} s"
     for what in works:
         target = Target(1.02) if what == BESIDE else None
-        yield compare(case, what, times[what], times[NONE], "time without", target=target)
+        thinned = spread(times[what], times[NONE], steps[what])
+        yield compare(case, what, thinned, times[NONE], "time without", target=target)
     yield f"a save takes {took:.2f} s where training waits for it"
 
 
-def turns(program, store: Checkpoints, what: str, seconds: float) -> Callable[[], int]:
+def spread(saving: Sequence[float], plain: Sequence[float], steps: Sequence[int]) -> list[float]:
+    """Seconds per step at the default interval, from turns that each hold a save.
+
+    A save costs what a turn with one lasts longer than as many steps without.
+
+    Args:
+        saving, plain: seconds per step with a save in the turn and without, [rounds].
+        steps: of each turn, the last ones of which counted, counts.
+    """
+    counted = steps[len(steps) - len(saving) :]
+    return [
+        without * (1 + (one - without) * count / train.SAVE_SECONDS)
+        for one, without, count in zip(saving, plain, counted, strict=True)
+    ]
+
+
+def turns(
+    program, store: Checkpoints, what: str, seconds: float, steps: list[int]
+) -> Callable[[], int]:
     """Training as a piece of work that saves once: a function that returns the steps it did.
 
     Args:
@@ -43,6 +66,7 @@ def turns(program, store: Checkpoints, what: str, seconds: float) -> Callable[[]
         store: of its checkpoints.
         what: `NONE`, `BESIDE` or `AWAITED`.
         seconds: what a call lasts at least.
+        steps: takes the steps of every call.
     """
     states, done = states_of(program, seconds / 4), 0
 
@@ -58,6 +82,7 @@ def turns(program, store: Checkpoints, what: str, seconds: float) -> Callable[[]
                 if what == AWAITED:
                     store.wait()
         store.wait()
-        return done - before
+        steps.append(done - before)
+        return steps[-1]
 
     return turn
