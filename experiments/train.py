@@ -738,16 +738,14 @@ def summary(result: dict) -> str:
         return f"diverged: {bad} became non-finite at step {result['step']}"
     # a file has no numbers that are not finite
     result = {name: tables.plain(value) for name, value in result.items()}
+    measured = {
+        **dict.fromkeys(("loss", "elbo", "rate", "distortion"), (".2f", ".2f")),
+        "accuracy": (".4f", ".4f"),
+        "squared_error": (".4g", ".2g"),
+    }
     terms = [
-        f"{name} {result[name]:.2f} ± {result[f'{name}_standard_error']:.2f}"
-        for name in ("loss", "elbo", "rate", "distortion")
-        if name in result
+        _with_error(name, result, *formats) for name, formats in measured.items() if name in result
     ]
-    if "accuracy" in result:
-        terms.append(f"accuracy {result['accuracy']:.4f} ± {result['accuracy_standard_error']:.4f}")
-    if "squared_error" in result:
-        error = result["squared_error_standard_error"]
-        terms.append(f"squared error {result['squared_error']:.4g} ± {error:.2g}")
     if "active_share" in result:
         terms.append(f"active share {result['active_share']:.3g}")
     if "active_units" in result:
@@ -759,3 +757,10 @@ def summary(result: dict) -> str:
         f"{result['status']} at step {result['step']}{best}; test, nats per example: "
         f"{', '.join(terms)}"
     )
+
+
+def _with_error(name: str, result: dict, of_value: str, of_error: str) -> str:
+    """A metric of a result and its standard error, if the result holds one, in these formats."""
+    error = result.get(f"{name}_standard_error")
+    own = f"{name.replace('_', ' ')} {result[name]:{of_value}}"
+    return own if error is None else f"{own} ± {error:{of_error}}"

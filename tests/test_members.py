@@ -117,7 +117,7 @@ def test_damaged_settings_are_named(tmp_path, text):
         members.num_members(tmp_path)
 
 
-ONE = {"status": "done", "step": 3, "loss": 1.5, "loss_standard_error": "inf", "rates": [1, 2]}
+ONE = {"status": "done", "step": 3, "loss": 1.5, "loss_standard_error": "inf", "rate_per_dim": [1]}
 OTHER = {"status": "diverged", "step": 1, "not_finite": ["loss"]}
 
 
@@ -143,15 +143,17 @@ def test_results_of_one_run_and_of_several_are_a_list(tmp_path):
         *([], {}, 7, None, [ONE], [ONE, OTHER, ONE], [ONE, 1], [ONE, {}], [ONE, [ONE]]),
         [ONE, {**OTHER, "not_finite": 3}],
         [ONE, {"status": "diverged", "step": 1}],
-        *([ONE, {k: v for k, v in ONE.items() if k != lost}] for lost in list(ONE)[:4]),
+        *([ONE, {k: v for k, v in ONE.items() if k != lost}] for lost in list(ONE)[:3]),
         [ONE, {**ONE, "step": -1}],
         [ONE, {**ONE, "step": 1.0}],
         [ONE, {**ONE, "status": "missing"}],
         [ONE, {**ONE, "loss": "low"}],
-        [ONE, {**ONE, "rate": 1.0}],
-        [ONE, {**ONE, "rate": 1.0, "rate_standard_error": None}],
-        [ONE, {**ONE, "valid_loss": [1.0]}],
+        [ONE, {**ONE, "loss_standard_error": None}],
+        [ONE, {**ONE, "of_some_later_objective": "1"}],
+        [ONE, {**ONE, "loss": [1.0]}],
+        *([ONE, {**ONE, "rate_per_dim": value}] for value in (1.0, [1.0, None], [[1.0]])),
         [ONE, {**ONE, "active_units": {}}],
+        [ONE, {**ONE, "active_units": True}],
     ],
 )
 def test_results_that_lack_runs_or_entries_are_none(tmp_path, stored):

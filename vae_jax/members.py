@@ -119,11 +119,8 @@ def read_results(directory: str | os.PathLike) -> list[dict] | None:
     return None
 
 
-_MEASURED = ("loss", "elbo", "rate", "distortion", "squared_error", "accuracy")
-"""What has a standard error beside it, where a result has it."""
-_COUNTED = ("active_share", "active_units", "bits_per_character", "nats_per_step")
-"""What has none."""
-_COMPARED = ("valid_elbo", "valid_distortion", "valid_loss")
+_NO_METRICS = {"status", "step", "split"}
+"""What a result says besides its metrics."""
 
 
 def _is_result(result: Any) -> bool:
@@ -133,19 +130,19 @@ def _is_result(result: Any) -> bool:
     if result.get("status") == "diverged":
         names = result.get("not_finite")
         return isinstance(names, list) and all(isinstance(name, str) for name in names)
-    measured = [name for name in _MEASURED if name in result]
-    errors = [f"{name}_standard_error" for name in measured]
-    alone = [name for name in (*_COUNTED, *_COMPARED) if name in result]
     is_whole = result.get("status") in ("done", "stopped early") and "loss" in result
-    return is_whole and all(_is_number(result.get(name)) for name in (*measured, *errors, *alone))
+    metrics = result.keys() - _NO_METRICS
+    return is_whole and all(_is_metric(name, result[name]) for name in metrics)
 
 
 def _is_step(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-def _is_number(value: Any) -> bool:
-    """Whether a value is a number as `runs.write_json` puts it."""
+def _is_metric(name: str, value: Any) -> bool:
+    """Whether a value is a number as `runs.write_json` puts it, or by its name a list of them."""
+    if name.endswith("_per_dim"):
+        return isinstance(value, list) and all(_is_metric("", each) for each in value)
     return type(value) in (int, float) or value in ("nan", "inf", "-inf")
 
 
