@@ -177,13 +177,14 @@ def test_a_program_without_parameters_says_why(swept, tmp_path, lost):
 
 def test_a_read_only_program_is_read(swept):
     before = sorted(p.name for p in swept.rglob("*"))
-    newest = max((p for p in (swept / "checkpoints").iterdir() if p.name.isdigit()), key=str)
-    manifest = newest / "manifest.json"
-    kept = manifest.read_bytes()
-    manifest.write_bytes(b"{}")
+    manifests = {path: path.read_bytes() for path in swept.glob("checkpoints/*/manifest.json")}
+    assert manifests
     try:
+        for path in manifests:
+            path.write_bytes(b"{}")
         with pytest.raises(StorageError, match="no checkpoint that verifies"):
             members.load_member(swept, 0)
     finally:
-        manifest.write_bytes(kept)
+        for path, kept in manifests.items():
+            path.write_bytes(kept)
     assert sorted(p.name for p in swept.rglob("*")) == before
