@@ -151,7 +151,7 @@ def test_killed_runs_resume_bit_identically(tmp_path):
 def list_steps(directory):
     if not directory.is_dir():
         return []
-    return [int(p.name) for p in directory.iterdir() if p.name.isdigit()]
+    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit())
 
 
 def test_a_signal_during_compilation_ends_the_process(tmp_path):
