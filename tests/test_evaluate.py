@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from experiments import evaluate, metrics, progress, report, sweep
+from experiments import evaluate, metrics, pictures, progress, report, sweep
 from experiments.config import Plan
 from vae_jax import evaluation
 from vae_jax.errors import DivergedError, UsageError
@@ -27,10 +27,18 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("evaluated")
 
 
+def train(workdir, **plan):
+    """Trains without the pictures, which take longer; what an evaluation draws it draws itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "draw", lambda *_: [])
+        patch.setattr(pictures, "draw_sweep", lambda *_: [])
+        sweep.main({**SMALL, "workdir": str(workdir)}, Plan(**plan), [])
+    return workdir
+
+
 @pytest.fixture(scope="module")
 def single(folder):
-    sweep.main({**SMALL, "workdir": str(folder / "single")}, Plan(), [])
-    return folder / "single"
+    return train(folder / "single")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +46,7 @@ def swept(folder):
     """Two programs, one of two runs of which one is masked, one of one run."""
     rows = folder / "rows.csv"
     rows.write_text("latent_dim,activation\n2,tanh\n3,tanh\n2,relu\n")
-    flags = {**SMALL, "workdir": str(folder / "swept")}
-    sweep.main(flags, Plan(sweep=str(rows)), [])
-    return folder / "swept"
+    return train(folder / "swept", sweep=str(rows))
 
 
 def run(directory, **flags):

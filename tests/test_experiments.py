@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from faults._lab import WITHOUT_PICTURES
 from faults.bad_flags import BAD, ONLY_THE_COMMAND
 
 from experiments import cli, config, pictures, sweep, train
@@ -44,8 +45,8 @@ def train_here(workdir, overwrite=False, **values):
     return train.train([config.from_flags(values)], overwrite=overwrite)[0]
 
 
-def start(workdir, *arguments, entry="vae", **options):
-    command = [sys.executable, "-m", f"experiments.{entry}", f"--workdir={workdir}", *arguments]
+def start(workdir, *arguments, main=("-m", "experiments.vae"), **options):
+    command = [sys.executable, *main, f"--workdir={workdir}", *arguments]
     return subprocess.Popen(
         command,
         cwd=pathlib.Path(__file__).parents[1],
@@ -124,13 +125,17 @@ def test_killed_runs_resume_bit_identically(tmp_path):
         "--patience=30",
         "--checkpoint_seconds=0",
     ]
-    code, _, err = finish(start(tmp_path / "whole", *flags))
+
+    def run(name):
+        return start(tmp_path / name, *flags, main=("-c", WITHOUT_PICTURES))
+
+    code, _, err = finish(run("whole"))
     assert code == 0, err
     checkpoints_dir = tmp_path / "killed" / "checkpoints"
     generator = np.random.default_rng(0)
     kills = 0
     for _ in range(2):
-        process = start(tmp_path / "killed", *flags)
+        process = run("killed")
         newest = max(list_steps(checkpoints_dir), default=-1)
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
@@ -142,7 +147,7 @@ def test_killed_runs_resume_bit_identically(tmp_path):
         code, _, _ = finish(process)
         kills += code == -signal.SIGKILL
     assert kills == 2
-    code, out, err = finish(start(tmp_path / "killed", *flags))
+    code, out, err = finish(run("killed"))
     assert code == 0, err
     assert "resuming at step" in out
     assert_same_outcome(outcome(tmp_path / "killed"), outcome(tmp_path / "whole"))
@@ -194,7 +199,9 @@ def test_each_command_leaves_at_once_while_it_imports(tmp_path, entry, signum, c
     (tmp_path / "jax.py").write_text(SLOW_IMPORT)
     paths = [str(tmp_path), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     process = start(
-        tmp_path / "run", entry=entry, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        tmp_path / "run",
+        main=("-m", f"experiments.{entry}"),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
     )
     assert process.stdout.readline() == "importing\n"
     process.send_signal(signum)
@@ -568,7 +575,7 @@ def test_a_reader_that_goes_away_and_a_poor_terminal_end_no_run(tmp_path):
 
 
 def test_help_goes_to_a_reader_that_reads_its_head(tmp_path):
-    with start(tmp_path / "run", "--help", entry="evaluate") as process:
+    with start(tmp_path / "run", "--help", main=("-m", "experiments.evaluate")) as process:
         process.stdout.close()
         err = process.stderr.read()
     assert (process.returncode, err) == (0, "")

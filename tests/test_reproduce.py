@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from experiments import config, recipes, reproduce, sweep
+from experiments import config, pictures, recipes, reproduce, sweep
 from experiments.recipes import Column, Row
 from vae_jax import schedules
 from vae_jax.errors import StorageError, UsageError
@@ -112,6 +112,8 @@ def test_notes_speak_of_rows_that_were_trained():
 
 
 def test_a_recipe_from_flags_to_its_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pictures, "draw", lambda *_: [])
+    monkeypatch.setattr(pictures, "draw_sweep", lambda *_: [])
     monkeypatch.setattr(recipes, "names", lambda: ["mine"])
     monkeypatch.setattr(recipes, "load", lambda name: make_recipe(SEEDS=1))
     values = {"recipe": "mine", "budget": None, "workdir": str(tmp_path / "all"), "data_dir": None}

@@ -72,6 +72,7 @@ def test_text_trains_is_written_and_is_measured(tmp_path):
     assert "several lengths" in left_out
 
 
+@pytest.mark.slow
 def test_series_train_resume_to_the_bit_and_are_drawn(tmp_path, monkeypatch):
     values = {"dataset": str(waves_file(tmp_path)), "learning_rate": "1e-3", "network": "lstm"}
     with monkeypatch.context() as patch:
