@@ -429,6 +429,31 @@ class Saver:
         return processes.agree(is_due or self._store.has_failed())
 
 
+def _chunks(experiment: building.Experiment, chunk, begun: Begun, x):
+    """The steps done and the state after each chunk, from where training begins to its last step.
+
+    Args:
+        experiment: from `build`.
+        chunk: (state, hparams, x, num_steps) to the next state.
+        begun: what training begins with; nothing is left to do where every run has stopped.
+        x: the training data, as `training.train_until` takes it.
+    """
+    state = begun.carried.state
+    if experiment.layout.read(state.stopped).all():
+        return iter(())
+    return training.train_until(
+        chunk,
+        state,
+        experiment.hparams,
+        x,
+        first_step=begun.step,
+        num_steps=experiment.num_steps,
+        steps_per_epoch=experiment.train.steps_per_epoch,
+        read=experiment.layout.read,
+        agree=processes.agree,
+    )
+
+
 def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
     """Trains to the last step, or until every run or a signal ends it; saves as it goes."""
     train, layout = experiment.train, experiment.layout
@@ -456,26 +481,14 @@ def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
         return chunk(carried.state, hparams, x, num_steps)
 
     with Interrupt() as interrupt, source(experiment) as x:
-        chunks = training.train_until(
-            chunk_of_carried,
-            carried.state,
-            experiment.hparams,
-            x,
-            first_step=step,
-            num_steps=experiment.num_steps,
-            steps_per_epoch=train.steps_per_epoch,
-            read=layout.read,
-            agree=processes.agree,
-        )
-        for done, state in () if layout.read(carried.state.stopped).all() else chunks:
+        for done, state in _chunks(experiment, chunk_of_carried, begun, x):
             carried = carried._replace(state=state)
             new_failures = _new_failures(experiment, state, failures)
-            if len(failures) + len(new_failures) == len(experiment.configs):
-                failures |= new_failures
+            failures |= new_failures
+            if len(failures) == len(experiment.configs):
                 break  # nothing is left to train, and the last checkpoint is a finite one
             step = done
             if new_failures:
-                failures |= new_failures
                 carried = carried._replace(state=experiment.drop_sums(state))
                 for r, failure in new_failures.items():
                     run.log(_failure_line(experiment, int(r), failure), echo=True)
@@ -738,13 +751,16 @@ def summary(result: dict) -> str:
         return f"diverged: {bad} became non-finite at step {result['step']}"
     # a file has no numbers that are not finite
     result = {name: tables.plain(value) for name, value in result.items()}
-    measured = {
+    precision = {
         **dict.fromkeys(("loss", "elbo", "rate", "distortion"), (".2f", ".2f")),
         "accuracy": (".4f", ".4f"),
         "squared_error": (".4g", ".2g"),
     }
     terms = [
-        _with_error(name, result, *formats) for name, formats in measured.items() if name in result
+        f"{name.replace('_', ' ')} {result[name]:{of_value}} ± "
+        f"{result[f'{name}_standard_error']:{of_error}}"
+        for name, (of_value, of_error) in precision.items()
+        if name in result
     ]
     if "active_share" in result:
         terms.append(f"active share {result['active_share']:.3g}")
@@ -757,10 +773,3 @@ def summary(result: dict) -> str:
         f"{result['status']} at step {result['step']}{best}; test, nats per example: "
         f"{', '.join(terms)}"
     )
-
-
-def _with_error(name: str, result: dict, of_value: str, of_error: str) -> str:
-    """A metric of a result and its standard error, if the result holds one, in these formats."""
-    error = result.get(f"{name}_standard_error")
-    own = f"{name.replace('_', ' ')} {result[name]:{of_value}}"
-    return own if error is None else f"{own} ± {error:{of_error}}"

@@ -81,8 +81,8 @@ def all_but(like):
 
 LIKE = set(" ".join(KINDS.values()).split())
 FEW = all_but(LIKE | KINDS.keys() - {"beta_vae", "factor_vae", "vq_vae"})
-# what else trains β-VAE does this with it, and a codebook does it in its own file
-TWO = all_but(LIKE | KINDS.keys() - {"factor_vae"})
+# what else trains β-VAE does this with it
+TWO = all_but(LIKE | KINDS.keys() - {"factor_vae", "vq_vae"})
 
 
 def bind(name):

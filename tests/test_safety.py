@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import pytest
+from faults._lab import WITHOUT_PICTURES
 
 pytestmark = pytest.mark.fault("R16")
 
@@ -210,14 +211,6 @@ def watch(event, arguments):
         os.write(told, f"{{event}} {{arguments[0]}}\\n".encode())
 
 sys.addaudithook(watch)
-"""
-
-
-WITHOUT_PICTURES = """
-import runpy
-from experiments import pictures
-pictures.draw = lambda *_: []
-runpy.run_module("experiments.vae", run_name="__main__", alter_sys=True)
 """
 
 

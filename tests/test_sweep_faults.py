@@ -18,15 +18,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from faults._lab import WITHOUT_PICTURES
 
 PROJECT = pathlib.Path(__file__).parents[1]
-# the program as `python -m experiments.vae` runs it, without its pictures: they take longer
-MAIN = """
-import runpy
-from experiments import pictures
-pictures.draw = pictures.draw_sweep = lambda *_: []
-runpy.run_module("experiments.vae", run_name="__main__", alter_sys=True)
-"""
 SMALL = ["--widths=16", "--latent_dim=2", "--checkpoint_seconds=0"]
 # three runs: on two and on four devices some slots are filled up
 LONG = [*SMALL, "--beta=1,2,4", "--epochs=30", "--ema_decay=0.9", "--patience=30"]
@@ -61,7 +55,7 @@ def start(compiled):
         process.communicate()
 
 
-def launch(workdir, *flags, main=("-c", MAIN), **environ):
+def launch(workdir, *flags, main=("-c", WITHOUT_PICTURES), **environ):
     named = {name for name in os.environ if name.startswith(("JAX_", "XLA_"))}
     inherited = {name: value for name, value in os.environ.items() if name not in named}
     return subprocess.Popen(

@@ -121,6 +121,8 @@ def read_results(directory: str | os.PathLike) -> list[dict] | None:
 
 _NO_METRICS = {"status", "step", "split"}
 """What a result says besides its metrics."""
+_MEASURED = {"loss", "elbo", "rate", "distortion", "squared_error", "accuracy"}
+"""What has a standard error beside it, where a result has it: it is told with it."""
 
 
 def _is_result(result: Any) -> bool:
@@ -130,9 +132,10 @@ def _is_result(result: Any) -> bool:
     if result.get("status") == "diverged":
         names = result.get("not_finite")
         return isinstance(names, list) and all(isinstance(name, str) for name in names)
+    errors = {f"{name}_standard_error" for name in _MEASURED & result.keys()}
     is_whole = result.get("status") in ("done", "stopped early") and "loss" in result
-    metrics = result.keys() - _NO_METRICS
-    return is_whole and all(_is_metric(name, result[name]) for name in metrics)
+    metrics = errors | result.keys() - _NO_METRICS
+    return is_whole and all(_is_metric(name, result.get(name)) for name in metrics)
 
 
 def _is_step(value: Any) -> bool:
