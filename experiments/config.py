@@ -39,6 +39,14 @@ def text(value: str) -> str:
     return value
 
 
+def words(value: str) -> tuple[str, ...]:
+    """Words with commas between them, each once."""
+    found = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
+    if "" in found:
+        raise UsageError("must be words with commas between them, none of them empty")
+    return found
+
+
 def choice(allowed: Sequence[str]) -> Callable[[str], str]:
     """One of the names in `allowed`."""
 
@@ -295,6 +303,14 @@ class Config:
         "Data",
         integer(1),
         "rows from the start of a window to that of the next (default: those of the window)",
+    )
+    missing_values: tuple[str, ...] | None = flag(
+        None,
+        "Data",
+        words,
+        "what marks a missing cell of your own table, beside an empty one, such as '?,-,NA'; rows "
+        "with a missing cell are then left out (default: a table with missing cells is refused)",
+        sweeps=False,
     )
     num_valid: int | None = flag(
         None,

@@ -38,7 +38,7 @@ BINARIZED = {
 """What is done after that to grey levels, by the name of the binarization."""
 TOLD = (
     *("name", "kind", "low", "high", "num_levels", "alphabet", "has_missing"),
-    *("label_names", "factor_names", "factor_sizes"),
+    *("classes", "factor_names", "factor_sizes"),
 )
 """What a file says of the data, as the fields of a `Dataset` do."""
 

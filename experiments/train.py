@@ -37,7 +37,7 @@ from vae_jax.evaluation.elbo import active_units
 ENTRY = "experiments.vae"
 NUM_FOR_VARIANCE = 5000
 """Training examples from which an optimal variance is fixed for a validation."""
-DATA_SETTINGS = ("data_dir", "num_valid", "scaling", "loading", "window", "hop")
+DATA_SETTINGS = ("data_dir", "num_valid", "scaling", "loading", "window", "hop", "missing_values")
 """Flags that `data.load` takes under the same names."""
 SAVE_SECONDS = 5.0
 """Between two checkpoints where the user names no time, in seconds."""

@@ -170,7 +170,7 @@ def test_colour_images_labels_and_names(load, tmp_path):
     prepare(tmp_path / "data/tensorflow_datasets", "cifar10", TRAIN_AND_TEST)
     dataset = load(num_valid=0)
     assert dataset.shape == (6, 5, 3)
-    assert dataset.label_names == ("cat", "dog")
+    assert dataset.classes == ("cat", "dog")
     np.testing.assert_array_equal(dataset.train.x, IMAGES[:30])
     np.testing.assert_array_equal(dataset.test.x, IMAGES[30:])
     np.testing.assert_array_equal(dataset.train.labels, LABELS[:30])
@@ -181,7 +181,7 @@ def test_images_without_labels(load, tmp_path):
     prepare(tmp_path / "data", "cifar10", TRAIN_AND_TEST, labels=False)
     dataset = load()
     assert dataset.train.labels is None
-    assert dataset.label_names is None
+    assert dataset.classes is None
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_streamed_images_are_those_in_memory(load, tmp_path, monkeypatch, stream
         assert isinstance(ours.x, data.Rows)
         np.testing.assert_array_equal(ours.x[:], theirs.x, strict=True)
         np.testing.assert_array_equal(ours.labels, theirs.labels, strict=True)
-    for field in ("shape", "low", "high", "num_levels", "sha256", "likelihood", "label_names"):
+    for field in ("shape", "low", "high", "num_levels", "sha256", "likelihood", "classes"):
         assert getattr(streamed, field) == getattr(in_memory, field)
     assert streamed.streamed
     assert not in_memory.streamed

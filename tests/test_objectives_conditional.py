@@ -349,7 +349,7 @@ def test_hidden_labels_decide_nothing():
 def dataset_of(labels, factors=None, condition=None, **metadata):
     """Splits that all have the same rows."""
     split = data.Split(np.zeros((len(labels), 2), np.float32), labels, factors, condition)
-    metadata = {"name": "mine", "label_names": None, "factor_sizes": None, **metadata}
+    metadata = {"name": "mine", "classes": None, "factor_sizes": None, **metadata}
     return types.SimpleNamespace(train=split, valid=split, test=split, **metadata)
 
 
@@ -357,7 +357,7 @@ def test_classes_are_the_labels_that_there_are():
     codes, names = _conditions.classes(dataset_of(np.array([7, 3, -5, 7])), "--x")
     np.testing.assert_array_equal(codes["test"], [1, 0, -1, 1])
     assert names == ("3", "7")
-    named = dataset_of(np.array([1, 0, 2]), label_names=("a", "b", "c"))
+    named = dataset_of(np.array([1, 0, 2]), classes=("a", "b", "c"))
     assert _conditions.classes(named, "--x")[1] == ("a", "b", "c")
 
 

@@ -124,9 +124,7 @@ def test_the_classifier_waits_for_the_layers_and_leaves_the_decoder():
 )
 def test_labels_are_as_many_classes_as_are_told(labels, message):
     split = types.SimpleNamespace(labels=None if labels is None else np.array(labels))
-    dataset = types.SimpleNamespace(
-        name="toy", train=split, valid=split, test=split, label_names=None
-    )
+    dataset = types.SimpleNamespace(name="toy", train=split, valid=split, test=split, classes=None)
     with pytest.raises(DataError, match=message):
         make()[0].conditions(dataset)
 

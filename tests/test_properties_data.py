@@ -111,25 +111,34 @@ def expected_values(x, train, scaling):
         x: as saved, [N, *stored].
         train: numbers of the rows to learn from, [n].
     """
-    is_image = x.ndim > 2
+    is_image, is_asked = x.ndim > 2, scaling == "unit"
     values = np.float64(x[..., None] if x.ndim == 3 else x)
     low, high = values.min(), values.max()
     if low == 0 and high in (1, 255) and np.isin(values, (0, high)).all():
         return values / high, 2
     if is_image and x.dtype == np.uint8:
         return values / 255, 256
-    if is_image and scaling != "none" and low >= 0 and 128 <= high <= 255:
-        return values / 255, 256 if np.all(values == np.floor(values)) else None
-    if scaling == "none" or (scaling == "auto" and is_image):
-        return values, None
+    is_whole, is_byte = np.all(values == np.floor(values)), 128 <= high <= 255
+    if is_image and scaling != "none" and low >= 0 and is_byte:
+        return values / 255, 256 if is_whole else None
+    if is_image and scaling == "auto" and low >= 0 and high < 2**16 and is_whole:
+        # of a picture that fills no byte its own range, of a deeper one that of its sensor
+        bits = next(bits for bits in (7, 10, 12, 14, 16) if high < 2**bits)
+        most = high if bits == 7 else 2**bits - 1
+        return values / most, int(most) + 1
     own = values[train]
+    is_scaled = x.dtype.kind == "f" and np.abs(own).max() <= 20
+    if scaling == "none" or (scaling == "auto" and is_image and is_scaled):
+        return values, None
+    if scaling == "auto" and is_image:
+        scaling = "unit"
     if scaling == "auto":
         offset, scale = own.mean(axis=0), own.std(axis=0)
         scale = np.where(np.ptp(own, axis=0) == 0, 0, scale)
     else:
         axes = None if is_image else 0
         offset, scale = own.min(axis=axes), np.ptp(own, axis=axes)
-        if is_image and own.min() >= 0 and own.max() <= 1:
+        if is_image and is_asked and own.min() >= 0 and own.max() <= 1:
             return values, None
     with np.errstate(over="ignore"):
         moved = (values - offset) / np.where(scale == 0, 1, scale)
@@ -244,14 +253,14 @@ def test_rows_keep_their_names_and_splits_of_ones_own_their_rows(x, labels, size
         assert "in float32" in dataset
         assert np.ptp(np.float32(expected_values(x, np.arange(12), "none")[0])) == 0
         return
-    assert dataset.label_names == tuple(sorted(set(labels)))
+    assert dataset.classes == tuple(sorted(set(labels)))
     if is_own:
         order = np.arange(12)
         assert [len(split) for split in splits_of(dataset)] == [*sizes, 12 - ends[-1]]
     else:
         order = whole(dataset, "condition")[:, 0].astype(int)
         np.testing.assert_array_equal(np.sort(order), np.arange(12))
-    assert [dataset.label_names[code] for code in whole(dataset, "labels")] == [
+    assert [dataset.classes[code] for code in whole(dataset, "labels")] == [
         labels[row] for row in order
     ]
     expected, _ = expected_values(x, order, "none")
@@ -318,7 +327,7 @@ def test_a_table_keeps_every_column_and_row(columns, x, labels, suffix):
     rows = np.array([*np.sort(order[1:]), order[0]])
     np.testing.assert_array_equal(whole(dataset), np.float32(x)[rows])
     if labels:
-        found = [dataset.label_names[code] for code in whole(dataset, "labels")]
+        found = [dataset.classes[code] for code in whole(dataset, "labels")]
         assert found == [labels[row] for row in rows]
 
 

@@ -52,7 +52,7 @@ class Course(NamedTuple):
     Attributes:
         dataset: the pictures that most of them are about, as of `vae_jax.data.load`.
         run: name of a run in `runs.py` to `Run`.
-        held_out: the label that the runs for anomalies have not seen, a scalar.
+        held_out: the class that the runs for anomalies have not seen, a scalar from 0 on.
         seed: of what chapters draw, a scalar.
     """
 

@@ -35,7 +35,7 @@ class Settings(NamedTuple):
 
     Attributes:
         dataset: name of the pictures.
-        held_out: label that the runs for anomalies do not see, a count.
+        held_out: label that the runs for anomalies do not see, as the data spell it.
         epochs: of each run in place of those of `runs.SIZES`, a count, or None.
         seed: a count.
         workdir: where all of it lives.
@@ -43,7 +43,7 @@ class Settings(NamedTuple):
     """
 
     dataset: str
-    held_out: int
+    held_out: str
     epochs: int | None
     seed: int
     workdir: Path
@@ -59,7 +59,7 @@ def parse(values: dict) -> Settings:
 
     dataset = values["dataset"] or "digits"
     epochs, seed = count("epochs", None, 1), count("seed", 0, 0)
-    held_out = count("held_out", 9, 0)
+    held_out = values["held_out"] or "9"
     workdir = Path(values["workdir"] or runs.default_workdir("runs", f"lecture-{dataset}", {}))
     return Settings(dataset, held_out, epochs, seed, workdir, values["data_dir"])
 
@@ -79,7 +79,7 @@ def main(values: dict) -> None:
     course = lecture.Course(
         dataset,
         functools.cache(lambda name: _run(place_of[name], settings)),
-        settings.held_out,
+        index_of(dataset, settings),
         settings.seed,
     )
     folder = runs.make_folder(settings.workdir / "pictures")
@@ -112,28 +112,34 @@ def load(settings: Settings):
         )
     if dataset.test.labels is None:
         raise DataError(f"--dataset={settings.dataset}: has no labels, of which one is held out")
-    classes = np.unique(dataset.test.labels).tolist()
-    if settings.held_out not in classes or len(classes) < 2:
+    index_of(dataset, settings)
+    return dataset
+
+
+def index_of(dataset, settings: Settings) -> int:
+    """The class that is held out, from 0 on."""
+    names = [str(value) for value in dataset.classes]
+    if settings.held_out not in names or len(names) < 2:
         raise DataError(
             f"--held_out={settings.held_out}: the classes of {settings.dataset} are "
-            f"{', '.join(map(str, classes))}: name one of several"
+            f"{', '.join(names)}: name one of several"
         )
-    return dataset
+    return names.index(settings.held_out)
 
 
 def keep_without(dataset, settings: Settings) -> Path:
     """The pictures [N, H, W, C] of every split but for one class, as a file of its own."""
-    path = settings.workdir / f"without-{settings.held_out}.npz"
+    path = settings.workdir / f"without-{index_of(dataset, settings)}.npz"
     if os.path.exists(path):
         return path
     arrays = {}
     for part in ("train", "valid", "test"):
         split = getattr(dataset, part)
-        kept = split.labels != settings.held_out
+        kept = split.labels != index_of(dataset, settings)
         x = np.asarray(split.x[:])[kept]
         # of other than 256 levels the numbers themselves: a file does not say how many there are
         arrays[f"x_{part}"] = x if dataset.num_levels == 256 else np.asarray(dataset.decode(x))
-        arrays[f"y_{part}"] = split.labels[kept]
+        arrays[f"y_{part}"] = np.array(dataset.classes)[split.labels[kept]]
     archive = io.BytesIO()
     np.savez(archive, **arrays)
     runs.make_folder(path.parent)

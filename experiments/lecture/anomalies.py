@@ -40,7 +40,8 @@ def tell(course: Course) -> Told:
     highest = np.argsort(-scores[f"VAE, {size}: −ELBO"])[:60]
     picture = plots.samples(x[highest], title="test examples of the highest −ELBO")
     caption = (
-        f"held out: class {course.held_out}, {is_new[highest].sum()} of the 60 shown are of it"
+        f"held out: class {course.dataset.classes[course.held_out]}, {is_new[highest].sum()} of "
+        "the 60 shown are of it"
     )
     return Told(("score", *MEANING), rows, {caption: picture}, MEANING)
 

@@ -8,6 +8,7 @@ machinery they share.
 import dataclasses
 import numbers
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 from vae_jax import cache, discovery
 from vae_jax.data import _files, _tfds
 from vae_jax.data._dataset import Dataset, Rows, Split, check
+from vae_jax.data._part import Reading
 from vae_jax.data._sequences import strings
 from vae_jax.errors import UsageError, did_you_mean
 from vae_jax.threefry import unrolled
@@ -41,13 +43,15 @@ def load(
     loading: str = "auto",
     window: int | None = None,
     hop: int | None = None,
+    missing_values: Sequence[str] | None = None,
     cache_dir: str | os.PathLike | None = None,
 ) -> Dataset:
     """A dataset by name or path, with train, valid and test splits [N, *stored].
 
     Args:
         name: one of `names()`, a dataset of tensorflow-datasets ('mnist', 'config/of:1.0.0'), or
-            the path of an .npy, .npz, .csv, .parquet or .txt file or of a folder of images.
+            the path of an .npy, .npz, .csv, .parquet or .txt file or of a folder of images, tables
+            or .npy files; a path that is not there is looked for below `data_dir`.
         data_dir: the folder of all datasets; None means $VAE_JAX_DATA_DIR, else
             $XDG_CACHE_HOME/vae_jax/data (~/.cache/vae_jax/data; without a home below the working
             directory).
@@ -63,6 +67,8 @@ def load(
         window: cut a table of your own, whose rows follow one another in time, into sequences of
             so many rows (scalar), the first to train and the last to test.
         hop: rows from the start of a window to that of the next (scalar); None: side by side.
+        missing_values: what marks a missing cell of a table of your own, beside an empty one; rows
+            with a missing cell are then left out. None refuses a table that has some.
         cache_dir: where prepared arrays are kept; None means $XDG_CACHE_HOME/vae_jax/datasets
             (~/.cache/vae_jax/datasets; without a home as above).
 
@@ -92,16 +98,15 @@ def load(
             raise UsageError(f"{setting}={value}: must be at least 1")
     if hop is not None and window is None:
         raise UsageError(f"hop={hop}: is from one window to the next, give window too")
-    own = _own(name)
+    marks = None if missing_values is None else tuple(missing_values)
+    own = _own(name, data_dir)
+    reading = Reading(num_valid, scaling, loading, window, hop, marks)
     if own is not None:
-        dataset = _files.load(own, num_valid, scaling, loading, window, hop)
-    elif window is not None:
-        raise UsageError(
-            f"window={window}: cuts a table of your own whose rows follow one another in time, not "
-            f"{name}: leave it out"
-        )
+        dataset = _files.load(own, reading)
     else:
         dataset = _load(name, data_dir, cache_dir, num_valid, loading)
+        for setting in ("window", "missing_values"):
+            reading.refuse(setting, f"{name} is none")
     return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")
 
 
@@ -114,10 +119,13 @@ def _integer(setting: str, value: Any) -> int | None:
     return int(value)
 
 
-def _own(name: str) -> Path | None:
-    """The path of the user's own data, None where the name means something else."""
-    if name in names() or not os.path.lexists(name):
+def _own(name: str, data_dir: Path) -> Path | None:
+    """The path of the user's own data, None if the name means something else."""
+    if name in names():
         return None
+    if not os.path.lexists(name):
+        below = data_dir / name
+        return below if _looks_like_path(name) and os.path.lexists(below) else None
     return Path(name) if _looks_like_path(name) or not _tfds.is_name(name) else None
 
 
@@ -133,7 +141,7 @@ def _load(
     if _tfds.is_name(name):
         return _tfds.load(name, data_dir, cache_dir, num_valid, loading)
     if _looks_like_path(name):
-        raise UsageError(f"dataset {name!r}: no such file or folder")
+        raise UsageError(f"dataset {name!r}: no such file or folder, nor in {data_dir}")
     hint = did_you_mean(name, [*names(), *_tfds.builder_names()])
     raise UsageError(
         f"dataset {name!r} is unknown{hint}: choose from {', '.join(names())}, a dataset of "

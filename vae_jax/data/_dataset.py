@@ -217,7 +217,7 @@ class Split:
 
     Attributes:
         x: [N, *stored], in the smallest dtype that loses nothing; in memory, or `Rows` of a file.
-        labels: [N] int32, below 0 where unknown, or None.
+        labels: [N] int32, the class of each row, 0 … C − 1, and −1 where it is unknown; or None.
         factors: [N, F] int32, the index of each ground-truth factor, or None.
         condition: [N, C] float32, numbers that x may be given, or None.
     """
@@ -261,7 +261,8 @@ class Dataset:
             step, so that what lies in the device's memory stays as small as what is stored.
         factor_names: of the F factors, or None.
         factor_sizes: how many values each of the F factors takes, or None.
-        label_names: what the labels 0, 1, … mean, or None.
+        classes: the user's own values of the labels 0 … C − 1, ascending whole numbers or words; or
+            None.
         alphabet: of text the characters that the levels 1, 2, … stand for, level 0 is the end; or
             None.
         has_missing: whether decoded values may be NaN: what follows the end of a sequence.
@@ -285,7 +286,7 @@ class Dataset:
     decode: Callable[[jax.Array], jax.Array]
     factor_names: tuple[str, ...] | None = None
     factor_sizes: tuple[int, ...] | None = None
-    label_names: tuple[str, ...] | None = None
+    classes: tuple[int | str, ...] | None = None
     alphabet: tuple[str, ...] | None = None
     has_missing: bool = False
     scaling: Scaling | None = None
@@ -324,9 +325,8 @@ def divide(
     """Make train, valid and test of what the source has; the same rows every time.
 
     Args:
-        parts: 'train', 'valid' and 'test' are kept as they are; from 'train' and 'test' rows for
-            validation are held out of train; one part 'all' is dealt 80 / 10 / 10. Each [N,
-            *stored].
+        parts: 'valid' and 'test' are kept as they are; what is missing of them is held out of
+            'train'. One part 'all' is dealt 80 / 10 / 10. Each [N, *stored].
         num_valid: rows to hold out for validation (scalar); None means 10 % of the rows, of a
             source's own train split at most 5,000.
         name: of the dataset, for messages.
@@ -337,19 +337,22 @@ def divide(
     Raises:
         UsageError: if `num_valid` leaves nothing to train on, or the source has its own 'valid'.
     """
-    if "valid" in parts:
-        if num_valid is not None:
-            raise UsageError(
-                f"num_valid={num_valid}: {name} comes with its own {len(parts['valid'])} rows for"
-                " validation; leave num_valid out"
-            )
+    has_valid, has_test = ("valid" in parts), ("test" in parts)
+    if has_valid and num_valid is not None:
+        raise UsageError(
+            f"num_valid={num_valid}: {name} comes with its own {len(parts['valid'])} rows for"
+            " validation; leave num_valid out"
+        )
+    if has_valid and has_test:
         return parts["train"], parts["valid"], parts["test"]
 
     whole = parts["all" if "all" in parts else "train"]
     order = np.random.default_rng(_SEED).permutation(len(whole))
-    num_test = max(1, len(whole) // 10) if "all" in parts else 0
+    num_test = 0 if has_test else max(1, len(whole) // 10)
     num_rows = len(whole) - num_test
-    if num_valid is None:
+    if has_valid:
+        num_valid = 0
+    elif num_valid is None:
         num_valid = num_test or min(len(whole) // 10, 5_000)
     if not 0 <= num_valid < num_rows:
         raise UsageError(
@@ -359,8 +362,8 @@ def divide(
     test, valid, train = np.split(order, [num_test, num_test + num_valid])
     return (
         whole[np.sort(train)],
-        whole[np.sort(valid)],
-        whole[np.sort(test)] if "all" in parts else parts["test"],
+        parts["valid"] if has_valid else whole[np.sort(valid)],
+        parts["test"] if has_test else whole[np.sort(test)],
     )
 
 
@@ -392,7 +395,7 @@ def image_dataset(
         likelihood: the customary p(x|z); None means `customary_likelihood`.
         shape: (H, W, C) of a decoded image; None where it is stored so.
         decode: stored [B, *stored] -> [B, *shape]; None where the levels are stored as integers.
-        **metadata: label_names, factor_names, factor_sizes, notes and streamed, as in `Dataset`.
+        **metadata: classes, factor_names, factor_sizes, notes and streamed, as in `Dataset`.
 
     Returns:
         The `Dataset`, its splits [N, *stored].

@@ -86,7 +86,8 @@ def load(
     builder = _find(name, data_dir, cache_dir)
     if builder is None and (parts := _read_idx(data_dir, _base(name))):
         sha256 = sha256_of_arrays(array for s in parts.values() for array in (s.x, s.labels))
-        return _image_dataset(name, parts, num_valid, sha256=sha256)
+        classes = tuple(range(int(parts["train"].labels.max()) + 1))
+        return _image_dataset(name, parts, num_valid, sha256=sha256, classes=classes)
     builder = builder or _prepare(name, data_dir, cache_dir)
 
     image_key, label_key = _features(builder)
@@ -121,10 +122,19 @@ def load(
         parts,
         num_valid,
         sha256=sha256_of_arrays(arrays.values()),
-        label_names=tuple(getattr(label, "names", None) or ()) or None,
+        classes=_classes(label),
         notes=notes,
         streamed=on_disk,
     )
+
+
+def _classes(label) -> tuple[int | str, ...] | None:
+    """What the labels of a `ClassLabel` mean: words, or numbers where those are their own names."""
+    names = tuple(getattr(label, "names", None) or ())
+    if not names:
+        return None
+    numbers = tuple(range(len(names)))
+    return numbers if names == tuple(map(str, numbers)) else names
 
 
 def _image_dataset(name: str, parts: dict[str, Split], num_valid: int | None, **metadata):

@@ -101,7 +101,7 @@ def load(data_dir: Path, num_valid: int | None = None) -> Dataset:
         sha256=sha256_of_arrays([grid, _SCALES, _ROTATIONS, drawing]),
         shape=(_SIZE, _SIZE, 1),
         decode=render,
-        label_names=SHAPES,
+        classes=SHAPES,
         factor_names=FACTOR_NAMES,
         factor_sizes=FACTOR_SIZES,
     )

@@ -115,7 +115,7 @@ def classes(dataset, what: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]
         split: np.where(each < 0, -1, np.searchsorted(known, each)).astype(np.int32)
         for split, each in labels.items()
     }
-    names = [str(c) if dataset.label_names is None else dataset.label_names[c] for c in known]
+    names = [str(c if dataset.classes is None else dataset.classes[c]) for c in known]
     return codes, tuple(names)
 
 

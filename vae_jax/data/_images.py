@@ -1,0 +1,239 @@
+"""Folders of pictures: which are read, how each is decoded, and what their folders say."""
+
+import collections
+import struct
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vae_jax.data import _spelling
+from vae_jax.data._part import Part, Reading, complete
+from vae_jax.errors import DataError, first_line
+
+__all__ = ["SUFFIXES", "read"]
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+"""Endings of the files that are read."""
+
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # none that runs a program
+_GREY = {"1": "L", "L": "L", "I;16": "I;16", "I;16B": "I;16B", "I;16L": "I;16L", "I": "I", "F": "F"}
+_COLOR = {"P": "RGBA", "PA": "RGBA", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA"}
+"""Mode of a picture → the mode that it is read in."""
+_ORIENTATION = 0x112  # the tag of EXIF
+_DAMAGE = (EOFError, KeyError, OSError, SyntaxError, TypeError, ValueError, struct.error)
+
+
+class _Image(NamedTuple):
+    """A picture: pixels [H, W, 1 or 3], and what was done to it or left out of it, in words."""
+
+    pixels: np.ndarray
+    notes: tuple[str, ...]
+
+
+def read(
+    folder: Path, files: Sequence[Path], reading: Reading
+) -> tuple[dict[str, Part], list[str]]:
+    """Pictures [N, H, W, C] of one size, their splits and labels by the folders that they lie in.
+
+    Args:
+        folder: that was named.
+        files: the pictures in it, sorted.
+        reading: not looked at.
+
+    Returns:
+        (parts, notes).
+
+    Raises:
+        DataError: a picture cannot be read, is of another size than most, or lies where its split
+            or its label cannot be told.
+    """
+    del reading
+    images = [_read_image(file) for file in files]
+    pixels, notes = _of_one_size(folder, files, [image.pixels for image in images])
+    told = collections.Counter(note for image in images for note in image.notes)
+    notes += [f"{count} pictures {note}" for note, count in told.items()]
+
+    paths = [file.relative_to(folder).parts[:-1] for file in files]
+    splits, labels, more = _places(folder, files, paths)
+    parts = {}
+    for split in dict.fromkeys(splits):
+        rows = [i for i, own in enumerate(splits) if own == split]
+        parts[split] = Part(
+            np.stack([pixels[i] for i in rows]),
+            None if labels is None else np.array([labels[i] for i in rows]),
+        )
+    notes += more
+    if "all" in parts:
+        return parts, notes
+    parts, told = complete(folder, parts, "folders")
+    return parts, [*told, *notes]
+
+
+def _of_one_size(
+    folder: Path, files: Sequence[Path], pixels: list[np.ndarray]
+) -> tuple[list[np.ndarray], list[str]]:
+    sizes = collections.Counter(image.shape[:2] for image in pixels)
+    if len(sizes) > 1:
+        (common, _), *_ = sizes.most_common()
+        odd = next(i for i, image in enumerate(pixels) if image.shape[:2] != common)
+        raise DataError(
+            f"{files[odd]}: is {_size(pixels[odd].shape)} pixels, most of {folder} are"
+            f" {_size(common)}: all must be of one size; resize or crop them first"
+        )
+    dtypes = collections.Counter(image.dtype for image in pixels)
+    if len(dtypes) > 1:
+        (common, _), *_ = dtypes.most_common()
+        odd = next(i for i, image in enumerate(pixels) if image.dtype != common)
+        raise DataError(
+            f"{files[odd]}: has values of {pixels[odd].dtype}, most of {folder} of {common}: all"
+            " must be of one depth; convert it, or leave it out"
+        )
+    num_channels = max(image.shape[2] for image in pixels)
+    grey = sum(image.shape[2] < num_channels for image in pixels)
+    if not grey:
+        return pixels, []
+    shape = (*pixels[0].shape[:2], num_channels)
+    return [np.broadcast_to(image, shape) for image in pixels], [
+        f"{grey} grey pictures taken as color, as the others are"
+    ]
+
+
+def _places(
+    folder: Path, files: Sequence[Path], paths: list[tuple[str, ...]]
+) -> tuple[list[str], list[str] | None, list[str]]:
+    """The split and the label of each picture by the folders above it, and notes.
+
+    The first level of folders of which one names a split is that of the splits, and all pictures
+    must lie in one. Of the other levels the first on which folders differ is that of the labels.
+    """
+    splits = ["all"] * len(paths)
+    for depth in range(max(map(len, paths))):
+        names = {path[depth] for path in paths if len(path) > depth}
+        meanings = _spelling.folders(names)
+        if any(meanings.values()):
+            _refuse_mixed(folder, files, paths, depth, meanings)
+            splits = [meanings[path[depth]] for path in paths]
+            paths = [path[:depth] + path[depth + 1 :] for path in paths]
+            break
+    labels, notes = _labels(folder, files, splits, paths)
+    return splits, labels, notes
+
+
+def _refuse_mixed(
+    folder: Path,
+    files: Sequence[Path],
+    paths: Sequence[tuple[str, ...]],
+    depth: int,
+    meanings: dict[str, str | None],
+) -> None:
+    """Refuses folders of splits beside pictures that are in none, and two of one split."""
+    own = sorted(name for name, split in meanings.items() if split)
+    by_split = collections.Counter(meanings[name] for name in own)
+    twice = [name for name in own if by_split[meanings[name]] > 1]
+    if twice:
+        raise DataError(
+            f"{folder}: the folders {_spelling.quoted(twice)} both say {meanings[twice[0]]}: rename"
+            " or move one of them"
+        )
+    for file, path in zip(files, paths, strict=True):
+        if len(path) <= depth or meanings[path[depth]] is None:
+            raise DataError(
+                f"{file}: lies beside the folders {_spelling.quoted(own)}, which look like splits:"
+                " move it into one of them or away; or rename them if they are labels"
+            )
+
+
+def _labels(
+    folder: Path, files: Sequence[Path], splits: Sequence[str], paths: Sequence[tuple[str, ...]]
+) -> tuple[list[str] | None, list[str]]:
+    """The label of each picture, None where no folder tells one, and notes."""
+    while all(
+        path and _spelling.split(path[0]) == (split, ())
+        for path, split in zip(paths, splits, strict=True)
+    ):
+        paths = [path[1:] for path in paths]  # "train/train/cat"
+    shared = _shared(paths)
+    paths = [path[shared:] for path in paths]
+    if not any(paths):
+        return None, []
+    bare = [file for file, path in zip(files, paths, strict=True) if not path]
+    names = sorted({path[0] for path in paths if path})
+    if bare:
+        raise DataError(
+            f"{bare[0]}: lies beside the folders {_spelling.quoted(names)}, which are the labels"
+            f" ({len(bare)} pictures do): move it into one of them, or away"
+        )
+    notes = [f"folders are the labels: {_spelling.quoted(names)}"]
+    if max(map(len, paths)) > 1:
+        notes.append("folders below those of the labels are not told apart")
+    return [path[0] for path in paths], notes
+
+
+def _shared(paths: Sequence[tuple[str, ...]]) -> int:
+    """How many folders at the head of all paths are one and the same; a count.
+
+    The last folder of a path stays: alone in its row it is a label like any other.
+    """
+    most = max(min(map(len, paths)) - 1, 0)
+    return next((d for d in range(most) if len({path[d] for path in paths}) > 1), most)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}×{shape[0]}"
+
+
+def _read_image(path: Path) -> _Image:
+    import PIL.Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(path, formats=_FORMATS) as image:
+                mode = image.mode
+                if mode in _GREY | _COLOR:
+                    return _decoded(path, image)
+    except (
+        *_DAMAGE,
+        PIL.Image.DecompressionBombError,
+        PIL.Image.DecompressionBombWarning,
+    ) as error:
+        raise DataError(f"{path}: not a readable image ({first_line(error)})") from None
+    raise DataError(
+        f"{path}: is of mode {mode}: must be grey (8, 16 or 32 bits) or RGB: convert it first"
+    )
+
+
+def _decoded(path: Path, image) -> _Image:
+    """Pixels of an open picture, upright, its transparency gone where there was none."""
+    import PIL.ImageOps
+
+    notes = []
+    if getattr(image, "n_frames", 1) > 1:
+        notes.append("have several frames, of which the first is read")
+    if any("16" in str(tile[3]) for tile in image.tile) and image.mode in ("RGB", "RGBA"):
+        notes.append("have 16 bits a channel, of which 8 are read")
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        notes.append("were turned upright, as their EXIF says")
+        image = PIL.ImageOps.exif_transpose(image)
+    # a palette may hide colors, or an alpha channel, that no mode tells
+    wanted = "RGB" if image.mode == "P" and "transparency" not in image.info else None
+    pixels = np.asarray(image.convert(wanted or (_GREY | _COLOR)[image.mode]))
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if pixels.shape[2] in (1, 3):
+        if "transparency" in image.info and image.mode in ("L", "RGB", "1"):
+            return _Image(_opaque(path, np.asarray(image.convert("RGBA")), pixels), tuple(notes))
+        return _Image(pixels.astype(pixels.dtype.newbyteorder("=")), tuple(notes))
+    notes.append("have an alpha channel that is opaque everywhere: left out")
+    return _Image(_opaque(path, pixels, pixels[..., :-1]), tuple(notes))
+
+
+def _opaque(path: Path, with_alpha: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    if (with_alpha[..., -1] != 255).any():
+        raise DataError(
+            f"{path}: is transparent in places: put it on a background first, for instance with"
+            " Pillow's Image.alpha_composite, or save it without an alpha channel"
+        )
+    return pixels

@@ -1,0 +1,102 @@
+"""What a reader of a user's data takes and returns: parts by split, before they are converted.
+
+A reader is a function (path, files, reading) → (parts, notes): `path` was named, `files` are those
+below it that the reader is for, or the path alone.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vae_jax.data._dataset import Rows
+from vae_jax.data._spelling import SPLITS
+from vae_jax.errors import DataError, UsageError
+
+__all__ = ["Part", "Reading", "complete"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a user's data are to be read, by the names that `vae_jax.data.load` has.
+
+    Attributes:
+        num_valid: rows held out for validation (scalar); None means 10 %.
+        scaling: 'auto', 'unit' or 'none'.
+        loading: as `is_streamed` takes it.
+        window: rows of each series that a table is cut into (scalar), or None.
+        hop: rows from the start of a window to that of the next (scalar); None: the window's.
+        missing_values: what marks a missing cell of a table beside an empty one, or None.
+    """
+
+    num_valid: int | None = None
+    scaling: str = "auto"
+    loading: str = "auto"
+    window: int | None = None
+    hop: int | None = None
+    missing_values: tuple[str, ...] | None = None
+
+    def refuse(self, setting: str, why: str) -> None:
+        """Refuses a setting that was given to data which are no table, for a reason in words."""
+        value = getattr(self, setting)
+        if value is not None:
+            value = ",".join(value) if isinstance(value, tuple) else value
+            raise UsageError(f"{setting}={value}: {_WHAT[setting]}, {why}: leave it out")
+
+
+_WHAT = {
+    "window": "cuts a table whose rows follow one another in time",
+    "missing_values": "marks missing cells of a table (.csv, .parquet)",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """One part of the user's data, as read.
+
+    Attributes:
+        x: [N, …], in memory or in a file; series [N, T] or [N, T, C] where `is_series`.
+        labels: [N] or [N, 1] of any dtype, objects where some are None; or None.
+        condition: [N, C], or None.
+        columns: names of the columns of a table, or None.
+        low, high: [1, …], the least and the greatest value in each place of the source of x, once
+            it has been surveyed.
+        is_series: whether the second axis of x is time.
+    """
+
+    x: np.ndarray | Rows
+    labels: np.ndarray | None = None
+    condition: np.ndarray | None = None
+    columns: tuple[str, ...] | None = None
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    is_series: bool = False
+
+
+def complete(where: Path, parts: Mapping[str, Part], what: str) -> tuple[dict[str, Part], list]:
+    """The parts of a source that brings splits of its own, if there are enough of them.
+
+    Args:
+        where: the file or folder, for messages.
+        parts: by split, those that were found, x [N, …]; at least one.
+        what: says where the splits were found, for messages ("keys", "folders").
+
+    Returns:
+        (parts, notes): "train" with "test", "valid" or both; or "all" where train was alone.
+
+    Raises:
+        DataError: there is nothing to train on.
+    """
+    found = [split for split in SPLITS if split in parts]
+    if "train" not in parts:
+        raise DataError(
+            f"{where}: its {what} name the splits {', '.join(found)} and no train: name one train,"
+            " or leave the names of splits out and the rows are dealt 80 / 10 / 10"
+        )
+    notes = [f"its {what} are the splits {', '.join(found)}"]
+    if found == ["train"]:
+        return {"all": parts["train"]}, [f"{notes[0]} alone, which is dealt 80 / 10 / 10"]
+    if "test" not in parts:
+        notes = [f"{notes[0]}, without test: a tenth of train is held out for it"]
+    return dict(parts), notes

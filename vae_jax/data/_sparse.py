@@ -1,0 +1,137 @@
+"""Sparse matrices as SciPy saves them: kept sparse, rows made dense when they are asked for."""
+
+import functools
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import numpy as np
+
+from vae_jax.errors import DataError, first_line
+from vae_jax.memory import physical_bytes
+
+__all__ = ["SparseRows", "parts", "read"]
+
+_PARTS = {
+    "csr": ("data", "indices", "indptr", "shape"),
+    "csc": ("data", "indices", "indptr", "shape"),
+    "bsr": ("data", "indices", "indptr", "shape"),
+    "coo": ("data", "row", "col", "shape"),
+    "dia": ("data", "offsets", "shape"),
+}
+"""Layout → the arrays that describe it, as scipy.sparse.save_npz calls them."""
+_MEMORY_SHARE = 1 / 16  # of physical memory; what a dense row, or a pointer to each row, may take
+
+
+class SparseRows:
+    """The rows of a sparse matrix [N, D]; each is made dense when it is asked for."""
+
+    def __init__(self, matrix):
+        """Keeps a matrix.
+
+        Args:
+            matrix: scipy.sparse.csr_array, [N, D].
+        """
+        self._matrix = matrix
+        self.shape: tuple[int, int] = matrix.shape
+        self.dtype: np.dtype = matrix.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Rows in memory.
+
+        Args:
+            rows: a slice, or integers [...], each in [-N, N).
+
+        Returns:
+            [..., D], dense, in the order asked for.
+        """
+        if isinstance(rows, slice):
+            return self._matrix[rows].toarray()
+        rows = np.asarray(rows)
+        return self._matrix[rows.ravel()].toarray().reshape(*rows.shape, self.shape[1])
+
+
+def parts(names: Collection[str]) -> set[str]:
+    """Which keys of an archive describe a sparse matrix [N, D]; none if there is none."""
+    for needed in _PARTS.values():
+        if set(needed) <= set(names):
+            return {*needed, *({"format"} & set(names))}
+    return set()
+
+
+def read(path: Path, names: Collection[str], get: Callable[[str], np.ndarray]) -> SparseRows:
+    """The sparse matrix of an archive.
+
+    Args:
+        path: of the archive, for messages.
+        names: its keys, for which `parts` finds some.
+        get: from one of them to its array.
+
+    Returns:
+        The matrix, [N, D].
+
+    Raises:
+        DataError: its parts do not fit together, or it is too large to be read.
+    """
+    held = {name: get(name) for name in parts(names)}
+    try:
+        layout = _layout(held)
+        shape = tuple(int(size) for size in np.ravel(held["shape"]))
+        _refuse_huge(path, shape, held["data"].dtype)
+        matrix = _matrix(layout, held, shape)
+    except (ValueError, TypeError, IndexError, OverflowError, KeyError) as error:
+        raise DataError(
+            f"{path}: its keys are those of a sparse matrix that does not fit together "
+            f"({first_line(error)}): save it again with scipy.sparse.save_npz"
+        ) from None
+    return SparseRows(matrix)
+
+
+def _layout(held: dict[str, np.ndarray]) -> str:
+    """The layout that the archive names, or the one that its arrays are of."""
+    if "format" in held:
+        name = held["format"].item()
+        name = name.decode("ascii") if isinstance(name, bytes) else str(name)
+        if name not in _PARTS or not set(_PARTS[name]) <= held.keys():
+            raise ValueError(f"format {name!r} with the keys {', '.join(sorted(held))}")
+        return name
+    if "indptr" not in held:
+        return "coo" if "row" in held else "dia"
+    num_pointers = len(held["indptr"]) - 1
+    fits = [num_pointers == int(size) for size in np.ravel(held["shape"])]
+    if fits == [True, True] or held["data"].ndim != 1:
+        raise ValueError("without the key format it may be rows or columns")
+    return "csr" if fits[0] else "csc"
+
+
+def _refuse_huge(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if len(shape) != 2 or min(shape) < 0:
+        raise ValueError(f"shape {shape}")
+    limit = int(_MEMORY_SHARE * physical_bytes())
+    if max(shape[0] * 8, shape[1] * dtype.itemsize) > limit:
+        raise DataError(
+            f"{path}: is a sparse matrix of shape {shape}: a dense row, and a pointer to each row,"
+            f" must take at most {limit:,} bytes here: leave out rows or columns"
+        )
+
+
+def _matrix(layout: str, held: dict[str, np.ndarray], shape: tuple[int, int]):
+    """The matrix as rows (CSR), each place once, all of it checked."""
+    import scipy.sparse
+
+    if held["data"].dtype.kind not in "buif":
+        raise TypeError(f"it holds {held['data'].dtype}")
+    make = functools.partial(getattr(scipy.sparse, f"{layout}_array"), shape=shape)
+    data, *places = (held[name] for name in _PARTS[layout][:-1])
+    if layout == "coo":
+        matrix = make((data, tuple(places)))
+    elif layout == "dia":
+        matrix = make((data, *places))
+    else:
+        matrix = make((data, *places))
+        matrix.check_format(full_check=True)
+    matrix = matrix.tocsr()
+    matrix.sum_duplicates()
+    return matrix

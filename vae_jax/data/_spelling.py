@@ -1,0 +1,183 @@
+"""What names say: the split and the field of an array, a file or a folder, in the usual spellings.
+
+The one place that knows how splits, pictures, labels and identifiers are called. A name is cut into
+words ("x_train", "trainX", "imagesVal", "train-set", "xtrain"); a word may name a split or a field,
+or say no more than that there are data ("set", "images").
+"""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+__all__ = [
+    "SPLITS",
+    "Meaning",
+    "array",
+    "column",
+    "folders",
+    "is_label",
+    "quoted",
+    "ratings",
+    "shard",
+    "split",
+    "words",
+]
+
+SPLITS = ("train", "valid", "test")
+"""What the splits are called here, however they were spelled."""
+
+_SPLIT_OF = {
+    spelling: split
+    for split, spellings in {
+        "train": ("train", "training", "trn", "tr"),
+        "valid": ("valid", "validation", "val", "dev", "development"),
+        "test": ("test", "testing", "tst", "te"),
+    }.items()
+    for spelling in spellings
+}
+_FIELD_OF = {
+    spelling: field
+    for field, spellings in {
+        "x": ("x", "data", "images", "image", "imgs", "img", "features", "inputs", "input"),
+        "series": ("series",),
+        "labels": ("y", "labels", "label", "targets", "target", "class"),
+        "condition": ("condition", "c"),
+    }.items()
+    for spelling in spellings
+}
+_SILENT = {spelling for spelling, field in _FIELD_OF.items() if field == "x"} | {
+    *("set", "split", "part", "folder", "dir", "file", "files", "pictures", "array"),
+}
+_INDEX = {"index", "row", "rows", "rownames", "rowid", "unnamed", "level", "number", "no", "nr"}
+_IDENTIFIER = {"id", "ids", "uuid", "guid", "identifier"}
+_RATING = (
+    {"user", "reviewer", "customer", "member"},
+    {"item", "movie", "film", "product", "book", "song", "track", "artist", "anime", "business"},
+    {"rating", "ratings", "score", "stars"},
+)
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
+_SHARD = re.compile(r"[-_.]\d+([-_]of[-_]\d+)?$")
+_MOST_QUOTED = 6
+
+
+class Meaning(NamedTuple):
+    """What a name (of a thing of any shape) says.
+
+    Args:
+        split: "train", "valid" or "test"; None where it names none, or two.
+        rest: its other words, without those that say nothing beside a split.
+    """
+
+    split: str | None
+    rest: tuple[str, ...]
+
+
+def words(name: str) -> list[str]:
+    """The words of a name, in lower case: "customerID" has "customer" and "id"."""
+    return [word.casefold() for word in _WORD.findall(name)]
+
+
+def split(name: str) -> Meaning:
+    """What a name says of a split: "xtrain", "Train", "training_set" and "imagesTr" are train."""
+    parted = [_parted(word) for word in words(name)]
+    found = [own for own, _ in parted if own is not None]
+    if len(found) != 1:
+        return Meaning(None, tuple(words(name)))
+    return Meaning(found[0], tuple(w for _, rest in parted for w in rest if w not in _SILENT))
+
+
+def _parted(word: str) -> tuple[str | None, list[str]]:
+    """The split that a word names, and what it has grown together with ("xtrain", "testset")."""
+    if word in _SPLIT_OF:
+        return _SPLIT_OF[word], []
+    for spelling, own in _SPLIT_OF.items():
+        for rest in (word.removeprefix(spelling), word.removesuffix(spelling)):
+            if len(spelling) > 2 and rest != word and rest in _SILENT | _FIELD_OF.keys():
+                return own, [rest]
+    return None, [word]
+
+
+def folders(names: Iterable[str]) -> dict[str, str | None]:
+    """The split that each of some folders or files side by side is, None where it is none.
+
+    A name of a split and another word ("seg_train") is one where its siblings share that word
+    ("seg_test"); alone ("train_station") it is none.
+    """
+    meanings = {name: split(name) for name in names}
+    shared: dict[tuple[str, ...], set] = {}
+    for own in meanings.values():
+        shared.setdefault(own.rest, set()).add(own.split)
+    return {
+        name: own.split if not own.rest or len(shared[own.rest] - {None}) > 1 else None
+        for name, own in meanings.items()
+    }
+
+
+def array(name: str) -> tuple[str, str | None] | None:
+    """The field and the split of an array by its name; None if the name says no field.
+
+    Args:
+        name: a key of an .npz file, or the stem of an .npy file.
+
+    Returns:
+        (one of "x", "series", "labels" and "condition"; one of `SPLITS`, or None).
+    """
+    if name == "arr_0":  # what numpy.savez calls an array without a name
+        return "x", None
+    own = split(name)
+    if own.split is not None and not own.rest:
+        return "x", own.split
+    field = _FIELD_OF.get("_".join(own.rest))
+    return None if field is None else (field, own.split)
+
+
+def column(name: str, *, is_distinct: bool, is_consecutive: bool) -> str | None:
+    """What a column of whole numbers is by its name, if it is nothing to learn from.
+
+    Args:
+        name: of the column.
+        is_distinct: whether no number comes twice.
+        is_consecutive: whether they count the rows, from 0 or 1 on.
+
+    Returns:
+        "index", "identifier", or None for a column like any other.
+    """
+    own = [word for word in words(name) if not word.isdigit()]
+    if is_consecutive and set(own) <= _INDEX:
+        return "index"
+    if is_distinct and own in ([], ["unnamed"], ["index"], ["index", "level"]):
+        return "index"
+    is_grown_together = is_distinct and own[-1:] and own[-1].endswith("id")
+    if (own and own[-1] in _IDENTIFIER) or (is_consecutive and is_grown_together):
+        return "identifier"
+    return None
+
+
+def is_label(name: str) -> bool:
+    """Whether a column of that name holds labels."""
+    return _FIELD_OF.get(name.strip().casefold()) == "labels"
+
+
+def ratings(names: Sequence[str]) -> tuple[str, ...] | None:
+    """The columns [N] of users, of items and of ratings by name, if there is one of each."""
+    users, items, marks = _RATING
+    by_name = {name: words(name) for name in names}
+
+    def first(kind: Collection[str], others: Collection[str]) -> str | None:
+        found = (n for n, own in by_name.items() if {*own[:1]} & kind and {*own[1:]} <= others)
+        return next(found, None)
+
+    found = first(users, _IDENTIFIER), first(items, _IDENTIFIER), first(marks, set())
+    return None if None in found else found
+
+
+def shard(stem: str) -> str:
+    """The stem of a file without the number of a shard: "train-00000-of-00002" is "train"."""
+    return _SHARD.sub("", stem)
+
+
+def quoted(names: Collection[str]) -> str:
+    """Names (of things of any shape) for a message: quoted, shortened, the first of many."""
+    told = [repr(name if len(name) <= 60 else f"{name[:57]}…") for name in names]
+    more = f" and {len(told) - _MOST_QUOTED:,} more" if len(told) > _MOST_QUOTED else ""
+    return ", ".join(told[:_MOST_QUOTED]) + more

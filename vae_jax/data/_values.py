@@ -1,0 +1,358 @@
+"""The values of a user's data: checks that refuse, then conversions that are noted."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vae_jax.data._dataset import Rows, Scaling, Split, blocks
+from vae_jax.data._part import Part
+from vae_jax.data._spelling import quoted
+from vae_jax.errors import DataError
+
+__all__ = [
+    "as_levels",
+    "converted",
+    "encode_conditions",
+    "far_columns",
+    "refuse_misshapen",
+    "rescaling",
+    "scaling_of",
+    "stored_range",
+    "surveyed",
+]
+
+_LARGEST = float(np.finfo(np.float32).max)
+_DEPTHS = (10, 12, 14, 16)  # bits of the sensors whose pictures take more than a byte
+_MOST_CHANNELS = 16  # of a picture, where they come before its height and width
+_FAR = 20.0
+"""In standard deviations: values beyond decide the loss of a Gaussian by themselves."""
+
+
+# --- What cannot be learned from
+
+
+def encode_conditions(path: Path, parts: Mapping[str, Part]) -> dict[str, Part]:
+    """Parts whose conditions are [N, C] float32; those of one number may come as [N].
+
+    Raises:
+        DataError: they are no finite numbers, or not one row for each row of x.
+    """
+    given = [part for part in parts.values() if part.condition is not None]
+    widths = {part.condition.shape[1:] or (1,) for part in given}
+    for part in given:
+        values, num_rows = part.condition, len(part.x) if len(part.x.shape) else 0
+        has_rows = values.ndim in (1, 2) and len(values) == num_rows and 0 not in values.shape[1:]
+        if not has_rows or values.dtype.kind not in "buif" or len(widths) > 1:
+            raise DataError(
+                f"{path}: condition is {values.dtype} of shape {values.shape} for {num_rows} "
+                "rows: must be numbers [rows, C], C at least 1 and the same in every split"
+            )
+        if not np.all(np.abs(np.asarray(values, np.float64)) <= _LARGEST):
+            raise DataError(
+                f"{path}: condition holds values that are not finite, or beyond float32: fill them"
+                " in or rescale them"
+            )
+
+    def encoded(part: Part) -> Part:
+        if part.condition is None:
+            return part
+        values = part.condition[:, None] if part.condition.ndim == 1 else part.condition
+        return dataclasses.replace(part, condition=values.astype(np.float32))
+
+    return {name: encoded(part) for name, part in parts.items()}
+
+
+def surveyed(path: Path, parts: Mapping[str, Part]) -> dict[str, Part]:
+    """Parts with x as `Rows` [N, D] or [N, H, W, C], and the extremes of each place.
+
+    Raises:
+        DataError: x is of another shape, holds what is no finite number, or one value only.
+    """
+    viewed = {name: dataclasses.replace(p, x=_viewed(path, p.x)) for name, p in parts.items()}
+    refuse_misshapen(path, viewed)
+    found = {name: _with_extremes(path, part) for name, part in viewed.items()}
+    low, high = _range(found.values())
+    if low == high:
+        raise DataError(f"{path}: every value is {low:g}: there is nothing to learn from it")
+    if max(-low, high) > _LARGEST:
+        raise DataError(f"{path}: values reach {max(-low, high):.3g}, beyond float32: rescale them")
+    return found
+
+
+def _viewed(path: Path, x) -> Rows:
+    """x [N, D] or [N, H, W, C]; none of its values is looked at."""
+    rank = len(x.shape)
+    if x.dtype.kind not in "buif":
+        raise DataError(f"{path}: holds {x.dtype}: must be real numbers or booleans")
+    if rank not in (2, 3, 4):
+        raise DataError(
+            f"{path}: has shape {x.shape}: must be [rows, columns], [images, height, width] or"
+            " [images, height, width, channels]"
+        )
+    if rank == 4 and _has_channels_first(x.shape):
+        raise DataError(
+            f"{path}: has shape {x.shape}, channels before height and width: must be channels"
+            " last; save x.transpose(0, 2, 3, 1)"
+        )
+    if 0 in x.shape:
+        raise DataError(f"{path}: has shape {x.shape}: there is nothing in it")
+    rows = Rows(x)
+    return rows.map(_with_channel) if rank == 3 else rows
+
+
+def _has_channels_first(shape: tuple[int, ...]) -> bool:
+    _, first, height, width = shape
+    if width in (1, 3):
+        return False
+    return first in (1, 3) or (first <= _MOST_CHANNELS and first < height == width)
+
+
+def _with_channel(x: np.ndarray) -> np.ndarray:
+    return x[..., None]
+
+
+def refuse_misshapen(path: Path, parts: Mapping[str, Part]) -> None:
+    """Refuses parts whose x [N, …] differ in shape, or have fewer than three rows together."""
+    shapes = {part.x.shape[1:] for part in parts.values()}
+    if len(shapes) > 1:
+        raise DataError(
+            f"{path}: examples of the splits have shapes {', '.join(map(str, sorted(shapes)))}:"
+            " must be the same in all"
+        )
+    num_rows = sum(len(part.x) for part in parts.values())
+    if num_rows < 3:
+        raise DataError(
+            f"{path}: has {num_rows} rows: must have at least 3, one each to train, validate and"
+            " test"
+        )
+
+
+def _with_extremes(path: Path, part: Part) -> Part:
+    """The part with low and high, found in one pass that refuses what is no number."""
+    x = part.x.source
+    num_bad, first, low, high = 0, (), None, None
+    for start, block in blocks(x):
+        if x.dtype.kind == "f" and not np.isfinite(block).all():
+            bad = np.argwhere(~np.isfinite(block))
+            first = first or (start + int(bad[0, 0]), *(int(i) for i in bad[0, 1:]))
+            num_bad += len(bad)
+        low, high = _extremes(block, low, high)
+    if not num_bad:
+        return dataclasses.replace(part, low=low, high=high)
+    where, remedy = f"at index {first}", "remove those rows or fill them in"
+    if part.columns:
+        where = f"in row {first[0] + 1:,} of column {part.columns[first[1]]!r}"
+        remedy = "fill them in, or leave out their rows with --missing_values=NA"
+    raise DataError(
+        f"{path}: {num_bad:,} values are missing, NaN or infinite, the first {where}: {remedy}"
+    )
+
+
+def _extremes(
+    x: np.ndarray, low: np.ndarray | None, high: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest value in each place, [1, …], of a block [n, …] and of those before it."""
+    lows, highs = x.min(axis=0, keepdims=True), x.max(axis=0, keepdims=True)
+    return (
+        lows if low is None else np.minimum(low, lows),
+        highs if high is None else np.maximum(high, highs),
+    )
+
+
+def _extremes_of(x: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest value in each place of rows, [1, …]."""
+    low = high = None
+    for _, block in blocks(x):
+        low, high = _extremes(block, low, high)
+    return low, high
+
+
+def _range(parts: Iterable[Part]) -> tuple[float, float]:
+    """Least and greatest value as converted: conversions keep the order within each place."""
+    parts = list(parts)
+    return (
+        min(float(part.x.convert(part.low).min()) for part in parts),
+        max(float(part.x.convert(part.high).max()) for part in parts),
+    )
+
+
+def stored_range(path: Path, parts: Mapping[str, Part]) -> tuple[float, float]:
+    """Least and greatest value (scalars) as stored, in float32.
+
+    Raises:
+        DataError: they are one and the same, or beyond float32.
+    """
+    low, high = _range(parts.values())
+    if not np.isfinite([low, high]).all():
+        raise DataError(
+            f"{path}: standardized by what train varies, other rows reach beyond float32: leave out"
+            " the columns that hardly vary in train, or take --scaling=unit or none"
+        )
+    if low == high:
+        raise DataError(
+            f"{path}: every value is {low:g} as it is stored, in float32: subtract what the values"
+            " have in common and rescale what is left"
+        )
+    return low, high
+
+
+# --- Levels
+
+
+def converted(parts: Mapping[str, Part], conversion: Callable) -> dict[str, Part]:
+    """Parts whose values [B, *any] are converted once more, element by element."""
+    return {k: dataclasses.replace(part, x=part.x.map(conversion)) for k, part in parts.items()}
+
+
+def as_levels(
+    parts: Mapping[str, Part], kind: str, scaling: str
+) -> tuple[dict[str, Part], int | None, list[str]]:
+    """Parts [N, *stored] as they will be stored, their number of levels or None, and notes.
+
+    Whole numbers of a picture are levels of the depth that holds them: 8 bits, 10, 12, 14 or 16, or
+    as many as there are below 128, which no sensor of 8 bits would leave unused.
+
+    Args:
+        parts: surveyed.
+        kind: "table" or "image".
+        scaling: as `vae_jax.data.load` takes it; "none" and "unit" leave levels of more than 8 bits
+            to those who asked for them.
+    """
+    dtypes = {part.x.source.dtype for part in parts.values()}
+    low, high = _range(parts.values())
+    if low == 0 and high in (1, 255) and _everywhere(parts, lambda x: (x == 0) | (x == high)):
+        note = f"all values are 0 or {high:g}: taken as binary"
+        return converted(parts, lambda x: (x != 0).astype(np.uint8)), 2, [note]
+    if kind == "image" and dtypes == {np.dtype(np.uint8)}:
+        is_dark = high < 64
+        note = f"values of 8 bits reach {high:g} of 255 only: saved as float they would be rescaled"
+        return dict(parts), 256, [note] if is_dark else []
+    if kind != "image" or scaling == "none" or low < 0:
+        return dict(parts), None, []
+    is_byte = 128 <= high <= 255
+    if high < 2**16 and (is_byte or scaling == "auto") and _everywhere(parts, _is_whole):
+        most = 255 if is_byte else int(high) if high < 128 else _deepest(high)
+        note = f"values are whole numbers {low:g} … {high:g}: taken as {most + 1} levels"
+        dtype = np.uint8 if most < 2**8 else np.uint16
+        return converted(parts, lambda x: x.astype(dtype)), most + 1, [note]
+    if is_byte:
+        note = f"values lie in [{low:g}, {high:g}]: divided by 255"
+        return converted(parts, Scaling(0.0, 255.0)), None, [note]
+    return dict(parts), None, []
+
+
+def _everywhere(parts: Mapping[str, Part], test: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Whether all values of the sources pass a test."""
+    sources = [part.x.source for part in parts.values()]
+    return all(bool(np.all(test(x))) for source in sources for _, x in blocks(source))
+
+
+def _is_whole(x: np.ndarray) -> np.ndarray:
+    return x == np.floor(x)
+
+
+def _deepest(high: float) -> int:
+    """The greatest value of the least depth that holds `high`."""
+    return next(2**bits - 1 for bits in _DEPTHS if high < 2**bits)
+
+
+# --- Continuous values
+
+
+def rescaling(
+    splits: tuple[Split, Split, Split], kind: str, scaling: str
+) -> tuple[Callable[[np.ndarray], np.ndarray], list[str]]:
+    """The conversion to float32 [B, *shape], by what train [N, *shape] holds, and notes.
+
+    With "auto" a table is standardized. Pictures keep floats within 20 of 0, as those that somebody
+    has scaled already are; of all others the range of train becomes [0, 1].
+    """
+    train = splits[0].x
+    if scaling == "none":
+        return _as_float32(train.dtype)
+    if scaling == "auto" and kind == "table":
+        offset, scale = _moments(train)
+        notes = ["each column standardized by its mean and standard deviation in train"]
+        return Scaling(offset, _divisor(scale, notes)), notes
+    low, high = _extremes_of(train)
+    if kind == "image":
+        low, high = low.min(), high.max()
+        is_scaled = train.dtype.kind == "f" and max(-low, high) <= _FAR
+        if is_scaled if scaling == "auto" else (low >= 0 and high <= 1):
+            return _as_float32(train.dtype)
+    offset = low.astype(np.float64)
+    which = "each column's range" if kind == "table" else f"the range {low:g} … {high:g}"
+    notes = [f"{which} in train became [0, 1]"]
+    rescale = Scaling(offset, _divisor(high - offset, notes), is_cut=True)
+    if outside := _num_outside(splits[1:], rescale):
+        notes.append(f"{outside} values of valid and test beyond train's range: clipped to it")
+    return rescale, notes
+
+
+def _as_float32(dtype: np.dtype) -> tuple[Callable[[np.ndarray], np.ndarray], list[str]]:
+    notes = [] if dtype == np.float32 else [f"{dtype} stored as float32"]
+    return lambda x: x.astype(np.float32), notes
+
+
+def _divisor(scale: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Scales with 1 in place of 0, of which a note is made."""
+    if num_constant := int(np.sum(scale == 0)):
+        notes.append(f"{num_constant} columns are constant in train: shifted, not rescaled")
+    return np.where(scale == 0, 1, scale)
+
+
+def _num_outside(splits: Iterable[Split], rescale: Scaling) -> int:
+    """How many values of some splits come out below 0 or above 1."""
+    outside = 0
+    for split in splits:
+        for _, block in blocks(split.x.map(rescale.uncut)):
+            outside += int(np.sum((block < 0) | (block > 1)))
+    return outside
+
+
+def scaling_of(x: Rows) -> Scaling | None:
+    """What was done to the values of these rows [N, *stored], where they were scaled."""
+    return next((each for each in x.conversions if isinstance(each, Scaling)), None)
+
+
+def far_columns(parts: Mapping[str, Part]) -> list[str]:
+    """A note on columns of a standardized table [N, D] that reach beyond 20 deviations, if any."""
+    reached = np.max(
+        [
+            np.abs(part.x.convert(end)).reshape(-1)
+            for part in parts.values()
+            for end in (part.low, part.high)
+        ],
+        axis=0,
+    )
+    far = np.flatnonzero(reached > _FAR)
+    if not len(far):
+        return []
+    names = next(iter(parts.values())).columns
+    told = quoted([names[i] if names else f"column {i}" for i in far.tolist()])
+    return [
+        f"{len(far)} columns reach beyond {_FAR:g} standard deviations of train, up to "
+        f"{reached.max():.0f} ({told}): such values decide the loss; take --scaling=unit, or the "
+        "logarithm of counts and amounts before"
+    ]
+
+
+def _moments(x: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column [1, D]; of a constant column exactly 0.
+
+    Of two blocks of m and n rows, with d the difference of their means,
+    Σ (x − mean)² = Σ₁ + Σ₂ + d² m n / (m + n).
+    """
+    num_rows, mean, squares, low, high = 0, 0.0, 0.0, None, None
+    for _, block in blocks(x):
+        low, high = _extremes(block, low, high)
+        total = num_rows + len(block)
+        step = block.mean(axis=0, keepdims=True, dtype=np.float64) - mean
+        squares += block.var(axis=0, keepdims=True, dtype=np.float64) * len(block)
+        squares += step**2 * (num_rows * len(block) / total)
+        mean += step * (len(block) / total)
+        num_rows = total
+    # Of a constant column the rounded mean leaves a deviation that is tiny, not 0.
+    return mean, np.where(low == high, 0, np.sqrt(squares / num_rows))
