@@ -150,13 +150,13 @@ def _labels(
     folder: Path, files: Sequence[Path], splits: Sequence[str], paths: Sequence[tuple[str, ...]]
 ) -> tuple[list[str] | None, list[str]]:
     """The label of each picture, None where no folder tells one, and notes."""
+    paths = [path[_shared(paths) :] for path in paths]
     while all(
         path and _spelling.split(path[0]) == (split, ())
         for path, split in zip(paths, splits, strict=True)
     ):
         paths = [path[1:] for path in paths]  # "train/train/cat"
-    shared = _shared(paths)
-    paths = [path[shared:] for path in paths]
+    paths = [path[_shared(paths) :] for path in paths]
     if not any(paths):
         return None, []
     bare = [file for file, path in zip(files, paths, strict=True) if not path]
@@ -191,7 +191,9 @@ def _read_image(path: Path) -> _Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(path, formats=_FORMATS) as image:
+            # from an open file: by its name Pillow maps a TIFF to memory, and then a turned one is
+            # read with its sides exchanged
+            with path.open("rb") as file, PIL.Image.open(file, formats=_FORMATS) as image:
                 mode = image.mode
                 if mode in _GREY | _COLOR:
                     return _decoded(path, image)
@@ -217,6 +219,7 @@ def _decoded(path: Path, image) -> _Image:
         notes.append("have 16 bits a channel, of which 8 are read")
     if image.getexif().get(_ORIENTATION, 1) != 1:
         notes.append("were turned upright, as their EXIF says")
+        image.load()  # which turns a TIFF, and takes the tag away
         image = PIL.ImageOps.exif_transpose(image)
     # a palette may hide colors, or an alpha channel, that no mode tells
     wanted = "RGB" if image.mode == "P" and "transparency" not in image.info else None

@@ -1,5 +1,6 @@
 """Sequences: lines of text, and the rows of tables as series in time."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def read_text(path: Path) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
             f"{path}: has {len(told)} lines with characters: must have at least 3, one each to "
             "train, validate and test; an example is a line"
         )
+    _refuse_numbers(path, [line for _, line in told])
     number, longest = max(told, key=lambda pair: len(pair[1]))
     if len(longest) > _LONGEST:
         raise DataError(
@@ -66,6 +68,20 @@ def read_text(path: Path) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
     if len(told) < len(lines):
         notes.append(f"{len(lines) - len(told)} empty lines left out")
     return x, tuple(map(chr, characters.tolist())), notes
+
+
+def _refuse_numbers(path: Path, lines: Sequence[str]) -> None:
+    """Refuses lines that are the rows of a table: as many numbers, more than one, in each."""
+    counts = {len(line.split()) for line in lines}
+    if len(counts) > 1 or counts <= {0, 1}:
+        return
+    with contextlib.suppress(ValueError):
+        for line in lines:
+            np.array(line.split(), np.float64)
+        raise DataError(
+            f"{path}: holds {counts.pop()} numbers in every line, which would be read as text: save"
+            " them as a table, numpy.save('table.npy', numpy.loadtxt(path)), and give its path"
+        )
 
 
 def decode_text(x: jax.Array, *, num_levels: int) -> jax.Array:

@@ -215,9 +215,7 @@ def _complete_rows(
         return kept, []
     counts = is_missing.sum(axis=0)
     most = names[int(np.argmax(counts))]
-    told = (
-        f"{np.sum(~kept):,} of {len(x):,} rows have missing cells, most of them in column {most!r}"
-    )
+    told = f"{np.sum(~kept):,} of {len(x):,} rows have missing cells, most in column {most!r}"
     if not kept.any():
         raise DataError(f"{where}: {told}, and no row is left: fill them in, or drop that column")
     return kept, [f"{told}: these rows are left out"]
