@@ -257,7 +257,7 @@ class Config:
         "Data",
         text,
         "{datasets}, any image dataset of tensorflow-datasets, or the path of a .npy, .npz, .csv, "
-        ".parquet or .txt file or of a folder of images",
+        ".parquet or .txt file, or of a folder of images, tables or .npy files",
     )
     data_dir: str | None = flag(
         None,

@@ -283,6 +283,7 @@ def test_make_gives_each_name_its_class():
         ("gaussian", {"variance": float("inf")}, "variance=inf: "),
         ("gaussian", {"variance": True}, "variance=True: "),
         ("laplace", {"variance": "optimal"}, "variance=optimal: Laplace takes"),
+        ("categorical", {"num_levels": 65536}, "65,536 levels, .* take logistic or gaussian"),
         ("logistic", {"variance": "optimal"}, "variance=optimal: DiscretizedLogistic takes"),
         ("bernoulli", {"variance": 0.1}, "variance=0.1: the bernoulli likelihood has no variance"),
         ("categorical", {"variance": "optimal"}, "categorical likelihood has no variance"),
@@ -294,3 +295,18 @@ def test_make_refuses_in_one_line(name, options, message):
     with pytest.raises(UsageError, match=message) as error:
         likelihoods.make(name, **options)
     assert "\n" not in str(error.value)
+
+
+def test_the_mean_of_many_levels_is_that_of_each_looked_at():
+    num_levels = likelihoods.MANY_LEVELS + 1
+    likelihood = DiscretizedLogistic("learned", num_levels)
+    outputs = jnp.linspace(-0.4, 1.4, 7)[None]
+    for logvar in (-2.0, -8.0, -16.0):
+        params = {"logvar": jnp.float32(logvar)}
+        edges = (np.arange(1, num_levels) - 0.5) / (num_levels - 1)
+        scale = np.sqrt(3) / np.pi * np.exp(0.5 * logvar)
+        reached = 1 / (1 + np.exp(np.clip((edges - np.float64(outputs).T) / scale, -700, 700)))
+        expected = reached.sum(axis=1) / (num_levels - 1)
+        np.testing.assert_allclose(
+            likelihood.mean(params, outputs)[0], expected, atol=0.5 / (num_levels - 1)
+        )

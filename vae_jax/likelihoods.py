@@ -18,6 +18,7 @@ from vae_jax.errors import UsageError, did_you_mean, unknown
 
 __all__ = [
     "INITIAL_LOGVAR",
+    "MANY_LEVELS",
     "NAMES",
     "Bernoulli",
     "Categorical",
@@ -36,6 +37,8 @@ Params = dict[str, jax.Array]
 # a variance that starts too large closes latent dimensions which a smaller one would have used
 # (Lucas et al. 2019, Don't Blame the ELBO!, arXiv 1911.02469).
 INITIAL_LOGVAR = -2.0
+MANY_LEVELS = 1024
+"""Levels (a scalar) up to which each has an output, or is looked at, of its own."""
 
 
 def _at_least_float32(array: jax.Array) -> jax.Array:
@@ -347,6 +350,11 @@ class DiscretizedLogistic(_Scaled):
         outputs = _at_least_float32(outputs)
         scale = self._scale(params, outputs)
 
+        if self.num_levels > MANY_LEVELS:
+            # the sum below is the midpoint rule of ∫₀¹ σ((m − t)/s) dt, here to half a level
+            above, below = (scale * jax.nn.softplus((outputs - t) / scale) for t in (0.0, 1.0))
+            return above - below
+
         def add_level(k, total):
             bin_edge = (k - 0.5) / (self.num_levels - 1)
             return total + jax.nn.sigmoid((outputs - bin_edge) / scale)
@@ -507,6 +515,11 @@ def make(
         raise UsageError(
             f"variance={variance}: the {name} likelihood has no variance; leave it out, or choose "
             "another likelihood"
+        )
+    if cls is Categorical and (num_levels or 0) > MANY_LEVELS:
+        raise UsageError(
+            f"likelihood={name}: the data has {num_levels:,} levels, each of which would need an "
+            f"output for every number: must be at most {MANY_LEVELS:,}; take logistic or gaussian"
         )
     if cls.requires in ("levels", "text") and num_levels is not None:
         options["num_levels"] = num_levels
