@@ -11,7 +11,7 @@ from factor_tables import grid, noise, perfect, shuffled
 
 from vae_jax.errors import DataError, UsageError
 from vae_jax.evaluation import _shared, disentanglement
-from vae_jax.evaluation.disentanglement import _common
+from vae_jax.evaluation.disentanglement import _common, dci
 
 KEY = jax.random.key(3)
 ALL = ["beta_vae", "dci", "explicitness", "factor_vae", "irs", "mig", "modularity", "sap"]
@@ -48,6 +48,38 @@ def test_all_metrics_in_one_table():
     assert table["sap"]["value"] == pytest.approx(7 / 12, abs=0.05)
     without = {name for name, row in table.items() if row["standard_error"] is None}
     assert all(name.endswith(("disentanglement", "completeness")) for name in without)
+
+
+@pytest.mark.parametrize(("predictors", "repeats"), [(["trees"], 6), (["lasso", "logistic"], 50)])
+def test_dci_of_a_perfect_code_is_exactly_one(predictors, repeats):
+    """Also where a difference of impurities that is 0 rounds below it, as some of these do."""
+    for seed in range(20):
+        factors = shuffled(grid((2, 3, 4), repeats), seed)
+        num_train = len(factors) * 7 // 10
+        result = dci.evaluate(
+            perfect(factors, seed)[0],
+            factors,
+            jax.random.key(seed),
+            num_train=num_train,
+            num_test=len(factors) - num_train,
+            predictors=predictors,
+            num_trees=3,
+            num_bootstrap=0,
+        )
+        scores = {name: v for name, v in result.scores.items() if "informativeness" not in name}
+        assert scores == dict.fromkeys(scores, 1.0)
+        assert len(scores) == 2 * len(predictors)
+
+
+def test_an_importance_that_rounds_below_zero_counts_as_zero():
+    for size in (1, 2, 5, 14, 41):
+        diagonal = np.diag(np.linspace(0.3, 1.0, size))
+        rounded = diagonal - 4e-19 * (diagonal == 0)
+        for score in (dci.disentanglement, dci.completeness):
+            assert score(rounded)[0] == 1
+            assert score(np.float32(rounded))[0] == 1
+            np.testing.assert_array_equal(score(rounded)[1], score(diagonal)[1])
+            assert score(-np.ones((size, 3)))[0] == 0
 
 
 def test_a_score_follows_from_the_key_and_not_from_the_other_metrics():

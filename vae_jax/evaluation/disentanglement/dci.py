@@ -95,29 +95,39 @@ def is_predicted(gains) -> np.ndarray:
     return gains.mean(axis=0) > CHANCE_ERRORS * error
 
 
-def _concentration(importance):
-    """1 − H(R_i / Σ_j R_ij) / log J of each row of [I, J]: [I]; 0 where a row is 0, 1 if J is 1."""
-    total = jnp.sum(importance, axis=1)
-    p = importance / jnp.where(total > 0, total, 1.0)[:, None]
-    entropy = -jnp.sum(jax.scipy.special.xlogy(p, p), axis=1)
-    return jnp.where(total > 0, 1 - entropy / np.log(max(importance.shape[1], 2)), 0.0)
+def _spread(importance) -> tuple[np.ndarray, np.ndarray]:
+    """How evenly each row of importances is spread: H(R_i / Σ_j R_ij) / log J.
+
+    A difference of impurities that is 0 may round to either side of it. A negative importance
+    counts as 0; one far below the precision of single numbers vanishes when the scores, computed in
+    double precision, are rounded to it.
+
+    Args:
+        importance: R_ij, [I, J].
+
+    Returns:
+        (the entropies [I], from 0 to 1, 0 for a row of zeros or where J is 1; Σ_j R_ij, [I]).
+    """
+    importance = np.maximum(np.float64(importance), 0.0)
+    total = importance.sum(axis=1)
+    p = importance / np.where(total > 0, total, 1.0)[:, None]
+    entropy = -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=1)
+    return np.clip(entropy / np.log(max(importance.shape[1], 2)), 0.0, 1.0), total
 
 
-def _scaled(importance):
-    """Importances with the greatest at 1: sums of huge ones would overflow."""
-    greatest = jnp.max(importance)
-    return importance / jnp.where(greatest > 0, greatest, 1.0)
+def _single(score) -> float:
+    """A score, a scalar, in single precision."""
+    return float(np.float32(score))
 
 
-@jax.jit
-def disentanglement(importance: jax.Array) -> tuple[jax.Array, jax.Array]:
+def disentanglement(importance) -> tuple[float, np.ndarray]:
     """Whether each dimension is important for one factor only.
 
     D = Σ_l ρ_l D_l,  D_l = 1 + Σ_f P_lf log_F P_lf,  P_lf = R_lf / Σ_f R_lf,
     ρ_l = Σ_f R_lf / Σ_lf R_lf
 
     Args:
-        importance: R_lf >= 0, [L, F], finite.
+        importance: R_lf, [L, F], finite; one below 0 counts as 0.
 
     Returns:
         (D, a scalar, and D_l, [L]): 0 for a dimension that is important for none, and where all
@@ -127,21 +137,18 @@ def disentanglement(importance: jax.Array) -> tuple[jax.Array, jax.Array]:
         Eastwood & Williams 2018, ICLR, section 2.
     """
     chex.assert_rank(importance, 2)
-    importance = _scaled(importance)
-    each = _concentration(importance)
-    weight = jnp.sum(importance, axis=1)
-    total = jnp.sum(weight)
-    return jnp.sum(weight * each) / jnp.where(total > 0, total, 1.0), each
+    spread, weight = _spread(importance)
+    each = np.where(weight > 0, 1 - spread, 0.0)
+    return _single(weight @ each / (weight.sum() or 1.0)), each
 
 
-@jax.jit
-def completeness(importance: jax.Array) -> tuple[jax.Array, jax.Array]:
+def completeness(importance) -> tuple[float, np.ndarray]:
     """Whether one dimension only is important for each factor.
 
     C = 1/F Σ_f C_f,  C_f = 1 + Σ_l Q_lf log_L Q_lf,  Q_lf = R_lf / Σ_l R_lf
 
     Args:
-        importance: R_lf >= 0, [L, F], finite.
+        importance: R_lf, [L, F], finite; one below 0 counts as 0.
 
     Returns:
         (C, a scalar, and C_f, [F]): 0 for a factor that no dimension is important for; 1 where L
@@ -152,8 +159,9 @@ def completeness(importance: jax.Array) -> tuple[jax.Array, jax.Array]:
         plain mean; disentanglement_lib weights factors by importance, which for trees is equal).
     """
     chex.assert_rank(importance, 2)
-    each = _concentration(_scaled(importance).T)
-    return jnp.mean(each), each
+    spread, weight = _spread(np.transpose(importance))
+    each = np.where(weight > 0, 1 - spread, 0.0)
+    return _single(each.mean()), each
 
 
 def trees(train, train_factors, test, test_factors, seed: int, *, num_trees: int = 100):
@@ -365,10 +373,8 @@ def evaluate(
         losses = jnp.float32(fitted.losses)
         scale = jnp.float32(fitted.scale) if squared else jnp.ones_like(losses)
         all_rows = jnp.arange(len(test))
-        scores[_name(predictor, "disentanglement")] = float(
-            disentanglement(jnp.float32(importance))[0]
-        )
-        scores[_name(predictor, "completeness")] = float(completeness(jnp.float32(importance))[0])
+        scores[_name(predictor, "disentanglement")] = disentanglement(importance)[0]
+        scores[_name(predictor, "completeness")] = completeness(importance)[0]
         name = _name(predictor, "informativeness")
         scores[name] = float(statistic(all_rows, losses, scale))
         error = bootstrap(bootstrap_key, len(test), num_bootstrap, statistic, losses, scale)
