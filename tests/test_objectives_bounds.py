@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vae_jax import distributions, likelihoods, losses, networks, objectives
+from vae_jax.errors import UsageError
 from vae_jax.model import Model
 from vae_jax.objectives import _importance
 
@@ -287,6 +288,120 @@ def test_the_thermodynamic_gradient_against_an_integral(betas):
     expected = jnp.stack([value, *jax.tree.leaves(grads)])
     # of normalised weights the bias is of order 1/K
     assert (jnp.abs(mean - expected) < 4 * error + 3e-3).all()
+
+
+@pytest.fixture(scope="module")
+def far_setting():
+    """A linear Gaussian model of one latent dimension whose posterior is far from exact."""
+    encoder, decoder = networks.build("linear", shape=(3,), latent_dim=1)
+    model = Model(encoder, decoder, likelihoods.Gaussian(0.5), (3,), 1)
+    params = jax.tree.map(jnp.asarray, model.init(jax.random.key(0)))
+    params["encoder"] = {
+        "mean": {"kernel": jnp.float32([[0.3], [-0.2], [0.1]]), "bias": jnp.float32([1.5])},
+        "logvar": jnp.float32([-0.5]),
+    }
+    params["decoder"] = {
+        "latent": {"kernel": jnp.float32([[1.0, -0.5, 0.25]]), "bias": jnp.float32([0.5, 0, -1])}
+    }
+    x = jax.random.normal(jax.random.key(3), (40, 3))
+    return model, params, {"x": x, "mask": jnp.ones(len(x))}
+
+
+def test_the_thermodynamic_gradient_of_one_partition_is_that_of_the_elbo(far_setting):
+    """In expectation, for every K: a covariance with K below would be (K − 1)/K of it."""
+    model, params, batch = far_setting
+
+    def negative_elbo(params):
+        """In closed form: ½ Σ_d w_d² s² / σ² is what the spread of z adds to −log p(x|mean)."""
+        posterior = model.encode(params, batch["x"])
+        distortion = model.distortion(params, posterior.mean, batch)
+        squares = jnp.sum(params["decoder"]["latent"]["kernel"] ** 2)
+        spread = 0.5 * squares * jnp.exp(posterior.logvar[:, 0]) / 0.5
+        return jnp.mean(distortion + spread + losses.gaussian_rate(*posterior))
+
+    def gradients(params, key):
+        def mean_loss(params, num_samples):
+            settings = {"num_partitions": 1, "num_samples": num_samples}
+            return objectives.load("tvo")(model, params, batch, key, **settings)[0].mean()
+
+        return [jax.grad(mean_loss)(params, num_samples) for num_samples in (2, 4, 16)]
+
+    @jax.jit
+    def means(params):
+        keys = jax.random.split(jax.random.key(1), 10_000)
+        each = jax.lax.map(lambda key: gradients(params, key), keys, batch_size=500)
+        return jax.tree.map(lambda leaf: leaf.mean(axis=0), each)
+
+    expected = jax.grad(negative_elbo)(params)
+    for found in means(params):
+        for part in ("encoder", "decoder"):
+            error = jnp.linalg.norm(flat(found[part]) - flat(expected[part]))
+            assert error < 0.01 * jnp.linalg.norm(flat(expected[part]))
+
+
+def masrani_gradient(log_joint, log_posterior, slopes_of_joint, slopes_of_posterior, betas):
+    """The paper's estimate of ∇ Σ_t (β_{t+1} − β_t) E_{π_t}[log w] for one x, as it is printed.
+
+    ∇ E_π[f] = E_π[∇f] + Cov_π[f, ∇ log π̃],  f = log p(x, z) − log q(z|x),
+    log π̃_β = β log p(x, z) + (1 − β) log q(z|x); log densities [K], their slopes [K, P].
+    """
+    log_weights = log_joint - log_posterior
+    slopes_of_weights = slopes_of_joint - slopes_of_posterior
+    num, total = len(log_weights), 0.0
+    for beta, above in zip(betas, [*betas[1:], 1.0], strict=True):
+        weights = np.exp(beta * (log_weights - log_weights.max()))
+        weights = weights / weights.sum()
+        slopes = beta * slopes_of_joint + (1 - beta) * slopes_of_posterior
+        centered = log_weights - weights @ log_weights
+        covariance = num / (num - 1) * (weights * centered) @ (slopes - weights @ slopes)
+        total = total + (above - beta) * (weights @ slopes_of_weights + covariance)
+    return total
+
+
+def test_the_thermodynamic_gradient_of_four_partitions_is_that_of_the_paper(far_setting):
+    model, params, batch = far_setting
+    batch, key = {"x": batch["x"][:3], "mask": jnp.ones(3)}, jax.random.key(4)
+    # at equal ratios from β_1 = 0.1 on, β_4 = 1
+    betas = [0.0, 0.1, 10 ** (-2 / 3), 10 ** (-1 / 3)]
+
+    def densities(params, num_samples):
+        """log p(x, z) and log q(z|x), [K, B] each, z held."""
+        posterior = model.encode(params, batch["x"])
+        z = jax.lax.stop_gradient(posterior.sample(key, num_samples))
+        log_joint = model.prior(params).log_prob(z) - model.distortion(params, z, batch)
+        return log_joint, posterior.log_prob(z)
+
+    @jax.jit
+    def measure(params):
+        def one(num_samples):
+            def mean_loss(params):
+                settings = {"first_beta": 0.1, "num_partitions": 4, "num_samples": num_samples}
+                return objectives.load("tvo")(model, params, batch, key, **settings)[0].mean()
+
+            def flat_slopes(tree):
+                leaves = jax.tree.leaves(tree)
+                return jnp.concatenate([leaf.reshape(num_samples, 3, -1) for leaf in leaves], 2)
+
+            of_params = functools.partial(densities, num_samples=num_samples)
+            slopes = [flat_slopes(tree) for tree in jax.jacfwd(of_params)(params)]
+            return flat(jax.grad(mean_loss)(params)), (*of_params(params), *slopes)
+
+        return one(2), one(10)
+
+    for found, arrays in measure(params):
+        arrays = [np.float64(each) for each in arrays]
+        expected = [masrani_gradient(*(each[:, i] for each in arrays), betas) for i in range(3)]
+        np.testing.assert_allclose(found, -np.mean(expected, axis=0), rtol=1e-3, atol=1e-5)
+
+
+def test_one_sample_has_no_thermodynamic_gradient(far_setting):
+    model, params, batch = far_setting
+    told = r"^num_samples=1: must be at least 2 .*; give num_samples=2 or more, or take beta_vae$"
+    with pytest.raises(UsageError, match=told):
+        objectives.load("tvo")(model, params, batch, jax.random.key(0), num_samples=1)
+    for name, settings in (("tvo", {"num_samples": 2}), ("beta_vae", {})):
+        loss, _ = objectives.load(name)(model, params, batch, jax.random.key(0), **settings)
+        assert jnp.isfinite(loss).all()
 
 
 def test_one_importance_sample_is_the_elbo(setting):

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax import distributions, sums
+from vae_jax.errors import UsageError
 from vae_jax.threefry import unrolled
 
 __all__ = [
@@ -484,32 +485,45 @@ def thermodynamic_bound(
 
     Each expectation is estimated from the same samples of q with the weights w^{β_t}, normalised.
     With one β, 0, it is the ELBO. The gradient of E_π[f] is E_π[∇f] + Cov_π[f, ∇ log π]: no sample
-    need be a function of the parameters, and none is.
+    need be a function of the parameters, and none is. The covariance of K samples is
+
+    Cov_π[f, g] = K/(K − 1) Σ_k π_k (f_k − Σ_j π_j f_j) g_k,
+
+    so that with one β the gradient is unbiased for every K.
 
     Args:
-        log_weights: log w of K samples of q, in nats, shape [K, B]; a function of the parameters by
-            the densities alone, not by z.
+        log_weights: log w of K >= 2 samples of q, in nats, shape [K, B]; a function of the
+            parameters by the densities alone, not by z.
         log_posterior: log q(z|x) of them, shape [K, B].
         betas: β_0 = 0 < β_1 < … < 1, shape [T].
 
     Returns:
         (bounds in nats, a surrogate for them whose gradient is theirs), shape [B] each.
 
+    Raises:
+        UsageError: K is 1: one sample has no covariance.
+
     Reference:
         Masrani et al. 2019, The Thermodynamic Variational Objective, arXiv 1907.00031, sections 3
-        and 4.
+        and 4 (the gradient); the factor K/(K − 1) is that of the authors' implementation.
     """
     chex.assert_rank([log_weights, betas], [2, 1])
     chex.assert_equal_shape([log_weights, log_posterior])
+    num_samples = log_weights.shape[0]
+    if num_samples < 2:
+        raise UsageError(
+            f"num_samples={num_samples}: must be at least 2 for the covariance in the gradient of "
+            "the thermodynamic bound; give num_samples=2 or more, or take beta_vae"
+        )
     widths = jnp.diff(betas, append=jnp.ones(1, betas.dtype))
     values = jax.lax.stop_gradient(log_weights)
     normalised = jax.nn.softmax(betas[:, None, None] * values[None], axis=1)  # [T, K, B]
     means = jnp.sum(normalised * values[None], axis=1)  # E_{π_t}[log w], [T, B]
     bound = jnp.sum(widths[:, None] * means, axis=0)
     # log π_t = log q + β_t log w + const:
-    # ∇ = Σ_t Δ_t Σ_k π_tk [∇ log w_k + (log w_k − mean_t) (∇ log q_k + β_t ∇ log w_k)]
+    # ∇ = Σ_t Δ_t Σ_k π_tk [∇ log w_k + K/(K − 1) (log w_k − mean_t) (∇ log q_k + β_t ∇ log w_k)]
     shares = widths[:, None, None] * normalised
-    excess = shares * (values[None] - means[:, None, :])
+    excess = shares * (values[None] - means[:, None, :]) * (num_samples / (num_samples - 1))
     of_weights = jnp.sum(shares + betas[:, None, None] * excess, axis=0)
     of_posterior = jnp.sum(excess, axis=0)
     return bound, jnp.sum(of_weights * log_weights + of_posterior * log_posterior, axis=0)

@@ -25,10 +25,13 @@ def loss(model, params, batch, key, *, first_beta=0.1, num_partitions=5, num_sam
         key: PRNG key, for the K samples of z.
         first_beta: β_1, the first above 0.
         num_partitions: terms of the sum, T.
-        num_samples: samples of z for each example, K; one has no gradient of the encoder.
+        num_samples: samples of z for each example, K; at least 2, for the gradient's covariance.
 
     Returns:
         loss [B] and {"bound", "elbo", "rate", "distortion"}, each [B], in nats.
+
+    Raises:
+        UsageError: `num_samples` is 1.
 
     Reference:
         Masrani et al. 2019, arXiv 1907.00031, sections 3 and 4.
