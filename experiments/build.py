@@ -431,6 +431,8 @@ def make_preprocess(dataset, binarization: str | None) -> Callable:
 def evaluate(experiment: Experiment, params, split: str, step) -> elbo.Evaluation:
     """The objective's terms over a split, and what the rate consists of; leaves [R, …], NumPy.
 
+    A term over rows of known label is left out of a split that has none.
+
     Args:
         experiment: from `build`.
         params: [S, …], of densities (see `frozen`).
@@ -446,10 +448,22 @@ def evaluate(experiment: Experiment, params, split: str, step) -> elbo.Evaluatio
     decomposed = experiment.decompose_rate(params, experiment.hparams, few)
     parts, errors = experiment.layout.read(decomposed)
     # an objective that prices them has measured them itself, of all examples
-    return evaluated._replace(
+    found = evaluated._replace(
         terms={**parts, **evaluated.terms},
         standard_errors={**errors, **evaluated.standard_errors},
     )
+    empty = {n for n, num in found.num_rows.items() if n != "loss" and not np.any(num)}
+    kept = ("terms", "standard_errors", "num_rows")
+    return found._replace(**{field: _without(getattr(found, field), empty) for field in kept})
+
+
+def num_examples_of(evaluated: elbo.Evaluation) -> dict[str, np.ndarray]:
+    """`name_num_examples` → how many examples a term over rows of known label is a mean of, [R]."""
+    return {f"{n}_num_examples": np.int64(num) for n, num in evaluated.num_rows.items()}
+
+
+def _without(values: dict, names: set[str]) -> dict:
+    return {name: value for name, value in values.items() if name not in names}
 
 
 def frozen(experiment: Experiment, params, num: int | None = None):

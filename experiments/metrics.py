@@ -291,7 +291,8 @@ def objective_terms(trained: Trained) -> dict:
         for name, value in evaluated.standard_errors.items()
         if value[0] > SAME * abs(terms[name])
     }
-    found = {"num_examples": len(experiment.dataset.test), **terms, **errors}
+    counts = {n: int(num[0]) for n, num in building.num_examples_of(evaluated).items()}
+    found = {"num_examples": len(experiment.dataset.test), **terms, **errors, **counts}
     if evaluated.mean_variance is not None:
         found["active_units"] = int(active_units(evaluated.mean_variance[0]).sum())
     return found
@@ -301,8 +302,13 @@ def objective_definitions(trained: Trained, terms: Sequence[str]) -> dict[str, s
     """What each term of the objective means, by name."""
     objective = trained.experiment.config.objective
     generic = f"a term of --objective={objective}, see vae_jax/objectives/{objective}.py"
+    counts = {
+        name: f"the examples of known label that {term} is a mean over"
+        for name in terms
+        if (term := name.removesuffix("_num_examples")) != name
+    }
     own = objectives.definitions(objective)
-    return {**dict.fromkeys(terms, generic), **OBJECTIVE_DEFINITIONS, **own}
+    return {**dict.fromkeys(terms, generic), **counts, **OBJECTIVE_DEFINITIONS, **own}
 
 
 def notes(metric: str, values: dict, subject: Subject) -> Iterator[str]:

@@ -674,6 +674,7 @@ def make_results(experiment: building.Experiment, ended: Ended, params) -> list[
         if split == "test":
             errors = evaluated.standard_errors.items()
             columns |= {f"{name}_standard_error": values for name, values in errors}
+            columns |= building.num_examples_of(evaluated)
             columns |= _latent_use(evaluated)
             if "elbo" in evaluated.terms:
                 columns |= building.in_units(experiment, evaluated.terms["elbo"])
@@ -744,6 +745,12 @@ def describe(experiment: building.Experiment) -> list[str]:
     return lines
 
 
+def _over(result: dict, name: str) -> str:
+    """How many examples a mean is over where these are not all, in words."""
+    num = result.get(f"{name}_num_examples", result.get("num_examples"))
+    return "" if num == result.get("num_examples") else f" (of {num} known)"
+
+
 def summary(result: dict) -> str:
     """The result in one line."""
     if result["status"] == "diverged":
@@ -758,7 +765,7 @@ def summary(result: dict) -> str:
     }
     terms = [
         f"{name.replace('_', ' ')} {result[name]:{of_value}} ± "
-        f"{result[f'{name}_standard_error']:{of_error}}"
+        f"{result[f'{name}_standard_error']:{of_error}}{_over(result, name)}"
         for name, (of_value, of_error) in precision.items()
         if name in result
     ]

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import likelihoods, networks, objectives
+from vae_jax import likelihoods, networks, objectives, training
 from vae_jax.evaluation import elbo
 from vae_jax.model import Model
 
@@ -107,6 +107,88 @@ def test_a_standard_error_is_that_of_repetitions(share):
     )
     means, errors = (np.asarray(leaf["loss"]) for leaf in repeated)
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(means.std(), rel=0.15)
+
+
+def weighed_loss(model, params, batch, key):
+    """A term over some rows, "few", beside one over all of them."""
+    del model, params, key
+    return batch["all"], {"few": batch["few"] * batch["weight"]}
+
+
+WEIGHED = training.Objective(weighed_loss, row_weights=lambda batch: {"few": batch["weight"]})
+
+
+def evaluate_rows(objective, batch_size=64, **rows):
+    model, params = make()
+    num = len(rows["weight"])
+    rows = {"x": jnp.zeros((num, *SHAPE)), **{n: jnp.float32(v) for n, v in rows.items()}}
+    settings = {"preprocess": identity, "batch_size": batch_size}
+    return elbo.evaluate(objective, model, params, rows, jax.random.key(0), {}, **settings)
+
+
+def some_rows(num=500, num_known=80):
+    """Weights of three sizes for rows here and there, whose mean is 1, and values beside them."""
+    rng = np.random.default_rng(0)
+    weight = np.zeros(num)
+    weight[rng.permutation(num)[:num_known]] = rng.choice([1.0, 2.0, 5.0], num_known)
+    few = rng.exponential(size=num) + 0.3 * weight
+    return {"weight": weight / weight.mean(), "few": few, "all": rng.normal(size=num)}
+
+
+@pytest.mark.parametrize("batch_size", [7, 64, 500])
+def test_the_error_of_a_mean_over_some_rows_is_that_of_the_bootstrap(batch_size):
+    rows = some_rows()
+    found = evaluate_rows(WEIGHED, batch_size, **rows)
+    w, v = rows["weight"], rows["few"]
+    assert float(found.terms["few"]) == pytest.approx((w * v).sum() / w.sum(), rel=1e-5)
+    assert float(found.num_rows["few"]) == 80
+    drawn = np.random.default_rng(1).integers(0, len(w), (4000, len(w)))
+    ratios = (w * v)[drawn].sum(axis=1) / w[drawn].sum(axis=1)
+    # of 4,000 resamples the deviation is known to 1.1 %, and linear to the order of 1/n
+    assert float(found.standard_errors["few"]) == pytest.approx(ratios.std(), rel=0.05)
+
+
+def test_a_mean_over_all_rows_has_the_error_of_a_mean():
+    rows = {**some_rows(), "weight": np.ones(500)}
+    found = evaluate_rows(WEIGHED, **rows)
+    few = rows["few"]
+    assert float(found.terms["few"]) == pytest.approx(few.mean(), rel=1e-5)
+    expected = few.std(ddof=1) / np.sqrt(500)
+    assert float(found.standard_errors["few"]) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("num_right", "error"), [(3, 0.0), (2, 1 / 3)])
+def test_three_known_rows(num_right, error):
+    """√(p(1 − p)/(n − 1)): 0 where all are right; the rows that do not count add nothing to it."""
+    known = np.array([4, 90, 91])
+    weight, few = np.zeros(100), np.zeros(100)
+    weight[known], few[known[:num_right]] = 100 / 3, 1.0
+    found = evaluate_rows(WEIGHED, weight=weight, few=few, all=few)
+    assert float(found.terms["few"]) == pytest.approx(num_right / 3, rel=1e-6)
+    assert float(found.standard_errors["few"]) == pytest.approx(error, rel=1e-5)
+    assert float(found.num_rows["few"]) == 3
+
+
+def test_one_row_has_no_error_and_none_has_no_mean():
+    rows = some_rows(20, 1)
+    one = evaluate_rows(WEIGHED, **rows)
+    assert float(one.terms["few"]) == pytest.approx(rows["few"][rows["weight"] > 0][0], rel=1e-6)
+    assert np.isnan(float(one.standard_errors["few"]))
+    none = evaluate_rows(WEIGHED, **{**rows, "weight": np.zeros(20)})
+    assert np.isnan(float(none.terms["few"]))
+    assert float(none.num_rows["few"]) == 0
+
+
+def test_weights_of_one_term_leave_the_others_as_they_are():
+    """To the bit."""
+    rows = some_rows()
+    found = evaluate_rows(WEIGHED, **rows)
+    plain = evaluate_rows(weighed_loss, **rows)
+    assert plain.num_rows == {}
+    for name in ("terms", "standard_errors"):
+        assert getattr(found, name)["loss"] == getattr(plain, name)["loss"]
+    np.testing.assert_array_equal(found.rate_per_dim, plain.rate_per_dim)
+    np.testing.assert_array_equal(found.mean_variance, plain.mean_variance)
 
 
 def test_active_units_have_a_threshold_of_one_hundredth():

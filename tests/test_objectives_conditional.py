@@ -528,6 +528,37 @@ def test_the_evaluated_accuracy_counts(trained):
     assert float(found.terms["loss"]) == pytest.approx(-float(found.terms["elbo"]), rel=1e-6)
 
 
+@pytest.mark.parametrize("num_known", [3, 20])
+def test_accuracy_and_its_error_are_those_of_the_known_rows(trained, num_known):
+    _, _, state = trained
+    known = np.arange(num_known) * (N // num_known)
+    truth = np.full(N, -1, np.int32)
+    truth[known] = TRUTH[known]
+    rows = {"x": rows_of()["x"], **m2.rows(np.full(N, -1, np.int32), truth)}
+    objective = objectives.bind("m2", num_examples=N)
+    found = elbo.evaluate(
+        objective,
+        make(),
+        state.params,
+        jax.tree.map(jnp.asarray, rows),
+        jax.random.key(0),
+        {},
+        preprocess=lambda stored, key: stored,
+        batch_size=16,
+        given=objective.given,
+    )
+    log_q = jax.nn.log_softmax(m2._logits(state.params["objective"], jnp.asarray(rows["x"]), C))
+    is_right = np.argmax(np.asarray(log_q), axis=1)[known] == truth[known]
+    cross_entropy = -np.float64(log_q)[known, truth[known]]
+    for name, values in (("accuracy", is_right), ("cross_entropy", cross_entropy)):
+        assert float(found.terms[name]) == pytest.approx(values.mean(), rel=1e-4)
+        expected = values.std(ddof=1) / np.sqrt(num_known)
+        assert float(found.standard_errors[name]) == pytest.approx(expected, rel=1e-3, abs=1e-7)
+        assert float(found.num_rows[name]) == num_known
+    # the ELBO is a mean over all rows
+    assert found.num_rows.keys() == {"accuracy", "cross_entropy"}
+
+
 def test_from_python_more_than_x_is_a_dictionary():
     settings = {"epochs": 2, "batch_size": BATCH}
     rows, h = {"x": rows_of()["x"], "condition": TRUTH}, training.Hparams(0, jnp.float32(1e-2))
@@ -620,6 +651,32 @@ def test_data_without_labels_end_in_one_line(tmp_path):
         values = {"dataset": str(tmp_path / "mine.npy"), "objective": name}
         with pytest.raises(DataError, match="has no labels: give a dataset that has some"):
             train.prepare([config.from_flags(values)])
+
+
+@pytest.mark.parametrize("num_known", [0, 3])
+def test_a_test_split_of_few_labels_or_none(num_known, tmp_path, monkeypatch):
+    """The error of the accuracy is over what is known, and told with how many examples that is."""
+    monkeypatch.setattr("experiments.pictures.draw", lambda *_: [])
+    rng = np.random.default_rng(0)
+    y = np.arange(120) % 2
+    x = np.float32(rng.normal(size=(120, 4)) + 9 * y[:, None])
+    y[100 + num_known :] = -1
+    parts = {"train": slice(80), "valid": slice(80, 100), "test": slice(100, 120)}
+    arrays = {f"x_{name}": x[part] for name, part in parts.items()}
+    arrays |= {f"y_{name}": y[part] for name, part in parts.items()}
+    np.savez(tmp_path / "few.npz", **arrays)
+    values = {**SMALL, "dataset": str(tmp_path / "few.npz"), "objective": "m2", "epochs": "20"}
+    values |= {"num_labeled": "80", "batch_size": "20", "workdir": str(tmp_path / "run")}
+    (result,) = train.train([config.from_flags(values)])
+    assert result["status"] == "done"
+    if num_known == 0:
+        assert not [name for name in result if name.startswith(("accuracy", "cross_entropy"))]
+        assert "accuracy" not in train.summary(result)
+        return
+    assert result["accuracy"] == 1
+    assert result["accuracy_standard_error"] == 0
+    assert result["accuracy_num_examples"] == num_known
+    assert "accuracy 1.0000 ± 0.0000 (of 3 known)" in train.summary(result)
 
 
 def test_numbers_of_ones_own_data(tmp_path):

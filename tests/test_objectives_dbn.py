@@ -9,6 +9,7 @@ import pytest
 
 from vae_jax import data, likelihoods, networks, objectives, rbm, schedules, training
 from vae_jax.errors import DataError
+from vae_jax.evaluation import elbo
 from vae_jax.model import Model
 from vae_jax.objectives import _conditions
 
@@ -113,6 +114,32 @@ def test_the_classifier_waits_for_the_layers_and_leaves_the_decoder():
     assert all(moved(layers, whole, "objective"))
     assert all(moved(start, layers, "decoder"))
     assert all(moved(layers, whole, "encoder"))
+
+
+def test_errors_are_those_of_the_known_rows_where_only_these_count():
+    """The loss is over them once all layers are trained, and over all rows before."""
+    objective, model, params, batch = setting()
+    rows = {name: jnp.asarray(values) for name, values in batch.items() if name != "mask"}
+    known = np.array([0, 1, 3, 5])
+    for pretrained, counted in ((0.5, np.arange(B)), (1.0, known)):
+        h = {"pretrained": jnp.float32(pretrained)}
+        key, settings = jax.random.key(3), {"preprocess": lambda x, key: x, "batch_size": B}
+        found = elbo.evaluate(objective, model, params, rows, key, h, **settings)
+        own_key = jax.random.split(jax.random.fold_in(key, 0))[1]
+        loss, terms = objective(model, params, batch, own_key, **h)
+        is_right = np.asarray(terms["accuracy"])[known] > 0
+        expected = is_right.std(ddof=1) / 2
+        assert float(found.standard_errors["accuracy"]) == pytest.approx(expected, abs=1e-7)
+        # of rows that all weigh N over those that count
+        values = np.float64(loss)[counted] * len(counted) / B
+        assert float(found.terms["loss"]) == pytest.approx(values.mean(), rel=1e-5)
+        expected = values.std(ddof=1) / np.sqrt(len(counted))
+        assert float(found.standard_errors["loss"]) == pytest.approx(expected, rel=1e-4)
+    hidden = {**rows, **_conditions.rows(np.full(B, -1), np.full(B, -1))}
+    found = elbo.evaluate(objective, model, params, hidden, key, h, **settings)
+    # there is nothing to minimize, and nothing to be right
+    assert float(found.terms["loss"]) == 0
+    assert np.isnan(float(found.terms["accuracy"]))
 
 
 @pytest.mark.parametrize(

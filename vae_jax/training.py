@@ -79,6 +79,10 @@ class Objective:
         phase: (model, **h) → a scalar; where it changes from a step to the next another training
             begins, and the optimizer with it, its moments 0; None: it is one training.
         notes: (model) → lines on what is to be known before it is trained so.
+        row_weights: (batch, **h) → {term: weights [B]} of the terms that are means over some rows
+            only, such as those of known label: the loss or aux holds w·v of each row, and the
+            weights w ≥ 0 average 1 over a split. Evaluation takes Σ w·v / Σ w and the standard
+            error of that ratio. None: every row counts alike in every term.
     """
 
     loss: Callable
@@ -91,6 +95,7 @@ class Objective:
     corrupt: Callable | None = None
     phase: Callable | None = None
     notes: Callable = lambda model: ()
+    row_weights: Callable | None = None
 
     def __call__(self, model, params, batch, key, **hyperparameters):
         """`loss`, with arguments of the same shapes."""

@@ -15,6 +15,7 @@ __all__ = [
     "NUM_DECOMPOSED",
     "Evaluation",
     "Moments",
+    "Ratio",
     "accumulate",
     "active_units",
     "decompose_rate",
@@ -39,17 +40,20 @@ class Evaluation(NamedTuple):
     """What one pass over N examples measures, with one sample of z for each.
 
     Args:
-        terms: mean over the examples of the objective's loss and aux, scalars, in nats.
-        standard_errors: of those means, scalars, in nats.
+        terms: mean over the examples of the objective's loss and aux, scalars, in nats; over the
+            rows that count, of a term with `training.Objective.row_weights`: NaN if none does.
+        standard_errors: of those means, scalars, in nats; NaN for a term of one such row.
         rate_per_dim: mean rate of each latent dimension, [L], in nats; None without a prior.
         mean_variance: variance over the examples of the posterior mean, as a share of the prior's
             variance, [L]; None without a prior.
+        num_rows: of each term with row weights how many rows count, scalars.
     """
 
     terms: dict[str, jax.Array]
     standard_errors: dict[str, jax.Array]
     rate_per_dim: jax.Array | None
     mean_variance: jax.Array | None
+    num_rows: dict[str, jax.Array]
 
 
 def active_units(mean_variance) -> jax.Array:
@@ -74,7 +78,7 @@ def merge_moments(moments, values, mask):
     Args:
         moments: (count [], mean [L], squares [L]).
         values: [B, L].
-        mask: [B] of zeros and ones.
+        mask: [B], zeros and ones, or weights ≥ 0; the count is their sum.
 
     Returns:
         The three of both together.
@@ -89,16 +93,22 @@ def merge_moments(moments, values, mask):
     batch_squares = _squares(values, mask)
     total = count + batch_count
     delta = batch_mean - mean
+    share = _divisor(total)
     return (
         total,
-        mean + delta * batch_count / total,
-        squares + batch_squares + jnp.square(delta) * count * batch_count / total,
+        mean + delta * batch_count / share,
+        squares + batch_squares + jnp.square(delta) * count * batch_count / share,
     )
+
+
+def _divisor(total):
+    """A sum of weights, a scalar, to divide by: 1 where nothing counts, as what it divides is 0."""
+    return jnp.where(total > 0, total, 1.0)
 
 
 def _mean(values, mask):
     """Over the rows of [B, L] that count, [L]."""
-    return jnp.sum(values * mask[:, None], axis=0) / mask.sum()
+    return jnp.sum(values * mask[:, None], axis=0) / _divisor(mask.sum())
 
 
 def _squares(values, mask):
@@ -138,12 +148,61 @@ class Moments(NamedTuple):
             deviation, M = L. Both are None where there is no prior.
         within: of the terms, the number of batches and the sum of squared deviations from the mean
             of the own batch, (scalar, [M]).
+        ratios: of each term with row weights, by name, a `Ratio`.
     """
 
     terms: Any
     rates: Any
     means: Any
     within: Any
+    ratios: dict[str, "Ratio"]
+
+
+class Ratio(NamedTuple):
+    """A mean over the rows that count, Σ w v / Σ w, as batches add to it.
+
+    Args:
+        num: rows of a weight above 0, scalar.
+        weighted: running Σ w, mean and sum of squared deviations of v by the weights w.
+        squared: the same by the weights w². Each is (scalar, [1], [1]).
+    """
+
+    num: jax.Array
+    weighted: Any
+    squared: Any
+
+    @classmethod
+    def empty(cls) -> "Ratio":
+        """Of no rows, scalars and [1]."""
+        nothing = jnp.float32(0), jnp.zeros(1), jnp.zeros(1)
+        return cls(jnp.float32(0), nothing, nothing)
+
+    def add(self, products: jax.Array, weights: jax.Array) -> "Ratio":
+        """With a batch of products w·v [B] and weights w [B], 0 for padding."""
+        counts = weights > 0
+        values = jnp.where(counts, products / jnp.where(counts, weights, 1.0), 0.0)[:, None]
+        return Ratio(
+            self.num + jnp.sum(counts, dtype=jnp.float32),
+            merge_moments(self.weighted, values, weights),
+            merge_moments(self.squared, values, jnp.square(weights)),
+        )
+
+    def mean_and_error(self) -> tuple[jax.Array, jax.Array]:
+        """r = Σ w v / Σ w and its standard error by linearization, [...] each.
+
+        s.e.² = n/(n − 1) Σ w² (v − r)² / (Σ w)², n the rows that count: 0 where all v are equal,
+        NaN where n is 1. The ratio of no rows is NaN.
+
+        Reference:
+            Cochran 1977, Sampling techniques, section 6.3 (the variance of a ratio).
+        """
+        total, mean, _ = self.weighted
+        square, center, squares = self.squared
+        # Σ w² (v − r)² = Σ w² (v − m)² + (m − r)² Σ w², m the mean by w²
+        residual = squares[..., 0] + square * jnp.square(center[..., 0] - mean[..., 0])
+        correction = self.num / jnp.where(self.num > 1, self.num - 1, jnp.nan)
+        error = jnp.sqrt(correction * residual) / _divisor(total)
+        return jnp.where(self.num > 0, mean[..., 0], jnp.nan), error
 
 
 def evaluate(
@@ -161,7 +220,8 @@ def evaluate(
     """Averages an objective's terms over all of x, each example weighing the same.
 
     Args:
-        loss_fn: an objective, `loss(model, params, batch, key, **hparams) -> (loss [B], aux)`.
+        loss_fn: an objective, `loss(model, params, batch, key, **hparams) -> (loss [B], aux)`; one
+            that is a `training.Objective` may have `row_weights`.
         model: a `Model`.
         params: its parameters.
         x: [N, *stored], N >= 1; or {"x": [N, *stored], …} with what else the objective asks for.
@@ -222,21 +282,24 @@ def accumulate(
         One `Moments`, under the names of its terms joined by commas, for `summarize`.
     """
     rows, masks = _batches(x, batch_size)
+    row_weights = getattr(loss_fn, "row_weights", None)
 
     def terms_of(rows, mask, key):
         preprocess_key, loss_key = jax.random.split(key)
         batch = _batch(x, rows, mask, preprocess_key, preprocess)
         loss, aux = loss_fn(model, params, batch, loss_key, **hparams)
+        weights = {} if row_weights is None else row_weights(batch, **hparams)
         if not model.latent.has_prior:
-            return {"loss": loss, **aux}, ()
+            return {"loss": loss, **aux}, weights, ()
         posterior = _given(model, params, batch, given).encode(params, batch["x"])
         prior = model.prior(params)
         rate_per_dim = distributions.kl_divergence(posterior, prior)
-        return {"loss": loss, **aux}, (rate_per_dim, standardized_mean(posterior, prior))
+        of_prior = rate_per_dim, standardized_mean(posterior, prior)
+        return {"loss": loss, **aux}, weights, of_prior
 
     def body(carry, inputs):
         rows, mask, index = inputs
-        terms, of_prior = terms_of(rows, mask, jax.random.fold_in(key, index))
+        terms, weights, of_prior = terms_of(rows, mask, jax.random.fold_in(key, index))
         stacked = jnp.stack([terms[name] for name in sorted(terms)], axis=1)
         merged = [
             merge_moments(before, values, mask)
@@ -247,11 +310,13 @@ def accumulate(
                 merge_moments(carry.terms, stacked, mask),
                 *(merged or (None, None)),
                 (carry.within[0] + 1, carry.within[1] + _squares(stacked, mask)),
+                {n: r.add(terms[n], weights[n] * mask) for n, r in carry.ratios.items()},
             ),
             None,
         )
 
-    names = ",".join(sorted(jax.eval_shape(terms_of, rows[0], masks[0], key)[0]))
+    shapes, weighed, _ = jax.eval_shape(terms_of, rows[0], masks[0], key)
+    names = ",".join(sorted(shapes))
 
     def zero(size):
         return jnp.float32(0), jnp.zeros(size), jnp.zeros(size)
@@ -260,7 +325,8 @@ def accumulate(
         num_terms = names.count(",") + 1
         within = zero(num_terms)[:2]
         of_latents = zero(model.latent_dim) if model.latent.has_prior else None
-        start = Moments(zero(num_terms), of_latents, of_latents, within)
+        ratios = {name: Ratio.empty() for name in weighed}
+        start = Moments(zero(num_terms), of_latents, of_latents, within, ratios)
     else:
         start = moments[names]
     indices = first_batch + jnp.arange(len(rows))
@@ -271,9 +337,10 @@ def summarize(moments: dict[str, Moments]) -> Evaluation:
     """What `accumulate` measured, as means and standard errors; for R runs with a leading [R].
 
     The examples of a batch count as independent draws, but where a term differs more between
-    batches than that allows, as one of the whole batch does: then the batches are the draws.
+    batches than that allows, as one of the whole batch does: then the batches are the draws. A term
+    with row weights is the example's own, see `Ratio`.
     """
-    ((names, (terms, rates, means, (num_batches, within))),) = moments.items()
+    ((names, (terms, rates, means, (num_batches, within), ratios)),) = moments.items()
     count, mean, squares = terms
     count, num_batches = count[..., None], num_batches[..., None]
     # s.e. = √(Σ(v − v̄)² / (N − 1) / N)
@@ -283,12 +350,18 @@ def summarize(moments: dict[str, Moments]) -> Evaluation:
     # an analysis of variance, at about the 0.1 % point of F(T − 1, N − T) for T batches
     is_shared = of_batches > (2 + 9 / jnp.maximum(num_batches - 1, 1)) * inside
     standard_error = (jnp.where(is_shared, of_batches, of_examples) / count) ** 0.5
-    names = names.split(",")
+    found = {n: (mean[..., i], standard_error[..., i]) for i, n in enumerate(names.split(","))}
+    found |= {name: ratio.mean_and_error() for name, ratio in ratios.items()}
+    if "loss" in ratios:
+        # over no row there is nothing to minimize
+        value, error = found["loss"]
+        found["loss"] = jnp.where(ratios["loss"].num > 0, value, 0.0), error
     return Evaluation(
-        {name: mean[..., i] for i, name in enumerate(names)},
-        {name: standard_error[..., i] for i, name in enumerate(names)},
+        {name: value for name, (value, _) in found.items()},
+        {name: error for name, (_, error) in found.items()},
         None if rates is None else rates[1],
         None if means is None else means[2] / means[0][..., None],
+        {name: ratio.num for name, ratio in ratios.items()},
     )
 
 

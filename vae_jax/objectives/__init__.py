@@ -34,6 +34,8 @@ Beside `loss` the module may have
 - `phase(model, *, …) -> scalar`, for several trainings after one another: where it changes, the
   optimizer begins anew, so that nothing of what moved other parameters is left in it.
 - `notes(model) -> lines` to be said before such a model is trained.
+- `row_weights(batch, *, …) -> {term: weights [B]}`, for terms that are means over some rows only
+  (those of known label): they hold w·v, and their error is that of the ratio Σ w·v / Σ w.
 - `DEFINITIONS`, term → a line on what it is: of terms that no other objective has, and of those
   whose name says something else here (a rate that is not of z alone).
 

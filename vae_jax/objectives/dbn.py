@@ -21,14 +21,14 @@ __all__ = [
     "latent",
     "loss",
     "phase",
+    "row_weights",
     "update",
 ]
 
 DEFINITIONS = {
     **_layers.DEFINITIONS,
     "squared_error": "‖x − E[x|z]‖² per example, of the decoder as the pre-training left it",
-    "accuracy": "share of the examples of known label whose label the classifier finds",
-    "cross_entropy": "−log q(y|x) of the label in nats, mean over the examples of known label",
+    **_conditions.DEFINITIONS,
 }
 SCHEDULES = {"pretrained": "linear(0, 1, 50%)"}
 
@@ -86,6 +86,20 @@ def loss(model, params, batch, key, *, pretraining="rbm", pretrained=1.0, level=
     return _layers.by_layer(
         model, params, batch, key, whole, pretraining, pretrained, level, num_gibbs
     )
+
+
+def row_weights(batch, *, pretraining, pretrained) -> dict:
+    """The weights [B] of the terms over rows of known label; the loss is one once it classifies.
+
+    Args:
+        batch: see `loss`.
+        pretraining: see `loss`.
+        pretrained: see `loss`.
+    """
+    known = _conditions.row_weights(batch)
+    weight = known["accuracy"]
+    is_whole = pretraining == "none" or jnp.asarray(pretrained) >= 1.0
+    return {**known, "loss": jnp.where(is_whole, weight, jnp.ones_like(weight))}
 
 
 def init(model, key, *, num_classes=10) -> dict:

@@ -10,10 +10,19 @@ from flax import linen as nn
 from vae_jax import networks
 from vae_jax.errors import DataError, UsageError
 from vae_jax.objectives import _conditions, _terms
-from vae_jax.objectives._conditions import rows
+from vae_jax.objectives._conditions import row_weights, rows
 from vae_jax.training import Conditions
 
-__all__ = ["DEFINITIONS", "conditions", "given", "init", "loss", "reveal", "rows"]
+__all__ = [
+    "DEFINITIONS",
+    "conditions",
+    "given",
+    "init",
+    "loss",
+    "reveal",
+    "row_weights",
+    "rows",
+]
 
 _OF_Z = "of the rate of z alone, given the class that q(y|x) finds likeliest, "
 DEFINITIONS = {
@@ -25,8 +34,7 @@ DEFINITIONS = {
     "mutual_information": f"{_OF_Z}I(x; z) in nats, from a few examples (see latent_use)",
     "total_correlation": f"{_OF_Z}KL(q(z) ‖ Π_l q(z_l)) in nats, from a few examples",
     "dimension_wise_kl": f"{_OF_Z}Σ_l KL(q(z_l) ‖ p(z_l)) in nats, from a few examples",
-    "accuracy": "share of the examples of known label whose label q(y|x) finds, unseen",
-    "cross_entropy": "−log q(y|x) of the label in nats, mean over the examples of known label",
+    **_conditions.DEFINITIONS,
 }
 _SEED = 0  # of the order in which labels are revealed: the same rows for every run
 
