@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -396,3 +397,27 @@ def test_any_posterior_with_samples_and_a_density_will_do():
         estimate(model, params, x, num_samples=5).nll,
         rtol=1e-6,
     )
+
+
+def test_the_error_of_bits_of_examples_of_several_lengths_is_that_of_a_ratio():
+    """Longer examples have more nats: what their lengths add to both is no error."""
+    rng = np.random.default_rng(0)
+    num = rng.integers(5, 40, 300)
+    nats = num * rng.normal(1.5, 0.1, 300)
+    bits = nats / num / np.log(2)
+
+    def measure(nats, num):
+        found = nll.Likelihoods(*np.float32([nats, np.ones(300), nats / num / np.log(2), num]))
+        latent = types.SimpleNamespace(has_prior=True)
+        model = types.SimpleNamespace(latent=latent, num_conditions=0)
+        return nll.measure(types.SimpleNamespace(model=model, over=lambda *_, **__: found))
+
+    result = measure(nats, num)
+    assert result["bits_per_dim"] == pytest.approx(nats.sum() / num.sum() / np.log(2), rel=1e-5)
+    drawn = rng.integers(0, 300, (4000, 300))
+    resampled = nats[drawn].sum(axis=1) / num[drawn].sum(axis=1) / np.log(2)
+    assert result["bits_per_dim_standard_error"] == pytest.approx(resampled.std(), rel=0.05)
+    # of one length it is the error of a mean
+    result = measure(bits * 20 * np.log(2), np.full(300, 20))
+    expected = bits.std(ddof=1) / np.sqrt(300)
+    assert result["bits_per_dim_standard_error"] == pytest.approx(expected, rel=1e-4)

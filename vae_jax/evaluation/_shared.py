@@ -18,6 +18,7 @@ __all__ = [
     "mean_and_error",
     "mean_and_error_of_traced",
     "positions_of",
+    "ratio_and_error",
     "require_at_least",
     "require_density",
     "require_finite",
@@ -84,6 +85,22 @@ def mean_and_error_of_traced(values: jax.Array) -> tuple[jax.Array, jax.Array]:
     mean = jnp.mean(values)
     squares = jnp.sum(jnp.square(values - mean[None]))
     return mean, jnp.sqrt(squares / max(values.size - 1, 1) / values.size)
+
+
+def ratio_and_error(upper: np.ndarray, lower: np.ndarray) -> tuple[float, float | None]:
+    """The ratio of the means of pairs, r = Σ u / Σ l, and its standard error by linearization.
+
+    Args:
+        upper, lower: u and l, [S] each; the mean of l is not 0.
+
+    Returns:
+        (r, the standard error of the mean of (u − r l) / l̄), scalars; no error of one pair.
+
+    Reference:
+        Cochran 1977, Sampling techniques, section 6.3.
+    """
+    ratio = float(upper.mean() / lower.mean())
+    return ratio, mean_and_error((upper - ratio * lower) / lower.mean())[1]
 
 
 def positions_of(first_example, num_rows: int) -> jax.Array:

@@ -28,7 +28,13 @@ import numpy as np
 from vae_jax import distributions
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError
-from vae_jax.evaluation._shared import by_blocks, mean_and_error, require_at_least, require_finite
+from vae_jax.evaluation._shared import (
+    by_blocks,
+    mean_and_error,
+    ratio_and_error,
+    require_at_least,
+    require_finite,
+)
 from vae_jax.evaluation.latent_geometry import straight_lines
 from vae_jax.evaluation.subject import AtMost, NotApplicableError
 
@@ -446,13 +452,8 @@ def evaluate(
 
 
 def _ratio(upper: np.ndarray, lower: np.ndarray) -> tuple[float | None, float | None]:
-    """mean(upper) / mean(lower), [P] each, and its standard error by the delta method."""
-    if lower.mean() == 0:
-        return None, None
-    ratio = float(upper.mean() / lower.mean())
-    # d(u/l) = (du − ratio · dl) / l
-    _, error = mean_and_error((upper - ratio * lower) / lower.mean())
-    return ratio, error
+    """`ratio_and_error` of [P] and [P]; None and None where the mean of the lower is 0."""
+    return (None, None) if lower.mean() == 0 else ratio_and_error(upper, lower)
 
 
 def measure(

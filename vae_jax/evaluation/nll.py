@@ -23,6 +23,7 @@ from vae_jax.evaluation._shared import (
     mean_and_error,
     mean_and_error_of_traced,
     positions_of,
+    ratio_and_error,
     require_density,
 )
 from vae_jax.evaluation.subject import NotApplicableError
@@ -377,4 +378,8 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
     for name, each in values.items():
         if np.isfinite(each).all():
             result[name], result[f"{name}_standard_error"] = mean_and_error(each)
+    if "bits_per_dim" in result and np.ptp(found.num_known) > 0:
+        # Σ nll / (Σ D log 2): a longer example has more nats and weighs more
+        nats, num = np.float64(found.nll), np.float64(found.num_known) * math.log(2)
+        _, result["bits_per_dim_standard_error"] = ratio_and_error(nats, num)
     return result

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
-from vae_jax.evaluation._shared import mean_and_error, require_finite
+from vae_jax.evaluation._shared import mean_and_error, ratio_and_error, require_finite
 
 __all__ = [
     "DEFINITIONS",
@@ -177,11 +177,7 @@ def evaluate(
     result["root_mean_squared_error"] = math.sqrt(ours.mean() / size)
     add("pca_squared_error", theirs)
     if theirs.mean() > 1e-6 * np.square(_flat(x)).sum(axis=1).mean():
-        ratio = ours.mean() / theirs.mean()
-        result["ratio"] = float(ratio)
-        # d(u/l) = (du − ratio · dl) / l
-        residual = (ours - ratio * theirs) / theirs.mean()
-        result["ratio_standard_error"] = mean_and_error(residual)[1]
+        result["ratio"], result["ratio_standard_error"] = ratio_and_error(ours, theirs)
     if np.min(x) >= 0 and np.max(x) <= 1:
         for name, each in (("psnr", restored), ("pca_psnr", components.restore(x))):
             decibels = peak_signal_to_noise(x, each)
