@@ -11,7 +11,7 @@ from factor_tables import grid, noise, perfect, shuffled
 
 from vae_jax.errors import DataError, UsageError
 from vae_jax.evaluation import _shared, disentanglement
-from vae_jax.evaluation.disentanglement import _common, dci
+from vae_jax.evaluation.disentanglement import _common, dci, irs
 
 KEY = jax.random.key(3)
 ALL = ["beta_vae", "dci", "explicitness", "factor_vae", "irs", "mig", "modularity", "sap"]
@@ -80,6 +80,24 @@ def test_an_importance_that_rounds_below_zero_counts_as_zero():
             assert score(np.float32(rounded))[0] == 1
             np.testing.assert_array_equal(score(rounded)[1], score(diagonal)[1])
             assert score(-np.ones((size, 3)))[0] == 0
+
+
+def test_irs_is_said_to_be_below_the_figures_of_others():
+    """These divide by the maximum over all data: of noise a third is left, of ours nothing."""
+    codes, factors = noise(4000, 3), np.random.default_rng(1).integers(0, 3, (4000, 2))
+    ours = irs.evaluate(codes, factors, KEY, num_bootstrap=0).scores["irs"]
+    most = np.abs(codes - codes.mean(axis=0)).max(axis=0)
+    matrix = np.empty((3, 2))
+    for f, column in enumerate(factors.T):
+        groups = [codes[column == value] for value in range(3)]
+        each = [np.quantile(np.abs(g - g.mean(axis=0)), 0.99, axis=0) for g in groups]
+        matrix[:, f] = 1 - np.mean(each, axis=0) / most
+    theirs = np.sum(most * matrix.max(axis=1)) / most.sum()
+    assert abs(ours) < 0.05
+    assert 0.25 < theirs < 0.4
+    (text,) = irs.DEFINITIONS.values()
+    assert "99 % quantiles both" in text
+    assert "Figures of disentanglement_lib, over the maximum, are higher" in text
 
 
 def test_a_score_follows_from_the_key_and_not_from_the_other_metrics():

@@ -14,8 +14,9 @@ from vae_jax.evaluation.disentanglement import _common
 __all__ = ["DEFINITIONS", "Robustness", "evaluate", "robustness"]
 
 DEFINITIONS = {
-    "irs": "1 less a dimension's deviation while its best factor is fixed, relative to that over"
-    " all data, 99 % quantiles both; mean weighted by deviation; 0 to 1"
+    "irs": "1 less a dimension's deviation while its best factor is fixed, over that of all data,"
+    " 99 % quantiles both; weighted mean; 0 to 1. Figures of disentanglement_lib, over the maximum,"
+    " are higher"
 }
 """What each score means, a line for a scalar."""
 
@@ -122,8 +123,12 @@ def evaluate(
     Intervening on a factor is choosing the rows that have its value, which is right where the
     factors are independent, as on a grid. The quantile is taken both within the value and over all
     data: an independent code scores about 0, with an upward bias that grows as the examples of a
-    value become few. (The paper takes the maximum in both; disentanglement_lib takes 0.99 within
-    and the maximum over all, which lifts the score of any code with tails.)
+    value become few.
+
+    Figures of other papers are mostly those of disentanglement_lib, which takes the 0.99 quantile
+    within the value but the maximum over all data: that lifts the score of any code with tails,
+    of Gaussian noise from about 0 to about a third. The two cannot be compared. The paper takes the
+    maximum in both, which is quantile=1 here.
 
     Args:
         codes: posterior means, [N, L].

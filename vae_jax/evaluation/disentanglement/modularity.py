@@ -14,7 +14,8 @@ __all__ = ["DEFINITIONS", "deviations", "evaluate"]
 
 DEFINITIONS = {
     "modularity": "1 less the squared information of a dimension about all factors but its best,"
-    " relative to the best; mean over dimensions that are not dead; 0 to 1, of noise above 0"
+    " relative to the best; mean over live dimensions (disentanglement_lib: dead ones count as 0);"
+    " 0 to 1, of noise above 0"
 }
 """What each score means, a line for a scalar."""
 

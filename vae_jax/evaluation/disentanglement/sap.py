@@ -20,8 +20,9 @@ __all__ = [
 ]
 
 DEFINITIONS = {
-    "sap": "balanced accuracy of a linear SVM that predicts a factor from its best dimension alone,"
-    " less that of the second best; mean; 0 to 1 - 1 / values, well below of many values",
+    "sap": "balanced accuracy (disentanglement_lib: plain) of a linear SVM that predicts a factor"
+    " from its best dimension alone, less that of the second best; mean; 0 to 1 - 1 / values, well"
+    " below of many",
     "sap_r2": "squared correlation of a factor with its best dimension less that with the second"
     " best; mean over factors; 0 to 1",
 }
