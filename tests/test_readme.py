@@ -10,7 +10,8 @@ import pytest
 from flax import linen as nn
 
 from experiments import config, evaluate, export, metrics, objectives_table, recipes
-from vae_jax import evaluation, losses, objectives
+from vae_jax import evaluation, likelihoods, losses, networks, objectives
+from vae_jax.model import Model
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -173,3 +174,49 @@ def test_each_translation_of_scales_has_the_same_gradient(name):
     gradients = jax.grad(own, argnums=(1, 2, 3))(x, outputs, mean, logvar)
     for a, b in zip(expected, gradients, strict=True):
         np.testing.assert_allclose(a, factor * b, rtol=2e-4, atol=1e-6)
+
+
+def test_the_translation_of_quantized_codes_has_the_same_gradient():
+    """Theirs = ours / D, for encoder and decoder, and their mean of the commitment is ours / L."""
+    num_latents, weight = 6, 0.25
+    encoder, decoder = networks.build("linear", shape=(D,), latent_dim=num_latents, num_parts=1)
+    latent = objectives.bind("vq_vae", num_examples=B, num_codes=4, code_dim=2).latent()
+    gaussian = likelihoods.Gaussian(0.5)
+    model = Model(encoder, decoder, gaussian, (D,), num_latents, latent=latent)
+    params, x = model.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (B, D))
+    commitment_weight = weight * D / num_latents
+
+    def ours(params):
+        batch = {"x": x, "mask": jnp.ones(B)}
+        loss, aux = objectives.load("vq_vae")(
+            model, params, batch, jax.random.key(2), commitment_weight=commitment_weight
+        )
+        return loss.mean(), aux["commitment"].mean()
+
+    def theirs(params):
+        posterior = model.encode(params, x)
+        features, codes = posterior.features, jax.lax.stop_gradient(posterior.mean)
+        straight = features + jax.lax.stop_gradient(codes - features)
+        commitment = squared(features, codes).mean()
+        return squared(x, model.decode(params, straight)).mean() + weight * commitment, commitment
+
+    @jax.jit
+    def measure(params):
+        return [jax.grad(loss, has_aux=True)(params) for loss in (ours, theirs)]
+
+    (gradient, commitment), (expected, averaged) = measure(params)
+    assert float(commitment) == pytest.approx(num_latents * float(averaged), rel=1e-5)
+    for part in ("encoder", "decoder"):
+        leaves = zip(*(jax.tree.leaves(g[part]) for g in (gradient, expected)), strict=True)
+        for a, b in leaves:
+            assert jnp.abs(b).max() > 1e-3
+            np.testing.assert_allclose(a / D, b, rtol=1e-4, atol=1e-6)
+
+
+def test_every_row_of_the_table_of_scales_is_one_of_the_translations():
+    (table,) = re.findall(r"^\| you know \|.*\n\|---.*\n((?:\|.*\n)+)", README, re.M)
+    rows = table.splitlines()
+    (of_codes,) = [row for row in rows if "--commitment_weight" in row]
+    assert "= β′·D/L" in of_codes
+    assert "L × theirs" in of_codes
+    assert len(rows) == len(TRANSLATIONS) + 1
