@@ -17,7 +17,7 @@ import numpy as np
 from experiments import build as building
 from experiments import config, train
 from experiments.progress import Watch
-from vae_jax import distributions, evaluation, latents, members, objectives, runs
+from vae_jax import distributions, evaluation, members, objectives, runs
 from vae_jax.errors import DataError, DivergedError, StorageError, UsageError
 from vae_jax.evaluation import udr
 from vae_jax.evaluation.elbo import active_units
@@ -345,8 +345,10 @@ class Code(NamedTuple):
 
 
 def code_of(trained: Trained, subject: Subject, place: dict) -> Code | None:
-    """What `compare` reads of a run, None where its code is not Gaussian."""
-    if not isinstance(subject.model.latent, latents.Gaussian):
+    """What `compare` reads of a run, None where its code or its prior is not Gaussian."""
+    try:
+        subject.require_gaussian()
+    except NotApplicableError:
         return None
     posterior = subject.posterior(num_examples=MOST_COMPARED)
     rates = distributions.kl_divergence(posterior, subject.prior).mean(axis=0)

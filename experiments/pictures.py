@@ -11,7 +11,8 @@ import numpy as np
 
 from experiments import build as building
 from experiments import sequences, tables
-from vae_jax import distributions, plots, runs, schedules, training
+from vae_jax import distributions, latents, plots, runs, schedules, training
+from vae_jax.distributions import DiagonalGaussian, FullGaussian
 from vae_jax.evaluation import elbo, latent_geometry
 
 NUM_RECONSTRUCTIONS = 10
@@ -28,6 +29,7 @@ _WORDS_OF_VARIANCE = {
     "title": "latent traversal, sorted by variance",
     "what": "standard deviations of this dimension from its mean, the others held",
 }
+_WORDS_OF_PRIOR = {"what": "standard deviations of the prior from its mean, the others held"}
 
 
 class _Seen(NamedTuple):
@@ -74,6 +76,19 @@ class _Seen(NamedTuple):
     def has_rates(self) -> bool:
         """Whether there is a prior, and so a rate of each dimension."""
         return self.model.latent.has_prior
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether each continuous dimension of `prior` is Gaussian, of its mean and deviation."""
+        return type(self.prior) in (DiagonalGaussian, FullGaussian, latents.Pair)
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether each continuous dimension of `prior` is N(0, 1)."""
+        if not self.is_gaussian:
+            return False
+        mean, deviation = np.asarray(self.prior.mean), np.asarray(self.prior.deviation)
+        return bool((mean[self.continuous] == 0).all() and (deviation[self.continuous] == 1).all())
 
     @property
     def num_discrete(self) -> int:
@@ -324,7 +339,10 @@ def _latent_scatter(seen: _Seen):
     first, second = sorted(seen.continuous[:2].tolist())
     plane = seen.means[:, [first, second]]
     names = f"z{first}", f"z{second}"
-    return plots.latent_scatter(plane, seen.labels, axis_names=names, has_prior=seen.has_rates)
+    if not (seen.has_rates and seen.is_gaussian):
+        return plots.latent_scatter(plane, seen.labels, axis_names=names, has_prior=False)
+    own = {n: np.asarray(getattr(seen.prior, n))[[first, second]] for n in ("mean", "deviation")}
+    return plots.latent_scatter(plane, seen.labels, axis_names=names, **own)
 
 
 def _samples(seen: _Seen):
@@ -351,22 +369,25 @@ def _traversal(seen: _Seen):
     traversed = _traversed(seen)
     if traversed is None:
         return None
-    words = {} if seen.has_rates else _WORDS_OF_VARIANCE
+    words = _WORDS_OF_VARIANCE
+    if seen.has_rates:
+        words = {} if seen.is_standard else _WORDS_OF_PRIOR
     return plots.traversal(**traversed, **words)
 
 
 def _traversed(seen: _Seen) -> dict | None:
-    """One example's code with one continuous dimension after another set to each value."""
+    """One example's code with one continuous dimension after another set to each value.
+
+    Values are in standard deviations of the prior from its mean; None: it does not tell both.
+    """
     num_active = seen.is_active[seen.num_discrete :].sum()
     dimensions = seen.continuous[: int(np.clip(num_active, 3, 12))]
-    if not len(dimensions):
+    if not (len(dimensions) and hasattr(seen.prior, "mean") and hasattr(seen.prior, "deviation")):
         return None
+    mean, deviation = np.asarray(seen.prior.mean), np.asarray(seen.prior.deviation)
     z = np.tile(seen.codes[seen.few[0]], (len(dimensions), len(TRAVERSAL), 1))
     for row, dimension in enumerate(dimensions):
-        z[row, :, dimension] = TRAVERSAL
-        if not seen.has_rates:
-            mean, deviation = seen.prior.mean[dimension], seen.prior.deviation[dimension]
-            z[row, :, dimension] = mean + deviation * TRAVERSAL
+        z[row, :, dimension] = mean[dimension] + deviation[dimension] * TRAVERSAL
     return {
         "images": seen.decode(z, None if seen.told is None else seen.told[0]),
         "values": TRAVERSAL,
@@ -411,15 +432,16 @@ def _interpolation(seen: _Seen):
 
 
 def _manifold(seen: _Seen):
-    """The decoded grid of quantiles of the prior of a code of two dimensions."""
+    """The decoded grid of quantiles of the Gaussian prior of a code of two dimensions."""
     if len(seen.rates) != 2 or seen.num_discrete or seen.conditions is not None:
         return None
+    if not seen.is_gaussian:
+        return None
     axis = plots.normal_quantiles(MANIFOLD_SIZE, 0.02, 0.98).astype(np.float32)
-    z = np.stack(np.meshgrid(axis, axis), axis=-1)
-    if seen.has_rates:
-        return plots.manifold(seen.decode(z))
-    z = np.asarray(seen.prior.mean + seen.prior.deviation * z)
-    return plots.manifold(seen.decode(z), title="decoded quantiles of Gaussians fit to the codes")
+    mean, deviation = np.asarray(seen.prior.mean), np.asarray(seen.prior.deviation)
+    z = mean + deviation * np.stack(np.meshgrid(axis, axis), axis=-1)
+    words = {} if seen.has_rates else {"title": "decoded quantiles of Gaussians fit to the codes"}
+    return plots.manifold(seen.decode(z), mean=mean, deviation=deviation, **words)
 
 
 _OF_ANY = {

@@ -54,10 +54,12 @@ def pictures(seen, traversed: dict | None) -> dict:
         )
     if traversed is not None:
         each = zip(traversed["dimensions"], traversed["rates"], strict=True)
+        is_standard = seen.has_rates and seen.is_standard
+        where = "each value" if is_standard else "so many standard deviations from its mean"
         found["traversal"] = plots.series(
             traversed["images"][:, ::2],
             [f"{value:.2g}" for value in traversed["values"][::2]],
-            title="E[x|z], one dimension of an example's code set to each value",
+            title=f"E[x|z], one dimension of an example's code set to {where}",
             panel_names=[f"z{d}  {rate:.2f} {traversed['unit']}" for d, rate in each],
         )
     return found

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax import sums
+from vae_jax.errors import UnsupportedError
 from vae_jax.threefry import unrolled
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "kl_divergence",
     "laplace_log_prob",
     "reparameterize",
+    "require_diagonal_gaussian",
     "standard_gaussian",
 ]
 
@@ -485,6 +487,29 @@ def standard_gaussian(latent_dim: int) -> DiagonalGaussian:
     return DiagonalGaussian(jnp.zeros(latent_dim), jnp.zeros(latent_dim))
 
 
+def require_diagonal_gaussian(prior, what: str) -> DiagonalGaussian:
+    """A prior, for formulas that hold for a Gaussian with independent dimensions only.
+
+    The value itself is asked, not the family that it comes from: a family may have another prior.
+
+    Args:
+        prior: p(z) over [L], of any type.
+        what: who asks, as the message calls it.
+
+    Returns:
+        The prior, a `DiagonalGaussian` over [L].
+
+    Raises:
+        UnsupportedError: it is of another type, a subclass included, whose density may be another.
+    """
+    if type(prior) is not DiagonalGaussian:
+        raise UnsupportedError(
+            f"{what}: p(z) is of type {type(prior).__name__}, must be a DiagonalGaussian: take "
+            "latents with such a prior"
+        )
+    return prior
+
+
 CLOSED_FORM_KL = {
     (DiagonalGaussian, DiagonalGaussian): lambda q, p: gaussian_kl(*q, *p),
     (OneHotCategorical, OneHotCategorical): _categorical_kl,
@@ -505,12 +530,12 @@ def kl_divergence(posterior, prior) -> jax.Array:
         Divergences in nats, shape [B, L].
 
     Raises:
-        TypeError: no closed form is known for this pair of types.
+        UnsupportedError: no closed form is known for this pair of types.
     """
     pair = type(posterior), type(prior)
     if pair not in CLOSED_FORM_KL:
         names = ", ".join(each.__name__ for each in pair)
-        raise TypeError(
+        raise UnsupportedError(
             f"kl_divergence({names}): no closed form is known for this pair; estimate the rate "
             "as log q(z|x) − log p(z) from samples"
         )

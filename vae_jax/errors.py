@@ -8,6 +8,7 @@ __all__ = [
     "DivergedError",
     "LockedError",
     "StorageError",
+    "UnsupportedError",
     "UsageError",
     "VaeJaxError",
     "did_you_mean",
@@ -29,6 +30,10 @@ class UsageError(VaeJaxError):
     """A flag, an argument or a run directory does not fit (exit code 2)."""
 
     exit_code = 2
+
+
+class UnsupportedError(UsageError, TypeError):
+    """No formula is known for a value of this type (exit code 2)."""
 
 
 class DataError(VaeJaxError):

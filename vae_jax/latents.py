@@ -97,8 +97,15 @@ class Gaussian(Latent):
     parts: ClassVar[tuple[str, ...]] = ("mean", "logvar")
 
     def posterior(self, params, parts, latent_mask=None):
-        del params
-        return DiagonalGaussian(*(_where_kept(part, latent_mask) for part in parts))
+        if latent_mask is None:
+            return DiagonalGaussian(*parts)
+        # of a subclass with another prior it is that one
+        prior = distributions.require_diagonal_gaussian(
+            self.prior(params, len(latent_mask)), "latent_mask"
+        )
+        is_kept = latent_mask[None, :] > 0
+        pairs = zip(parts, prior, strict=True)
+        return DiagonalGaussian(*(jnp.where(is_kept, part, own[None, :]) for part, own in pairs))
 
     def prior(self, params, latent_dim):
         del params

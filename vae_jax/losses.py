@@ -581,12 +581,16 @@ def rate_decomposition(
     posterior_logvar: jax.Array,
     log_weights: jax.Array,
     latent_mask: jax.Array | None = None,
+    *,
+    prior_mean: chex.Numeric = 0.0,
+    prior_logvar: chex.Numeric = 0.0,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """What the rate consists of, from a sample of z for each example of a batch.
 
     log q(z|x) − log p(z) = [log q(z|x) − log q(z)] + [log q(z) − Σ_l log q(z_l)]
-    + [Σ_l log q(z_l) − log p(z)], with p(z) = N(0, I): mutual information, total correlation and
-    dimension-wise KL, in expectation. Whatever estimates q(z), the three add up to the left side.
+    + [Σ_l log q(z_l) − log p(z)], p(z) a Gaussian with independent dimensions: mutual information,
+    total correlation and dimension-wise KL, in expectation. Whatever estimates q(z), the three add
+    up to the left side.
 
     Args:
         z: z_i ~ q(z|x_i), shape [B, L].
@@ -594,6 +598,8 @@ def rate_decomposition(
         posterior_logvar: log variance of q(z|x_i), shape [B, L].
         log_weights: from `aggregate_weights`, shape [B, B].
         latent_mask: dimensions that count, shape [L].
+        prior_mean: of p(z), a scalar or [L]; standard normal by default.
+        prior_logvar: log variance of p(z), likewise.
 
     Returns:
         (mutual information, total correlation, dimension-wise KL) in nats, shape [B] each.
@@ -621,9 +627,9 @@ def rate_decomposition(
     log_joint = jax.nn.logsumexp(jnp.sum(densities, axis=2) + log_weights, axis=1)
     log_marginals = jax.nn.logsumexp(densities + log_weights[:, :, None], axis=1) * kept[None, :]
     log_product = jnp.sum(log_marginals, axis=1)
-    log_prior = jnp.sum(
-        distributions.gaussian_log_prob(z, jnp.zeros_like(z), 0.0) * kept[None, :], axis=1
-    )
+    prior_mean = jnp.broadcast_to(jnp.asarray(prior_mean, z.dtype), z.shape)
+    log_prior = distributions.gaussian_log_prob(z, prior_mean, prior_logvar) * kept[None, :]
+    log_prior = jnp.sum(log_prior, axis=1)
     return jnp.sum(own, axis=1) - log_joint, log_joint - log_product, log_product - log_prior
 
 

@@ -48,4 +48,9 @@ def _grid(subject):
     prior = subject.prior
     z = np.asarray(prior.mean + prior.deviation * z, np.float32)
     images = np.asarray(subject.decode_mean(z)).reshape(NUM_SIDE, NUM_SIDE, *subject.model.shape)
-    return plots.manifold(np.clip(images, 0, 1), title="decoded quantiles of each dimension")
+    return plots.manifold(
+        np.clip(images, 0, 1),
+        title="decoded quantiles of each dimension",
+        mean=np.asarray(prior.mean),
+        deviation=np.asarray(prior.deviation),
+    )

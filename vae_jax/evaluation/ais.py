@@ -480,6 +480,11 @@ def _problem(model, params, x, initial) -> _Problem:
     """What is to be annealed for x [B, *shape]."""
     prior, posterior = model.prior(params), model.encode(params, x)
     start = posterior if initial == "posterior" else prior
+    if start is prior and not hasattr(prior, "deviation"):
+        raise UsageError(
+            f"initial=prior: p(z) is of type {type(prior).__name__}, which has no deviation to "
+            "scale the steps by: give initial=posterior"
+        )
 
     def log_target(z):
         # log p(x, z) = log p(x|z) + log p(z)
@@ -489,16 +494,21 @@ def _problem(model, params, x, initial) -> _Problem:
         return log_prob.reshape(z.shape[:-1]) + prior.log_prob(z)
 
     def draw(keys, num_chains):
-        sample = functools.partial(type(start).sample, num_samples=num_chains)
-        axis = 0 if start is posterior else None
-        return jax.vmap(sample, (axis, 0), out_axes=1)(start, keys)
+        if start is prior:
+            return jax.vmap(lambda key: prior.sample(key, num_chains), out_axes=1)(keys)
+        sample = functools.partial(type(posterior).sample, num_samples=num_chains)
+        return jax.vmap(sample, out_axes=1)(posterior, keys)
 
     # A masked dimension stays where it is: the model is one of those that are left.
     free = jnp.broadcast_to(model.per_latent(1.0), (*x.shape[:1], model.latent_dim))
 
     def precision(distribution):
-        logvar = distributions.bound_logvar(distribution.logvar)
-        return jnp.broadcast_to(jnp.exp(-logvar), free.shape)
+        if isinstance(distribution, distributions.DiagonalGaussian):
+            inverse = jnp.exp(-distributions.bound_logvar(distribution.logvar))
+        else:
+            # of a prior of another type its spread serves as a scale: any scale leaves E[w] alone
+            inverse = 1 / jnp.square(distribution.deviation)
+        return jnp.broadcast_to(inverse, free.shape)
 
     def scale(beta):
         # of Gaussians f_0 and f_1, f_β has the precision (1 − β)/s_0² + β/s_1²
@@ -908,7 +918,7 @@ def measure(
     Returns:
         The entries of `DEFINITIONS`, scalars, with standard errors.
     """
-    subject.require_gaussian()
+    subject.require_gaussian_posterior()
     subject.require_unconditional()
     settings = {
         "num_chains": num_chains,

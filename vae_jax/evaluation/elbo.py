@@ -386,7 +386,7 @@ def decompose_rate(
 
     Returns:
         Means and standard errors over the M examples, a dictionary of scalars each, in nats; both
-        empty where the posterior is not Gaussian.
+        empty unless posterior and prior are `DiagonalGaussian`s.
 
     Reference:
         Chen et al. 2018, arXiv 1802.04942, equation 2, and appendix C (weights).
@@ -395,11 +395,17 @@ def decompose_rate(
     num = len(jax.tree.leaves(x)[0])
     batch = _batch(x, jnp.arange(num), jnp.ones(num), preprocess_key, preprocess)
     posterior = _given(model, params, batch, given).encode(params, batch["x"])
-    if not isinstance(posterior, distributions.DiagonalGaussian):
+    prior = model.prior(params) if model.latent.has_prior else None
+    if {type(posterior), type(prior)} != {distributions.DiagonalGaussian}:
         return {}, {}
     weights = losses.aggregate_weights(num, num_examples)
     parts = losses.rate_decomposition(
-        posterior.sample(z_key), *posterior, weights, model.latent_mask
+        posterior.sample(z_key),
+        *posterior,
+        weights,
+        model.latent_mask,
+        prior_mean=prior.mean,
+        prior_logvar=prior.logvar,
     )
     names = "mutual_information", "total_correlation", "dimension_wise_kl"
     of_each = [mean_and_error_of_traced(part) for part in parts]

@@ -131,13 +131,14 @@ def linear_gaussian_log_prob(
 
 
 def linear_gaussian(model, params) -> LinearGaussian:
-    """Reads a model as x = mean + W z + noise.
+    """Reads a model as x = mean + W u + noise, u ~ N(0, I).
 
     W is the derivative of the decoder and 1/variance that of −∂ log p(x|z)/∂x, so that any modules
-    and a mask of latent dimensions will do.
+    and a mask of latent dimensions will do. Of a prior N(m, diag s²) z = m + s u.
 
     Args:
-        model: a `Model` with a linear decoder and a Gaussian likelihood.
+        model: a `Model` with a linear decoder, a Gaussian likelihood and a prior that is a
+            `DiagonalGaussian`.
         params: its parameters.
 
     Returns:
@@ -145,9 +146,10 @@ def linear_gaussian(model, params) -> LinearGaussian:
         an example in their flat order.
 
     Raises:
-        UsageError: the decoder is not linear, or the likelihood not Gaussian with one variance for
-            all examples.
+        UsageError: the decoder is not linear, the likelihood not Gaussian with one variance for all
+            examples, or the prior of another type.
     """
+    distributions.require_diagonal_gaussian(model.prior(params), "closed_form")
     if model.likelihood.frozen() != model.likelihood or model.likelihood.num_outputs != 1:
         raise _not_linear(model)
     linear, is_linear = _read(model, params)
@@ -159,9 +161,10 @@ def linear_gaussian(model, params) -> LinearGaussian:
 @jax.jit
 def _read(model, params):
     """The model as `LinearGaussian`, and whether it is one."""
+    prior = model.prior(params)
 
-    def decode(z):
-        return model.decode(params, z[None]).reshape(-1)
+    def decode(u):
+        return model.decode(params, (prior.mean + prior.deviation * u)[None]).reshape(-1)
 
     def log_prob(x, outputs):
         return model.likelihood.log_prob(params["likelihood"], outputs[None], x[None])[0]
@@ -351,7 +354,7 @@ def closed_form(
     """The negative log-likelihood of every example under a linear model: a Gaussian's.
 
     Args:
-        model: a `Model` with a linear decoder and a Gaussian likelihood.
+        model: a `Model` that `linear_gaussian` reads.
         params: its parameters.
         x: [N, *stored], N >= 1.
         key: PRNG key, scalar, for `preprocess`; the same key shows the examples as `nll.sample`
@@ -364,7 +367,8 @@ def closed_form(
         `Likelihoods`.
 
     Raises:
-        UsageError: the model is not linear or not Gaussian, or a number is below 1.
+        UsageError: the model is not linear, not Gaussian or has another prior, or a number is below
+            1.
     """
     if num_rows < 1:
         raise UsageError(f"num_rows={num_rows}: must be at least 1")
@@ -399,7 +403,8 @@ def quadrature(
 
     Args:
         model: a `Model` of 1 or 2 latent dimensions that are not masked, the likelihood any with a
-            density: see `elbo.freeze_likelihood`.
+            density: see `elbo.freeze_likelihood`; the prior a `DiagonalGaussian`, or without a mask
+            any with `log_prob`, `mean` and `deviation`.
         params: its parameters.
         x: [N, *stored], N >= 1.
         key: PRNG key, scalar, for `preprocess`; the same key shows the examples as `nll.sample`
@@ -413,10 +418,11 @@ def quadrature(
         `Likelihoods`; an error that is not far below 1e-3 asks for more points.
 
     Raises:
-        UsageError: there are more latent dimensions, a number does not fit, or the variance is that
-            of each batch.
+        UsageError: there are more latent dimensions, a number does not fit, the variance is that of
+            each batch, or the prior is of another type.
     """
     require_density(model)
+    _require_integrable(model, params)
     mask = np.ones(model.latent_dim) if model.latent_mask is None else model.latent_mask
     active = tuple(np.flatnonzero(np.asarray(mask)).tolist())
     if len(active) > MAX_LATENTS:
@@ -437,15 +443,32 @@ def quadrature(
     )
 
 
+def _require_integrable(model, params) -> None:
+    """UsageError where a grid over [L] has no box or no density to go by: what p(z) lacks."""
+    prior = model.prior(params)
+    if type(prior) is distributions.DiagonalGaussian:
+        return
+    lacking = [n for n in ("log_prob", "mean", "deviation") if not hasattr(prior, n)]
+    if model.latent_mask is not None:
+        lacking.append("marginal of the dimensions that are not masked")
+    if lacking:
+        raise UsageError(
+            f"p(z) is of type {type(prior).__name__}, without {', '.join(lacking)}, which a grid "
+            "needs; take ais or nll instead"
+        )
+
+
 @functools.partial(
     jax.jit, static_argnames=("preprocess", "active", "num_points", "num_zooms", "num_rows")
 )
 def _quadrature(
     model, params, x, key, first_example, *, preprocess, active, num_points, num_zooms, num_rows
 ):
-    prior = model.prior(params)
-    active = jnp.array(active)
-    num_masked = model.latent_dim - active.size
+    prior, active = model.prior(params), jnp.array(active)
+    own = prior
+    if type(prior) is distributions.DiagonalGaussian:
+        # a masked dimension decodes as 0 and integrates to 1
+        own = distributions.DiagonalGaussian(prior.mean[active], prior.logvar[active])
 
     def one(inputs):
         data = _preprocess(preprocess, key, *inputs)
@@ -456,11 +479,10 @@ def _quadrature(
             rows = jnp.broadcast_to(data, (len(z), *model.shape))
             outputs = model.decode(params, z, rows)
             log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
-            # a masked dimension is N(0, 1), at 0, and is not integrated over
-            return log_prob + prior.log_prob(z) + 0.5 * num_masked * math.log(2 * math.pi)
+            return log_prob + own.log_prob(values)
 
         ends = [
-            each.mean + side * PRIOR_REACH * jnp.exp(0.5 * distributions.bound_logvar(each.logvar))
+            each.mean + side * PRIOR_REACH * each.deviation
             for each in (prior, posterior)
             for side in (-1, 1)
         ]
@@ -565,9 +587,9 @@ def measure(subject, *, split: str = "test", max_examples: int = 500) -> dict:
 
     Raises:
         NotApplicableError: the model is conditional; or it is not linear and Gaussian, and has more
-            than `MAX_LATENTS` latent dimensions in use.
+            than `MAX_LATENTS` latent dimensions in use or a prior that a grid cannot integrate.
     """
-    subject.require_gaussian()
+    subject.require_gaussian_posterior()
     subject.require_unconditional()
     model, key, preprocess = subject.model, subject.key, subject.preprocess
     if _has_closed_form(model, subject.params):
@@ -582,6 +604,10 @@ def measure(subject, *, split: str = "test", max_examples: int = 500) -> dict:
         found = subject.over(estimate, split)
     elif subject.latent_dim <= MAX_LATENTS:
         method = "quadrature"
+        try:
+            _require_integrable(model, subject.params)
+        except UsageError as reason:
+            raise NotApplicableError(str(reason)) from None
 
         def estimate(params, stored, positions):
             return quadrature(model, params, stored, key, positions, preprocess=preprocess)

@@ -214,15 +214,19 @@ def decompose(
         z: [S, L].
         posterior: that of the example from which each z was drawn, arrays [S, L].
         density: of these z under the aggregate posterior.
-        prior: arrays [L].
+        prior: a `DiagonalGaussian`, arrays [L].
 
     Returns:
         `Terms`, in nats.
+
+    Raises:
+        UsageError: the prior is of another type.
 
     Reference:
         Hoffman & Johnson 2016, ELBO surgery, section 2; Chen et al. 2018, arXiv 1802.04942, eq. 2.
     """
     chex.assert_equal_shape([z, posterior.mean, density.marginals])
+    prior = distributions.require_diagonal_gaussian(prior, "decompose")
     prior_mean, prior_logvar = (jnp.broadcast_to(value, z.shape) for value in prior)
     log_prior = distributions.gaussian_log_prob(z, prior_mean, prior_logvar)
     return Terms(
@@ -327,7 +331,7 @@ def evaluate(
     Args:
         mean, logvar: of the posteriors, [N, L].
         key: PRNG key, scalar: the samples of q(z) and of p(z) follow from it.
-        prior: p(z), arrays [L]; N(0, I) unless given.
+        prior: p(z), a `DiagonalGaussian`, arrays [L]; N(0, I) unless given.
         elbo, floor: of each example, [N], in nats, or None: see `collapse.diagnose`.
         num_samples: S >= 3, scalar.
         kernel: of the discrepancy, "imq" or "rbf".
@@ -340,7 +344,7 @@ def evaluate(
         bootstrap, of `gaussian_tc_…` over the N examples, of the others over the S samples.
 
     Raises:
-        UsageError: a value is not finite, or a number is too small.
+        UsageError: a value is not finite, a number is too small, or the prior is of another type.
     """
     _check_codes(mean, logvar)
     given = {"elbo": elbo, "floor": floor}
@@ -351,6 +355,7 @@ def evaluate(
     num_examples, latent_dim = mean.shape
     mean, logvar = jnp.asarray(mean, jnp.float32), jnp.asarray(logvar, jnp.float32)
     prior = distributions.standard_gaussian(latent_dim) if prior is None else prior
+    distributions.require_diagonal_gaussian(prior, "latent_use")
     q_key, p_key, rows_key = jax.random.split(key, 3)
     rows, z = sample(mean, logvar, q_key, num_samples)
     density = aggregate_log_density(z, mean, logvar, num_rows=num_rows, num_columns=num_columns)
@@ -407,6 +412,9 @@ def measure(subject, *, num_samples: int = 5000, kernel: str = "imq") -> dict:
     Returns:
         The entries of `DEFINITIONS`, as of `evaluate`; `elbo_above_floor` where the likelihood has
         a floor in closed form, a Bernoulli or a Gaussian one.
+
+    Raises:
+        NotApplicableError: posterior or prior is no Gaussian with independent dimensions.
     """
     subject.require_gaussian()
     elbo, floor = elbo_and_floor(subject)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import latents
-from vae_jax.distributions import FullGaussian
+from vae_jax.distributions import DiagonalGaussian, FullGaussian
 from vae_jax.errors import UsageError, VaeJaxError
 
 __all__ = ["AtMost", "NotApplicableError", "Subject"]
@@ -131,11 +131,29 @@ class Subject:
         return self.model.prior(self.params).first(self.latent_dim)
 
     def require_gaussian(self) -> None:
-        """NotApplicableError where q(z|x) over [L] is not a Gaussian."""
+        """NotApplicableError unless q(z|x) and p(z) over [L] are of `DiagonalGaussian`."""
+        self.require_gaussian_posterior()
+        prior = type(self.model.prior(self.params))
+        if prior is not DiagonalGaussian:
+            raise NotApplicableError(
+                "it asks for a Gaussian prior with independent dimensions, p(z) is of type "
+                f"{prior.__name__}"
+            )
+
+    def require_gaussian_posterior(self) -> None:
+        """NotApplicableError unless q(z|x) over [L] is a `DiagonalGaussian`; p(z) may be any."""
         if not self.model.latent.has_prior:
             raise NotApplicableError("it asks for a Gaussian code, and this one is a point")
         if not isinstance(self.model.latent, latents.Gaussian):
             raise NotApplicableError(f"it asks for a Gaussian code, z is {self.model.latent}")
+        model = self.model.given(jnp.zeros((1, self.model.num_conditions)))
+        x = jax.ShapeDtypeStruct((1, *model.shape), jnp.float32)
+        posterior = type(jax.eval_shape(model.encode, self.params, x))
+        if posterior is not DiagonalGaussian:
+            raise NotApplicableError(
+                "it asks for a Gaussian posterior with independent dimensions, q(z|x) is of "
+                f"type {posterior.__name__}"
+            )
 
     def require_continuous(self) -> None:
         """NotApplicableError where dimensions of a code [L] are discrete."""

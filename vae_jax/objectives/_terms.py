@@ -9,8 +9,10 @@ __all__ = [
     "ESTIMATORS",
     "TEMPERATURES",
     "elbo_terms",
+    "gaussian_prior",
     "rate",
     "relaxed_distortion",
+    "standardized",
 ]
 
 DEFINITIONS_OF_ONE_HOT = {
@@ -27,6 +29,26 @@ TEMPERATURES = {"temperature": f"[{distributions.LOWEST_TEMPERATURE}, inf)"}
 def rate(model, params, posterior) -> jax.Array:
     """KL(q(z|x) ‖ p(z)) of each of B examples, in closed form, in nats: [B]."""
     return losses.sum_event(distributions.kl_divergence(posterior, model.prior(params)))
+
+
+def gaussian_prior(model, params, objective: str) -> distributions.DiagonalGaussian:
+    """p(z) over [L], for an objective, by its name, whose terms assume independent Gaussians.
+
+    Raises:
+        UsageError: the prior is of another type.
+    """
+    return distributions.require_diagonal_gaussian(model.prior(params), objective)
+
+
+def standardized(posterior, prior) -> distributions.DiagonalGaussian:
+    """Posteriors of the code in units of the prior, (z − E z) / deviation: a Gaussian [B, L].
+
+    Args:
+        posterior: Gaussians with independent dimensions, [B, L].
+        prior: one, [L].
+    """
+    mean = (posterior.mean - prior.mean[None, :]) / prior.deviation[None, :]
+    return distributions.DiagonalGaussian(mean, posterior.logvar - prior.logvar[None, :])
 
 
 def elbo_terms(distortion: jax.Array, rate: jax.Array) -> dict[str, jax.Array]:

@@ -14,8 +14,10 @@ def loss(model, params, batch, key, *, lambda_od=10.0, lambda_d=100.0):
     loss = −log p(x|z) + KL(q(z|x) ‖ p(z)) + λ_od Σ_{l≠m} C_lm² + λ_d Σ_l (C_ll − 1)²,
     C = Cov over the batch of E[z|x]
 
+    z here is in units of the prior, (z − E z) / deviation: under N(0, I) as it is.
+
     Args:
-        model: a `Model`.
+        model: a `Model` whose prior is a Gaussian with independent dimensions.
         params: its parameters.
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the one sample of z.
@@ -26,13 +28,18 @@ def loss(model, params, batch, key, *, lambda_od=10.0, lambda_d=100.0):
         loss [B] and {"elbo", "rate", "distortion", "penalty"}, each [B]; all but the penalty in
         nats, which is the batch's in each row.
 
+    Raises:
+        UsageError: the prior is of another type.
+
     Reference:
         Kumar et al. 2018, arXiv 1711.00848, equation 6.
     """
+    prior = _terms.gaussian_prior(model, params, "dip_vae_i")
     posterior = model.encode(params, batch["x"])
     distortion = model.distortion(params, posterior.sample(key), batch)
     rate = _terms.rate(model, params, posterior)
-    covariance = losses.covariance(posterior.mean, batch["mask"])
+    scaled = _terms.standardized(posterior, prior)
+    covariance = losses.covariance(scaled.mean, batch["mask"])
     penalty = losses.decorrelation_penalty(covariance, lambda_od, lambda_d, model.latent_mask)
     penalty = jnp.broadcast_to(penalty, rate.shape)
     return distortion + rate + penalty, {**_terms.elbo_terms(distortion, rate), "penalty": penalty}

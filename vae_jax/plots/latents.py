@@ -208,15 +208,19 @@ def manifold(
     high: float = 0.98,
     *,
     title: str = "decoded quantiles of the prior",
+    mean: np.ndarray = (0.0, 0.0),
+    deviation: np.ndarray = (1.0, 1.0),
 ) -> Picture:
-    """A model with two latent dimensions, decoded over a grid of quantiles of its prior N(0, I).
+    """A model with two latent dimensions, decoded over a grid of quantiles of its Gaussian prior.
 
     Args:
         images: [R, C, H, W, Ch] in [0, 1], Ch 1 or 3: image (r, c) is decoded from
-            z0 = `normal_quantiles(C, low, high)[c]` and z1 = `normal_quantiles(R, low, high)[r]`;
+            z0 = mean[0] + deviation[0] · `normal_quantiles(C, low, high)[c]` and
+            z1 = mean[1] + deviation[1] · `normal_quantiles(R, low, high)[r]`;
             it is drawn with z0 to the right and z1 upwards.
         low, high: the probabilities at the two ends, scalars.
         title: the words above.
+        mean, deviation: of the prior in each dimension, [2]; of N(0, I) unless given.
 
     Returns:
         Picture; its table has the rows (z0, z1, x0, x1, …) of shape [2 + D].
@@ -225,7 +229,10 @@ def manifold(
         UsageError: `images` has another shape, or `low`, `high` are no probabilities.
     """
     images = as_float(require_images("images", images, "R C H W Ch"))
-    z1, z0 = (normal_quantiles(num, low, high) for num in images.shape[:2])
+    z1, z0 = (
+        mean[i] + deviation[i] * normal_quantiles(num, low, high)
+        for i, num in zip((1, 0), images.shape[:2], strict=True)
+    )
     figure, axes = draw_grid(images[::-1], gap=1)
     for z, set_ticks in ((z0, axes.set_xticks), (z1[::-1], axes.set_yticks)):
         ticks = np.unique(np.linspace(0, len(z) - 1, 7).round().astype(int))
@@ -248,15 +255,18 @@ def latent_scatter(
     *,
     axis_names: tuple[str, str] = ("z0", "z1"),
     has_prior: bool = True,
+    mean: np.ndarray = (0.0, 0.0),
+    deviation: np.ndarray = (1.0, 1.0),
 ) -> Picture:
-    """Examples in a plane of latent space, coloured by label, over the prior's 1σ and 2σ circles.
+    """Examples in a plane of latent space, coloured by label, over the prior's 1σ and 2σ ellipses.
 
     Args:
         z: [N, 2]; a row that is not finite is left out of the figure.
         labels: [N] numbers or words, or None. Up to 20 distinct ones get a legend, more a colour
             bar in their order. An integer below 0 is an unknown label: grey, below the others.
         axis_names: the names of the two dimensions.
-        has_prior: whether the circles are drawn, and both axes have one scale.
+        has_prior: whether the ellipses are drawn, and both axes have one scale.
+        mean, deviation: of the Gaussian prior in each dimension, [2]; of N(0, I) unless given.
 
     Returns:
         Picture; its table has the rows (*axis_names, label) of shape [3], or [2] without labels.
@@ -264,7 +274,7 @@ def latent_scatter(
     Raises:
         UsageError: the shapes do not fit together.
     """
-    from matplotlib.patches import Circle
+    from matplotlib.patches import Ellipse
 
     z = as_float(require("z", z, "N 2"))
     if z.shape[1] != 2:
@@ -274,12 +284,12 @@ def latent_scatter(
     if has_prior:
         axes.set_aspect("equal", adjustable="datalim")
     for sigma in (1.0, 2.0) if has_prior else ():
-        axes.add_patch(
-            Circle((0.0, 0.0), sigma, fill=False, color="#8c8c8c", linewidth=0.8, zorder=2)
-        )
-        name = axes.text(
-            0.0, sigma, f"{sigma:.0f}σ", ha="center", va="center", fontsize=7, color=MUTED, zorder=3
-        )
+        width, height = (2 * sigma * float(each) for each in deviation)
+        line = {"fill": False, "color": "#8c8c8c", "linewidth": 0.8, "zorder": 2}
+        axes.add_patch(Ellipse((float(mean[0]), float(mean[1])), width, height, **line))
+        top = float(mean[0]), float(mean[1]) + height / 2
+        text = {"ha": "center", "va": "center", "fontsize": 7, "color": MUTED, "zorder": 3}
+        name = axes.text(*top, f"{sigma:.0f}σ", **text)
         name.set_bbox({"facecolor": "white", "linewidth": 0, "alpha": 0.85, "pad": 1.0})
     known = np.isfinite(z).all(axis=1)
     dots = {"s": float(np.clip(20000 / max(1, len(z)), 2, 14)), "linewidths": 0, "alpha": 0.65}
