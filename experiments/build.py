@@ -362,6 +362,7 @@ def build(
             "--network=gru, lstm, bigru or bilstm"
         )
     conditions = None if loss_fn.conditions is None else loss_fn.conditions(dataset)
+    is_conditional = conditions is not None and conditions.num > 0
     model = Model(
         encoder,
         decoder,
@@ -369,7 +370,8 @@ def build(
         dataset.shape,
         latent_dim,
         latent=latent,
-        num_conditions=0 if conditions is None else conditions.num,
+        num_conditions=conditions.num if is_conditional else 0,
+        classes=conditions.classes if is_conditional else None,
     )
     preprocess = make_preprocess(dataset, config.binarization)
     train = training.make_train(

@@ -25,10 +25,10 @@ ALLOWED = {
     "losses": {"distributions"},
     "likelihoods": {"distributions", "losses"},
     "latents": {"distributions", "losses"},
-    "model": {"distributions", "latents"},
+    "model": {"distributions", "labels", "latents"},
     "rbm": {"losses"},
     "objectives": {
-        *("corruptions", "distributions", "latents", "likelihoods", "losses", "model"),
+        *("corruptions", "distributions", "labels", "latents", "likelihoods", "losses", "model"),
         *("networks", "rbm", "training"),
     },
     "evaluation": {"distributions", "latents", "likelihoods", "losses", "model"},

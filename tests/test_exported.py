@@ -328,6 +328,39 @@ def test_a_path_may_be_bytes_and_must_be_one(small):
                 act(none)
 
 
+@pytest.mark.parametrize(
+    "classes", [(10, 20, 30), ("cat", "dog", "owl"), (0.5, 1.5, -2.0), (*np.arange(3),), ()]
+)
+def test_a_file_knows_the_users_own_labels(tmp_path, classes):
+    model, params = made("conditional")
+    path, model = tmp_path / "model.safetensors", model.replace(classes=classes)
+    exported.save(path, model, params)
+    assert exported.description(path)["model"]["classes"] == list(classes)
+    loaded, its_params = exported.load(path)
+    assert_same((loaded, its_params), (model, params))
+    if classes:
+        mean = loaded.given([classes[2], classes[0]]).decode_mean(its_params, jnp.ones((2, L)))
+        expected = model.given(np.eye(C)[[2, 0]]).decode_mean(params, jnp.ones((2, L)))
+        np.testing.assert_array_equal(mean, expected)
+        with pytest.raises(UsageError, match="none of the classes"):
+            loaded.given("fox")
+
+
+def test_a_file_without_labels_is_what_it_was(tmp_path):
+    """So that versions which knew none read it, and this one reads theirs."""
+    exported.save(tmp_path / "model.safetensors", *made("conditional"))
+    assert "classes" not in exported.description(tmp_path / "model.safetensors")["model"]
+    assert exported.load(tmp_path / "model.safetensors")[0].classes is None
+
+
+@pytest.mark.parametrize("classes", [(1, 2), (1, 1, 2), (1, 2, np.nan), (1, 2, None), (1, 2, (3,))])
+def test_labels_that_are_none_are_not_written(tmp_path, classes):
+    model, params = made("conditional")
+    with pytest.raises(UsageError, match=r"^model: classes are not .*: a file cannot describe it"):
+        exported.save(tmp_path / "a", model.replace(classes=classes), params)
+    assert not os.listdir(tmp_path)
+
+
 # --- What is damaged or forged is refused
 
 
@@ -370,6 +403,9 @@ HOSTILE = {
     "variance": (set_in("model", "likelihood", "variance", "\x1b[31mred"), r"variance=\?\[31mred"),
     "conditions": (set_in("model", "num_conditions", 3), "'decoder/condition/kernel' is missing"),
     "lines": (set_in("model", "a\nb", 1), r"the model has 'a\\nb'"),
+    "labels": (set_in("model", "classes", [1]), "classes are not another number or word for each"),
+    "label": (set_in("model", "classes", [{"a": 1}]), "classes are not another number"),
+    "word": (set_in("model", "classes", "\x1b"), "classes are not another number"),
     "parts": (
         set_in("model", "encoder", "num_parts", 2**31 - 1),
         "encoder has 2,147,483,647 parts",

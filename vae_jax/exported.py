@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 import pathlib
 import stat
@@ -235,10 +236,13 @@ def _check_schema(path: pathlib.Path, body: Any) -> None:
 def _described(model: Model) -> dict:
     """A model as plain values, from which `_built` makes an equal one."""
     mask = model.latent_mask
+    # a file without classes is also read by versions that knew none
+    classes = {} if model.classes is None else {"classes": [*map(_plain_label, model.classes)]}
     return {
         **{part: _described_part(part, getattr(model, part)) for part in _PARTS},
         **{name: _plain(kind, getattr(model, name)) for name, kind in _SIZES.items()},
         "latent_mask": None if mask is None else np.asarray(mask).astype(int).tolist(),
+        **classes,
     }
 
 
@@ -248,7 +252,9 @@ def _built(described: Any) -> Model:
     Raises:
         ValueError: what is described is none of ours. Modules raise errors of their own.
     """
-    _check_names("the model", described, {*_PARTS, *_SIZES, "latent_mask"}, required=True)
+    required = {*_PARTS, *_SIZES, "latent_mask"}
+    optional = {"classes"} & described.keys() if isinstance(described, dict) else set()
+    _check_names("the model", described, required | optional, required=True)
     mask = described["latent_mask"]
     sizes = {name: _value(name, kind, described[name]) for name, kind in _SIZES.items()}
     if mask is not None:
@@ -257,7 +263,27 @@ def _built(described: Any) -> Model:
             raise ValueError("latent_mask is not a 0 or 1 for each latent dimension")
         mask = jnp.array(mask, jnp.float32)
     parts = {part: _built_part(part, described[part]) for part in _PARTS}
-    return Model(**parts, **sizes, latent_mask=mask)
+    classes = _built_classes(described.get("classes"), sizes["num_conditions"])
+    return Model(**parts, **sizes, latent_mask=mask, classes=classes)
+
+
+def _built_classes(described: Any, num: int) -> tuple | None:
+    """The user's own labels of `num` classes, numbers or words."""
+    if described is None:
+        return None
+    is_list = isinstance(described, list) and all(map(_is_label, described))
+    if not is_list or len(described) not in (0, num) or len(set(described)) < len(described):
+        raise ValueError("classes are not another number or word for each of num_conditions")
+    return tuple(described)
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _plain_label(value: Any) -> Any:
+    """A label, a scalar, as JSON has it."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _fields(of: type) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vae_jax import latents
+from vae_jax import labels, latents
 from vae_jax.errors import UsageError
 
 __all__ = ["Model"]
@@ -42,6 +42,8 @@ class Model(flax.struct.PyTreeNode):
         condition: what `given` was told, [B, C].
         teacher_key: in training, the PRNG key of what a decoder that reads x is not told; None:
             it is told everything.
+        classes: the user's own labels of the C classes, numbers or words in the order of their
+            indices; None: they are 0 … C − 1; (): the model is given numbers, not labels.
     """
 
     encoder: nn.Module = flax.struct.field(pytree_node=False)
@@ -54,19 +56,29 @@ class Model(flax.struct.PyTreeNode):
     num_conditions: int = flax.struct.field(pytree_node=False, default=0)
     condition: jax.Array | None = None
     teacher_key: jax.Array | None = None
+    classes: tuple | None = flax.struct.field(pytree_node=False, default=None)
 
-    def given(self, condition: jax.Array) -> "Model":
+    def given(self, condition: Any) -> "Model":
         """p(x, z | c) = p(x|z, c) p(z) and q(z|x, c) of known c, a model as any other.
 
         Its rows may be those of x, or stand for K·B rows of z, K samples of each of B.
 
         Args:
-            condition: integers [B] in [0, C), taken as unit vectors, or numbers [B, C].
+            condition: labels [B], each one of `classes`, which become unit vectors; or numbers
+                [B, C], taken as they are. A label alone, [], is that of every row.
+
+        Raises:
+            UsageError: a label is none of the classes, or the shape does not fit. Labels that are
+                traced (in `jit`) cannot be looked at: one that is no class gives rows of NaN.
         """
+        given = labels.condition(condition, self.num_conditions, self.classes)
+        return self.replace(condition=given)
+
+    def given_encoded(self, condition: jax.Array) -> "Model":
+        """As `given`, of what batches hold: class indices [B] in [0, C), or numbers [B, C]."""
         if condition.ndim == 1:
-            condition = jax.nn.one_hot(condition, self.num_conditions)
-        chex.assert_shape(condition, (None, self.num_conditions))
-        return self.replace(condition=condition)
+            condition = labels.one_hot(condition, self.num_conditions)
+        return self.given(condition)
 
     def _conditions(self) -> tuple[jax.Array, ...]:
         """What the modules take beside x or z: [B, C], or nothing."""

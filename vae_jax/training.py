@@ -111,6 +111,7 @@ class Conditions(NamedTuple):
         shown: conditions [P, C] of which pictures are drawn, a row each.
         names: what those P are called.
         what: what x is given, in words after "c is".
+        classes: the user's own labels of C classes, see `vae_jax.model.Model`; (): C numbers.
     """
 
     train: dict[str, np.ndarray]
@@ -120,6 +121,7 @@ class Conditions(NamedTuple):
     shown: np.ndarray
     names: tuple[str, ...]
     what: str = "what the data tell of x"
+    classes: tuple | None = None
 
 
 class Hparams(flax.struct.PyTreeNode):

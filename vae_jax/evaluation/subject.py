@@ -290,7 +290,7 @@ class Subject:
                 "the model infers its condition: p(x) is a sum over conditions, the bound is "
                 "objective.elbo"
             )
-        return stored["x"], self.model.given(stored["condition"])
+        return stored["x"], self.model.given_encoded(stored["condition"])
 
     def x(self, split: str = "test", num_examples: int | None = None) -> np.ndarray:
         """The examples as the model sees them, [N, *shape]."""

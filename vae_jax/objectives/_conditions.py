@@ -2,19 +2,24 @@
 
 import numpy as np
 
+from vae_jax import labels
 from vae_jax.errors import DataError, UsageError
 from vae_jax.training import Conditions
 
 __all__ = [
     "DEFINITIONS",
     "SPLITS",
+    "beside",
     "classes",
+    "classes_of",
     "conditions",
     "given",
     "one_per_class",
     "row_weights",
     "rows",
     "taken",
+    "told_labels",
+    "user_labels",
 ]
 
 SPLITS = ("train", "valid", "test")
@@ -41,9 +46,70 @@ def taken(batch: dict, name: str):
 
 
 def given(model, params, batch: dict):
-    """The model given the condition of each row of a batch: [B] integers or [B, C] numbers."""
+    """The model given the condition of each row of a batch: class indices [B], numbers [B, C]."""
     del params
-    return model.given(taken(batch, "condition"))
+    return model.given_encoded(taken(batch, "condition"))
+
+
+def beside(model, told: dict) -> dict:
+    """What batches hold beside x, of what a user has: the condition of each row.
+
+    Args:
+        model: a conditional `Model` of C numbers.
+        told: {"condition": …} or {"labels": …}: the user's own labels [N], or numbers [N, C].
+
+    Returns:
+        Whatever else there is, and "condition": class indices int32 [N] or numbers [N, C].
+
+    Raises:
+        UsageError: there is none, a label is none of the classes, or a number is not finite.
+    """
+    name = "condition" if "condition" in told else "labels"
+    if name not in told:
+        raise UsageError(
+            "the model is given something of each row: give {'x': x, 'condition': c} in place of "
+            f"x, c labels [N] or numbers [N, {model.num_conditions}]"
+        )
+    values = told[name]
+    others = {other: told[other] for other in told.keys() - {name}}
+    if np.ndim(values) == 1 and model.classes != ():
+        codes = labels.indices(values, classes_of(model), what=name, remedy=labels.OWN)
+        return {**others, "condition": codes}
+    values = np.asarray(labels.condition(values, model.num_conditions, model.classes))
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        raise UsageError(
+            f"{name}: is {values[row, column]} in row {row}, column {column}: must be finite"
+        )
+    return {**others, "condition": values}
+
+
+def classes_of(model) -> tuple | int:
+    """The labels [C] that a conditional model takes for its classes, see `vae_jax.labels`."""
+    return model.num_conditions if model.classes is None else model.classes
+
+
+def told_labels(told: dict, classes: tuple | int, remedy: str = "") -> np.ndarray:
+    """The labels that a user has as class indices, int32 [N], −1 where unknown.
+
+    Args:
+        told: {"labels": the user's own labels [N]}.
+        classes, remedy: see `labels.indices`.
+
+    Raises:
+        UsageError: there are none, none is known, or one is none of the classes.
+    """
+    if "labels" not in told:
+        raise UsageError(
+            "the objective asks for labels: give {'x': x, 'labels': y} in place of x, y [N] with "
+            "−1 where a label is unknown"
+        )
+    found = labels.indices(
+        told["labels"], classes, what="labels", may_be_unknown=True, remedy=remedy
+    )
+    if (found < 0).all():
+        raise UsageError(f"labels: all {len(found)} are unknown (−1): give one for some rows")
+    return found
 
 
 def conditions(dataset, *, condition="labels") -> Conditions:
@@ -63,11 +129,17 @@ def conditions(dataset, *, condition="labels") -> Conditions:
             if (each < 0).any():
                 raise DataError(
                     f"--condition=labels: {np.sum(each < 0)} of {len(each)} rows of {split} in "
-                    f"{dataset.name} have no label (one >= 0): leave them out, or take "
+                    f"{dataset.name} have no label: leave them out, or take "
                     "--objective=m2"
                 )
         parts = {split: {"condition": each} for split, each in codes.items()}
-        return Conditions(**parts, num=len(names), **one_per_class(names), what=_WHAT[condition])
+        return Conditions(
+            **parts,
+            num=len(names),
+            **one_per_class(names),
+            what=_WHAT[condition],
+            classes=user_labels(dataset),
+        )
     values = {split: _numbers(dataset, split, condition) for split in SPLITS}
     test = values["test"]
     rows = np.unique(np.arange(NUM_SHOWN) * len(test) // NUM_SHOWN)
@@ -77,6 +149,7 @@ def conditions(dataset, *, condition="labels") -> Conditions:
         shown=test[rows],
         names=tuple(f"test {row}" for row in rows),
         what=_WHAT[condition],
+        classes=(),
     )
 
 
@@ -115,24 +188,40 @@ def classes(dataset, what: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]
     Raises:
         DataError: there are no labels, or all are one.
     """
-    labels = {split: getattr(dataset, split).labels for split in SPLITS}
-    for split, each in labels.items():
+    held = {split: getattr(dataset, split).labels for split in SPLITS}
+    for split, each in held.items():
         if each is None:
             raise DataError(
                 f"{what}: {split} of {dataset.name} has no labels: give a dataset that has some "
                 "(an .npz file with the key y, a table with a column label, a folder for each "
                 "class)"
             )
-    known = np.unique(np.concatenate(list(labels.values())))
-    known = known[known >= 0]
+    known = _known(dataset)
     if len(known) < 2:
         raise DataError(f"{what}: {dataset.name} has {len(known)} class(es): must be 2 or more")
     codes = {
         split: np.where(each < 0, -1, np.searchsorted(known, each)).astype(np.int32)
-        for split, each in labels.items()
+        for split, each in held.items()
     }
     names = [str(c if dataset.classes is None else dataset.classes[c]) for c in known]
     return codes, tuple(names)
+
+
+def _known(dataset) -> np.ndarray:
+    """The labels >= 0 that any split has, ascending: [C]."""
+    known = np.unique(np.concatenate([getattr(dataset, split).labels for split in SPLITS]))
+    return known[known >= 0]
+
+
+def user_labels(dataset) -> tuple | None:
+    """The user's own labels of the C classes, of which splits hold [N], see `Model`.
+
+    Returns:
+        A tuple of C labels, or None if they are 0 … C − 1.
+    """
+    known = _known(dataset).tolist()
+    own = tuple(known if dataset.classes is None else (dataset.classes[k] for k in known))
+    return None if own == tuple(range(len(own))) else own
 
 
 def one_per_class(names: tuple[str, ...]) -> dict:

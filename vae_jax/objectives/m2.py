@@ -9,12 +9,14 @@ from flax import linen as nn
 
 from vae_jax import networks
 from vae_jax.errors import DataError, UsageError
+from vae_jax.labels import OWN
 from vae_jax.objectives import _conditions, _terms
 from vae_jax.objectives._conditions import row_weights, rows
 from vae_jax.training import Conditions
 
 __all__ = [
     "DEFINITIONS",
+    "beside",
     "conditions",
     "given",
     "init",
@@ -129,7 +131,23 @@ def _logits(own: dict, x: jax.Array, num_classes: int) -> jax.Array:
 def given(model, params, batch: dict):
     """The model given for each row [B] the class that q(y|x) finds likeliest."""
     logits = _logits(params["objective"], batch["x"], model.num_conditions)
-    return model.given(jnp.argmax(logits, axis=1))
+    return model.given_encoded(jnp.argmax(logits, axis=1))
+
+
+def beside(model, told: dict) -> dict:
+    """What batches hold beside x, of the labels that a user has: all that are known are used.
+
+    Args:
+        model: a conditional `Model` of C classes.
+        told: {"labels": the user's own labels [N], −1 where unknown}, or what `rows` makes.
+
+    Raises:
+        UsageError: there are none, none is known, or one is none of the classes.
+    """
+    if "truth" in told:
+        return told
+    codes = _conditions.told_labels(told, _conditions.classes_of(model), OWN)
+    return {**told, **rows(codes, codes)}
 
 
 def conditions(dataset, *, num_labeled=100) -> Conditions:
@@ -157,6 +175,7 @@ def conditions(dataset, *, num_labeled=100) -> Conditions:
         num=len(names),
         **_conditions.one_per_class(names),
         what="the class that q(y|x) finds likeliest",
+        classes=_conditions.user_labels(dataset),
     )
 
 

@@ -1,0 +1,164 @@
+"""Labels: the user's own values, and the class index 0 … C − 1 that stands for each.
+
+Inside, a label is its class index, int32, and −1 where it is unknown. `classes` holds the user's
+own values in the order of their indices: a tuple of numbers or words, or the count C if the values
+are the indices themselves.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.errors import UsageError
+
+__all__ = ["OWN", "condition", "indices", "named", "one_hot"]
+
+OWN = ", or make the model with classes=(…), your own labels in order"
+"""The remedy where a conditional model does not know the user's own labels [C]."""
+
+_MOST_NAMED = 10
+_NUMBERS = "buif"
+"""Kinds of NumPy dtypes that hold real numbers."""
+
+
+def named(classes: tuple | int) -> str:
+    """The labels [C] that are allowed, for a message: "0 … 9", "10, 20, 30", "'cat', 'dog'"."""
+    if isinstance(classes, int):
+        return f"0 … {classes - 1}"
+    first = ", ".join(map(repr, _values(classes[:_MOST_NAMED]).tolist()))
+    return first if len(classes) <= _MOST_NAMED else f"{first}, … ({len(classes)} in all)"
+
+
+def indices(
+    labels: Any,
+    classes: tuple | int,
+    *,
+    what: str,
+    may_be_unknown: bool = False,
+    remedy: str = "",
+) -> np.ndarray:
+    """Class indices of a user's labels.
+
+    Args:
+        labels: [N], numbers or words that are not traced.
+        classes: see this module's head.
+        what: where the labels come from, for messages: "labels".
+        may_be_unknown: whether −1, NaN, None or a blank means that a label is unknown.
+        remedy: what else to do if the classes are 0 … C − 1, such as `OWN`.
+
+    Returns:
+        int32 [N], in [0, C), or −1 where unknown.
+
+    Raises:
+        UsageError: not one value for each row, or one that is none of the classes.
+    """
+    array = _as_array(labels, what)
+    if array.ndim != 1:
+        raise UsageError(f"{what}: have shape {list(array.shape)}: give one for each row, [N]")
+    values = _values(classes)
+    kinds = {array.dtype.kind, values.dtype.kind}
+    if "f" in kinds and kinds <= set(_NUMBERS):
+        # both as the labels round them: 0.1 in float32 is another number than in float64
+        dtype = array.dtype if array.dtype.kind == "f" else np.float64
+        values, array = values.astype(dtype), array.astype(dtype)
+    table, rows = {v: index for index, v in enumerate(values.tolist())}, array.tolist()
+    codes = [table.get(value) for value in rows]
+    if may_be_unknown:
+        pairs = zip(codes, rows, strict=True)
+        codes = [-1 if code is None and _is_unknown(value) else code for code, value in pairs]
+    wrong = [row for row, code in enumerate(codes) if code is None]
+    if wrong:
+        more = f" (and {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
+        unknown = ", or −1 if unknown" if may_be_unknown else ""
+        raise UsageError(
+            f"{what}: {rows[wrong[0]]!r} in row {wrong[0]}{more} is none of the classes "
+            f"{named(classes)}: give one of these{unknown}"
+            f"{remedy if isinstance(classes, int) else ''}"
+        )
+    return np.array(codes, np.int32)
+
+
+def _as_array(labels: Any, what: str) -> np.ndarray:
+    try:
+        array = np.asarray(labels)
+    except (TypeError, ValueError):
+        raise UsageError(f"{what}: must be one label for each row, [N]") from None
+    if array.dtype.kind == "S":
+        return array.astype(str)
+    is_half = array.dtype.kind == "V" and jnp.issubdtype(array.dtype, jnp.floating)
+    return array.astype(np.float32) if is_half else array
+
+
+def _values(classes: tuple | int) -> np.ndarray:
+    """The user's own values, [C]."""
+    if isinstance(classes, int):
+        return np.arange(classes)
+    is_mixed = len({isinstance(value, str) for value in classes}) > 1
+    return np.array(classes, object if is_mixed else None)
+
+
+def _is_unknown(value: Any) -> bool:
+    """Whether a value, a scalar, stands for a label that is not known."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return True
+    return isinstance(value, int | float) and (value == -1 or math.isnan(value))
+
+
+def one_hot(labels: jax.Array, classes: tuple | int) -> jax.Array:
+    """Unit vectors of numeric labels, which may be traced: [B] to float32 [B, C].
+
+    A label that is none of the classes becomes a row of NaN: nothing can be raised under `jit`, and
+    a row of zeros would be a condition of its own.
+    """
+    values = _values(classes)
+    if values.dtype.kind not in _NUMBERS:
+        raise UsageError(
+            f"condition: the classes are words ({named(classes)}), which a traced array cannot "
+            "hold: call model.given(…) outside of jit, or give unit vectors [B, C]"
+        )
+    is_real = values.dtype.kind == "f" or jnp.issubdtype(labels.dtype, jnp.floating)
+    dtype = np.float32 if is_real else np.int32
+    is_class = labels.astype(dtype)[:, None] == jnp.asarray(values.astype(dtype))[None, :]
+    vectors = is_class.astype(jnp.float32)
+    return jnp.where(is_class.any(axis=1, keepdims=True), vectors, jnp.nan)
+
+
+def condition(given: Any, num: int, classes: tuple | None = None) -> jax.Array:
+    """What a conditional model is given for each row: labels [B] or numbers [B, C] to [B, C].
+
+    Args:
+        given: the user's own labels, or numbers as they are; one label may stand alone, [].
+        num: C, the numbers that the model is given, a count.
+        classes: see `Model`.
+
+    Raises:
+        UsageError: a label is none of the classes, or the shape does not fit.
+    """
+    array = given if isinstance(given, jax.Array) else _as_array(given, "condition")
+    if array.ndim == 2 and array.shape[1] == num and _is_numeric(array.dtype):
+        array = jnp.asarray(array)
+        return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.float32)
+    takes_labels = classes != () and num > 0
+    if array.ndim > 1 or not takes_labels:
+        known = classes if classes else num
+        labels = f"labels [B], each one of {named(known)}, or " if takes_labels else ""
+        wanted = f"give {labels}numbers [B, {num}]" if num else "make it with num_conditions=C"
+        raise UsageError(
+            f"condition: has shape {list(array.shape)}, the model takes {num} numbers for each "
+            f"row: {wanted}"
+        )
+    if classes is not None and len(classes) != num:
+        raise UsageError(
+            f"classes: the model has {len(classes)} for num_conditions={num}: give as many"
+        )
+    known, array = num if classes is None else classes, array.reshape(-1)
+    if isinstance(array, jax.core.Tracer):
+        return one_hot(array, known)
+    return one_hot(jnp.asarray(indices(array, known, what="condition", remedy=OWN)), num)
+
+
+def _is_numeric(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.number) or jnp.issubdtype(dtype, jnp.bool_)
