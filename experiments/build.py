@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.config import Config, latent_of, make_hparams, settings, statics_of
-from vae_jax import data, likelihoods, networks, objectives, schedules, training
+from vae_jax import data, likelihoods, networks, objectives, ranges, schedules, training
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import elbo
 from vae_jax.layout import Layout, make_layout
@@ -419,6 +419,29 @@ def in_units(experiment: Experiment, elbo) -> dict[str, np.ndarray]:
     if dataset.alphabet is None:
         return {"nats_per_step": -np.asarray(elbo) / num}
     return {"bits_per_character": -np.asarray(elbo) / (num * math.log(2))}
+
+
+def far_columns(dataset, likelihood) -> list[str]:
+    """A line on columns whose few large values outweigh all others, with the remedy, or none.
+
+    Args:
+        dataset: from `vae_jax.data.load`, splits [N, *stored].
+        likelihood: squares of far values count in a Gaussian, which has the light tails.
+    """
+    if not isinstance(likelihood, likelihoods.Gaussian):
+        return []
+    decode = jax.jit(dataset.decode)
+
+    def blocks(split):
+        x = getattr(dataset, split).x
+        num_rows = max(1, BLOCK_BYTES // max(1, x.nbytes // max(1, len(x))))
+        for first in range(0, len(x), num_rows):
+            yield np.asarray(decode(jnp.asarray(x[first : first + num_rows])))
+
+    values = ranges.Values(dataset.low, dataset.high, dataset.num_levels)
+    splits = {split: functools.partial(blocks, split) for split in ("train", "valid", "test")}
+    told = ranges.far_columns(values, splits)
+    return [f"{told}: take --scaling=unit, or --likelihood=laplace"] if told else []
 
 
 def make_preprocess(dataset, binarization: str | None) -> Callable:

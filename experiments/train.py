@@ -733,6 +733,7 @@ def describe(experiment: building.Experiment) -> list[str]:
     lines = [
         f"data: {dataset.name}, {shape}, train/valid/test {sizes}, {values}{streamed}",
         *(f"data: {note}" for note in dataset.notes),
+        *(f"data: {note}" for note in building.far_columns(dataset, experiment.model.likelihood)),
         f"model: {config.network}, latent_dim {experiment.values_of('latent_dim')}, "
         f"p(x|z) {config.likelihood}{treatment}",
         f"objective: {config.objective}{hyperparameters}, {config.optimizer}, "

@@ -36,7 +36,9 @@ ALLOWED = {
     "streaming": {"training"},
     "members": {"checkpoints", "runs"},
     "exported": {"latents", "likelihoods", "model", "networks", "runs"},
-    "data": {"cache"},
+    "data": {"cache", "ranges"},
+    "ranges": {"distributions"},
+    "fitting": {"likelihoods", "objectives", "ranges", "schedules", "training"},
     "networks": {"convolution"},
 }
 

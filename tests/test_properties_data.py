@@ -653,6 +653,9 @@ def test_only_what_fits_is_let_through(ends, num_levels, alphabet, requires, wha
     fits = (requires == "text") == (alphabet is not None)
     fits &= requires != "unit" or (low >= 0 and high <= 1)
     fits &= requires != "levels" or num_levels is not None
+    # of a Gaussian or Laplace variance of at most e^20 and at least e^-20
+    is_apart = low == high or high - low >= np.exp(-10)
+    fits &= requires != "real" or (max(-low, high) <= 20 * np.exp(10) and is_apart)
     if fits:
         data.check(dataset, requires, what=what)
         return

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax import ranges
 from vae_jax.data._npy import FileRows
 from vae_jax.errors import DataError, UsageError
 from vae_jax.memory import physical_bytes
@@ -428,32 +429,28 @@ def check(dataset: Dataset, requires: str, *, what: str) -> None:
     Args:
         dataset: its range and levels are looked at; its splits [N, *stored] are not.
         requires: 'unit' (values in [0, 1]), 'levels' (discrete values), 'text' (characters) or
-            'real' (any numbers).
+            'real' (numbers of a size that a likelihood's variance can have).
         what: who requires it, as the user wrote it: '--likelihood=bernoulli'.
 
     Raises:
         DataError: naming the values, what is allowed and the remedy.
         ValueError: if `requires` is none of the four.
     """
-    if requires not in ("unit", "levels", "text", "real"):
-        raise ValueError(f"requires={requires!r}: must be 'unit', 'levels', 'text' or 'real'")
-    if (requires == "text") != (dataset.alphabet is not None):
-        holds = "numbers" if dataset.alphabet is None else "text"
-        raise DataError(
-            f"{what}: does not go with {dataset.name}, which holds {holds}: take"
-            f" --likelihood={dataset.likelihood}"
-        )
-    values = f"{dataset.name} has values in [{dataset.low:.4g}, {dataset.high:.4g}]"
-    if requires == "unit" and not (dataset.low >= 0 and dataset.high <= 1):
-        raise DataError(
-            f"{what}: needs values in [0, 1], {values}: rescale them with --scaling=unit, or take"
-            " --likelihood=gaussian"
-        )
-    if requires == "levels" and dataset.num_levels is None:
-        raise DataError(
-            f"{what}: needs discrete levels (binary data, or integers 0 … 255), {values} that are"
-            " continuous: store the data as uint8, or take --likelihood=gaussian"
-        )
+    values = ranges.Values(
+        dataset.low, dataset.high, dataset.num_levels, is_text=dataset.alphabet is not None
+    )
+    remedies = {**_REMEDIES, "text": f"take --likelihood={dataset.likelihood}"}
+    ranges.check(values, requires, what=what, holder=dataset.name, remedies=remedies)
+
+
+_REMEDIES = {
+    "unit": "rescale them with --scaling=unit, or take --likelihood=gaussian",
+    "levels": "store the data as uint8 (binary data, or integers 0 … 255), or take "
+    "--likelihood=gaussian",
+    "large": "rescale them with --scaling=unit",
+    "small": "rescale them with --scaling=unit",
+}
+"""What to do by what is wrong, see `ranges.check`."""
 
 
 def data_file(data_dir: Path, *parts: str) -> Path:

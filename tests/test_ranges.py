@@ -1,0 +1,181 @@
+"""Values against a likelihood: one check for the command line and for Python."""
+
+import functools
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import build, config, train
+from vae_jax import data, distributions, likelihoods, ranges
+from vae_jax.errors import DataError
+
+REAL = ranges.Values(-5.0, 5.0)
+RNG = np.random.default_rng(0)
+
+
+def in_blocks(x, num=7):
+    return functools.partial(iter, [x[start : start + num] for start in range(0, len(x), num)])
+
+
+# --- One look at the values
+
+
+@pytest.mark.parametrize("num", [1, 7, 100])
+def test_a_survey_does_not_know_how_values_are_cut(num):
+    x = RNG.normal(size=(50, 3, 2))
+    x[13, 2, 1], x[40, 0, 0], x[40, 1, 1] = np.inf, np.nan, np.nan
+    blocks = [(start, x[start : start + num]) for start in range(0, 50, num)]
+    finite = x[np.isfinite(x)]
+    found = ranges.survey(blocks)
+    assert (found.low, found.high) == (finite.min(), finite.max())
+    assert (found.num_bad, found.first_bad) == (3, (13, (2, 1), math.inf))
+    missing = ranges.survey(blocks, has_missing=True)
+    assert missing == found._replace(num_bad=1)
+    assert ranges.survey(blocks, num_levels=5).is_on_grid is False
+
+
+@pytest.mark.parametrize("num_levels", [2, 17, 256, 65536])
+def test_levels_are_on_the_grid_in_float32(num_levels):
+    levels = (np.arange(num_levels, dtype=np.float32) / np.float32(num_levels - 1))[:, None]
+    assert ranges.survey([(0, levels)], num_levels=num_levels).is_on_grid
+    for other in (levels + np.float32(0.3 / num_levels), 2 * levels, -levels):
+        assert not ranges.survey([(0, other)], num_levels=num_levels).is_on_grid
+
+
+# --- The range that a likelihood can have
+
+
+def test_the_largest_range_is_that_of_the_largest_variance():
+    largest = 20 * float(np.exp(0.5 * distributions.bound_logvar(1e9)))
+    check = functools.partial(
+        ranges.check, requires="real", what="w", holder="h", remedies={"large": "r", "small": "s"}
+    )
+    check(ranges.Values(-largest / 1.001, largest / 1.001))
+    for values in ((0.0, largest * 1.001), (-largest * 1.001, 0.0), (np.nan, np.nan), (0, np.inf)):
+        with pytest.raises(DataError, match=r"^w: h has values in .* no likelihood fits .*: r$"):
+            check(ranges.Values(*values))
+    least = float(np.exp(0.5 * distributions.bound_logvar(-1e9)))
+    check(ranges.Values(1.0, 1.0 + 1.001 * least))
+    with pytest.raises(DataError, match=r"no likelihood tells apart what differs by < 4.5e-05: s$"):
+        check(ranges.Values(0.0, least / 1.001))
+
+
+def test_squares_of_the_largest_range_are_finite():
+    """With any variance that a likelihood can have, in float32 and summed over a long example."""
+    x = jnp.full((1, 10**6), ranges._LARGEST)
+    for variance in (math.exp(-20.0), math.exp(20.0)):
+        likelihood = likelihoods.Gaussian(variance)
+        assert np.isfinite(likelihood.log_prob({}, jnp.zeros_like(x), x)).all()
+
+
+# --- Columns that reach far
+
+
+def test_far_columns_are_those_of_numpy():
+    train, valid = RNG.normal(size=(900, 6)), RNG.normal(size=(30, 6))
+    for x in (train, valid):
+        x[:, 1] *= 1e3
+        x[:, 2] = 1e6 + 1e-3 * x[:, 2]
+    valid[3, 4], train[9, 5] = -40.0, 500.0
+    splits = {"train": train, "valid": valid, "test": np.ones((0, 6))}
+    told = ranges.far_columns(REAL, {split: in_blocks(rows) for split, rows in splits.items()})
+    of_valid, of_train = (
+        np.abs((x - train.mean(axis=0)) / train.std(axis=0)).max(axis=0) for x in (valid, train)
+    )
+    assert list(np.flatnonzero(of_valid > 20)) == [4]
+    assert list(np.flatnonzero(of_train > 20)) == [5]
+    assert "standard deviations of train in 2 of 6 columns" in told
+    named = f"column 4 ({of_valid[4]:.3g} in valid), column 5 ({of_train[5]:.3g} in train)"
+    assert told.endswith(named)
+
+
+def test_what_is_constant_or_missing_is_not_far():
+    x = RNG.normal(size=(300, 3))
+    x[:, 0] = 0.1
+    rows = x.copy()
+    rows[::2, 2] = np.nan
+    for kind in (x, rows):
+        assert (
+            ranges.far_columns(REAL, {"train": in_blocks(kind), "test": in_blocks(kind + 1)}) == ""
+        )
+    # beyond the constant by more than the scale that is left to it
+    far = ranges.far_columns(REAL, {"train": in_blocks(x), "test": in_blocks(x + 30)})
+    assert "column 0 (30 in test)" in far
+
+
+def test_pictures_and_series_have_a_column_for_each_channel():
+    x = RNG.normal(size=(60, 5, 4, 2))
+    x[7, 2, 2, 1] = 300
+    told = ranges.far_columns(REAL, {"train": in_blocks(x)})
+    assert "in 1 of 2 columns" in told
+    assert "column 1 (3" in told
+
+
+@pytest.mark.parametrize("values", [ranges.Values(0, 1), REAL._replace(num_levels=256)])
+def test_levels_and_the_unit_range_are_not_looked_at(values):
+    assert ranges.far_columns(values, {"train": None}) == ""
+
+
+# --- The command line
+
+
+def prepare(path, **flags):
+    values = {"dataset": str(path), "widths": "4", "latent_dim": "2", "epochs": "1", **flags}
+    return train.prepare([config.from_flags(values)])
+
+
+@pytest.mark.parametrize(
+    ("shape", "factor", "message"),
+    [
+        ((80, 5), 1e20, "no likelihood fits values beyond"),
+        ((80, 5), 1e7, "no likelihood fits values beyond"),
+        ((80, 4, 4), -1e30, "no likelihood fits values beyond"),
+        ((80, 5), 1e-20, "no likelihood tells apart"),
+    ],
+)
+def test_a_range_that_no_likelihood_fits_is_refused_and_the_remedy_fits(
+    tmp_path, shape, factor, message
+):
+    path = tmp_path / "mine.npy"
+    np.save(path, factor * RNG.normal(size=shape))
+    for likelihood in ("gaussian", "laplace"):
+        flags = {"scaling": "none", "likelihood": likelihood}
+        with pytest.raises(
+            DataError, match=f"^--likelihood={likelihood}: mine .*{message}"
+        ) as error:
+            prepare(path, **flags)
+        assert str(error.value).endswith(": rescale them with --scaling=unit")
+        dataset = prepare(path, **{**flags, "scaling": "unit"}).dataset
+        assert (dataset.low, dataset.high) == (0, 1)
+
+
+def test_far_columns_are_a_line_of_the_log_and_the_remedies_work(tmp_path):
+    """Also of what is rare: a standardized column that is nearly always 0."""
+    x = RNG.normal(size=(3000, 4))
+    x[:, 2] = 0
+    x[::500, 2] = 1
+    np.save(tmp_path / "mine.npy", x)
+    told = [
+        line for line in train.describe(prepare(tmp_path / "mine.npy")) if "deviations of" in line
+    ]
+    assert len(told) == 1
+    assert told[0].startswith(
+        "data: values beyond 20 standard deviations of train in 1 of 4 columns"
+    )
+    assert "column 2 (" in told[0]
+    assert told[0].endswith(": take --scaling=unit, or --likelihood=laplace")
+    for remedy in ({"scaling": "unit"}, {"likelihood": "laplace"}):
+        lines = train.describe(prepare(tmp_path / "mine.npy", **remedy))
+        assert not [line for line in lines if "deviations of" in line]
+
+
+def test_series_are_looked_at_without_what_is_missing(tmp_path):
+    x = RNG.normal(size=(90, 6, 2))
+    x[::3, 4:] = np.nan
+    x[5, 1, 1] = 1000
+    np.savez(tmp_path / "mine.npz", series=x)
+    dataset = data.load(str(tmp_path / "mine.npz"))
+    (told,) = build.far_columns(dataset, likelihoods.Gaussian(has_missing=True))
+    assert "in 1 of 2 columns" in told

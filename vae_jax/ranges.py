@@ -1,0 +1,198 @@
+"""Whether values can be what a likelihood is of: one answer, for datasets and for plain arrays."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from vae_jax import distributions
+from vae_jax.errors import DataError
+
+__all__ = ["DEVIATIONS", "Survey", "Values", "check", "far_columns", "survey"]
+
+DEVIATIONS = 20
+"""Beyond so many standard deviations (a scalar) a value outweighs all others of its column."""
+_LARGEST = DEVIATIONS * math.exp(distributions.LOGVAR_BOUND / 2)
+"""The same in units of x, of the largest standard deviation that a likelihood can have."""
+_LEAST = math.exp(-distributions.LOGVAR_BOUND / 2)
+"""The least standard deviation that a likelihood can have."""
+_REQUIREMENTS = ("unit", "levels", "text", "real")
+_MOST_NAMED = 5
+_OFF_GRID = 1e-3
+"""How far a value may be from a level, in steps between levels, beyond what float32 rounds."""
+
+
+class Values(NamedTuple):
+    """What a likelihood must know of the values of data [N, *shape].
+
+    Attributes:
+        low, high: the least and the greatest, scalars.
+        num_levels: values are k / (num_levels − 1), k = 0, 1, …; None if continuous.
+        is_text: whether levels stand for characters.
+    """
+
+    low: float
+    high: float
+    num_levels: int | None = None
+    is_text: bool = False
+
+
+def check(
+    values: Values, requires: str, *, what: str, holder: str, remedies: Mapping[str, str]
+) -> None:
+    """Refuses data whose values a likelihood cannot take.
+
+    Args:
+        values: of the data, whatever their shape.
+        requires: see `likelihoods.Likelihood`: 'unit', 'levels', 'text' or 'real'.
+        what: who requires it, as the user wrote it: '--likelihood=bernoulli'.
+        holder: what the data are called.
+        remedies: what to do, by what is wrong: 'unit', 'levels', 'text', 'large', 'small'.
+
+    Raises:
+        DataError: naming the values, what is allowed and the remedy.
+        ValueError: if `requires` is none of the four.
+    """
+    if requires not in _REQUIREMENTS:
+        known = "'unit', 'levels', 'text' or 'real'"
+        raise ValueError(f"requires={requires!r}: must be {known}")
+    low, high = values.low, values.high
+    told = f"{holder} has values in [{low:.4g}, {high:.4g}]"
+    if (requires == "text") != values.is_text:
+        holds = "text" if values.is_text else "numbers"
+        problem = "text", f"does not go with {holder}, which holds {holds}"
+    elif requires == "unit" and not (low >= 0 and high <= 1):
+        problem = "unit", f"needs values in [0, 1], {told}"
+    elif requires == "levels" and values.num_levels is None:
+        problem = "levels", f"needs discrete levels, {told} that are continuous"
+    elif requires == "real" and not max(-low, high) <= _LARGEST:
+        problem = "large", f"{told}, no likelihood fits values beyond ±{_LARGEST:.2g}"
+    elif requires == "real" and 0 < high - low < _LEAST:
+        problem = "small", f"{told}, no likelihood tells apart what differs by < {_LEAST:.2g}"
+    else:
+        return
+    raise DataError(f"{what}: {problem[1]}: {remedies[problem[0]]}")
+
+
+class Survey(NamedTuple):
+    """What values [N, *shape] are.
+
+    Attributes:
+        low, high: the least and the greatest of those that are finite, scalars.
+        num_bad: how many are neither finite nor missing, a count.
+        first_bad: the first of these: (row, place in the example, value), or None.
+        is_on_grid: whether all are levels k / (num_levels − 1); None if that was not asked.
+    """
+
+    low: float
+    high: float
+    num_bad: int
+    first_bad: tuple[int, tuple[int, ...], float] | None
+    is_on_grid: bool | None
+
+
+def survey(
+    blocks: Iterable[tuple[int, np.ndarray]],
+    *,
+    num_levels: int | None = None,
+    has_missing: bool = False,
+) -> Survey:
+    """Looks at values block by block, once.
+
+    Args:
+        blocks: (number of the first row, values [n, *shape]) of consecutive rows.
+        num_levels: of a likelihood of levels, a count.
+        has_missing: whether NaN stands for a value that is missing.
+    """
+    low, high, num_bad, first_bad = math.inf, -math.inf, 0, None
+    is_on_grid = None if num_levels is None else True
+    for start, block in blocks:
+        known = block
+        with np.errstate(invalid="ignore"):
+            is_finite = np.isfinite([block.min(initial=0), block.max(initial=0)]).all()
+        if not is_finite:
+            is_bad = np.isinf(block) if has_missing else ~np.isfinite(block)
+            if first_bad is None and is_bad.any():
+                row, *place = (int(i) for i in np.argwhere(is_bad)[0])
+                first_bad = start + row, tuple(place), float(block[(row, *place)])
+            num_bad += int(is_bad.sum())
+            known = block[np.isfinite(block)]
+        if known.size:
+            low, high = min(low, float(known.min())), max(high, float(known.max()))
+        if is_on_grid:
+            steps = known.astype(np.float64) * (num_levels - 1)
+            allowed = _OFF_GRID + np.finfo(np.float32).eps * (num_levels - 1)
+            is_on_grid = bool((np.abs(steps - np.round(steps)) < allowed).all())
+    if is_on_grid is not None:
+        is_on_grid &= low >= 0 and high <= 1
+    return Survey(low, high, num_bad, first_bad, is_on_grid)
+
+
+def far_columns(values: Values, splits: Mapping[str, Callable[[], Iterable[np.ndarray]]]) -> str:
+    """Names the columns that reach beyond `DEVIATIONS` standard deviations of train.
+
+    Columns are those of tables [n, D], and the channels of what has more axes, [n, …, C]. Levels,
+    and what stays within [0, 1], are not looked at: no value can outweigh the others there. A
+    column that is constant in train counts as having the deviation 1.
+
+    Args:
+        values: of all splits.
+        splits: name → a function that yields the split's values in blocks, [n, *shape], NaN where
+            one is missing; the first is train, by which the others are measured.
+
+    Returns:
+        A sentence without a remedy, or "" if there is no such column.
+    """
+    if values.num_levels is not None or (values.low >= 0 and values.high <= 1):
+        return ""
+    first = next(iter(splits))
+    found = {split: _columns(blocks()) for split, blocks in splits.items()}
+    mean, deviation = found[first].mean, found[first].deviation
+    reach = {
+        split: np.fmax(own.high - mean, mean - own.low) / deviation for split, own in found.items()
+    }
+    furthest = np.max(list(reach.values()), axis=0)
+    far = np.flatnonzero(furthest > DEVIATIONS)
+    if not len(far):
+        return ""
+    far = far[np.argsort(-furthest[far], kind="stable")]
+    where = [max(reach, key=lambda split, c=column: reach[split][c]) for column in far]
+    pairs = list(zip(far, where, strict=True))[:_MOST_NAMED]
+    named = ", ".join(f"column {c} ({furthest[c]:.3g} in {split})" for c, split in pairs)
+    more = f" and {len(far) - _MOST_NAMED} more" if len(far) > _MOST_NAMED else ""
+    return (
+        f"values beyond {DEVIATIONS} standard deviations of {first} in {len(far)} of {len(mean)} "
+        f"columns, a few of them outweigh all others: {named}{more}"
+    )
+
+
+class _Columns(NamedTuple):
+    """What the columns of a split are: [D] each; of a constant one the deviation is 1."""
+
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+def _columns(blocks: Iterable[np.ndarray]) -> _Columns:
+    """Looks at columns once: of blocks [n, D], or [n, …, C]; NaN is left out."""
+    num, total, squares, shift = 0, 0.0, 0.0, None
+    low, high = np.inf, -np.inf
+    for block in blocks:
+        if not block.size:
+            continue
+        rows = block.reshape(-1, block.shape[-1] if block.ndim > 1 else 1)
+        # about a value of the data: squares of large numbers would cancel
+        shift = np.nan_to_num(rows[0]) if shift is None else shift
+        is_known = ~np.isnan(rows)
+        centered = np.where(is_known, rows - shift[None], 0)
+        num = num + is_known.sum(axis=0)
+        total = total + centered.sum(axis=0, dtype=np.float64)
+        squares = squares + np.square(centered).sum(axis=0, dtype=np.float64)
+        low, high = np.fmin(low, np.fmin.reduce(rows)), np.fmax(high, np.fmax.reduce(rows))
+    mean = total / np.maximum(num, 1)
+    deviation = np.sqrt(np.maximum(squares / np.maximum(num, 1) - mean**2, 0.0))
+    deviation = np.where((low < high) & (deviation > 0), deviation, 1.0)
+    return _Columns(low, high, mean + (0.0 if shift is None else shift), deviation)
