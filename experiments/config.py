@@ -691,8 +691,7 @@ def _check_together(config: Config) -> None:
 
 def latent_of(config: Config) -> latents.Latent:
     """The family of latents, of codes [B, L], that the objective asks for."""
-    latent = _of(config).latent
-    return latents.Gaussian() if latent is None else latent()
+    return objectives.latent(config.objective, **statics_of(config))
 
 
 def _of(config: Config) -> training.Objective:

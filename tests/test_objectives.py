@@ -12,6 +12,7 @@ import pytest
 from vae_jax import (
     checkpoints,
     distributions,
+    fitting,
     latents,
     likelihoods,
     losses,
@@ -217,7 +218,7 @@ def test_improves_on_digits_in_50_steps(name):
     model = make_model(L, None, objective, x.shape[1:], (200, 200), num_given(objective))
     hparams = training.Hparams(jnp.int32(0), jnp.float32(3e-3))
     rows = {"x": x, **more} if more else x
-    _, rows = training.fit(objective, model, rows, hparams, epochs=10, batch_size=100)
+    _, rows = fitting.fit(objective, model, rows, hparams, epochs=10, batch_size=100)
     assert rows[-1]["step"] == 50
     assert rows[-1]["loss"] < rows[0]["loss"]
     # a classifier restores nothing

@@ -12,7 +12,17 @@ import scipy.stats
 
 from experiments import config, evaluate, sweep, train
 from experiments.config import Plan
-from vae_jax import data, layout, likelihoods, losses, networks, objectives, streaming, training
+from vae_jax import (
+    data,
+    fitting,
+    layout,
+    likelihoods,
+    losses,
+    networks,
+    objectives,
+    streaming,
+    training,
+)
 from vae_jax.errors import DataError, UsageError
 from vae_jax.evaluation import elbo, nll
 from vae_jax.model import Model
@@ -562,7 +572,7 @@ def test_accuracy_and_its_error_are_those_of_the_known_rows(trained, num_known):
 def test_from_python_more_than_x_is_a_dictionary():
     settings = {"epochs": 2, "batch_size": BATCH}
     rows, h = {"x": rows_of()["x"], "condition": TRUTH}, training.Hparams(0, jnp.float32(1e-2))
-    _, metrics = training.fit(objectives.load("cvae"), make(), rows, h, **settings)
+    _, metrics = fitting.fit(objectives.load("cvae"), make(), rows, h, **settings)
     assert metrics[1]["loss"] < metrics[0]["loss"]
 
 

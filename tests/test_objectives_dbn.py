@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import data, likelihoods, networks, objectives, rbm, schedules, training
+from vae_jax import data, fitting, likelihoods, networks, objectives, rbm, schedules, training
 from vae_jax.errors import DataError
 from vae_jax.evaluation import elbo
 from vae_jax.model import Model
@@ -169,7 +169,7 @@ def test_it_tells_unseen_digits_apart():
         jnp.int32(0), jnp.float32(5e-3), {"pretrained": schedules.linear(0, 1, 600)}
     )
     rows = {"x": x, **_conditions.rows(labels, labels)}
-    state, rows = training.fit(objective, model, rows, h, epochs=80, batch_size=100)
+    state, rows = fitting.fit(objective, model, rows, h, epochs=80, batch_size=100)
     batch = {"x": test, "mask": jnp.ones(len(test)), **_conditions.rows(truth, truth)}
     _, terms = objective(model, state.params, batch, jax.random.key(0))
     assert terms["accuracy"].mean() > 0.93

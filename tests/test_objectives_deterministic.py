@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from vae_jax import (
     data,
     distributions,
+    fitting,
     latents,
     likelihoods,
     losses,
@@ -58,7 +59,7 @@ def test_a_linear_autoencoder_finds_the_principal_components():
     )
     falling = schedules.parse("cosine(3e-2, 0, 3000)", num_steps=3000, steps_per_epoch=1)
     hparams = training.Hparams(seed=jnp.int32(0), learning_rate=falling, objective={})
-    state, rows = training.fit(objective, model, x, hparams, epochs=3000, batch_size=len(x))
+    state, rows = fitting.fit(objective, model, x, hparams, epochs=3000, batch_size=len(x))
     pca = PCA(latent_dim).fit(x.reshape(len(x), -1))
     restored = pca.inverse_transform(pca.transform(x.reshape(len(x), -1)))
     least = np.square(x.reshape(len(x), -1) - restored).sum(axis=1).mean()
@@ -131,7 +132,7 @@ def test_contraction_contracts():
         hparams = training.Hparams(
             seed=jnp.int32(0), learning_rate=1e-2, objective={"lambda_jacobian": weight}
         )
-        _, rows = training.fit(objective, model, x, hparams, epochs=10, batch_size=32)
+        _, rows = fitting.fit(objective, model, x, hparams, epochs=10, batch_size=32)
         norms[weight] = rows[-1]["jacobian_norm"]
     assert norms[10.0] < 0.1 * norms[0.0]
 
@@ -185,7 +186,7 @@ def test_a_price_on_activations_makes_them_few(penalty):
         objective, model = make("sparse", penalty=penalty)
         h = {"lambda_sparsity": weight, "target_activation": 0.1}
         hparams = training.Hparams(seed=jnp.int32(0), learning_rate=1e-2, objective=h)
-        _, rows = training.fit(objective, model, x, hparams, epochs=40, batch_size=64)
+        _, rows = fitting.fit(objective, model, x, hparams, epochs=40, batch_size=64)
         reached[weight] = rows[-1]["mean_activation"]
     assert reached[20.0] < 0.5 * reached[0.0]
     if penalty == "kl":

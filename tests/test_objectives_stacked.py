@@ -5,7 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import corruptions, data, likelihoods, networks, objectives, rbm, schedules, training
+from vae_jax import (
+    corruptions,
+    data,
+    fitting,
+    likelihoods,
+    networks,
+    objectives,
+    rbm,
+    schedules,
+    training,
+)
 from vae_jax.errors import UsageError
 from vae_jax.model import Model
 from vae_jax.objectives import _layers
@@ -309,7 +319,7 @@ def test_a_second_stage_restores_better_than_one():
     h = training.Hparams(
         jnp.int32(0), jnp.float32(3e-3), {"pretrained": schedules.linear(0, 1, 90 * 15)}
     )
-    _, rows = training.fit(objective, model, x, h, epochs=90, batch_size=100)
+    _, rows = fitting.fit(objective, model, x, h, epochs=90, batch_size=100)
     assert rows[-1]["layer_error"] < 0.95 * rows[44]["layer_error"]
 
 
@@ -367,7 +377,7 @@ def test_pretraining_helps_a_deep_network_in_the_same_number_of_steps():
         h = training.Hparams(
             jnp.int32(0), jnp.float32(3e-3), {"pretrained": schedules.linear(0, 1, 500)}
         )
-        _, rows = training.fit(objective, model, x, h, epochs=100, batch_size=100)
+        _, rows = fitting.fit(objective, model, x, h, epochs=100, batch_size=100)
         reached[pretraining] = rows[-1]["squared_error"]
     assert reached["rbm"] < 0.85 * reached["none"]
     assert reached["autoencoder"] < 0.85 * reached["none"]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import data, likelihoods, networks, objectives, schedules, training
+from vae_jax import data, fitting, likelihoods, networks, objectives, schedules, training
 from vae_jax.evaluation import elbo
 from vae_jax.model import Model
 
@@ -140,7 +140,7 @@ def train_linear(dataset, q, *, epochs, batch_size, learning_rate):
     model = linear_model(dataset.shape, q)
     num_steps = epochs * -(-len(dataset.train) // batch_size)
     hparams = training.Hparams(jnp.int32(0), schedules.cosine(learning_rate, 0, num_steps))
-    state, _ = training.fit(
+    state, _ = fitting.fit(
         objectives.load("beta_vae"),
         model,
         dataset.train.x,

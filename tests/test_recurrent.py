@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import distributions, likelihoods, networks, objectives, training
+from vae_jax import distributions, fitting, likelihoods, networks, objectives, training
 from vae_jax.errors import UsageError
 from vae_jax.model import Model
 from vae_jax.networks import _recurrent
@@ -304,7 +304,7 @@ def test_strings_are_memorised_by_their_codes(network):
     options = {"latent_dim": 16, "widths": (64,), "teacher_dropout": 1.0}
     model, _ = make(network, likelihoods.Text(5), (5,), **options)
     hparams = training.Hparams(jnp.int32(0), jnp.float32(3e-3), {"beta": jnp.float32(0.1)})
-    state, _ = training.fit(
+    state, _ = fitting.fit(
         objectives.bind("beta_vae", num_examples=256), model, x, hparams, epochs=400, batch_size=64
     )
     copied = model.reconstruct(state.params, x)

@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from vae_jax import likelihoods, networks, objectives, schedules, training
+from vae_jax import fitting, likelihoods, networks, objectives, schedules, training
 from vae_jax.errors import DivergedError
 from vae_jax.model import Model
 
@@ -278,7 +278,7 @@ def test_masked_latents_are_not_trained(place):
         model = model.replace(latent_mask=mask)
     else:
         h = h.replace(latent_mask=mask)
-    state, _ = training.fit(
+    state, _ = fitting.fit(
         objectives.load("beta_vae"), model, data().astype(jnp.float32), h, epochs=2, batch_size=B
     )
     start = training.masked(model, h).init(training.stream(0, "init"))
@@ -289,8 +289,18 @@ def test_masked_latents_are_not_trained(place):
 
 
 def test_fit_says_when_it_diverged():
-    with pytest.raises(DivergedError, match="not finite at step"):
-        training.fit(toy_loss, Toy(), jnp.full(10, jnp.inf), hparams(), epochs=1, batch_size=5)
+    def diverging(model, params, batch, key):
+        loss, aux = toy_loss(model, params, batch, key)
+        return loss + jnp.log(params["w"]), aux
+
+    with pytest.raises(DivergedError, match="not finite at step 0: try a smaller learning rate"):
+        fitting.fit(diverging, Toy(), jnp.ones(10), hparams(), epochs=1, batch_size=5)
+
+
+def test_the_old_name_of_fit_goes_on():
+    assert training.fit is fitting.fit
+    with pytest.raises(AttributeError, match="no attribute 'fti'"):
+        _ = training.fti
 
 
 def test_train_until_yields_at_each_epoch_and_stops_at_the_end():

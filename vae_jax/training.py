@@ -19,8 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vae_jax import schedules, shuffling
-from vae_jax.errors import DivergedError, UsageError
+from vae_jax import discovery, schedules, shuffling
 
 __all__ = [
     "OPTIMIZERS",
@@ -31,7 +30,6 @@ __all__ = [
     "State",
     "Train",
     "epoch_metrics",
-    "fit",
     "make_train",
     "masked",
     "stream",
@@ -67,13 +65,15 @@ class Objective:
         init: (model, key) → parameters of the objective's own, any pytree, which training keeps in
             `params["objective"]`; None: it has none.
         optimizer: (**h) → the optax transformation of those parameters; None: that of the model's.
-        latent: () → the family of latents that it asks for; None: Gaussian. Whoever makes the
+        latent: () → the family of latents that it asks for; None: any will do. Whoever makes the
             model asks.
         update: (model, params before the step, params after it, batch, key, **h) → params: what
             follows no gradient; None: nothing.
         conditions: (dataset) → `Conditions`, what its batches hold beside x; None: nothing.
         given: (model, params, batch) → the model given what is known of the rows of a batch, for
             whoever encodes them outside `loss`; None: the model as it is.
+        beside: (model, {name: [N, …]}) → what batches hold beside x, checked and encoded from what
+            a user gives; None: that as it is.
         corrupt: (x [B, *shape], key, **h) → what the encoder is shown in its place while training;
             None: x itself.
         phase: (model, **h) → a scalar; where it changes from a step to the next another training
@@ -92,6 +92,7 @@ class Objective:
     update: Callable | None = None
     conditions: Callable | None = None
     given: Callable | None = None
+    beside: Callable | None = None
     corrupt: Callable | None = None
     phase: Callable | None = None
     notes: Callable = lambda model: ()
@@ -496,78 +497,8 @@ def train_until(
         wanted = agree(max(1, min(4 * wanted, int(length * chunk_seconds / seconds))))
 
 
-def _undecoded(stored, key):
-    del key
-    return stored
-
-
-def fit(
-    loss_fn: Callable,
-    model,
-    x: jax.Array | Mapping[str, jax.Array],
-    hparams: Hparams,
-    *,
-    epochs: int,
-    batch_size: int = 100,
-    preprocess: Callable | None = None,
-    optimizer: str | Callable = "adam",
-) -> tuple[State, list[dict[str, float]]]:
-    """Trains in memory, without flags, files or pictures: for use from Python.
-
-    Args:
-        loss_fn: an objective, see `make_train`.
-        model: a `Model`.
-        x: [N, *stored]; for an objective that asks for more of each row {"x": [N, *stored], …},
-            such as "condition" [N] or [N, C] of a conditional model.
-        hparams: of the run.
-        epochs: passes over x, a count.
-        batch_size: B.
-        preprocess: (stored [B, *stored], key) to x [B, *shape], run inside the step; None takes x
-            as it is, which then must be floats in the likelihood's range.
-        optimizer: see `make_train`.
-
-    Returns:
-        The last `State`, and a row of metrics (scalars) for each epoch.
-
-    Raises:
-        DivergedError: a loss, gradient or update was not finite.
-        UsageError: x holds integers and nothing says what they mean.
-    """
-    held = {name: jnp.asarray(v) for name, v in (x if isinstance(x, dict) else {"x": x}).items()}
-    num_examples = len(held["x"])
-    if preprocess is None:
-        if not jnp.issubdtype(held["x"].dtype, jnp.floating):
-            raise UsageError(
-                f"x holds {held['x'].dtype}: give preprocess=…, for a dataset of ours "
-                "preprocess=lambda stored, key: dataset.decode(stored)"
-            )
-        preprocess = _undecoded
-    train = make_train(
-        loss_fn,
-        model,
-        preprocess=preprocess,
-        num_examples=num_examples,
-        batch_size=batch_size,
-        optimizer=optimizer,
-        beside={name: values for name, values in held.items() if name != "x"},
-    )
-    state, rows = jax.jit(train.init)(hparams), []
-    states = train_until(
-        jax.jit(train.chunk, donate_argnums=0),
-        state,
-        hparams,
-        held if isinstance(x, dict) else held["x"],
-        first_step=0,
-        num_steps=epochs * train.steps_per_epoch,
-        steps_per_epoch=train.steps_per_epoch,
-    )
-    for step, state in states:
-        if int(state.failure) >= 0:
-            raise DivergedError(
-                f"loss, gradient or update not finite at step {int(state.failure)}: "
-                "try a smaller learning rate, or clip_norm"
-            )
-        if step % train.steps_per_epoch == 0:
-            means = jax.tree.map(float, epoch_metrics(state, num_examples))
-            rows.append({"step": step, **means})
-    return state, rows
+def __getattr__(name: str):
+    """`fit` moved to `vae_jax.fitting`, above the objectives; its old name is kept for callers."""
+    if name == "fit":
+        return discovery.load("vae_jax", "fitting", "module").fit
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -29,6 +29,8 @@ Beside `loss` the module may have
   batch holds of each row (a label), and how many numbers the model is given.
 - `given(model, params, batch) -> model`, the model given what is known of a batch, as pictures and
   evaluation see it; beside `conditions`.
+- `beside(model, told, *, …) -> rows`, which checks what a user gives beside x (labels, say) and
+  returns what batches hold; `conditions` does so for a dataset.
 - `corrupt(x, key, *, …) -> x`, what its encoder is shown in the place of x [B, *shape] while it is
   trained; pictures show it.
 - `phase(model, *, …) -> scalar`, for several trainings after one another: where it changes, the
@@ -49,10 +51,10 @@ import functools
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
-from vae_jax import discovery, errors
+from vae_jax import discovery, errors, latents
 from vae_jax.training import Objective
 
 __all__ = [
@@ -62,11 +64,14 @@ __all__ = [
     "definitions",
     "formula",
     "hyperparameters",
+    "latent",
     "load",
+    "name_of",
     "names",
     "optimizer_settings",
     "purpose",
     "references",
+    "statics",
     "summary",
 ]
 
@@ -130,6 +135,18 @@ class Hyperparameter(NamedTuple):
         """Whether it is a word or a count, which decide a program, not an array or a schedule."""
         return not isinstance(self.default, float)
 
+    def check(self, name: str, value: int | str) -> None:
+        """UsageError unless a word is one of the choices, or a count lies in the interval.
+
+        Args:
+            name: of the hyperparameter, for the message.
+            value: of a hyperparameter that `is_static`, a scalar.
+        """
+        if self.choices and value not in self.choices:
+            raise errors.unknown(name, str(value), self.choices)
+        if not self.choices and value not in self.interval:
+            raise errors.UsageError(f"{name}={value}: must be at least {self.interval.low:g}")
+
 
 def names() -> list[str]:
     """Names of all objectives, sorted."""
@@ -143,6 +160,19 @@ def load(name: str) -> Callable:
         UsageError: there is no such objective.
     """
     return discovery.load(__name__, name, "objective").loss
+
+
+def name_of(objective: Any) -> str | None:
+    """The name of one of our objectives, given by its name or by its function of batches [B, …].
+
+    Returns:
+        The name; None for an `Objective`, and for any other function than `load(name)`.
+    """
+    if isinstance(objective, str):
+        return objective
+    package, _, name = str(getattr(objective, "__module__", "")).rpartition(".")
+    is_ours = package == __name__ and name in names() and load(name) is objective
+    return name if is_ours else None
 
 
 def summary(name: str) -> str:
@@ -188,9 +218,36 @@ def _parts(name: str) -> dict[str, Callable]:
     return {part: getattr(module, part) for part in _PARTS if hasattr(module, part)}
 
 
+def _functions(objective: Any) -> dict[str, Callable]:
+    """The functions of whatever `bind` takes for an objective, by the part that they are."""
+    name = name_of(objective)
+    if name is not None:
+        return _parts(name)
+    if isinstance(objective, Objective):
+        parts = {part: getattr(objective, part) for part in _PARTS}
+        return {part: function for part, function in parts.items() if function is not None}
+    if not callable(objective):
+        raise errors.UsageError(
+            f"objective={objective!r}: must be a name ({', '.join(names())}), an Objective, or a "
+            "function loss(model, params, batch, key, **hyperparameters)"
+        )
+    return {"loss": objective}
+
+
 def _keywords(function: Callable) -> list[inspect.Parameter]:
     parameters = inspect.signature(function).parameters.values()
     return [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+
+def _settable(function: Callable) -> list[inspect.Parameter]:
+    """Keyword-only parameters, and those of a user's function that have a default."""
+    parameters = inspect.signature(function).parameters.values()
+    return [
+        p
+        for p in parameters
+        if p.kind is p.KEYWORD_ONLY
+        or (p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty)
+    ]
 
 
 def hyperparameters(name: str) -> dict[str, Hyperparameter]:
@@ -219,27 +276,96 @@ def optimizer_settings(name: str) -> list[str]:
     return [] if optimizer is None else [p.name for p in _keywords(optimizer)]
 
 
-def bind(name: str, *, num_examples: int, **settings) -> Objective:
+def bind(objective: str | Callable, *, num_examples: int, **settings) -> Objective:
     """An objective with all that is static about it.
 
     Args:
-        name: of the objective.
+        objective: the name of one of ours or its function `load(name)`, an `Objective`, or a
+            function `loss(model, params, batch, key, **hyperparameters)` of the user's own.
         num_examples: N of the training split, a count, for an objective that asks for it.
         settings: hyperparameters that are words or counts.
 
     Returns:
         An `Objective`, to be called as `loss(model, params, batch, key, **hyperparameters)`, to
-        (loss [B], aux). Each of its functions takes all hyperparameters of the objective.
+        (loss [B], aux). Each function of one of ours takes all hyperparameters of the objective.
 
     Raises:
-        UsageError: the objective has no such hyperparameter.
+        UsageError: there is no such objective, or it has no such hyperparameter or value of it.
     """
+    if isinstance(objective, Objective):
+        _refuse_unknown(objective, settings)
+        bound = {part: _bound(f, settings, ()) for part, f in _functions(objective).items()}
+        return dataclasses.replace(objective, **bound) if settings else objective
+    name = name_of(objective)
+    if name is None:
+        _refuse_unknown(objective, settings)
+        told = {"num_examples": num_examples, **settings}
+        return Objective(_bound(objective, told, ()))
     known = hyperparameters(name)
-    for setting in settings.keys() - known.keys():
-        raise errors.unknown(f"hyperparameter of {name}", setting, known)
+    for setting, value in settings.items():
+        if setting not in known:
+            raise errors.unknown(f"hyperparameter of {name}", setting, known)
+        if known[setting].is_static:
+            known[setting].check(setting, value)
     defaults = {name: hyperparameter.default for name, hyperparameter in known.items()}
     told = {"num_examples": num_examples, **defaults, **settings}
-    return Objective(**{part: _bound(f, told, known) for part, f in _parts(name).items()})
+    bound = {part: _bound(f, told, known) for part, f in _parts(name).items()}
+    return Objective(**{"latent": latents.Gaussian, **bound})
+
+
+def latent(name: str, **settings) -> latents.Latent:
+    """The family of latents, of codes [B, L], that an objective asks for.
+
+    `Model(…, latent=objectives.latent(name))` fits it. The encoder returns `latent.parts`, [B, L]
+    each; one of ours is made by `networks.build(…, num_parts=len(latent.parts))`.
+
+    Args:
+        name: of the objective.
+        settings: hyperparameters that are words or counts.
+    """
+    return bind(name, num_examples=1, **settings).latent()
+
+
+def statics(objective: str | Callable, settings: Mapping[str, Any]) -> dict[str, int | str]:
+    """The hyperparameters among `settings` that are words or counts: they decide a program.
+
+    What only a dataset decides (`Objective.conditions`) is none of them.
+
+    Args:
+        objective: see `bind`.
+        settings: values by name; scalars, or schedules.
+
+    Raises:
+        UsageError: the objective has no such hyperparameter, or a count is no integer.
+    """
+    known = _refuse_unknown(objective, settings)
+    chosen = {n: v for n, v in settings.items() if type(known.get(n)) in (int, str)}
+    return {n: v if isinstance(v, str) else _count(n, v) for n, v in chosen.items()}
+
+
+def _refuse_unknown(objective: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameter → default, of `bind`'s objectives; UsageError if `settings` has another."""
+    functions = [f for part, f in _functions(objective).items() if part != "conditions"]
+    known = {p.name: p.default for function in functions for p in _settable(function)}
+    unknown = settings.keys() - known.keys()
+    if unknown and not any(map(_takes_any, functions)):
+        of = f" of {objective}" if isinstance(objective, str) else ""
+        known.pop("num_examples", None)
+        raise errors.unknown(f"hyperparameter{of}", min(unknown), known)
+    return known
+
+
+def _count(name: str, value: Any) -> int:
+    """A hyperparameter that is a count, as a Python integer."""
+    number = None if callable(value) else float(value)
+    if number is None or not number.is_integer():
+        raise errors.UsageError(f"{name}={value}: must be an integer")
+    return int(number)
+
+
+def _takes_any(function: Callable) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def _bound(function: Callable, told: dict, known: Iterable[str]) -> Callable:
@@ -250,7 +376,7 @@ def _bound(function: Callable, told: dict, known: Iterable[str]) -> Callable:
         told: keyword arguments, of whichever part.
         known: the hyperparameters of all parts.
     """
-    own = {p.name for p in _keywords(function)}
+    own = {p.name for p in _settable(function)}
     told = {name: value for name, value in told.items() if name in own}
 
     @functools.wraps(function)

@@ -1,9 +1,9 @@
 """Conditional VAE: a model of x given labels, factors or any array, and a code for the rest."""
 
 from vae_jax.objectives import beta_vae
-from vae_jax.objectives._conditions import conditions, given
+from vae_jax.objectives._conditions import beside, conditions, given
 
-__all__ = ["CHOICES", "DEFINITIONS", "conditions", "given", "loss"]
+__all__ = ["CHOICES", "DEFINITIONS", "beside", "conditions", "given", "loss"]
 
 CHOICES = {"condition": ("labels", "factors", "array")}
 """What x may be given, by name: labels [N], factors [N, F], an array [N, C]."""
@@ -23,7 +23,7 @@ def loss(model, params, batch, key, *, beta=1.0):
     Args:
         model: a conditional `Model`.
         params: its parameters.
-        batch: {"x": [B, *shape], "condition": integers [B] or numbers [B, C], "mask": [B]}.
+        batch: {"x": [B, *shape], "condition": class indices [B] or numbers [B, C], "mask": [B]}.
         key: PRNG key, for one sample of z.
         beta: weight of the rate; 1 trains the ELBO.
 

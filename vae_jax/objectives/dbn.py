@@ -16,6 +16,7 @@ __all__ = [
     "DEFINITIONS",
     "INTERVALS",
     "SCHEDULES",
+    "beside",
     "conditions",
     "init",
     "latent",
@@ -121,6 +122,24 @@ def _network(num_classes: int) -> nn.Module:
 def _classifier(own: dict, z: jax.Array) -> jax.Array:
     """Logits of q(y|x): z [B, L] to [B, C]."""
     return _network(len(own["latent"]["bias"])).apply({"params": own}, z)
+
+
+def beside(model, told: dict, *, num_classes=10) -> dict:
+    """What batches hold beside x, of the labels that a user has; the model is given none.
+
+    Args:
+        model: not used.
+        told: {"labels": class indices [N], −1 where unknown}, or what `_conditions.rows` makes.
+        num_classes: see `init`.
+
+    Raises:
+        UsageError: there are none, none is known, or one is no class index.
+    """
+    del model
+    if "truth" in told:
+        return told
+    labels = _conditions.told_labels(told, num_classes)
+    return {**told, **_conditions.rows(labels, labels)}
 
 
 def conditions(dataset, *, num_classes=10) -> Conditions:
