@@ -440,7 +440,7 @@ def far_columns(dataset, likelihood) -> list[str]:
 
     values = ranges.Values(dataset.low, dataset.high, dataset.num_levels)
     splits = {split: functools.partial(blocks, split) for split in ("train", "valid", "test")}
-    told = ranges.far_columns(values, splits)
+    told = ranges.far_columns(values, splits, dataset.columns)
     return [f"{told}: take --scaling=unit, or --likelihood=laplace"] if told else []
 
 

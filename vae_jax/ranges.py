@@ -1,7 +1,7 @@
 """Whether values can be what a likelihood is of: one answer, for datasets and for plain arrays."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -129,7 +129,11 @@ def survey(
     return Survey(low, high, num_bad, first_bad, is_on_grid)
 
 
-def far_columns(values: Values, splits: Mapping[str, Callable[[], Iterable[np.ndarray]]]) -> str:
+def far_columns(
+    values: Values,
+    splits: Mapping[str, Callable[[], Iterable[np.ndarray]]],
+    names: Sequence[str] | None = None,
+) -> str:
     """Names the columns that reach beyond `DEVIATIONS` standard deviations of train.
 
     Columns are those of tables [n, D], and the channels of what has more axes, [n, …, C]. Levels,
@@ -140,6 +144,7 @@ def far_columns(values: Values, splits: Mapping[str, Callable[[], Iterable[np.nd
         values: of all splits.
         splits: name → a function that yields the split's values in blocks, [n, *shape], NaN where
             one is missing; the first is train, by which the others are measured.
+        names: of the columns; None: their numbers.
 
     Returns:
         A sentence without a remedy, or "" if there is no such column.
@@ -159,7 +164,8 @@ def far_columns(values: Values, splits: Mapping[str, Callable[[], Iterable[np.nd
     far = far[np.argsort(-furthest[far], kind="stable")]
     where = [max(reach, key=lambda split, c=column: reach[split][c]) for column in far]
     pairs = list(zip(far, where, strict=True))[:_MOST_NAMED]
-    named = ", ".join(f"column {c} ({furthest[c]:.3g} in {split})" for c, split in pairs)
+    called = {c: f"column {c}" if names is None else repr(names[c])[:60] for c, _ in pairs}
+    named = ", ".join(f"{called[c]} ({furthest[c]:.3g} in {split})" for c, split in pairs)
     more = f" and {len(far) - _MOST_NAMED} more" if len(far) > _MOST_NAMED else ""
     return (
         f"values beyond {DEVIATIONS} standard deviations of {first} in {len(far)} of {len(mean)} "

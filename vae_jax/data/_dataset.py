@@ -264,6 +264,8 @@ class Dataset:
         factor_sizes: how many values each of the F factors takes, or None.
         classes: the user's own values of the labels 0 … C − 1, ascending whole numbers or words; or
             None.
+        columns: what the D columns of a table, or the C channels of its windows, are called; or
+            None.
         alphabet: of text the characters that the levels 1, 2, … stand for, level 0 is the end; or
             None.
         has_missing: whether decoded values may be NaN: what follows the end of a sequence.
@@ -288,6 +290,7 @@ class Dataset:
     factor_names: tuple[str, ...] | None = None
     factor_sizes: tuple[int, ...] | None = None
     classes: tuple[int | str, ...] | None = None
+    columns: tuple[str, ...] | None = None
     alphabet: tuple[str, ...] | None = None
     has_missing: bool = False
     scaling: Scaling | None = None

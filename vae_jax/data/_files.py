@@ -196,6 +196,7 @@ def _examples(
         "likelihood": customary_likelihood(num_levels),
         "decode": decode,
         "classes": classes,
+        "columns": next(iter(parts.values())).columns,
         "scaling": scaling,
         "streamed": stays,
         "notes": notes,
@@ -236,6 +237,7 @@ def _series(
         # of two levels, 0 and 1, each is its own number
         "decode": decode_real,
         "classes": classes,
+        "columns": table.columns,
         "has_missing": has_missing,
         "scaling": _values.scaling_of(whole["all"].x),
         "notes": notes,
@@ -284,10 +286,7 @@ def _rescaled(
     """Splits and parts whose continuous values are scaled by what train holds, and notes."""
     rescale, notes = _values.rescaling(splits, kind, scaling)
     splits = [_replaced(split, split.x.map(rescale)) for split in splits]
-    parts = _values.converted(parts, rescale)
-    if kind == "table" and scaling == "auto":
-        notes += _values.far_columns(parts)
-    return splits, parts, notes
+    return splits, _values.converted(parts, rescale), notes
 
 
 def _replaced(split: Split, x) -> Split:

@@ -8,14 +8,12 @@ import numpy as np
 
 from vae_jax.data._dataset import Rows, Scaling, Split, blocks
 from vae_jax.data._part import Part
-from vae_jax.data._spelling import quoted
 from vae_jax.errors import DataError
 
 __all__ = [
     "as_levels",
     "converted",
     "encode_conditions",
-    "far_columns",
     "refuse_misshapen",
     "rescaling",
     "scaling_of",
@@ -27,7 +25,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 _DEPTHS = (10, 12, 14, 16)  # bits of the sensors whose pictures take more than a byte
 _MOST_CHANNELS = 16  # of a picture, where they come before its height and width
 _FAR = 20.0
-"""In standard deviations: values beyond decide the loss of a Gaussian by themselves."""
+"""Values of pictures beyond are none that somebody has scaled already."""
 
 
 # --- What cannot be learned from
@@ -315,28 +313,6 @@ def _num_outside(splits: Iterable[Split], rescale: Scaling) -> int:
 def scaling_of(x: Rows) -> Scaling | None:
     """What was done to the values of these rows [N, *stored], where they were scaled."""
     return next((each for each in x.conversions if isinstance(each, Scaling)), None)
-
-
-def far_columns(parts: Mapping[str, Part]) -> list[str]:
-    """A note on columns of a standardized table [N, D] that reach beyond 20 deviations, if any."""
-    reached = np.max(
-        [
-            np.abs(part.x.convert(end)).reshape(-1)
-            for part in parts.values()
-            for end in (part.low, part.high)
-        ],
-        axis=0,
-    )
-    far = np.flatnonzero(reached > _FAR)
-    if not len(far):
-        return []
-    names = next(iter(parts.values())).columns
-    told = quoted([names[i] if names else f"column {i}" for i in far.tolist()])
-    return [
-        f"{len(far)} columns reach beyond {_FAR:g} standard deviations of train, up to "
-        f"{reached.max():.0f} ({told}): such values decide the loss; take --scaling=unit, or the "
-        "logarithm of counts and amounts before"
-    ]
 
 
 def _moments(x: Rows) -> tuple[np.ndarray, np.ndarray]:
