@@ -4,6 +4,7 @@
 #   ./launch.sh pytest                        as  python -m pytest
 # PYTHON=python3.12 chooses the interpreter (each version has its own environment under .venv/);
 # EXTRAS=test,tensorboard chooses the extras (default: test).
+# RESOLUTION=lowest installs the lowest versions that pyproject.toml allows, in an environment of their own.
 # PROCESSES=2 runs two processes as one program on this machine; under SLURM, Open MPI and on TPU pods
 # start it once per process (srun ./launch.sh …): they find each other.
 set -euo pipefail
@@ -15,24 +16,49 @@ project=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 called_from=$PWD
 python=${PYTHON:-python3}
 extras=${EXTRAS:-test}
+resolution=${RESOLUTION:-highest}
 command -v "$python" >/dev/null || fail "PYTHON=$python is not there: install Python 3.11 or newer, or set PYTHON"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || fail "$python does not start"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "$python is Python $version: 3.11 or newer is needed, set PYTHON"
 
 environment=$project/.venv/$version
+case $resolution in
+    highest) ;;
+    lowest) environment=$environment-lowest ;;
+    *) fail "RESOLUTION=$resolution: must be highest or lowest" ;;
+esac
 stamp=$environment/installed
 wanted="$("$python" -c 'import sys; print(sys.executable)') $extras $project
 $(cat "$project/pyproject.toml")"
+
+# what pip has no option for: the lowest version that pyproject.toml allows of each package, as constraints
+floors() {
+    "$python" -c '
+import re, sys, tomllib
+project = tomllib.load(open(sys.argv[1], "rb"))["project"]
+extras = [project["optional-dependencies"].get(extra, []) for extra in sys.argv[2].split(",")]
+lowest = {}
+for line in sum(extras, project["dependencies"]):
+    name, floor, marker = re.fullmatch(r"([\w-]+)(?:\[.*\])?>=([\d.]+)(;.*)?", line).groups()
+    order = [int(part) for part in floor.split(".")]
+    lowest[name] = max(lowest.get(name, ([],)), (order, f"{name}=={floor}{marker or str()}"))
+print(*(line for _, line in lowest.values()), sep="\n")
+' "$project/pyproject.toml" "$extras"
+}
 
 install() {
     echo "launch.sh: making the environment $environment (once; some minutes)" >&2
     rm -rf "$environment"
     if command -v uv >/dev/null; then
-        uv venv --quiet --python "$(command -v "$python")" "$environment"
-        uv pip install --quiet --python "$environment/bin/python" --editable "$project[$extras]"
+        [ "$resolution" = highest ] || resolution=lowest-direct
+        uv venv --quiet --python "$(command -v "$python")" "$environment" &&
+            uv pip install --quiet --resolution "$resolution" --python "$environment/bin/python" \
+                --editable "$project[$extras]"
     else
-        "$python" -m venv "$environment"
-        "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$project[$extras]"
+        "$python" -m venv "$environment" &&
+            { [ "$resolution" = highest ] || floors; } >"$environment/constraints.txt" &&
+            "$environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+                --constraint "$environment/constraints.txt" --editable "$project[$extras]"
     fi || { rm -rf "$environment"; fail "the installation failed, see above; run the same command again"; }
     printf '%s\n' "$wanted" >"$stamp"
 }
@@ -40,8 +66,10 @@ install() {
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     mkdir -p "$project/.venv"
     exec 9>"$project/.venv/lock"
-    # a second caller waits for the first and then finds the environment made
-    command -v flock >/dev/null && flock 9
+    # A second caller waits for the first and then finds the environment made. The lock is that of descriptor 9,
+    # which this shell keeps open; macOS has no command for it.
+    "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' ||
+        echo "launch.sh: $project/.venv/lock cannot be locked: start one at a time until the environment is made" >&2
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] || install
     exec 9>&-
 fi

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 from absl import app, flags, logging
 
-from experiments import compiled, interrupts
+from experiments import compiled, hardware, interrupts
 from experiments import config as config_lib
 from vae_jax import data, objectives, processes, runs
 from vae_jax.errors import UsageError, VaeJaxError, did_you_mean
@@ -82,7 +82,7 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[]
     compiled.keep()
     # a sweep on CPU spreads its runs over as many devices as this process has cores
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        num_cores = len(os.sched_getaffinity(0)) // processes.num_on_this_machine()
+        num_cores = hardware.num_cores() // processes.num_on_this_machine()
         jax.config.update("jax_num_cpu_devices", max(1, num_cores))
 
     def parse(argv):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 
+from experiments import hardware
 from vae_jax import cache
 
 MAX_BYTES = 2**30
@@ -49,10 +50,7 @@ def cache_folder() -> Path | None:
 def processor() -> str:
     """A name for what this processor can execute, equal where compiled code can be shared."""
     features = platform.machine() + platform.processor()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        told = ("model name", "flags", "Features")
-        features += "".join(dict.fromkeys(line for line in lines if line.startswith(told)))
+    features += "".join(hardware.lines_of_cpuinfo("model name", "flags", "Features"))
     return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:8]}"
 
 

@@ -20,7 +20,7 @@ SHAPE = re.compile(r"\[[^\]]*\]|shapes?\b|scalars?\b", re.I)
 BANNED = re.compile(r"\b(mu|kld|recon_x|log_var|logvar_x|rng)\b")
 
 # who may import whom, below the package; everyone may import errors, draw random numbers and sum
-SHARED = {"discovery", "errors", "memory", "sums", "threefry"}
+SHARED = {"discovery", "disk", "errors", "memory", "sums", "threefry"}
 ALLOWED = {
     "losses": {"distributions"},
     "likelihoods": {"distributions", "losses"},

@@ -398,6 +398,19 @@ def test_what_is_no_checkpoint_is_set_aside_with_one_warning(directory, injure, 
         assert not os.path.lexists(directory / "700")
 
 
+def test_a_step_that_finder_has_shown_is_whole(directory):
+    """It leaves a file of its own in each folder."""
+    for folder, _, _ in os.walk(directory):
+        pathlib.Path(folder, ".DS_Store").write_bytes(b"Bud1")
+    warnings = []
+    with Checkpoints(directory, warn=warnings.append) as checkpoints:
+        restored = checkpoints.restore(shapes_of(make_state(0)))
+        assert (restored.step, warnings) == (600, [])
+        assert_same(restored.state, make_state(600))
+        checkpoints.save(700, make_state(700), {})
+        assert checkpoints.steps()[-1] == 700
+
+
 @pytest.mark.fault("R5")
 def test_several_damaged_steps_give_one_warning(directory):
     for step in ("500", "600"):

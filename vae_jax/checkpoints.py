@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging as absl_logging
 
+from vae_jax import disk
 from vae_jax.errors import StorageError
 from vae_jax.memory import physical_bytes
 
@@ -202,7 +203,7 @@ class Checkpoints:
                         + self._set_aside([final])
                     )
                 os.rename(staged, final)
-                _sync(self._directory)
+                disk.sync_folder(self._directory)
             self._delete_old()
         except StorageError:
             raise
@@ -317,7 +318,7 @@ class Checkpoints:
             file.flush()
             os.fsync(file.fileno())
         for folder, _, _ in os.walk(staged, topdown=False):
-            _sync(folder)
+            disk.sync_folder(folder)
 
     def _load(self, path: pathlib.Path, host_target: Any) -> Any:
         ocp = _import_orbax()
@@ -379,8 +380,8 @@ class Checkpoints:
             for path in paths:
                 free = (p for p in _numbered(damaged / path.name) if not os.path.lexists(p))
                 os.rename(path, next(free))
-            _sync(damaged)
-            _sync(self._directory)
+            disk.sync_folder(damaged)
+            disk.sync_folder(self._directory)
         except OSError:
             return ""
         return f" (what was damaged is kept in {self._shown.parent / 'damaged'})"
@@ -527,6 +528,8 @@ def _measure(
 ) -> Iterator[tuple[str, int, str]]:
     """Yields name, size and SHA-256 of every file below `root`, synced first where asked."""
     for path in sorted(root.iterdir()):
+        if path.name in disk.LEFT_BY_BROWSERS:
+            continue
         name = prefix + path.name
         mode = path.lstat().st_mode
         if stat.S_ISDIR(mode):
@@ -584,14 +587,6 @@ def _verify(path: pathlib.Path) -> None:
             raise _DamageError(f"{name}: SHA-256 differs")
     if found:
         raise _DamageError(f"{min(found)}: not in {_MANIFEST}")
-
-
-def _sync(folder: str | os.PathLike) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _one_line(error: BaseException) -> str:

@@ -37,6 +37,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from vae_jax import disk
 from vae_jax.errors import DataError, LockedError, StorageError, UsageError
 
 __all__ = [
@@ -568,7 +569,7 @@ def write_bytes(
             if check is not None:
                 check(temporary)
             os.replace(temporary, path)
-            _sync(path.parent)
+            disk.sync_folder(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -754,7 +755,7 @@ def _refuse_foreign(directory: pathlib.Path, shown: str) -> None:
             f"--workdir={shown}: is a file, must be a directory or not exist: choose another"
         )
     with _storing(directory):
-        names = set(os.listdir(directory))
+        names = set(os.listdir(directory)) - disk.LEFT_BY_BROWSERS
     if _CONFIG not in names and names - {_LOCK, f".{_CONFIG}.tmp"}:
         raise UsageError(
             f"--workdir={shown}: is not empty and holds no run ({min(names)}): choose another"
@@ -847,7 +848,7 @@ def _archive(directory: pathlib.Path, shown: str) -> pathlib.Path:
     free = next(p for p in itertools.chain([first], others) if not os.path.lexists(p))
     with _storing(pathlib.Path(shown)):
         os.rename(directory, free)
-        _sync(directory.parent)
+        disk.sync_folder(directory.parent)
     return free
 
 
@@ -1002,11 +1003,3 @@ def _reason(error: Exception) -> str:
 
 def _now() -> str:
     return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def _sync(folder: str | os.PathLike) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,11 +13,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from experiments import garbage_collection
+from experiments import garbage_collection, hardware
 from experiments.benchmark.architecture import Architecture
 from experiments.benchmark.workers import ROOT
 
-HIGH_WATER = "VmHWM:"
 ONLY_JAX = f"import jax; from {__name__} import leave; leave()"
 ONLY_IMPORTS = f"""\
 from experiments import garbage_collection
@@ -151,14 +150,5 @@ def watched(train_until: Callable, num_steps: int) -> Callable:
 
 def leave() -> None:
     """Says the peak of memory and ends the process at once, without cleaning up."""
-    print(peak_bytes(), flush=True)
+    print(hardware.peak_bytes(), flush=True)
     os._exit(0)
-
-
-def peak_bytes() -> int:
-    """The most memory that this program has had in use, in bytes.
-
-    Not `getrusage`, whose peak is that of the parent where this is larger.
-    """
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(HIGH_WATER))

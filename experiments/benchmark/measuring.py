@@ -4,6 +4,7 @@ import functools
 import importlib.metadata
 import json
 import os
+import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from experiments import hardware
 from vae_jax import runs
 from vae_jax.errors import StorageError
 
@@ -129,11 +131,6 @@ def compare(
     return Row(case, what, statistics.median(values), unit, ratio, low, high, to, target)
 
 
-def num_cores() -> int:
-    """Cores that this process may use, a count."""
-    return len(os.sched_getaffinity(0))
-
-
 def is_on_cpu() -> bool:
     """Whether runs are trained by the processor."""
     return jax.devices()[0].platform == "cpu"
@@ -146,19 +143,16 @@ def machine() -> dict:
         **runs.environment(found),
         "device_kind": found[0].device_kind,
         "processor": processor(),
-        "num_cores": num_cores(),
+        "num_cores": hardware.num_cores(),
         "torch": torch_version(),
         "load_average": os.getloadavg()[0],
     }
 
 
-def processor() -> str | None:
-    """The name that the processor gives itself, where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), None)
+def processor() -> str:
+    """The name that the processor gives itself, or its kind if the system does not tell."""
+    names = [line.partition(":")[2].strip() for line in hardware.lines_of_cpuinfo("model name")]
+    return names[0] if names else platform.machine()
 
 
 def torch_version() -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from experiments import train
+from experiments import hardware, train
 from experiments.benchmark import workers
 from experiments.benchmark.measuring import (
     Row,
@@ -13,7 +13,6 @@ from experiments.benchmark.measuring import (
     compare,
     is_on_cpu,
     measure,
-    num_cores,
 )
 from experiments.benchmark.workloads import (
     Effort,
@@ -105,7 +104,7 @@ def devices(effort: Effort) -> Iterator[Row]:
         for num, own in times.items():
             what = f"{num} device{'s' * (num > 1)}"
             if is_on_cpu():
-                what += f" on {num_cores()} cores"
+                what += f" on {hardware.num_cores()} cores"
             yield compare(case, what, own, times[1], "speed of 1 device", is_speed=True)
 
 

@@ -5,9 +5,9 @@ PyTorch is imported inside functions: it is compared with where it is installed,
 
 import contextlib
 import itertools
-import os
 from collections.abc import Callable, Mapping
 
+from experiments import hardware
 from experiments.benchmark import workers
 from experiments.benchmark.architecture import HIDDEN, KERNEL, Architecture
 
@@ -71,7 +71,7 @@ def _torch(device: str):
     """The module, with as many threads as this process has cores."""
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(hardware.num_cores())
     torch.manual_seed(0)
     if device == "cuda":
         if not torch.cuda.is_available():

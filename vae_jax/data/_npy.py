@@ -20,6 +20,7 @@ from vae_jax.memory import physical_bytes
 __all__ = ["FileRows", "Header", "header", "names", "read", "write_header"]
 
 _MAX_DEFLATE_RATIO = 1_032  # what a byte of a deflate stream can become at most
+_MOST_BYTES = 2**30  # in one read: Linux gives 2 GiB at most, macOS refuses more
 try:
     from lzma import LZMAError
 except ImportError:  # a Python without it reads no such archive
@@ -154,6 +155,16 @@ def _positions(rows: slice | np.ndarray, num_rows: int) -> np.ndarray:
     return rows.astype(np.int64) % num_rows
 
 
+def _read_at(file: int, into: memoryview, offset: int) -> int:
+    """Fills bytes from an offset of a file that is open, and returns how many were read."""
+    if hasattr(os, "preadv"):
+        return os.preadv(file, [into], offset)
+    # macOS before 11 and Pythons that are built for it
+    content = os.pread(file, len(into), offset)
+    into[: len(content)] = content
+    return len(content)
+
+
 class FileRows:
     """The array of an .npy file, left there: rows are read when they are asked for.
 
@@ -226,7 +237,7 @@ class FileRows:
     def _read_into(self, into: memoryview, position: int) -> None:
         while into:
             try:
-                count = os.preadv(self._file, [into], self._offset + position)
+                count = _read_at(self._file, into[:_MOST_BYTES], self._offset + position)
             except OSError as error:
                 raise DataError(f"{self._path}: cannot be read ({error.strerror})") from None
             if count == 0:
