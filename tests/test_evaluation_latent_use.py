@@ -88,7 +88,9 @@ def test_samples_are_of_the_examples_they_name():
 def gaussian_codes(mixing, variance, num=4096):
     """Posteriors of one variance whose means are spread like N(0, A Aᵀ), as evenly as can be."""
     size = len(mixing)
-    normal = scipy.stats.qmc.MultivariateNormalQMC(np.zeros(size), rng=np.random.default_rng(0))
+    # scipy before 1.15 calls the generator of a scrambled engine by another name
+    engine = scipy.stats.qmc.Sobol(size, scramble=False).fast_forward(1)
+    normal = scipy.stats.qmc.MultivariateNormalQMC(np.zeros(size), engine=engine)
     mean = normal.random(num) @ np.transpose(mixing)
     return mean, np.broadcast_to(np.log(variance), mean.shape)
 

@@ -95,8 +95,12 @@ def lasso_similarity(first, second, *, penalty: float = 0.1) -> np.ndarray:
     chex.assert_rank([first, second], 2)
     chex.assert_equal_shape_prefix([first, second], 1)
     (first,), (second,) = (_common.standardize(np.asarray(x)) for x in (first, second))
-    model = Lasso(alpha=penalty, fit_intercept=False).fit(first, second)
-    return np.abs(model.coef_.reshape(second.shape[1], -1)).T
+    weights = np.zeros((first.shape[1], second.shape[1]), first.dtype)
+    varies = second.any(axis=0)
+    if varies.any():
+        model = Lasso(alpha=penalty, fit_intercept=False).fit(first, second[:, varies])
+        weights[:, varies] = np.abs(model.coef_.reshape(-1, first.shape[1])).T
+    return weights
 
 
 @jax.jit

@@ -215,8 +215,13 @@ def logistic(train, train_factors, test, test_factors, seed: int, *, penalty: fl
     """
     from sklearn.linear_model import LogisticRegression
 
+    # before 1.8 an l1_ratio counts beside this name alone, which 1.8 deprecates
+    is_named = LogisticRegression().l1_ratio is None
+    elastic = {"penalty": "elasticnet"} if is_named else {}
+
     def fit(target):
         model = LogisticRegression(
+            **elastic,
             solver="saga",
             l1_ratio=1.0,
             C=1 / (penalty * len(train)),
