@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 from absl import app, flags, logging
 
-from experiments import compiled, hardware, interrupts
+from experiments import compiled, devices, environment, hardware, interrupts
 from experiments import config as config_lib
 from vae_jax import data, objectives, processes, runs
 from vae_jax.errors import UsageError, VaeJaxError, did_you_mean
@@ -80,8 +80,9 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[]
     interrupts.exit_at_once()
 
     compiled.keep()
+    devices.listen()
     # a sweep on CPU spreads its runs over as many devices as this process has cores
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    if not devices.are_counted():
         num_cores = hardware.num_cores() // processes.num_on_this_machine()
         jax.config.update("jax_num_cpu_devices", max(1, num_cores))
 
@@ -94,6 +95,9 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[]
     def call(_):
         # what libraries looked for and found is no news
         logging.set_verbosity(logging.WARNING)
+        if environment.told() and processes.is_first():
+            runs.say(environment.told(), is_error=True)
+        or_exit(devices.check_flags)
         values = {name: flags.FLAGS[name].value for name in names}
         or_exit(lambda: main(values))
 
@@ -144,6 +148,11 @@ def or_exit(function: Callable):
             runs.say(f"error: {error}", is_error=True)
         processes.leave(error.exit_code)
     except Exception as error:
+        refused = devices.refusal()
+        if refused is not None:
+            if processes.is_first():
+                runs.say(f"error: {refused}", is_error=True)
+            processes.leave(refused.exit_code)
         processes.leave_after_fault(error)
         raise
 

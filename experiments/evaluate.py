@@ -5,10 +5,10 @@ here; `experiments/metrics.py` has the two that need more than a model and its d
 """
 
 if __name__ == "__main__":
-    from experiments import interrupts
+    from experiments import beginning
 
     # before the imports that take a second
-    interrupts.exit_at_once()
+    beginning.begin()
 
 import os
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments import build as building
-from experiments import cli, config, metrics, report
+from experiments import cli, config, devices, metrics, report
 from experiments.metrics import OBJECTIVE, UDR
 from experiments.progress import Watch
 from vae_jax import evaluation, losses, members, runs
@@ -47,6 +47,8 @@ def main(values: dict) -> None:
     request = parse_request(values)
     directory = Path(values["run"])
     places = choose(directory, values["member"])
+    devices.warn()
+    runs.say(devices.line())
     table = kept_in(directory, places)
     keeper, codes, found = report.Keeper(), [], []
     steps: list[int | None] = []

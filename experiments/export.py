@@ -4,10 +4,10 @@ The file is read by `vae_jax.exported`, without training code, checkpoints or da
 """
 
 if __name__ == "__main__":
-    from experiments import interrupts
+    from experiments import beginning
 
     # before the imports that take a second
-    interrupts.exit_at_once()
+    beginning.begin()
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from experiments import build as building
-from experiments import config, train
+from experiments import config, environment, train
 from experiments.progress import Watch
 from vae_jax import distributions, evaluation, members, objectives, runs
 from vae_jax.errors import DataError, DivergedError, StorageError, UsageError
@@ -107,6 +107,7 @@ def load(directory: str | Path, member: int, data_dir: str | None = None) -> Tra
     _refuse_other_data(Path(directory), dataset, loaded.settings)
     resolved = config.resolve(asked, dataset)
     _refuse_other_settings(Path(directory), resolved, loaded.settings)
+    environment.restore(loaded.settings)
     experiment = building.build([resolved], dataset, latent_dim=loaded.latent_dim)
     params = jax.tree.map(lambda leaf: np.asarray(leaf)[None], loaded.params)
     params = building.frozen(experiment, experiment.layout.place(params))

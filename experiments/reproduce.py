@@ -5,10 +5,10 @@ train as one sweep, which resumes as any sweep does; then each run is measured, 
 """
 
 if __name__ == "__main__":
-    from experiments import interrupts
+    from experiments import beginning
 
     # before the imports that take a second
-    interrupts.exit_at_once()
+    beginning.begin()
 
 import math
 import re

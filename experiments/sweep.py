@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments import build as building
-from experiments import cluster, pictures, tables
+from experiments import cluster, environment, pictures, tables
 from experiments import config as config_lib
 from experiments import train as training_lib
 from experiments.config import Config, Plan
@@ -450,6 +450,7 @@ def _identity(configs: Sequence[Config], plan: Plan, held: dict | None = None) -
                 several.append(value)
     return {
         **{name: v if len(v) > 1 else v[0] for name, v in values.items()},
+        **environment.identity(),
         "num_runs": len(configs),
         "runs_sha256": _digest(configs, settings),
         "runs_per_program": plan.runs_per_program,

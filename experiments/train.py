@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from experiments import build as building
-from experiments import interrupts, pictures, tables
+from experiments import devices, environment, interrupts, pictures, tables
 from experiments.config import (
     Config,
     from_flags,
@@ -194,6 +194,7 @@ def identity(experiment: building.Experiment, held: dict | None = None) -> dict:
         configs = [with_dataset_of(config, known.get("dataset")) for config in configs]
         settings = [identity_as_of(config, known, default) for config in configs]
     found = {"epochs": configs[0].epochs, "data_sha256": dataset.sha256}
+    found |= environment.identity()
     found |= settings[0] if experiment.is_single else {"runs": settings}
     if any(map(lasts_a_share, settings)):
         found["epochs_of_schedules"] = configs[0].epochs
@@ -222,7 +223,8 @@ def workdir_options(config: Config) -> dict[str, Any]:
 
 
 def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> list[dict]:
-    for line in describe(experiment):
+    devices.warn()
+    for line in (devices.line(), *describe(experiment)):
         run.log(line, echo=True)
     with checkpoints.Checkpoints(
         run.path("checkpoints"), warn=lambda line: run.log(line, echo=True)
@@ -234,6 +236,7 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
             run.write_command(["python", "-m", ENTRY, *flags[0]])
         run.write_json("members.json", flags)
         told = {"working_directory": os.getcwd(), "data_sha256": experiment.dataset.sha256}
+        told["variables"] = environment.recorded()
         run.write_json("env.json", {**runs.environment(jax.devices()), **told})
         ended = _loop(run, experiment, store, begun)
 

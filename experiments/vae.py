@@ -1,10 +1,10 @@
 """Trains a variational autoencoder: `python -m experiments.vae --beta=4`."""
 
 if __name__ == "__main__":
-    from experiments import garbage_collection, interrupts
+    from experiments import beginning, garbage_collection
 
     # before the imports that take a second
-    interrupts.exit_at_once()
+    beginning.begin()
 
     with garbage_collection.paused():
         from experiments import cli, sweep

@@ -48,6 +48,7 @@ ALLOWED = {
     ("vae_jax/processes.py", "ctypes.CDLL"): "what the C library does at an abort of this process",
     ("vae_jax/data/_tfds.py", ".download_and_prepare"): "the download of tensorflow-datasets",
     ("experiments/cluster.py", "subprocess.run"): "squeue; words, no shell",
+    ("experiments/devices.py", "subprocess.run"): "this Python, which tries XLA_FLAGS",
     ("experiments/cluster.py", "subprocess.Popen"): "this program again, of --executor=local",
     ("experiments/cluster.py", "os.execv"): "a SLURM job becomes this program",
     ("experiments/cluster.py", "submitit.SlurmExecutor"): "hands these commands to sbatch",

@@ -1,10 +1,10 @@
 """The command: `python -m experiments.benchmark`."""
 
 if __name__ == "__main__":
-    from experiments import interrupts
+    from experiments import beginning
 
     # before the imports that take a second
-    interrupts.exit_at_once()
+    beginning.begin()
 
     from experiments.benchmark import command
 

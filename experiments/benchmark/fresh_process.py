@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from experiments import garbage_collection, hardware
+from experiments import beginning, garbage_collection, hardware
 from experiments.benchmark.architecture import Architecture
 from experiments.benchmark.workers import ROOT
 
@@ -129,7 +129,8 @@ def leave_after(num_steps: int) -> None:
     Args:
         num_steps: after which it leaves, a count.
     """
-    with garbage_collection.paused():  # as the command does
+    beginning.begin()  # as the command does
+    with garbage_collection.paused():
         from vae_jax import training
 
     training.train_until = watched(training.train_until, num_steps)

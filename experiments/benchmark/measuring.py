@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments import hardware
+from experiments import devices, hardware
 from vae_jax import runs
 from vae_jax.errors import StorageError
 
@@ -250,6 +250,7 @@ def report(
     Raises:
         StorageError: the file cannot be written.
     """
+    devices.warn()
     result = {"machine": machine(), "effort": effort._asdict(), "sections": {}}
     say(machine_line(result["machine"]))
     if is_busy(result["machine"]):

@@ -5,10 +5,10 @@ at its runs, and one page has their text, numbers and pictures.
 """
 
 if __name__ == "__main__":
-    from experiments import interrupts
+    from experiments import beginning
 
     # before the imports that take a second
-    interrupts.exit_at_once()
+    beginning.begin()
 
 import functools
 import io

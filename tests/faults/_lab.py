@@ -21,8 +21,8 @@ PROJECT = Path(__file__).parents[2]
 TIMES = ("wall_seconds", "examples_per_second")
 WITHOUT_PICTURES = """
 import runpy
-from experiments import interrupts
-interrupts.exit_at_once()
+from experiments import beginning
+beginning.begin()
 from experiments import pictures
 pictures.draw = pictures.draw_sweep = lambda *_: []
 runpy.run_module("experiments.vae", run_name="__main__", alter_sys=True)

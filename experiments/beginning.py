@@ -1,0 +1,26 @@
+"""What each program does first, before the imports that take a second."""
+
+import sys
+import warnings
+
+from experiments import environment, garbage_collection, interrupts
+
+
+def begin() -> None:
+    """Has signals end the program, settles what its variables may decide, and imports JAX.
+
+    A value of a variable that JAX refuses ends the program in one line, with the code of a usage
+    error.
+    """
+    interrupts.exit_at_once()
+    environment.settle()
+    # `devices.warning` says it, with a remedy
+    warnings.filterwarnings("ignore", "JAX plugin .* not compatible", RuntimeWarning)
+    with garbage_collection.paused():
+        try:
+            import jax  # noqa: F401
+        except ValueError as error:
+            sys.stderr.write(
+                f"error: JAX refuses one of its variables ({error}): correct or unset it\n"
+            )
+            sys.exit(2)
