@@ -4,6 +4,7 @@ With one process each function here returns at once.
 """
 
 import ctypes
+import inspect
 import json
 import os
 import signal
@@ -68,12 +69,15 @@ def initialize() -> None:
     is_named = "JAX_NUM_PROCESSES" in environ
     if not is_named and not _is_one_of_several(environ):
         return
-    named = {"coordinator_address": environ.get("JAX_COORDINATOR_ADDRESS")}
+    named: dict[str, Any] = {"coordinator_address": environ.get("JAX_COORDINATOR_ADDRESS")}
+    # JAX before 0.7 takes no time here, and has 100 seconds
+    if "heartbeat_timeout_seconds" in inspect.signature(jax.distributed.initialize).parameters:
+        named["heartbeat_timeout_seconds"] = HEARTBEAT_SECONDS
     try:
         if is_named:
             named["num_processes"] = int(environ["JAX_NUM_PROCESSES"])
             named["process_id"] = int(environ["JAX_PROCESS_ID"])
-        jax.distributed.initialize(**named, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+        jax.distributed.initialize(**named)
     except Exception as error:  # JAX reports what it did not find by several types
         reason = " ".join(str(error).split())[:200]
         raise UsageError(
