@@ -145,6 +145,9 @@ def started(folder):
 
 
 def is_alive(pid):
+    if not os.path.isdir("/proc"):
+        told = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+        return told.stdout.strip()[:1] not in ("", "Z")
     try:
         state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
