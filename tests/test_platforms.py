@@ -31,6 +31,8 @@ LINUX = '''copy_file_range eventfd getrandom memfd_create pidfd_open posix_fadvi
 for name in LINUX.split():
     if hasattr(os, name):
         delattr(os, name)
+if hasattr(os, "process_cpu_count"):
+    os.process_cpu_count = os.cpu_count
 fcntl.F_FULLFSYNC = 51
 multiprocessing.set_start_method("spawn")
 
