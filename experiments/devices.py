@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import jax
 
@@ -38,7 +39,8 @@ def _hear(record: logging.LogRecord) -> bool:
     if record.levelno < logging.WARNING:
         return True
     error = record.exc_info[1] if record.exc_info else None
-    _heard.append(first_line(error) if error else first_line(Exception(record.getMessage())))
+    told = " ".join(str(error or record.getMessage()).split())
+    _heard.append(first_line(Exception(told[:200])))
     return False
 
 
@@ -86,7 +88,7 @@ def warning() -> str | None:
     """What to do about an accelerator that JAX does not use, in a line; None if there is none."""
     heard, plugins = _heard[0] if _heard else None, _plugins()
     names, mismatch = ", ".join(map(" ".join, plugins)), _mismatch(plugins)
-    remedy = _remedy(plugins, _CUDA + _TPU)
+    remedy = _remedy(_extras_of(plugins) or _CUDA + _TPU)
     if jax.devices()[0].platform != "cpu":
         if mismatch:
             return (
@@ -119,8 +121,11 @@ def refusal() -> UsageError | None:
     jax.config.update("jax_platform_name", "")
     found = ", ".join(dict.fromkeys([jax.devices()[0].platform, "cpu"]))
     asked = ", ".join(f"{name}={os.environ[name]}" for name in names)
-    remedy = f"{_remedy(_plugins(), _EXTRAS[first])}, or " if first in _EXTRAS else ""
-    return UsageError(f"{asked}: JAX {jax.__version__} finds {found} here{words}: {remedy}unset it")
+    remedy = "unset it"
+    if first in _EXTRAS:
+        installed = [extra for extra in _extras_of(_plugins()) if extra in _EXTRAS[first]]
+        remedy = f"{_remedy(installed or _EXTRAS[first])}, or unset it"
+    return UsageError(f"{asked}: JAX {jax.__version__} finds {found} here{words}: {remedy}")
 
 
 def _asked() -> list[str]:
@@ -142,17 +147,21 @@ def _plugins() -> list[tuple[str, str]]:
 
 def _mismatch(plugins: list[tuple[str, str]]) -> str | None:
     """That a plugin of JAX's own is not of the version of jaxlib, if so."""
-    jaxlib = importlib.metadata.version("jaxlib")
-    own = (version for name, version in plugins if re.match(r"jax-\w+-p(lugin|jrt)$", name))
+    jaxlib = re.match(r"[\d.]+", importlib.metadata.version("jaxlib"))[0]
+    own = (version for name, version in plugins if name.startswith("jax-cuda"))
     return f"jaxlib is {jaxlib}" if any(version != jaxlib for version in own) else None
 
 
-def _remedy(plugins: list[tuple[str, str]], extras: tuple[str, ...]) -> str:
-    """What to install: of JAX's own plugins the extra that brings the version that it needs."""
-    own = [name.removeprefix("jax-").partition("-")[0] for name, _ in plugins]
+def _extras_of(plugins: list[tuple[str, str]]) -> list[str]:
+    """The extras of JAX that bring plugins, if they are of JAX's own: "cuda12"."""
+    return list(dict.fromkeys(name.removeprefix("jax-").partition("-")[0] for name, _ in plugins))
+
+
+def _remedy(extras: Sequence[str]) -> str:
+    """How to install what belongs to this JAX: by one of its extras, if it offers them."""
     offered = importlib.metadata.metadata("jax").get_all("Provides-Extra") or []
-    extras = [extra for extra in dict.fromkeys(own or extras) if extra in offered]
+    extras = [extra for extra in extras if extra in offered]
     if not extras:
-        return f"install the {plugins[0][0]} that belongs to this JAX"
+        return "install the version of the plugin that belongs to this JAX"
     others = f" (or {', '.join(extras[1:])})" if extras[1:] else ""
     return f"pip install 'jax[{extras[0]}]=={jax.__version__}'{others}"

@@ -1,5 +1,6 @@
 """Linux and macOS: what macOS lacks is taken away here, from Python and from the shell."""
 
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import time
 import tomllib
 import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -345,3 +347,14 @@ def test_another_resolution_is_refused(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err == "launch.sh: RESOLUTION=newest: must be highest or lowest\n"
+
+
+def test_extras_for_accelerators_are_those_of_jax():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    offered = importlib.metadata.metadata("jax").get_all("Provides-Extra")
+    installed = [int(part) for part in jax.__version__.split(".")[:3]]
+    for extra in ("cuda12", "cuda13", "tpu"):
+        (line,) = project["optional-dependencies"][extra]
+        floor = re.fullmatch(rf"jax\[{extra}\]>=([\d.]+)", line)[1]
+        if installed >= [int(part) for part in floor.split(".")]:
+            assert extra in offered
