@@ -39,10 +39,12 @@ VALUES = {
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_NUM_CPU_DEVICES": "3",
     "JAX_ONEAPI_VISIBLE_DEVICES": "0",
+    "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "all",
     "JAX_PJRT_CLIENT_CREATE_OPTIONS": "",
     "JAX_PLATFORMS": "cpu",
     "JAX_PLATFORM_NAME": "cpu",
     "JAX_ROCM_VISIBLE_DEVICES": "0",
+    "JAX_SEND_TRACEBACK_TO_RUNTIME": "full",
     "JAX_SOURCE_URL_SCHEMA": "x",
     "JAX_TRACEBACK_FILTERING": "off",
     "JAX_TRANSFER_GUARD": "disallow",
@@ -155,6 +157,18 @@ def test_no_variable_changes_the_numbers_of_a_run_unless_its_identity(name, plai
     same = numbers(directory) == numbers(plain)
     assert same or read(directory, "config.json") != read(plain, "config.json")
     assert told.startswith(f"ignored: {name}=") == (not environment.is_heeded(name))
+
+
+def test_no_program_imports_jax_before_its_variables_are_settled():
+    """Of `python -m`, packages come first."""
+    packages = {
+        f"experiments.{entry}" for entry in ENTRIES if (ROOT / "experiments" / entry).is_dir()
+    }
+    assert packages == {"experiments.lecture", "experiments.benchmark"}
+    program = (
+        f"import sys, {', '.join(packages)}, experiments.beginning; print('jax' in sys.modules)"
+    )
+    assert start(ROOT, program, main=("-c",)).stdout == "False\n"
 
 
 def test_a_value_that_jax_refuses_is_one_line(tmp_path):

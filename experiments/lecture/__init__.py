@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 __all__ = ["CHAPTERS", "Course", "Run", "Told", "load", "text", "title"]
@@ -42,6 +41,8 @@ class Run(NamedTuple):
 
     def restore(self, x: np.ndarray) -> np.ndarray:
         """What the run makes of x [N, *shape]: the same shape."""
+        import jax  # not with this package, which is imported before its command settles anything
+
         restored = jax.jit(type(self.subject.model).reconstruct)
         return np.asarray(restored(self.subject.model, self.subject.params, x))
 
