@@ -733,11 +733,13 @@ def describe(experiment: building.Experiment) -> list[str]:
     )
     hyperparameters = f" ({hyperparameters})" if hyperparameters else ""
     streamed = ", streamed from the host" if dataset.streamed else ""
+    map_size = getattr(experiment.model.decoder, "map_size", None)
+    places = "" if map_size is None else " on a map of {}×{} places".format(*map_size)
     lines = [
         f"data: {dataset.name}, {shape}, train/valid/test {sizes}, {values}{streamed}",
         *(f"data: {note}" for note in dataset.notes),
         *(f"data: {note}" for note in building.far_columns(dataset, experiment.model.likelihood)),
-        f"model: {config.network}, latent_dim {experiment.values_of('latent_dim')}, "
+        f"model: {config.network}, latent_dim {experiment.values_of('latent_dim')}{places}, "
         f"p(x|z) {config.likelihood}{treatment}",
         f"objective: {config.objective}{hyperparameters}, {config.optimizer}, "
         f"learning rate {experiment.values_of('learning_rate')}, {config.epochs} epochs of "

@@ -21,6 +21,12 @@ SIZES = [  # H, W, kernel, strides, padding, channels, features
     (9, 6, (5, 2), (3, 2), "VALID", 3, 4),
     (9, 6, (1, 1), (2, 3), "SAME", 8, 3),
     (6, 7, (2, 4), (2, 1), "VALID", 17, 3),
+    # what the networks make of pictures of odd sizes, down to a single pixel
+    (29, 37, (4, 4), (2, 2), "SAME", 3, 5),
+    (5, 97, (4, 4), (2, 2), "SAME", 8, 2),
+    (1, 6, (4, 4), (2, 2), "SAME", 1, 5),
+    (3, 1, (4, 4), (2, 2), "SAME", 8, 3),
+    (1, 1, (4, 4), (2, 2), "SAME", 5, 2),
 ]
 
 

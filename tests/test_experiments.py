@@ -501,6 +501,26 @@ def test_ten_examples_are_enough(tmp_path):
     assert result["status"] == "done"
 
 
+def test_pictures_of_odd_sizes_have_a_map_of_codes(no_pictures, tmp_path, capsys):
+    result = train_odd(tmp_path, (5, 9), network="conv_map", widths="2,3", latent_dim="6")
+    assert result["status"] == "done"
+    assert "model: conv_map, latent_dim 6 on a map of 2×3 places" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(29, 37), (33, 47), (5, 97), (1, 9), (9, 1), (3, 3)], ids=str)
+def test_pictures_of_any_size_train_with_convolutions(tmp_path, size):
+    result = train_odd(tmp_path, size, network="conv", widths="2,2,2,2")
+    assert result["status"] == "done"
+    assert "reconstructions" in {p.stem for p in (tmp_path / "run" / "plots").iterdir()}
+
+
+def train_odd(folder, size, **values):
+    images = np.random.default_rng(0).uniform(size=(20, *size, 1)).astype(np.float32)
+    np.save(folder / "odd.npy", images)
+    return train_here(folder / "run", epochs="1", dataset=str(folder / "odd.npy"), **values)
+
+
 def test_a_users_table_trains_end_to_end(tmp_path):
     rows = np.random.default_rng(0).normal(size=(200, 6))
     np.save(tmp_path / "table.npy", rows)

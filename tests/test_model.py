@@ -1,3 +1,7 @@
+import itertools
+import math
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,7 +147,7 @@ def test_modules_of_the_wrong_shape_are_named(encoder_dim, output_dim, culprit):
     [
         ({"name": "mpl"}, "did you mean mlp"),
         ({"name": "conv", "shape": (64,)}, "needs images"),
-        ({"name": "conv", "shape": (10, 12, 1)}, "divisible by 4"),
+        ({"name": "conv", "widths": ()}, "at least one channel width"),
         ({"name": "linear", "widths": (3,)}, "no hidden layers"),
         ({"name": "conv_map", "latent_dim": 9}, "multiple of the 2×2 places .* --latent_dim=8"),
     ],
@@ -151,6 +155,58 @@ def test_modules_of_the_wrong_shape_are_named(encoder_dim, output_dim, culprit):
 def test_networks_that_do_not_fit_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         networks.build(**{"shape": SHAPE, "latent_dim": 2, **options})
+
+
+def test_the_remedies_for_a_code_that_does_not_fit_a_map_help():
+    options = {"shape": (29, 37, 1), "widths": (2, 3)}
+    with pytest.raises(UsageError, match="8×10 places") as error:
+        networks.build("conv_map", latent_dim=20, **options)
+    found = re.search(r"--latent_dim=(\d+) \(of quantized codes (\d+) × ", str(error.value))
+    near, places = map(int, found.groups())
+    networks.build("conv_map", latent_dim=near, **options)
+    networks.build("conv_map", latent_dim=places * 4, **options)
+    networks.build("conv_map", latent_dim=20, shape=(29, 37, 1), widths=(2, 3, 4))
+
+
+@pytest.mark.parametrize("network", ["conv", "conv_map"])
+def test_convolutions_take_pictures_of_any_size(network):
+    """What is decoded has the picture's size, also where layers outnumber what can be halved."""
+    sizes = [(1, 1), (1, 2), (3, 3), (97, 1), (5, 97), (29, 37), (33, 47), (28, 28)]
+    for size, num_layers in itertools.product(sizes, (1, 2, 7)):
+        num_places = math.prod(math.ceil(length / 2**num_layers) for length in size)
+        latent_dim = 2 * num_places if network == "conv_map" else 2
+        shape, widths = (*size, 3), (2,) * num_layers
+        modules = networks.build(network, shape=shape, latent_dim=latent_dim, widths=widths)
+
+        def both(modules=modules, shape=shape):
+            x, key = jnp.zeros((2, *shape)), jax.random.key(0)
+            (mean, _), _ = modules[0].init_with_output(key, x)
+            return mean, modules[1].init_with_output(key, mean)[0]
+
+        mean, outputs = jax.eval_shape(both)
+        assert (mean.shape, outputs.shape) == ((2, latent_dim), (2, *shape))
+
+
+@pytest.mark.parametrize("network", ["conv", "conv_map"])
+def test_an_odd_picture_is_the_even_one_without_its_last_row_and_column(network):
+    """Same parameters: zeros are read below and right of it, and what is written there is cut."""
+    odd, even = (make(8, network, shape=(*size, 2), widths=(3, 4)) for size in ((7, 7), (8, 8)))
+    x = jax.random.uniform(jax.random.key(1), (3, *odd.shape))
+    padded = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
+
+    shapes = [jax.eval_shape(model.init, jax.random.key(0)) for model in (odd, even)]
+    assert shapes[0] == shapes[1]
+    generator = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: generator.normal(size=leaf.shape).astype("f4"), shapes[0])
+
+    @jax.jit
+    def everything(params):
+        code, wide = odd.encode(params, x), even.encode(params, padded)
+        return (code, wide), [model.decode(params, code.mean) for model in (odd, even)]
+
+    codes, (outputs, wide) = everything(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *codes)
+    np.testing.assert_allclose(outputs, wide[:, :7, :7], rtol=1e-4, atol=1e-4)
 
 
 def test_linear_network_is_linear():

@@ -1,4 +1,9 @@
-"""Convolutions that halve an image: `conv`, and `conv_map`, whose codes are places of a map."""
+"""Convolutions that halve an image: `conv`, and `conv_map`, whose codes are places of a map.
+
+Images of any size: each layer of an encoder leaves ⌈H/2⌉ of H rows, reading zeros below the last
+row where H is odd; its mirror in the decoder doubles them and crops the row that is too many, so
+that every layer of the decoder has the size of its mirror. Columns likewise.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,19 +27,32 @@ def _halve(x, widths, activation, dtype, condition=None):
     return h
 
 
-def _double(h, channels, activation, dtype):
-    """Transposed 4×4 convolutions of stride 2, the last one, `output`, as it is."""
+def _double(h, size, channels, activation, dtype):
+    """Transposed 4×4 convolutions of stride 2, cropped to [B, H, W, C]; `output` is not activated.
+
+    The map h [B, h, w, F] is that of `_halved(size, len(channels))`.
+    """
     for i, channel in enumerate(channels):
-        name = "output" if i == len(channels) - 1 else f"conv_{i}"
+        num_left = len(channels) - 1 - i
+        height, width = _halved(size, num_left)
+        name = f"conv_{i}" if num_left else "output"
         h = ConvTranspose(channel, (4, 4), strides=(2, 2), dtype=dtype, name=name)(h)
-        h = h if name == "output" else activation(h)
+        h = h[:, :height, :width]
+        h = activation(h) if num_left else h
     return h
+
+
+def _halved(size: tuple[int, int], num_layers: int) -> tuple[int, int]:
+    """Rows and columns that so many convolutions of stride 2 leave: ⌈H/2ⁿ⌉, ⌈W/2ⁿ⌉."""
+    return tuple(-(-length // 2**num_layers) for length in size)
 
 
 class ConvEncoder(nn.Module):
     """4×4 convolutions of stride 2, then a dense layer: x [B, H, W, C] to mean, logvar [B, L].
 
-    Each of `widths` halves H and W. Reference: Burgess et al. 2018, arXiv 1804.03599, appendix A.
+    Each of `widths` halves H and W, rounded up.
+
+    Reference: Burgess et al. 2018, arXiv 1804.03599, appendix A.
     """
 
     latent_dim: int
@@ -67,15 +85,14 @@ class ConvDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z, condition=None):
-        factor = 2 ** len(self.widths)
-        height, width = self.size[0] // factor, self.size[1] // factor
+        height, width = _halved(self.size, len(self.widths))
         init = by_latent(axis=0)
         h = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=init, name="latent")(z)
         h = self.activation(given(h, condition))
         start = nn.Dense(height * width * self.widths[0], dtype=self.dtype, name="hidden")
         h = self.activation(start(h)).reshape(-1, height, width, self.widths[0])
         channels = (*self.widths[1:], self.num_channels)
-        return _double(h, channels, self.activation, self.dtype)
+        return _double(h, self.size, channels, self.activation, self.dtype)
 
 
 class ConvMapEncoder(nn.Module):
@@ -110,52 +127,50 @@ class ConvMapDecoder(nn.Module):
     activation: Callable = nn.relu
     dtype: Any = jnp.float32
 
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Rows and columns of the map whose places the code lists, (h, w)."""
+        return _halved(self.size, len(self.widths))
+
     @nn.compact
     def __call__(self, z, condition=None):
-        factor = 2 ** len(self.widths)
-        height, width = self.size[0] // factor, self.size[1] // factor
-        h = z.reshape(z.shape[0], height, width, -1)
+        h = z.reshape(z.shape[0], *self.map_size, -1)
         h = nn.Dense(self.widths[0], dtype=self.dtype, name="hidden")(h)
         h = self.activation(given(h, condition))
         channels = (*self.widths[1:], self.num_channels)
-        return _double(h, channels, self.activation, self.dtype)
+        return _double(h, self.size, channels, self.activation, self.dtype)
 
 
-def _map_size(name: str, shape: tuple[int, ...], widths: Sequence[int]) -> tuple[int, int]:
-    """The rows and columns that convolutions of stride 2 leave, or a UsageError."""
+def _check(name: str, shape: tuple[int, ...], widths: Sequence[int]) -> None:
+    """UsageError unless the examples are images and there is a layer."""
     if len(shape) != 3:
         raise UsageError(f"network '{name}' needs images [H, W, C], the data has {[*shape]}: mlp?")
     if not widths:
         raise UsageError(f"network '{name}' needs at least one channel width, e.g. --widths=32,64")
-    factor = 2 ** len(widths)
-    height, width, _ = shape
-    if height % factor or width % factor:
-        raise UsageError(
-            f"network '{name}' with {len(widths)} layers needs height and width divisible by "
-            f"{factor}, the data has {height}×{width}: give fewer --widths, or --network=mlp"
-        )
-    return height // factor, width // factor
 
 
 def conv(shape, latent_dim, num_outputs, widths, activation, dtype):
-    """The builder of `conv`, for images of shape [H, W, C]."""
+    """The builder of `conv`, for images of shape [H, W, C] of any size."""
     widths = (32, 64) if widths is None else widths
     options = {"activation": activation or nn.relu, "dtype": dtype}
-    _map_size("conv", shape, widths)
+    _check("conv", shape, widths)
     encoder = ConvEncoder(latent_dim, widths, **options)
     return encoder, ConvDecoder(shape[:2], shape[2] * num_outputs, widths[::-1], **options)
 
 
 def conv_map(shape, latent_dim, num_outputs, widths, activation, dtype):
-    """The builder of `conv_map`, for images of shape [H, W, C]."""
+    """The builder of `conv_map`, for images of shape [H, W, C] of any size."""
     widths = (32, 64) if widths is None else widths
     options = {"activation": activation or nn.relu, "dtype": dtype}
-    height, width = _map_size("conv_map", shape, widths)
-    if latent_dim % (height * width):
-        near = max(1, round(latent_dim / (height * width))) * height * width
+    _check("conv_map", shape, widths)
+    decoder = ConvMapDecoder(shape[:2], shape[2] * num_outputs, widths[::-1], **options)
+    height, width = decoder.map_size
+    num_places = height * width
+    if latent_dim % num_places:
+        near = max(1, round(latent_dim / num_places)) * num_places
         raise UsageError(
             f"--latent_dim={latent_dim}: network 'conv_map' needs a multiple of the "
-            f"{height}×{width} places of its map: give --latent_dim={near}, or other --widths"
+            f"{height}×{width} places of its map: give --latent_dim={near} (of quantized codes "
+            f"{num_places} × --code_dim), or more --widths, each of which halves the map"
         )
-    encoder = ConvMapEncoder(latent_dim, widths, **options)
-    return encoder, ConvMapDecoder(shape[:2], shape[2] * num_outputs, widths[::-1], **options)
+    return ConvMapEncoder(latent_dim, widths, **options), decoder
