@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.config import Config, latent_of, make_hparams, settings, statics_of
-from vae_jax import data, likelihoods, networks, objectives, ranges, schedules, training
+from vae_jax import data, likelihoods, modules, networks, objectives, ranges, schedules, training
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import elbo
 from vae_jax.layout import Layout, make_layout
@@ -402,7 +402,8 @@ def build(
 def num_parameters(config: Config, dataset) -> int:
     """Trained numbers of a run's model alone, a count: without what only a mask holds for it."""
     params = dict(build([config], dataset).state_shape.params)
-    params.pop("objective", None)
+    for untrained in ("objective", modules.STATISTICS):
+        params.pop(untrained, None)
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 

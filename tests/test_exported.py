@@ -136,10 +136,10 @@ def forge(path, change=None, tensors=None):
     path.write_bytes(safetensors.numpy.save(tensors, {"vae_jax": text}))
 
 
-def refused(path, match="vae_jax"):
+def refused(path, match="vae_jax", **modules):
     """Whether a file is refused: in one line, that a terminal may show."""
     with pytest.raises(StorageError, match=match) as error:
-        exported.load(path)
+        exported.load(path, **modules)
     assert str(error.value).startswith(str(path))
     assert str(error.value).isprintable()
 
@@ -208,11 +208,11 @@ def test_what_an_objective_added_is_left_out_and_the_same_run_is_the_same_file(s
 def test_what_cannot_be_rebuilt_is_not_written(small, tmp_path):
     _, model, params = small
 
-    class Mine(networks.LinearEncoder):
+    class Mine(likelihoods.Gaussian):
         pass
 
-    with pytest.raises(UsageError, match="encoder Mine: a file can name CascadeEncoder, "):
-        exported.save(tmp_path / "b", model.replace(encoder=Mine(L)), params)
+    with pytest.raises(UsageError, match="likelihood Mine: a file can name Bernoulli, "):
+        exported.save(tmp_path / "b", model.replace(likelihood=Mine(0.5)), params)
     odd = networks.MLPEncoder(L, (5,), nn.hard_tanh)
     with pytest.raises(UsageError, match=r"activation .*: a file can name relu, "):
         exported.save(tmp_path / "b", model.replace(encoder=odd), params)
@@ -222,6 +222,36 @@ def test_what_cannot_be_rebuilt_is_not_written(small, tmp_path):
     with pytest.raises(UsageError, match="and 2 more differ"):
         exported.save(tmp_path / "b", model, {"decoder": params["decoder"]})
     assert not (tmp_path / "b").exists()
+
+
+class Mine(networks.LinearEncoder):
+    """A user's own class, of which a file can only tell the name."""
+
+
+def test_a_module_of_a_users_own_is_given_to_whoever_reads_it(small, tmp_path):
+    _, model, params = small
+    path, model = tmp_path / "own.safetensors", model.replace(encoder=Mine(L))
+    exported.save(path, model, params, {"step": 3})
+    assert_same(exported.load(path, encoder=Mine(L)), (model, params))
+    assert exported.description(path)["about"] == {"step": 3}
+    refused(path, r"its encoder is Mine, .*: give load\(path, encoder=Mine\(…\)\)")
+    wrong = {
+        "encoder=LinearEncoder.* its encoder is Mine": {"encoder": networks.LinearEncoder(L)},
+        "decoder=MLPDecoder.* leave it out": {"encoder": Mine(L), "decoder": model.decoder},
+        r"not fit the modules given .*returns shapes \[\(1, 5\)": {"encoder": Mine(5)},
+        "as they were trained": {"encoder": Mine(L, num_parts=1)},
+    }
+    for match, modules in wrong.items():
+        refused(path, match, **modules)
+
+
+@pytest.mark.parametrize("name", ["not a name", "a" * 101, 7, "\n"])
+def test_a_forged_name_of_a_users_class_is_refused(tmp_path, name):
+    path = tmp_path / "own.safetensors"
+    model, params = made("linear")
+    exported.save(path, model.replace(encoder=Mine(L)), params)
+    forge(path, lambda body: body["model"]["encoder"].update({"class": name}))
+    refused(path)
 
 
 ABOUT = {

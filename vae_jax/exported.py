@@ -4,7 +4,8 @@ The tensors are float32, named by their place in the parameters ("encoder/hidden
 text, "vae_jax" in the file's metadata, says which of our classes the model is made of, and every
 size of them; it ends in a SHA-256 of itself and of the tensors, against damage (whoever forges a
 file can count it anew). What a file says is read as names, numbers and lists of these, and compared
-with the shapes of its tensors before an array is made.
+with the shapes of its tensors before an array is made. An encoder or decoder of another class is
+told by the class's name alone: whoever loads the file gives the module.
 """
 
 import contextlib
@@ -60,6 +61,9 @@ _PARTS = {
 }
 """What a model is made of → what that may be, by name."""
 
+_OWN = ("encoder", "decoder")
+"""What may be of a class that is not ours: the file tells its name, `load` is given the module."""
+
 _SIZES = {"shape": tuple[int, ...], "latent_dim": int, "num_conditions": int}
 """What else describes a model, beside its mask → its type."""
 
@@ -73,13 +77,14 @@ def save(
 
     Args:
         path: of the file, customarily *.safetensors.
-        model: made of our networks, likelihoods and latents; its condition is not written.
+        model: made of our likelihoods and latents, and of our networks or modules of your own, of
+            which the class's name is written; its condition is not.
         params: of the model, float32 arrays of any shape; what belongs to an objective is left out.
         about: what else is to be known of it, as JSON has it: keys become text, tuples lists.
 
     Raises:
-        UsageError: a part of the model is not one of ours, the parameters are not the model's, or
-            `about` holds what JSON does not.
+        UsageError: the likelihood or the latents are not ours, the parameters are not the model's,
+            or `about` holds what JSON does not.
         StorageError: the file cannot be written, or does not read back as what was written.
     """
     import safetensors.numpy
@@ -91,30 +96,40 @@ def save(
         "model": _described(model),
         "about": _as_json({} if about is None else about),
     }
+    own = {part: getattr(model, part) for part in _OWN if "own" in body["model"][part]}
     try:
-        _built(body["model"])
+        _built(body["model"], own)
     except ValueError as error:
         raise UsageError(f"model: {error}: a file cannot describe it") from None
     tensors = _tensors(params, _shapes(model))
     text = {_NAME: _sealed(body, tensors)}
-    check = functools.partial(_read, shown=path)
+    check = functools.partial(_read, own=own, shown=path)
     runs.write_bytes(path, safetensors.numpy.save(tensors, text), remedy=_REMEDY, check=check)
 
 
-def load(path: str | os.PathLike) -> tuple[Model, dict]:
+def load(
+    path: str | os.PathLike,
+    *,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+) -> tuple[Model, dict]:
     """Reads a model and its parameters, arrays of the shapes that the model asks for.
 
     Args:
         path: of a file that `save` wrote.
+        encoder, decoder: the module that was trained, if its class is not one of ours.
 
     Returns:
         (`Model`, params). Of a conditional model, `model.given` is to be called first.
 
     Raises:
         UsageError: the path is none.
-        StorageError: it is damaged, of another program or of a newer version of this one.
+        StorageError: it is damaged, of another program or of a newer version of this one, or its
+            modules are not those that are given.
     """
-    model, shapes, tensors, _ = _read(_place(path))
+    given = {"encoder": encoder, "decoder": decoder}
+    own = {part: module for part, module in given.items() if module is not None}
+    model, shapes, tensors, _ = _read(_place(path), own=own)
     params = jax.tree_util.tree_map_with_path(
         lambda place, _: jnp.array(tensors[_name(place)]), shapes
     )
@@ -169,9 +184,14 @@ def _tensors(params: Any, wanted: dict) -> dict[str, np.ndarray]:
 
 
 def _read(
-    path: pathlib.Path, shown: pathlib.Path | None = None
-) -> tuple[Model, dict, dict[str, np.ndarray], dict]:
-    """The model, the shapes of its parameters, these by name, and the description."""
+    path: pathlib.Path,
+    own: dict[str, nn.Module] | None = None,
+    shown: pathlib.Path | None = None,
+) -> tuple[Model | None, dict | None, dict[str, np.ndarray], dict]:
+    """The model, the shapes of its parameters, these by name, and the description.
+
+    Without modules (`own` is None), the first two of a file that asks for some are None.
+    """
     shown = shown or path
     with _reading(path, shown) as file:
         text = (file.metadata() or {}).get(_NAME)
@@ -179,13 +199,13 @@ def _read(
             raise ValueError("its metadata does not hold 'vae_jax'")
         body = json.loads(text)
         _check_schema(shown, body)
-        model = _built(body["model"])
-        wanted = _shapes(model)
         held = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         told = {name: _tell(a.get_dtype(), a.get_shape()) for name, a in held.items()}
-        difference = _difference(told, _told(_named(wanted)), "its description asks for")
-        if difference:
-            raise ValueError(difference)
+        model = wanted = None
+        if own is not None or not _asked(body["model"]):
+            _check_own(shown, _asked(body["model"]), own or {})
+            model = _built(body["model"], own or {})
+            wanted = _fitting_shapes(shown, model, told, bool(own))
         tensors = {name: file.get_tensor(name) for name in held}
         body.pop("sha256", None)
         if _sealed(body, tensors) != text:
@@ -246,15 +266,68 @@ def _described(model: Model) -> dict:
     }
 
 
-def _built(described: Any) -> Model:
-    """The model that is described.
+def _asked(described: Any) -> dict[str, str]:
+    """The parts of a model that `load` must be given → the names of their classes.
+
+    Raises:
+        ValueError: it is no description of a model, or a part asks for what is no class.
+    """
+    optional = {"classes"} & described.keys() if isinstance(described, dict) else set()
+    known = {*_PARTS, *_SIZES, "latent_mask", *optional}
+    _check_names("the model", described, known, required=True)
+    asked = {}
+    for part in _OWN:
+        own = described[part]
+        if isinstance(own, dict) and "own" in own:
+            name = str(own.get("class"))
+            if own != _own_part(name) or not name.isidentifier() or len(name) > 100:
+                raise ValueError(f"{part} is described by {own!r}")
+            asked[part] = name
+    return asked
+
+
+def _own_part(name: str) -> dict:
+    """How a file describes a module that `load` must be given."""
+    return {"class": name, "own": True}
+
+
+def _check_own(path: pathlib.Path, asked: dict[str, str], own: dict[str, nn.Module]) -> None:
+    """StorageError unless the modules are those that a file asks for."""
+    for part in _OWN:
+        given = type(own[part]).__name__ if part in own else None
+        if part in asked and given is None:
+            raise StorageError(
+                f"{path}: its {part} is {asked[part]}, of a class that is not vae_jax's: give "
+                f"load(path, {part}={asked[part]}(…)), the module that was trained"
+            )
+        if given is not None and given != asked.get(part):
+            wanted = f"is {asked[part]}" if part in asked else "is one of vae_jax: leave it out"
+            raise StorageError(f"{path}: {part}={given}(…) is given, its {part} {wanted}")
+
+
+def _fitting_shapes(path: pathlib.Path, model: Model, told: dict[str, str], has_own: bool) -> dict:
+    """The shapes of a model's parameters, unless the file holds others."""
+    try:
+        wanted = _shapes(model)
+        difference = _difference(told, _told(_named(wanted)), "its description asks for")
+        if difference:
+            raise ValueError(difference)
+    except Exception as error:  # also of modules that are not ours
+        if not has_own:
+            raise
+        raise StorageError(
+            f"{path}: does not fit the modules given ({_one_line(error)}): give them as they were "
+            "trained"
+        ) from None
+    return wanted
+
+
+def _built(described: Any, own: dict[str, nn.Module]) -> Model:
+    """The model that is described, with the modules that are not ours.
 
     Raises:
         ValueError: what is described is none of ours. Modules raise errors of their own.
     """
-    required = {*_PARTS, *_SIZES, "latent_mask"}
-    optional = {"classes"} & described.keys() if isinstance(described, dict) else set()
-    _check_names("the model", described, required | optional, required=True)
     mask = described["latent_mask"]
     sizes = {name: _value(name, kind, described[name]) for name, kind in _SIZES.items()}
     if mask is not None:
@@ -262,7 +335,7 @@ def _built(described: Any) -> Model:
         if not is_mask or len(mask) != sizes["latent_dim"]:
             raise ValueError("latent_mask is not a 0 or 1 for each latent dimension")
         mask = jnp.array(mask, jnp.float32)
-    parts = {part: _built_part(part, described[part]) for part in _PARTS}
+    parts = {p: own[p] if p in own else _built_part(p, described[p]) for p in _PARTS}
     classes = _built_classes(described.get("classes"), sizes["num_conditions"])
     return Model(**parts, **sizes, latent_mask=mask, classes=classes)
 
@@ -295,6 +368,8 @@ def _fields(of: type) -> dict[str, Any]:
 def _described_part(part: str, value: Any) -> dict:
     name, known = type(value).__name__, _PARTS[part]
     if known.get(name) is not type(value):
+        if part in _OWN:
+            return _own_part(name)
         raise UsageError(
             f"{part} {name}: a file can name {', '.join(known)} alone: share your own class as "
             "code, and its parameters by safetensors.numpy.save_file"

@@ -2,7 +2,7 @@
 
 A model is a pytree whose only array is the latent mask; the modules are static. Parameters live
 outside, as a plain dict `{"encoder", "decoder", "likelihood"}`, and "latent" where the latents have
-some.
+some; running statistics of the modules, which no gradient moves, stand there as "batch_stats".
 """
 
 import math
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vae_jax import labels, latents
+from vae_jax import labels, latents, modules
 from vae_jax.errors import UsageError
 
 __all__ = ["Model"]
@@ -27,6 +27,14 @@ class Model(flax.struct.PyTreeNode):
     a decoder from z [B, L] to prod(shape)·num_outputs numbers per example. Where the latents are
     not Gaussian, the encoder returns their `parts` instead. Of a decoder with `reads_x` p(x|z) is
     a product over the first axis of x, Π_t p(x_t | x_<t, z): see `networks.RecurrentDecoder`.
+
+    A module with BatchNorm or Dropout takes `train: bool` in its `__call__`: True in a step of
+    training, False elsewhere. (Flax's `deterministic` and `use_running_average` are the opposite.)
+    In training BatchNorm normalizes by the rows that it is given, and Dropout draws from a key of
+    the step; elsewhere BatchNorm reads its running statistics, and there is no key. Each step
+    updates the statistics once, however often the objective encodes and decodes: with the
+    parameters before it, by x as it is and one z ~ q(z|x) of each example. A module may keep no
+    collections but params and batch_stats.
 
     Args:
         encoder, decoder: Linen modules.
@@ -44,6 +52,7 @@ class Model(flax.struct.PyTreeNode):
             it is told everything.
         classes: the user's own labels of the C classes, numbers or words in the order of their
             indices; None: they are 0 … C − 1; (): the model is given numbers, not labels.
+        train_key: in training, the PRNG key of modules that take `train`; None: evaluation.
     """
 
     encoder: nn.Module = flax.struct.field(pytree_node=False)
@@ -57,6 +66,7 @@ class Model(flax.struct.PyTreeNode):
     condition: jax.Array | None = None
     teacher_key: jax.Array | None = None
     classes: tuple | None = flax.struct.field(pytree_node=False, default=None)
+    train_key: jax.Array | None = None
 
     def given(self, condition: Any) -> "Model":
         """p(x, z | c) = p(x|z, c) p(z) and q(z|x, c) of known c, a model as any other.
@@ -99,11 +109,12 @@ class Model(flax.struct.PyTreeNode):
 
         Returns:
             Pytree of float32 arrays, `{"encoder", "decoder", "likelihood"}` and, where the latents
-            have parameters, "latent".
+            have parameters, "latent"; where modules keep running statistics, "batch_stats", by
+            module.
 
         Raises:
-            UsageError: a module's output does not have the shape that `Model` asks for, or the
-                latents do not have so many dimensions.
+            UsageError: a module's output does not have the shape that `Model` asks for, it asks for
+                more than `Model` carries, or the latents do not have so many dimensions.
         """
         self.latent.check(self.latent_dim)
         encoder_key, decoder_key = jax.random.split(key)
@@ -111,16 +122,26 @@ class Model(flax.struct.PyTreeNode):
         z = jnp.zeros((1, self.latent_dim))
         given = (jnp.zeros((1, self.num_conditions)),) if self.num_conditions else ()
         self._check_modules(x, z, given)
-        encoder = self.encoder.init(encoder_key, x, *given).get("params", {})
-        decoder = self.decoder.init(decoder_key, z, *given).get("params", {})
+        held = {
+            "encoder": modules.init(self.encoder, encoder_key, x, *given)[1],
+            "decoder": modules.init(self.decoder, decoder_key, z, *given)[1],
+        }
         # beside the two keys that were split off
         own = self.latent.init(jax.random.fold_in(key, 2))
-        return {
-            "encoder": encoder,
-            "decoder": self.scale_to_fan_in(decoder),
+        params = {
+            "encoder": held["encoder"]["params"],
+            "decoder": self.scale_to_fan_in(held["decoder"]["params"]),
             "likelihood": self.likelihood.init(self.shape),
             **({"latent": own} if own else {}),
         }
+        return self._with_statistics(
+            params, {n: v.get(modules.STATISTICS) for n, v in held.items()}
+        )
+
+    def _with_statistics(self, params: dict, statistics: dict) -> dict:
+        """Parameters with the running statistics of the modules that keep some."""
+        kept = {part: values for part, values in statistics.items() if values}
+        return {**params, modules.STATISTICS: kept} if kept else params
 
     def scale_to_fan_in(self, params: dict) -> dict:
         """Initial parameters of a module that reads codes, of any shapes, as the mask asks for.
@@ -136,14 +157,14 @@ class Model(flax.struct.PyTreeNode):
 
     def _check_modules(self, x, z, given):
         key = jax.random.key(0)
-        code = jax.eval_shape(lambda: self.encoder.init_with_output(key, x, *given)[0])
+        code = jax.eval_shape(lambda: modules.init(self.encoder, key, x, *given))[0]
         shapes = [v.shape for v in jax.tree.leaves(code)]
         if shapes != [z.shape] * len(self.latent.parts):
             raise UsageError(
                 f"the encoder returns shapes {shapes} for one example: it must return "
                 f"({', '.join(self.latent.parts)}), each [1, latent_dim] = {list(z.shape)}"
             )
-        output = jax.eval_shape(lambda: self.decoder.init_with_output(key, z, *given)[0])
+        output = jax.eval_shape(lambda: modules.init(self.decoder, key, z, *given))[0]
         wanted = math.prod(self.shape) * self.likelihood.num_outputs
         if math.prod(output.shape) != wanted:
             raise UsageError(
@@ -175,9 +196,20 @@ class Model(flax.struct.PyTreeNode):
             x: [B, *shape] in the likelihood's range; of K·B conditions the result has K·B rows.
         """
         chex.assert_shape(x, (None, *self.shape))
-        outputs = self.encoder.apply({"params": params["encoder"]}, x, *self._conditions())
+        outputs, _ = self._run("encoder", params, x)
         parts = tuple(part.astype(jnp.float32) for part in jax.tree.leaves(outputs))
         return self.latent.posterior(params.get("latent"), parts, self.latent_mask)
+
+    def _run(self, part: str, params, inputs: jax.Array, **read):
+        """(outputs, running statistics after it) of the encoder or the decoder."""
+        variables, key = {"params": params[part]}, self.train_key
+        if part in params.get(modules.STATISTICS, {}):
+            statistics = params[modules.STATISTICS][part]
+            variables[modules.STATISTICS] = jax.lax.stop_gradient(statistics)
+        if key is not None:
+            key = jax.random.fold_in(key, ("encoder", "decoder").index(part))
+        module = getattr(self, part)
+        return modules.apply(module, variables, inputs, *self._conditions(), key=key, **read)
 
     @property
     def reads_x(self) -> bool:
@@ -196,17 +228,37 @@ class Model(flax.struct.PyTreeNode):
         Returns:
             float32 [B, *shape], or [B, *shape, num_outputs] where the likelihood has several.
         """
-        if not self.reads_x:
-            return self._outputs(self._apply(params, z))
-        if x is None:
+        if self.reads_x and x is None:
             return self._unroll(params, z, lambda step, own, _, outputs: step.mode(own, outputs))[0]
-        told = {} if self.teacher_key is None else {"key": self.teacher_key}
-        return self._outputs(self._apply(params, z, x=x, **told))
+        return self._outputs(self._apply(params, z, **self._read(x))[0])
+
+    def _read(self, x) -> dict[str, jax.Array]:
+        """What the decoder reads beside z: nothing, or x and the key of what it is not told."""
+        if not self.reads_x:
+            return {}
+        return {"x": x} if self.teacher_key is None else {"x": x, "key": self.teacher_key}
 
     def _apply(self, params, z, **read):
         chex.assert_shape(z, (None, self.latent_dim))
-        z, given = self.without_masked(z), self._conditions()
-        return self.decoder.apply({"params": params["decoder"]}, z, *given, **read)
+        return self._run("decoder", params, self.without_masked(z), **read)
+
+    @property
+    def has_modes(self) -> bool:
+        """Whether a module computes otherwise in training than in evaluation; a scalar."""
+        return any(map(modules.has_modes, (self.encoder, self.decoder)))
+
+    def update_statistics(self, params, x: jax.Array, key: jax.Array) -> dict:
+        """Parameters whose running statistics have seen a batch once; all else as it is.
+
+        Args:
+            params: from `init`.
+            x: [B, *shape].
+            key: PRNG key of one z ~ q(z|x) for each example, which the decoder sees.
+        """
+        z = self.encode(params, x).sample(key)
+        _, of_encoder = self._run("encoder", params, x)
+        _, of_decoder = self._apply(params, z, **self._read(x))
+        return self._with_statistics(params, {"encoder": of_encoder, "decoder": of_decoder})
 
     def _outputs(self, outputs, first_axis: int = 0):
         """As the likelihood takes them: float32 [B, *shape[first_axis:]], and num_outputs."""
@@ -229,7 +281,7 @@ class Model(flax.struct.PyTreeNode):
             own = jax.tree.map(lambda leaf: leaf[t] if leaf.ndim else leaf, params["likelihood"])
             return say(step, own, t, self._outputs(outputs, first_axis=1))
 
-        outputs, x = self._apply(params, z, feed=feed)
+        outputs, x = self._apply(params, z, feed=feed)[0]
         return self._outputs(outputs), x
 
     def distortion(self, params, z: jax.Array, batch: dict) -> jax.Array:

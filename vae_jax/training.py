@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vae_jax import discovery, schedules, shuffling
+from vae_jax import discovery, modules, schedules, shuffling
+from vae_jax.errors import UsageError
 
 __all__ = [
     "OPTIMIZERS",
@@ -41,6 +42,8 @@ _UPDATE = 2**32 - 1
 """Folded into a step's key for an objective's update, beyond what a loss splits off."""
 _TEACHER = 2**32 - 2
 """Likewise for what a decoder that reads x is not told."""
+_TRAIN = 2**32 - 3
+"""Likewise for what networks draw in training."""
 
 
 def stream(seed, name: str) -> jax.Array:
@@ -136,7 +139,8 @@ class Hparams(flax.struct.PyTreeNode):
         adam: those of Adam's b1, b2 and eps (as optax names them) that differ from its defaults,
             scalars.
         clip_norm: largest global norm of a gradient, scalar or schedule; None does not clip.
-        ema_decay: of the averaged parameters, scalar; None keeps no average.
+        ema_decay: of the averaged parameters, scalar; running statistics of networks are averaged
+            with them. None keeps no average.
         init_scale: of the initial kernels, scalar: their standard deviations are multiplied by it;
             None leaves them as the model draws them.
         latent_mask: None or [L] of zeros and ones.
@@ -158,6 +162,21 @@ class Hparams(flax.struct.PyTreeNode):
 def masked(model, hparams: Hparams):
     """The model with the run's latent mask [L], or as it is where the run has none."""
     return model if hparams.latent_mask is None else model.replace(latent_mask=hparams.latent_mask)
+
+
+def _in_training(model, hparams: Hparams, key: jax.Array):
+    """The run's model in a step of a PRNG key, with the keys that its networks ask for."""
+    own = masked(model, hparams)
+    if getattr(model, "reads_x", False):
+        own = own.replace(teacher_key=jax.random.fold_in(key, jnp.uint32(_TEACHER)))
+    if getattr(model, "has_modes", False):
+        own = own.replace(train_key=jax.random.fold_in(key, jnp.uint32(_TRAIN)))
+    return own
+
+
+def _has_statistics(params) -> bool:
+    """Whether networks keep running statistics in the parameters, of any shapes; a scalar."""
+    return isinstance(params, dict) and modules.STATISTICS in params
 
 
 class State(flax.struct.PyTreeNode):
@@ -243,31 +262,68 @@ def _batch_means(values: dict, mask: jax.Array) -> dict:
 
 
 def _transformation(
-    make_optimizer: Callable, objective: Objective, h: Hparams
+    make_optimizer: Callable, objective: Objective, h: Hparams, params
 ) -> optax.GradientTransformation:
+    """What moves the parameters, of any shapes: those of an objective and statistics apart."""
     names = ("learning_rate", "weight_decay", "adam")
     optimizer = make_optimizer({name: getattr(h, name) for name in names})
     if h.clip_norm is not None:
         optimizer = optax.chain(optax.clip_by_global_norm(h.clip_norm), optimizer)
-    if objective.optimizer is None:
+    apart = {}
+    if objective.optimizer is not None:
+        apart["objective"] = objective.optimizer(**h.objective)
+    if _has_statistics(params):
+        apart[modules.STATISTICS] = optax.set_to_zero()
+    if not apart:
         return optimizer
-    own = objective.optimizer(**h.objective)
-    return optax.partition({"model": optimizer, "objective": own}, _owners)
+    owners = {part: part if part in apart else "model" for part in params}
+    return optax.partition({"model": optimizer, **apart}, owners)
 
 
-def _owners(params) -> dict[str, str]:
-    """Whose optimizer moves which part of the parameters, of any shapes."""
-    return {part: "objective" if part == "objective" else "model" for part in params}
+def _settling(
+    objective: Objective, model, before, batch: dict, key: jax.Array, h: Hparams
+) -> Callable | None:
+    """What follows no gradient: from params as the optimizer leaves them to those that stand.
+
+    `model` is in training, `before` the parameters before the step; None where all follow it.
+    """
+    if objective.update is None and not _has_statistics(before):
+        return None
+    own_key = jax.random.fold_in(key, jnp.uint32(_UPDATE))
+
+    def settle(after):
+        if objective.update is not None:
+            after = objective.update(model, before, after, batch, own_key, **h.objective)
+        if _has_statistics(before):
+            given = _given(objective, model, before, batch)
+            # the key of the loss: most objectives draw the same z, and it is computed once
+            seen = given.update_statistics(before, batch["x"], key)
+            after = {**after, modules.STATISTICS: seen[modules.STATISTICS]}
+        return after
+
+    return settle
+
+
+def _given(objective: Objective, model, params, batch: dict):
+    """The model given what is known of a batch, where it is conditional."""
+    if objective.given is not None:
+        return objective.given(model, params, batch)
+    if model.num_conditions:
+        raise UsageError(
+            "running statistics of a conditional model: the objective must say what each row is "
+            "given: take objectives.bind(name, num_examples=N), or Objective(loss, given=…)"
+        )
+    return model
 
 
 def _advance(
-    transformation, state: State, h: Hparams, grads, metrics: dict, update: Callable | None
+    transformation, state: State, h: Hparams, grads, metrics: dict, settle: Callable | None
 ) -> State:
     """The state one step on, or frozen where loss, gradient or learning rate is not finite.
 
     A gradient whose norm is finite has finite squares, and so moments and an update that are; known
-    before the update, this selects in the same pass over memory that computes. What the objective
-    updates without a gradient (`update`: params to params) is looked at itself.
+    before the update, this selects in the same pass over memory that computes. What follows no
+    gradient (`settle`: params to params) is looked at itself.
     """
     sizes = metrics["loss"], metrics["grad_norm"], jnp.asarray(h.learning_rate, jnp.float32)
     is_finite = jnp.isfinite(jnp.stack(sizes)).all()
@@ -275,8 +331,8 @@ def _advance(
     with jax.numpy_dtype_promotion("standard"):
         updates, opt_state = transformation.update(grads, state.opt_state, state.params)
     params, ema = optax.apply_updates(state.params, updates), state.ema
-    if update is not None:
-        params = update(params)
+    if settle is not None:
+        params = settle(params)
         is_finite &= jnp.isfinite(optax.tree.norm(params))
     if ema is not None:
         # average ← d·average + (1 − d)·params
@@ -313,7 +369,8 @@ def make_train(
         model: with `init(key)` and `replace(latent_mask=…)`, as `vae_jax.model.Model`.
         preprocess: (stored [B, *stored], key) to x [B, *shape], run inside the step.
         num_examples: N.
-        batch_size: B; the last batch of an epoch is padded and weighs what it holds.
+        batch_size: B; the last batch of an epoch is padded and weighs what it holds. Networks that
+            take statistics of a batch take them of the padding too: of the epoch's first examples.
         optimizer: a name in `OPTIMIZERS`, or a function like those in it.
         layout: a `vae_jax.layout.Layout` whose devices share batches, which are then padded to a
             multiple of them; neither rows nor draws of the examples that count depend on it. None
@@ -331,10 +388,7 @@ def make_train(
     num_rows = -(-batch_size // num_data) * num_data
 
     def mean_loss(params, batch, key, h):
-        own_model = masked(model, h)
-        if getattr(model, "reads_x", False):
-            teacher_key = jax.random.fold_in(key, jnp.uint32(_TEACHER))
-            own_model = own_model.replace(teacher_key=teacher_key)
+        own_model = _in_training(model, h, key)
         loss, aux = objective(own_model, params, batch, key, **h.objective)
         means = _batch_means({"loss": loss, **aux}, batch["mask"])
         return means["loss"], means
@@ -362,7 +416,7 @@ def make_train(
         return State(
             step=jnp.int32(0),
             params=params,
-            opt_state=make_transformation(at_start).init(params),
+            opt_state=make_transformation(at_start, params).init(params),
             ema=None if hparams.ema_decay is None else params,
             sums={name: jnp.float32(0) for name in (*terms, "grad_norm")},
             failure=jnp.int32(-1),
@@ -377,7 +431,7 @@ def make_train(
         """The state with a fresh optimizer where a phase begins: of 0 moments, 0 steps."""
         before = schedules.evaluate(hparams, jnp.maximum(state.step - 1, 0))
         is_new = objective.phase(model, **h.objective) != objective.phase(model, **before.objective)
-        fresh = make_transformation(h).init(state.params)
+        fresh = make_transformation(h, state.params).init(state.params)
         select = functools.partial(jnp.where, is_new)
         return state.replace(opt_state=jax.tree.map(select, fresh, state.opt_state))
 
@@ -387,22 +441,18 @@ def make_train(
             state = renewed(state, hparams, h)
         grads, metrics = jax.grad(mean_loss, has_aux=True)(state.params, batch, key, h)
         metrics["grad_norm"] = optax.tree.norm(grads)
-        update = None
-        if objective.update is not None:
-            own = masked(model, h), state.params
-            own_key = jax.random.fold_in(key, jnp.uint32(_UPDATE))
-
-            def update(params):
-                return objective.update(*own, params, batch, own_key, **h.objective)
-
-        return _advance(make_transformation(h), state, h, grads, metrics, update), metrics
+        settle = _settling(objective, _in_training(model, h, key), state.params, batch, key, h)
+        transformation = make_transformation(h, state.params)
+        return _advance(transformation, state, h, grads, metrics, settle), metrics
 
     def positions(step):
         """Places of a step's rows in its epoch's order, [B], and which of them count, [B]."""
         row = jnp.arange(num_rows)
         position = (step % steps_per_epoch) * batch_size + row
         mask = (row < batch_size) & (position < num_examples)
-        return jnp.where(mask, position, 0), mask
+        # what fills a batch up counts where networks take statistics of it: each row another
+        filler = position % num_examples if getattr(model, "has_modes", False) else 0
+        return jnp.where(mask, position, filler), mask
 
     def rows(seed, step):
         epoch_key = jax.random.fold_in(stream(seed, "order"), step // steps_per_epoch)

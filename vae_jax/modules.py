@@ -1,0 +1,139 @@
+"""Linen modules as a model runs them: in training or in evaluation, with their running statistics.
+
+A module has these two modes if its `__call__` takes one of `MODES`, customarily `train: bool`. In
+training it draws from the key of the step (Dropout) and updates its collection `batch_stats`
+(BatchNorm); in evaluation it does neither. A module may keep no other collection.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import errors as flax_errors
+from flax import linen as nn
+
+from vae_jax.errors import UsageError
+
+__all__ = ["MODES", "STATISTICS", "apply", "has_modes", "init"]
+
+MODES = {"train": True, "training": True, "deterministic": False, "use_running_average": False}
+"""Arguments of `__call__` that say which mode it is → what they are in training."""
+STATISTICS = "batch_stats"
+"""The collection of running statistics."""
+_REMEDY = (
+    "let its __call__ take train: bool, and give BatchNorm use_running_average=not train and "
+    "Dropout deterministic=not train"
+)
+
+
+def _mode(module: nn.Module, is_training: bool) -> dict[str, bool]:
+    """The arguments that tell a module its mode; none where it has only one."""
+    known = inspect.signature(module.__call__).parameters
+    return {name: is_training == value for name, value in MODES.items() if name in known}
+
+
+def has_modes(module: nn.Module) -> bool:
+    """Whether a module computes otherwise in training than in evaluation, a scalar."""
+    return bool(_mode(module, True))
+
+
+def init(module: nn.Module, key: jax.Array, *inputs: jax.Array) -> tuple[Any, dict]:
+    """Runs a module once in evaluation, with parameters that it draws.
+
+    Args:
+        module: of a model.
+        key: PRNG key.
+        inputs: arrays of any shape, as `apply` takes them.
+
+    Returns:
+        (outputs, {"params": …} and, where the module keeps statistics, {"batch_stats": …}).
+
+    Raises:
+        UsageError: as of `apply`, or its statistics are not floating-point numbers.
+    """
+    with _in_one_line(module):
+        outputs, held = module.init_with_output(key, *inputs, **_mode(module, False))
+    statistics = {STATISTICS: held[STATISTICS]} if STATISTICS in held else {}
+    for leaf in jax.tree.leaves(statistics):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise UsageError(
+                f"network {type(module).__name__}: {STATISTICS} holds {leaf.dtype}: keep "
+                "statistics as floating-point numbers"
+            )
+    variables = {"params": held.get("params", {}), **statistics}
+    if has_modes(module):
+        # initializing lets a module do what evaluation will not: refused now, not after training
+        outputs, _ = apply(module, variables, *inputs)
+    return outputs, variables
+
+
+def apply(
+    module: nn.Module,
+    variables: dict,
+    *inputs: jax.Array,
+    key: jax.Array | None = None,
+    **read,
+) -> tuple[Any, dict]:
+    """Runs a module.
+
+    Args:
+        module: of a model.
+        variables: as of `init`.
+        inputs: arrays of any shape.
+        key: PRNG key of a step of training, from which all of the module's streams are drawn; None
+            means evaluation.
+        read: keyword arguments of the module.
+
+    Returns:
+        (outputs, the statistics: in training after this batch, else as they were).
+
+    Raises:
+        UsageError: the module asks for what it does not have: a key or new statistics in
+            evaluation, or another collection.
+    """
+    statistics = variables.get(STATISTICS, {})
+    mode = _mode(module, key is not None)
+    with _in_one_line(module):
+        if key is None or not mode:
+            return module.apply(variables, *inputs, **mode, **read), statistics
+        # a stream that has no key of its own draws from that of "params"
+        rngs = {"dropout": key, "params": key}
+        outputs, changed = module.apply(
+            variables, *inputs, **mode, **read, rngs=rngs, mutable=[STATISTICS]
+        )
+    return outputs, changed.get(STATISTICS, {})
+
+
+@contextlib.contextmanager
+def _in_one_line(module: nn.Module) -> Iterator[None]:
+    """Errors of Flax about keys, modes and collections as a UsageError."""
+    name = type(module).__name__
+    try:
+        yield
+    except (flax_errors.ScopeCollectionNotFound, flax_errors.ScopeVariableNotFoundError) as error:
+        raise UsageError(
+            f"network {name}: {_sentence(error)}: a network keeps the collections params and "
+            f"{STATISTICS} alone, keep the variable in one of these"
+        ) from None
+    except (flax_errors.InvalidRngError, flax_errors.ModifyScopeVariableError) as error:
+        raise UsageError(f"network {name} in evaluation: {_sentence(error)}: {_REMEDY}") from None
+    except NameError as error:
+        if "unbound axis name" not in str(error):
+            raise
+        raise UsageError(
+            f"network {name}: {_sentence(error)}: leave axis_name out, statistics are those of the "
+            "whole batch on any number of devices"
+        ) from None
+    except ValueError as error:
+        # what flax.linen.merge_param says of a mode that nobody has told
+        if "must be passed to the constructor or at call time" not in str(error):
+            raise
+        raise UsageError(f"network {name}: {_sentence(error)}: {_REMEDY}") from None
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says, without the address of its documentation."""
+    return " ".join(str(error).split(" (http")[0].split()).rstrip(".")
