@@ -135,5 +135,5 @@ def _in_one_line(module: nn.Module) -> Iterator[None]:
 
 
 def _sentence(error: Exception) -> str:
-    """What an error says, without the address of its documentation."""
-    return " ".join(str(error).split(" (http")[0].split()).rstrip(".")
+    """The first sentence of an error, without the address of its documentation."""
+    return " ".join(str(error).split(" (http")[0].split()).split(". ")[0].rstrip(".")
