@@ -304,7 +304,7 @@ def test_each_spelling_of_the_mode_is_told(name, in_training):
     module = type("Told", (nn.Module,), {"__call__": scope["call"]})()
     assert modules.has_modes(module)
     for is_training, key in ((True, jax.random.key(0)), (False, None)):
-        told, _ = modules.apply(module, {"params": {}}, jnp.ones((1, 1)), key=key)
+        told, _ = modules.apply(module, {"params": {}}, jnp.ones((1, 1)), train_key=key)
         assert told == (is_training == in_training)
     assert not modules.has_modes(networks.MLPDecoder(3))
 
@@ -544,6 +544,14 @@ def test_what_a_module_may_not_ask_for_is_refused_in_one_line(kind, how, message
         training.fit(objectives.load("beta_vae"), model, images(), hparams(), epochs=1)
     assert "\n" not in str(error.value)
     assert "http" not in str(error.value)
+
+
+def test_parameters_without_statistics_are_refused():
+    model = make()
+    params = model.init(jax.random.key(0))
+    del params["batch_stats"]
+    with pytest.raises(UsageError, match="give parameters with 'batch_stats'"):
+        model.encode(params, images(2))
 
 
 def test_what_a_module_sows_is_left_alone():

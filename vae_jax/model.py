@@ -202,14 +202,14 @@ class Model(flax.struct.PyTreeNode):
 
     def _run(self, part: str, params, inputs: jax.Array, **read):
         """(outputs, running statistics after it) of the encoder or the decoder."""
-        variables, key = {"params": params[part]}, self.train_key
+        variables, train_key = {"params": params[part]}, self.train_key
         if part in params.get(modules.STATISTICS, {}):
             statistics = params[modules.STATISTICS][part]
             variables[modules.STATISTICS] = jax.lax.stop_gradient(statistics)
-        if key is not None:
-            key = jax.random.fold_in(key, ("encoder", "decoder").index(part))
-        module = getattr(self, part)
-        return modules.apply(module, variables, inputs, *self._conditions(), key=key, **read)
+        if train_key is not None:
+            train_key = jax.random.fold_in(train_key, ("encoder", "decoder").index(part))
+        inputs = inputs, *self._conditions()
+        return modules.apply(getattr(self, part), variables, *inputs, train_key=train_key, **read)
 
     @property
     def reads_x(self) -> bool:

@@ -74,7 +74,7 @@ def apply(
     module: nn.Module,
     variables: dict,
     *inputs: jax.Array,
-    key: jax.Array | None = None,
+    train_key: jax.Array | None = None,
     **read,
 ) -> tuple[Any, dict]:
     """Runs a module.
@@ -83,8 +83,8 @@ def apply(
         module: of a model.
         variables: as of `init`.
         inputs: arrays of any shape.
-        key: PRNG key of a step of training, from which all of the module's streams are drawn; None
-            means evaluation.
+        train_key: PRNG key of a step of training, from which all of the module's streams are
+            drawn; None means evaluation.
         read: keyword arguments of the module.
 
     Returns:
@@ -95,12 +95,12 @@ def apply(
             evaluation, or another collection.
     """
     statistics = variables.get(STATISTICS, {})
-    mode = _mode(module, key is not None)
+    mode = _mode(module, train_key is not None)
     with _in_one_line(module):
-        if key is None or not mode:
+        if train_key is None or not mode:
             return module.apply(variables, *inputs, **mode, **read), statistics
         # a stream that has no key of its own draws from that of "params"
-        rngs = {"dropout": key, "params": key}
+        rngs = {"dropout": train_key, "params": train_key}
         outputs, changed = module.apply(
             variables, *inputs, **mode, **read, rngs=rngs, mutable=[STATISTICS]
         )
@@ -114,10 +114,10 @@ def _in_one_line(module: nn.Module) -> Iterator[None]:
     try:
         yield
     except (flax_errors.ScopeCollectionNotFound, flax_errors.ScopeVariableNotFoundError) as error:
-        raise UsageError(
-            f"network {name}: {_sentence(error)}: a network keeps the collections params and "
-            f"{STATISTICS} alone, keep the variable in one of these"
-        ) from None
+        remedy = f"a network keeps the collections params and {STATISTICS} alone, take one of these"
+        if f'collection "{STATISTICS}"' in str(error):
+            remedy = f"give parameters with {STATISTICS!r}, as Model.init returns them"
+        raise UsageError(f"network {name}: {_sentence(error)}: {remedy}") from None
     except (flax_errors.InvalidRngError, flax_errors.ModifyScopeVariableError) as error:
         raise UsageError(f"network {name} in evaluation: {_sentence(error)}: {_REMEDY}") from None
     except NameError as error:

@@ -285,10 +285,11 @@ def _settling(
 ) -> Callable | None:
     """What follows no gradient: from params as the optimizer leaves them to those that stand.
 
-    `model` is in training, `before` the parameters before the step; None where all follow it.
+    `before` are the parameters before the step; None where all of them follow it.
     """
     if objective.update is None and not _has_statistics(before):
         return None
+    model = _in_training(model, h, key)
     own_key = jax.random.fold_in(key, jnp.uint32(_UPDATE))
 
     def settle(after):
@@ -441,7 +442,7 @@ def make_train(
             state = renewed(state, hparams, h)
         grads, metrics = jax.grad(mean_loss, has_aux=True)(state.params, batch, key, h)
         metrics["grad_norm"] = optax.tree.norm(grads)
-        settle = _settling(objective, _in_training(model, h, key), state.params, batch, key, h)
+        settle = _settling(objective, model, state.params, batch, key, h)
         transformation = make_transformation(h, state.params)
         return _advance(transformation, state, h, grads, metrics, settle), metrics
 
