@@ -286,7 +286,7 @@ def test_binary_images_of_any_type_are_black_and_white():
         assert [shown_at(axes, n, 0)[0] for n in range(2)] == [0, 255]
 
 
-@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 2), (6, 3, 3, 2)])
+@pytest.mark.parametrize("shape", [(6, 5), (6, 5, 2), (6, 2, 3, 3, 2)])
 def test_reconstructions_of_anything_else_are_curves(shape):
     x, reconstruction = random_images(2, *shape)
     picture = plots.reconstructions(x, reconstruction)
@@ -432,7 +432,12 @@ def test_rates_are_sorted_and_active_ones_coloured():
     ("draw", "message"),
     [
         (lambda: plots.samples(np.zeros((4, 8, 8))), "x has shape [4, 8, 8]: must be [N, H, W, C]"),
-        (lambda: plots.samples(np.zeros((4, 8, 8, 2))), "1 (grey) or 3 (colour)"),
+        (lambda: plots.image_grid(np.zeros((1, 4, 8, 8, 2))), "1 (gray) or 3 (color)"),
+        (lambda: plots.save_gif(np.zeros((4, 8, 8, 4)), "x.gif"), "1 (gray) or 3 (color)"),
+        (
+            lambda: plots.reconstructions(np.zeros((2, 3)), np.zeros((2, 3)), np.zeros(3)),
+            "squared_error has shape [3]: must be [2]",
+        ),
         (lambda: plots.samples(np.zeros((0, 8, 8, 1))), "not empty"),
         (
             lambda: plots.traversal(np.zeros((2, 3, 4, 4, 1)), np.zeros(2), np.zeros(2)),
@@ -490,7 +495,7 @@ def test_the_house_shows_what_each_room_makes_public():
         if not module.name.startswith("_")
     ]
     made = {name for room in rooms for name in room.__all__}
-    shared = {"Picture", "Table", "image_grid", "save", "save_gif"}
+    shared = {"Picture", "Table", "image_grid", "save", "save_gif", "shrink"}
     assert set(plots.__all__) == made | shared
     assert all(
         getattr(plots, name) is getattr(room, name) for room in rooms for name in room.__all__

@@ -2,12 +2,14 @@
 
 One file per idea. Nothing here runs a model or needs JAX: arrays are anything NumPy can read.
 Matplotlib is imported when the first picture is drawn, only through its object interface, so that
-no global state is left behind. Pixels are expected in [0, 1] and are clipped for display only:
-tables keep them as given.
+no global state is left behind; threads may draw at the same time, and take turns. Pixels are
+expected in [0, 1] and are clipped for display only: tables keep them as given, of images too large
+for a picture means over squares of pixels, see `shrink`. Images of other than one or three channels
+are drawn channel by channel. Words are shortened, and characters without a shape become □.
 """
 
 from vae_jax.plots._picture import Picture, Table, save
-from vae_jax.plots._pixels import image_grid, save_gif
+from vae_jax.plots._pixels import image_grid, save_gif, shrink
 from vae_jax.plots.curves import training_curves
 from vae_jax.plots.geometry import latent_geometry
 from vae_jax.plots.images import interpolation, reconstructions, samples
@@ -44,6 +46,7 @@ __all__ = [
     "save",
     "save_gif",
     "series",
+    "shrink",
     "sweep_curves",
     "sweep_heatmap",
     "training_curves",

@@ -7,21 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.plots._picture import MUTED, new_figure, plain
+from vae_jax.plots._picture import MUTED, legible, new_figure, plain
 
 __all__ = [
     "TERMS",
     "as_number",
     "count_ticks",
+    "drawable",
     "in_words",
     "limit_to_bulk",
     "robust_limits",
-    "short",
     "with_unit",
     "words",
     "wrap",
 ]
 
+LARGEST = 1e100  # beyond, a place on an axis cannot be computed
 TERMS = ("loss", "distortion", "rate", "elbo")
 _WORDS = {"alpha": "α", "beta": "β", "gamma": "γ", "elbo": "ELBO"}
 _WORDS |= {"valid": "validation", "dim": "dimension"}
@@ -29,18 +30,12 @@ _WORDS |= {"valid": "validation", "dim": "dimension"}
 
 def words(name: str) -> str:
     """The name of a column as one says it: valid_elbo is 'validation ELBO'."""
-    return " ".join(_WORDS.get(word, word) for word in name.replace("_", " ").split())
+    return legible(" ".join(_WORDS.get(word, word) for word in name.replace("_", " ").split()), 32)
 
 
 def with_unit(name: str) -> str:
     """`words(name)`, and the unit after a term of the loss."""
     return f"{words(name)} (nats)" if name.split("_")[-1] in TERMS else words(name)
-
-
-def short(text: str, length: int) -> str:
-    """`text` with its middle left out where it is longer than `length` (scalar)."""
-    head = (length - 1) // 2
-    return text if len(text) <= length else f"{text[: length - 1 - head]}…{text[-head:]}"
 
 
 def wrap(text: str, length: int) -> list[str]:
@@ -50,11 +45,11 @@ def wrap(text: str, length: int) -> list[str]:
     """
     lines = [""]
     for part in re.split(r"\s+(?=\w+=)", text.strip()):
+        part = legible(part, 2 * length)
         joined = f"{lines[-1]} {part}".lstrip()
         if len(joined) <= length:
             lines[-1] = joined
         else:
-            part = short(part, 2 * length)
             lines += textwrap.wrap(part, length, break_on_hyphens=False)
     return lines if lines[0] else lines[1:]
 
@@ -63,12 +58,17 @@ def as_number(cell: Any) -> float:
     """A cell of a metrics file, a scalar: NaN where it is missing, empty or no number."""
     try:
         return float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 
+def drawable(values: np.ndarray) -> np.ndarray:
+    """Which numbers, of any shape, have a place on an axis: bool, False of NaN and inf."""
+    return np.abs(values) < LARGEST
+
+
 def robust_limits(values: np.ndarray, reach: float = 3.0) -> tuple[float, float]:
-    """Limits that show the bulk of `values` [N], all finite, and not far outliers.
+    """Limits that show the bulk of `values` [N], all `drawable`, and not far outliers.
 
     [max(min, q1 − reach·(q3 − q1)), min(max, q3 + reach·(q3 − q1))], q1 and q3 the quartiles, or
     the whole range where these are equal; and a margin.
@@ -81,7 +81,7 @@ def robust_limits(values: np.ndarray, reach: float = 3.0) -> tuple[float, float]
 
 
 def limit_to_bulk(axes, values: np.ndarray) -> None:
-    """Limits y to the bulk of `values` [N], all finite; a far outlier is named at its edge."""
+    """Limits y to the bulk of `values` [N], all `drawable`; a far outlier is named at its edge."""
     low, high = robust_limits(values)
     axes.set_ylim(low, high)
     note = {"ha": "right", "transform": axes.transAxes, "fontsize": 7, "color": MUTED}

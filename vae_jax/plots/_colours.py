@@ -1,13 +1,12 @@
 """One colour for each run, by a hyperparameter: a number, or a word such as a schedule."""
 
-import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vae_jax.plots._axes import as_number, short, words
-from vae_jax.plots._picture import BLUE, QUALITATIVE, plain, require_length
+from vae_jax.plots._axes import as_number, drawable, words
+from vae_jax.plots._picture import BLUE, QUALITATIVE, legible, plain, require_length
 
 __all__ = [
     "Colours",
@@ -60,12 +59,12 @@ def ordered(cells: Iterable) -> tuple[list[float | str], np.ndarray]:
 
 def _number_or_word(text: str) -> float | str:
     number = as_number(text)
-    return number if math.isfinite(number) else text
+    return number if drawable(number) else text
 
 
 def name_of(value: float | str, length: int = 28) -> str:
     """A value of `ordered` in words, at most about `length` characters (scalar)."""
-    return short(value, length) if isinstance(value, str) else plain(value, ".10g")
+    return legible(value, length) if isinstance(value, str) else plain(value, ".10g")
 
 
 def colour_by(cells: Iterable | None, name: str | None, drawn: np.ndarray) -> Colours:

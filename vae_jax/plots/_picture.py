@@ -2,8 +2,11 @@
 
 import contextlib
 import csv
+import functools
 import io
 import os
+import sys
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +26,7 @@ __all__ = [
     "Table",
     "as_float",
     "house_style",
+    "legible",
     "new_figure",
     "plain",
     "require",
@@ -73,6 +77,7 @@ STYLE: dict[str, Any] = {
     "savefig.pad_inches": 0.1,
 }
 """The one style of every picture, in matplotlib's names."""
+_STYLING = threading.RLock()
 
 
 class Table(NamedTuple):
@@ -93,7 +98,7 @@ class Picture(NamedTuple):
     Args:
         figure: a `matplotlib.figure.Figure`, tied to no window and no global list.
         table: its numbers, rows of shape [columns]. Images are flattened: pixel `x{i}` is the
-            i-th in the flat order of [H, W, C].
+            i-th in the flat order of [H, W, C], as `shrink` leaves them.
     """
 
     figure: Any
@@ -104,7 +109,8 @@ def save(picture: Picture, path_stem: str | os.PathLike) -> tuple[Path, Path]:
     """Writes `<path_stem>.png` and `<path_stem>.csv`, each whole or not at all.
 
     Equal pictures give equal bytes. A number in the CSV is the shortest decimal that reads back as
-    the same value in the array's own precision; an absent one is empty.
+    the same value in the array's own precision; an absent one is empty. Text that is not UTF-8, as
+    the name of a folder may be, is escaped.
 
     Args:
         picture: what to write, of any shape.
@@ -125,7 +131,7 @@ def save(picture: Picture, path_stem: str | os.PathLike) -> tuple[Path, Path]:
     writer.writerows(picture.table.rows)
     paths = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.csv")
     write(paths[0], png.getvalue())
-    write(paths[1], text.getvalue().encode())
+    write(paths[1], text.getvalue().encode(errors="backslashreplace"))
     return paths
 
 
@@ -149,11 +155,59 @@ def write(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def house_style():
-    """Our style on top of matplotlib's own, whatever the user has configured, for a while."""
+    """Applies our style on top of matplotlib's own, whatever the user has configured, for a while.
+
+    One thread draws at a time: the settings of matplotlib are global. Numbers that overflow while
+    axes are laid out are drawn as far as they can be, without a warning.
+    """
+    _import_matplotlib()
     import matplotlib.style
 
-    with matplotlib.style.context(["default", STYLE]):
+    is_expected = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
+    with _STYLING, matplotlib.style.context(["default", STYLE]), np.errstate(**is_expected):
         yield
+
+
+def _import_matplotlib() -> None:
+    """Imports matplotlib, whose own import fails if MPLBACKEND names what is not installed.
+
+    Notebooks name their backend to every program they start. Nothing here uses it: it is left as
+    it is for others.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    named = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if named is not None:
+            os.environ["MPLBACKEND"] = named
+    if named is not None:
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = named
+
+
+@functools.cache
+def _characters() -> frozenset[int]:
+    """Code points that our font has a shape for."""
+    from matplotlib import font_manager
+
+    path = font_manager.findfont(STYLE["font.family"])
+    return frozenset(font_manager.get_font(path).get_charmap())
+
+
+def legible(text: Any, length: int) -> str:
+    """Returns words that can be drawn: on one line, short, and of characters that our font has.
+
+    Args:
+        text: a scalar; white space becomes single spaces, a character without a shape becomes □.
+        length: the most characters, a count; the middle of a longer text is left out.
+    """
+    words, known = " ".join(str(text).split()), _characters()
+    head = (length - 1) // 2
+    if len(words) > length:
+        words = f"{words[: length - 1 - head]}…{words[-head:]}"
+    return "".join(c if ord(c) in known else "□" for c in words)
 
 
 def new_figure(width: float, height: float):
@@ -189,5 +243,6 @@ def as_float(x) -> np.ndarray:
 
 
 def plain(value: float, spec: str = ".2g") -> str:
-    """A number with a true minus sign and no negative zero."""
-    return f"{float(value):z{spec}}".replace("-", "−")
+    """A number with a true minus sign and no negative zero; a huge one has no decimals to show."""
+    value = float(value)
+    return f"{value:z{spec if abs(value) < 1e9 else '.4g'}}".replace("-", "−")

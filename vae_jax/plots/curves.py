@@ -10,6 +10,7 @@ from vae_jax.plots._axes import (
     TERMS,
     as_number,
     count_ticks,
+    drawable,
     in_words,
     limit_to_bulk,
     words,
@@ -40,7 +41,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]]) -> Picture:
     """
     names = dict.fromkeys(name for row in rows for name in row)
     values = {name: np.array([as_number(row.get(name)) for row in rows]) for name in names}
-    values = {name: column for name, column in values.items() if np.isfinite(column).any()}
+    values = {name: column for name, column in values.items() if drawable(column).any()}
     axis = next((name for name in ("step", "epoch") if name in values), None)
     x = values[axis] if axis else np.arange(float(len(rows)))
 
@@ -78,14 +79,14 @@ def _pair(values: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
 
 
 def _changes(column: np.ndarray) -> bool:
-    return np.ptp(column[np.isfinite(column)]) > 0
+    return np.ptp(column[drawable(column)]) > 0
 
 
 def _draw_curves(axes, name: str, x: np.ndarray, pair: Mapping[str, np.ndarray]) -> None:
     """One panel: the quantity `name`, curves [N] over x [N], the last value at the upper right."""
     shown = []
     for column, y in pair.items():
-        known = np.isfinite(x) & np.isfinite(y)
+        known = drawable(x) & drawable(y)
         shown.append(y[known])
         axes.plot(
             x[known],

@@ -3,6 +3,7 @@
 import numpy as np
 
 from vae_jax.errors import UsageError
+from vae_jax.plots._axes import drawable
 from vae_jax.plots._colours import shades
 from vae_jax.plots._picture import (
     ORANGE,
@@ -10,6 +11,7 @@ from vae_jax.plots._picture import (
     Table,
     as_float,
     house_style,
+    legible,
     new_figure,
     plain,
     require,
@@ -37,7 +39,7 @@ def latent_geometry(
     Args:
         z0: [C], rising, the places of the columns.
         z1: [R], rising, the places of the rows.
-        magnification: √det G at (z0[c], z1[r]), [R, C]; what is not finite and above 0 is left
+        magnification: √det G at (z0[c], z1[r]), [R, C]; what is not from 1e-100 to 1e100 is left
             white.
         curves: geodesics, [P, T, 2]; the straight line between the ends of each is drawn dashed;
             or None.
@@ -67,7 +69,7 @@ def latent_geometry(
     figure = new_figure(6.2, 5.2)
     axes = figure.add_subplot()
     axes.set_aspect("equal", adjustable="box")
-    is_drawn = np.isfinite(magnification) & (magnification > 0)
+    is_drawn = (magnification > 0) & drawable(1 / magnification) & drawable(magnification)
     if is_drawn.any():
         low, high = magnification[is_drawn].min(), magnification[is_drawn].max()
         # a constant has no scale of its own
@@ -85,15 +87,16 @@ def latent_geometry(
     else:
         axes.set_title("the decoder is degenerate everywhere: no magnification above 0", fontsize=8)
     dots = {"s": float(np.clip(8000 / max(1, len(codes)), 1, 10)), "linewidths": 0}
-    axes.scatter(*codes.T, color="white", alpha=0.55, zorder=2, **dots)
-    for p, curve in enumerate(curves):
+    axes.scatter(*codes[drawable(codes).all(axis=1)].T, color="white", alpha=0.55, zorder=2, **dots)
+    curves_drawn = [curve for curve in curves if drawable(curve).all()]
+    for p, curve in enumerate(curves_drawn):
         labels = ("geodesic", "straight line") if p == 0 else (None, None)
         axes.plot(*curve.T, color=ORANGE, linewidth=1.8, zorder=4, label=labels[0])
         straight = {"color": "white", "linewidth": 1.0, "linestyle": (0, (4, 2)), "zorder": 3}
         axes.plot(*curve[[0, -1]].T, label=labels[1], **straight)
         ends = {"s": 14, "color": "white", "edgecolors": ORANGE, "linewidths": 1.2, "zorder": 5}
         axes.scatter(*curve[[0, -1]].T, **ends)
-    if len(curves):
+    if curves_drawn:
         legend = axes.legend(loc="upper right", frameon=True, facecolor="#4d4d4d", framealpha=0.8)
         for text in legend.get_texts():
             text.set_color("white")
@@ -101,10 +104,10 @@ def latent_geometry(
     for i, (z, set_limits) in enumerate(((z0, axes.set_xlim), (z1, axes.set_ylim))):
         # all of the grid and of the geodesics; a far code is only in the table
         ends = z[[0, -1]] + 0.5 * np.array([z[0] - z[1], z[-1] - z[-2]])
-        ends = np.append(ends, curves[..., i])
+        ends = np.append(ends, [curve[:, i] for curve in curves_drawn])
         set_limits(ends.min(), ends.max())
-    axes.set_xlabel(axis_names[0])
-    axes.set_ylabel(axis_names[1])
+    axes.set_xlabel(legible(axis_names[0], 28))
+    axes.set_ylabel(legible(axis_names[1], 28))
     columns = ("kind", "index", "point", *axis_names, "magnification")
     return Picture(figure, Table(columns, _rows(z0, z1, magnification, curves, codes)))
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vae_jax.errors import UsageError
+from vae_jax.plots._axes import drawable
 from vae_jax.plots._picture import (
     INK,
     MUTED,
@@ -16,26 +17,41 @@ from vae_jax.plots._picture import (
     house_style,
     new_figure,
     plain,
+    require_length,
 )
-from vae_jax.plots._pixels import draw_grid, flat, flat_names, in_grid, require_images, to_rgb
+from vae_jax.plots._pixels import (
+    by_channel,
+    draw_grids,
+    flat,
+    flat_names,
+    in_grid,
+    require_images,
+    shrink,
+    to_rgb,
+    write_around,
+)
 
 __all__ = ["interpolation", "reconstructions", "samples"]
 
 
 @house_style()
-def reconstructions(x: np.ndarray, reconstruction: np.ndarray) -> Picture:
+def reconstructions(
+    x: np.ndarray, reconstruction: np.ndarray, squared_error: np.ndarray | None = None
+) -> Picture:
     """Inputs over their reconstructions over the errors, with each example's squared error.
 
     error = reconstruction − x;  squared error = Σ_i error_i², over all dimensions of an example.
 
     Args:
-        x: [N, H, W, C] images (C 1 or 3) in [0, 1], or examples [N, *shape] of any other shape,
-            which are drawn as curves over their dimensions, input and reconstruction together.
+        x: [N, H, W, C] images in [0, 1], or examples [N, *shape] of any other shape, which are
+            drawn as curves over their dimensions, input and reconstruction together.
         reconstruction: the same shape.
+        squared_error: [N], of images that were shrunk before they were given; None: of those given.
 
     Returns:
         Picture; its table has the rows (kind, example, squared_error, x0, x1, …) of shape [3 + D],
-        first all inputs, then all reconstructions. An error is coloured by its mean over channels.
+        first all inputs, then all reconstructions. The error of a color image is its mean over
+        channels; of images of neither one nor three channels each has a grid of its own.
 
     Raises:
         UsageError: the shapes differ or there is no example.
@@ -46,8 +62,13 @@ def reconstructions(x: np.ndarray, reconstruction: np.ndarray) -> Picture:
             f"x has shape {list(x.shape)}, reconstruction {list(reconstruction.shape)}: "
             "must be equal, [N, *shape] with N >= 1"
         )
-    squared_error = np.sum(flat(reconstruction.astype(np.float64) - x) ** 2, axis=1)
-    is_images = x.ndim == 4 and x.shape[-1] in (1, 3)
+    if squared_error is None:
+        pairs = zip(x, reconstruction, strict=True)
+        squared_error = np.array([np.sum((b.astype(np.float64) - a) ** 2) for a, b in pairs])
+    squared_error = require_length("squared_error", squared_error, len(x))
+    is_images = x.ndim == 4
+    if is_images:
+        x, reconstruction = shrink(x), shrink(reconstruction)
     draw = _draw_image_reconstructions if is_images else _draw_line_reconstructions
     figure = draw(x, reconstruction, _same_decimals(squared_error))
     rows = [
@@ -61,7 +82,7 @@ def reconstructions(x: np.ndarray, reconstruction: np.ndarray) -> Picture:
 
 def _same_decimals(values: np.ndarray) -> list[str]:
     """Numbers [N], none negative, with as many decimals as give the largest three digits."""
-    largest = np.max(values, initial=0.0, where=np.isfinite(values))
+    largest = np.max(values, initial=0.0, where=drawable(values))
     decimals = 2 - math.floor(math.log10(largest)) if largest > 0 else 0
     decimals = min(max(0, decimals), 4)
     return [plain(value, f".{decimals}f") for value in values]
@@ -72,29 +93,36 @@ def _symmetric(error: np.ndarray):
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    finite = np.abs(error[np.isfinite(error)])
+    finite = np.abs(error[drawable(error)])
     bound = float(finite.max(initial=0.0)) or 1.0
     return ScalarMappable(Normalize(-bound, bound), "RdBu_r")
 
 
 def _draw_image_reconstructions(x, reconstruction, squared_error):
-    # One colour per pixel: the error's mean over channels.
-    error = (reconstruction - x).mean(axis=-1)
-    colours = _symmetric(error)
-    error = colours.cmap(colours.norm(error), bytes=True)[..., :3]
-    images = np.stack([to_rgb(x), to_rgb(reconstruction), error])
-    figure, axes = draw_grid(images)
-    axes.set_yticks(range(3), ["input", "reconstruction", "error"])
-    axes.set_xticks(range(len(x)), squared_error)
-    axes.set_xlabel("squared error, summed over the image")
-    place = axes.inset_axes((1.0 + 0.15 / len(x), 0.0, 0.12 / len(x), 0.31))
+    inputs, outputs = by_channel(x), by_channel(reconstruction)
+    # one color per pixel: the mean over the channels that are drawn together
+    errors = {name: (outputs[name] - inputs[name]).mean(axis=-1) for name in inputs}
+    colours = _symmetric(np.stack(list(errors.values())))
+
+    def rows(name):
+        shades = colours.cmap(colours.norm(errors[name]), bytes=True)[..., :3]
+        return np.stack([to_rgb(inputs[name]), to_rgb(outputs[name]), shades])
+
+    figure = draw_grids({name: rows(name) for name in inputs})
+    write_around(
+        figure,
+        rows=("input", "reconstruction", "error"),
+        columns=squared_error,
+        axis_names=("squared error, summed over the image", ""),
+    )
+    place = figure.axes[-1].inset_axes((1.0 + 0.15 / len(x), 0.0, 0.12 / len(x), 0.31))
     bar = figure.colorbar(colours, cax=place)
     bar.outline.set_visible(False)
     return figure
 
 
 def _draw_line_reconstructions(x, reconstruction, squared_error):
-    x, reconstruction = flat(x), flat(reconstruction)
+    x, reconstruction = (np.where(drawable(v), v, np.nan) for v in (flat(x), flat(reconstruction)))
     num_columns = min(4, len(x))
     num_rows = math.ceil(len(x) / num_columns)
     figure = new_figure(0.6 + 2.0 * num_columns, 0.6 + 1.15 * num_rows)
@@ -120,7 +148,7 @@ def samples(
     """A grid of images in reading order, as square as can be, or with a row for each name.
 
     Args:
-        x: [N, H, W, C] in [0, 1], C 1 or 3.
+        x: [N, H, W, C] in [0, 1].
         title: the words above the grid.
         row_names: what stands before the rows, R words, N a multiple of R; none: nothing.
 
@@ -130,13 +158,10 @@ def samples(
     Raises:
         UsageError: `x` has another shape.
     """
-    x = as_float(require_images("x", x, "N H W C"))
+    x = shrink(as_float(require_images("x", x, "N H W C")))
     num_columns = len(x) // len(row_names) if row_names else math.ceil(math.sqrt(len(x)))
-    images = in_grid(x, num_columns)
-    figure, axes = draw_grid(images)
-    axes.set_title(title)
-    if row_names:
-        axes.set_yticks(range(len(row_names)), row_names)
+    figure = draw_grids(by_channel(in_grid(x, num_columns)))
+    write_around(figure, title=title, rows=row_names)
     columns = ("example", *flat_names(x.shape[1:]))
     return Picture(figure, Table(columns, [(n, *row) for n, row in enumerate(flat(x))]))
 
@@ -146,7 +171,7 @@ def interpolation(images: np.ndarray, title: str = "interpolation in latent spac
     """The way between two examples in latent space, one pair per row.
 
     Args:
-        images: [P, T, H, W, C] in [0, 1], C 1 or 3: for each of P pairs, T decoded images at equal
+        images: [P, T, H, W, C] in [0, 1]: for each of P pairs, T decoded images at equal
             steps from one end to the other.
         title: the words above.
 
@@ -157,12 +182,15 @@ def interpolation(images: np.ndarray, title: str = "interpolation in latent spac
     Raises:
         UsageError: `images` has another shape.
     """
-    images = as_float(require_images("images", images, "P T H W C"))
+    images = shrink(as_float(require_images("images", images, "P T H W C")))
     position = np.linspace(0.0, 1.0, images.shape[1])
-    figure, axes = draw_grid(images)
-    axes.set_title(title)
-    axes.set_xticks(range(len(position)), [f"{p:.2g}" for p in position])
-    axes.set_xlabel("position between the two ends")
+    figure = draw_grids(by_channel(images))
+    write_around(
+        figure,
+        title=title,
+        columns=[f"{p:.2g}" for p in position],
+        axis_names=("position between the two ends", ""),
+    )
     rows = [
         (pair, p, *pixels)
         for pair, row in enumerate(images)

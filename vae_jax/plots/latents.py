@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax.errors import UsageError
+from vae_jax.plots._axes import drawable
 from vae_jax.plots._picture import (
     BLUE,
     FAINT,
@@ -17,12 +18,23 @@ from vae_jax.plots._picture import (
     Table,
     as_float,
     house_style,
+    legible,
     new_figure,
     plain,
     require,
     require_length,
 )
-from vae_jax.plots._pixels import draw_grid, flat, flat_names, require_images, to_rgb
+from vae_jax.plots._pixels import (
+    by_channel,
+    channels_in_one,
+    draw_grids,
+    flat,
+    flat_names,
+    require_images,
+    shrink,
+    to_rgb,
+    write_around,
+)
 
 __all__ = [
     "latent_scatter",
@@ -63,7 +75,7 @@ def traversal(
     """What each latent dimension does alone: one row for each, the highest rate on top.
 
     Args:
-        images: [L, T, H, W, C] in [0, 1], C 1 or 3: the decoded image where dimension l takes
+        images: [L, T, H, W, C] in [0, 1]: the decoded image where dimension l takes
             value t and the others stay.
         values: [T], the values that each dimension takes.
         rates: [L], KL(q(z_l|x) ‖ p(z_l)) in nats, averaged over examples.
@@ -81,26 +93,19 @@ def traversal(
     Raises:
         UsageError: the shapes do not fit together.
     """
-    images = as_float(require_images("images", images, "L T H W C"))
+    images = shrink(as_float(require_images("images", images, "L T H W C")))
     values = require_length("values", values, images.shape[1])
     rates, order = _by_rate(rates, len(images), max_rows)
     numbers = _numbers(dimensions, len(images))
-    figure, axes = draw_grid(images[order])
-    axes.set_title(title)
-    axes.set_yticks(range(len(order)), [f"{prefix}{numbers[d]}" for d in order])
-    axes.set_xticks(range(len(values)), [plain(value) for value in values])
-    axes.set_xlabel(what)
-    for row, dimension in enumerate(order):
-        axes.annotate(
-            f"{plain(rates[dimension], '.2f')} {unit}",
-            (1.0, row),
-            (6, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=MUTED,
-        )
+    figure = draw_grids(by_channel(images[order]))
+    write_around(
+        figure,
+        title=title,
+        rows=[f"{prefix}{numbers[d]}" for d in order],
+        columns=[plain(value) for value in values],
+        axis_names=(what, ""),
+        notes=[f"{plain(rates[d], '.2f')} {unit}" for d in order],
+    )
     rows = [
         (numbers[d], rates[d], value, *pixels)
         for d in order.tolist()
@@ -124,7 +129,8 @@ def traversal_frames(
     """The rows of `traversal` in motion: all dimensions at once, there and back, for a GIF.
 
     Args:
-        images: [L, T, H, W, C] in [0, 1], C 1 or 3, as for `traversal`.
+        images: [L, T, H, W, C] in [0, 1], as for `traversal`; of images of neither one nor three
+            channels, channels lie side by side.
         values: [T].
         rates: [L] in nats.
         max_rows: how many dimensions at most are shown, scalar.
@@ -137,7 +143,7 @@ def traversal_frames(
     Raises:
         UsageError: the shapes do not fit together.
     """
-    images = as_float(require_images("images", images, "L T H W C"))
+    images = channels_in_one(shrink(as_float(require_images("images", images, "L T H W C"))))
     values = require_length("values", values, images.shape[1])
     rates, order = _by_rate(rates, len(images), max_rows)
     numbers = _numbers(dimensions, len(images))
@@ -156,8 +162,8 @@ def traversal_frames(
     figure = new_figure(*size / 100)
     figure.set_layout_engine("none")
     for dimension, (y, x) in zip(order, corners, strict=True):
-        label = f"z{numbers[dimension]}  {plain(rates[dimension], '.2f')} {unit}"
-        figure.text(x / size[0], 1.0 - (y - 6) / size[1], label, fontsize=8)
+        name = legible(f"z{numbers[dimension]}: {plain(rates[dimension], '.2f')} {unit}", 28)
+        figure.text(x / size[0], 1.0 - (y - 6) / size[1], name, fontsize=8)
     slider = figure.add_axes((0.05, 26 / size[1], 0.9, 16 / size[1]))
     ends = values[[0, -1]]
     slider.plot(ends, [0.0, 0.0], color=FAINT, linewidth=3, solid_capstyle="round")
@@ -214,7 +220,7 @@ def manifold(
     """A model with two latent dimensions, decoded over a grid of quantiles of its Gaussian prior.
 
     Args:
-        images: [R, C, H, W, Ch] in [0, 1], Ch 1 or 3: image (r, c) is decoded from
+        images: [R, C, H, W, Ch] in [0, 1]: image (r, c) is decoded from
             z0 = mean[0] + deviation[0] · `normal_quantiles(C, low, high)[c]` and
             z1 = mean[1] + deviation[1] · `normal_quantiles(R, low, high)[r]`;
             it is drawn with z0 to the right and z1 upwards.
@@ -228,18 +234,19 @@ def manifold(
     Raises:
         UsageError: `images` has another shape, or `low`, `high` are no probabilities.
     """
-    images = as_float(require_images("images", images, "R C H W Ch"))
+    images = shrink(as_float(require_images("images", images, "R C H W Ch")))
     z1, z0 = (
         mean[i] + deviation[i] * normal_quantiles(num, low, high)
         for i, num in zip((1, 0), images.shape[:2], strict=True)
     )
-    figure, axes = draw_grid(images[::-1], gap=1)
-    for z, set_ticks in ((z0, axes.set_xticks), (z1[::-1], axes.set_yticks)):
+    figure = draw_grids(by_channel(images[::-1]), gap=1)
+
+    def named(z):
         ticks = np.unique(np.linspace(0, len(z) - 1, 7).round().astype(int))
-        set_ticks(ticks, [plain(z[i], ".2f") for i in ticks])
-    axes.set_xlabel("z0")
-    axes.set_ylabel("z1")
-    axes.set_title(title)
+        return {int(i): plain(z[i], ".2f") for i in ticks}
+
+    places = {"rows": named(z1[::-1]), "columns": named(z0), "axis_names": ("z0", "z1")}
+    write_around(figure, title=title, **places)
     rows = [
         (z0[c], z1[r], *pixels)
         for r, row in enumerate(images)
@@ -261,7 +268,7 @@ def latent_scatter(
     """Examples in a plane of latent space, coloured by label, over the prior's 1σ and 2σ ellipses.
 
     Args:
-        z: [N, 2]; a row that is not finite is left out of the figure.
+        z: [N, 2]; a row that is not finite, or beyond 1e100, is left out of the figure.
         labels: [N] numbers or words, or None. Up to 20 distinct ones get a legend, more a colour
             bar in their order. An integer below 0 is an unknown label: grey, below the others.
         axis_names: the names of the two dimensions.
@@ -291,15 +298,15 @@ def latent_scatter(
         text = {"ha": "center", "va": "center", "fontsize": 7, "color": MUTED, "zorder": 3}
         name = axes.text(*top, f"{sigma:.0f}σ", **text)
         name.set_bbox({"facecolor": "white", "linewidth": 0, "alpha": 0.85, "pad": 1.0})
-    known = np.isfinite(z).all(axis=1)
+    known = drawable(z).all(axis=1)
     dots = {"s": float(np.clip(20000 / max(1, len(z)), 2, 14)), "linewidths": 0, "alpha": 0.65}
     if labels is None:
         axes.scatter(*z[known].T, color=BLUE, **dots)
     else:
         labels = require_length("labels", labels, len(z))
         _scatter_by_label(axes, z[known], labels[known], dots)
-    axes.set_xlabel(axis_names[0])
-    axes.set_ylabel(axis_names[1])
+    axes.set_xlabel(legible(axis_names[0], 28))
+    axes.set_ylabel(legible(axis_names[1], 28))
     axes.grid(True)
     if labels is None:
         return Picture(figure, Table(tuple(axis_names), [tuple(row) for row in z]))
@@ -309,21 +316,25 @@ def latent_scatter(
 
 def _scatter_by_label(axes, z: np.ndarray, labels: np.ndarray, dots: Mapping[str, Any]) -> None:
     is_known = labels >= 0 if labels.dtype.kind == "i" else np.ones(len(labels), bool)
+    # named one by one: a legend that looks for names leaves out those that begin with _
+    handles, names = [], []
     if not is_known.all():
-        axes.scatter(*z[~is_known].T, color=MUTED, label="unknown", **dots)
+        handles.append(axes.scatter(*z[~is_known].T, color=MUTED, **dots))
+        names.append("unknown")
         z, labels = z[is_known], labels[is_known]
-    names, ranks = np.unique(labels, return_inverse=True)
-    if len(names) <= len(QUALITATIVE):
+    found, ranks = np.unique(labels, return_inverse=True)
+    if len(found) <= len(QUALITATIVE):
         # One call for all: drawn label by label, the last would cover the first.
         axes.scatter(*z.T, c=[QUALITATIVE[rank] for rank in ranks], **dots)
-        for name, colour in zip(names, QUALITATIVE, strict=False):
-            axes.scatter([], [], color=colour, s=28, label=str(name))
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.1)
+        handles += [axes.scatter([], [], color=c, s=28) for c in QUALITATIVE[: len(found)]]
+        names += [legible(name, 28) for name in found]
+        place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "handletextpad": 0.1}
+        axes.legend(handles, names, **place)
     else:
-        ticks = np.linspace(0, len(names) - 1, 5).round().astype(int)
+        ticks = np.linspace(0, len(found) - 1, 5).round().astype(int)
         points = axes.scatter(*z.T, c=ranks, cmap="viridis", **dots)
         bar = axes.figure.colorbar(points, ax=axes, shrink=0.6, ticks=ticks)
-        bar.set_ticklabels([str(names[i]) for i in ticks])
+        bar.set_ticklabels([legible(found[i], 28) for i in ticks])
         bar.solids.set_alpha(1.0)
         bar.outline.set_visible(False)
 
@@ -349,7 +360,7 @@ def rate_per_dimension(rate: np.ndarray, active: np.ndarray) -> Picture:
     axes = figure.add_subplot()
     place = np.arange(1, len(rate) + 1)
     colours = [BLUE if active[d] else "#c4c4c4" for d in order]
-    bars = axes.bar(place, rate[order], width=0.75, color=colours)
+    bars = axes.bar(place, np.where(drawable(rate), rate, np.nan)[order], width=0.75, color=colours)
     if len(rate) <= 24:
         names = [plain(rate[d], ".2f") for d in order]
         axes.bar_label(bars, names, fontsize=6.5, color=MUTED, padding=2)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vae_jax.errors import UsageError
+from vae_jax.plots._axes import drawable
 from vae_jax.plots._picture import (
     BLUE,
     INK,
@@ -15,6 +16,7 @@ from vae_jax.plots._picture import (
     Table,
     as_float,
     house_style,
+    legible,
     new_figure,
     require,
     require_length,
@@ -61,20 +63,21 @@ def series(
     panels = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False).ravel()
     colours = _colours(x.shape[1])
     for n, axes in enumerate(panels[: len(x)]):
-        for curve, name, colour in zip(x[n], names, colours, strict=True):
+        for curve, colour in zip(np.where(drawable(x[n]), x[n], np.nan), colours, strict=True):
             for c, channel in enumerate(curve.T):
-                style = {"color": colour, "linestyle": _DASHES[c % len(_DASHES)], "linewidth": 1.1}
-                axes.plot(channel, label=name if c == 0 and name else None, **style)
+                dash = _DASHES[c % len(_DASHES)]
+                axes.plot(channel, color=colour, linestyle=dash, linewidth=1.1)
         if len(panel_names):
-            axes.set_title(panel_names[n], fontsize=8, color=MUTED)
+            axes.set_title(legible(panel_names[n], 28), fontsize=8, color=MUTED)
         axes.tick_params(labelbottom=n + num_columns >= len(x))
         axes.grid(axis="y")
     for axes in panels[len(x) :]:
         axes.remove()
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    figure.suptitle(legible(title, 80), fontsize=10, x=0.01, ha="left")
     if any(names):
-        handles = panels[0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside lower right", ncols=len(names))
+        handles = panels[0].lines[:: x.shape[3]]
+        words = [legible(name, 28) for name in names]
+        figure.legend(handles, words, loc="outside lower right", ncols=len(names))
     figure.supxlabel("step", fontsize=9, x=0.06, ha="left")
     rows = [
         (n, name, t, *numbers)

@@ -1,7 +1,7 @@
 """Pictures of a sweep: many runs at once, compared by what was varied.
 
-A run diverged where what is to be drawn is not finite. It is left out of the figure and of what its
-colours mean; the figure says how many are, and the table has them.
+A run diverged if what is to be drawn is not finite, or beyond 1e100. It is left out of the figure
+and of what its colours mean; the figure says how many are, and the table has them.
 """
 
 import math
@@ -14,6 +14,7 @@ from vae_jax.errors import UsageError
 from vae_jax.plots._axes import (
     as_number,
     count_ticks,
+    drawable,
     in_words,
     limit_to_bulk,
     robust_limits,
@@ -39,6 +40,7 @@ from vae_jax.plots._picture import (
     Table,
     as_float,
     house_style,
+    legible,
     new_figure,
     plain,
     require,
@@ -104,7 +106,7 @@ def rate_distortion(
         ("distortion_nats", distortion),
         ("elbo_nats", elbo),
     )
-    known = np.isfinite(elbo)
+    known = drawable(elbo)
     if not known.any():
         return Picture(_nothing(len(rate), "rate and distortion"), table)
 
@@ -136,7 +138,7 @@ def _name_highest(elbo: float, name: str, width: float) -> str:
     """What the ring is around, in lines that a legend has room for in `width` inches."""
     value, length = f"highest ELBO shown: {plain(elbo, '.2f')} nats", _num_letters(width)
     if name and len(value) + 2 + len(name) <= length:
-        return f"{value}, {name}"
+        return f"{value}, {legible(name, length)}"
     return "\n".join([value, *wrap(name, length)])
 
 
@@ -225,7 +227,7 @@ def _repeats(rows: np.ndarray, columns: np.ndarray) -> list[_Repeats]:
 
 def _mean_and_error(values: np.ndarray) -> tuple[float | None, float | None]:
     """The mean of what is finite in `values` [n] and its standard error, None where undefined."""
-    values = values[np.isfinite(values)].astype(np.float64)
+    values = values[drawable(values)].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = float(values.mean()) if len(values) else None
         error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
@@ -268,7 +270,7 @@ def elbo_against_latent_dim(
     cells = None if series is None else _cells("series", series, len(sizes))
     if not (np.isfinite(sizes) & (sizes > 0)).all():
         raise UsageError("latent_dim has a size that is no positive number")
-    known = np.isfinite(elbo)
+    known = drawable(elbo)
     active = np.where(known, active, np.nan)
     places = np.zeros(len(sizes), int) if cells is None else ordered(cells)[1]
     distinct, columns = np.unique(sizes, return_inverse=True)
@@ -383,7 +385,7 @@ def sweep_heatmap(
     (x_values, columns), (y_values, rows) = ordered(x), ordered(y)
     groups = _repeats(rows, columns)
     statistics = [_mean_and_error(value[g.members]) for g in groups]
-    known = np.isfinite(value)
+    known = drawable(value)
     firsts = [g.members[0] for g in groups]
     table = _table(
         (x_name, x[firsts]),
@@ -519,7 +521,7 @@ def sweep_curves(
         *((name, [row.get(name) for row in rows]) for name in metrics),
     )
     values = {name: np.array([as_number(row.get(name)) for row in rows]) for name in metrics}
-    known = {name: np.isfinite(column) & np.isfinite(epoch) for name, column in values.items()}
+    known = {name: drawable(column) & drawable(epoch) for name, column in values.items()}
     panels = [name for name in metrics if known[name].any()]
     if not panels:
         return Picture(_nothing(num_runs, "metric"), table)
@@ -562,7 +564,7 @@ def _usual_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The metrics drawn unless others are asked for, among the columns of `rows`."""
     there = {name for row in rows for name in row}
     elbos = [name for name in ("valid_elbo", "elbo") if name in there]
-    finite = [n for n in elbos if any(math.isfinite(as_number(row.get(n))) for row in rows)]
+    finite = [n for n in elbos if any(drawable(as_number(row.get(n))) for row in rows)]
     others = (name for name in ("rate", "distortion", "active_units") if name in there)
     return [*(finite or elbos)[:1], *others]
 
