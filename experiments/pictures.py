@@ -1,7 +1,13 @@
-"""Runs a trained model and hands the arrays to `vae_jax.plots`; each picture keeps its numbers."""
+"""Runs a trained model and hands the arrays to `vae_jax.plots`; each picture keeps its numbers.
+
+A picture is drawn once the results that it shows are safe, and on its own: one that fails takes
+neither a result nor another picture with it.
+"""
 
 import functools
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +19,7 @@ from experiments import build as building
 from experiments import sequences, tables
 from vae_jax import distributions, latents, plots, runs, schedules, training
 from vae_jax.distributions import DiagonalGaussian, FullGaussian
+from vae_jax.errors import StorageError, first_line
 from vae_jax.evaluation import elbo, latent_geometry
 
 NUM_RECONSTRUCTIONS = 10
@@ -25,6 +32,8 @@ NUM_SCATTERED = 2000
 NUM_GEODESICS = 12
 NUM_GROUPS = 12
 NUM_CODES = 11
+MOST_AT_ONCE = 2**24
+"""Numbers of the examples that are encoded or decoded together, a count: 64 MiB."""
 _WORDS_OF_VARIANCE = {
     "title": "latent traversal, sorted by variance",
     "what": "standard deviations of this dimension from its mean, the others held",
@@ -38,8 +47,9 @@ class _Seen(NamedTuple):
     Attributes:
         model, params: of the run.
         decode: codes [rows, columns, L], and c that broadcasts with them or None, to E[x|z, c]
-            [rows, columns, *shape].
-        x: [N, *shape].
+            [rows, columns, *shape]; unless `is_whole`, images that a picture of so many has no
+            room for are shrunk.
+        x: of the few, [F, *shape].
         labels: [N], below 0 where unknown, or None.
         codes: the likeliest code of each, [N, L].
         means: posterior means, [N, L].
@@ -48,10 +58,10 @@ class _Seen(NamedTuple):
             variance of its codes.
         is_active: which dimensions are active units, [L]; without a prior those that vary.
         continuous: dimensions that are continuous, by falling rate.
-        few: examples with one of each label first, their numbers.
-        told: conditions of those few, [F, C], or None.
+        few: numbers of F examples, with one of each label first.
+        told: conditions of the few, [F, C], or None.
         conditions: from the objective, or None.
-        shown: what the encoder is shown of those few while it is trained, [F, *shape]; None: x.
+        shown: what the encoder is shown of the few while it is trained, [F, *shape]; None: x.
         key: of what is drawn at random.
     """
 
@@ -117,7 +127,54 @@ class _Seen(NamedTuple):
         return self.decode(between(codes, weight), told)
 
 
-def draw(experiment, number: int, member, run) -> list[str]:
+def draw_each(
+    pictures: Mapping[str, Callable[[], Any]],
+    place: Callable[[str], Path],
+    log: Callable[..., None] | None = None,
+    of: str = "",
+) -> dict[str, str]:
+    """Draws and saves pictures, each on its own: one that fails is a line in the log.
+
+    Args:
+        pictures: name → what makes it: a `plots.Picture`, lines of text, or frames of a film
+            [T, H, W, C]; None where it does not apply.
+        place: from a name to the path of its file, without an ending if it is a picture.
+        log: takes a line, and `echo`, whether it is printed too; None: there is no log.
+        of: what they are of, for the log.
+
+    Returns:
+        The names of those that failed → why, in a line.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    log = log or (lambda line, echo: runs.say(line) if echo else None)
+    drawn, failed, start = [], {}, time.perf_counter()
+    for name, make in pictures.items():
+        try:
+            made = make()
+            if made is not None:
+                _save(made, place(name))
+                drawn.append(name)
+        except StorageError:
+            raise
+        except Exception as error:  # whatever it is, the results are safe
+            failed[name] = f"{type(error).__name__}: {first_line(error)}"
+            log(f"picture {name}{of} could not be drawn ({failed[name]})", echo=True)
+    log(f"pictures{of} in {time.perf_counter() - start:.1f} s: {', '.join(drawn)}", echo=False)
+    return failed
+
+
+def _save(made: Any, path: Path) -> None:
+    if isinstance(made, plots.Picture):
+        plots.save(made, path)
+    elif isinstance(made, np.ndarray):
+        plots.save_gif(made, path)
+    else:
+        runs.write_text(runs.make_folder(path.parent) / path.name, made)
+
+
+def draw(experiment, number: int, member, run) -> dict[str, str]:
     """Draws every picture of one run that fits the data; the test split is what is encoded.
 
     Args:
@@ -127,41 +184,55 @@ def draw(experiment, number: int, member, run) -> list[str]:
         run: the open run; pictures go to its folder `plots`.
 
     Returns:
-        Names of the pictures.
+        As of `draw_each`.
     """
-    seen = _look(experiment, *member)
-    rows = [row for row in run.rows() if row.pop("run", number) == number]
-    pictures = {"training_curves": plots.training_curves(rows)} if rows else {}
-    dataset = experiment.dataset
-    is_image, is_sequence = dataset.kind == "image", dataset.kind == "sequence"
-    if is_sequence and seen.labels is None and seen.told is None:
-        # neighbours in time, or in an alphabet, are alike
-        seen = seen._replace(few=np.arange(len(seen.few)) * len(seen.x) // len(seen.few))
-    for name, make in {**_OF_ANY, **(_OF_IMAGES if is_image else {})}.items():
-        picture = None if is_sequence and name == "reconstructions" else make(seen)
-        if picture is not None:
-            pictures[name] = picture
-    if is_sequence and dataset.alphabet is None:
-        pictures |= sequences.pictures(seen, _traversed(seen))
-    for name, picture in pictures.items():
-        plots.save(picture, run.path("plots", name))
-    if dataset.alphabet is not None:
-        texts = sequences.texts(seen, dataset.alphabet)
-        for name, lines in texts.items():
-            runs.write_text(run.path("plots", f"{name}.txt"), lines)
-        return [*pictures, *texts]
-    if is_image and "traversal" in pictures:
-        frames = plots.traversal_frames(**_traversed(seen))
-        plots.save_gif(frames, run.path("plots", "traversal.gif"))
-    return list(pictures)
+
+    def curves():
+        rows = [row for row in run.rows() if row.pop("run", number) == number]
+        return plots.training_curves(rows) if rows else None
+
+    for line in _notes(experiment.dataset):
+        run.log(line)
+    seen = _once(lambda: _look(experiment, *member))
+    pictures = {"training_curves": curves}
+    for name, make in _of(experiment.dataset).items():
+        pictures[name] = functools.partial(lambda make: make(seen()), make)
+    return draw_each(pictures, lambda name: run.path("plots", name), run.log)
 
 
-def draw_geometry(subject, path: Path) -> None:
-    """Draws how the decoder stretches the plane of a model with two latent dimensions.
+def _notes(dataset) -> Iterator[str]:
+    """How images are drawn that no screen can show as they are."""
+    if dataset.kind != "image":
+        return
+    if dataset.shape[-1] not in (1, 3):
+        yield f"pictures: images of {dataset.shape[-1]} channels are drawn channel by channel"
+    if dataset.low < 0 or dataset.high > 1:
+        yield "pictures: pixels below 0 are drawn black, those above 1 white"
+
+
+def _once(function: Callable[[], Any]) -> Callable[[], Any]:
+    """The same function, called once: what it returned or raised, it returns or raises again."""
+    outcomes = []
+
+    def call():
+        if not outcomes:
+            try:
+                outcomes.append((function(), None))
+            except Exception as error:  # a second try would take as long, and fail as well
+                outcomes.append((None, error))
+        value, error = outcomes[0]
+        if error is not None:
+            raise error
+        return value
+
+    return call
+
+
+def geometry(subject) -> plots.Picture:
+    """How the decoder stretches the plane of a model with two latent dimensions.
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
-        path: of the picture, without an ending.
     """
     codes = np.asarray(subject.posterior().mean)
     margin = 0.1 * np.ptp(codes, axis=0)
@@ -173,114 +244,155 @@ def draw_geometry(subject, path: Path) -> None:
         subject.decode_mean, codes[pairs[:NUM_GEODESICS]], codes[pairs[NUM_GEODESICS:]]
     )
     arrays = (*(np.asarray(leaf) for leaf in grid), np.asarray(found.curves))
-    plots.save(plots.latent_geometry(*arrays, codes[:NUM_SCATTERED]), path)
+    return plots.latent_geometry(*arrays, codes[:NUM_SCATTERED])
 
 
-def draw_sweep(configs, rows: list[dict], curves: list[dict], folder: Path) -> list[str]:
+def draw_sweep(
+    configs, rows: list[dict], curves: list[dict], place: Callable, log: Callable, of: str = ""
+) -> dict[str, str]:
     """Draws what only many runs say together.
 
     Args:
         configs: of the R runs.
         rows: of `sweep.csv`, R of them.
         curves: rows of metrics, `run` a number from 0 to R − 1.
-        folder: receives the pictures.
+        place, log, of: see `draw_each`.
 
     Returns:
-        Names of the pictures.
+        As of `draw_each`.
     """
+    pictures = _of_sweep(configs, rows, curves) if rows else {}
+    return draw_each(pictures, place, log, of)
+
+
+def _of_sweep(configs, rows: list[dict], curves: list[dict]) -> dict[str, Callable]:
+    """Name of a picture → what draws it; arguments as of `draw_sweep`, of one run at least."""
 
     def column(name):
         return np.array([np.nan if row.get(name) is None else row[name] for row in rows], float)
 
-    if not rows:
-        return []
-    names = building.differences(configs)
-    varying = tables.varying(configs)
-    colour_name = varying[0] if varying else "seed"
-    colour = {"colour": [row[colour_name] for row in rows], "colour_name": colour_name}
-    pictures = {}
-    if "rate" in rows[0]:
-        pictures["rate_distortion"] = plots.rate_distortion(
-            column("rate"), column("distortion"), names=names, **colour
-        )
+    def values(name):
+        return [row[name] for row in rows]
+
+    names, varying = building.differences(configs), tables.varying(configs)
     metric = "elbo" if "elbo" in rows[0] else "loss"
     others = [name for name in varying if name not in ("latent_dim", "seed")]
-    if metric == "elbo" and "latent_dim" in varying:
-        series = [{"series": [row[n] for row in rows], "series_name": n} for n in others[:1]]
-        pictures["elbo_against_latent_dim"] = plots.elbo_against_latent_dim(
-            np.array([row["latent_dim"] for row in rows]),
-            column("elbo"),
-            column("active_units"),
-            **(series[0] if series else {}),
-        )
     axes = [name for name in varying if name != "seed"][:2]
     if "latent_dim" in varying and others:
         axes = [others[0], "latent_dim"]
-    if len(axes) == 2 and metric in rows[0]:
-        pictures["heatmap"] = plots.sweep_heatmap(
-            column(metric),
-            *([row[name] for row in rows] for name in axes),
-            value_name=metric,
-            x_name=axes[0],
-            y_name=axes[1],
-        )
-    if curves:
-        pictures["curves"] = plots.sweep_curves(curves, run_names=names, **colour)
-    for name, picture in pictures.items():
-        plots.save(picture, folder / name)
-    return list(pictures)
+    colour_name = varying[0] if varying else "seed"
+    colour = {"colour": values(colour_name), "colour_name": colour_name}
+
+    def rate_distortion():
+        if "rate" in rows[0]:
+            terms = column("rate"), column("distortion")
+            return plots.rate_distortion(*terms, names=names, **colour)
+
+    def elbo_against_latent_dim():
+        if metric == "elbo" and "latent_dim" in varying:
+            series = {"series": values(others[0]), "series_name": others[0]} if others else {}
+            terms = np.array(values("latent_dim")), column("elbo"), column("active_units")
+            return plots.elbo_against_latent_dim(*terms, **series)
+
+    def heatmap():
+        if len(axes) == 2 and metric in rows[0]:
+            told = {"value_name": metric, "x_name": axes[0], "y_name": axes[1]}
+            return plots.sweep_heatmap(column(metric), *map(values, axes), **told)
+
+    def sweep_curves():
+        if curves:
+            return plots.sweep_curves(curves, run_names=names, **colour)
+
+    return {
+        "rate_distortion": rate_distortion,
+        "elbo_against_latent_dim": elbo_against_latent_dim,
+        "heatmap": heatmap,
+        "curves": sweep_curves,
+    }
 
 
 def _look(experiment, model, params, hparams) -> _Seen:
     """Encodes the test split of an experiment, with one run of it."""
     conditions, test = experiment.given, experiment.dataset.test
     data_key, key = jax.random.split(training.stream(hparams.seed, "pictures"))
-    x = jax.jit(experiment.preprocess)(jnp.asarray(test.x[:NUM_SCATTERED]), data_key)
-    known = {} if conditions is None else {k: v[: len(x)] for k, v in conditions.test.items()}
-    batch, given = {"x": x, **known}, experiment.loss_fn.given
+    labels = None if test.labels is None else test.labels[:NUM_SCATTERED]
+    few = _few(experiment, labels)
+    x, encoded = {}, []
+    for start, batch in _batches(experiment, data_key):
+        rows = np.asarray(batch["x"])
+        x |= {n: rows[n - start] for n in few if 0 <= n - start < len(rows)}
+        encoded.append(_encode(model, params, batch, experiment.loss_fn.given))
+    encoded = jax.tree.map(lambda *parts: np.concatenate(parts), *encoded)
+    x = np.stack([x[n] for n in few])
+    codes, condition = encoded["codes"], encoded["condition"]
+    if model.latent.has_prior:
+        rates, variances = encoded["rates"].mean(axis=0), encoded["standardized"].var(axis=0)
+    else:
+        rates = codes.var(axis=0)
+        variances = rates / max(rates.max(), 1e-12)
+    falling = np.argsort(-rates, kind="stable")
     corrupt = experiment.loss_fn.corrupt
     h = schedules.evaluate(hparams, jnp.int32(experiment.num_steps - 1)).objective
-    posterior, rates, scaled, condition = _encode(model, params, batch, given)
-    rates = np.asarray(rates)
-    falling = np.argsort(-rates, kind="stable")
-    labels = None if test.labels is None else test.labels[:NUM_SCATTERED]
-    few = np.asarray(_one_per_label(labels, len(x), NUM_RECONSTRUCTIONS))
     return _Seen(
         model=model,
         params=params,
         decode=_decoder(model, params),
-        x=np.asarray(x),
+        x=x,
         labels=labels,
-        codes=np.asarray(posterior.mode),
-        means=np.asarray(posterior.mean),
+        codes=codes,
+        means=encoded["means"],
         prior=(
             model.prior(params)
             if model.latent.has_prior
-            else distributions.FullGaussian.fit(posterior.mode)
+            else distributions.FullGaussian.fit(jnp.asarray(codes))
         ),
         rates=rates,
-        is_active=np.asarray(elbo.active_units(jnp.var(scaled, axis=0))),
+        is_active=np.asarray(elbo.active_units(variances)),
         continuous=falling[falling >= model.latent.num_discrete(model.latent_dim)],
         few=few,
-        told=None if condition is None else np.asarray(condition)[few],
+        told=None if condition is None else condition[few],
         conditions=conditions,
-        shown=None if corrupt is None else np.asarray(corrupt(x[few], key, **h)),
+        shown=None if corrupt is None else np.asarray(corrupt(jnp.asarray(x), key, **h)),
         key=key,
     )
 
 
+def _few(experiment, labels: np.ndarray | None) -> np.ndarray:
+    """Numbers of the F examples that are shown, fewer if each is large."""
+    dataset = experiment.dataset
+    num_examples = min(NUM_SCATTERED, len(dataset.test))
+    most = 4 * MOST_AT_ONCE // math.prod(dataset.shape)
+    num = min(num_examples, int(np.clip(most, 2, NUM_RECONSTRUCTIONS)))
+    if dataset.kind == "sequence" and labels is None and experiment.given is None:
+        # neighbors in time, or in an alphabet, are alike
+        return np.arange(num) * num_examples // num
+    return np.asarray(_one_per_label(labels, num_examples, num))
+
+
+def _batches(experiment, key) -> Iterator[tuple[int, dict]]:
+    """The first number and the batch of as many test examples as are encoded at once."""
+    test, conditions = experiment.dataset.test, experiment.given
+    known = {} if conditions is None else conditions.test
+    preprocess, num = jax.jit(experiment.preprocess), min(NUM_SCATTERED, len(test))
+    size = max(1, MOST_AT_ONCE // math.prod(experiment.dataset.shape))
+    for start in range(0, num, size):
+        rows = slice(start, min(start + size, num))
+        own_key = jax.random.fold_in(key, start) if start else key
+        x = preprocess(jnp.asarray(test.x[rows]), own_key)
+        yield start, {"x": x, **{name: each[rows] for name, each in known.items()}}
+
+
 @functools.partial(jax.jit, static_argnums=3)
 def _encode(model, params, batch, given):
-    """Of a batch posteriors [N, L], `_Seen.rates`, standardized means, conditions or None."""
+    """Of a batch codes, means, conditions, and with a prior rates and standardized means [B, L]."""
     model = model if given is None else given(model, params, batch)
     posterior = model.encode(params, batch["x"])
-    if not model.latent.has_prior:
-        variances = jnp.var(posterior.mode, axis=0)
-        scaled = posterior.mode / jnp.sqrt(jnp.maximum(jnp.max(variances), 1e-12))
-        return posterior, variances, scaled, model.condition
-    prior = model.prior(params)
-    rates = distributions.kl_divergence(posterior, prior).mean(axis=0)
-    return posterior, rates, elbo.standardized_mean(posterior, prior), model.condition
+    seen = {"codes": posterior.mode, "means": posterior.mean, "condition": model.condition}
+    if model.latent.has_prior:
+        prior = model.prior(params)
+        seen["rates"] = distributions.kl_divergence(posterior, prior)
+        seen["standardized"] = elbo.standardized_mean(posterior, prior)
+    return seen
 
 
 def _decoder(model, params) -> Callable:
@@ -290,11 +402,19 @@ def _decoder(model, params) -> Callable:
     def decode_mean(params, z, c=None):
         return (model if c is None else model.given(c)).decode_mean(params, z)
 
-    def decode(z, condition=None):
+    def decode(z, condition=None, *, is_whole=False):
         if condition is not None:
             condition = np.broadcast_to(condition, (*z.shape[:2], np.shape(condition)[-1]))
-            condition = jnp.asarray(condition.reshape(-1, condition.shape[-1]))
-        x = np.array(decode_mean(params, jnp.asarray(z.reshape(-1, z.shape[-1])), condition))
+            condition = condition.reshape(-1, condition.shape[-1])
+        codes, size = z.reshape(-1, z.shape[-1]), max(1, MOST_AT_ONCE // math.prod(model.shape))
+        parts = []
+        for start in range(0, len(codes), size):
+            rows = slice(start, start + size)
+            told = () if condition is None else (jnp.asarray(condition[rows]),)
+            x = np.asarray(decode_mean(params, jnp.asarray(codes[rows]), *told))
+            is_image = x.ndim == 4 and not is_whole
+            parts.append(plots.shrink(x, len(codes)) if is_image else x)
+        x = np.concatenate(parts)
         return x.reshape(*z.shape[:2], *x.shape[1:])
 
     return decode
@@ -312,8 +432,8 @@ def _one_per_label(labels, num_examples: int, num: int) -> list[int]:
 
 
 def _reconstructions(seen: _Seen):
-    decoded = seen.decode(seen.codes[seen.few][None], seen.told)[0]
-    return plots.reconstructions(seen.x[seen.few], decoded)
+    decoded = seen.decode(seen.codes[seen.few][None], seen.told, is_whole=True)[0]
+    return plots.reconstructions(seen.x, decoded)
 
 
 def _corruptions(seen: _Seen):
@@ -321,7 +441,8 @@ def _corruptions(seen: _Seen):
     if seen.shown is None:
         return None
     codes = np.asarray(seen.model.encode(seen.params, jnp.asarray(seen.shown)).mode)
-    rows = np.concatenate([seen.x[seen.few], seen.shown, seen.decode(codes[None])[0]])
+    restored = seen.decode(codes[None], is_whole=True)[0]
+    rows = np.concatenate([seen.x, seen.shown, restored])
     names = "clean", "shown", "restored"
     return plots.samples(rows.clip(0, 1), title="what was shown, and restored", row_names=names)
 
@@ -353,13 +474,13 @@ def _samples(seen: _Seen):
         title = "E[x|z], z from a Gaussian fit to the codes"
         return plots.samples(seen.decode(z[None])[0], title=title)
     if conditions is None:
-        _, samples = jax.jit(model.sample, static_argnums=2)(params, seen.key, NUM_SAMPLES)
-        return plots.samples(np.asarray(samples), title="E[x|z], z from the prior")
+        z = model.prior(params).sample(jax.random.split(seen.key)[0], NUM_SAMPLES)
+        return plots.samples(seen.decode(z[None])[0], title="E[x|z], z from the prior")
     z = np.asarray(model.prior(params).sample(seen.key, NUM_STYLES))
     z = np.tile(z, (len(conditions.names), 1, 1))
     samples = seen.decode(z, conditions.shown[:, None])
     return plots.samples(
-        samples.reshape(-1, *model.shape),
+        samples.reshape(-1, *samples.shape[2:]),
         title="E[x|z, c]: c of the row, z of the column from the prior",
         row_names=conditions.names,
     )
@@ -395,6 +516,11 @@ def _traversed(seen: _Seen) -> dict | None:
         "dimensions": dimensions,
         "unit": "nats" if seen.has_rates else "variance",
     }
+
+
+def _traversal_of_series(seen: _Seen):
+    traversed = _traversed(seen)
+    return None if traversed is None else sequences.traversal(seen, traversed)
 
 
 def _groups(seen: _Seen):
@@ -444,17 +570,35 @@ def _manifold(seen: _Seen):
     return plots.manifold(seen.decode(z), mean=mean, deviation=deviation, **words)
 
 
-_OF_ANY = {
-    "reconstructions": _reconstructions,
-    "rate_per_dimension": _rate_per_dimension,
-    "latent_scatter": _latent_scatter,
-}
+def _frames(seen: _Seen):
+    traversed = _traversed(seen)
+    return None if traversed is None else plots.traversal_frames(**traversed)
+
+
+def _of(dataset) -> dict[str, Callable]:
+    """What is drawn of a model of a dataset: name → from a `_Seen` as `draw_each` has it."""
+    if dataset.kind == "image":
+        return _OF_ANY | _OF_VECTORS | _OF_IMAGES
+    if dataset.kind == "table":
+        return _OF_ANY | _OF_VECTORS
+    if dataset.alphabet is not None:
+        texts = {
+            f"{name}.txt": functools.partial(make, alphabet=dataset.alphabet)
+            for name, make in sequences.OF_TEXT.items()
+        }
+        return _OF_ANY | texts
+    return _OF_ANY | sequences.OF_SERIES | {"traversal": _traversal_of_series}
+
+
+_OF_ANY = {"rate_per_dimension": _rate_per_dimension, "latent_scatter": _latent_scatter}
+_OF_VECTORS = {"reconstructions": _reconstructions}
 _OF_IMAGES = {
     "corruptions": _corruptions,
     "samples": _samples,
     "traversal": _traversal,
+    "traversal.gif": _frames,
     "codes": _groups,
     "interpolation": _interpolation,
     "manifold": _manifold,
 }
-"""Name of a picture → what draws it of a `_Seen`, or returns None where it does not apply."""
+"""Name of a picture → what draws it of a `_Seen`, or returns None if it does not apply."""

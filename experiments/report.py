@@ -1,5 +1,6 @@
 """What was measured of the runs: the page that tells it, and the files that keep it."""
 
+import functools
 import shutil
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -210,8 +211,9 @@ class Keeper:
         if _news(held(path, f"{name}.json"), results):
             self.write(path, f"{name}.json", results)
         if subject.latent_dim == 2 and "values" in results.get("latent_geometry", {}):
-            picture = folder(path) / f"{name}-latent_geometry"
-            self.do(path, lambda: pictures.draw_geometry(subject, picture), picture)
+            drawn = {f"{name}-latent_geometry": lambda: pictures.geometry(subject)}
+            draw = functools.partial(pictures.draw_each, drawn, folder(path).joinpath)
+            self.do(path, draw, folder(path) / f"{name}-latent_geometry.png")
 
 
 def rows_of(

@@ -504,7 +504,7 @@ def _flags_beside(config: Config, plan: Plan) -> list[str]:
 
 def _executor(plan: Plan, directory: Path) -> dict:
     return {
-        "is_complete": lambda task: members.read_results(task.directory) is not None,
+        "is_complete": lambda task: training_lib.has_ended(task.directory),
         "executor": plan.executor,
         "num_workers": plan.num_workers,
         "slurm": plan.slurm or "",
@@ -533,7 +533,7 @@ def _gather(programs: Sequence[Program], directory: Path, num_runs: int) -> list
 
 
 def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | None]) -> None:
-    """Writes the tables and pictures of a sweep, and says which run is best.
+    """Writes the tables of a sweep, says which run is best, and draws pictures when those are safe.
 
     Raises:
         DivergedError: every run diverged.
@@ -546,33 +546,53 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
         sweep.say(line)
     if all(row["status"] == "diverged" for row in rows):
         raise DivergedError(f"all {len(rows)} runs diverged: try a smaller --learning_rate")
-    curves = tables.curves(programs, sweep.directory)
+    groups = _groups(configs)
+    bests = [_best(sweep, configs, rows, *group) for group in groups]
+    bests = [best for best in bests if best is not None]
+    if bests:
+        sweep.write_json("best.json", bests[0] if len(groups) == 1 else bests)
+    _draw(sweep, configs, programs, rows, groups)
+    sweep.say(f"in {sweep.directory}: sweep.csv, summary.csv, plots/, programs/")
+
+
+def _groups(configs: Sequence[Config]) -> list[tuple[list[int], str, list[str]]]:
+    """Runs that compare: their numbers, what sets them apart in words, and their folders."""
     groups = tables.comparable(configs)
     firsts = [configs[group[0]] for group in groups]
-    words, folders = building.differences(firsts), _folder_names([[first] for first in firsts])
-    bests = []
-    for number, group in enumerate(groups):
-        there = [r for r in group if results[r] is not None]
-        drawn = pictures.draw_sweep(
+    folders = [[name] for name in _folder_names([[first] for first in firsts])]
+    if len(groups) == 1:
+        folders = [[]]
+    return list(zip(groups, building.differences(firsts), folders, strict=True))
+
+
+def _best(sweep, configs, rows: Sequence[dict], group: list[int], words: str, _) -> dict | None:
+    """The row of the best run of a group, which is said, and its command; None: all diverged."""
+    best = tables.best([rows[r] for r in group])
+    if best is None:
+        return None
+    command = shlex.join(_command_alone(configs[best]))
+    num = sum(rows[r]["status"] != "missing" for r in group)
+    among = f" with {words}" if words else ""
+    sweep.log(
+        f"best of {num}{among} by {tables.judged_by(rows[best])}: run {best}, alone: {command}",
+        echo=True,
+    )
+    return {**rows[best], "command": command}
+
+
+def _draw(sweep, configs, programs, rows: Sequence[dict], groups) -> None:
+    """Draws what only many runs say together, of each of the groups that compare."""
+    curves = tables.curves(programs, sweep.directory)
+    for group, words, folder in groups:
+        there = [r for r in group if rows[r]["status"] != "missing"]
+        pictures.draw_sweep(
             [configs[r] for r in there],
             [rows[r] for r in there],
             [{**row, "run": there.index(row["run"])} for row in curves if row["run"] in there],
-            sweep.path("plots", *([folders[number]] if len(groups) > 1 else [])),
+            lambda name, folder=folder: sweep.path("plots", *folder, name),
+            sweep.log,
+            f" of {words}" if words else "",
         )
-        sweep.log(f"pictures{f' of {words[number]}' if words[number] else ''}: {', '.join(drawn)}")
-        best = tables.best([rows[r] for r in group])
-        if best is not None:
-            command = shlex.join(_command_alone(configs[best]))
-            bests.append({**rows[best], "command": command})
-            among = f" with {words[number]}" if words[number] else ""
-            sweep.log(
-                f"best of {len(there)}{among} by {tables.judged_by(rows[best])}: run {best}, "
-                f"alone: {command}",
-                echo=True,
-            )
-    if bests:
-        sweep.write_json("best.json", bests[0] if len(groups) == 1 else bests)
-    sweep.say(f"in {sweep.directory}: sweep.csv, summary.csv, plots/, programs/")
 
 
 def _command_alone(config: Config) -> list[str]:

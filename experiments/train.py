@@ -41,6 +41,8 @@ DATA_SETTINGS = ("data_dir", "num_valid", "scaling", "loading", "window", "hop",
 """Flags that `data.load` takes under the same names."""
 SAVE_SECONDS = 5.0
 """Between two checkpoints where the user names no time, in seconds."""
+UNDRAWN = "undrawn.json"
+"""Of a run whose result is there and not all of its pictures: name of each → why."""
 SAVE_SHARE = 50
 """So many times as long as a save takes is left between two, a ratio: where models are large."""
 
@@ -143,6 +145,7 @@ def train(
         )
         if _is_complete(results, experiment.num_steps, retry_diverged):
             processes.on_first(lambda: run.log(_told_complete(run, results), echo=True))
+            _draw_missing(run, experiment, results)
         else:
             results = _train_in(run, experiment, asked)
         if experiment.is_single:
@@ -246,27 +249,71 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
     else:
         params = building.frozen(experiment, result_params(ended.carried))
         results = make_results(experiment, ended, params)
-    alive = [r for r, result in enumerate(results) if result["status"] != "diverged"]
-    if alive:
-        shown = max(alive, key=lambda r: tables.score(results[r]))
-        member = building.member(experiment, shown, experiment.layout.read(params))
-        drawn = processes.on_first(lambda: pictures.draw(experiment, shown, member, run))
-        run.log(f"pictures: {', '.join(drawn or [])}")
     seconds = round(ended.spent.seconds + time.perf_counter() - finished, 3)
     times = {"wall_seconds": seconds, "examples_per_second": ended.spent.examples_per_second}
     results = [{**result, **times} for result in results]
+    if _alive(results):
+        # before the result: a process that is killed between the two leaves it to the next
+        run.write_json(UNDRAWN, {"all": "not drawn yet"})
     if experiment.is_single:
         run.write_json("result.json", results[0])
     else:
         run.write_json("results.json", results)
-    if not alive:
-        if not ended.failures:
-            raise DivergedError(
-                f"the test loss is not finite at step {results[0]['step']}: try "
-                f"{_advice(experiment, 'a smaller --learning_rate')}, with --overwrite"
-            )
-        raise _diverged(experiment, ended)
-    return results
+    if _alive(results):
+        _draw(run, experiment, results, params)
+        return results
+    if not ended.failures:
+        raise DivergedError(
+            f"the test loss is not finite at step {results[0]['step']}: try "
+            f"{_advice(experiment, 'a smaller --learning_rate')}, with --overwrite"
+        )
+    raise _diverged(experiment, ended)
+
+
+def _alive(results: Sequence[dict]) -> list[int]:
+    """The numbers of the runs that did not diverge."""
+    return [r for r, result in enumerate(results) if result["status"] != "diverged"]
+
+
+def _draw(run, experiment: building.Experiment, results: Sequence[dict], params) -> None:
+    """Draws the pictures of the best run, and keeps in mind which of them failed.
+
+    Args:
+        run: the open run, whose results are written.
+        experiment: from `prepare`.
+        results: of its runs, one at least not diverged.
+        params: of densities, [S, …].
+    """
+
+    def score(r):
+        return tables.score({name: tables.plain(value) for name, value in results[r].items()})
+
+    shown = max(_alive(results), key=score)
+    member = building.member(experiment, shown, experiment.layout.read(params))
+    failed = processes.on_first(lambda: pictures.draw(experiment, shown, member, run))
+    if failed:
+        run.write_json(UNDRAWN, failed)
+    else:
+        run.remove(UNDRAWN)
+
+
+def _draw_missing(run, experiment: building.Experiment, results: Sequence[dict]) -> None:
+    """Draws the pictures of a run that is complete, if it ended before they all were there."""
+    steps = [results[r]["step"] for r in _alive(results)]
+
+    def restore():
+        if not steps or not os.path.lexists(run.path(UNDRAWN)):
+            return None
+        place = {"set_aside": False, "warn": run.log}
+        with checkpoints.Checkpoints(run.path("checkpoints"), **place) as store:
+            restored = store.restore(_target(experiment))
+        # an earlier step is not what the results are of
+        return restored if restored is not None and restored.step >= max(steps) else None
+
+    restored = processes.on_first(restore)
+    if processes.agree(restored is not None):
+        carried = _placed(experiment, restored)
+        _draw(run, experiment, results, building.frozen(experiment, result_params(carried)))
 
 
 def _begin(run, experiment: building.Experiment, store) -> Begun:
@@ -295,9 +342,7 @@ def _begin(run, experiment: building.Experiment, store) -> Begun:
         carried = _carried(experiment)
         step, spent, failures = 0, Spent(), {}
     else:
-        zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), _target(experiment))
-        state = zeros if restored is None else jax.tree.map(np.asarray, restored.state)
-        carried = layout.place(processes.agree(state))
+        carried = _placed(experiment, restored)
         step = processes.agree(0 if restored is None else restored.step)
         notes = processes.agree_on_json(None if restored is None else restored.config)
         failures = notes.pop("failures")
@@ -306,6 +351,13 @@ def _begin(run, experiment: building.Experiment, store) -> Begun:
     state = carried.state.replace(stopped=layout.place_slots(stopped))
     is_resumed = processes.agree(restored is not None)
     return Begun(carried._replace(state=state), spent, failures, step, is_resumed)
+
+
+def _placed(experiment: building.Experiment, restored) -> Carried:
+    """What the first process has restored from a checkpoint, on the devices of all."""
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), _target(experiment))
+    state = zeros if restored is None else jax.tree.map(np.asarray, restored.state)
+    return experiment.layout.place(processes.agree(state))
 
 
 def lost_rows(rows: Sequence[dict], steps: np.ndarray, steps_per_epoch: int) -> list[tuple]:
@@ -377,6 +429,12 @@ def _is_complete(results: list[dict] | None, num_steps: int, retry_diverged: boo
     if len(results) == 1 and results[0]["status"] == "diverged" and retry_diverged:
         return False
     return all(r["status"] != "done" or r["step"] == num_steps for r in results)
+
+
+def has_ended(directory: Path) -> bool:
+    """Whether a program has its results, and nothing that is still to be drawn."""
+    is_drawn = not os.path.lexists(directory / UNDRAWN)
+    return is_drawn and members.read_results(directory) is not None
 
 
 def _told_complete(run, results: list[dict]) -> str:

@@ -353,6 +353,20 @@ def test_a_plane_is_drawn(swept):
         assert (program / "evaluation" / f"member-0-latent_geometry.{ending}").stat().st_size > 100
 
 
+def test_a_plane_that_cannot_be_drawn_loses_no_number(swept, monkeypatch, capsys):
+    def fail(*_):
+        raise ValueError("no plane")
+
+    program = swept / "programs" / "activation=relu"
+    monkeypatch.setattr(pictures, "geometry", fail)
+    flags = {"num_examples": "40", "latent_geometry_num_codes": "4"}
+    run(program, metrics="latent_geometry,latent_probes", **flags)
+    told = "picture member-0-latent_geometry could not be drawn (ValueError: no plane)"
+    assert capsys.readouterr().out.splitlines().count(told) == 1
+    assert kept(program)["latent_geometry"]["values"]["num_codes"] == 4
+    assert kept(program)["latent_probes"]["values"]["num_test"] == 40
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "latent_dim", "own", "pictures"),

@@ -18,7 +18,7 @@ from faults._lab import WITHOUT_PICTURES
 from faults.bad_flags import BAD, ONLY_THE_COMMAND
 
 from experiments import cli, config, pictures, sweep, train
-from vae_jax import data, errors
+from vae_jax import data, errors, plots, runs
 
 SMALL = {"network": "mlp", "widths": "16", "latent_dim": "2", "epochs": "3"}
 RESULT_KEYS = {
@@ -113,6 +113,163 @@ def test_a_run_leaves_its_numbers_and_pictures(tmp_path, capsys):
     assert train_here(tmp_path / "run") == json.loads(before)
     assert "complete already" in capsys.readouterr().out
     assert (tmp_path / "run" / "result.json").read_bytes() == before
+
+
+def broken(_):
+    raise ValueError("no\x07 room\nfor it")
+
+
+def drawn_of(monkeypatch, **made):
+    """Has a model be drawn by these functions of what is seen, and by no others."""
+    monkeypatch.setattr(pictures, "_of", lambda dataset: made)
+
+
+def rates(seen):
+    return plots.rate_per_dimension(seen.rates, seen.is_active)
+
+
+def files_of(run):
+    return {path.name for path in (run / "plots").iterdir()}
+
+
+def test_a_picture_that_fails_takes_nothing_with_it(tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    drawn_of(monkeypatch, first=rates, broken=broken, last=rates)
+    result = train_here(run)
+    assert result["status"] == "done"
+    reason = "ValueError: no\\x07 room"
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if "could not" in x]
+    assert line == f"picture broken could not be drawn ({reason})"
+    assert line in (run / "run.log").read_text()
+    assert json.loads((run / train.UNDRAWN).read_text()) == {"broken": reason}
+    names = ("training_curves", "first", "last")
+    assert files_of(run) == {f"{name}.{end}" for name in names for end in ("png", "csv")}
+    # the same command draws what is missing, and computes no result anew
+    before = (run / "result.json").read_bytes()
+    drawn_of(monkeypatch, first=rates, broken=rates, last=rates)
+    monkeypatch.setattr(train, "make_results", None)
+    assert train_here(run) == result
+    assert "complete already" in capsys.readouterr().out
+    assert {"broken.png", "broken.csv"} <= files_of(run)
+    assert not (run / train.UNDRAWN).exists()
+    assert (run / "result.json").read_bytes() == before
+    # and once more has nothing to do
+    monkeypatch.setattr(pictures, "draw", None)
+    assert train_here(run) == result
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError])
+def test_what_all_pictures_need_is_tried_once(tmp_path, monkeypatch, error):
+    tries = []
+
+    def look(*_):
+        tries.append(1)
+        raise error("too large")
+
+    monkeypatch.setattr(pictures, "_look", look)
+    assert train_here(tmp_path / "run")["status"] == "done"
+    assert len(tries) == 1
+    assert files_of(tmp_path / "run") == {"training_curves.png", "training_curves.csv"}
+    undrawn = json.loads((tmp_path / "run" / train.UNDRAWN).read_text())
+    assert {"samples", "traversal.gif", "manifold"} < undrawn.keys()
+    assert {*undrawn.values()} == {f"{error.__name__}: too large"}
+
+
+@pytest.mark.fault("R1")
+@pytest.mark.parametrize("error", [KeyboardInterrupt, errors.StorageError])
+def test_what_ends_while_it_is_drawn_is_drawn_by_the_same_command(
+    tmp_path, monkeypatch, capsys, error
+):
+    def end(_):
+        raise error("now")
+
+    run = tmp_path / "run"
+    drawn_of(monkeypatch, first=rates, second=end)
+    with pytest.raises(error, match="now"):
+        train_here(run)
+    result = json.loads((run / "result.json").read_text())
+    assert result["status"] == "done"
+    assert "second.png" not in files_of(run)
+    assert not train.has_ended(run)
+    drawn_of(monkeypatch, first=rates, second=rates)
+    assert train_here(run) == result
+    assert "second.png" in files_of(run)
+    assert train.has_ended(run)
+
+
+@pytest.mark.fault("R5")
+def test_nothing_is_drawn_of_another_step_than_the_results(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    drawn_of(monkeypatch, first=broken)
+    result = train_here(run, checkpoint_seconds="0")
+    older, newest = list_steps(run / "checkpoints")
+    (run / "checkpoints" / str(newest) / "manifest.json").unlink()
+    monkeypatch.setattr(pictures, "draw", None)
+    assert train_here(run, checkpoint_seconds="0") == result
+    assert list_steps(run / "checkpoints") == [older, newest]
+    assert (run / train.UNDRAWN).exists()
+
+
+def test_a_folder_of_pictures_that_leads_elsewhere_loses_no_result(tmp_path, monkeypatch):
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    drawn_of(monkeypatch, first=rates)
+    make = train.make_results
+
+    def then_link(*arguments):
+        (run / "plots").symlink_to(elsewhere)
+        return make(*arguments)
+
+    monkeypatch.setattr(train, "make_results", then_link)
+    assert train_here(run)["status"] == "done"
+    assert not list(elsewhere.iterdir())
+    undrawn = json.loads((run / train.UNDRAWN).read_text())
+    assert undrawn.keys() == {"training_curves", "first"}
+    assert all("must stay inside" in reason for reason in undrawn.values())
+
+
+@pytest.mark.parametrize(
+    ("num_channels", "is_saved"),
+    [(4, False), pytest.param(4, True, marks=pytest.mark.slow)]
+    + [pytest.param(n, False, marks=pytest.mark.slow) for n in (2, 8, 13)],
+)
+def test_images_of_any_number_of_channels_are_drawn(tmp_path, monkeypatch, num_channels, is_saved):
+    if not is_saved:
+        # which takes most of the time
+        made = tmp_path / "run" / "plots"
+        monkeypatch.setattr(plots, "save", lambda _, at: runs.make_folder(made) and at.touch())
+    x = np.random.default_rng(0).integers(0, 256, (60, 8, 8, num_channels), np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    run = tmp_path / "run"
+    train_here(run, dataset=str(tmp_path / "x.npy"), objective="denoising", epochs="1")
+    assert not (run / train.UNDRAWN).exists()
+    of_images = {"reconstructions", "corruptions", "samples", "traversal", "interpolation"}
+    assert of_images | {"manifold"} <= {name.removesuffix(".png") for name in files_of(run)}
+    assert "traversal.gif" in files_of(run)
+    log = (run / "run.log").read_text()
+    assert f"images of {num_channels} channels are drawn channel by channel" in log
+
+
+def test_pictures_are_the_same_in_however_many_blocks(tmp_path, monkeypatch):
+    def numbers():
+        rows = [line.split(",") for line in (tmp_path / "run/plots/x.csv").read_text().split()]
+        return np.array([[float(cell) for cell in row] for row in rows[1:]])
+
+    def look(seen):
+        decoded = seen.decode(seen.codes[None, :9])[0].reshape(9, -1)
+        parts = decoded, seen.means[:9], seen.x.reshape(len(seen.x), -1)[:9]
+        table = np.concatenate([*parts, np.tile([*seen.rates, *seen.is_active], (9, 1))], axis=1)
+        columns = tuple(map(str, range(len(table.T))))
+        return plots.Picture(rates(seen).figure, plots.Table(columns, table.tolist()))
+
+    drawn_of(monkeypatch, x=look)
+    train_here(tmp_path / "run")
+    at_once = numbers()
+    monkeypatch.setattr(pictures, "MOST_AT_ONCE", 64 * 4)
+    (tmp_path / "run" / train.UNDRAWN).write_text("{}")
+    (tmp_path / "run/plots/x.csv").unlink()
+    train_here(tmp_path / "run")
+    np.testing.assert_allclose(numbers(), at_once, rtol=1e-5, atol=1e-5)
 
 
 def test_killed_runs_resume_bit_identically(tmp_path):

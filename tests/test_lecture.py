@@ -24,7 +24,7 @@ from experiments.lecture import (
     super_resolution,
 )
 from experiments.lecture import runs as trained_runs
-from vae_jax import data, likelihoods, networks
+from vae_jax import data, likelihoods, networks, plots
 from vae_jax.errors import DataError, UsageError
 from vae_jax.evaluation import reconstruction
 from vae_jax.model import Model
@@ -291,6 +291,22 @@ def test_the_file_without_a_class_lacks_it_alone(course, tmp_path):
         np.testing.assert_array_equal(values, all_of_it.labels[all_of_it.labels != 3])
         x = np.asarray(course.dataset.decode(all_of_it.x[:][all_of_it.labels != 3]))
         np.testing.assert_allclose(np.asarray(kept.decode(own.x[:])), x, atol=1e-6)
+
+
+def test_a_picture_that_fails_is_not_on_the_page(tmp_path, capsys):
+    def fail():
+        raise MemoryError("too large")
+
+    def picture():
+        return plots.rate_per_dimension(np.ones(2), np.ones(2))
+
+    command, _ = main_of()
+    told = TOLD._replace(pictures={"first": picture, "broken": fail, "last": picture})
+    files = command.draw("codes", told, tmp_path / "pictures")
+    assert files == {"first": "pictures/codes-0.png", "last": "pictures/codes-2.png"}
+    assert all((tmp_path / file).exists() for file in files.values())
+    told = "picture codes-1 could not be drawn (MemoryError: too large)\n"
+    assert capsys.readouterr().out == told
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import pytest
 
 from experiments import cluster, config, metrics, pictures, sweep, tables, train
 from experiments.config import Plan
-from vae_jax import errors, layout, members
+from vae_jax import errors, layout, members, plots, runs
 
 CLOSE = 1e-5  # of float32 on CPU; 2e-7 was seen
 ROOT = pathlib.Path(__file__).parents[1]
@@ -392,13 +392,65 @@ def test_whatever_varies_is_drawn(tmp_path, no_pictures, name, lost):
     results[:num_lost] = [{"status": "diverged", "step": 3}] * num_lost
     rows = tables.sweep_rows(configs, sweep.group(configs), results)
     curves = [{"run": r, "epoch": e, "loss": 1.0 / e} for r in range(len(rows)) for e in (1, 2)]
-    drawn = no_pictures(configs, rows, curves, tmp_path)
-    assert {path.stem for path in tmp_path.glob("*.png")} == set(drawn)
+    told = []
+    failed = no_pictures(
+        configs, rows, curves, tmp_path.joinpath, lambda line, echo: told.append(line)
+    )
+    assert not failed
+    drawn = [path.stem for path in tmp_path.glob("*.png")]
+    assert {*told[0].partition(": ")[2].split(", ")} == {*drawn}
     assert "curves" in drawn
     assert ("rate_distortion" in drawn) == (lost != "all")
     assert ("elbo_against_latent_dim" in drawn) == (
         "latent_dim" in SETTINGS[name] and lost != "all"
     )
+
+
+def test_a_picture_of_a_sweep_that_fails_takes_nothing_with_it(tmp_path, no_pictures, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("no cells")
+
+    monkeypatch.setattr(plots, "sweep_heatmap", fail)
+    configs = sweep.make_configs(SETTINGS["three"])
+    result = {"status": "done", "step": 9, "rate": 2.0, "distortion": 5.0, "active_units": 2}
+    results = [{**result, "loss": 7.0 + r, "elbo": -7.0 - r} for r in range(len(configs))]
+    rows = tables.sweep_rows(configs, sweep.group(configs), results)
+    told = []
+
+    def log(line, echo):
+        told.append((line, echo))
+
+    failed = no_pictures(configs, rows, [], tmp_path.joinpath, log, " of x")
+    assert failed == {"heatmap": "ValueError: no cells"}
+    assert told[0] == ("picture heatmap of x could not be drawn (ValueError: no cells)", True)
+    assert {path.stem for path in tmp_path.glob("*.png")} == {
+        *("rate_distortion", "elbo_against_latent_dim")
+    }
+
+
+def test_the_tables_of_a_sweep_are_there_before_its_pictures(tmp_path, monkeypatch):
+    configs = sweep.make_configs(SETTINGS["beta"])
+    result = {"status": "done", "step": 9, "loss": 7.0, "elbo": -7.0}
+    programs = sweep.group(configs)
+    monkeypatch.setattr(tables, "curves", lambda *_: 1 / 0)
+    with (
+        runs.open_run(tmp_path / "sweep", {}) as opened,
+        pytest.raises(ZeroDivisionError),
+    ):
+        sweep.report(opened, configs, programs, [result, {**result, "elbo": -6.0}])
+    assert json.loads((tmp_path / "sweep" / "best.json").read_text())["run"] == 1
+    assert len(read(tmp_path / "sweep" / "sweep.csv")) == 2
+    assert len(read(tmp_path / "sweep" / "summary.csv")) == 2
+
+
+def test_a_program_with_pictures_to_be_drawn_has_not_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(members, "read_results", lambda _: [{"status": "done"}])
+    assert train.has_ended(tmp_path)
+    (tmp_path / train.UNDRAWN).touch()
+    assert not train.has_ended(tmp_path)
+    monkeypatch.setattr(members, "read_results", lambda _: None)
+    (tmp_path / train.UNDRAWN).unlink()
+    assert not train.has_ended(tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -231,6 +231,12 @@ class Run:
         """
         write_json(self.path(name), value)
 
+    def remove(self, name: str) -> None:
+        """Removes a file, unless there is none."""
+        path = self.path(name)
+        with _storing(path):
+            path.unlink(missing_ok=True)
+
     def read_json(self, name: str) -> Any:
         """Reads a JSON file.
 
@@ -368,7 +374,7 @@ class Follower:
     def _nothing(self, *arguments, **keywords) -> None:
         pass
 
-    write_config = write_json = write_command = write_table = _nothing
+    write_config = write_json = write_command = write_table = remove = _nothing
     log = say = append_rows = truncate_rows = _nothing
 
 

@@ -69,13 +69,13 @@ class Told(NamedTuple):
     Attributes:
         columns: heads of the table, the first of its rows' names.
         rows: a name and numbers, a pair (value, standard error or None) each.
-        pictures: caption → `vae_jax.plots.Picture`.
+        pictures: caption → what draws it, to a `vae_jax.plots.Picture`.
         meaning: column → what it means, a line.
     """
 
     columns: Sequence[str]
     rows: Sequence[tuple]
-    pictures: Mapping[str, Any]
+    pictures: Mapping[str, Callable[[], Any]]
     meaning: Mapping[str, str]
 
 

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import cli, config, lecture, metrics, sweep
+from experiments import cli, config, lecture, metrics, pictures, sweep
 from experiments.lecture import page
 from experiments.lecture import runs as trained_runs
-from vae_jax import data, plots, runs, schedules
+from vae_jax import data, runs, schedules
 from vae_jax.errors import DataError, UsageError
 
 DESCRIPTION = (
@@ -82,21 +82,32 @@ def main(values: dict) -> None:
         index_of(dataset, settings),
         settings.seed,
     )
-    folder = runs.make_folder(settings.workdir / "pictures")
-    chapters = []
+    chapters = {}
     for name in lecture.CHAPTERS:
         chapter = lecture.load(name)
         told = chapter.tell(course)
-        files = {}
-        for i, (caption, picture) in enumerate(told.pictures.items()):
-            plots.save(picture, folder / f"{name}-{i}")
-            files[caption] = f"pictures/{name}-{i}.png"
-        chapters.append(page.Chapter(lecture.title(chapter), lecture.text(chapter), told, files))
-        for line in page.lines(chapters[-1]):
+        chapters[name] = page.Chapter(lecture.title(chapter), lecture.text(chapter), told, {})
+        for line in page.lines(chapters[name]):
             runs.say(line)
-    runs.write_text(settings.workdir / "index.html", page.html(chapters, settings.dataset))
-    runs.write_json(settings.workdir / "numbers.json", page.numbers(chapters))
+    runs.write_json(settings.workdir / "numbers.json", page.numbers(list(chapters.values())))
+    folder = runs.make_folder(settings.workdir / "pictures")
+    drawn = [
+        chapter._replace(files=draw(n, chapter.told, folder)) for n, chapter in chapters.items()
+    ]
+    runs.write_text(settings.workdir / "index.html", page.html(drawn, settings.dataset))
     runs.say(f"in {settings.workdir}: index.html, numbers.json, pictures/, runs/")
+
+
+def draw(name: str, told: lecture.Told, folder: Path) -> dict[str, str]:
+    """Draws the pictures of a chapter: caption → path beside the page, of those that there are."""
+    files = {f"{name}-{i}": caption for i, caption in enumerate(told.pictures)}
+    made = dict(zip(files, told.pictures.values(), strict=True))
+    failed = pictures.draw_each(made, folder.joinpath)
+    return {
+        caption: f"{folder.name}/{file}.png"
+        for file, caption in files.items()
+        if file not in failed
+    }
 
 
 def load(settings: Settings):

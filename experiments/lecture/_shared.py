@@ -1,5 +1,6 @@
 """What several chapters do: choose examples, restore them in three ways, compare in decibels."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -106,5 +107,6 @@ def restored(course: Course, names: dict[str, str], others=None) -> Told:
             rows.append((f"{called}: {way}", mean_and_error(decibels[np.isfinite(decibels)])))
         grid = np.concatenate([x[:NUM_SHOWN], *(v[:NUM_SHOWN] for v in ways.values())])
         names_of_rows = ("clean", *(way.partition(",")[0] for way in ways))
-        pictures[called] = plots.samples(grid, title=called, row_names=names_of_rows)
+        words = {"title": called, "row_names": names_of_rows}
+        pictures[called] = functools.partial(plots.samples, grid, **words)
     return Told(("", "PSNR"), rows, pictures, {"PSNR": PSNR})

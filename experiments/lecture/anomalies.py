@@ -5,6 +5,8 @@ reconstruction, or of a variational autoencoder the negative ELBO. The score sho
 the class that was never seen.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +40,8 @@ def tell(course: Course) -> Told:
         (name, (roc_auc_score(is_new, each), _error(is_new, each))) for name, each in scores.items()
     ]
     highest = np.argsort(-scores[f"VAE, {size}: −ELBO"])[:60]
-    picture = plots.samples(x[highest], title="test examples of the highest −ELBO")
+    title = "test examples of the highest −ELBO"
+    picture = functools.partial(plots.samples, x[highest], title=title)
     caption = (
         f"held out: class {course.dataset.classes[course.held_out]}, {is_new[highest].sum()} of "
         "the 60 shown are of it"

@@ -8,6 +8,8 @@ of its code with some of that.
 A few neighbours in the plane tell how well a code of two numbers keeps classes apart.
 """
 
+import functools
+
 import numpy as np
 
 from experiments.lecture import Course, Told
@@ -42,13 +44,13 @@ def tell(course: Course) -> Told:
             restored[called] = run.restore(x[:NUM_SHOWN])
             if latent_dim == 2:
                 codes = np.asarray(run.subject.posterior().mean)[:NUM_PLANE]
-                planes[f"{called}: codes of test examples"] = plots.latent_scatter(
-                    codes, labels[: len(codes)], has_prior=kind == "vae"
+                planes[f"{called}: codes of test examples"] = functools.partial(
+                    plots.latent_scatter, codes, labels[: len(codes)], has_prior=kind == "vae"
                 )
         title = f"restored from {latent_dim} numbers"
         grid = np.concatenate([x[:NUM_SHOWN], *restored.values()])
-        names = "x", *restored
-        pictures[title] = plots.samples(np.clip(grid, 0, 1), title=title, row_names=names)
+        words = {"title": title, "row_names": ("x", *restored)}
+        pictures[title] = functools.partial(plots.samples, np.clip(grid, 0, 1), **words)
     return Told(("code", *MEANING), rows, {**pictures, **planes}, MEANING)
 
 

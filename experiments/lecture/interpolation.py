@@ -4,6 +4,8 @@ The straight line between the codes of two examples, decoded, beside the straigh
 the pictures themselves, which only fades one into the other.
 """
 
+import functools
+
 import numpy as np
 
 from experiments.lecture import Course, Told
@@ -30,7 +32,8 @@ def tell(course: Course) -> Told:
         middles = lines[:, NUM_POINTS // 2]
         away = latent_neighbours.nearest_distance(others, middles)
         rows.append((called, mean_and_error(away)))
-        pictures[called] = plots.interpolation(lines, f"straight lines between {called}")
+        title = f"straight lines between {called}"
+        pictures[called] = functools.partial(plots.interpolation, lines, title)
 
     ends = x[: 2 * NUM_PAIRS]
     add("pixels", _between(ends[::2], ends[1::2], t))

@@ -9,6 +9,8 @@ In two dimensions there is so little room that an autoencoder fills it too; in s
 An autoencoder has no prior: its codes are drawn from a Gaussian fit to those of training data.
 """
 
+import functools
+
 import numpy as np
 
 from experiments.lecture import Course, Told
@@ -37,7 +39,7 @@ def tell(course: Course) -> Told:
             numbers = [(values[e], values.get(f"{e}_standard_error")) for e in entries]
             rows.append((f"{called}, {latent_dim}", *numbers))
             if latent_dim == 2:
-                pictures[f"{called}: a decoded grid"] = _grid(subject)
+                pictures[f"{called}: a decoded grid"] = functools.partial(_grid, subject)
     return Told(("code", *MEANING), rows, pictures, MEANING)
 
 

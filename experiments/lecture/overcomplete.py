@@ -6,6 +6,8 @@ order, which no longer are one. A price on activations, a bound on their number,
 encoder's Jacobian and noise on what is shown each keep the code to what digits have in common.
 """
 
+import functools
+
 import numpy as np
 
 from experiments.lecture import Course, Told
@@ -36,7 +38,8 @@ def tell(course: Course) -> Told:
         rows.append((name.replace("_", "-"), *numbers, mean_and_error((codes != 0).mean(axis=1))))
         restored[name.replace("_", "-")] = run.restore(shuffled[:NUM_SHOWN])
     grid = [x[:NUM_SHOWN], shuffled[:NUM_SHOWN], *restored.values()]
-    picture = plots.samples(
+    picture = functools.partial(
+        plots.samples,
         np.clip(np.concatenate(grid), 0, 1),
         title="digits, their pixels in random order, and what each makes of these",
         row_names=("digits", "shuffled", *restored),

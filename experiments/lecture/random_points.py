@@ -5,6 +5,8 @@ Drawn from the standard normal, points mean nothing to an autoencoder; from a Ga
 codes they mean more; a variational autoencoder is trained to make something of its prior.
 """
 
+import functools
+
 import jax
 import numpy as np
 
@@ -43,5 +45,5 @@ def tell(course: Course) -> Told:
         balls = np.asarray(found.num_balls)
         each = (balls > 0, balls / NUM_NEIGHBOURS, found.is_covered)
         rows.append((called, *map(mean_and_error, each)))
-        pictures[called] = plots.samples(drawn[:NUM_SHOWN], title=called)
+        pictures[called] = functools.partial(plots.samples, drawn[:NUM_SHOWN], title=called)
     return Told(("drawn from", *MEANING), rows, pictures, MEANING)

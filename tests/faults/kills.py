@@ -151,17 +151,23 @@ def while_drawing(lab, tries):
     whole = lab.whole(*flags, pictures=True)
     last = steps(whole)[-1]
 
-    def case():
+    def case(has_result):
         workdir = lab.new()
         process = lab.start(workdir, *flags, pictures=True)
         wait_for(lambda: steps(workdir)[-1:] == [last], process)
-        time.sleep(lab.generator.uniform(0, 3))
+        result = workdir / "result.json"
+        if has_result:
+            wait_for(result.exists, process)
+        time.sleep(lab.generator.uniform(0, 1 if has_result else 3))
         check(kill(process), "it was done before")
+        before = result.read_bytes() if result.exists() else None
         end_and_compare(lab, workdir, whole, flags, pictures=True)
+        check(before in (None, result.read_bytes()), "the result was computed anew")
         pictures = [sorted(p.name for p in (w / "plots").iterdir()) for w in (workdir, whole)]
         check(pictures[0] == pictures[1], f"pictures {pictures[0]}")
+        check(not (workdir / "undrawn.json").exists(), "pictures are still to be drawn")
 
-    yield from each(lab, [case] * tries)
+    yield from each(lab, [functools.partial(case, attempt % 2) for attempt in range(tries)])
 
 
 @fault("R12", "kill -9 of one of two processes", tries=4)

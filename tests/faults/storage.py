@@ -74,9 +74,11 @@ def run_full(lab, flags, left: int, moment, *, pictures: bool) -> None:
         filler.unlink()
         again = lab.run(workdir, *flags, pictures=pictures)
         check(again.code == 0, again.words)
-        is_resumed = f"resuming at step {newest}" in again.out
+        told = (f"resuming at step {newest}", "complete already")
+        is_resumed = any(words in again.out for words in told)
         check(ended.code == 0 or is_resumed, f"does not resume at {newest}: {again.out[-300:]}")
         check_same(workdir, whole)
+        check(not (workdir / "undrawn.json").exists(), "pictures are still to be drawn")
 
 
 @fault("R4", "the disk is full while it trains and saves")

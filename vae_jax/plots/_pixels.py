@@ -263,7 +263,7 @@ def write_around(
     """Writes words around each grid of `draw_grids`; the figure grows as wide as they need.
 
     Args:
-        figure: from `draw_grids`, with nothing else in it.
+        figure: from `draw_grids`, of grids [R, C, …], with nothing else in it.
         title: above the one grid, or above all of several.
         rows, columns: names of the rows and columns, of all or by number.
         axis_names: below a grid and at its left.

@@ -17,7 +17,6 @@ from vae_jax.plots._picture import (
     house_style,
     new_figure,
     plain,
-    require_length,
 )
 from vae_jax.plots._pixels import (
     by_channel,
@@ -35,9 +34,7 @@ __all__ = ["interpolation", "reconstructions", "samples"]
 
 
 @house_style()
-def reconstructions(
-    x: np.ndarray, reconstruction: np.ndarray, squared_error: np.ndarray | None = None
-) -> Picture:
+def reconstructions(x: np.ndarray, reconstruction: np.ndarray) -> Picture:
     """Inputs over their reconstructions over the errors, with each example's squared error.
 
     error = reconstruction − x;  squared error = Σ_i error_i², over all dimensions of an example.
@@ -46,7 +43,6 @@ def reconstructions(
         x: [N, H, W, C] images in [0, 1], or examples [N, *shape] of any other shape, which are
             drawn as curves over their dimensions, input and reconstruction together.
         reconstruction: the same shape.
-        squared_error: [N], of images that were shrunk before they were given; None: of those given.
 
     Returns:
         Picture; its table has the rows (kind, example, squared_error, x0, x1, …) of shape [3 + D],
@@ -62,10 +58,8 @@ def reconstructions(
             f"x has shape {list(x.shape)}, reconstruction {list(reconstruction.shape)}: "
             "must be equal, [N, *shape] with N >= 1"
         )
-    if squared_error is None:
-        pairs = zip(x, reconstruction, strict=True)
-        squared_error = np.array([np.sum((b.astype(np.float64) - a) ** 2) for a, b in pairs])
-    squared_error = require_length("squared_error", squared_error, len(x))
+    pairs = zip(x, reconstruction, strict=True)
+    squared_error = np.array([np.sum((b.astype(np.float64) - a) ** 2) for a, b in pairs])
     is_images = x.ndim == 4
     if is_images:
         x, reconstruction = shrink(x), shrink(reconstruction)
