@@ -4,7 +4,8 @@ And how an evaluation goes that takes long: a line on stderr.
 """
 
 import contextlib
-import shutil
+import importlib.util
+import math
 import statistics
 import sys
 import threading
@@ -40,7 +41,10 @@ class TensorBoard:
                 if name not in ("run", "step"):
                     self._writer.add_scalar(tag, value, row["step"])
 
-    def close(self) -> None:
+    def __enter__(self) -> "TensorBoard":
+        return self
+
+    def __exit__(self, *exception) -> None:
         """Flushes what was written."""
         self._writer.close()
 
@@ -58,10 +62,12 @@ def tensorboard_writer():
 
 
 class Progress:
-    """Prints rows of metrics: all of them on a terminal, one every ten seconds elsewhere.
+    """Tells how training goes: a line in the log every ten seconds, which is printed too.
+
+    On a terminal or in a notebook one line that is rewritten is printed instead.
 
     Args:
-        run: the open run, whose log receives each line that is printed.
+        run: the open run, whose log receives the lines.
         experiment: for the number of steps and their size.
     """
 
@@ -70,47 +76,126 @@ class Progress:
         self._num_steps = experiment.num_steps
         self._batch_size = experiment.config.batch_size
         self._num_runs = len(experiment.configs)
-        self._steps_per_epoch = experiment.train.steps_per_epoch
+        self._num_epochs = experiment.num_steps // experiment.train.steps_per_epoch
         self._seconds_between = seconds_between
-        self._is_terminal = sys.stdout.isatty()
-        self._printed = time.perf_counter()
+        self._live = live_line(self._num_epochs)
+        self._logged = time.perf_counter()
         self._last = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind, *exception) -> None:
+        """Ends the live line; unless something failed, logs the last row."""
+        if self._live is not None:
+            self._live.end()
+        if kind is None and self._last is not None:
+            self._log()
 
     def rows(self, rows: list[dict], examples_per_second: float | None) -> None:
         """Takes the rows of an epoch that ended, one for each run that trains."""
         if not rows:
             return
-        self._last = self._line(rows, examples_per_second)
-        now = time.perf_counter()
-        if self._is_terminal:
-            # a line that wraps could not be rewritten
-            shown = self._last[: shutil.get_terminal_size().columns - 1]
-            runs.say(f"\r\x1b[K{shown}", end="")
-        elif now - self._printed >= self._seconds_between:
-            self._run.log(self._last, echo=True)
-            self._printed, self._last = now, None
-
-    def close(self) -> None:
-        """Prints the last row, if it was not."""
-        if self._is_terminal:
-            runs.say("")
-        if self._last is not None:
-            self._run.log(self._last, echo=not self._is_terminal)
-            self._last = None
-
-    def _line(self, rows: list[dict], examples_per_second: float | None) -> str:
-        row = rows[0]
-        terms = [_loss(row)] if len(rows) == 1 else [_spread(rows)]
-        if "valid_elbo" in row and len(rows) == 1:
-            terms.append(f"valid elbo {row['valid_elbo']:.2f}")
-        if "active_units" in row and len(rows) == 1:
-            terms.append(f"active {row['active_units']}")
+        row, speed, left = rows[0], [], []
         if examples_per_second:
-            steps = (self._num_steps - row["step"]) * self._num_runs
-            left = steps * self._batch_size / examples_per_second
-            terms += [f"{examples_per_second:,.0f} examples/s", f"{_duration(left)} left"]
-        num_epochs = self._num_steps // self._steps_per_epoch
-        return f"epoch {row['epoch']}/{num_epochs}: {', '.join(terms)}"
+            num_left = (self._num_steps - row["step"]) * self._num_runs * self._batch_size
+            speed = [f"{examples_per_second:,.0f} examples/s"]
+            left = [f"{_duration(num_left / examples_per_second)} left"]
+        of_sum, terms = _terms(rows)
+        told = ", ".join([*of_sum, *speed, *left])
+        self._last = f"epoch {row['epoch']}/{self._num_epochs}: {told}"
+        if self._live is not None:
+            self._live.show(row["epoch"], ", ".join([terms[0], *speed, *terms[1:]]), *left)
+        if time.perf_counter() - self._logged >= self._seconds_between:
+            self._log()
+
+    def _log(self) -> None:
+        self._run.log(self._last, echo=self._live is None)
+        self._logged, self._last = time.perf_counter(), None
+
+
+class LiveLine:
+    """One line of a terminal or a notebook, rewritten as wide as that is at the time.
+
+    The time left is always there, and as much of the rest as has room. What is printed meanwhile
+    stands above it.
+
+    Args:
+        console: of rich.
+        num_epochs: a count.
+    """
+
+    def __init__(self, console, num_epochs: int):
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
+
+        def words(text, **settings):
+            column = Column(no_wrap=True, **settings)
+            return TextColumn(text, markup=False, table_column=column)
+
+        self._progress = Progress(
+            words("epoch {task.completed}/{task.total}"),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            words("{task.description}", ratio=5, overflow="ellipsis"),
+            words("{task.fields[left]}"),
+            console=console,
+            auto_refresh=False,
+            expand=True,
+        )
+        self._task = self._progress.add_task("", total=num_epochs, left="")
+        self._shown = -math.inf
+
+    def show(self, epoch: int, words: str, left: str = "-:-- left") -> None:
+        """Shows how far training is, at most ten times a second."""
+        told = {"completed": epoch, "description": words, "left": left}
+        self._progress.update(self._task, **told)
+        now = time.perf_counter()
+        if now - self._shown > 0.1:
+            self._progress.start()
+            self._progress.refresh()
+            self._shown = now
+
+    def end(self) -> None:
+        """Shows the last that there was; what is printed next stands below it."""
+        self._progress.refresh()
+        self._progress.stop()
+
+
+def live_line(num_epochs: int) -> LiveLine | None:
+    """A line that is rewritten, or None if none can be.
+
+    The environment is heeded as rich heeds it, `TERM=dumb` and `NO_COLOR` for instance.
+    """
+    is_notebook = "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None
+    if not (is_notebook or sys.stdout.isatty()):
+        return None
+    from rich.console import Console
+
+    class VisibleCursor(Console):
+        def show_cursor(self, show=True):
+            # a process that is killed could not bring a hidden one back
+            return False
+
+    console = VisibleCursor(file=_Terminal(sys.stdout))
+    is_live = console.is_jupyter if is_notebook else console.is_interactive
+    return LiveLine(console, num_epochs) if is_live else None
+
+
+class _Terminal:
+    """A stream whose reader may go away, which ends nothing: see `runs.say`."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        runs.say(text, end="", stream=self._stream)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing: `say` does."""
 
 
 class Watch:
@@ -169,6 +254,21 @@ class Watch:
         return words
 
 
+def _terms(rows: list[dict]) -> tuple[list[str], list[str]]:
+    """What an epoch came to: with the loss as a sum if it is one, and with what matters first."""
+    row = rows[0]
+    if len(rows) > 1:
+        return [_spread(rows)], [_spread(rows)]
+    loss = f"loss {row['loss']:.2f}"
+    parts = [f"{name} {row[name]:.2f}" for name in ("distortion", "rate") if name in row]
+    others = [f"valid elbo {row['valid_elbo']:.2f}"] if "valid_elbo" in row else []
+    others += [f"active {row['active_units']}"] if "active_units" in row else []
+    of_sum = [loss, *parts]
+    if "beta" in row and len(parts) == 2 and not row.get("free_bits"):
+        of_sum = [f"{loss} = {parts[0]} + {row['beta']:g}·{parts[1]}"]
+    return [*of_sum, *others], [loss, *parts, *others]
+
+
 def _spread(rows: list[dict]) -> str:
     """The least, the median and the greatest of what the runs of a sweep have reached."""
     name = next(n for n in ("valid_elbo", "elbo", "loss") if n in rows[0])
@@ -176,14 +276,6 @@ def _spread(rows: list[dict]) -> str:
     middle = statistics.median(values)
     words = f"{name.replace('_', ' ')} from {values[0]:.2f} to {values[-1]:.2f}"
     return f"{len(rows)} runs, {words}, median {middle:.2f}"
-
-
-def _loss(row: dict) -> str:
-    """The loss, as the sum that it is where it is one."""
-    terms = [f"{name} {row[name]:.2f}" for name in ("distortion", "rate") if name in row]
-    if "beta" in row and len(terms) == 2 and not row.get("free_bits"):
-        return f"loss {row['loss']:.2f} = {terms[0]} + {row['beta']:g}·{terms[1]}"
-    return ", ".join([f"loss {row['loss']:.2f}", *terms])
 
 
 def _duration(seconds: float) -> str:

@@ -98,6 +98,7 @@ class Interrupt:
     def _handle(self, signum, frame):
         del frame
         if self.signum:
+            interrupts.tell(signum, "left at once")
             os._exit(128 + signum)
         self.signum = signum
         interrupts.tell(signum, "saving, then leaving (again to leave at once)")
@@ -521,19 +522,10 @@ def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
     carried, step, failures = begun.carried, begun.step, dict(begun.failures)
     per_step = len(experiment.dataset.train) / train.steps_per_epoch * len(experiment.configs)
     clock = Stopwatch(begun.spent, examples_per_step=per_step)
-    watchers = _watchers(run, experiment, step)
     saver = Saver(experiment, store, step if begun.is_resumed else None)
 
     def save():
         saver.save(step, carried, {**clock.spent()._asdict(), "failures": failures})
-
-    def leave_if_asked(interrupt):
-        signum = processes.largest(interrupt.signum)
-        if signum:
-            save()
-            saver.wait()
-            run.log(f"interrupted at step {step}, saved", echo=True)
-            sys.exit(128 + signum)
 
     chunk = clock.timed(experiment.chunk)
 
@@ -541,34 +533,34 @@ def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
         # the state as this loop has left it: with its stops, without sums that are not finite
         return chunk(carried.state, hparams, x, num_steps)
 
-    with Interrupt() as interrupt, source(experiment) as x:
-        for done, state in _chunks(experiment, chunk_of_carried, begun, x):
-            carried = carried._replace(state=state)
-            new_failures = _new_failures(experiment, state, failures)
-            failures |= new_failures
-            if len(failures) == len(experiment.configs):
-                break  # nothing is left to train, and the last checkpoint is a finite one
-            step = done
-            if new_failures:
-                carried = carried._replace(state=experiment.drop_sums(state))
-                for r, failure in new_failures.items():
-                    run.log(_failure_line(experiment, int(r), failure), echo=True)
-            if step % train.steps_per_epoch == 0:
-                rows, carried = end_epoch(experiment, carried, step)
-                run.append_rows(rows)
-                for watcher in watchers:
-                    watcher.rows(rows, clock.spent().examples_per_second)
-            leave_if_asked(interrupt)
-            if layout.read(carried.state.stopped).all():
-                break
-            if saver.is_due():
-                save()
-        for watcher in watchers:
-            watcher.close()
+    with Interrupt() as interrupt:
+        with source(experiment) as x, _watchers(run, experiment, step) as tell:
+            for done, state in _chunks(experiment, chunk_of_carried, begun, x):
+                carried = carried._replace(state=state)
+                new_failures = _new_failures(experiment, state, failures)
+                failures |= new_failures
+                if len(failures) == len(experiment.configs):
+                    break  # nothing is left to train, and the last checkpoint is a finite one
+                step = done
+                if new_failures:
+                    carried = carried._replace(state=experiment.drop_sums(state))
+                    _log_failures(run, experiment, new_failures)
+                if step % train.steps_per_epoch == 0:
+                    rows, carried = end_epoch(experiment, carried, step)
+                    run.append_rows(rows)
+                    tell(rows, clock.spent().examples_per_second)
+                is_asked = processes.largest(interrupt.signum) > 0
+                if is_asked or layout.read(carried.state.stopped).all():
+                    break
+                if saver.is_due():
+                    save()
         if len(failures) < len(experiment.configs):
             save()
         saver.wait()
-        leave_if_asked(interrupt)
+        signum = processes.largest(interrupt.signum)
+        if signum:
+            run.log(f"interrupted at step {step}, saved", echo=True)
+            sys.exit(128 + signum)
     return Ended(carried, clock.spent(), failures, saver.step)
 
 
@@ -586,13 +578,22 @@ def source(experiment: building.Experiment):
         feed.close()
 
 
-def _watchers(run, experiment: building.Experiment, step: int) -> list:
-    if not processes.is_first():
-        return []
-    watchers = [Progress(run, experiment)]
-    if experiment.config.tensorboard:
-        watchers.append(TensorBoard(run.path("tensorboard"), step=step))
-    return watchers
+@contextlib.contextmanager
+def _watchers(run, experiment: building.Experiment, step: int):
+    """What tells whoever watches of an epoch that ended: from its rows, and the speed."""
+    watchers = []
+    with contextlib.ExitStack() as stack:
+        if processes.is_first():
+            watchers.append(stack.enter_context(Progress(run, experiment)))
+            if experiment.config.tensorboard:
+                events = TensorBoard(run.path("tensorboard"), step=step)
+                watchers.append(stack.enter_context(events))
+
+        def tell(rows, examples_per_second):
+            for watcher in watchers:
+                watcher.rows(rows, examples_per_second)
+
+        yield tell
 
 
 def _new_failures(experiment, state: training.State, known: dict) -> dict[str, dict]:
@@ -606,6 +607,11 @@ def _new_failures(experiment, state: training.State, known: dict) -> dict[str, d
         for r, at in enumerate(failure)
         if at >= 0 and str(r) not in known
     }
+
+
+def _log_failures(run, experiment: building.Experiment, failures: dict[str, dict]) -> None:
+    for r, failure in failures.items():
+        run.log(_failure_line(experiment, int(r), failure), echo=True)
 
 
 def _failure_line(experiment: building.Experiment, r: int, failure: dict) -> str:

@@ -610,15 +610,16 @@ def write_table(path: pathlib.Path, rows: Sequence[Mapping]) -> None:
     write_bytes(path, _csv([columns, *cells]))
 
 
-def say(line: str, *, end: str = "\n", is_error: bool = False) -> None:
+def say(line: str, *, end: str = "\n", is_error: bool = False, stream: Any = None) -> None:
     """Prints a line; a reader that went away or a full disk ends no run, its own log goes on.
 
     Args:
-        line: a text.
+        line: a text, a scalar.
         end: what follows it.
         is_error: whether it goes to stderr.
+        stream: where it goes instead of stdout and stderr, or None.
     """
-    stream = sys.stderr if is_error else sys.stdout
+    stream = stream or (sys.stderr if is_error else sys.stdout)
     try:
         print(line, end=end, file=stream, flush=True)
     except OSError:
