@@ -281,7 +281,8 @@ def latent_scatter(
     Raises:
         UsageError: the shapes do not fit together.
     """
-    from matplotlib.patches import Ellipse
+    from matplotlib.patches import Circle
+    from matplotlib.transforms import Affine2D
 
     z = as_float(require("z", z, "N 2"))
     if z.shape[1] != 2:
@@ -290,11 +291,12 @@ def latent_scatter(
     axes = figure.add_subplot()
     if has_prior:
         axes.set_aspect("equal", adjustable="datalim")
+    of_prior = Affine2D().scale(*map(float, deviation)).translate(*map(float, mean))
     for sigma in (1.0, 2.0) if has_prior else ():
-        width, height = (2 * sigma * float(each) for each in deviation)
-        line = {"fill": False, "color": "#8c8c8c", "linewidth": 0.8, "zorder": 2}
-        axes.add_patch(Ellipse((float(mean[0]), float(mean[1])), width, height, **line))
-        top = float(mean[0]), float(mean[1]) + height / 2
+        circle = Circle((0.0, 0.0), sigma, fill=False, color="#8c8c8c", linewidth=0.8, zorder=2)
+        circle.set_transform(of_prior + axes.transData)
+        axes.add_patch(circle)
+        top = of_prior.transform((0.0, sigma))
         text = {"ha": "center", "va": "center", "fontsize": 7, "color": MUTED, "zorder": 3}
         name = axes.text(*top, f"{sigma:.0f}σ", **text)
         name.set_bbox({"facecolor": "white", "linewidth": 0, "alpha": 0.85, "pad": 1.0})
