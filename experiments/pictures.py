@@ -51,6 +51,7 @@ class _Seen(NamedTuple):
             room for are shrunk.
         x: of the few, [F, *shape].
         labels: [N], below 0 where unknown, or None.
+        label_names: of the labels 0 … C − 1, or None.
         codes: the likeliest code of each, [N, L].
         means: posterior means, [N, L].
         prior: what codes are drawn from: p(z), or where there is none a Gaussian fit to `codes`.
@@ -70,6 +71,7 @@ class _Seen(NamedTuple):
     decode: Callable
     x: np.ndarray
     labels: np.ndarray | None
+    label_names: tuple | None
     codes: np.ndarray
     means: np.ndarray
     prior: Any
@@ -339,6 +341,7 @@ def _look(experiment, model, params, hparams) -> _Seen:
         decode=_decoder(model, params),
         x=x,
         labels=labels,
+        label_names=experiment.dataset.classes,
         codes=codes,
         means=encoded["means"],
         prior=(
@@ -459,11 +462,11 @@ def _latent_scatter(seen: _Seen):
         return None
     first, second = sorted(seen.continuous[:2].tolist())
     plane = seen.means[:, [first, second]]
-    names = f"z{first}", f"z{second}"
+    names = {"axis_names": (f"z{first}", f"z{second}"), "label_names": seen.label_names}
     if not (seen.has_rates and seen.is_gaussian):
-        return plots.latent_scatter(plane, seen.labels, axis_names=names, has_prior=False)
+        return plots.latent_scatter(plane, seen.labels, has_prior=False, **names)
     own = {n: np.asarray(getattr(seen.prior, n))[[first, second]] for n in ("mean", "deviation")}
-    return plots.latent_scatter(plane, seen.labels, axis_names=names, **own)
+    return plots.latent_scatter(plane, seen.labels, **names, **own)
 
 
 def _samples(seen: _Seen):

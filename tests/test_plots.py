@@ -378,7 +378,7 @@ def test_latent_scatter_colours_by_label():
     assert labels(legend.texts) == ["a", "b"]
     shown = [handle.get_facecolor()[0, :3] for handle in legend.legend_handles]
     np.testing.assert_array_equal(shown, colours[[1, 0]])
-    assert [circle.radius for circle in axes.patches] == [1.0, 2.0]
+    assert [(circle.width, circle.height) for circle in axes.patches] == [(2, 2), (4, 4)]
     assert axes.get_aspect() == 1.0
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("z3", "z7")
     assert picture.table.columns == ("z3", "z7", "label")
@@ -394,6 +394,13 @@ def test_latent_scatter_has_no_colour_for_an_unknown_label():
     assert labels(axes.get_legend().texts) == ["unknown", "0", "1"]
     (axes,) = plots.latent_scatter(z, np.full(6, -1)).figure.axes
     assert labels(axes.get_legend().texts) == ["unknown"]
+
+
+def test_latent_scatter_calls_labels_by_their_names():
+    names = ("oak", 30, "ash")
+    picture = plots.latent_scatter(random_images(4, 2), np.array([2, -1, 0, 1]), label_names=names)
+    assert labels(picture.figure.axes[0].get_legend().texts) == ["unknown", "oak", "30", "ash"]
+    assert [row[2] for row in picture.table.rows] == ["ash", None, "oak", 30]
 
 
 def test_latent_scatter_of_many_labels_has_a_colour_bar_and_of_none_nothing():

@@ -44,8 +44,9 @@ def tell(course: Course) -> Told:
             restored[called] = run.restore(x[:NUM_SHOWN])
             if latent_dim == 2:
                 codes = np.asarray(run.subject.posterior().mean)[:NUM_PLANE]
+                words = {"has_prior": kind == "vae", "label_names": course.dataset.classes}
                 planes[f"{called}: codes of test examples"] = functools.partial(
-                    plots.latent_scatter, codes, labels[: len(codes)], has_prior=kind == "vae"
+                    plots.latent_scatter, codes, labels[: len(codes)], **words
                 )
         title = f"restored from {latent_dim} numbers"
         grid = np.concatenate([x[:NUM_SHOWN], *restored.values()])

@@ -270,7 +270,7 @@ def write_around(
         notes: at the right of each row.
     """
     rows, columns = (dict(x if isinstance(x, Mapping) else enumerate(x)) for x in (rows, columns))
-    title, below, left = (legible(words, 80) for words in (title, *axis_names))
+    title, below, left = (legible(words, 100) for words in (title, *axis_names))
     beside = [[legible(words, 28) for words in x] for x in (rows.values(), notes)]
     for axes in figure.axes:
         axes.set_yticks(list(rows), beside[0])

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -261,6 +261,7 @@ def latent_scatter(
     labels: np.ndarray | None = None,
     *,
     axis_names: tuple[str, str] = ("z0", "z1"),
+    label_names: Sequence | None = None,
     has_prior: bool = True,
     mean: np.ndarray = (0.0, 0.0),
     deviation: np.ndarray = (1.0, 1.0),
@@ -272,6 +273,7 @@ def latent_scatter(
         labels: [N] numbers or words, or None. Up to 20 distinct ones get a legend, more a colour
             bar in their order. An integer below 0 is an unknown label: grey, below the others.
         axis_names: the names of the two dimensions.
+        label_names: of the labels 0 … C − 1, [C]; None: they are their own names.
         has_prior: whether the ellipses are drawn, and both axes have one scale.
         mean, deviation: of the Gaussian prior in each dimension, [2]; of N(0, I) unless given.
 
@@ -306,17 +308,25 @@ def latent_scatter(
         axes.scatter(*z[known].T, color=BLUE, **dots)
     else:
         labels = require_length("labels", labels, len(z))
-        _scatter_by_label(axes, z[known], labels[known], dots)
+        _scatter_by_label(axes, z[known], labels[known], label_names, dots)
     axes.set_xlabel(legible(axis_names[0], 28))
     axes.set_ylabel(legible(axis_names[1], 28))
     axes.grid(True)
     if labels is None:
         return Picture(figure, Table(tuple(axis_names), [tuple(row) for row in z]))
+    if label_names is not None:
+        labels = [None if label < 0 else label_names[label] for label in labels]
     rows = [(*row, label) for row, label in zip(z, labels, strict=True)]
     return Picture(figure, Table((*axis_names, "label"), rows))
 
 
-def _scatter_by_label(axes, z: np.ndarray, labels: np.ndarray, dots: Mapping[str, Any]) -> None:
+def _scatter_by_label(
+    axes,
+    z: np.ndarray,
+    labels: np.ndarray,
+    label_names: Sequence | None,
+    dots: Mapping[str, Any],
+) -> None:
     is_known = labels >= 0 if labels.dtype.kind == "i" else np.ones(len(labels), bool)
     # named one by one: a legend that looks for names leaves out those that begin with _
     handles, names = [], []
@@ -325,6 +335,8 @@ def _scatter_by_label(axes, z: np.ndarray, labels: np.ndarray, dots: Mapping[str
         names.append("unknown")
         z, labels = z[is_known], labels[is_known]
     found, ranks = np.unique(labels, return_inverse=True)
+    if label_names is not None:
+        found = [label_names[label] for label in found]
     if len(found) <= len(QUALITATIVE):
         # One call for all: drawn label by label, the last would cover the first.
         axes.scatter(*z.T, c=[QUALITATIVE[rank] for rank in ranks], **dots)

@@ -73,7 +73,7 @@ def series(
         axes.grid(axis="y")
     for axes in panels[len(x) :]:
         axes.remove()
-    figure.suptitle(legible(title, 80), fontsize=10, x=0.01, ha="left")
+    figure.suptitle(legible(title, 100), fontsize=10, x=0.01, ha="left")
     if any(names):
         handles = panels[0].lines[:: x.shape[3]]
         words = [legible(name, 28) for name in names]
