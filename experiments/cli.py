@@ -40,8 +40,11 @@ def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: s
 
     def train(values):
         processes.initialize()
-        plan = {f.name: values.pop(f.name) for f in config_lib.flag_fields(config_lib.Plan)}
-        main(values, config_lib.plan_from_flags(plan), sys.argv[1:])
+        given = {f.name: values.pop(f.name) for f in config_lib.flag_fields(config_lib.Plan)}
+        plan = config_lib.plan_from_flags(given)
+        if plan.executor is None:  # else this process leaves the accelerators to others
+            devices.check_platform()
+        main(values, plan, sys.argv[1:])
 
     launch(train, _names(), lambda: help_page(description))
 
@@ -61,7 +64,12 @@ def start(
         flags.DEFINE_string(name, None, text)
     entries = [line for name, text in texts.items() for line in _entry(name, text)]
     page = [*textwrap.wrap(description, 92), "", *entries, "", "Example:", f"  {example}"]
-    launch(main, list(texts), lambda: "\n".join(page))
+
+    def work(values):
+        devices.check_platform()
+        main(values)
+
+    launch(work, list(texts), lambda: "\n".join(page))
 
 
 def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[], str]) -> None:

@@ -104,6 +104,19 @@ def warning() -> str | None:
     )
 
 
+def check_platform() -> None:
+    """Passes unless a platform that was asked for is not here, before anything takes time.
+
+    It comes after several processes have found each other: devices are those of all.
+
+    Raises:
+        UsageError: naming what is here.
+    """
+    refused = refusal() if _named() else None
+    if refused is not None:
+        raise refused
+
+
 def refusal() -> UsageError | None:
     """That JAX has no device at all, or None: what was asked for is not here, or cannot start."""
     try:
@@ -113,19 +126,23 @@ def refusal() -> UsageError | None:
         told = "" if isinstance(error, AssertionError) else first_line(error)
     reason = _heard[0] if _heard else re.sub(r"^Unable to initialize.*?: | \(set JAX_.*$", "", told)
     words = f" ({reason})" if reason else ""
-    names = [name for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME") if os.environ.get(name)]
-    if not names:
+    asked = ", ".join(f"{name}={os.environ[name]}" for name in _named())
+    if not asked:
         return UsageError(f"JAX finds no device{words}: free it, or set JAX_PLATFORMS=cpu")
     first = _asked()[0].lower()
     jax.config.update("jax_platforms", None)
     jax.config.update("jax_platform_name", "")
     found = ", ".join(dict.fromkeys([jax.devices()[0].platform, "cpu"]))
-    asked = ", ".join(f"{name}={os.environ[name]}" for name in names)
     remedy = "unset it"
     if first in _EXTRAS:
         installed = [extra for extra in _extras_of(_plugins()) if extra in _EXTRAS[first]]
         remedy = f"{_remedy(installed or _EXTRAS[first])}, or unset it"
     return UsageError(f"{asked}: JAX {jax.__version__} finds {found} here{words}: {remedy}")
+
+
+def _named() -> list[str]:
+    """The variables by which a platform is asked for."""
+    return [name for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME") if os.environ.get(name)]
 
 
 def _asked() -> list[str]:
