@@ -48,11 +48,12 @@ def _grid(subject):
     axis = plots.normal_quantiles(NUM_SIDE, 0.02, 0.98)
     z = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     prior = subject.prior
-    z = np.asarray(prior.mean + prior.deviation * z, np.float32)
+    mean, deviation = np.asarray(prior.mean), np.asarray(prior.deviation)
+    z = (mean + deviation * z).astype(np.float32)
     images = np.asarray(subject.decode_mean(z)).reshape(NUM_SIDE, NUM_SIDE, *subject.model.shape)
     return plots.manifold(
         np.clip(images, 0, 1),
         title="decoded quantiles of each dimension",
-        mean=np.asarray(prior.mean),
-        deviation=np.asarray(prior.deviation),
+        mean=mean,
+        deviation=deviation,
     )

@@ -296,7 +296,6 @@ class Dataset:
     scaling: Scaling | None = None
     notes: tuple[str, ...] = ()
     streamed: bool = False
-    classes: tuple | None = None
 
 
 def decode_real(x: jax.Array) -> jax.Array:
