@@ -16,6 +16,7 @@ from properties import all_finite, arrays, close, jitted, law, numbers, uncovere
 
 from vae_jax import distributions
 from vae_jax.distributions import DiagonalGaussian, FullGaussian, OneHotCategorical
+from vae_jax.errors import UnsupportedError
 
 REAL = numbers(1e4)
 LOGVAR = st.one_of(numbers(100.0), st.sampled_from([1e4, -1e4]))
@@ -536,6 +537,15 @@ def test_a_gaussian_of_any_covariance_has_that_of_the_codes(codes, num_rows, see
     moved = fit(np.concatenate([codes, codes]) + np.float32(64))
     close(moved.mean, wide.mean(axis=0) + 64, 1e-5 * size)
     close(np.float64(deviation(moved)) ** 2, np.diag(covariance), 1e-4 * (size + 64) ** 2)
+
+
+@law("require_diagonal_gaussian", examples=5, mean=arrays(numbers(1e4), (3,)))
+def test_only_a_diagonal_gaussian_is_let_through(mean):
+    prior = DiagonalGaussian(mean, np.zeros_like(mean))
+    assert distributions.require_diagonal_gaussian(prior, "it") is prior
+    for other in (FullGaussian.fit(mean[None]), OneHotCategorical(mean[None], 3), None):
+        with pytest.raises(UnsupportedError, match="^it: p\\(z\\) is of type .*, must be a Diagonal"):
+            distributions.require_diagonal_gaussian(other, "it")
 
 
 def test_every_public_name_has_a_law():
