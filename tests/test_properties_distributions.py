@@ -544,7 +544,7 @@ def test_only_a_diagonal_gaussian_is_let_through(mean):
     prior = DiagonalGaussian(mean, np.zeros_like(mean))
     assert distributions.require_diagonal_gaussian(prior, "it") is prior
     for other in (FullGaussian.fit(mean[None]), OneHotCategorical(mean[None], 3), None):
-        with pytest.raises(UnsupportedError, match="^it: p\\(z\\) is of type .*, must be a Diagonal"):
+        with pytest.raises(UnsupportedError, match=r"^it: p\(z\) is of type .*, must be a Diag"):
             distributions.require_diagonal_gaussian(other, "it")
 
 
