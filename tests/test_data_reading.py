@@ -1,7 +1,9 @@
 """Data as users bring it is read as what it is, or refused: splits, keys, labels, columns."""
 
+import io
 import re
 import shutil
+import zipfile
 
 import numpy as np
 import PIL.Image
@@ -99,6 +101,16 @@ def test_keys_are_told_in_every_usual_spelling(names, place):
     assert {name: _spelling.array(name) for name in names.split()} == dict.fromkeys(
         names.split(), place
     )
+
+
+@pytest.mark.parametrize("key", ["../x", "../../x_train", "/x", "a/../x"])
+def test_a_key_that_leads_out_of_its_archive_is_no_data(tmp_path, key):
+    assert _spelling.array(key) is None
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        buffer = io.BytesIO()
+        np.save(buffer, TABLE)
+        archive.writestr(f"{key}.npy", buffer.getvalue())
+    refused(tmp_path / "a.npz", "must be one of data, or some of splits: call the data x, X")
 
 
 # --- Folders of pictures

@@ -116,6 +116,8 @@ def folders(names: Iterable[str]) -> dict[str, str | None]:
 def array(name: str) -> tuple[str, str | None] | None:
     """The field and the split of an array by its name; None if the name says no field.
 
+    A name that leads out of its archive ("../x") says none: no program of NumPy wrote it.
+
     Args:
         name: a key of an .npz file, or the stem of an .npy file.
 
@@ -124,6 +126,8 @@ def array(name: str) -> tuple[str, str | None] | None:
     """
     if name == "arr_0":  # what numpy.savez calls an array without a name
         return "x", None
+    if name.startswith("/") or ".." in name.split("/"):
+        return None
     own = split(name)
     if own.split is not None and not own.rest:
         return "x", own.split
