@@ -59,20 +59,29 @@ def check(
         raise ValueError(f"requires={requires!r}: must be {known}")
     low, high = values.low, values.high
     told = f"{holder} has values in [{low:.4g}, {high:.4g}]"
+    misfit = _misfit(low, high)
     if (requires == "text") != values.is_text:
         holds = "text" if values.is_text else "numbers"
         problem = "text", f"does not go with {holder}, which holds {holds}"
     elif requires == "unit" and not (low >= 0 and high <= 1):
-        problem = "unit", f"needs values in [0, 1], {told}"
+        # another likelihood is a remedy only if the values fit one
+        problem = misfit or "unit", f"needs values in [0, 1], {told}"
     elif requires == "levels" and values.num_levels is None:
-        problem = "levels", f"needs discrete levels, {told} that are continuous"
-    elif requires == "real" and not max(-low, high) <= _LARGEST:
+        problem = misfit or "levels", f"needs discrete levels, {told} that are continuous"
+    elif requires == "real" and misfit == "large":
         problem = "large", f"{told}, no likelihood fits values beyond ±{_LARGEST:.2g}"
-    elif requires == "real" and 0 < high - low < _LEAST:
+    elif requires == "real" and misfit == "small":
         problem = "small", f"{told}, no likelihood tells apart what differs by < {_LEAST:.2g}"
     else:
         return
     raise DataError(f"{what}: {problem[1]}: {remedies[problem[0]]}")
+
+
+def _misfit(low: float, high: float) -> str | None:
+    """Why no likelihood of real numbers fits values from `low` to `high`: a key of the remedies."""
+    if not max(-low, high) <= _LARGEST:
+        return "large"
+    return "small" if 0 < high - low < _LEAST else None
 
 
 class Survey(NamedTuple):

@@ -73,7 +73,7 @@ def cached(
         except OSError as error:
             raise DataError(
                 f"{entry}: cannot be written ({error}), where {name} is to be read from block by"
-                " block: make room there, or name another folder for the cache"
+                " block: make room there, or name another folder for the cache by XDG_CACHE_HOME"
             ) from None
         return _opened(entry, on_disk), tuple(notes)
     arrays = _gathered(build())

@@ -441,14 +441,18 @@ def check(dataset: Dataset, requires: str, *, what: str) -> None:
     values = ranges.Values(
         dataset.low, dataset.high, dataset.num_levels, is_text=dataset.alphabet is not None
     )
-    remedies = {**_REMEDIES, "text": f"take --likelihood={dataset.likelihood}"}
+    is_image = dataset.kind == "image"
+    levels = "uint8 (binary data, or integers 0 … 255)" if is_image else "0 and 1 alone"
+    remedies = {
+        **_REMEDIES,
+        "text": f"take --likelihood={dataset.likelihood}",
+        "levels": f"store the data as {levels}, or take --likelihood=gaussian",
+    }
     ranges.check(values, requires, what=what, holder=dataset.name, remedies=remedies)
 
 
 _REMEDIES = {
     "unit": "rescale them with --scaling=unit, or take --likelihood=gaussian",
-    "levels": "store the data as uint8 (binary data, or integers 0 … 255), or take "
-    "--likelihood=gaussian",
     "large": "rescale them with --scaling=unit",
     "small": "rescale them with --scaling=unit",
 }

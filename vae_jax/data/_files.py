@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -124,11 +125,11 @@ def _files_below(folder: Path) -> list[Path]:
     for root, folders, names in os.walk(folder, onerror=_raise_unreadable):
         folders.sort()
         for name in folders:
-            _refuse_special(Path(root, name))
+            _refuse_special(Path(root, name), folder)
         own = (Path(root, name) for name in sorted(names) if not name.startswith("."))
         files += [file for file in own if file.name.lower() not in ("thumbs.db", "desktop.ini")]
     for file in files:
-        _refuse_special(file)
+        _refuse_special(file, folder)
     return files
 
 
@@ -136,9 +137,17 @@ def _raise_unreadable(error: OSError):
     raise DataError(f"{error.filename}: cannot be read ({error.strerror})")
 
 
-def _refuse_special(path: Path) -> None:
-    if path.is_symlink():
+def _refuse_special(path: Path, folder: Path | None = None) -> None:
+    """Refuses a link, a pipe or a device; `folder` was named, if it is not the path itself."""
+    if path.is_symlink() and folder is None:
         raise DataError(f"{path}: is a symbolic link: name what it points to, {path.resolve()}")
+    if path.is_symlink():
+        copy = folder.with_name(f"{folder.name}-copy")
+        command = shlex.join(["cp", "-RL", str(folder), str(copy)])
+        raise DataError(
+            f"{path}: is a symbolic link: make a copy of the folder without links, {command}, and"
+            " give its path"
+        )
     if not path.is_file() and not path.is_dir():
         raise DataError(f"{path}: is neither a regular file nor a folder")
 

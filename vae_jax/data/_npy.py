@@ -47,6 +47,8 @@ _DAMAGE = (
 def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
+    except PermissionError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except _DAMAGE as error:
         raise DataError(
             f"{path}: not a readable {path.suffix} file ({first_line(error)}): truncated, damaged"
@@ -93,7 +95,7 @@ def _read_header(stream: IO[bytes], size: int, what: str) -> Header:
     if dtype.hasobject:
         raise DataError(
             f"{what}: holds Python objects (pickle), which are never loaded: save plain numbers,"
-            " for instance numpy.asarray(x, dtype='float32')"
+            " numpy.asarray(x, dtype='float32'), or words, numpy.asarray(y, dtype='str')"
         )
     found = Header(shape, dtype, fortran_order, stream.tell())
     if min(shape, default=0) < 0 or found.nbytes > size - found.offset:
@@ -109,7 +111,8 @@ def _read_array(stream: IO[bytes], size: int, what: str) -> np.ndarray:
     if found.nbytes > memory:
         raise DataError(
             f"{what}: takes {found.nbytes:,} bytes, this machine has {memory:,} of memory: give"
-            " fewer rows, or an .npy file in C order, whose rows can stay in the file"
+            " fewer rows, or an .npy file in C order, whose rows can stay in the file (with"
+            " --loading=stream, without --window)"
         )
     stream.seek(0)
     return np.lib.format.read_array(stream, allow_pickle=False)

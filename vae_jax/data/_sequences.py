@@ -170,10 +170,15 @@ def divide_in_time(
         UsageError: `num_valid` is below 0 or leaves nothing to train on.
     """
     num = num_rows // window
+    if num_rows < 3:
+        raise DataError(
+            f"{name}: has {num_rows} rows: must have at least 3, one each to train, validate and "
+            "test"
+        )
     if num < 3:
         raise DataError(
             f"{name}: has {num_rows} rows, {num} windows of {window}: must have at least 3, one "
-            "each to train, validate and test; give a smaller --window"
+            f"each to train, validate and test; give --window={num_rows // 3} or less"
         )
     num_test = max(1, num // 10)
     num_valid = num_test if num_valid is None else num_valid

@@ -76,6 +76,8 @@ def read(path: Path, names: Collection[str], get: Callable[[str], np.ndarray]) -
         DataError: its parts do not fit together, or it is too large to be read.
     """
     held = {name: get(name) for name in parts(names)}
+    if (dtype := held["data"].dtype).kind not in "buif":
+        raise DataError(f"{path}: is a sparse matrix of {dtype}: must be real numbers or booleans")
     try:
         layout = _layout(held)
         shape = tuple(int(size) for size in np.ravel(held["shape"]))
@@ -121,8 +123,6 @@ def _matrix(layout: str, held: dict[str, np.ndarray], shape: tuple[int, int]):
     """The matrix as rows (CSR), each place once, all of it checked."""
     import scipy.sparse
 
-    if held["data"].dtype.kind not in "buif":
-        raise TypeError(f"it holds {held['data'].dtype}")
     make = functools.partial(getattr(scipy.sparse, f"{layout}_array"), shape=shape)
     data, *places = (held[name] for name in _PARTS[layout][:-1])
     if layout == "coo":

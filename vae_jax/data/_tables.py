@@ -66,7 +66,9 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
         held = [_read_file(file) for file in own]
         tables[split] = _joined(own, [table for table, _ in held])
         notes += [note for _, told in held for note in told]
-    return _parts(path, tables, reading.missing_values, list(dict.fromkeys(notes)))
+    whole = _joined([own[0] for own in by_split.values()], list(tables.values()))
+    sizes = {split: len(table) for split, table in tables.items()}
+    return _parts(path, whole, sizes, reading.missing_values, list(dict.fromkeys(notes)))
 
 
 def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
@@ -108,15 +110,16 @@ def _joined(files: Sequence[Path], tables: Sequence) -> Any:
             )
     if len(tables) == 1:
         return tables[0]
-    try:
-        return pa.concat_tables(
-            [table.select(names) for table in tables], promote_options="permissive"
-        )
-    except pa.ArrowException as error:
-        raise DataError(
-            f"{files[1]}: its columns hold other kinds of values than those of {files[0]}"
-            f" ({first_line(error)}): write them alike"
-        ) from None
+    whole = tables[0]
+    for file, table in zip(files[1:], tables[1:], strict=True):
+        try:
+            whole = pa.concat_tables([whole, table.select(names)], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise DataError(
+                f"{file}: its columns hold other kinds of values than those of {files[0]}"
+                f" ({first_line(error)}): write them alike"
+            ) from None
+    return whole
 
 
 def _read_file(path: Path) -> tuple[Any, list[str]]:
@@ -142,6 +145,8 @@ def _damage_named(path: Path) -> Iterator[None]:
 
     try:
         yield
+    except PermissionError as error:
+        raise DataError(f"{path}: cannot be read ({first_line(error)})") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{path}: not a readable {path.suffix} file ({first_line(error)}): truncated, damaged"
@@ -158,14 +163,16 @@ def _is_number(text: str) -> bool:
 
 
 def _parts(
-    where: Path, tables: Mapping[str, Any], missing_values: Sequence[str] | None, notes: list[str]
+    where: Path,
+    table,
+    sizes: Mapping[str, int],
+    missing_values: Sequence[str] | None,
+    notes: list[str],
 ) -> tuple[dict[str, Part], list[str]]:
-    """Parts of the tables of each split, whose columns are told together."""
-    table = _joined([where] * len(tables), list(tables.values()))
+    """Parts of a table of the rows of each split, one after another: split → how many."""
     _refuse_ratings(where, table.column_names)
-    sizes = [len(own) for own in tables.values()]
     with _damage_named(where):
-        columns = _columns(where, table, sizes, missing_values or ())
+        columns = _columns(where, table, list(sizes.values()), missing_values or ())
     notes = [*notes, *columns.notes]
     if columns.left_out:
         told = (f"{_spelling.quoted(own)} ({why})" for why, own in columns.left_out.items())
@@ -176,8 +183,8 @@ def _parts(
             f"{_spelling.quoted(table.column_names) or 'none'}"
         )
     names, values = zip(*columns.features, strict=True)
-    x, splits = np.column_stack(values), np.repeat(list(tables), sizes)
-    if columns.splits is not None and {*tables} == {"all"}:
+    x, splits = np.column_stack(values), np.repeat(list(sizes), list(sizes.values()))
+    if columns.splits is not None and {*sizes} == {"all"}:
         splits = columns.splits
     kept = np.ones(len(x), bool)
     if missing_values is not None:
@@ -191,7 +198,7 @@ def _parts(
         parts[split] = Part(x if own.all() else x[own], labels, columns=names)
     if "all" in parts:
         return parts, notes
-    parts, told = complete(where, parts, "files" if len(tables) > 1 else "rows")
+    parts, told = complete(where, parts, "files" if len(sizes) > 1 else "rows")
     return parts, [*told, *notes]
 
 
@@ -217,7 +224,10 @@ def _complete_rows(
     most = names[int(np.argmax(counts))]
     told = f"{np.sum(~kept):,} of {len(x):,} rows have missing cells, most in column {most!r}"
     if not kept.any():
-        raise DataError(f"{where}: {told}, and no row is left: fill them in, or drop that column")
+        others = np.delete(is_missing, int(np.argmax(counts)), axis=1)
+        can_drop = others.shape[1] > 0 and not others.any(axis=1).all()
+        remedy = ", or drop that column" if can_drop else ""
+        raise DataError(f"{where}: {told}, and no row is left: fill them in{remedy}")
     return kept, [f"{told}: these rows are left out"]
 
 

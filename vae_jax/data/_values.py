@@ -26,6 +26,8 @@ _DEPTHS = (10, 12, 14, 16)  # bits of the sensors whose pictures take more than 
 _MOST_CHANNELS = 16  # of a picture, where they come before its height and width
 _FAR = 20.0
 """Values of pictures beyond are none that somebody has scaled already."""
+_MARKS = {"NA": np.isnan, "inf": np.isposinf, "-inf": np.isneginf}
+"""What --missing_values calls cells of a table that are no finite number; an empty one is NaN."""
 
 
 # --- What cannot be learned from
@@ -70,7 +72,7 @@ def surveyed(path: Path, parts: Mapping[str, Part]) -> dict[str, Part]:
     """
     viewed = {name: dataclasses.replace(p, x=_viewed(path, p.x)) for name, p in parts.items()}
     refuse_misshapen(path, viewed)
-    found = {name: _with_extremes(path, part) for name, part in viewed.items()}
+    found = {name: _with_extremes(path, part, viewed.values()) for name, part in viewed.items()}
     low, high = _range(found.values())
     if low == high:
         raise DataError(f"{path}: every value is {low:g}: there is nothing to learn from it")
@@ -127,8 +129,14 @@ def refuse_misshapen(path: Path, parts: Mapping[str, Part]) -> None:
         )
 
 
-def _with_extremes(path: Path, part: Part) -> Part:
-    """The part with low and high, found in one pass that refuses what is no number."""
+def _with_extremes(path: Path, part: Part, parts: Iterable[Part]) -> Part:
+    """The part with low and high, found in one pass that refuses what is no number.
+
+    Args:
+        path: for messages.
+        part: one of the parts.
+        parts: all of them: the remedy is for all.
+    """
     x = part.x.source
     num_bad, first, low, high = 0, (), None, None
     for start, block in blocks(x):
@@ -142,10 +150,16 @@ def _with_extremes(path: Path, part: Part) -> Part:
     where, remedy = f"at index {first}", "remove those rows or fill them in"
     if part.columns:
         where = f"in row {first[0] + 1:,} of column {part.columns[first[1]]!r}"
-        remedy = "fill them in, or leave out their rows with --missing_values=NA"
+        marks = [mark for mark, is_so in _MARKS.items() if not _nowhere(parts, is_so)]
+        remedy = f"fill them in, or leave out their rows with --missing_values={','.join(marks)}"
     raise DataError(
         f"{path}: {num_bad:,} values are missing, NaN or infinite, the first {where}: {remedy}"
     )
+
+
+def _nowhere(parts: Iterable[Part], test: Callable[[np.ndarray], np.ndarray]) -> bool:
+    """Whether no value of the sources passes a test."""
+    return not any(test(x).any() for part in parts for _, x in blocks(part.x.source))
 
 
 def _extremes(
@@ -186,7 +200,7 @@ def stored_range(path: Path, parts: Mapping[str, Part]) -> tuple[float, float]:
     if not np.isfinite([low, high]).all():
         raise DataError(
             f"{path}: standardized by what train varies, other rows reach beyond float32: leave out"
-            " the columns that hardly vary in train, or take --scaling=unit or none"
+            " the columns that hardly vary in train, or take --scaling=unit"
         )
     if low == high:
         raise DataError(
