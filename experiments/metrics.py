@@ -116,17 +116,15 @@ def load(directory: str | Path, member: int, data_dir: str | None = None) -> Tra
 
 def read_config(directory: Path, member: int, data_dir: str | None) -> config.Config:
     """The `Config` that a run of a program was trained with."""
-    path = directory / "members.json"
+    path, remedy = directory / "members.json", "use the run as it was left"
     try:
-        given = runs.parse_json(runs.read_bytes(path))[member]
+        given = runs.parse_json(runs.read_bytes(path, remedy=remedy))[member]
         values = dict(flag.removeprefix("--").split("=", 1) for flag in given)
     except OSError as error:
-        raise StorageError(
-            f"{path} cannot be read ({error.strerror}): use the run as it was left"
-        ) from None
+        raise StorageError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
     except (ValueError, LookupError, AttributeError, TypeError):
         raise StorageError(
-            f"{path} does not hold the flags of member {member}: use the run as it was left"
+            f"{path} does not hold the flags of member {member}: {remedy}"
         ) from None
     config.refuse_unknown(values, str(path))
     if data_dir is not None:

@@ -545,7 +545,10 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
     for line in tables.lines(summary):
         sweep.say(line)
     if all(row["status"] == "diverged" for row in rows):
-        raise DivergedError(f"all {len(rows)} runs diverged: try a smaller --learning_rate")
+        raise DivergedError(
+            f"all {len(rows)} runs diverged: try smaller values of --learning_rate, with another "
+            "--workdir or --overwrite"
+        )
     groups = _groups(configs)
     bests = [_best(sweep, configs, rows, *group) for group in groups]
     bests = [best for best in bests if best is not None]

@@ -26,6 +26,7 @@ from experiments.config import (
     lasts_a_share,
     refuse_unknown,
     resolve,
+    statics_of,
     to_flags,
     with_dataset_of,
 )
@@ -43,6 +44,8 @@ SAVE_SECONDS = 5.0
 """Between two checkpoints where the user names no time, in seconds."""
 UNDRAWN = "undrawn.json"
 """Of a run whose result is there and not all of its pictures: name of each → why."""
+NUM_RATES = 9
+"""Moments before a divergence whose learning rates are looked at, a count."""
 SAVE_SHARE = 50
 """So many times as long as a save takes is left between two, a ratio: where models are large."""
 
@@ -668,26 +671,41 @@ def _with_fillers(layout, stopped: np.ndarray) -> np.ndarray:
 
 
 def _diverged(experiment: building.Experiment, ended: Ended) -> DivergedError:
-    if not experiment.is_single:
-        return DivergedError(
-            f"all {len(experiment.configs)} runs diverged: try "
-            f"{_advice(experiment, 'smaller values of --learning_rate')}, with another --workdir "
-            "or --overwrite"
-        )
-    failure = ended.failures["0"]
-    rate = float(experiment.learning_rates(failure["step"] + 1)[0])
+    failures = list(ended.failures.values())
     kept = f"last finite checkpoint {ended.saved_step}; " if ended.saved_step is not None else ""
-    return DivergedError(
-        f"{_failure_line(experiment, 0, failure)}; {kept}try "
-        f"{_advice(experiment, f'--learning_rate={min(rate / 3, 1e-3):.1g}')}, with another "
-        "--workdir or --overwrite"
-    )
+    told = f"all {len(experiment.configs)} runs diverged: "
+    slower = "smaller values of --learning_rate"
+    if experiment.is_single:
+        told = f"{_failure_line(experiment, 0, failures[0])}; {kept}"
+        slower = _slower(experiment, failures[0]["step"])
+    is_first = all(failure["step"] == 0 and failure["not_finite"] for failure in failures)
+    advice = _advice_at_first(experiment) if is_first else _advice(experiment, slower)
+    return DivergedError(f"{told}try {advice}, with another --workdir or --overwrite")
+
+
+def _slower(experiment: building.Experiment, step: int) -> str:
+    """A learning rate to try for a run that diverged after so many steps, a scalar above 0.
+
+    What ruined the parameters may have been an earlier and larger one than that of the last step.
+    """
+    steps = np.linspace(1, step, NUM_RATES).astype(int)
+    rate = max(float(experiment.learning_rates(each)[0]) for each in steps)
+    return f"--learning_rate={min(rate / 3, 1e-3):.1g}" if rate > 0 else "another --learning_rate"
+
+
+def _advice_at_first(experiment: building.Experiment) -> str:
+    """What to try where the first loss is not finite: no learning rate has had a part in it."""
+    config = experiment.config
+    own = [name for name, _ in config.hyperparameters if name not in statics_of(config)]
+    return " or ".join(["a smaller --init_scale", *(f"another --{name}" for name in own)])
 
 
 def _advice(experiment: building.Experiment, slower: str) -> str:
     """What to try after a divergence; clipping spares what an objective moves by its own rate."""
     own = objectives.optimizer_settings(experiment.config.objective)
-    return " or ".join([slower, "--clip_norm=1", *(f"a smaller --{name}" for name in own)])
+    is_clipped = any(config.clip_norm is not None for config in experiment.configs)
+    clipping = "a smaller --clip_norm" if is_clipped else "--clip_norm=1"
+    return " or ".join([slower, clipping, *(f"a smaller --{name}" for name in own)])
 
 
 class Stopwatch:

@@ -372,7 +372,7 @@ def _described_part(part: str, value: Any) -> dict:
             return _own_part(name)
         raise UsageError(
             f"{part} {name}: a file can name {', '.join(known)} alone: share your own class as "
-            "code, and its parameters by safetensors.numpy.save_file"
+            "code, and the parameters by flax.serialization.to_bytes(params)"
         )
     fields = _fields(type(value)).items()
     return {"class": name, **{n: _plain(kind, getattr(value, n)) for n, kind in fields}}

@@ -110,13 +110,24 @@ def _trained(train: training.Train, rows: dict, hparams, epochs: int):
     for step, state in states:
         if int(state.failure) >= 0:
             raise DivergedError(
-                f"loss, gradient or update not finite at step {int(state.failure)}: "
-                "try a smaller learning rate, or clip_norm"
+                f"loss, gradient or update not finite at step {int(state.failure)}: try "
+                f"{_advice(state, hparams)}"
             )
         if step % train.steps_per_epoch == 0:
             means = jax.tree.map(float, training.epoch_metrics(state, len(rows["x"])))
             metrics.append({"step": step, **means})
     return state, metrics
+
+
+def _advice(state: training.State, hparams) -> str:
+    """What to try after a divergence, by the state that it left."""
+    is_of_loss = not all(np.isfinite(total) for total in state.sums.values())
+    if int(state.failure) == 0 and is_of_loss:
+        # before any update: no learning rate has had a part in it
+        others = (f"another {name}" for name in hparams.objective)
+        return " or ".join(["Hparams(…, init_scale=0.1)", *others])
+    clipping = "clip_norm=1" if hparams.clip_norm is None else "a smaller clip_norm"
+    return f"a smaller learning rate, or Hparams(…, {clipping})"
 
 
 # --- The objective

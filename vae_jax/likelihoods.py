@@ -512,9 +512,10 @@ def make(
     if issubclass(cls, _Scaled):
         options["variance"] = variance
     elif variance != "learned":
+        # text has no likelihood but its own
+        remedy = "" if cls is Text else ", or take gaussian"
         raise UsageError(
-            f"variance={variance}: the {name} likelihood has no variance; leave it out, or choose "
-            "another likelihood"
+            f"variance={variance}: the {name} likelihood has no variance: leave it out{remedy}"
         )
     if cls is Categorical and (num_levels or 0) > MANY_LEVELS:
         raise UsageError(

@@ -160,7 +160,8 @@ def _other_place(directory: Path) -> str:
 def _settings(directory: Path) -> list[dict]:
     path = directory / "config.json"
     try:
-        config = runs.parse_config(runs.read_bytes(path), path)["config"]
+        raw = runs.read_bytes(path, remedy="restore it, or choose another directory")
+        config = runs.parse_config(raw, path)["config"]
         shared = {name: value for name, value in config.items() if name != "runs"}
         settings = [{**shared, **each} for each in config.get("runs", [config])]
         if not settings or not all(_is_step(each.get("latent_dim")) for each in settings):

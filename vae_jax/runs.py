@@ -410,8 +410,12 @@ def inside(directory: str | os.PathLike, *parts: str) -> pathlib.Path:
     return joined
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
+def read_bytes(path: str | os.PathLike, *, remedy: str = "move it away") -> bytes:
     """Reads a file that a run keeps beside its checkpoints; the run may be a stranger's.
+
+    Args:
+        path: of the file, of any length.
+        remedy: what to do if it cannot be read; moving it away helps if it can be made anew.
 
     Raises:
         FileNotFoundError: there is none.
@@ -430,7 +434,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise StorageError(f"{path} cannot be read ({_reason(error)}): move it away") from None
+        raise StorageError(f"{path} cannot be read ({_reason(error)}): {remedy}") from None
 
 
 def parse_json(raw: bytes) -> Any:
@@ -774,7 +778,8 @@ def _read_config(
 ) -> dict | None:
     path = directory / _CONFIG
     try:
-        return parse_config(read_bytes(path), path, schema=schema, free_to_change=free_to_change)
+        raw = read_bytes(path, remedy=f"restore it, or {_REMEDY}")
+        return parse_config(raw, path, schema=schema, free_to_change=free_to_change)
     except FileNotFoundError:
         return None
     except ValueError:

@@ -125,6 +125,12 @@ def evaluate(tree, step):
 
 
 _OURS = {f.__name__: f for f in (constant, linear, cosine, cyclical, piecewise)}
+_INSTEAD = {
+    "piecewise_constant": "piecewise",
+    "piecewise_interpolate": "piecewise",
+    "sgdr": "cyclical",
+}
+"""Schedules of optax that take more than numbers → ours that serves instead."""
 _DURATIONS = ("steps", "period", "begin")
 _NUMBER = re.compile(r"(?P<number>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)(?P<unit>ep|%)?", re.I)
 
@@ -167,10 +173,9 @@ def parse(text: str, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callabl
     function = _function(call[1])
     names = list(inspect.signature(function).parameters)
     tokens = [token for token in call[2].split(",") if token.strip()]
-    usage = f"{call[1]}({', '.join(names)})"
+    usage = _usage(_INSTEAD.get(call[1], call[1]))
     if function is piecewise:
         names = ["value", *["steps", "value"] * (len(tokens) // 2)]
-        usage = "piecewise(value, steps, value, …)"
     if len(tokens) > len(names):
         raise UsageError(f"schedule {text!r}: too many arguments; write it as {usage}")
     arguments = [
@@ -180,8 +185,16 @@ def parse(text: str, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callabl
     try:
         schedule = function(*arguments)
     except Exception as error:  # whatever a function of optax raises for numbers that do not fit
-        raise UsageError(f"schedule {text!r}: {error}; write it as {usage}") from None
+        reason = "optax's takes more than numbers" if call[1] in _INSTEAD else error
+        raise UsageError(f"schedule {text!r}: {reason}; write it as {usage}") from None
     return schedule if isinstance(schedule, Schedule) else jax.tree_util.Partial(schedule)
+
+
+def _usage(name: str) -> str:
+    """How a schedule is written."""
+    if name == piecewise.__name__:
+        return "piecewise(value, steps, value, …)"
+    return f"{name}({', '.join(inspect.signature(_function(name)).parameters)})"
 
 
 def _function(name: str) -> Callable:

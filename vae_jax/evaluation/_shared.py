@@ -42,8 +42,8 @@ def require_finite(**arrays) -> None:
         num_bad = values.size - np.count_nonzero(np.isfinite(values))
         if num_bad:
             raise UsageError(
-                f"{name}: {num_bad:,} of {values.size:,} values are not finite: "
-                "the model diverged or the data are damaged, measure a checkpoint from before"
+                f"{name}: {num_bad:,} of {values.size:,} values are not finite: look whether "
+                "training diverged, or leave their rows out"
             )
 
 

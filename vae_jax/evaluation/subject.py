@@ -200,9 +200,8 @@ class Subject:
             dictionary, which has such rows as "x" and beside them what is known of them.
         """
         if split not in SPLITS or not len(getattr(self.dataset, split)):
-            raise UsageError(
-                f"split={split}: choose one of {', '.join(SPLITS)} that holds examples"
-            )
+            known = [name for name in SPLITS if len(getattr(self.dataset, name))]
+            raise UsageError(f"split={split}: must hold examples, choose one of {', '.join(known)}")
         rows, chosen = getattr(self.dataset, split).x, self._rows(split, num_examples)
         if self.conditions is not None:
             rows = {"x": rows, **getattr(self.conditions, split)}

@@ -144,7 +144,10 @@ class ConvMapDecoder(nn.Module):
 def _check(name: str, shape: tuple[int, ...], widths: Sequence[int]) -> None:
     """UsageError unless the examples are images and there is a layer."""
     if len(shape) != 3:
-        raise UsageError(f"network '{name}' needs images [H, W, C], the data has {[*shape]}: mlp?")
+        raise UsageError(
+            f"network '{name}' needs images [H, W, C], the data has {[*shape]}: take mlp, or gru for "
+            "sequences"
+        )
     if not widths:
         raise UsageError(f"network '{name}' needs at least one channel width, e.g. --widths=32,64")
 

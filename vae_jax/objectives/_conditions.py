@@ -14,6 +14,7 @@ __all__ = [
     "classes_of",
     "conditions",
     "given",
+    "has_labels",
     "one_per_class",
     "row_weights",
     "rows",
@@ -125,12 +126,13 @@ def conditions(dataset, *, condition="labels") -> Conditions:
     """
     if condition == "labels":
         codes, names = classes(dataset, "--condition=labels")
+        num_known = int(np.sum(codes["train"] >= 0))
         for split, each in codes.items():
             if (each < 0).any():
                 raise DataError(
                     f"--condition=labels: {np.sum(each < 0)} of {len(each)} rows of {split} in "
-                    f"{dataset.name} have no label: leave them out, or take "
-                    "--objective=m2"
+                    f"{dataset.name} have no label: leave them out, or take --objective=m2 "
+                    f"--num_labeled={num_known} without --condition"
                 )
         parts = {split: {"condition": each} for split, each in codes.items()}
         return Conditions(
@@ -156,21 +158,27 @@ def conditions(dataset, *, condition="labels") -> Conditions:
 def _numbers(dataset, split: str, condition: str) -> np.ndarray:
     """Factors or the array of a split: [N, C] float32."""
     part = getattr(dataset, split)
+    or_labels = "--condition=labels, or " if has_labels(dataset) else ""
     if condition == "array":
         if part.condition is None:
             raise DataError(
-                f"--condition=array: {split} of {dataset.name} has none: give an .npz file with "
-                "an array [N, C] under the key condition, or --condition=labels"
+                f"--condition=array: {split} of {dataset.name} has none: give {or_labels}an .npz "
+                "file with an array [N, C] under the key condition"
             )
         return part.condition
     if part.factors is None:
         raise DataError(
-            f"--condition=factors: {dataset.name} has no factors: give --condition=labels, or "
-            "--dataset=sprites"
+            f"--condition=factors: {dataset.name} has no factors: give {or_labels}--dataset=sprites"
         )
     # an index of a factor that takes n values, 0 … n − 1
     highest = np.maximum(np.array(dataset.factor_sizes) - 1, 1)
     return (part.factors / highest[None]).astype(np.float32)
+
+
+def has_labels(dataset) -> bool:
+    """Whether each row of every split [N] has a label, as conditions need it; a scalar."""
+    held = [getattr(dataset, split).labels for split in SPLITS]
+    return all(each is not None and (each >= 0).all() for each in held)
 
 
 def classes(dataset, what: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:

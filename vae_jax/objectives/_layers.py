@@ -156,7 +156,8 @@ def _units(model, layer: int) -> str:
         if not isinstance(model.likelihood, likelihoods.Bernoulli):
             raise UsageError(
                 f"pretraining=rbm: x must be of Bernoulli units, the likelihood is "
-                f"{model.likelihood}: give --likelihood=bernoulli, or --pretraining=denoising"
+                f"{model.likelihood}: give --likelihood=bernoulli (your own real numbers with "
+                "--scaling=unit), or --pretraining=denoising"
             )
         return "bernoulli"
     if layer == num_layers(model):

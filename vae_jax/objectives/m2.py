@@ -113,7 +113,10 @@ def init(model, key, *, classifier_width=500, classifier_depth=1) -> dict:
         UsageError: numbers of x may be missing.
     """
     if model.likelihood.has_missing:
-        raise UsageError("m2: its classifier asks for examples of one length: take cvae")
+        raise UsageError(
+            "m2: its classifier asks for examples of one length: take cvae, of rows that all have "
+            "a label"
+        )
     network = _classifier(model.num_conditions, classifier_width, classifier_depth)
     return network.init(key, jnp.zeros((1, np.prod(model.shape, dtype=int))))["params"]
 
@@ -162,10 +165,12 @@ def conditions(dataset, *, num_labeled=100) -> Conditions:
     """
     codes, names = _conditions.classes(dataset, "--objective=m2")
     num_known = int(np.sum(codes["train"] >= 0))
+    told = f"the training split of {dataset.name} has {num_known} labels of {len(names)} classes"
+    if num_known < len(names):
+        raise DataError(f"--objective=m2: {told}: label at least {len(names)} of its rows")
     if not len(names) <= num_labeled <= num_known:
         raise DataError(
-            f"--num_labeled={num_labeled}: the training split of {dataset.name} has {num_known} "
-            f"labels of {len(names)} classes: give at least {len(names)}, at most {num_known}"
+            f"--num_labeled={num_labeled}: {told}: give at least {len(names)}, at most {num_known}"
         )
     train = reveal(codes["train"], num_labeled)
     hidden = functools.partial(np.full, fill_value=-1, dtype=np.int32)

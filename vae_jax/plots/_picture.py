@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import functools
 import io
 import os
@@ -147,9 +148,10 @@ def write(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some space" if is_full else "choose another folder"
         raise StorageError(
-            f"{path}: cannot write {len(content):,} bytes ({error.strerror}): "
-            "free some space or choose another folder"
+            f"{path}: cannot write {len(content):,} bytes ({error.strerror}): {remedy}"
         ) from error
 
 
