@@ -138,12 +138,17 @@ def _refuse_mixed(
             f"{folder}: the folders {_spelling.quoted(twice)} both say {meanings[twice[0]]}: rename"
             " or move one of them"
         )
-    for file, path in zip(files, paths, strict=True):
-        if len(path) <= depth or meanings[path[depth]] is None:
-            raise DataError(
-                f"{file}: lies beside the folders {_spelling.quoted(own)}, which look like splits:"
-                " move it into one of them or away; or rename them if they are labels"
-            )
+    lost = [
+        file
+        for file, path in zip(files, paths, strict=True)
+        if len(path) <= depth or meanings[path[depth]] is None
+    ]
+    if lost:
+        raise DataError(
+            f"{lost[0]}: lies beside the folders {_spelling.quoted(own)}, which look like splits"
+            f" ({len(lost):,} pictures do): move them into one of these or away, or rename these"
+            " if they are labels"
+        )
 
 
 def _labels(
@@ -164,7 +169,7 @@ def _labels(
     if bare:
         raise DataError(
             f"{bare[0]}: lies beside the folders {_spelling.quoted(names)}, which are the labels"
-            f" ({len(bare)} pictures do): move it into one of them, or away"
+            f" ({len(bare):,} pictures do): move them into one of these, or away"
         )
     notes = [f"folders are the labels: {_spelling.quoted(names)}"]
     if max(map(len, paths)) > 1:

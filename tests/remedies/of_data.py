@@ -1,0 +1,661 @@
+"""What is said of a user's data."""
+
+import io
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+
+import numpy as np
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet
+import scipy.sparse
+
+from vae_jax import cache, data
+from vae_jax.data import _cache, _dataset, _npy, _sparse
+
+from ._cases import at, attempt, flags_of, said, tries
+
+RNG = np.random.default_rng(0)
+TABLE = RNG.normal(size=(30, 3))
+PICTURES = RNG.integers(0, 256, (12, 4, 5), np.uint8)
+SPLITS = ("train", "valid", "test")
+DATA = "vae_jax/data/"
+
+
+def load(path, **options):
+    """A dataset of a file or a folder."""
+    return data.load(str(path), **options)
+
+
+def notes(words, path, **options):
+    """Raises the note on a dataset that holds words."""
+    said(load(path, **options).notes, words)
+
+
+def saved(path, x):
+    """An .npy file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, x)
+    return path
+
+
+def archive(path, **arrays):
+    """An .npz file."""
+    np.savez(path, **arrays)
+    return path
+
+
+def draw(folder, images=PICTURES, suffix="png"):
+    """Pictures in a folder, that of a file each; returns the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, image in enumerate(images):
+        PIL.Image.fromarray(image).save(folder / f"{i:03}.{suffix}")
+    return folder / f"000.{suffix}"
+
+
+def csv(path, text="a,b\n1,2\n3,4\n5,7\n6,1\n"):
+    """A table as text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def rows(columns):
+    """The text of a table of columns by name."""
+    lines = zip(*columns.values(), strict=True)
+    return "\n".join([",".join(columns), *(",".join(map(str, line)) for line in lines)])
+
+
+# --- Names and settings
+
+own = at(DATA + "__init__.py", "load")
+
+
+@tries(own("give window too"))
+def a_hop_without_a_window(folder, patch):
+    path = saved(folder / "a.npy", TABLE)
+    yield attempt(load, path, hop=2)
+    yield attempt(load, path, hop=2, window=4)
+
+
+@tries(at(DATA + "__init__.py", "_load")("choose from …, a dataset of tensorflow-datasets"))
+def a_dataset_that_is_unknown(folder, patch):
+    message = yield attempt(load, "digit")
+    named = re.search(r"choose from (.*?), a dataset of", message)[1].split(", ")
+    assert "digits" in named
+    yield attempt(load, "digits")
+    yield attempt(load, csv(folder / f"a{re.search(r'path of a file .*?([.]csv)', message)[1]}"))
+    draw(folder / "pictures")
+    yield attempt(load, folder / "pictures")
+
+
+own = at(DATA + "_dataset.py", "divide")
+
+
+@tries(own("leave num_valid out"))
+def rows_for_validation_of_a_source_that_has_some(folder, patch):
+    path = archive(folder / "a.npz", x_train=TABLE, x_valid=TABLE, x_test=TABLE)
+    yield attempt(load, path, num_valid=5)
+    yield attempt(load, path)
+
+
+@tries(own("must be >= 0 and leave some of the"))
+def rows_for_validation_that_leave_none(folder, patch):
+    path = saved(folder / "a.npy", TABLE)
+    message = yield attempt(load, path, num_valid=27)
+    most = int(re.search(r"leave some of the (\d+) rows", message)[1])
+    yield attempt(load, path, num_valid=most - 1)
+
+
+@tries(at(DATA + "_dataset.py", "data_file")("put it there, or name the folder that holds"))
+def a_file_that_is_not_there(folder, patch):
+    here, there = folder / "here", folder / "there"
+    message = yield attempt(_dataset.data_file, here, "freyfaces", "frey.mat")
+    missing, parts = re.search(r"^(.*?): no such file.*holds (\S+) with", message).groups()
+    csv(there / parts)
+    yield attempt(_dataset.data_file, there, "freyfaces", "frey.mat")
+    os.makedirs(os.path.dirname(missing))
+    shutil.copy(there / parts, missing)
+    yield attempt(_dataset.data_file, here, "freyfaces", "frey.mat")
+
+
+@tries(at(DATA + "_cache.py", "cached")("name another folder for the cache by XDG_CACHE_HOME"))
+def a_cache_that_cannot_be_written(folder, patch):
+    def keep():
+        place = cache.user_folder() / "datasets"
+        return _cache.cached(place, "a", "0" * 64, 1, lambda: [("x", 30, TABLE)], on_disk=True)
+
+    csv(folder / "full")
+    patch.setenv("XDG_CACHE_HOME", str(folder / "full"))
+    yield keep
+    patch.setenv("XDG_CACHE_HOME", str(folder / "other"))
+    yield keep
+    os.remove(folder / "full")
+    patch.setenv("XDG_CACHE_HOME", str(folder / "full"))
+    yield keep
+
+
+own = at(DATA + "_part.py", "Reading.refuse")
+
+
+@tries(own("leave it out"))
+def a_window_of_pictures(folder, patch):
+    path = saved(folder / "a.npy", PICTURES)
+    yield attempt(load, path, window=4)
+    yield attempt(load, path)
+
+
+@tries(at(DATA + "_part.py", "complete")("name one train, or leave the names of splits out"))
+def splits_without_train(folder, patch):
+    path = archive(folder / "a.npz", x_val=TABLE, x_test=TABLE + 1)
+    yield attempt(load, path)
+    yield attempt(load, archive(path, x_train=TABLE, x_test=TABLE + 1))
+    yield attempt(load, archive(path, x=np.concatenate([TABLE, TABLE + 1])))
+
+
+# --- Files and folders
+
+own = at(DATA + "_files.py", "_folder_reader")
+
+
+@tries(own("give the path of one file, or leave one kind out"))
+def tables_beside_arrays(folder, patch):
+    table, array = csv(folder / "train.csv"), saved(folder / "x.npy", TABLE)
+    yield attempt(load, folder)
+    yield attempt(load, table)
+    yield attempt(load, array)
+    os.remove(array)
+    yield attempt(load, folder)
+
+
+own = at(DATA + "_files.py", "_refuse_special")
+
+
+@tries(own("is a symbolic link: name what it points to"))
+def a_link(folder, patch):
+    (folder / "link.npy").symlink_to(saved(folder / "a.npy", TABLE))
+    message = yield attempt(load, folder / "link.npy")
+    yield attempt(load, message.rpartition("points to, ")[2])
+
+
+@tries(own("make a copy of the folder without links"))
+def links_in_a_folder(folder, patch):
+    draw(folder / "pictures" / "cat"), draw(folder / "elsewhere")
+    for path in list((folder / "elsewhere").iterdir()):
+        (folder / "pictures" / "cat" / f"more-{path.name}").symlink_to(path)
+    (folder / "pictures" / "dog").symlink_to(folder / "elsewhere")
+    message = yield attempt(load, folder / "pictures")
+    command = shlex.split(re.search(r"without links, (cp .*), and give its path", message)[1])
+    subprocess.run(command, check=True)
+    yield lambda: np.testing.assert_equal(load(command[-1]).classes, ("cat", "dog"))
+
+
+# --- Pictures
+
+own = at(DATA + "_images.py", "_of_one_size")
+
+
+@tries(own("all must be of one size; resize or crop them first"))
+def pictures_of_two_sizes(folder, patch):
+    draw(folder, [*PICTURES, PICTURES[0][:3]])
+    message = yield attempt(load, folder)
+    path = message.partition(": ")[0]
+    PIL.Image.open(path).resize((5, 4)).save(path)
+    yield attempt(load, folder)
+
+
+@tries(own("all must be of one depth; convert it, or leave it out"))
+def pictures_of_two_depths(folder, patch):
+    draw(folder, [*PICTURES, 257 * PICTURES[0].astype(np.uint16)])
+    message = yield attempt(load, folder)
+    path = message.partition(": ")[0]
+    deep = np.asarray(PIL.Image.open(path))
+    PIL.Image.fromarray((deep // 257).astype(np.uint8)).save(path)
+    yield attempt(load, folder)
+    os.remove(path)
+    yield attempt(load, folder)
+
+
+own = at(DATA + "_images.py", "_refuse_mixed")
+
+
+@tries(own("rename or move one of them"))
+def two_folders_of_one_split(folder, patch):
+    for name in ("train", "val", "valid"):
+        draw(folder / "pictures" / name)
+    yield attempt(load, folder / "pictures")
+    (folder / "pictures" / "valid").rename(folder / "pictures" / "test")
+    yield attempt(load, folder / "pictures")
+    (folder / "pictures" / "test").rename(folder / "away")
+    yield attempt(load, folder / "pictures")
+
+
+@tries(own("move them into one of these or away, or rename these if they are labels"))
+def a_folder_beside_those_of_splits(folder, patch):
+    for name in ("train", "test", "extra"):
+        draw(folder / "a" / name, PICTURES[:4])
+    for other in ("b", "c"):
+        shutil.copytree(folder / "a", folder / other)
+    message = yield attempt(load, folder / "a")
+    for path in pathlib.Path(message.partition(": ")[0]).parent.iterdir():
+        path.rename(folder / "a" / "train" / f"more-{path.name}")
+    yield attempt(load, folder / "a")
+    (folder / "b" / "extra").rename(folder / "away")
+    yield attempt(load, folder / "b")
+    for before, after in {"train": "rail", "test": "exam"}.items():
+        (folder / "c" / before).rename(folder / "c" / after)
+    yield lambda: np.testing.assert_equal(len(load(folder / "c").classes), 3)
+
+
+@tries(at(DATA + "_images.py", "_labels")("move them into one of these, or away"))
+def a_picture_beside_the_folders_of_labels(folder, patch):
+    draw(folder / "cat"), draw(folder / "dog"), draw(folder, PICTURES[:1])
+    message = yield attempt(load, folder)
+    path = message.partition(": ")[0]
+    shutil.copy(path, folder / "cat" / "one.png")
+    os.remove(path)
+    yield attempt(load, folder)
+    os.remove(folder / "cat" / "one.png")
+    yield attempt(load, folder)
+
+
+@tries(at(DATA + "_images.py", "_read_image")("must be grey (8, 16 or 32 bits) or RGB: convert it"))
+def a_picture_of_another_mode(folder, patch):
+    draw(folder, np.stack([PICTURES] * 3, axis=-1), "jpg")
+    PIL.Image.open(folder / "000.jpg").convert("CMYK").save(folder / "000.jpg")
+    message = yield attempt(load, folder)
+    path = message.partition(": ")[0]
+    PIL.Image.open(path).convert("RGB").save(path)
+    yield attempt(load, folder)
+
+
+@tries(at(DATA + "_images.py", "_opaque")("put it on a background first, for instance with"))
+def a_transparent_picture(folder, patch):
+    hidden = PIL.Image.fromarray(RNG.integers(0, 200, (4, 5, 4), np.uint8), "RGBA")
+    draw(folder, np.stack([PICTURES] * 3, axis=-1)), hidden.save(folder / "000.png")
+    yield attempt(load, folder)
+    white = PIL.Image.new("RGBA", hidden.size, "white")
+    PIL.Image.alpha_composite(white, hidden).save(folder / "000.png")
+    yield attempt(load, folder)
+    hidden.convert("RGB").save(folder / "000.png")
+    yield attempt(load, folder)
+
+
+# --- Arrays
+
+CALL = at(DATA + "_arrays.py")("call the data x, X, images, data or features")
+
+
+@tries(CALL)
+def keys_that_say_too_little(folder, patch):
+    path = archive(folder / "a.npz", pixels=TABLE)
+    message = yield attempt(load, path)
+    of_data, of_labels = re.search(r"call the data (.*?) \(labels: (.*?)\)", message).groups()
+    of_splits = re.search(r"with (.*?) behind where there are splits", message)[1].split(", ")
+    for name in re.split(", | or ", of_data):
+        yield attempt(load, archive(path, **{name: TABLE}))
+        yield attempt(load, archive(path, **{name + own: TABLE for own in of_splits}))
+    for name in re.split(", | or ", of_labels):
+        labels = np.arange(30) % 2
+        yield lambda own={name: labels}: len(load(archive(path, x=TABLE, **own)).classes)
+    yield attempt(load, archive(path, series=TABLE))
+
+
+@tries(at(DATA + "_arrays.py", "read_npy")("leave one of them out"))
+def two_arrays_of_one_name(folder, patch):
+    saved(folder / "a" / "x.npy", TABLE), saved(folder / "b" / "x.npy", TABLE)
+    message = yield attempt(load, folder)
+    os.remove(re.search(r"and (\S+) have one name", message)[1])
+    yield attempt(load, folder)
+
+
+@tries(at(DATA + "_arrays.py", "_named")("series or no series, sparse or not: leave the other out"))
+def series_beside_data(folder, patch):
+    path = archive(folder / "a.npz", x=TABLE, series=TABLE)
+    yield attempt(load, path)
+    yield attempt(load, archive(path, x=TABLE))
+    yield attempt(load, archive(path, series=TABLE))
+
+
+@tries(at(DATA + "_arrays.py", "_places")("rename or leave out one of them"))
+def two_keys_that_say_the_same(folder, patch):
+    path = archive(folder / "a.npz", x=TABLE, images=TABLE)
+    yield attempt(load, path)
+    yield attempt(load, archive(path, x=TABLE, others=TABLE))
+    yield attempt(load, archive(path, images=TABLE))
+
+
+@tries(at(DATA + "_labels.py", "encode")("give one label for each row (of one-hot rows their"))
+def labels_of_another_number_than_rows(folder, patch):
+    path, one_hot = folder / "a.npz", np.eye(3)[np.arange(30) % 3]
+    message = yield attempt(load, archive(path, x=TABLE, y=one_hot))
+    taken = eval(f"y.{re.search(r'their (argmax.*?[)])', message)[1]}", {"y": one_hot})
+    yield lambda: len(load(archive(path, x=TABLE, y=taken)).classes)
+    yield attempt(load, archive(path, x=TABLE))
+
+
+@tries(at(DATA + "_labels.py", "_settled")("leave it blank where it says unknown"))
+def a_label_that_may_say_unknown(folder, patch):
+    path, words = folder / "a.npz", np.array(["mild", "none", "severe"] * 10)
+    yield attempt(notes, "taken as a label", archive(path, x=TABLE, y=words))
+    blank = np.where(words == "none", "", words)
+    yield attempt(notes, "taken as a label", archive(path, x=TABLE, y=blank))
+
+
+own = at(DATA + "_npy.py", "_damage_named")
+
+
+@tries(own("save it again with numpy.save or numpy.savez"))
+def a_damaged_array(folder, patch):
+    path = saved(folder / "a.npy", TABLE)
+    path.write_bytes(path.read_bytes()[:30])
+    yield attempt(load, path)
+    yield attempt(load, saved(path, TABLE))
+    yield attempt(load, archive(folder / "a.npz", x=TABLE))
+
+
+@tries(at(DATA + "_npy.py", "_read_header")("holds Python objects (pickle), which are never loaded"))
+def arrays_of_objects(folder, patch):
+    path, words = folder / "a.npz", np.array(["cat", "dog", None] * 10, object)
+    x, y = TABLE.astype(object), np.where(words == None, "owl", words)  # noqa: E711 (elementwise)
+    message = yield attempt(load, archive(path, x=x, y=y))
+    of_numbers, of_words = re.findall(r"numpy\.asarray\(.*?\)", message)
+    names = {"numpy": np, "x": x, "y": y}
+    x, y = eval(of_numbers, names), eval(of_words, names)
+    yield lambda: np.testing.assert_equal(
+        load(archive(path, x=x, y=y)).classes, ("cat", "dog", "owl")
+    )
+
+
+@tries(at(DATA + "_npy.py", "_read_array")("give fewer rows, or an .npy file in C order"))
+def arrays_larger_than_memory(folder, patch):
+    patch.setattr(_npy, "physical_bytes", lambda: 500)
+    message = yield attempt(load, archive(folder / "a.npz", x=TABLE))
+    yield attempt(load, archive(folder / "a.npz", x=TABLE[:20]))
+    path = saved(folder / "a.npy", TABLE)
+    yield attempt(load, path, **flags_of(message))
+
+
+@tries(at(DATA + "_npy.py", "FileRows.__init__")("has no rows that lie together: save it in C order"))
+def rows_in_fortran_order(folder, patch):
+    path = saved(folder / "a.npy", np.asfortranarray(TABLE))
+    yield attempt(_npy.FileRows, path)
+    yield attempt(_npy.FileRows, saved(path, np.ascontiguousarray(TABLE)))
+
+
+@tries(at(DATA + "_npy.py", "FileRows.__getitem__")("has changed while it was in use: start again"))
+def a_file_that_changes(folder, patch):
+    path = saved(folder / "a.npy", TABLE)
+    dataset = load(path, loading="stream", scaling="none")
+    os.utime(path, (1, 1))
+    yield lambda: dataset.train.x[:3]
+    yield lambda: load(path, loading="stream", scaling="none").train.x[:3]
+
+
+own = at(DATA + "_sparse.py", "read")
+
+
+@tries(own("save it again with scipy.sparse.save_npz"))
+def a_sparse_matrix_that_does_not_fit_together(folder, patch):
+    path, matrix = folder / "a.npz", scipy.sparse.csr_matrix(np.round(TABLE))
+    parts = {name: getattr(matrix, name) for name in ("data", "indices", "indptr", "shape")}
+    yield attempt(load, archive(path, **{**parts, "indptr": parts["indptr"][:-3]}))
+    scipy.sparse.save_npz(path, matrix)
+    yield attempt(load, path)
+
+
+@tries(at(DATA + "_sparse.py", "_refuse_huge")("leave out rows or columns"))
+def a_huge_sparse_matrix(folder, patch):
+    patch.setattr(_sparse, "physical_bytes", lambda: 16 * 8 * 30)
+    path, matrix = folder / "a.npz", scipy.sparse.csr_matrix(RNG.poisson(0.5, (60, 60)))
+    scipy.sparse.save_npz(path, matrix)
+    yield attempt(load, path)
+    scipy.sparse.save_npz(path, matrix[:30, :30])
+    yield attempt(load, path)
+
+
+# --- Values
+
+own = at(DATA + "_values.py", "encode_conditions")
+
+
+@tries(own("fill them in or rescale them"))
+def conditions_that_are_not_finite(folder, patch):
+    path, condition = folder / "a.npz", TABLE.copy()
+    condition[3] = [np.nan, 1, 1e300]
+    yield attempt(load, archive(path, x=TABLE, condition=condition))
+    condition[3] = [0.0, 1, 1e-5]
+    yield attempt(load, archive(path, x=TABLE, condition=condition))
+
+
+@tries(at(DATA + "_values.py", "surveyed")("beyond float32: rescale them"))
+def values_beyond_float32(folder, patch):
+    path = saved(folder / "a.npy", 1e200 * TABLE)
+    yield attempt(load, path)
+    yield attempt(load, saved(path, np.load(path) / 1e200))
+
+
+own = at(DATA + "_values.py", "_with_extremes")
+
+
+@tries(own("remove those rows or fill them in"))
+def missing_values_of_an_array(folder, patch):
+    path, x = folder / "a.npy", TABLE.copy()
+    x[3, 1] = np.nan
+    yield attempt(load, saved(path, x))
+    yield attempt(load, saved(path, np.delete(x, 3, axis=0)))
+    yield attempt(load, saved(path, np.nan_to_num(x)))
+
+
+@tries(own("fill them in, or leave out their rows with --missing_values="))
+def missing_values_of_a_table(folder, patch):
+    columns = {"a": [*TABLE[:, 0]], "b": [*TABLE[:, 1]], "split": ["train"] * 20 + ["test"] * 10}
+    columns["a"][3], columns["b"][4], columns["a"][25] = "", "inf", "-inf"
+    path = csv(folder / "a.csv", rows(columns))
+    message = yield attempt(load, path)
+    marks = flags_of(message)["missing_values"]
+    marks = re.search(r"--missing_values=(\S+)", message)[1]
+    yield attempt(load, path, missing_values=marks.split(","))
+    filled = {**columns, "a": [0 if v in ("", "-inf") else v for v in columns["a"]]}
+    filled["b"] = [0 if v == "inf" else v for v in columns["b"]]
+    yield attempt(load, csv(path, rows(filled)))
+
+
+own = at(DATA + "_values.py", "stored_range")
+
+
+@tries(own("leave out the columns that hardly vary in train, or take --scaling=unit"))
+def columns_that_hardly_vary_in_train(folder, patch):
+    train, test = np.array([[0.0, 1], [1e-30, 2], [0, 3]]), np.array([[1e30, 1], [0, 2]])
+    path = archive(folder / "a.npz", train=train, test=test)
+    message = yield attempt(load, path)
+    yield attempt(load, path, **flags_of(message))
+    yield attempt(load, archive(path, train=train[:, 1:], test=test[:, 1:]))
+
+
+@tries(own("subtract what the values have in common and rescale what is left"))
+def values_that_are_one_in_float32(folder, patch):
+    path = saved(folder / "a.npy", 1e9 + TABLE.reshape(30, 3, 1, 1) / 1e4)
+    yield attempt(load, path, scaling="none")
+    x = np.load(path)
+    yield attempt(load, saved(path, (x - x.min()) * 1e4), scaling="none")
+
+
+# --- Sequences
+
+own = at(DATA + "_sequences.py", "read_text")
+
+
+@tries(own("is not UTF-8: convert it, for instance with iconv"))
+def a_text_of_another_encoding(folder, patch):
+    path = folder / "a.txt"
+    path.write_bytes("één\ntwéé\ndrie\n".encode("latin-1"))
+    yield attempt(load, path)
+    path.write_bytes(path.read_bytes().decode("latin-1").encode())
+    yield attempt(load, path)
+
+
+@tries(own("break it into sentences, say"))
+def a_line_that_is_too_long(folder, patch):
+    path = csv(folder / "a.txt", "one\ntwo\n" + "A word. " * 600)
+    yield attempt(load, path)
+    yield attempt(load, csv(path, path.read_text().replace(". ", ".\n")))
+
+
+own = at(DATA + "_sequences.py", "spans_of")
+
+
+@tries(own("holds nothing but NaN: leave it out"))
+def a_series_of_nothing(folder, patch):
+    path, x = folder / "a.npz", TABLE.copy()
+    x[4] = np.nan
+    message = yield attempt(load, archive(path, series=x))
+    empty = int(re.search(r"series (\d+) holds", message)[1])
+    yield attempt(load, archive(path, series=np.delete(x, empty, axis=0)))
+
+
+@tries(own("only what follows the end of a series may be NaN; fill them in"))
+def a_hole_in_a_series(folder, patch):
+    path, x = folder / "a.npz", TABLE[..., None].copy()
+    x[4, 1] = np.nan
+    message = yield attempt(load, archive(path, series=x))
+    x[eval(re.search(r"at index (\(.*?\))", message)[1])] = 0
+    yield attempt(load, archive(path, series=x))
+
+
+own = at(DATA + "_sequences.py", "divide_in_time")
+
+
+@tries(own("give --window="))
+def windows_that_are_too_long(folder, patch):
+    path = saved(folder / "a.npy", TABLE)
+    message = yield attempt(load, path, window=11)
+    yield attempt(load, path, window=int(flags_of(message)["window"]))
+
+
+@tries(own("leave some of the … windows"))
+def windows_for_validation_that_leave_none(folder, patch):
+    path = saved(folder / "a.npy", TABLE)
+    message = yield attempt(load, path, window=3, num_valid=9)
+    most = int(re.search(r"leave some of the (\d+) windows", message)[1])
+    yield attempt(load, path, window=3, num_valid=most - 1)
+
+
+# --- Tables
+
+own = at(DATA + "_tables.py", "_by_split")
+
+
+@tries(own("move it away, or give the path of one file"))
+def a_table_beside_those_of_splits(folder, patch):
+    for name in ("train", "test", "notes"):
+        csv(folder / "tables" / f"{name}.csv")
+    message = yield attempt(load, folder / "tables")
+    yield attempt(load, folder / "tables" / "train.csv")
+    shutil.move(message.partition(": ")[0], folder / "away.csv")
+    yield attempt(load, folder / "tables")
+
+
+@tries(own("give the path of one file, or call them train, valid and test"))
+def tables_whose_names_say_no_split(folder, patch):
+    for name in ("first", "second", "third"):
+        csv(folder / f"{name}.csv")
+    message = yield attempt(load, folder)
+    yield attempt(load, folder / "first.csv")
+    names = re.split(", | and ", re.search(r"call them (.*)$", message)[1])
+    for before, after in zip(("first", "second", "third"), names, strict=True):
+        (folder / f"{before}.csv").rename(folder / f"{after}.csv")
+    yield attempt(load, folder)
+
+
+own = at(DATA + "_tables.py", "_joined")
+
+
+@tries(own("give both the same columns"))
+def splits_of_other_columns(folder, patch):
+    csv(folder / "train.csv"), csv(folder / "test.csv", "a\n1\n2\n3\n")
+    message = yield attempt(load, folder)
+    assert re.search(r"train\.csv: has other columns than \S+test\.csv \('b' in", message), message
+    csv(folder / "test.csv")
+    yield attempt(load, folder)
+
+
+@tries(own("write them alike"))
+def shards_of_other_values(folder, patch):
+    for i, kind in enumerate((pa.int64(), pa.float64(), pa.string())):
+        column = pa.array([1, 2, 3 + i]).cast(kind)
+        table = pa.table({"a": column, "b": [1.5, 2.5, 3.5]})
+        pa.parquet.write_table(table, folder / f"part-{i}.parquet")
+    message = yield attempt(load, folder)
+    path = message.partition(": ")[0]
+    assert path.endswith("part-2.parquet")
+    table = pa.parquet.read_table(path)
+    pa.parquet.write_table(table.set_column(0, "a", table["a"].cast(pa.int64())), path)
+    yield attempt(load, folder)
+
+
+@tries(at(DATA + "_tables.py", "_refuse_ratings")("or rename the columns if they are none"))
+def a_table_of_ratings(folder, patch):
+    columns = {name: np.arange(30) % (4 + i) for i, name in enumerate(("user", "item", "rating"))}
+    path = csv(folder / "a.csv", rows(columns))
+    yield attempt(load, path)
+    users, items, marks = columns.values()
+    matrix = scipy.sparse.coo_matrix((marks + 1.0, (users, items)))
+    scipy.sparse.save_npz(folder / "a.npz", matrix)
+    yield attempt(load, folder / "a.npz")
+    yield attempt(load, csv(path, path.read_text().replace("user,item", "width,height")))
+
+
+own = at(DATA + "_tables.py", "_complete_rows")
+
+
+@tries(own(", or drop that column"), own("and no row is left: fill them in"))
+def a_table_without_a_complete_row(folder, patch):
+    columns = {"a": TABLE[:, 0], "b": [""] * 29 + [1.5], "c": [*TABLE[:29, 2], ""]}
+    path = csv(folder / "a.csv", rows(columns))
+    message = yield attempt(load, path, missing_values=["NA"])
+    worst = re.search(r"most in column '(\w)'", message)[1]
+    kept = {name: column for name, column in columns.items() if name != worst}
+    yield attempt(load, csv(path, rows(kept)), missing_values=["NA"])
+    yield attempt(load, csv(path, rows({**columns, "b": TABLE[:, 1]})), missing_values=["NA"])
+
+
+@tries(own("and no row is left: fill them in"))
+def columns_that_leave_no_row_each(folder, patch):
+    columns = {"a": TABLE[:, 0], "b": ["", *TABLE[:29, 1]], "c": [1.5, *[""] * 29]}
+    columns["d"] = columns["c"]
+    path = csv(folder / "a.csv", rows(columns))
+    message = yield attempt(load, path, missing_values=["NA"])
+    assert "drop that column" not in message
+    filled = dict.fromkeys("bcd", TABLE[:, 1])
+    yield attempt(load, csv(path, rows({**columns, **filled})), missing_values=["NA"])
+
+
+@tries(at(DATA + "_tables.py", "_label_column")("rename or drop all but one of them"))
+def several_columns_of_labels(folder, patch):
+    columns = {"a": TABLE[:, 0], "label": [0, 1] * 15, "class": [1, 2] * 15}
+    path = csv(folder / "a.csv", rows(columns))
+    yield attempt(load, path)
+    yield attempt(load, csv(path, rows(columns).replace("class", "color")))
+    columns.pop("class")
+    yield attempt(load, csv(path, rows(columns)))
+
+
+own = at(DATA + "_tables.py", "_numbers_of_text")
+
+
+@tries(own(", or leave out its row with --missing_values="), own("correct it"))
+def a_cell_that_is_no_number(folder, patch):
+    columns = {"a": TABLE[:, 0], "b": [*TABLE[:, 1]]}
+    columns["b"][4] = "?"
+    path = csv(folder / "a.csv", rows(columns))
+    message = yield attempt(load, path)
+    marks = shlex.split(re.search(r"--missing_values=(.*)$", message)[1])[0]
+    yield attempt(load, path, missing_values=marks.split(","))
+    row = int(re.search(r"in row (\d+)", message)[1])
+    columns["b"][row - 1] = 0.5
+    yield attempt(load, csv(path, rows(columns)))
