@@ -269,7 +269,8 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
     if not ended.failures:
         raise DivergedError(
             f"the test loss is not finite at step {results[0]['step']}: try "
-            f"{_advice(experiment, 'a smaller --learning_rate')}, with --overwrite"
+            f"{_advice(experiment, 'a smaller --learning_rate')}, with another --workdir or "
+            "--overwrite"
         )
     raise _diverged(experiment, ended)
 
@@ -701,11 +702,14 @@ def _advice_at_first(experiment: building.Experiment) -> str:
 
 
 def _advice(experiment: building.Experiment, slower: str) -> str:
-    """What to try after a divergence; clipping spares what an objective moves by its own rate."""
+    """What to try after a divergence: rates alone, as no clipping changes the size of Adam's steps.
+
+    Args:
+        experiment: that diverged.
+        slower: what its learning rate could be.
+    """
     own = objectives.optimizer_settings(experiment.config.objective)
-    is_clipped = any(config.clip_norm is not None for config in experiment.configs)
-    clipping = "a smaller --clip_norm" if is_clipped else "--clip_norm=1"
-    return " or ".join([slower, clipping, *(f"a smaller --{name}" for name in own)])
+    return " or ".join([slower, *(f"a smaller --{name}" for name in own)])
 
 
 class Stopwatch:

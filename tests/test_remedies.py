@@ -1,13 +1,18 @@
 """Each remedy that a message names is carried out, and helps."""
 
 import pytest
-from remedies import of_data, of_flags  # noqa: F401
+from remedies import of_data, of_flags, of_python, of_storage, of_training  # noqa: F401
 from remedies._cases import CASES, SaidError, fits
 
 from vae_jax.errors import VaeJaxError
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def each_case():
+    for case in CASES:
+        yield pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.is_slow else [])
+
+
+@pytest.mark.parametrize("case", list(each_case()))
 def test_the_remedies_of_a_message_help(case, tmp_path, monkeypatch):
     steps = case.steps(tmp_path, monkeypatch)
     provoke = next(steps)

@@ -558,7 +558,8 @@ def _fault(path: pathlib.Path) -> str | None:
         return f"{_MANIFEST}: malformed"
     except OSError as error:
         if error.errno in _NOT_DAMAGE:
-            raise StorageError(f"{path} cannot be read ({_one_line(error)}): try again") from None
+            remedy = "make it readable" if isinstance(error, PermissionError) else "try again"
+            raise StorageError(f"{path} cannot be read ({_one_line(error)}): {remedy}") from None
         return _one_line(error)
     return None
 

@@ -126,8 +126,7 @@ def _advice(state: training.State, hparams) -> str:
         # before any update: no learning rate has had a part in it
         others = (f"another {name}" for name in hparams.objective)
         return " or ".join(["Hparams(…, init_scale=0.1)", *others])
-    clipping = "clip_norm=1" if hparams.clip_norm is None else "a smaller clip_norm"
-    return f"a smaller learning rate, or Hparams(…, {clipping})"
+    return "a smaller learning rate"
 
 
 # --- The objective
@@ -223,9 +222,8 @@ def _arrays(told: dict, objective: training.Objective, model) -> dict[str, jax.A
 def _check_numeric(name: str, values: Any) -> None:
     kinds = jnp.floating, jnp.integer, jnp.bool_
     if not any(jnp.issubdtype(values.dtype, kind) for kind in kinds):
-        raise UsageError(
-            f"{name}: holds {values.dtype}, must be real numbers: encode it or leave it out"
-        )
+        remedy = "encode it" if name == "x" else "encode it or leave it out"
+        raise UsageError(f"{name}: holds {values.dtype}, must be real numbers: {remedy}")
 
 
 def _undecoded(stored, key):

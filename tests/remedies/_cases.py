@@ -21,11 +21,13 @@ class Case(NamedTuple):
         name: of the test.
         keys: of the texts that the message is made of.
         steps: (an empty folder, pytest's monkeypatch) to `Steps`.
+        is_slow: whether it trains.
     """
 
     name: str
     keys: tuple[Key, ...]
     steps: Callable[..., Steps]
+    is_slow: bool = False
 
 
 CASES: list[Case] = []
@@ -36,11 +38,11 @@ class SaidError(Exception):
     """A note or a warning, which ends nothing, as what provokes it raises it."""
 
 
-def tries(*keys: Key) -> Callable:
+def tries(*keys: Key, is_slow: bool = False) -> Callable:
     """Enters a function (folder, patch) → `Steps` as the case of its texts, see `Case`."""
 
     def enter(steps):
-        CASES.append(Case(steps.__name__, keys, steps))
+        CASES.append(Case(steps.__name__, keys, steps, is_slow))
         return steps
 
     return enter

@@ -21,8 +21,8 @@ _VERBS = (
 _NOUNS = "(?:run|share|split|start|train)"
 """Verbs that are a noun at the head of a text, and before these: "run …", "share of"."""
 _IMPERATIVE = re.compile(
-    rf"(?:^(?!{_NOUNS})|[:;,(] ?|[.] |\b(?:or|and) )(?!{_NOUNS} (?:…|of\b))"
-    rf"(?:{'|'.join(_VERBS)})\b(?![=;.(])",
+    rf"(?:^(?!{_NOUNS})|[:;,(] ?|…|[.] |\b(?:or|and) )(?!{_NOUNS} (?:…|of\b))"
+    rf"(?:{'|'.join(_VERBS)})\b(?![=;.(/])",
     re.IGNORECASE,
 )
 """A verb where a clause begins."""

@@ -150,7 +150,8 @@ def linear_gaussian(model, params) -> LinearGaussian:
             examples, or the prior of another type.
     """
     distributions.require_diagonal_gaussian(model.prior(params), "closed_form")
-    if model.likelihood.frozen() != model.likelihood or model.likelihood.num_outputs != 1:
+    require_density(model)
+    if model.likelihood.num_outputs != 1:
         raise _not_linear(model)
     linear, is_linear = _read(model, params)
     if not is_linear:
@@ -451,10 +452,12 @@ def _require_integrable(model, params) -> None:
     lacking = [n for n in ("log_prob", "mean", "deviation") if not hasattr(prior, n)]
     if model.latent_mask is not None:
         lacking.append("marginal of the dimensions that are not masked")
+    # they draw samples, but need the density too
+    remedy = "" if "log_prob" in lacking else "; take ais or nll instead"
     if lacking:
         raise UsageError(
             f"p(z) is of type {type(prior).__name__}, without {', '.join(lacking)}, which a grid "
-            "needs; take ais or nll instead"
+            f"needs{remedy}"
         )
 
 

@@ -1,0 +1,199 @@
+"""What is said of trainings, and of what they left."""
+
+import functools
+import re
+import shutil
+
+import jax
+import jax.numpy as jnp
+
+from experiments import config, metrics, pictures, sweep, train
+from vae_jax import fitting, likelihoods, runs, training
+from vae_jax.evaluation import nll
+
+from ._cases import SaidError, at, attempt, flags_of, tries
+from .of_python import X, make
+
+SMALL = {"widths": "4", "latent_dim": "2", "epochs": "1"}
+TRAIN = "experiments/train.py"
+
+
+def trained(path, is_overwritten=False, **changes):
+    """Trains runs that differ in numbers as one program, without pictures."""
+    configs = sweep.make_configs({**SMALL, "workdir": str(path), **changes})
+    return train.train(configs, workdir=path, overwrite=is_overwritten)
+
+
+def undrawn(patch):
+    """Leaves the pictures out, which take longer than such a training."""
+    patch.setattr(pictures, "draw", lambda *_: [])
+    patch.setattr(pictures, "draw_sweep", lambda *_: [])
+
+
+def diverged(folder, patch, bad, choose, train=trained):
+    """A training that diverges, then with what `choose` makes of the message, in both places."""
+    undrawn(patch)
+    message = yield attempt(train, folder / "a", **bad)
+    for chosen in choose(message):
+        yield attempt(train, folder / f"b-{'-'.join(chosen)}", **{**bad, **chosen})
+        yield attempt(train, folder / "a", is_overwritten=True, **{**bad, **chosen})
+
+
+own = at(TRAIN, "_diverged")
+TRY = own("…try …, with another --workdir or --overwrite")
+
+
+@tries(TRY, is_slow=True)
+def a_run_that_diverges(folder, patch):
+    bad = {"learning_rate": "1e30"}
+    yield from diverged(folder, patch, bad, lambda message: [flags_of(message)])
+
+
+@tries(TRY, is_slow=True)
+def a_run_that_diverges_by_another_rate(folder, patch):
+    def choose(message):
+        name = re.search(r"or a smaller --(\w+)", message)[1]
+        return [{name: "1e-4"}]
+
+    bad = {"objective": "factor_vae", "discriminator_learning_rate": "1e30"}
+    bad |= {"discriminator_width": "8", "discriminator_depth": "1"}
+    yield from diverged(folder, patch, bad, choose)
+
+
+@tries(TRY, is_slow=True)
+def several_runs_that_diverge(folder, patch):
+    def choose(message):
+        assert "smaller values of --learning_rate" in message
+        return [{"learning_rate": "1e-3"}]
+
+    yield from diverged(folder, patch, {"learning_rate": "1e30", "seed": "0,1"}, choose)
+
+
+@tries(TRY, is_slow=True)
+def a_first_loss_that_is_not_finite(folder, patch):
+    def choose(message):
+        assert "learning_rate=" not in message.partition("try ")[2]
+        return [{re.search(r"or another --(\w+)", message)[1]: "1"}]
+
+    yield from diverged(folder, patch, {"beta": "1e38"}, choose)
+
+
+@tries(TRY, is_slow=True)
+def initial_weights_that_are_too_large(folder, patch):
+    def choose(message):
+        return [{re.search(r"try a smaller --(\w+)", message)[1]: "1"}]
+
+    yield from diverged(folder, patch, {"init_scale": "1e20"}, choose)
+
+
+@tries(at(TRAIN, "_train_in")("the test loss is not finite at step …: try …"), is_slow=True)
+def a_last_update_that_is_too_large(folder, patch):
+    def choose(message):
+        assert "try a smaller --learning_rate" in message
+        return [{"learning_rate": "1e-3"}]
+
+    bad = {"batch_size": "1439", "learning_rate": "1e38"}
+    yield from diverged(folder, patch, bad, choose)
+
+
+def swept(path, is_overwritten=False, **changes):
+    """Trains a sweep."""
+    flags = {**SMALL, "workdir": str(path), **changes}
+    plan = config.Plan(overwrite=is_overwritten, runs_per_program=1)
+    return sweep.run(sweep.make_configs(flags), plan, [])
+
+
+@tries(at("experiments/sweep.py", "report")("try smaller values of --learning_rate"), is_slow=True)
+def a_sweep_that_diverges(folder, patch):
+    def choose(message):
+        return [{"learning_rate": "1e-3,1e-4"}]
+
+    yield from diverged(folder, patch, {"learning_rate": "1e30,1e31"}, choose, swept)
+
+
+LOST = at(TRAIN, "_told_complete")("--overwrite trains again, or copy its checkpoints back")
+
+
+def told(train, path, **options):
+    """Raises what a training that is complete says of checkpoints that are lost."""
+    lines, say = [], runs.say
+    runs.say = lines.append
+    try:
+        train(path, **options)
+    finally:
+        runs.say = say
+    for line in lines:
+        if "holds no checkpoint that verifies" in line:
+            raise SaidError(line)
+
+
+@tries(LOST, is_slow=True)
+def a_complete_run_without_checkpoints(folder, patch):
+    undrawn(patch)
+    trained(folder / "a")
+    (folder / "a" / "checkpoints").rename(folder / "checkpoints")
+    message = yield attempt(told, trained, folder / "a")
+    place = re.search(r"but (\S+) holds no checkpoint", message)[1]
+    shutil.copytree(folder / "checkpoints", place)
+    yield attempt(told, trained, folder / "a")
+    shutil.rmtree(place)
+    yield attempt(told, trained, folder / "a", is_overwritten=True)
+    yield attempt(told, trained, folder / "a")
+
+
+@tries(LOST, is_slow=True)
+def a_complete_program_without_checkpoints(folder, patch):
+    undrawn(patch)
+    swept(folder / "a", seed="0,1")
+    shutil.rmtree(next((folder / "a" / "programs").iterdir()) / "checkpoints")
+    message = yield attempt(told, swept, folder / "a", seed="0,1")
+    shutil.move(re.search(r"move (\S+) away", message)[1], folder / "away")
+    yield attempt(told, swept, folder / "a", seed="0,1")
+    yield attempt(told, swept, folder / "a", seed="0,1")
+
+
+def fitted(objective=None, **changes):
+    """Trains in memory."""
+    hparams = training.Hparams(jnp.int32(0), jnp.float32(1e-3), objective or {})
+    return fitting.fit("beta_vae", make(), X, hparams.replace(**changes), epochs=2, batch_size=20)
+
+
+own = at("vae_jax/fitting.py", "_trained")
+
+
+@tries(own("loss, gradient or update not finite at step …: try …"), is_slow=True)
+def a_fit_that_diverges(folder, patch):
+    message = yield attempt(fitted, learning_rate=jnp.float32(1e30))
+    assert message.endswith("try a smaller learning rate")
+    yield attempt(fitted, learning_rate=jnp.float32(1e-2))
+
+
+@tries(own("loss, gradient or update not finite at step …: try …"), is_slow=True)
+def a_fit_whose_first_loss_is_not_finite(folder, patch):
+    message = yield attempt(fitted, {"beta": jnp.float32(1e38)}, init_scale=jnp.float32(10))
+    assert "learning rate" not in message
+    yield attempt(fitted, {re.search(r"or another (\w+)", message)[1]: jnp.float32(1)})
+
+
+@tries(own("loss, gradient or update not finite at step …: try …"), is_slow=True)
+def initial_weights_of_a_fit_that_are_too_large(folder, patch):
+    message = yield attempt(fitted, init_scale=jnp.float32(1e20))
+    scale = float(re.search(r"try Hparams\(…, init_scale=(\S+)\)", message)[1])
+    yield attempt(fitted, init_scale=jnp.float32(scale))
+
+
+@tries(at("experiments/metrics.py", "notes")("give a larger --nll_num_samples"), is_slow=True)
+def too_few_samples_that_count(folder, patch):
+    model = make(likelihoods.Gaussian(0.5))
+    params, key = jax.jit(model.init)(jax.random.key(0)), jax.random.key(1)
+
+    def measured(num_samples):
+        own = {"preprocess": fitting._undecoded, "num_samples": num_samples}
+        found = nll.evaluate(model, params, X, key, **own)
+        values = {"num_samples": num_samples, "effective_samples": float(found.effective_samples)}
+        subject = type("Subject", (), {"conditions": None, "model": model})
+        for note in metrics.notes("nll", values, subject):
+            raise SaidError(note)
+
+    yield functools.partial(measured, 2)
+    yield functools.partial(measured, 500)
