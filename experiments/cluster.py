@@ -467,4 +467,6 @@ def _storing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise StorageError(f"{path} cannot be written ({reason}): choose another --workdir") from error
+        raise StorageError(
+            f"{path} cannot be written ({reason}): choose another --workdir"
+        ) from error

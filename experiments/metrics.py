@@ -123,9 +123,7 @@ def read_config(directory: Path, member: int, data_dir: str | None) -> config.Co
     except OSError as error:
         raise StorageError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
     except (ValueError, LookupError, AttributeError, TypeError):
-        raise StorageError(
-            f"{path} does not hold the flags of member {member}: {remedy}"
-        ) from None
+        raise StorageError(f"{path} does not hold the flags of member {member}: {remedy}") from None
     config.refuse_unknown(values, str(path))
     if data_dir is not None:
         values["data_dir"] = data_dir

@@ -1,10 +1,27 @@
-"""Each remedy that a message names is carried out, and helps."""
+"""Each remedy that a message names is carried out, and helps.
+
+The cases are in `tests/remedies/`. A message that names a remedy is found in the source, and must
+be that of a case, of a test elsewhere, or of a reason why it cannot be tried.
+"""
+
+import ast
+import re
+import tomllib
 
 import pytest
-from remedies import of_data, of_flags, of_python, of_storage, of_training  # noqa: F401
-from remedies._cases import CASES, SaidError, fits
+from remedies import _messages, of_data, of_flags, of_python, of_storage, of_training  # noqa: F401
+from remedies._cases import CASES, SaidError, fits, is_of
+from remedies.elsewhere import ELSEWHERE, UNTRIED
 
+from experiments import config, evaluate, export
 from vae_jax.errors import VaeJaxError
+
+MESSAGES = _messages.messages()
+TRIED = {key for case in CASES for key in case.keys}
+TODO = (
+    "names a remedy that no test carries out: add a case to tests/remedies/ that provokes the "
+    "message and does what it says, or enter the test that does in tests/remedies/elsewhere.py"
+)
 
 
 def each_case():
@@ -27,3 +44,82 @@ def test_the_remedies_of_a_message_help(case, tmp_path, monkeypatch):
         passes()
         num, passes = num + 1, next(steps, None)
     assert num > 0
+
+
+def test_every_message_with_a_remedy_is_tried():
+    known = [*TRIED, *ELSEWHERE, *UNTRIED]
+    for message in MESSAGES:
+        told = f"{message.path}:{message.line}, in {message.function or 'the file'}: "
+        is_known = any(is_of(key, message) for key in known)
+        assert is_known, f"{told}{message.text!r} {TODO}"
+
+
+def test_what_is_tried_is_still_said():
+    for key in [*TRIED, *ELSEWHERE, *UNTRIED]:
+        assert any(is_of(key, message) for message in MESSAGES), f"no message holds {key}"
+
+
+def test_cases_have_names_of_their_own():
+    names = [case.name for case in CASES]
+    assert len(names) == len(set(names))
+
+
+def test_what_is_tried_elsewhere_is_a_test():
+    for node in ELSEWHERE.values():
+        file, name = node.split("::")
+        source = ast.parse((_messages.ROOT / "tests" / file).read_text())
+        assert name in {each.name for each in ast.walk(source) if isinstance(each, ast.FunctionDef)}
+
+
+def flags_known():
+    fields = config.flag_fields() + config.flag_fields(config.Plan)
+    own = {field.name for field in fields} | config.objective_flags().keys()
+    return own | evaluate.flag_texts().keys() | export.FLAGS.keys()
+
+
+def test_flags_that_remedies_name_are_flags():
+    known = flags_known()
+    for message in MESSAGES:
+        source = (_messages.ROOT / message.path).read_text()
+        for name in re.findall(r"--(\w+)", message.text):
+            # other programs define theirs beside what they say
+            assert name in known or f'"{name}"' in source, f"--{name}: {message}"
+
+
+def test_extras_that_remedies_name_are_offered():
+    project = tomllib.loads((_messages.ROOT / "pyproject.toml").read_text())["project"]
+    named = {
+        extra
+        for message in MESSAGES
+        for pattern in (r"vae_jax\[(\w+)\]", r"EXTRAS=([\w,]+)")
+        for found in re.findall(pattern, message.text)
+        for extra in found.split(",")
+    }
+    assert named == {"cluster", "tensorboard", "tensorflow", "test"}
+    assert named <= project["optional-dependencies"].keys()
+
+
+@pytest.mark.parametrize(
+    ("source", "texts"),
+    [
+        ('raise E("a: give b")', ["a: give b"]),
+        ('raise E(f"{a}: is {b}, give {c}")', ["…: is …, give …"]),
+        ('raise E(f"{a}: is " f"wrong; give {c}")', ["…: is wrong; give …"]),
+        ("raise E(f\"{a}: wrong{f', or leave {b} out' if c else str()}\")", [", or leave … out"]),
+        ('"""Give a."""', []),
+        ('x = flag("give this", "take that")', []),
+        ('raise E("a: must be at least 1")', []),
+        ('TEXT = "share of the rows, run of a name, keep=1: must be 2"', []),
+    ],
+)
+def test_messages_are_found_in_a_source(tmp_path, monkeypatch, source, texts):
+    monkeypatch.setattr(_messages, "ROOT", tmp_path)
+    (tmp_path / "a.py").write_text(source)
+    found = [message.text for message in _messages._in_python(tmp_path / "a.py")]
+    assert [text for text in found if _messages.is_remedy(text)] == texts
+
+
+def test_a_new_message_is_missed_until_it_is_tried():
+    new = _messages.Message("vae_jax/losses.py", "new", 1, "x: is wrong, rescale it")
+    assert _messages.is_remedy(new.text)
+    assert not any(is_of(key, new) for key in [*TRIED, *ELSEWHERE, *UNTRIED])

@@ -45,7 +45,7 @@ BAD = [
     ({"beta": "linear(0, 4, -5)"}, "'-5' is no duration"),
     ({"beta": "50%"}, "--beta=50%: '50%' is not a finite number"),
     ({"beta": "linear(0, 50%, 100%)"}, "'50%' is not a finite number"),
-    ({"beta": "piecewise_constant(1, 2)"}, "takes more than numbers; write it as piecewise(value, "),
+    ({"beta": "piecewise_constant(1, 2)"}, "more than numbers; write it as piecewise(value, "),
     ({"beta": "polynomial(1, -1, 1, 100)"}, "must be finite and >= 0"),
     ({"dtype": "float16"}, "--dtype=float16"),
     ({"workdir": ""}, "--workdir=: must not be empty"),

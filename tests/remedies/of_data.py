@@ -1,6 +1,5 @@
 """What is said of a user's data."""
 
-import io
 import os
 import pathlib
 import re
@@ -184,7 +183,8 @@ def a_link(folder, patch):
 
 @tries(own("make a copy of the folder without links"))
 def links_in_a_folder(folder, patch):
-    draw(folder / "pictures" / "cat"), draw(folder / "elsewhere")
+    draw(folder / "pictures" / "cat")
+    draw(folder / "elsewhere")
     for path in list((folder / "elsewhere").iterdir()):
         (folder / "pictures" / "cat" / f"more-{path.name}").symlink_to(path)
     (folder / "pictures" / "dog").symlink_to(folder / "elsewhere")
@@ -253,7 +253,9 @@ def a_folder_beside_those_of_splits(folder, patch):
 
 @tries(at(DATA + "_images.py", "_labels")("move them into one of these, or away"))
 def a_picture_beside_the_folders_of_labels(folder, patch):
-    draw(folder / "cat"), draw(folder / "dog"), draw(folder, PICTURES[:1])
+    draw(folder / "cat")
+    draw(folder / "dog")
+    draw(folder, PICTURES[:1])
     message = yield attempt(load, folder)
     path = message.partition(": ")[0]
     shutil.copy(path, folder / "cat" / "one.png")
@@ -275,8 +277,9 @@ def a_picture_of_another_mode(folder, patch):
 
 @tries(at(DATA + "_images.py", "_opaque")("put it on a background first, for instance with"))
 def a_transparent_picture(folder, patch):
-    hidden = PIL.Image.fromarray(RNG.integers(0, 200, (4, 5, 4), np.uint8), "RGBA")
-    draw(folder, np.stack([PICTURES] * 3, axis=-1)), hidden.save(folder / "000.png")
+    hidden = PIL.Image.fromarray(RNG.integers(0, 200, (4, 5, 4), np.uint8))
+    draw(folder, np.stack([PICTURES] * 3, axis=-1))
+    hidden.save(folder / "000.png")
     yield attempt(load, folder)
     white = PIL.Image.new("RGBA", hidden.size, "white")
     PIL.Image.alpha_composite(white, hidden).save(folder / "000.png")
@@ -307,7 +310,8 @@ def keys_that_say_too_little(folder, patch):
 
 @tries(at(DATA + "_arrays.py", "read_npy")("leave one of them out"))
 def two_arrays_of_one_name(folder, patch):
-    saved(folder / "a" / "x.npy", TABLE), saved(folder / "b" / "x.npy", TABLE)
+    saved(folder / "a" / "x.npy", TABLE)
+    saved(folder / "b" / "x.npy", TABLE)
     message = yield attempt(load, folder)
     os.remove(re.search(r"and (\S+) have one name", message)[1])
     yield attempt(load, folder)
@@ -358,7 +362,7 @@ def a_damaged_array(folder, patch):
     yield attempt(load, archive(folder / "a.npz", x=TABLE))
 
 
-@tries(at(DATA + "_npy.py", "_read_header")("holds Python objects (pickle), which are never loaded"))
+@tries(at(DATA + "_npy.py", "_read_header")("holds Python objects (pickle)"))
 def arrays_of_objects(folder, patch):
     path, words = folder / "a.npz", np.array(["cat", "dog", None] * 10, object)
     x, y = TABLE.astype(object), np.where(words == None, "owl", words)  # noqa: E711 (elementwise)
@@ -380,7 +384,7 @@ def arrays_larger_than_memory(folder, patch):
     yield attempt(load, path, **flags_of(message))
 
 
-@tries(at(DATA + "_npy.py", "FileRows.__init__")("has no rows that lie together: save it in C order"))
+@tries(at(DATA + "_npy.py", "FileRows.__init__")("lie together: save it in C order"))
 def rows_in_fortran_order(folder, patch):
     path = saved(folder / "a.npy", np.asfortranarray(TABLE))
     yield attempt(_npy.FileRows, path)
@@ -457,7 +461,6 @@ def missing_values_of_a_table(folder, patch):
     columns["a"][3], columns["b"][4], columns["a"][25] = "", "inf", "-inf"
     path = csv(folder / "a.csv", rows(columns))
     message = yield attempt(load, path)
-    marks = flags_of(message)["missing_values"]
     marks = re.search(r"--missing_values=(\S+)", message)[1]
     yield attempt(load, path, missing_values=marks.split(","))
     filled = {**columns, "a": [0 if v in ("", "-inf") else v for v in columns["a"]]}
@@ -577,7 +580,8 @@ own = at(DATA + "_tables.py", "_joined")
 
 @tries(own("give both the same columns"))
 def splits_of_other_columns(folder, patch):
-    csv(folder / "train.csv"), csv(folder / "test.csv", "a\n1\n2\n3\n")
+    csv(folder / "train.csv")
+    csv(folder / "test.csv", "a\n1\n2\n3\n")
     message = yield attempt(load, folder)
     assert re.search(r"train\.csv: has other columns than \S+test\.csv \('b' in", message), message
     csv(folder / "test.csv")

@@ -442,7 +442,8 @@ def labels_that_are_not_there(folder, patch):
     column = re.search(r"a table with a column (\w+)", message)[1]
     path = csv(folder / "a.csv", rows({"a": TABLE[:, 0], "b": TABLE[:, 1], column: labels}))
     yield attempt(prepare, {"objective": "cvae", "dataset": str(path)})
-    draw(folder / "pictures" / "cat", PICTURES), draw(folder / "pictures" / "dog", PICTURES)
+    draw(folder / "pictures" / "cat", PICTURES)
+    draw(folder / "pictures" / "dog", PICTURES)
     yield attempt(prepare, {"objective": "cvae", "dataset": str(folder / "pictures")})
 
 

@@ -243,7 +243,7 @@ def unlocked(folder, patch, number):
         lock(descriptor, how)
 
     patch.setattr(fcntl, "flock", fail)
-    (folder / "a").mkdir(), csv(folder / "a" / "lock", "")
+    csv(folder / "a" / "lock", "")
     yield attempt(open_run, folder / "a")
     yield attempt(open_run, folder / "b")
 
@@ -331,7 +331,8 @@ own = at("vae_jax/members.py", "_other_place")
 
 @tries(own("name one of the … below it, such as"))
 def a_folder_of_runs(folder, patch):
-    trained(folder / "runs" / "one"), trained(folder / "runs" / "two")
+    trained(folder / "runs" / "one")
+    trained(folder / "runs" / "two")
     message = yield attempt(members.load_member, folder / "runs")
     yield attempt(members.load_member, message.rpartition("such as ")[2])
 
@@ -374,7 +375,8 @@ def flags_of_a_run_that_are_damaged(folder, patch):
 
 @tries(at("experiments/evaluate.py", "choose")("holds … programs, name one of them, such as"))
 def a_member_of_several_programs(folder, patch):
-    begun(folder / "programs" / "a"), begun(folder / "programs" / "b")
+    begun(folder / "programs" / "a")
+    begun(folder / "programs" / "b")
     message = yield attempt(evaluate.choose, folder, "0")
     named = evaluate.Path(flags_of(message.partition("such as")[2])["run"])
     yield attempt(evaluate.choose, named, "0")
@@ -405,7 +407,8 @@ def checkpoints_that_are_a_link(folder, patch):
     (folder / "checkpoints").symlink_to(folder / "elsewhere")
     message = yield attempt(read, folder)
     path = message.partition(" is a symbolic link")[0]
-    os.remove(path), os.mkdir(path)
+    os.remove(path)
+    os.mkdir(path)
     yield attempt(read, folder)
 
 

@@ -12,6 +12,7 @@ from vae_jax import fitting, likelihoods, runs, training
 from vae_jax.evaluation import nll
 
 from ._cases import SaidError, at, attempt, flags_of, tries
+from .of_data import TABLE, saved
 from .of_python import X, make
 
 SMALL = {"widths": "4", "latent_dim": "2", "epochs": "1"}
@@ -197,3 +198,14 @@ def too_few_samples_that_count(folder, patch):
 
     yield functools.partial(measured, 2)
     yield functools.partial(measured, 500)
+
+
+@tries(at("experiments/metrics.py", "_refuse_other_data")("name the folder of those"), is_slow=True)
+def other_data_than_those_of_training(folder, patch):
+    undrawn(patch)
+    place = saved(folder / "new" / "x.npy", TABLE)
+    trained(folder / "a", dataset=str(place))
+    shutil.copytree(folder / "new", folder / "old")
+    saved(place, -TABLE)
+    yield attempt(metrics.load, folder / "a", 0)
+    yield attempt(metrics.load, folder / "a", 0, str(folder / "old"))

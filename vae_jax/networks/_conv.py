@@ -145,8 +145,8 @@ def _check(name: str, shape: tuple[int, ...], widths: Sequence[int]) -> None:
     """UsageError unless the examples are images and there is a layer."""
     if len(shape) != 3:
         raise UsageError(
-            f"network '{name}' needs images [H, W, C], the data has {[*shape]}: take mlp, or gru for "
-            "sequences"
+            f"network '{name}' needs images [H, W, C], the data has {[*shape]}: take mlp, or gru "
+            "for sequences"
         )
     if not widths:
         raise UsageError(f"network '{name}' needs at least one channel width, e.g. --widths=32,64")

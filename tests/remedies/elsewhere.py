@@ -1,0 +1,106 @@
+"""Messages whose remedies other tests carry out, and those whose remedies cannot be tried here."""
+
+from ._cases import at
+
+DEVICES, TFDS = "experiments/devices.py", "vae_jax/data/_tfds.py"
+
+ELSEWHERE = {
+    at("experiments/beginning.py", "begin")("correct or unset it"): (
+        "test_environment.py::test_what_is_heeded_stands_beside_the_run"
+    ),
+    at("experiments/build.py", "far_columns")("take --scaling=unit, or --likelihood=laplace"): (
+        "test_ranges.py::test_far_columns_are_a_line_of_the_log_and_the_remedies_work"
+    ),
+    at("experiments/cluster.py", "submit")("Submit from a login node, or choose"): (
+        "test_cluster.py::test_never_more_than_num_workers_run_at_once"
+    ),
+    at("experiments/cluster.py", "_submitit")("pip install 'vae_jax[cluster]'"): (
+        "test_cluster.py::test_an_array_is_submitted_once_and_runs_the_commands"
+    ),
+    at(DEVICES, "check_flags")("correct or unset it"): (
+        "test_environment.py::test_flags_that_xla_does_not_know_are_one_line"
+    ),
+    at(DEVICES, "warning")("or set JAX_PLATFORMS=cpu if the CPU is meant"): (
+        "test_environment.py::test_an_accelerator_that_is_not_used_is_told_with_a_remedy"
+    ),
+    at(DEVICES, "refusal")("unset it"): (
+        "test_environment.py::test_a_platform_that_is_not_there_is_one_line"
+    ),
+    at("experiments/environment.py", "told")("unset them"): (
+        "test_environment.py::test_all_that_is_set_aside_changes_nothing_and_is_told"
+    ),
+    at("experiments/evaluate.py", "main")("--run: name a run directory"): (
+        "test_evaluate.py::test_numbers_are_printed_and_kept"
+    ),
+    at("experiments/export.py", "main")("--run: name a run directory"): (
+        "test_exported.py::test_a_member_is_exported_as_it_is_evaluated"
+    ),
+    at("experiments/metrics.py", "load")("name the folder by --data_dir"): (
+        "test_evaluate.py::test_data_that_moved_are_found_by_their_folder"
+    ),
+    at("experiments/progress.py", "tensorboard_writer")("pip install 'vae_jax[tensorboard]'"): (
+        "test_experiments.py::test_tensorboard_gets_the_rows"
+    ),
+    at("experiments/reproduce.py", "measure")("move it away, then run again"): (
+        "test_sweep.py::test_only_what_is_missing_is_trained"
+    ),
+    at("experiments/train.py", "_refuse_fewer_epochs")("give at least as many"): (
+        "test_experiments.py::test_more_epochs_go_on_where_the_run_ended"
+    ),
+    at("vae_jax/data/_dataset.py", "mismatch")("fetch the original again"): (
+        "test_data_tfds.py::test_the_four_original_files_are_enough"
+    ),
+    at("vae_jax/data/_sequences.py", "_refuse_numbers")("numpy.save('table.npy', numpy.loadtxt("): (
+        "test_data_reading.py::test_lines_of_numbers_are_no_text"
+    ),
+    at(TFDS, "_prepare")("or name the folder that holds it with --data_dir"): (
+        "test_data_tfds.py::test_folders_are_looked_into_in_order"
+    ),
+    at(TFDS, "_prepare")("put the original files into"): (
+        "test_data_tfds.py::test_original_files_are_prepared_without_the_network"
+    ),
+    at(TFDS, "_features")("save the arrays you want as .npz and give its path"): (
+        "test_data_files.py::test_keys_of_an_archive"
+    ),
+    at(TFDS, "_features")("resize them into a folder and give its path"): (
+        "test_data_files.py::test_a_folder_of_images_with_labels"
+    ),
+    at("vae_jax/data/_values.py", "_viewed")("save x.transpose(0, 2, 3, 1)"): (
+        "test_data_reading.py::"
+        "test_channels_before_height_and_width_are_refused_and_the_remedy_works"
+    ),
+    at("vae_jax/evaluation/ais.py", "_problem")("give initial=posterior"): (
+        "test_priors.py::test_annealing_reaches_the_likelihood_under_any_prior"
+    ),
+    at("vae_jax/evaluation/exact.py", "_require_integrable")("take ais or nll instead"): (
+        "test_priors.py::test_a_prior_that_a_grid_cannot_integrate_is_refused"
+    ),
+    at("vae_jax/networks/_conv.py", "conv_map")("or more --widths, each of which halves the map"): (
+        "test_model.py::test_the_remedies_for_a_code_that_does_not_fit_a_map_help"
+    ),
+    at("vae_jax/processes.py", "initialize")("check JAX_COORDINATOR_ADDRESS"): (
+        "test_sweep_faults.py::test_two_processes_are_one_program_which_one_process_continues"
+    ),
+    at("launch.sh")("give a module"): (
+        "test_sweep_faults.py::test_launch_of_one_process_names_nothing"
+    ),
+}
+"""Key of a text → the test that carries out its remedies."""
+
+VERSION = "another version of this program or of what it needs wrote what is read"
+UNTRIED = {
+    at("experiments/config.py", "refuse_unknown")("use the version that wrote it"): VERSION,
+    at("experiments/metrics.py", "_refuse_other_settings")("use the version that"): VERSION,
+    at("vae_jax/checkpoints.py", "Checkpoints", "_reading")("use the versions named in"): VERSION,
+    at(DEVICES, "refusal")("^Unable to initialize"): "a pattern, which nobody is told",
+    at(DEVICES, "refusal")("free it, or set JAX_PLATFORMS=cpu"): "needs a device in use by another",
+    at(DEVICES, "_remedy")("install the version of the plugin"): "installs packages",
+    at(DEVICES, "_remedy")("pip install 'jax["): "installs packages",
+    at(TFDS, "_find")("delete it and prepare it again"): "needs TensorFlow or the network",
+    at(TFDS, "_read_split")("delete it and prepare it again"): "needs TensorFlow or the network",
+    at("launch.sh")("install Python 3.11 or newer, or set PYTHON"): "installs a Python",
+    at("launch.sh")("3.11 or newer is needed, set PYTHON"): "needs an older Python",
+    at("launch.sh")("run the same command again"): "installs packages",
+    at("launch.sh")("start one at a time until the environment is made"): "installs packages",
+}
+"""Key of a text → why its remedies cannot be tried by a test."""
