@@ -244,6 +244,15 @@ def test_gaussian_kl_matches_quadrature(pair):
     np.testing.assert_allclose(actual, [expected], rtol=1e-5, atol=1e-9)
 
 
+def test_gaussian_kl_of_two_means_is_half_their_squared_distance_in_deviations():
+    mean, prior_mean = np.float32([0.0, 3.0, -1.0]), np.float32([2.0, 3.0, 1.0])
+    logvar = np.full(3, math.log(4.0), np.float32)
+    found = distributions.gaussian_kl(mean, logvar, prior_mean, logvar)
+    np.testing.assert_allclose(found, [0.5, 0.0, 0.5], rtol=1e-6)
+    standard = distributions.gaussian_kl(mean, np.zeros(3))
+    np.testing.assert_allclose(standard, np.square(mean) / 2, rtol=1e-6)
+
+
 def test_gaussian_kl_is_standard_normal_by_default():
     mean, logvar = normal(0, 3, 2), normal(1, 3, 2)
     zeros = np.zeros((3, 2))

@@ -67,6 +67,11 @@ def test_a_collapsed_model_is_called_so():
         "collapsed: the rate of 0.02 nats is below 0.1; 0 of 20 active; "
         "ELBO 0.1 ± 0 nats below a model that ignores z, so z does not pay"
     )
+    # however far it is below
+    result = collapse.diagnose(
+        np.full(20, 1e-3), np.full(20, 1e-6), elbo=np.full(3, -256.0), floor=np.full(3, -206.0)
+    )
+    assert (result.elbo_above_floor, result.at_floor) == (-50, True)
     # a rate can be paid for nothing: the two signs are apart
     result = collapse.diagnose(
         np.ones(2), np.ones(2), elbo=np.full(3, -206.1), floor=np.full(3, -206.0)

@@ -180,6 +180,21 @@ def test_a_pair_without_categories_is_a_gaussian():
     )
 
 
+@pytest.mark.parametrize("method", ["sample", "relaxed"])
+def test_what_is_continuous_of_a_pair_does_not_depend_on_the_category(method):
+    """Given the category that was drawn, the Gaussian dimensions have the mean and variance 0, 1."""
+    num, pair = 10_000, latents.Joint(3, 1).prior({}, 5)
+    options = () if method == "sample" else (0.5,)
+    keys = jax.random.split(jax.random.key(0), num)
+    draw = jax.jit(jax.vmap(lambda key: getattr(pair, method)(key, *options)))
+    z = np.asarray(draw(keys))
+    for category in range(3):
+        own = z[z[:, :3].argmax(axis=1) == category, 3:]
+        assert abs(len(own) - num / 3) < 5 * np.sqrt(num * 2 / 9)
+        assert np.abs(own.mean(axis=0)).max() < 5 / np.sqrt(len(own))
+        assert np.abs(own.var(axis=0) - 1).max() < 5 * np.sqrt(2 / len(own))
+
+
 def test_the_nearest_code_is_chosen():
     vectors, codebook = normal(0, 50, 3), normal(1, 8, 3)
     distances = np.square(np.asarray(vectors)[:, None] - np.asarray(codebook)[None]).sum(axis=2)

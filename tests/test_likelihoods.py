@@ -310,3 +310,10 @@ def test_the_mean_of_many_levels_is_that_of_each_looked_at():
         np.testing.assert_allclose(
             likelihood.mean(params, outputs)[0], expected, atol=0.5 / (num_levels - 1)
         )
+
+
+def test_what_follows_the_first_end_is_missing_and_the_end_is_not():
+    x = jnp.float32([[0.5, 0, 1, 0], [0, 0, 0, 0], [1, 0.5, 1, 1]])
+    nan = np.nan
+    expected = [[0.5, 0, nan, nan], [0, nan, nan, nan], [1, 0.5, 1, 1]]
+    np.testing.assert_array_equal(likelihoods.ended(x), expected)

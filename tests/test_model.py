@@ -115,6 +115,26 @@ def test_masked_model_starts_with_its_twins_fan_in():
     np.testing.assert_allclose(masked, 2.0 * plain, rtol=1e-6)
 
 
+def test_what_is_drawn_of_z_and_of_x_is_independent():
+    """A decoder that ignores z: x has a variance of 1 about its mean, whatever z is."""
+    num, model = 4000, make(4, "linear", likelihoods.Gaussian(1.0), (4,))
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
+    key = jax.random.key(1)
+    z_key, x_key = jax.random.split(key)
+
+    @jax.jit
+    def draws(params):
+        z = model.prior(params).sample(z_key, num)
+        return z, model.sample(params, key, num), model.sample_given(params, x_key, z)
+
+    z, (x, mean), given = draws(params)
+    np.testing.assert_array_equal(x, given[0])
+    np.testing.assert_array_equal(mean, 0.0)
+    products = np.einsum("nl,nd->ld", z, x) / num
+    assert np.abs(products).max() < 5 / np.sqrt(num)
+
+
 def test_a_users_own_modules_plug_in():
     class Encoder(nn.Module):
         @nn.compact

@@ -209,6 +209,55 @@ def test_dropout_is_the_share_of_steps_that_are_not_told():
     assert 0.8 < is_told.mean() < 1
 
 
+def test_a_step_of_training_has_the_dropout_of_the_teacher():
+    """Its loss is the objective's with a key given, and another than that without one."""
+    model, params = make(teacher_dropout=0.5)
+    batch = {"x": jax.random.normal(jax.random.key(2), (8, *SERIES)), "mask": jnp.ones(8)}
+    loss, key = objectives.load("beta_vae"), jax.random.key(5)
+    train = training.make_train(
+        loss, model, preprocess=lambda stored, key: stored, num_examples=8, batch_size=8
+    )
+    h = training.Hparams(jnp.int32(0), jnp.float32(1e-3))
+
+    @jax.jit
+    def losses(params):
+        state = train.init(h).replace(params=params)
+        teacher_key = jax.random.fold_in(key, jnp.uint32(training._TEACHER))
+        dropped, told = (
+            loss(model.replace(teacher_key=each), params, batch, key)[0].mean()
+            for each in (teacher_key, None)
+        )
+        return train.step(state, h, batch, key)[1]["loss"], dropped, told
+
+    of_step, dropped, told = map(float, losses(params))
+    assert of_step == pytest.approx(dropped, rel=1e-5)
+    assert abs(told - dropped) > 1e-2
+
+
+@pytest.mark.parametrize("network", ["bigru", "bilstm"])
+def test_the_two_ways_read_against_each_other(network):
+    """With their parameters exchanged they make of a reversed series what they made of it."""
+    model, params = make(network, widths=(8, 6))
+
+    def exchanged(leaf, axis, num_parts):
+        parts = jnp.split(leaf, num_parts, axis=axis)
+        order = [i ^ 1 for i in range(num_parts)]
+        return jnp.concatenate([parts[i] for i in order], axis=axis)
+
+    own = dict(params["encoder"])
+    for i in range(2):
+        own[f"forward_{i}"], own[f"backward_{i}"] = own[f"backward_{i}"], own[f"forward_{i}"]
+        read = jax.tree.map(lambda leaf: exchanged(leaf, -1, 2), own[f"read_{i}"])
+        # the second layer reads what both ways of the first say
+        kernel = exchanged(read["kernel"], 0, 2) if i else read["kernel"]
+        own[f"read_{i}"] = {**read, "kernel": kernel}
+    head = own["head"]["posterior"]
+    own["head"] = {"posterior": {**head, "kernel": exchanged(head["kernel"], 0, 2)}}
+    x = jax.random.normal(jax.random.key(2), (4, *SERIES))
+    plain, other = encode(model, params, x), encode(model, {**params, "encoder": own}, x[:, ::-1])
+    np.testing.assert_allclose(other.mean, plain.mean, rtol=1e-4, atol=1e-5)
+
+
 LIKELIHOODS = [
     likelihoods.Gaussian("learned", has_missing=True),
     likelihoods.Laplace("learned_per_dimension", has_missing=True),

@@ -215,14 +215,98 @@ def test_a_step_that_is_not_finite_freezes_the_state():
 def test_averaged_parameters_and_clipping():
     x = jnp.full(4, 10.0)
     train = toy_train(4, 1)
+    # no rate of 1 and no decay of ½, which would hide what takes the place of what
     h = hparams(
-        learning_rate=jnp.float32(1.0), clip_norm=jnp.float32(2.0), ema_decay=jnp.float32(0.5)
+        learning_rate=jnp.float32(0.1), clip_norm=jnp.float32(2.0), ema_decay=jnp.float32(0.75)
     )
     state = run(train, h, [2], x)
-    # the gradient 10 is clipped to 2: w = −2, −4; averages −1, −2.5
-    assert float(state.params["w"]) == pytest.approx(-4.0)
-    assert float(state.ema["w"]) == pytest.approx(-2.5)
+    # the gradient 10 is clipped to 2: w = −0.2, −0.4; averages −0.05, ¾·−0.05 − ¼·0.4
+    assert float(state.params["w"]) == pytest.approx(-0.4)
+    assert float(state.ema["w"]) == pytest.approx(-0.1375)
     assert training.epoch_metrics(state, 2)["grad_norm"] == pytest.approx(10.0)
+
+
+class Keyed:
+    """A model whose parts all ask for keys, and keep them where a test can read them."""
+
+    shape = (4,)
+    reads_x = has_modes = True
+    teacher_key = train_key = None
+
+    def init(self, key):
+        return {"w": jnp.float32(0), "drawn": halves(key)}
+
+    def replace(self, **given):
+        own = Keyed()
+        vars(own).update(vars(self) | given)
+        return own
+
+
+def halves(key):
+    """The 64 bits of a key as four numbers that float32 holds exactly."""
+    words = jax.random.key_data(key)
+    return jnp.concatenate([words >> 16, words & 0xFFFF]).astype(jnp.float32)
+
+
+def test_no_two_uses_of_randomness_share_a_key():
+    """Of initial values, of each step what stores, draws and updates, of the next step too."""
+
+    def loss(model, params, batch, key):
+        seen = {f"loss{i}": jnp.broadcast_to(half, (1,)) for i, half in enumerate(halves(key))}
+        return jnp.broadcast_to(params["w"], (1,)), seen
+
+    def update(model, before, after, batch, key):
+        del before
+        keys = {"update": key, "teacher": model.teacher_key, "train": model.train_key}
+        kept = {name: halves(each) for name, each in keys.items()}
+        return {**after, "objective": {**after["objective"], **kept, "preprocess": batch["x"][0]}}
+
+    def init(model, key):
+        del model
+        names = "update", "teacher", "train", "preprocess"
+        return {"init": halves(key), **dict.fromkeys(names, jnp.zeros(4))}
+
+    train = training.make_train(
+        training.Objective(loss, init=init, update=update),
+        Keyed(),
+        preprocess=lambda stored, key: halves(key)[None],
+        num_examples=1,
+        batch_size=1,
+        optimizer=lambda h: optax.sgd(h["learning_rate"]),
+    )
+    h = hparams(learning_rate=jnp.float32(0.1))
+    state = jax.jit(train.init)(h)
+    chunk, found = jax.jit(train.chunk), [state.params["drawn"], state.params["objective"]["init"]]
+    for _ in range(2):
+        state = chunk(state, h, jnp.zeros((1, 4)), jnp.int32(1))
+        found += [v for name, v in state.params["objective"].items() if name != "init"]
+        found.append(jnp.stack([state.sums[f"loss{i}"] for i in range(4)]))
+    assert len({tuple(np.asarray(each).tolist()) for each in found}) == len(found) == 12
+
+
+def test_a_phase_begins_with_a_fresh_optimizer():
+    """Two phases of two steps: the second goes as the first did, with Adam's count and moments."""
+    objective = training.Objective(
+        lambda model, params, batch, key, *, stage: toy_loss(model, params, batch, key),
+        phase=lambda model, *, stage: jnp.floor(stage),
+    )
+    train = training.make_train(
+        objective,
+        Toy(),
+        preprocess=lambda stored, key: stored,
+        num_examples=1,
+        batch_size=1,
+    )
+    h = hparams(learning_rate=jnp.float32(0.1), objective={"stage": schedules.linear(0, 2, 4)})
+    state, chunk, seen = jax.jit(train.init)(h), jax.jit(train.chunk), []
+    for step in range(4):
+        # gradients of another size, so that old moments would tell
+        x = jnp.float32([1.0, 3.0])[jnp.array([step % 2])]
+        state = chunk(state, h, x, jnp.int32(1))
+        seen.append(state)
+    assert [int(each.opt_state[0].count) for each in seen] == [1, 2, 1, 2]
+    assert_identical(seen[0].opt_state[0].mu, seen[2].opt_state[0].mu)
+    assert_identical(seen[1].opt_state[0].nu, seen[3].opt_state[0].nu)
 
 
 def test_schedules_are_read_at_the_step():

@@ -1,0 +1,222 @@
+"""What a planted fault is, and copies of the checkout to plant it in."""
+
+import contextlib
+import functools
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from . import _witness
+
+PROJECT = Path(__file__).parents[2]
+LIMIT_SHARE, LIMIT_LEAST = 5, 120.0
+"""A fault may take so many times as long as its tests take without one, and so many seconds."""
+
+
+class Fault(NamedTuple):
+    """A mistake that somebody could make in a file.
+
+    Attributes:
+        file: below the project.
+        text: what is replaced; it stands in the file once.
+        replacement: what takes its place.
+        what: the fault in words.
+        tests: files of default tests that concern the module, those that are likely to see it
+            first; "losses" is tests/test_losses.py.
+    """
+
+    file: str
+    text: str
+    replacement: str
+    what: str
+    tests: tuple[str, ...]
+
+    @property
+    def module(self) -> str:
+        """As a user of --only names it: "losses", "objectives.swae", "experiments.train"."""
+        return self.imported.removeprefix("vae_jax.")
+
+    @property
+    def imported(self) -> str:
+        """As Python names the module."""
+        return self.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+    def plant(self, source: str) -> str:
+        """The file's text with the fault.
+
+        Raises:
+            ValueError: the text does not stand there exactly once.
+        """
+        num = source.count(self.text)
+        if num != 1:
+            raise ValueError(f"{self.file}: {self.text!r} stands there {num} times: must be once")
+        return source.replace(self.text, self.replacement)
+
+
+FAULTS: list[Fault] = []
+"""In the order in which the modules of this package define them."""
+
+
+def of(file: str, *tests: str) -> Callable[[str, str, str], None]:
+    """A function that enters the faults of a file, see `Fault`: (text, replacement, what)."""
+
+    def enter(text: str, replacement: str, what: str) -> None:
+        FAULTS.append(Fault(file, text, replacement, what, tests))
+
+    return enter
+
+
+class Ended(NamedTuple):
+    """How a run of tests ended.
+
+    Attributes:
+        code: of pytest: 0 passed, 1 a test failed, others: something else went wrong; None: the
+            time was over.
+        failed: the tests that failed.
+        files: module → the file that was imported.
+        seconds: that it took.
+        output: what pytest printed.
+    """
+
+    code: int | None
+    failed: list[str]
+    files: dict[str, str]
+    seconds: float
+    output: str
+
+
+class Lab:
+    """Copies of the checkout, in which tests run with and without a fault.
+
+    The working tree is never changed. Bytecode is neither written nor copied, for Python takes it
+    by the second and the size of the source. What JAX compiles is kept for all runs by its content:
+    a program that a fault changes is compiled anew. All else that is cached is a run's own.
+
+    Args:
+        folder: that exists.
+        num_copies: how many runs go on side by side.
+    """
+
+    def __init__(self, folder: Path, num_copies: int = 1):
+        self._folder = folder
+        self._compiled = folder / "compiled"
+        self._compiled.mkdir()
+        self._copies: queue.Queue[Path] = queue.Queue()
+        for number in range(num_copies):
+            self._copies.put(copy_of_checkout(folder / f"copy{number}"))
+        self._num_runs = 0
+        self._lock = threading.Lock()
+
+    def attempt(self, fault: Fault, limit: float) -> Ended:
+        """Runs the tests of a fault with the fault, for so many seconds at most.
+
+        Raises:
+            RuntimeError: what was tested is not the copy with the fault.
+        """
+        with self._copy() as copy, _planted(copy, fault):
+            ended = self._run(copy, fault.tests, limit)
+            wrong = [file for file in ended.files.values() if not Path(file).is_relative_to(copy)]
+            if wrong:
+                raise RuntimeError(f"{wrong[0]} was imported, which does not lie in {copy}")
+            if ended.files and fault.imported not in ended.files:
+                raise RuntimeError(f"no test of {', '.join(fault.tests)} imports {fault.file}")
+            return ended
+
+    def baseline(self, test: str) -> Ended:
+        """Runs a file of tests without a fault."""
+        with self._copy() as copy:
+            return self._run(copy, (test,), None)
+
+    @contextlib.contextmanager
+    def _copy(self) -> Iterator[Path]:
+        copy = self._copies.get()
+        try:
+            yield copy
+        finally:
+            self._copies.put(copy)
+
+    def _home(self) -> Path:
+        """A folder for what a run caches, with the compiled programs of all runs in it."""
+        with self._lock:
+            self._num_runs += 1
+            home = self._folder / f"run{self._num_runs}"
+        (home / "vae_jax").mkdir(parents=True)
+        (home / "vae_jax" / "compiled").symlink_to(self._compiled)
+        return home
+
+    def _run(self, copy: Path, tests: Sequence[str], limit: float | None) -> Ended:
+        home = self._home()
+        witness = home / "witness.json"
+        # real data may be absent elsewhere, where the tests are to see as much
+        environ = {n: v for n, v in os.environ.items() if n != "VAE_JAX_DATA_DIR"}
+        environ |= {
+            "PYTHONPATH": str(copy),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "XDG_CACHE_HOME": str(home),
+            "TMPDIR": str(home),
+            _witness.FILE: str(witness),
+        }
+        plugins = ["-p", "no:cacheprovider", "-p", f"{__package__}._witness"]
+        paths = [f"tests/test_{name}.py" for name in tests]
+        start = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", *plugins, *paths],
+            cwd=copy,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        try:
+            output, code = process.communicate(timeout=limit)[0], process.returncode
+        except subprocess.TimeoutExpired:
+            output, code = "", None
+        finally:
+            # also what the tests have started and not ended
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        seconds = time.monotonic() - start
+        seen = json.loads(witness.read_text()) if witness.exists() else {"failed": [], "files": {}}
+        shutil.rmtree(home, ignore_errors=True)
+        return Ended(code, seen["failed"], seen["files"], seconds, output)
+
+
+@contextlib.contextmanager
+def _planted(copy: Path, fault: Fault) -> Iterator[None]:
+    """Has a fault in a copy, and takes it out again."""
+    path = copy / fault.file
+    sound = path.read_text()
+    path.write_text(fault.plant(sound))
+    try:
+        yield
+    finally:
+        path.write_text(sound)
+
+
+@functools.cache
+def _files_of_checkout() -> tuple[str, ...]:
+    """All files of the working tree but those that git ignores."""
+    command = ["git", "-C", str(PROJECT), "ls-files", "-z", "-c", "-o", "--exclude-standard"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return tuple(name for name in listed.split("\0") if name and (PROJECT / name).is_file())
+
+
+def copy_of_checkout(folder: Path) -> Path:
+    """Copies the files of the working tree to a new folder, and returns it."""
+    for name in _files_of_checkout():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(PROJECT / name, folder / name)
+    return folder

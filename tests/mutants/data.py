@@ -1,0 +1,169 @@
+"""Datasets, labels and ranges."""
+
+from ._lab import of
+
+plant = of("vae_jax/data/__init__.py", "data", "properties_data")
+plant(
+    "jax.random.bernoulli(unrolled(key), x).astype(jnp.float32)",
+    "(x > 0.5).astype(jnp.float32)",
+    "dynamic binarization is a threshold",
+)
+
+plant = of("vae_jax/data/_dataset.py", "data", "properties_data", "data_reading")
+plant(
+    'digest.update(f"{array.dtype.str}{array.shape}".encode())',
+    'digest.update(f"{array.shape}".encode())',
+    "the hash of arrays leaves out their dtype",
+)
+plant(
+    "np.random.default_rng(_SEED).permutation(len(whole))",
+    "np.random.default_rng().permutation(len(whole))",
+    "the splits are others each time",
+)
+plant(
+    "return x.astype(jnp.float32) / (num_levels - 1)",
+    "return x.astype(jnp.float32) / num_levels",
+    "the highest level is below 1",
+)
+plant(
+    "index=rows if self.index is None else self.index[rows])",
+    "index=rows)",
+    "rows chosen among chosen rows are those of the source",
+)
+plant(
+    "if not 0 <= num_valid < num_rows:",
+    "if not 0 <= num_valid <= num_rows:",
+    "validation may take every row",
+)
+
+plant = of("vae_jax/data/_values.py", "data_files", "data", "data_reading")
+plant(
+    "squares += step**2 * (num_rows * len(block) / total)",
+    "squares += 0.0",
+    "columns are scaled by the deviation within blocks",
+)
+plant(
+    "splits: tuple[Split, Split, Split], kind: str, scaling: str\n"
+    ") -> tuple[Callable[[np.ndarray], np.ndarray], list[str]]:",
+    "splits: tuple[Split, Split, Split], kind: str, scaling: str\n"
+    ") -> tuple[Callable[[np.ndarray], np.ndarray], list[str]]:\n"
+    "    splits = splits[::-1]",
+    "values are scaled by what test holds",
+)
+plant(
+    "is_byte = 128 <= high <= 255",
+    "is_byte = high <= 255",
+    "few levels are taken for dark pictures of 8 bits",
+)
+
+plant = of("vae_jax/data/_labels.py", "labels", "data_reading", "data_files")
+plant(
+    "if negative == {-1} and numbers != {-1, 1}:",
+    "if negative == {-1}:",
+    "of the labels −1 and 1 half are unknown",
+)
+
+plant = of("vae_jax/data/_spelling.py", "names", "data_reading")
+plant(
+    "if not own.rest or len(shared[own.rest] - {None}) > 1 else None",
+    "if not own.rest or len(shared[own.rest] - {None}) > 0 else None",
+    "a folder called train_station is a split",
+)
+plant(
+    '("valid", "validation", "val", "dev", "development")',
+    '("valid", "validation", "val", "development")',
+    "dev is no split",
+)
+
+plant = of("vae_jax/data/_tables.py", "data_reading", "data_files")
+plant(
+    "values[0] in (0, 1) and bool(",
+    "values[0] == 0 and bool(",
+    "an index from 1 is learned from",
+)
+plant(
+    "kept = ~is_missing.any(axis=1)",
+    "kept = ~is_missing.all(axis=1)",
+    "rows with some missing cells are kept",
+)
+
+plant = of("vae_jax/data/_npy.py", "data_streaming", "data_files")
+plant(
+    "(np.diff(rows) != 1) | (np.diff(places) != 1)",
+    "np.diff(rows) != 1",
+    "rows are answered in the order of the file",
+)
+plant(
+    "if self._current_stamp() != self._stamp:",
+    "if self._current_stamp() is None:",
+    "a file that changes while it is read goes unnoticed",
+)
+
+plant = of("vae_jax/data/_sparse.py", "data_reading")
+plant(
+    'return "csr" if fits[0] else "csc"',
+    'return "csc" if fits[0] else "csr"',
+    "rows and columns are exchanged where no format is named",
+)
+
+plant = of("vae_jax/data/_sequences.py", "data_sequences")
+plant(
+    "is_past = jnp.cumsum(x == 0, axis=1) > 1",
+    "is_past = jnp.cumsum(x == 0, axis=1) > 0",
+    "the end of a string is missing too",
+)
+plant(
+    "np.arange(end - window, start - 1, -hop)",
+    "np.arange(end - window, start - window, -hop)",
+    "windows of validation begin in train",
+)
+
+plant = of("vae_jax/data/_images.py", "data_reading", "data_files")
+plant(
+    "if (with_alpha[..., -1] != 255).any():",
+    "if (with_alpha[..., -1] != 255).all():",
+    "pictures that are transparent in places are read",
+)
+
+plant = of("vae_jax/data/_cache.py", "data_tfds", "cache")
+plant(
+    "if found != recorded[name]:",
+    "if not found:",
+    "a damaged copy is taken",
+)
+
+plant = of("vae_jax/data/sprites.py", "data")
+plant(
+    "v = (cos * up - sin * right) / zoom",
+    "v = (cos * up + sin * right) / zoom",
+    "sprites are sheared instead of turned",
+)
+
+plant = of("vae_jax/labels.py", "labels", "objectives_conditional")
+plant(
+    "return jnp.where(is_class.any(axis=1, keepdims=True), vectors, jnp.nan)",
+    "return vectors",
+    "a label that is no class is a condition of zeros",
+)
+plant(
+    "dtype = array.dtype if array.dtype.kind == \"f\" else np.float64",
+    "dtype = np.float64",
+    "0.1 in single precision is none of the classes 0.1, 0.2",
+)
+
+plant = of("vae_jax/ranges.py", "ranges")
+plant(
+    "np.fmax(own.high - mean, mean - own.low) / deviation",
+    "(own.high - mean) / deviation",
+    "far values below the mean go unnoticed",
+)
+plant(
+    "not max(-low, high) <= _LARGEST",
+    "not high <= _LARGEST",
+    "values that are far below 0 are taken",
+)
+plant(
+    "first_bad = start + row, tuple(place)",
+    "first_bad = row, tuple(place)",
+    "the row of a NaN is counted from its block",
+)

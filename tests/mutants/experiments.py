@@ -1,0 +1,125 @@
+"""From flags to results and tables."""
+
+from ._lab import of
+
+plant = of("experiments/config.py", "experiments", "sweep")
+plant(
+    'weight_decay=schedule(c.weight_decay or "1e-4")',
+    'weight_decay=schedule("1e-4")',
+    "--weight_decay is ignored",
+)
+plant(
+    '{"adam_b1": "b1", "adam_b2": "b2", "adam_eps": "eps"}',
+    '{"adam_b1": "b2", "adam_b2": "b1", "adam_eps": "eps"}',
+    "--adam_b1 and --adam_b2 are exchanged",
+)
+plant(
+    '"num_steps": max(1, configs[0].epochs * steps_per_epoch),',
+    '"num_steps": max(1, configs[0].epochs),',
+    "100% of a schedule is as many steps as there are epochs",
+)
+plant(
+    "(np.arange(latent_dim) < c.latent_dim)",
+    "(np.arange(latent_dim) <= c.latent_dim)",
+    "a mask leaves one dimension too many",
+)
+plant(
+    'default = "dynamic" if latent_of(config).has_prior else "soft"',
+    'default = "dynamic"',
+    "targets of a plain autoencoder are binarized",
+)
+plant(
+    "clip_norm=schedule(c.clip_norm),",
+    "clip_norm=None,",
+    "--clip_norm is ignored",
+)
+
+plant = of("experiments/build.py", "experiments", "sweep", "evaluate")
+plant(
+    "schedules.evaluate(h, jnp.maximum(step - 1, 0))",
+    "schedules.evaluate(h, step)",
+    "a result is weighed by the step after the last",
+)
+plant(
+    'jnp.where(score > best["score"], a, b)',
+    'jnp.where(score < best["score"], a, b)',
+    "the worst parameters are kept",
+)
+plant(
+    'for first, x in experiment.blocks("train", num):',
+    'for first, x in experiment.blocks("test", num):',
+    "an optimal variance is fixed on the test split",
+)
+plant(
+    "terms={**parts, **evaluated.terms},",
+    "terms={**evaluated.terms, **parts},",
+    "terms of a few examples take the place of the objective's",
+)
+plant(
+    "-np.asarray(elbo) / (num * math.log(2))",
+    "-np.asarray(elbo) / num",
+    "bits per character are nats",
+)
+
+plant = of("experiments/train.py", "experiments", "evaluate")
+plant(
+    "return carried.state.params if carried.state.ema is None else carried.state.ema",
+    "return carried.state.params",
+    "results are computed without the average",
+)
+plant(
+    'return carried.best["params"]',
+    "return carried.state.params",
+    "results are those of the last parameters, not of the best",
+)
+plant(
+    'building.evaluate(experiment, density, "valid", state.step)',
+    'building.evaluate(experiment, density, "test", state.step)',
+    "early stopping looks at the test split",
+)
+plant(
+    "params = state.params if state.ema is None else state.ema",
+    "params = state.params",
+    "validation is without the average",
+)
+plant(
+    'layout.read(best["epoch"]) >= experiment.config.patience',
+    'layout.read(best["epoch"]) > experiment.config.patience',
+    "patience is an epoch longer",
+)
+plant(
+    "run.truncate_rows(-1 if restored is None else restored.step)",
+    "run.truncate_rows(2**31)",
+    "rows after the checkpoint that is resumed stay",
+)
+
+plant = of("experiments/sweep.py", "sweep", "tables")
+plant(
+    "for number, result in zip(program.members, found or (), strict=False):",
+    "for number, result in enumerate(found or ()):",
+    "results of the second program are put down to the first runs",
+)
+
+plant = of("experiments/tables.py", "tables", "sweep")
+plant(
+    '"valid_loss": (-1, "validation loss")',
+    '"valid_loss": (1, "validation loss")',
+    "the best run is that of the largest validation loss",
+)
+plant(
+    "return statistics.stdev(values) / math.sqrt(len(values))",
+    "return statistics.pstdev(values) / math.sqrt(len(values))",
+    "the error over seeds has n below",
+)
+
+plant = of("experiments/metrics.py", "evaluate")
+plant(
+    'building.evaluate(experiment, trained.params, "test", steps)',
+    'building.evaluate(experiment, trained.params, "valid", steps)',
+    "the objective is measured on the validation split",
+)
+plant(
+    "if dataset.sha256 != expected:",
+    "if not expected:",
+    "a run is evaluated on other data",
+)

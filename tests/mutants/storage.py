@@ -1,0 +1,101 @@
+"""Checkpoints, run directories, members, and models as files."""
+
+from ._lab import of
+
+plant = of("vae_jax/checkpoints.py", "checkpoints")
+plant(
+    "            if durable:\n                os.fsync(file.fileno())\n",
+    "",
+    "the files of a step are not synced",
+)
+plant(
+    "file.write(_encode(manifest))\n            file.flush()\n            os.fsync(file.fileno())",
+    "file.write(_encode(manifest))",
+    "the manifest is not synced",
+)
+plant(
+    "os.rename(staged, final)\n                disk.sync_folder(self._directory)",
+    "os.rename(staged, final)",
+    "the folder of the steps is not synced",
+)
+plant(
+    "if not all(jax.tree.leaves(same)):",
+    "if not any(jax.tree.leaves(same)):",
+    "a step of which an array reads back otherwise is taken",
+)
+plant(
+    "kept += _fault(path) is None",
+    "kept += 1",
+    "damaged steps count among those that are kept",
+)
+plant(
+    'if digest != expected["sha256"]:',
+    "if not digest:",
+    "a flipped bit goes unnoticed",
+)
+plant(
+    "state = jax.tree.map(np.array, jax.device_get(state))",
+    "state = jax.device_get(state)",
+    "what is saved is a view of what the next step overwrites",
+)
+plant(
+    'if manifest["step"] != int(path.name):',
+    'if manifest["step"] < 0:',
+    "a step under another number is taken",
+)
+
+plant = of("vae_jax/runs.py", "runs", "run_files")
+plant(
+    "                    rest = rest[file.write(rest) :]\n                os.fsync(file.fileno())",
+    "                    rest = rest[file.write(rest) :]",
+    "rows of metrics are not synced",
+)
+plant(
+    "file.write(content)\n                file.flush()\n                os.fsync(file.fileno())",
+    "file.write(content)",
+    "a file takes its place before it is on the disk",
+)
+plant(
+    "if at <= step:",
+    "if at < step:",
+    "the rows of the step that is resumed are dropped",
+)
+plant(
+    'whole = raw[: raw.rfind(b"\\n") + 1]',
+    "whole = raw",
+    "a torn last line is read",
+)
+plant(
+    "fcntl.LOCK_EX | fcntl.LOCK_NB",
+    "fcntl.LOCK_SH | fcntl.LOCK_NB",
+    "two processes may write in one run directory",
+)
+
+plant = of("vae_jax/members.py", "members", "experiments")
+plant(
+    'state.get("ema") or state["params"]',
+    'state["params"]',
+    "a member is loaded without its average",
+)
+plant(
+    "jax.tree.map(lambda leaf: jnp.asarray(leaf[member]), params)",
+    "jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), params)",
+    "every member has the parameters of the first",
+)
+
+plant = of("vae_jax/exported.py", "exported")
+plant(
+    "if _sealed(body, tensors) != text:",
+    "if not _sealed(body, tensors):",
+    "a damaged file is read",
+)
+plant(
+    "latent_mask=mask, classes=classes)",
+    "latent_mask=mask)",
+    "a model is read without the user's labels",
+)
+plant(
+    '"latent_mask": None if mask is None else np.asarray(mask).astype(int).tolist(),',
+    '"latent_mask": None,',
+    "a model is written without its mask",
+)

@@ -1,0 +1,204 @@
+"""Losses, distributions, likelihoods, and what is added to or taken from x."""
+
+from ._lab import of
+
+plant = of("vae_jax/losses.py", "losses", "properties_losses")
+plant(
+    "mask * values, 0.0), axis=0) / jnp.sum(mask)",
+    "mask * values, 0.0), axis=0) / mask.shape[0]",
+    "a mean over the rows that count is divided by all rows",
+)
+plant(
+    "* logits_dot + logits * x_dot)",
+    "* logits_dot)",
+    "the cross-entropy has no gradient in x",
+)
+plant(
+    "jnp.mean(batch_mean(jnp.square(_kept(x - mean, mask)), mask))",
+    "jnp.mean(batch_mean(jnp.square(_kept(x - mean, mask))))",
+    "the optimal variance counts padding",
+)
+plant(
+    "above = batch_mean(rate_per_dim, mask) >= threshold",
+    "above = batch_mean(rate_per_dim) >= threshold",
+    "free bits: padding decides which dimensions are above the floor",
+)
+plant(
+    "penalty = gamma * jnp.abs(batch_mean(rate, mask) - capacity)",
+    "penalty = gamma * jnp.maximum(batch_mean(rate, mask) - capacity, 0.0)",
+    "a rate below the capacity costs nothing",
+)
+plant(
+    "jnp.log(float(log_weights.shape[0]))",
+    "jnp.log(float(log_weights.shape[1]))",
+    "importance weights are averaged over B instead of K",
+)
+plant(
+    "near = 0.5 * order[None]",
+    "near = -0.5 * order[None]",
+    "Rényi near α = 1: the sign of the second-order term",
+)
+plant(
+    " * (num_samples / (num_samples - 1))",
+    "",
+    "the TVO's covariance has K for K − 1 below",
+)
+plant(
+    "(size - others) / (size * others), 1.0 / others)",
+    "1.0 / others, 1.0 / others)",
+    "stratified weights are not corrected for the batch's share of the data",
+)
+plant(
+    "densities = densities * kept[None, None, :]",
+    "densities = densities * jnp.ones_like(kept)[None, None, :]",
+    "log q(z) counts masked dimensions",
+)
+plant(
+    'centred.T, centred, precision="highest") / jnp.sum(weights)',
+    'centred.T, centred, precision="highest") / (jnp.sum(weights) - 1.0)',
+    "the covariance is divided by n − 1",
+)
+plant(
+    "jnp.where(identity > 0, diagonal, off_diagonal)",
+    "jnp.where(identity > 0, off_diagonal, diagonal)",
+    "the weights of variances and covariances are exchanged",
+)
+plant(
+    " * (1.0 - jnp.eye(len(x), dtype=rows.dtype))",
+    "",
+    "the MMD counts pairs of a row with itself: biased",
+)
+plant(
+    "jnp.mean(jnp.sum(squares, axis=1) / jnp.sum(rows))",
+    "jnp.mean(jnp.sum(squares, axis=1) / len(x))",
+    "the sliced Wasserstein distance is divided by all rows",
+)
+plant(
+    "(None, 0))(key, jnp.arange(z.shape[1]))",
+    "(None, 0))(key, jnp.zeros(z.shape[1], int))",
+    "all dimensions are shuffled by one permutation",
+)
+plant(
+    "jax.nn.softplus(-real) + jax.nn.softplus(fake)",
+    "jax.nn.softplus(-real) + jax.nn.softplus(-fake)",
+    "the discriminator is to call fakes real",
+)
+plant(
+    "sum_event(jnp.square(features - jax.lax.stop_gradient(quantized)))",
+    "sum_event(jnp.square(features - quantized))",
+    "the commitment moves the codes too",
+)
+plant(
+    "return jnp.mean(jax.vmap(squares)(jax.random.split(key, num_probes)), axis=0)",
+    "return jnp.sum(jax.vmap(squares)(jax.random.split(key, num_probes)), axis=0)",
+    "the Jacobian's norm is summed over probes",
+)
+
+plant = of("vae_jax/distributions.py", "distributions", "properties_distributions", "losses")
+plant(
+    "jnp.expm1(log_ratio) - log_ratio + jnp.square(mean - prior_mean) * jnp.exp(-prior_logvar)",
+    "jnp.expm1(log_ratio) - log_ratio",
+    "the KL lacks the term of the means",
+)
+plant(
+    "jnp.square(mean - prior_mean) * jnp.exp(-prior_logvar)",
+    "jnp.square(mean - prior_mean)",
+    "the KL's means are not in units of the prior's deviation",
+)
+plant(
+    "log_scale = 0.5 * (_align(bound_logvar(logvar), x) - math.log(2))",
+    "log_scale = 0.5 * _align(bound_logvar(logvar), x)",
+    "Laplace: b² is taken for the variance 2b²",
+)
+plant(
+    "lowest, highest = x < half_bin, x > 1 - half_bin",
+    "lowest, highest = x < half_bin, x > 1 + half_bin",
+    "discretized logistic: the highest level is not open above",
+)
+plant(
+    "groups.mean(axis=-1, keepdims=True), groups.shape)",
+    "groups.sum(axis=-1, keepdims=True), groups.shape)",
+    "each category carries the rate of its whole variable",
+)
+plant(
+    "variance = self.mean * (1.0 - self.mean)",
+    "variance = self.mean",
+    "the deviation of a one-hot dimension is √p",
+)
+plant(
+    '/ codes.shape[0]\n        # Σ = V diag(s) Vᵀ',
+    '/ (codes.shape[0] - 1)\n        # Σ = V diag(s) Vᵀ',
+    "a Gaussian is fit with n − 1 below",
+)
+plant(
+    "moved = jnp.matmul(eps, self.factor.T,",
+    "moved = jnp.matmul(eps, self.factor,",
+    "draws have the covariance factorᵀ · factor",
+)
+plant(
+    "(None, 0))(key, jnp.arange(latent_dim)))",
+    "(None, 0))(key, jnp.zeros(latent_dim, int)))",
+    "all latent dimensions share their noise",
+)
+
+plant = of("vae_jax/likelihoods.py", "likelihoods", "sequences")
+plant(
+    "jnp.cumsum(is_end, axis=1) > is_end",
+    "jnp.cumsum(is_end, axis=1) > 0",
+    "the end of a string is missing too",
+)
+plant(
+    'return jax.lax.stop_gradient(logvar) if self.variance == "given" else logvar',
+    "return logvar",
+    "a variance that is given is trained",
+)
+plant(
+    "# b = exp(½ (logvar − log 2))\n"
+    "        scale = jnp.broadcast_to(jnp.exp(0.5 * (logvar - math.log(2))), mean.shape)",
+    "scale = jnp.broadcast_to(jnp.exp(0.5 * logvar), mean.shape)",
+    "Laplace draws have twice the variance",
+)
+plant(
+    "bin_edge = (k - 0.5) / (self.num_levels - 1)",
+    "bin_edge = (k + 0.5) / (self.num_levels - 1)",
+    "the mean of levels is one level too low",
+)
+plant(
+    "losses.optimal_logvar(x, outputs, mask)}",
+    "losses.optimal_logvar(x, outputs)}",
+    "the optimal variance is not told of padding",
+)
+plant(
+    "level = jnp.round(_at_least_float32(x) * (self.num_levels - 1)).astype(int)",
+    "level = (_at_least_float32(x) * (self.num_levels - 1)).astype(int)",
+    "levels are cut instead of rounded",
+)
+plant(
+    "return losses.sum_event(jnp.where(is_known, values, 0.0))",
+    "return losses.sum_event(values)",
+    "what is missing counts as if it were 0",
+)
+
+plant = of("vae_jax/rbm.py", "rbm")
+plant(
+    "fantasy = jax.lax.stop_gradient(gibbs_chain(key, v, *machine, **options))",
+    "fantasy = gibbs_chain(key, v, *machine, **options)",
+    "contrastive divergence differentiates the chain",
+)
+plant(
+    "jax.lax.fori_loop(0, num_steps - 1, step, v)",
+    "jax.lax.fori_loop(0, num_steps, step, v)",
+    "the Gibbs chain is a step too long",
+)
+
+plant = of("vae_jax/corruptions.py", "corruptions")
+plant(
+    "places[:, axis] * (size - side + 1.0)",
+    "places[:, axis] * (size - side)",
+    "a patch never lies at the last row or column",
+)
+plant(
+    "return jnp.where(jnp.isnan(x), x, CORRUPTIONS[name](key, x, level))",
+    "return CORRUPTIONS[name](key, x, level)",
+    "a corruption puts 0 where x is missing",
+)
