@@ -130,6 +130,33 @@ def test_damaged_steps_do_not_count_as_kept(directory):
         assert checkpoints.steps() == [500, 700]
 
 
+def test_a_step_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """Its files and folders are synced, then it is renamed, then the folder that names it synced."""
+    told, sync, rename = [], os.fsync, os.rename
+
+    def synced(descriptor):
+        told.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    def renamed(source, target):
+        told.append(os.fspath(target))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(7, {"kernel": jnp.ones((3, 4))}, {"beta": 4.0})
+    step = tmp_path / "checkpoints" / "7"
+    place = told.index(str(step))
+    unsynced = [
+        str(path.relative_to(step.parent))
+        for path in (step, *step.rglob("*"))
+        if path.stat().st_ino not in told[:place]
+    ]
+    assert unsynced == []
+    assert step.parent.stat().st_ino in told[place:]
+
+
 def test_a_save_beside_the_training_is_of_the_state_as_it_was(tmp_path):
     step = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf + leaf, state), donate_argnums=0)
     state = {"kernel": jnp.ones((300, 300)), "host": np.ones(5, np.float32)}

@@ -10,7 +10,7 @@ import pytest
 import vae_jax.data
 from vae_jax import data
 from vae_jax.data import _npy, sprites
-from vae_jax.data._dataset import Split, divide
+from vae_jax.data._dataset import Split, divide, sha256_of_arrays
 from vae_jax.errors import DataError, UsageError
 
 BINARIZED = "binarized_mnist/binarized_mnist_packedbits.npz"
@@ -92,6 +92,21 @@ def test_test_rows_do_not_depend_on_num_valid():
 def test_divide_refuses_to_leave_nothing_to_train_on(num_valid):
     with pytest.raises(UsageError, match=f"num_valid={num_valid}: must be >= 0 and leave"):
         divide({"all": Split(np.arange(100))}, num_valid, name="x")
+
+
+def test_the_hash_of_arrays_is_of_dtype_shape_values_and_order():
+    zeros = np.zeros((2, 3), np.int8)
+    arrays = [
+        [zeros],
+        [zeros.astype(np.uint8)],
+        [zeros.reshape(3, 2)],
+        [zeros + np.int8(1)],
+        [zeros, zeros.reshape(3, 2)],
+        [zeros.reshape(3, 2), zeros],
+    ]
+    hashes = [sha256_of_arrays(each) for each in arrays]
+    assert len(set(hashes)) == len(arrays)
+    assert sha256_of_arrays([np.asfortranarray(zeros)]) == hashes[0]
 
 
 # --- Digits

@@ -147,8 +147,10 @@ def test_a_perfect_code_scores_one(module):
 def test_an_independent_code_scores_chance(module):
     factors = shuffled(grid((3, 4, 5, 6), 2))
     for codes in (noise(len(factors), 6), np.ones((len(factors), 6))):
-        result = module.evaluate(codes, factors, KEY, num_train=3000, num_test=3000)
+        result = module.evaluate(codes, factors, KEY, num_train=2500, num_test=3500)
         (score,), (error,) = result.scores.values(), result.standard_errors.values()
+        # that of an accuracy over the groups that were not learnt from
+        assert error == pytest.approx((score * (1 - score) / 3500) ** 0.5)
         # that the table is finite leaves a trace of the value that is fixed
         assert abs(score - 1 / 4) < 4 * error + 0.03
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import likelihoods, networks, objectives, training
+from vae_jax import latents, likelihoods, losses, networks, objectives, training
 from vae_jax.evaluation import elbo
 from vae_jax.model import Model
 
@@ -232,6 +232,43 @@ def test_the_parts_of_the_rate_add_up(num_examples):
     assert float(sum(parts.values())) == pytest.approx(float(rates.mean()), rel=1e-4)
     assert float(parts["mutual_information"]) <= np.log(num_examples)
     assert parts.keys() == errors.keys()
+
+
+def test_few_examples_stand_for_all_by_the_weights_of_a_batch():
+    model, params = make()
+    x = jax.random.uniform(jax.random.key(1), (9, *SHAPE))
+    key, posterior = jax.random.key(2), model.encode(params, x)
+    parts, _ = elbo.decompose_rate(model, params, x, key, 1000, preprocess=identity)
+    expected = losses.rate_decomposition(
+        posterior.sample(jax.random.split(key)[1]), *posterior, losses.aggregate_weights(9, 1000)
+    )
+    names = "mutual_information", "total_correlation", "dimension_wise_kl"
+    for name, each in zip(names, expected, strict=True):
+        assert float(parts[name]) == pytest.approx(float(each.mean()), rel=1e-3, abs=1e-5)
+
+
+def test_blocks_of_batches_have_the_draws_of_the_whole():
+    """Noise follows from a batch's place in the data, not from its place in a block."""
+    # of codes without a prior nothing is encoded: a program of a few numbers
+    model, params = make()[0].replace(latent=latents.Deterministic()), {}
+    x = jnp.zeros((10, *SHAPE))
+
+    def noise(model, params, batch, key):
+        del model, params
+        return jax.random.normal(key, (len(batch["x"]),)), {}
+
+    def measure(blocks):
+        moments, first = None, 0
+        for block in blocks:
+            args = noise, model, params, block, jax.random.key(2), {}, moments, first
+            moments = elbo.accumulate(*args, preprocess=identity, batch_size=2)
+            first += len(block) // 2
+        return elbo.summarize(moments)
+
+    whole, cut = measure([x]), measure([x[:6], x[6:]])
+    assert float(cut.terms["loss"]) == pytest.approx(float(whole.terms["loss"]), rel=1e-5)
+    error = float(whole.standard_errors["loss"])
+    assert float(cut.standard_errors["loss"]) == pytest.approx(error, rel=1e-4)
 
 
 def test_a_code_that_says_nothing_has_no_parts():

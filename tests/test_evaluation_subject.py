@@ -18,12 +18,13 @@ SHAPE = (8, 8, 1)
 
 
 class Rows:
-    """A dataset of three splits as an evaluation sees it."""
+    """A dataset of three splits as an evaluation sees it: one and the same, or each its own."""
 
-    def __init__(self, num=23, *, labels=None, factors=None):
-        x = np.random.default_rng(0).integers(0, 17, (num, *SHAPE)).astype(np.uint8)
-        split = data.Split(x, labels=labels, factors=factors)
-        self.train = self.valid = self.test = split
+    def __init__(self, num=23, *, labels=None, factors=None, are_apart=False):
+        for seed, name in enumerate(("test", "valid", "train")):
+            low, high = (seed, 17 - 5 * seed) if are_apart else (0, 17)
+            x = np.random.default_rng(low).integers(0, high, (num, *SHAPE)).astype(np.uint8)
+            setattr(self, name, data.Split(x, labels=labels, factors=factors))
 
 
 def binarized(stored, key):
@@ -160,8 +161,8 @@ def test_codes_have_the_dimensions_in_use():
 def test_the_floor_is_the_best_model_that_ignores_z(likelihood):
     """A decoder that gives the train mean everywhere, and a posterior that is the prior."""
     preprocess = binarized if likelihood == "bernoulli" else as_stored
-    subject = make(preprocess=preprocess, likelihood=likelihood)
-    x = subject.x()
+    subject = make(Rows(are_apart=True), preprocess=preprocess, likelihood=likelihood)
+    x = subject.x("train")
     mean = np.clip(x.mean(axis=0), 1e-3, 1 - 1e-3).reshape(-1)
     params = jax.tree.map(jnp.zeros_like, subject.params)
     output = np.log(mean / (1 - mean)) if likelihood == "bernoulli" else x.mean(axis=0).reshape(-1)
@@ -171,6 +172,7 @@ def test_the_floor_is_the_best_model_that_ignores_z(likelihood):
         params["likelihood"] = {"logvar": jnp.log(jnp.float32(variance))}
     subject.params = params
     elbo, floor = collapse.elbo_and_floor(subject)
+    assert elbo.shape == (23,)
     np.testing.assert_allclose(elbo, floor, rtol=1e-5)
 
 
@@ -276,11 +278,11 @@ def test_one_label_is_not_read_out():
 
 def test_rows_of_unknown_label_are_nothing_to_the_probes():
     labels = np.where(np.arange(40) % 4 == 3, -1, np.arange(40) % 2).astype(np.int32)
-    known = labels >= 0
-    subject = make(Rows(40, labels=labels))
+    subject = make(Rows(40, labels=labels, are_apart=True))
     measured = latent_probes.measure(subject)
-    codes = subject.posterior().mean[known]
-    assert measured == latent_probes.evaluate(codes, labels[known], codes, labels[known])
+    known = labels >= 0
+    train, test = (subject.posterior(split).mean[known] for split in ("train", "test"))
+    assert measured == latent_probes.evaluate(train, labels[known], test, labels[known])
     assert (measured["num_train"], measured["num_test"]) == (30, 30)
     assert measured["num_classes"] == 2
 
@@ -300,9 +302,8 @@ def test_a_code_without_a_prior_is_drawn_from_the_gaussian_of_training_codes():
     encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=3, widths=(16,), num_parts=1)
     likelihood = likelihoods.make("bernoulli", variance="learned", num_levels=None)
     model = Model(encoder, decoder, likelihood, SHAPE, 3, latent=latents.Deterministic())
-    subject = Subject(
-        model, model.init(jax.random.key(0)), Rows(60), preprocess=as_stored, key=jax.random.key(1)
-    )
+    rows, params = Rows(60, are_apart=True), model.init(jax.random.key(0))
+    subject = Subject(model, params, rows, preprocess=as_stored, key=jax.random.key(1))
     codes = subject.posterior("train").mean
     np.testing.assert_allclose(subject.prior.mean, codes.mean(axis=0), atol=1e-5)
     covariance = subject.prior.factor @ subject.prior.factor.T

@@ -207,6 +207,44 @@ def test_masked_latents_cost_nothing(name, free_bits, setting):
         np.testing.assert_allclose(loss - aux["distortion"], price, atol=1e-5)
 
 
+OF_BATCHES = [
+    *("beta_vae", "beta_tc_vae", "capacity_vae", "dip_vae_i", "dip_vae_ii", "info_vae", "swae"),
+    "wae_mmd",
+]
+"""Objectives of Gaussian codes with terms of a whole batch."""
+FREE_BITS = {"beta_vae": {"free_bits": 0.5}}
+
+
+def test_padded_rows_and_masked_dimensions_are_as_good_as_gone(setting):
+    """Each example's loss and terms, of all objectives in one program.
+
+    Draws are those of the batch without padding, and of the model without masked dimensions, whose
+    first parameters are those of the masked one.
+    """
+    _, _, batch, key = setting
+    mask = jnp.array([1.0, 1, 1, 0, 0, 0])
+    padded = {"x": batch["x"].at[4:].set(1.0), "mask": (jnp.arange(B) < 4).astype(jnp.float32)}
+    short = {"x": batch["x"][:4], "mask": jnp.ones(4)}
+    wide, native = make_model(L, mask), make_model(3)
+    params, own = (model.init(jax.random.key(0)) for model in (wide, native))
+
+    @jax.jit
+    def all_of(params, own):
+        found = {}
+        for name in OF_BATCHES:
+            objective = functools.partial(bind(name), **FREE_BITS.get(name, {}))
+            pair = (wide, params, padded), (native, own, short)
+            found[name] = [objective(*each, key) for each in pair]
+        return found
+
+    for name, (first, second) in all_of(params, own).items():
+        loss, terms = jax.tree.map(lambda leaf: leaf[:4], first)
+        np.testing.assert_allclose(loss, second[0], rtol=2e-4, err_msg=name)
+        for term, value in second[1].items():
+            told = f"{term} of {name}"
+            np.testing.assert_allclose(terms[term], value, rtol=2e-4, atol=1e-4, err_msg=told)
+
+
 @pytest.mark.parametrize("name", FEW)
 def test_improves_on_digits_in_50_steps(name):
     from sklearn.datasets import load_digits
@@ -315,6 +353,15 @@ def test_beta_weighs_the_rate_and_not_the_elbo(beta, setting):
     loss, aux = loss_fn(model, params, batch, key, beta=beta)
     np.testing.assert_allclose(loss, aux["distortion"] + beta * aux["rate"], rtol=1e-6)
     np.testing.assert_array_equal(aux["elbo"], loss_fn(model, params, batch, key)[1]["elbo"])
+
+
+def test_the_distortion_of_several_samples_is_their_mean(setting):
+    model, params, batch, key = setting
+    _, aux = objectives.load("beta_vae")(model, params, batch, key, num_samples=3)
+    z = model.encode(params, batch["x"]).sample(key, 3)
+    each = jnp.stack([model.distortion(params, own, batch) for own in z])
+    assert each.std(axis=0).min() > 1e-3
+    np.testing.assert_allclose(aux["distortion"], each.mean(axis=0), rtol=1e-5)
 
 
 def test_free_bits_have_a_floor_of_the_batch_mean(setting):

@@ -92,6 +92,18 @@ def test_the_loss_is_the_models(name, setting):
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
+def test_codes_and_draws_of_the_prior_are_independent(setting):
+    """Of posteriors that are the prior, what is called real and fake would be one with one key."""
+    model, params, batch, key = setting
+    encoder = jax.tree.map(jnp.zeros_like, params["encoder"])
+    _, aux = objectives.load("wae_gan")(model, {**params, "encoder": encoder}, batch, key)
+    # softplus(−d) − softplus(d) = −d: of equal logits the cross-entropy follows from one of them
+    of_codes = aux["adversarial_loss"]
+    logits = -jnp.log(jnp.expm1(of_codes))
+    of_equal = 0.5 * (of_codes + jax.nn.softplus(logits))
+    assert jnp.abs(aux["discriminator_loss"] - of_equal).max() > 1e-4
+
+
 @pytest.mark.parametrize("name", PRICES)
 def test_the_two_pull_against_each_other(name, setting):
     """The discriminator comes to tell the codes apart; the model, priced, to hide them."""

@@ -125,3 +125,16 @@ def test_the_penalty_draws_the_code_to_the_prior(name, weight, term, setting):
     assert (slope[:3] > 0).all()
     after = jax.jit(mean_loss)(shifted["bias"] - 0.5 * slope / jnp.linalg.norm(slope))[1]
     assert after < before
+
+
+@pytest.mark.parametrize(
+    ("name", "term"),
+    [("info_vae", "mmd"), ("wae_mmd", "mmd"), ("swae", "sliced_wasserstein")],
+)
+def test_codes_and_draws_of_the_prior_are_independent(name, term, setting):
+    """Of posteriors that are the prior both are N(0, I): with one key they would be the same."""
+    model, params, batch, key = setting
+    encoder = jax.tree.map(jnp.zeros_like, params["encoder"])
+    _, aux = objectives.load(name)(model, {**params, "encoder": encoder}, batch, key)
+    np.testing.assert_array_equal(aux["rate"], 0.0)
+    assert abs(float(aux[term][0])) > 1e-4

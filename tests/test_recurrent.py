@@ -234,10 +234,9 @@ def test_a_step_of_training_has_the_dropout_of_the_teacher():
     assert abs(told - dropped) > 1e-2
 
 
-@pytest.mark.parametrize("network", ["bigru", "bilstm"])
-def test_the_two_ways_read_against_each_other(network):
+def test_the_two_ways_read_against_each_other():
     """With their parameters exchanged they make of a reversed series what they made of it."""
-    model, params = make(network, widths=(8, 6))
+    model, params = make("bigru", widths=(8, 6))
 
     def exchanged(leaf, axis, num_parts):
         parts = jnp.split(leaf, num_parts, axis=axis)

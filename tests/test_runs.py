@@ -362,6 +362,27 @@ def test_an_interrupted_write_keeps_the_old_file(run, monkeypatch):
     assert sorted(os.listdir(run.directory)) == ["config.json", "lock", "result.json"]
 
 
+def test_what_was_written_is_on_the_disk_when_the_call_returns(run, monkeypatch):
+    """A file is synced before it takes its place, its folder after; rows where they are added."""
+    told, sync, replace = [], os.fsync, os.replace
+
+    def synced(descriptor):
+        told.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    def replaced(source, target):
+        told.append("replaced")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    run.write_json("result.json", {"step": 1})
+    file, folder = (path.stat().st_ino for path in (run.path("result.json"), run.directory))
+    assert told == [file, "replaced", folder]
+    run.append_rows([{"step": 1, "loss": 2.0}])
+    assert told[3:] == [run.path("metrics.csv").stat().st_ino]
+
+
 def fail_with(number):
     def fail(*args, **kwargs):
         raise OSError(number, os.strerror(number))

@@ -1,3 +1,5 @@
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,7 +69,7 @@ def toy_loss(model, params, batch, key):
     return params["w"] * batch["x"], {"value": batch["x"]}
 
 
-def toy_train(num_examples, batch_size, optimizer=lambda h: optax.sgd(h["learning_rate"])):
+def toy_train(num_examples, batch_size, optimizer=lambda h: optax.sgd(h["learning_rate"]), **more):
     return training.make_train(
         toy_loss,
         Toy(),
@@ -75,6 +77,7 @@ def toy_train(num_examples, batch_size, optimizer=lambda h: optax.sgd(h["learnin
         num_examples=num_examples,
         batch_size=batch_size,
         optimizer=optimizer,
+        **more,
     )
 
 
@@ -169,6 +172,18 @@ def test_a_short_last_batch_weighs_what_it_holds():
     assert float(after.params["w"]) - before == pytest.approx(-left / 2, rel=1e-6)
     metrics = training.epoch_metrics(after, 10)
     assert metrics["value"] == pytest.approx(float(x.mean()), rel=1e-6)
+
+
+def test_rows_that_fill_a_batch_up_to_the_devices_do_not_count():
+    """Batches of 6 on 4 devices are padded to 8: weights and sums are those of one device."""
+    x = jnp.exp2(jnp.arange(10.0))
+    place = types.SimpleNamespace(
+        num_data=4, place_batch=lambda batch: batch, keep_whole=lambda array: array
+    )
+    plain, spread = (toy_train(10, 6, layout=layout) for layout in (None, place))
+    h = hparams(learning_rate=jnp.float32(0.1))
+    assert len(spread.rows(jnp.int32(0), jnp.int32(0))) == 8
+    assert_identical(run(plain, h, [2, 1], x), run(spread, h, [2, 1], x))
 
 
 def test_each_epoch_visits_each_example_once_in_an_order_of_its_own():

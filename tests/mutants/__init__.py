@@ -1,1 +1,1 @@
-"""Faults planted in the code, to see whether the default tests see them: `python -m tests.mutants`."""
+"""Faults planted in the code, to see whether default tests see them: `python -m tests.mutants`."""

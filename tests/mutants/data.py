@@ -146,7 +146,7 @@ plant(
     "a label that is no class is a condition of zeros",
 )
 plant(
-    "dtype = array.dtype if array.dtype.kind == \"f\" else np.float64",
+    'dtype = array.dtype if array.dtype.kind == "f" else np.float64',
     "dtype = np.float64",
     "0.1 in single precision is none of the classes 0.1, 0.2",
 )

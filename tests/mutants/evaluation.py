@@ -2,7 +2,7 @@
 
 from ._lab import of
 
-plant = of("vae_jax/evaluation/elbo.py", "evaluation_elbo", "priors")
+plant = of("vae_jax/evaluation/elbo.py", "evaluation_elbo", "evaluation_latent_use")
 plant(
     "squares + batch_squares + jnp.square(delta) * count * batch_count / share,",
     "squares + batch_squares,",
@@ -39,7 +39,7 @@ plant(
     "few examples stand for themselves, not for the data",
 )
 
-plant = of("vae_jax/evaluation/_shared.py", "evaluation_nll", "evaluation_reconstruction")
+plant = of("vae_jax/evaluation/_shared.py", "evaluation_nll", "evaluation_latent_use")
 plant(
     "(upper - ratio * lower) / lower.mean())[1]",
     "upper / lower.mean())[1]",
@@ -51,7 +51,7 @@ plant(
     "the bootstrap's error is divided by the root of the resamples",
 )
 
-plant = of("vae_jax/evaluation/nll.py", "evaluation_nll")
+plant = of("vae_jax/evaluation/nll.py", "evaluation_nll", "evaluation_subject")
 plant(
     "jnp.square(scale) * sums.squares",
     "scale * sums.squares",
@@ -121,7 +121,7 @@ plant(
     "the number of neighbours is ignored",
 )
 
-plant = of("vae_jax/evaluation/collapse.py", "evaluation_collapse")
+plant = of("vae_jax/evaluation/collapse.py", "evaluation_collapse", "evaluation_subject")
 plant(
     "at_floor = above <= floor_margin",
     "at_floor = abs(above) <= floor_margin",

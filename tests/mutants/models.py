@@ -2,7 +2,7 @@
 
 from ._lab import of
 
-plant = of("vae_jax/latents.py", "latents", "objectives_discrete", "objectives_deterministic")
+plant = of("vae_jax/latents.py", "latents", "objectives_deterministic", "objectives_discrete")
 plant(
     "return jax.random.fold_in(key, jnp.uint32(_DISCRETE))",
     "return key",
@@ -39,7 +39,7 @@ plant(
     "from the third stage on, residuals forget the first codes",
 )
 
-plant = of("vae_jax/model.py", "model", "priors")
+plant = of("vae_jax/model.py", "model", "recurrent", "modules")
 plant(
     "return self.sample_given(params, x_key, self.prior",
     "return self.sample_given(params, z_key, self.prior",
@@ -130,7 +130,7 @@ plant(
     "teacher dropout is the share that is told",
 )
 
-plant = of("vae_jax/networks/_shared.py", "model", "latents", "sweep")
+plant = of("vae_jax/networks/_shared.py", "model", "latents")
 plant(
     "jax.random.fold_in(jax.random.fold_in(key, latent), part)",
     "jax.random.fold_in(key, latent)",

@@ -2,7 +2,7 @@
 
 from ._lab import of
 
-plant = of("vae_jax/objectives/__init__.py", "objectives", "objectives_fit")
+plant = of("vae_jax/objectives/__init__.py", "objectives_fit", "objectives")
 plant(
     "**{**told, **given})",
     "**{**given, **told})",
@@ -14,7 +14,7 @@ plant(
     "the high end of an interval is open where the low one is",
 )
 
-plant = of("vae_jax/objectives/_terms.py", "objectives", "objectives_discrete", "priors")
+plant = of("vae_jax/objectives/_terms.py", "objectives_discrete", "priors")
 plant(
     "losses.straight_through(relaxed, z)",
     "losses.straight_through(z, relaxed)",
@@ -235,8 +235,8 @@ plant(
     "the codebook's averages are weighed by 1 − decay",
 )
 plant(
-    "choices = _choices(model.encode(before, batch[\"x\"]), batch[\"mask\"])",
-    "choices = _choices(model.encode(after, batch[\"x\"]), batch[\"mask\"])",
+    'choices = _choices(model.encode(before, batch["x"]), batch["mask"])',
+    'choices = _choices(model.encode(after, batch["x"]), batch["mask"])',
     "the codebook follows features that the loss did not see",
 )
 plant(

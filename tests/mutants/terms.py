@@ -2,7 +2,7 @@
 
 from ._lab import of
 
-plant = of("vae_jax/losses.py", "losses", "properties_losses")
+plant = of("vae_jax/losses.py", "losses", "objectives_disentangling", "properties_losses")
 plant(
     "mask * values, 0.0), axis=0) / jnp.sum(mask)",
     "mask * values, 0.0), axis=0) / mask.shape[0]",
@@ -37,11 +37,6 @@ plant(
     "near = 0.5 * order[None]",
     "near = -0.5 * order[None]",
     "Rényi near α = 1: the sign of the second-order term",
-)
-plant(
-    " * (num_samples / (num_samples - 1))",
-    "",
-    "the TVO's covariance has K for K − 1 below",
 )
 plant(
     "(size - others) / (size * others), 1.0 / others)",
@@ -94,7 +89,14 @@ plant(
     "the Jacobian's norm is summed over probes",
 )
 
-plant = of("vae_jax/distributions.py", "distributions", "properties_distributions", "losses")
+plant = of("vae_jax/losses.py", "objectives_bounds")
+plant(
+    " * (num_samples / (num_samples - 1))",
+    "",
+    "the TVO's covariance has K for K − 1 below",
+)
+
+plant = of("vae_jax/distributions.py", "distributions", "properties_distributions")
 plant(
     "jnp.expm1(log_ratio) - log_ratio + jnp.square(mean - prior_mean) * jnp.exp(-prior_logvar)",
     "jnp.expm1(log_ratio) - log_ratio",
@@ -126,8 +128,8 @@ plant(
     "the deviation of a one-hot dimension is √p",
 )
 plant(
-    '/ codes.shape[0]\n        # Σ = V diag(s) Vᵀ',
-    '/ (codes.shape[0] - 1)\n        # Σ = V diag(s) Vᵀ',
+    "/ codes.shape[0]\n        # Σ = V diag(s) Vᵀ",
+    "/ (codes.shape[0] - 1)\n        # Σ = V diag(s) Vᵀ",
     "a Gaussian is fit with n − 1 below",
 )
 plant(
@@ -141,7 +143,7 @@ plant(
     "all latent dimensions share their noise",
 )
 
-plant = of("vae_jax/likelihoods.py", "likelihoods", "sequences")
+plant = of("vae_jax/likelihoods.py", "likelihoods", "recurrent")
 plant(
     "jnp.cumsum(is_end, axis=1) > is_end",
     "jnp.cumsum(is_end, axis=1) > 0",

@@ -2,7 +2,7 @@
 
 from ._lab import of
 
-plant = of("vae_jax/training.py", "training", "fitting", "modules")
+plant = of("vae_jax/training.py", "training")
 plant(
     "optax.incremental_update(params, ema, 1.0 - h.ema_decay)",
     "optax.incremental_update(params, ema, h.ema_decay)",
@@ -12,11 +12,6 @@ plant(
     "optax.chain(optax.clip_by_global_norm(h.clip_norm), optimizer)",
     "optax.chain(optimizer, optax.clip_by_global_norm(h.clip_norm))",
     "the update is clipped, not the gradient",
-)
-plant(
-    "own.replace(teacher_key=jax.random.fold_in(key, jnp.uint32(_TEACHER)))",
-    "own.replace(teacher_key=None)",
-    "teacher dropout does nothing in training",
 )
 plant(
     "step(state, hparams, batch, loss_key)",
@@ -94,16 +89,6 @@ plant(
     "a gradient that is not finite is taken",
 )
 plant(
-    'apart["objective"] = objective.optimizer(**h.objective)',
-    'apart["objective"] = objective.optimizer()',
-    "the settings of an objective's own optimizer are ignored",
-)
-plant(
-    "objective.update(model, before, after, batch, own_key, **h.objective)",
-    "objective.update(model, after, after, batch, own_key, **h.objective)",
-    "an objective's update sees the parameters after the step alone",
-)
-plant(
     'objective.init(own_model, stream(at_start.seed, "objective"))',
     'objective.init(own_model, stream(at_start.seed, "init"))',
     "model and objective are initialized with one key",
@@ -118,10 +103,33 @@ plant(
     '{"logvar": 0.5 * jnp.log(hparams.variance)}',
     "a variance that is given is taken for a deviation",
 )
+
+plant = of("vae_jax/training.py", "recurrent")
 plant(
-    "seen = given.update_statistics(before, batch[\"x\"], key)",
-    "seen = given.update_statistics(after, batch[\"x\"], key)",
+    "own.replace(teacher_key=jax.random.fold_in(key, jnp.uint32(_TEACHER)))",
+    "own.replace(teacher_key=None)",
+    "teacher dropout does nothing in training",
+)
+
+plant = of("vae_jax/training.py", "modules")
+plant(
+    'seen = given.update_statistics(before, batch["x"], key)',
+    'seen = given.update_statistics(after, batch["x"], key)',
     "running statistics are those of the parameters after the step",
+)
+
+plant = of("vae_jax/training.py", "objectives_adversaries")
+plant(
+    'apart["objective"] = objective.optimizer(**h.objective)',
+    'apart["objective"] = objective.optimizer()',
+    "the settings of an objective's own optimizer are ignored",
+)
+
+plant = of("vae_jax/training.py", "objectives_stacked", "objectives_discrete")
+plant(
+    "objective.update(model, before, after, batch, own_key, **h.objective)",
+    "objective.update(model, after, after, batch, own_key, **h.objective)",
+    "an objective's update sees the parameters after the step alone",
 )
 
 plant = of("vae_jax/fitting.py", "fitting")
@@ -158,7 +166,7 @@ plant(
     "a piece begins one step late",
 )
 
-plant = of("vae_jax/shuffling.py", "shuffling", "training", "run_files")
+plant = of("vae_jax/shuffling.py", "shuffling", "run_files")
 plant(
     "_hash(left ^ round_keys[k + 1]) % width",
     "_hash(left ^ round_keys[k]) % width",
