@@ -131,7 +131,7 @@ def test_damaged_steps_do_not_count_as_kept(directory):
 
 
 def test_a_step_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
-    """Its files and folders are synced, then it is renamed, then the folder that names it synced."""
+    """Its files and folders are synced, it is renamed, and then the folder that names it synced."""
     told, sync, rename = [], os.fsync, os.rename
 
     def synced(descriptor):

@@ -69,9 +69,13 @@ def toy_loss(model, params, batch, key):
     return params["w"] * batch["x"], {"value": batch["x"]}
 
 
-def toy_train(num_examples, batch_size, optimizer=lambda h: optax.sgd(h["learning_rate"]), **more):
+def sgd(h):
+    return optax.sgd(h["learning_rate"])
+
+
+def toy_train(num_examples, batch_size, optimizer=sgd, loss_fn=toy_loss, **more):
     return training.make_train(
-        toy_loss,
+        loss_fn,
         Toy(),
         preprocess=lambda stored, key: stored,
         num_examples=num_examples,
@@ -225,6 +229,31 @@ def test_a_step_that_is_not_finite_freezes_the_state():
     assert float(state.params["w"]) == -3.0
     assert not np.isfinite(float(state.sums["loss"]))
     assert np.isfinite(float(state.sums["value"]))
+
+
+def test_a_gradient_that_is_not_finite_freezes_the_state_of_a_finite_loss():
+    """√w at w = 0 has the value 0 and an infinite slope."""
+
+    def root(model, params, batch, key):
+        del model, key
+        return jnp.sqrt(params["w"]) * batch["x"], {}
+
+    train = toy_train(4, 1, loss_fn=root)
+    state = run(train, hparams(learning_rate=jnp.float32(0.1)), [2], jnp.ones(4))
+    assert int(state.failure) == int(state.step) == 0
+    assert float(state.params["w"]) == 0
+    assert np.isfinite(float(state.sums["loss"]))
+
+
+def test_an_update_sees_the_parameters_before_and_after_the_step():
+    def update(model, before, after, batch, key):
+        del model, batch, key
+        return {**after, "objective": jnp.stack([before["w"], after["w"]])}
+
+    objective = training.Objective(toy_loss, lambda model, key: jnp.zeros(2), update=update)
+    train = toy_train(4, 1, loss_fn=objective)
+    state = run(train, hparams(learning_rate=jnp.float32(0.1)), [2], jnp.ones(4))
+    np.testing.assert_allclose(state.params["objective"], [-0.1, -0.2], rtol=1e-6)
 
 
 def test_averaged_parameters_and_clipping():

@@ -25,7 +25,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="modules (training,evaluation), with commas")
     parser.add_argument("--jobs", type=int, default=1, help="faults that are tried side by side")
     parser.add_argument("--list", action="store_true", help="names the faults and tries none")
-    parser.add_argument("--json", help="a file for what became of each fault")
+    parser.add_argument(
+        "--json", help="a file for what became of each fault; what saw it there last runs first"
+    )
     return parser.parse_args()
 
 
@@ -64,10 +66,18 @@ def baselines(lab: Lab, tests: Sequence[str], pool: ThreadPoolExecutor) -> dict[
     return seconds
 
 
-def attempt(lab: Lab, fault: Fault, seconds: dict[str, float]) -> dict:
+def seen_before(file: str | None) -> dict[tuple[str, str], list[str]]:
+    """(module, fault in words) → the tests that saw it, as a file of --json has them."""
+    if file is None or not Path(file).exists():
+        return {}
+    rows = json.loads(Path(file).read_text())
+    return {(row["module"], row["what"]): row["by"] for row in rows if row["verdict"] == "caught"}
+
+
+def attempt(lab: Lab, fault: Fault, seconds: dict[str, float], likely: Sequence[str]) -> dict:
     """Tries a fault; a row of what is printed and kept."""
     limit = max(LIMIT_LEAST, LIMIT_SHARE * sum(seconds[test] for test in fault.tests))
-    ended = lab.attempt(fault, limit)
+    ended = lab.attempt(fault, limit, likely)
     row = {"module": fault.module, "what": fault.what, "verdict": verdict(ended)}
     row |= {"by": ended.failed[:1], "seconds": round(ended.seconds)}
     if row["verdict"] == "broken":
@@ -102,10 +112,11 @@ def main() -> int:
         for fault in faults:
             print(f"{fault.module}: {fault.what}")
         return 0
-    start, lock, rows = time.monotonic(), threading.Lock(), {}
+    start, lock, rows, before = time.monotonic(), threading.Lock(), {}, seen_before(flags.json)
 
     def one(number: int) -> None:
-        row = attempt(lab, faults[number], seconds)
+        fault = faults[number]
+        row = attempt(lab, fault, seconds, before.get((fault.module, fault.what), ()))
         with lock:
             rows[number] = row
             by = f" by {row['by'][0]}" if row["by"] else ""
@@ -127,6 +138,8 @@ def main() -> int:
         except RuntimeError as error:
             print(error, file=sys.stderr)
             return 2
+        finally:
+            lab.stop()
     in_order = [rows[number] for number in sorted(rows)]
     print(*table(in_order), sep="\n")
     share = sum(row["verdict"] == "caught" for row in in_order) / len(in_order)

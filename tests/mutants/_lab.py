@@ -75,6 +75,11 @@ def of(file: str, *tests: str) -> Callable[[str, str, str], None]:
     return enter
 
 
+def path_of(test: str) -> str:
+    """The file of tests that a fault names, below the project."""
+    return f"tests/test_{test}.py"
+
+
 class Ended(NamedTuple):
     """How a run of tests ended.
 
@@ -113,17 +118,25 @@ class Lab:
         self._copies: queue.Queue[Path] = queue.Queue()
         for number in range(num_copies):
             self._copies.put(copy_of_checkout(folder / f"copy{number}"))
+        self._running: set[subprocess.Popen] = set()
         self._num_runs = 0
         self._lock = threading.Lock()
 
-    def attempt(self, fault: Fault, limit: float) -> Ended:
+    def attempt(self, fault: Fault, limit: float, likely: Sequence[str] = ()) -> Ended:
         """Runs the tests of a fault with the fault, for so many seconds at most.
+
+        Args:
+            fault: what is planted.
+            limit: in seconds.
+            likely: tests that saw it before, as pytest names them: the others run if these pass.
 
         Raises:
             RuntimeError: what was tested is not the copy with the fault.
         """
         with self._copy() as copy, _planted(copy, fault):
-            ended = self._run(copy, fault.tests, limit)
+            ended = self._run(copy, likely, limit) if likely else None
+            if ended is None or ended.code != 1:
+                ended = self._run(copy, [path_of(test) for test in fault.tests], limit)
             wrong = [file for file in ended.files.values() if not Path(file).is_relative_to(copy)]
             if wrong:
                 raise RuntimeError(f"{wrong[0]} was imported, which does not lie in {copy}")
@@ -134,7 +147,12 @@ class Lab:
     def baseline(self, test: str) -> Ended:
         """Runs a file of tests without a fault."""
         with self._copy() as copy:
-            return self._run(copy, (test,), None)
+            return self._run(copy, [path_of(test)], None)
+
+    def stop(self) -> None:
+        """Ends the runs that go on."""
+        for process in [*self._running]:
+            _kill(process)
 
     @contextlib.contextmanager
     def _copy(self) -> Iterator[Path]:
@@ -153,7 +171,7 @@ class Lab:
         (home / "vae_jax" / "compiled").symlink_to(self._compiled)
         return home
 
-    def _run(self, copy: Path, tests: Sequence[str], limit: float | None) -> Ended:
+    def _run(self, copy: Path, paths: Sequence[str], limit: float | None) -> Ended:
         home = self._home()
         witness = home / "witness.json"
         # real data may be absent elsewhere, where the tests are to see as much
@@ -166,32 +184,37 @@ class Lab:
             _witness.FILE: str(witness),
         }
         plugins = ["-p", "no:cacheprovider", "-p", f"{__package__}._witness"]
-        paths = [f"tests/test_{name}.py" for name in tests]
         start = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", *plugins, *paths],
-            cwd=copy,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        with (home / "output").open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", *plugins, *paths],
+                cwd=copy,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._running.add(process)
         try:
-            output, code = process.communicate(timeout=limit)[0], process.returncode
+            code = process.wait(limit)
         except subprocess.TimeoutExpired:
-            output, code = "", None
+            _kill(process)
+            code = None
         finally:
-            # also what the tests have started and not ended
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            self._running.discard(process)
         seconds = time.monotonic() - start
+        told = (home / "output").read_text(errors="replace")
         seen = json.loads(witness.read_text()) if witness.exists() else {"failed": [], "files": {}}
         shutil.rmtree(home, ignore_errors=True)
-        return Ended(code, seen["failed"], seen["files"], seconds, output)
+        return Ended(code, seen["failed"], seen["files"], seconds, told)
+
+
+def _kill(process: subprocess.Popen) -> None:
+    """Ends a run of tests that goes on, and all that it has started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from ._lab import of
 
-plant = of("experiments/config.py", "experiments", "sweep")
+plant = of("experiments/config.py", "config", "results", "experiments")
 plant(
     'weight_decay=schedule(c.weight_decay or "1e-4")',
     'weight_decay=schedule("1e-4")',
@@ -34,7 +34,7 @@ plant(
     "--clip_norm is ignored",
 )
 
-plant = of("experiments/build.py", "experiments", "sweep", "evaluate")
+plant = of("experiments/build.py", "results", "experiments", "evaluate")
 plant(
     "schedules.evaluate(h, jnp.maximum(step - 1, 0))",
     "schedules.evaluate(h, step)",
@@ -61,7 +61,7 @@ plant(
     "bits per character are nats",
 )
 
-plant = of("experiments/train.py", "experiments", "evaluate")
+plant = of("experiments/train.py", "results", "experiments")
 plant(
     "return carried.state.params if carried.state.ema is None else carried.state.ema",
     "return carried.state.params",
