@@ -11,9 +11,6 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from vae_jax.errors import DataError, UsageError
 from vae_jax.evaluation.disentanglement import dci, explicitness, irs, sap
 
-# compiles for minutes where nothing is kept
-pytestmark = pytest.mark.slow
-
 KEY = jax.random.key(0)
 FEW = {"num_train": 400, "num_test": 200}
 ALONE = {"num_bootstrap": 0}
@@ -21,6 +18,7 @@ ALONE = {"num_bootstrap": 0}
 # ---------------------------------------------------------------- SAP
 
 
+@pytest.mark.slow
 def test_squared_correlation_equals_that_of_numpy():
     codes, factors = np.float32(noise(300, 5)), np.random.default_rng(0).integers(0, 9, (300, 3))
     codes[:, 1] = 1e20 * (codes[:, 1] + factors[:, 2])
@@ -40,6 +38,7 @@ def test_separation_known_answers():
     np.testing.assert_allclose(sap.separation(scores[:1], floor), [0.4, 0.05, 0.4], atol=1e-7)
 
 
+@pytest.mark.slow
 def test_balanced_accuracy_is_that_of_scikit_learn():
     rng = np.random.default_rng(0)
     truth = np.stack([rng.choice(3, 200, p=[0.8, 0.1, 0.1]), rng.choice([1, 2, 4], 200)], axis=1)
@@ -53,6 +52,7 @@ def test_balanced_accuracy_is_that_of_scikit_learn():
             assert got[i, j] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_sap_gap_of_constructed_correlations():
     """With noise of variance s² that is orthogonal to a factor of variance 1, R² = 1 / (1 + s²)."""
     signs = np.float64(2 * grid((2, 2, 2, 2), 5) - 1)
@@ -69,6 +69,7 @@ def test_sap_gap_of_constructed_correlations():
     assert result.counts == {"num_train": 60, "num_test": 20, "num_factors": 2}
 
 
+@pytest.mark.slow
 def test_sap_of_a_perfect_code_of_binary_factors_is_all_above_chance():
     factors = shuffled(np.concatenate([grid((2, 2, 2), 75), np.full((600, 1), 3)], axis=1))
     codes, _ = perfect(factors[:, :3])
@@ -85,6 +86,7 @@ def test_sap_of_a_perfect_code_of_binary_factors_is_all_above_chance():
     assert scores["sap_r2"] == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_sap_of_codes_that_say_nothing():
     factors = shuffled(grid((2, 3), 100))
     scores = sap.evaluate(noise(600, 4), factors, KEY, **FEW, **ALONE).scores
@@ -109,6 +111,7 @@ def test_sap_of_a_rotated_code_is_between():
     assert 0.25 < scores["sap_r2"] < 0.5
 
 
+@pytest.mark.slow
 def test_standard_errors_of_sap_are_those_of_a_proportion():
     """With a dead second dimension the gap is one accuracy less a constant."""
     rng = np.random.default_rng(0)
@@ -190,6 +193,7 @@ def importances(result):
     return {name: matrix.shape for name, matrix in result.details.items()}
 
 
+@pytest.mark.slow
 def test_dci_of_a_perfect_code():
     factors = shuffled(grid((2, 3, 2), 50))
     codes, order = perfect(factors)
@@ -245,6 +249,7 @@ def test_dci_of_an_independent_code():
     assert dead["dci_lasso_informativeness"] == pytest.approx(0, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_weight_that_chance_leaves_is_no_disentanglement(seed):
     """Of 30 weights one or two exceed the penalty: alone they would be perfectly disentangled."""
@@ -276,6 +281,7 @@ def test_a_factor_is_predicted_beyond_three_standard_errors():
     assert not dci.is_predicted(np.ones((1, 2))).any()
 
 
+@pytest.mark.slow
 def test_dci_of_a_rotated_code_is_between():
     factors = shuffled(grid((3, 3, 3), 30))
     settings = {"num_train": 540, "num_test": 270, "num_trees": 20, **ALONE}
@@ -290,6 +296,7 @@ def test_dci_of_a_rotated_code_is_between():
     assert rotation["dci_lasso_informativeness"] > 0.95
 
 
+@pytest.mark.slow
 def test_the_error_of_informativeness_is_that_of_a_proportion():
     rng = np.random.default_rng(0)
     factors = np.arange(3000)[:, None] % 2
@@ -300,6 +307,24 @@ def test_the_error_of_informativeness_is_that_of_a_proportion():
     assert result.standard_errors == {
         "dci_logistic_informativeness": pytest.approx(expected, rel=0.15)
     }
+
+
+def test_rows_not_learnt_from_are_read_on_the_scale_of_those_that_were():
+    """All that is told by a code is lost where the test rows of it are shifted, and only there."""
+    factors = shuffled(grid((2, 3), 40))
+    settings = {"num_train": 160, "num_test": 80, "predictors": ("lasso",), **ALONE}
+    train, test = sap._common.split_rows(jax.random.split(KEY, 3)[0], len(factors), 160, 80)
+
+    def informativeness(*shifted):
+        codes = np.float64(factors)
+        for rows in shifted:
+            codes[rows] += 5.0
+        return dci.evaluate(codes, factors, KEY, **settings).scores["dci_lasso_informativeness"]
+
+    plain = informativeness()
+    assert plain > 0.95
+    assert informativeness(train, test) == pytest.approx(plain, abs=1e-5)
+    assert informativeness(test) < -1
 
 
 def test_dci_refuses_an_unknown_predictor():
@@ -325,6 +350,7 @@ def test_the_area_under_the_curve_and_its_error_equal_their_definitions():
     assert np.isfinite(alone.influence).all()
 
 
+@pytest.mark.slow
 def test_explicitness_of_perfect_and_of_independent_codes():
     factors = shuffled(grid((2, 3, 5), 40))
     sizes = {"num_train": 800, "num_test": 400}
@@ -390,6 +416,7 @@ def test_robustness_equals_brute_force(quantile):
     assert float(found.score) == pytest.approx(score, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_irs_of_a_perfect_code_is_one():
     factors = shuffled(grid((2, 3, 5), 10))
     codes, order = perfect(factors)
@@ -401,6 +428,7 @@ def test_irs_of_a_perfect_code_is_one():
     assert result.counts["num_dimensions"] == 3
 
 
+@pytest.mark.slow
 def test_irs_of_confounded_factors():
     """a + w b for signs a, b: fixing a leaves a deviation of w, of 1 + w in all."""
     signs = 2 * grid((2, 2, 2), 20) - 1
@@ -413,6 +441,7 @@ def test_irs_of_confounded_factors():
     assert irs.evaluate(codes, signs, KEY, **ALONE).scores["irs"] == pytest.approx(3 / 5)
 
 
+@pytest.mark.slow
 def test_irs_of_codes_that_say_nothing():
     factors = np.random.default_rng(0).integers(0, [3, 5], (6000, 2))
     result = irs.evaluate(noise(6000, 3), factors, KEY, num_bootstrap=20)
@@ -421,6 +450,7 @@ def test_irs_of_codes_that_say_nothing():
     assert irs.evaluate(np.ones((6000, 3)), factors, KEY, **ALONE).scores["irs"] == 0
 
 
+@pytest.mark.slow
 def test_a_factor_that_numbers_the_examples_explains_nothing():
     factors = np.stack([np.arange(300), np.arange(300) % 3], axis=1)
     result = irs.evaluate(noise(300, 2), factors, KEY, **ALONE)
