@@ -7,6 +7,7 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from vae_jax import data, fitting, latents, likelihoods, networks, objectives, schedules, training
@@ -73,6 +74,25 @@ def test_a_name_a_function_and_what_is_bound_are_one_training():
     for loss in others:
         np.testing.assert_array_equal(loss, first)
     assert np.abs(of_fewer - first).max() > 0
+
+
+def test_the_optimizer_is_the_one_that_is_asked_for():
+    """Two steps of plain gradient descent, on a loss whose slope in θ is θ − mean x."""
+
+    def loss(model, params, batch, key):
+        del model, key
+        return 0.5 * jnp.square(batch["x"] - params["likelihood"]["logvar"]).sum(axis=1), {}
+
+    def sgd(h):
+        return optax.sgd(h["learning_rate"])
+
+    model = make(likelihoods.Gaussian("learned"), shape=(1,))
+    hparams = training.Hparams(jnp.int32(0), jnp.float32(0.25), {})
+    x, options = np.full((4, 1), 2.0, np.float32), {"epochs": 2, "batch_size": 4}
+    state, _ = fitting.fit(loss, model, x, hparams, optimizer=sgd, **options)
+    before = model.init(training.stream(0, "init"))["likelihood"]["logvar"]
+    after = state.params["likelihood"]["logvar"]
+    np.testing.assert_allclose(after, 2.0 + 0.75**2 * (before - 2.0), rtol=1e-6)
 
 
 def test_words_and_counts_of_an_objective_are_static():

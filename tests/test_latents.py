@@ -68,6 +68,26 @@ def test_shapes_and_masks(latent, network):
     np.testing.assert_allclose(ratio, native, rtol=1e-4, atol=1e-4)
 
 
+def test_sizes_of_what_is_discrete():
+    latent = latents.Joint(3, 2)
+    assert latent.discrete_capacity == pytest.approx(2 * np.log(3))
+    assert latent.num_discrete(8) == 6
+
+
+def test_each_stage_sees_what_those_before_it_have_left():
+    """Codes of ±4, ±2 and ±1 spell a number as its digits do."""
+    model = make(latents.Quantized(2, 1, num_stages=3), 1)
+    codebook = jnp.array([[[4.0], [-4.0]], [[2.0], [-2.0]], [[1.0], [-1.0]]])
+    x = jnp.array([[7.25], [-2.5], [0.75]])
+    codes = model.latent.posterior({"codebook": codebook}, (x,))
+    np.testing.assert_array_equal(codes.stages[..., 0], [[4, 2, 1], [-4, 2, -1], [4, -2, -1]])
+    np.testing.assert_array_equal(codes.mean, [[7.0], [-3.0], [1.0]])
+    seen = [[7.25, 3.25, 1.25], [-2.5, 1.5, -0.5], [0.75, -3.25, -1.25]]
+    np.testing.assert_array_equal(codes.residuals[..., 0], seen)
+    # log 2 for each stage
+    np.testing.assert_allclose(codes.rate_per_dim, 3 * np.log(2), rtol=1e-6)
+
+
 def test_gaussian_models_have_no_parameters_of_their_latents():
     params = make(latents.Gaussian()).init(jax.random.key(0))
     assert set(params) == {"encoder", "decoder", "likelihood"}

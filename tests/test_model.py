@@ -135,6 +135,39 @@ def test_what_is_drawn_of_z_and_of_x_is_independent():
     assert np.abs(products).max() < 5 / np.sqrt(num)
 
 
+def test_each_part_begins_with_draws_of_its_own_by_its_fan_in():
+    """As many numbers in as out, twice: one key for two of them would make them equal."""
+    model = make(40, widths=(40, 40), shape=(40,))
+    params = jax.jit(model.init)(jax.random.key(0))
+    encoder, decoder = params["encoder"], params["decoder"]
+    mean, logvar = jnp.split(encoder["head"]["posterior"]["kernel"], 2, axis=1)
+    layers = "hidden_0", "hidden_1"
+    kernels = [
+        part[name]["kernel"] for part in (encoder, decoder) for name in layers if name in part
+    ]
+    kernels += [mean, logvar, decoder["latent"]["kernel"], decoder["output"]["kernel"]]
+    for own, other in itertools.combinations(kernels, 2):
+        alike = np.corrcoef(np.ravel(own), np.ravel(other))[0, 1]
+        assert abs(alike) < 5 / 40
+    # LeCun: a variance of 1 / fan-in
+    wide = networks._shared.by_latent(1, 2)(jax.random.key(1), (400, 20))
+    tall = networks._shared.by_latent(0)(jax.random.key(1), (20, 400))
+    for kernel, fan_in in ((wide, 400), (tall, 20)):
+        assert np.square(kernel).mean() * fan_in == pytest.approx(1, abs=5 * np.sqrt(2 / 8000))
+
+
+def test_samples_of_a_row_meet_its_own_x():
+    model = make(2, "linear", likelihoods.Gaussian(1.0), (3,))
+    params = model.init(jax.random.key(0))
+    x, z = (
+        jax.random.normal(jax.random.key(i), shape) for i, shape in ((1, (4, 3)), (2, (5, 4, 2)))
+    )
+    batch = {"x": x, "mask": jnp.ones(4)}
+    found = model.distortion(params, z, batch)
+    each = [model.distortion(params, own, batch) for own in z]
+    np.testing.assert_allclose(found, jnp.stack(each), rtol=1e-5)
+
+
 def test_a_users_own_modules_plug_in():
     class Encoder(nn.Module):
         @nn.compact

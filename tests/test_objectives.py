@@ -331,6 +331,15 @@ def test_what_is_defined_is_logged(name):
     assert objectives.definitions(name).keys() <= terms
 
 
+@pytest.mark.parametrize("ends", ["[]", "[)", "(]", "()"])
+def test_ends_belong_to_an_interval_as_it_is_written(ends):
+    interval = objectives.Interval.parse(f"{ends[0]}1, 2{ends[1]}")
+    found = [number in interval for number in (0.9, 1.0, 1.5, 2.0, 2.1)]
+    assert found == [False, ends[0] == "[", True, ends[1] == "]", False]
+    low, high = ">=" if ends[0] == "[" else ">", "<=" if ends[1] == "]" else "<"
+    assert str(interval) == f"{low} 1 and {high} 2"
+
+
 def test_nearest_objective_is_suggested():
     with pytest.raises(UsageError, match="did you mean beta_vae"):
         objectives.load("beta_vea")

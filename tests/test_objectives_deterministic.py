@@ -1,5 +1,7 @@
 """Deterministic codes: autoencoders that corrupt, keep few activations, or hardly move."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,8 +105,10 @@ def test_the_estimate_of_the_jacobian_has_no_bias():
     assert (error < 0.1 * exact).all()
     # of a map that scales each dimension every probe is exact
     scales = jnp.arange(1.0, 4.0)
-    one = losses.estimated_jacobian_norm(lambda x: x * scales[None], jnp.ones((2, 3)), keys[0])
-    np.testing.assert_allclose(one, 14.0, rtol=1e-6)
+    for num_probes in (1, 3):
+        estimate = functools.partial(losses.estimated_jacobian_norm, num_probes=num_probes)
+        found = estimate(lambda x: x * scales[None], jnp.ones((2, 3)), keys[0])
+        np.testing.assert_allclose(found, 14.0, rtol=1e-6)
 
 
 def test_both_jacobians_train_alike():

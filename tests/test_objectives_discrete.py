@@ -110,6 +110,32 @@ def test_terms_pull_features_and_codes_together(batch):
     np.testing.assert_allclose(value, aux["distortion"] + 1.25 * aux["commitment"], rtol=1e-5)
 
 
+def test_features_commit_to_the_sum_of_their_codes_so_far(batch):
+    """Σ_s ‖z_e − sg[e_1 + … + e_s]‖², of two stages."""
+    model, params = begin(bind("rq_vae"))
+    _, aux = bind("rq_vae")(model, params, batch, KEY)
+    features = np.asarray(model.encode(params, batch["x"]).features).reshape(B, -1, CODE_DIM)
+    total, expected = np.zeros_like(features), 0
+    for codebook in np.asarray(params["latent"]["codebook"]):
+        left = features - total
+        nearest = np.square(left[..., None, :] - codebook).sum(axis=-1).argmin(axis=-1)
+        total = total + codebook[nearest]
+        expected += np.square(features - total).sum(axis=(1, 2))
+    np.testing.assert_allclose(aux["commitment"], expected, rtol=1e-4)
+
+
+def test_the_codebook_follows_the_features_that_the_loss_saw(batch):
+    """Of the encoder before the step; what else the optimizer did stands."""
+    objective = bind("vq_vae")
+    model, before = begin(objective)
+    after = {**before, "encoder": jax.tree.map(lambda leaf: leaf + 1.0, before["encoder"])}
+    update = jax.jit(functools.partial(objective.update, model))
+    found, same = (update(before, each, batch, KEY) for each in (after, before))
+    jax.tree.map(np.testing.assert_array_equal, found["latent"], same["latent"])
+    jax.tree.map(np.testing.assert_array_equal, found["objective"], same["objective"])
+    jax.tree.map(np.testing.assert_array_equal, found["encoder"], after["encoder"])
+
+
 @pytest.mark.parametrize("name", ["vq_vae", "rq_vae"])
 def test_a_codebook_by_moving_averages_has_no_gradient(name, batch):
     objective = bind(name)

@@ -222,6 +222,24 @@ def test_the_whole_is_the_plain_autoencoder(pretraining, share):
     np.testing.assert_allclose(terms["layer_error"], plain_terms["squared_error"], rtol=1e-6)
 
 
+@pytest.mark.parametrize("pretraining", ["autoencoder", "rbm"])
+def test_what_a_step_has_moved_stands_of_the_layer_that_is_trained(pretraining):
+    """Of the whole all of it; of a machine the mirror's kernel is the layer's own, transposed."""
+    objective, model = make(pretraining=pretraining)
+    before = model.init(jax.random.key(0))
+    after = jax.tree.map(lambda leaf: leaf + 1.0, before)
+    for layer in range(N + 1):
+        found = objective.update(model, before, after, None, None, pretrained=at(layer))
+        for place, ((part, own), (mirror, name)) in enumerate(PATHS):
+            want = after if layer in (place, N) else before
+            jax.tree.map(np.testing.assert_array_equal, found[part][own], want[part][own])
+            bias, kernel = found[mirror][name]["bias"], want[mirror][name]["kernel"]
+            np.testing.assert_array_equal(bias, want[mirror][name]["bias"])
+            if pretraining == "rbm" and layer == place:
+                kernel = want[part][own].get("posterior", want[part][own])["kernel"].T
+            np.testing.assert_array_equal(found[mirror][name]["kernel"], kernel)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pretraining", ["autoencoder", "rbm"])
 def test_each_layer_is_a_training_of_its_own(pretraining):

@@ -78,6 +78,20 @@ def test_a_long_chain_has_the_machines_own_mean(visible, hidden):
     np.testing.assert_allclose(v.mean(axis=0), want, atol=0.02)
 
 
+@pytest.mark.parametrize("num_steps", [1, 2, 3])
+def test_a_short_chain_has_the_mean_of_so_many_steps_from_where_it_starts(num_steps):
+    """All paths counted: p(h|v) and p(v|h) as matrices, the start far from the machine's mean."""
+    kernel, a, b = machine(2.0)
+    below, above = every(V, "bernoulli"), every(H, "bernoulli")
+    joint = (below @ kernel @ above.T) + (below @ a)[:, None] + (above @ b)[None]  # [2^V, 2^H]
+    up, down = jax.nn.softmax(joint, axis=1), jax.nn.softmax(joint, axis=0).T
+    start, num = 9, 20_000
+    path = jnp.linalg.matrix_power(up @ down, num_steps)[start]
+    v = jnp.tile(below[start], (num, 1))
+    mean = rbm.gibbs_chain(jax.random.key(2), v, kernel, a, b, num_steps=num_steps).mean(axis=0)
+    np.testing.assert_allclose(mean, path @ below, atol=5 * 0.5 / np.sqrt(num))
+
+
 @pytest.mark.parametrize("hidden", rbm.UNITS)
 @pytest.mark.parametrize("num_steps", [1, 3])
 def test_the_gradient_is_the_difference_of_correlations(hidden, num_steps):

@@ -20,6 +20,28 @@ def test_an_order_is_read_at_any_position_alone():
     np.testing.assert_array_equal(shuffle(jax.random.key(3), some, 1000), order[some])
 
 
+def test_an_order_is_that_of_the_cipher_in_the_paper():
+    """One number after another, in whole numbers of Python: what a run was trained on stays so."""
+    num, width, height, key = 50, 8, 7, jax.random.key(5)
+    round_keys = [int(bits) for bits in jax.random.bits(key, (8,), jnp.uint32)]
+
+    def mixed(value):
+        for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+            value = (value ^ value >> shift) * factor % 2**32
+        return value
+
+    def enciphered(number):
+        left, right = divmod(number, width)
+        for k in range(0, 8, 2):
+            left = (left + mixed(right ^ round_keys[k])) % height
+            right = (right + mixed(left ^ round_keys[k + 1])) % width
+        found = left * width + right
+        return found if found < num else enciphered(found)
+
+    want = [enciphered(number) for number in range(num)]
+    np.testing.assert_array_equal(shuffle(key, jnp.arange(num), num), want)
+
+
 def test_keys_give_different_orders():
     orders = [shuffle(jax.random.key(seed), jnp.arange(100), 100) for seed in range(20)]
     assert len({tuple(np.asarray(order)) for order in orders}) == 20
