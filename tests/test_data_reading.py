@@ -491,7 +491,7 @@ INDICES = {
     "": np.arange(30),
     "Unnamed: 0": np.arange(30),
     "index": np.arange(1, 31),
-    "row": np.arange(30),
+    "row": np.arange(1, 31),
     "__index_level_0__": RNG.permutation(30),
     "customer_id": np.arange(100, 130),
     "PassengerId": RNG.permutation(30),

@@ -300,6 +300,22 @@ def test_the_gap_closes_as_temperatures_grow():
     assert 4 < lower[1] / lower[2] < 16
 
 
+@pytest.mark.parametrize(("slope", "acceptance"), [(0.0, 1.0), (1e4, 0.0)])
+def test_steps_grow_where_more_is_accepted_than_aimed_at_and_shrink_where_less_is(
+    slope, acceptance
+):
+    """Where all is accepted, or nothing, each step has one ratio to the one before."""
+    z, keys = jnp.zeros((2, 3, 2)), jax.random.split(jax.random.key(0), 3)
+
+    def log_density(z):
+        return -slope * jnp.sum(jnp.square(z), axis=-1)
+
+    options = {"scale": unit(3), "num_leapfrog": 1}
+    steps = ais.tune(log_density, log_density, z, keys, ais.temperatures(5), **options)
+    ratio = np.exp(ais._GAIN * (acceptance - ais.TARGET_ACCEPTANCE))
+    np.testing.assert_allclose(steps[:, 0], 2**-0.25 * ratio ** np.arange(4), rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_tuning_finds_the_acceptance_that_it_aims_at():
     num = 50
