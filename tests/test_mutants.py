@@ -75,6 +75,21 @@ def test_only_a_test_that_ran_and_failed_has_caught_a_fault():
     ]
 
 
+def test_what_saw_a_fault_is_kept_until_the_fault_is_tried_anew(tmp_path):
+    first, second, *_ = _lab.FAULTS
+    rows = [{"module": f.module, "what": f.what, "seconds": 1} for f in (first, second)]
+    for file in (str(tmp_path / "kept.json"), None):
+        ledger = command.Ledger(file)
+        ledger.enter({**rows[0], "verdict": "caught", "by": ["tests/test_losses.py::test_x"]})
+        ledger.enter({**rows[1], "verdict": "over time", "by": ["tests/test_losses.py::test_x"]})
+        again = command.Ledger(file)
+        again.enter({**rows[1], "verdict": "survived", "by": []})
+        for each in (again, command.Ledger(file)) if file else ():
+            assert each.likely(first) == ["tests/test_losses.py::test_x"]
+            assert each.likely(second) == []
+    assert command.Ledger(None).likely(first) == []
+
+
 def test_a_copy_is_the_working_tree_without_what_git_ignores(tmp_path):
     copy = _lab.copy_of_checkout(tmp_path / "copy")
     assert (copy / "tests" / "test_mutants.py").read_text() == pathlib.Path(__file__).read_text()

@@ -66,23 +66,47 @@ def baselines(lab: Lab, tests: Sequence[str], pool: ThreadPoolExecutor) -> dict[
     return seconds
 
 
-def seen_before(file: str | None) -> dict[tuple[str, str], list[str]]:
-    """(module, fault in words) → the tests that saw it, as a file of --json has them."""
-    if file is None or not Path(file).exists():
-        return {}
-    rows = json.loads(Path(file).read_text())
-    return {(row["module"], row["what"]): row["by"] for row in rows if row["verdict"] == "caught"}
+class Ledger:
+    """What became of each fault, and what has seen it before.
+
+    Args:
+        file: of --json, where it is kept after each fault; None: nowhere. Rows of an earlier run
+            stay until their fault was tried anew.
+    """
+
+    def __init__(self, file: str | None):
+        self._file = None if file is None else Path(file)
+        earlier = self._file is not None and self._file.exists()
+        rows = json.loads(self._file.read_text()) if earlier else []
+        self._rows = {(row["module"], row["what"]): row for row in rows}
+        self._lock = threading.Lock()
+
+    def likely(self, fault: Fault) -> list[str]:
+        """The tests that saw a fault, as pytest names them; none if none did."""
+        row = self._rows.get((fault.module, fault.what), {"verdict": "new"})
+        return row["by"] if row["verdict"] == "caught" else []
+
+    def enter(self, row: dict) -> None:
+        """Prints and keeps what became of a fault."""
+        by = f" by {row['by'][0]}" if row["by"] else ""
+        told = f"{row['verdict']}{by}, {row['seconds']} s"
+        with self._lock:
+            print(f"{row['module']}: {row['what']}: {told}", flush=True)
+            self._rows[row["module"], row["what"]] = row
+            if self._file is not None:
+                self._file.write_text(json.dumps([*self._rows.values()], indent=1) + "\n")
 
 
 def attempt(lab: Lab, fault: Fault, seconds: dict[str, float], likely: Sequence[str]) -> dict:
     """Tries a fault; a row of what is printed and kept."""
     limit = max(LIMIT_LEAST, LIMIT_SHARE * sum(seconds[test] for test in fault.tests))
-    ended = lab.attempt(fault, limit, likely)
-    row = {"module": fault.module, "what": fault.what, "verdict": verdict(ended)}
-    row |= {"by": ended.failed[:1], "seconds": round(ended.seconds)}
-    if row["verdict"] == "broken":
-        row["output"] = ended.output[-1000:]
-    return row
+    row = {"module": fault.module, "what": fault.what, "by": [], "seconds": 0}
+    try:
+        ended = lab.attempt(fault, limit, likely)
+    except RuntimeError as error:
+        return {**row, "verdict": "broken", "output": str(error)}
+    row |= {"verdict": verdict(ended), "by": ended.failed[:1], "seconds": round(ended.seconds)}
+    return {**row, "output": ended.output[-1000:]} if row["verdict"] == "broken" else row
 
 
 def table(rows: Sequence[dict]) -> list[str]:
@@ -112,19 +136,12 @@ def main() -> int:
         for fault in faults:
             print(f"{fault.module}: {fault.what}")
         return 0
-    start, lock, rows, before = time.monotonic(), threading.Lock(), {}, seen_before(flags.json)
+    start, ledger = time.monotonic(), Ledger(flags.json)
 
-    def one(number: int) -> None:
-        fault = faults[number]
-        row = attempt(lab, fault, seconds, before.get((fault.module, fault.what), ()))
-        with lock:
-            rows[number] = row
-            by = f" by {row['by'][0]}" if row["by"] else ""
-            told = f"{row['verdict']}{by}, {row['seconds']} s"
-            print(f"{row['module']}: {row['what']}: {told}", flush=True)
-            if flags.json:
-                kept = [rows[n] for n in sorted(rows)]
-                Path(flags.json).write_text(json.dumps(kept, indent=1) + "\n")
+    def one(fault: Fault) -> dict:
+        row = attempt(lab, fault, seconds, ledger.likely(fault))
+        ledger.enter(row)
+        return row
 
     tests = sorted({test for fault in faults for test in fault.tests})
     with (
@@ -134,17 +151,16 @@ def main() -> int:
         lab = Lab(Path(folder), flags.jobs)
         try:
             seconds = baselines(lab, tests, pool)
-            list(pool.map(one, range(len(faults))))
+            rows = list(pool.map(one, faults))
         except RuntimeError as error:
             print(error, file=sys.stderr)
             return 2
         finally:
             lab.stop()
-    in_order = [rows[number] for number in sorted(rows)]
-    print(*table(in_order), sep="\n")
-    share = sum(row["verdict"] == "caught" for row in in_order) / len(in_order)
+    print(*table(rows), sep="\n")
+    share = sum(row["verdict"] == "caught" for row in rows) / len(rows)
     minutes = (time.monotonic() - start) / 60
-    print(f"\n{len(in_order)} faults, {share:.1%} caught, {minutes:.0f} min")
+    print(f"\n{len(rows)} faults, {share:.1%} caught, {minutes:.0f} min")
     return 0 if share >= SHARE_TO_CATCH else 1
 
 
