@@ -1,5 +1,6 @@
 """Neighbourhoods against scikit-learn and loops, support against what holds for all data."""
 
+import itertools
 import json
 import math
 
@@ -12,9 +13,6 @@ from sklearn import manifold
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import latent_neighbours as neighbours
 from vae_jax.evaluation.latent_geometry import straight_lines
-
-# compiles for minutes where nothing is kept
-pytestmark = pytest.mark.slow
 
 
 def normal(seed, *shape):
@@ -31,7 +29,7 @@ def projected(num=120):
 # ---------------------------------------------------------------- neighbourhoods
 
 
-@pytest.mark.parametrize("num_neighbours", [5, 30])
+@pytest.mark.parametrize("num_neighbours", [5, pytest.param(30, marks=pytest.mark.slow)])
 def test_trustworthiness_is_that_of_scikit_learn(num_neighbours):
     x, codes = projected()
     flat = x.reshape(len(x), -1)
@@ -45,6 +43,7 @@ def test_trustworthiness_is_that_of_scikit_learn(num_neighbours):
     assert abs(converse - expected) > 1e-3
 
 
+@pytest.mark.slow
 def test_equal_distances_share_the_better_rank():
     """Of data on a grid scikit-learn gives what is equally far different ranks, hence worse."""
     codes = normal(1, 100, 2)
@@ -70,6 +69,7 @@ def test_continuity_is_trustworthiness_the_other_way_round():
     assert float(neighbours.continuity(x, codes)) == float(neighbours.trustworthiness(codes, x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_rows", [7, 120])
 def test_penalties_do_not_depend_on_the_blocks(num_rows):
     x, codes = projected()
@@ -79,6 +79,7 @@ def test_penalties_do_not_depend_on_the_blocks(num_rows):
     np.testing.assert_allclose(actual.extruders, expected.extruders, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_maps_that_keep_the_order_of_distances_keep_neighbourhoods():
     codes = normal(0, 80, 2)
     turn = np.linalg.qr(normal(1, 5, 2))[0].T
@@ -89,6 +90,7 @@ def test_maps_that_keep_the_order_of_distances_keep_neighbourhoods():
     assert float(neighbours.trustworthiness(line, 1 - 2 * line)) == 1
 
 
+@pytest.mark.slow
 def test_the_worst_map_scores_zero_and_chance_one_half():
     def penalties(x, codes, k):
         return np.asarray(neighbours.neighbourhood_penalties(x, codes, num_neighbours=k).intruders)
@@ -129,7 +131,7 @@ def test_smoothness_of_even_and_of_broken_lines():
         np.testing.assert_allclose(neighbours.smoothness(scaled), 5 / 8 - 1 / 3, rtol=1e-5)
 
 
-@pytest.mark.parametrize("num_rows", [2, 64])
+@pytest.mark.parametrize("num_rows", [2, pytest.param(64, marks=pytest.mark.slow)])
 def test_nearest_distance_is_that_of_a_loop(num_rows):
     x, generated = normal(0, 9, 2, 3), normal(1, 5, 2, 3)
     generated[2] = x[4]
@@ -153,6 +155,7 @@ def test_support_is_that_of_a_loop():
         np.testing.assert_array_equal(actual.is_covered, inside.any(axis=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent_dim", [1, 4])
 def test_of_equal_distributions_density_and_coverage_are_known(latent_dim):
     num, num_generated, k = 60, 40, 3
@@ -176,6 +179,16 @@ def test_of_equal_distributions_density_and_coverage_are_known(latent_dim):
     assert claimed == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize(("num", "num_generated", "k"), [(4, 3, 1), (4, 3, 2), (3, 5, 2)])
+def test_the_coverage_of_equal_distributions_counts_the_neighbours_that_may_be(
+    num, num_generated, k
+):
+    """All k of the N − 1 + M others are as likely to be the nearest; some must not be data."""
+    others = ["data"] * (num - 1) + ["draw"] * num_generated
+    expected = np.mean(["draw" in nearest for nearest in itertools.combinations(others, k)])
+    assert neighbours._coverage_if_equal(num, num_generated, k) == pytest.approx(expected)
+
+
 def test_draws_far_from_the_data_hold_nothing():
     held = neighbours.support(normal(0, 30, 2), normal(1, 20, 2) + 100)
     assert not held.num_balls.any()
@@ -194,6 +207,7 @@ def linear(z):
     return (z @ WEIGHTS).reshape(-1, 3, 2)
 
 
+@pytest.mark.slow
 def test_summary_of_a_decoder_that_is_right():
     codes = normal(0, 200, 2)
     result = neighbours.evaluate(
@@ -216,6 +230,7 @@ def test_summary_of_a_decoder_that_is_right():
     assert json.loads(json.dumps(result)) == result
 
 
+@pytest.mark.slow
 def test_summary_of_a_decoder_that_jumps_to_nowhere():
     codes = normal(0, 100, 2)
 
@@ -246,7 +261,9 @@ def test_the_ratio_and_its_error_are_those_of_repetition():
     [
         (linear, {"x": np.full((20, 3, 2), np.inf)}, "x: 120 of 120 values are not finite"),
         (linear, {"codes": np.full((20, 2), np.nan)}, "codes: 40 of 40 values"),
-        (lambda z: linear(z) / 0, {}, "decoded: .* not finite"),
+        pytest.param(
+            *(lambda z: linear(z) / 0, {}, "decoded: .* not finite"), marks=pytest.mark.slow
+        ),
         (linear, {"num_points": 2}, "num_points=2: must be at least 3"),
         (linear, {"num_draws": 0}, "num_draws=0: must be at least 1"),
     ],

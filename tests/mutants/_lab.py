@@ -112,7 +112,7 @@ class Lab:
     """
 
     def __init__(self, folder: Path, num_copies: int = 1):
-        self._folder = folder
+        self._folder = folder = folder.resolve()
         self._compiled = folder / "compiled"
         self._compiled.mkdir()
         self._copies: queue.Queue[Path] = queue.Queue()
@@ -137,17 +137,21 @@ class Lab:
             ended = self._run(copy, likely, limit) if likely else None
             if ended is None or ended.code != 1:
                 ended = self._run(copy, [path_of(test) for test in fault.tests], limit)
-            wrong = [file for file in ended.files.values() if not Path(file).is_relative_to(copy)]
-            if wrong:
-                raise RuntimeError(f"{wrong[0]} was imported, which does not lie in {copy}")
-            if ended.files and fault.imported not in ended.files:
-                raise RuntimeError(f"no test of {', '.join(fault.tests)} imports {fault.file}")
+            self._check(copy, fault, ended.files)
             return ended
 
     def baseline(self, test: str) -> Ended:
         """Runs a file of tests without a fault."""
         with self._copy() as copy:
             return self._run(copy, [path_of(test)], None)
+
+    def _check(self, copy: Path, fault: Fault, files: dict[str, str]) -> None:
+        """That what was tested is the copy, with the fault; tests may import files of their own."""
+        for file in files.values():
+            if not Path(file).is_relative_to(self._folder):
+                raise RuntimeError(f"{file} was imported, which does not lie in {copy}")
+        if files and files.get(fault.imported) != str(copy / fault.file):
+            raise RuntimeError(f"no test of {', '.join(fault.tests)} imports {fault.file}")
 
     def stop(self) -> None:
         """Ends the runs that go on."""
