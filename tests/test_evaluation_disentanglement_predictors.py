@@ -104,6 +104,7 @@ def test_sap_of_one_dimension_is_above_a_dead_one():
     assert result.scores["sap"] == pytest.approx((0.5 + abs(other - 0.5)) / 2)
 
 
+@pytest.mark.slow
 def test_sap_of_a_rotated_code_is_between():
     factors = shuffled(grid((2, 2, 2), 75))
     scores = sap.evaluate(rotated(factors), factors, KEY, **FEW, **ALONE).scores
@@ -231,6 +232,7 @@ def test_lasso_shrinks_by_its_penalty_exactly():
         np.testing.assert_allclose(found.scale.mean(axis=0), 1, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_dci_of_an_independent_code():
     factors = shuffled(grid((2, 3, 2), 50))
     result = dci.evaluate(noise(600, 5), factors, KEY, num_trees=10, logistic_penalty=0.05, **FEW)

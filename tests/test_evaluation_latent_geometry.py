@@ -131,7 +131,7 @@ def test_directions_that_the_decoder_ignores_have_no_volume():
     np.testing.assert_array_equal(geometry.magnification(lambda z: jnp.tanh(z[:, :2]), z), 0)
 
 
-@pytest.mark.parametrize("num_rows", [7, 1000])
+@pytest.mark.parametrize("num_rows", [7, pytest.param(1000, marks=pytest.mark.slow)])
 def test_the_grid_is_at_the_points_it_names(num_rows):
     grid = geometry.magnification_grid(sphere, [-1, -0.5], [2, 1], num_points=6, num_rows=num_rows)
     np.testing.assert_allclose(grid.z0, np.linspace(-1, 2, 6), rtol=1e-6)
@@ -155,6 +155,7 @@ def test_length_and_energy_of_a_straight_line_through_a_linear_decoder():
         np.testing.assert_allclose(geometry.curve_energy(linear, lines), exact**2 / 2, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_energy_is_least_at_an_even_pace():
     t = jnp.linspace(0, 1, 400)[None, :, None]
     direction = jnp.float32([[[1.0, 2.0]]])

@@ -64,6 +64,7 @@ def test_equal_distances_share_the_better_rank():
     assert actual == pytest.approx(1 - 2 * total / (num * 5 * (2 * num - 16)), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_continuity_is_trustworthiness_the_other_way_round():
     x, codes = normal(0, 50, 4), normal(1, 50, 2)
     assert float(neighbours.continuity(x, codes)) == float(neighbours.trustworthiness(codes, x))
