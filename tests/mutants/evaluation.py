@@ -205,8 +205,9 @@ plant(
     "a curve is pulled to the point before alone",
 )
 
+predictors = "evaluation_disentanglement_predictors", "evaluation_disentanglement"
 groups = "evaluation_disentanglement_groups", "evaluation_disentanglement"
-plant = of("vae_jax/evaluation/disentanglement/irs.py", *groups)
+plant = of("vae_jax/evaluation/disentanglement/irs.py", *predictors)
 plant(
     "place = quantile * jnp.maximum(count - 1, 0.0)",
     "place = quantile * jnp.maximum(count, 0.0)",
@@ -239,7 +240,6 @@ plant(
     "factors that do not vary count",
 )
 
-predictors = "evaluation_disentanglement_predictors", "evaluation_disentanglement"
 plant = of("vae_jax/evaluation/disentanglement/dci.py", *predictors)
 plant(
     "gains.std(axis=0, ddof=1) / np.sqrt(len(gains))",
