@@ -9,7 +9,7 @@ import scipy.stats
 
 from vae_jax import data, likelihoods, networks
 from vae_jax.errors import UsageError
-from vae_jax.evaluation import exact, nll
+from vae_jax.evaluation import elbo, exact, nll
 from vae_jax.model import Model
 
 
@@ -98,13 +98,21 @@ def test_a_model_is_read_as_it_was_made():
         ("linear", likelihoods.Bernoulli()),
         ("linear", likelihoods.DiscretizedLogistic(0.1)),
         ("linear", likelihoods.Categorical(4)),
-        ("linear", likelihoods.Gaussian("optimal")),
     ],
 )
 def test_other_models_have_no_closed_form(network, likelihood):
     model, params = make(network, (4, 4, 1), 3, likelihood)
     with pytest.raises(UsageError, match="closed form"):
         exact.linear_gaussian(model, params)
+
+
+def test_a_variance_that_each_batch_brings_is_fixed_first():
+    model, params = make("linear", (4, 4, 1), 3, likelihoods.Gaussian("optimal"))
+    with pytest.raises(UsageError, match=r"no density: fix it with .*freeze_likelihood"):
+        exact.linear_gaussian(model, params)
+    x, key = normal(0, 8, 4, 4, 1), jax.random.key(0)
+    fixed, _ = elbo.freeze_likelihood(model, params, x, key, preprocess=lambda x, key: x)
+    assert jnp.unique(exact.linear_gaussian(fixed, params).variance).size == 1
 
 
 @pytest.mark.parametrize("mask", [None, (1.0, 0.0, 1.0)])

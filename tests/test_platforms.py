@@ -99,8 +99,8 @@ def test_macos_is_measured_by_the_benchmark(on_macos):
     program += "print(hardware.peak_bytes())"
     cores, _, peak = on_macos("-c", program).replace("\n", " ").split(None, 2)
     assert int(cores) == os.cpu_count()
-    # Linux counts in kibibytes what macOS counts in bytes
-    assert 50e3 < int(peak) < 5e6
+    # Linux counts in kibibytes what macOS counts in bytes, and this process' own peak with it
+    assert 50e3 < int(peak) < 50e6
 
 
 def test_cores_are_those_that_this_process_may_use(monkeypatch):

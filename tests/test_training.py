@@ -416,13 +416,19 @@ def test_masked_latents_are_not_trained(place):
     np.testing.assert_array_equal(moved > 1e-3, [True, False, False])
 
 
-def test_fit_says_when_it_diverged():
+@pytest.mark.parametrize(
+    ("start", "step", "advice"),
+    # the first loss is before any update: no learning rate has had a part in it
+    [(0.0, 0, r"try Hparams\(…, init_scale=0.1\)$"), (0.05, 1, "try a smaller learning rate$")],
+)
+def test_fit_says_when_it_diverged(start, step, advice):
     def diverging(model, params, batch, key):
         loss, aux = toy_loss(model, params, batch, key)
-        return loss + jnp.log(params["w"]), aux
+        return loss + jnp.log(params["w"] + start), aux
 
-    with pytest.raises(DivergedError, match="not finite at step 0: try a smaller learning rate"):
-        fitting.fit(diverging, Toy(), jnp.ones(10), hparams(), epochs=1, batch_size=5)
+    h = hparams().replace(learning_rate=jnp.float32(0.1))
+    with pytest.raises(DivergedError, match=f"not finite at step {step}: {advice}"):
+        fitting.fit(diverging, Toy(), jnp.ones(10), h, epochs=1, batch_size=5)
 
 
 def test_the_old_name_of_fit_goes_on():
