@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments import build as building
 from experiments import sequences, tables
-from vae_jax import distributions, latents, plots, runs, schedules, training
+from vae_jax import distributions, latents, members, plots, runs, schedules, training
 from vae_jax.distributions import DiagonalGaussian, FullGaussian
 from vae_jax.errors import StorageError, first_line
 from vae_jax.evaluation import elbo, latent_geometry
@@ -190,7 +190,8 @@ def draw(experiment, number: int, member, run) -> dict[str, str]:
     """
 
     def curves():
-        rows = [row for row in run.rows() if row.pop("run", number) == number]
+        found = members.read_rows(run.directory)
+        rows = [row for row in found if row.pop("run", number) == number]
         return plots.training_curves(rows) if rows else None
 
     for line in _notes(experiment.dataset):

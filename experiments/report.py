@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import config, metrics, pictures, tables
-from vae_jax import members, runs
-from vae_jax.errors import StorageError
+from vae_jax import members, runs, seals
+from vae_jax.errors import StorageError, UsageError
 from vae_jax.evaluation.subject import Subject
 
 
@@ -123,14 +123,25 @@ def folder(directory: Path) -> Path:
 
 
 def held(directory: Path, name: str) -> dict[str, dict]:
-    """The metrics that a file has; of none, or of one that cannot be read, nothing."""
-    return _read(folder(directory) / name) or {}
+    """The metrics that a file has; of none, or of one that is not as it was written, nothing."""
+    return _read(folder(directory) / name, owner_of(directory)) or {}
 
 
-def _read(path: Path) -> dict[str, dict] | None:
-    """The metrics that a file has, of no file {}, of one that cannot be read None."""
+def owner_of(directory: Path) -> str | None:
+    """What the files of a run or sweep are sealed to; None if it has no config of its own."""
     try:
-        metrics = dict(runs.read_json(path)["metrics"])
+        return members.owner(directory)
+    except UsageError:
+        return None
+
+
+def _read(path: Path, owner: str | None) -> dict[str, dict] | None:
+    """The metrics that a file has, of no file {}, of one that is not as it was written None."""
+    try:
+        stored = runs.read_json(path)
+        is_older = owner is None and "seal" not in stored
+        body = stored if is_older else seals.unseal(stored, owner, path.name)
+        metrics = dict(body["metrics"])
         are_ours = (isinstance(each.get("values", {}), dict) for each in metrics.values())
         return metrics if all(are_ours) else None
     except FileNotFoundError:
@@ -141,13 +152,14 @@ def _read(path: Path) -> dict[str, dict] | None:
 
 def write(directory: Path, name: str, results: dict[str, dict]) -> None:
     """Adds metrics to what a run's file has, whose others stay; for one that is alone with it."""
-    path = runs.make_folder(folder(directory)) / name
-    before = _read(path)
+    path, owner = runs.make_folder(folder(directory)) / name, owner_of(directory)
+    before = _read(path, owner)
     if before is None:
         aside = path.with_name(f"{name}.damaged")
         path.replace(aside)
-        runs.say(f"{path} cannot be read: it is now {aside.name}, and a new one is begun")
-    runs.write_json(path, {"metrics": {**(before or {}), **_news(before or {}, results)}})
+        runs.say(f"{path} is not as it was written: it is now {aside.name}, a new one is begun")
+    body = {"metrics": {**(before or {}), **_news(before or {}, results)}}
+    runs.write_json(path, seals.seal(body, owner, path.name))
 
 
 def _news(before: dict[str, dict], results: dict[str, dict]) -> dict[str, dict]:
@@ -228,14 +240,17 @@ def rows_of(
     """
     scores = _scores(directory)
     apart = tables.varying([place.config for place in places])
-    results_in = {path: members.read_results(path) for path in {place[0] for place in places}}
+    programs = {place[0] for place in places}
+    results_in = {path: members.read_results(path) for path in programs}
+    owners = {path: owner_of(path) for path in programs}
     rows = []
     for (path, member, _, each), step in zip(places, steps, strict=True):
         results = results_in[path]
         status = "unfinished" if results is None else results[member]["status"]
+        kept = folder(path) / f"member-{member}.json"
         own = {
             name: result
-            for name, result in held(path, f"member-{member}.json").items()
+            for name, result in (_read(kept, owners[path]) or {}).items()
             if step is not None and result.get("step") == step
         }
         setting = config.settings(each)

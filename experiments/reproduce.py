@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from experiments import cli, metrics, recipes, sweep
-from vae_jax import members, runs
+from vae_jax import members, runs, seals
 from vae_jax.errors import DivergedError, IncompleteError, StorageError, UsageError
 
 DESCRIPTION = (
@@ -63,13 +63,13 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
     results = members.read_results(directory)
     if results is None:
         raise StorageError(f"{directory}: its results are damaged: move it away, then run again")
-    step = results[member]["step"]
+    step, owner = results[member]["step"], members.owner(directory)
     found, trained = {}, None
     for column in columns:
         path = directory / "evaluation" / f"column-{column.name.replace(' ', '_')}-{member}.json"
         settings = dict(column.settings)
         key = {"metric": column.metric, "settings": settings, "trained_to": step}
-        values = _held(path, key)
+        values = _held(path, key, owner)
         if values is None:
             trained = trained or metrics.load(directory, member, data_dir)
             request = metrics.Request([column.metric], {column.metric: settings})
@@ -78,17 +78,20 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
             if "left_out" in result:
                 raise UsageError(f"{column.metric} of {directory}: {result['left_out']}")
             with runs.alone(runs.make_folder(path.parent) / "lock"):
-                runs.write_json(path, {"key": key, **result})
+                sealed = seals.seal({"key": key, **result}, owner, path.name)
+                runs.write_json(path, sealed)
             values = result["values"]
         error = values.get(f"{column.entry}_standard_error", math.nan)
         found[column.name] = (column.sign * values[column.entry], error)
     return found
 
 
-def _held(path: Path, key: dict) -> dict | None:
-    """The values that a file holds under a key, or None."""
+def _held(path: Path, key: dict, owner: str | None) -> dict | None:
+    """The values that a file holds under a key as it was written for a run, or None."""
     try:
-        held = runs.read_json(path)
+        stored = runs.read_json(path)
+        is_older = owner is None and "seal" not in stored
+        held = stored if is_older else seals.unseal(stored, owner, path.name)
         return held["values"] if held["key"] == key else None
     except (OSError, StorageError, KeyError, TypeError):
         return None

@@ -24,7 +24,13 @@ from experiments import config as config_lib
 from experiments import train as training_lib
 from experiments.config import Config, Plan
 from vae_jax import members, processes, runs
-from vae_jax.errors import DivergedError, IncompleteError, UsageError, did_you_mean
+from vae_jax.errors import (
+    DivergedError,
+    IncompleteError,
+    StorageError,
+    UsageError,
+    did_you_mean,
+)
 
 MAX_RUNS = 10_000
 
@@ -585,7 +591,11 @@ def _best(sweep, configs, rows: Sequence[dict], group: list[int], words: str, _)
 
 def _draw(sweep, configs, programs, rows: Sequence[dict], groups) -> None:
     """Draws what only many runs say together, of each of the groups that compare."""
-    curves = tables.curves(programs, sweep.directory)
+    try:
+        curves = tables.curves(programs, sweep.directory)
+    except StorageError as error:
+        sweep.log(f"no curves are drawn: {error}", echo=True)
+        curves = []
     for group, words, folder in groups:
         there = [r for r in group if rows[r]["status"] != "missing"]
         pictures.draw_sweep(

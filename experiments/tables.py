@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import Config, latent_of, settings
-from vae_jax import runs
+from vae_jax import members
 from vae_jax.errors import StorageError
 
 METRICS = (
@@ -109,15 +109,15 @@ def summary_rows(configs: Sequence[Config], rows: Sequence[dict]) -> list[dict]:
     for row in rows:
         groups.setdefault(tuple(row[name] for name in names), []).append(row)
     summary = []
-    for key, members in groups.items():
+    for key, alike in groups.items():
         line = dict(zip(names, key, strict=True)) | {
-            "num_runs": sum(row["status"] in ("done", "stopped early") for row in members),
-            "num_diverged": sum(row["status"] == "diverged" for row in members),
-            "num_missing": sum(row["status"] == "missing" for row in members),
+            "num_runs": sum(row["status"] in ("done", "stopped early") for row in alike),
+            "num_diverged": sum(row["status"] == "diverged" for row in alike),
+            "num_missing": sum(row["status"] == "missing" for row in alike),
         }
         for metric in METRICS:
             if metric in rows[0]:
-                values = [row[metric] for row in members if row[metric] is not None]
+                values = [row[metric] for row in alike if row[metric] is not None]
                 line[f"{metric}_mean"] = statistics.fmean(values) if values else None
                 line[f"{metric}_standard_error"] = standard_error(values)
         summary.append(line)
@@ -183,12 +183,13 @@ def curves(programs, directory: Path) -> list[dict]:
     """The rows of every program's `metrics.csv`, `run` counted over the sweep.
 
     Raises:
-        StorageError: they cannot be read, or are no rows of that program's runs.
+        StorageError: they cannot be read, were changed, or are no rows of that program's runs.
     """
     rows = []
     for program in programs:
-        path = directory / "programs" / program.name / "metrics.csv"
-        for row in runs.read_rows(path):
+        folder = directory / "programs" / program.name
+        path = folder / "metrics.csv"
+        for row in members.read_rows(folder):
             member = row.get("run", 0 if len(program.members) == 1 else None)
             is_known = type(member) is int and 0 <= member < len(program.members)
             is_whole = isinstance(row.get("step"), int | float)

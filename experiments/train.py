@@ -46,6 +46,8 @@ UNDRAWN = "undrawn.json"
 """Of a run whose result is there and not all of its pictures: name of each → why."""
 NUM_RATES = 9
 """Moments before a divergence whose learning rates are looked at, a count."""
+ROWS = "metrics_sha256"
+"""What a checkpoint says of the rows of `metrics.csv` that were there when it was saved."""
 SAVE_SHARE = 50
 """So many times as long as a save takes is left between two, a ratio: where models are large."""
 
@@ -233,9 +235,7 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
     devices.warn()
     for line in (devices.line(), *describe(experiment)):
         run.log(line, echo=True)
-    with checkpoints.Checkpoints(
-        run.path("checkpoints"), warn=lambda line: run.log(line, echo=True)
-    ) as store:
+    with _store(run, warn=lambda line: run.log(line, echo=True)) as store:
         begun = _begin(run, experiment, store)
         run.write_config()
         flags = [to_flags(config) for config in asked]
@@ -259,10 +259,11 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
     if _alive(results):
         # before the result: a process that is killed between the two leaves it to the next
         run.write_json(UNDRAWN, {"all": "not drawn yet"})
+    sealed = members.sealed_results(results, run.id, run.rows_sha256())
     if experiment.is_single:
-        run.write_json("result.json", results[0])
+        run.write_json("result.json", sealed[0])
     else:
-        run.write_json("results.json", results)
+        run.write_json("results.json", sealed)
     if _alive(results):
         _draw(run, experiment, results, params)
         return results
@@ -273,6 +274,11 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
             "--overwrite"
         )
     raise _diverged(experiment, ended)
+
+
+def _store(run, **settings) -> checkpoints.Checkpoints:
+    """The checkpoints of a run."""
+    return checkpoints.Checkpoints(run.path("checkpoints"), owner=run.id, **settings)
 
 
 def _alive(results: Sequence[dict]) -> list[int]:
@@ -309,8 +315,7 @@ def _draw_missing(run, experiment: building.Experiment, results: Sequence[dict])
     def restore():
         if not steps or not os.path.lexists(run.path(UNDRAWN)):
             return None
-        place = {"set_aside": False, "warn": run.log}
-        with checkpoints.Checkpoints(run.path("checkpoints"), **place) as store:
+        with _store(run, set_aside=False, warn=run.log) as store:
             restored = store.restore(_target(experiment))
         # an earlier step is not what the results are of
         return restored if restored is not None and restored.step >= max(steps) else None
@@ -328,17 +333,16 @@ def _begin(run, experiment: building.Experiment, store) -> Begun:
         restored = store.restore(_target(experiment))
         if restored is not None:
             _refuse_fewer_epochs(run, experiment, restored.step)
-        run.truncate_rows(-1 if restored is None else restored.step)
-        if restored is not None:
-            run.log(f"resuming at step {restored.step}", echo=True)
-            steps = np.asarray(restored.state.state.step)
-            lost = lost_rows(run.rows(), steps, experiment.train.steps_per_epoch)
-            if lost:
-                run.log(
-                    f"metrics.csv lacks {len(lost)} of its rows, the first of epoch {lost[0][0]}: "
-                    "something else removed or changed them, the training goes on without",
-                    echo=True,
-                )
+        if restored is None:
+            run.keep_rows(-1, None)
+            return None
+        run.log(f"resuming at step {restored.step}", echo=True)
+        if not run.keep_rows(restored.step, restored.config.get(ROWS)):
+            run.log(
+                "metrics.csv is not as it was written: what was there is kept in damaged/, and the "
+                f"rows before step {restored.step} are missing from now on",
+                echo=True,
+            )
         return restored
 
     restored = processes.on_first(restore)
@@ -351,6 +355,7 @@ def _begin(run, experiment: building.Experiment, store) -> Begun:
         step = processes.agree(0 if restored is None else restored.step)
         notes = processes.agree_on_json(None if restored is None else restored.config)
         failures = notes.pop("failures")
+        notes.pop(ROWS, None)
         spent = Spent(**notes)
     stopped = _with_fillers(layout, layout.read(carried.state.stopped))
     state = carried.state.replace(stopped=layout.place_slots(stopped))
@@ -363,30 +368,6 @@ def _placed(experiment: building.Experiment, restored) -> Carried:
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), _target(experiment))
     state = zeros if restored is None else jax.tree.map(np.asarray, restored.state)
     return experiment.layout.place(processes.agree(state))
-
-
-def lost_rows(rows: Sequence[dict], steps: np.ndarray, steps_per_epoch: int) -> list[tuple]:
-    """The rows of `metrics.csv` that runs have written and that are not there any more.
-
-    Args:
-        rows: as they are read; one with a cell that is no number counts as lost.
-        steps: [R], how far each run has been trained.
-        steps_per_epoch: a count.
-
-    Returns:
-        Pairs of epoch and run, ascending; empty where each run has a row for each of its epochs.
-    """
-    written = {
-        (row.get("epoch"), row.get("run", 0))
-        for row in rows
-        if not any(isinstance(cell, str) for cell in row.values())
-    }
-    wanted = [
-        (epoch, r)
-        for r, step in enumerate(steps.tolist())
-        for epoch in range(1, step // steps_per_epoch + 1)
-    ]
-    return sorted(set(wanted) - written)
 
 
 def _target(experiment: building.Experiment) -> Carried:
@@ -444,7 +425,7 @@ def has_ended(directory: Path) -> bool:
 
 def _told_complete(run, results: list[dict]) -> str:
     """That there is nothing to train, and whether the parameters are still there."""
-    with checkpoints.Checkpoints(run.path("checkpoints"), set_aside=False) as store:
+    with _store(run, set_aside=False) as store:
         is_whole = bool(store.steps())
     # what diverged altogether may never have been saved
     if is_whole or all(result["status"] == "diverged" for result in results):
@@ -529,7 +510,8 @@ def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
     saver = Saver(experiment, store, step if begun.is_resumed else None)
 
     def save():
-        saver.save(step, carried, {**clock.spent()._asdict(), "failures": failures})
+        notes = {**clock.spent()._asdict(), "failures": failures, ROWS: run.rows_sha256()}
+        saver.save(step, carried, notes)
 
     chunk = clock.timed(experiment.chunk)
 

@@ -403,10 +403,10 @@ def test_codes_that_are_not_gaussian_leave_out_what_asks_for_one(
 def test_kept_numbers_that_cannot_be_read_are_moved_aside(single, capsys, text):
     path = single / "evaluation" / "member-0.json"
     run(single, metrics="objective")
-    assert "cannot be read" not in capsys.readouterr().out
+    assert "not as it was" not in capsys.readouterr().out
     path.write_text(text)
     run(single, metrics="objective")
-    line = f"{path} cannot be read: it is now member-0.json.damaged, and a new one is begun"
+    line = f"{path} is not as it was written: it is now member-0.json.damaged, a new one is begun"
     assert capsys.readouterr().out.splitlines().count(line) == 1
     assert path.with_name("member-0.json.damaged").read_text() == text
     assert list(kept(single)) == ["objective"]

@@ -390,34 +390,6 @@ def test_a_signal_saves_the_step_at_hand(tmp_path, signum, code):
 
 
 @pytest.mark.fault("R1")
-@pytest.mark.parametrize(
-    ("steps", "rows", "lost"),
-    [
-        ([29], [(1, 0), (2, 0)], []),
-        ([30], [(1, 0), (2, 0)], [(3, 0)]),
-        ([30], [], [(1, 0), (2, 0), (3, 0)]),
-        # the second run has stopped within its second epoch
-        ([30, 17], [(1, 0), (1, 1), (2, 0), (3, 0)], []),
-        ([30, 20], [(2, 0), (1, 1), (3, 0)], [(1, 0), (2, 1)]),
-        ([0, 9], [], []),
-    ],
-)
-def test_rows_that_were_written_and_are_gone_are_named(steps, rows, lost):
-    rows = [{"epoch": epoch, "loss": float("nan"), "run": r} for epoch, r in rows]
-    if len(steps) == 1:
-        for row in rows:
-            del row["run"]
-    assert train.lost_rows(rows, np.array(steps), 10) == lost
-    assert train.lost_rows([], np.array(steps), 10) == sorted(
-        lost + [(row["epoch"], row.get("run", 0)) for row in rows]
-    )
-
-
-def test_a_row_that_is_not_of_numbers_is_lost():
-    rows = [{"epoch": 1, "loss": "abc"}, {"epoch": 2, "loss": None}]
-    assert train.lost_rows(rows, np.array([20]), 10) == [(1, 0)]
-
-
 @pytest.mark.parametrize("error", [BrokenPipeError, OSError])
 def test_a_signal_that_nobody_can_be_told_of_is_heard(monkeypatch, error):
     def fail(descriptor, text):

@@ -131,10 +131,26 @@ def begin(directory, num_runs):
 def test_results_of_one_run_and_of_several_are_a_list(tmp_path):
     one, two = begin(tmp_path / "one", 1), begin(tmp_path / "two", 2)
     assert members.read_results(one) is None
-    (one / "result.json").write_text(json.dumps(ONE))
+    (one / "result.json").write_text(json.dumps(sealed(one, [ONE])[0]))
     assert members.read_results(one) == [ONE]
-    (two / "results.json").write_text(json.dumps([ONE, OTHER]))
+    (two / "results.json").write_text(json.dumps(sealed(two, [ONE, OTHER])))
     assert members.read_results(two) == [ONE, OTHER]
+    # not as they were written: by hand, by no one, of another member, of another run
+    for wrong in (
+        [{**r, "step": 7} for r in sealed(two, [ONE, OTHER])],
+        [ONE, OTHER],
+        sealed(two, [ONE, OTHER])[::-1],
+        sealed(one, [ONE, OTHER]),
+    ):
+        (two / "results.json").write_text(json.dumps(wrong))
+        assert members.read_results(two) is None
+
+
+def sealed(directory, results):
+    """As training writes them; what is no result stays as it is."""
+    owner, whole = members.owner(directory), [r if isinstance(r, dict) else {} for r in results]
+    pairs = zip(results, members.sealed_results(whole, owner, ""), strict=True)
+    return [each if isinstance(result, dict) else result for result, each in pairs]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +177,7 @@ def test_results_of_one_run_and_of_several_are_a_list(tmp_path):
 )
 def test_results_that_lack_runs_or_entries_are_none(tmp_path, stored):
     directory = begin(tmp_path / "two", 2)
+    stored = sealed(directory, stored) if isinstance(stored, list) else stored
     (directory / "results.json").write_text(json.dumps(stored))
     assert members.read_results(directory) is None
 
@@ -169,7 +186,7 @@ def test_results_that_lack_runs_or_entries_are_none(tmp_path, stored):
 def test_a_program_without_parameters_says_why(swept, tmp_path, lost):
     (tmp_path / "config.json").write_text((swept / "config.json").read_text())
     results = [OTHER if lost == "all" else ONE, *[OTHER] * 3]
-    (tmp_path / "results.json").write_text(json.dumps(results))
+    (tmp_path / "results.json").write_text(json.dumps(sealed(tmp_path, results)))
     error, message = {
         "one": (StorageError, "no checkpoint that verifies: train it again with --overwrite, or"),
         "all": (DivergedError, "every run diverged"),

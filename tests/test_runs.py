@@ -71,7 +71,8 @@ def test_config_is_stored_with_a_hash_that_free_keys_do_not_change(tmp_path):
         with runs.open_run(tmp_path / "x", CONFIG | {"epochs": epochs}) as run:
             run.write_config()
             stored = run.read_json("config.json")
-        assert stored["schema"] == 1
+        assert stored["schema"] == runs.SCHEMA
+        assert stored["id"] == stored["sha256"]
         assert stored["config"] == CONFIG | {"widths": [400, 20], "epochs": epochs}
         hashes.append(stored["sha256"])
     assert hashes[0] == hashes[1]
@@ -224,7 +225,7 @@ def foreign_config(path):
 
 
 def newer(path):
-    with runs.open_run(path, CONFIG, schema=2):
+    with runs.open_run(path, CONFIG, schema=runs.SCHEMA + 1):
         pass
 
 
@@ -238,7 +239,7 @@ def is_file(path):
     [
         (foreign, r"is not empty and holds no run \(thesis.tex\)"),
         (foreign_config, "config.json is damaged or not ours"),
-        (newer, r"newer vae_jax \(schema 2, this one reads up to 1\)"),
+        (newer, rf"newer vae_jax \(schema {runs.SCHEMA + 1}, this one reads up to {runs.SCHEMA}\)"),
         (is_file, "is a file"),
     ],
 )

@@ -78,6 +78,8 @@ class Checkpoints:
             happens to the newest.
         warn: called with one line when `restore` passes over damaged steps.
         set_aside: whether `restore` and `save` move damaged steps out of the way.
+        owner: the id of the run that they belong to: a step of another run does not verify. None,
+            of an older version, takes the steps of any.
 
     Raises:
         ValueError: `keep` is below 2.
@@ -90,6 +92,7 @@ class Checkpoints:
         keep: int = 2,
         warn: Callable[[str], None] = print,
         set_aside: bool = True,
+        owner: str | None = None,
     ):
         if keep < 2:
             raise ValueError(f"keep={keep}: must be at least 2")
@@ -99,6 +102,7 @@ class Checkpoints:
         self._keep = keep
         self._warn = warn
         self._sets_aside = set_aside
+        self._owner = owner
         self._pending: concurrent.futures.Future | None = None
         self.save_seconds = 0.0
         """What the quickest save so far took, in seconds: what others do is no price of it."""
@@ -194,7 +198,7 @@ class Checkpoints:
             self._refuse_links()
             final = self._directory / str(step)
             staged = self._empty_staging() / str(step)
-            reason = _fault(final) if os.path.lexists(final) else "absent"
+            reason = self._fault(final) if os.path.lexists(final) else "absent"
             if reason is not None:
                 self._write(staged, step, state, config)
                 if os.path.lexists(final):
@@ -253,7 +257,7 @@ class Checkpoints:
         faults = []
         found = None
         for step in self._present():
-            reason = _fault(self._directory / str(step))
+            reason = self._fault(self._directory / str(step))
             if reason is None:
                 found = step
                 break
@@ -266,7 +270,10 @@ class Checkpoints:
         """The scalar steps whose every file verifies now, ascending."""
         self.wait()
         newest_first = self._present()
-        return [s for s in reversed(newest_first) if _fault(self._directory / str(s)) is None]
+        return [s for s in reversed(newest_first) if self._fault(self._directory / str(s)) is None]
+
+    def _fault(self, path: pathlib.Path) -> str | None:
+        return _fault(path, self._owner)
 
     def _present(self) -> list[int]:
         """Everything that is named like a step, newest first, verified or not."""
@@ -313,6 +320,7 @@ class Checkpoints:
             "state": _describe(state),
             "files": files,
         }
+        manifest |= {} if self._owner is None else {"run": self._owner}
         with open(staged / _MANIFEST, "wb") as file:
             file.write(_encode(manifest))
             file.flush()
@@ -364,7 +372,7 @@ class Checkpoints:
         for step in self._present():
             path = self._directory / str(step)
             if kept < self._keep:
-                kept += _fault(path) is None
+                kept += self._fault(path) is None
             else:
                 # Renamed first: a deletion that is interrupted leaves no half of a step behind.
                 os.rename(path, self._directory / _STAGING / str(step))
@@ -548,10 +556,10 @@ def _measure(
             )
 
 
-def _fault(path: pathlib.Path) -> str | None:
-    """Says what is wrong with a step directory, None where it verifies."""
+def _fault(path: pathlib.Path, owner: str | None) -> str | None:
+    """Says what is wrong with a step directory of a run, None if it verifies."""
     try:
-        _verify(path)
+        _verify(path, owner)
     except _DamageError as damage:
         return str(damage)
     except (AttributeError, KeyError, TypeError):  # sealed, yet not by us
@@ -564,7 +572,7 @@ def _fault(path: pathlib.Path) -> str | None:
     return None
 
 
-def _verify(path: pathlib.Path) -> None:
+def _verify(path: pathlib.Path, owner: str | None) -> None:
     if path.is_symlink() or not path.is_dir():
         raise _DamageError("not a directory")
     found = {name: (size, digest) for name, size, digest in _measure(path)}
@@ -576,6 +584,8 @@ def _verify(path: pathlib.Path) -> None:
             f"{path} was written by a newer vae_jax (schema {manifest['schema']}, this one reads "
             f"up to {_SCHEMA}): upgrade vae_jax, or choose another --workdir"
         )
+    if owner is not None and manifest.get("run") != owner:
+        raise _DamageError("it is of another run")
     if manifest["step"] != int(path.name):
         raise _DamageError(f"{_MANIFEST}: of step {manifest['step']}")
     for name, expected in manifest["files"].items():

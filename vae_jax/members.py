@@ -2,17 +2,26 @@
 
 import numbers
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from vae_jax import runs
+from vae_jax import runs, seals
 from vae_jax.checkpoints import Checkpoints
 from vae_jax.errors import DivergedError, StorageError, UsageError
 
-__all__ = ["Member", "load_member", "num_members", "read_results"]
+__all__ = [
+    "Member",
+    "load_member",
+    "num_members",
+    "owner",
+    "read_results",
+    "read_rows",
+    "sealed_results",
+]
 
 
 class Member(NamedTuple):
@@ -43,6 +52,15 @@ def num_members(directory: str | os.PathLike) -> int:
     return len(_settings(Path(directory)))
 
 
+def owner(directory: str | os.PathLike) -> str | None:
+    """The id of a run or sweep, to which its files of any shape are sealed; None in schema 1.
+
+    Raises:
+        UsageError: the directory holds no run, or one that was changed.
+    """
+    return _stored(Path(directory)).get("id")
+
+
 def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
     """Reads one run of a program from its newest verified checkpoint; writes nothing.
 
@@ -67,7 +85,8 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
             f"member {member}: {directory} holds {len(settings)} run(s), choose from 0 to "
             f"{len(settings) - 1}"
         )
-    with Checkpoints(directory / "checkpoints", set_aside=False) as store:
+    place = {"set_aside": False, "owner": owner(directory)}
+    with Checkpoints(directory / "checkpoints", **place) as store:
         restored = store.read()
     if restored is None:
         results = read_results(directory)
@@ -108,17 +127,68 @@ def read_results(directory: str | os.PathLike) -> list[dict] | None:
         UsageError: the directory holds no run, or one that was changed.
         StorageError: they cannot be read.
     """
+    found = _read_results(Path(directory))
+    return None if found is None else found[0]
+
+
+def sealed_results(results: Sequence[dict], run_id: str | None, metrics_sha256: str) -> list[dict]:
+    """The results of a program as its file is to hold them, see `read_results`.
+
+    Args:
+        results: of each run, scalars and lists of shape [L].
+        run_id: of the program, as `owner` gives it.
+        metrics_sha256: of the rows of `metrics.csv` that the runs have left.
+    """
+    return [
+        seals.seal({**result, _ROWS: metrics_sha256}, run_id, member)
+        for member, result in enumerate(results)
+    ]
+
+
+def read_rows(directory: str | os.PathLike) -> list[dict]:
+    """The rows of a program's `metrics.csv`, if they are those that its results came with.
+
+    Args:
+        directory: of the program, as in `load_member`.
+
+    Returns:
+        One dict of scalars per row, in order.
+
+    Raises:
+        StorageError: the file cannot be read, or was changed after the results were written.
+    """
+    path = Path(directory, "metrics.csv")
+    found = _read_results(Path(directory))
+    told = None if found is None else found[1]
+    if told is not None and runs.rows_sha256(path) != told:
+        raise StorageError(f"{path} was changed after it was written (its SHA-256 differs)")
+    return runs.read_rows(path)
+
+
+def _read_results(directory: Path) -> tuple[list[dict], str | None] | None:
+    """The results of each run, and the SHA-256 of the rows beside them; see `read_results`."""
     for name in ("results.json", "result.json"):
         try:
-            stored = runs.read_json(Path(directory, name))
+            stored = runs.read_json(directory / name)
         except FileNotFoundError:
             continue
         results = stored if isinstance(stored, list) else [stored]
-        if len(results) == num_members(directory) and all(map(_is_result, results)):
-            return results
+        run_id = owner(directory)
+        bodies = [_unsealed(result, run_id, member) for member, result in enumerate(results)]
+        told = [None if body is None else body.pop(_ROWS, None) for body in bodies]
+        if len(bodies) == num_members(directory) and all(map(_is_result, bodies)):
+            return bodies, told[0]
     return None
 
 
+def _unsealed(result: Any, run_id: str | None, member: int) -> dict | None:
+    """A result without its seal, None if it is not as it was written for this member."""
+    is_older = run_id is None and isinstance(result, dict) and "seal" not in result
+    return dict(result) if is_older else seals.unseal(result, run_id, member)
+
+
+_ROWS = "metrics_sha256"
+"""What a result's file says of the rows beside it."""
 _NO_METRICS = {"status", "step", "split"}
 """What a result says besides its metrics."""
 _MEASURED = {"loss", "elbo", "rate", "distortion", "squared_error", "accuracy"}
@@ -157,21 +227,34 @@ def _other_place(directory: Path) -> str:
     return "name the directory that a training left"
 
 
-def _settings(directory: Path) -> list[dict]:
+def _stored(directory: Path) -> dict:
+    """What `config.json` holds."""
     path = directory / "config.json"
     try:
         raw = runs.read_bytes(path, remedy="restore it, or choose another directory")
-        config = runs.parse_config(raw, path)["config"]
-        shared = {name: value for name, value in config.items() if name != "runs"}
-        settings = [{**shared, **each} for each in config.get("runs", [config])]
-        if not settings or not all(_is_step(each.get("latent_dim")) for each in settings):
-            raise ValueError("holds no run")
+        return runs.parse_config(raw, path)
     except FileNotFoundError:
         raise UsageError(
             f"{directory}: holds no run (no config.json); {_other_place(directory)}"
         ) from None
     except ValueError:
-        raise UsageError(
-            f"{path}: is not the config of a run; of a sweep, name one of its programs/"
-        ) from None
+        raise _no_config(directory) from None
+
+
+def _no_config(directory: Path) -> UsageError:
+    return UsageError(
+        f"{directory / 'config.json'}: is not the config of a run; of a sweep, name one of its "
+        "programs/"
+    )
+
+
+def _settings(directory: Path) -> list[dict]:
+    config = _stored(directory)["config"]
+    try:
+        shared = {name: value for name, value in config.items() if name != "runs"}
+        settings = [{**shared, **each} for each in config.get("runs", [config])]
+        if not settings or not all(_is_step(each.get("latent_dim")) for each in settings):
+            raise ValueError("holds no run")
+    except ValueError:
+        raise _no_config(directory) from None
     return settings

@@ -21,7 +21,6 @@ import importlib.metadata
 import io
 import itertools
 import json
-import math
 import os
 import pathlib
 import platform
@@ -37,7 +36,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vae_jax import disk
+from vae_jax import disk, seals
 from vae_jax.errors import DataError, LockedError, StorageError, UsageError
 
 __all__ = [
@@ -58,6 +57,7 @@ __all__ = [
     "read_json",
     "read_rows",
     "refuse_newer",
+    "rows_sha256",
     "say",
     "write_bytes",
     "write_json",
@@ -65,8 +65,11 @@ __all__ = [
     "write_text",
 ]
 
-SCHEMA = 1
-"""The version of a run directory that is written, a scalar; those up to it are read."""
+SCHEMA = 2
+"""The version of a run directory that is written, a scalar; those up to it are read.
+
+1: what a file says is taken as it stands. 2: each file is sealed and bound to the run's `id`.
+"""
 _CONFIG = "config.json"
 _LOCK = "lock"
 _METRICS = "metrics.csv"
@@ -136,7 +139,7 @@ def open_run(
         LockedError: another process holds the directory; the message names it.
         StorageError: the directory cannot be written.
     """
-    config = _plain(config)
+    config = seals.plain(config)
     identity = _identity(config, free_to_change)
     shown = os.fspath(workdir)
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in shown):
@@ -157,10 +160,13 @@ def open_run(
             earlier = None
         if earlier is not None:
             held = earlier["config"]
-            asked = config if as_of is None else _plain(as_of(held))
+            asked = config if as_of is None else seals.plain(as_of(held))
             _compare(held, asked, free_to_change, shown)
         _sign(lock, directory)
-        stored = {"schema": schema, "config": config, "sha256": identity}
+        # what an older version left has no seals, and goes on without
+        version = schema if earlier is None else earlier["schema"]
+        stored = {"schema": version, "config": config, "sha256": identity}
+        stored |= {"id": (earlier or {}).get("id", identity)} if version > 1 else {}
         run = Run(directory, stored, lock, resumed=earlier is not None, archived=archived)
         if earlier is None:
             run.write_config()
@@ -176,6 +182,8 @@ class Run:
     Attributes:
         directory: absolute path of the run.
         config: what `config.json` holds.
+        id: what the run's files are bound to, the hash of its config when it began; None in a
+            directory of schema 1.
         resumed: whether an earlier run continues.
         archived: where `overwrite` moved the earlier run, or None.
     """
@@ -191,11 +199,13 @@ class Run:
     ):
         self.directory = directory
         self.config = stored["config"]
+        self.id: str | None = stored.get("id")
         self._stored = stored
         self.resumed = resumed
         self.archived = archived
         self._lock = lock
         self._columns: list[str] | None = None
+        self._written: Any = None  # the running SHA-256 of metrics.csv
 
     def __enter__(self) -> "Run":
         return self
@@ -211,7 +221,8 @@ class Run:
 
     def write_config(self) -> None:
         """Writes `config.json`: for a run that continues, once nothing else can refuse it."""
-        self.write_json(_CONFIG, self._stored)
+        stored = self._stored
+        self.write_json(_CONFIG, seals.seal(stored) if "id" in stored else stored)
 
     def path(self, *parts: str) -> pathlib.Path:
         """Joins names to the run's directory.
@@ -297,7 +308,7 @@ class Run:
             lines = _whole_lines(path)
             if path.exists():
                 write_bytes(path, b"".join(lines))
-            self._columns = _columns(lines)
+            self._know(lines)
         columns = self._columns or list(rows[0])
         for row in rows:
             if row.keys() != set(columns):
@@ -306,7 +317,8 @@ class Run:
                     f"{','.join(row)}: choose another --workdir"
                 )
         cells = [[_cell(row[name]) for name in columns] for row in rows]
-        rest = memoryview(_csv(cells if self._columns else [columns, *cells]))
+        content = _csv(cells if self._columns else [columns, *cells])
+        rest = memoryview(content)
         with _storing(path), open(path, "ab", buffering=0, opener=_open_regular) as file:
             start = file.tell()
             try:
@@ -317,6 +329,46 @@ class Run:
                 file.truncate(start)
                 raise
         self._columns = columns
+        self._written.update(content)
+
+    def _know(self, lines: list[bytes]) -> None:
+        """Takes note of the lines that `metrics.csv` holds."""
+        self._columns, self._written = _columns(lines), hashlib.sha256(b"".join(lines))
+
+    def rows_sha256(self) -> str:
+        """SHA-256 of the rows (scalars) that `metrics.csv` was given: each whole, none torn."""
+        if self._written is None:
+            self._know(_whole_lines(self.path(_METRICS)))
+        return self._written.hexdigest()
+
+    def keep_rows(self, step: int, sha256: str | None) -> bool:
+        """Keeps the rows that were there when a step was saved, and drops all after them.
+
+        If they are not there as they were, `metrics.csv` is set aside in `damaged/`: no other rows
+        take their place.
+
+        Args:
+            step: a scalar.
+            sha256: what `rows_sha256` gave at that step; None, of an older version, keeps the rows
+                up to the step as they stand.
+
+        Returns:
+            Whether the rows are as they were.
+
+        Raises:
+            StorageError: the file cannot be read or written.
+        """
+        path = self.path(_METRICS)
+        if sha256 is None:
+            self.truncate_rows(step)
+            return True
+        kept = _first_lines(path, sha256)
+        if kept is None:
+            _set_aside(path)
+        elif path.exists():
+            write_bytes(path, b"".join(kept))
+        self._know(kept or [])
+        return kept is not None
 
     def rows(self) -> list[dict]:
         """Reads `metrics.csv`: one dict of scalars per row, in order.
@@ -375,7 +427,8 @@ class Follower:
         pass
 
     write_config = write_json = write_command = write_table = remove = _nothing
-    log = say = append_rows = truncate_rows = _nothing
+    log = say = append_rows = truncate_rows = keep_rows = rows_sha256 = _nothing
+    id = None
 
 
 def refuse_newer(version: int, shown: str, schema: int = SCHEMA) -> None:
@@ -476,6 +529,15 @@ def read_rows(path: str | os.PathLike) -> list[dict]:
     return [_parse_row(path, columns, line) for line in lines[1:]]
 
 
+def rows_sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of the lines of a run's CSV file, of rows of scalars; a torn last line is left out.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    return hashlib.sha256(b"".join(_whole_lines(pathlib.Path(path)))).hexdigest()
+
+
 def parse_config(
     raw: bytes,
     path: str | os.PathLike,
@@ -492,7 +554,8 @@ def parse_config(
         free_to_change: the keys that its hash leaves out: counts.
 
     Returns:
-        `schema`, `config` (settings by name; of several runs a list of them as `runs`), `sha256`.
+        `schema`, `config` (settings by name; of several runs a list of them as `runs`), `sha256`,
+        and since schema 2 `id`, to which the run's files are bound.
 
     Raises:
         ValueError: it is damaged, or not ours.
@@ -504,13 +567,15 @@ def parse_config(
         if not _is_count(version) or version < 1:
             raise ValueError("has no version")
         refuse_newer(version, os.fspath(pathlib.Path(path).parent), schema)
+        body = stored if version == 1 else seals.unseal(stored)
         held = stored["config"]
         several = held.get("runs", [])
         if not isinstance(several, list) or not all(isinstance(each, dict) for each in several):
             raise ValueError("holds no settings")
         if not all(_is_count(held.get(name, 0)) for name in free_to_change):
             raise ValueError(f"holds no number of {', '.join(free_to_change)}")
-        is_as_written = stored["sha256"] == _identity(held, free_to_change)
+        is_as_written = body is not None and stored["sha256"] == _identity(held, free_to_change)
+        is_as_written = is_as_written and (version == 1 or isinstance(stored["id"], str))
     except (LookupError, TypeError, AttributeError, RecursionError):
         raise ValueError("is no config") from None
     if not is_as_written:
@@ -518,7 +583,7 @@ def parse_config(
             f"{path} was changed after it was written (its SHA-256 differs): restore it, or "
             "choose another directory"
         )
-    return stored
+    return body
 
 
 @contextlib.contextmanager
@@ -600,7 +665,7 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    write_bytes(path, (json.dumps(_plain(value), indent=1, allow_nan=False) + "\n").encode())
+    write_bytes(path, (json.dumps(seals.plain(value), indent=1, allow_nan=False) + "\n").encode())
 
 
 def write_table(path: pathlib.Path, rows: Sequence[Mapping]) -> None:
@@ -878,6 +943,30 @@ def _whole_lines(path: pathlib.Path) -> list[bytes]:
     return whole.splitlines(keepends=True)
 
 
+def _first_lines(path: pathlib.Path, sha256: str) -> list[bytes] | None:
+    """The lines from the first on whose SHA-256 this is, None if there are no such lines."""
+    try:
+        lines = read_bytes(path).split(b"\n")[:-1]
+    except FileNotFoundError:
+        lines = []
+    lines, found = [line + b"\n" for line in lines], hashlib.sha256()
+    for num in range(len(lines) + 1):
+        if found.hexdigest() == sha256:
+            return lines[:num]
+        found.update(b"".join(lines[num : num + 1]))
+    return None
+
+
+def _set_aside(path: pathlib.Path) -> None:
+    """Moves a damaged file of a run into its folder `damaged`, unless it is gone."""
+    folder = inside(path.parent, "damaged")
+    with _storing(path), contextlib.suppress(FileNotFoundError):
+        folder.mkdir(exist_ok=True)
+        names = itertools.chain([path.name], (f"{path.name}.{n}" for n in itertools.count(1)))
+        os.rename(path, next(folder / n for n in names if not os.path.lexists(folder / n)))
+        disk.sync_folder(folder)
+
+
 def _columns(lines: list[bytes]) -> list[str]:
     return _split(lines[0]) if lines else []
 
@@ -906,7 +995,7 @@ def _parse_cell(text: str) -> int | float | str | None:
 
 
 def _cell(value: Any) -> str:
-    value = _scalar(value)
+    value = seals.scalar(value)
     if isinstance(value, float):
         return repr(value)
     return "" if value is None else " ".join(str(value).splitlines())
@@ -918,28 +1007,9 @@ def _csv(lines: list[list[str]]) -> bytes:
     return text.getvalue().encode(errors="surrogateescape")  # names of files may be no UTF-8
 
 
-def _scalar(value: Any) -> Any:
-    """Turns numpy and JAX arrays into Python numbers and lists, without importing either."""
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
-def _plain(value: Any) -> Any:
-    """Rewrites a value as JSON has it, so that it equals itself after a round trip."""
-    value = _scalar(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return value
-
-
 def _identity(config: dict, free_to_change: Iterable[str]) -> str:
     """The hash of all settings but those that may change."""
-    return _digest({k: v for k, v in config.items() if k not in set(free_to_change)})
+    return seals.digest({k: v for k, v in config.items() if k not in set(free_to_change)})
 
 
 def _is_count(value: Any) -> bool:
@@ -959,10 +1029,6 @@ def _open_regular(path: str | os.PathLike, flags: int) -> int:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "no regular file")
     return descriptor
-
-
-def _digest(value: dict) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,75 @@
+"""Seals: what a file says of its own content, and of the run that it belongs to.
+
+A seal is the SHA-256 of a value as JSON has it, together with who owns it. It finds damage, values
+that were changed by hand, and files of another run, of another member or under another name. It is
+no signature: whoever means to forge a file can seal it anew.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["digest", "plain", "scalar", "seal", "unseal"]
+
+_SEAL = "seal"
+
+
+def scalar(value: Any) -> Any:
+    """Turns arrays of NumPy and JAX, of any shape, into Python numbers and lists."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def plain(value: Any) -> Any:
+    """Rewrites a value as JSON has it, so that it equals itself after a round trip.
+
+    Args:
+        value: scalars, strings, arrays of any shape, and lists and dicts of these.
+    """
+    value = scalar(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a plain value of any shape, whatever the order of its keys: 64 hex digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def seal(body: Mapping, *owner: Any) -> dict:
+    """A value with its seal.
+
+    Args:
+        body: by name, what `plain` takes.
+        owner: who it belongs to: a run's id, a file's name, a member; scalars and strings.
+
+    Returns:
+        The plain body, and "seal".
+    """
+    body = plain(body)
+    return {**body, _SEAL: digest([list(owner), body])}
+
+
+def unseal(stored: Any, *owner: Any) -> dict | None:
+    """The body of what `seal` gave, without the seal.
+
+    Args:
+        stored: as it was read.
+        owner: who it must belong to, scalars and strings.
+
+    Returns:
+        The body; None if there is no seal, or if it is of another body or owner.
+    """
+    if not isinstance(stored, dict) or _SEAL not in stored:
+        return None
+    body = {name: value for name, value in stored.items() if name != _SEAL}
+    return body if stored[_SEAL] == digest([list(owner), body]) else None
