@@ -14,6 +14,8 @@ fail() { echo "launch.sh: $*" >&2; exit 1; }
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 called_from=$PWD
+# nothing is imported from where the caller stands: a file there may have the name of any module
+export PYTHONSAFEPATH=1
 python=${PYTHON:-python3}
 extras=${EXTRAS:-test}
 resolution=${RESOLUTION:-highest}
@@ -75,6 +77,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
 fi
 
 cd "$called_from"
+export PYTHONPATH=$project${PYTHONPATH:+:$PYTHONPATH}
 processes=${PROCESSES:-1}
 case $processes in ''|*[!0-9]*|0) fail "PROCESSES=$processes: must be a number, 1 or more" ;; esac
 [ "$processes" -gt 1 ] || exec "$environment/bin/python" -m "$@"

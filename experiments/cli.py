@@ -96,7 +96,7 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[]
 
     def parse(argv):
         if any(a in ("--help", "-h", "-help", "--helpfull", "--helpshort") for a in argv[1:]):
-            runs.say(page())
+            runs.say_page(page())
             sys.exit(0)
         return or_exit(lambda: _parse(argv, names))
 

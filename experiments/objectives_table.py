@@ -47,4 +47,4 @@ if __name__ == "__main__":
     elif sys.argv[1:]:
         sys.exit(f"error: {' '.join(sys.argv[1:])}: must be --write, or nothing to print the table")
     else:
-        runs.say(table(), end="")
+        runs.say_page(table().removesuffix("\n"))

@@ -182,7 +182,7 @@ def live_line(num_epochs: int) -> LiveLine | None:
 
 
 class _Terminal:
-    """A stream whose reader may go away, which ends nothing: see `runs.say`."""
+    """A stream whose reader may go away, which ends nothing: see `runs.put`."""
 
     def __init__(self, stream):
         self._stream = stream
@@ -191,11 +191,11 @@ class _Terminal:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        runs.say(text, end="", stream=self._stream)
+        runs.put(text, self._stream)
         return len(text)
 
     def flush(self) -> None:
-        """Nothing: `say` does."""
+        """Nothing: `put` does."""
 
 
 class Watch:

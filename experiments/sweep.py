@@ -319,8 +319,8 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
     estimates = {} if plan.executor else {p.name: _estimate(p, plan) for p in programs}
     if plan.dry_run:
         if processes.is_first():
-            for line in _preview(configs, programs, directory, plan, estimates):
-                runs.say(line)
+            for text in _preview(configs, programs, directory, plan, estimates):
+                runs.say_page(text)
         return []
     with _open(directory, configs, plan) as sweep:
         if sweep.archived is not None:

@@ -700,3 +700,18 @@ def test_marks_of_missing_cells_are_for_tables_alone(tmp_path, name):
     refused(
         path, r"missing_values=\?,-: marks missing cells", UsageError, missing_values=["?", "-"]
     )
+
+
+# --- Damage that only a checksum tells
+
+
+@pytest.mark.fault("R17")
+def test_a_page_of_parquet_whose_checksum_differs_is_refused(tmp_path):
+    table = pa.table({"a": TABLE[:, 0], "b": TABLE[:, 1]})
+    options = {"write_page_checksum": True, "compression": "none", "use_dictionary": False}
+    pa.parquet.write_table(table, tmp_path / "a.parquet", **options)
+    assert load(tmp_path / "a.parquet").shape == (2,)
+    content = bytearray((tmp_path / "a.parquet").read_bytes())
+    content[content.index(TABLE[7:8, 1].tobytes()) + 5] ^= 4
+    (tmp_path / "a.parquet").write_bytes(content)
+    refused(tmp_path / "a.parquet", r"not a readable \.parquet file")

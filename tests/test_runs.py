@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import runs
+from vae_jax import errors, runs
 from vae_jax.errors import LockedError, StorageError, UsageError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -541,10 +541,10 @@ def test_the_command_runs_again_as_written(run):
 def test_log_stamps_each_line_and_prints_where_asked(run, capsys):
     run.log("one")
     run.log("two\nlines", echo=True)
-    assert capsys.readouterr().out == "two\nlines\n"
+    assert capsys.readouterr().out == "two\\nlines\n"
     first, second = run.path("run.log").read_text().splitlines()
     assert first.split(" ", 1)[1] == "one"
-    assert second.split(" ", 1)[1] == "two lines"
+    assert second.split(" ", 1)[1] == "two\\nlines"
     assert first[:2] == "20"
 
 
@@ -673,7 +673,7 @@ def test_names_that_no_line_can_show_are_refused(tmp_path, name):
 
 SAYING = """
 import os, sys
-from vae_jax import runs
+from vae_jax import errors, runs
 for is_error in (False, True):
     os.dup2(os.open("/dev/full", os.O_WRONLY), 2 if is_error else 1)
     for _ in range(3):
@@ -689,5 +689,40 @@ def test_what_cannot_be_said_ends_nothing():
 
 def test_a_line_goes_where_it_is_said_to_go(capsys):
     runs.say("a")
-    runs.say("b", is_error=True, end="")
-    assert capsys.readouterr() == ("a\n", "b")
+    runs.say("b", is_error=True)
+    assert capsys.readouterr() == ("a\n", "b\n")
+
+
+HOSTILE = [
+    "a\x1b[2J\x1b]0;b\x07",
+    "a\nerror: forged",
+    "\u202egnp.exe",
+    "a\rb",
+    "\x9b31m",
+    "\udcff",
+    "\u2028",
+]
+
+
+@pytest.mark.fault("R18")
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_a_line_steers_no_terminal_and_forges_no_other(tmp_path, capsys, text):
+    runs.say(text)
+    runs.say(text, is_error=True)
+    runs.say_page(f"{text}\n{text}")
+    with runs.open_run(tmp_path / "x", {}) as run:
+        run.log(text, echo=True)
+    out, err = capsys.readouterr()
+    logged = (tmp_path / "x" / "run.log").read_text()
+    for lines, num in ((out, 4 + text.count("\n") * 2), (err, 1), (logged, 1)):
+        assert lines.count("\n") == len(lines.splitlines()) == num
+        assert all(line.isprintable() for line in lines.splitlines())
+
+
+def test_a_line_is_bounded_and_keeps_its_ends():
+    line = errors.printable("begin" + "x" * 10**6 + "end")
+    assert len(line) <= 4000
+    assert line.startswith("beginxx")
+    assert line.endswith("xxend")
+    assert "(1,000,008 characters)" in line
+    assert errors.printable("β ± −σ 日本") == "β ± −σ 日本"

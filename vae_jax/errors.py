@@ -13,6 +13,7 @@ __all__ = [
     "VaeJaxError",
     "did_you_mean",
     "first_line",
+    "printable",
     "unknown",
 ]
 
@@ -86,8 +87,27 @@ def first_line(error: Exception) -> str:
     Args:
         error: any exception, a scalar.
     """
-    text = str(error).split("\n")[0] or type(error).__name__
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return printable(str(error).split("\n")[0] or type(error).__name__)
+
+
+def printable(text: str) -> str:
+    """A text as one line that steers no terminal: what cannot be printed is spelled, \\x1b say.
+
+    Names of files, settings and data of a stranger may hold anything: escapes that hide or rewrite
+    what a terminal shows, ends of lines that forge another line, marks that turn the reading
+    direction. A line of more than 4,000 characters loses its middle.
+
+    Args:
+        text: a scalar.
+    """
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    if len(line) <= _LONGEST_LINE:
+        return line
+    half = _LONGEST_LINE // 2 - 20
+    return f"{line[:half]} … ({len(line):,} characters) … {line[-half:]}"
+
+
+_LONGEST_LINE = 4000
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:

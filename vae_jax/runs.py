@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vae_jax import disk, seals
-from vae_jax.errors import DataError, LockedError, StorageError, UsageError
+from vae_jax.errors import DataError, LockedError, StorageError, UsageError, printable
 
 __all__ = [
     "SCHEMA",
@@ -53,12 +53,14 @@ __all__ = [
     "open_run",
     "parse_config",
     "parse_json",
+    "put",
     "read_bytes",
     "read_json",
     "read_rows",
     "refuse_newer",
     "rows_sha256",
     "say",
+    "say_page",
     "write_bytes",
     "write_json",
     "write_table",
@@ -286,7 +288,7 @@ class Run:
         path = self.path("run.log")
         writing = {"encoding": "utf-8", "errors": "replace", "opener": _open_regular}
         with _storing(path), open(path, "a", **writing) as file:
-            file.write(f"{_now()} {' '.join(line.splitlines())}\n")
+            file.write(f"{_now()} {printable(line)}\n")
 
     def append_rows(self, rows: Sequence[Mapping]) -> None:
         """Adds rows to `metrics.csv`; when it returns, all of them are on the disk.
@@ -679,18 +681,30 @@ def write_table(path: pathlib.Path, rows: Sequence[Mapping]) -> None:
     write_bytes(path, _csv([columns, *cells]))
 
 
-def say(line: str, *, end: str = "\n", is_error: bool = False, stream: Any = None) -> None:
-    """Prints a line; a reader that went away or a full disk ends no run, its own log goes on.
+def say(line: str, *, is_error: bool = False) -> None:
+    """Prints a line, whatever it holds as one that steers no terminal; see `errors.printable`.
 
     Args:
-        line: a text, a scalar.
-        end: what follows it.
+        line: a scalar.
         is_error: whether it goes to stderr.
-        stream: where it goes instead of stdout and stderr, or None.
     """
-    stream = stream or (sys.stderr if is_error else sys.stdout)
+    put(f"{printable(line)}\n", sys.stderr if is_error else sys.stdout)
+
+
+def say_page(text: str) -> None:
+    """Prints the lines of a text, a scalar, each as `say` does."""
+    put("".join(f"{printable(line)}\n" for line in text.split("\n")), sys.stdout)
+
+
+def put(text: str, stream: Any) -> None:
+    """Writes a text as it is; a reader that went away or a full disk ends no run.
+
+    Args:
+        text: a scalar.
+        stream: with a file descriptor, as stdout has one.
+    """
     try:
-        print(line, end=end, file=stream, flush=True)
+        print(text, end="", file=stream, flush=True)
     except OSError:
         # what could not be written stays in the buffer, and would fail once more at the exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

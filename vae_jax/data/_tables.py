@@ -130,7 +130,8 @@ def _read_file(path: Path) -> tuple[Any, list[str]]:
 
     with _damage_named(path):
         if path.suffix.lower() == ".parquet":
-            return pa.parquet.ParquetFile(pa.OSFile(str(path))).read(), []
+            checked = {"page_checksum_verification": True}  # of the pages that have one
+            return pa.parquet.ParquetFile(pa.OSFile(str(path)), **checked).read(), []
         table = pa.csv.read_csv(str(path))
         if not all(_is_number(name) for name in table.column_names):
             return table, []
