@@ -87,7 +87,7 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[]
         getattr(sys, name).reconfigure(errors="replace")
     interrupts.exit_at_once()
 
-    compiled.keep()
+    not_kept = compiled.keep()
     devices.listen()
     # a sweep on CPU spreads its runs over as many devices as this process has cores
     if not devices.are_counted():
@@ -103,8 +103,9 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[]
     def call(_):
         # what libraries looked for and found is no news
         logging.set_verbosity(logging.WARNING)
-        if environment.told() and processes.is_first():
-            runs.say(environment.told(), is_error=True)
+        for told in filter(None, (environment.told(), not_kept)):
+            if processes.is_first():
+                runs.say(told, is_error=True)
         or_exit(devices.check_flags)
         values = {name: flags.FLAGS[name].value for name in names}
         or_exit(lambda: main(values))

@@ -98,13 +98,20 @@ def load(directory: str | Path, member: int, data_dir: str | None = None) -> Tra
     asked = read_config(Path(directory), member, data_dir)
     if data_dir is None:
         asked = dataclasses.replace(asked, dataset=_from_training(Path(directory), asked.dataset))
+    # the run may be a stranger's: what it names is read if it is what its hash says, and no more
+    expected = loaded.settings.get("data_sha256")
+    if expected is None:
+        raise DataError(
+            f"{directory}: its config has no data_sha256, by which its data are known: use the run "
+            "as it was left"
+        )
     try:
-        dataset = train.load(asked)
+        dataset = train.load(asked, expected)
     except (DataError, UsageError) as error:
-        raise type(error)(
-            f"{error}; of data that moved since training, name the folder by --data_dir"
-        ) from None
-    _refuse_other_data(Path(directory), dataset, loaded.settings)
+        told = f"{directory}: {error}"
+        if "--data_dir" not in told:
+            told += "; of data that moved since training, name the folder by --data_dir"
+        raise type(error)(told) from None
     resolved = config.resolve(asked, dataset)
     _refuse_other_settings(Path(directory), resolved, loaded.settings)
     environment.restore(loaded.settings)
@@ -146,16 +153,6 @@ def _from_training(directory: Path, dataset: str) -> str:
     except (OSError, StorageError, ValueError, KeyError, TypeError):  # lost, or of an older version
         return dataset
     return there if _is_path(dataset) and os.path.exists(there) else dataset
-
-
-def _refuse_other_data(directory: Path, dataset, trained: dict) -> None:
-    """Raises DataError unless a dataset is the one that a program's settings tell of."""
-    expected = trained.get("data_sha256", dataset.sha256)
-    if dataset.sha256 != expected:
-        raise DataError(
-            f"{dataset.name}: SHA-256 of the data is {dataset.sha256}, of those that {directory} "
-            f"was trained on {expected}: name the folder of those by --data_dir"
-        )
 
 
 def _refuse_other_settings(directory: Path, found: config.Config, trained: dict) -> None:

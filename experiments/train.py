@@ -109,11 +109,16 @@ class Interrupt:
         interrupts.tell(signum, "saving, then leaving (again to leave at once)")
 
 
-def load(config: Config):
-    """The dataset that a `Config` names; what is said of a setting is said of its flag."""
+def load(config: Config, sha256: str | None = None):
+    """The dataset that a `Config` names; what is said of a setting is said of its flag.
+
+    Args:
+        config: of a run.
+        sha256: what the data must be, see `data.load`; None: what the name says.
+    """
     settings = {name: getattr(config, name) for name in DATA_SETTINGS}
     try:
-        return data.load(config.dataset, **settings)
+        return data.load(config.dataset, sha256=sha256, **settings)
     except UsageError as error:
         if str(error).partition("=")[0] in settings:
             raise UsageError(f"--{error}") from None

@@ -450,3 +450,78 @@ def test_original_files_are_prepared_without_the_network(data_dir, tmp_path, mon
     theirs = data.load("mnist", data_dir=data_dir, cache_dir=tmp_path / "b")
     np.testing.assert_array_equal(ours.train.x, theirs.train.x)
     assert ours.sha256 == theirs.sha256
+
+
+def entry_of(folder, source="0", value=IMAGES):
+    made = []
+
+    def build():
+        made.append(source)
+        return [("x", len(value), value)]
+
+    arrays, notes = _cache.cached(folder, "a", source, 1, build)
+    return arrays["x"], notes, bool(made)
+
+
+def rewritten(entry, tmp_path):
+    """The array and its hash in the record are another's: whoever writes there can do so."""
+    np.save(entry / "x.npy", IMAGES ^ 1)
+    record = json.loads((entry / "record.json").read_text())
+    record["arrays"]["x"] = hashlib.sha256((entry / "x.npy").read_bytes()).hexdigest()
+    (entry / "record.json").write_text(json.dumps(record))
+
+
+def without_code(entry, tmp_path):
+    record = json.loads((entry / "record.json").read_text())
+    record.pop("code")
+    (entry / "record.json").write_text(json.dumps(record))
+
+
+def linked(entry, tmp_path):
+    shutil.move(entry, tmp_path / "elsewhere")
+    entry.symlink_to(tmp_path / "elsewhere")
+
+
+def linked_array(entry, tmp_path):
+    shutil.move(entry / "x.npy", tmp_path / "x.npy")
+    (entry / "x.npy").symlink_to(tmp_path / "x.npy")
+
+
+def piped(entry, tmp_path):
+    (entry / "record.json").unlink()
+    os.mkfifo(entry / "record.json")
+
+
+def of_another_source(entry, tmp_path):
+    _cache.cached(tmp_path / "c", "a", "1", 1, lambda: [("x", 40, IMAGES ^ 1)])
+    (other,) = (p for p in (tmp_path / "c").glob("a-*") if p != entry)
+    shutil.rmtree(entry)
+    other.rename(entry)
+
+
+@pytest.mark.fault("R19")
+@pytest.mark.parametrize(
+    "attack", [rewritten, without_code, linked, linked_array, piped, of_another_source]
+)
+def test_an_entry_of_the_cache_that_is_not_this_users_for_this_source_is_made_again(
+    tmp_path, attack, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    entry_of(tmp_path / "c")
+    (entry,) = (tmp_path / "c").glob("a-*")
+    assert entry_of(tmp_path / "c")[1:] == ((), False)
+    attack(entry, tmp_path)
+    x, notes, was_made = entry_of(tmp_path / "c")
+    np.testing.assert_array_equal(x, IMAGES)
+    assert was_made
+    assert "made again from the source" in notes[0]
+    assert entry_of(tmp_path / "c")[1:] == ((), False)
+
+
+@pytest.mark.fault("R19")
+def test_an_entry_of_another_user_is_made_again(tmp_path, monkeypatch):
+    for user in ("one", "two", "two"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / user))
+        x, notes, was_made = entry_of(tmp_path / "c")
+        np.testing.assert_array_equal(x, IMAGES)
+    assert (notes, was_made) == ((), False)

@@ -14,7 +14,7 @@ import pytest
 
 from experiments import config, evaluate, metrics, pictures, sweep
 from experiments.config import Plan
-from vae_jax import members
+from vae_jax import members, runs
 from vae_jax.errors import DataError, UsageError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -98,8 +98,6 @@ def snapshot(directory):
 
 
 def test_every_schema_has_a_fixture_and_is_small():
-    from vae_jax import runs
-
     assert [f"schema{number}" for number in range(1, runs.SCHEMA + 1)] == SCHEMAS
     sizes = [path.stat().st_size for path in FIXTURES.rglob("*") if path.is_file()]
     assert sum(sizes) < 200 * 2**10 * len(SCHEMAS)
@@ -217,9 +215,10 @@ def test_settings_that_are_not_known_are_refused_by_name(kind, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_newer_schema_is_refused(kind, tmp_path):
     directory = copied("schema1", kind, tmp_path / kind)
+    newer = runs.SCHEMA + 1
     for path in configs_in(directory):
-        edit(path, lambda stored: stored.update(schema=2))
-    match = r"was written by a newer vae_jax \(schema 2, this one reads up to 1\)"
+        edit(path, lambda stored: stored.update(schema=newer))
+    match = rf"was written by a newer vae_jax \(schema {newer}, this one reads up to {newer - 1}\)"
     with pytest.raises(UsageError, match=match):
         resume(directory, epochs="2")
     with pytest.raises(UsageError, match=match):
@@ -360,8 +359,29 @@ def test_other_data_than_a_run_was_trained_on_are_refused_with_both_hashes(tmp_p
     directory = copied("schema1", "single", tmp_path / "single")
     own = json.loads((directory / "config.json").read_text())["config"]["data_sha256"]
     edit(directory / "config.json", lambda stored: stored["config"].update(data_sha256="0" * 64))
-    with pytest.raises(DataError, match=rf"digits: SHA-256 of the data is {own}, .* on 0{{64}}:"):
+    with pytest.raises(
+        DataError, match=rf"digits: SHA-256 of the data is {own}, .* wanted 0{{64}}:"
+    ):
         metrics.load(directory, 0)
+    edit(directory / "config.json", lambda stored: stored["config"].pop("data_sha256"))
+    with pytest.raises(DataError, match="its config has no data_sha256"):
+        metrics.load(directory, 0)
+
+
+@pytest.mark.fault("R14")
+def test_a_strangers_run_reads_no_file_but_its_data(tmp_path, monkeypatch):
+    """What a config names is hashed, and parsed only if it is what was trained on."""
+    directory = copied("schema1", "single", tmp_path / "single")
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a,b\n1,2\n3,4\n5,6\n7,9\n")
+    flags = json.loads((directory / "members.json").read_text())
+    for name, match in ((str(secret), "SHA-256 of the data is"), ("mnist", "is only looked for")):
+        (directory / "members.json").write_text(json.dumps([[*flags[0], f"--dataset={name}"]]))
+        with monkeypatch.context() as patch:
+            patch.setattr("pyarrow.csv.read_csv", None)
+            patch.setattr("vae_jax.data._tfds._prepare", None)
+            with pytest.raises(DataError, match=match):
+                metrics.load(directory, 0, str(tmp_path))
 
 
 @pytest.mark.slow
@@ -374,7 +394,7 @@ def test_a_users_file_is_found_from_anywhere(of_a_file, capsys):
     was = hashlib.sha256(file.read_bytes()).hexdigest()
     np.save(file, np.load(file, allow_pickle=False) + 1)
     now = hashlib.sha256(file.read_bytes()).hexdigest()
-    with pytest.raises(DataError, match=rf"SHA-256 of the data is {now}, .* trained on {was}:"):
+    with pytest.raises(DataError, match=rf"SHA-256 of the data is {now}, .* wanted {was}:"):
         metrics.load(run, 0)
     with pytest.raises(DataError, match=rf"trained on data whose SHA-256 is {was}, .* is {now}: "):
         of_a_file(dataset=str(file), workdir=str(run))

@@ -1,9 +1,24 @@
-"""Where this package keeps what it can make again."""
+"""Where this package keeps what it can make again, and how it knows its own.
 
+What a cache holds is trusted like the code that made it: compiled programs run, prepared arrays are
+trained on. So every entry carries a code that only this user can compute (HMAC-SHA-256 with a key
+that nobody else can read), over its content and over what it is an entry for: one that was changed,
+moved to another entry's place, or written by somebody else is none.
+"""
+
+import contextlib
+import hashlib
+import hmac
 import os
+import secrets
+import stat
 from pathlib import Path
 
-__all__ = ["user_folder"]
+__all__ = ["CODE_BYTES", "code", "key", "private_folder", "user_folder"]
+
+CODE_BYTES = 32
+"""Length of what `code` gives, a count."""
+_KEY = "key"
 
 
 def user_folder() -> Path | None:
@@ -23,3 +38,84 @@ def user_folder() -> Path | None:
         return Path.home() / ".cache" / "vae_jax"
     except RuntimeError:
         return None
+
+
+def private_folder(path: Path) -> str | None:
+    """Makes a folder that its owner alone may enter, or makes one of ours so.
+
+    Args:
+        path: of the folder, which need not exist.
+
+    Returns:
+        Why it is not to be used, in words; None if it is ours alone.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = os.lstat(path)
+        if not stat.S_ISDIR(found.st_mode):
+            return "is a symbolic link or no folder"
+        if found.st_uid != os.geteuid():
+            return "belongs to another user"
+        if found.st_mode & 0o077:
+            os.chmod(path, 0o700, follow_symlinks=os.chmod not in os.supports_follow_symlinks)
+        return None if os.access(path, os.W_OK | os.X_OK) else "cannot be written"
+    except OSError as error:
+        return f"cannot be used ({error.strerror})"
+
+
+def key() -> bytes | None:
+    """The user's own key, made at its first use; None if it cannot be kept where it is private."""
+    folder = user_folder()
+    if folder is None or private_folder(folder) is not None:
+        return None
+    path = folder / _KEY
+    with contextlib.suppress(OSError):
+        if not os.path.lexists(path):
+            _make_key(path)
+        return _read_key(path)
+    return None
+
+
+def _make_key(path: Path) -> None:
+    """Writes a key of random bytes, whole or not at all, unless another process was first."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(CODE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
+
+
+def _read_key(path: Path) -> bytes | None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        found = os.fstat(file.fileno())
+        is_private = stat.S_ISREG(found.st_mode) and found.st_mode & 0o077 == 0
+        if not is_private or found.st_uid != os.geteuid():
+            return None
+        content = file.read(CODE_BYTES + 1)
+    return content if len(content) == CODE_BYTES else None
+
+
+def code(secret: bytes, what: str, content: bytes) -> bytes:
+    """What only the holder of a key can compute: HMAC-SHA-256 of a content and of what it is.
+
+    Args:
+        secret: the key.
+        what: the content is an entry for, a scalar.
+        content: of any length, a scalar.
+
+    Returns:
+        `CODE_BYTES` bytes.
+
+    Reference:
+        RFC 2104.
+    """
+    # what and content cannot run into one another
+    bound = hashlib.sha256(what.encode("utf-8", "surrogatepass")).digest()
+    return hmac.digest(secret, bound + content, "sha256")

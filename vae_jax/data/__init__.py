@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from vae_jax import cache, discovery
 from vae_jax.data import _files, _tfds
-from vae_jax.data._dataset import Dataset, Rows, Split, check
+from vae_jax.data._dataset import Dataset, Rows, Split, check, other_content
 from vae_jax.data._part import Reading
 from vae_jax.data._sequences import strings
 from vae_jax.errors import UsageError, did_you_mean
@@ -44,6 +44,7 @@ def load(
     window: int | None = None,
     hop: int | None = None,
     missing_values: Sequence[str] | None = None,
+    sha256: str | None = None,
     cache_dir: str | os.PathLike | None = None,
 ) -> Dataset:
     """A dataset by name or path, with train, valid and test splits [N, *stored].
@@ -69,6 +70,8 @@ def load(
         hop: rows from the start of a window to that of the next (scalar); None: side by side.
         missing_values: what marks a missing cell of a table of your own, beside an empty one; rows
             with a missing cell are then left out. None refuses a table that has some.
+        sha256: what the content must be: other data are refused, a file of your own before it is
+            parsed, and nothing is prepared or downloaded. None takes what the name says.
         cache_dir: where prepared arrays are kept; None means $XDG_CACHE_HOME/vae_jax/datasets
             (~/.cache/vae_jax/datasets; without a home as above).
 
@@ -100,13 +103,15 @@ def load(
         raise UsageError(f"hop={hop}: is from one window to the next, give window too")
     marks = None if missing_values is None else tuple(missing_values)
     own = _own(name, data_dir)
-    reading = Reading(num_valid, scaling, loading, window, hop, marks)
+    reading = Reading(num_valid, scaling, loading, window, hop, marks, sha256)
     if own is not None:
         dataset = _files.load(own, reading)
     else:
-        dataset = _load(name, data_dir, cache_dir, num_valid, loading)
+        dataset = _load(name, data_dir, cache_dir, num_valid, loading, may_prepare=sha256 is None)
         for setting in ("window", "missing_values"):
             reading.refuse(setting, f"{name} is none")
+    if sha256 not in (None, dataset.sha256):
+        raise other_content(name, dataset.sha256, sha256)
     return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")
 
 
@@ -134,12 +139,18 @@ def _looks_like_path(name: str) -> bool:
 
 
 def _load(
-    name: str, data_dir: Path, cache_dir: Path, num_valid: int | None, loading: str
+    name: str,
+    data_dir: Path,
+    cache_dir: Path,
+    num_valid: int | None,
+    loading: str,
+    *,
+    may_prepare: bool,
 ) -> Dataset:
     if name in names():
         return discovery.load(__name__, name, "dataset").load(data_dir, num_valid)
     if _tfds.is_name(name):
-        return _tfds.load(name, data_dir, cache_dir, num_valid, loading)
+        return _tfds.load(name, data_dir, cache_dir, num_valid, loading, may_prepare=may_prepare)
     if _looks_like_path(name):
         raise UsageError(f"dataset {name!r}: no such file or folder, nor in {data_dir}")
     hint = did_you_mean(name, [*names(), *_tfds.builder_names()])

@@ -1,18 +1,25 @@
-"""Prepared arrays kept on disk: found by the content of their source, verified at each load."""
+"""Prepared arrays kept on disk: found by the content of their source, verified at each load.
+
+An entry is what this user has made of that source: its record names dataset, source, version and
+the SHA-256 of each array, and carries a code that nobody else can compute (see `vae_jax.cache`).
+"""
 
 import collections
 import contextlib
 import fcntl
 import hashlib
+import hmac
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from vae_jax import cache
 from vae_jax.data import _npy
 from vae_jax.data._dataset import sha256_of_file
 from vae_jax.errors import DataError
@@ -20,6 +27,7 @@ from vae_jax.errors import DataError
 __all__ = ["Block", "cached"]
 
 _RECORD = "record.json"
+_CODE = "code"
 _DRAFT = ".draft-"
 
 Block = tuple[str, int, np.ndarray]
@@ -54,10 +62,11 @@ def cached(
     """
     key = hashlib.sha256(f"{source} {version}".encode()).hexdigest()
     entry = folder / f"{name}-{key[:16]}"
+    record = {"name": name, "source": source, "version": version}
     notes = []
-    if entry.exists():
+    if os.path.lexists(entry):
         try:
-            _verify(entry)
+            _verify(entry, record)
             return _opened(entry, on_disk), ()
         except DataError as error:
             notes.append(f"{error}: made again from the source")
@@ -66,7 +75,6 @@ def cached(
             f"{name}: SHA-256 of the source is {source}, when cached before it was"
             f" {', '.join(sorted(earlier))}: the source has changed and is read again"
         )
-    record = {"name": name, "source": source, "version": version}
     if on_disk:
         try:
             _write(entry, record, build())
@@ -96,18 +104,39 @@ def _gathered(blocks: Iterable[Block]) -> dict[str, np.ndarray]:
 
 def _record(entry: Path) -> dict:
     try:
+        _refuse_special(entry, stat.S_ISDIR)
+        _refuse_special(entry / _RECORD, stat.S_ISREG)
         record = json.loads((entry / _RECORD).read_text())
         return {**record, "arrays": dict(record["arrays"]), "source": str(record["source"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f"{entry / _RECORD}: missing or damaged") from None
 
 
-def _verify(entry: Path) -> None:
-    recorded = _record(entry)["arrays"]
+def _refuse_special(path: Path, is_right: Callable[[int], bool]) -> None:
+    if not is_right(os.lstat(path).st_mode):
+        raise DataError(f"{path}: is a link, a pipe or a device")
+
+
+def _code(record: dict) -> str:
+    """What only this user can say of a record, without the code itself."""
+    body = {name: value for name, value in record.items() if name != _CODE}
+    content = json.dumps(body, sort_keys=True).encode()
+    # without a home there is no key, and what a folder holds is taken as it stands
+    return cache.code(cache.key() or b"", "dataset", content).hex()
+
+
+def _verify(entry: Path, wanted: dict) -> None:
+    record = _record(entry)
+    if not hmac.compare_digest(str(record.get(_CODE)), _code(record)):
+        raise DataError(f"{entry / _RECORD}: was not written by this user")
+    if {name: record.get(name) for name in wanted} != wanted:
+        raise DataError(f"{entry / _RECORD}: is of another source, {record['source']}")
+    recorded = record["arrays"]
     paths = {path.stem: path for path in entry.glob("*.npy")}
     if lost := sorted(set(recorded) - set(paths)):
         raise DataError(f"{entry}: {', '.join(lost)} is missing")
     for name in recorded:
+        _refuse_special(paths[name], stat.S_ISREG)
         found = sha256_of_file(paths[name])
         if found != recorded[name]:
             raise DataError(f"{paths[name]}: SHA-256 is {found}, recorded {recorded[name]}")
@@ -137,7 +166,10 @@ def _write(entry: Path, record: dict, blocks: Iterable[Block]) -> None:
                     _npy.write_header(files[name], (num_rows, *block.shape[1:]), block.dtype)
                 files[name].write(np.ascontiguousarray(block).data)
         hashes = {name: sha256_of_file(draft / f"{name}.npy") for name in files}
-        (draft / _RECORD).write_text(json.dumps({**record, "arrays": hashes}, indent=1))
+        record = {**record, "arrays": hashes}
+        (draft / _RECORD).write_text(json.dumps({**record, _CODE: _code(record)}, indent=1))
+        if entry.is_symlink():
+            entry.unlink()
         shutil.rmtree(entry, ignore_errors=True)
         os.rename(draft, entry)
 

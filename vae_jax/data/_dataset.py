@@ -30,6 +30,7 @@ __all__ = [
     "image_dataset",
     "is_streamed",
     "mismatch",
+    "other_content",
     "rows_per_block",
     "sha256_of_arrays",
     "sha256_of_file",
@@ -532,6 +533,23 @@ def sha256_of_folder(folder: Path, paths: Iterable[Path]) -> str:
     """
     lines = (f"{path.relative_to(folder).as_posix()} {sha256_of_file(path)}\n" for path in paths)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def other_content(name: str | Path, found: str, expected: str) -> DataError:
+    """The error for data (of any shape) other than those that were asked for by their hash.
+
+    Args:
+        name: of the dataset, or its path.
+        found: SHA-256 of what is there.
+        expected: SHA-256 of what was asked for.
+
+    Returns:
+        The error, to be raised.
+    """
+    return DataError(
+        f"{name}: SHA-256 of the data is {found}, of those that are wanted {expected}: name the"
+        " folder of those by --data_dir"
+    )
 
 
 def mismatch(path: Path, found: str, expected: str) -> DataError:

@@ -17,6 +17,7 @@ from vae_jax.data._dataset import (
     decode_levels,
     decode_real,
     divide,
+    other_content,
     sha256_of_file,
     sha256_of_folder,
 )
@@ -69,16 +70,23 @@ def load(path: Path, reading: Reading) -> Dataset:
     if path.suffix.lower() == ".txt" and not is_folder:
         for setting in ("window", "missing_values"):
             reading.refuse(setting, f"{path} is text")
+        _refuse_other(path, sha256_of_file(path), reading)
         return _text(path, reading.num_valid)
     read, files, notes = _folder_reader(path) if is_folder else _file_reader(path)
     if read is not _tables.read:
         reading.refuse("missing_values", f"{path} is none")
-    parts, told = read(path, files, reading)
     sha256 = sha256_of_folder(path, files) if is_folder else sha256_of_file(path)
+    _refuse_other(path, sha256, reading)
+    parts, told = read(path, files, reading)
     is_series = reading.window is not None or any(part.is_series for part in parts.values())
     splits, settings = (_series if is_series else _examples)(path, parts, reading)
     notes = tuple(f"{path}: {note}" for note in (*told, *notes, *settings.pop("notes")))
     return Dataset(path.stem, *splits, sha256=sha256, notes=notes, **settings)
+
+
+def _refuse_other(path: Path, found: str, reading: Reading) -> None:
+    if reading.sha256 not in (None, found):
+        raise other_content(path, found, reading.sha256)
 
 
 def _file_reader(path: Path) -> tuple[Callable, list[Path], list[str]]:

@@ -28,6 +28,7 @@ class Reading:
         window: rows of each series that a table is cut into (scalar), or None.
         hop: rows from the start of a window to that of the next (scalar); None: the window's.
         missing_values: what marks a missing cell of a table beside an empty one, or None.
+        sha256: what the content must be, known before any of it is parsed; None: anything.
     """
 
     num_valid: int | None = None
@@ -36,6 +37,7 @@ class Reading:
     window: int | None = None
     hop: int | None = None
     missing_values: tuple[str, ...] | None = None
+    sha256: str | None = None
 
     def refuse(self, setting: str, why: str) -> None:
         """Refuses a setting that was given to data which are no table, for a reason in words."""

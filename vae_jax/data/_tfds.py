@@ -59,6 +59,8 @@ def load(
     cache_dir: Path,
     num_valid: int | None = None,
     loading: str = "auto",
+    *,
+    may_prepare: bool = True,
 ) -> Dataset:
     """An image dataset of tensorflow-datasets, uint8 [N, H, W, C], labels where it has them.
 
@@ -73,6 +75,7 @@ def load(
         cache_dir: the folder in which prepared arrays are kept.
         num_valid: rows held out for validation (scalar); None means 10 %, at most 5,000.
         loading: as `is_streamed` takes it: whether the images stay in the cache's files.
+        may_prepare: whether it is prepared now, if it is not.
 
     Returns:
         The dataset with the builder's own splits; validation rows are held out of train where it
@@ -88,6 +91,11 @@ def load(
         sha256 = sha256_of_arrays(array for s in parts.values() for array in (s.x, s.labels))
         classes = tuple(range(int(parts["train"].labels.max()) + 1))
         return _image_dataset(name, parts, num_valid, sha256=sha256, classes=classes)
+    if builder is None and not may_prepare:
+        raise DataError(
+            f"{name}: is not prepared in {data_dir / 'tensorflow_datasets'}, and is only looked"
+            " for: name the folder that holds it with --data_dir or VAE_JAX_DATA_DIR"
+        )
     builder = builder or _prepare(name, data_dir, cache_dir)
 
     image_key, label_key = _features(builder)
