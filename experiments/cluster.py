@@ -6,7 +6,6 @@ only what is missing: neither complete nor queued.
 
 import contextlib
 import io
-import json
 import math
 import os
 import re
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments import interrupts
-from vae_jax import runs
+from vae_jax import disk, runs
 from vae_jax.errors import StorageError, UsageError, did_you_mean
 
 EXECUTORS = ("local", "slurm")
@@ -158,9 +157,7 @@ def run_local(tasks: Sequence[Task], folder: Path, *, num_workers: int) -> list[
         SystemExit: with 128 + signum after SIGINT, SIGTERM or SIGHUP: the workers received it too
             and had 20 seconds to save, until a second signal.
     """
-    logs = folder / "logs"
-    with _storing(logs):
-        logs.mkdir(parents=True, exist_ok=True)
+    logs = runs.make_folder(folder / "logs", folder)
     waiting, workers, outcomes = list(tasks), [], {}
     deadline = math.inf
     with _signals() as received:
@@ -279,7 +276,8 @@ def submit(tasks: Sequence[Task], folder: Path, parameters: dict[str, Any]) -> d
     executor.update_parameters(**{"job_name": folder.absolute().name, **parameters})
     with _storing(logs):
         recorded = _read_jobs(folder)
-        logs.mkdir(parents=True, exist_ok=True)
+        # submitit keeps what it will unpickle here: nobody else's to write
+        runs.make_folder(logs, folder, mode=0o700)
         before = set(logs.iterdir())
         commands = [_command(task) for task in tasks]
         try:
@@ -327,8 +325,8 @@ class _Worker:
 
     def __init__(self, task: Task, log: Path):
         self.task, self._log = task, log
-        with open(log, "ab") as file:
-            self._start = file.tell()
+        with disk.folder(log.parent) as held, open(disk.append(held, log.name), "ab") as file:
+            self._start = file.seek(0, os.SEEK_END)
             self.process = subprocess.Popen(
                 _command(task),
                 stdin=subprocess.DEVNULL,
@@ -342,7 +340,7 @@ class _Worker:
         return 128 - code if code < 0 else code
 
     def last_line(self) -> str:
-        with open(self._log, "rb") as file:
+        with open(disk.open_regular(self._log, os.O_RDONLY), "rb") as file:
             file.seek(max(self._start, file.seek(0, os.SEEK_END) - 4096))
             lines = re.split(r"[\r\n]+", file.read().decode(errors="replace").strip())
         return lines[-1].strip()
@@ -453,12 +451,7 @@ def _read_jobs(folder: Path) -> dict[str, str]:
 
 
 def _write_jobs(folder: Path, jobs: dict[str, str]) -> None:
-    temporary = folder / ".jobs.json.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(json.dumps(jobs, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / "jobs.json")
+    runs.write_json(folder / "jobs.json", jobs, root=folder)
 
 
 @contextlib.contextmanager

@@ -74,7 +74,9 @@ def main(values: dict) -> None:
         # read and written in one turn: the last of several evaluations sees what all have kept
         keeper.do(
             directory,
-            lambda: runs.write_table(table, report.rows_of(directory, places, steps)),
+            lambda: runs.write_table(
+                table, report.rows_of(directory, places, steps), root=directory
+            ),
             table,
         )
     root = directory if len(places) > 1 else places[0].directory

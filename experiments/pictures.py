@@ -7,7 +7,7 @@ neither a result nor another picture with it.
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,7 +131,8 @@ class _Seen(NamedTuple):
 
 def draw_each(
     pictures: Mapping[str, Callable[[], Any]],
-    place: Callable[[str], Path],
+    root: Path,
+    folder: Sequence[str],
     log: Callable[..., None] | None = None,
     of: str = "",
 ) -> dict[str, str]:
@@ -140,7 +141,8 @@ def draw_each(
     Args:
         pictures: name → what makes it: a `plots.Picture`, lines of text, or frames of a film
             [T, H, W, C]; None where it does not apply.
-        place: from a name to the path of its file, without an ending if it is a picture.
+        root: the run's directory, or what else they are kept in; below it no link is followed.
+        folder: names from there to the folder that receives them.
         log: takes a line, and `echo`, whether it is printed too; None: there is no log.
         of: what they are of, for the log.
 
@@ -156,7 +158,9 @@ def draw_each(
         try:
             made = make()
             if made is not None:
-                _save(made, place(name))
+                for ending, content in _encode_each(made).items():
+                    path = root.joinpath(*folder, f"{name}{ending}")
+                    runs.write_bytes(path, content, root=root)
                 drawn.append(name)
         except StorageError:
             raise
@@ -167,13 +171,13 @@ def draw_each(
     return failed
 
 
-def _save(made: Any, path: Path) -> None:
+def _encode_each(made: Any) -> dict[str, bytes]:
+    """Ending of a file → what it is to hold; none where the picture's name has one."""
     if isinstance(made, plots.Picture):
-        plots.save(made, path)
-    elif isinstance(made, np.ndarray):
-        plots.save_gif(made, path)
-    else:
-        runs.write_text(runs.make_folder(path.parent) / path.name, made)
+        return dict(zip((".png", ".csv"), plots.encode(made), strict=True))
+    if isinstance(made, np.ndarray):
+        return {"": plots.encode_gif(made)}
+    return {"": "".join(f"{line}\n" for line in made).encode(errors="surrogateescape")}
 
 
 def draw(experiment, number: int, member, run) -> dict[str, str]:
@@ -200,7 +204,7 @@ def draw(experiment, number: int, member, run) -> dict[str, str]:
     pictures = {"training_curves": curves}
     for name, make in _of(experiment.dataset).items():
         pictures[name] = functools.partial(lambda make: make(seen()), make)
-    return draw_each(pictures, lambda name: run.path("plots", name), run.log)
+    return draw_each(pictures, run.directory, ["plots"], run.log)
 
 
 def _notes(dataset) -> Iterator[str]:
@@ -251,7 +255,13 @@ def geometry(subject) -> plots.Picture:
 
 
 def draw_sweep(
-    configs, rows: list[dict], curves: list[dict], place: Callable, log: Callable, of: str = ""
+    configs,
+    rows: list[dict],
+    curves: list[dict],
+    root: Path,
+    folder: Sequence[str],
+    log: Callable,
+    of: str = "",
 ) -> dict[str, str]:
     """Draws what only many runs say together.
 
@@ -259,13 +269,13 @@ def draw_sweep(
         configs: of the R runs.
         rows: of `sweep.csv`, R of them.
         curves: rows of metrics, `run` a number from 0 to R − 1.
-        place, log, of: see `draw_each`.
+        root, folder, log, of: see `draw_each`.
 
     Returns:
         As of `draw_each`.
     """
     pictures = _of_sweep(configs, rows, curves) if rows else {}
-    return draw_each(pictures, place, log, of)
+    return draw_each(pictures, root, folder, log, of)
 
 
 def _of_sweep(configs, rows: list[dict], curves: list[dict]) -> dict[str, Callable]:

@@ -152,14 +152,14 @@ def _read(path: Path, owner: str | None) -> dict[str, dict] | None:
 
 def write(directory: Path, name: str, results: dict[str, dict]) -> None:
     """Adds metrics to what a run's file has, whose others stay; for one that is alone with it."""
-    path, owner = runs.make_folder(folder(directory)) / name, owner_of(directory)
+    path, owner = folder(directory) / name, owner_of(directory)
     before = _read(path, owner)
     if before is None:
         aside = path.with_name(f"{name}.damaged")
         path.replace(aside)
         runs.say(f"{path} is not as it was written: it is now {aside.name}, a new one is begun")
     body = {"metrics": {**(before or {}), **_news(before or {}, results)}}
-    runs.write_json(path, seals.seal(body, owner, path.name))
+    runs.write_json(path, seals.seal(body, owner, path.name), root=directory)
 
 
 def _news(before: dict[str, dict], results: dict[str, dict]) -> dict[str, dict]:
@@ -205,7 +205,7 @@ class Keeper:
         if not self.is_able:
             return
         try:
-            with runs.alone(runs.make_folder(folder(directory)) / "lock"):
+            with runs.alone(runs.make_folder(folder(directory), directory) / "lock"):
                 act()
             self.written.add(path)
         except (OSError, StorageError) as error:
@@ -224,7 +224,7 @@ class Keeper:
             self.write(path, f"{name}.json", results)
         if subject.latent_dim == 2 and "values" in results.get("latent_geometry", {}):
             drawn = {f"{name}-latent_geometry": lambda: pictures.geometry(subject)}
-            draw = functools.partial(pictures.draw_each, drawn, folder(path).joinpath)
+            draw = functools.partial(pictures.draw_each, drawn, path, [folder(path).name])
             self.do(path, draw, folder(path) / f"{name}-latent_geometry.png")
 
 

@@ -77,9 +77,9 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
             result = metrics.measure(trained, subject, request, column.metric)
             if "left_out" in result:
                 raise UsageError(f"{column.metric} of {directory}: {result['left_out']}")
-            with runs.alone(runs.make_folder(path.parent) / "lock"):
+            with runs.alone(runs.make_folder(path.parent, directory) / "lock"):
                 sealed = seals.seal({"key": key, **result}, owner, path.name)
-                runs.write_json(path, sealed)
+                runs.write_json(path, sealed, root=directory)
             values = result["values"]
         error = values.get(f"{column.entry}_standard_error", math.nan)
         found[column.name] = (column.sign * values[column.entry], error)

@@ -479,8 +479,7 @@ def _tasks(programs: Sequence[Program], directory: Path, plan: Plan) -> list[clu
         ]
         tasks.append(cluster.Task(program.name, arguments, folder))
         if not plan.dry_run:
-            runs.make_folder(file.parent)
-            runs.write_json(file, rows)
+            runs.write_json(file, rows, root=directory)
     return tasks
 
 
@@ -602,7 +601,8 @@ def _draw(sweep, configs, programs, rows: Sequence[dict], groups) -> None:
             [configs[r] for r in there],
             [rows[r] for r in there],
             [{**row, "run": there.index(row["run"])} for row in curves if row["run"] in there],
-            lambda name, folder=folder: sweep.path("plots", *folder, name),
+            sweep.directory,
+            ["plots", *folder],
             sweep.log,
             f" of {words}" if words else "",
         )

@@ -18,7 +18,7 @@ from faults._lab import WITHOUT_PICTURES
 from faults.bad_flags import BAD, ONLY_THE_COMMAND
 
 from experiments import cli, config, pictures, sweep, train
-from vae_jax import data, errors, plots, runs
+from vae_jax import data, errors, members, plots
 
 SMALL = {"network": "mlp", "widths": "16", "latent_dim": "2", "epochs": "3"}
 RESULT_KEYS = {
@@ -65,7 +65,7 @@ def finish(process, timeout=120):
 def outcome(workdir):
     """Everything of a run that must not depend on how often it was interrupted."""
     workdir = pathlib.Path(workdir)
-    result = json.loads((workdir / "result.json").read_text())
+    (result,) = members.read_results(workdir)
     numbers = {key: value for key, value in result.items() if key not in TIMES}
     step = max(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
     return numbers, (workdir / "metrics.csv").read_bytes(), read_state(workdir, step)
@@ -110,7 +110,7 @@ def test_a_run_leaves_its_numbers_and_pictures(tmp_path, capsys):
     # the same command again finds it complete, and changes nothing
     before = (tmp_path / "run" / "result.json").read_bytes()
     capsys.readouterr()
-    assert train_here(tmp_path / "run") == json.loads(before)
+    assert [train_here(tmp_path / "run")] == members.read_results(tmp_path / "run")
     assert "complete already" in capsys.readouterr().out
     assert (tmp_path / "run" / "result.json").read_bytes() == before
 
@@ -187,7 +187,7 @@ def test_what_ends_while_it_is_drawn_is_drawn_by_the_same_command(
     drawn_of(monkeypatch, first=rates, second=end)
     with pytest.raises(error, match="now"):
         train_here(run)
-    result = json.loads((run / "result.json").read_text())
+    (result,) = members.read_results(run)
     assert result["status"] == "done"
     assert "second.png" not in files_of(run)
     assert not train.has_ended(run)
@@ -236,8 +236,7 @@ def test_a_folder_of_pictures_that_leads_elsewhere_loses_no_result(tmp_path, mon
 def test_images_of_any_number_of_channels_are_drawn(tmp_path, monkeypatch, num_channels, is_saved):
     if not is_saved:
         # which takes most of the time
-        made = tmp_path / "run" / "plots"
-        monkeypatch.setattr(plots, "save", lambda _, at: runs.make_folder(made) and at.touch())
+        monkeypatch.setattr(plots, "encode", lambda _: (b"", b""))
     x = np.random.default_rng(0).integers(0, 256, (60, 8, 8, num_channels), np.uint8)
     np.save(tmp_path / "x.npy", x)
     run = tmp_path / "run"

@@ -498,7 +498,16 @@ def test_the_house_shows_what_each_room_makes_public():
         if not module.name.startswith("_")
     ]
     made = {name for room in rooms for name in room.__all__}
-    shared = {"Picture", "Table", "image_grid", "save", "save_gif", "shrink"}
+    shared = {
+        "Picture",
+        "Table",
+        "encode",
+        "encode_gif",
+        "image_grid",
+        "save",
+        "save_gif",
+        "shrink",
+    }
     assert set(plots.__all__) == made | shared
     assert all(
         getattr(plots, name) is getattr(room, name) for room in rooms for name in room.__all__

@@ -371,9 +371,9 @@ def test_what_was_written_is_on_the_disk_when_the_call_returns(run, monkeypatch)
         told.append(os.fstat(descriptor).st_ino)
         sync(descriptor)
 
-    def replaced(source, target):
+    def replaced(source, target, **folders):
         told.append("replaced")
-        replace(source, target)
+        replace(source, target, **folders)
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", replaced)

@@ -393,9 +393,7 @@ def test_whatever_varies_is_drawn(tmp_path, no_pictures, name, lost):
     rows = tables.sweep_rows(configs, sweep.group(configs), results)
     curves = [{"run": r, "epoch": e, "loss": 1.0 / e} for r in range(len(rows)) for e in (1, 2)]
     told = []
-    failed = no_pictures(
-        configs, rows, curves, tmp_path.joinpath, lambda line, echo: told.append(line)
-    )
+    failed = no_pictures(configs, rows, curves, tmp_path, [], lambda line, echo: told.append(line))
     assert not failed
     drawn = [path.stem for path in tmp_path.glob("*.png")]
     assert {*told[0].partition(": ")[2].split(", ")} == {*drawn}
@@ -420,7 +418,7 @@ def test_a_picture_of_a_sweep_that_fails_takes_nothing_with_it(tmp_path, no_pict
     def log(line, echo):
         told.append((line, echo))
 
-    failed = no_pictures(configs, rows, [], tmp_path.joinpath, log, " of x")
+    failed = no_pictures(configs, rows, [], tmp_path, [], log, " of x")
     assert failed == {"heatmap": "ValueError: no cells"}
     assert told[0] == ("picture heatmap of x could not be drawn (ValueError: no cells)", True)
     assert {path.stem for path in tmp_path.glob("*.png")} == {

@@ -20,6 +20,8 @@ import orbax.checkpoint as ocp
 import pytest
 from faults._lab import WITHOUT_PICTURES
 
+from vae_jax import members
+
 PROJECT = pathlib.Path(__file__).parents[1]
 SMALL = ["--widths=16", "--latent_dim=2", "--checkpoint_seconds=0"]
 # three runs: on two and on four devices some slots are filled up
@@ -125,9 +127,7 @@ def state(program):
 
 
 def results(program):
-    (path,) = program.glob("result*.json")
-    stored = json.loads(path.read_text())
-    stored = stored if isinstance(stored, list) else [stored]
+    stored = members.read_results(program)
     return [{k: v for k, v in result.items() if k not in TIMES} for result in stored]
 
 

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import functools
 import hashlib
-import itertools
 import json
 import logging
 import math
@@ -196,24 +195,47 @@ class Checkpoints:
         needed = _OVERHEAD + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         try:
             self._refuse_links()
-            final = self._directory / str(step)
-            staged = self._empty_staging() / str(step)
-            reason = self._fault(final) if os.path.lexists(final) else "absent"
-            if reason is not None:
-                self._write(staged, step, state, config)
-                if os.path.lexists(final):
-                    self._warn(
-                        f"checkpoint {step} failed verification ({reason}); saved again"
-                        + self._set_aside([final])
-                    )
-                os.rename(staged, final)
-                disk.sync_folder(self._directory)
-            self._delete_old()
+            self._directory.mkdir(parents=True, exist_ok=True)
+            with self._staging() as (held, staging, path):
+                final = self._directory / str(step)
+                reason = self._fault(final) if os.path.lexists(final) else "absent"
+                if reason is not None:
+                    self._write(path / str(step), step, state, config)
+                    if os.path.lexists(final):
+                        self._warn(
+                            f"checkpoint {step} failed verification ({reason}); saved again"
+                            + self._set_aside([final])
+                        )
+                    os.rename(str(step), str(step), src_dir_fd=staging, dst_dir_fd=held)
+                    disk.sync_folder(held)
+                self._delete_old(held, staging)
         except StorageError:
             raise
         except Exception as error:  # Orbax reports a full disk by many types
-            shutil.rmtree(self._directory / _STAGING, ignore_errors=True)
             raise StorageError(self._explain(step, needed, error)) from error
+
+    @contextlib.contextmanager
+    def _staging(self) -> Iterator[tuple[int, int, pathlib.Path]]:
+        """The folder of the steps and an empty one in it, both held, and the path of the latter.
+
+        It is this user's alone, and gone at the end: nobody puts a link into what is written.
+        """
+        name, above = self._directory.name, self._directory.parent
+        with disk.folder(above, [name]) as held:
+            try:
+                self._clear(held)
+                os.mkdir(_STAGING, 0o700, dir_fd=held)
+                with disk.folder(above, [name, _STAGING]) as staging:
+                    yield held, staging, disk.path_of(staging, self._directory / _STAGING)
+            finally:
+                with contextlib.suppress(OSError):
+                    self._clear(held)
+
+    @staticmethod
+    def _clear(held: int) -> None:
+        """Removes what lies in `.staging`, and the folder."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(_STAGING, dir_fd=held)
 
     def restore(self, target: Any) -> Restored | None:
         """Reads the newest step that verifies, and sets damaged newer ones aside with one warning.
@@ -291,13 +313,6 @@ class Checkpoints:
                     "replace it by a directory"
                 )
 
-    def _empty_staging(self) -> pathlib.Path:
-        staging = self._directory / _STAGING
-        if staging.exists():
-            shutil.rmtree(staging)
-        staging.mkdir(parents=True)
-        return staging
-
     def _write(self, staged: pathlib.Path, step: int, state: Any, config: dict) -> None:
         ocp = _import_orbax()
         self._orbax.save(
@@ -367,7 +382,7 @@ class Checkpoints:
                 f"({_one_line(error)}): use the versions named in env.json"
             ) from error
 
-    def _delete_old(self) -> None:
+    def _delete_old(self, held: int, staging: int) -> None:
         kept = 0
         for step in self._present():
             path = self._directory / str(step)
@@ -375,21 +390,20 @@ class Checkpoints:
                 kept += self._fault(path) is None
             else:
                 # Renamed first: a deletion that is interrupted leaves no half of a step behind.
-                os.rename(path, self._directory / _STAGING / str(step))
-        shutil.rmtree(self._directory / _STAGING)
+                os.rename(path.name, path.name, src_dir_fd=held, dst_dir_fd=staging)
 
     def _set_aside(self, paths: list[pathlib.Path]) -> str:
         """Moves damaged steps out of the way and says where to; in a read-only run they stay."""
         if not self._sets_aside:
             return ""
-        damaged = self._directory.parent / "damaged"
+        above = self._directory.parent
         try:
-            damaged.mkdir(exist_ok=True)
-            for path in paths:
-                free = (p for p in _numbered(damaged / path.name) if not os.path.lexists(p))
-                os.rename(path, next(free))
-            disk.sync_folder(damaged)
-            disk.sync_folder(self._directory)
+            with (
+                disk.folder(above, [self._directory.name]) as held,
+                disk.folder(above, ["damaged"], make=True) as damaged,
+            ):
+                for path in paths:
+                    disk.set_aside(path.name, held, damaged)
         except OSError:
             return ""
         return f" (what was damaged is kept in {self._shown.parent / 'damaged'})"
@@ -473,11 +487,6 @@ def _is_of_others(record: logging.LogRecord) -> bool:
 
 def _is_step(name: str) -> bool:
     return name.isascii() and name.isdigit() and str(int(name)) == name
-
-
-def _numbered(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    yield path
-    yield from (path.with_name(f"{path.name}.{n}") for n in itertools.count(1))
 
 
 def _describe(tree: Any) -> dict[str, str]:

@@ -28,7 +28,6 @@ import re
 import shlex
 import shutil
 import socket
-import stat
 import subprocess
 import sys
 import time
@@ -242,13 +241,14 @@ class Run:
             value: what JSON holds, and numpy or JAX arrays of any shape (as lists). The floats
                 that JSON lacks become the strings `nan`, `inf` and `-inf`.
         """
-        write_json(self.path(name), value)
+        write_json(self.path(name), value, root=self.directory)
 
     def remove(self, name: str) -> None:
         """Removes a file, unless there is none."""
         path = self.path(name)
-        with _storing(path):
-            path.unlink(missing_ok=True)
+        gone = contextlib.suppress(FileNotFoundError)
+        with _storing(path), disk.folder(self.directory) as held, gone:
+            os.unlink(path.name, dir_fd=held)
 
     def read_json(self, name: str) -> Any:
         """Reads a JSON file.
@@ -266,7 +266,7 @@ class Run:
 
     def write_command(self, argv: Iterable[str]) -> None:
         """Writes the words of a command to `command.txt`, quoted to be pasted into a shell."""
-        write_text(self.path("command.txt"), [shlex.join(argv)])
+        write_text(self.path("command.txt"), [shlex.join(argv)], root=self.directory)
 
     def write_table(self, name: str, rows: Sequence[Mapping]) -> None:
         """Replaces a CSV file at once, as `write_json` does a JSON file.
@@ -275,7 +275,7 @@ class Run:
             name: of the file, as `sweep.csv`.
             rows: each of scalars by column name; a row need not have every column.
         """
-        write_table(self.path(name), rows)
+        write_table(self.path(name), rows, root=self.directory)
 
     def say(self, line: str) -> None:
         """Prints a line, see `say`."""
@@ -286,9 +286,13 @@ class Run:
         if echo:
             say(line)
         path = self.path("run.log")
-        writing = {"encoding": "utf-8", "errors": "replace", "opener": _open_regular}
-        with _storing(path), open(path, "a", **writing) as file:
-            file.write(f"{_now()} {printable(line)}\n")
+        content = f"{_now()} {printable(line)}\n".encode(errors="replace")
+        with (
+            _storing(path),
+            disk.folder(self.directory) as held,
+            open(disk.append(held, path.name), "ab", buffering=0) as file,
+        ):
+            file.write(content)
 
     def append_rows(self, rows: Sequence[Mapping]) -> None:
         """Adds rows to `metrics.csv`; when it returns, all of them are on the disk.
@@ -309,7 +313,7 @@ class Run:
         if self._columns is None:
             lines = _whole_lines(path)
             if path.exists():
-                write_bytes(path, b"".join(lines))
+                write_bytes(path, b"".join(lines), root=self.directory)
             self._know(lines)
         columns = self._columns or list(rows[0])
         for row in rows:
@@ -321,8 +325,12 @@ class Run:
         cells = [[_cell(row[name]) for name in columns] for row in rows]
         content = _csv(cells if self._columns else [columns, *cells])
         rest = memoryview(content)
-        with _storing(path), open(path, "ab", buffering=0, opener=_open_regular) as file:
-            start = file.tell()
+        with (
+            _storing(path),
+            disk.folder(self.directory) as held,
+            open(disk.append(held, path.name), "ab", buffering=0) as file,
+        ):
+            start = file.seek(0, os.SEEK_END)
             try:
                 while rest:
                     rest = rest[file.write(rest) :]
@@ -368,7 +376,7 @@ class Run:
         if kept is None:
             _set_aside(path)
         elif path.exists():
-            write_bytes(path, b"".join(kept))
+            write_bytes(path, b"".join(kept), root=self.directory)
         self._know(kept or [])
         return kept is not None
 
@@ -398,7 +406,7 @@ class Run:
             if at <= step:
                 kept.append(line)
         if path.exists():
-            write_bytes(path, b"".join(lines[:1] + kept))
+            write_bytes(path, b"".join(lines[:1] + kept), root=self.directory)
 
 
 class Follower:
@@ -477,7 +485,7 @@ def read_bytes(path: str | os.PathLike, *, remedy: str = "move it away") -> byte
         StorageError: it cannot be read, is a link, a pipe or a device, or larger than 1 GiB.
     """
     try:
-        descriptor = _open_regular(path, os.O_RDONLY)
+        descriptor = disk.open_regular(path, os.O_RDONLY)
         try:
             size = os.fstat(descriptor).st_size
             if size > _LARGEST:
@@ -597,23 +605,38 @@ def alone(path: pathlib.Path) -> Iterator[None]:
     Raises:
         StorageError: the file cannot be made, or its file system keeps no locks.
     """
-    with _storing(path):
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    lock = _locked(path, fcntl.LOCK_EX)
     try:
-        _lock(lock, path, fcntl.LOCK_EX)
         yield
     finally:
         os.close(lock)
 
 
-def make_folder(path: pathlib.Path) -> pathlib.Path:
+def make_folder(
+    path: pathlib.Path, root: str | os.PathLike | None = None, *, mode: int = 0o777
+) -> pathlib.Path:
     """Makes a folder and those above it, unless they are there; returns it.
+
+    Args:
+        path: of the folder.
+        root: a folder above it, made too, that no link leads out of; None follows any.
+        mode: of the folder if it is made, before the umask, a scalar.
 
     Raises:
         StorageError: it cannot be made.
+        UsageError: a link leads out of the root.
     """
     with _storing(path):
-        path.mkdir(parents=True, exist_ok=True)
+        if root is None:
+            path.mkdir(parents=True, exist_ok=True, mode=mode)
+        else:
+            pathlib.Path(root).mkdir(parents=True, exist_ok=True)
+            *above, name = _below(root, path)
+            there = contextlib.suppress(FileExistsError)
+            with disk.folder(root, above, make=True) as held, there:
+                os.mkdir(name, mode, dir_fd=held)
+            with disk.folder(root, [*above, name]):
+                pass  # it is a folder, and no link to one
     return path
 
 
@@ -621,6 +644,7 @@ def write_bytes(
     path: pathlib.Path,
     content: bytes,
     *,
+    root: str | os.PathLike | None = None,
     remedy: str = _REMEDY,
     check: Callable[[pathlib.Path], Any] | None = None,
 ) -> None:
@@ -629,56 +653,71 @@ def write_bytes(
     Args:
         path: of the file.
         content: what it is to hold.
+        root: a folder above it that no link leads out of; folders below it are made. None follows
+            any link, and makes none.
         remedy: what to do where that place cannot be written.
         check: reads what was written before it takes its place; its error leaves what was there.
 
     Raises:
         StorageError: it cannot be written.
+        UsageError: a link leads out of the root.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with _storing(path, remedy):
-        try:
-            temporary.unlink(missing_ok=True)  # what a killed process left, or a link
-            with open(temporary, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            if check is not None:
-                check(temporary)
-            os.replace(temporary, path)
-            disk.sync_folder(path.parent)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with _storing(path, remedy), _parent(path, root) as held:
+        look = check and (lambda name: check(path.with_name(name)))
+        disk.replace(held, path.name, content, look)
 
 
-def write_text(path: pathlib.Path, lines: Iterable[str]) -> None:
-    """Replaces a text file at once, see `Run.write_json`; each line ends where it ends.
+def _parent(path: pathlib.Path, root: str | os.PathLike | None):
+    """The folder of a file, held open; below a root no link is followed, and it is made."""
+    if root is None:
+        return disk.folder(path.parent)
+    return disk.folder(root, _below(root, path.parent), make=True)
+
+
+def _below(root: str | os.PathLike, folder: pathlib.Path) -> tuple[str, ...]:
+    """The names from a folder to one below it, where links that stay inside lead.
+
+    Raises:
+        UsageError: one leads out. One that comes later is followed nowhere.
+    """
+    place = inside(root, *folder.relative_to(root).parts)
+    return place.resolve().relative_to(pathlib.Path(root).resolve()).parts
+
+
+def write_text(
+    path: pathlib.Path, lines: Iterable[str], *, root: str | os.PathLike | None = None
+) -> None:
+    """Replaces a text file at once, see `write_bytes`; each line, a scalar, ends where it ends.
 
     Raises:
         StorageError: it cannot be written.
     """
-    write_bytes(path, "".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
+    text = "".join(f"{line}\n" for line in lines)
+    write_bytes(path, text.encode(errors="surrogateescape"), root=root)
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Replaces a JSON file at once, see `Run.write_json`; arrays of any shape become lists.
+def write_json(path: pathlib.Path, value: Any, *, root: str | os.PathLike | None = None) -> None:
+    """Replaces a JSON file at once, see `write_bytes`; arrays of any shape become lists.
 
     Raises:
         StorageError: it cannot be written.
     """
-    write_bytes(path, (json.dumps(seals.plain(value), indent=1, allow_nan=False) + "\n").encode())
+    write_bytes(
+        path, (json.dumps(seals.plain(value), indent=1, allow_nan=False) + "\n").encode(), root=root
+    )
 
 
-def write_table(path: pathlib.Path, rows: Sequence[Mapping]) -> None:
-    """Replaces a CSV file at once, see `Run.write_table`; rows are of scalars.
+def write_table(
+    path: pathlib.Path, rows: Sequence[Mapping], *, root: str | os.PathLike | None = None
+) -> None:
+    """Replaces a CSV file at once, see `write_bytes`; rows are of scalars.
 
     Raises:
         StorageError: it cannot be written.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-    write_bytes(path, _csv([columns, *cells]))
+    write_bytes(path, _csv([columns, *cells]), root=root)
 
 
 def say(line: str, *, is_error: bool = False) -> None:
@@ -760,26 +799,17 @@ def _enter(directory: pathlib.Path, shown: str, undo: contextlib.ExitStack) -> i
                 folder.mkdir(exist_ok=True)
                 undo.callback(_remove_empty, folder)
     path = directory / _LOCK
-    while True:
-        is_new = not os.path.lexists(path)
-        with _storing(path):
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        try:
-            _lock(lock, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(lock)
-            os.close(lock)
-            raise LockedError(
-                f"{shown} is in use by {holder}: wait for it, stop it, or choose another --workdir"
-            ) from None
-        except StorageError:
-            os.close(lock)
-            if is_new:
-                path.unlink(missing_ok=True)
-            raise
-        if path.exists() and os.path.samestat(os.fstat(lock), os.stat(path)):
-            break
-        os.close(lock)  # a process that was refused removed the file meanwhile
+    is_new = not os.path.lexists(path)
+    try:
+        lock = _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except LockedError as error:
+        raise LockedError(
+            f"{shown} {error}: wait for it, stop it, or choose another --workdir"
+        ) from None
+    except StorageError:
+        if is_new:
+            path.unlink(missing_ok=True)
+        raise
     undo.callback(_close, lock)
     if is_new:
         undo.callback(path.unlink, missing_ok=True)
@@ -787,17 +817,42 @@ def _enter(directory: pathlib.Path, shown: str, undo: contextlib.ExitStack) -> i
     return lock
 
 
-def _lock(descriptor: int, path: pathlib.Path, how: int) -> None:
-    """Locks a file that is open, or says why its file system cannot.
+def _locked(path: pathlib.Path, how: int) -> int:
+    """Opens a file, which is made if there is none, and locks it.
+
+    One that has another name too, as in a copy by `cp -al`, is replaced once nobody holds it: what
+    is signed would be written into both, and both directories would share the lock.
 
     Raises:
-        BlockingIOError: another process holds it, and `how` says not to wait.
-        StorageError: there are no locks there.
+        LockedError: another process holds it, and `how` says not to wait.
+        StorageError: it cannot be opened, or its file system keeps no locks.
     """
+    with _storing(path), disk.folder(path.parent) as held:
+        while True:
+            lock = disk.open_regular(path.name, os.O_RDWR | os.O_CREAT, held=held)
+            try:
+                _lock(lock, path, how)
+                found = os.fstat(lock)
+                # a process that was refused may have removed the file meanwhile
+                is_there = os.path.samestat(found, os.lstat(path.name, dir_fd=held))
+                if is_there and found.st_nlink == 1:
+                    return lock
+                if is_there:
+                    disk.replace(held, path.name, b"")
+            except FileNotFoundError:
+                pass
+            except BaseException:
+                os.close(lock)
+                raise
+            os.close(lock)
+
+
+def _lock(descriptor: int, path: pathlib.Path, how: int) -> None:
+    """Locks a file that is open, or says why its file system cannot, see `_locked`."""
     try:
         fcntl.flock(descriptor, how)
     except BlockingIOError:
-        raise
+        raise LockedError(f"is in use by {_holder(descriptor)}") from None
     except OSError as error:
         remedy = "choose another place"
         if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
@@ -973,12 +1028,13 @@ def _first_lines(path: pathlib.Path, sha256: str) -> list[bytes] | None:
 
 def _set_aside(path: pathlib.Path) -> None:
     """Moves a damaged file of a run into its folder `damaged`, unless it is gone."""
-    folder = inside(path.parent, "damaged")
-    with _storing(path), contextlib.suppress(FileNotFoundError):
-        folder.mkdir(exist_ok=True)
-        names = itertools.chain([path.name], (f"{path.name}.{n}" for n in itertools.count(1)))
-        os.rename(path, next(folder / n for n in names if not os.path.lexists(folder / n)))
-        disk.sync_folder(folder)
+    with (
+        _storing(path),
+        contextlib.suppress(FileNotFoundError),
+        disk.folder(path.parent) as held,
+        disk.folder(path.parent, ["damaged"], make=True) as damaged,
+    ):
+        disk.set_aside(path.name, held, damaged)
 
 
 def _columns(lines: list[bytes]) -> list[str]:
@@ -1028,21 +1084,6 @@ def _identity(config: dict, free_to_change: Iterable[str]) -> str:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
-
-
-def _open_regular(path: str | os.PathLike, flags: int) -> int:
-    """Opens what is a file, and neither follows a link nor waits for what is none."""
-    flags |= sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK"))
-    try:
-        descriptor = os.open(path, flags, 0o666)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(error.errno, "a symbolic link, must be a file") from None
-        raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "no regular file")
-    return descriptor
 
 
 def _short(value: Any) -> str:

@@ -102,7 +102,7 @@ def draw(name: str, told: lecture.Told, folder: Path) -> dict[str, str]:
     """Draws the pictures of a chapter: caption → path beside the page, of those that there are."""
     files = {f"{name}-{i}": caption for i, caption in enumerate(told.pictures)}
     made = dict(zip(files, told.pictures.values(), strict=True))
-    failed = pictures.draw_each(made, folder.joinpath)
+    failed = pictures.draw_each(made, folder.parent, [folder.name])
     return {
         caption: f"{folder.name}/{file}.png"
         for file, caption in files.items()

@@ -268,10 +268,10 @@ def filled(patch, holder):
     """Whether the disk is full, in a list, as `os.replace` and `write` meet it."""
     is_full, replace = [True], os.replace
 
-    def meet(*arguments):
+    def meet(*arguments, **keywords):
         if is_full[0]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        replace(*arguments)
+        replace(*arguments, **keywords)
 
     patch.setattr(holder, "replace", meet)
     return is_full

@@ -8,8 +8,8 @@ for a picture means over squares of pixels, see `shrink`. Images of other than o
 are drawn channel by channel. Words are shortened, and characters without a shape become □.
 """
 
-from vae_jax.plots._picture import Picture, Table, save
-from vae_jax.plots._pixels import image_grid, save_gif, shrink
+from vae_jax.plots._picture import Picture, Table, encode, save
+from vae_jax.plots._pixels import encode_gif, image_grid, save_gif, shrink
 from vae_jax.plots.curves import training_curves
 from vae_jax.plots.geometry import latent_geometry
 from vae_jax.plots.images import interpolation, reconstructions, samples
@@ -33,6 +33,8 @@ __all__ = [
     "Picture",
     "Table",
     "elbo_against_latent_dim",
+    "encode",
+    "encode_gif",
     "image_grid",
     "interpolation",
     "latent_geometry",

@@ -26,6 +26,7 @@ __all__ = [
     "Picture",
     "Table",
     "as_float",
+    "encode",
     "house_style",
     "legible",
     "new_figure",
@@ -124,16 +125,21 @@ def save(picture: Picture, path_stem: str | os.PathLike) -> tuple[Path, Path]:
         StorageError: a file could not be written.
     """
     stem = Path(path_stem)
+    paths = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.csv")
+    for path, content in zip(paths, encode(picture), strict=True):
+        write(path, content)
+    return paths
+
+
+def encode(picture: Picture) -> tuple[bytes, bytes]:
+    """What `save` writes of a picture of any shape: a PNG and a CSV."""
     png, text = io.BytesIO(), io.StringIO()
     with house_style():
         picture.figure.savefig(png, format="png", metadata={"Software": None})
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(picture.table.columns)
     writer.writerows(picture.table.rows)
-    paths = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.csv")
-    write(paths[0], png.getvalue())
-    write(paths[1], text.getvalue().encode(errors="backslashreplace"))
-    return paths
+    return png.getvalue(), text.getvalue().encode(errors="backslashreplace")
 
 
 def write(path: Path, content: bytes) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "by_channel",
     "channels_in_one",
     "draw_grids",
+    "encode_gif",
     "flat",
     "flat_names",
     "image_grid",
@@ -156,6 +157,12 @@ def save_gif(
         UsageError: `frames` has another shape.
         StorageError: the file could not be written.
     """
+    write(Path(path), encode_gif(frames, milliseconds=milliseconds))
+    return Path(path)
+
+
+def encode_gif(frames: np.ndarray | Sequence[np.ndarray], *, milliseconds: int = 120) -> bytes:
+    """What `save_gif` writes; arguments and errors as there, frames [T, H, W, C]."""
     from PIL import Image
 
     frames = to_rgb(_require_colors("frames", frames, "T H W C"))
@@ -168,8 +175,7 @@ def save_gif(
     )
     gif = io.BytesIO()
     first.save(gif, "gif", save_all=True, append_images=others, duration=milliseconds, loop=0)
-    write(Path(path), gif.getvalue())
-    return Path(path)
+    return gif.getvalue()
 
 
 def image_grid(images: np.ndarray, *, gap: int | None = None) -> np.ndarray:
