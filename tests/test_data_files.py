@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from vae_jax import data
-from vae_jax.data import _npy
+from vae_jax import data, memory
 from vae_jax.errors import DataError, UsageError
 
 RNG = np.random.default_rng(0)
@@ -535,9 +534,9 @@ def test_what_unpacks_to_more_than_there_is_memory_is_not_unpacked(tmp_path, mon
     path = tmp_path / f"a.{suffix}"
     x = np.zeros((4000, 100))
     np.save(path, x) if suffix == "npy" else np.savez_compressed(path, x=x)
-    monkeypatch.setattr(_npy, "physical_bytes", lambda: x.nbytes - 1)
+    monkeypatch.setenv(memory.VARIABLE, str((x.nbytes - 1) / 2**30))
     tracemalloc.start()
-    with pytest.raises(DataError, match=r"takes 3,200,000 bytes, this machine has 3,199,999 of"):
+    with pytest.raises(DataError, match=r"about 3\.05 MiB of memory, reading may take 3\.05 MiB"):
         load(path, loading="memory")
     assert tracemalloc.get_traced_memory()[1] < x.nbytes / 2
     tracemalloc.stop()

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from vae_jax import data
+from vae_jax import data, memory
 from vae_jax.data import _dataset
 from vae_jax.data._npy import FileRows
 from vae_jax.errors import DataError, UsageError
@@ -135,10 +135,10 @@ def test_fortran_order_is_read_into_memory_and_said(tmp_path):
 def test_auto_streams_what_takes_more_than_its_share_of_memory(tmp_path, monkeypatch):
     path = saved(tmp_path, BYTES)
     assert not data.load(path).streamed
-    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    monkeypatch.setattr(_dataset, "_MEMORY_SHARE", BYTES.nbytes / physical)
+    limit = memory.limit_bytes()
+    monkeypatch.setattr(_dataset, "_MEMORY_SHARE", BYTES.nbytes / limit)
     assert not data.load(path).streamed
-    monkeypatch.setattr(_dataset, "_MEMORY_SHARE", (BYTES.nbytes - 1) / physical)
+    monkeypatch.setattr(_dataset, "_MEMORY_SHARE", (BYTES.nbytes - 1) / limit)
     assert data.load(path).streamed
     assert not data.load(path, loading="memory").streamed
     shutil.copy(path, tmp_path / "b.npy")

@@ -1,10 +1,119 @@
-"""What this machine has of memory."""
+"""How much memory there is, and what reading may take of it: what would take more is refused.
 
+A file of a few kilobytes may claim, or unpack to, more than any machine has. What reads a file
+estimates what that takes before it takes it, and calls `check`.
+"""
+
+import contextlib
+import dataclasses
+import math
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
-__all__ = ["physical_bytes"]
+from vae_jax.errors import DataError, UsageError
+
+__all__ = ["FEWER_ROWS", "VARIABLE", "Tally", "check", "limit_bytes", "physical_bytes", "told"]
+
+VARIABLE = "VAE_JAX_MEMORY"
+"""The variable of the environment that says what reading may take, in GiB."""
+FEWER_ROWS = "give fewer rows"
+"""What to do if nothing else is known."""
+_SHARE = 3 / 4  # of the memory there is; the rest is for the system, the libraries and the model
+_UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def physical_bytes() -> int:
     """Bytes of memory that this machine has (scalar)."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def limit_bytes() -> int:
+    """Bytes of memory that reading a dataset or a model may take (scalar).
+
+    What $VAE_JAX_MEMORY says, in GiB; else three quarters of the memory there is: of the machine,
+    of the process's control groups (a container, a job of a cluster) or of its address space
+    (`ulimit -v`), whichever is least.
+
+    Raises:
+        UsageError: the variable is no number of GiB.
+    """
+    given = os.environ.get(VARIABLE)
+    if given is None:
+        return int(_SHARE * min([physical_bytes(), *_limits_of_process()]))
+    try:
+        size = float(given)
+    except ValueError:
+        size = math.nan
+    if not 0 < size < math.inf:
+        raise UsageError(f"{VARIABLE}={given}: is no number of GiB > 0: set one, such as 8")
+    return int(size * 2**30)
+
+
+def _limits_of_process() -> Iterator[int]:
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if soft != resource.RLIM_INFINITY:
+            yield soft
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _, kinds, name = line.split(":", 2)
+        if kinds not in ("", "memory"):
+            continue
+        file = "memory.limit_in_bytes" if kinds else "memory.max"
+        root = _CGROUPS / kinds
+        folder = root / name.lstrip("/")
+        for place in (folder, *folder.parents):
+            if not place.is_relative_to(root):
+                break
+            with contextlib.suppress(OSError, ValueError):  # none, or "max"
+                yield int((place / file).read_text())
+
+
+def told(num_bytes: int) -> str:
+    """A number of bytes (scalar) in words: "11.4 GiB"."""
+    for unit, size in _UNITS:
+        if num_bytes >= size:
+            return f"{num_bytes / size:,.{2 if num_bytes < 10 * size else 1}f} {unit}"
+    return f"{num_bytes} bytes"
+
+
+def check(what: str | os.PathLike, num_bytes: int, remedy: str = FEWER_ROWS) -> None:
+    """Passes if reading may take so much memory.
+
+    Args:
+        what: is read, for the message.
+        num_bytes: that it takes at its peak, estimated (scalar).
+        remedy: what else to do.
+
+    Raises:
+        DataError: it may not.
+    """
+    limit = limit_bytes()
+    if num_bytes > limit:
+        raise DataError(
+            f"{os.fspath(what)}: would take about {told(num_bytes)} of memory, reading may take"
+            f" {told(limit)} here: {remedy}, or set {VARIABLE} to more GiB"
+        )
+
+
+@dataclasses.dataclass(eq=False)
+class Tally:
+    """What the parts of one dataset take together while they are read.
+
+    Attributes:
+        num_bytes: so far (scalar).
+    """
+
+    num_bytes: int = 0
+
+    def add(self, what: str | os.PathLike, num_bytes: int, remedy: str = FEWER_ROWS) -> None:
+        """Adds a part before it is read, see `check`, whose arguments these are."""
+        check(what, self.num_bytes + num_bytes, remedy)
+        self.num_bytes += num_bytes

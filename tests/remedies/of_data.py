@@ -11,9 +11,10 @@ import numpy as np
 import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet
+import pytest
 import scipy.sparse
 
-from vae_jax import cache, data
+from vae_jax import cache, data, errors, memory
 from vae_jax.data import _cache, _dataset, _npy, _sparse
 
 from ._cases import at, attempt, flags_of, said, tries
@@ -375,11 +376,12 @@ def arrays_of_objects(folder, patch):
     )
 
 
-@tries(at(DATA + "_npy.py", "_read_array")("give fewer rows, or an .npy file in C order"))
+@tries(at(DATA + "_npy.py")("give fewer rows, or an .npy file in C order"))
 def arrays_larger_than_memory(folder, patch):
-    patch.setattr(_npy, "physical_bytes", lambda: 500)
+    patch.setenv(memory.VARIABLE, str(500 / 2**30))
     message = yield attempt(load, archive(folder / "a.npz", x=TABLE))
-    yield attempt(load, archive(folder / "a.npz", x=TABLE[:20]))
+    yield attempt(load, archive(folder / "a.npz", x=TABLE[:5]))
+    patch.setenv(memory.VARIABLE, str(2000 / 2**30))
     path = saved(folder / "a.npy", TABLE)
     yield attempt(load, path, **flags_of(message))
 
@@ -412,14 +414,118 @@ def a_sparse_matrix_that_does_not_fit_together(folder, patch):
     yield attempt(load, path)
 
 
-@tries(at(DATA + "_sparse.py", "_refuse_huge")("leave out rows or columns"))
+@tries(at(DATA + "_sparse.py")("leave out rows or columns"))
 def a_huge_sparse_matrix(folder, patch):
-    patch.setattr(_sparse, "physical_bytes", lambda: 16 * 8 * 30)
+    patch.setattr(_sparse, "_MEMORY_SHARE", 1 / 400)
+    patch.setenv(memory.VARIABLE, str(400 * 8 * 30 / 2**30))
     path, matrix = folder / "a.npz", scipy.sparse.csr_matrix(RNG.poisson(0.5, (60, 60)))
     scipy.sparse.save_npz(path, matrix)
     yield attempt(load, path)
+    patch.setenv(memory.VARIABLE, "1e-3")
+    yield attempt(load, path)
+    patch.setenv(memory.VARIABLE, str(400 * 8 * 30 / 2**30))
     scipy.sparse.save_npz(path, matrix[:30, :30])
     yield attempt(load, path)
+
+
+@tries(
+    at("vae_jax/memory.py", "check")("or set … to more GiB"),
+    at("vae_jax/memory.py")("give fewer rows"),
+)
+def data_that_would_take_too_much_memory(folder, patch):
+    path = archive(folder / "a.npz", x=np.zeros((900, 4), np.uint8) + np.arange(4, dtype=np.uint8))
+    patch.setenv(memory.VARIABLE, str(20_000 / 2**30))
+    yield attempt(load, path)
+    yield attempt(load, archive(path, x=TABLE))
+    archive(path, x=np.arange(3600, dtype=np.uint8).reshape(-1, 4) % 7)
+    patch.setenv(memory.VARIABLE, str(60_000 / 2**30))
+    yield attempt(load, path)
+
+
+@tries(at("vae_jax/memory.py", "limit_bytes")(": set one, such as 8"))
+def a_variable_of_memory_that_is_no_number(folder, patch):
+    path = saved(folder / "a.npy", TABLE)
+    patch.setenv(memory.VARIABLE, "8GB")
+    message = yield attempt(load, path)
+    patch.setenv(memory.VARIABLE, message.split()[-1])
+    yield attempt(load, path)
+
+
+@tries(at(DATA + "_sequences.py", "read_text")("break its longest line, …, or leave it out"))
+def a_text_of_one_long_line(folder, patch):
+    path, lines = folder / "a.txt", ["a b", "c"] * 200
+    patch.setenv(memory.VARIABLE, "2e-4")
+    path.write_text("\n".join([*lines, "long" * 300]))
+    message = yield attempt(load, path)
+    number = int(re.search(r"longest line, ([\d,]+)", message)[1].replace(",", "")) - 1
+    assert number == len(lines)
+    path.write_text("\n".join([*lines, *["long"] * 300]))
+    yield attempt(load, path)
+    path.write_text("\n".join(lines))
+    yield attempt(load, path)
+
+
+@tries(at("vae_jax/data/_tables.py")("give fewer rows or columns"))
+def a_table_of_too_much_memory(folder, patch):
+    path = folder / "a.parquet"
+    patch.setenv(memory.VARIABLE, str(300_000 / 2**30))
+
+    def written(num_rows, num_columns):
+        x = RNG.integers(0, 9, (num_columns, num_rows)) / 4
+        pa.parquet.write_table(pa.table(list(x), [f"c{i}" for i in range(len(x))]), path)
+
+    written(2000, 3)
+    yield attempt(load, path)
+    written(200, 3)
+    yield attempt(load, path)
+    written(20, 40)
+    with pytest.raises(errors.DataError, match="give fewer rows or columns"):
+        load(path)
+    written(20, 10)
+    yield attempt(load, path)
+
+
+@tries(at("vae_jax/data/_tables.py", "_read_parquet")("give each of their values a column"))
+def a_table_of_lists(folder, patch):
+    path, pairs = folder / "a.parquet", TABLE[:, :2].tolist()
+    pa.parquet.write_table(pa.table({"a": TABLE[:, 2], "b": pairs}), path)
+    yield attempt(load, path)
+    pa.parquet.write_table(pa.table({"a": TABLE[:, 2], "b0": TABLE[:, 0], "b1": TABLE[:, 1]}), path)
+    yield attempt(load, path)
+    pa.parquet.write_table(pa.table({"a": TABLE[:, 2]}), path)
+    yield attempt(load, path)
+
+
+@tries(at("vae_jax/data/_images.py")("resize them, or give fewer pictures"))
+def pictures_that_would_take_too_much_memory(folder, patch):
+    images = RNG.integers(0, 256, (120, 40, 40), np.uint8)
+    patch.setenv(memory.VARIABLE, str(200_000 / 2**30))
+    draw(folder / "a", images)
+    yield attempt(load, folder / "a")
+    draw(folder / "b", images[:, :20, :20])
+    yield attempt(load, folder / "b")
+    draw(folder / "c", images[:9])
+    yield attempt(load, folder / "c")
+
+
+@tries(at("vae_jax/data/_files.py", "_series")("give fewer or shorter series, of windows a longer"))
+def windows_of_too_much_memory(folder, patch):
+    path = saved(folder / "a.npy", RNG.normal(size=(600, 2)))
+    patch.setenv(memory.VARIABLE, str(400_000 / 2**30))
+    yield attempt(load, path, window=60, hop=1)
+    yield attempt(load, path, window=60, hop=60)
+    yield attempt(load, saved(folder / "b.npy", RNG.normal(size=(200, 2))), window=60, hop=40)
+
+
+@tries(at("vae_jax/data/_files.py", "_refuse_misspelled")("rename it"))
+def a_name_that_is_no_text(folder, patch):
+    path = folder / os.fsdecode(b"\xff")
+    saved(folder / "a.npy", TABLE)
+    path.mkdir()
+    shutil.copy(folder / "a.npy", path)
+    yield attempt(load, path / "a.npy")
+    path.rename(folder / "b")
+    yield attempt(load, folder / "b" / "a.npy")
 
 
 # --- Values

@@ -63,8 +63,8 @@ def load(
             keeps the values. Data on levels is decoded to [0, 1] whatever it says.
         loading: 'memory' reads everything, 'stream' leaves rows on disk where the source allows it
             (an .npy file, tensorflow-datasets) and marks the dataset as streamed, 'auto' streams
-            from these sources what would take more than a quarter of physical memory. Values,
-            splits and hash are the same in each.
+            from these sources what would take more than a third of what reading may take of
+            memory, see `vae_jax.memory.limit_bytes`. Values, splits and hash are the same in each.
         window: cut a table of your own, whose rows follow one another in time, into sequences of
             so many rows (scalar), the first to train and the last to test.
         hop: rows from the start of a window to that of the next (scalar); None: side by side.

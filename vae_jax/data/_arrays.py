@@ -1,12 +1,14 @@
 """Arrays that users save: .npy files, folders of them, and .npz files."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from vae_jax import memory
 from vae_jax.data import _npy, _sparse, _spelling
-from vae_jax.data._dataset import is_streamed
+from vae_jax.data._dataset import bytes_to_convert, is_streamed
 from vae_jax.data._part import Part, Reading, complete
 from vae_jax.errors import DataError
 
@@ -29,7 +31,7 @@ def read_npy(
     # a window is cut out of what lies in memory
     loading = reading.loading if reading.window is None else "memory"
     if [path] == [*files]:
-        return _read_file(path, loading)
+        return _read_file(path, loading, reading.tally)
     by_name: dict[str, Path] = {}
     for file in files:
         if file.stem in by_name:
@@ -40,20 +42,22 @@ def read_npy(
 
     def get(name: str):
         is_data = (_spelling.array(name) or ("",))[0] == "x"
-        parts, _ = _read_file(by_name[name], loading if is_data else "memory")
+        parts, _ = _read_file(by_name[name], loading if is_data else "memory", reading.tally)
         return parts["all"].x
 
     return _named(path, list(by_name), get, "files")
 
 
-def _read_file(path: Path, loading: str) -> tuple[dict[str, Part], list[str]]:
+def _read_file(path: Path, loading: str, tally: memory.Tally) -> tuple[dict[str, Part], list[str]]:
     """The array of an .npy file, in memory or left in the file."""
     header = _npy.header(path)
-    if not is_streamed(loading, header.nbytes):
-        return {"all": Part(_npy.read(path))}, []
+    can_stay = loading == "auto" and header.has_rows
+    is_large = can_stay and bytes_to_convert(header.shape, header.dtype) > memory.limit_bytes()
+    if not is_large and not is_streamed(loading, header.nbytes):
+        return {"all": Part(_npy.read(path, tally=tally))}, []
     if not header.has_rows:
         note = "lies in Fortran order, in which rows cannot be read alone: read into memory"
-        return {"all": Part(_npy.read(path))}, [note]
+        return {"all": Part(_npy.read(path, tally=tally))}, [note]
     return {"all": Part(_npy.FileRows(path))}, [
         f"{header.nbytes / 1e9:.3g} GB stay in the file: rows are read when they are needed"
     ]
@@ -71,23 +75,24 @@ def read_npz(
     names = _npy.names(path)
 
     def get(name: str) -> np.ndarray:
-        return _npy.read(path, name)
+        return _npy.read(path, name, reading.tally)
 
     of_sparse = _sparse.parts(names)
     if not of_sparse:
         return _named(path, names, get, "keys")
-    x, notes = _dense(_sparse.read(path, names, get), reading)
+    x, notes = _dense(path, _sparse.read(path, names, get, reading.tally), reading)
     others = [name for name in names if name not in of_sparse]
     parts, more = _named(path, others, get, "keys", x)
     return parts, [*notes, *more]
 
 
 def _dense(
-    x: _sparse.SparseRows, reading: Reading
+    path: Path, x: _sparse.SparseRows, reading: Reading
 ) -> tuple[np.ndarray | _sparse.SparseRows, list[str]]:
     num_bytes = x.shape[0] * x.shape[1] * np.dtype(np.float32).itemsize
     if reading.window is None and is_streamed(reading.loading, num_bytes):
         return x, ["a sparse matrix, kept sparse: rows are made dense when they are needed"]
+    reading.tally.add(path, math.prod(x.shape) * x.dtype.itemsize, _sparse.REMEDY)
     return x[:], ["a sparse matrix, made dense"]
 
 

@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import ranges
+from vae_jax import memory, ranges
 from vae_jax.data._npy import FileRows
 from vae_jax.errors import DataError, UsageError
-from vae_jax.memory import physical_bytes
 
 __all__ = [
     "Dataset",
@@ -22,6 +21,7 @@ __all__ = [
     "Scaling",
     "Split",
     "blocks",
+    "bytes_to_convert",
     "check",
     "data_file",
     "decode_levels",
@@ -40,7 +40,9 @@ __all__ = [
 _SEED = 0  # of the one permutation that makes the splits: other splits are another dataset
 _BLOCK_BYTES = 2**24  # what is looked at or converted at a time
 _ALIGNMENT = 64  # bytes: from there JAX takes memory of the host for a CPU device's as it lies
-_MEMORY_SHARE = 1 / 4  # of physical memory; data that takes more is streamed where nothing is said
+_MEMORY_SHARE = 1 / 3  # of what reading may take; data that takes more is streamed by itself
+_BYTES_OF_ORDER = 24  # of each row, while rows are dealt to splits
+_BYTES_OF_PLACE = 64  # of each value of a row: its extremes, mean and deviation, and a block of one
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -174,7 +176,7 @@ def is_streamed(loading: str, num_bytes: int) -> bool:
     """Whether data stays on disk, to be read block by block.
 
     Args:
-        loading: 'stream', 'memory', or 'auto': if it takes over a quarter of physical memory.
+        loading: 'stream', 'memory', or 'auto': if it takes over a third of what reading may.
         num_bytes: that the rows to learn from take as stored (scalar).
 
     Returns:
@@ -182,7 +184,27 @@ def is_streamed(loading: str, num_bytes: int) -> bool:
     """
     if loading != "auto":
         return loading == "stream"
-    return num_bytes > _MEMORY_SHARE * physical_bytes()
+    return num_bytes > _MEMORY_SHARE * memory.limit_bytes()
+
+
+def bytes_to_convert(shape: tuple[int, ...], dtype: np.dtype, *, stays: bool = False) -> int:
+    """What data take from when they are read until they are ready to learn from, estimated.
+
+    As they lie, as they will be stored, the order of the rows, and what is known of each place.
+
+    Args:
+        shape: [N, *stored].
+        dtype: as they lie.
+        stays: whether they lie in a file, and rows are converted when they are needed.
+
+    Returns:
+        Bytes at the peak (scalar).
+    """
+    width = math.prod(shape[1:])
+    is_image = len(shape) > 2
+    stored = 1 if dtype.itemsize == 1 and is_image else np.dtype(np.float32).itemsize
+    rows = 0 if stays else shape[0] * width * (dtype.itemsize + stored)
+    return rows + shape[0] * _BYTES_OF_ORDER + width * _BYTES_OF_PLACE
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

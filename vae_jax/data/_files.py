@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from vae_jax import memory
 from vae_jax.data import _arrays, _images, _labels, _npy, _sequences, _spelling, _tables, _values
 from vae_jax.data._dataset import (
     Dataset,
     Split,
+    bytes_to_convert,
     customary_likelihood,
     decode_levels,
     decode_real,
@@ -41,6 +43,8 @@ _OF_FOLDERS: dict[tuple[str, ...], Callable] = {
 """Endings of the files in a folder → their reader; the first for which there are some is taken."""
 SUFFIXES = (*_OF_FILES, ".txt")
 """Endings of the files that are read, whatever the shape of what they hold."""
+_BYTES_OF_VALUE = 24  # of a series while it is cut out: as it lies, as steps, as stored, padded
+_BYTES_OF_STEP = 48  # which row each step is
 
 
 def load(path: Path, reading: Reading) -> Dataset:
@@ -66,26 +70,34 @@ def load(path: Path, reading: Reading) -> Dataset:
         UsageError: if a setting does not fit the data.
     """
     _refuse_special(path)
+    _refuse_misspelled(path)
     is_folder = path.is_dir()
     if path.suffix.lower() == ".txt" and not is_folder:
         for setting in ("window", "missing_values"):
             reading.refuse(setting, f"{path} is text")
-        _refuse_other(path, sha256_of_file(path), reading)
-        return _text(path, reading.num_valid)
+        _refuse_other(path, [path], reading)
+        return _text(path, reading)
     read, files, notes = _folder_reader(path) if is_folder else _file_reader(path)
     if read is not _tables.read:
         reading.refuse("missing_values", f"{path} is none")
-    sha256 = sha256_of_folder(path, files) if is_folder else sha256_of_file(path)
-    _refuse_other(path, sha256, reading)
+    _refuse_other(path, files, reading)
     parts, told = read(path, files, reading)
     is_series = reading.window is not None or any(part.is_series for part in parts.values())
     splits, settings = (_series if is_series else _examples)(path, parts, reading)
     notes = tuple(f"{path}: {note}" for note in (*told, *notes, *settings.pop("notes")))
-    return Dataset(path.stem, *splits, sha256=sha256, notes=notes, **settings)
+    return Dataset(path.stem, *splits, sha256=_sha256(path, files), notes=notes, **settings)
 
 
-def _refuse_other(path: Path, found: str, reading: Reading) -> None:
-    if reading.sha256 not in (None, found):
+def _sha256(path: Path, files: Sequence[Path]) -> str:
+    return sha256_of_folder(path, files) if path.is_dir() else sha256_of_file(path)
+
+
+def _refuse_other(path: Path, files: Sequence[Path], reading: Reading) -> None:
+    """Refuses other data than those whose hash is known, before any of them is parsed."""
+    if reading.sha256 is None:
+        return
+    found = _sha256(path, files)
+    if found != reading.sha256:
         raise other_content(path, found, reading.sha256)
 
 
@@ -138,6 +150,7 @@ def _files_below(folder: Path) -> list[Path]:
         files += [file for file in own if file.name.lower() not in ("thumbs.db", "desktop.ini")]
     for file in files:
         _refuse_special(file, folder)
+        _refuse_misspelled(file)
     return files
 
 
@@ -160,12 +173,20 @@ def _refuse_special(path: Path, folder: Path | None = None) -> None:
         raise DataError(f"{path}: is neither a regular file nor a folder")
 
 
-def _text(path: Path, num_valid: int | None) -> Dataset:
-    x, alphabet, notes = _sequences.read_text(path)
+def _refuse_misspelled(path: Path) -> None:
+    """Refuses a name that no text can hold: libraries, tables and JSON would not take it."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{path}: its name is not UTF-8: rename it") from None
+
+
+def _text(path: Path, reading: Reading) -> Dataset:
+    x, alphabet, notes = _sequences.read_text(path, reading.tally)
     num_levels = len(alphabet) + 1
     return Dataset(
         path.stem,
-        *divide({"all": Split(x)}, num_valid, name=str(path)),
+        *divide({"all": Split(x)}, reading.num_valid, name=str(path)),
         shape=x.shape[1:],
         kind="sequence",
         low=0.0,
@@ -185,6 +206,7 @@ def _examples(
 ) -> tuple[Sequence[Split], dict]:
     """Splits of tables [N, D] or images [N, H, W, C], and what else a `Dataset` says of them."""
     stays = any(isinstance(part.x, _npy.FileRows | SparseRows) for part in parts.values())
+    _refuse_large(path, parts)
     parts, classes, notes = _labels.encode(path, parts)
     parts = _values.surveyed(path, _values.encode_conditions(path, parts))
     kind = "table" if len(next(iter(parts.values())).x.shape) == 2 else "image"
@@ -220,6 +242,17 @@ def _examples(
     }
 
 
+def _refuse_large(path: Path, parts: Mapping[str, Part]) -> None:
+    """Refuses parts [N, …] that would take more memory to be converted than there is."""
+    num_bytes = 0
+    for part in parts.values():
+        stays = isinstance(part.x, _npy.FileRows | SparseRows)
+        if len(part.x.shape):
+            num_bytes += bytes_to_convert(part.x.shape, part.x.dtype, stays=stays)
+        num_bytes += _labels.bytes_to_encode(part.labels)
+    memory.check(path, num_bytes)
+
+
 def _series(
     path: Path, parts: Mapping[str, Part], reading: Reading
 ) -> tuple[Sequence[Split], dict]:
@@ -227,11 +260,18 @@ def _series(
 
     Checks and conversions are those of a table, of which each step is a row.
     """
+    _refuse_large(path, parts)
     if reading.window is None:
         table, splits, num_steps, classes, notes = _whole_series(path, parts, reading)
     else:
         table, splits, notes = _windows(path, parts, reading)
         num_steps, classes = reading.window, None
+    num_values = sum(len(split.x) for split in splits) * num_steps
+    memory.check(
+        path,
+        num_values * (table.x.shape[1] * _BYTES_OF_VALUE + _BYTES_OF_STEP),
+        "give fewer or shorter series, of windows a longer --hop",
+    )
     whole = _values.surveyed(path, {"all": table})
     whole, num_levels, told = _values.as_levels(whole, "table", reading.scaling)
     notes += told

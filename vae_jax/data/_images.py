@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vae_jax import memory
 from vae_jax.data import _spelling
 from vae_jax.data._part import Part, Reading, complete
 from vae_jax.errors import DataError, first_line
@@ -23,6 +24,9 @@ _GREY = {"1": "L", "L": "L", "I;16": "I;16", "I;16B": "I;16B", "I;16L": "I;16L",
 _COLOR = {"P": "RGBA", "PA": "RGBA", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA"}
 """Mode of a picture → the mode that it is read in."""
 _ORIENTATION = 0x112  # the tag of EXIF
+_BYTES_OF_PIXEL = 24  # while one picture is decoded
+_COPIES = 2  # of all pictures: one by one, and together
+_REMEDY = "resize them, or give fewer pictures"
 _DAMAGE = (EOFError, KeyError, OSError, SyntaxError, TypeError, ValueError, struct.error)
 
 
@@ -41,7 +45,7 @@ def read(
     Args:
         folder: that was named.
         files: the pictures in it, sorted.
-        reading: not looked at.
+        reading: its tally alone is looked at.
 
     Returns:
         (parts, notes).
@@ -50,9 +54,13 @@ def read(
         DataError: a picture cannot be read, is of another size than most, or lies where its split
             or its label cannot be told.
     """
-    del reading
-    images = [_read_image(file) for file in files]
+    images = []
+    for file in files:
+        images.append(_read_image(file, reading.tally))
+        if len(images) == 1:  # all must be of one size
+            memory.check(folder, images[0].pixels.nbytes * len(files) * _COPIES, _REMEDY)
     pixels, notes = _of_one_size(folder, files, [image.pixels for image in images])
+    reading.tally.add(folder, sum(image.nbytes for image in pixels), _REMEDY)
     told = collections.Counter(note for image in images for note in image.notes)
     notes += [f"{count} pictures {note}" for note, count in told.items()]
 
@@ -190,7 +198,7 @@ def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]}×{shape[0]}"
 
 
-def _read_image(path: Path) -> _Image:
+def _read_image(path: Path, tally: memory.Tally) -> _Image:
     import PIL.Image
 
     try:
@@ -201,7 +209,11 @@ def _read_image(path: Path) -> _Image:
             with path.open("rb") as file, PIL.Image.open(file, formats=_FORMATS) as image:
                 mode = image.mode
                 if mode in _GREY | _COLOR:
-                    return _decoded(path, image)
+                    num_pixels = image.width * image.height
+                    memory.check(path, tally.num_bytes + num_pixels * _BYTES_OF_PIXEL, _REMEDY)
+                    found = _decoded(path, image)
+                    tally.add(path, found.pixels.nbytes, _REMEDY)
+                    return found
     except (
         *_DAMAGE,
         PIL.Image.DecompressionBombError,

@@ -11,11 +11,17 @@ from vae_jax.data._part import Part
 from vae_jax.data._spelling import quoted
 from vae_jax.errors import DataError
 
-__all__ = ["encode"]
+__all__ = ["bytes_to_encode", "encode"]
 
 Label = int | str
+_BYTES_OF_LABEL = 160  # as a value of Python, in lists and sets of them, and its class
 _UNKNOWN_WORDS = {"", "nan", "<na>", "-1", "-1.0"}
 _LOOK_UNKNOWN = {"none", "null", "na", "n/a", "unknown", "unlabeled", "unlabelled", "?"}
+
+
+def bytes_to_encode(labels: np.ndarray | None) -> int:
+    """What `encode` takes for labels [N, …] of any dtype, estimated: bytes (scalar)."""
+    return 0 if labels is None else labels.size * (_BYTES_OF_LABEL + labels.dtype.itemsize)
 
 
 def encode(

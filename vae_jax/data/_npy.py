@@ -14,12 +14,13 @@ from typing import IO
 
 import numpy as np
 
+from vae_jax import memory
 from vae_jax.errors import DataError, first_line
-from vae_jax.memory import physical_bytes
 
 __all__ = ["FileRows", "Header", "header", "names", "read", "write_header"]
 
 _MAX_DEFLATE_RATIO = 1_032  # what a byte of a deflate stream can become at most
+_LARGEST_SIZE = 2**63 - 1  # of an axis, and of all bytes, that NumPy can say
 _MOST_BYTES = 2**30  # in one read: Linux gives 2 GiB at most, macOS refuses more
 try:
     from lzma import LZMAError
@@ -33,13 +34,22 @@ _DAMAGE = (
     MemoryError,
     NotImplementedError,
     OSError,
+    OverflowError,
+    RecursionError,
     RuntimeError,
     SyntaxError,
+    TypeError,
     UserWarning,
     ValueError,
     tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
+)
+
+
+_REMEDY = (
+    "give fewer rows, or an .npy file in C order, whose rows can stay in the file (with"
+    " --loading=stream, without --window)"
 )
 
 
@@ -97,8 +107,13 @@ def _read_header(stream: IO[bytes], size: int, what: str) -> Header:
             f"{what}: holds Python objects (pickle), which are never loaded: save plain numbers,"
             " numpy.asarray(x, dtype='float32'), or words, numpy.asarray(y, dtype='str')"
         )
+    if any(isinstance(length, bool) for length in shape):
+        raise ValueError(f"shape {shape}")
+    if not dtype.itemsize:
+        raise DataError(f"{what}: holds {dtype} of no bytes: there is nothing in it")
     found = Header(shape, dtype, fortran_order, stream.tell())
-    if min(shape, default=0) < 0 or found.nbytes > size - found.offset:
+    is_small = max(shape, default=0) <= _LARGEST_SIZE
+    if min(shape, default=0) < 0 or not is_small or found.nbytes > size - found.offset:
         raise DataError(
             f"{what}: claims shape {shape} of {dtype}, {found.nbytes} bytes, but holds"
             f" {size - found.offset}: the file is truncated or its header is wrong"
@@ -106,14 +121,9 @@ def _read_header(stream: IO[bytes], size: int, what: str) -> Header:
     return found
 
 
-def _read_array(stream: IO[bytes], size: int, what: str) -> np.ndarray:
-    found, memory = _read_header(stream, size, what), physical_bytes()
-    if found.nbytes > memory:
-        raise DataError(
-            f"{what}: takes {found.nbytes:,} bytes, this machine has {memory:,} of memory: give"
-            " fewer rows, or an .npy file in C order, whose rows can stay in the file (with"
-            " --loading=stream, without --window)"
-        )
+def _read_array(stream: IO[bytes], size: int, what: str, tally: memory.Tally) -> np.ndarray:
+    found = _read_header(stream, size, what)
+    tally.add(what, found.nbytes, _REMEDY)
     stream.seek(0)
     return np.lib.format.read_array(stream, allow_pickle=False)
 
@@ -264,23 +274,25 @@ def names(path: Path) -> tuple[str, ...]:
         return tuple(name.removesuffix(".npy") for name in archive.namelist())
 
 
-def read(path: Path, name: str | None = None) -> np.ndarray:
+def read(path: Path, name: str | None = None, tally: memory.Tally | None = None) -> np.ndarray:
     """One array of an .npz file, or the array of an .npy file.
 
     Args:
         path: the file.
         name: key in the .npz file; None for an .npy file.
+        tally: of what is read with it.
 
     Returns:
         The array, of the shape and dtype in which it was saved.
 
     Raises:
         DataError: if the file is unreadable, truncated, lacks the key, holds Python objects, or
-            claims more than it holds, or more than there is memory.
+            claims more than it holds, or more than reading may take of memory.
     """
+    tally = memory.Tally() if tally is None else tally
     if name is None:
         with _damage_named(path), path.open("rb") as file:
-            return _read_array(file, path.stat().st_size, str(path))
+            return _read_array(file, path.stat().st_size, str(path), tally)
     if name not in names(path):
         found = ", ".join(map(repr, names(path))) or "none"
         raise DataError(f"{path}: has no key {name!r}, only {found}")
@@ -289,7 +301,7 @@ def read(path: Path, name: str | None = None) -> np.ndarray:
         if member.file_size > member.compress_size * _MAX_DEFLATE_RATIO:
             raise ValueError(f"{name} claims to unpack to {member.file_size} bytes")
         with archive.open(member) as file:
-            array = _read_array(file, member.file_size, f"{path}[{name}]")
+            array = _read_array(file, member.file_size, f"{path}[{name}]", tally)
             if file.read(1):  # the checksum is compared when the end has been read
                 raise ValueError(f"{name} holds more than its header says")
             return array

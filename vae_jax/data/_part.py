@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vae_jax import memory
 from vae_jax.data._dataset import Rows
 from vae_jax.data._spelling import SPLITS
 from vae_jax.errors import DataError, UsageError
@@ -29,6 +30,7 @@ class Reading:
         hop: rows from the start of a window to that of the next (scalar); None: the window's.
         missing_values: what marks a missing cell of a table beside an empty one, or None.
         sha256: what the content must be, known before any of it is parsed; None: anything.
+        tally: of the memory that what is read takes.
     """
 
     num_valid: int | None = None
@@ -38,6 +40,7 @@ class Reading:
     hop: int | None = None
     missing_values: tuple[str, ...] | None = None
     sha256: str | None = None
+    tally: memory.Tally = dataclasses.field(default_factory=memory.Tally)
 
     def refuse(self, setting: str, why: str) -> None:
         """Refuses a setting that was given to data which are no table, for a reason in words."""

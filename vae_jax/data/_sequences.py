@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax import memory
 from vae_jax.data._dataset import Split
 from vae_jax.errors import DataError, UsageError
 
@@ -21,14 +22,17 @@ __all__ = [
     "strings",
 ]
 
+_BYTES_OF_BYTE = 16  # of a text, in bytes, characters and lines
+_BYTES_OF_CHARACTER = 40  # while it becomes a symbol
 _LONGEST = 4096  # characters of a line: each is a step that waits for the one before it
 
 
-def read_text(path: Path) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+def read_text(path: Path, tally: memory.Tally) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
     """The lines of a text, a symbol for each character.
 
     Args:
         path: a file in UTF-8.
+        tally: of what is read with it.
 
     Returns:
         (symbols [N, T], T the longest line's characters, symbol k > 0 the k-th character and 0 the
@@ -38,6 +42,7 @@ def read_text(path: Path) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
         DataError: it cannot be read, or a line is too long.
     """
     try:
+        tally.add(path, path.stat().st_size * _BYTES_OF_BYTE)
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
@@ -59,9 +64,12 @@ def read_text(path: Path) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
             f"{path}: line {number:,} has {len(longest):,} characters: must be at most "
             f"{_LONGEST:,}; break it into sentences, say"
         )
+    lengths = np.array([len(line) for _, line in told])
+    # at most 2 × [N, T] int32 and one of truth values, beside the characters
+    num_bytes = len(told) * len(longest) * 9 + int(lengths.sum()) * _BYTES_OF_CHARACTER
+    tally.add(path, num_bytes, f"break its longest line, {number:,}, or leave it out")
     codes = np.frombuffer("".join(line for _, line in told).encode("utf-32-le"), "<u4")
     characters, symbols = np.unique(codes, return_inverse=True)
-    lengths = np.array([len(line) for _, line in told])
     x = np.zeros((len(told), len(longest)), np.uint8 if len(characters) < 256 else np.int32)
     x[np.arange(x.shape[1]) < lengths[:, None]] = symbols + 1
     notes = [f"lines of {lengths.min()} to {lengths.max()} characters, {len(characters)} kinds"]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vae_jax import memory
 from vae_jax.errors import DataError, first_line
-from vae_jax.memory import physical_bytes
 
-__all__ = ["SparseRows", "parts", "read"]
+__all__ = ["REMEDY", "SparseRows", "parts", "read"]
 
 _PARTS = {
     "csr": ("data", "indices", "indptr", "shape"),
@@ -19,7 +19,11 @@ _PARTS = {
     "dia": ("data", "offsets", "shape"),
 }
 """Layout → the arrays that describe it, as scipy.sparse.save_npz calls them."""
-_MEMORY_SHARE = 1 / 16  # of physical memory; what a dense row, or a pointer to each row, may take
+REMEDY = "leave out rows or columns"
+"""What to do about a matrix that would take too much memory."""
+_MEMORY_SHARE = 1 / 12  # of what reading may take; of a dense row, or a pointer to each row
+_COPIES = 4  # of its arrays, while a matrix is brought into the order of its rows
+_MOST_CELLS = 2**20  # for each value that is not 0, where the matrix stays sparse
 
 
 class SparseRows:
@@ -61,13 +65,16 @@ def parts(names: Collection[str]) -> set[str]:
     return set()
 
 
-def read(path: Path, names: Collection[str], get: Callable[[str], np.ndarray]) -> SparseRows:
+def read(
+    path: Path, names: Collection[str], get: Callable[[str], np.ndarray], tally: memory.Tally
+) -> SparseRows:
     """The sparse matrix of an archive.
 
     Args:
         path: of the archive, for messages.
         names: its keys, for which `parts` finds some.
         get: from one of them to its array.
+        tally: of what is read with it.
 
     Returns:
         The matrix, [N, D].
@@ -81,7 +88,8 @@ def read(path: Path, names: Collection[str], get: Callable[[str], np.ndarray]) -
     try:
         layout = _layout(held)
         shape = tuple(int(size) for size in np.ravel(held["shape"]))
-        _refuse_huge(path, shape, held["data"].dtype)
+        _refuse_huge(path, shape, held["data"])
+        tally.add(path, (_COPIES - 1) * sum(array.nbytes for array in held.values()), REMEDY)
         matrix = _matrix(layout, held, shape)
     except (ValueError, TypeError, IndexError, OverflowError, KeyError) as error:
         raise DataError(
@@ -108,14 +116,20 @@ def _layout(held: dict[str, np.ndarray]) -> str:
     return "csr" if fits[0] else "csc"
 
 
-def _refuse_huge(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+def _refuse_huge(path: Path, shape: tuple[int, ...], data: np.ndarray) -> None:
     if len(shape) != 2 or min(shape) < 0:
         raise ValueError(f"shape {shape}")
-    limit = int(_MEMORY_SHARE * physical_bytes())
-    if max(shape[0] * 8, shape[1] * dtype.itemsize) > limit:
+    limit = int(_MEMORY_SHARE * memory.limit_bytes())
+    if max(shape[0] * 8, shape[1] * data.dtype.itemsize) > limit:
         raise DataError(
             f"{path}: is a sparse matrix of shape {shape}: a dense row, and a pointer to each row,"
-            f" must take at most {limit:,} bytes here: leave out rows or columns"
+            f" must take at most {limit:,} bytes here: {REMEDY}"
+        )
+    # each pass over the data looks at every cell
+    if shape[0] * shape[1] > max(2**32, data.size * _MOST_CELLS):
+        raise DataError(
+            f"{path}: is a sparse matrix of shape {shape} with {data.size:,} values: at least one"
+            f" cell in {_MOST_CELLS:,} must hold one: {REMEDY} that hold none"
         )
 
 

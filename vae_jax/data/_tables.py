@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vae_jax import memory
 from vae_jax.data import _spelling
 from vae_jax.data._part import Part, Reading, complete
 from vae_jax.errors import DataError, first_line
@@ -20,6 +21,12 @@ SUFFIXES = (".csv", ".parquet")
 
 _NUMBER = r"^\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*$|^\s*[-+]?(?i:nan|inf|infinity)\s*$"
 _SHARE_OF_NUMBERS = 1 / 2  # of the cells of a column that is meant to hold numbers
+_BYTES_OF_CELL = 40  # as it was read, as a number, in the table and among the rows that are kept
+_BYTES_OF_ROW = 256  # its split, its label, and the numbers of one column while they are looked at
+_BYTES_OF_COLUMN = 12 * 2**10  # what Arrow takes for each
+_COPIES_OF_TEXT = 4
+_BLOCK_BYTES = 2**20  # Arrow refuses a row that is longer
+_REMEDY = "give fewer rows or columns"
 _SPLIT_COLUMNS = {"split", "subset", "partition"}
 
 
@@ -30,14 +37,15 @@ class _Columns:
     Attributes:
         features: numbers [N] by name, in the order of the table, NaN where one is missing.
         labels: [N], or None.
-        splits: names of splits [N], or None.
+        splits: names of splits in the order of their first rows, and the number of each row's
+            [N]; or None.
         left_out: why a column is not learned from → names.
         notes: lines for the log.
     """
 
     features: list[tuple[str, np.ndarray]] = dataclasses.field(default_factory=list)
     labels: np.ndarray | None = None
-    splits: np.ndarray | None = None
+    splits: tuple[list[str], np.ndarray] | None = None
     left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -63,7 +71,7 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
     by_split = {"all": list(files)} if len(files) == 1 else _by_split(path, files)
     tables, notes = {}, []
     for split, own in by_split.items():
-        held = [_read_file(file) for file in own]
+        held = [_read_file(file, reading.tally) for file in own]
         tables[split] = _joined(own, [table for table, _ in held])
         notes += [note for _, told in held for note in told]
     whole = _joined([own[0] for own in by_split.values()], list(tables.values()))
@@ -122,7 +130,7 @@ def _joined(files: Sequence[Path], tables: Sequence) -> Any:
     return whole
 
 
-def _read_file(path: Path) -> tuple[Any, list[str]]:
+def _read_file(path: Path, tally: memory.Tally) -> tuple[Any, list[str]]:
     """An Arrow table and notes."""
     import pyarrow as pa
     import pyarrow.csv
@@ -130,14 +138,93 @@ def _read_file(path: Path) -> tuple[Any, list[str]]:
 
     with _damage_named(path):
         if path.suffix.lower() == ".parquet":
-            checked = {"page_checksum_verification": True}  # of the pages that have one
-            return pa.parquet.ParquetFile(pa.OSFile(str(path)), **checked).read(), []
+            return _read_parquet(path, tally)
+        tally.add(path, _bytes_of_csv(path), _REMEDY)
         table = pa.csv.read_csv(str(path))
         if not all(_is_number(name) for name in table.column_names):
             return table, []
         unnamed = pa.csv.ReadOptions(autogenerate_column_names=True)
         table = pa.csv.read_csv(str(path), unnamed)
     return table, ["the first line holds numbers, not names: taken as data"]
+
+
+def _bytes_of_csv(path: Path) -> int:
+    """What a CSV file takes while it is read, estimated by its cells."""
+    with path.open("rb") as file:
+        num_columns = file.readline(_BLOCK_BYTES).count(b",") + 1
+        file.seek(0)
+        num_bytes = num_commas = num_rows = 0
+        while block := file.read(_BLOCK_BYTES):
+            num_bytes += len(block)
+            num_commas += block.count(b",")
+            num_rows += max(block.count(b"\n"), block.count(b"\r"))
+    return (
+        (num_commas + num_rows) * _BYTES_OF_CELL
+        + num_rows * _BYTES_OF_ROW
+        + num_columns * _BYTES_OF_COLUMN
+        + num_bytes * _COPIES_OF_TEXT
+    )
+
+
+def _read_parquet(path: Path, tally: memory.Tally) -> tuple[Any, list[str]]:
+    """An Arrow table and notes.
+
+    Texts of a few values are read as such, and written out if there is the memory.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    checked = {"page_checksum_verification": True}  # of the pages that have one
+    file = pa.parquet.ParquetFile(pa.OSFile(str(path)), **checked)
+    schema, told = file.schema_arrow, file.metadata
+    flat = [field for field in schema if not pa.types.is_nested(field.type)]
+    nested = [field for field in schema if pa.types.is_nested(field.type)]
+    if others := [field.name for field in nested if not _spelling.is_label(field.name)]:
+        raise DataError(
+            f"{path}: the columns {_spelling.quoted(others)} hold lists or records: give each of"
+            " their values a column of its own, or drop them"
+        )
+    groups = [told.row_group(i) for i in range(told.num_row_groups)]
+    num_rows = max(told.num_rows, sum(group.num_rows for group in groups))
+    width = sum(max(_BYTES_OF_CELL, _width(field.type) + 8) for field in flat)
+    num_bytes = sum(group.total_byte_size for group in groups)
+    num_bytes += num_rows * (width + _BYTES_OF_ROW) + len(schema) * _BYTES_OF_COLUMN
+    tally.add(path, num_bytes, _REMEDY)
+    texts = [field.name for field in flat if _is_of_bytes(field.type)]
+    file = pa.parquet.ParquetFile(pa.OSFile(str(path)), read_dictionary=texts, **checked)
+    table = file.read([field.name for field in flat] if nested else None)
+    columns = [_written_out(path, column, tally) for column in table.columns]
+    fields = [f.with_type(c.type) for f, c in zip(table.schema, columns, strict=True)]
+    notes = [f"column {field.name!r} is {field.type}: left out" for field in nested]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, table.schema.metadata)), notes
+
+
+def _width(kind) -> int:
+    """Bytes of a value of a type of Arrow, as far as the type says."""
+    try:
+        return -(-kind.bit_width // 8)
+    except ValueError:
+        return 0
+
+
+def _is_of_bytes(kind) -> bool:
+    import pyarrow as pa
+
+    tests = ("string", "large_string", "binary", "large_binary")
+    return any(getattr(pa.types, f"is_{test}")(kind) for test in tests)
+
+
+def _written_out(path: Path, column, tally: memory.Tally):
+    """A column with its texts in place of numbers of texts, which may take little in a file."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type) or not _is_of_bytes(column.type.value_type):
+        return column
+    for chunk in column.chunks:
+        lengths = pc.take(pc.binary_length(chunk.dictionary), chunk.indices)
+        tally.add(path, (pc.sum(lengths).as_py() or 0) * _COPIES_OF_TEXT, _REMEDY)
+    return column.cast(column.type.value_type)
 
 
 @contextlib.contextmanager
@@ -184,16 +271,17 @@ def _parts(
             f"{_spelling.quoted(table.column_names) or 'none'}"
         )
     names, values = zip(*columns.features, strict=True)
-    x, splits = np.column_stack(values), np.repeat(list(sizes), list(sizes.values()))
-    if columns.splits is not None and {*sizes} == {"all"}:
-        splits = columns.splits
+    x, splits = np.column_stack(values), [*sizes]
+    of_rows = np.repeat(np.arange(len(splits), dtype=np.int8), [*sizes.values()])
+    if columns.splits is not None and splits == ["all"]:
+        splits, of_rows = columns.splits
     kept = np.ones(len(x), bool)
     if missing_values is not None:
         kept, told = _complete_rows(where, names, x)
         notes += told
     parts = {}
-    for split in dict.fromkeys(splits.tolist()):
-        own = kept & (splits == split)
+    for number, split in enumerate(splits):
+        own = kept & (of_rows == number)
         labels = None if columns.labels is None else columns.labels[own]
         # all rows are kept in most tables: no copy
         parts[split] = Part(x if own.all() else x[own], labels, columns=names)
@@ -307,18 +395,27 @@ def _labels_of(column) -> np.ndarray | None:
     tests = ("boolean", "integer", "floating", "string", "large_string", "null")
     if not any(getattr(pa.types, f"is_{test}")(column.type) for test in tests):
         return None
-    values = column.to_pylist()
-    return np.array(values, object if column.null_count else None)
+    # texts of one width would each take as much as the longest
+    is_plain = not column.null_count and not _is_text(column.type)
+    return np.array(column.to_pylist(), None if is_plain else object)
 
 
-def _splits_of(column) -> np.ndarray | None:
-    """The splits [N] that a column names, None if it does not name one in every row."""
+def _splits_of(column) -> tuple[list[str], np.ndarray] | None:
+    """The splits that a column names, and which of them each row's is [N]; see `_Columns`.
+
+    None if it does not name one in every row.
+    """
     if not _is_text(column.type) or column.null_count:
         return None
-    meanings = _spelling.folders(column.unique().to_pylist())
+    named = column.unique()
+    meanings = _spelling.folders(named.to_pylist())
     if not meanings or None in meanings.values():
         return None
-    return np.array([meanings[name] for name in column.to_pylist()])
+    import pyarrow.compute as pc
+
+    splits = list(dict.fromkeys(meanings.values()))
+    numbers = np.array([splits.index(split) for split in meanings.values()], np.int8)
+    return splits, numbers[pc.index_in(column, named).to_numpy()]
 
 
 def _numbers(where: Path, name: str, column) -> np.ndarray | None:
