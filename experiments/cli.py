@@ -26,6 +26,10 @@ differ in numbers only (beta, learning rate, seed, latent_dim, …) train as one
 Of --widths, whose values hold commas, semicolons part them: --widths='200,200;400'."""
 
 
+MAX_NAME = 100
+"""Characters of the longest name that may be that of a flag, a count."""
+
+
 def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: str) -> None:
     """Parses the flags of a training, calls `main(values, plan, flags as given)`, and exits.
 
@@ -131,6 +135,10 @@ def _names() -> list[str]:
 
 
 def _parse(argv, names: Sequence[str]):
+    for word in argv[1:]:
+        # absl looks for the nearest flag, a step for each character
+        if word.startswith("-") and len(word.partition("=")[0]) > MAX_NAME:
+            raise UsageError(f"{word.partition('=')[0]} is not a flag (see --help)")
     try:
         rest = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import latents, likelihoods, networks, objectives, schedules, training
+from vae_jax import latents, likelihoods, members, networks, objectives, schedules, training
 from vae_jax.errors import UsageError, did_you_mean
 
 ANY_UNITS = {"steps_per_epoch": 100, "num_steps": 1000}
@@ -236,7 +236,9 @@ class Config:
         "of a recurrent decoder in training: the share of steps that are not told the true one "
         "before them; 1: none ever is, the code alone must tell (default: 0)",
     )
-    latent_dim: int = flag(20, "Model", integer(1, 4096), "size of the code z", is_array=True)
+    latent_dim: int = flag(
+        20, "Model", integer(1, members.MAX_LATENT_DIM), "size of the code z", is_array=True
+    )
     likelihood: str | None = flag(
         None,
         "Model",

@@ -6,6 +6,7 @@ only many runs say together: `sweep.csv`, `summary.csv`, pictures, the best run 
 
 import csv
 import dataclasses
+import errno
 import hashlib
 import io
 import itertools
@@ -23,7 +24,7 @@ from experiments import cluster, environment, pictures, tables
 from experiments import config as config_lib
 from experiments import train as training_lib
 from experiments.config import Config, Plan
-from vae_jax import members, processes, runs
+from vae_jax import disk, members, processes, runs
 from vae_jax.errors import (
     DivergedError,
     IncompleteError,
@@ -33,6 +34,8 @@ from vae_jax.errors import (
 )
 
 MAX_RUNS = 10_000
+MAX_BYTES = 2**23
+"""Of a file of --sweep, a count: a quarter of a page for each run."""
 
 
 class Program(NamedTuple):
@@ -97,13 +100,8 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
     Raises:
         UsageError: the file is not a table of flags, or a flag is given beside it too.
     """
-    path = Path(file)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "no UTF-8 text"
-        raise UsageError(f"--sweep={file}: cannot be read ({reason})") from None
-    read = _json_rows if path.suffix.lower() == ".json" else _csv_rows
+    text = _read_text(file)
+    read = _json_rows if Path(file).suffix.lower() == ".json" else _csv_rows
     rows = [[(name.strip().lstrip("-"), v) for name, v in row] for row in read(file, text)]
     if not rows:
         raise UsageError(f"--sweep={file}: holds no runs: give a row for each")
@@ -134,16 +132,32 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
     return [{name: _text(value) for name, value in row} for row in rows]
 
 
+def _read_text(file: str) -> str:
+    """A text of a file, which neither waits for a pipe nor reads a device to its end."""
+    try:
+        with open(disk.open_regular(os.path.realpath(file), os.O_RDONLY), "rb") as held:
+            raw = held.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise OSError(errno.EFBIG, f"has more than {MAX_BYTES:,} bytes")
+        return raw.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no UTF-8 text"
+        raise UsageError(f"--sweep={file}: cannot be read ({reason})") from None
+
+
 def _csv_rows(file: str, text: str) -> list[list[tuple[str, str]]]:
     """The rows of a CSV text, as pairs of column and cell; one of empty cells sets no flag.
 
     A blank line is no row: in a file of one column an empty cell is written as "".
     """
     try:
-        lines = [line for line in csv.reader(io.StringIO(text)) if not _is_blank(line)]
+        told = (line for line in csv.reader(io.StringIO(text)) if not _is_blank(line))
+        lines = list(itertools.islice(told, MAX_RUNS + 2))
     except csv.Error as error:
         raise UsageError(f"--sweep={file}: is not CSV ({error})") from None
     names, rows = (lines[0], lines[1:]) if lines else ([], [])
+    if len(rows) > MAX_RUNS:
+        raise UsageError(f"--sweep={file}: has more than {MAX_RUNS} runs, split it")
     for number, row in enumerate(rows, 1):
         if len(row) != len(names):
             raise UsageError(

@@ -429,7 +429,7 @@ def test_an_absurd_header_is_refused_before_memory_is_asked_for(tmp_path, suffix
     else:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("x.npy", content)
-    with pytest.raises(DataError, match="claims shape"):
+    with pytest.raises(DataError, match=r"claims shape|not a readable"):
         load(path)
 
 

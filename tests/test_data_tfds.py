@@ -18,7 +18,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from vae_jax import data
+from vae_jax import data, memory
 from vae_jax.data import _cache, _dataset, _tfds
 from vae_jax.errors import DataError, UsageError
 
@@ -349,10 +349,10 @@ def test_streamed_mnist_is_mnist(data_dir, tmp_path):
 
 def test_auto_counts_the_train_split_alone(load, tmp_path, monkeypatch):
     prepare(tmp_path / "data", "cifar10", TRAIN_AND_TEST)
-    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    monkeypatch.setattr(_dataset, "_MEMORY_SHARE", IMAGES[:30].nbytes / physical)
+    limit = memory.limit_bytes()
+    monkeypatch.setattr(_dataset, "_MEMORY_SHARE", IMAGES[:30].nbytes / limit)
     assert not load().streamed
-    monkeypatch.setattr(_dataset, "_MEMORY_SHARE", (IMAGES[:30].nbytes - 1) / physical)
+    monkeypatch.setattr(_dataset, "_MEMORY_SHARE", (IMAGES[:30].nbytes - 1) / limit)
     assert load().streamed
 
 

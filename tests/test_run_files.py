@@ -166,7 +166,7 @@ def test_damaged_configs_are_refused_in_a_line(held, text):
     assert "is not the config of a run" in refused(UsageError, lambda: members.num_members(held))
 
 
-@pytest.mark.parametrize("latent_dim", ["2", float("inf"), -1, None, [2]])
+@pytest.mark.parametrize("latent_dim", ["2", float("inf"), -1, None, [2], 4097, 10**12, 10**400])
 def test_what_has_no_number_of_dimensions_is_no_run(tmp_path, latent_dim):
     with runs.open_run(tmp_path, {"latent_dim": latent_dim}):
         pass

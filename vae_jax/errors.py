@@ -87,7 +87,7 @@ def first_line(error: Exception) -> str:
     Args:
         error: any exception, a scalar.
     """
-    return printable(str(error).split("\n")[0] or type(error).__name__)
+    return _shortened(printable(str(error).split("\n")[0] or type(error).__name__), _LONGEST_QUOTE)
 
 
 def printable(text: str) -> str:
@@ -101,13 +101,18 @@ def printable(text: str) -> str:
         text: a scalar.
     """
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    if len(line) <= _LONGEST_LINE:
+    return _shortened(line, _LONGEST_LINE)
+
+
+def _shortened(line: str, most: int) -> str:
+    if len(line) <= most:
         return line
-    half = _LONGEST_LINE // 2 - 20
+    half = most // 2 - 20
     return f"{line[:half]} … ({len(line):,} characters) … {line[-half:]}"
 
 
 _LONGEST_LINE = 4000
+_LONGEST_QUOTE = 400  # of what a library says
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:

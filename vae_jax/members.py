@@ -14,6 +14,7 @@ from vae_jax.checkpoints import Checkpoints
 from vae_jax.errors import DivergedError, StorageError, UsageError
 
 __all__ = [
+    "MAX_LATENT_DIM",
     "Member",
     "load_member",
     "num_members",
@@ -22,6 +23,10 @@ __all__ = [
     "read_rows",
     "sealed_results",
 ]
+
+
+MAX_LATENT_DIM = 4096
+"""The largest size of a code that a run may have, a count."""
 
 
 class Member(NamedTuple):
@@ -253,7 +258,8 @@ def _settings(directory: Path) -> list[dict]:
     try:
         shared = {name: value for name, value in config.items() if name != "runs"}
         settings = [{**shared, **each} for each in config.get("runs", [config])]
-        if not settings or not all(_is_step(each.get("latent_dim")) for each in settings):
+        sizes = [each.get("latent_dim") for each in settings]
+        if not sizes or not all(_is_step(size) and size <= MAX_LATENT_DIM for size in sizes):
             raise ValueError("holds no run")
     except ValueError:
         raise _no_config(directory) from None

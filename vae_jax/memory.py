@@ -21,7 +21,7 @@ FEWER_ROWS = "give fewer rows"
 """What to do if nothing else is known."""
 _SHARE = 3 / 4  # of the memory there is; the rest is for the system, the libraries and the model
 _UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
-_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def physical_bytes() -> int:
@@ -59,7 +59,7 @@ def _limits_of_process() -> Iterator[int]:
         if soft != resource.RLIM_INFINITY:
             yield soft
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = _OWN_GROUPS.read_text().splitlines()
     except OSError:  # no Linux
         return
     for line in lines:

@@ -532,6 +532,14 @@ def a_row_without_a_flag(folder, patch):
     yield attempt(sweep.make_configs, {}, str(path))
 
 
+@tries(at("experiments/sweep.py", "_csv_rows")("has more than … runs, split it"))
+def a_file_of_too_many_runs(folder, patch):
+    patch.setattr(sweep, "MAX_RUNS", 4)
+    yield attempt(of_file, folder, ["beta", *"12345"])
+    yield attempt(of_file, folder, ["beta", *"123"])
+    yield attempt(of_file, folder, ["beta", *"45"])
+
+
 @tries(own("sets … twice, give it once"))
 def a_flag_that_a_file_sets_twice(folder, patch):
     yield attempt(of_file, folder, ["beta,beta", "1,2"])

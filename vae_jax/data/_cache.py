@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_jax import cache
+from vae_jax import cache, disk
 from vae_jax.data import _npy
 from vae_jax.data._dataset import sha256_of_file
 from vae_jax.errors import DataError
@@ -29,6 +29,7 @@ __all__ = ["Block", "cached"]
 _RECORD = "record.json"
 _CODE = "code"
 _DRAFT = ".draft-"
+_MAX_RECORD_BYTES = 2**20
 
 Block = tuple[str, int, np.ndarray]
 """The next rows [n, …] of an array: (its name, how many rows it has in all, the rows)."""
@@ -106,7 +107,8 @@ def _record(entry: Path) -> dict:
     try:
         _refuse_special(entry, stat.S_ISDIR)
         _refuse_special(entry / _RECORD, stat.S_ISREG)
-        record = json.loads((entry / _RECORD).read_text())
+        with open(disk.open_regular(entry / _RECORD, os.O_RDONLY), "rb") as file:
+            record = json.loads(file.read(_MAX_RECORD_BYTES))
         return {**record, "arrays": dict(record["arrays"]), "source": str(record["source"])}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise DataError(f"{entry / _RECORD}: missing or damaged") from None

@@ -20,7 +20,7 @@ from vae_jax.errors import DataError, first_line
 __all__ = ["FileRows", "Header", "header", "names", "read", "write_header"]
 
 _MAX_DEFLATE_RATIO = 1_032  # what a byte of a deflate stream can become at most
-_LARGEST_SIZE = 2**63 - 1  # of an axis, and of all bytes, that NumPy can say
+_LARGEST_SIZE = 2**63 - 1  # of an axis, that NumPy can say
 _MOST_BYTES = 2**30  # in one read: Linux gives 2 GiB at most, macOS refuses more
 try:
     from lzma import LZMAError
@@ -107,13 +107,12 @@ def _read_header(stream: IO[bytes], size: int, what: str) -> Header:
             f"{what}: holds Python objects (pickle), which are never loaded: save plain numbers,"
             " numpy.asarray(x, dtype='float32'), or words, numpy.asarray(y, dtype='str')"
         )
-    if any(isinstance(length, bool) for length in shape):
+    if any(isinstance(n, bool) or not 0 <= n <= _LARGEST_SIZE for n in shape):
         raise ValueError(f"shape {shape}")
     if not dtype.itemsize:
         raise DataError(f"{what}: holds {dtype} of no bytes: there is nothing in it")
     found = Header(shape, dtype, fortran_order, stream.tell())
-    is_small = max(shape, default=0) <= _LARGEST_SIZE
-    if min(shape, default=0) < 0 or not is_small or found.nbytes > size - found.offset:
+    if found.nbytes > size - found.offset:
         raise DataError(
             f"{what}: claims shape {shape} of {dtype}, {found.nbytes} bytes, but holds"
             f" {size - found.offset}: the file is truncated or its header is wrong"

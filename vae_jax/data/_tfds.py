@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from vae_jax import memory
 from vae_jax.data import _cache
 from vae_jax.data._dataset import (
     Dataset,
     Rows,
     Split,
+    bytes_to_convert,
     image_dataset,
     is_streamed,
     mismatch,
@@ -103,6 +105,7 @@ def load(
     num_train = builder.info.splits[next(iter(roles.values()))].num_examples
     num_bytes = num_train * math.prod(builder.info.features[image_key].shape)
     on_disk = is_streamed(loading, num_bytes)
+    _refuse_large(name, builder, roles, image_key, on_disk=on_disk)
     arrays, notes = _cache.cached(
         cache_dir,
         builder.info.full_name.replace("/", "-"),
@@ -134,6 +137,14 @@ def load(
         notes=notes,
         streamed=on_disk,
     )
+
+
+def _refuse_large(name: str, builder, roles: dict[str, str], image_key: str, *, on_disk: bool):
+    """Refuses images that would take more memory than there is: all, or a few at a time."""
+    shape = builder.info.features[image_key].shape
+    num_rows = sum(builder.info.splits[split].num_examples for split in roles.values())
+    shape = (num_rows, *shape)
+    memory.check(name, bytes_to_convert(shape, np.dtype(np.uint8), stays=on_disk))
 
 
 def _classes(label) -> tuple[int | str, ...] | None:
@@ -291,6 +302,8 @@ def _read_split(
             examples = source.__getitems__(list(rows))
             for row, example in zip(range(len(rows)), examples, strict=True):
                 with PIL.Image.open(io.BytesIO(example[image_key])) as image:
+                    if image.size != (shape[1], shape[0]):
+                        raise ValueError(f"an image of {image.width}×{image.height} pixels")
                     x[row] = np.asarray(image).reshape(shape)
                 if label_key:
                     labels[row] = example[label_key]
