@@ -166,7 +166,7 @@ def test_a_file_that_does_not_fit_is_named(tmp_path, monkeypatch, text, message)
 
 
 def test_what_is_no_file_is_named(tmp_path):
-    for path, reason in [(tmp_path / "none.csv", "No such file"), (tmp_path, "Is a directory")]:
+    for path, reason in [(tmp_path / "none.csv", "No such file"), (tmp_path, "no regular file")]:
         with pytest.raises(errors.UsageError, match=rf"--sweep={path}: cannot be read \({reason}"):
             sweep.make_configs({}, str(path))
 
