@@ -22,7 +22,8 @@ __all__ = [
     "strings",
 ]
 
-_BYTES_OF_BYTE = 16  # of a text, in bytes, characters and lines
+_BYTES_OF_BYTE = 8  # of a text, in bytes, characters and lines
+_BYTES_OF_LINE = 256  # as a value of Python, numbered, in lists
 _BYTES_OF_CHARACTER = 40  # while it becomes a symbol
 _LONGEST = 4096  # characters of a line: each is a step that waits for the one before it
 
@@ -43,7 +44,9 @@ def read_text(path: Path, tally: memory.Tally) -> tuple[np.ndarray, tuple[str, .
     """
     try:
         tally.add(path, path.stat().st_size * _BYTES_OF_BYTE)
-        text = path.read_bytes().decode("utf-8-sig")
+        raw = path.read_bytes()
+        tally.add(path, raw.count(b"\n") * _BYTES_OF_LINE)
+        text = raw.decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
