@@ -14,7 +14,7 @@ import pytest
 import scipy.sparse
 
 from experiments import cli, sweep
-from vae_jax import data, errors, memory
+from vae_jax import data, errors, memory, runs
 from vae_jax.data import _dataset
 from vae_jax.errors import DataError, UsageError
 
@@ -98,6 +98,12 @@ def long_line(folder):
     return path
 
 
+def many_lines(folder):
+    path = folder / "a.txt"
+    path.write_text("ab\nc\n" * 10**4)
+    return path
+
+
 def many_pictures(folder):
     path = folder / "pictures"
     path.mkdir()
@@ -173,6 +179,7 @@ def sparse_and_huge(folder):
 
 HOSTILE = [
     long_line,
+    many_lines,
     many_pictures,
     large_picture,
     few_values,
@@ -267,6 +274,19 @@ def test_what_is_estimated_is_about_what_is_taken(tmp_path, monkeypatch, kind):
     constant = 4 * _dataset._BLOCK_BYTES  # blocks, whatever the size
     assert taken <= max(found) + constant
     assert max(found) <= 8 * taken
+
+
+@pytest.mark.fault("R20")
+@pytest.mark.parametrize("text", [b"[]", b"{}", b"[[]]", b'""', b"1.5", b'{"a":1}', b"[{}]", b"1"])
+def test_json_is_not_parsed_beyond_what_reading_may_take(monkeypatch, text):
+    raw = b"[" + (text + b",") * 5000 + text + b"]"
+    tracemalloc.start()
+    runs.parse_json(raw)
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    monkeypatch.setenv(memory.VARIABLE, str((taken - 2**12) / 2**30))
+    with pytest.raises(ValueError, match="reading may take"):
+        runs.parse_json(raw)
 
 
 # --- One line, whatever a file holds (R21)

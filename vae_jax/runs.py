@@ -35,7 +35,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vae_jax import disk, seals
+from vae_jax import disk, memory, seals
 from vae_jax.errors import DataError, LockedError, StorageError, UsageError, printable
 
 __all__ = [
@@ -78,6 +78,7 @@ _DATA = "data_sha256"
 _FREE = ("epochs",)
 _LARGEST = 2**30
 """Of a file that is read whole, a count of bytes."""
+_BYTES_OF_JSON = 48  # of memory for a byte of a text at most: "[]," is an empty list in another
 _UNSET = "unset"
 _LONGEST_NAME = 100
 _REMEDY = "choose another --workdir"
@@ -504,8 +505,12 @@ def parse_json(raw: bytes) -> Any:
     """The value, of any shape, of a JSON text.
 
     Raises:
-        ValueError: it is none, or nests deeper than any file of ours.
+        ValueError: it is none, nests deeper than any file of ours, or would take more memory than
+            reading may.
     """
+    needed, limit = len(raw) * _BYTES_OF_JSON, memory.limit_bytes()
+    if needed > limit:
+        raise ValueError(f"would take {memory.told(needed)}, reading may take {memory.told(limit)}")
     try:
         return json.loads(raw)
     except RecursionError:
