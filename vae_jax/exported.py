@@ -28,9 +28,8 @@ import numpy as np
 from flax import linen as nn
 
 import vae_jax
-from vae_jax import latents, likelihoods, networks, runs
+from vae_jax import latents, likelihoods, memory, networks, runs
 from vae_jax.errors import StorageError, UsageError
-from vae_jax.memory import physical_bytes
 from vae_jax.model import Model
 
 __all__ = ["description", "load", "save"]
@@ -225,10 +224,10 @@ def _reading(path: pathlib.Path, shown: pathlib.Path) -> Iterator[Any]:
             raise StorageError(f"{shown}: is a symbolic link: name what it points to, {where}")
         if not stat.S_ISREG(found.st_mode):
             raise StorageError(f"{shown}: is no regular file")
-        memory = physical_bytes()
-        if found.st_size > memory:
-            told = f"{found.st_size:,} bytes, this machine has {memory:,} of memory"
-            raise StorageError(f"{shown}: has {told}")
+        limit = memory.limit_bytes()
+        if found.st_size > limit:
+            told = f"{memory.told(found.st_size)}, reading may take {memory.told(limit)}"
+            raise StorageError(f"{shown}: has {told}: set {memory.VARIABLE} to more GiB")
         with safetensors.safe_open(path, framework="numpy") as file:
             yield file
     except StorageError:

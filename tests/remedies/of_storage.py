@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import config, evaluate, metrics, tables
-from vae_jax import checkpoints, exported, latents, likelihoods, members, networks, runs
+from vae_jax import checkpoints, exported, latents, likelihoods, members, memory, networks, runs
 from vae_jax.checkpoints import Checkpoints
 from vae_jax.model import Model
 from vae_jax.plots import _picture
@@ -543,6 +543,15 @@ def an_export_that_is_a_link(folder, patch):
     (folder / "link").symlink_to(exports(folder / "a.safetensors"))
     message = yield attempt(exported.load, folder / "link")
     yield attempt(exported.load, message.rpartition("points to, ")[2])
+
+
+@tries(own("set … to more GiB"))
+def an_export_of_too_much_memory(folder, patch):
+    path = exports(folder / "a.safetensors")
+    patch.setenv(memory.VARIABLE, str((path.stat().st_size - 1) / 2**30))
+    yield attempt(exported.load, path)
+    patch.setenv(memory.VARIABLE, str(path.stat().st_size / 2**30))
+    yield attempt(exported.load, path)
 
 
 @tries(own("fetch it again, or export the run again"))
