@@ -322,18 +322,39 @@ def test_an_absurd_header_is_one_line(tmp_path, shape, descr):
 
 
 @pytest.mark.fault("R21")
-@pytest.mark.parametrize("place", ["folder", "file", "class"])
+@pytest.mark.parametrize("place", ["file", "class"])
 def test_names_that_are_no_text_are_refused(tmp_path, place):
     odd = os.fsdecode(b"odd\xff")
-    parts = {"folder": (odd, "cat"), "file": ("a", odd), "class": ("a", odd)}[place]
-    for name in (parts[1], "dog") if place != "file" else ("cat", "dog"):
-        folder = tmp_path / parts[0] / name
+    for label in ("cat", odd if place == "class" else "dog"):
+        folder = tmp_path / label
         folder.mkdir(parents=True)
-        for i in range(4):
-            stem = odd if place == "file" and i == 0 else i
-            PIL.Image.fromarray(RNG.integers(0, 256, (4, 4), np.uint8)).save(folder / f"{stem}.png")
+        for name in (odd if place == "file" else "0", "1", "2"):
+            PIL.Image.fromarray(RNG.integers(0, 256, (4, 4), np.uint8)).save(folder / f"{name}.png")
     with pytest.raises(DataError, match="its name is not UTF-8: rename it"):
-        data.load(str(tmp_path / parts[0]))
+        data.load(str(tmp_path))
+
+
+@pytest.mark.fault("R21")
+@pytest.mark.parametrize("suffix", ["npy", "csv", "parquet", "txt", "png"])
+def test_data_may_lie_in_a_folder_whose_name_is_no_text(tmp_path, suffix):
+    folder, x = tmp_path / os.fsdecode(b"odd\xff"), RNG.integers(0, 256, (12, 4, 3), np.uint8)
+    folder.mkdir()
+    path = folder / f"a.{suffix}"
+    if suffix == "npy":
+        np.save(path, x)
+    elif suffix == "csv":
+        path.write_text("a,b\n" + "".join(f"{i / 7},{i / 3}\n" for i in range(12)))
+    elif suffix == "parquet":
+        pa.parquet.write_table(pa.table({"a": x[:, 0, 0]}), tmp_path / "a.parquet")
+        os.rename(tmp_path / "a.parquet", path)
+    elif suffix == "txt":
+        path.write_text("ab\nc\n" * 6)
+    else:
+        path = folder
+        for i in range(12):
+            PIL.Image.fromarray(x[i]).save(path / f"{i}.png")
+    dataset = data.load(str(path))
+    assert len(dataset.train) + len(dataset.valid) + len(dataset.test) == 12
 
 
 @pytest.mark.fault("R21")

@@ -452,6 +452,15 @@ def odd_folder(folder: Path, *parts: bytes) -> Path:
     return folder / os.fsdecode(parts[0])
 
 
+def odd_table(folder: Path) -> Path:
+    """Tables, of which one has a name that is no text."""
+    own = folder / "tables"
+    own.mkdir()
+    for name in (b"train.csv", b"test\xff.csv"):
+        written(own / os.fsdecode(name), "a,b\n", "1,2\n3,5\n" * 9)
+    return own
+
+
 def special(folder: Path, make: Callable[[Path], object], *parts: str) -> Path:
     """What is no file, at a path."""
     path = folder.joinpath(*parts)
@@ -503,7 +512,7 @@ ODD = [
     ("a Parquet of labels that are no text", lambda f: bad_text(f, "label"), ()),
     ("an archive of a key that is no text", lambda f: bad_key(f, True), ()),
     ("an archive of an odd key", lambda f: bad_key(f, False), ()),
-    ("a folder whose name is no text", lambda f: odd_folder(f, b"a\xff", b"cat"), ()),
+    ("a table whose name is no text", odd_table, ()),
     ("a class whose name is no text", lambda f: odd_folder(f, b"a", b"cat\xff"), ()),
     ("a pipe", lambda f: special(f, os.mkfifo, "a.csv"), ()),
     ("a pipe among pictures", lambda f: special(f, os.mkfifo, "a", "0.png"), ()),

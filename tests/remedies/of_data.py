@@ -519,13 +519,11 @@ def windows_of_too_much_memory(folder, patch):
 
 @tries(at("vae_jax/data/_files.py", "_refuse_misspelled")("rename it"))
 def a_name_that_is_no_text(folder, patch):
-    path = folder / os.fsdecode(b"\xff")
-    saved(folder / "a.npy", TABLE)
-    path.mkdir()
-    shutil.copy(folder / "a.npy", path)
-    yield attempt(load, path / "a.npy")
-    path.rename(folder / "b")
-    yield attempt(load, folder / "b" / "a.npy")
+    path = folder / "a" / os.fsdecode(b"\xff")
+    draw(path)
+    yield attempt(load, folder / "a")
+    path.rename(folder / "a" / "b")
+    yield attempt(load, folder / "a")
 
 
 # --- Values

@@ -70,7 +70,6 @@ def load(path: Path, reading: Reading) -> Dataset:
         UsageError: if a setting does not fit the data.
     """
     _refuse_special(path)
-    _refuse_misspelled(path)
     is_folder = path.is_dir()
     if path.suffix.lower() == ".txt" and not is_folder:
         for setting in ("window", "missing_values"):
@@ -150,7 +149,7 @@ def _files_below(folder: Path) -> list[Path]:
         files += [file for file in own if file.name.lower() not in ("thumbs.db", "desktop.ini")]
     for file in files:
         _refuse_special(file, folder)
-        _refuse_misspelled(file)
+        _refuse_misspelled(file, folder)
     return files
 
 
@@ -173,10 +172,10 @@ def _refuse_special(path: Path, folder: Path | None = None) -> None:
         raise DataError(f"{path}: is neither a regular file nor a folder")
 
 
-def _refuse_misspelled(path: Path) -> None:
-    """Refuses a name that no text can hold: libraries, tables and JSON would not take it."""
+def _refuse_misspelled(path: Path, folder: Path) -> None:
+    """Refuses a name below a folder that is no text: it is hashed, and may be a class."""
     try:
-        os.fspath(path).encode()
+        os.fspath(path.relative_to(folder)).encode()
     except UnicodeEncodeError:
         raise DataError(f"{path}: its name is not UTF-8: rename it") from None
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -140,12 +141,18 @@ def _read_file(path: Path, tally: memory.Tally) -> tuple[Any, list[str]]:
         if path.suffix.lower() == ".parquet":
             return _read_parquet(path, tally)
         tally.add(path, _bytes_of_csv(path), _REMEDY)
-        table = pa.csv.read_csv(str(path))
+        table = pa.csv.read_csv(_opened(path))
         if not all(_is_number(name) for name in table.column_names):
             return table, []
         unnamed = pa.csv.ReadOptions(autogenerate_column_names=True)
-        table = pa.csv.read_csv(str(path), unnamed)
+        table = pa.csv.read_csv(_opened(path), unnamed)
     return table, ["the first line holds numbers, not names: taken as data"]
+
+
+def _opened(path: Path):
+    import pyarrow as pa
+
+    return pa.OSFile(os.fsencode(path))  # which need not be UTF-8
 
 
 def _bytes_of_csv(path: Path) -> int:
@@ -175,7 +182,7 @@ def _read_parquet(path: Path, tally: memory.Tally) -> tuple[Any, list[str]]:
     import pyarrow.parquet
 
     checked = {"page_checksum_verification": True}  # of the pages that have one
-    file = pa.parquet.ParquetFile(pa.OSFile(str(path)), **checked)
+    file = pa.parquet.ParquetFile(_opened(path), **checked)
     schema, told = file.schema_arrow, file.metadata
     flat = [field for field in schema if not pa.types.is_nested(field.type)]
     nested = [field for field in schema if pa.types.is_nested(field.type)]
@@ -191,7 +198,7 @@ def _read_parquet(path: Path, tally: memory.Tally) -> tuple[Any, list[str]]:
     num_bytes += num_rows * (width + _BYTES_OF_ROW) + len(schema) * _BYTES_OF_COLUMN
     tally.add(path, num_bytes, _REMEDY)
     texts = [field.name for field in flat if _is_of_bytes(field.type)]
-    file = pa.parquet.ParquetFile(pa.OSFile(str(path)), read_dictionary=texts, **checked)
+    file = pa.parquet.ParquetFile(_opened(path), read_dictionary=texts, **checked)
     table = file.read([field.name for field in flat] if nested else None)
     columns = [_written_out(path, column, tally) for column in table.columns]
     fields = [f.with_type(c.type) for f, c in zip(table.schema, columns, strict=True)]
