@@ -422,14 +422,17 @@ def in_units(experiment: Experiment, elbo) -> dict[str, np.ndarray]:
     return {"bits_per_character": -np.asarray(elbo) / (num * math.log(2))}
 
 
-def far_columns(dataset, likelihood) -> list[str]:
-    """A line on columns whose few large values outweigh all others, with the remedy, or none.
+def far_values(dataset, likelihood) -> list[str]:
+    """Lines on values that lie far from what a likelihood expects, with the remedy, or none.
+
+    Of all values, as far as they lie from 0; and of columns whose few large values outweigh all
+    others.
 
     Args:
         dataset: from `vae_jax.data.load`, splits [N, *stored].
         likelihood: squares of far values count in a Gaussian, which has the light tails.
     """
-    if not isinstance(likelihood, likelihoods.Gaussian):
+    if likelihood.requires != "real":
         return []
     decode = jax.jit(dataset.decode)
 
@@ -441,7 +444,11 @@ def far_columns(dataset, likelihood) -> list[str]:
 
     values = ranges.Values(dataset.low, dataset.high, dataset.num_levels)
     splits = {split: functools.partial(blocks, split) for split in ("train", "valid", "test")}
-    told = ranges.far_columns(values, splits, dataset.columns)
+    told = ranges.far_values(values, splits["train"], likelihood.initial_deviation)
+    if told:
+        return [f"{told}: leave --scaling=none out, or take --scaling=unit"]
+    if isinstance(likelihood, likelihoods.Gaussian):
+        told = ranges.far_columns(values, splits, dataset.columns)
     return [f"{told}: take --scaling=unit, or --likelihood=laplace"] if told else []
 
 

@@ -26,7 +26,7 @@ ADAM = {"adam_b1": "b1", "adam_b2": "b2", "adam_eps": "eps"}
 AT_LEAST_ZERO, POSITIVE = (objectives.Interval.parse(f"{end}0, inf)") for end in "[(")
 GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output")
 BESIDE = {
-    *("epochs", "epochs_of_schedules", "data_sha256", "matmul_precision", "runs"),
+    *("epochs", "epochs_of_schedules", "data_sha256", "matmul_precision", "xla_flags", "runs"),
     *("num_runs", "runs_sha256", "runs_per_program"),
 }
 """What run directories hold beside the settings that decide a result."""

@@ -34,6 +34,10 @@ _HEEDED = re.compile(
     """,
     re.VERBOSE,
 )
+_OF_ARITHMETIC = re.compile(r"--xla_\w*(fast_math|fast_min_max|excess_precision|tf32)\w*(=\S*)?")
+"""Flags of XLA that have it compute other numbers."""
+CALLED = {"matmul_precision": PRECISION, "xla_flags": "XLA_FLAGS"}
+"""What stands in the identity of a run → the variable that a user sets it by."""
 _OF_COMPILERS = ("CUDA_VISIBLE_DEVICES", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE", "XLA_FLAGS")
 
 _set_aside: dict[str, str] = {}
@@ -75,7 +79,9 @@ def identity() -> dict[str, str]:
     import jax
 
     precision = jax.config.jax_default_matmul_precision
-    return {} if precision is None else {"matmul_precision": precision}
+    flags = " ".join(found[0] for found in _OF_ARITHMETIC.finditer(os.environ.get("XLA_FLAGS", "")))
+    found = {"matmul_precision": precision, "xla_flags": flags}
+    return {name: value for name, value in found.items() if value}
 
 
 def restore(settings: dict) -> None:

@@ -377,7 +377,9 @@ def _open(directory: Path, configs: Sequence[Config], plan: Plan):
 
     def open_run():
         stored = _identity(configs, plan)
-        return runs.open_run(directory, stored, as_of=as_of, overwrite=plan.overwrite)
+        return runs.open_run(
+            directory, stored, as_of=as_of, called=environment.CALLED, overwrite=plan.overwrite
+        )
 
     return processes.on_first(open_run) or runs.Follower(directory)
 

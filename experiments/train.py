@@ -186,7 +186,13 @@ def _open(workdir: Path, experiment: building.Experiment, overwrite: bool):
 
     def open_run():
         runs.check_space(workdir, _bytes_needed(experiment))
-        return runs.open_run(workdir, identity(experiment), as_of=as_of, overwrite=overwrite)
+        return runs.open_run(
+            workdir,
+            identity(experiment),
+            as_of=as_of,
+            called=environment.CALLED,
+            overwrite=overwrite,
+        )
 
     return processes.on_first(open_run) or runs.Follower(workdir)
 
@@ -811,7 +817,7 @@ def describe(experiment: building.Experiment) -> list[str]:
     lines = [
         f"data: {dataset.name}, {shape}, train/valid/test {sizes}, {values}{streamed}",
         *(f"data: {note}" for note in dataset.notes),
-        *(f"data: {note}" for note in building.far_columns(dataset, experiment.model.likelihood)),
+        *(f"data: {note}" for note in building.far_values(dataset, experiment.model.likelihood)),
         f"model: {config.network}, latent_dim {experiment.values_of('latent_dim')}{places}, "
         f"p(x|z) {config.likelihood}{treatment}",
         f"objective: {config.objective}{hyperparameters}, {config.optimizer}, "

@@ -662,13 +662,13 @@ def test_columns_that_reach_far_are_named_with_the_remedy_that_helps(tmp_path):
     path = write(tmp_path, {"a": x[:, 0], "rare": x[:, 1], "far": x[:, 2]}, "csv")
     dataset = load(path)
     assert dataset.columns == ("a", "rare", "far")
-    (told,) = build.far_columns(dataset, likelihoods.Gaussian())
+    (told,) = build.far_values(dataset, likelihoods.Gaussian())
     assert "values beyond 20 standard deviations of train in 2 of 3 columns" in told
     assert {"'rare'", "'far'"} <= set(told.replace(",", " ").split())
     assert "--scaling=unit" in told
     assert "--likelihood=laplace" in told
-    assert build.far_columns(load(path, scaling="unit"), likelihoods.Gaussian()) == []
-    assert build.far_columns(dataset, likelihoods.Laplace()) == []
+    assert build.far_values(load(path, scaling="unit"), likelihoods.Gaussian()) == []
+    assert build.far_values(dataset, likelihoods.Laplace()) == []
 
 
 def test_lines_of_numbers_are_no_text(tmp_path):

@@ -202,7 +202,7 @@ def test_the_precision_of_products_tells_a_run_from_others(plain, highest):
     held = read(plain, "config.json")["config"]
     asked = train.identity(experiment)
     assert {k: v for k, v in asked.items() if held.get(k) != v} == {"matmul_precision": "highest"}
-    with pytest.raises(UsageError, match=r"holds no matmul_precision, you asked matmul_precision"):
+    with pytest.raises(UsageError, match=rf"holds no {environment.PRECISION}, you asked"):
         train.train([config.from_flags({**values, "workdir": str(plain)})])
     several = sweep.make_configs({**values, "beta": "1,2"})
     assert sweep._identity(several, config.Plan())["matmul_precision"] == "highest"
@@ -358,3 +358,21 @@ def test_a_plugin_that_jax_rejects_is_one_warning(tmp_path):
     assert gpu.returncode == 2
     assert "(Unable to load CUDA. Is it installed?): pip install 'jax[cuda12]==" in gpu.stderr
     assert len(gpu.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("--xla_force_host_platform_device_count=2 --xla_dump_to=/x", {}),
+        ("--xla_cpu_enable_fast_math=true", {"xla_flags": "--xla_cpu_enable_fast_math=true"}),
+        (
+            "--xla_a=1 --xla_allow_excess_precision=false --xla_cpu_enable_fast_min_max",
+            {"xla_flags": "--xla_allow_excess_precision=false --xla_cpu_enable_fast_min_max"},
+        ),
+    ],
+)
+def test_flags_of_xla_that_change_arithmetic_tell_a_run_from_others(monkeypatch, flags, told):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    assert environment.identity() == told
+    assert environment.CALLED.keys() >= told.keys()
+    assert environment.CALLED.keys() <= config.BESIDE

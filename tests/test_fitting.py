@@ -384,3 +384,62 @@ def test_a_dataset_of_ours_fits_as_it_is_stored():
     model = make(shape=digits.shape)
     _, rows, _ = begin("beta_vae", model, digits.train.x, preprocess=lambda x, _: digits.decode(x))
     assert rows["x"].dtype == jnp.uint8
+
+
+# --- Scale, and the width of numbers
+
+
+@pytest.mark.parametrize("likelihood", [likelihoods.Gaussian(), likelihoods.Laplace(1.0)])
+@pytest.mark.parametrize(("scale", "is_far"), [(1, False), (15, False), (255, True), (4e5, True)])
+def test_values_that_are_far_from_where_a_decoder_begins_are_warned_of(likelihood, scale, is_far):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        begin("beta_vae", make(likelihood), X * scale)
+    told = [str(warning.message) for warning in caught]
+    assert len(told) == is_far
+    if is_far:
+        assert re.match(r"x: values in \[.*\], .* in the root mean square, are far from 0", told[0])
+        assert told[0].endswith("rescale it, x = (x - x.min()) / (x.max() - x.min())")
+        x = X * scale
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            begin("beta_vae", make(likelihood), (x - x.min()) / (x.max() - x.min()))
+
+
+def test_a_wide_likelihood_takes_values_as_wide():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        begin("beta_vae", make(likelihoods.Gaussian(255.0**2)), X * 255)
+
+
+def test_the_shell_s_64_bits_change_no_number():
+    """Of a model, data and hyperparameters that were made in 64 bits, too."""
+
+    def numbers():
+        hparams = training.Hparams(
+            jnp.asarray(0), jnp.asarray(1e-3), {"beta": schedules.linear(0.0, 2.0, 5)}
+        )
+        x = jnp.asarray(X.astype(np.float64))
+        state, rows = fitting.fit("beta_vae", make(), x, hparams, epochs=2, batch_size=16)
+        return jax.tree.leaves((state.params, state.opt_state, rows))
+
+    narrow = numbers()
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        wide = numbers()
+    finally:
+        jax.config.update("jax_enable_x64", before)
+    assert len(narrow) == len(wide)
+    for one, other in zip(narrow, wide, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert np.asarray(one).dtype == np.asarray(other).dtype
+
+
+@pytest.mark.parametrize("name", ["factor_vae", "beta_tc_vae", "vq_vae", "k_sparse"])
+def test_a_loss_alone_is_no_training_where_its_objective_has_more(name):
+    options = {"preprocess": fitting._undecoded, "num_examples": N, "batch_size": 8}
+    with pytest.raises(UsageError, match=r"is without .*: give objectives\.bind\(…, num_examples="):
+        training.make_train(objectives.load(name), make(), **options)
+    training.make_train(objectives.bind(name, num_examples=N), make(), **options)
+    training.make_train(objectives.load("beta_vae"), make(), **options)

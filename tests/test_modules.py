@@ -1,6 +1,7 @@
 """Networks with two modes and running statistics: BatchNorm and Dropout of a user's own modules."""
 
 import functools
+import inspect
 import os
 import pathlib
 import subprocess
@@ -480,8 +481,13 @@ def test_a_conditional_pair_needs_an_objective_that_says_what_is_given():
         state = jax.eval_shape(made.init, hparams())
         return jax.eval_shape(made.step, state, hparams(), batch, jax.random.key(0))
 
-    with pytest.raises(UsageError, match=r"take objectives\.bind"):
+    with pytest.raises(
+        UsageError, match=r"without conditions, given, beside: give objectives\.bind"
+    ):
         trace(objectives.load("cvae"))
+    # a function of the user's own that calls it has no other parts either
+    with pytest.raises(UsageError, match=r"take objectives\.bind"):
+        trace(lambda *arguments, **settings: objectives.load("cvae")(*arguments, **settings))
     trace(objectives.bind("cvae", num_examples=N))
 
 
@@ -504,6 +510,10 @@ class Refused(nn.Module):
             h = nn.BatchNorm()(h)
         if self.how == "dropout":
             h = nn.Dropout(0.5, deterministic=False)(h)
+        if self.how == "asleep":
+            h = nn.BatchNorm(use_running_average=True)(h)
+        if self.how == "idle":
+            h = nn.Dropout(0.5, deterministic=True)(h)
         if self.how == "unknown":
             h = h + self.variable("memory", "last", jnp.zeros, (1, L)).value
         if self.how == "counter":
@@ -530,8 +540,11 @@ CASES = [
     (Refused, "dropout", f'Refused in evaluation: .* needs PRNG for "dropout": {REMEDY}'),
     (Refused, "unknown", 'Refused: .*collection "memory".* keeps the collections params and batch'),
     (Refused, "counter", "Refused: batch_stats holds int32: keep statistics as floating"),
-    (WithoutModes, "always", f"WithoutModes in evaluation: .* is immutable: {REMEDY}"),
-    (WithoutModes, "dropout", f"WithoutModes in evaluation: .*: {REMEDY}"),
+    (WithoutModes, "always", f"WithoutModes: its BatchNorm is not told training .*: {REMEDY}"),
+    (WithoutModes, "dropout", f"WithoutModes: its Dropout is not told training .*: {REMEDY}"),
+    # they would never learn, and never act
+    (WithoutModes, "asleep", f"WithoutModes: its BatchNorm is not told training .*: {REMEDY}"),
+    (WithoutModes, "idle", f"WithoutModes: its Dropout is not told training .*: {REMEDY}"),
     (WithoutModes, "untold", f"WithoutModes: .*: {REMEDY}"),
     (WithoutModes, "unknown", 'WithoutModes: .*collection "memory"'),
 ]
@@ -558,3 +571,24 @@ def test_what_a_module_sows_is_left_alone():
     model = make(Refused("sown"), DropoutDecoder(None))
     assert set(model.init(jax.random.key(0))) == {"encoder", "decoder", "likelihood"}
     jax.eval_shape(make_train(model).init, hparams())
+
+
+@pytest.mark.parametrize("name", sorted(modules.MODES))
+def test_a_mode_is_known_by_each_of_its_usual_names(name):
+    class Own(nn.Module):
+        @nn.compact
+        def __call__(self, x, **modes):
+            train = modes[name] == modules.MODES[name]
+            return nn.BatchNorm(use_running_average=not train)(x)
+
+    # what flax wraps shows the arguments of the function below
+    Own.__call__.__signature__ = inspect.Signature(
+        [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in ("self", "x", name)]
+    )
+    assert modules.has_modes(Own())
+    x = jnp.arange(6.0).reshape(3, 2)
+    _, variables = modules.init(Own(), jax.random.key(0), x)
+    _, before = modules.apply(Own(), variables, x)
+    _, after = modules.apply(Own(), variables, x, train_key=jax.random.key(0))
+    assert not np.any(before["BatchNorm_0"]["mean"])
+    assert np.all(after["BatchNorm_0"]["mean"] > 0)

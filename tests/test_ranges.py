@@ -171,11 +171,25 @@ def test_far_columns_are_a_line_of_the_log_and_the_remedies_work(tmp_path):
         assert not [line for line in lines if "deviations of" in line]
 
 
+@pytest.mark.parametrize("likelihood", ["gaussian", "laplace"])
+def test_values_far_from_0_are_a_line_of_the_log_and_the_remedies_work(tmp_path, likelihood):
+    np.save(tmp_path / "mine.npy", RNG.integers(0, 65536, (40, 6)).astype(np.float32) + 0.5)
+
+    def told(**flags):
+        lines = train.describe(prepare(tmp_path / "mine.npy", likelihood=likelihood, **flags))
+        return [line for line in lines if "far from 0" in line]
+
+    (line,) = told(scaling="none")
+    assert line.endswith(": leave --scaling=none out, or take --scaling=unit")
+    assert not told()
+    assert not told(scaling="unit")
+
+
 def test_series_are_looked_at_without_what_is_missing(tmp_path):
     x = RNG.normal(size=(90, 6, 2))
     x[::3, 4:] = np.nan
     x[5, 1, 1] = 1000
     np.savez(tmp_path / "mine.npz", series=x)
     dataset = data.load(str(tmp_path / "mine.npz"))
-    (told,) = build.far_columns(dataset, likelihoods.Gaussian(has_missing=True))
+    (told,) = build.far_values(dataset, likelihoods.Gaussian(has_missing=True))
     assert "in 1 of 2 columns" in told

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.experimental
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,7 +20,6 @@ _BLOCK_BYTES = 2**24
 """What is looked at at a time, in bytes."""
 _RESCALE = "rescale it, x = (x - x.min()) / (x.max() - x.min())"
 _REMEDIES = {
-    "unit": f"{_RESCALE}, or take likelihoods.Gaussian()",
     "text": "give the k-th of V − 1 characters as k / (V − 1), 0 for the end and NaN after it, as "
     "vae_jax.data.load decodes a .txt file",
     "large": _RESCALE,
@@ -66,8 +66,23 @@ def fit(
         UsageError: objective, model and data do not fit together.
         DivergedError: a loss, gradient or update was not finite.
     """
-    program = _program(objective, model, data, hparams, epochs, batch_size, preprocess, optimizer)
-    return _trained(*program, epochs)
+    with _in_32_bits():
+        program = _program(
+            objective, model, data, hparams, epochs, batch_size, preprocess, optimizer
+        )
+        return _trained(*program, epochs)
+
+
+def _in_32_bits():
+    """A context in which numbers are of 32 bits, whatever `JAX_ENABLE_X64` says outside of it."""
+    known = getattr(jax, "enable_x64", None)
+    return jax.experimental.disable_x64() if known is None else known(False)
+
+
+def _settled(leaf: Any) -> jax.Array:
+    """A leaf, of any shape, with 32 bits for each number if it has 64."""
+    is_long = isinstance(leaf, jax.Array) and leaf.dtype in (jnp.dtype("f8"), jnp.dtype("i8"))
+    return jnp.asarray(np.asarray(leaf)) if is_long else leaf
 
 
 def _program(objective, model, data, hparams, epochs, batch_size, preprocess, optimizer):
@@ -92,7 +107,8 @@ def _program(objective, model, data, hparams, epochs, batch_size, preprocess, op
         optimizer=optimizer,
         beside={name: values for name, values in rows.items() if name != "x"},
     )
-    return train, rows, hparams.replace(objective=hyperparameters)
+    hparams = hparams.replace(objective=hyperparameters)
+    return train, rows, jax.tree.map(_settled, hparams)
 
 
 def _trained(train: training.Train, rows: dict, hparams, epochs: int):
@@ -216,7 +232,7 @@ def _arrays(told: dict, objective: training.Objective, model) -> dict[str, jax.A
         beside = objective.beside(model, beside)
     for name, values in beside.items():
         _check_numeric(name, values)
-    return {name: jnp.asarray(values) for name, values in {"x": told["x"], **beside}.items()}
+    return {n: jnp.asarray(_settled(values)) for n, values in {"x": told["x"], **beside}.items()}
 
 
 def _check_numeric(name: str, values: Any) -> None:
@@ -268,13 +284,24 @@ def _check_values(x, model, preprocess: Callable | None) -> None:
         num_levels if found.is_on_grid else None,
         is_text=requires == "text" and bool(found.is_on_grid),
     )
-    level = f"give level k as k / {(num_levels or 2) - 1}, or take likelihoods.Gaussian()"
-    remedies = {**_REMEDIES, "levels": level}
+    # which would begin too far from other values
+    is_near = max(-found.low, found.high) <= ranges.DEVIATIONS
+    other = ", or take likelihoods.Gaussian()" if is_near else ""
+    level = f"give level k as k / {(num_levels or 2) - 1}{other}"
+    remedies = {**_REMEDIES, "unit": f"{_RESCALE}{other}", "levels": level}
     ranges.check(values, requires, what=f"likelihoods.{likelihood}", holder="x", remedies=remedies)
-    if isinstance(likelihood, likelihoods.Gaussian):
-        far = ranges.far_columns(values, {"x": lambda: (block for _, block in blocks())})
+
+    def seen():
+        return (block for _, block in blocks())
+
+    if requires == "real":
+        far = ranges.far_values(values, seen, likelihood.initial_deviation)
         if far:
-            warnings.warn(f"{far}: {_OF_FAR_COLUMNS}", stacklevel=4)
+            warnings.warn(f"x: {far}: {_RESCALE}", stacklevel=5)
+    if isinstance(likelihood, likelihoods.Gaussian):
+        far = ranges.far_columns(values, {"x": seen})
+        if far:
+            warnings.warn(f"{far}: {_OF_FAR_COLUMNS}", stacklevel=5)
 
 
 def _blocks(

@@ -252,6 +252,12 @@ class _Scaled(Likelihood):
         logvar = _at_least_float32(params["logvar"])
         return jax.lax.stop_gradient(logvar) if self.variance == "given" else logvar
 
+    @property
+    def initial_deviation(self) -> float:
+        """The standard deviation of each dimension that training begins with, a scalar."""
+        logvar = math.log(self.variance) if _is_number(self.variance) else INITIAL_LOGVAR
+        return math.exp(logvar / 2)
+
     def mean(self, params, outputs):
         return _at_least_float32(outputs)
 

@@ -7,7 +7,7 @@ training it draws from the key of the step (Dropout) and updates its collection 
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -19,7 +19,10 @@ from vae_jax.errors import UsageError
 
 __all__ = ["MODES", "STATISTICS", "apply", "has_modes", "init"]
 
-MODES = {"train": True, "training": True, "deterministic": False, "use_running_average": False}
+MODES = {
+    **dict.fromkeys(("train", "training", "is_train", "is_training"), True),
+    **dict.fromkeys(("deterministic", "use_running_average", "inference"), False),
+}
 """Arguments of `__call__` that say which mode it is → what they are in training."""
 STATISTICS = "batch_stats"
 """The collection of running statistics."""
@@ -54,7 +57,7 @@ def init(module: nn.Module, key: jax.Array, *inputs: jax.Array) -> tuple[Any, di
     Raises:
         UsageError: as of `apply`, or its statistics are not floating-point numbers.
     """
-    with _in_one_line(module):
+    with _in_one_line(module), nn.intercept_methods(_refuse_idle(module)):
         outputs, held = module.init_with_output(key, *inputs, **_mode(module, False))
     statistics = {STATISTICS: held[STATISTICS]} if STATISTICS in held else {}
     for leaf in jax.tree.leaves(statistics):
@@ -68,6 +71,22 @@ def init(module: nn.Module, key: jax.Array, *inputs: jax.Array) -> tuple[Any, di
         # initializing lets a module do what evaluation will not: refused now, not after training
         outputs, _ = apply(module, variables, *inputs)
     return outputs, variables
+
+
+def _refuse_idle(module: nn.Module) -> Callable:
+    """Refuses layers that would never act or learn: of a module that nobody can tell to train."""
+    is_deaf = not has_modes(module)
+
+    def look(call, arguments, keywords, context):
+        layer = type(context.module)
+        if is_deaf and (layer is nn.BatchNorm or (layer is nn.Dropout and context.module.rate > 0)):
+            raise UsageError(
+                f"network {type(module).__name__}: its {layer.__name__} is not told training from "
+                f"evaluation, no argument of __call__ is {', '.join(MODES)}: {_REMEDY}"
+            )
+        return call(*arguments, **keywords)
+
+    return look
 
 
 def apply(

@@ -9,7 +9,7 @@ import numpy as np
 from vae_jax import distributions
 from vae_jax.errors import DataError
 
-__all__ = ["DEVIATIONS", "Survey", "Values", "check", "far_columns", "survey"]
+__all__ = ["DEVIATIONS", "Survey", "Values", "check", "far_columns", "far_values", "survey"]
 
 DEVIATIONS = 20
 """Beyond so many standard deviations (a scalar) a value outweighs all others of its column."""
@@ -136,6 +136,32 @@ def survey(
     if is_on_grid is not None:
         is_on_grid &= low >= 0 and high <= 1
     return Survey(low, high, num_bad, first_bad, is_on_grid)
+
+
+def far_values(values: Values, blocks: Callable[[], Iterable[np.ndarray]], deviation: float) -> str:
+    """Says how far from 0, where a decoder begins, values lie in the mean, if that is too far.
+
+    Args:
+        values: of all splits.
+        blocks: a function that yields the values of train in blocks [n, *shape], NaN where one is
+            missing; it is called only if the greatest are far.
+        deviation: that the likelihood begins with, a scalar; of one below 1, 1 is taken.
+
+    Returns:
+        A sentence without a remedy, or "" if it is less than `DEVIATIONS` of those.
+    """
+    most = DEVIATIONS * max(deviation, 1.0)
+    if max(-values.low, values.high) <= most:
+        return ""
+    found = _columns(blocks())
+    size = float(np.sqrt(np.mean(found.mean**2 + found.deviation**2)))
+    if not size > most:
+        return ""
+    return (
+        f"values in [{values.low:.4g}, {values.high:.4g}], {size:.3g} in the root mean square, are "
+        f"far from 0, where a decoder begins: the likelihood begins with the standard deviation "
+        f"{deviation:.3g}"
+    )
 
 
 def far_columns(

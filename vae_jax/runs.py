@@ -116,6 +116,7 @@ def open_run(
     *,
     free_to_change: Iterable[str] = _FREE,
     as_of: Callable[[dict], Mapping] | None = None,
+    called: Mapping[str, str] | None = None,
     overwrite: bool = False,
     schema: int = SCHEMA,
 ) -> "Run":
@@ -128,6 +129,7 @@ def open_run(
         as_of: from what the directory holds to `config` as the version that wrote it would have put
             it: a key that came later is left out where its value means what was done before there
             was one. It may refuse what it does not know. None takes `config` as it is.
+        called: what a user knows an option by, a word each, where that is not its name.
         overwrite: archives an earlier run, `x` to `x.<time>`, by renaming; nothing is deleted.
         schema: version of the layout that this program writes; it reads all versions up to it.
 
@@ -163,7 +165,7 @@ def open_run(
         if earlier is not None:
             held = earlier["config"]
             asked = config if as_of is None else seals.plain(as_of(held))
-            _compare(held, asked, free_to_change, shown)
+            _compare(held, asked, free_to_change, shown, called or {})
         _sign(lock, directory)
         # what an older version left has no seals, and goes on without
         version = schema if earlier is None else earlier["schema"]
@@ -927,7 +929,9 @@ def _read_config(
         ) from None
 
 
-def _compare(held: dict, asked: dict, free_to_change: Iterable[str], shown: str) -> None:
+def _compare(
+    held: dict, asked: dict, free_to_change: Iterable[str], shown: str, called: Mapping[str, str]
+) -> None:
     names = (held.keys() | asked.keys()) - set(free_to_change)
     missing = object()
     changed = {n for n in names if held.get(n, missing) != asked.get(n, missing)}
@@ -952,7 +956,10 @@ def _compare(held: dict, asked: dict, free_to_change: Iterable[str], shown: str)
         ]
     else:
         words = [
-            ", ".join(f"{n}={each[n]}" if n in each else f"no {n}" for n in legible)
+            ", ".join(
+                f"{called.get(n, n)}={each[n]}" if n in each else f"no {called.get(n, n)}"
+                for n in legible
+            )
             for each in told
         ]
     what = f"{words[0]}, you asked {words[1]}"

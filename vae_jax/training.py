@@ -9,6 +9,8 @@ comes in blocks of batches that the host gathers: same rows, same order, same pr
 
 import dataclasses
 import functools
+import inspect
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -352,6 +354,25 @@ def _as_it_is(value):
     return value
 
 
+def _alone(loss_fn: Callable) -> Objective:
+    """A loss as an objective, unless its module has more parts of one, which it would not have."""
+    module = sys.modules.get(getattr(loss_fn, "__module__", None))
+    if getattr(module, "loss", None) is loss_fn:
+        parts = [f.name for f in dataclasses.fields(Objective) if f.name != "loss"]
+        left_out = [name for name in parts if hasattr(module, name)]
+        asked = [
+            p.name
+            for p in inspect.signature(loss_fn).parameters.values()
+            if p.kind is p.KEYWORD_ONLY and p.default is p.empty
+        ]
+        if left_out or asked:
+            raise UsageError(
+                f"{module.__name__}.loss alone is without {', '.join([*left_out, *asked])}: give "
+                "objectives.bind(…, num_examples=N)"
+            )
+    return Objective(loss_fn)
+
+
 def make_train(
     loss_fn: Callable,
     model,
@@ -380,9 +401,12 @@ def make_train(
 
     Returns:
         `Train`.
+
+    Raises:
+        UsageError: the loss is a part of an objective whose other parts would be left out.
     """
     make_optimizer = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
-    objective = loss_fn if isinstance(loss_fn, Objective) else Objective(loss_fn)
+    objective = loss_fn if isinstance(loss_fn, Objective) else _alone(loss_fn)
     make_transformation = functools.partial(_transformation, make_optimizer, objective)
     steps_per_epoch = -(-num_examples // batch_size)
     num_data = 1 if layout is None else layout.num_data

@@ -8,7 +8,10 @@ ELSEWHERE = {
     at("experiments/beginning.py", "begin")("correct or unset it"): (
         "test_environment.py::test_what_is_heeded_stands_beside_the_run"
     ),
-    at("experiments/build.py", "far_columns")("take --scaling=unit, or --likelihood=laplace"): (
+    at("experiments/build.py", "far_values")("leave --scaling=none out, or take --scaling=unit"): (
+        "test_ranges.py::test_values_far_from_0_are_a_line_of_the_log_and_the_remedies_work"
+    ),
+    at("experiments/build.py", "far_values")("take --scaling=unit, or --likelihood=laplace"): (
         "test_ranges.py::test_far_columns_are_a_line_of_the_log_and_the_remedies_work"
     ),
     at("experiments/cluster.py", "submit")("Submit from a login node, or choose"): (

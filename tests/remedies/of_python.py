@@ -420,12 +420,12 @@ def values_that_are_not_finite(folder, patch):
     yield attempt(begin, "beta_vae", make(), np.where(np.isfinite(x), x, 0))
 
 
-@tries(own("give level k as k / …, or take likelihoods.Gaussian()"))
+@tries(own("give level k as k / "))
 def levels_that_are_not_on_their_grid(folder, patch):
-    levels = np.round(255 * X).astype(np.float32)
-    message = yield attempt(begin, "beta_vae", make(likelihoods.Categorical(256)), levels)
+    levels = np.round(7 * X).astype(np.float32)
+    message = yield attempt(begin, "beta_vae", make(likelihoods.Categorical(8)), levels)
     most = int(re.search(r"as k / (\d+)", message)[1])
-    yield attempt(begin, "beta_vae", make(likelihoods.Categorical(256)), levels / most)
+    yield attempt(begin, "beta_vae", make(likelihoods.Categorical(8)), levels / most)
     other = eval(re.search(r"or take (\S+)$", message)[1], names())
     yield attempt(begin, "beta_vae", make(other), levels)
 
@@ -441,12 +441,18 @@ def rescaled(message, x):
     return own["x"].astype(np.float32)
 
 
-@tries(own("…, or take likelihoods.Gaussian()"))
+@tries(at("vae_jax/fitting.py", "_check_values")(", or take likelihoods.Gaussian()"))
 def probabilities_that_are_none(folder, patch):
     message = yield attempt(begin, "beta_vae", make(), 3 * X - 1)
     yield attempt(begin, "beta_vae", make(), rescaled(message, 3 * X - 1))
     other = eval(re.search(r"or take (\S+)$", message)[1], names())
     yield attempt(begin, "beta_vae", make(other), 3 * X - 1)
+
+
+@tries(RESCALE)
+def values_that_are_far_from_where_a_decoder_begins(folder, patch):
+    message = yield attempt(begin, "beta_vae", make(likelihoods.Gaussian()), 255 * X)
+    yield attempt(begin, "beta_vae", make(likelihoods.Gaussian()), rescaled(message, 255 * X))
 
 
 @tries(RESCALE)
@@ -489,6 +495,17 @@ def examples_of_another_shape(folder, patch):
     yield attempt(begin, "beta_vae", make(shape=(2, 3)), x)
 
 
+@tries(at("vae_jax/training.py", "_alone")("give objectives.bind(…, num_examples=N)"))
+def a_loss_without_the_rest_of_its_objective(folder, patch):
+    options = {"preprocess": fitting._undecoded, "num_examples": N, "batch_size": 16}
+    message = yield attempt(
+        lambda: training.make_train(objectives.load("factor_vae"), make(), **options)
+    )
+    assert "give objectives.bind(" in message
+    bound = objectives.bind("factor_vae", num_examples=N)
+    yield attempt(lambda: training.make_train(bound, make(), **options))
+
+
 @tries(at("vae_jax/training.py", "_given")("take objectives.bind(name, num_examples=N), or"))
 def statistics_of_a_conditional_model(folder, patch):
     class Encoder(nn.Module):
@@ -506,7 +523,10 @@ def statistics_of_a_conditional_model(folder, patch):
         state = jax.eval_shape(made.init, HPARAMS)
         return jax.eval_shape(made.step, state, HPARAMS, batch, jax.random.key(0))
 
-    message = yield attempt(trace, objectives.load("cvae"))
+    def alone(*arguments, **settings):
+        return objectives.load("cvae")(*arguments, **settings)
+
+    message = yield attempt(trace, alone)
     known = {"objectives": objectives, "name": "cvae", "N": N}
     bound = eval(re.search(r"take (objectives\.bind\(.*?\))", message)[1], known)
     yield attempt(trace, bound)
