@@ -66,6 +66,7 @@ def main(values: dict) -> None:
         found += evaluate(place, trained, subject, request, keeper)
         if UDR in request.metrics and len(places) > 1:
             where = {"program": place.directory.name, "member": place.member, "step": steps[-1]}
+            where["id"] = members.owner(place.directory)
             codes.append(metrics.code_of(trained, subject, where))
     if UDR in request.metrics:
         known = [code for code in codes if code is not None]

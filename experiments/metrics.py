@@ -96,6 +96,8 @@ def load(directory: str | Path, member: int, data_dir: str | None = None) -> Tra
     if loaded.failure is not None:
         raise DivergedError(f"member {member} of {directory} diverged at step {loaded.failure}")
     asked = read_config(Path(directory), member, data_dir)
+    # by which schedules of a share of the run end: members.json has no seal
+    asked = dataclasses.replace(asked, epochs=loaded.settings.get("epochs", asked.epochs))
     if data_dir is None:
         asked = dataclasses.replace(asked, dataset=_from_training(Path(directory), asked.dataset))
     # the run may be a stranger's: what it names is read if it is what its hash says, and no more

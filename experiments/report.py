@@ -259,20 +259,20 @@ def rows_of(
             | {name: tables.plain(setting.get(name)) for name in apart}
             | {"status": "diverged" if step is None else status, "step": step}
             | flat(own)
-            | scores.get((path.name, member, step), {})
+            | scores.get((owners[path], path.name, member, step), {})
         )
     return rows
 
 
 def _scores(directory: Path) -> dict[tuple, dict]:
-    """What `udr` gave the runs of a sweep: program, member and step → its columns of a table."""
+    """What `udr` gave the runs of a sweep: id, program, member, step → its columns of a table."""
     ranking = held(directory, f"{metrics.UDR}.json").get(metrics.UDR, {})
     scores = {}
     try:
         for group in ranking.get("values", {}).get("groups", []):
             told = zip(group["runs"], group["scores"], group["standard_errors"], strict=True)
             for run, score, error in told:
-                place = (run["program"], run["member"], run["step"])
+                place = (run.get("id"), run["program"], run["member"], run["step"])
                 scores[place] = {"udr.udr": score, f"udr.udr{metrics.ERROR}": error}
     except (ValueError, KeyError, TypeError):  # of a file that is damaged
         return {}

@@ -408,16 +408,15 @@ def _train_here(sweep, programs: Sequence[Program], directory: Path, plan: Plan)
 
 def _train_elsewhere(sweep, programs: Sequence[Program], directory: Path, plan: Plan) -> list[str]:
     """Has the programs trained by other processes; returns a note on each that failed."""
-    tasks = _tasks(programs, directory, plan)
+    tasks, by_name = _tasks(programs, directory, plan), {p.name: p for p in programs}
     failed = []
-    for outcome in cluster.fan_out(tasks, directory, **_executor(plan, directory)):
+    for outcome in cluster.fan_out(tasks, directory, **_executor(plan, programs, directory)):
         if outcome.status in ("done", "complete"):
             continue
         note = f"program {outcome.name}: {outcome.status} {outcome.message}"
         sweep.log(note, echo=True)
         # what diverged altogether has a result
-        results = members.read_results(_folder(directory, outcome.name))
-        if outcome.status == "failed" and results is None:
+        if outcome.status == "failed" and _results(by_name[outcome.name], directory) is None:
             failed.append(note)
     return failed
 
@@ -523,9 +522,10 @@ def _flags_beside(config: Config, plan: Plan) -> list[str]:
     return [f for f in kept if not f.startswith("--workdir=")] + devices
 
 
-def _executor(plan: Plan, directory: Path) -> dict:
+def _executor(plan: Plan, programs: Sequence[Program], directory: Path) -> dict:
+    ended = {program.name for program in _ended(programs, directory)}
     return {
-        "is_complete": lambda task: training_lib.has_ended(task.directory),
+        "is_complete": lambda task: task.name in ended and training_lib.has_ended(task.directory),
         "executor": plan.executor,
         "num_workers": plan.num_workers,
         "slurm": plan.slurm or "",
@@ -540,17 +540,29 @@ def _preview(configs, programs, directory: Path, plan: Plan, estimates: dict) ->
         lines.append(f"program {p.name}: {_count(len(p.members), 'run')}{estimate}")
     if plan.executor is not None:
         tasks = _tasks(programs, directory, plan)
-        lines.append(cluster.preview(tasks, directory, **_executor(plan, directory)))
+        lines.append(cluster.preview(tasks, directory, **_executor(plan, programs, directory)))
     return lines
 
 
 def _gather(programs: Sequence[Program], directory: Path, num_runs: int) -> list[dict | None]:
     results: list[dict | None] = [None] * num_runs
     for program in programs:
-        found = members.read_results(_folder(directory, program.name))
+        found = _results(program, directory)
         for number, result in zip(program.members, found or (), strict=False):
             results[number] = result
     return results
+
+
+def _results(program: Program, directory: Path) -> list[dict] | None:
+    """What the runs of a program gave; None if it has not ended, or its folder is of others."""
+    folder = _folder(directory, program.name)
+    found = members.read_results(folder)
+    is_its = found is not None and training_lib.holds(folder, program.configs)
+    return found if is_its else None
+
+
+def _ended(programs: Sequence[Program], directory: Path) -> list[Program]:
+    return [program for program in programs if _results(program, directory) is not None]
 
 
 def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | None]) -> None:
@@ -607,7 +619,7 @@ def _best(sweep, configs, rows: Sequence[dict], group: list[int], words: str, _)
 def _draw(sweep, configs, programs, rows: Sequence[dict], groups) -> None:
     """Draws what only many runs say together, of each of the groups that compare."""
     try:
-        curves = tables.curves(programs, sweep.directory)
+        curves = tables.curves(_ended(programs, sweep.directory), sweep.directory)
     except StorageError as error:
         sweep.log(f"no curves are drawn: {error}", echo=True)
         curves = []

@@ -31,7 +31,17 @@ from experiments.config import (
     with_dataset_of,
 )
 from experiments.progress import Progress, TensorBoard, tensorboard_writer
-from vae_jax import checkpoints, data, members, objectives, processes, runs, streaming, training
+from vae_jax import (
+    checkpoints,
+    data,
+    members,
+    objectives,
+    processes,
+    runs,
+    seals,
+    streaming,
+    training,
+)
 from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation.elbo import active_units
 
@@ -432,6 +442,23 @@ def has_ended(directory: Path) -> bool:
     """Whether a program has its results, and nothing that is still to be drawn."""
     is_drawn = not os.path.lexists(directory / UNDRAWN)
     return is_drawn and members.read_results(directory) is not None
+
+
+def holds(directory: Path, configs: Sequence[Config]) -> bool:
+    """Whether a directory is of the program of these runs, by the settings that were given.
+
+    Args:
+        directory: of a program that has begun.
+        configs: of its runs, from `experiments.config.from_flags`.
+    """
+    held = members.settings(directory)
+    asked = [with_dataset_of(c, h.get("dataset")) for c, h in zip(configs, held, strict=False)]
+    return len(held) == len(configs) and all(
+        # None is settled by the data, and what is not there came later
+        value is None or own.get(name, value) == value
+        for config, own in zip(asked, held, strict=True)
+        for name, value in seals.plain(config.identity()).items()
+    )
 
 
 def _told_complete(run, results: list[dict]) -> str:

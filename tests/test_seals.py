@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import pictures, report, sweep
+from experiments import cluster, evaluate, metrics, pictures, report, sweep
 from experiments.config import Plan
 from vae_jax import checkpoints, members, runs, seals
 from vae_jax.errors import StorageError, UsageError, VaeJaxError
@@ -212,6 +212,69 @@ def test_a_config_whose_id_was_changed_is_refused(copies):
         path.write_text(json.dumps(wrong))
         with pytest.raises(UsageError, match="was changed after it was written"):
             members.read_results(copies / "seed0")
+
+
+@pytest.mark.fault("R17")
+def test_rows_that_no_result_vouches_for_are_not_read(copies, trained):
+    directory = copies / "seed0"
+    for name in ("result.json", "metrics.csv"):
+        shutil.copy(trained / "seed1" / name, directory / name)
+    with pytest.raises(StorageError, match="no results say which rows are this run's"):
+        members.read_rows(directory)
+    (directory / "result.json").unlink()
+    with pytest.raises(StorageError, match="train it to its end"):
+        members.read_rows(directory)
+
+
+@pytest.mark.fault("R17")
+@pytest.mark.parametrize("wrong", ["--epochs=7", "--beta=2", "--seed=3"])
+def test_flags_beside_a_config_change_no_number(copies, wrong):
+    """`members.json` has no seal: what it says is held against the config."""
+    path = copies / "seed0" / "members.json"
+    whole = metrics.load(copies / "seed0", 0).experiment
+    (flags,) = json.loads(path.read_text())
+    name = wrong.partition("=")[0]
+    path.write_text(json.dumps([[*(f for f in flags if not f.startswith(f"{name}=")), wrong]]))
+    if name == "--epochs":
+        again = metrics.load(copies / "seed0", 0).experiment
+        assert (again.config.epochs, again.num_steps) == (whole.config.epochs, whole.num_steps)
+    else:
+        with pytest.raises(UsageError, match=f"was trained with {name[2:]}="):
+            metrics.load(copies / "seed0", 0)
+
+
+@pytest.mark.fault("R17")
+def test_programs_of_a_sweep_in_one_anothers_place_are_missing(copies):
+    """Neither its table nor its curves have their numbers, and no worker takes them for its own."""
+    directory = copies / "sweep"
+    (whole,) = sweep.group(sweep.make_configs({**FLAGS, "beta": "1,4"}))
+    assert None not in sweep._gather([whole], directory, 2)
+    assert sweep._ended([whole], directory) == [whole]
+    for other in ({"beta": "4,1"}, {"beta": "1,2"}, {"beta": "1"}, {"beta": "1,4", "seed": "1"}):
+        configs = sweep.make_configs({**FLAGS, **other})
+        program = whole._replace(configs=configs, members=list(range(len(configs))))
+        assert sweep._gather([program], directory, 2) == [None, None]
+        executor = sweep._executor(Plan(executor="local"), [program], directory)
+        task = cluster.Task(program.name, [], directory / "programs" / program.name)
+        assert not executor["is_complete"](task)
+    assert sweep._executor(Plan(executor="local"), [whole], directory)["is_complete"](task)
+
+
+@pytest.mark.fault("R17")
+def test_scores_of_udr_are_of_the_run_that_was_compared(copies):
+    """A program that takes another's place by name does not take its score."""
+    directory = copies / "sweep"
+    places = evaluate.choose(directory, None)
+    own = members.owner(places[0].directory)
+    for owner, has_scores in ((own, True), ("0" * 64, False), (None, False)):
+        runs_of = [
+            {"program": p.directory.name, "member": p.member, "step": 15, "id": owner}
+            for p in places
+        ]
+        group = {"runs": runs_of, "scores": [0.5, 0.25], "standard_errors": [0.1, 0.2]}
+        report.write(directory, "udr.json", {"udr": {"values": {"groups": [group]}}})
+        rows = report.rows_of(directory, places, [15, 15])
+        assert [row.get("udr.udr") for row in rows] == ([0.5, 0.25] if has_scores else [None] * 2)
 
 
 # --- A bit anywhere

@@ -22,6 +22,7 @@ __all__ = [
     "read_results",
     "read_rows",
     "sealed_results",
+    "settings",
 ]
 
 
@@ -54,7 +55,22 @@ class Member(NamedTuple):
 
 def num_members(directory: str | os.PathLike) -> int:
     """How many runs the program in a run directory has, a count; see `load_member`."""
-    return len(_settings(Path(directory)))
+    return len(settings(directory))
+
+
+def settings(directory: str | os.PathLike) -> list[dict]:
+    """What `config.json` holds of each run of a program, and of the program: scalars and lists.
+
+    Raises:
+        UsageError: the directory holds no run, or one that was changed.
+    """
+    config = _stored(Path(directory))["config"]
+    shared = {name: value for name, value in config.items() if name != "runs"}
+    found = [{**shared, **each} for each in config.get("runs", [config])]
+    sizes = [each.get("latent_dim") for each in found]
+    if not sizes or not all(_is_step(size) and size <= MAX_LATENT_DIM for size in sizes):
+        raise _no_config(Path(directory))
+    return found
 
 
 def owner(directory: str | os.PathLike) -> str | None:
@@ -82,13 +98,13 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
         StorageError: no checkpoint verifies.
     """
     directory = Path(directory)
-    settings = _settings(directory)
+    known = settings(directory)
     if not isinstance(member, numbers.Integral) or isinstance(member, bool):
         raise UsageError(f"member={member!r}: must be an integer, a run counted from 0")
-    if not 0 <= member < len(settings):
+    if not 0 <= member < len(known):
         raise UsageError(
-            f"member {member}: {directory} holds {len(settings)} run(s), choose from 0 to "
-            f"{len(settings) - 1}"
+            f"member {member}: {directory} holds {len(known)} run(s), choose from 0 to "
+            f"{len(known) - 1}"
         )
     place = {"set_aside": False, "owner": owner(directory)}
     with Checkpoints(directory / "checkpoints", **place) as store:
@@ -105,11 +121,11 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
         )
     state, best = restored.state["state"], restored.state.get("best")
     params = best["params"] if best else state.get("ema") or state["params"]
-    latent_dim = max(each["latent_dim"] for each in settings)
-    own = settings[member]["latent_dim"]
+    latent_dim = max(each["latent_dim"] for each in known)
+    own = known[member]["latent_dim"]
     return Member(
         params=jax.tree.map(lambda leaf: jnp.asarray(leaf[member]), params),
-        settings=settings[member],
+        settings=known[member],
         latent_dim=latent_dim,
         latent_mask=None if own == latent_dim else (jnp.arange(latent_dim) < own).astype(float),
         step=int(state["step"][member]),
@@ -160,10 +176,13 @@ def read_rows(directory: str | os.PathLike) -> list[dict]:
         One dict of scalars per row, in order.
 
     Raises:
-        StorageError: the file cannot be read, or was changed after the results were written.
+        StorageError: the file cannot be read, or was changed after the results were written; or
+            there are no results as they were written.
     """
     path = Path(directory, "metrics.csv")
     found = _read_results(Path(directory))
+    if found is None and owner(directory) is not None:
+        raise StorageError(f"{path}: no results say which rows are this run's: train it to its end")
     told = None if found is None else found[1]
     if told is not None and runs.rows_sha256(path) != told:
         raise StorageError(f"{path} was changed after it was written (its SHA-256 differs)")
@@ -251,16 +270,3 @@ def _no_config(directory: Path) -> UsageError:
         f"{directory / 'config.json'}: is not the config of a run; of a sweep, name one of its "
         "programs/"
     )
-
-
-def _settings(directory: Path) -> list[dict]:
-    config = _stored(directory)["config"]
-    try:
-        shared = {name: value for name, value in config.items() if name != "runs"}
-        settings = [{**shared, **each} for each in config.get("runs", [config])]
-        sizes = [each.get("latent_dim") for each in settings]
-        if not sizes or not all(_is_step(size) and size <= MAX_LATENT_DIM for size in sizes):
-            raise ValueError("holds no run")
-    except ValueError:
-        raise _no_config(directory) from None
-    return settings

@@ -41,6 +41,10 @@ ELSEWHERE = {
     at("experiments/metrics.py", "load")("name the folder by --data_dir"): (
         "test_evaluate.py::test_data_that_moved_are_found_by_their_folder"
     ),
+    at("experiments/metrics.py", "load")("use the run as it was left"): (
+        "test_portability.py::"
+        "test_other_data_than_a_run_was_trained_on_are_refused_with_both_hashes"
+    ),
     at("experiments/progress.py", "tensorboard_writer")("pip install 'vae_jax[tensorboard]'"): (
         "test_experiments.py::test_tensorboard_gets_the_rows"
     ),
@@ -55,6 +59,9 @@ ELSEWHERE = {
     ),
     at("vae_jax/data/_sequences.py", "_refuse_numbers")("numpy.save('table.npy', numpy.loadtxt("): (
         "test_data_reading.py::test_lines_of_numbers_are_no_text"
+    ),
+    at(TFDS, "load")("name the folder that holds it with --data_dir"): (
+        "test_data_tfds.py::test_folders_are_looked_into_in_order"
     ),
     at(TFDS, "_prepare")("or name the folder that holds it with --data_dir"): (
         "test_data_tfds.py::test_folders_are_looked_into_in_order"

@@ -11,13 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import config, evaluate, metrics, tables
-from vae_jax import checkpoints, exported, latents, likelihoods, members, memory, networks, runs
+from experiments import compiled, config, evaluate, metrics, tables
+from vae_jax import (
+    cache,
+    checkpoints,
+    exported,
+    latents,
+    likelihoods,
+    members,
+    memory,
+    networks,
+    runs,
+)
 from vae_jax.checkpoints import Checkpoints
 from vae_jax.model import Model
 from vae_jax.plots import _picture
 
-from ._cases import at, attempt, flags_of, tries
+from ._cases import at, attempt, flags_of, said, tries
 from .of_data import csv
 
 RUNS = "vae_jax/runs.py"
@@ -42,11 +52,18 @@ def begun(path, num=1, rows=ROWS):
     return path
 
 
+def older(path):
+    """A run directory of schema 1, whose rows no seal vouches for."""
+    with runs.open_run(path, CONFIG, schema=1):
+        return path
+
+
 def trained(path, num=1):
     """The same, with a checkpoint."""
     state = {"params": {"a": np.ones((num, 3), np.float32)}, "step": np.full(num, 7, np.int32)}
     state["failure"] = np.full(num, -1, np.int32)
-    with Checkpoints(begun(path, num) / "checkpoints") as store:
+    begun(path, num)
+    with Checkpoints(path / "checkpoints", owner=members.owner(path)) as store:
         store.save(7, {"state": state}, {})
     return path
 
@@ -107,7 +124,7 @@ def a_row_of_a_sweep_that_is_damaged(folder, patch):
     class Program:
         name, members = "all", [0]
 
-    path = csv(folder / "programs" / "all" / "metrics.csv", "step,loss\n1,two\n")
+    path = csv(older(folder / "programs" / "all") / "metrics.csv", "step,loss\n1,two\n")
     yield attempt(tables.curves, [Program], folder)
     csv(path, ROWS)
     yield attempt(tables.curves, [Program], folder)
@@ -117,10 +134,11 @@ def a_row_of_a_sweep_that_is_damaged(folder, patch):
 
 @tries(at(RUNS, "refuse_newer")("upgrade vae_jax, or choose another directory"))
 def a_directory_of_a_newer_version(folder, patch):
-    open_run(folder / "a", schema=2)
+    newer = runs.SCHEMA + 1
+    open_run(folder / "a", schema=newer)
     yield attempt(open_run, folder / "a")
     yield attempt(open_run, folder / "b")
-    yield attempt(open_run, folder / "a", schema=2)
+    yield attempt(open_run, folder / "a", schema=newer)
 
 
 @tries(at(RUNS, "inside")("must stay inside …, name or link nothing outside of it"))
@@ -326,6 +344,46 @@ def a_run_without_checkpoints(folder, patch):
     yield attempt(members.load_member, folder / "run")
 
 
+@tries(at("vae_jax/members.py", "read_rows")("train it to its end"))
+def rows_without_results(folder, patch):
+    yield attempt(members.read_rows, begun(folder / "run"))
+    with runs.open_run(folder / "run", {**CONFIG, "seed": 0}) as run:
+        result = {"status": "done", "step": 2, "loss": 2.25, "loss_standard_error": 0.0}
+        (sealed,) = members.sealed_results([result], run.id, run.rows_sha256())
+        run.write_json("result.json", sealed)
+    yield attempt(members.read_rows, folder / "run")
+
+
+# --- The cache of compiled programs
+
+own = at("experiments/compiled.py", "keep_reason")
+
+
+def keep(words):
+    """Raises what is said of the user's cache, if it is this."""
+    said(filter(None, [compiled.keep_reason()]), words)
+
+
+@tries(own("programs are compiled afresh each time; move it away"))
+def a_cache_that_is_a_link(folder, patch):
+    patch.setenv("XDG_CACHE_HOME", str(folder))
+    (folder / "other").mkdir()
+    (folder / "vae_jax").symlink_to(folder / "other")
+    message = yield attempt(keep, "move it away")
+    os.rename(message.partition(" is a")[0], folder / "away")
+    yield attempt(keep, "")
+
+
+@tries(own("programs are compiled afresh; delete it"))
+def a_key_that_others_may_read(folder, patch):
+    patch.setenv("XDG_CACHE_HOME", str(folder))
+    cache.key()
+    (folder / "vae_jax" / "key").chmod(0o644)
+    message = yield attempt(keep, "delete it")
+    os.remove(message.partition(" is not")[0])
+    yield attempt(keep, "")
+
+
 own = at("vae_jax/members.py", "_other_place")
 
 
@@ -343,10 +401,7 @@ def a_folder_without_a_run(folder, patch):
     yield attempt(members.load_member, trained(folder / "run"))
 
 
-own = at("vae_jax/members.py", "_settings")
-
-
-@tries(own("restore it, or choose another directory"))
+@tries(at("vae_jax/members.py", "_stored")("restore it, or choose another directory"))
 def a_trained_run_whose_config_is_a_link(folder, patch):
     path = (trained(folder / "run") / "config.json").rename(folder / "config.json")
     (folder / "run" / "config.json").symlink_to(path)
@@ -355,7 +410,11 @@ def a_trained_run_whose_config_is_a_link(folder, patch):
     yield attempt(members.load_member, folder / "run")
 
 
-@tries(own("is not the config of a run; of a sweep, name one of its programs/"))
+@tries(
+    at("vae_jax/members.py", "_no_config")(
+        "is not the config of a run; of a sweep, name one of its programs/"
+    )
+)
 def a_sweep_in_the_place_of_a_program(folder, patch):
     open_run(folder / "sweep", {"num_runs": 1})
     trained(folder / "sweep" / "programs" / "all")

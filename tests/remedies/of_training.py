@@ -200,7 +200,10 @@ def too_few_samples_that_count(folder, patch):
     yield functools.partial(measured, 500)
 
 
-@tries(at("experiments/metrics.py", "_refuse_other_data")("name the folder of those"), is_slow=True)
+@tries(
+    at("vae_jax/data/_dataset.py", "other_content")("name the folder of those by --data_dir"),
+    is_slow=True,
+)
 def other_data_than_those_of_training(folder, patch):
     undrawn(patch)
     place = saved(folder / "new" / "x.npy", TABLE)
