@@ -89,7 +89,7 @@ def main() -> int:
         importlib.import_module(f"{__package__}.{name}")
     faults = chosen(flags.only)
     if not faults:
-        print(f"--only={flags.only}: no such fault, rows are R1 to R16", file=sys.stderr)
+        print(f"--only={flags.only}: no such fault, rows are R1 to R22", file=sys.stderr)
         return 2
     folder = Path(flags.folder or tempfile.mkdtemp(prefix="faults-"))
     start, lock, rows = time.monotonic(), threading.Lock(), {}
