@@ -4,6 +4,7 @@ import sys
 import warnings
 
 from experiments import environment, garbage_collection, interrupts
+from vae_jax.errors import printable
 
 
 def begin() -> None:
@@ -20,7 +21,8 @@ def begin() -> None:
         try:
             import jax  # noqa: F401
         except ValueError as error:
+            told = printable(str(error))  # it quotes the value
             sys.stderr.write(
-                f"error: JAX refuses one of its variables ({error}): correct or unset it\n"
+                f"error: JAX refuses one of its variables ({told}): correct or unset it\n"
             )
             sys.exit(2)

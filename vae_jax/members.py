@@ -181,7 +181,8 @@ def read_rows(directory: str | os.PathLike) -> list[dict]:
     """
     path = Path(directory, "metrics.csv")
     found = _read_results(Path(directory))
-    if found is None and owner(directory) is not None:
+    is_run = os.path.lexists(Path(directory, "config.json"))
+    if found is None and is_run and owner(directory) is not None:
         raise StorageError(f"{path}: no results say which rows are this run's: train it to its end")
     told = None if found is None else found[1]
     if told is not None and runs.rows_sha256(path) != told:
