@@ -171,12 +171,15 @@ def test_no_program_imports_jax_before_its_variables_are_settled():
     assert start(ROOT, program, main=("-c",)).stdout == "False\n"
 
 
+@pytest.mark.fault("R18")
 def test_a_value_that_jax_refuses_is_one_line(tmp_path):
-    ran = start(tmp_path, *FLAGS, main=("-m", "experiments.vae"), JAX_LOG_COMPILES="maybe")
+    value = "maybe\x1b[2J\nerror: forged"
+    ran = start(tmp_path, *FLAGS, main=("-m", "experiments.vae"), JAX_LOG_COMPILES=value)
     assert ran.returncode == 2
     assert ran.stdout == ""
     (line,) = ran.stderr.splitlines()
     assert line.startswith("error: JAX refuses one of its variables (")
+    assert line.isprintable()
     assert "JAX_LOG_COMPILES" in line
 
 

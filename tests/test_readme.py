@@ -1,5 +1,6 @@
 """What the README says is run, or held against the code."""
 
+import importlib
 import pathlib
 import re
 
@@ -7,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from faults import _lab
 from flax import linen as nn
 
 from experiments import config, evaluate, export, metrics, objectives_table, recipes
-from vae_jax import evaluation, likelihoods, losses, networks, objectives
+from vae_jax import discovery, evaluation, likelihoods, losses, networks, objectives
 from vae_jax.model import Model
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -104,6 +106,35 @@ def test_flags_and_files_that_are_named_exist():
     ours = [name for name in files if not name.startswith("https://arxiv.org/abs/")]
     assert len(ours) > 10
     assert not [name for name in ours if not (ROOT / name).exists()]
+
+
+def faults_tried():
+    """(row, name) of each fault of the campaign."""
+    for name in discovery.names("faults"):
+        importlib.import_module(f"faults.{name}")
+    return {(fault.row, fault.name) for fault in _lab.FAULTS}
+
+
+def test_the_table_of_faults_is_of_the_campaign():
+    """Its counts are those of a run: `python -m tests.faults` prints the table."""
+    rows = re.findall(r"^\| (R\d+) \| (.*?) \| ([\d,]+) \| ([\d,]+) \| (\d+) \|$", README, re.M)
+    assert len(rows) > 30
+    assert {(row, name) for row, name, *_ in rows} <= faults_tried()
+    for *_, tries, survived, lost in rows:
+        assert int(tries.replace(",", "")) == int(survived.replace(",", "")) + int(lost)
+
+
+def test_what_the_page_on_security_promises_is_tried():
+    text = (ROOT / "docs" / "security.md").read_text()
+    rows = {row for row, _ in faults_tried()}
+    assert set(re.findall(r"\bR\d+\b", text)) <= rows
+    assert {"R14", "R16", "R17", "R18", "R19", "R22"} <= set(re.findall(r"\bR\d+\b", text))
+    headings = {
+        re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-")
+        for head in re.findall(r"^## (.*)$", text, re.M)
+    }
+    assert set(re.findall(r"\]\(#(.*?)\)", text)) <= headings
+    assert "docs/security.md" in README
 
 
 def ours(likelihood, beta, variance=None):
