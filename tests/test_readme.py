@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from faults import _lab
+from faults import _lab, _readme
 from flax import linen as nn
 
 from experiments import config, evaluate, export, metrics, objectives_table, recipes
@@ -119,6 +119,10 @@ def test_the_table_of_faults_is_of_the_campaign():
     """Its counts are those of a run: `python -m tests.faults` prints the table."""
     rows = re.findall(r"^\| (R\d+) \| (.*?) \| ([\d,]+) \| ([\d,]+) \| (\d+) \|$", README, re.M)
     assert len(rows) > 30
+    lines = re.findall(r"^\| R\d+ \| .*", README, re.M)
+    assert _readme.inserted(README, lines) == README
+    other = lines[3].replace(rows[3][2], "7")
+    assert _readme.inserted(README, [other]) == README.replace(lines[3], other)
     assert {(row, name) for row, name, *_ in rows} <= faults_tried()
     for *_, tries, survived, lost in rows:
         assert int(tries.replace(",", "")) == int(survived.replace(",", "")) + int(lost)

@@ -16,6 +16,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -26,8 +27,9 @@ from experiments.recipes import Column
 from vae_jax import exported, members, seals
 from vae_jax.errors import VaeJaxError
 
-SWEEP = {"seed": "0,1", "beta": "1,4", "widths": "16", "latent_dim": "2", "epochs": "4"}
-"""The flags of a sweep that is read."""
+_SWEEP = {"seed": "0,1", "beta": "1,4", "widths": "16", "latent_dim": "2", "epochs": "4"}
+SWEEPS = {"sweep0": _SWEEP, "sweep1": {**_SWEEP, "learning_rate": "2e-3"}}
+"""The flags of sweeps that are read, by the names of their directories."""
 PER_PROGRAM = 2
 COLUMN = Column("loss", "objective", "loss")
 """Of a table of `experiments.reproduce`."""
@@ -108,59 +110,81 @@ def of_program(directory: Path) -> Iterator[tuple[str, Any]]:
         yield f"kept {member}", read_or_none(held) or None
 
 
-def of_sweep(directory: Path, steps: Mapping[tuple[str, int], int]) -> Iterator[tuple[str, Any]]:
-    """(name, value) of whatever is read of a sweep beside its programs; None if refused.
+def of_sweep(directory: Path) -> Iterator[tuple[str, Any]]:
+    """(name, value) of whatever is read of a sweep beside its programs and table."""
+    owner = read_or_none(lambda: members.owner(directory))
+    yield f"{owner}: udr", read_or_none(lambda: report.held(directory, "udr.json")) or None
+    # the runs that the sweep's command asks for, whose flags are in no file that could be damaged
+    configs = sweep.make_configs(SWEEPS[directory.name])
+    programs = sweep.group(configs, PER_PROGRAM)
+    gathered = read_or_none(lambda: sweep._gather(programs, directory, len(configs)))
+    gathered = enumerate(gathered or ())
+    yield from ((f"{directory.name}: gathered {run}", each) for run, each in gathered)
+    ended = read_or_none(lambda: sweep._ended(programs, directory)) or []
+    curves = read_or_none(lambda: tables.curves(ended, directory)) or []
+    for run in range(len(configs)):
+        yield (
+            f"{directory.name}: curves {run}",
+            [row for row in curves if row["run"] == run] or None,
+        )
+
+
+def table(directory: Path, steps: Mapping[tuple[str, int], int]) -> list[dict]:
+    """The rows of evaluation.csv as `experiments.evaluate` makes them; none if it refuses a run.
 
     Args:
         directory: of the sweep.
         steps: of each run that could be loaded, by the name of its program and its member.
     """
-    yield "udr", read_or_none(lambda: report.held(directory, "udr.json")) or None
-    yield from (read_or_none(lambda: cells(table(directory, steps))) or {}).items()
-    # the runs that the sweep's command asks for, whose flags are in no file that could be damaged
-    configs = sweep.make_configs(SWEEP)
-    programs = sweep.group(configs, PER_PROGRAM)
-    gathered = read_or_none(lambda: sweep._gather(programs, directory, len(configs)))
-    yield from ((f"gathered {run}", each) for run, each in enumerate(gathered or ()))
-    ended = read_or_none(lambda: sweep._ended(programs, directory)) or []
-    curves = read_or_none(lambda: tables.curves(ended, directory)) or []
-    for run in range(len(configs)):
-        yield f"curves {run}", [row for row in curves if row["run"] == run] or None
-
-
-def table(directory: Path, steps: Mapping[tuple[str, int], int]) -> list[dict]:
-    """The rows of evaluation.csv as `experiments.evaluate` makes them; none if it refuses a run."""
     places = evaluate.choose(directory, None)
     found = [steps.get((place.directory.name, place.member)) for place in places]
     return [] if None in found else report.rows_of(directory, places, found)
 
 
-def cells(rows: Sequence[Mapping]) -> dict[str, Any]:
-    """The cells of a table by the settings of the run that they are of; "unfinished" is none."""
+SETTINGS = ("seed", "beta", "status", "step")
+"""Columns of a table that are no metrics, and are there whatever the table's other runs are."""
+
+
+def cells(directory: Path, rows: Sequence[Mapping]) -> dict[str, Any]:
+    """The cells of a table of a sweep by whose they are; "unfinished" is none."""
     return {
-        f"table seed={row['seed']} beta={row['beta']} at step {row['step']} {name}": value
+        f"{members.owner(directory / 'programs' / row['program'])}: "
+        f"table {row['member']} at step {row['step']} {name}": value
         for row in rows
         for name, value in row.items()
-        if name not in ("program", "member") and value != "unfinished"
+        if (name in SETTINGS or "." in name) and value != "unfinished"
     }
 
 
-def numbers(directory: Path) -> dict[str, Any]:
-    """Whatever is read below the directory of a run or sweep, by whose it is and by name."""
+def numbers(
+    directory: Path, known: Mapping[Path, Mapping[str, Any]] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Whatever is read below the directory of a run or sweep, by whose it is and by name.
+
+    Args:
+        directory: of the run or sweep.
+        known: program → what is read of it: of those in which nothing was changed.
+    """
     found, steps = {}, {}
-    below = sorted((directory / "programs").glob("*/"))
+    below = programs_of(directory)
     for program in below or [directory]:
         owner = read_or_none(lambda program=program: members.owner(program) or program.name)
-        own = dict(of_program(program))
+        own = known.get(program) or dict(of_program(program))
         found |= {f"{owner}: {name}": value for name, value in own.items()}
         loads = [name.split() for name in own if " at step " in name]
         steps |= {(program.name, int(words[1])): int(words[-1]) for words in loads}
     if below:
-        owner = read_or_none(lambda: members.owner(directory))
-        found |= {f"{owner}: {name}": value for name, value in of_sweep(directory, steps)}
+        found |= dict(of_sweep(directory))
+        # its rows are of their runs, with or without a config of the sweep
+        found |= read_or_none(lambda: cells(directory, table(directory, steps))) or {}
     elif (directory / EXPORT).exists():
         found["export"] = read_or_none(lambda: read_export(directory))
     return found
+
+
+def programs_of(directory: Path) -> list[Path]:
+    """The directories of a sweep's programs; of a run alone none."""
+    return sorted((directory / "programs").glob("*/"))
 
 
 def wholes(roots: Iterable[Path]) -> dict[str, Any]:
@@ -193,16 +217,22 @@ def _number(path: Path) -> int:
     return int(path.name)
 
 
-def judge(root: Path, whole: Mapping[str, Any], told: str) -> str | None:
+def judge(
+    root: Path,
+    whole: Mapping[str, Any],
+    told: str,
+    known: Mapping[Path, Mapping[str, Any]] = MappingProxyType({}),
+) -> str | None:
     """The reason of a loss: another value was accepted, or reading did not end in one line.
 
     Args:
         root: of the run or sweep that is read.
         whole: what must be read, or refused.
         told: what was done, in words.
+        known: as of `numbers`.
     """
     try:
-        found = numbers(root)
+        found = numbers(root, known)
     except CrashError as crash:
         return f"{told}: {crash}"
     taken = [n for n, v in found.items() if v is not None and repr(v) != repr(whole.get(n))]
@@ -220,6 +250,7 @@ def flips(folder: Path, seed: int, tries: int) -> Iterator[str | None]:
     """Flips a bit of a file of a run or sweep, reads all of it, and flips it back."""
     generator = np.random.default_rng(seed)
     whole = wholes([folder])
+    known = {program: dict(of_program(program)) for program in programs_of(folder)}
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size]
     # all files in turn: each is tried as often as any other
     rounds = (generator.permutation(len(files)) for _ in itertools.count())
@@ -227,7 +258,8 @@ def flips(folder: Path, seed: int, tries: int) -> Iterator[str | None]:
         content = files[number].read_bytes()
         bit = int(generator.integers(8 * len(content)))
         files[number].write_bytes(flipped(content, bit))
-        yield judge(folder, whole, f"bit {bit} of {files[number].relative_to(folder)}")
+        others = {p: known[p] for p in known if p not in files[number].parents}
+        yield judge(folder, whole, f"bit {bit} of {files[number].relative_to(folder)}", others)
         files[number].write_bytes(content)
 
 
@@ -306,7 +338,7 @@ def swaps(folder: Path, seed: int, tries: int) -> Iterator[str | None]:
     names = sorted(path.name for path in folder.iterdir())
     sweeps = [name for name in names if name.startswith("sweep")]
     runs = [name for name in names if name not in (*sweeps, "older")]
-    programs = sorted(path.name for path in (folder / sweeps[0] / "programs").glob("*/"))
+    programs = [path.name for path in programs_of(folder / sweeps[0])]
     cases = [*swaps_of_runs(runs), *swaps_of_older("older", runs)]
     cases += swaps_of_sweeps(sweeps, programs)
     whole = wholes(folder / name for name in names)

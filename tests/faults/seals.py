@@ -25,7 +25,10 @@ OLDER = PROJECT / "tests" / "fixtures" / "schema1" / "single"
 SMALL = ("--widths=16", "--latent_dim=2", "--epochs=4", "--checkpoint_seconds=0")
 # evaluated at another number of epochs, beta would be another
 RUN = (*SMALL, "--beta=linear(0, 4, 100%)")
-SWEEP = tuple(f"--{name}={value}" for name, value in _reading.SWEEP.items())
+SWEEPS = {
+    name: (*(f"--{flag}={value}" for flag, value in flags.items()), "--runs_per_program=2")
+    for name, flags in _reading.SWEEPS.items()
+}
 
 
 def command(lab: Lab, entry: str, *flags: str) -> None:
@@ -68,9 +71,9 @@ def flips_of_a_run(lab, tries):
 @fault("R17", "a bit flipped in each file of a sweep, by turns: other numbers read", tries=1000)
 def flips_of_a_sweep(lab, tries):
     folder = lab.new()
-    train(lab, folder / "sweep", *SWEEP, "--runs_per_program=2", "--checkpoint_seconds=0")
+    train(lab, folder / "sweep0", *SWEEPS["sweep0"], "--checkpoint_seconds=0")
     keep_all(lab, folder)
-    yield from in_place(lab, "flips", folder / "sweep", tries)
+    yield from in_place(lab, "flips", folder / "sweep0", tries)
 
 
 def data_file(folder: Path, number: int) -> Path:
@@ -94,8 +97,8 @@ def swaps(lab, tries):
     }
     for name, flags in settings.items():
         train(lab, folder / name, *RUN, *flags)
-    for name, flags in {"sweep0": (), "sweep1": ("--learning_rate=2e-3",)}.items():
-        train(lab, folder / name, *SWEEP, *flags, "--runs_per_program=2")
+    for name, flags in SWEEPS.items():
+        train(lab, folder / name, *flags)
     shutil.copytree(OLDER, folder / "older")
     keep_all(lab, folder)
     yield from in_place(lab, "swaps", folder, tries)
@@ -174,7 +177,7 @@ def resumed_after_swaps(lab, tries):
 
 @fault("R17", "the real sweep, its programs exchanged, trained here and by workers", tries=2)
 def exchanged_programs(lab, tries):
-    flags = (*SWEEP, "--runs_per_program=2")
+    flags = SWEEPS["sweep0"]
     whole = lab.whole(*flags)
 
     def case(more):
