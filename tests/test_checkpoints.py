@@ -383,10 +383,10 @@ def test_arrays_that_no_memory_holds_are_refused(directory, key, sizes, reason):
 def test_a_state_larger_than_memory_is_refused(directory, monkeypatch):
     num_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(make_state(0)))
     with Checkpoints(directory) as checkpoints:
-        monkeypatch.setattr(module, "physical_bytes", lambda: num_bytes)
+        monkeypatch.setattr(module, "limit_bytes", lambda: num_bytes)
         assert checkpoints.read().step == 600
-        monkeypatch.setattr(module, "physical_bytes", lambda: num_bytes - 1)
-        with pytest.raises(StorageError, match=f"it takes {num_bytes:,} bytes, more than"):
+        monkeypatch.setattr(module, "limit_bytes", lambda: num_bytes - 1)
+        with pytest.raises(StorageError, match=f"it takes {num_bytes:,} bytes, reading may take"):
             checkpoints.read()
 
 

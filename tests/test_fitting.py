@@ -341,7 +341,7 @@ def test_values_that_the_likelihood_cannot_take_are_refused(x, likelihood, messa
 def test_levels_are_on_their_grid(likelihood):
     begin("beta_vae", make(likelihood), LEVELS / 255)
     for x in (LEVELS, X, LEVELS / 254, -LEVELS / 255):
-        message = r"needs discrete levels, x has values in .* level k as k / 255, or take likeli"
+        message = r"needs discrete levels, x has values in .* give level k as k / 255"
         refused(DataError, message, "beta_vae", make(likelihood), x)
     begin("beta_vae", make(likelihoods.Gaussian()), X)
 

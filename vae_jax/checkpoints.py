@@ -31,7 +31,7 @@ from absl import logging as absl_logging
 
 from vae_jax import disk
 from vae_jax.errors import StorageError
-from vae_jax.memory import physical_bytes
+from vae_jax.memory import limit_bytes
 
 __all__ = ["Checkpoints", "Restored"]
 
@@ -511,8 +511,8 @@ def _check_arrays(path: pathlib.Path) -> None:
     if any(leaf.storage.chunk_shape != leaf.shape for leaf in jax.tree.leaves(stored)):
         raise ValueError("its arrays are parted, which this program does not write")
     num_bytes = sum(math.prod(s.shape) * s.dtype.itemsize for s in jax.tree.leaves(stored))
-    if num_bytes > physical_bytes():
-        raise ValueError(f"it takes {num_bytes:,} bytes, more than this machine has of memory")
+    if num_bytes > limit_bytes():
+        raise ValueError(f"it takes {num_bytes:,} bytes, reading may take {limit_bytes():,} of memory here")
 
 
 def _place(wanted: Any, value: np.ndarray) -> jax.Array:

@@ -454,7 +454,7 @@ def a_variable_of_memory_that_is_no_number(folder, patch):
 @tries(at(DATA + "_sequences.py", "read_text")("break its longest line, …, or leave it out"))
 def a_text_of_one_long_line(folder, patch):
     path, lines = folder / "a.txt", ["a b", "c"] * 200
-    patch.setenv(memory.VARIABLE, "2e-4")
+    patch.setenv(memory.VARIABLE, "4e-4")
     path.write_text("\n".join([*lines, "long" * 300]))
     message = yield attempt(load, path)
     number = int(re.search(r"longest line, ([\d,]+)", message)[1].replace(",", "")) - 1
