@@ -512,7 +512,9 @@ def _check_arrays(path: pathlib.Path) -> None:
         raise ValueError("its arrays are parted, which this program does not write")
     num_bytes = sum(math.prod(s.shape) * s.dtype.itemsize for s in jax.tree.leaves(stored))
     if num_bytes > limit_bytes():
-        raise ValueError(f"it takes {num_bytes:,} bytes, reading may take {limit_bytes():,} of memory here")
+        raise ValueError(
+            f"it takes {num_bytes:,} bytes, reading may take {limit_bytes():,} of memory here"
+        )
 
 
 def _place(wanted: Any, value: np.ndarray) -> jax.Array:
