@@ -339,8 +339,8 @@ def swaps(folder: Path, seed: int, tries: int) -> Iterator[str | None]:
     sweeps = [name for name in names if name.startswith("sweep")]
     runs = [name for name in names if name not in (*sweeps, "older")]
     programs = [path.name for path in programs_of(folder / sweeps[0])]
-    cases = [*swaps_of_runs(runs), *swaps_of_older("older", runs)]
-    cases += swaps_of_sweeps(sweeps, programs)
+    cases = [*swaps_of_sweeps(sweeps, programs), *swaps_of_older("older", runs)]
+    cases += swaps_of_runs(runs)
     whole = wholes(folder / name for name in names)
     for case in cases[:tries]:
         with tempfile.TemporaryDirectory() as made:
