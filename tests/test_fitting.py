@@ -283,6 +283,22 @@ def test_what_is_not_finite_is_named_with_its_place(value, kind, monkeypatch):
     refused(DataError, r"in row 7, column \[1, 0, 0\]", "beta_vae", model, kind(images))
 
 
+@pytest.mark.parametrize("name", ["x", "labels"])
+def test_what_is_masked_is_refused(name):
+    """NumPy's own conversion to an array takes what lies below a mask as values."""
+    mask = np.zeros((N, 6) if name == "x" else N, bool)
+    mask[3, ...] = True
+    told = {"x": X, "labels": LABELS}
+    told = {**told, name: np.ma.masked_array(told[name], mask)}
+    place = "row 3, column 0" if name == "x" else "row 3"
+    message = rf"^{name}: {mask.sum()} of {mask.size} values are masked, the first in {place}: fill"
+    refused(DataError, message, "cvae", make(num=3), told)
+    if name == "x":
+        refused(DataError, message, "beta_vae", make(), told["x"])
+    kept = {**told, name: np.ma.masked_array(told[name].data, False)}
+    begin("cvae", make(num=3), kept)
+
+
 def test_what_preprocess_makes_is_looked_at():
     x = np.full((N, *SHAPE), 255, np.uint8)
     x[:, 0] = 0

@@ -9,7 +9,8 @@ import pytest
 
 from experiments import build, config
 from vae_jax import data, labels, likelihoods, networks, objectives
-from vae_jax.errors import UsageError
+from vae_jax.errors import DataError, UsageError
+from vae_jax.evaluation import _shared
 from vae_jax.model import Model
 from vae_jax.objectives import _conditions, m2
 
@@ -92,6 +93,17 @@ def test_what_is_no_class_is_refused_in_one_line(classes, given, message):
     with pytest.raises(UsageError, match=message) as error:
         make(classes).given(given)
     assert "\n" not in str(error.value)
+
+
+def test_what_is_masked_is_refused():
+    labels = np.ma.masked_array([0, 1, 2], [False, True, False])
+    with pytest.raises(
+        DataError, match=r"^condition: 1 of 3 values are masked, the first in row 1"
+    ):
+        make().given(labels)
+    with pytest.raises(DataError, match=r"^codes: 1 of 3 values are masked"):
+        _shared.require_finite(codes=labels)
+    make().given(np.ma.masked_array([0, 1, 2]))
 
 
 def test_a_model_without_conditions_says_so():

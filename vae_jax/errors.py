@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "DataError",
@@ -14,6 +15,7 @@ __all__ = [
     "did_you_mean",
     "first_line",
     "printable",
+    "refuse_masked",
     "unknown",
 ]
 
@@ -113,6 +115,28 @@ def _shortened(line: str, most: int) -> str:
 
 _LONGEST_LINE = 4000
 _LONGEST_QUOTE = 400  # of what a library says
+
+
+def refuse_masked(name: str, values: Any) -> None:
+    """Refuses an array [N, …] with values that NumPy has masked, which JAX would take as they are.
+
+    Args:
+        name: of the array, for the message.
+        values: anything; only a `numpy.ma.MaskedArray` is looked at.
+
+    Raises:
+        DataError: some are masked.
+    """
+    import numpy as np
+
+    if not isinstance(values, np.ma.MaskedArray) or values.dtype.names or not values.mask.any():
+        return
+    row, *place = np.argwhere(values.mask)[0].tolist() or [0]
+    column = f", column {place[0] if len(place) == 1 else place}" if place else ""
+    raise DataError(
+        f"{name}: {values.mask.sum():,} of {values.size:,} values are masked, the first in row"
+        f" {row}{column}: fill them in, {name}.filled(…), or leave these rows out"
+    )
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:

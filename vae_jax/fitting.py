@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import likelihoods, objectives, ranges, schedules, training
-from vae_jax.errors import DataError, DivergedError, UsageError
+from vae_jax.errors import DataError, DivergedError, UsageError, refuse_masked
 
 __all__ = ["fit"]
 
@@ -62,7 +62,8 @@ def fit(
         The last `State`, and a row of metrics (scalars) for each epoch.
 
     Raises:
-        DataError: a value of x is not finite, or is none that the likelihood can take.
+        DataError: a value of x is not finite, or is none that the likelihood can take; or values
+            are masked.
         UsageError: objective, model and data do not fit together.
         DivergedError: a loss, gradient or update was not finite.
     """
@@ -208,6 +209,7 @@ def _told(data: Any) -> dict[str, Any]:
         raise UsageError(f"data: holds {', '.join(map(repr, given)) or 'nothing'}: give 'x'")
     told = {}
     for name, values in given.items():
+        refuse_masked(name, values)
         try:
             told[name] = values if isinstance(values, jax.Array) else np.asarray(values)
         except ValueError:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.errors import UsageError
+from vae_jax.errors import UsageError, refuse_masked
 
 __all__ = ["OWN", "condition", "indices", "named", "one_hot"]
 
@@ -54,6 +54,7 @@ def indices(
 
     Raises:
         UsageError: not one value for each row, or one that is none of the classes.
+        DataError: values are masked.
     """
     array = _as_array(labels, what)
     if array.ndim != 1:
@@ -82,6 +83,7 @@ def indices(
 
 
 def _as_array(labels: Any, what: str) -> np.ndarray:
+    refuse_masked(what, labels)
     try:
         array = np.asarray(labels)
     except (TypeError, ValueError):

@@ -383,6 +383,16 @@ def labels_of_too_few_rows(folder, patch):
     yield attempt(begin, "cvae", make(num=3), {"x": X, "labels": LABELS})
 
 
+@tries(
+    at("vae_jax/errors.py", "refuse_masked")("fill them in, ….filled(…), or leave these rows out")
+)
+def values_that_are_masked(folder, patch):
+    x = np.ma.masked_array(X, X < 0.02)
+    yield attempt(begin, "beta_vae", make(), x)
+    yield attempt(begin, "beta_vae", make(), x.filled(0.5))
+    yield attempt(begin, "beta_vae", make(), x[~x.mask.any(axis=1)])
+
+
 @tries(at("vae_jax/fitting.py", "_check_numeric")("encode it or leave it out"))
 def words_beside_x(folder, patch):
     told = {"x": X, "names": np.array(["cat", "dog"])[LABELS % 2]}

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.errors import UsageError
+from vae_jax.errors import UsageError, refuse_masked
 
 __all__ = [
     "NUM_BOOTSTRAP",
@@ -31,11 +31,14 @@ NUM_BOOTSTRAP = 100
 def require_finite(**arrays) -> None:
     """UsageError where an array of any shape holds what is not finite, named by its keyword.
 
+    DataError where values are masked.
+
     Inside a transformation nothing is known of the values, and nothing is refused.
     """
     for name, values in arrays.items():
         if isinstance(values, jax.core.Tracer):
             continue
+        refuse_masked(name, values)
         values = np.asarray(values)
         if values.size == 0:
             raise UsageError(f"{name} has shape {list(values.shape)}: must not be empty")
