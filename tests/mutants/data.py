@@ -65,8 +65,8 @@ plant(
 
 plant = of("vae_jax/data/_spelling.py", "names", "data_reading")
 plant(
-    "if not own.rest or len(shared[own.rest] - {None}) > 1 else None",
-    "if not own.rest or len(shared[own.rest] - {None}) > 0 else None",
+    "if not own.rest or len(shared[rests[name]] - {None}) > 1 else None",
+    "if not own.rest or len(shared[rests[name]] - {None}) > 0 else None",
     "a folder called train_station is a split",
 )
 plant(

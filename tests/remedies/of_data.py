@@ -1,5 +1,6 @@
 """What is said of a user's data."""
 
+import itertools
 import os
 import pathlib
 import re
@@ -17,7 +18,7 @@ import scipy.sparse
 from vae_jax import cache, data, errors, memory
 from vae_jax.data import _cache, _dataset, _npy, _sparse
 
-from ._cases import at, attempt, flags_of, said, tries
+from ._cases import SaidError, at, attempt, flags_of, said, tries
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(30, 3))
@@ -224,7 +225,10 @@ def pictures_of_two_depths(folder, patch):
 own = at(DATA + "_images.py", "_refuse_mixed")
 
 
-@tries(own("rename or move one of them"))
+splits = at(DATA + "_part.py", "named_splits")("rename or move away all but one for each split")
+
+
+@tries(splits)
 def two_folders_of_one_split(folder, patch):
     for name in ("train", "val", "valid"):
         draw(folder / "pictures" / name)
@@ -233,6 +237,26 @@ def two_folders_of_one_split(folder, patch):
     yield attempt(load, folder / "pictures")
     (folder / "pictures" / "test").rename(folder / "away")
     yield attempt(load, folder / "pictures")
+
+
+@tries(
+    splits,
+    at(DATA + "_part.py", "_as_labels")(", or make folders of labels in one for each split, such"),
+)
+def folders_of_splits_and_labels(folder, patch):
+    for name in ("trainA", "trainB", "testA", "testB"):
+        draw(folder / "a" / name)
+        draw(folder / "b" / name)
+    message = yield attempt(load, folder / "a")
+    for split in ("train", "test"):
+        (folder / "a" / f"{split}B").rename(folder / f"{split}-away")
+    yield attempt(load, folder / "a")
+    first = message.rpartition("such as ")[2]
+    assert first == "train/a"
+    for split, label in itertools.product(("train", "test"), "AB"):
+        (folder / "c" / split).mkdir(parents=True, exist_ok=True)
+        (folder / "b" / f"{split}{label}").rename(folder / "c" / split / label.lower())
+    yield lambda: np.testing.assert_equal(load(folder / "c").classes, ("a", "b"))
 
 
 @tries(own("move them into one of these or away, or rename these if they are labels"))
@@ -250,6 +274,63 @@ def a_folder_beside_those_of_splits(folder, patch):
     for before, after in {"train": "rail", "test": "exam"}.items():
         (folder / "c" / before).rename(folder / "c" / after)
     yield lambda: np.testing.assert_equal(len(load(folder / "c").classes), 3)
+
+
+@tries(at(DATA + "_images.py", "_refuse_both_sides")("give the path of one of the first"))
+def folders_that_differ_above_and_below_the_splits(folder, patch):
+    for name in ("north/train/a", "north/test/b", "south/train/a", "south/test/b"):
+        draw(folder / name)
+    message = yield attempt(load, folder)
+    first = re.search(r"the folders '(\w+)', '\w+' lie above", message)[1]
+    yield lambda: np.testing.assert_equal(load(folder / first).classes, ("a", "b"))
+
+
+@tries(
+    at(DATA + "_images.py", "_refuse_parts")(
+        "move all but one of them away, or rename them if they are labels"
+    )
+)
+def folders_of_parts(folder, patch):
+    for name in ("images", "masks"):
+        draw(folder / "a" / name)
+        draw(folder / "b" / name)
+    yield attempt(load, folder / "a")
+    (folder / "a" / "masks").rename(folder / "away")
+    yield attempt(load, folder / "a")
+    (folder / "b" / "images").rename(folder / "b" / "plain")
+    yield lambda: np.testing.assert_equal(load(folder / "b").classes, ("masks", "plain"))
+
+
+own = at(DATA + "_images.py", "_refuse_unlike_labels")
+
+
+@tries(own("give the path of one of them, or rename them if they are labels"))
+def folders_of_folds(folder, patch):
+    for name in ("fold1", "fold2"):
+        draw(folder / name)
+    yield attempt(load, folder)
+    yield attempt(load, folder / "fold1")
+    for number in "12":
+        (folder / f"fold{number}").rename(folder / f"paper{number}")
+    yield lambda: np.testing.assert_equal(load(folder).classes, ("paper1", "paper2"))
+
+
+@tries(own("make one folder for each split, side by side, or rename them if they are labels"))
+def folders_of_splits_in_one_of_a_split(folder, patch):
+    for name in ("train/train", "train/valid", "test"):
+        draw(folder / "a" / name)
+    for name in ("val_train", "val_test"):
+        draw(folder / "b" / name)
+    yield attempt(load, folder / "a")
+    for name in ("train", "valid"):
+        (folder / "a" / "train" / name).rename(folder / name)
+    (folder / "a" / "train").rmdir()
+    for name in ("train", "valid"):
+        (folder / name).rename(folder / "a" / name)
+    yield attempt(load, folder / "a")
+    for before, after in {"val_train": "seen", "val_test": "unseen"}.items():
+        (folder / "b" / before).rename(folder / "b" / after)
+    yield lambda: np.testing.assert_equal(load(folder / "b").classes, ("seen", "unseen"))
 
 
 @tries(at(DATA + "_images.py", "_labels")("move them into one of these, or away"))
@@ -291,7 +372,7 @@ def a_transparent_picture(folder, patch):
 
 # --- Arrays
 
-CALL = at(DATA + "_arrays.py")("call the data x, X, images, data or features")
+CALL = at(DATA + "_arrays.py")("call the data x, X, images, data, features or embeddings")
 
 
 @tries(CALL)
@@ -309,16 +390,43 @@ def keys_that_say_too_little(folder, patch):
     yield attempt(load, archive(path, series=TABLE))
 
 
-@tries(at(DATA + "_arrays.py", "read_npy")("leave one of them out"))
+@tries(at(DATA + "_arrays.py", "read_npy")("leave one of them out, or call their folders train"))
 def two_arrays_of_one_name(folder, patch):
-    saved(folder / "a" / "x.npy", TABLE)
-    saved(folder / "b" / "x.npy", TABLE)
-    message = yield attempt(load, folder)
+    for name in ("first/a", "first/b", "second/a", "second/b"):
+        saved(folder / name / "x.npy", TABLE)
+    message = yield attempt(load, folder / "first")
     os.remove(re.search(r"and (\S+) have one name", message)[1])
-    yield attempt(load, folder)
+    yield attempt(load, folder / "first")
+    first, _, last = re.search(r"folders (\w+), (\w+) and (\w+) if", message).groups()
+    for before, after in {"a": first, "b": last}.items():
+        (folder / "second" / before).rename(folder / "second" / after)
+    yield lambda: np.testing.assert_equal(len(load(folder / "second").test), len(TABLE))
 
 
-@tries(at(DATA + "_arrays.py", "_named")("series or no series, sparse or not: leave the other out"))
+own = at(DATA + "_arrays.py", "_data_and_splits")
+
+
+@tries(own("rename … to … if no row of the other splits is there too"))
+def data_beside_splits(folder, patch):
+    path, labels = folder / "a.npz", np.arange(30) % 2
+    held = {"images": TABLE, "y": labels, "images_test": TABLE, "y_test": labels}
+    message = yield attempt(load, archive(path, **held))
+    before, after = re.search(r"rename (.*?) to (.*?) if", message).groups()
+    names = dict(zip(eval(f"[{before}]"), after.split(", "), strict=True))
+    held = {names.get(name, name): values for name, values in held.items()}
+    yield lambda: np.testing.assert_equal(load(archive(path, **held)).train.labels.shape, (27,))
+
+
+@tries(at(DATA + "_arrays.py", "_named", "of")("save it as an array, matrix.toarray()"))
+def labels_in_a_sparse_matrix(folder, patch):
+    path, matrix = folder / "a.npz", scipy.sparse.csr_array(np.arange(30)[:, None] % 2)
+    parts = {f"y_{n}": getattr(matrix, n) for n in ("data", "indices", "indptr", "shape")}
+    message = yield attempt(load, archive(path, x=TABLE, **parts))
+    dense = eval(message.rpartition(", ")[2], {"matrix": matrix})
+    yield attempt(load, archive(path, x=TABLE, y=dense))
+
+
+@tries(own("series or no series: leave the other out"))
 def series_beside_data(folder, patch):
     path = archive(folder / "a.npz", x=TABLE, series=TABLE)
     yield attempt(load, path)
@@ -341,6 +449,35 @@ def labels_of_another_number_than_rows(folder, patch):
     taken = eval(f"y.{re.search(r'their (argmax.*?[)])', message)[1]}", {"y": one_hot})
     yield lambda: len(load(archive(path, x=TABLE, y=taken)).classes)
     yield attempt(load, archive(path, x=TABLE))
+
+
+@tries(
+    at(DATA + "_labels.py", "_refuse_mixed")("give the same labels in all splits, or none in one")
+)
+def labels_of_two_kinds(folder, patch):
+    path, numbers = folder / "a.npz", np.arange(30) % 2
+    words = np.array(["cat", "dog"])[numbers]
+    yield attempt(load, archive(path, x_train=TABLE, x_test=TABLE, y_train=numbers, y_test=words))
+    yield attempt(load, archive(path, x_train=TABLE, x_test=TABLE, y_train=words, y_test=words))
+    yield attempt(load, archive(path, x_train=TABLE, x_test=TABLE, y_train=numbers))
+
+
+@tries(at(DATA + "_values.py", "refuse_mixed")("convert them alike before they are saved, x / 255"))
+def splits_of_two_scales(folder, patch):
+    path = folder / "a.npz"
+    message = yield attempt(load, archive(path, x_train=PICTURES, x_test=PICTURES / 255))
+    alike = eval(re.search(r"saved, (.*) say", message)[1], {"x": PICTURES})
+    yield attempt(load, archive(path, x_train=alike, x_test=PICTURES / 255))
+
+
+@tries(at(DATA + "_files.py", "_note_no_valid")("give --num_valid=1 for a row"))
+def a_validation_of_no_row(folder, patch):
+    path = archive(folder / "a.npz", x_train=TABLE[:5], x_test=TABLE)
+    with pytest.raises(SaidError) as caught:
+        notes("valid is empty", path)
+    num_valid = int(flags_of(str(caught.value))["num_valid"])
+    yield attempt(notes, "valid is empty", path)
+    yield lambda: np.testing.assert_equal(len(load(path, num_valid=num_valid).valid), 1)
 
 
 @tries(at(DATA + "_labels.py", "_settled")("leave it blank where it says unknown"))
@@ -414,6 +551,21 @@ def a_sparse_matrix_that_does_not_fit_together(folder, patch):
     yield attempt(load, path)
 
 
+@tries(own("add it as …, save it with scipy.sparse.save_npz, or rename them if they are none"))
+def a_sparse_matrix_without_its_shape(folder, patch):
+    path, matrix = folder / "a.npz", scipy.sparse.csr_array(np.round(TABLE))
+    parts = {name: getattr(matrix, name) for name in ("data", "indices", "indptr")}
+    message = yield attempt(load, archive(path, **parts))
+    name = re.search(r"add it as '(\w+)'", message)[1]
+    yield attempt(load, archive(path, **parts, **{name: matrix.shape}))
+    scipy.sparse.save_npz(path, matrix)
+    yield attempt(load, path)
+    others = {"data": TABLE, "offsets": np.arange(len(TABLE))}
+    with pytest.raises(errors.DataError, match="without its shape"):
+        load(archive(path, **others))
+    yield attempt(load, archive(path, x=TABLE, starts=others["offsets"]))
+
+
 @tries(at(DATA + "_sparse.py")("leave out rows or columns"))
 def a_huge_sparse_matrix(folder, patch):
     patch.setattr(_sparse, "_MEMORY_SHARE", 1 / 400)
@@ -463,6 +615,21 @@ def a_text_of_one_long_line(folder, patch):
     yield attempt(load, path)
     path.write_text("\n".join(lines))
     yield attempt(load, path)
+
+
+@tries(
+    at(DATA + "_tables.py", "_refuse_scattered")(
+        "give the path of one of them, or move their files into one folder"
+    )
+)
+def tables_of_one_split_in_two_folders(folder, patch):
+    for name, number in itertools.product(("train", "test"), "12"):
+        csv(folder / number / f"{name}-{number}.csv")
+    message = yield attempt(load, folder)
+    yield attempt(load, folder / re.search(r"the folders '(\w+)'", message)[1])
+    for path in list((folder / "2").iterdir()):
+        path.rename(folder / "1" / path.name)
+    yield attempt(load, folder)
 
 
 @tries(at("vae_jax/data/_tables.py")("give fewer rows or columns"))

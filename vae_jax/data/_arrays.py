@@ -9,14 +9,14 @@ import numpy as np
 from vae_jax import memory
 from vae_jax.data import _npy, _sparse, _spelling
 from vae_jax.data._dataset import bytes_to_convert, is_streamed
-from vae_jax.data._part import Part, Reading, complete
+from vae_jax.data._part import Part, Reading, complete, named_splits
 from vae_jax.errors import DataError
 
 __all__ = ["read_npy", "read_npz"]
 
 _REMEDY = (
-    "call the data x, X, images, data or features (labels: y, labels, label, target, class), or"
-    " series, with _train, _valid, _test behind where there are splits"
+    "call the data x, X, images, data, features or embeddings (labels: y, labels, label, target,"
+    " class), or series, with _train, _valid, _test behind where there are splits"
 )
 
 
@@ -33,19 +33,43 @@ def read_npy(
     if [path] == [*files]:
         return _read_file(path, loading, reading.tally)
     by_name: dict[str, Path] = {}
-    for file in files:
-        if file.stem in by_name:
+    for name, file in zip(_names_of(path, files), files, strict=True):
+        if name in by_name:
             raise DataError(
-                f"{path}: {by_name[file.stem]} and {file} have one name: leave one of them out"
+                f"{path}: {by_name[name]} and {file} have one name: leave one of them out, or call"
+                " their folders train, valid and test if these are splits"
             )
-        by_name[file.stem] = file
+        by_name[name] = file
+
+    of_sparse = {name for own in _sparse.groups(by_name).values() for name in own.values()}
 
     def get(name: str):
-        is_data = (_spelling.array(name) or ("",))[0] == "x"
+        is_data = name not in of_sparse and (_spelling.array(name) or ("",))[0] == "x"
         parts, _ = _read_file(by_name[name], loading if is_data else "memory", reading.tally)
         return parts["all"].x
 
-    return _named(path, list(by_name), get, "files")
+    return _named(path, list(by_name), get, "files", reading)
+
+
+def _names_of(folder: Path, files: Sequence[Path]) -> list[str]:
+    """What the arrays of a folder are called: by their files, else by their folders' splits too.
+
+    "arrays/x_train.npy" is "x_train"; "train/x.npy" is "train/x".
+    """
+    stems = [file.stem for file in files]
+    if all(_spelling.split(stem).split for stem in stems):
+        return stems
+    places = [file.relative_to(folder).parts[:-1] for file in files]
+    for depth in range(max(map(len, places))):
+        names = {place[depth] for place in places if len(place) > depth}
+        meanings = named_splits(folder, names, "folders")
+        if any(meanings.values()):
+            own = [place[depth] if place[depth:] else "" for place in places]
+            return [
+                f"{name}/{stem}" if meanings.get(name) and not _spelling.split(stem).split else stem
+                for name, stem in zip(own, stems, strict=True)
+            ]
+    return stems
 
 
 def _read_file(path: Path, loading: str, tally: memory.Tally) -> tuple[dict[str, Part], list[str]]:
@@ -66,7 +90,7 @@ def _read_file(path: Path, loading: str, tally: memory.Tally) -> tuple[dict[str,
 def read_npz(
     path: Path, files: Sequence[Path], reading: Reading
 ) -> tuple[dict[str, Part], list[str]]:
-    """The arrays [N, …] of an .npz file by their keys, or the sparse matrix that SciPy saved there.
+    """The arrays [N, …] of an .npz file by their keys, and the sparse matrices that SciPy saved.
 
     Raises:
         DataError: the keys say too little, or several say the same.
@@ -77,23 +101,17 @@ def read_npz(
     def get(name: str) -> np.ndarray:
         return _npy.read(path, name, reading.tally)
 
-    of_sparse = _sparse.parts(names)
-    if not of_sparse:
-        return _named(path, names, get, "keys")
-    x, notes = _dense(path, _sparse.read(path, names, get, reading.tally), reading)
-    others = [name for name in names if name not in of_sparse]
-    parts, more = _named(path, others, get, "keys", x)
-    return parts, [*notes, *more]
+    return _named(path, names, get, "keys", reading)
 
 
 def _dense(
     path: Path, x: _sparse.SparseRows, reading: Reading
-) -> tuple[np.ndarray | _sparse.SparseRows, list[str]]:
+) -> tuple[np.ndarray | _sparse.SparseRows, str]:
     num_bytes = x.shape[0] * x.shape[1] * np.dtype(np.float32).itemsize
     if reading.window is None and is_streamed(reading.loading, num_bytes):
-        return x, ["a sparse matrix, kept sparse: rows are made dense when they are needed"]
+        return x, "a sparse matrix, kept sparse: rows are made dense when they are needed"
     reading.tally.add(path, math.prod(x.shape) * x.dtype.itemsize, _sparse.REMEDY)
-    return x[:], ["a sparse matrix, made dense"]
+    return x[:], "a sparse matrix, made dense"
 
 
 def _named(
@@ -101,39 +119,44 @@ def _named(
     names: Sequence[str],
     get: Callable[[str], np.ndarray],
     what: str,
-    x: np.ndarray | _sparse.SparseRows | None = None,
+    reading: Reading,
 ) -> tuple[dict[str, Part], list[str]]:
     """Parts of the arrays that have these names, and notes on what is not used.
+
+    The arrays of a sparse matrix are one, called as its values are.
 
     Args:
         where: the file or folder, for messages.
         names: of the arrays.
         get: from a name to its array.
         what: the names are ("keys"), for messages.
-        x: the data, where none of the arrays is to be it.
+        reading: how.
     """
-    places = _places(where, names, what)
-    of_data = {field: name for (field, _), name in places.items() if field in ("x", "series")}
-    if len(of_data) > 1 or (of_data and x is not None):
-        told = "those of a sparse matrix" if x is not None else repr(of_data.pop("series"))
-        raise DataError(
-            f"{where}: has the {what} {told} and {next(iter(of_data.values()))!r}: must be one of"
-            " them, series or no series, sparse or not: leave the other out"
-        )
-    data = "series" if "series" in of_data else "x"
-    splits = [split for field, split in places if field == data] if x is None else [None]
-    if not splits or (None in splits and len(splits) > 1):
-        raise DataError(
-            f"{where}: has the {what} {_spelling.quoted(names) or 'none'}: must be one of data, or"
-            f" some of splits: {_REMEDY}"
-        )
+    sparse = {own["data"]: (stem, own) for stem, own in _sparse.groups(names).items()}
+    inner = {name for _, own in sparse.values() for name in own.values()} - sparse.keys()
+    meanings = {name: _spelling.array(name) for name in names if name not in inner}
+    for name, (stem, _) in sparse.items():
+        meanings[name] = _spelling.array("_".join(stem)) if stem else ("x", None)
+    places = _places(where, meanings, what)
+    data, splits = _data_and_splits(where, places, names, what)
+    notes = []
 
-    def of(field: str, split: str | None) -> np.ndarray | None:
-        return get(places[field, split]) if (field, split) in places else None
+    def of(field: str, split: str | None) -> np.ndarray | _sparse.SparseRows | None:
+        name = places.get((field, split))
+        if name is None or name not in sparse:
+            return None if name is None else get(name)
+        if field != "x":
+            raise DataError(
+                f"{where}: {name!r} is that of a sparse matrix, {field} must be none: save it as"
+                " an array, matrix.toarray()"
+            )
+        x, note = _dense(where, _sparse.read(where, sparse[name][1], get, reading.tally), reading)
+        notes.append(note)
+        return x
 
     parts = {
         split or "all": Part(
-            of(data, split) if x is None else x,
+            of(data, split),
             of("labels", split),
             of("condition", split),
             is_series=data == "series",
@@ -141,19 +164,54 @@ def _named(
         for split in splits
     }
     used = {name for (_, split), name in places.items() if split in splits}
+    used |= {name for own in used & sparse.keys() for name in sparse[own][1].values()}
     unused = [name for name in names if name not in used]
-    notes = [f"{what} that are not used: {_spelling.quoted(unused)}"] if unused else []
+    notes = list(dict.fromkeys(notes))
+    notes += [f"{what} that are not used: {_spelling.quoted(unused)}"] if unused else []
     if "all" in parts:
         return parts, notes
     parts, told = complete(where, parts, what)
     return parts, [*told, *notes]
 
 
-def _places(where: Path, names: Sequence[str], what: str) -> Mapping[tuple[str, str | None], str]:
+def _data_and_splits(
+    where: Path, places: Mapping[tuple[str, str | None], str], names: Sequence[str], what: str
+) -> tuple[str, list[str | None]]:
+    """The field that is learned from, and the splits that it has; [None] if it is not split.
+
+    Raises:
+        DataError: there is none, or more than one.
+    """
+    of_data = {field: name for (field, _), name in places.items() if field in ("x", "series")}
+    if len(of_data) > 1:
+        series = of_data.pop("series")
+        raise DataError(
+            f"{where}: has the {what} {series!r} and {next(iter(of_data.values()))!r}: must be one"
+            " of them, series or no series: leave the other out"
+        )
+    data = "series" if "series" in of_data else "x"
+    splits = [split for field, split in places if field == data]
+    if splits and (None not in splits or len(splits) == 1):
+        return data, splits
+    remedy = _REMEDY
+    if splits and "train" not in splits:
+        whole = [name for (_, split), name in places.items() if split is None]
+        remedy = (
+            f"rename {_spelling.quoted(whole)} to {', '.join(f'{name}_train' for name in whole)} if"
+            " no row of the other splits is there too"
+        )
+    raise DataError(
+        f"{where}: has the {what} {_spelling.quoted(names) or 'none'}: must be one of data, or"
+        f" some of splits: {remedy}"
+    )
+
+
+def _places(
+    where: Path, meanings: Mapping[str, tuple[str, str | None] | None], what: str
+) -> Mapping[tuple[str, str | None], str]:
     """(field, split) → the name that says so, of those that say anything."""
     places: dict[tuple[str, str | None], str] = {}
-    for name in names:
-        place = _spelling.array(name)
+    for name, place in meanings.items():
         if place is None:
             continue
         if place in places:

@@ -54,11 +54,12 @@ def load(path: Path, reading: Reading) -> Dataset:
 
     Args:
         path: a file ending as in `SUFFIXES`, or a folder of pictures, tables or .npy files. Names
-            of folders, files and keys may say the splits, in the usual spellings. In a table the
-            numeric columns are features, but for an index and identifiers, and label, y, target or
-            class is the label. In an archive x, images, data or features are data, y, labels,
-            target and the like labels, condition, [N, C], numbers that x is given, and series,
-            [N, T] or [N, T, C], follow in time, NaN after the end of one that is shorter than T.
+            of folders, files and keys may say the splits, in the usual spellings; what is hidden is
+            skipped. In a table the numeric columns are features, but for an index and identifiers,
+            and label, y, target or class is the label. In an archive x, images, data, features or
+            embeddings are data, y, labels, target and the like labels, condition, [N, C], numbers
+            that x is given, and series, [N, T] or [N, T, C], follow in time, NaN after the end of
+            one that is shorter than T.
             Of a text each line is an example.
         reading: how.
 
@@ -139,14 +140,13 @@ def _folder_reader(folder: Path) -> tuple[Callable, list[Path], list[str]]:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """The files in a folder and its folders, sorted, without those that systems leave there."""
+    """The files in a folder and its folders, sorted, without what systems leave there."""
     files = []
     for root, folders, names in os.walk(folder, onerror=_raise_unreadable):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not _spelling.is_hidden(name))
         for name in folders:
             _refuse_special(Path(root, name), folder)
-        own = (Path(root, name) for name in sorted(names) if not name.startswith("."))
-        files += [file for file in own if file.name.lower() not in ("thumbs.db", "desktop.ini")]
+        files += [Path(root, name) for name in sorted(names) if not _spelling.is_hidden(name)]
     for file in files:
         _refuse_special(file, folder)
         _refuse_misspelled(file, folder)
@@ -209,6 +209,7 @@ def _examples(
     parts, classes, notes = _labels.encode(path, parts)
     parts = _values.surveyed(path, _values.encode_conditions(path, parts))
     kind = "table" if len(next(iter(parts.values())).x.shape) == 2 else "image"
+    _values.refuse_mixed(path, parts, kind)
     parts, num_levels, told = _values.as_levels(parts, kind, reading.scaling)
     notes += told
     splits = divide(
@@ -216,6 +217,7 @@ def _examples(
         reading.num_valid,
         name=str(path),
     )
+    notes += _note_no_valid(splits, reading)
     low, high, decode = 0.0, 1.0, functools.partial(decode_levels, num_levels=num_levels)
     if num_levels is None:
         splits, parts, told = _rescaled(splits, parts, kind, reading.scaling)
@@ -239,6 +241,14 @@ def _examples(
         "streamed": stays,
         "notes": notes,
     }
+
+
+def _note_no_valid(splits: Sequence[Split], reading: Reading) -> list[str]:
+    """A note on validation [N, …] that is empty without having been asked for."""
+    train, valid, _ = splits
+    if len(valid) or reading.num_valid is not None:
+        return []
+    return [f"valid is empty, a tenth of {len(train)} rows is none: give --num_valid=1 for a row"]
 
 
 def _refuse_large(path: Path, parts: Mapping[str, Part]) -> None:
@@ -312,7 +322,10 @@ def _whole_series(
         spans[name] = Split(places, part.labels, condition=part.condition)
         rows.append(own)
     _values.refuse_misshapen(path, parts)
+    steps = {name: Part(own) for name, own in zip(parts, rows, strict=True)}
+    _values.refuse_mixed(path, _values.surveyed(path, steps), "table")
     splits = divide(spans, reading.num_valid, name=str(path))
+    notes += _note_no_valid(splits, reading)
     return Part(np.concatenate(rows)), splits, part.x.shape[1], classes, notes
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from vae_jax import memory
 from vae_jax.data import _spelling
-from vae_jax.data._part import Part, Reading, complete
+from vae_jax.data._part import Part, Reading, complete, named_splits
 from vae_jax.errors import DataError, first_line
 
 __all__ = ["SUFFIXES", "read"]
@@ -120,14 +120,51 @@ def _places(
     splits = ["all"] * len(paths)
     for depth in range(max(map(len, paths))):
         names = {path[depth] for path in paths if len(path) > depth}
-        meanings = _spelling.folders(names)
+        meanings = named_splits(folder, names, "folders")
         if any(meanings.values()):
             _refuse_mixed(folder, files, paths, depth, meanings)
             splits = [meanings[path[depth]] for path in paths]
-            paths = [path[:depth] + path[depth + 1 :] for path in paths]
+            above = [path[:depth] for path in paths]
+            below = _undoubled(splits, [path[depth + 1 :] for path in paths])
+            _refuse_both_sides(folder, above, below)
+            paths = [first + second for first, second in zip(above, below, strict=True)]
             break
-    labels, notes = _labels(folder, files, splits, paths)
+    labels, notes = _labels(folder, files, paths)
     return splits, labels, notes
+
+
+def _undoubled(splits: Sequence[str], paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Paths below the folders of splits, without a folder that names its split again.
+
+    "seg_train/seg_train/cat": it is the only one there, and in no other split.
+    """
+    heads: dict[str, set[tuple[str, ...]]] = {}
+    for split, path in zip(splits, paths, strict=True):
+        heads.setdefault(split, set()).add(path[:1])
+    doubled = {
+        split
+        for split, own in heads.items()
+        for head in own
+        if len(own) == 1 and head and _spelling.split(head[0]).split == split
+        if sum(head in other for other in heads.values()) == 1
+    }
+    if not doubled:
+        return paths
+    pairs = zip(splits, paths, strict=True)
+    return _undoubled(splits, [path[split in doubled :] for split, path in pairs])
+
+
+def _refuse_both_sides(
+    folder: Path, above: Sequence[tuple[str, ...]], below: Sequence[tuple[str, ...]]
+) -> None:
+    """Refuses folders that differ above those of the splits and below them."""
+    first, second = _names(above), _names(below)
+    if len(first) > 1 and len(second) > 1:
+        raise DataError(
+            f"{folder}: the folders {_spelling.quoted(first)} lie above those of the splits,"
+            f" {_spelling.quoted(second)} below, and either may be labels: give the path of one of"
+            " the first"
+        )
 
 
 def _refuse_mixed(
@@ -137,15 +174,8 @@ def _refuse_mixed(
     depth: int,
     meanings: dict[str, str | None],
 ) -> None:
-    """Refuses folders of splits beside pictures that are in none, and two of one split."""
+    """Refuses folders of splits beside pictures that are in none."""
     own = sorted(name for name, split in meanings.items() if split)
-    by_split = collections.Counter(meanings[name] for name in own)
-    twice = [name for name in own if by_split[meanings[name]] > 1]
-    if twice:
-        raise DataError(
-            f"{folder}: the folders {_spelling.quoted(twice)} both say {meanings[twice[0]]}: rename"
-            " or move one of them"
-        )
     lost = [
         file
         for file, path in zip(files, paths, strict=True)
@@ -160,20 +190,17 @@ def _refuse_mixed(
 
 
 def _labels(
-    folder: Path, files: Sequence[Path], splits: Sequence[str], paths: Sequence[tuple[str, ...]]
+    folder: Path, files: Sequence[Path], paths: Sequence[tuple[str, ...]]
 ) -> tuple[list[str] | None, list[str]]:
     """The label of each picture, None where no folder tells one, and notes."""
+    names = _names(paths)
     paths = [path[_shared(paths) :] for path in paths]
-    while all(
-        path and _spelling.split(path[0]) == (split, ())
-        for path, split in zip(paths, splits, strict=True)
-    ):
-        paths = [path[1:] for path in paths]  # "train/train/cat"
-    paths = [path[_shared(paths) :] for path in paths]
-    if not any(paths):
-        return None, []
     bare = [file for file, path in zip(files, paths, strict=True) if not path]
-    names = sorted({path[0] for path in paths if path})
+    if not names or (len(names) == 1 and not bare and _spelling.is_data(names[0])):
+        return None, []
+    for depth in range(max(map(len, paths))):
+        _refuse_parts(folder, sorted({path[depth] for path in paths if len(path) > depth}))
+    _refuse_unlike_labels(folder, names)
     if bare:
         raise DataError(
             f"{bare[0]}: lies beside the folders {_spelling.quoted(names)}, which are the labels"
@@ -183,6 +210,36 @@ def _labels(
     if max(map(len, paths)) > 1:
         notes.append("folders below those of the labels are not told apart")
     return [path[0] for path in paths], notes
+
+
+def _refuse_parts(folder: Path, names: Sequence[str]) -> None:
+    """Refuses folders, side by side, of the parts of an example."""
+    if len(names) > 1 and all(map(_spelling.is_part, names)):
+        raise DataError(
+            f"{folder}: the folders {_spelling.quoted(names)} are parts of an example, no labels:"
+            " move all but one of them away, or rename them if they are labels"
+        )
+
+
+def _refuse_unlike_labels(folder: Path, names: Sequence[str]) -> None:
+    """Refuses folders of labels that say they are something else."""
+    told = f"{folder}: the folders {_spelling.quoted(names)}"
+    if len(names) > 1 and all(map(_spelling.is_fold, names)):
+        raise DataError(
+            f"{told} are folds of a cross-validation, no labels: give the path of one of them, or"
+            " rename them if they are labels"
+        )
+    if len(set().union(*map(_spelling.splits_in, names))) > 1:
+        raise DataError(
+            f"{told} name splits, but not each of them one: make one folder for each split, side by"
+            " side, or rename them if they are labels"
+        )
+
+
+def _names(paths: Sequence[tuple[str, ...]]) -> list[str]:
+    """The folders, sorted, on the first level on which paths differ; see `_shared`."""
+    place = _shared(paths)
+    return sorted({path[place] for path in paths if len(path) > place})
 
 
 def _shared(paths: Sequence[tuple[str, ...]]) -> int:

@@ -41,7 +41,8 @@ def encode(
         (parts with labels [N] int32 or None, the user's C values ascending or None, notes).
 
     Raises:
-        DataError: there are more or fewer labels than rows.
+        DataError: there are more or fewer labels than rows, or numbers in one split and words in
+            another.
     """
     given = {name: part.labels for name, part in parts.items() if part.labels is not None}
     for name, labels in given.items():
@@ -58,17 +59,48 @@ def encode(
     if odd is not None:
         left_out = {k: dataclasses.replace(part, labels=None) for k, part in parts.items()}
         return left_out, None, [f"labels are neither whole numbers nor words ({odd}): left out"]
+    _refuse_mixed(path, values)
     values, classes, notes = _settled(values)
     index = {value: i for i, value in enumerate(classes)}
     codes = {
         name: np.array([-1 if v is None else index[v] for v in own], np.int32)
         for name, own in values.items()
     }
+    notes += _note_unseen(codes, classes)
     encoded = {k: dataclasses.replace(part, labels=codes.get(k)) for k, part in parts.items()}
     if unknown := sum(int(np.sum(own < 0)) for own in codes.values()):
         total = sum(map(len, codes.values()))
         notes.append(f"{unknown:,} of {total:,} labels are unknown (blank, NaN or -1)")
     return encoded, classes, notes
+
+
+def _refuse_mixed(path: Path, values: Mapping[str, list]) -> None:
+    """Refuses splits of which some have numbers for labels and others words that are none."""
+    kinds = {name: {type(v) for v in own if v is not None} for name, own in values.items()}
+    of_numbers = next((name for name, own in kinds.items() if own == {int}), None)
+    of_words = next((name for name, own in kinds.items() if own == {str}), None)
+    if of_numbers is None or of_words is None:
+        return
+    words = sorted({word for word in values[of_words] if word is not None})
+    if all(word.strip().removeprefix("-").isdecimal() for word in words):
+        return
+    numbers = sorted({number for number in values[of_numbers] if number is not None})
+    raise DataError(
+        f"{path}: labels of {of_numbers} are numbers ({quoted([*map(str, numbers)])}), of"
+        f" {of_words} words ({quoted(words)}): give the same labels in all splits, or none in one"
+    )
+
+
+def _note_unseen(codes: Mapping[str, np.ndarray], classes: tuple[Label, ...]) -> list[str]:
+    """Notes on classes that other splits have and train has not; labels [N] by split."""
+    if "train" not in codes:
+        return []
+    notes, known = [], {*codes["train"].tolist(), -1}
+    for split, own in codes.items():
+        if unseen := sorted({*own.tolist()} - known):
+            told = quoted([str(classes[code]) for code in unseen])
+            notes.append(f"the classes {told} have rows in {split} and none in train")
+    return notes
 
 
 class _Odd(str):

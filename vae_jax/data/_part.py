@@ -5,17 +5,18 @@ below it that the reader is for, or the path alone.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from vae_jax import memory
+from vae_jax.data import _spelling
 from vae_jax.data._dataset import Rows
 from vae_jax.data._spelling import SPLITS
 from vae_jax.errors import DataError, UsageError
 
-__all__ = ["Part", "Reading", "complete"]
+__all__ = ["Part", "Reading", "complete", "named_splits"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +78,45 @@ class Part:
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     is_series: bool = False
+
+
+def named_splits(where: Path, names: Iterable[str], what: str) -> dict[str, str | None]:
+    """The split that each of some names side by side is (a mapping of any shape), None if none.
+
+    Args:
+        where: the folder, for messages.
+        names: of folders or of files.
+        what: they are ("folders"), for messages.
+
+    Raises:
+        DataError: several say the same split.
+    """
+    meanings = _spelling.folders(names)
+    own = {split: sorted(n for n, said in meanings.items() if said == split) for split in SPLITS}
+    twice = {split: found for split, found in own.items() if len(found) > 1}
+    if not twice:
+        return meanings
+    told = (
+        f"{_spelling.quoted(found)} {'both' if len(found) == 2 else 'all'} say {split}"
+        for split, found in twice.items()
+    )
+    raise DataError(
+        f"{where}: the {what} {', '.join(told)}: rename or move away all but one for each split"
+        f"{_as_labels(twice) if what == 'folders' else ''}"
+    )
+
+
+def _as_labels(twice: Mapping[str, Collection[str]]) -> str:
+    """The other remedy, where folders of one split differ by what may be labels: "trainA"."""
+    rests = {split: {_spelling.split(n).rest for n in own} for split, own in twice.items()}
+    first, *others = rests.values()
+    words = sorted("_".join(rest) for rest in first)
+    are_labels = all(w and not (_spelling.is_part(w) or _spelling.is_fold(w)) for w in words)
+    if not are_labels or any(rest != first for rest in others):
+        return ""
+    return (
+        f", or make folders of labels in one for each split, such as {next(iter(twice))}/{words[0]}"
+    )
 
 
 def complete(where: Path, parts: Mapping[str, Part], what: str) -> tuple[dict[str, Part], list]:

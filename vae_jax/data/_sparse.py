@@ -1,15 +1,19 @@
 """Sparse matrices as SciPy saves them: kept sparse, rows made dense when they are asked for."""
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from vae_jax import memory
+from vae_jax.data import _spelling
 from vae_jax.errors import DataError, first_line
 
-__all__ = ["REMEDY", "SparseRows", "parts", "read"]
+__all__ = ["REMEDY", "SparseRows", "Stem", "groups", "read"]
+
+Stem = tuple[str, ...]
+"""The words that the names of a matrix's arrays share: "train" of "train_data", "train_indices"."""
 
 _PARTS = {
     "csr": ("data", "indices", "indptr", "shape"),
@@ -18,7 +22,12 @@ _PARTS = {
     "coo": ("data", "row", "col", "shape"),
     "dia": ("data", "offsets", "shape"),
 }
-"""Layout → the arrays that describe it, as scipy.sparse.save_npz calls them."""
+"""Layout → the arrays that describe it, as scipy.sparse.save_npz calls them, the shape last."""
+_OTHERS = ("format", "_is_array")
+_PART_OF = {
+    tuple(_spelling.words(part)): part
+    for part in (*(part for needed in _PARTS.values() for part in needed), *_OTHERS)
+}
 REMEDY = "leave out rows or columns"
 """What to do about a matrix that would take too much memory."""
 _MEMORY_SHARE = 1 / 12  # of what reading may take; of a dense row, or a pointer to each row
@@ -57,32 +66,62 @@ class SparseRows:
         return self._matrix[rows.ravel()].toarray().reshape(*rows.shape, self.shape[1])
 
 
-def parts(names: Collection[str]) -> set[str]:
-    """Which keys of an archive describe a sparse matrix [N, D]; none if there is none."""
-    for needed in _PARTS.values():
-        if set(needed) <= set(names):
-            return {*needed, *({"format"} & set(names))}
-    return set()
+def groups(names: Collection[str]) -> dict[Stem, dict[str, str]]:
+    """The sparse matrices [N, D] that arrays of some names describe, with or without their shape.
+
+    Args:
+        names: keys of an archive, or stems of files.
+
+    Returns:
+        By what the names of a matrix's arrays share, () for SciPy's own: part → name.
+    """
+    found: dict[Stem, dict[str, str]] = {}
+    for name in names:
+        if told := _part_of(name):
+            stem, part = told
+            found.setdefault(stem, {}).setdefault(part, name)
+    return {stem: own for stem, own in found.items() if _layouts(own)}
+
+
+def _part_of(name: str) -> tuple[Stem, str] | None:
+    """What a name says beside the part of a matrix that it names last, and this part."""
+    words = tuple(_spelling.words(name))
+    for end in range(len(words), 0, -1):
+        for start in (end - 1, end - 2):
+            if start >= 0 and (part := _PART_OF.get(words[start:end])):
+                return words[:start] + words[end:], part
+    return None
+
+
+def _layouts(parts: Collection[str]) -> list[str]:
+    """The layouts that some parts may be of, whether their shape is among them or not."""
+    return [layout for layout, needed in _PARTS.items() if set(needed[:-1]) <= set(parts)]
 
 
 def read(
-    path: Path, names: Collection[str], get: Callable[[str], np.ndarray], tally: memory.Tally
+    path: Path, parts: Mapping[str, str], get: Callable[[str], np.ndarray], tally: memory.Tally
 ) -> SparseRows:
     """The sparse matrix of an archive.
 
     Args:
         path: of the archive, for messages.
-        names: its keys, for which `parts` finds some.
-        get: from one of them to its array.
+        parts: part → key, one of `groups`.
+        get: from a key to its array.
         tally: of what is read with it.
 
     Returns:
         The matrix, [N, D].
 
     Raises:
-        DataError: its parts do not fit together, or it is too large to be read.
+        DataError: its parts do not fit together or are not all there, or it is too large.
     """
-    held = {name: get(name) for name in parts(names)}
+    if "shape" not in parts:
+        raise DataError(
+            f"{path}: {_spelling.quoted(parts.values())} are a sparse matrix without its shape: add"
+            f" it as {'shape'.join(parts['data'].rsplit('data', 1))!r}, save it with"
+            " scipy.sparse.save_npz, or rename them if they are none"
+        )
+    held = {part: get(name) for part, name in parts.items()}
     if (dtype := held["data"].dtype).kind not in "buif":
         raise DataError(f"{path}: is a sparse matrix of {dtype}: must be real numbers or booleans")
     try:
@@ -109,6 +148,8 @@ def _layout(held: dict[str, np.ndarray]) -> str:
         return name
     if "indptr" not in held:
         return "coo" if "row" in held else "dia"
+    if held["data"].ndim == 3:
+        return "bsr"
     num_pointers = len(held["indptr"]) - 1
     fits = [num_pointers == int(size) for size in np.ravel(held["shape"])]
     if fits == [True, True] or held["data"].ndim != 1:

@@ -15,11 +15,16 @@ __all__ = [
     "array",
     "column",
     "folders",
+    "is_data",
+    "is_fold",
+    "is_hidden",
     "is_label",
+    "is_part",
     "quoted",
     "ratings",
     "shard",
     "split",
+    "splits_in",
     "words",
 ]
 
@@ -31,14 +36,17 @@ _SPLIT_OF = {
     for split, spellings in {
         "train": ("train", "training", "trn", "tr"),
         "valid": ("valid", "validation", "val", "dev", "development"),
-        "test": ("test", "testing", "tst", "te"),
+        "test": ("test", "testing", "tst", "te", "eval", "evaluation", "holdout", "t10k"),
     }.items()
     for spelling in spellings
 }
 _FIELD_OF = {
     spelling: field
     for field, spellings in {
-        "x": ("x", "data", "images", "image", "imgs", "img", "features", "inputs", "input"),
+        "x": (
+            *("x", "data", "images", "image", "imgs", "img", "inputs", "input"),
+            *("features", "feature", "embeddings", "embedding"),
+        ),
         "series": ("series",),
         "labels": ("y", "labels", "label", "targets", "target", "class"),
         "condition": ("condition", "c"),
@@ -48,6 +56,16 @@ _FIELD_OF = {
 _SILENT = {spelling for spelling, field in _FIELD_OF.items() if field == "x"} | {
     *("set", "split", "part", "folder", "dir", "file", "files", "pictures", "array"),
 }
+_PARTS = {"masks", "mask", "annotations", "annotation", "segmentations", "segmentation", "gt"} | {
+    *("ground_truth", "groundtruth"),
+    *(spelling for spelling, field in _FIELD_OF.items() if field in ("x", "labels")),
+}
+_FOLD = {"fold", "folds", "kfold", "cv"}
+_HIDDEN = {"__macosx", "__pycache__", "$recycle.bin", "system volume information", "lost+found"} | {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini"),
+}
+_JOINED = {("t", "10", "k"): "t10k", ("hold", "out"): "holdout"}
+"""Words of a name → the one word that they are."""
 _INDEX = {"index", "row", "rows", "rownames", "rowid", "unnamed", "level", "number", "no", "nr"}
 _IDENTIFIER = {"id", "ids", "uuid", "guid", "identifier"}
 _RATING = (
@@ -56,7 +74,8 @@ _RATING = (
     {"rating", "ratings", "score", "stars"},
 )
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
-_SHARD = re.compile(r"[-_.]\d+([-_]of[-_]\d+)?$")
+_SHARD = re.compile(r"[-_.]\d+$|[-_.]\d+[-_]of[-_]\d+([-_.]\w+)?$|(?<=^part)-([a-z]-)?\d+[-_.].*$")
+_TEST_OF_IMAGES = re.compile(r"(?<=[a-z])Ts$")  # "imagesTs" beside "imagesTr"
 _MOST_QUOTED = 6
 
 
@@ -74,12 +93,17 @@ class Meaning(NamedTuple):
 
 def words(name: str) -> list[str]:
     """The words of a name, in lower case: "customerID" has "customer" and "id"."""
-    return [word.casefold() for word in _WORD.findall(name)]
+    found = [word.casefold() for word in _WORD.findall(name)]
+    for parts, whole in _JOINED.items():
+        for start in range(len(found) - len(parts), -1, -1):
+            if tuple(found[start : start + len(parts)]) == parts:
+                found[start : start + len(parts)] = [whole]
+    return found
 
 
 def split(name: str) -> Meaning:
     """What a name says of a split: "xtrain", "Train", "training_set" and "imagesTr" are train."""
-    parted = [_parted(word) for word in words(name)]
+    parted = [_parted(word) for word in words(_TEST_OF_IMAGES.sub("Te", name))]
     found = [own for own, _ in parted if own is not None]
     if len(found) != 1:
         return Meaning(None, tuple(words(name)))
@@ -94,23 +118,54 @@ def _parted(word: str) -> tuple[str | None, list[str]]:
         for rest in (word.removeprefix(spelling), word.removesuffix(spelling)):
             if len(spelling) > 2 and rest != word and rest in _SILENT | _FIELD_OF.keys():
                 return own, [rest]
+    if word[:1] in ("x", "y") and word[1:] in _SPLIT_OF:
+        return _SPLIT_OF[word[1:]], [word[0]]  # "xte"
     return None, [word]
+
+
+def splits_in(name: str) -> set[str]:
+    """The splits that a name is made of: both of "val_train", none of "train_station"."""
+    parted = [_parted(word) for word in words(name)]
+    says_more = any(own is None and rest[0] not in _SILENT for own, rest in parted)
+    return set() if says_more else {own for own, _ in parted if own is not None}
 
 
 def folders(names: Iterable[str]) -> dict[str, str | None]:
     """The split that each of some folders or files side by side is, None where it is none.
 
     A name of a split and another word ("seg_train") is one where its siblings share that word
-    ("seg_test"); alone ("train_station") it is none.
+    ("seg_test"); alone ("train_station") it is none. Numbers ("1_train", "2_test") are no words.
     """
     meanings = {name: split(name) for name in names}
+    rests = {name: tuple(w for w in own.rest if not w.isdigit()) for name, own in meanings.items()}
     shared: dict[tuple[str, ...], set] = {}
-    for own in meanings.values():
-        shared.setdefault(own.rest, set()).add(own.split)
+    for name, own in meanings.items():
+        shared.setdefault(rests[name], set()).add(own.split)
     return {
-        name: own.split if not own.rest or len(shared[own.rest] - {None}) > 1 else None
+        name: own.split if not own.rest or len(shared[rests[name]] - {None}) > 1 else None
         for name, own in meanings.items()
     }
+
+
+def is_fold(name: str) -> bool:
+    """Whether a name is that of a fold of a cross-validation: "fold1", "cv_3", "2nd fold"."""
+    return not _FOLD.isdisjoint(words(name))
+
+
+def is_part(name: str) -> bool:
+    """Whether a name says which part of an example a file is: "images", "masks", "labels"."""
+    whole = "_".join(words(name))
+    return len(whole) > 1 and whole in _PARTS
+
+
+def is_data(name: str) -> bool:
+    """Whether a name says no more than that there are data: "images", "data set"."""
+    return bool(words(name)) and set(words(name)) <= _SILENT
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or a folder of that name is one of a system, which its user does not see."""
+    return name.startswith((".", "@")) or name.casefold() in _HIDDEN
 
 
 def array(name: str) -> tuple[str, str | None] | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vae_jax import memory
 from vae_jax.data import _spelling
-from vae_jax.data._part import Part, Reading, complete
+from vae_jax.data._part import Part, Reading, complete, named_splits
 from vae_jax.errors import DataError, first_line
 
 __all__ = ["SUFFIXES", "read"]
@@ -84,7 +84,7 @@ def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     """Split → its files; "all" → the files that are shards of one table."""
     stems = {file: _spelling.shard(file.stem) for file in files}
     for names in (stems, {file: file.parent.relative_to(folder).name for file in files}):
-        meanings = _spelling.folders(names.values())
+        meanings = named_splits(folder, names.values(), "files")
         if not any(meanings.values()):
             continue
         by_split: dict[str | None, list[Path]] = {}
@@ -96,6 +96,7 @@ def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
                 f"{lost[0]}: lies beside {_spelling.quoted(own)}, which look like splits: move it"
                 " away, or give the path of one file"
             )
+        _refuse_scattered(folder, by_split)
         return by_split
     if len({*stems.values()}) > 1:
         raise DataError(
@@ -103,6 +104,17 @@ def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
             " called train: give the path of one file, or call them train, valid and test"
         )
     return {"all": list(files)}
+
+
+def _refuse_scattered(folder: Path, by_split: Mapping[str, Sequence[Path]]) -> None:
+    """Refuses files of one split in several folders: folds, or datasets, of their own."""
+    for split, files in by_split.items():
+        places = sorted({str(file.parent.relative_to(folder)) for file in files})
+        if len(places) > 1:
+            raise DataError(
+                f"{folder}: the folders {_spelling.quoted(places)} both hold files of {split}: give"
+                " the path of one of them, or move their files into one folder"
+            )
 
 
 def _joined(files: Sequence[Path], tables: Sequence) -> Any:

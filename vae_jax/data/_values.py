@@ -15,6 +15,7 @@ __all__ = [
     "converted",
     "encode_conditions",
     "refuse_misshapen",
+    "refuse_mixed",
     "rescaling",
     "scaling_of",
     "stored_range",
@@ -26,6 +27,9 @@ _DEPTHS = (10, 12, 14, 16)  # bits of the sensors whose pictures take more than 
 _MOST_CHANNELS = 16  # of a picture, where they come before its height and width
 _FAR = 20.0
 """Values of pictures beyond are none that somebody has scaled already."""
+_FACTOR = 64.0
+"""Splits whose values differ by more, as those of 0 … 1 and 0 … 255 do, are on no one scale."""
+_SHARE_NEGATIVE = 1 / 20  # of pictures that have been centered
 _MARKS = {"NA": np.isnan, "inf": np.isposinf, "-inf": np.isneginf}
 """What --missing_values calls cells of a table that are no finite number; an empty one is NaN."""
 
@@ -106,7 +110,7 @@ def _has_channels_first(shape: tuple[int, ...]) -> bool:
     _, first, height, width = shape
     if width in (1, 3):
         return False
-    return first in (1, 3) or (first <= _MOST_CHANNELS and first < height == width)
+    return first in (1, 3) or (first <= _MOST_CHANNELS and first < min(height, width))
 
 
 def _with_channel(x: np.ndarray) -> np.ndarray:
@@ -160,6 +164,89 @@ def _with_extremes(path: Path, part: Part, parts: Iterable[Part]) -> Part:
 def _nowhere(parts: Iterable[Part], test: Callable[[np.ndarray], np.ndarray]) -> bool:
     """Whether no value of the sources passes a test."""
     return not any(test(x).any() for part in parts for _, x in blocks(part.x.source))
+
+
+def refuse_mixed(path: Path, parts: Mapping[str, Part], kind: str) -> None:
+    """Refuses splits whose values were plainly not converted alike.
+
+    Args:
+        path: for messages.
+        parts: surveyed, x [N, *stored].
+        kind: "table" or "image". Columns of a table may reach far in one split alone.
+
+    Raises:
+        DataError: one of them holds whole numbers, or values of 0 … 255, or none below 0, and
+            another does not.
+    """
+    first, *others = parts
+    for other in others:
+        pair = parts[first], parts[other]
+        is_mixed = _is_mixed_kind(*pair) or (
+            (_is_mixed_scale(*pair) or _is_mixed_sign(*pair))
+            if kind == "image"
+            else _is_unit_and_levels(*pair) or _is_unit_and_levels(*pair[::-1])
+        )
+        if is_mixed:
+            told = (
+                f"{name} holds {part.x.source.dtype} in [{low:g}, {high:g}]"
+                for name, part in zip((first, other), pair, strict=True)
+                for low, high in [_bounds(part)]
+            )
+            raise DataError(
+                f"{path}: {', '.join(told)}: must be on one scale in all splits: convert them alike"
+                " before they are saved, x / 255 say"
+            )
+
+
+def _is_mixed_kind(first: Part, second: Part) -> bool:
+    """Whether one holds integers by its dtype and the other numbers that are not whole."""
+    of_floats = [part for part in (first, second) if part.x.source.dtype.kind == "f"]
+    return len(of_floats) == 1 and not _everywhere({"": of_floats[0]}, _is_whole)
+
+
+def _is_mixed_scale(first: Part, second: Part) -> bool:
+    """Whether values of one are a multiple of the other's: the greatest, and on average."""
+    reach = [_reach(part) for part in (first, second)]
+    if max(reach) < _FACTOR * min(reach):
+        return False
+    means = [_mean(part, np.abs) for part in (first, second)]
+    return max(means) >= _FACTOR * min(means)
+
+
+def _is_mixed_sign(first: Part, second: Part) -> bool:
+    """Whether one has many values below 0 and the other none."""
+    lowest = [_bounds(part)[0] for part in (first, second)]
+    if max(lowest) < 0 or min(lowest) >= 0:
+        return False
+    return _mean((first, second)[int(np.argmin(lowest))], lambda x: x < 0) >= _SHARE_NEGATIVE
+
+
+def _is_unit_and_levels(first: Part, second: Part) -> bool:
+    """Whether the first lies within ±1, and the second holds levels of 8 or 16 bits."""
+    low, high = _bounds(second)
+    return bool(
+        _reach(first) <= 1
+        and low >= 0
+        and (2**7 <= high < 2**8 or 2**15 <= high < 2**16)
+        and _everywhere({"": second}, _is_whole)
+    )
+
+
+def _bounds(part: Part) -> tuple[float, float]:
+    """Least and greatest value of the source."""
+    return float(part.low.min()), float(part.high.max())
+
+
+def _reach(part: Part) -> float:
+    low, high = _bounds(part)
+    return max(-low, high)
+
+
+def _mean(part: Part, function: Callable[[np.ndarray], np.ndarray]) -> float:
+    """The mean of a function of each value of the source."""
+    x = part.x.source
+    total = sum(float(np.sum(function(block), dtype=np.float64)) for _, block in blocks(x))
+    return total / np.prod(x.shape, dtype=np.float64)
 
 
 def _extremes(
