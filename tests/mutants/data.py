@@ -75,6 +75,25 @@ plant(
     "dev is no split",
 )
 
+plant = of("vae_jax/data/_spelling.py", "data_layouts")
+plant(
+    "return name.startswith((\".\", \"@\")) or",
+    "return name.startswith(\".\") or",
+    "thumbnails that a store of files keeps are pictures",
+)
+
+plant = of("vae_jax/data/_values.py", "data_layouts")
+plant(
+    "return max(means) >= _FACTOR * min(means)",
+    "return max(means) >= _FACTOR**9 * min(means)",
+    "a test split of 0 … 1 is read beside a train split of 0 … 255",
+)
+plant(
+    "first <= _MOST_CHANNELS and first < min(height, width)",
+    "first <= _MOST_CHANNELS and first < height == width",
+    "pictures with channels first that are not square are read as others",
+)
+
 plant = of("vae_jax/data/_tables.py", "data_reading", "data_files")
 plant(
     "values[0] in (0, 1) and bool(",
@@ -116,6 +135,13 @@ plant(
     "np.arange(end - window, start - 1, -hop)",
     "np.arange(end - window, start - window, -hop)",
     "windows of validation begin in train",
+)
+
+plant = of("vae_jax/data/_images.py", "data_layouts")
+plant(
+    "if len(own) == 1 and head and _spelling.split(head[0]).split == split",
+    "if len(own) == 1 and head and _spelling.split(head[0]) == (split, ())",
+    "the folders of splits that come twice are labels",
 )
 
 plant = of("vae_jax/data/_images.py", "data_reading", "data_files")
