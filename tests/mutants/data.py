@@ -77,8 +77,8 @@ plant(
 
 plant = of("vae_jax/data/_spelling.py", "data_layouts")
 plant(
-    "return name.startswith((\".\", \"@\")) or",
-    "return name.startswith(\".\") or",
+    'return name.startswith((".", "@")) or',
+    'return name.startswith(".") or',
     "thumbnails that a store of files keeps are pictures",
 )
 
