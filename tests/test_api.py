@@ -22,6 +22,7 @@ BANNED = re.compile(r"\b(mu|kld|recon_x|log_var|logvar_x|rng)\b")
 # who may import whom, below the package; everyone may import errors, draw random numbers and sum
 SHARED = {"discovery", "disk", "errors", "memory", "sums", "threefry"}
 ALLOWED = {
+    "__init__": {*vae_jax.__all__, "model"},
     "losses": {"distributions"},
     "likelihoods": {"distributions", "losses"},
     "latents": {"distributions", "losses"},
@@ -127,3 +128,19 @@ def test_an_objective_is_one_file(tmp_path, monkeypatch):
     assert "mine" in objectives.names()
     assert objectives.hyperparameters("mine")["beta"].help.startswith("my own weight")
     assert objectives.hyperparameters("mine")["beta"].default == 1.0
+
+
+def test_the_package_shows_its_parts_without_importing_them():
+    """`import vae_jax` costs nothing; each part comes at its first use."""
+    program = (
+        "import sys, vae_jax; "
+        "assert not {'jax', 'numpy', 'flax', 'vae_jax.losses'} & set(sys.modules), 'heavy'; "
+        "assert set(vae_jax.__all__) <= set(dir(vae_jax)); "
+        "vae_jax.losses; assert 'flax' not in sys.modules; "
+        "assert all(getattr(vae_jax, name) for name in vae_jax.__all__); "
+        "assert vae_jax.Model is vae_jax.model.Model"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(AttributeError, match="'vae_jax' has no attribute 'loses'"):
+        vae_jax.loses  # noqa: B018

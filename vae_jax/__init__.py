@@ -1,7 +1,63 @@
 """Autoencoders as pure JAX functions over Flax modules.
 
-Import what you need: `from vae_jax import losses` brings JAX and nothing else of ours but
-`distributions`; `vae_jax.model`, `vae_jax.training`, `vae_jax.data` and the rest are modules too.
+Each part is imported at its first use, so that `import vae_jax` costs nothing and
+`vae_jax.losses` needs JAX alone:
+
+    import vae_jax
+
+    distortion = vae_jax.losses.bernoulli_distortion(x, logits)  # [B]
+    digits = vae_jax.data.load("digits")
+    model = vae_jax.Model(encoder, decoder, vae_jax.likelihoods.Bernoulli(), digits.shape, 8)
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from vae_jax import (
+        data,
+        distributions,
+        evaluation,
+        exported,
+        fitting,
+        latents,
+        likelihoods,
+        losses,
+        networks,
+        objectives,
+        plots,
+        schedules,
+        training,
+    )
+    from vae_jax.model import Model
+
+__all__ = [
+    "Model",
+    "data",
+    "distributions",
+    "evaluation",
+    "exported",
+    "fitting",
+    "latents",
+    "likelihoods",
+    "losses",
+    "networks",
+    "objectives",
+    "plots",
+    "schedules",
+    "training",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Model":
+        return importlib.import_module("vae_jax.model").Model
+    if name in __all__:
+        return importlib.import_module(f"vae_jax.{name}")
+    raise AttributeError(f"module 'vae_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
