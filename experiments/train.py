@@ -299,7 +299,7 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
 
 def _store(run, **settings) -> checkpoints.Checkpoints:
     """The checkpoints of a run."""
-    return checkpoints.Checkpoints(run.path("checkpoints"), owner=run.id, **settings)
+    return checkpoints.Checkpoints(run.path("checkpoints"), owner=run.owner, **settings)
 
 
 def _alive(results: Sequence[dict]) -> list[int]:

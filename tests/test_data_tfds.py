@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -427,6 +428,21 @@ def test_a_cache_that_cannot_be_written_is_only_noted(tmp_path):
     arrays, notes = _cache.cached(tmp_path / "file", "a", "0", 1, lambda: [("x", 40, IMAGES)])
     np.testing.assert_array_equal(arrays["x"], IMAGES)
     assert "not cached" in notes[0]
+
+
+@pytest.mark.fault("R19")
+@pytest.mark.parametrize("make", [os.mkfifo, pathlib.Path.touch])
+def test_what_is_no_folder_in_the_place_of_a_copy_is_replaced(tmp_path, make):
+    arguments = tmp_path / "c", "a", "0", 1, lambda: [("x", 40, IMAGES)]
+    _cache.cached(*arguments)
+    (entry,) = (tmp_path / "c").iterdir()
+    shutil.rmtree(entry)
+    make(entry)
+    make(tmp_path / "c" / ".draft-x")  # what waits for a writer must not be waited for
+    for _ in range(2):
+        arrays, _ = _cache.cached(*arguments)
+        np.testing.assert_array_equal(arrays["x"], IMAGES)
+        assert entry.is_dir()
 
 
 def test_nothing_is_left_beside_a_copy(tmp_path):

@@ -135,6 +135,16 @@ def test_a_checkpoint_without_an_owner_is_of_no_sealed_run(copies):
 
 
 @pytest.mark.fault("R17")
+def test_an_older_run_takes_no_checkpoint_of_a_sealed_one(copies, tmp_path):
+    shutil.copytree(FIXTURES / "schema1" / "single", tmp_path / "old")
+    members.load_member(tmp_path / "old")
+    shutil.rmtree(tmp_path / "old" / "checkpoints")
+    shutil.copytree(copies / "seed0" / "checkpoints", tmp_path / "old" / "checkpoints")
+    with pytest.raises(StorageError, match="no checkpoint that verifies"):
+        members.load_member(tmp_path / "old")
+
+
+@pytest.mark.fault("R17")
 def test_a_result_that_was_edited_is_computed_again(copies, trained, capsys):
     path = copies / "seed0" / "result.json"
     stored = json.loads(path.read_text())

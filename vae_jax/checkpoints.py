@@ -77,8 +77,8 @@ class Checkpoints:
             happens to the newest.
         warn: called with one line when `restore` passes over damaged steps.
         set_aside: whether `restore` and `save` move damaged steps out of the way.
-        owner: the id of the run that they belong to: a step of another run does not verify. None,
-            of an older version, takes the steps of any.
+        owner: the id of the run that they belong to, "" of an older version that had none: a step
+            of another run does not verify. None takes the steps of any.
 
     Raises:
         ValueError: `keep` is below 2.
@@ -335,7 +335,7 @@ class Checkpoints:
             "state": _describe(state),
             "files": files,
         }
-        manifest |= {} if self._owner is None else {"run": self._owner}
+        manifest |= {"run": self._owner} if self._owner else {}
         with open(staged / _MANIFEST, "wb") as file:
             file.write(_encode(manifest))
             file.flush()
@@ -353,8 +353,8 @@ class Checkpoints:
         )
 
     def _read(self, step: int, target: Any) -> Restored:
-        path = self._directory / str(step)
-        saved = json.loads((path / _MANIFEST).read_bytes())["state"]
+        with self._reading(step) as path:
+            saved = json.loads((path / _MANIFEST).read_bytes())["state"]
         wanted = _describe(target)
         differing = sorted(k for k in saved.keys() | wanted.keys() if saved.get(k) != wanted.get(k))
         if differing:
@@ -595,7 +595,7 @@ def _verify(path: pathlib.Path, owner: str | None) -> None:
             f"{path} was written by a newer vae_jax (schema {manifest['schema']}, this one reads "
             f"up to {_SCHEMA}): upgrade vae_jax, or choose another --workdir"
         )
-    if owner is not None and manifest.get("run") != owner:
+    if owner is not None and manifest.get("run", "") != owner:
         raise _DamageError("it is of another run")
     if manifest["step"] != int(path.name):
         raise _DamageError(f"{_MANIFEST}: of step {manifest['step']}")

@@ -106,7 +106,7 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
             f"member {member}: {directory} holds {len(known)} run(s), choose from 0 to "
             f"{len(known) - 1}"
         )
-    place = {"set_aside": False, "owner": owner(directory)}
+    place = {"set_aside": False, "owner": owner(directory) or ""}
     with Checkpoints(directory / "checkpoints", **place) as store:
         restored = store.read()
     if restored is None:

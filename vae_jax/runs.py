@@ -211,6 +211,11 @@ class Run:
         self._columns: list[str] | None = None
         self._written: Any = None  # the running SHA-256 of metrics.csv
 
+    @property
+    def owner(self) -> str:
+        """Whom the checkpoints (of any shape) belong to: `id`, or "" in a directory of schema 1."""
+        return self.id or ""
+
     def __enter__(self) -> "Run":
         return self
 
@@ -441,7 +446,7 @@ class Follower:
 
     write_config = write_json = write_command = write_table = remove = _nothing
     log = say = append_rows = truncate_rows = keep_rows = rows_sha256 = _nothing
-    id = None
+    id = owner = None
 
 
 def refuse_newer(version: int, shown: str, schema: int = SCHEMA) -> None:

@@ -170,8 +170,8 @@ def _write(entry: Path, record: dict, blocks: Iterable[Block]) -> None:
         hashes = {name: sha256_of_file(draft / f"{name}.npy") for name in files}
         record = {**record, "arrays": hashes}
         (draft / _RECORD).write_text(json.dumps({**record, _CODE: _code(record)}, indent=1))
-        if entry.is_symlink():
-            entry.unlink()
+        if entry.is_symlink() or not entry.is_dir():
+            entry.unlink(missing_ok=True)
         shutil.rmtree(entry, ignore_errors=True)
         os.rename(draft, entry)
 
@@ -198,7 +198,7 @@ def _draft(folder: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _locked(folder: Path, how: int) -> Iterator[bool]:
     """Whether the folder's lock is held: not if another has it, nor where there are no locks."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
             fcntl.flock(descriptor, how)
