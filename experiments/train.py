@@ -845,6 +845,7 @@ def describe(experiment: building.Experiment) -> list[str]:
         f"data: {dataset.name}, {shape}, train/valid/test {sizes}, {values}{streamed}",
         *(f"data: {note}" for note in dataset.notes),
         *(f"data: {note}" for note in building.far_values(dataset, experiment.model.likelihood)),
+        *(f"data: {note}" for note in getattr(experiment.conditions, "notes", ())),
         f"model: {config.network}, latent_dim {experiment.values_of('latent_dim')}{places}, "
         f"p(x|z) {config.likelihood}{treatment}",
         f"objective: {config.objective}{hyperparameters}, {config.optimizer}, "

@@ -38,7 +38,7 @@ ALLOWED = {
     "members": {"checkpoints", "runs", "seals"},
     "runs": {"disk", "seals"},
     "exported": {"latents", "likelihoods", "model", "networks", "runs"},
-    "data": {"cache", "ranges"},
+    "data": {"cache", "labels", "ranges"},
     "ranges": {"distributions"},
     "fitting": {"likelihoods", "objectives", "ranges", "schedules", "training"},
     "networks": {"convolution"},

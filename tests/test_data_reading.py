@@ -471,10 +471,10 @@ def test_a_blank_label_is_unknown_in_every_format(tmp_path, kind, suffix):
 
 
 def test_a_word_that_may_say_unknown_is_a_label_and_named(tmp_path):
-    np.savez(tmp_path / "a.npz", x=TABLE, y=np.array(["mild", "None", "severe"] * 10))
+    np.savez(tmp_path / "a.npz", x=TABLE, y=np.array(["mild", "Unknown", "severe"] * 10))
     dataset = load(tmp_path / "a.npz")
-    assert dataset.classes == ("None", "mild", "severe")
-    said(dataset, "'None' is taken as a label: leave it blank where it says unknown")
+    assert dataset.classes == ("Unknown", "mild", "severe")
+    said(dataset, "'Unknown' is taken as a label: leave it blank where it says unknown")
 
 
 # --- Tables

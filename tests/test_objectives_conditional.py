@@ -359,7 +359,7 @@ def test_hidden_labels_decide_nothing():
 def dataset_of(labels, factors=None, condition=None, **metadata):
     """Splits that all have the same rows."""
     split = data.Split(np.zeros((len(labels), 2), np.float32), labels, factors, condition)
-    metadata = {"name": "mine", "classes": None, "factor_sizes": None, **metadata}
+    metadata = {"name": "mine", "classes": None, "unlabeled": "", "factor_sizes": None, **metadata}
     return types.SimpleNamespace(train=split, valid=split, test=split, **metadata)
 
 

@@ -14,10 +14,13 @@ import numpy as np
 
 from vae_jax.errors import UsageError, refuse_masked
 
-__all__ = ["OWN", "condition", "indices", "named", "one_hot"]
+__all__ = ["OWN", "UNKNOWN", "condition", "indices", "named", "one_hot", "refuse_twice"]
 
 OWN = ", or make the model with classes=(…), your own labels in order"
 """The remedy where a conditional model does not know the user's own labels [C]."""
+
+UNKNOWN = {"", "?", "-", "--", "none", "null", "na", "n/a", "#n/a", "<na>", "nan"}
+"""Words, in lower case, that say of a label or of a cell that it is unknown."""
 
 _MOST_NAMED = 10
 _NUMBERS = "buif"
@@ -65,8 +68,8 @@ def indices(
         # both as the labels round them: 0.1 in float32 is another number than in float64
         dtype = array.dtype if array.dtype.kind == "f" else np.float64
         values, array = values.astype(dtype), array.astype(dtype)
-    table, rows = {v: index for index, v in enumerate(values.tolist())}, array.tolist()
-    codes = [table.get(value) for value in rows]
+    table, rows = {_bare(v): index for index, v in enumerate(values.tolist())}, array.tolist()
+    codes = [table.get(_bare(value)) for value in rows]
     if may_be_unknown:
         pairs = zip(codes, rows, strict=True)
         codes = [-1 if code is None and _is_unknown(value) else code for code, value in pairs]
@@ -82,6 +85,23 @@ def indices(
     return np.array(codes, np.int32)
 
 
+def refuse_twice(classes: tuple) -> None:
+    """Passes if no class of C stands twice among the user's own labels, [C].
+
+    Raises:
+        UsageError: naming the one that does.
+    """
+    bare = [*map(_bare, classes)]
+    if len({*bare}) < len(bare):
+        twice = next(value for value in bare if bare.count(value) > 1)
+        raise UsageError(f"classes: {twice!r} stands more than once: name each class once")
+
+
+def _bare(value: Any) -> Any:
+    """A label without the spaces around it: a word with and without them is one label."""
+    return value.strip() if isinstance(value, str) else value
+
+
 def _as_array(labels: Any, what: str) -> np.ndarray:
     refuse_masked(what, labels)
     try:
@@ -95,16 +115,17 @@ def _as_array(labels: Any, what: str) -> np.ndarray:
 
 
 def _values(classes: tuple | int) -> np.ndarray:
-    """The user's own values, [C]."""
+    """The user's own values, [C]; UsageError if one of them is there twice."""
     if isinstance(classes, int):
         return np.arange(classes)
+    refuse_twice(classes)
     is_mixed = len({isinstance(value, str) for value in classes}) > 1
     return np.array(classes, object if is_mixed else None)
 
 
 def _is_unknown(value: Any) -> bool:
     """Whether a value, a scalar, stands for a label that is not known."""
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if value is None or (isinstance(value, str) and value.strip().casefold() in UNKNOWN):
         return True
     return isinstance(value, int | float) and (value == -1 or math.isnan(value))
 

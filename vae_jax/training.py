@@ -118,6 +118,7 @@ class Conditions(NamedTuple):
         names: what those P are called.
         what: what x is given, in words after "c is".
         classes: the user's own labels of C classes, see `vae_jax.model.Model`; (): C numbers.
+        notes: lines for the log.
     """
 
     train: dict[str, np.ndarray]
@@ -128,6 +129,7 @@ class Conditions(NamedTuple):
     names: tuple[str, ...]
     what: str = "what the data tell of x"
     classes: tuple | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Hparams(flax.struct.PyTreeNode):

@@ -106,6 +106,32 @@ plant(
     "rows with some missing cells are kept",
 )
 
+plant = of("vae_jax/data/_csv.py", "data_tables")
+plant(
+    "if num_sorted > len(known) / 2:",
+    "if num_sorted < 0:",
+    "a first row of numbers that run up as all others do is lost",
+)
+
+plant = of("vae_jax/data/_cells.py", "data_tables")
+plant(
+    r"(?:(?:0|[1-9]\d*)(?:",
+    r"(?:\d+(?:",
+    "the label 01 is 1",
+)
+plant(
+    "(num_cells - num_bad + num_written) / max(num_cells - num_unknown, 1)",
+    "(num_cells - num_bad + num_written) / num_cells",
+    "a column that is mostly blank marks is left out",
+)
+
+plant = of("vae_jax/data/_splits.py", "data_tables")
+plant(
+    'for split in ("train", "test", "valid") if',
+    'for split in ("test", "valid", "train") if',
+    "rows that are not said to be test validate",
+)
+
 plant = of("vae_jax/data/_npy.py", "data_streaming", "data_files")
 plant(
     "(np.diff(rows) != 1) | (np.diff(places) != 1)",

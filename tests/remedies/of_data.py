@@ -482,9 +482,9 @@ def a_validation_of_no_row(folder, patch):
 
 @tries(at(DATA + "_labels.py", "_settled")("leave it blank where it says unknown"))
 def a_label_that_may_say_unknown(folder, patch):
-    path, words = folder / "a.npz", np.array(["mild", "none", "severe"] * 10)
+    path, words = folder / "a.npz", np.array(["mild", "unknown", "severe"] * 10)
     yield attempt(notes, "taken as a label", archive(path, x=TABLE, y=words))
-    blank = np.where(words == "none", "", words)
+    blank = np.where(words == "unknown", "", words)
     yield attempt(notes, "taken as a label", archive(path, x=TABLE, y=blank))
 
 
@@ -652,7 +652,7 @@ def a_table_of_too_much_memory(folder, patch):
     yield attempt(load, path)
 
 
-@tries(at("vae_jax/data/_tables.py", "_read_parquet")("give each of their values a column"))
+@tries(at("vae_jax/data/_tables.py", "_refuse_nested")("give each of their values a column"))
 def a_table_of_lists(folder, patch):
     path, pairs = folder / "a.parquet", TABLE[:, :2].tolist()
     pa.parquet.write_table(pa.table({"a": TABLE[:, 2], "b": pairs}), path)
@@ -920,10 +920,10 @@ def several_columns_of_labels(folder, patch):
     yield attempt(load, csv(path, rows(columns)))
 
 
-own = at(DATA + "_tables.py", "_numbers_of_text")
+own = at(DATA + "_cells.py", "refuse")
 
 
-@tries(own(", or leave out its row with --missing_values="), own("correct it"))
+@tries(own("leave out its row with …"), own("correct it"))
 def a_cell_that_is_no_number(folder, patch):
     columns = {"a": TABLE[:, 0], "b": [*TABLE[:, 1]]}
     columns["b"][4] = "?"

@@ -462,7 +462,7 @@ own = at("vae_jax/objectives/m2.py", "conditions")
 def more_labels_than_there_are(folder, patch):
     labels = np.arange(30) % 3
     given = {"objective": "m2", "dataset": str(archive(folder / "a.npz", x=TABLE, y=labels))}
-    message = yield attempt(prepare, given)
+    message = yield attempt(prepare, given, num_labeled="200")
     for number in re.search(r"give at least (\d+), at most (\d+)", message).groups():
         yield attempt(prepare, given, num_labeled=number)
 

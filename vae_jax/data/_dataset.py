@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import memory, ranges
+from vae_jax import labels, memory, ranges
 from vae_jax.data._npy import FileRows
 from vae_jax.errors import DataError, UsageError
 
@@ -287,6 +287,7 @@ class Dataset:
         factor_sizes: how many values each of the F factors takes, or None.
         classes: the user's own values of the labels 0 … C − 1, ascending whole numbers or words; or
             None.
+        unlabeled: why labels that the source has were left out, in words; or "".
         columns: what the D columns of a table, or the C channels of its windows, are called; or
             None.
         alphabet: of text the characters that the levels 1, 2, … stand for, level 0 is the end; or
@@ -313,12 +314,16 @@ class Dataset:
     factor_names: tuple[str, ...] | None = None
     factor_sizes: tuple[int, ...] | None = None
     classes: tuple[int | str, ...] | None = None
+    unlabeled: str = ""
     columns: tuple[str, ...] | None = None
     alphabet: tuple[str, ...] | None = None
     has_missing: bool = False
     scaling: Scaling | None = None
     notes: tuple[str, ...] = ()
     streamed: bool = False
+
+    def __post_init__(self):
+        labels.refuse_twice(self.classes or ())
 
 
 def decode_real(x: jax.Array) -> jax.Array:

@@ -207,6 +207,7 @@ def _examples(
     stays = any(isinstance(part.x, _npy.FileRows | SparseRows) for part in parts.values())
     _refuse_large(path, parts)
     parts, classes, notes = _labels.encode(path, parts)
+    unlabeled = _unlabeled(parts)
     parts = _values.surveyed(path, _values.encode_conditions(path, parts))
     kind = "table" if len(next(iter(parts.values())).x.shape) == 2 else "image"
     _values.refuse_mixed(path, parts, kind)
@@ -218,6 +219,7 @@ def _examples(
         name=str(path),
     )
     notes += _note_no_valid(splits, reading)
+    notes += _unseen(splits, classes)
     low, high, decode = 0.0, 1.0, functools.partial(decode_levels, num_levels=num_levels)
     if num_levels is None:
         splits, parts, told = _rescaled(splits, parts, kind, reading.scaling)
@@ -236,6 +238,7 @@ def _examples(
         "likelihood": customary_likelihood(num_levels),
         "decode": decode,
         "classes": classes,
+        "unlabeled": unlabeled,
         "columns": next(iter(parts.values())).columns,
         "scaling": scaling,
         "streamed": stays,
@@ -249,6 +252,17 @@ def _note_no_valid(splits: Sequence[Split], reading: Reading) -> list[str]:
     if len(valid) or reading.num_valid is not None:
         return []
     return [f"valid is empty, a tenth of {len(train)} rows is none: give --num_valid=1 for a row"]
+
+
+def _unlabeled(parts: Mapping[str, Part]) -> str:
+    """Why labels of parts [N, …] were left out, or ""."""
+    return next((part.unlabeled for part in parts.values() if part.unlabeled), "")
+
+
+def _unseen(splits: Sequence[Split], classes: tuple | None) -> list[str]:
+    """Notes on classes that no row of train has, of splits [N, …]."""
+    labels = [split.labels for split in splits]
+    return _labels.unseen(dict(zip(_spelling.SPLITS, labels, strict=True)), classes)
 
 
 def _refuse_large(path: Path, parts: Mapping[str, Part]) -> None:
@@ -272,9 +286,11 @@ def _series(
     _refuse_large(path, parts)
     if reading.window is None:
         table, splits, num_steps, classes, notes = _whole_series(path, parts, reading)
+        unlabeled = _unlabeled(parts)
     else:
         table, splits, notes = _windows(path, parts, reading)
         num_steps, classes = reading.window, None
+        unlabeled = notes[0] if notes else ""
     num_values = sum(len(split.x) for split in splits) * num_steps
     memory.check(
         path,
@@ -303,6 +319,7 @@ def _series(
         # of two levels, 0 and 1, each is its own number
         "decode": decode_real,
         "classes": classes,
+        "unlabeled": unlabeled,
         "columns": table.columns,
         "has_missing": has_missing,
         "scaling": _values.scaling_of(whole["all"].x),
@@ -354,6 +371,9 @@ def _rescaled(
 ) -> tuple[Sequence[Split], dict[str, Part], list[str]]:
     """Splits and parts whose continuous values are scaled by what train holds, and notes."""
     rescale, notes = _values.rescaling(splits, kind, scaling)
+    if kind == "table":
+        columns = next(iter(parts.values())).columns
+        notes = [*_values.outweighed(splits[0].x, columns), *notes]
     splits = [_replaced(split, split.x.map(rescale)) for split in splits]
     return splits, _values.converted(parts, rescale), notes
 

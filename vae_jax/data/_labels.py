@@ -1,5 +1,6 @@
 """Labels as users have them: their own values, the index of each, and what is unknown."""
 
+import collections
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -8,15 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from vae_jax.data._part import Part
-from vae_jax.data._spelling import quoted
+from vae_jax.data._spelling import is_unknown, may_be_unknown, quoted
 from vae_jax.errors import DataError
 
-__all__ = ["bytes_to_encode", "encode"]
+__all__ = ["bytes_to_encode", "encode", "unseen"]
 
 Label = int | str
 _BYTES_OF_LABEL = 160  # as a value of Python, in lists and sets of them, and its class
-_UNKNOWN_WORDS = {"", "nan", "<na>", "-1", "-1.0"}
-_LOOK_UNKNOWN = {"none", "null", "na", "n/a", "unknown", "unlabeled", "unlabelled", "?"}
 
 
 def bytes_to_encode(labels: np.ndarray | None) -> int:
@@ -29,9 +28,9 @@ def encode(
 ) -> tuple[dict[str, Part], tuple[Label, ...] | None, list[str]]:
     """Parts whose labels are classes 0 … C − 1, −1 where unknown; what the classes are; notes.
 
-    A label is a whole number or a word. A blank, NaN or None is unknown, and so is −1 unless other
-    negative numbers, or 1 alone, are beside it. Labels that are none of these are left out, which
-    a note says.
+    A label is a whole number or a word, without the spaces around it. A blank, NaN, None and words
+    that say as much ("?", "NA") are unknown, and so is −1 unless other negative numbers, or 1
+    alone, are beside it. Labels that are none of these are left out, which a note says.
 
     Args:
         path: for messages.
@@ -57,48 +56,56 @@ def encode(
     values = {name: _values(labels.ravel()) for name, labels in given.items()}
     odd = next((v for own in values.values() for v in own if isinstance(v, _Odd)), None)
     if odd is not None:
-        left_out = {k: dataclasses.replace(part, labels=None) for k, part in parts.items()}
-        return left_out, None, [f"labels are neither whole numbers nor words ({odd}): left out"]
+        why = f"labels are neither whole numbers nor words ({odd}): left out"
+        left_out = {
+            k: dataclasses.replace(part, labels=None, unlabeled=why) for k, part in parts.items()
+        }
+        return left_out, None, [why]
     _refuse_mixed(path, values)
     values, classes, notes = _settled(values)
     index = {value: i for i, value in enumerate(classes)}
     codes = {
-        name: np.array([-1 if v is None else index[v] for v in own], np.int32)
-        for name, own in values.items()
+        name: np.array([index.get(v, -1) for v in own], np.int32) for name, own in values.items()
     }
-    notes += _note_unseen(codes, classes)
     encoded = {k: dataclasses.replace(part, labels=codes.get(k)) for k, part in parts.items()}
-    if unknown := sum(int(np.sum(own < 0)) for own in codes.values()):
+    if num_unknown := sum(int(np.sum(own < 0)) for own in codes.values()):
         total = sum(map(len, codes.values()))
-        notes.append(f"{unknown:,} of {total:,} labels are unknown (blank, NaN or -1)")
+        seen = {v for own in values.values() for v in own if v not in index}
+        told = ", ".join(sorted(str(v) or "blank" for v in seen))
+        notes.append(f"{num_unknown:,} of {total:,} labels are unknown ({told})")
     return encoded, classes, notes
 
 
 def _refuse_mixed(path: Path, values: Mapping[str, list]) -> None:
     """Refuses splits of which some have numbers for labels and others words that are none."""
-    kinds = {name: {type(v) for v in own if v is not None} for name, own in values.items()}
+    known = {k: [v for v in own if not isinstance(v, _Unknown)] for k, own in values.items()}
+    kinds = {name: {*map(type, own)} for name, own in known.items()}
     of_numbers = next((name for name, own in kinds.items() if own == {int}), None)
     of_words = next((name for name, own in kinds.items() if own == {str}), None)
     if of_numbers is None or of_words is None:
         return
-    words = sorted({word for word in values[of_words] if word is not None})
-    if all(word.strip().removeprefix("-").isdecimal() for word in words):
+    words, numbers = sorted({*known[of_words]}), sorted({*known[of_numbers]})
+    if all(word.removeprefix("-").isdecimal() for word in words):
         return
-    numbers = sorted({number for number in values[of_numbers] if number is not None})
     raise DataError(
         f"{path}: labels of {of_numbers} are numbers ({quoted([*map(str, numbers)])}), of"
         f" {of_words} words ({quoted(words)}): give the same labels in all splits, or none in one"
     )
 
 
-def _note_unseen(codes: Mapping[str, np.ndarray], classes: tuple[Label, ...]) -> list[str]:
-    """Notes on classes that other splits have and train has not; labels [N] by split."""
-    if "train" not in codes:
-        return []
-    notes, known = [], {*codes["train"].tolist(), -1}
-    for split, own in codes.items():
-        if unseen := sorted({*own.tolist()} - known):
-            told = quoted([str(classes[code]) for code in unseen])
+def unseen(splits: Mapping[str, np.ndarray | None], classes: tuple[Label, ...] | None) -> list[str]:
+    """Notes on the classes that rows have, and no row to train.
+
+    Args:
+        splits: "train" and others → labels [N] as `encode` has them, or None.
+        classes: the user's C values.
+    """
+    known = {k: {*np.unique(own).tolist()} - {-1} for k, own in splits.items() if own is not None}
+    notes = []
+    for split, own in known.items():
+        lost = sorted(own - known.get("train", own))
+        if lost:
+            told = quoted([str(classes[code]) for code in lost])
             notes.append(f"the classes {told} have rows in {split} and none in train")
     return notes
 
@@ -107,8 +114,12 @@ class _Odd(str):
     """How a label reads that is neither a whole number nor a word."""
 
 
+class _Unknown(str):
+    """How a label reads that says it is unknown."""
+
+
 def _values(labels: np.ndarray) -> list:
-    """Labels [N] as values of Python: int, str, None for a blank, `_Odd` for what is no label."""
+    """Labels [N] as values of Python: int, str, `_Unknown`, `_Odd` for what is no label."""
     if labels.dtype.kind in "USOT":
         return [_value(v) for v in labels.tolist()]
     if labels.dtype.kind not in "buif":
@@ -119,18 +130,19 @@ def _values(labels: np.ndarray) -> list:
     return [known[place] for place in places.ravel().tolist()]
 
 
-def _value(label) -> Label | _Odd | None:
+def _value(label) -> Label | _Odd | _Unknown:
     if label is None:
-        return None
+        return _Unknown()
     if isinstance(label, bool | int):
         return int(label)
     if isinstance(label, bytes):
         label = label.decode("utf-8", errors="replace")
     if isinstance(label, str):
-        return None if label.strip().casefold() in _UNKNOWN_WORDS else label
+        label = label.strip()
+        return _Unknown(label) if is_unknown(label) else label
     if isinstance(label, float):
         if math.isnan(label):
-            return None
+            return _Unknown("NaN")
         if label.is_integer() and abs(label) < 2**31:
             return int(label)
         return _Odd(f"{label:g}")
@@ -138,25 +150,32 @@ def _value(label) -> Label | _Odd | None:
 
 
 def _settled(values: dict[str, list]) -> tuple[dict[str, list], tuple[Label, ...], list[str]]:
-    """The same values of one kind each, −1 as None where it says unknown; the classes; notes."""
-    found = {v for own in values.values() for v in own if v is not None}
+    """The same values of one kind each, −1 unknown where it says so; the classes; notes."""
+    found = {v for own in values.values() for v in own if not isinstance(v, _Unknown)}
     notes = []
-    if {type(v) for v in found} == {int, str}:
+    if any(isinstance(v, str) for v in found):
         # a column of words and of numbers is one of words
-        values = {name: [v if v is None else str(v) for v in own] for name, own in values.items()}
-        found = set(map(str, found)) - _UNKNOWN_WORDS
-        values = {name: [v if v in found else None for v in own] for name, own in values.items()}
+        values = {name: [_word(v) for v in own] for name, own in values.items()}
+        found = {v for own in values.values() for v in own if not isinstance(v, _Unknown)}
     numbers = {v for v in found if isinstance(v, int)}
     negative = {v for v in numbers if v < 0}
     if negative == {-1} and numbers != {-1, 1}:
         found = found - {-1}
-        values = {name: [None if v == -1 else v for v in own] for name, own in values.items()}
     elif negative:
         notes.append(
             f"labels are numbers from {min(numbers)} to {max(numbers)}: those below 0 are labels"
             " like the others"
         )
     classes = tuple(sorted(found))
-    if like := [v for v in classes if isinstance(v, str) and v.strip().casefold() in _LOOK_UNKNOWN]:
+    folded = collections.Counter(str(v).casefold() for v in classes)
+    if twins := [v for v in classes if folded[str(v).casefold()] > 1]:
+        notes.append(f"the labels {quoted(twins)} differ in upper and lower case alone")
+    if like := [v for v in classes if isinstance(v, str) and may_be_unknown(v)]:
         notes.append(f"{quoted(like)} is taken as a label: leave it blank where it says unknown")
     return values, classes, notes
+
+
+def _word(value: Label | _Unknown) -> str:
+    if isinstance(value, _Unknown):
+        return value
+    return _Unknown(value) if str(value) in ("-1", "-1.0") else str(value)

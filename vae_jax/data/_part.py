@@ -69,6 +69,7 @@ class Part:
         low, high: [1, …], the least and the greatest value in each place of the source of x, once
             it has been surveyed.
         is_series: whether the second axis of x is time.
+        unlabeled: why labels that the source has were left out, or "".
     """
 
     x: np.ndarray | Rows
@@ -78,6 +79,7 @@ class Part:
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     is_series: bool = False
+    unlabeled: str = ""
 
 
 def named_splits(where: Path, names: Iterable[str], what: str) -> dict[str, str | None]:

@@ -9,17 +9,24 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from vae_jax.labels import UNKNOWN
+
 __all__ = [
+    "MARKS",
     "SPLITS",
     "Meaning",
     "array",
     "column",
+    "flag_of_split",
     "folders",
     "is_data",
     "is_fold",
     "is_hidden",
     "is_label",
     "is_part",
+    "is_splits",
+    "is_unknown",
+    "may_be_unknown",
     "quoted",
     "ratings",
     "shard",
@@ -66,8 +73,22 @@ _HIDDEN = {"__macosx", "__pycache__", "$recycle.bin", "system volume information
 }
 _JOINED = {("t", "10", "k"): "t10k", ("hold", "out"): "holdout"}
 """Words of a name → the one word that they are."""
-_INDEX = {"index", "row", "rows", "rownames", "rowid", "unnamed", "level", "number", "no", "nr"}
+_SPLITS = {"split", "splits", "partition", "subset", "set", "fold", "folds", "datasplit"}
+_INDEX = {"index", "row", "rows", "rownames", "rowname", "rowid", "unnamed", "sample", "samples"}
+_INDEX |= {"obs", "observation", "record", "serial", "sn", "sno", "slno", "srno"}
+_NUMBER = {"level", "number", "no", "nr", "num"}
 _IDENTIFIER = {"id", "ids", "uuid", "guid", "identifier"}
+_THINGS = {
+    *("user", "customer", "client", "member", "reviewer", "person", "patient", "subject", "item"),
+    *("passenger", "student", "employee", "player", "team", "movie", "film", "book", "product"),
+    *("order", "store", "sample", "image", "img", "file", "record", "case", "obs", "object", "obj"),
+    *("doc", "page", "post", "event", "session", "device", "sensor", "station", "cell", "gene"),
+    *("row", "u", "p", "s", "o"),
+}
+"""What "id" grows together with, so that "userid" is one and "grid" or "humid" is none."""
+_LIKE_UNKNOWN = {"unknown", "unlabeled", "unlabelled", "missing", "undefined", "."}
+MARKS = UNKNOWN | _LIKE_UNKNOWN
+"""Words, in lower case, that stand in a column of numbers where one is unknown."""
 _RATING = (
     {"user", "reviewer", "customer", "member"},
     {"item", "movie", "film", "product", "book", "song", "track", "artist", "anime", "business"},
@@ -190,26 +211,60 @@ def array(name: str) -> tuple[str, str | None] | None:
     return None if field is None else (field, own.split)
 
 
-def column(name: str, *, is_distinct: bool, is_consecutive: bool) -> str | None:
+def column(name: str, *, is_distinct: bool, is_run: bool, is_counting: bool) -> str | None:
     """What a column of whole numbers is by its name, if it is nothing to learn from.
+
+    Neither a name nor the values say so alone, but for a last word "id": "sample" and "S/N" are an
+    index if their values are consecutive in any order, "number" if it counts the rows, and a column
+    without a name if no value comes twice; "userid" is an identifier if none does.
 
     Args:
         name: of the column.
         is_distinct: whether no number comes twice.
-        is_consecutive: whether they count the rows, from 0 or 1 on.
+        is_run: whether they are consecutive whole numbers, in any order.
+        is_counting: whether they count the rows, from 0 or 1 on.
 
     Returns:
         "index", "identifier", or None for a column like any other.
     """
     own = [word for word in words(name) if not word.isdigit()]
-    if is_consecutive and set(own) <= _INDEX:
+    if is_distinct and (not words(name) or own in (["unnamed"], ["index"], ["index", "level"])):
         return "index"
-    if is_distinct and own in ([], ["unnamed"], ["index"], ["index", "level"]):
+    is_index = {"".join(own), *own} & _INDEX and {*own} <= _INDEX | _NUMBER | {"s", "sl", "sr", "n"}
+    if (is_run and is_index) or (is_counting and own and {*own} <= _NUMBER):
         return "index"
-    is_grown_together = is_distinct and own[-1:] and own[-1].endswith("id")
-    if (own and own[-1] in _IDENTIFIER) or (is_consecutive and is_grown_together):
+    is_grown_together = own[-1:] and own[-1].endswith("id") and own[-1][:-2] in _THINGS
+    if (own and own[-1] in _IDENTIFIER) or (is_distinct and is_grown_together):
         return "identifier"
     return None
+
+
+def is_splits(name: str) -> bool:
+    """Whether a column of that name says which split a row is of."""
+    own = words(name)
+    return "".join(own) in _SPLITS
+
+
+def flag_of_split(name: str) -> str | None:
+    """The split of which a column of that name says whether a row is in it ("is_train"), or None.
+
+    "is_valid" says rather that a row is sound.
+    """
+    own = words(name)
+    own = [own[0][:2], own[0][2:]] if len(own) == 1 and own[0].startswith("is") else own
+    if len(own) != 2 or own[0] not in ("is", "in") or own[1] == "valid":
+        return None
+    return _SPLIT_OF.get(own[1])
+
+
+def is_unknown(text: str) -> bool:
+    """Whether a cell or a label says that its value is unknown: a blank, "?", "NA", "None"."""
+    return text.strip().casefold() in UNKNOWN
+
+
+def may_be_unknown(text: str) -> bool:
+    """Whether a word may say that a value is unknown, and may be a value like others."""
+    return text.strip().casefold() in _LIKE_UNKNOWN
 
 
 def is_label(name: str) -> bool:

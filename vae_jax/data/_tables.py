@@ -3,15 +3,14 @@
 import contextlib
 import dataclasses
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vae_jax import memory
-from vae_jax.data import _spelling
+from vae_jax.data import _cells, _csv, _spelling, _splits
 from vae_jax.data._part import Part, Reading, complete, named_splits
 from vae_jax.errors import DataError, first_line
 
@@ -20,15 +19,32 @@ __all__ = ["SUFFIXES", "read"]
 SUFFIXES = (".csv", ".parquet")
 """Endings of the files that are read."""
 
-_NUMBER = r"^\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*$|^\s*[-+]?(?i:nan|inf|infinity)\s*$"
-_SHARE_OF_NUMBERS = 1 / 2  # of the cells of a column that is meant to hold numbers
 _BYTES_OF_CELL = 40  # as it was read, as a number, in the table and among the rows that are kept
 _BYTES_OF_ROW = 256  # its split, its label, and the numbers of one column while they are looked at
 _BYTES_OF_COLUMN = 12 * 2**10  # what Arrow takes for each
 _COPIES_OF_TEXT = 4
 _BLOCK_BYTES = 2**20  # Arrow refuses a row that is longer
+_MOST_SEEN = 1000  # different words of a column
+_MANY_ROWS = 30  # in which whole numbers that are no identifiers hardly all differ
 _REMEDY = "give fewer rows or columns"
-_SPLIT_COLUMNS = {"split", "subset", "partition"}
+
+
+class _Source(NamedTuple):
+    """A table as it was read.
+
+    Attributes:
+        table: of Arrow.
+        notes: lines for the log.
+        is_untyped: whether its file has no types: what looks like a number is one.
+        is_named: whether its columns have names of their own.
+        unlabeled: why its labels were left out while it was read, or "".
+    """
+
+    table: Any
+    notes: list[str]
+    is_untyped: bool = False
+    is_named: bool = True
+    unlabeled: str = ""
 
 
 @dataclasses.dataclass
@@ -38,15 +54,16 @@ class _Columns:
     Attributes:
         features: numbers [N] by name, in the order of the table, NaN where one is missing.
         labels: [N], or None.
-        splits: names of splits in the order of their first rows, and the number of each row's
-            [N]; or None.
+        unlabeled: why a column of labels was left out, or "".
+        splits: which rows are of which, or None.
         left_out: why a column is not learned from → names.
         notes: lines for the log.
     """
 
     features: list[tuple[str, np.ndarray]] = dataclasses.field(default_factory=list)
     labels: np.ndarray | None = None
-    splits: tuple[list[str], np.ndarray] | None = None
+    unlabeled: str = ""
+    splits: _splits.Splits | None = None
     left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -70,14 +87,20 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
             splits, or the columns of tables are not the same.
     """
     by_split = {"all": list(files)} if len(files) == 1 else _by_split(path, files)
-    tables, notes = {}, []
+    tables, files = {}, []
     for split, own in by_split.items():
         held = [_read_file(file, reading.tally) for file in own]
-        tables[split] = _joined(own, [table for table, _ in held])
-        notes += [note for _, told in held for note in told]
-    whole = _joined([own[0] for own in by_split.values()], list(tables.values()))
+        tables[split] = _joined(own, [file.table for file in held])
+        files += held
+    whole = _Source(
+        _joined([own[0] for own in by_split.values()], list(tables.values())),
+        list(dict.fromkeys(note for file in files for note in file.notes)),
+        is_untyped=all(file.is_untyped for file in files),
+        is_named=all(file.is_named for file in files),
+        unlabeled=next((file.unlabeled for file in files if file.unlabeled), ""),
+    )
     sizes = {split: len(table) for split, table in tables.items()}
-    return _parts(path, whole, sizes, reading.missing_values, list(dict.fromkeys(notes)))
+    return _parts(path, whole, sizes, reading.missing_values)
 
 
 def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
@@ -143,22 +166,17 @@ def _joined(files: Sequence[Path], tables: Sequence) -> Any:
     return whole
 
 
-def _read_file(path: Path, tally: memory.Tally) -> tuple[Any, list[str]]:
-    """An Arrow table and notes."""
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
+def _read_file(path: Path, tally: memory.Tally) -> _Source:
     with _damage_named(path):
         if path.suffix.lower() == ".parquet":
             return _read_parquet(path, tally)
-        tally.add(path, _bytes_of_csv(path), _REMEDY)
-        table = pa.csv.read_csv(_opened(path))
-        if not all(_is_number(name) for name in table.column_names):
-            return table, []
-        unnamed = pa.csv.ReadOptions(autogenerate_column_names=True)
-        table = pa.csv.read_csv(_opened(path), unnamed)
-    return table, ["the first line holds numbers, not names: taken as data"]
+        dialect = _csv.sniff(path)
+        tally.add(path, _bytes_of_csv(path, dialect.separator.encode()), _REMEDY)
+        table, notes = _csv.read(path, dialect)
+    notes = [*dialect.notes, *notes]
+    if not dialect.is_named:
+        notes.insert(0, "the first line holds values, not names: taken as data, with columns f0, …")
+    return _Source(table, notes, is_untyped=True, is_named=dialect.is_named)
 
 
 def _opened(path: Path):
@@ -167,15 +185,15 @@ def _opened(path: Path):
     return pa.OSFile(os.fsencode(path))  # which need not be UTF-8
 
 
-def _bytes_of_csv(path: Path) -> int:
+def _bytes_of_csv(path: Path, separator: bytes) -> int:
     """What a CSV file takes while it is read, estimated by its cells."""
     with path.open("rb") as file:
-        num_columns = file.readline(_BLOCK_BYTES).count(b",") + 1
+        num_columns = file.readline(_BLOCK_BYTES).count(separator) + 1
         file.seek(0)
         num_bytes = num_commas = num_rows = 0
         while block := file.read(_BLOCK_BYTES):
             num_bytes += len(block)
-            num_commas += block.count(b",")
+            num_commas += block.count(separator)
             num_rows += max(block.count(b"\n"), block.count(b"\r"))
     return (
         (num_commas + num_rows) * _BYTES_OF_CELL
@@ -185,8 +203,8 @@ def _bytes_of_csv(path: Path) -> int:
     )
 
 
-def _read_parquet(path: Path, tally: memory.Tally) -> tuple[Any, list[str]]:
-    """An Arrow table and notes.
+def _read_parquet(path: Path, tally: memory.Tally) -> _Source:
+    """A Parquet file.
 
     Texts of a few values are read as such, and written out if there is the memory.
     """
@@ -198,11 +216,7 @@ def _read_parquet(path: Path, tally: memory.Tally) -> tuple[Any, list[str]]:
     schema, told = file.schema_arrow, file.metadata
     flat = [field for field in schema if not pa.types.is_nested(field.type)]
     nested = [field for field in schema if pa.types.is_nested(field.type)]
-    if others := [field.name for field in nested if not _spelling.is_label(field.name)]:
-        raise DataError(
-            f"{path}: the columns {_spelling.quoted(others)} hold lists or records: give each of"
-            " their values a column of its own, or drop them"
-        )
+    _refuse_nested(path, [field for field in nested if not _spelling.is_label(field.name)])
     groups = [told.row_group(i) for i in range(told.num_row_groups)]
     num_rows = max(told.num_rows, sum(group.num_rows for group in groups))
     width = sum(max(_BYTES_OF_CELL, _width(field.type) + 8) for field in flat)
@@ -214,8 +228,19 @@ def _read_parquet(path: Path, tally: memory.Tally) -> tuple[Any, list[str]]:
     table = file.read([field.name for field in flat] if nested else None)
     columns = [_written_out(path, column, tally) for column in table.columns]
     fields = [f.with_type(c.type) for f, c in zip(table.schema, columns, strict=True)]
-    notes = [f"column {field.name!r} is {field.type}: left out" for field in nested]
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields, table.schema.metadata)), notes
+    unlabeled = ", ".join(f"column {f.name!r} is {f.type}: left out" for f in nested)
+    whole = pa.Table.from_arrays(columns, schema=pa.schema(fields, table.schema.metadata))
+    return _Source(whole, [unlabeled] if unlabeled else [], unlabeled=unlabeled)
+
+
+def _refuse_nested(path: Path, fields: Sequence) -> None:
+    if not fields:
+        return
+    told = ", ".join(f"{field.name!r} ({str(field.type)[:60]})" for field in fields[:3])
+    remedy = "give each of their values a column of its own, or drop them"
+    if any("bytes: " in str(field.type) for field in fields):
+        remedy = "write the pictures as files, in a folder for each label, or drop the columns"
+    raise DataError(f"{path}: the columns {told} hold lists or records: {remedy}")
 
 
 def _width(kind) -> int:
@@ -261,39 +286,27 @@ def _damage_named(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _parts(
-    where: Path,
-    table,
-    sizes: Mapping[str, int],
-    missing_values: Sequence[str] | None,
-    notes: list[str],
+    where: Path, source: _Source, sizes: Mapping[str, int], missing_values: Sequence[str] | None
 ) -> tuple[dict[str, Part], list[str]]:
     """Parts of a table of the rows of each split, one after another: split → how many."""
-    _refuse_ratings(where, table.column_names)
+    _refuse_ratings(where, source.table.column_names)
     with _damage_named(where):
-        columns = _columns(where, table, list(sizes.values()), missing_values or ())
-    notes = [*notes, *columns.notes]
+        columns = _columns(where, source, list(sizes.values()), missing_values or ())
+    notes = [*source.notes, *columns.notes]
     if columns.left_out:
         told = (f"{_spelling.quoted(own)} ({why})" for why, own in columns.left_out.items())
         notes.append(f"left out the columns {', '.join(told)}")
     if not columns.features:
         raise DataError(
             f"{where}: has no numeric column to learn from, only "
-            f"{_spelling.quoted(table.column_names) or 'none'}"
+            f"{_spelling.quoted(source.table.column_names) or 'none'}"
         )
     names, values = zip(*columns.features, strict=True)
     x, splits = np.column_stack(values), [*sizes]
     of_rows = np.repeat(np.arange(len(splits), dtype=np.int8), [*sizes.values()])
     if columns.splits is not None and splits == ["all"]:
-        splits, of_rows = columns.splits
+        splits, of_rows = columns.splits.names, columns.splits.numbers
     kept = np.ones(len(x), bool)
     if missing_values is not None:
         kept, told = _complete_rows(where, names, x)
@@ -303,7 +316,9 @@ def _parts(
         own = kept & (of_rows == number)
         labels = None if columns.labels is None else columns.labels[own]
         # all rows are kept in most tables: no copy
-        parts[split] = Part(x if own.all() else x[own], labels, columns=names)
+        parts[split] = Part(
+            x if own.all() else x[own], labels, columns=names, unlabeled=columns.unlabeled
+        )
     if "all" in parts:
         return parts, notes
     parts, told = complete(where, parts, "files" if len(sizes) > 1 else "rows")
@@ -340,29 +355,87 @@ def _complete_rows(
     return kept, [f"{told}: these rows are left out"]
 
 
-def _columns(where: Path, table, sizes: Sequence[int], marks: Sequence[str]) -> _Columns:
+def _columns(where: Path, source: _Source, sizes: Sequence[int], marks: Sequence[str]) -> _Columns:
     """What each column of a table of splits of these sizes is."""
-    found = _Columns()
-    of_labels, of_index = _label_column(where, table.column_names), _index_of_pandas(table)
-    for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
-        column = _without_marks(column, marks)
-        if place == of_labels:
-            found.labels = _labels_of(column)
-            told = "taken as labels" if found.labels is not None else f"is {column.type}: left out"
-            found.notes.append(f"column {name!r} {told}")
+    found, names = _Columns(unlabeled=source.unlabeled), source.table.column_names
+    columns = [_cells.without_marks(_cells.as_text(c), marks) for c in source.table.columns]
+    of_labels, of_index = _label_column(where, names), _index_of_pandas(source.table)
+    if of_labels is not None:
+        _take_labels(found, names[of_labels], columns[of_labels], source)
+    others = [i for i in range(len(names)) if i != of_labels]
+    found.splits = _splits.find(where, [names[i] for i in others], [columns[i] for i in others])
+    if found.splits is not None:
+        found.notes.append(found.splits.note)
+        others = [i for place, i in enumerate(others) if place not in found.splits.columns]
+    misfits, with_commas = [], []
+    for name, column in ((names[i], columns[i]) for i in others):
+        if _cells.has_decimal_commas(column):
+            with_commas.append(name)
+            column = _cells.with_points(column)
+        values = _cells.numbers(name, column)
+        if isinstance(values, _cells.Misfit):
+            misfits.append(values)
             continue
-        if name.strip().casefold() in _SPLIT_COLUMNS:
-            found.splits = _splits_of(column)
-            if found.splits is not None:
-                found.notes.append(f"column {name!r} taken as the splits of the rows")
-                continue
-        values = _numbers(where, name, column)
         why = "index" if name in of_index else _why_left_out(name, values, sizes, column)
+        if why is None and not source.is_named:
+            found.notes += _may_be_identifier(name, values)
         if why is None:
             found.features.append((name, values))
         else:
             found.left_out.setdefault(why, []).append(name)
+    _cells.refuse(where, misfits)
+    if with_commas:
+        _refuse_mixed_points(where, with_commas, found, source)
+        found.notes.append(f"commas in {_spelling.quoted(with_commas)} read as those of decimals")
+    if not source.is_named and found.labels is None:
+        _take_only_words(found, dict(zip(names, columns, strict=True)))
     return found
+
+
+def _may_be_identifier(name: str, values: np.ndarray) -> list[str]:
+    """A note on whole numbers [N] that all differ, in a column whose name says nothing."""
+    if np.any(values % 1 != 0) or not len(np.unique(values)) == len(values) >= _MANY_ROWS:
+        return []
+    return [
+        f"column {name!r} holds another whole number in each row: if these are identifiers, name"
+        " the columns in a first line, this one id"
+    ]
+
+
+def _take_labels(found: _Columns, name: str, column, source: _Source) -> None:
+    found.labels = _cells.labels(column, is_untyped=source.is_untyped)
+    if found.labels is None:
+        found.unlabeled = f"column {name!r} is {column.type}: left out"
+    found.notes.append(found.unlabeled or f"column {name!r} taken as labels")
+
+
+def _take_only_words(found: _Columns, columns: Mapping[str, Any]) -> None:
+    """Of a table without names the only column of words holds labels, if these come again."""
+    words = [name for why, own in found.left_out.items() if why.startswith("not") for name in own]
+    if len(words) != 1:
+        return
+    labels = _cells.labels(columns[words[0]], is_untyped=True)
+    if labels is not None and 1 < len({*labels.tolist()}) <= len(labels) / 2:
+        found.labels = labels
+        found.left_out = {why: own for why, own in found.left_out.items() if own != words}
+        found.notes.append(f"column {words[0]!r}, the only one of words, taken as labels")
+
+
+def _refuse_mixed_points(
+    where: Path, with_commas: Sequence[str], found: _Columns, source: _Source
+) -> None:
+    """Refuses decimal points beside decimal commas, of which one may part thousands."""
+    features = dict(found.features)
+    others = [
+        name
+        for name, column in zip(source.table.column_names, source.table.columns, strict=True)
+        if str(column.type) == "double" and name in features and np.any(features[name] % 1 != 0)
+    ]
+    if source.is_untyped and others:
+        raise DataError(
+            f"{where}: has decimal commas in {_spelling.quoted(with_commas)} and decimal points in"
+            f" {_spelling.quoted(others)}: write points in both"
+        )
 
 
 def _label_column(where: Path, names: Sequence[str]) -> int | None:
@@ -382,110 +455,17 @@ def _index_of_pandas(table) -> set[str]:
     return {name for name in told if isinstance(name, str)}
 
 
-def _without_marks(column, marks: Sequence[str]):
-    """A column with nulls in place of what marks a missing cell, as text or as a number."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if not marks:
-        return column
-    if _is_text(column.type):
-        is_mark = pc.is_in(pc.utf8_trim_whitespace(column), pa.array(marks, column.type))
-    elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        numbers = [float(mark) for mark in marks if _is_number(mark)]
-        is_mark = pc.is_in(column.cast(pa.float64(), safe=False), pa.array(numbers, pa.float64()))
-    else:
-        return column
-    return pc.if_else(is_mark, pa.scalar(None, column.type), column)
-
-
-def _is_text(kind) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _labels_of(column) -> np.ndarray | None:
-    """Labels [N] of a column, None in place of a null; None if it is of a kind without classes."""
-    import pyarrow as pa
-
-    tests = ("boolean", "integer", "floating", "string", "large_string", "null")
-    if not any(getattr(pa.types, f"is_{test}")(column.type) for test in tests):
-        return None
-    # texts of one width would each take as much as the longest
-    is_plain = not column.null_count and not _is_text(column.type)
-    return np.array(column.to_pylist(), None if is_plain else object)
-
-
-def _splits_of(column) -> tuple[list[str], np.ndarray] | None:
-    """The splits that a column names, and which of them each row's is [N]; see `_Columns`.
-
-    None if it does not name one in every row.
-    """
-    if not _is_text(column.type) or column.null_count:
-        return None
-    named = column.unique()
-    meanings = _spelling.folders(named.to_pylist())
-    if not meanings or None in meanings.values():
-        return None
-    import pyarrow.compute as pc
-
-    splits = list(dict.fromkeys(meanings.values()))
-    numbers = np.array([splits.index(split) for split in meanings.values()], np.int8)
-    return splits, numbers[pc.index_in(column, named).to_numpy()]
-
-
-def _numbers(where: Path, name: str, column) -> np.ndarray | None:
-    """The numbers [N] of a column, NaN where a cell is missing; None if it is none of numbers.
-
-    Raises:
-        DataError: it is one of numbers, but for some cells.
-    """
-    import pyarrow as pa
-
-    kind = column.type
-    if pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
-        return column.cast(pa.float64()).to_numpy()
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return column.to_numpy().astype(np.float64)
-    return _numbers_of_text(where, name, column) if _is_text(kind) else None
-
-
-def _numbers_of_text(where: Path, name: str, column) -> np.ndarray | None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.csv
-
-    trimmed = pc.utf8_trim_whitespace(column)
-    blanks = pa.array(pa.csv.ConvertOptions().null_values, column.type)
-    trimmed = pc.if_else(pc.is_in(trimmed, blanks), pa.scalar(None, column.type), trimmed)
-    is_number = pc.fill_null(pc.match_substring_regex(trimmed, _NUMBER), True)
-    num_cells, num_bad = len(column) - trimmed.null_count, pc.sum(pc.invert(is_number)).as_py() or 0
-    if num_bad >= (1 - _SHARE_OF_NUMBERS) * num_cells:
-        return None
-    if not num_bad:
-        return trimmed.cast(pa.float64()).to_numpy()
-    row = pc.index(is_number, False).as_py()
-    cell = column[row].as_py()
-    can_mark = cell.isprintable() and len(cell) <= 40 and "," not in cell
-    remedy = f", or leave out its row with --missing_values={shlex.quote(cell.strip())}"
-    raise DataError(
-        f"{where}: column {name!r} holds numbers, but {num_bad:,} of {num_cells:,} cells are none,"
-        f" the first {_spelling.quoted([cell])} in row {row + 1:,}: correct it"
-        f"{remedy if can_mark else ''}"
-    )
-
-
 def _why_left_out(name: str, values: np.ndarray | None, sizes: Sequence[int], column) -> str | None:
     """Why a column is nothing to learn from; None if it is something."""
     if values is None:
-        if column.null_count == len(column):
+        kinds = column.unique()
+        words = (str(v or "") for v in kinds.slice(0, _MOST_SEEN).to_pylist())
+        known = [word for word in words if not _spelling.is_unknown(word)]
+        if not known:
             return "empty"
-        is_distinct = len(column.unique()) == len(column)
-        why = _spelling.column(name, is_distinct=is_distinct, is_consecutive=False)
-        return why or f"not numeric, such as {_spelling.quoted([str(column[0])])}"
+        facts = {"is_run": False, "is_counting": False}
+        why = _spelling.column(name, is_distinct=len(kinds) == len(column), **facts)
+        return why or f"not numeric, such as {_spelling.quoted(known[:1])}"
     known = np.isfinite(values)
     if not np.all(values[known] == np.floor(values[known])):
         return None
@@ -493,8 +473,14 @@ def _why_left_out(name: str, values: np.ndarray | None, sizes: Sequence[int], co
     return _spelling.column(
         name,
         is_distinct=all(len(np.unique(block)) == len(block) for block in blocks),
-        is_consecutive=all(_counts(block) for block in blocks),
+        is_run=all(_runs(block) for block in blocks),
+        is_counting=all(_counts(block) for block in blocks),
     )
+
+
+def _runs(values: np.ndarray) -> bool:
+    """Whether numbers [n] are consecutive, in any order."""
+    return len(values) > 0 and bool(np.all(np.diff(np.sort(values)) == 1))
 
 
 def _counts(values: np.ndarray) -> bool:

@@ -1,11 +1,12 @@
 """The values of a user's data: checks that refuse, then conversions that are noted."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from vae_jax import ranges
 from vae_jax.data._dataset import Rows, Scaling, Split, blocks
 from vae_jax.data._part import Part
 from vae_jax.errors import DataError
@@ -14,6 +15,7 @@ __all__ = [
     "as_levels",
     "converted",
     "encode_conditions",
+    "outweighed",
     "refuse_misshapen",
     "refuse_mixed",
     "rescaling",
@@ -30,6 +32,8 @@ _FAR = 20.0
 _FACTOR = 64.0
 """Splits whose values differ by more, as those of 0 … 1 and 0 … 255 do, are on no one scale."""
 _SHARE_NEGATIVE = 1 / 20  # of pictures that have been centered
+_MOST_VALUES = 2**21  # of a table whose quartiles are looked at
+_FEW = 5
 _MARKS = {"NA": np.isnan, "inf": np.isposinf, "-inf": np.isneginf}
 """What --missing_values calls cells of a table that are no finite number; an empty one is NaN."""
 
@@ -388,6 +392,46 @@ def rescaling(
     if outside := _num_outside(splits[1:], rescale):
         notes.append(f"{outside} values of valid and test beyond train's range: clipped to it")
     return rescale, notes
+
+
+def outweighed(train: Rows, columns: Sequence[str] | None) -> list[str]:
+    """Notes on columns of a small table in which a few values outweigh all others.
+
+    In few rows no value can reach many standard deviations, of which it is a part itself: here a
+    value is far by the median and the quartiles of its column. More than half of what the column
+    varies is then due to such values.
+
+    Args:
+        train: as read, [N, D].
+        columns: their names, or None.
+    """
+    num_rows, width = train.shape
+    if num_rows * width > _MOST_VALUES:
+        return []
+    x = np.asarray(train[:], np.float64)
+    low, middle, high = np.quantile(x, (0.25, 0.5, 0.75), axis=0)
+    # of a normal distribution the quartiles lie 1.349 standard deviations apart
+    is_far = np.abs(x - middle) * 1.349 > ranges.DEVIATIONS * (high - low)
+    with np.errstate(all="ignore"):  # of a constant column there is nothing to say
+        squares = np.square(x - middle)
+        share = np.sum(squares * is_far, axis=0) / np.sum(squares, axis=0)
+        reach = np.abs(x - x.mean(axis=0)).max(axis=0) / x.std(axis=0)
+    # what reaches further is named with the likelihood
+    found = (low < high) & (share > 1 / 2) & (reach <= ranges.DEVIATIONS)
+    return [_outweighed(x[:, c], is_far[:, c], c, columns) for c in np.flatnonzero(found)[:_FEW]]
+
+
+def _outweighed(x: np.ndarray, is_far: np.ndarray, place: int, columns) -> str:
+    values = np.unique(x[is_far]).tolist()
+    called = f"column {place}" if columns is None else f"column {columns[place]!r}"
+    remedy = "correct them"
+    if columns is not None and len(values) <= _FEW:
+        marks = ",".join(str(int(v)) if v.is_integer() else repr(v) for v in values)
+        remedy += f", or leave out their rows with --missing_values={marks}"
+    return (
+        f"{called} has values as far as {max(values, key=abs):g} in {is_far.sum():,} of"
+        f" {len(x):,} rows of train, which outweigh all others: {remedy}"
+    )
 
 
 def _as_float32(dtype: np.dtype) -> tuple[Callable[[np.ndarray], np.ndarray], list[str]]:

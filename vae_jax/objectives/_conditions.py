@@ -199,9 +199,10 @@ def classes(dataset, what: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]
     held = {split: getattr(dataset, split).labels for split in SPLITS}
     for split, each in held.items():
         if each is None:
+            why = f" ({dataset.unlabeled})" if dataset.unlabeled else ""
             raise DataError(
-                f"{what}: {split} of {dataset.name} has no labels: give a dataset that has some "
-                "(an .npz file with the key y, a table with a column label, a folder for each "
+                f"{what}: {split} of {dataset.name} has no labels{why}: give a dataset that has "
+                "some (an .npz file with the key y, a table with a column label, a folder for each "
                 "class)"
             )
     known = _known(dataset)

@@ -38,6 +38,7 @@ DEFINITIONS = {
     "dimension_wise_kl": f"{_OF_Z}Σ_l KL(q(z_l) ‖ p(z_l)) in nats, from a few examples",
     **_conditions.DEFINITIONS,
 }
+_NUM_LABELED = 100  # by default, if there are as many
 _SEED = 0  # of the order in which labels are revealed: the same rows for every run
 
 
@@ -153,7 +154,7 @@ def beside(model, told: dict) -> dict:
     return {**told, **rows(codes, codes)}
 
 
-def conditions(dataset, *, num_labeled=100) -> Conditions:
+def conditions(dataset, *, num_labeled=_NUM_LABELED) -> Conditions:
     """The labels: in training those that are revealed, in evaluation none but for the accuracy.
 
     Args:
@@ -168,6 +169,10 @@ def conditions(dataset, *, num_labeled=100) -> Conditions:
     told = f"the training split of {dataset.name} has {num_known} labels of {len(names)} classes"
     if num_known < len(names):
         raise DataError(f"--objective=m2: {told}: label at least {len(names)} of its rows")
+    notes = ()
+    if num_labeled == _NUM_LABELED and not len(names) <= num_labeled <= num_known:
+        num_labeled = min(max(num_labeled, len(names)), num_known)
+        notes = (f"--num_labeled={num_labeled}: {told}, of which so many are kept by default",)
     if not len(names) <= num_labeled <= num_known:
         raise DataError(
             f"--num_labeled={num_labeled}: {told}: give at least {len(names)}, at most {num_known}"
@@ -181,6 +186,7 @@ def conditions(dataset, *, num_labeled=100) -> Conditions:
         **_conditions.one_per_class(names),
         what="the class that q(y|x) finds likeliest",
         classes=_conditions.user_labels(dataset),
+        notes=notes,
     )
 
 

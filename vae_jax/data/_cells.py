@@ -1,0 +1,301 @@
+"""The cells of a table's columns: which are numbers, what the others are, labels as values."""
+
+import re
+import shlex
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vae_jax.data import _spelling
+from vae_jax.errors import DataError
+
+__all__ = [
+    "Misfit",
+    "as_text",
+    "has_decimal_commas",
+    "is_text",
+    "labels",
+    "numbers",
+    "refuse",
+    "with_points",
+    "without_marks",
+]
+
+_NUMBER = r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$|^[-+]?(?i:nan|inf|infinity)$"
+_DECIMAL_COMMA = r"^[-+]?\d*,?\d+(?:[eE][-+]?\d+)?$"
+_MAY_BE_THOUSANDS = r"^[-+]?[1-9]\d{0,2}(?:,\d{3})+$"
+_WRITTEN = (  # a number with a sign of its own, a currency, a percent sign, groups of digits
+    r"^\(?[-+−]?[$€£¥]?[-+−]?(?:\d{1,3}(?:[.,' \x{a0}\x{202f}]\d{3})+(?:[.,]\d+)?|\d*[.,]?\d+)"
+    r"(?:[eE][-+]?\d+)?[ \x{a0}]?[%$€£¥]?\)?$"
+)
+_UNITS = r"^[-+]?\d*[.,]?\d+ ?([A-Za-z°µ²³/]{1,8})$"
+_LABEL = re.compile(r"[-+]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
+_SHARE_OF_NUMBERS = 1 / 2  # of the cells of a column that is meant to hold numbers
+_MANY = 10  # numbers of which none is like another, beside one or two words
+_MOST_SEEN = 1000  # different words of a column
+_MOST_MARKS = 6  # that a message offers to leave out
+_LONGEST_MARK = 40
+
+
+class Misfit(NamedTuple):
+    """A column [N] that is meant to hold numbers, and what keeps its cells from being some.
+
+    Attributes:
+        name: of the column.
+        num_bad, num_cells: how many cells are no plain number, and of how many, counts.
+        row: of the first of them, a count from 0.
+        cell: what stands there.
+        marks: the first cells that are none, each once.
+        is_written: whether these are numbers, written in another way ("5%", "1,234").
+    """
+
+    name: str
+    num_bad: int
+    num_cells: int
+    row: int
+    cell: str
+    marks: tuple[str, ...]
+    is_written: bool
+
+
+# --- Kinds of columns
+
+
+def is_text(kind) -> bool:
+    """Whether a type of Arrow, of a column [N], is text."""
+    import pyarrow as pa
+
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def as_text(column):
+    """A column [N] of Arrow whose words are text, however it holds them: bytes, views, numbers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    types = pa.types
+    if types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if types.is_string_view(column.type) or types.is_binary_view(column.type):
+        is_string = types.is_string_view(column.type)
+        column = column.cast(pa.large_string() if is_string else pa.large_binary())
+    tests = ("binary", "large_binary", "fixed_size_binary")
+    if not any(getattr(types, f"is_{test}")(column.type) for test in tests):
+        return column
+    try:
+        return pc.cast(column.cast(pa.large_binary()), pa.large_string())
+    except pa.ArrowInvalid:  # no UTF-8
+        words = [None if v is None else v.decode("latin-1") for v in column.to_pylist()]
+        return pa.chunked_array([pa.array(words, pa.large_string())])
+
+
+def without_marks(column, marks: Sequence[str]):
+    """A column [N] with nulls in place of what marks a missing cell, as text or as a number."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not marks:
+        return column
+    if is_text(column.type):
+        is_mark = pc.is_in(pc.utf8_trim_whitespace(column), pa.array(marks, column.type))
+    elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        known = [float(mark) for mark in marks if re.match(_NUMBER, mark)]
+        is_mark = pc.is_in(column.cast(pa.float64(), safe=False), pa.array(known, pa.float64()))
+    else:
+        return column
+    return pc.if_else(is_mark, pa.scalar(None, column.type), column)
+
+
+# --- Labels
+
+
+def labels(column, *, is_untyped: bool) -> np.ndarray | None:
+    """Labels [N] of a column, None in place of a null; None if it is of a kind without classes.
+
+    Args:
+        column: of Arrow, [N].
+        is_untyped: whether it comes from a file that has no types: labels that are all numbers as
+            one writes them ("7", not "07"), or all true or false, are numbers.
+    """
+    import pyarrow as pa
+
+    tests = ("boolean", "integer", "floating", "decimal", "null")
+    if is_text(column.type):
+        return _words(column, is_untyped=is_untyped)
+    if not any(getattr(pa.types, f"is_{test}")(column.type) for test in tests):
+        return None
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
+    return np.array(column.to_pylist(), object if column.null_count else None)
+
+
+def _words(column, *, is_untyped: bool) -> np.ndarray:
+    """Labels [N] of text, each value held once: an array of texts has the width of the longest."""
+    encoded = column.dictionary_encode().combine_chunks()
+    if hasattr(encoded, "chunks"):
+        encoded = encoded.chunk(0)
+    values = encoded.dictionary.to_pylist()
+    if is_untyped:
+        values = _typed(values)
+    held = np.empty(len(values) + 1, object)
+    held[:-1] = values
+    return held[encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)]
+
+
+def _typed(words: list[str]) -> list:
+    """Words as the numbers that they all are, but for those that are unknown; or as they are."""
+    known = {word.strip() for word in words if not _spelling.is_unknown(word)}
+    if known and all(map(_LABEL.fullmatch, known)):
+        return [w if _spelling.is_unknown(w) else _number(w) for w in words]
+    if known and {word.casefold() for word in known} <= {"true", "false"}:
+        return [w if _spelling.is_unknown(w) else w.strip().casefold() == "true" for w in words]
+    return words
+
+
+def _number(word: str) -> int | float:
+    try:
+        return int(word)
+    except ValueError:
+        return float(word)
+
+
+# --- Numbers
+
+
+def has_decimal_commas(column) -> bool:
+    """Whether the commas in a column of text [N] can only be those of decimals ("0,5", "12,25")."""
+    import pyarrow.compute as pc
+
+    if not is_text(column.type):
+        return False
+    trimmed = pc.utf8_trim_whitespace(column)
+    own = trimmed.filter(pc.match_substring(trimmed, ","))
+    if not len(own) or not pc.all(pc.match_substring_regex(own, _DECIMAL_COMMA)).as_py():
+        return False
+    has_points = pc.any(pc.match_substring_regex(trimmed, r"^[-+]?\d*\.\d")).as_py()
+    return not has_points and not pc.all(pc.match_substring_regex(own, _MAY_BE_THOUSANDS)).as_py()
+
+
+def with_points(column):
+    """A column of text [N] with points for its commas."""
+    import pyarrow.compute as pc
+
+    return pc.replace_substring(column, ",", ".")
+
+
+def numbers(name: str, column) -> np.ndarray | Misfit | None:
+    """The numbers [N] of a column of Arrow, NaN where a cell is missing; None if it holds none.
+
+    A `Misfit` if it holds numbers, but for some cells, or not as one writes them here.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
+        return column.cast(pa.float64()).to_numpy()
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return column.to_numpy().astype(np.float64)
+    return _numbers_of_text(name, column) if is_text(kind) else None
+
+
+def _numbers_of_text(name: str, column) -> np.ndarray | Misfit | None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv
+
+    trimmed = pc.utf8_trim_whitespace(column)
+    blanks = pa.array(pa.csv.ConvertOptions().null_values, column.type)
+    trimmed = pc.if_else(pc.is_in(trimmed, blanks), pa.scalar(None, column.type), trimmed)
+    is_number = pc.fill_null(pc.match_substring_regex(trimmed, _NUMBER), True)
+    num_cells, num_bad = len(column) - trimmed.null_count, _count(pc.invert(is_number))
+    if not num_bad:
+        return trimmed.cast(pa.float64()).to_numpy() if num_cells else None
+    others = trimmed.filter(pc.invert(is_number))
+    # of a text of a million words a few are looked at
+    marks = tuple(pc.unique(others).slice(0, _MOST_SEEN).to_pylist())
+    unknown = pa.array(sorted(_spelling.MARKS), column.type)
+    num_unknown = _count(pc.is_in(pc.utf8_lower(others), unknown))
+    is_written = pc.match_substring_regex(others, _UNITS if _have_units(marks) else _WRITTEN)
+    num_written = _count(is_written)
+    share = (num_cells - num_bad + num_written) / max(num_cells - num_unknown, 1)
+    if share <= _SHARE_OF_NUMBERS:
+        num_kinds = pc.count_distinct(trimmed.filter(is_number), mode="only_valid").as_py()
+        if len(marks) > 2 or num_kinds < _MANY:
+            return None
+    are_most = num_written > num_cells - num_bad
+    row = pc.index(is_number, False).as_py()
+    if are_most:
+        row = pc.index(trimmed, others.filter(is_written)[0]).as_py()
+    return Misfit(name, num_bad, num_cells, row, column[row].as_py(), marks, are_most)
+
+
+def _have_units(cells: Collection[str]) -> bool:
+    """Whether many different cells are numbers with one unit behind them: "5 kg", "7.5 kg"."""
+    known = [cell for cell in cells if cell.casefold() not in _spelling.MARKS]
+    found = {re.sub(_UNITS, r"\1", cell) for cell in known}
+    return len(known) >= _MANY and len(found) == 1
+
+
+def _count(mask) -> int:
+    import pyarrow.compute as pc
+
+    return pc.sum(mask).as_py() or 0
+
+
+# --- What is said of numbers that are none
+
+
+def refuse(where: Path, misfits: Sequence[Misfit]) -> None:
+    """Refuses columns [N] that hold numbers, but for some cells; nothing if there are none.
+
+    Raises:
+        DataError: naming the first column and cell, how many there are, and what to do about all.
+    """
+    if not misfits:
+        return
+    written = [misfit for misfit in misfits if misfit.is_written]
+    if written:
+        _refuse_written(where, written)
+    first, *more = misfits
+    marks = list(dict.fromkeys(mark for misfit in misfits for mark in misfit.marks))
+    can_mark = len(marks) <= _MOST_MARKS and all(
+        mark.isprintable() and len(mark) <= _LONGEST_MARK and "," not in mark for mark in marks
+    )
+    flag = f"--missing_values={shlex.quote(','.join(marks))}"
+    if more and all(misfit.row == 0 and misfit.num_bad == 1 for misfit in misfits):
+        raise DataError(
+            f"{where}: its first row holds {_spelling.quoted(marks)}, units perhaps, in columns of"
+            f" numbers: delete that line{f', or leave it out with {flag}' if can_mark else ''}"
+        )
+    others = f", and so do cells of {_spelling.quoted([m.name for m in more])}" if more else ""
+    remedy = f"leave out its row with {flag}" if can_mark else "drop that column"
+    raise DataError(
+        f"{where}: column {first.name!r} holds numbers, but {first.num_bad:,} of"
+        f" {first.num_cells:,} cells are none, the first {_spelling.quoted([first.cell])} in row"
+        f" {first.row + 1:,}{others}: correct it, or {remedy}"
+    )
+
+
+def _refuse_written(where: Path, misfits: Sequence[Misfit]) -> None:
+    first = misfits[0]
+    names = _spelling.quoted([misfit.name for misfit in misfits])
+    plain = _plain(first.cell.strip())
+    raise DataError(
+        f"{where}: the cells of {names} are numbers written in another way, {first.num_bad:,} of"
+        f" {first.num_cells:,} in {first.name!r}, such as {_spelling.quoted([first.cell])}: write"
+        f" {plain} instead, or drop the column"
+    )
+
+
+def _plain(cell: str) -> str:
+    """A number as it is written here; both readings of "1,234"."""
+    if cell.startswith("("):
+        return f"-{_plain(cell.strip('()'))}"
+    digits = re.sub(r"[^\d.,eE+-]|[eE](?![-+\d])", "", cell.replace("−", "-"))
+    if re.match(_MAY_BE_THOUSANDS, digits) and digits.count(",") == 1:
+        return f"{digits.replace(',', '')} or {digits.replace(',', '.')}"
+    if digits.rfind(",") > digits.rfind(".") and digits.count(",") == 1:
+        return digits.replace(".", "").replace(",", ".")  # 1.234,5
+    return digits.replace(",", "")

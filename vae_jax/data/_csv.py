@@ -1,0 +1,317 @@
+"""How a CSV file is written: its encoding, its separator, and whether its first line holds names.
+
+Looked at in the first lines, then read by Arrow. What stands in most files of that name is read and
+said (";" and tabs as separators, UTF-16, a line "sep=;", comments above the names, no names at
+all); what cannot be told is refused by what was seen.
+"""
+
+import contextlib
+import csv
+import dataclasses
+import itertools
+import math
+import os
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vae_jax.data import _spelling
+from vae_jax.errors import DataError
+
+__all__ = ["Dialect", "is_number", "read", "sniff"]
+
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
+_HEAD_BYTES = 2**18  # that are looked at, more if a line is longer
+_LONGEST_HEAD = 2**20  # Arrow refuses a line that is longer
+_MOST_ROWS = 50  # that are looked at below the first
+_MANY = 7  # numbers in a row are sorted by chance in one of 2,500
+_YEARS = range(1900, 2101)
+_ENCODINGS = ("cp1252", "latin-1")  # of files that are no UTF-8, the first that fits
+_BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dialect:
+    """How a file is written.
+
+    Attributes:
+        separator: of the cells.
+        encoding: of the text.
+        num_skipped: lines before the names, or before the data, a count.
+        names: of the columns [D], as the first line, or a comment above it, has them.
+        has_names: whether the line after those that are skipped holds the names.
+        is_named: whether there are names at all.
+        notes: what was seen, for the log.
+    """
+
+    separator: str = ","
+    encoding: str = "utf8"
+    num_skipped: int = 0
+    names: tuple[str, ...] = ()
+    has_names: bool = True
+    is_named: bool = True
+    notes: tuple[str, ...] = ()
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell reads as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
+
+
+# --- What the first lines say
+
+
+def sniff(path: Path) -> Dialect:
+    """How a CSV file [N, D] is written.
+
+    Raises:
+        DataError: it is no text, or its cells are set apart by any number of spaces.
+    """
+    lines, encoding = _first_lines(path)
+    notes = [f"read as {encoding.upper()}"] if encoding != "utf8" else []
+    told = re.fullmatch(r"sep=(.)\s*", lines[0]) if lines else None
+    lines = lines[1:] if told else lines
+    num_above = next(
+        (i for i, line in enumerate(lines) if line.strip() and line[0] != "#"), len(lines)
+    )
+    above, lines = lines[:num_above], [line for line in lines[num_above:] if line.strip()]
+    comments = [line for line in above if line.startswith("#")]
+    separator = told[1] if told else _separator(path, lines)
+    if separator != ",":
+        notes.append(f"cells are separated by {_SEPARATORS.get(separator, repr(separator))}")
+    names, *below = _cells(lines, separator) or [[]]
+    why = _why_names(lines, _stripped(names), [*map(_stripped, below)], separator)
+    is_named = why is not None
+    if comments:
+        told_above = _cells([comments[-1].lstrip("# ")], separator)
+        is_above = not is_named and len(told_above[0] if told_above else ()) == len(names) > 1
+        names = told_above[0] if is_above else names
+        kept = f", of the last the names {_spelling.quoted(names)}" if is_above else ""
+        notes.append(f"lines that begin with # are left out{kept}")
+        is_named |= is_above
+    notes += [why] if why else []
+    skipped = bool(told) + (num_above if comments else 0)
+    return Dialect(
+        separator, encoding, skipped, tuple(names), why is not None, is_named, tuple(notes)
+    )
+
+
+def _first_lines(path: Path) -> tuple[list[str], str]:
+    """The first lines of a file with their ends, without one that is cut off; the encoding."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+        if head.count(b"\n") + head.count(b"\r") < 2:
+            head += file.read(_LONGEST_HEAD - len(head))
+        is_all = not file.read(1)
+    encoding = _BOMS.get(head[:2], "utf8")
+    if encoding == "utf8" and b"\0" in head:
+        raise DataError(
+            f"{path}: holds bytes of value 0, as no text does but UTF-16 without a mark: save it as"
+            " UTF-8"
+        )
+    text = head.decode("utf-8-sig" if encoding == "utf8" else encoding, errors="replace")
+    lines = [line for line in re.split(r"(?<=\n)|(?<=\r)(?!\n)", text) if line]
+    return lines if is_all else lines[:-1], encoding
+
+
+def _cells(lines: Sequence[str], separator: str) -> list[list[str]]:
+    """The cells of the first lines, cut as Arrow cuts them."""
+    rows = []
+    with contextlib.suppress(csv.Error):  # a cell that is too long to be looked at
+        for row in csv.reader(lines, delimiter=separator):
+            rows += [row] if row else []
+            if len(rows) > _MOST_ROWS:
+                break
+    return rows
+
+
+def _stripped(cells: Sequence[str]) -> list[str]:
+    return [cell.strip() for cell in cells]
+
+
+def _separator(path: Path, lines: Sequence[str]) -> str:
+    """What separates as many cells in each line, most of them numbers; a comma if nothing does."""
+    held = {separator: _cells(lines, separator) for separator in _SEPARATORS}
+    counts = {separator: [len(row) for row in rows] or [0] for separator, rows in held.items()}
+    others = max(own[0] for separator, own in counts.items() if separator != " ")
+    fits = [s for s, own in counts.items() if own[0] > 1 and len({*own}) == 1]
+    if " " in fits and (others > 1 or any("" in row for row in held[" "])):
+        fits.remove(" ")
+    if fits:
+        return max(fits, key=lambda s: _share_of_numbers(held[s][1:] or held[s], s))
+    spaced = {len(line.split()) for line in lines[:_MOST_ROWS]}
+    if others <= 1 and len(spaced) == 1 and spaced != {1}:
+        command = f"sed -E 's/^ +| +$//g; s/ +/,/g' {shlex.quote(str(path))} > new.csv"
+        raise DataError(f"{path}: cells are separated by spaces: give commas, {command}")
+    return max(_SEPARATORS, key=lambda s: counts[s][0] if s != " " else 0)
+
+
+def _share_of_numbers(rows: Sequence[Sequence[str]], separator: str) -> float:
+    """The share of the cells that are numbers; a comma may be that of decimals, if it can be."""
+    cells = [cell for row in rows for cell in row]
+    if separator != ",":
+        cells = [cell.replace(",", ".") for cell in cells]
+    return sum(map(is_number, cells)) / len(cells)
+
+
+# --- Names, or values
+
+
+def _why_names(
+    lines: Sequence[str], first: Sequence[str], below: Sequence[Sequence[str]], separator: str
+) -> str | None:
+    """None if the first line holds values, as those below it do; else "", or what speaks for names.
+
+    Values are known by a number that is not one of several that run up, with no name beside it: a
+    word above numbers is a name, and so is one that says labels.
+    """
+    numbers = [place for place, cell in enumerate(first) if is_number(cell)]
+    if not numbers:
+        return ""
+    if not below:
+        return None if len(numbers) == len(first) else ""
+    if _is_quoted(lines[0], separator) and not _is_quoted(lines[1], separator):
+        return ""
+    columns = [[row[i] for row in below if i < len(row)] for i in range(len(first))]
+    for place in {*range(len(first))} - {*numbers}:
+        if not _spelling.is_unknown(first[place]) and _is_name(first[place], columns[place]):
+            return ""
+    names = [first[i] for i in numbers if math.isfinite(float(first[i]))]
+    rows = [[row[i] if i < len(row) else "" for i in numbers] for row in below]
+    if len(names) < len(numbers) or not _run_up(names, rows):
+        return None
+    told = _spelling.quoted(names)
+    return f"the first line, {told}, holds names: its numbers run up, as those below do not"
+
+
+def _is_quoted(line: str, separator: str) -> bool:
+    """Whether all cells of a line stand in quotes."""
+    return all(re.fullmatch(r'".*"', cell) for cell in line.strip().split(separator))
+
+
+def _is_name(word: str, column: Sequence[str]) -> bool:
+    """Whether a word that is no number names the cells below it."""
+    known = [cell for cell in column if not _spelling.is_unknown(cell)]
+    if _spelling.is_label(word) and word not in known:
+        return True
+    return sum(map(is_number, known)) > len(known) / 2
+
+
+def _run_up(names: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether numbers [D] name the columns of the rows below [N, D]: 0, 1, 2, …; years; lengths.
+
+    They run up or down, and the rows below do not; and they are many, or are evenly spaced whole
+    numbers of another kind than those below.
+    """
+    known = [[float(cell) for cell in row] for row in below if all(map(is_number, row))]
+    if not known:
+        return False
+    differs = [*map(_is_other, names, zip(*known, strict=True))]
+    numbers = [float(name) for name in names]
+    if len(names) == 1:
+        return numbers[0] in _YEARS and differs == [True]
+    steps = [b - a for a, b in itertools.pairwise(numbers)]
+    if not (min(steps) > 0 or max(steps) < 0):
+        return False
+    if len(names) == 2:
+        return steps == [1] and all(differs)
+    num_sorted = sum(row in (sorted(row), sorted(row)[::-1]) for row in known)
+    if num_sorted > len(known) / 2:
+        return False
+    is_even = max(steps) - min(steps) < 1e-6 * max(map(abs, steps))
+    is_default = len(names) > 3 and names == [*map(str, range(len(names)))]  # of pandas
+    return len(names) >= _MANY or is_default or (is_even and sum(differs) > len(names) / 2)
+
+
+def _is_other(name: str, column: Sequence[float]) -> bool:
+    """Whether a whole number is of another kind than those below it: no fraction, or a year."""
+    if not name.isdigit():
+        return False
+    num_fractions = sum(value % 1 != 0 for value in column)
+    is_beyond = not min(column) <= int(name) <= max(column)
+    return num_fractions > len(column) / 2 or (is_beyond and int(name) in _YEARS)
+
+
+# --- Reading
+
+
+def read(path: Path, dialect: Dialect) -> tuple[Any, list[str]]:
+    """The file as a table of Arrow, [N, D], and notes; labels stay text.
+
+    Raises:
+        DataError: a line has more or fewer cells than the first.
+        ValueError: it cannot be read otherwise.
+    """
+    import pyarrow as pa
+
+    try:
+        table = _read_as(path, dialect, dialect.encoding)
+        names = table.column_names  # fails if one is no UTF-8
+        if len(names) and not any(map(pa.types.is_binary, table.schema.types)):
+            return table, []
+    except (UnicodeDecodeError, pa.ArrowInvalid) as error:
+        if isinstance(error, pa.ArrowInvalid) and "invalid UTF8" not in str(error):
+            raise
+    for encoding in _ENCODINGS:
+        with contextlib.suppress(UnicodeDecodeError):
+            table = _read_as(path, dialect, encoding)
+            told = f"is no UTF-8: read as {encoding}, save it as UTF-8 if its words look wrong"
+            return table, [told]
+    raise AssertionError("every byte is a character of the last one")
+
+
+def _read_as(
+    path: Path, dialect: Dialect, encoding: str, on_ragged: Callable[[Any], str] | None = None
+) -> Any:
+    """A table of Arrow, [N, D]; `on_ragged` is asked what to do with a line of other cells."""
+    import pyarrow as pa
+    import pyarrow.csv
+
+    names = None if dialect.has_names or not dialect.is_named else list(dialect.names)
+    reading = pa.csv.ReadOptions(
+        encoding=encoding,
+        skip_rows=dialect.num_skipped,
+        column_names=names,
+        autogenerate_column_names=not dialect.is_named,
+    )
+    parsing = pa.csv.ParseOptions(delimiter=dialect.separator, invalid_row_handler=on_ragged)
+    # of "01" as a number nothing but 1 is left
+    of_labels = {name: pa.string() for name in dialect.names if _spelling.is_label(name)}
+    converting = pa.csv.ConvertOptions(column_types=of_labels)
+    try:
+        return pa.csv.read_csv(pa.OSFile(os.fsencode(path)), reading, parsing, converting)
+    except pa.ArrowInvalid as error:
+        if "columns, got" in str(error):
+            _refuse_ragged(path, dialect)
+        raise
+
+
+def _refuse_ragged(path: Path, dialect: Dialect) -> None:
+    """Refuses lines that have more or fewer cells than the first: reads once more to count them."""
+    num, first = 0, None
+
+    def count(row) -> str:
+        nonlocal num, first
+        num, first = num + 1, first or row
+        return "skip"
+
+    # any byte is a character of latin-1
+    encoding = "latin-1" if dialect.encoding == "utf8" else dialect.encoding
+    num_good = len(_read_as(path, dialect, encoding, count))
+    width, num_cells = first.expected_columns, first.actual_columns
+    told = f"{num:,} of {num + num_good:,} lines" if num_good else f"all {num:,} lines below it"
+    remedy = "give each line as many"
+    if not num_good and num_cells == width + 1 > 2:
+        remedy = "name each column in the first line, also that of the names of rows or of blanks"
+    if not num_good and width == 1:
+        remedy = "delete that line if it is a title, or name each column in it"
+    raise DataError(
+        f"{path}: its first line has {width:,} cells, {told} have more or fewer, such as"
+        f" {num_cells:,}, {_spelling.quoted([first.text])}: {remedy}"
+    )
