@@ -151,7 +151,8 @@ def test_errors_are_those_of_the_known_rows_where_only_these_count():
 )
 def test_labels_are_as_many_classes_as_are_told(labels, message):
     split = types.SimpleNamespace(labels=None if labels is None else np.array(labels))
-    dataset = types.SimpleNamespace(name="toy", train=split, valid=split, test=split, classes=None)
+    splits = {"train": split, "valid": split, "test": split}
+    dataset = types.SimpleNamespace(name="toy", **splits, classes=None, unlabeled="")
     with pytest.raises(DataError, match=message):
         make()[0].conditions(dataset)
 
