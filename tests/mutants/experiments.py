@@ -61,7 +61,7 @@ plant(
     "bits per character are nats",
 )
 
-plant = of("experiments/train.py", "results", "experiments")
+plant = of("experiments/train.py", "seals", "results", "experiments")
 plant(
     "return carried.state.params if carried.state.ema is None else carried.state.ema",
     "return carried.state.params",
@@ -88,8 +88,8 @@ plant(
     "patience is an epoch longer",
 )
 plant(
-    "run.truncate_rows(-1 if restored is None else restored.step)",
-    "run.truncate_rows(2**31)",
+    "run.keep_rows(restored.step, restored.config.get(ROWS))",
+    "run.keep_rows(2**31, None)",
     "rows after the checkpoint that is resumed stay",
 )
 

@@ -188,10 +188,10 @@ own = at(DATA + "_splits.py", "_names_splits")
 
 @tries(own("write train, valid or test there, or drop the column"))
 def a_split_that_nobody_knows(folder, patch):
-    words = ["train", "eval", "test"] * 10
+    words = ["train", "spare", "test"] * 10
     path = written(folder / "a.csv", split=words)
     yield attempt(load, path)
-    yield attempt(load, written(path, split=[w.replace("eval", "valid") for w in words]))
+    yield attempt(load, written(path, split=[w.replace("spare", "valid") for w in words]))
     yield attempt(load, written(path))
 
 
