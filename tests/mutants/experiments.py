@@ -119,7 +119,7 @@ plant(
     "the objective is measured on the validation split",
 )
 plant(
-    "if dataset.sha256 != expected:",
-    "if not expected:",
+    "dataset = train.load(asked, expected)",
+    "dataset = train.load(asked, None)",
     "a run is evaluated on other data",
 )

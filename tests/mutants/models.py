@@ -88,8 +88,8 @@ plant(
     "modules are never told that they are trained",
 )
 plant(
-    '"deterministic": False,',
-    '"deterministic": True,',
+    '"use_running_average", "inference"), False)',
+    '"use_running_average", "inference"), True)',
     "`deterministic` means its opposite",
 )
 plant(

@@ -14,8 +14,8 @@ plant(
     "the manifest is not synced",
 )
 plant(
-    "os.rename(staged, final)\n                disk.sync_folder(self._directory)",
-    "os.rename(staged, final)",
+    "src_dir_fd=staging, dst_dir_fd=held)\n                    disk.sync_folder(held)",
+    "src_dir_fd=staging, dst_dir_fd=held)",
     "the folder of the steps is not synced",
 )
 plant(
@@ -24,7 +24,7 @@ plant(
     "a step of which an array reads back otherwise is taken",
 )
 plant(
-    "kept += _fault(path) is None",
+    "kept += self._fault(path) is None",
     "kept += 1",
     "damaged steps count among those that are kept",
 )
@@ -49,11 +49,6 @@ plant(
     "                    rest = rest[file.write(rest) :]\n                os.fsync(file.fileno())",
     "                    rest = rest[file.write(rest) :]",
     "rows of metrics are not synced",
-)
-plant(
-    "file.write(content)\n                file.flush()\n                os.fsync(file.fileno())",
-    "file.write(content)",
-    "a file takes its place before it is on the disk",
 )
 plant(
     "if at <= step:",
@@ -98,4 +93,45 @@ plant(
     '"latent_mask": None if mask is None else np.asarray(mask).astype(int).tolist(),',
     '"latent_mask": None,',
     "a model is written without its mask",
+)
+
+plant = of("vae_jax/disk.py", "runs", "links")
+plant(
+    "file.write(content)\n            file.flush()\n            os.fsync(file.fileno())",
+    "file.write(content)",
+    "a file takes its place before it is on the disk",
+)
+plant(
+    "below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=held)",
+    "below = os.open(part, _FOLDER, dir_fd=held)",
+    "a link in the place of a folder is followed",
+)
+plant(
+    "flags |= os.O_NOFOLLOW | os.O_NONBLOCK",
+    "flags |= os.O_NONBLOCK",
+    "a link in the place of a file is followed",
+)
+plant(
+    "if os.fstat(descriptor).st_nlink <= 1:",
+    "if os.fstat(descriptor).st_nlink:",
+    "a file that has another name too is added to in place",
+)
+
+plant = of("vae_jax/seals.py", "seals")
+plant(
+    "return {**body, _SEAL: digest([list(owner), body])}",
+    "return {**body, _SEAL: digest([[], body])}",
+    "a seal is of no owner",
+)
+plant(
+    "return body if stored[_SEAL] == digest([list(owner), body]) else None",
+    "return body",
+    "what has any seal is taken",
+)
+
+plant = of("vae_jax/cache.py", "cache")
+plant(
+    "if found.st_mode & 0o077:",
+    "if found.st_mode & 0o007:",
+    "the folder of the caches stays open to the group",
 )
