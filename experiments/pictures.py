@@ -156,7 +156,7 @@ def draw_each(
     drawn, failed, start = [], {}, time.perf_counter()
     for name, make in pictures.items():
         try:
-            made = make()
+            made = _made(make)
             if made is not None:
                 for ending, content in _encode_each(made).items():
                     path = root.joinpath(*folder, f"{name}{ending}")
@@ -169,6 +169,14 @@ def draw_each(
             log(f"picture {name}{of} could not be drawn ({failed[name]})", echo=True)
     log(f"pictures{of} in {time.perf_counter() - start:.1f} s: {', '.join(drawn)}", echo=False)
     return failed
+
+
+def _made(make: Callable[[], Any]) -> Any:
+    """What a function draws; a file that it cannot read is a fault of this picture alone."""
+    try:
+        return make()
+    except StorageError as error:
+        raise RuntimeError(str(error)) from None
 
 
 def _encode_each(made: Any) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from faults._lab import WITHOUT_PICTURES
 from faults.bad_flags import BAD, ONLY_THE_COMMAND
 
 from experiments import cli, config, pictures, sweep, train
-from vae_jax import data, errors, members, plots
+from vae_jax import data, errors, members, plots, runs
 
 SMALL = {"network": "mlp", "widths": "16", "latent_dim": "2", "epochs": "3"}
 RESULT_KEYS = {
@@ -175,18 +175,42 @@ def test_what_all_pictures_need_is_tried_once(tmp_path, monkeypatch, error):
     assert {*undrawn.values()} == {f"{error.__name__}: too large"}
 
 
+def test_a_picture_whose_file_cannot_be_read_takes_nothing_with_it(tmp_path, monkeypatch, capsys):
+    def unreadable(_):
+        raise errors.StorageError("metrics.csv: is not there")
+
+    drawn_of(monkeypatch, first=unreadable, second=rates)
+    assert train_here(tmp_path / "run")["status"] == "done"
+    assert "second.png" in files_of(tmp_path / "run")
+    assert "picture first could not be drawn (RuntimeError: metrics.csv" in capsys.readouterr().out
+
+
+def test_a_run_of_one_step_has_results_and_pictures(tmp_path, monkeypatch):
+    """Its speed was not measured: what is compiled in the first step is none of it."""
+    drawn_of(monkeypatch)
+    result = train_here(tmp_path / "run", epochs="1", batch_size="1439")
+    assert result["examples_per_second"] is None
+    assert members.read_results(tmp_path / "run") == [result]
+    assert files_of(tmp_path / "run") == {"training_curves.png", "training_curves.csv"}
+
+
 @pytest.mark.fault("R1")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, errors.StorageError])
 def test_what_ends_while_it_is_drawn_is_drawn_by_the_same_command(
     tmp_path, monkeypatch, capsys, error
 ):
-    def end(_):
-        raise error("now")
+    run, write = tmp_path / "run", runs.write_bytes
 
-    run = tmp_path / "run"
-    drawn_of(monkeypatch, first=rates, second=end)
-    with pytest.raises(error, match="now"):
-        train_here(run)
+    def end(path, *arguments, **keywords):
+        if path.name == "second.png":
+            raise error("now")
+        write(path, *arguments, **keywords)
+
+    drawn_of(monkeypatch, first=rates, second=rates)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "write_bytes", end)
+        with pytest.raises(error, match="now"):
+            train_here(run)
     (result,) = members.read_results(run)
     assert result["status"] == "done"
     assert "second.png" not in files_of(run)

@@ -216,6 +216,8 @@ _ROWS = "metrics_sha256"
 """What a result's file says of the rows beside it."""
 _NO_METRICS = {"status", "step", "split"}
 """What a result says besides its metrics."""
+_MAY_LACK = {"examples_per_second"}
+"""What a result has as None where it could not be measured: of a run of one step."""
 _MEASURED = {"loss", "elbo", "rate", "distortion", "squared_error", "accuracy"}
 """What has a standard error beside it, where a result has it: it is told with it."""
 
@@ -230,7 +232,8 @@ def _is_result(result: Any) -> bool:
     errors = {f"{name}_standard_error" for name in _MEASURED & result.keys()}
     is_whole = result.get("status") in ("done", "stopped early") and "loss" in result
     metrics = errors | result.keys() - _NO_METRICS
-    return is_whole and all(_is_metric(name, result.get(name)) for name in metrics)
+    measured = (name for name in metrics if name not in _MAY_LACK or result[name] is not None)
+    return is_whole and all(_is_metric(name, result.get(name)) for name in measured)
 
 
 def _is_step(value: Any) -> bool:
