@@ -18,7 +18,7 @@ import safetensors.numpy
 from flax import linen as nn
 
 from experiments import config, export, metrics, pictures, train
-from vae_jax import data, exported, latents, likelihoods, networks, runs
+from vae_jax import data, exported, latents, likelihoods, members, networks, runs
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.model import Model
 
@@ -608,7 +608,7 @@ def test_a_member_is_exported_as_it_is_evaluated(program, capsys, tmp_path):
         mask = None if model.latent_mask is None else model.latent_mask.tolist()
         assert mask == [[1, 1, 0], None][member]
     about = exported.description(path)["about"]
-    result = json.loads((program / "results.json").read_text())[1]
+    result = members.read_results(program)[1]
     digits = data.load("digits")
     assert (about["step"], about["result"]) == (result["step"], result)
     assert about["settings"]["data_sha256"] == digits.sha256

@@ -28,6 +28,7 @@ __all__ = [
 LEFT_BY_BROWSERS = frozenset({".DS_Store"})
 """Names of files that a file browser, Finder of macOS, leaves in each folder that it has shown."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
+"""How a folder is opened, and nothing else."""
 
 
 @contextlib.contextmanager
@@ -74,7 +75,11 @@ def path_of(held: int, path: Path) -> Path:
         path: where it was found: what is left to name it by on systems without /proc.
     """
     own = Path("/proc/self/fd", str(held))
-    return own if own.exists() else path
+    try:
+        os.close(os.open(own, _FOLDER))
+    except OSError:
+        return path
+    return own
 
 
 def open_regular(name: str | os.PathLike, flags: int, *, held: int | None = None) -> int:

@@ -359,7 +359,7 @@ def _as_it_is(value):
 def _alone(loss_fn: Callable) -> Objective:
     """A loss as an objective, unless its module has more parts of one, which it would not have."""
     module = sys.modules.get(getattr(loss_fn, "__module__", None))
-    if getattr(module, "loss", None) is loss_fn:
+    if callable(loss_fn) and getattr(module, "loss", None) is loss_fn:
         parts = [f.name for f in dataclasses.fields(Objective) if f.name != "loss"]
         left_out = [name for name in parts if hasattr(module, name)]
         asked = [
