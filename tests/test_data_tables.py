@@ -314,7 +314,10 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_labels_of_every_type_of_parquet_are_read(tmp_path, kind):
     table = pa.table({**dict(zip("abc", X.T, strict=True)), "label": KINDS[kind]})
-    pa.parquet.write_table(table, tmp_path / "a.parquet")
+    try:
+        pa.parquet.write_table(table, tmp_path / "a.parquet")
+    except pa.ArrowNotImplementedError:
+        pytest.skip(f"PyArrow {pa.__version__} writes no Parquet of {kind}")
     dataset = load(tmp_path / "a.parquet")
     end = "é" if kind == "latin-1" else ""
     wanted = CODES.tolist() if kind in ("decimal", "uint8") else [f"{t}{end}" for t in TREES]
