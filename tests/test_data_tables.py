@@ -7,7 +7,7 @@ import pytest
 
 from experiments import config, train
 from vae_jax import data, labels
-from vae_jax.data import _csv, _spelling
+from vae_jax.data import _csv, _dataset, _spelling, _values
 from vae_jax.errors import DataError, UsageError
 
 RNG = np.random.default_rng(0)
@@ -464,6 +464,20 @@ def test_an_index_is_known_by_its_name_and_its_values(name):
 @pytest.mark.parametrize(("name", "width"), [("grid", 4), ("sample", 3), ("S/N", 3), ("rowid", 3)])
 def test_indices_are_left_out_of_a_table(tmp_path, name, width):
     assert load(written(tmp_path, **{name: RNG.permutation(60) + 1})).shape == (width,)
+
+
+@pytest.mark.parametrize(("start", "width"), [(0, 3), (1, 3), (2, 4)])
+def test_a_number_that_counts_the_rows_is_left_out(tmp_path, start, width):
+    assert load(written(tmp_path, no=np.arange(60) + start)).shape == (width,)
+
+
+def test_columns_are_standardized_over_all_blocks(monkeypatch):
+    """Blocks whose means differ: their own deviations are not that of the column."""
+    monkeypatch.setattr(_dataset, "rows_per_block", lambda *_: 7)
+    x = X + np.arange(60)[:, None]
+    mean, deviation = _values._moments(x)
+    np.testing.assert_allclose(mean[0], x.mean(axis=0))
+    np.testing.assert_allclose(deviation[0], x.std(axis=0))
 
 
 # --- Values that outweigh all others

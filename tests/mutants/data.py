@@ -36,7 +36,7 @@ plant(
     "validation may take every row",
 )
 
-plant = of("vae_jax/data/_values.py", "data_files", "data", "data_reading")
+plant = of("vae_jax/data/_values.py", "data_tables", "data_files", "data", "data_reading")
 plant(
     "squares += step**2 * (num_rows * len(block) / total)",
     "squares += 0.0",
@@ -94,7 +94,7 @@ plant(
     "pictures with channels first that are not square are read as others",
 )
 
-plant = of("vae_jax/data/_tables.py", "data_reading", "data_files")
+plant = of("vae_jax/data/_tables.py", "data_tables", "data_reading", "data_files")
 plant(
     "values[0] in (0, 1) and bool(",
     "values[0] == 0 and bool(",
