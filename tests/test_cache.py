@@ -164,10 +164,11 @@ def test_an_entry_that_is_not_as_it_was_kept_is_none(kept, monkeypatch, attack, 
 
 @pytest.mark.fault("R19")
 def test_a_folder_that_others_may_write_is_made_private_or_refused(home, tmp_path):
-    home.mkdir(mode=0o777)
-    home.chmod(0o777)
-    assert cache.private_folder(home) is None
-    assert home.stat().st_mode & 0o777 == 0o700
+    home.mkdir()
+    for mode in (0o777, 0o770, 0o740):
+        home.chmod(mode)
+        assert cache.private_folder(home) is None
+        assert home.stat().st_mode & 0o777 == 0o700
     (tmp_path / "link").symlink_to(home)
     assert "symbolic link" in cache.private_folder(tmp_path / "link")
     (tmp_path / "file").write_text("")

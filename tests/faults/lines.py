@@ -284,7 +284,9 @@ def variable(name: str) -> Callable:
     """The value of a variable of the environment."""
 
     def ask(text, workdir, whole):
-        return train(workdir, **{name: text})
+        # a folder is made where it says
+        value = f"{workdir.parent}/{text}" if name.endswith("_DIR") else text
+        return train(workdir, **{name: value})
 
     ask.__name__ = f"variable_{name}"
     return ask
