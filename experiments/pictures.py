@@ -141,7 +141,7 @@ def draw_each(
     Args:
         pictures: name → what makes it: a `plots.Picture`, lines of text, or frames of a film
             [T, H, W, C]; None where it does not apply.
-        root: the run's directory, or what else they are kept in; below it no link is followed.
+        root: the run's directory, or what else they are kept in; no link leads out of it.
         folder: names from there to the folder that receives them.
         log: takes a line, and `echo`, whether it is printed too; None: there is no log.
         of: what they are of, for the log.

@@ -348,3 +348,24 @@ def test_categories_of_no_examples_are_none():
         assert values.shape == (0, 6)
     assert empty.sample(key, 2).shape == (2, 0, 6)
     assert distributions.kl_divergence(empty, empty).shape == (0, 6)
+
+
+def test_draws_of_each_dimension_are_independent():
+    """Each has a key of its own, and none shares its noise with another."""
+    gaussian = DiagonalGaussian(jnp.zeros(4), jnp.zeros(4))
+    draws = np.asarray(gaussian.sample(jax.random.key(0), 4000))
+    np.testing.assert_allclose(np.corrcoef(draws.T), np.eye(4), atol=0.07)
+    # examples are no copies of one another either
+    draws = np.asarray(
+        DiagonalGaussian(jnp.zeros((4, 1)), jnp.zeros((4, 1))).sample(jax.random.key(1), 4000)
+    )
+    np.testing.assert_allclose(np.corrcoef(draws[..., 0].T), np.eye(4), atol=0.07)
+
+
+def test_draws_have_the_covariance_of_their_factor():
+    factor = jnp.array([[2.0, 0.0, 0.0], [1.5, 0.5, 0.0], [-1.0, 0.3, 1.0]])
+    gaussian = distributions.FullGaussian(jnp.array([1.0, -2.0, 0.0]), factor)
+    draws = np.asarray(gaussian.sample(jax.random.key(0), 20_000))
+    np.testing.assert_allclose(draws.mean(axis=0), gaussian.mean, atol=0.06)
+    # the other product, factorᵀ · factor, has 7.25 in the first place
+    np.testing.assert_allclose(np.cov(draws.T), factor @ factor.T, atol=0.15)
