@@ -263,3 +263,11 @@ def test_every_row_of_the_table_of_scales_is_one_of_the_translations():
     assert "= β′·D/L" in of_codes
     assert "L × theirs" in of_codes
     assert len(rows) == len(TRANSLATIONS) + 1
+
+
+def test_the_map_of_the_house_names_each_room():
+    house = README.partition("## The house\n")[2]
+    package = ROOT / "vae_jax"
+    rooms = [p.name for p in package.iterdir() if p.suffix == ".py" and p.name[0] != "_"]
+    rooms += [f"{p.name}/" for p in package.iterdir() if (p / "__init__.py").exists()]
+    assert [room for room in sorted(rooms) if f"vae_jax/{room} " not in house] == []
