@@ -7,7 +7,8 @@ there.
 import sys
 from pathlib import Path
 
-from vae_jax import objectives, runs
+from vae_jax import console, objectives
+from vae_jax.storage import files
 
 README = Path(__file__).parent.parent / "README.md"
 MARKS = "<!-- objectives -->\n", "<!-- end of objectives -->\n"
@@ -43,8 +44,8 @@ def inserted(text: str) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
-        runs.write_text(README, inserted(README.read_text()).splitlines())
+        files.write_text(README, inserted(README.read_text()).splitlines())
     elif sys.argv[1:]:
         sys.exit(f"error: {' '.join(sys.argv[1:])}: must be --write, or nothing to print the table")
     else:
-        runs.say_page(table().removesuffix("\n"))
+        console.say_page(table().removesuffix("\n"))

@@ -5,7 +5,7 @@ train as one sweep, which resumes as any sweep does; then each run is measured, 
 """
 
 if __name__ == "__main__":
-    from experiments import beginning
+    from vae_jax.cli import beginning
 
     # before the imports that take a second
     beginning.begin()
@@ -19,9 +19,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from experiments import cli, metrics, recipes, sweep
-from vae_jax import members, runs, seals
+from experiments import recipes
+from vae_jax import console
+from vae_jax.cli import command as cli
 from vae_jax.errors import DivergedError, IncompleteError, StorageError, UsageError
+from vae_jax.lab import metrics, sweep
+from vae_jax.storage import files, locks, members, seals
 
 DESCRIPTION = (
     "Trains what a published table needs as one sweep, measures it by the paper's protocol, and "
@@ -77,9 +80,9 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
             result = metrics.measure(trained, subject, request, column.metric)
             if "left_out" in result:
                 raise UsageError(f"{column.metric} of {directory}: {result['left_out']}")
-            with runs.alone(runs.make_folder(path.parent, directory) / "lock"):
+            with locks.alone(files.make_folder(path.parent, directory) / "lock"):
                 sealed = seals.seal({"key": key, **result}, owner, path.name)
-                runs.write_json(path, sealed, root=directory)
+                files.write_json(path, sealed, root=directory)
             values = result["values"]
         error = values.get(f"{column.entry}_standard_error", math.nan)
         found[column.name] = (column.sign * values[column.entry], error)
@@ -89,7 +92,7 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
 def _held(path: Path, key: dict, owner: str | None) -> dict | None:
     """The values that a file holds under a key as it was written for a run, or None."""
     try:
-        stored = runs.read_json(path)
+        stored = files.read_json(path)
         is_older = owner is None and "seal" not in stored
         held = stored if is_older else seals.unseal(stored, owner, path.name)
         return held["values"] if held["key"] == key else None
@@ -158,22 +161,22 @@ def main(values: dict) -> None:
         raise UsageError(f"--budget={budget}: {name} has {', '.join(recipe.BUDGETS)}")
     workdir = Path(values["workdir"] or Path("runs", "reproduce", f"{name}-{budget}"))
     for line in recipe.__doc__.strip().splitlines():
-        runs.say(line)
+        console.say(line)
     places = sweep.train_rows(flags_of(recipe, budget), workdir, values["data_dir"])
     measured: list[dict | None] = []
     for place in places:
         try:
             measured.append(measure(place, recipe.COLUMNS, values["data_dir"]))
         except DivergedError as error:
-            runs.say(str(error))
+            console.say(str(error))
             measured.append(None)
     if not any(measured):
         raise IncompleteError(f"{name}: no run has numbers")
     table = list(lines(recipe, gather(recipe, measured)))
     for line in table:
-        runs.say(line)
-    runs.write_text(workdir / "table.md", table)
-    runs.say(f"in {workdir}: table.md, rows.json, runs/")
+        console.say(line)
+    files.write_text(workdir / "table.md", table)
+    console.say(f"in {workdir}: table.md, rows.json, runs/")
 
 
 def named(argv: Sequence[str]) -> list[str]:

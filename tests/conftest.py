@@ -7,7 +7,7 @@ import jax
 import pytest
 from absl import flags
 
-from experiments import compiled
+from vae_jax.lab import compiled
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

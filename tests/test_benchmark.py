@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import build
 from experiments.benchmark import (
     architecture,
     command,
@@ -27,8 +26,9 @@ from experiments.benchmark import (
 )
 from experiments.benchmark.architecture import Architecture
 from experiments.benchmark.measuring import Row, Target
-from experiments.config import from_flags, resolve
 from vae_jax.errors import StorageError, UsageError
+from vae_jax.lab import build
+from vae_jax.lab.config import from_flags, resolve
 
 MLP = Architecture("mlp", (28, 28, 1), (400,), 20, 128)
 CONV = Architecture("conv", (8, 8, 3), (4, 6), 5, 10)

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from experiments import compiled
 from vae_jax import cache, data
 from vae_jax.errors import DataError
+from vae_jax.lab import compiled
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_a_folder_of_another_user_is_refused(home):
 
 
 PROGRAM = """
-from experiments import compiled
+from vae_jax.lab import compiled
 import jax, jax.numpy as jnp
 assert compiled.keep() is None
 hits = []

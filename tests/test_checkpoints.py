@@ -23,9 +23,9 @@ import numpy as np
 import optax
 import pytest
 
-from vae_jax import checkpoints as module
-from vae_jax.checkpoints import Checkpoints
 from vae_jax.errors import StorageError
+from vae_jax.storage import checkpoints as module
+from vae_jax.storage.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -565,7 +565,7 @@ def test_killed_by_sigkill_while_saving(tmp_path):
         import itertools, sys
         import jax.numpy as jnp
         from absl import logging
-        from vae_jax.checkpoints import Checkpoints
+        from vae_jax.storage.checkpoints import Checkpoints
 
         logging.set_verbosity(logging.INFO)
         logging.info("heard")

@@ -14,9 +14,9 @@ import time
 
 import pytest
 
-from experiments import cluster
-from experiments.cluster import Task
 from vae_jax.errors import StorageError, UsageError
+from vae_jax.lab import cluster
+from vae_jax.lab.cluster import Task
 
 ROOT = pathlib.Path(__file__).parents[1]
 SETTINGS = "partition=gpu,time=120,gpus_per_node=1,cpus_per_task=8,mem_gb=32,array_parallelism=2"
@@ -202,7 +202,7 @@ def test_a_log_that_cannot_be_opened_fails_its_task_alone(make, folder):
 CALLER = """
     import json, sys
     from pathlib import Path
-    from experiments import cluster
+    from vae_jax.lab import cluster
     tasks, folder, grace = json.loads(sys.argv[1])
     cluster.GRACE_SECONDS = grace
     tasks = [cluster.Task(n, a, Path(d)) for n, a, d in tasks]

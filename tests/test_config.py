@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import config
 from vae_jax import schedules
+from vae_jax.lab import config
 
 FLAGS = {
     "objective": "capacity_vae",

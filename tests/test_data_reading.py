@@ -13,10 +13,10 @@ import pyarrow.parquet
 import pytest
 import scipy.sparse
 
-from experiments import build
 from vae_jax import data, likelihoods
 from vae_jax.data import _spelling
 from vae_jax.errors import DataError, UsageError
+from vae_jax.lab import build
 
 RNG = np.random.default_rng(0)
 SPLITS = ("train", "valid", "test")

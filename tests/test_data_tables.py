@@ -5,10 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from experiments import config, train
 from vae_jax import data, labels
 from vae_jax.data import _csv, _dataset, _spelling, _values
 from vae_jax.errors import DataError, UsageError
+from vae_jax.lab import config, train
 
 RNG = np.random.default_rng(0)
 X = np.round(RNG.normal(size=(60, 3)), 3)

@@ -11,8 +11,9 @@ import pytest
 from faults._lab import WITHOUT_PICTURES
 from flax.configurations import config as flax_settings
 
-from experiments import config, devices, environment, sweep, train
+from vae_jax.devices import platform as devices
 from vae_jax.errors import UsageError
+from vae_jax.lab import config, environment, sweep, train
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = ("--network=linear", "--latent_dim=2", "--epochs=2")
@@ -166,7 +167,7 @@ def test_no_program_imports_jax_before_its_variables_are_settled():
     }
     assert packages == {"experiments.lecture", "experiments.benchmark"}
     program = (
-        f"import sys, {', '.join(packages)}, experiments.beginning; print('jax' in sys.modules)"
+        f"import sys, {', '.join(packages)}, vae_jax.cli.beginning; print('jax' in sys.modules)"
     )
     assert start(ROOT, program, main=("-c",)).stdout == "False\n"
 

@@ -12,11 +12,12 @@ import time
 
 import pytest
 
-from experiments import evaluate, metrics, pictures, progress, report, sweep
-from experiments.config import Plan
 from vae_jax import evaluation
+from vae_jax.cli.commands import evaluate
 from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation import latent_probes, nll
+from vae_jax.lab import metrics, pictures, progress, report, sweep
+from vae_jax.lab.config import Plan
 
 SMALL = {"epochs": "1", "widths": "8", "batch_size": "200", "num_valid": "0"}
 QUICK = "objective,nll,latent_probes"
@@ -425,7 +426,7 @@ def test_a_run_that_may_only_be_read_is_evaluated(single, capsys, monkeypatch):
 
 KEEPING = """
 import pathlib, sys
-from experiments import report
+from vae_jax.lab import report
 
 directory, who = pathlib.Path(sys.argv[1]), sys.argv[2]
 keeper = report.Keeper()

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments import build as building
-from experiments import config, train
-from vae_jax import data, likelihoods, members, networks
+from vae_jax import data, likelihoods, networks
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import ais, exact, nll
+from vae_jax.lab import build as building
+from vae_jax.lab import config, train
 from vae_jax.model import Model
+from vae_jax.storage import members
 
 SHAPE = (4, 4, 1)
 

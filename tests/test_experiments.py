@@ -17,8 +17,10 @@ import pytest
 from faults._lab import WITHOUT_PICTURES
 from faults.bad_flags import BAD, ONLY_THE_COMMAND
 
-from experiments import cli, config, pictures, sweep, train
-from vae_jax import data, errors, members, plots, runs
+from vae_jax import data, errors, plots
+from vae_jax.cli import command as cli
+from vae_jax.lab import config, pictures, sweep, train
+from vae_jax.storage import files, members, runs
 
 SMALL = {"network": "mlp", "widths": "16", "latent_dim": "2", "epochs": "3"}
 RESULT_KEYS = {
@@ -199,7 +201,7 @@ def test_a_run_of_one_step_has_results_and_pictures(tmp_path, monkeypatch):
 def test_what_ends_while_it_is_drawn_is_drawn_by_the_same_command(
     tmp_path, monkeypatch, capsys, error
 ):
-    run, write = tmp_path / "run", runs.write_bytes
+    run, write = tmp_path / "run", files.write_bytes
 
     def end(path, *arguments, **keywords):
         if path.name == "second.png":
@@ -430,7 +432,7 @@ def test_a_signal_that_nobody_can_be_told_of_is_heard(monkeypatch, error):
 
 
 LONG_BLOCK = """
-from experiments import interrupts
+from vae_jax.lab import interrupts
 interrupts.exit_at_once()
 import jax, jax.numpy as jnp
 {before}
@@ -443,7 +445,7 @@ lowered(jnp.ones(8)).block_until_ready()
 """
 OWN_HANDLERS = """
 import signal
-from experiments import train
+from vae_jax.lab import train
 stopping = train.Interrupt()
 stopping.__enter__()
 """
@@ -491,7 +493,7 @@ def test_a_signal_leaves_what_has_taken_over_to_save():
 
 FORKED = """
 import os, signal, time
-from experiments import interrupts
+from vae_jax.lab import interrupts
 interrupts.exit_at_once()
 if not (child := os.fork()):
     print("forked", flush=True)
@@ -747,7 +749,7 @@ def test_a_reader_that_goes_away_and_a_poor_terminal_end_no_run(tmp_path):
 
 
 def test_help_goes_to_a_reader_that_reads_its_head(tmp_path):
-    with start(tmp_path / "run", "--help", main=("-m", "experiments.evaluate")) as process:
+    with start(tmp_path / "run", "--help", main=("-m", "vae_jax.cli.commands.evaluate")) as process:
         process.stdout.close()
         err = process.stderr.read()
     assert (process.returncode, err) == (0, "")

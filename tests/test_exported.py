@@ -17,10 +17,12 @@ import pytest
 import safetensors.numpy
 from flax import linen as nn
 
-from experiments import config, export, metrics, pictures, train
-from vae_jax import data, exported, latents, likelihoods, members, networks, runs
+from vae_jax import data, latents, likelihoods, networks
+from vae_jax.cli.commands import export
 from vae_jax.errors import StorageError, UsageError
+from vae_jax.lab import config, metrics, pictures, train
 from vae_jax.model import Model
+from vae_jax.storage import exported, files, members, runs
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
@@ -325,7 +327,7 @@ def test_a_model_that_would_not_be_read_is_not_written(tmp_path):
 def test_what_does_not_read_back_takes_no_place(small, monkeypatch):
     """A disk that keeps something else: the file that was there stays."""
     path, model, params = small
-    content, write = path.read_bytes(), runs.write_bytes
+    content, write = path.read_bytes(), files.write_bytes
     monkeypatch.setattr(
         runs, "write_bytes", lambda to, told, **more: write(to, altered(told, -9, 1), **more)
     )
@@ -602,7 +604,9 @@ def test_a_member_is_exported_as_it_is_evaluated(program, capsys, tmp_path):
     for member in (0, 1):
         run(program, member=str(member))
         path = program / f"model-{member}.safetensors"
-        assert f"in {path}: model, params = vae_jax.exported.load(" in capsys.readouterr().out
+        assert (
+            f"in {path}: model, params = vae_jax.storage.exported.load(" in capsys.readouterr().out
+        )
         model, params = exported.load(path)
         assert_same((model, params), metrics.alone(metrics.load(program, member)))
         mask = None if model.latent_mask is None else model.latent_mask.tolist()
@@ -667,7 +671,7 @@ sys.meta_path.insert(0, Refusing())
 READING = """
 import hashlib
 import numpy as np
-from vae_jax import exported
+from vae_jax.storage import exported
 
 model, params = exported.load(PATH)
 x = np.linspace(0, 1, 128, dtype=np.float32).reshape(2, *model.shape)

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import build, config
 from vae_jax import data, labels, likelihoods, networks, objectives
 from vae_jax.errors import DataError, UsageError
 from vae_jax.evaluation import _shared
+from vae_jax.lab import build, config
 from vae_jax.model import Model
 from vae_jax.objectives import _conditions, m2
 

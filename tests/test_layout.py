@@ -12,7 +12,8 @@ import pytest
 PROGRAM = """
 import json, re, sys
 import jax, jax.numpy as jnp, numpy as np
-from vae_jax import layout, likelihoods, networks, objectives, schedules, training
+from vae_jax.devices import layout
+from vae_jax import likelihoods, networks, objectives, schedules, training
 from vae_jax.model import Model
 
 num_runs, num_data, vectorized = int(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])

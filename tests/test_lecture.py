@@ -13,7 +13,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
-from experiments import config, lecture
+from experiments import lecture
 from experiments.lecture import (
     _shared,
     anomalies,
@@ -27,6 +27,7 @@ from experiments.lecture import runs as trained_runs
 from vae_jax import data, likelihoods, networks, plots
 from vae_jax.errors import DataError, UsageError
 from vae_jax.evaluation import reconstruction
+from vae_jax.lab import config
 from vae_jax.model import Model
 
 CHAPTERS = [lecture.load(name) for name in lecture.CHAPTERS]

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import cluster, pictures, report
-from vae_jax import checkpoints, disk, runs
+from vae_jax import disk
 from vae_jax.errors import LockedError, VaeJaxError
+from vae_jax.lab import cluster, pictures, report
+from vae_jax.storage import checkpoints, runs
 
 CONFIG = {"beta": 4.0, "epochs": 2}
 

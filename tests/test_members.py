@@ -6,12 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import metrics, pictures, sweep
-from experiments.config import Plan
-from vae_jax import data, likelihoods, members, networks, runs, training
+from vae_jax import data, likelihoods, networks, training
 from vae_jax.errors import DivergedError, StorageError, UsageError
 from vae_jax.evaluation import elbo
+from vae_jax.lab import metrics, pictures, sweep
+from vae_jax.lab.config import Plan
 from vae_jax.model import Model
+from vae_jax.storage import members, runs
 
 FLAGS = {"widths": "16", "epochs": "3", "beta": "1,4", "latent_dim": "2,5", "ema_decay": "0.9"}
 

@@ -13,10 +13,12 @@ import pyarrow.parquet
 import pytest
 import scipy.sparse
 
-from experiments import cli, sweep
-from vae_jax import data, errors, memory, runs
+from vae_jax import data, errors, memory
+from vae_jax.cli import command as cli
 from vae_jax.data import _dataset
 from vae_jax.errors import DataError, UsageError
+from vae_jax.lab import sweep
+from vae_jax.storage import files
 
 RNG = np.random.default_rng(0)
 LIMIT = 2**21
@@ -281,12 +283,12 @@ def test_what_is_estimated_is_about_what_is_taken(tmp_path, monkeypatch, kind):
 def test_json_is_not_parsed_beyond_what_reading_may_take(monkeypatch, text):
     raw = b"[" + (text + b",") * 5000 + text + b"]"
     tracemalloc.start()
-    runs.parse_json(raw)
+    files.parse_json(raw)
     taken = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     monkeypatch.setenv(memory.VARIABLE, str((taken - 2**12) / 2**30))
     with pytest.raises(ValueError, match="reading may take"):
-        runs.parse_json(raw)
+        files.parse_json(raw)
 
 
 # --- One line, whatever a file holds (R21)

@@ -16,22 +16,13 @@ import safetensors.numpy
 from flax import linen as nn
 from test_objectives import beside, bind, num_given
 
-from experiments import build, config, export, pictures, train
-from vae_jax import (
-    checkpoints,
-    data,
-    exported,
-    latents,
-    likelihoods,
-    members,
-    modules,
-    networks,
-    objectives,
-    training,
-)
+from vae_jax import data, latents, likelihoods, modules, networks, objectives, training
+from vae_jax.cli.commands import export
 from vae_jax.errors import UsageError
+from vae_jax.lab import build, config, pictures, train
 from vae_jax.model import Model
 from vae_jax.networks._shared import given
+from vae_jax.storage import checkpoints, exported, members
 
 SHAPE, L = (8, 8, 1), 2
 N, B = 50, 16
@@ -358,7 +349,7 @@ def test_an_export_computes_the_same_bits(tmp_path):
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
 import test_modules as t
-from vae_jax import layout
+from vae_jax.devices import layout
 state = []
 for num_data in (1, 2):
     place = layout.make_layout(1, num_data=num_data)

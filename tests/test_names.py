@@ -8,11 +8,14 @@ import pathlib
 import numpy as np
 import pytest
 
-from experiments import config, evaluate, recipes, reproduce, sweep, train
-from experiments.config import Plan
-from vae_jax import data, objectives, runs
+from experiments import recipes, reproduce
+from vae_jax import data, objectives
+from vae_jax.cli.commands import evaluate
 from vae_jax.data import _tfds
 from vae_jax.errors import UsageError, VaeJaxError
+from vae_jax.lab import config, sweep, train
+from vae_jax.lab.config import Plan
+from vae_jax.storage import csv_rows, runs
 
 HOSTILE = {
     "up": "..",
@@ -156,5 +159,5 @@ def test_what_a_run_keeps_stays_in_it(inside, hostile):
 
 def test_a_table_holds_names_that_are_no_utf_8(tmp_path):
     name = os.fsdecode(b"caf\xe9.npy")
-    runs.write_table(tmp_path / "sweep.csv", [{"dataset": name}])
+    csv_rows.write_table(tmp_path / "sweep.csv", [{"dataset": name}])
     assert (tmp_path / "sweep.csv").read_bytes() == b"dataset\ncaf\xe9.npy\n"

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from vae_jax import (
-    checkpoints,
     distributions,
     fitting,
     latents,
@@ -23,6 +22,7 @@ from vae_jax import (
 from vae_jax.errors import UsageError
 from vae_jax.model import Model
 from vae_jax.objectives import m2
+from vae_jax.storage import checkpoints
 
 SHAPE = (4, 4, 1)
 B, L, N = 6, 6, 100

@@ -10,21 +10,13 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from experiments import config, evaluate, sweep, train
-from experiments.config import Plan
-from vae_jax import (
-    data,
-    fitting,
-    layout,
-    likelihoods,
-    losses,
-    networks,
-    objectives,
-    streaming,
-    training,
-)
+from vae_jax import data, fitting, likelihoods, losses, networks, objectives, training
+from vae_jax.cli.commands import evaluate
+from vae_jax.devices import layout, streaming
 from vae_jax.errors import DataError, UsageError
 from vae_jax.evaluation import elbo, nll
+from vae_jax.lab import config, sweep, train
+from vae_jax.lab.config import Plan
 from vae_jax.model import Model
 from vae_jax.objectives import _conditions, m2
 
@@ -645,7 +637,7 @@ def test_a_sweep_is_its_runs_alone(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cvae", "m2"])
 def test_a_run_that_streams_is_the_run_in_memory(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.pictures.draw", lambda *_: [])
+    monkeypatch.setattr("vae_jax.lab.pictures.draw", lambda *_: [])
     results = []
     for loading in ("memory", "stream"):
         values = {**SMALL, "objective": name, "loading": loading}
@@ -666,7 +658,7 @@ def test_data_without_labels_end_in_one_line(tmp_path):
 @pytest.mark.parametrize("num_known", [0, 3])
 def test_a_test_split_of_few_labels_or_none(num_known, tmp_path, monkeypatch):
     """The error of the accuracy is over what is known, and told with how many examples that is."""
-    monkeypatch.setattr("experiments.pictures.draw", lambda *_: [])
+    monkeypatch.setattr("vae_jax.lab.pictures.draw", lambda *_: [])
     rng = np.random.default_rng(0)
     y = np.arange(120) % 2
     x = np.float32(rng.normal(size=(120, 4)) + 9 * y[:, None])

@@ -17,9 +17,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import hardware
-from vae_jax import disk, runs
+from vae_jax import disk
 from vae_jax.data import _npy
+from vae_jax.devices import hardware
+from vae_jax.storage import runs
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -81,20 +82,20 @@ def test_macos_trains_resumes_and_evaluates(on_macos, tmp_path):
     np.save(tmp_path / "x.npy", x)
     flags = ["--dataset=x.npy", "--loading=stream", "--network=linear", "--latent_dim=2"]
     flags += ["--batch_size=50", "--learning_rate=1e-3", "--workdir=run"]
-    main = "import runpy; from experiments import pictures; pictures.draw = lambda *_: []; "
+    main = "import runpy; from vae_jax.lab import pictures; pictures.draw = lambda *_: []; "
     main += "runpy.run_module('experiments.vae', run_name='__main__', alter_sys=True)"
     on_macos("-c", main, *flags, "--epochs=1")
     told = on_macos("-c", main, *flags, "--epochs=2")
     assert "streamed from the host" in told
     assert "resuming at step" in told
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "done"
-    evaluated = on_macos("-m", "experiments.evaluate", "--run=run", "--metrics=objective")
+    evaluated = on_macos("-m", "vae_jax.cli.commands.evaluate", "--run=run", "--metrics=objective")
     assert evaluated.startswith("device")
     assert "distortion" in evaluated
 
 
 def test_macos_is_measured_by_the_benchmark(on_macos):
-    program = "from experiments.benchmark import measuring; from experiments import hardware; "
+    program = "from experiments.benchmark import measuring; from vae_jax.devices import hardware; "
     program += "found = measuring.machine(); print(found['num_cores'], found['processor']); "
     program += "print(hardware.peak_bytes())"
     cores, _, peak = on_macos("-c", program).replace("\n", " ").split(None, 2)

@@ -12,10 +12,11 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import config, evaluate, metrics, pictures, sweep
-from experiments.config import Plan
-from vae_jax import members, runs
+from vae_jax.cli.commands import evaluate
 from vae_jax.errors import DataError, UsageError
+from vae_jax.lab import config, metrics, pictures, sweep
+from vae_jax.lab.config import Plan
+from vae_jax.storage import members, runs
 
 ROOT = pathlib.Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -305,7 +306,7 @@ def test_a_directory_that_may_only_be_read_is_evaluated_and_left_as_it_is(tmp_pa
     before = snapshot(directory)
     for path in everything:
         path.chmod(path.stat().st_mode & ~0o222)
-    command = [*start, sys.executable, "-m", "experiments.evaluate", "--metrics=objective"]
+    command = [*start, sys.executable, "-m", "vae_jax.cli.commands.evaluate", "--metrics=objective"]
     done = subprocess.run(
         [*command, f"--run={directory}"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )

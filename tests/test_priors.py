@@ -11,12 +11,12 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from experiments import metrics, pictures
 from vae_jax import data, distributions, latents, likelihoods, losses, networks, objectives
 from vae_jax.distributions import DiagonalGaussian, FullGaussian
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import ais, elbo, exact, latent_use, nll
 from vae_jax.evaluation.subject import NotApplicableError, Subject
+from vae_jax.lab import metrics, pictures
 from vae_jax.model import Model
 
 MEAN, DEVIATION = np.float32([1.5, -0.5, 0.25]), np.float32([0.6, 2.0, 0.3])

@@ -16,7 +16,7 @@ import pytest
 from faults._lab import WITHOUT_PICTURES
 from rich.console import Console
 
-from experiments import progress
+from vae_jax.lab import progress
 
 ROOT = pathlib.Path(__file__).parents[1]
 ROW = {"loss": 104.62, "distortion": 81.52, "rate": 5.78, "beta": 4.0}
@@ -33,13 +33,14 @@ ROW, EXPERIMENT = {ROW!r}, {EXPERIMENT!r}
 """
 WATCHED = """
 import sys, time
-from experiments.progress import Progress
-from vae_jax import runs
+from vae_jax.lab.progress import Progress
+from vae_jax import console
+from vae_jax.storage import runs
 
 class Run:
     def log(self, line, *, echo=False):
         if echo:
-            runs.say(line)
+            console.say(line)
         with open(sys.argv[1], "a") as file:
             file.write(line + "\\n")
 
@@ -181,7 +182,7 @@ def test_the_first_line_cannot_say_what_is_left(tmp_path):
 
 
 def test_what_is_printed_meanwhile_has_lines_of_its_own(tmp_path):
-    text, _ = watched(tmp_path, 80, each="runs.say(f'run {epoch} became [bold] non-finite')")
+    text, _ = watched(tmp_path, 80, each="console.say(f'run {epoch} became [bold] non-finite')")
     lines = Screen(80).feed(text).lines
     assert lines[:5] == [f"run {epoch} became [bold] non-finite" for epoch in range(1, 6)]
     assert lines[5].startswith("epoch 5/50")

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import build, config, train
 from vae_jax import data, distributions, likelihoods, ranges
 from vae_jax.errors import DataError
+from vae_jax.lab import build, config, train
 
 REAL = ranges.Values(-5.0, 5.0)
 RNG = np.random.default_rng(0)

@@ -11,8 +11,10 @@ import pytest
 from faults import _lab, _readme
 from flax import linen as nn
 
-from experiments import config, evaluate, export, metrics, objectives_table, recipes
+from experiments import objectives_table, recipes
 from vae_jax import discovery, evaluation, likelihoods, losses, networks, objectives
+from vae_jax.cli.commands import evaluate, export
+from vae_jax.lab import config, metrics
 from vae_jax.model import Model
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -13,8 +13,9 @@ from remedies import _messages, of_data, of_flags, of_python, of_storage, of_tab
 from remedies._cases import CASES, SaidError, fits, is_of
 from remedies.elsewhere import ELSEWHERE, UNTRIED
 
-from experiments import config, evaluate, export
+from vae_jax.cli.commands import evaluate, export
 from vae_jax.errors import VaeJaxError
+from vae_jax.lab import config
 
 MESSAGES = _messages.messages()
 TRIED = {key for case in CASES for key in case.keys}

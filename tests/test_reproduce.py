@@ -11,10 +11,11 @@ import types
 
 import pytest
 
-from experiments import config, pictures, recipes, reproduce, sweep
+from experiments import recipes, reproduce
 from experiments.recipes import Column, Row
 from vae_jax import schedules
 from vae_jax.errors import StorageError, UsageError
+from vae_jax.lab import config, pictures, sweep
 
 ROOT = pathlib.Path(__file__).parents[1]
 COMMON = {"epochs": "1", "widths": "8", "batch_size": "300", "num_valid": "0"}

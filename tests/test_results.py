@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import build, config, train
 from vae_jax import likelihoods, schedules, training
 from vae_jax.data import _sequences
 from vae_jax.evaluation import elbo
+from vae_jax.lab import build, config, train
 
 AS_IT_IS = types.SimpleNamespace(
     read=lambda tree: jax.tree.map(np.asarray, tree),

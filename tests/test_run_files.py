@@ -7,9 +7,10 @@ import shutil
 
 import pytest
 
-from experiments import evaluate, report, sweep, tables
-from vae_jax import members, runs
+from vae_jax.cli.commands import evaluate
 from vae_jax.errors import DataError, StorageError, UsageError
+from vae_jax.lab import report, sweep, tables
+from vae_jax.storage import csv_rows, members, runs
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures" / "schema1"
 CONFIG = {"beta": "1", "latent_dim": 2, "epochs": 3, "data_sha256": "a" * 64, "dataset": "x.npy"}
@@ -71,7 +72,7 @@ READERS = {
     "config.json ": members.num_members,
     "result.json": members.read_results,
     "results.json": members.read_results,
-    "metrics.csv": lambda run: runs.read_rows(run / "metrics.csv"),
+    "metrics.csv": lambda run: csv_rows.read_rows(run / "metrics.csv"),
     "run.log": None,
 }
 

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import errors, runs
+from vae_jax import console, errors
 from vae_jax.errors import LockedError, StorageError, UsageError
+from vae_jax.storage import files, locks, provenance, runs
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = {"beta": 4.0, "dataset": "digits", "widths": (400, 20), "epochs": 3}
@@ -284,7 +285,7 @@ def test_a_directory_made_for_a_refused_run_is_removed(tmp_path, monkeypatch):
 HOLDER = textwrap.dedent(
     """
     import sys, time
-    from vae_jax import runs
+    from vae_jax.storage import runs
 
     with runs.open_run(sys.argv[1], {}):
         assert "jax" not in sys.modules
@@ -497,7 +498,7 @@ def test_a_full_disk_loses_no_row_and_no_file(small_disk):
     with runs.open_run(small_disk / "x", {}) as run:
         run.write_json("result.json", {"step": 0})
         filler = small_disk / "filler"
-        filler.write_bytes(bytes(runs.free_bytes(small_disk) - 2 * 4096))
+        filler.write_bytes(bytes(files.free_bytes(small_disk) - 2 * 4096))
         with pytest.raises(StorageError, match=r"metrics.csv .*No space left") as caught:
             append_until_full(run)
         assert "\n" not in str(caught.value)
@@ -549,13 +550,13 @@ def test_log_stamps_each_line_and_prints_where_asked(run, capsys):
 
 
 def test_environment_names_versions_and_revision(tmp_path, monkeypatch):
-    found = runs.environment(jax.devices())
+    found = provenance.environment(jax.devices())
     assert found["packages"]["jax"] == jax.__version__
     assert found["packages"]["numpy"] == np.__version__
     assert found["devices"] == [str(device) for device in jax.devices()]
     json.dumps(found)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert runs.environment()["git"] is None
+    assert provenance.environment()["git"] is None
 
 
 def test_revision_is_that_of_the_checkout_that_tracks_the_file(tmp_path):
@@ -570,22 +571,22 @@ def test_revision_is_that_of_the_checkout_that_tracks_the_file(tmp_path):
     source = tmp_path / "source.py"
     source.write_text("a")
     git("init")
-    assert runs._git(source) is None
+    assert provenance._git(source) is None
     git("add", "source.py")
     git("commit", "-m", "a")
-    assert runs._git(source) == {"revision": git("rev-parse", "HEAD"), "dirty": False}
+    assert provenance._git(source) == {"revision": git("rev-parse", "HEAD"), "dirty": False}
     source.write_text("b")
-    assert runs._git(source)["dirty"]
+    assert provenance._git(source)["dirty"]
 
 
 def test_space_is_checked_with_both_numbers(tmp_path):
     missing = tmp_path / "not" / "there"
-    free = runs.free_bytes(missing)
+    free = files.free_bytes(missing)
     assert 0 < free <= shutil.disk_usage(tmp_path).total
-    runs.check_space(missing, 1)
+    files.check_space(missing, 1)
     needed = 2 * shutil.disk_usage(tmp_path).total
     with pytest.raises(StorageError, match=rf"needs {needed} bytes, \d+ are free"):
-        runs.check_space(missing, needed)
+        files.check_space(missing, needed)
 
 
 # --- Locks
@@ -598,21 +599,21 @@ def test_where_there_are_no_locks_this_is_said_and_nothing_left(tmp_path, monkey
     with pytest.raises(StorageError, match=rf"{message}.*local disk.*NFS: version 4"):
         runs.open_run(tmp_path / "x", CONFIG)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(StorageError, match=message), runs.alone(tmp_path / "lock"):
+    with pytest.raises(StorageError, match=message), locks.alone(tmp_path / "lock"):
         raise AssertionError("nobody is alone here")
 
 
 ADDING = textwrap.dedent(
     """
     import pathlib, sys, time
-    from vae_jax import runs
+    from vae_jax.storage import runs
 
     path = pathlib.Path(sys.argv[1])
     for _ in range(50):
-        with runs.alone(path.with_name("lock")):
+        with locks.alone(path.with_name("lock")):
             number = int(path.read_text())
             time.sleep(0.001)
-            runs.write_text(path, [str(number + 1)])
+            files.write_text(path, [str(number + 1)])
     """
 )
 
@@ -627,12 +628,12 @@ def test_of_several_each_waits_until_it_is_alone(tmp_path):
 
 
 def test_who_ends_or_fails_alone_lets_others_in(tmp_path):
-    with pytest.raises(ZeroDivisionError), runs.alone(tmp_path / "lock"):
+    with pytest.raises(ZeroDivisionError), locks.alone(tmp_path / "lock"):
         raise ZeroDivisionError
     path = tmp_path / "lock"
-    with runs.alone(path), open(path) as other, pytest.raises(BlockingIOError):
+    with locks.alone(path), open(path) as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with runs.alone(tmp_path / "lock"):
+    with locks.alone(tmp_path / "lock"):
         pass
 
 
@@ -673,11 +674,12 @@ def test_names_that_no_line_can_show_are_refused(tmp_path, name):
 
 SAYING = """
 import os, sys
-from vae_jax import errors, runs
+from vae_jax import errors
+from vae_jax.storage import runs
 for is_error in (False, True):
     os.dup2(os.open("/dev/full", os.O_WRONLY), 2 if is_error else 1)
     for _ in range(3):
-        runs.say("β" * 10_000, is_error=is_error)
+        console.say("β" * 10_000, is_error=is_error)
 """
 
 
@@ -688,8 +690,8 @@ def test_what_cannot_be_said_ends_nothing():
 
 
 def test_a_line_goes_where_it_is_said_to_go(capsys):
-    runs.say("a")
-    runs.say("b", is_error=True)
+    console.say("a")
+    console.say("b", is_error=True)
     assert capsys.readouterr() == ("a\n", "b\n")
 
 
@@ -707,9 +709,9 @@ HOSTILE = [
 @pytest.mark.fault("R18")
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_a_line_steers_no_terminal_and_forges_no_other(tmp_path, capsys, text):
-    runs.say(text)
-    runs.say(text, is_error=True)
-    runs.say_page(f"{text}\n{text}")
+    console.say(text)
+    console.say(text, is_error=True)
+    console.say_page(f"{text}\n{text}")
     with runs.open_run(tmp_path / "x", {}) as run:
         run.log(text, echo=True)
     out, err = capsys.readouterr()

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import cluster, evaluate, metrics, pictures, report, sweep
-from experiments.config import Plan
-from vae_jax import checkpoints, members, runs, seals
+from vae_jax.cli.commands import evaluate
 from vae_jax.errors import StorageError, UsageError, VaeJaxError
+from vae_jax.lab import cluster, metrics, pictures, report, sweep
+from vae_jax.lab.config import Plan
+from vae_jax.storage import checkpoints, members, runs, seals
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 FLAGS = {"widths": "4", "latent_dim": "2", "epochs": "1", "learning_rate": "0.001", "beta": "4"}

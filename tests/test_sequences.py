@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import sklearn.datasets
 
-from experiments import config, metrics, pictures, train
 from vae_jax import data, plots
 from vae_jax.errors import DataError, UsageError
+from vae_jax.lab import config, metrics, pictures, train
 
 SMALL = {"network": "gru", "widths": "16", "latent_dim": "2", "epochs": "2"}
 WORDS = [f"{a}{b}{c}" for a in ("ka", "to", "mi") for b in ("na", "ru", "") for c in "aeious"]

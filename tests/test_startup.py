@@ -10,9 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import build, garbage_collection
-from experiments.config import from_flags, resolve
 from vae_jax import data
+from vae_jax.cli import garbage_collection
+from vae_jax.lab import build
+from vae_jax.lab.config import from_flags, resolve
 
 ROOT = pathlib.Path(__file__).parents[1]
 # each is for one kind of data, for pictures or for what is saved, and takes up to a second
@@ -34,7 +35,7 @@ HEAVY = {
 # Runs the command; at its first step or at its end, tells what was imported and compiled.
 WATCHED = """
 import json, runpy, sys
-from experiments import garbage_collection
+from vae_jax.cli import garbage_collection
 with garbage_collection.paused():
     import jax
     from vae_jax import training

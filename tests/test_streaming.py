@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import config, pictures, sweep, train
-from experiments.config import Plan
-from vae_jax import data, layout, shuffling, streaming, training
+from vae_jax import data, shuffling, training
 from vae_jax.data._npy import FileRows
+from vae_jax.devices import layout, streaming
 from vae_jax.errors import DataError
+from vae_jax.lab import config, pictures, sweep, train
+from vae_jax.lab.config import Plan
 
 B = 16
 NUMBERED = np.arange(50 * 3, dtype=np.int32).reshape(50, 3)

@@ -13,9 +13,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import cluster, config, metrics, pictures, sweep, tables, train
-from experiments.config import Plan
-from vae_jax import errors, layout, members, plots, runs
+from vae_jax import errors, plots
+from vae_jax.devices import layout
+from vae_jax.lab import cluster, config, metrics, pictures, sweep, tables, train
+from vae_jax.lab.config import Plan
+from vae_jax.storage import members, runs
 
 CLOSE = 1e-5  # of float32 on CPU; 2e-7 was seen
 ROOT = pathlib.Path(__file__).parents[1]
@@ -556,8 +558,8 @@ def test_a_sweep_goes_on_where_it_ended(swept, folder):
 PROGRAM = """
 import json, pathlib, sys
 import numpy as np
-from experiments import pictures, sweep, train
-from experiments.config import Plan
+from vae_jax.lab import pictures, sweep, train
+from vae_jax.lab.config import Plan
 
 pictures.draw = pictures.draw_sweep = lambda *_: []
 loop, kept = train._loop, {}

@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 import pytest
 from faults._lab import WITHOUT_PICTURES
 
-from vae_jax import members
+from vae_jax.storage import members
 
 PROJECT = pathlib.Path(__file__).parents[1]
 SMALL = ["--widths=16", "--latent_dim=2", "--checkpoint_seconds=0"]
@@ -323,7 +323,7 @@ def test_a_signal_to_one_of_two_processes_saves_and_ends_both(start, tmp_path):
 
 IDLE = """
 import time
-from vae_jax import processes
+from vae_jax.devices import processes
 processes.initialize()
 print("together", flush=True)
 time.sleep(120)

@@ -6,8 +6,8 @@ import shlex
 import numpy as np
 import pytest
 
-from experiments import config, sweep, tables
-from vae_jax import runs
+from vae_jax.lab import config, sweep, tables
+from vae_jax.storage import csv_rows
 
 VALUES = {"beta": "1,4", "seed": "0,1,2", "widths": "16,8", "learning_rate": "cosine(1e-3,0,100%)"}
 
@@ -168,8 +168,8 @@ def test_lines_are_aligned_and_bounded(table):
 
 def test_tables_survive_the_way_through_csv(table, tmp_path):
     _, _, rows = table
-    runs.write_table(tmp_path / "sweep.csv", rows)
-    assert runs.read_rows(tmp_path / "sweep.csv") == rows
+    csv_rows.write_table(tmp_path / "sweep.csv", rows)
+    assert csv_rows.read_rows(tmp_path / "sweep.csv") == rows
 
 
 def test_settings_of_one_objective_among_several_are_told_where_its_rows_differ():

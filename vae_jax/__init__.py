@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         data,
         distributions,
         evaluation,
-        exported,
         fitting,
         latents,
         likelihoods,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
         training,
     )
     from vae_jax.model import Model
+    from vae_jax.storage import exported
 
 __all__ = [
     "Model",
@@ -55,7 +55,8 @@ def __getattr__(name: str) -> Any:
     if name == "Model":
         return importlib.import_module("vae_jax.model").Model
     if name in __all__:
-        return importlib.import_module(f"vae_jax.{name}")
+        room = "storage." if name == "exported" else ""
+        return importlib.import_module(f"vae_jax.{room}{name}")
     raise AttributeError(f"module 'vae_jax' has no attribute {name!r}")
 
 

@@ -1,13 +1,16 @@
 """What a package offers: its modules, found by their names, so that adding one is adding a file."""
 
+import ast
 import importlib
+import importlib.util
+import pathlib
 import pkgutil
 import sys
 from types import ModuleType
 
 from vae_jax.errors import unknown
 
-__all__ = ["load", "names"]
+__all__ = ["find", "load", "names", "summary"]
 
 
 def names(package: str) -> list[str]:
@@ -31,6 +34,22 @@ def load(package: str, name: str, what: str) -> ModuleType:
     Raises:
         UsageError: there is no such module.
     """
+    return importlib.import_module(find(package, name, what))
+
+
+def find(package: str, name: str, what: str) -> str:
+    """Returns the dotted name of a package's module, which is not imported; see `load`."""
     if name not in names(package):
         raise unknown(what, name, names(package))
-    return importlib.import_module(f"{package}.{name}")
+    return f"{package}.{name}"
+
+
+def summary(package: str, name: str) -> str:
+    """Returns the first line of a module's docstring, without importing the module.
+
+    Args:
+        package, name: of `names`.
+    """
+    spec = importlib.util.find_spec(f"{package}.{name}")
+    tree = ast.parse(pathlib.Path(spec.origin).read_text())
+    return ast.get_docstring(tree).splitlines()[0]

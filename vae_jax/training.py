@@ -396,7 +396,7 @@ def make_train(
         batch_size: B; the last batch of an epoch is padded and weighs what it holds. Networks that
             take statistics of a batch take them of the padding too: of the epoch's first examples.
         optimizer: a name in `OPTIMIZERS`, or a function like those in it.
-        layout: a `vae_jax.layout.Layout` whose devices share batches, which are then padded to a
+        layout: a `devices.layout.Layout` whose devices share batches, which are then padded to a
             multiple of them; neither rows nor draws of the examples that count depend on it. None
             keeps batches on one device.
         beside: what batches hold beside x and mask, by name: anything [N, …] with shape and dtype.

@@ -1,7 +1,7 @@
 """The command: `python -m experiments.benchmark`."""
 
 if __name__ == "__main__":
-    from experiments import beginning
+    from vae_jax.cli import beginning
 
     # before the imports that take a second
     beginning.begin()

@@ -4,7 +4,6 @@ import functools
 
 from absl import flags
 
-from experiments import cli
 from experiments.benchmark import (
     estimates,
     measuring,
@@ -17,6 +16,7 @@ from experiments.benchmark import (
     startup,
 )
 from experiments.benchmark.workloads import QUICK, Effort
+from vae_jax.cli import command as cli
 from vae_jax.errors import UsageError
 
 DESCRIPTION = (

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 import jax
 import jax.numpy as jnp
 
-from experiments import build
 from experiments.benchmark import limit, workers
 from experiments.benchmark.architecture import Layer
 from experiments.benchmark.measuring import Row, Target, compare, measure
@@ -20,6 +19,7 @@ from experiments.benchmark.workloads import (
     mlp,
 )
 from vae_jax.evaluation import nll as estimator
+from vae_jax.lab import build
 
 WORKLOAD = mlp("28×28, MLP 784-200-200-50", "200,200", 50, 20, 28)
 NUM_SAMPLES = 5_000

@@ -13,15 +13,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from experiments import beginning, garbage_collection, hardware
 from experiments.benchmark.architecture import Architecture
 from experiments.benchmark.workers import ROOT
+from vae_jax.cli import beginning, garbage_collection
+from vae_jax.devices import hardware
 
 ONLY_JAX = f"import jax; from {__name__} import leave; leave()"
 ONLY_IMPORTS = f"""\
-from experiments import garbage_collection
+from vae_jax.cli import garbage_collection
 with garbage_collection.paused():
-    from experiments import cli, sweep
+    from vae_jax.cli import command as cli
+from vae_jax.lab import sweep
 from {__name__} import leave; leave()"""
 
 PLAIN_FLAX = f"from {__name__} import serve_plain_flax; serve_plain_flax()"
@@ -104,8 +106,8 @@ def serve_plain_flax() -> None:
         import jax
         import numpy as np
 
-        from experiments import compiled
         from experiments.benchmark import flax_peer
+        from vae_jax.lab import compiled
 
     compiled.keep()
     num_rows = sizes.batch_size

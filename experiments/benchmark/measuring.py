@@ -14,9 +14,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments import devices, hardware
-from vae_jax import runs
+from vae_jax.devices import hardware
+from vae_jax.devices import platform as devices
 from vae_jax.errors import StorageError
+from vae_jax.storage import provenance
 
 UNITS: dict[str, Callable[[float], str]] = {
     "s/step": lambda value: f"{value * 1e6:,.1f} µs/step",
@@ -137,10 +138,10 @@ def is_on_cpu() -> bool:
 
 
 def machine() -> dict:
-    """What the numbers depend on: `runs.environment`, the kind of device, the cores, PyTorch."""
+    """What the numbers depend on: versions, the kind of device, the cores, PyTorch."""
     found = jax.devices()
     return {
-        **runs.environment(found),
+        **provenance.environment(found),
         "device_kind": found[0].device_kind,
         "processor": processor(),
         "num_cores": hardware.num_cores(),

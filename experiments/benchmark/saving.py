@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from experiments import train
 from experiments.benchmark.measuring import Row, Target, compare, measure
 from experiments.benchmark.workloads import Effort, make_dataset, make_program, states_of
-from vae_jax.checkpoints import Checkpoints
+from vae_jax.lab import train
+from vae_jax.storage.checkpoints import Checkpoints
 
 BESIDE, AWAITED, NONE = "beside the training", "training waits for it", "none"
 SECONDS = 1.0

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from experiments import hardware, train
 from experiments.benchmark import workers
 from experiments.benchmark.measuring import (
     Row,
@@ -22,7 +21,9 @@ from experiments.benchmark.workloads import (
     train_plainly,
     train_program,
 )
-from vae_jax.layout import Layout, make_layout
+from vae_jax.devices import hardware
+from vae_jax.devices.layout import Layout, make_layout
+from vae_jax.lab import train
 
 SWEEP_SIZE = 8
 """Runs of a sweep, where a row says nothing else (a count)."""

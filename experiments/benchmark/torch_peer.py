@@ -7,9 +7,9 @@ import contextlib
 import itertools
 from collections.abc import Callable, Mapping
 
-from experiments import hardware
 from experiments.benchmark import workers
 from experiments.benchmark.architecture import HIDDEN, KERNEL, Architecture
+from vae_jax.devices import hardware
 
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Has threads sleep while they wait. Where others compute as well, threads that spin, the default,

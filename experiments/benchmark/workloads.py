@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmark.architecture import Architecture
-from experiments.build import Experiment, build
-from experiments.config import from_flags, resolve
 from vae_jax import data, training
-from vae_jax.layout import Layout
+from vae_jax.devices.layout import Layout
+from vae_jax.lab.build import Experiment, build
+from vae_jax.lab.config import from_flags, resolve
 
 MAX_BYTES = 2**26
 """Of images that are made up: larger ones are fewer, in bytes."""
@@ -151,7 +151,7 @@ def turns(states: Iterator[tuple[int, training.State]], num_runs: int, seconds: 
         states: from `training.train_until`, at step 0.
         num_runs: R, a count.
         seconds: what a call lasts at least.
-        feed: a `vae_jax.streaming.Feed`, of which a call uses whole blocks and pays for as many.
+        feed: a `streaming.Feed`, of which a call uses whole blocks and pays for as many.
     """
     done = 0
 
@@ -173,7 +173,7 @@ def train_program(experiment: Experiment, seconds: float, x=None) -> Callable[[]
     Args:
         experiment: from `make_program`.
         seconds: what a turn lasts at least.
-        x: of `experiments.train.source`; None means the data on the devices.
+        x: of `vae_jax.lab.train.source`; None means the data on the devices.
     """
     states = states_of(experiment, seconds, x)
     return turns(states, len(experiment.configs), seconds, x)

@@ -5,7 +5,7 @@ at its runs, and one page has their text, numbers and pictures.
 """
 
 if __name__ == "__main__":
-    from experiments import beginning
+    from vae_jax.cli import beginning
 
     # before the imports that take a second
     beginning.begin()
@@ -18,11 +18,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import cli, config, lecture, metrics, pictures, sweep
+from experiments import lecture
 from experiments.lecture import page
 from experiments.lecture import runs as trained_runs
-from vae_jax import data, runs, schedules
+from vae_jax import console, data, schedules
+from vae_jax.cli import command as cli
 from vae_jax.errors import DataError, UsageError
+from vae_jax.lab import config, metrics, pictures, sweep
+from vae_jax.storage import files, runs
 
 DESCRIPTION = (
     "Retells the textbook of autoencoders with runs of its own: trains them as one sweep, and "
@@ -88,14 +91,14 @@ def main(values: dict) -> None:
         told = chapter.tell(course)
         chapters[name] = page.Chapter(lecture.title(chapter), lecture.text(chapter), told, {})
         for line in page.lines(chapters[name]):
-            runs.say(line)
-    runs.write_json(settings.workdir / "numbers.json", page.numbers(list(chapters.values())))
-    folder = runs.make_folder(settings.workdir / "pictures")
+            console.say(line)
+    files.write_json(settings.workdir / "numbers.json", page.numbers(list(chapters.values())))
+    folder = files.make_folder(settings.workdir / "pictures")
     drawn = [
         chapter._replace(files=draw(n, chapter.told, folder)) for n, chapter in chapters.items()
     ]
-    runs.write_text(settings.workdir / "index.html", page.html(drawn, settings.dataset))
-    runs.say(f"in {settings.workdir}: index.html, numbers.json, pictures/, runs/")
+    files.write_text(settings.workdir / "index.html", page.html(drawn, settings.dataset))
+    console.say(f"in {settings.workdir}: index.html, numbers.json, pictures/, runs/")
 
 
 def draw(name: str, told: lecture.Told, folder: Path) -> dict[str, str]:
@@ -153,8 +156,8 @@ def keep_without(dataset, settings: Settings) -> Path:
         arrays[f"y_{part}"] = np.array(dataset.classes)[split.labels[kept]]
     archive = io.BytesIO()
     np.savez(archive, **arrays)
-    runs.make_folder(path.parent)
-    runs.write_bytes(path, archive.getvalue())
+    files.make_folder(path.parent)
+    files.write_bytes(path, archive.getvalue())
     return path
 
 

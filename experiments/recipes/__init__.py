@@ -41,7 +41,7 @@ class Column(NamedTuple):
 
     Attributes:
         name: of the column.
-        metric: of `experiments.evaluate`.
+        metric: of `vae_jax.cli.commands.evaluate`.
         entry: of the metric.
         settings: of the metric.
         sign: −1 for a column that is minus the entry.

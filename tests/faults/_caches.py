@@ -40,7 +40,7 @@ def zstandard() -> types.ModuleType:
 def programs(with_zstandard: str) -> dict:
     """What two programs give, how many were found, and what is said of the cache."""
     sys.modules["zstandard"] = zstandard() if with_zstandard == "yes" else None
-    from experiments import compiled
+    from vae_jax.lab import compiled
 
     told = compiled.keep()
     import jax

@@ -15,16 +15,16 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from vae_jax import members
-from vae_jax.checkpoints import Checkpoints
+from vae_jax.storage import members
+from vae_jax.storage.checkpoints import Checkpoints
 
 PROJECT = Path(__file__).parents[2]
 TIMES = ("wall_seconds", "examples_per_second")
 WITHOUT_PICTURES = """
 import runpy
-from experiments import beginning
+from vae_jax.cli import beginning
 beginning.begin()
-from experiments import pictures
+from vae_jax.lab import pictures
 pictures.draw = pictures.draw_sweep = lambda *_: []
 runpy.run_module("experiments.vae", run_name="__main__", alter_sys=True)
 """

@@ -22,10 +22,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import evaluate, metrics, report, reproduce, sweep, tables
+from experiments import reproduce
 from experiments.recipes import Column
-from vae_jax import exported, members, seals
+from vae_jax.cli.commands import evaluate
 from vae_jax.errors import VaeJaxError
+from vae_jax.lab import metrics, report, sweep, tables
+from vae_jax.storage import exported, members, seals
 
 _SWEEP = {"seed": "0,1", "beta": "1,4", "widths": "16", "latent_dim": "2", "epochs": "4"}
 SWEEPS = {"sweep0": _SWEEP, "sweep1": {**_SWEEP, "learning_rate": "2e-3"}}
@@ -130,7 +132,7 @@ def of_sweep(directory: Path) -> Iterator[tuple[str, Any]]:
 
 
 def table(directory: Path, steps: Mapping[tuple[str, int], int]) -> list[dict]:
-    """The rows of evaluation.csv as `experiments.evaluate` makes them; none if it refuses a run.
+    """The rows of evaluation.csv as an evaluation makes them; none if it refuses a run.
 
     Args:
         directory: of the sweep.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_jax import runs, seals
+from vae_jax.storage import runs, seals
 
 from . import bad_data
 from ._lab import LostError, check, each, fault, finish

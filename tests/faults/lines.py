@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_jax import runs, seals
+from vae_jax.storage import csv_rows, seals
 
 from . import bad_data
 from ._lab import PROJECT, Ended, Lab, check, check_refused, each, fault, finish, steps
@@ -232,7 +232,7 @@ def results_of_a_stranger(text, workdir, whole) -> Asked:
     """A result that a stranger has sealed anew: the terms that did not stay finite."""
     shutil.copytree(whole, workdir)
     run_id = json.loads((workdir / "config.json").read_text())["id"]
-    rows = runs.rows_sha256(workdir / "metrics.csv")
+    rows = csv_rows.rows_sha256(workdir / "metrics.csv")
     body = {"status": "diverged", "step": 3, "not_finite": [text], "metrics_sha256": rows}
     (workdir / "result.json").write_text(json.dumps(seals.seal(body, run_id, 0)))
     return Asked("vae", f"--workdir={workdir}", *RUN)

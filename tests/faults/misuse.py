@@ -10,7 +10,7 @@ from .bad_flags import BAD, MORE, ONLY_THE_COMMAND
 SECONDS = 3
 """In which a bad value is refused, beyond what Python takes to import what a run needs."""
 
-IMPORTS = "from experiments import cli, train, sweep; import jax; jax.devices()"
+IMPORTS = "from vae_jax.cli.commands import train, evaluate; import jax; jax.devices()"
 
 
 def imports_seconds(lab: Lab) -> float:

@@ -4,7 +4,8 @@ import csv
 import functools
 from collections.abc import Iterator
 
-from vae_jax import members, objectives
+from vae_jax import objectives
+from vae_jax.storage import members
 
 from ._lab import LostError, check, fault, finish
 

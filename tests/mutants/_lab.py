@@ -42,7 +42,7 @@ class Fault(NamedTuple):
 
     @property
     def module(self) -> str:
-        """As a user of --only names it: "losses", "objectives.swae", "experiments.train"."""
+        """As a user of --only names it: "losses", "objectives.swae", "vae_jax.lab.train"."""
         return self.imported.removeprefix("vae_jax.")
 
     @property

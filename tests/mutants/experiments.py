@@ -2,7 +2,7 @@
 
 from ._lab import of
 
-plant = of("experiments/config.py", "config", "results", "experiments")
+plant = of("vae_jax/lab/config.py", "config", "results", "experiments")
 plant(
     'weight_decay=schedule(c.weight_decay or "1e-4")',
     'weight_decay=schedule("1e-4")',
@@ -34,7 +34,7 @@ plant(
     "--clip_norm is ignored",
 )
 
-plant = of("experiments/build.py", "results", "experiments", "evaluate")
+plant = of("vae_jax/lab/build.py", "results", "experiments", "evaluate")
 plant(
     "schedules.evaluate(h, jnp.maximum(step - 1, 0))",
     "schedules.evaluate(h, step)",
@@ -61,7 +61,7 @@ plant(
     "bits per character are nats",
 )
 
-plant = of("experiments/train.py", "seals", "results", "experiments")
+plant = of("vae_jax/lab/train.py", "seals", "results", "experiments")
 plant(
     "return carried.state.params if carried.state.ema is None else carried.state.ema",
     "return carried.state.params",
@@ -93,14 +93,14 @@ plant(
     "rows after the checkpoint that is resumed stay",
 )
 
-plant = of("experiments/sweep.py", "sweep", "tables")
+plant = of("vae_jax/lab/sweep.py", "sweep", "tables")
 plant(
     "for number, result in zip(program.members, found or (), strict=False):",
     "for number, result in enumerate(found or ()):",
     "results of the second program are put down to the first runs",
 )
 
-plant = of("experiments/tables.py", "tables", "sweep")
+plant = of("vae_jax/lab/tables.py", "tables", "sweep")
 plant(
     '"valid_loss": (-1, "validation loss")',
     '"valid_loss": (1, "validation loss")',
@@ -112,7 +112,7 @@ plant(
     "the error over seeds has n below",
 )
 
-plant = of("experiments/metrics.py", "evaluate")
+plant = of("vae_jax/lab/metrics.py", "evaluate")
 plant(
     'building.evaluate(experiment, trained.params, "test", steps)',
     'building.evaluate(experiment, trained.params, "valid", steps)',

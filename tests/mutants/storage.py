@@ -2,7 +2,7 @@
 
 from ._lab import of
 
-plant = of("vae_jax/checkpoints.py", "checkpoints")
+plant = of("vae_jax/storage/checkpoints.py", "checkpoints")
 plant(
     "            if durable:\n                os.fsync(file.fileno())\n",
     "",
@@ -44,7 +44,7 @@ plant(
     "a step under another number is taken",
 )
 
-plant = of("vae_jax/runs.py", "runs", "run_files")
+plant = of("vae_jax/storage/runs.py", "runs", "run_files")
 plant(
     "                    rest = rest[file.write(rest) :]\n                os.fsync(file.fileno())",
     "                    rest = rest[file.write(rest) :]",
@@ -66,7 +66,7 @@ plant(
     "two processes may write in one run directory",
 )
 
-plant = of("vae_jax/members.py", "members", "experiments")
+plant = of("vae_jax/storage/members.py", "members", "experiments")
 plant(
     'state.get("ema") or state["params"]',
     'state["params"]',
@@ -78,7 +78,7 @@ plant(
     "every member has the parameters of the first",
 )
 
-plant = of("vae_jax/exported.py", "exported")
+plant = of("vae_jax/storage/exported.py", "exported")
 plant(
     "if _sealed(body, tensors) != text:",
     "if not _sealed(body, tensors):",
@@ -117,7 +117,7 @@ plant(
     "a file that has another name too is added to in place",
 )
 
-plant = of("vae_jax/seals.py", "seals")
+plant = of("vae_jax/storage/seals.py", "seals")
 plant(
     "return {**body, _SEAL: digest([list(owner), body])}",
     "return {**body, _SEAL: digest([[], body])}",

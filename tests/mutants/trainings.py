@@ -173,7 +173,7 @@ plant(
     "half of the round keys are used twice: another order",
 )
 
-plant = of("vae_jax/streaming.py", "streaming")
+plant = of("vae_jax/devices/streaming.py", "streaming")
 plant(
     "np.stack([of_seed(i) for i in slot_of[runs].tolist()])",
     "np.stack([of_seed(0) for i in slot_of[runs].tolist()])",
@@ -185,7 +185,7 @@ plant(
     "a block that is entered late claims all of its steps",
 )
 
-plant = of("vae_jax/layout.py", "layout")
+plant = of("vae_jax/devices/layout.py", "layout")
 plant(
     "np.asarray(a)[: self.num_runs], jax.device_get(tree))",
     "np.asarray(a), jax.device_get(tree))",

@@ -2,22 +2,22 @@
 
 from ._cases import at
 
-DEVICES, TFDS = "experiments/devices.py", "vae_jax/data/_tfds.py"
+DEVICES, TFDS = "vae_jax/devices/platform.py", "vae_jax/data/_tfds.py"
 
 ELSEWHERE = {
-    at("experiments/beginning.py", "begin")("correct or unset it"): (
+    at("vae_jax/cli/beginning.py", "begin")("correct or unset it"): (
         "test_environment.py::test_what_is_heeded_stands_beside_the_run"
     ),
-    at("experiments/build.py", "far_values")("leave --scaling=none out, or take --scaling=unit"): (
+    at("vae_jax/lab/build.py", "far_values")("leave --scaling=none out, or take --scaling=unit"): (
         "test_ranges.py::test_values_far_from_0_are_a_line_of_the_log_and_the_remedies_work"
     ),
-    at("experiments/build.py", "far_values")("take --scaling=unit, or --likelihood=laplace"): (
+    at("vae_jax/lab/build.py", "far_values")("take --scaling=unit, or --likelihood=laplace"): (
         "test_ranges.py::test_far_columns_are_a_line_of_the_log_and_the_remedies_work"
     ),
-    at("experiments/cluster.py", "submit")("Submit from a login node, or choose"): (
+    at("vae_jax/lab/cluster.py", "submit")("Submit from a login node, or choose"): (
         "test_cluster.py::test_never_more_than_num_workers_run_at_once"
     ),
-    at("experiments/cluster.py", "_submitit")("pip install 'vae_jax[cluster]'"): (
+    at("vae_jax/lab/cluster.py", "_submitit")("pip install 'vae_jax[cluster]'"): (
         "test_cluster.py::test_an_array_is_submitted_once_and_runs_the_commands"
     ),
     at(DEVICES, "check_flags")("correct or unset it"): (
@@ -29,29 +29,29 @@ ELSEWHERE = {
     at(DEVICES, "refusal")("unset it"): (
         "test_environment.py::test_a_platform_that_is_not_there_is_one_line"
     ),
-    at("experiments/environment.py", "told")("unset them"): (
+    at("vae_jax/lab/environment.py", "told")("unset them"): (
         "test_environment.py::test_all_that_is_set_aside_changes_nothing_and_is_told"
     ),
-    at("experiments/evaluate.py", "main")("--run: name a run directory"): (
+    at("vae_jax/cli/evaluate.py", "main")("--run: name a run directory"): (
         "test_evaluate.py::test_numbers_are_printed_and_kept"
     ),
-    at("experiments/export.py", "main")("--run: name a run directory"): (
+    at("vae_jax/cli/export.py", "main")("--run: name a run directory"): (
         "test_exported.py::test_a_member_is_exported_as_it_is_evaluated"
     ),
-    at("experiments/metrics.py", "load")("name the folder by --data_dir"): (
+    at("vae_jax/lab/metrics.py", "load")("name the folder by --data_dir"): (
         "test_evaluate.py::test_data_that_moved_are_found_by_their_folder"
     ),
-    at("experiments/metrics.py", "load")("use the run as it was left"): (
+    at("vae_jax/lab/metrics.py", "load")("use the run as it was left"): (
         "test_portability.py::"
         "test_other_data_than_a_run_was_trained_on_are_refused_with_both_hashes"
     ),
-    at("experiments/progress.py", "tensorboard_writer")("pip install 'vae_jax[tensorboard]'"): (
+    at("vae_jax/lab/progress.py", "tensorboard_writer")("pip install 'vae_jax[tensorboard]'"): (
         "test_experiments.py::test_tensorboard_gets_the_rows"
     ),
     at("experiments/reproduce.py", "measure")("move it away, then run again"): (
         "test_sweep.py::test_only_what_is_missing_is_trained"
     ),
-    at("experiments/train.py", "_refuse_fewer_epochs")("give at least as many"): (
+    at("vae_jax/lab/train.py", "_refuse_fewer_epochs")("give at least as many"): (
         "test_experiments.py::test_more_epochs_go_on_where_the_run_ended"
     ),
     at("vae_jax/data/_dataset.py", "mismatch")("fetch the original again"): (
@@ -88,7 +88,7 @@ ELSEWHERE = {
     at("vae_jax/networks/_conv.py", "conv_map")("or more --widths, each of which halves the map"): (
         "test_model.py::test_the_remedies_for_a_code_that_does_not_fit_a_map_help"
     ),
-    at("vae_jax/processes.py", "initialize")("check JAX_COORDINATOR_ADDRESS"): (
+    at("vae_jax/devices/processes.py", "initialize")("check JAX_COORDINATOR_ADDRESS"): (
         "test_sweep_faults.py::test_two_processes_are_one_program_which_one_process_continues"
     ),
     at("launch.sh")("give a module"): (
@@ -99,9 +99,11 @@ ELSEWHERE = {
 
 VERSION = "another version of this program or of what it needs wrote what is read"
 UNTRIED = {
-    at("experiments/config.py", "refuse_unknown")("use the version that wrote it"): VERSION,
-    at("experiments/metrics.py", "_refuse_other_settings")("use the version that"): VERSION,
-    at("vae_jax/checkpoints.py", "Checkpoints", "_reading")("use the versions named in"): VERSION,
+    at("vae_jax/lab/config.py", "refuse_unknown")("use the version that wrote it"): VERSION,
+    at("vae_jax/lab/metrics.py", "_refuse_other_settings")("use the version that"): VERSION,
+    at("vae_jax/storage/checkpoints.py", "Checkpoints", "_reading")(
+        "use the versions named in"
+    ): VERSION,
     at(DEVICES, "refusal")("^Unable to initialize"): "a pattern, which nobody is told",
     at(DEVICES, "refusal")("free it, or set JAX_PLATFORMS=cpu"): "needs a device in use by another",
     at(DEVICES, "_remedy")("install the version of the plugin"): "installs packages",

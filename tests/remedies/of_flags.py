@@ -5,13 +5,13 @@ import re
 import jax
 import numpy as np
 
-from experiments import cluster, config, sweep, train
 from vae_jax import networks, schedules
+from vae_jax.lab import cluster, config, sweep, train
 
 from ._cases import at, attempt, flags_of, tries
 from .of_data import PICTURES, RNG, TABLE, archive, csv, draw, rows, saved
 
-CONFIG = "experiments/config.py"
+CONFIG = "vae_jax/lab/config.py"
 SMALL = {"widths": "4", "latent_dim": "2", "epochs": "1"}
 UNIT = RNG.random((40, 6))
 
@@ -248,7 +248,7 @@ def a_variance_of_each_batch_of_several_lengths(folder, patch):
 
 # --- Networks
 
-own = at("experiments/build.py", "build")
+own = at("vae_jax/lab/build.py", "build")
 
 
 @tries(own("take --network=gru, lstm, bigru or bilstm"))
@@ -491,7 +491,7 @@ def a_classifier_of_several_lengths(folder, patch):
 
 # --- Sweeps
 
-own = at("experiments/sweep.py", "expand")
+own = at("vae_jax/lab/sweep.py", "expand")
 
 
 @tries(own("at most … in one sweep, split it"))
@@ -504,13 +504,13 @@ def too_many_runs(folder, patch):
         yield attempt(sweep.make_configs, {"seed": seeds, "beta": beta})
 
 
-@tries(at("experiments/sweep.py", "split")("holds an empty value, give one after each comma"))
+@tries(at("vae_jax/lab/sweep.py", "split")("holds an empty value, give one after each comma"))
 def an_empty_value_in_a_list(folder, patch):
     yield attempt(sweep.make_configs, {"seed": "1,,2"})
     yield attempt(sweep.make_configs, {"seed": "1,3,2"})
 
 
-own = at("experiments/sweep.py", "read_rows")
+own = at("vae_jax/lab/sweep.py", "read_rows")
 
 
 def of_file(folder, lines, **values):
@@ -532,7 +532,7 @@ def a_row_without_a_flag(folder, patch):
     yield attempt(sweep.make_configs, {}, str(path))
 
 
-@tries(at("experiments/sweep.py", "_csv_rows")("has more than … runs, split it"))
+@tries(at("vae_jax/lab/sweep.py", "_csv_rows")("has more than … runs, split it"))
 def a_file_of_too_many_runs(folder, patch):
     patch.setattr(sweep, "MAX_RUNS", 4)
     yield attempt(of_file, folder, ["beta", *"12345"])
@@ -561,13 +561,13 @@ def rows_of_other_flags(folder, patch):
     yield attempt(sweep.make_configs, {}, str(path))
 
 
-@tries(at("experiments/sweep.py", "make_configs")("are the same (…): give each value once"))
+@tries(at("vae_jax/lab/sweep.py", "make_configs")("are the same (…): give each value once"))
 def a_value_that_stands_twice(folder, patch):
     yield attempt(sweep.make_configs, {"seed": "0,1,0"})
     yield attempt(sweep.make_configs, {"seed": "0,1"})
 
 
-own = at("experiments/cluster.py", "parse_slurm")
+own = at("vae_jax/lab/cluster.py", "parse_slurm")
 
 
 @tries(own("is chosen by the sweep itself: leave it out"))
@@ -583,7 +583,7 @@ def a_setting_of_slurm_that_is_unknown(folder, patch):
     yield attempt(cluster.parse_slurm, re.search(r"did you mean (\w+)", message)[1] + "=gpu")
 
 
-own = at("experiments/cluster.py", "_checked")
+own = at("vae_jax/lab/cluster.py", "_checked")
 
 
 @tries(own("only --executor=slurm has these settings: choose it"))
@@ -598,7 +598,7 @@ def a_folder_that_slurm_misreads(folder, patch):
     yield attempt(cluster._checked, folder / "half", "slurm", 1, "")
 
 
-@tries(at("experiments/cluster.py", "_read_jobs")("cannot be read (…): move it away"))
+@tries(at("vae_jax/lab/cluster.py", "_read_jobs")("cannot be read (…): move it away"))
 def damaged_records_of_jobs(folder, patch):
     path = csv(folder / "jobs.json", "7")
     yield attempt(cluster.pending, folder)
@@ -606,7 +606,7 @@ def damaged_records_of_jobs(folder, patch):
     yield attempt(cluster.pending, folder)
 
 
-@tries(at("experiments/cluster.py", "_storing")("cannot be written (…): choose another --workdir"))
+@tries(at("vae_jax/lab/cluster.py", "_storing")("cannot be written (…): choose another --workdir"))
 def a_sweep_that_cannot_be_written(folder, patch):
     csv(folder / "file")
     yield attempt(cluster.run_local, [], folder / "file", num_workers=1)

@@ -11,26 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import compiled, config, evaluate, metrics, tables
-from vae_jax import (
-    cache,
-    checkpoints,
-    exported,
-    latents,
-    likelihoods,
-    members,
-    memory,
-    networks,
-    runs,
-)
-from vae_jax.checkpoints import Checkpoints
+from vae_jax import cache, latents, likelihoods, memory, networks
+from vae_jax.cli.commands import evaluate
+from vae_jax.lab import compiled, config, metrics, tables
 from vae_jax.model import Model
 from vae_jax.plots import _picture
+from vae_jax.storage import checkpoints, exported, files, members, runs
+from vae_jax.storage.checkpoints import Checkpoints
 
 from ._cases import at, attempt, flags_of, said, tries
 from .of_data import csv
 
-RUNS = "vae_jax/runs.py"
+RUNS = "vae_jax/storage/runs.py"
 CONFIG = {"beta": 1.0, "data_sha256": "a" * 64, "latent_dim": 2, "epochs": 3}
 ROWS = "step,loss\n1,2.5\n2,2.25\n"
 
@@ -119,7 +111,7 @@ def a_row_of_another_length(folder, patch):
     yield from damaged(folder, b"step,loss\n1,2,3\n")
 
 
-@tries(at("experiments/tables.py", "curves")(f"has a damaged row (…): {REPAIR}"))
+@tries(at("vae_jax/lab/tables.py", "curves")(f"has a damaged row (…): {REPAIR}"))
 def a_row_of_a_sweep_that_is_damaged(folder, patch):
     class Program:
         name, members = "all", [0]
@@ -143,8 +135,8 @@ def a_directory_of_a_newer_version(folder, patch):
 
 @tries(at(RUNS, "inside")("must stay inside …, name or link nothing outside of it"))
 def a_name_that_leads_outside(folder, patch):
-    yield attempt(runs.inside, folder / "a", "../b")
-    yield attempt(runs.inside, folder / "a", "b")
+    yield attempt(files.inside, folder / "a", "../b")
+    yield attempt(files.inside, folder / "a", "b")
 
 
 @tries(at(RUNS, "read_bytes")("move it away"))
@@ -233,10 +225,10 @@ def other_settings_in_the_place_of_a_run(folder, patch):
 def too_little_space(folder, patch):
     free = {folder / "a": 10, folder / "b": 1000}
     patch.setattr(runs, "free_bytes", lambda path: free[path])
-    message = yield attempt(runs.check_space, folder / "a", 100)
-    yield attempt(runs.check_space, folder / "b", 100)
+    message = yield attempt(files.check_space, folder / "a", 100)
+    yield attempt(files.check_space, folder / "b", 100)
     free[folder / "a"] = int(re.search(r"needs (\d+) bytes", message)[1])
-    yield attempt(runs.check_space, folder / "a", 100)
+    yield attempt(files.check_space, folder / "a", 100)
 
 
 @tries(at(RUNS, "_enter")("wait for it, stop it, or choose another --workdir"))
@@ -298,9 +290,9 @@ def filled(patch, holder):
 @tries(at(RUNS, "_storing")("free some and run the same command again"))
 def a_full_disk(folder, patch):
     is_full = filled(patch, os)
-    yield attempt(runs.write_text, folder / "a.txt", ["a"])
+    yield attempt(files.write_text, folder / "a.txt", ["a"])
     is_full[0] = False
-    yield attempt(runs.write_text, folder / "a.txt", ["a"])
+    yield attempt(files.write_text, folder / "a.txt", ["a"])
 
 
 own = at("vae_jax/plots/_picture.py", "write")
@@ -322,7 +314,7 @@ def a_folder_that_takes_no_picture(folder, patch):
 
 # --- Runs of a program
 
-own = at("vae_jax/members.py", "load_member")
+own = at("vae_jax/storage/members.py", "load_member")
 
 
 @tries(own("choose from 0 to"))
@@ -344,7 +336,7 @@ def a_run_without_checkpoints(folder, patch):
     yield attempt(members.load_member, folder / "run")
 
 
-@tries(at("vae_jax/members.py", "read_rows")("train it to its end"))
+@tries(at("vae_jax/storage/members.py", "read_rows")("train it to its end"))
 def rows_without_results(folder, patch):
     yield attempt(members.read_rows, begun(folder / "run"))
     with runs.open_run(folder / "run", {**CONFIG, "seed": 0}) as run:
@@ -356,7 +348,7 @@ def rows_without_results(folder, patch):
 
 # --- The cache of compiled programs
 
-own = at("experiments/compiled.py", "keep_reason")
+own = at("vae_jax/lab/compiled.py", "keep_reason")
 
 
 def keep(words):
@@ -384,7 +376,7 @@ def a_key_that_others_may_read(folder, patch):
     yield attempt(keep, "")
 
 
-own = at("vae_jax/members.py", "_other_place")
+own = at("vae_jax/storage/members.py", "_other_place")
 
 
 @tries(own("name one of the … below it, such as"))
@@ -401,7 +393,7 @@ def a_folder_without_a_run(folder, patch):
     yield attempt(members.load_member, trained(folder / "run"))
 
 
-@tries(at("vae_jax/members.py", "_stored")("restore it, or choose another directory"))
+@tries(at("vae_jax/storage/members.py", "_stored")("restore it, or choose another directory"))
 def a_trained_run_whose_config_is_a_link(folder, patch):
     path = (trained(folder / "run") / "config.json").rename(folder / "config.json")
     (folder / "run" / "config.json").symlink_to(path)
@@ -411,7 +403,7 @@ def a_trained_run_whose_config_is_a_link(folder, patch):
 
 
 @tries(
-    at("vae_jax/members.py", "_no_config")(
+    at("vae_jax/storage/members.py", "_no_config")(
         "is not the config of a run; of a sweep, name one of its programs/"
     )
 )
@@ -422,7 +414,7 @@ def a_sweep_in_the_place_of_a_program(folder, patch):
     yield attempt(members.load_member, folder / "sweep" / "programs" / "all")
 
 
-@tries(at("experiments/metrics.py", "read_config")("use the run as it was left"))
+@tries(at("vae_jax/lab/metrics.py", "read_config")("use the run as it was left"))
 def flags_of_a_run_that_are_damaged(folder, patch):
     path = begun(folder / "run") / "members.json"
     whole = path.read_text()
@@ -432,7 +424,9 @@ def flags_of_a_run_that_are_damaged(folder, patch):
     yield attempt(metrics.read_config, folder / "run", 0, None)
 
 
-@tries(at("experiments/evaluate.py", "choose")("holds … programs, name one of them, such as"))
+@tries(
+    at("vae_jax/cli/commands/evaluate.py", "choose")("holds … programs, name one of them, such as")
+)
 def a_member_of_several_programs(folder, patch):
     begun(folder / "programs" / "a")
     begun(folder / "programs" / "b")
@@ -441,7 +435,11 @@ def a_member_of_several_programs(folder, patch):
     yield attempt(evaluate.choose, named, "0")
 
 
-@tries(at("experiments/evaluate.py", "programs_of")("none of its programs has begun, train it"))
+@tries(
+    at("vae_jax/cli/commands/evaluate.py", "programs_of")(
+        "none of its programs has begun, train it"
+    )
+)
 def a_sweep_that_has_not_begun(folder, patch):
     (folder / "programs" / "a").mkdir(parents=True)
     yield attempt(evaluate.choose, folder, None)
@@ -451,7 +449,7 @@ def a_sweep_that_has_not_begun(folder, patch):
 
 # --- Checkpoints
 
-CHECKPOINTS = "vae_jax/checkpoints.py"
+CHECKPOINTS = "vae_jax/storage/checkpoints.py"
 
 
 def read(path, target=None):
@@ -534,7 +532,7 @@ def a_checkpoint_that_cannot_be_saved(folder, patch):
 
 # --- Exported models
 
-EXPORTED = "vae_jax/exported.py"
+EXPORTED = "vae_jax/storage/exported.py"
 
 
 class Mine(networks.LinearEncoder):
@@ -681,9 +679,9 @@ def a_prior_of_a_code_without_one(folder, patch):
     yield lambda: eval(fitted, names).sample(jax.random.key(0), 3)
 
 
-@tries(at("experiments/export.py", "main")("name one, such as --run=… --member=…"))
+@tries(at("vae_jax/cli/commands/export.py", "main")("name one, such as --run=… --member=…"))
 def an_export_of_several_runs(folder, patch):
-    from experiments import export
+    from vae_jax.cli.commands import export
 
     begun(folder / "run", 2)
     message = yield attempt(export.main, {"run": str(folder / "run"), "member": None})

@@ -7,16 +7,16 @@ import shutil
 import jax
 import jax.numpy as jnp
 
-from experiments import config, metrics, pictures, sweep, train
-from vae_jax import fitting, likelihoods, runs, training
+from vae_jax import console, fitting, likelihoods, training
 from vae_jax.evaluation import nll
+from vae_jax.lab import config, metrics, pictures, sweep, train
 
 from ._cases import SaidError, at, attempt, flags_of, tries
 from .of_data import TABLE, saved
 from .of_python import X, make
 
 SMALL = {"widths": "4", "latent_dim": "2", "epochs": "1"}
-TRAIN = "experiments/train.py"
+TRAIN = "vae_jax/lab/train.py"
 
 
 def trained(path, is_overwritten=False, **changes):
@@ -104,7 +104,7 @@ def swept(path, is_overwritten=False, **changes):
     return sweep.run(sweep.make_configs(flags), plan, [])
 
 
-@tries(at("experiments/sweep.py", "report")("try smaller values of --learning_rate"), is_slow=True)
+@tries(at("vae_jax/lab/sweep.py", "report")("try smaller values of --learning_rate"), is_slow=True)
 def a_sweep_that_diverges(folder, patch):
     def choose(message):
         return [{"learning_rate": "1e-3,1e-4"}]
@@ -117,12 +117,12 @@ LOST = at(TRAIN, "_told_complete")("--overwrite trains again, or copy its checkp
 
 def told(train, path, **options):
     """Raises what a training that is complete says of checkpoints that are lost."""
-    lines, say = [], runs.say
-    runs.say = lines.append
+    lines, say = [], console.say
+    console.say = lines.append
     try:
         train(path, **options)
     finally:
-        runs.say = say
+        console.say = say
     for line in lines:
         if "holds no checkpoint that verifies" in line:
             raise SaidError(line)
@@ -183,7 +183,7 @@ def initial_weights_of_a_fit_that_are_too_large(folder, patch):
     yield attempt(fitted, init_scale=jnp.float32(scale))
 
 
-@tries(at("experiments/metrics.py", "notes")("give a larger --nll_num_samples"), is_slow=True)
+@tries(at("vae_jax/lab/metrics.py", "notes")("give a larger --nll_num_samples"), is_slow=True)
 def too_few_samples_that_count(folder, patch):
     model = make(likelihoods.Gaussian(0.5))
     params, key = jax.jit(model.init)(jax.random.key(0)), jax.random.key(1)

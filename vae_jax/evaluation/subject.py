@@ -1,6 +1,6 @@
 """What is measured: a trained model beside its data, looked at in blocks so that memory is bounded.
 
-A metric that `experiments.evaluate` offers is one file beside this one, with
+A metric that `vae_jax.cli.commands.evaluate` offers is one file beside this one, with
 
     DEFINITIONS                         what each entry means, a line each
     measure(subject, *, …) -> dict      its entries, `name_standard_error` beside `name` where known

@@ -1,0 +1,231 @@
+"""Flags in, exit code out: the page of help, one line for each error a user can cause."""
+
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+from absl import app, flags, logging
+
+from vae_jax import console, data, objectives
+from vae_jax.devices import hardware, processes
+from vae_jax.devices import platform as devices
+from vae_jax.errors import UsageError, VaeJaxError, did_you_mean
+from vae_jax.lab import compiled, entry, environment, interrupts
+from vae_jax.lab import config as config_lib
+
+__all__ = [
+    "MAX_NAME",
+    "SCHEDULES_HELP",
+    "SWEEPS_HELP",
+    "define_flags",
+    "help_page",
+    "launch",
+    "or_exit",
+    "run",
+    "start",
+]
+
+SCHEDULES_HELP = """\
+A hyperparameter may follow a schedule: linear(0, 4, 2000) goes from 0 to 4 in 2000 steps,
+cosine(1e-3, 0, 100%) falls over the whole run, cyclical(0, 1, 10ep) restarts every 10 epochs;
+schedules of optax serve by name: 'warmup_cosine_decay(0, 1e-3, 5ep, 100%)'."""
+
+
+SWEEPS_HELP = """\
+Several values with commas between them are a sweep, the product of all that are given; runs that
+differ in numbers only (beta, learning rate, seed, latent_dim, …) train as one program.
+Of --widths, whose values hold commas, semicolons part them: --widths='200,200;400'."""
+
+
+MAX_NAME = 100
+"""Characters of the longest name that may be that of a flag, a count."""
+
+
+def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: str) -> None:
+    """Parses the flags of a training, calls `main(values, plan, flags as given)`, and exits.
+
+    Exit codes: 0 done, 2 usage, 3 data, 4 diverged (all runs), 5 storage, 6 locked, 7 incomplete (a
+    program of a sweep failed), 130 and 143 for a run that was interrupted.
+
+    Args:
+        main: does the work.
+        description: the head of the help page.
+    """
+    define_flags()
+
+    def train(values):
+        processes.initialize()
+        given = {f.name: values.pop(f.name) for f in config_lib.flag_fields(config_lib.Plan)}
+        plan = config_lib.plan_from_flags(given)
+        if plan.executor is None:  # else this process leaves the accelerators to others
+            devices.check_platform()
+        main(values, plan, sys.argv[1:])
+
+    launch(train, _names(), lambda: help_page(description))
+
+
+def start(
+    main: Callable[[dict], None], texts: Mapping[str, str], description: str, *, example: str
+) -> None:
+    """Parses flags that are all texts, calls `main(values)`, and exits as `run` does.
+
+    Args:
+        main: does the work; a flag that was not given is None.
+        texts: flag → its line of help.
+        description: the head of the help page.
+        example: a command.
+    """
+    for name, text in texts.items():
+        flags.DEFINE_string(name, None, text)
+    entries = [line for name, text in texts.items() for line in _entry(name, text)]
+    page = [*textwrap.wrap(description, 92), "", *entries, "", "Example:", f"  {example}"]
+
+    def work(values):
+        devices.check_platform()
+        main(values)
+
+    launch(work, list(texts), lambda: "\n".join(page))
+
+
+def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[], str]) -> None:
+    """Parses flags that are defined, calls `main(values)`, and exits; codes as `run` has them.
+
+    Args:
+        main: does the work; a flag that was not given is None.
+        names: of the flags, from which a misspelt one is corrected.
+        page: the text that --help prints.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        # a terminal without β shows ?, and the run goes on
+        getattr(sys, name).reconfigure(errors="replace")
+    interrupts.exit_at_once()
+
+    not_kept = compiled.keep()
+    devices.listen()
+    # a sweep on CPU spreads its runs over as many devices as this process has cores
+    if not devices.are_counted():
+        num_cores = hardware.num_cores() // processes.num_on_this_machine()
+        jax.config.update("jax_num_cpu_devices", max(1, num_cores))
+
+    def parse(argv):
+        if any(a in ("--help", "-h", "-help", "--helpfull", "--helpshort") for a in argv[1:]):
+            console.say_page(page())
+            sys.exit(0)
+        return or_exit(lambda: _parse(argv, names))
+
+    def call(_):
+        # what libraries looked for and found is no news
+        logging.set_verbosity(logging.WARNING)
+        for told in filter(None, (environment.told(), not_kept)):
+            if processes.is_first():
+                console.say(told, is_error=True)
+        or_exit(devices.check_flags)
+        values = {name: flags.FLAGS[name].value for name in names}
+        or_exit(lambda: main(values))
+
+    app.run(call, flags_parser=parse)
+
+
+def define_flags() -> None:
+    """Defines a flag for each field of `Config` and `Plan` and each hyperparameter."""
+    for field in _fields():
+        define = flags.DEFINE_boolean if field.default is False else flags.DEFINE_string
+        define(field.name, None, field.metadata["help"])
+    for name, owners in config_lib.objective_flags().items():
+        flags.DEFINE_string(name, None, next(iter(owners.values())).help)
+
+
+def _fields() -> list:
+    return config_lib.flag_fields() + config_lib.flag_fields(config_lib.Plan)
+
+
+def _names() -> list[str]:
+    return [f.name for f in _fields()] + list(config_lib.objective_flags())
+
+
+def _parse(argv, names: Sequence[str]):
+    for word in argv[1:]:
+        # absl looks for the nearest flag, a step for each character
+        if word.startswith("-") and len(word.partition("=")[0]) > MAX_NAME:
+            raise UsageError(f"{word.partition('=')[0]} is not a flag (see --help)")
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.UnrecognizedFlagError as error:
+        hint = did_you_mean(error.flagname, names, "--")
+        raise UsageError(f"--{error.flagname} is not a flag{hint} (see --help)") from None
+    except flags.IllegalFlagValueError as error:
+        told = re.sub(r"^flag |: \('Non-boolean argument.*$", "", str(error))
+        raise UsageError(f"{told}: is true or false, --name or --noname (see --help)") from None
+    except flags.Error as error:
+        raise UsageError(f"{str(error).rstrip('.')} (see --help)") from None
+    if rest[1:]:
+        raise UsageError(f"{rest[1]!r} is not a flag: settings are given as --name=value")
+    return rest
+
+
+def or_exit(function: Callable):
+    """What a function gives; an error that a user can cause is one line, and the exit code."""
+    try:
+        return function()
+    except processes.EndedElsewhereError as error:
+        processes.leave(error.exit_code)
+    except VaeJaxError as error:
+        if processes.is_first():
+            console.say(f"error: {error}", is_error=True)
+        processes.leave(error.exit_code)
+    except Exception as error:
+        refused = devices.refusal()
+        if refused is not None:
+            if processes.is_first():
+                console.say(f"error: {refused}", is_error=True)
+            processes.leave(refused.exit_code)
+        processes.leave_after_fault(error)
+        raise
+
+
+def help_page(description: str) -> str:
+    """The page that --help prints: flags by group, defaults, one example."""
+    fills = {
+        "objectives": ", ".join(objectives.names()),
+        "datasets": ", ".join(data.names()),
+    }
+    lines = [*textwrap.wrap(description, 92), ""]
+    for group in config_lib.GROUPS:
+        lines.append(f"{group}:")
+        for field in _fields():
+            if field.metadata["group"] == group:
+                text = field.metadata["help"].format(**fills)
+                if field.default is not None and field.default is not False:
+                    text += f" (default: {field.default})"
+                lines += _entry(field.name, text)
+        if group == "Objective":
+            for name in objectives.names():
+                lines += textwrap.wrap(
+                    f"{name}: {objectives.summary(name).partition(': ')[2]}",
+                    92,
+                    initial_indent="  ",
+                    subsequent_indent="    ",
+                )
+            for name, owners in config_lib.objective_flags().items():
+                by_text: dict[str, list[str]] = {}
+                for objective, hyperparameter in owners.items():
+                    told = f"{hyperparameter.help.rstrip('.')} (default: {hyperparameter.text})"
+                    by_text.setdefault(told, []).append(objective)
+                for told, several in by_text.items():
+                    lines += _entry(name, f"{', '.join(several)}: {told}")
+        lines.append("")
+    lines += [SCHEDULES_HELP, "", SWEEPS_HELP, ""]
+    example = [*entry.words("train"), "--dataset=mnist", "--beta=4", "--latent_dim=10"]
+    lines += ["Example:", f"  {' '.join(example)}"]
+    return "\n".join(lines)
+
+
+def _entry(name: str, text: str) -> list[str]:
+    # a long name leaves a space before its text
+    head = f"  --{name} ".ljust(24)
+    return textwrap.wrap(text, 92, initial_indent=head, subsequent_indent=" " * 24)

@@ -1,0 +1,3 @@
+"""The commands, one file each, found by name: its docstring's first line, and `run()`."""
+
+__all__ = []

@@ -1,0 +1,312 @@
+"""Evaluates trained runs on the test split.
+
+A metric is a file in `vae_jax/evaluation/` with a function `measure`, whose settings are the flags
+here; `vae_jax/lab/metrics.py` has the two that need more than a model and its data.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vae_jax import console, evaluation, losses
+from vae_jax.cli import command as cli
+from vae_jax.devices import platform as devices
+from vae_jax.errors import DivergedError, UsageError
+from vae_jax.evaluation import ais, disentanglement
+from vae_jax.evaluation.disentanglement import dci
+from vae_jax.evaluation.subject import SPLITS, AtMost
+from vae_jax.lab import build as building
+from vae_jax.lab import config, entry, metrics, report
+from vae_jax.lab.metrics import OBJECTIVE, UDR
+from vae_jax.lab.progress import Watch
+from vae_jax.storage import csv_rows, files, members
+
+__all__ = [
+    "DESCRIPTION",
+    "WORDS",
+    "Outcome",
+    "choose",
+    "compare",
+    "complain",
+    "evaluate",
+    "flag_texts",
+    "kept_in",
+    "main",
+    "parse_request",
+    "parser",
+    "programs_of",
+    "run",
+    "setting_flags",
+]
+
+DESCRIPTION = (
+    "Evaluates a trained run, or the runs of a sweep, on the test split from the newest verified "
+    "checkpoint: prints each number with its standard error and its definition, and keeps all in "
+    "evaluation/ of the run's directory."
+)
+WORDS = {
+    "ais_initial": (ais.INITIALS, False),
+    "disentanglement_metrics": (disentanglement.names(), True),
+    "disentanglement_predictors": (dci.PREDICTORS, True),
+    "exact_split": (SPLITS, False),
+    "latent_use_kernel": (tuple(losses.KERNELS), False),
+}
+"""Flags that take words → which, and whether several."""
+
+
+def main(values: dict) -> None:
+    """Evaluates what the flags name."""
+    if values["run"] is None:
+        raise UsageError("--run: name a run directory, such as --run=runs/digits-beta=4")
+    request = parse_request(values)
+    directory = Path(values["run"])
+    places = choose(directory, values["member"])
+    devices.warn()
+    console.say(devices.line())
+    table = kept_in(directory, places)
+    keeper, codes, found = report.Keeper(), [], []
+    steps: list[int | None] = []
+    for place in places:
+        try:
+            trained = metrics.load(place.directory, place.member, values["data_dir"])
+        except DivergedError as error:
+            if len(places) == 1:
+                raise
+            console.say(str(error))
+            steps.append(None)
+            continue
+        steps.append(trained.member.step)
+        subject = metrics.make_subject(trained, request.seed, request.num_examples)
+        found += evaluate(place, trained, subject, request, keeper)
+        if UDR in request.metrics and len(places) > 1:
+            where = {"program": place.directory.name, "member": place.member, "step": steps[-1]}
+            where["id"] = members.owner(place.directory)
+            codes.append(metrics.code_of(trained, subject, where))
+    if UDR in request.metrics:
+        known = [code for code in codes if code is not None]
+        found.append(compare(directory, known, request.seed, keeper))
+    if len(places) > 1:
+        # read and written in one turn: the last of several evaluations sees what all have kept
+        keeper.do(
+            directory,
+            lambda: csv_rows.write_table(
+                table, report.rows_of(directory, places, steps), root=directory
+            ),
+            table,
+        )
+    root = directory if len(places) > 1 else places[0].directory
+    if keeper.written:
+        console.say(f"in {root}: {report.told_files(root, keeper.written)}")
+    if all(step is None for step in steps):
+        raise DivergedError(f"{directory}: every run diverged, there is nothing to measure")
+    complain(found, values["metrics"])
+
+
+def kept_in(directory: Path, places: Sequence[metrics.Place]) -> Path:
+    """The table of all runs; nothing that is kept, of any run, lies outside of what was named.
+
+    Raises:
+        UsageError: a symbolic link leads there.
+    """
+    for path in dict.fromkeys([directory, *(place.directory for place in places)]):
+        report.folder(path)
+    return files.inside(directory, "evaluation.csv")
+
+
+class Outcome(NamedTuple):
+    """What became of one metric of one run.
+
+    Attributes:
+        is_measured: whether there are numbers.
+        reason: why not, after the metric's name; else "".
+        is_refused: whether it is a setting that was given.
+    """
+
+    is_measured: bool
+    reason: str = ""
+    is_refused: bool = False
+
+
+def complain(found: Sequence[Outcome], asked: str | None) -> None:
+    """Passes where what was asked for in so many words was measured, as far as it applies.
+
+    Args:
+        found: of all metrics of all runs.
+        asked: --metrics as it was given; what "all" brings may not apply.
+
+    Raises:
+        UsageError: a setting was refused, or nothing that was named could be measured.
+    """
+    for outcome in found:
+        if outcome.is_refused:
+            raise UsageError(outcome.reason)
+    if asked not in (None, "all") and not any(outcome.is_measured for outcome in found):
+        raise UsageError(f"--metrics={asked}: nothing could be measured, {found[0].reason}")
+
+
+def choose(directory: Path, member: str | None) -> list[metrics.Place]:
+    """The runs that a directory holds, or the one of them that --member names.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    programs = programs_of(directory)
+    chosen = [(path, m) for path in programs for m in range(members.num_members(path))]
+    configs = [metrics.read_config(path, m, None) for path, m in chosen]
+    places = []
+    for (path, m), each, apart in zip(chosen, configs, building.differences(configs), strict=True):
+        of = "" if len(programs) == 1 else f" of {path.name}"
+        places.append(
+            metrics.Place(path, m, f"member {m}{of}{f' ({apart})' if apart else ''}", each)
+        )
+    if member is None:
+        return places
+    if len(programs) > 1:
+        raise UsageError(
+            f"--member={member}: {directory} holds {len(programs)} programs, name one of them, "
+            f"such as --run={programs[0]}"
+        )
+    return [places[config.parse_flag("member", member, config.integer(0, len(places) - 1))]]
+
+
+def evaluate(
+    place: metrics.Place,
+    trained: metrics.Trained,
+    subject: metrics.Watched,
+    request: metrics.Request,
+    keeper: report.Keeper,
+) -> list[Outcome]:
+    """Measures one run; each metric is printed and kept when it is done.
+
+    Returns:
+        What became of each, but for `udr`.
+    """
+    dataset, found = trained.experiment.dataset, []
+    console.say(
+        f"{place.name} at step {report.told_step(trained, place.directory)}: {dataset.name}, "
+        f"{len(dataset.test):,} test examples, seed {request.seed}"
+    )
+    subject.watch = Watch()
+    for metric in request.metrics:
+        if metric == UDR:
+            continue
+        with subject.watch.over(f"{place.name}, {metric}"):
+            result = metrics.measure(trained, subject, request, metric)
+        is_refused = result.pop("refused", False)
+        if "left_out" in result:
+            found.append(Outcome(False, f"{metric}: {result['left_out']}", is_refused))
+        else:
+            found.append(Outcome(True))
+        given = request.settings.get(metric, {})
+        titled = {report.title(metric, given): result}
+        for line in report.lines(titled, given):
+            console.say(line)
+        keeper.keep(place.directory, f"member-{place.member}", titled, subject)
+    return found
+
+
+def compare(
+    directory: Path, codes: Sequence[metrics.Code], seed: int, keeper: report.Keeper
+) -> Outcome:
+    """Scores the runs of a sweep by how much they agree, prints and keeps that."""
+    if len(codes) < 2:
+        reason = "it compares the runs of a sweep, of Gaussian codes"
+        console.say(f"{UDR}: left out, {reason}")
+        return Outcome(False, f"{UDR}: {reason}")
+    with Watch().over(UDR):
+        ranking = metrics.compare(codes, seed)
+    for line in report.udr_lines(ranking):
+        console.say(line)
+    keeper.write(directory, f"{UDR}.json", {UDR: ranking})
+    return Outcome(True)
+
+
+def programs_of(directory: Path) -> list[Path]:
+    """The programs that a directory holds: its own, or those of a sweep.
+
+    Raises:
+        UsageError: none of them has begun, or a symbolic link leads out of the directory.
+    """
+    folder = files.inside(directory, "programs")
+    if not os.path.isdir(folder):
+        return [directory]
+    begun = (path for path in folder.iterdir() if os.path.lexists(path / "config.json"))
+    found = sorted(files.inside(directory, "programs", path.name) for path in begun)
+    if not found:
+        raise UsageError(f"--run={directory}: none of its programs has begun, train it first")
+    return found
+
+
+def parse_request(values: dict) -> metrics.Request:
+    """What the flags ask for.
+
+    Raises:
+        UsageError: a name or a number does not fit.
+    """
+    known = [OBJECTIVE, *evaluation.names(), UDR]
+    text = values["metrics"]
+    asked = known if text in (None, "all") else [name.strip() for name in text.split(",")]
+    for name in asked:
+        config.parse_flag("metrics", name, config.choice(known))
+    settings: dict[str, dict] = {}
+    for flag, (metric, name, default) in setting_flags().items():
+        if values.get(flag) is None:
+            continue
+        if metric not in asked:
+            raise UsageError(f"--{flag}={values[flag]}: --metrics={text} leaves {metric} out")
+        parse = parser(flag, default)
+        settings.setdefault(metric, {})[name] = config.parse_flag(flag, values[flag], parse)
+    counts = {"seed": 0, "num_examples": None}
+    for name, low in (("seed", 0), ("num_examples", 2)):
+        if values[name] is not None:
+            counts[name] = config.parse_flag(name, values[name], config.integer(low))
+    return metrics.Request(list(dict.fromkeys(asked)), settings, **counts)
+
+
+def parser(flag: str, default: Any) -> Callable[[str], Any]:
+    """How the flag of a setting is read: a count, or words among those that it takes."""
+    if isinstance(default, int):
+        return config.integer(1)
+    if flag not in WORDS:
+        return config.text
+    known, are_several = WORDS[flag]
+    parse = config.choice(known)
+    if not are_several:
+        return parse
+    return lambda value: ",".join(parse(word.strip()) for word in value.split(","))
+
+
+def setting_flags() -> dict[str, tuple[str, str, Any]]:
+    """Flag → metric, setting, default: `--nll_num_samples`."""
+    return {
+        f"{metric}_{name}": (metric, name, default)
+        for metric in evaluation.names()
+        for name, default in evaluation.settings(metric).items()
+        if name != "num_rows"
+    }
+
+
+def flag_texts() -> dict[str, str]:
+    """Flag → its line of help."""
+    texts = {
+        "run": "directory of a run, of a sweep, or of one program of it (runs/…/programs/all)",
+        "member": "which run of the program, from 0 (default: all)",
+        "metrics": f"some of {', '.join([OBJECTIVE, *evaluation.names(), UDR])} (default: all)",
+        "num_examples": "of the test split, evenly spread over it (default: all); objective takes "
+        "all of it, and fits to the training split are bounded by their own flags",
+        "seed": "decides every draw (default: 0) but those of objective, which has the run's own",
+        "data_dir": "where datasets lie, or files that moved (default: where they lay in training)",
+    }
+    for flag, (metric, name, default) in setting_flags().items():
+        told = "all" if default is None else default
+        told = f"{told}, or as many as there are" if isinstance(default, AtMost) else told
+        words = f", of {', '.join(WORDS[flag][0])}" if flag in WORDS else ""
+        texts[flag] = f"{name} of {metric}{words} (default: {told})"
+    return texts
+
+
+def run() -> None:
+    """Reads the flags of an evaluation from `sys.argv`, evaluates, and exits."""
+    example = [*entry.words("evaluate"), "--run=runs/digits-beta=4", "--metrics=nll,latent_use"]
+    cli.start(main, flag_texts(), DESCRIPTION, example=" ".join(example))

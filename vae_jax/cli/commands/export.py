@@ -1,0 +1,137 @@
+"""Writes a trained run as one small file.
+
+The file is read by `vae_jax.storage.exported`, without training code, checkpoints or data.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from vae_jax import console
+from vae_jax.cli import command as cli
+from vae_jax.cli.commands import evaluate
+from vae_jax.errors import StorageError, UsageError
+from vae_jax.lab import entry, metrics, report
+from vae_jax.storage import exported, members
+
+__all__ = [
+    "BINARIZED",
+    "DESCRIPTION",
+    "FLAGS",
+    "SUFFIX",
+    "TOLD",
+    "about",
+    "main",
+    "run",
+    "scaling",
+    "target",
+]
+
+DESCRIPTION = (
+    "Writes a trained run as one file for sharing, from the newest verified checkpoint: its "
+    "weights as safetensors, and what they are to be read with. exported.load of vae_jax makes a "
+    "model of it; a reader without vae_jax finds plain arrays, by name."
+)
+SUFFIX = ".safetensors"
+FLAGS = {
+    "run": "directory of a run, or of one program of a sweep (runs/…/programs/all)",
+    "member": "which run of the program, from 0 (default: the only one)",
+    "to": f"the file, which ends in {SUFFIX} (default: in the run's directory model{SUFFIX}, or "
+    f"model-3{SUFFIX} of member 3 of several)",
+    "data_dir": "where datasets lie, or files that moved (default: where they lay in training)",
+}
+"""Flag → its line of help."""
+BINARIZED = {
+    "dynamic": "; then 1 with this probability, else 0",
+    "threshold": "; then 1 above 0.5, else 0",
+}
+"""What is done after that to grey levels, by the name of the binarization."""
+TOLD = (
+    *("name", "kind", "low", "high", "num_levels", "alphabet", "has_missing"),
+    *("classes", "factor_names", "factor_sizes"),
+)
+"""What a file says of the data, as the fields of a `Dataset` do."""
+
+
+def main(values: dict) -> None:
+    """Exports the run that the flags name."""
+    if values["run"] is None:
+        raise UsageError("--run: name a run directory, such as --run=runs/digits-beta=4")
+    places = evaluate.choose(Path(values["run"]), values["member"])
+    place = places[0]
+    if len(places) > 1:
+        raise UsageError(
+            f"--run={values['run']}: holds {len(places)} runs, name one, such as "
+            f"--run={place.directory} --member={place.member}"
+        )
+    path = target(values["to"], place)
+    trained = metrics.load(place.directory, place.member, values["data_dir"])
+    model, params = metrics.alone(trained)
+    try:
+        exported.save(path, model, params, about(trained, place))
+    except StorageError as error:
+        raise StorageError(f"--to: {error}") from None
+    console.say(
+        f"{place.name} at step {report.told_step(trained, place.directory)}: "
+        f"{path.stat().st_size:,} bytes"
+    )
+    console.say(f"in {path}: model, params = vae_jax.storage.exported.load({str(path)!r})")
+
+
+def target(to: str | None, place: metrics.Place) -> Path:
+    """The file that is to be written.
+
+    Raises:
+        UsageError: it is named as no export is.
+    """
+    if to is None:
+        is_alone = members.num_members(place.directory) == 1
+        name = "model" if is_alone else f"model-{place.member}"
+        return place.directory / f"{name}{SUFFIX}"
+    path = Path(to)
+    if path.suffix != SUFFIX or path.is_dir():
+        raise UsageError(f"--to={to}: must be a file that ends in {SUFFIX}")
+    return path
+
+
+def about(trained: metrics.Trained, place: metrics.Place) -> dict:
+    """What the file is to say beside its model: where it comes from, and what x is."""
+    member, dataset = trained.member, trained.experiment.dataset
+    settings = dict(member.settings)
+    if settings["dataset"] != dataset.name:
+        # a file: where it lies on this machine is nobody else's
+        settings["dataset"] = Path(settings["dataset"]).name
+    results = members.read_results(place.directory)
+    result = None if results is None else results[place.member]
+    is_of_step = result is not None and result["step"] == member.step
+    given = trained.experiment.given
+    return {
+        "settings": settings,
+        "step": member.step,
+        "result": result if is_of_step else None,
+        "data": {name: getattr(dataset, name) for name in TOLD}
+        | scaling(dataset, trained.experiment.config.binarization),
+        "condition": given and {"what": given.what, "num": given.num, "names": given.names},
+    }
+
+
+def scaling(dataset, binarization: str | None) -> dict:
+    """How values as they are stored become x: in words, and with the numbers of each column."""
+    scaled, told, numbers = dataset.scaling, "the values as they are", None
+    if scaled is not None:
+        cut = ", below 0 made 0 and above 1 made 1" if scaled.is_cut else ""
+        told = f"(value − offset) / scale{cut}, of each column where there are several"
+        numbers = {name: np.ravel(getattr(scaled, name)).tolist() for name in ("offset", "scale")}
+    elif dataset.alphabet is not None:
+        num = len(dataset.alphabet)
+        told = f"k / {num} of the k-th of {num} characters, 0 of the end, NaN after it"
+    elif dataset.num_levels is not None:
+        most = dataset.num_levels - 1
+        told = f"k / {most} of level k, from 0 to {most}"
+    return {"x": f"{told}{BINARIZED.get(binarization, '')}", "scaling": numbers}
+
+
+def run() -> None:
+    """Reads the flags of an export from `sys.argv`, writes the file, and exits."""
+    example = [*entry.words("export"), "--run=runs/digits-beta=4", "--to=model.safetensors"]
+    cli.start(main, FLAGS, DESCRIPTION, example=" ".join(example))

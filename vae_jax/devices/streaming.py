@@ -1,0 +1,88 @@
+"""Batches gathered on the host while the device computes: for data that does not fit its memory."""
+
+import concurrent.futures
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+from vae_jax.training import Block, Train
+
+__all__ = ["BLOCK_BYTES", "Feed"]
+
+BLOCK_BYTES = 2**26
+"""What a block of coming batches may take, over all runs, in bytes (a scalar)."""
+
+
+class Feed:
+    """The blocks of a training, one gathered ahead: a function from a step to (`Block`, its reach).
+
+    The rows are those that `Train.chunk` would gather itself, so that streaming changes no number.
+    Runs of the same seed share what is read. Each process reads the rows of its own devices.
+
+    Args:
+        x: [N, *stored], anything that takes an array of rows: NumPy, or a file's rows; or a
+            dictionary of such.
+        train: whose `rows` tell the examples of a step.
+        seeds: of the slots of the layout, [S].
+        layout: a `vae_jax.devices.layout.Layout` with S slots.
+        block_bytes: what a block may take, a scalar; at least one step is gathered.
+    """
+
+    def __init__(self, x: Any, train: Train, seeds: np.ndarray, layout, block_bytes=BLOCK_BYTES):
+        self._x = x
+        self._seeds = np.asarray(seeds)
+        self._layout = layout
+        over_steps = jax.vmap(train.rows, (None, 0))
+        self._rows = jax.jit(jax.vmap(over_steps, (0, None)))
+        (num_rows,) = jax.eval_shape(train.rows, np.int32(0), np.int32(0)).shape
+        row_bytes = sum(leaf.nbytes // max(1, len(leaf)) for leaf in jax.tree.leaves(x))
+        step_bytes = len(self._seeds) * num_rows * max(1, row_bytes)
+        self.num_steps = int(np.clip(block_bytes // step_bytes, 1, train.steps_per_epoch))
+        self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="feed")
+        self._held: tuple[int, Block] | None = None
+        self._next: tuple[int, concurrent.futures.Future] | None = None
+
+    def __call__(self, step: int) -> tuple[Block, int]:
+        """The block that holds a step (a scalar), and how many steps it holds from there on."""
+        if self._held is None or not 0 <= step - self._held[0] < self.num_steps:
+            if self._next is None or self._next[0] != step:
+                self._next = step, self._pool.submit(self._gather, step)
+            first, future = self._next
+            self._held = None  # its memory is free while the next one comes
+            self._held = first, future.result()
+            following = first + self.num_steps
+            self._next = following, self._pool.submit(self._gather, following)
+        first, block = self._held
+        return block, first + self.num_steps - step
+
+    def wait(self) -> None:
+        """Returns when nothing is being gathered any more; what failed fails where it is used."""
+        if self._next is not None:
+            concurrent.futures.wait([self._next[1]])
+
+    def close(self) -> None:
+        """Ends the thread that gathers ahead."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _gather(self, first: int) -> Block:
+        unique, slot_of = np.unique(self._seeds, return_inverse=True)
+        steps = np.arange(first, first + self.num_steps, dtype=np.int32)
+        rows = np.asarray(self._rows(unique.astype(np.int32), steps))
+
+        def gather(x):
+            def part(runs, steps, batch):
+                @functools.cache
+                def of_seed(i):
+                    return x[rows[i, steps, batch].ravel()].reshape(
+                        *rows[i, steps, batch].shape, *x.shape[1:]
+                    )
+
+                return np.stack([of_seed(i) for i in slot_of[runs].tolist()])
+
+            shape = (len(self._seeds), *rows.shape[1:], *x.shape[1:])
+            return self._layout.spread_batches(part, shape, x.dtype)
+
+        firsts = np.full(self._layout.num_runs, first, np.int32)
+        return Block(self._layout.place(firsts), jax.tree.map(gather, self._x))

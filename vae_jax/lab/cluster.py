@@ -1,0 +1,480 @@
+"""Trains the programs of a sweep: as subprocesses of this machine, or as one SLURM job array.
+
+Both fan out commands `python -m …` that resume where they stopped, so that the same call trains
+only what is missing: neither complete nor queued.
+"""
+
+import contextlib
+import io
+import math
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vae_jax import console, disk
+from vae_jax.errors import StorageError, UsageError, did_you_mean
+from vae_jax.lab import interrupts
+from vae_jax.storage import files
+
+__all__ = [
+    "EXECUTORS",
+    "GRACE_SECONDS",
+    "MAX_REQUEUES",
+    "Outcome",
+    "Task",
+    "fan_out",
+    "parse_slurm",
+    "pending",
+    "preview",
+    "run_local",
+    "submit",
+]
+
+EXECUTORS = ("local", "slurm")
+GRACE_SECONDS = 20.0
+"""What the workers of this machine have to save after a signal."""
+MAX_REQUEUES = 100
+"""How often a job comes back after its time ran out, lest one that saves nothing do so for ever."""
+
+_COUNTS = "time gpus_per_node cpus_per_task mem_gb array_parallelism signal_delay_s"
+_OPTIONS = """account begin cluster_constraint comment constraint contiguous core_spec cpus_per_gpu
+    deadline delay_boot dependency exclude exclusive gpu_bind gpu_freq gpus gpus_per_task gres hint
+    hold job_name licenses mail_type mail_user mem mem_per_cpu mem_per_gpu network nice nodelist
+    partition prefer priority profile propagate qos reservation sockets_per_node switches
+    thread_spec threads_per_core tmp wckey"""
+_OURS = """array chdir error export input no_requeue nodes ntasks ntasks_per_node open_mode output
+    requeue signal wrap"""
+_EXAMPLE = "partition=gpu,time=120,gpus_per_node=1,cpus_per_task=8,mem_gb=32"
+
+
+class Task(NamedTuple):
+    """One command of a sweep.
+
+    Attributes:
+        name: of the program, unique in its sweep and fit for a file name.
+        arguments: what follows `python -m`.
+        directory: its run directory.
+    """
+
+    name: str
+    arguments: list[str]
+    directory: Path
+
+
+class Outcome(NamedTuple):
+    """What became of a task.
+
+    Attributes:
+        name: of the task.
+        status: `complete` before, `queued` before, `submitted` now, or `done` or `failed` now.
+        exit_code: 0 for what is complete, None for what is queued; 128 + n for signal n.
+        message: the last line of a worker's log, or a job's id.
+    """
+
+    name: str
+    status: str
+    exit_code: int | None = None
+    message: str = ""
+
+
+def fan_out(
+    tasks: Sequence[Task],
+    folder: Path,
+    *,
+    is_complete: Callable[[Task], bool],
+    executor: str = "local",
+    num_workers: int = 1,
+    slurm: str = "",
+) -> list[Outcome]:
+    """Trains what is missing: waits for it on this machine, returns once SLURM has it.
+
+    Args:
+        tasks: all tasks of the sweep.
+        folder: of the sweep; receives `logs/` and `jobs.json`.
+        is_complete: says whether a task has nothing left to do.
+        executor: `local` or `slurm`.
+        num_workers: how many tasks this machine runs at a time.
+        slurm: settings, see `parse_slurm`.
+
+    Returns:
+        The outcome of each task, in the order of `tasks`.
+
+    Raises:
+        UsageError: a setting does not fit, or what the executor needs is not installed.
+        StorageError: the folder cannot be written.
+        SystemExit: with 128 + signum after a signal, once the workers have saved.
+    """
+    parameters = _checked(folder, executor, num_workers, slurm)
+    outcomes = _settled(tasks, folder, is_complete)
+    missing = [task for task in tasks if task.name not in outcomes]
+    if executor == "slurm":
+        jobs = submit(missing, folder, parameters)
+        outcomes |= {n: Outcome(n, "submitted", message=f"job {job}") for n, job in jobs.items()}
+    else:
+        outcomes |= {o.name: o for o in run_local(missing, folder, num_workers=num_workers)}
+    return [outcomes[task.name] for task in tasks]
+
+
+def preview(
+    tasks: Sequence[Task],
+    folder: Path,
+    *,
+    is_complete: Callable[[Task], bool],
+    executor: str = "local",
+    num_workers: int = 1,
+    slurm: str = "",
+) -> str:
+    """What `fan_out` would run, for --dry_run: writes nothing, and needs no SLURM.
+
+    Args:
+        tasks, folder, is_complete, executor, num_workers, slurm: as for `fan_out`.
+
+    Returns:
+        The script for sbatch, if any, and the command of each missing task.
+
+    Raises:
+        UsageError: as `fan_out`.
+    """
+    parameters = _checked(folder, executor, num_workers, slurm)
+    settled = _settled(tasks, folder, is_complete)
+    missing = [task for task in tasks if task.name not in settled]
+    where = "in the job array" if executor == "slurm" else f"here, at most {num_workers} at a time"
+    lines = [f"# {len(missing)} of {len(tasks)} programs to train {where}"]
+    lines += [f"# {i} {t.name}\n{shlex.join(_command(t))}" for i, t in enumerate(missing)]
+    script = [_script(len(missing), folder, parameters)] if executor == "slurm" and missing else []
+    return "\n".join([*script, *lines])
+
+
+def run_local(tasks: Sequence[Task], folder: Path, *, num_workers: int) -> list[Outcome]:
+    """Runs tasks as subprocesses of this machine, and waits for all of them.
+
+    Plain subprocesses: submitit's own local executor starts every task at once, and its workers
+    outlive a signal to the caller. Each worker leads its own session, so that Ctrl-C reaches it
+    once, from here: a second signal would make it leave without saving.
+
+    Args:
+        tasks: with distinct names; a worker writes to `<folder>/logs/<name>.out`.
+        folder: of the sweep.
+        num_workers: how many run at a time, at least 1.
+
+    Returns:
+        The outcome of each task, in order; a failure does not stop the others.
+
+    Raises:
+        StorageError: the folder of logs cannot be made.
+        SystemExit: with 128 + signum after SIGINT, SIGTERM or SIGHUP: the workers received it too
+            and had 20 seconds to save, until a second signal.
+    """
+    logs = files.make_folder(folder / "logs", folder)
+    waiting, workers, outcomes = list(tasks), [], {}
+    deadline = math.inf
+    with _signals() as received:
+        try:
+            while workers or (waiting and not received):
+                while waiting and len(workers) < num_workers and not received:
+                    task = waiting.pop(0)
+                    try:
+                        workers.append(_Worker(task, logs / f"{task.name}.out"))
+                    except OSError as error:
+                        outcomes[task.name] = _told(task, StorageError.exit_code, str(error))
+                if received and deadline == math.inf:
+                    deadline = time.monotonic() + GRACE_SECONDS
+                    _ask_to_stop(workers, received[0])
+                if len(received) > 1 or time.monotonic() > deadline:
+                    _kill(workers)
+                for worker in [w for w in workers if w.process.poll() is not None]:
+                    workers.remove(worker)
+                    task = worker.task
+                    outcomes[task.name] = _told(task, worker.exit_code(), worker.last_line())
+                time.sleep(0.05)
+        finally:
+            _kill(workers)
+    if received:
+        sys.exit(128 + received[0])
+    return [outcomes[task.name] for task in tasks]
+
+
+def parse_slurm(text: str) -> dict[str, Any]:
+    """Turns `partition=gpu,time=120,…` into the parameters of `submitit.SlurmExecutor`.
+
+    `time` is in minutes (without it, the partition's default holds). Other options of sbatch go by
+    their own names, a bare one as `contiguous=true`; one that is given twice becomes a list.
+
+    SIGTERM is what our training saves on. So the job asks for it, in place of submitit's SIGUSR2,
+    `signal_delay_s` (90) seconds before its time runs out; and a task that has left with 143
+    is requeued, where it resumes. A job that is cancelled is not: then the script ends too.
+
+    Args:
+        text: the settings, separated by commas; may be empty.
+
+    Returns:
+        Parameters by submitit's names; options that sbatch only hands on are among its
+        `additional_parameters`.
+
+    Raises:
+        UsageError: a setting is unknown, ours to choose, or its value does not fit.
+    """
+    known = f"{_COUNTS} {_OPTIONS}".split()
+    values: dict[str, str] = {}
+    for word in filter(str.strip, text.split(",")):
+        name, _, value = (part.strip() for part in word.partition("="))
+        name = name.replace("-", "_")
+        if not name or not value or not value.isprintable():
+            raise UsageError(f"--slurm: {word!r} must be name=value, as in {_EXAMPLE}")
+        if name in _OURS.split():
+            raise UsageError(f"--slurm: {name} is chosen by the sweep itself: leave it out")
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise UsageError(
+                f"--slurm: {name!r} is not an option of sbatch{hint}: give it as in {_EXAMPLE}"
+            )
+        values[name] = f"{values[name]},{value}" if name in values else value
+    counts = {n: _count(n, values.pop(n)) for n in _COUNTS.split() if n in values}
+    options: dict[str, Any] = {n: value == "true" or value for n, value in values.items()}
+    if "mem_gb" in counts:
+        options["mem"] = f"{counts.pop('mem_gb')}GB"
+    options["signal"] = f"TERM@{counts.pop('signal_delay_s', 90)}"
+    # since 22.05 srun does not take it from sbatch
+    cpus = [f"--cpus-per-task={counts['cpus_per_task']}"] if "cpus_per_task" in counts else None
+    return {
+        "time": None,  # submitit's own default is 5 minutes
+        "wckey": None,
+        "ntasks_per_node": 1,  # else some versions start one for each processor
+        **counts,
+        "additional_parameters": {**options, "requeue": True},
+        "srun_args": cpus,
+        "stderr_to_stdout": True,
+        "teardown": [
+            "status=$?",
+            f'if [ $status -eq 143 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {MAX_REQUEUES} ]; then',
+            '  scontrol requeue "$SLURM_JOB_ID"',
+            "fi",
+            "exit $status",
+        ],
+    }
+
+
+def submit(tasks: Sequence[Task], folder: Path, parameters: dict[str, Any]) -> dict[str, str]:
+    """Submits tasks as one SLURM job array (a plain job for one task), and returns at once.
+
+    The job replaces itself by the task's command: SLURM's signals and the exit code are its own.
+
+    Args:
+        tasks: what to submit; none submits nothing.
+        folder: of the sweep, seen by all nodes; `jobs.json` records the jobs, `logs/slurm` has
+            their output.
+        parameters: from `parse_slurm`.
+
+    Returns:
+        The job's id by the task's name.
+
+    Raises:
+        UsageError: submitit or SLURM is missing, or sbatch refuses.
+        StorageError: the folder cannot be written.
+    """
+    if not tasks:
+        return {}
+    submitit, logs = _submitit(), folder / "logs" / "slurm"
+    try:
+        executor = submitit.SlurmExecutor(logs.absolute())
+    except RuntimeError as error:
+        raise UsageError(
+            f"--executor=slurm: {error} Submit from a login node, or choose --executor=local"
+        ) from None
+    executor.update_parameters(**{"job_name": folder.absolute().name, **parameters})
+    with _storing(logs):
+        recorded = _read_jobs(folder)
+        # submitit keeps what it will unpickle here: nobody else's to write
+        files.make_folder(logs, folder, mode=0o700)
+        before = set(logs.iterdir())
+        commands = [_command(task) for task in tasks]
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):  # the error has it too
+                jobs = executor.map_array(os.execv, [sys.executable] * len(tasks), commands)
+        except (RuntimeError, FileNotFoundError) as error:
+            for path in set(logs.iterdir()) - before:
+                path.unlink()
+            reason = " ".join(str(error).split())
+            raise UsageError(f"--executor=slurm: sbatch refuses ({reason}): see --slurm") from None
+        new = {task.name: job.job_id for task, job in zip(tasks, jobs, strict=True)}
+        _write_jobs(folder, recorded | new)
+    return new
+
+
+def pending(folder: Path) -> set[str]:
+    """The names of the tasks whose recorded SLURM jobs wait or run.
+
+    Asks squeue, the controller's own word: sacct, which submitit asks, lags behind and is absent
+    on clusters that keep no accounts. Where squeue does not answer no task is pending: a job too
+    many finds its run locked or complete, and leaves.
+
+    Args:
+        folder: of the sweep.
+
+    Returns:
+        Names of tasks.
+
+    Raises:
+        StorageError: `jobs.json` cannot be read.
+    """
+    jobs = _read_jobs(folder)
+    if not jobs:
+        return set()
+    command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return set()
+    return {name for name, job in jobs.items() if job in answer.stdout.split()}
+
+
+class _Worker:
+    """A task's process, which appends to its log."""
+
+    def __init__(self, task: Task, log: Path):
+        self.task, self._log = task, log
+        with disk.folder(log.parent) as held, open(disk.append(held, log.name), "ab") as file:
+            self._start = file.seek(0, os.SEEK_END)
+            self.process = subprocess.Popen(
+                _command(task),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def exit_code(self) -> int:
+        code = self.process.returncode
+        return 128 - code if code < 0 else code
+
+    def last_line(self) -> str:
+        with open(disk.open_regular(self._log, os.O_RDONLY), "rb") as file:
+            file.seek(max(self._start, file.seek(0, os.SEEK_END) - 4096))
+            lines = re.split(r"[\r\n]+", file.read().decode(errors="replace").strip())
+        return lines[-1].strip()
+
+
+def _ask_to_stop(workers: list[_Worker], signum: int) -> None:
+    for worker in workers:
+        worker.process.send_signal(signal.SIGTERM if signum == signal.SIGHUP else signum)
+    interrupts.tell(signum, f"{len(workers)} workers save (again to kill them)")
+
+
+def _kill(workers: list[_Worker]) -> None:
+    for worker in workers:
+        if worker.process.poll() is None:
+            os.killpg(worker.process.pid, signal.SIGKILL)
+            worker.process.wait()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals that ask to stop, in the order in which they arrive."""
+    received: list[int] = []
+    asked = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        asked.append(signal.SIGHUP)
+    before = {s: signal.signal(s, lambda signum, _: received.append(signum)) for s in asked}
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _checked(folder: Path, executor: str, num_workers: int, slurm: str) -> dict[str, Any]:
+    if executor not in EXECUTORS:
+        raise UsageError(f"--executor={executor}: must be one of {', '.join(EXECUTORS)}")
+    if num_workers < 1:
+        raise UsageError(f"--num_workers={num_workers}: must be at least 1")
+    if slurm and executor != "slurm":
+        raise UsageError("--slurm: only --executor=slurm has these settings: choose it")
+    path = str(folder.absolute())
+    if executor == "slurm" and not (path.isprintable() and {"%", "\\"}.isdisjoint(path)):
+        raise UsageError(f"{path!r}: SLURM reads % and \\ in a path in its own way: choose another")
+    return parse_slurm(slurm)
+
+
+def _settled(tasks, folder: Path, is_complete) -> dict[str, Outcome]:
+    """What is complete or queued, by name: the queue first, since a job may end meanwhile."""
+    queued = pending(folder)
+    complete = {task.name for task in tasks if is_complete(task)}
+    return {name: Outcome(name, "queued") for name in queued - complete} | {
+        name: Outcome(name, "complete", 0) for name in complete
+    }
+
+
+def _told(task: Task, exit_code: int, message: str) -> Outcome:
+    outcome = Outcome(task.name, "failed" if exit_code else "done", exit_code, message)
+    words = f"failed (exit code {exit_code})" if exit_code else "done"
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        console.say(f"{task.name}: {words}: {message}")
+    return outcome
+
+
+def _command(task: Task) -> list[str]:
+    return [sys.executable, "-m", *task.arguments]
+
+
+def _count(name: str, value: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", value):
+        raise UsageError(f"--slurm: {name}={value}: must be a whole number of at least 1")
+    return int(value)
+
+
+def _submitit():
+    try:
+        import submitit
+    except ImportError:
+        raise UsageError(
+            "--executor=slurm: submitit is not installed: pip install 'vae_jax[cluster]', "
+            "or EXTRAS=test,cluster ./launch.sh …"
+        ) from None
+    return submitit
+
+
+def _script(num_tasks: int, folder: Path, parameters: dict[str, Any]) -> str:
+    """The text that `submit` hands to sbatch, as submitit writes it."""
+    _submitit()
+    from submitit.slurm import slurm
+
+    logs = (folder / "logs" / "slurm").absolute()
+    words = [shlex.quote(sys.executable), "-u -m submitit.core._submit", shlex.quote(str(logs))]
+    return slurm._make_sbatch_string(
+        command=" ".join(words),
+        folder=logs,
+        map_count=num_tasks if num_tasks > 1 else None,
+        **{"job_name": folder.absolute().name, **parameters},
+    )
+
+
+def _read_jobs(folder: Path) -> dict[str, str]:
+    path = folder / "jobs.json"
+    try:
+        return dict(files.read_json(path))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError) as error:
+        raise StorageError(f"{path} cannot be read ({error}): move it away") from None
+
+
+def _write_jobs(folder: Path, jobs: dict[str, str]) -> None:
+    files.write_json(folder / "jobs.json", jobs, root=folder)
+
+
+@contextlib.contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise StorageError(
+            f"{path} cannot be written ({reason}): choose another --workdir"
+        ) from error

@@ -1,0 +1,889 @@
+"""What a run is: one frozen `Config`, read from flags, and the `Hparams` that follow from it.
+
+A flag is a field of `Config`: its default, its group on the help page, its help and its parser
+stand in one place. The flags of an objective's hyperparameters come from the objective itself.
+"""
+
+import dataclasses
+import functools
+import math
+import os
+from collections.abc import Callable, Container, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax import latents, likelihoods, networks, objectives, schedules, training
+from vae_jax.errors import UsageError, did_you_mean
+from vae_jax.storage import members
+
+__all__ = [
+    "ADAM",
+    "ANY_UNITS",
+    "BESIDE",
+    "GROUPS",
+    "LARGEST",
+    "CombinationError",
+    "Config",
+    "Plan",
+    "choice",
+    "default_of",
+    "flag",
+    "flag_fields",
+    "fraction",
+    "from_flags",
+    "identity_as_of",
+    "in_float32",
+    "integer",
+    "integers",
+    "lasts_a_share",
+    "latent_of",
+    "make_hparams",
+    "number",
+    "objective_flags",
+    "parse_flag",
+    "plain_number",
+    "plan_from_flags",
+    "program_key",
+    "program_settings",
+    "refuse_unknown",
+    "resolve",
+    "settings",
+    "statics_of",
+    "text",
+    "to_flags",
+    "variance",
+    "with_dataset_of",
+    "words",
+]
+
+ANY_UNITS = {"steps_per_epoch": 100, "num_steps": 1000}
+"""What epochs and shares in a schedule are taken for before the data is known."""
+LARGEST = 2**31 - 1
+"""The largest integer that a setting may be (a scalar): what 32 bits hold."""
+ADAM = {"adam_b1": "b1", "adam_b2": "b2", "adam_eps": "eps"}
+"""Flags that are arguments of Adam → what optax calls them."""
+AT_LEAST_ZERO, POSITIVE = (objectives.Interval.parse(f"{end}0, inf)") for end in "[(")
+GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output")
+BESIDE = {
+    *("epochs", "epochs_of_schedules", "data_sha256", "matmul_precision", "xla_flags", "runs"),
+    *("num_runs", "runs_sha256", "runs_per_program"),
+}
+"""What run directories hold beside the settings that decide a result."""
+
+
+def text(value: str) -> str:
+    """Any string but the empty one."""
+    if not value:
+        raise UsageError("must not be empty")
+    return value
+
+
+def words(value: str) -> tuple[str, ...]:
+    """Words with commas between them, each once."""
+    found = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
+    if "" in found:
+        raise UsageError("must be words with commas between them, none of them empty")
+    return found
+
+
+def choice(allowed: Sequence[str]) -> Callable[[str], str]:
+    """One of the names in `allowed`."""
+
+    def parse(value):
+        if value not in allowed:
+            hint = did_you_mean(value, allowed)
+            raise UsageError(f"unknown{hint}, choose from {', '.join(allowed)}")
+        return value
+
+    return parse
+
+
+def integer(low: int, high: int = LARGEST) -> Callable[[str], int]:
+    """An integer in [low, high]."""
+
+    def parse(value):
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+        if number is None or not low <= number <= high:
+            # the limit of 32 bits is news only to whom it stops
+            is_told = high < LARGEST or (number is not None and number > high)
+            limit = f", at most {high}" if is_told else ""
+            raise UsageError(f"must be an integer, {low} or more{limit}")
+        return number
+
+    return parse
+
+
+def integers(value: str) -> tuple[int, ...]:
+    """Positive integers with commas between them."""
+    return tuple(integer(1)(item.strip()) for item in value.split(","))
+
+
+def number(
+    interval: objectives.Interval, *, somewhere: bool = False, note: str = ""
+) -> Callable[[str], str]:
+    """A finite number in an interval, or a schedule of such numbers; kept as text.
+
+    `somewhere` lets a schedule come to a low end that is left out, as long as it is not all there.
+    """
+
+    def parse(value):
+        schedule = schedules.parse(value, **ANY_UNITS)
+        if isinstance(schedule, schedules.Schedule):
+            ends = [float(schedule.start), float(schedule.end)]
+        else:
+            values = jax.vmap(functools.partial(schedules.evaluate, schedule))
+            ends = np.asarray(values(jnp.arange(0, 1001, 5))).tolist()
+        inside = [end in interval for end in ends]
+        if somewhere and any(inside):
+            inside = [end in interval or end == interval.low for end in ends]
+        if not all(inside) or not all(map(math.isfinite, ends)):
+            raise UsageError(f"must be finite and {interval}{note}")
+        return _canonical(value)
+
+    return parse
+
+
+def _canonical(value: str) -> str:
+    """One spelling for one schedule, so that `4`, `4.0` and a default of 4.0 are the same run."""
+
+    def spell(token):
+        try:
+            return repr(float(token)).removesuffix(".0")
+        except ValueError:
+            return token.strip()
+
+    name, parenthesis, rest = value.partition("(")
+    if not parenthesis:
+        return spell(value)
+    arguments = rest.strip().removesuffix(")").split(",")
+    return f"{name.strip()}({', '.join(map(spell, arguments))})"
+
+
+def in_float32(value: float) -> float:
+    """A number as the training has it: near 1 it may be 1 there, near 0 it may be 0."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
+
+
+def fraction(value: str) -> float:
+    """A number in [0, 1)."""
+    try:
+        result = float(value)
+    except ValueError:
+        result = math.nan
+    if not 0 <= in_float32(result) < 1:
+        raise UsageError("must be a number >= 0 and < 1 in float32")
+    return result
+
+
+def plain_number(low: float, high: float = math.inf):
+    """A finite number in [low, high], no schedule."""
+
+    def parse(value):
+        try:
+            result = float(value)
+        except ValueError:
+            result = math.nan
+        if not math.isfinite(result) or not low <= result <= high:
+            limit = "" if high == math.inf else f" and <= {high:g}"
+            raise UsageError(f"must be a finite number >= {low:g}{limit}")
+        return result
+
+    return parse
+
+
+def variance(value: str) -> str | float:
+    """A positive number, or the name of a way to learn it."""
+    names = ("learned", "learned_per_dimension", "optimal")
+    if value in names:
+        return value
+    try:
+        result = float(value)
+    except ValueError:
+        result = math.nan
+    if not 0 < in_float32(result) < math.inf:
+        raise UsageError(f"must be a finite number > 0 in float32, or one of {', '.join(names)}")
+    return result
+
+
+def flag(
+    default,
+    group: str,
+    parse: Callable,
+    help: str,
+    *,
+    identity: bool = True,
+    is_array: bool = False,
+    sweeps: bool = True,
+):
+    """A field that is a flag.
+
+    The default of a flag that is added must mean what was done before there was the flag: a run
+    directory of an older version, which lacks it, goes on with the default.
+
+    Args:
+        default, group, parse, help: what it is without the flag; where and how --help explains it.
+        identity: whether it decides the result of the run.
+        is_array: whether the runs of one program may differ in it.
+        sweeps: whether it takes several values, with commas between them.
+    """
+    metadata = {
+        "group": group,
+        "parse": parse,
+        "help": help,
+        "identity": identity,
+        "is_array": is_array,
+        "sweeps": sweeps,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class CombinationError(UsageError):
+    """A flag that does not go with the choice made by another one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All that decides a run, as plain values; `resolve` fills in what depends on the data."""
+
+    objective: str = flag(
+        "beta_vae", "Model", choice(objectives.names()), "what is minimised: {objectives}"
+    )
+    network: str = flag(
+        "mlp", "Model", choice(tuple(networks.NETWORKS)), f"one of {', '.join(networks.NETWORKS)}"
+    )
+    widths: tuple[int, ...] | None = flag(
+        None,
+        "Model",
+        integers,
+        "hidden units (mlp, gru, …) or channels (conv) of the encoder, mirrored by the decoder "
+        "(default: 200,200 for mlp, 32,64 for conv, 128 for gru, lstm, bigru and bilstm)",
+    )
+    activation: str | None = flag(
+        None,
+        "Model",
+        choice(tuple(networks.ACTIVATIONS)),
+        f"one of {', '.join(networks.ACTIVATIONS)} (default: tanh for mlp, relu for conv)",
+    )
+    teacher_dropout: float | None = flag(
+        None,
+        "Model",
+        plain_number(0, 1),
+        "of a recurrent decoder in training: the share of steps that are not told the true one "
+        "before them; 1: none ever is, the code alone must tell (default: 0)",
+    )
+    latent_dim: int = flag(
+        20, "Model", integer(1, members.MAX_LATENT_DIM), "size of the code z", is_array=True
+    )
+    likelihood: str | None = flag(
+        None,
+        "Model",
+        choice(likelihoods.NAMES),
+        f"p(x|z), one of {', '.join(likelihoods.NAMES)} "
+        "(default: what is customary for the dataset)",
+    )
+    variance: str | float = flag(
+        "learned",
+        "Model",
+        variance,
+        "of a gaussian, laplace or logistic likelihood: a number, or learned (one scalar), "
+        "learned_per_dimension, or optimal (gaussian: the analytic optimum of each batch)",
+        is_array=True,
+    )
+    dataset: str = flag(
+        "digits",
+        "Data",
+        text,
+        "{datasets}, any image dataset of tensorflow-datasets, or the path of a .npy, .npz, .csv, "
+        ".parquet or .txt file, or of a folder of images, tables or .npy files",
+    )
+    data_dir: str | None = flag(
+        None,
+        "Data",
+        text,
+        "where datasets lie (default: $VAE_JAX_DATA_DIR)",
+        identity=False,
+        sweeps=False,
+    )
+    loading: str = flag(
+        "auto",
+        "Data",
+        choice(("auto", "memory", "stream")),
+        "whole into memory, or streamed batch by batch from disk; auto streams what takes more "
+        "than a quarter of the memory; the batches are the same bit for bit, the numbers up to "
+        "rounding",
+        identity=False,
+        sweeps=False,
+    )
+    binarization: str | None = flag(
+        None,
+        "Data",
+        choice(("dynamic", "soft", "threshold")),
+        "grey levels under a bernoulli likelihood: drawn afresh at each use (dynamic), taken as "
+        "probabilities (soft), or cut at 0.5 (threshold) (default: dynamic)",
+    )
+    scaling: str = flag(
+        "auto",
+        "Data",
+        choice(("auto", "unit", "none")),
+        "of your own continuous data: auto (images of 0 to 255 to [0, 1], columns of a table to "
+        "mean 0 and variance 1), unit (the range to [0, 1]) or none",
+    )
+    window: int | None = flag(
+        None,
+        "Data",
+        integer(1),
+        "cut your own table, whose rows follow in time, into series of so many rows, the first to "
+        "train and the last to test",
+    )
+    hop: int | None = flag(
+        None,
+        "Data",
+        integer(1),
+        "rows from the start of a window to that of the next (default: those of the window)",
+    )
+    missing_values: tuple[str, ...] | None = flag(
+        None,
+        "Data",
+        words,
+        "what marks a missing cell of your own table, beside an empty one, such as '?,-,NA'; rows "
+        "with a missing cell are then left out (default: a table with missing cells is refused)",
+        sweeps=False,
+    )
+    num_valid: int | None = flag(
+        None,
+        "Data",
+        integer(0),
+        "examples held out of the training split for validation, where the source has no such "
+        "split (default: a tenth, at most 5000)",
+    )
+    epochs: int | None = flag(
+        None,
+        "Training",
+        integer(0),
+        "passes over the training split (default: 30,000 steps' worth, at most 200)",
+        identity=False,
+    )
+    batch_size: int | None = flag(
+        None,
+        "Training",
+        integer(1),
+        "examples per step (default: 100, or all where there are less)",
+    )
+    learning_rate: str = flag(
+        "cosine(2e-3, 0, 100%)",
+        "Training",
+        number(POSITIVE, somewhere=True, note=" (a rate such as 1e-3)"),
+        "a number or a schedule (see below)",
+        is_array=True,
+    )
+    optimizer: str = flag(
+        "adam",
+        "Training",
+        choice(tuple(training.OPTIMIZERS)),
+        f"one of {', '.join(training.OPTIMIZERS)}",
+    )
+    weight_decay: str | None = flag(
+        None,
+        "Training",
+        number(AT_LEAST_ZERO),
+        "of adamw, of kernels only (default: 1e-4)",
+        is_array=True,
+    )
+    adam_b1: float | None = flag(
+        None, "Training", fraction, "decay of Adam's first moment (default: 0.9)", is_array=True
+    )
+    adam_b2: float | None = flag(
+        None, "Training", fraction, "decay of Adam's second moment (default: 0.999)", is_array=True
+    )
+    adam_eps: float | None = flag(
+        None,
+        "Training",
+        plain_number(1e-20),
+        "added to the root of Adam's second moment (default: 1e-8)",
+        is_array=True,
+    )
+    clip_norm: str | None = flag(
+        None,
+        "Training",
+        number(POSITIVE, somewhere=True),
+        "largest norm of the gradient (default: none)",
+        is_array=True,
+    )
+    ema_decay: float | None = flag(
+        None,
+        "Training",
+        fraction,
+        "evaluate an average of the parameters with this decay, e.g. 0.999 (default: no average)",
+        is_array=True,
+    )
+    patience: int | None = flag(
+        None,
+        "Training",
+        integer(1),
+        "stop after so many epochs without a better validation ELBO (without a prior: loss), and "
+        "keep the best parameters (default: never)",
+    )
+    init_scale: float | None = flag(
+        None,
+        "Training",
+        plain_number(1e-6),
+        "of the initial weights: their standard deviation is this over the root of the fan-in; "
+        "0.577 is the spread of PyTorch's layers (default: 1)",
+        is_array=True,
+    )
+    dtype: str = flag(
+        "float32",
+        "Training",
+        choice(("float32", "bfloat16")),
+        "of the networks' computation; parameters and losses stay float32",
+    )
+    seed: int = flag(
+        0, "Training", integer(0, 2**31 - 2), "decides everything random", is_array=True
+    )
+    workdir: str | None = flag(
+        None,
+        "Output",
+        text,
+        "where the run lives (default: runs/<its settings>)",
+        identity=False,
+        sweeps=False,
+    )
+    checkpoint_seconds: float | None = flag(
+        None,
+        "Output",
+        plain_number(0),
+        "seconds between two checkpoints (default: 5, or 50 times what a save takes)",
+        identity=False,
+        sweeps=False,
+    )
+    tensorboard: bool = flag(
+        False,
+        "Output",
+        bool,
+        "write TensorBoard events too (extra: tensorboard)",
+        identity=False,
+        sweeps=False,
+    )
+    hyperparameters: tuple[tuple[str, str], ...] = ()
+
+    def identity(self) -> dict:
+        """The part that decides the result of the run, as plain JSON values."""
+        flags = {f.name: getattr(self, f.name) for f in flag_fields() if f.metadata["identity"]}
+        flags = {k: list(v) if isinstance(v, tuple) else v for k, v in flags.items()}
+        return {**flags, **dict(self.hyperparameters)}
+
+    def depends_on_epochs(self) -> bool:
+        """Whether a schedule lasts a share of the run, so that its length decides the result."""
+        return lasts_a_share(self.identity())
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the runs are trained: nothing here changes a result."""
+
+    sweep: str | None = flag(
+        None,
+        "Sweep",
+        text,
+        "a CSV or JSON file of runs, a column or key for each flag; flags given beside it hold for "
+        "every row, several values of one for each",
+    )
+    runs_per_program: int | None = flag(
+        None,
+        "Sweep",
+        integer(1),
+        "at most so many runs in one compiled program, to bound its memory (default: all that fit "
+        "one program)",
+    )
+    data_devices: int | None = flag(
+        None,
+        "Sweep",
+        integer(1),
+        "devices that share the batch of a run (default: those left when the runs are spread)",
+    )
+    executor: str | None = flag(
+        None,
+        "Sweep",
+        choice(("local", "slurm")),
+        "train the programs of a sweep as processes of this machine, or as a SLURM job array "
+        "(extra: cluster) (default: one after the other in this process)",
+    )
+    num_workers: int = flag(1, "Sweep", integer(1), "processes at a time of --executor=local")
+    slurm: str | None = flag(
+        None,
+        "Sweep",
+        text,
+        "settings of --executor=slurm, such as partition=gpu,time=120,gpus_per_node=1",
+    )
+    as_program: bool = flag(
+        False, "Sweep", bool, "train the runs in --workdir itself: what --executor starts"
+    )
+    dry_run: bool = flag(
+        False, "Sweep", bool, "show the programs, or the script for SLURM, and train nothing"
+    )
+    overwrite: bool = flag(
+        False, "Output", bool, "archive an older run in the same place, start afresh"
+    )
+
+
+def settings(config: Config) -> dict:
+    """What was asked for, as plain JSON values: `Config.identity`, and how many epochs."""
+    return {**config.identity(), "epochs": config.epochs}
+
+
+def lasts_a_share(identity: Mapping) -> bool:
+    """Whether a schedule among the settings of a run lasts a share of it."""
+    return any("%" in str(value) for value in identity.values())
+
+
+def identity_as_of(config: Config, known: Container[str], default: Config) -> dict:
+    """`Config.identity` as a version put it that had no other settings than these.
+
+    A flag that came later, and stands at its default, is left out: see `flag`.
+
+    Args:
+        config: of a run.
+        known: the settings that were put down.
+        default: of the same objective, with no other flag given.
+    """
+    usual = default.identity()
+    return {n: v for n, v in config.identity().items() if n in known or v != usual[n]}
+
+
+def with_dataset_of(config: Config, held: str | Sequence[str] | None) -> Config:
+    """The same, its dataset named as a directory names it where a user's file lies elsewhere now.
+
+    A file that was moved, or is seen from another working directory, is the same by its content,
+    which `data_sha256` tells.
+
+    Args:
+        config: of a run.
+        held: the dataset, or the datasets, by the names that the directory has.
+    """
+    names = [held] if isinstance(held, str) else held or []
+    if config.dataset in names or not os.path.lexists(config.dataset):
+        return config
+    own = os.path.basename(os.path.normpath(config.dataset))
+    same = [name for name in names if os.path.basename(os.path.normpath(name)) == own]
+    return dataclasses.replace(config, dataset=same[0]) if len(same) == 1 else config
+
+
+def refuse_unknown(held: Mapping, where: str) -> None:
+    """Passes where all settings that something holds are flags of this version.
+
+    Args:
+        held: setting → value.
+        where: what holds them, for the message.
+
+    Raises:
+        UsageError: naming those that are none.
+    """
+    known = {f.name for f in flag_fields()} | objective_flags().keys() | BESIDE
+    unknown = sorted(f"{name}={value}" for name, value in held.items() if name not in known)
+    if unknown:
+        raise UsageError(
+            f"{where} holds {', '.join(unknown)}, of which this version of vae_jax knows nothing: "
+            "use the version that wrote it, or a newer one"
+        )
+
+
+def to_flags(config: Config) -> list[str]:
+    """The command line that gives this `Config`, with the data directory that the shell names."""
+    values = {f.name: (getattr(config, f.name), default_of(f)) for f in flag_fields()}
+    data_dir = config.data_dir or os.environ.get("VAE_JAX_DATA_DIR")
+    # to be found from any working directory
+    values["data_dir"] = (data_dir and os.path.abspath(data_dir), None)
+    for name, value in config.hyperparameters:
+        default = objectives.hyperparameters(config.objective)[name].text
+        values[name] = (value, _canonical(default))
+    return [
+        f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, (value, default) in values.items()
+        if value is not None and value != default
+    ]
+
+
+def default_of(field: dataclasses.Field):
+    """What a field holds where its flag is not given, spelled as if it were."""
+    if isinstance(field.default, str):
+        return parse_flag(field.name, field.default, field.metadata["parse"])
+    return field.default
+
+
+def flag_fields(of: type = Config) -> list[dataclasses.Field]:
+    """The fields of `Config`, or of `Plan`, that are flags."""
+    return [f for f in dataclasses.fields(of) if f.metadata]
+
+
+@functools.cache
+def objective_flags() -> dict[str, dict[str, objectives.Hyperparameter]]:
+    """Hyperparameter → {objective → default and help}, over all objectives."""
+    flags: dict[str, dict] = {}
+    for objective in objectives.names():
+        for name, hyperparameter in objectives.hyperparameters(objective).items():
+            flags.setdefault(name, {})[objective] = hyperparameter
+    return flags
+
+
+def from_flags(values: dict[str, str | None]) -> Config:
+    """Checks the flags that were given and makes the `Config`.
+
+    Args:
+        values: flag → text, None where it was not given.
+
+    Returns:
+        `Config`, complete but for what only the data can tell.
+
+    Raises:
+        UsageError: a value does not fit; the message names flag, value, what is allowed.
+    """
+    settings = {}
+    for field in flag_fields():
+        value = values.get(field.name)
+        if value is None and isinstance(field.default, str):
+            value = field.default
+        if value is not None:
+            settings[field.name] = parse_flag(field.name, value, field.metadata["parse"])
+    objective = settings["objective"]
+    hyperparameters = {}
+    for name, owners in objective_flags().items():
+        value = values.get(name)
+        if objective in owners:
+            chosen = owners[objective]
+            given = chosen.text if value is None else value
+            hyperparameters[name] = parse_flag(name, given, _parser(chosen))
+        elif value is not None:
+            takes = ", ".join(f"--{k}" for k in objectives.hyperparameters(objective))
+            raise CombinationError(
+                f"--{name}={value}: objective {objective} takes {takes or 'none'}"
+            )
+    config = Config(**settings, hyperparameters=tuple(sorted(hyperparameters.items())))
+    _check_together(config)
+    return config
+
+
+def _parser(hyperparameter: objectives.Hyperparameter) -> Callable[[str], str]:
+    """How the flag of a hyperparameter is read."""
+    if hyperparameter.choices:
+        return choice(hyperparameter.choices)
+    interval = hyperparameter.interval
+    if hyperparameter.is_static:
+        parse = integer(int(interval.low), int(min(interval.high, LARGEST)))
+        return lambda value: str(parse(value))
+    return number(interval, note=f" ({hyperparameter.help.rstrip('.')})")
+
+
+def plan_from_flags(values: dict[str, str | None]) -> Plan:
+    """Checks the flags that say how to train; see `from_flags`."""
+    given = {f.name: values.get(f.name) for f in flag_fields(Plan)}
+    plan = Plan(
+        **{
+            f.name: parse_flag(f.name, given[f.name], f.metadata["parse"])
+            for f in flag_fields(Plan)
+            if given[f.name] is not None
+        }
+    )
+    if plan.slurm is not None and plan.executor != "slurm":
+        raise UsageError(f"--slurm={plan.slurm}: give --executor=slurm too")
+    if given["num_workers"] is not None and plan.executor != "local":
+        raise UsageError(f"--num_workers={plan.num_workers}: give --executor=local too")
+    return plan
+
+
+@functools.cache
+def parse_flag(name: str, value: str, parse: Callable):
+    """The value of a flag; a `UsageError` names flag and text."""
+    try:
+        return parse(value)
+    except UsageError as error:
+        raise UsageError(f"--{name}={value}: {error}") from None
+
+
+def _check_together(config: Config) -> None:
+    if config.patience is not None and config.num_valid == 0:
+        raise CombinationError(
+            f"--patience={config.patience}: needs a validation split, --num_valid=0 leaves none"
+        )
+    if config.patience is not None and _of(config).phase is not None:
+        raise CombinationError(
+            f"--patience={config.patience}: {config.objective} is several trainings whose losses "
+            "do not compare: leave it"
+        )
+    if config.weight_decay is not None and config.optimizer != "adamw":
+        raise CombinationError(
+            f"--weight_decay={config.weight_decay}: {config.optimizer} has none, "
+            "give --optimizer=adamw"
+        )
+    if config.hop is not None and config.window is None:
+        raise CombinationError(f"--hop={config.hop}: is from window to window, give --window too")
+    if config.network == "linear" and (config.widths or config.activation):
+        raise CombinationError(
+            "--network=linear has no hidden layers: leave --widths and --activation"
+        )
+    try:
+        latent_of(config).check(config.latent_dim)
+    except UsageError as error:
+        raise CombinationError(f"--{error} (objective {config.objective})") from None
+
+
+def latent_of(config: Config) -> latents.Latent:
+    """The family of latents, of codes [B, L], that the objective asks for."""
+    return objectives.latent(config.objective, **statics_of(config))
+
+
+def _of(config: Config) -> training.Objective:
+    """The objective, for what it tells of itself before there are data."""
+    return objectives.bind(config.objective, num_examples=1, **statics_of(config))
+
+
+def resolve(config: Config, dataset) -> Config:
+    """Fills in what follows from the data, and checks what only the data can tell.
+
+    Args:
+        config: from `from_flags`.
+        dataset: from `vae_jax.data.load`.
+
+    Raises:
+        UsageError: more examples per batch than there are.
+    """
+    num_examples = len(dataset.train)
+    batch_size = config.batch_size or min(100, num_examples)
+    if batch_size > num_examples:
+        raise UsageError(
+            f"--batch_size={batch_size}: the training split has {num_examples} examples, "
+            f"give at most that"
+        )
+    if config.scaling != "auto" and dataset.num_levels is not None:
+        raise UsageError(
+            f"--scaling={config.scaling}: {dataset.name} has {dataset.num_levels} levels, which "
+            "become 0 to 1 in any case: leave the flag"
+        )
+    likelihood = config.likelihood or dataset.likelihood
+    binarization = config.binarization
+    if likelihood == "bernoulli" and dataset.num_levels != 2:
+        # a code without a density asks for no probability of x: grey levels are targets
+        default = "dynamic" if latent_of(config).has_prior else "soft"
+        binarization = binarization or default
+    elif binarization is not None:
+        why = "the data is binary already" if likelihood == "bernoulli" else "only for bernoulli"
+        raise UsageError(f"--binarization={binarization}: {why}, leave the flag")
+    epochs = config.epochs
+    if epochs is None:
+        steps_per_epoch = -(-num_examples // batch_size)
+        epochs = min(200, max(1, round(30_000 / steps_per_epoch)))
+    return dataclasses.replace(
+        config,
+        likelihood=likelihood,
+        binarization=binarization,
+        epochs=epochs,
+        batch_size=batch_size,
+    )
+
+
+def program_key(config: Config) -> tuple:
+    """`program_settings` to group by: runs whose keys are equal make one program."""
+    return tuple(program_settings(config).items())
+
+
+def program_settings(config: Config) -> dict:
+    """What the runs of one program have in common: all but the numbers that do not change a shape.
+
+    Runs whose settings are equal have `Hparams` of equal structure, which stack.
+
+    Returns:
+        Flag → its value, or of an array what kind of value it is.
+    """
+
+    def structure(value):
+        if value is None:
+            return None
+        is_ours = isinstance(schedules.parse(value, **ANY_UNITS), schedules.Schedule)
+        return "schedule" if is_ours else value
+
+    arrays = {
+        "latent_dim": config.latent_dim if config.network in networks.SPATIAL else None,
+        "seed": None,
+        "learning_rate": structure(config.learning_rate),
+        "weight_decay": structure(config.weight_decay or "1e-4"),
+        **{name: getattr(config, name) is None for name in ADAM},
+        "init_scale": config.init_scale is None,
+        "clip_norm": structure(config.clip_norm),
+        "ema_decay": config.ema_decay is None,
+        "variance": config.variance if isinstance(config.variance, str) else "given",
+    }
+    statics = statics_of(config)
+    hyperparameters = {
+        name: value if name in statics else structure(value)
+        for name, value in config.hyperparameters
+    }
+    return {
+        f.name: arrays[f.name] if f.metadata["is_array"] else getattr(config, f.name)
+        for f in flag_fields()
+    } | hyperparameters
+
+
+def statics_of(config: Config) -> dict[str, int | str]:
+    """The hyperparameters of the objective that are no arrays: they may decide shapes, or words."""
+    known = objectives.hyperparameters(config.objective)
+    return {
+        name: value if known[name].choices else int(value)
+        for name, value in config.hyperparameters
+        if known[name].is_static
+    }
+
+
+def make_hparams(
+    configs: Sequence[Config], *, steps_per_epoch: int, latent_dim: int
+) -> list[training.Hparams]:
+    """The arrays and schedules of the runs of one program: scalars, see `training.Hparams`.
+
+    Args:
+        configs: resolved, with equal `program_key`.
+        steps_per_epoch: a count.
+        latent_dim: of the model, L; runs with fewer dimensions get a mask.
+    """
+    units = {
+        "steps_per_epoch": steps_per_epoch,
+        "num_steps": max(1, configs[0].epochs * steps_per_epoch),
+    }
+
+    def schedule(value):
+        return None if value is None else schedules.parse(value, **units)
+
+    def scalar(value):
+        return np.float32(value) if isinstance(value, float) else None
+
+    is_masked = any(c.latent_dim < latent_dim for c in configs)
+    # a term that no run has is left out of the program
+    left_out = statics_of(configs[0]).keys() | {
+        name
+        for name, hyperparameter in objectives.hyperparameters(configs[0].objective).items()
+        if hyperparameter.default == 0 and {dict(c.hyperparameters)[name] for c in configs} == {"0"}
+    }
+    return [
+        training.Hparams(
+            seed=np.int32(c.seed),
+            learning_rate=schedule(c.learning_rate),
+            objective={n: schedule(v) for n, v in c.hyperparameters if n not in left_out},
+            weight_decay=schedule(c.weight_decay or "1e-4"),
+            adam={
+                keyword: scalar(getattr(c, name))
+                for name, keyword in ADAM.items()
+                if getattr(c, name) is not None
+            },
+            clip_norm=schedule(c.clip_norm),
+            init_scale=scalar(c.init_scale),
+            ema_decay=scalar(c.ema_decay),
+            latent_mask=(
+                (np.arange(latent_dim) < c.latent_dim).astype(np.float32) if is_masked else None
+            ),
+            variance=scalar(c.variance),
+        )
+        for c in configs
+    ]

@@ -1,0 +1,106 @@
+"""What the caller's variables may decide of a program; imports nothing slow, to come first.
+
+A run of the command line has the same numbers in every shell. Variables of JAX and Flax that say
+where it runs, what it logs and what it caches are heeded, and stand in `env.json`. All others are
+set aside before JAX is imported: 64-bit numbers, another generator, no compilation and whatever a
+later JAX adds. One that decides numbers is heeded, as users of accelerators need it, and is part of
+what tells a run from others: the precision of matrix products.
+"""
+
+import os
+import re
+
+__all__ = [
+    "CALLED",
+    "PRECISION",
+    "identity",
+    "is_heeded",
+    "recorded",
+    "restore",
+    "settle",
+    "told",
+]
+
+PRECISION = "JAX_DEFAULT_MATMUL_PRECISION"
+"""What decides numbers and is the user's to choose."""
+
+_OF_JAX = re.compile(
+    r"(JAX|JAX2TF|FLAX|NNX)_\w+|CHECK_VMA|EAGER_CONSTANT_FOLDING|MOCK_NUM_GPU_PROCESSES"
+)
+_HEEDED = re.compile(
+    rf"""{PRECISION}
+    # where it runs
+    |JAX_(PLATFORMS|PLATFORM_NAME|NUM_CPU_DEVICES|\w+_VISIBLE_DEVICES|PJRT_CLIENT_CREATE_OPTIONS)
+    |JAX_(SKIP_CUDA_CONSTRAINTS_CHECK|CHECK_PROXY_ENVS)
+    |JAX_(NUM_PROCESSES|PROCESS_ID|LOCAL_DEVICE_IDS|(COORDINAT|DISTRIBUTED_|MTLS_|CROSS_HOST_)\w+)
+    |JAX_(CPU_COLLECTIVES_IMPLEMENTATION|CPU_GET_\w+_TIMEOUT_MINUTES|FORCE_DCN_CROSS_HOST_TRANSFERS)
+    # what it says
+    |JAX_(LOG_|DUMP_IR_|TRACEBACK_|INCLUDE_|CAPTURED_CONSTANTS_)\w+
+    |JAX_(LOGGING_LEVEL|DEBUG_LOG_MODULES|EXPLAIN_CACHE_MISSES|PPRINT_USE_COLOR)
+    |JAX_(TRACER_ERROR_NUM_TRACEBACK_FRAMES|COMPILER_DETAILED_LOGGING_MIN_OPS|SOURCE_URL_SCHEMA)
+    |JAX_(HLO_SOURCE_FILE_CANONICALIZATION_REGEX|SEND_TRACEBACK_TO_RUNTIME)
+    # what it keeps
+    |JAX_(ENABLE_COMPILATION_CACHE|RAISE_PERSISTENT_CACHE_ERRORS|SHARE_BINARY_BETWEEN_HOSTS\w*)
+    |JAX_(COMPILATION_CACHE_(?!CHECK_)|PERSISTENT_CACHE_)\w+
+    """,
+    re.VERBOSE,
+)
+_OF_ARITHMETIC = re.compile(r"--xla_\w*(fast_math|fast_min_max|excess_precision|tf32)\w*(=\S*)?")
+"""Flags of XLA that have it compute other numbers."""
+CALLED = {"matmul_precision": PRECISION, "xla_flags": "XLA_FLAGS"}
+"""What stands in the identity of a run → the variable that a user sets it by."""
+_OF_COMPILERS = ("CUDA_VISIBLE_DEVICES", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE", "XLA_FLAGS")
+
+_set_aside: dict[str, str] = {}
+
+
+def is_heeded(name: str) -> bool:
+    """Whether a variable may say something to a program: it is none of JAX's, or one of these."""
+    return not _OF_JAX.fullmatch(name) or _HEEDED.fullmatch(name) is not None
+
+
+def settle() -> None:
+    """Sets aside what would change a program's numbers, for it and those that it starts.
+
+    It comes before JAX is imported, which reads its variables then. Pictures are written to files:
+    the caller's backend of matplotlib, a notebook's say, is not used either.
+    """
+    for name in [name for name in os.environ if not is_heeded(name)]:
+        _set_aside[name] = os.environ.pop(name)
+    os.environ["MPLBACKEND"] = "agg"
+
+
+def told() -> str | None:
+    """What was set aside, in a line, or None."""
+    if not _set_aside:
+        return None
+    # a value may hold anything, also what steers a terminal
+    words = (f"{name}={ascii(value)[1:-1][:40]}" for name, value in sorted(_set_aside.items()))
+    return f"ignored: {', '.join(words)}: unset them, a run has the same numbers in every shell"
+
+
+def recorded() -> dict[str, str]:
+    """The variables that were heeded, for `env.json`, with those of XLA, CUDA and libtpu."""
+    names = (name for name in os.environ if _HEEDED.fullmatch(name) or name in _OF_COMPILERS)
+    return {name: os.environ[name] for name in sorted(names)}
+
+
+def identity() -> dict[str, str]:
+    """What of the environment tells a run from others: nothing, unless the user chose it."""
+    import jax
+
+    precision = jax.config.jax_default_matmul_precision
+    flags = " ".join(found[0] for found in _OF_ARITHMETIC.finditer(os.environ.get("XLA_FLAGS", "")))
+    found = {"matmul_precision": precision, "xla_flags": flags}
+    return {name: value for name, value in found.items() if value}
+
+
+def restore(settings: dict) -> None:
+    """Has what follows computed as a run was trained, whatever the shell says.
+
+    Args:
+        settings: of the run, with what `identity` gave.
+    """
+    import jax
+
+    jax.config.update("jax_default_matmul_precision", settings.get("matmul_precision"))

@@ -1,0 +1,416 @@
+"""What is measured of a trained run: a metric of `vae_jax/evaluation/`, or one that needs more.
+
+Two need more than a model and its data: `objective`, the terms that were trained, and `udr`, which
+compares the runs of a sweep.
+"""
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from vae_jax import distributions, evaluation, objectives
+from vae_jax.errors import DataError, DivergedError, StorageError, UsageError
+from vae_jax.evaluation import udr
+from vae_jax.evaluation.elbo import active_units
+from vae_jax.evaluation.subject import AtMost, NotApplicableError, Subject
+from vae_jax.lab import build as building
+from vae_jax.lab import config, environment, train
+from vae_jax.lab.progress import Watch
+from vae_jax.model import Model
+from vae_jax.storage import files, members
+
+__all__ = [
+    "ERROR",
+    "FEW_SAMPLES",
+    "MOST_COMPARED",
+    "OBJECTIVE_DEFINITIONS",
+    "SAME",
+    "Code",
+    "Place",
+    "Request",
+    "Trained",
+    "Watched",
+    "alone",
+    "code_of",
+    "compare",
+    "load",
+    "make_subject",
+    "measure",
+    "notes",
+    "objective_definitions",
+    "objective_terms",
+    "read_config",
+]
+
+OBJECTIVE, UDR = "objective", "udr"
+ERROR = "_standard_error"
+MOST_COMPARED = 10_000
+"""Test examples whose codes `udr` compares, a count."""
+SAME = 1e-6
+"""A standard error below this share of its value is the rounding of equal numbers."""
+FEW_SAMPLES = 10
+"""An effective sample size below this (a scalar) is told to be too small."""
+OBJECTIVE_DEFINITIONS = {
+    "num_examples": "N, the examples of the test split",
+    "loss": "what was minimised",
+    "elbo": "−(distortion + rate) in nats per example",
+    "rate": "KL(q(z|x) ‖ p(z)) in nats per example",
+    "distortion": "−log p(x|z) in nats per example, as many samples of z as in training",
+    "squared_error": "‖x − E[x|z]‖² per example, summed over its numbers: no nats",
+    "mutual_information": "of the rate, I(x; z) in nats, from a few examples (see latent_use)",
+    "total_correlation": "of the rate, KL(q(z) ‖ Π_l q(z_l)) in nats, from a few examples",
+    "dimension_wise_kl": "of the rate, Σ_l KL(q(z_l) ‖ p(z_l)) in nats, from a few examples",
+    "active_units": "dimensions whose posterior mean varies over x by more than 0.01 of what the "
+    "prior varies (Burda 2015)",
+}
+"""What terms mean of most objectives; an objective's own `DEFINITIONS` come before."""
+
+
+class Place(NamedTuple):
+    """Where a run lies.
+
+    Attributes:
+        directory: of its program.
+        member: which of the program's runs, a count from 0.
+        name: that, and what sets it apart from the others.
+        config: what it was trained with.
+    """
+
+    directory: Path
+    member: int
+    name: str
+    config: config.Config
+
+
+class Trained(NamedTuple):
+    """One run as training left it.
+
+    Attributes:
+        experiment: of this run alone.
+        params: a density's, [S, …] on the devices.
+        member: from `members.load_member`.
+    """
+
+    experiment: building.Experiment
+    params: Any
+    member: members.Member
+
+
+def load(directory: str | Path, member: int, data_dir: str | None = None) -> Trained:
+    """A run of a program, its data, and the parameters that make p(x|z) a density.
+
+    Args:
+        directory: of a program: a run directory, or one below `programs/` of a sweep.
+        member: which of its runs, a count from 0.
+        data_dir: where datasets lie; None means where they lay in training.
+
+    Raises:
+        UsageError: there is no such run, or another version wrote it than reads it.
+        DataError: the data are not those that it was trained on.
+        DivergedError: it diverged.
+        StorageError: its files cannot be read.
+    """
+    loaded = members.load_member(directory, member)
+    if loaded.failure is not None:
+        raise DivergedError(f"member {member} of {directory} diverged at step {loaded.failure}")
+    asked = read_config(Path(directory), member, data_dir)
+    # by which schedules of a share of the run end: members.json has no seal
+    asked = dataclasses.replace(asked, epochs=loaded.settings.get("epochs", asked.epochs))
+    if data_dir is None:
+        asked = dataclasses.replace(asked, dataset=_from_training(Path(directory), asked.dataset))
+    # the run may be a stranger's: what it names is read if it is what its hash says, and no more
+    expected = loaded.settings.get("data_sha256")
+    if expected is None:
+        raise DataError(
+            f"{directory}: its config has no data_sha256, by which its data are known: use the run "
+            "as it was left"
+        )
+    try:
+        dataset = train.load(asked, expected)
+    except (DataError, UsageError) as error:
+        told = f"{directory}: {error}"
+        if "--data_dir" not in told:
+            told += "; of data that moved since training, name the folder by --data_dir"
+        raise type(error)(told) from None
+    resolved = config.resolve(asked, dataset)
+    _refuse_other_settings(Path(directory), resolved, loaded.settings)
+    environment.restore(loaded.settings)
+    experiment = building.build([resolved], dataset, latent_dim=loaded.latent_dim)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf)[None], loaded.params)
+    params = building.frozen(experiment, experiment.layout.place(params))
+    return Trained(experiment, params, loaded)
+
+
+def read_config(directory: Path, member: int, data_dir: str | None) -> config.Config:
+    """The `Config` that a run of a program was trained with."""
+    path, remedy = directory / "members.json", "use the run as it was left"
+    try:
+        given = files.parse_json(files.read_bytes(path, remedy=remedy))[member]
+        values = dict(flag.removeprefix("--").split("=", 1) for flag in given)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
+    except (ValueError, LookupError, AttributeError, TypeError):
+        raise StorageError(f"{path} does not hold the flags of member {member}: {remedy}") from None
+    config.refuse_unknown(values, str(path))
+    if data_dir is not None:
+        values["data_dir"] = data_dir
+        moved = os.path.join(data_dir, Path(values.get("dataset", "")).name)
+        if _is_path(values.get("dataset", "")) and os.path.exists(moved):
+            values["dataset"] = moved
+    return config.from_flags(values)
+
+
+def _is_path(dataset: str) -> bool:
+    """Whether a dataset is named as a user's file is."""
+    return bool(os.path.dirname(dataset) or os.path.splitext(dataset)[1])
+
+
+def _from_training(directory: Path, dataset: str) -> str:
+    """A user's file by a path that holds here too: it was given from where training began."""
+    try:
+        told = files.read_json(directory / "env.json")
+        there = os.path.join(told["working_directory"], dataset)
+    except (OSError, StorageError, ValueError, KeyError, TypeError):  # lost, or of an older version
+        return dataset
+    return there if _is_path(dataset) and os.path.exists(there) else dataset
+
+
+def _refuse_other_settings(directory: Path, found: config.Config, trained: dict) -> None:
+    """Raises UsageError where the flags of a run mean to this version what it was not trained with.
+
+    Args:
+        directory: of the program.
+        found: what the flags come to.
+        trained: what the directory holds of the run.
+    """
+    for name, value in found.identity().items():
+        # a file may lie elsewhere, what an older version did not put down was at its default
+        if name != "dataset" and trained.get(name, value) != value:
+            raise UsageError(
+                f"{directory} was trained with {name}={trained[name]}, its flags mean "
+                f"{name}={value} to this version of vae_jax: use the version that env.json names"
+            )
+
+
+class Watched(Subject):
+    """A `Subject` whose passes over the data are counted by a `Watch`."""
+
+    watch: Watch | None = None
+
+    def blocks(self, split: str, num_rows: int | None = None, num_examples: int | None = None):
+        """See `Subject.blocks`."""
+        blocks = super().blocks(split, num_rows, num_examples)
+        num = self.size(split) if num_examples is None else min(self.size(split), num_examples)
+        return blocks if self.watch is None else self.watch.count(blocks, num)
+
+
+def alone(trained: Trained) -> tuple[Model, Any]:
+    """The run as its model, masked and a density, and the parameters: arrays of any shape."""
+    experiment = trained.experiment
+    params = jax.tree.map(np.asarray, experiment.layout.read(trained.params))
+    return building.member(experiment, 0, params)[:2]
+
+
+def make_subject(trained: Trained, seed: int, num_examples: int | None = None) -> Watched:
+    """What the metrics measure; a scalar seed decides all their draws."""
+    experiment = trained.experiment
+    model, params = alone(trained)
+    return Watched(
+        model,
+        params,
+        experiment.dataset,
+        preprocess=experiment.preprocess,
+        key=jax.random.key(seed),
+        num_examples=num_examples,
+        conditions=experiment.given,
+        given=experiment.loss_fn.given,
+    )
+
+
+class Request(NamedTuple):
+    """What is asked for.
+
+    Attributes:
+        metrics: names, in order.
+        settings: of each metric, those that were given.
+        seed: of all draws, a count.
+        num_examples: of the test split, a count; None means all.
+    """
+
+    metrics: Sequence[str]
+    settings: dict[str, dict]
+    seed: int = 0
+    num_examples: int | None = None
+
+
+def measure(trained: Trained, subject: Subject, request: Request, name: str) -> dict:
+    """One metric of one run.
+
+    Returns:
+        values (as of the metric's `measure`), definitions, notes, settings, step, seed, seconds; or
+        left_out, the reason why there are none, with `refused` where it is a setting that was
+        given.
+    """
+    start = time.perf_counter()
+    given, seed = request.settings.get(name, {}), request.seed
+    try:
+        if name == OBJECTIVE:
+            settings, values = {}, objective_terms(trained)
+            definitions = objective_definitions(trained, values)
+            seed = trained.experiment.config.seed
+        else:
+            settings = {**evaluation.settings(name), **given}
+            module = evaluation.load(name)
+            values, definitions = module.measure(subject, **settings), module.DEFINITIONS
+            # of a default that gave way, what was taken
+            taken = {k: values[k] for k, v in settings.items() if isinstance(v, AtMost)}
+            settings |= taken
+    except NotApplicableError as reason:
+        return {"left_out": str(reason)}
+    except (DataError, UsageError) as reason:
+        # what the data do not admit is left out; what was asked for in so many words is an error
+        return {"left_out": str(reason), **({"refused": True} if given else {})}
+    order = {entry: i for i, entry in enumerate(definitions)}
+    entries = sorted(values, key=lambda e: order.get(e.removesuffix(ERROR), len(order)))
+    definitions = {k: v for k, v in definitions.items() if k in values}
+    split = settings.get("split", "test")
+    num, num_split = values.get("num_examples"), len(getattr(subject.dataset, split))
+    if num is not None and num < num_split:
+        told = definitions.get("num_examples", "N")
+        definitions["num_examples"] = f"{told}; {num:,} of the {num_split:,} of the {split} split"
+    return {
+        "values": {entry: values[entry] for entry in entries},
+        "definitions": definitions,
+        "notes": list(notes(name, values, subject)),
+        "settings": settings,
+        "step": trained.member.step,
+        "seed": seed,
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def objective_terms(trained: Trained) -> dict:
+    """The objective's terms on the test split, as `result.json` has them.
+
+    Returns:
+        Terms and standard errors in nats, active units. A term that is the same for all examples
+        has no standard error.
+    """
+    experiment = trained.experiment
+    steps = experiment.layout.place(np.full(1, trained.member.step, np.int32))
+    evaluated = building.evaluate(experiment, trained.params, "test", steps)
+    terms = {name: float(value[0]) for name, value in evaluated.terms.items()}
+    errors = {
+        f"{name}{ERROR}": float(value[0])
+        for name, value in evaluated.standard_errors.items()
+        if value[0] > SAME * abs(terms[name])
+    }
+    counts = {n: int(num[0]) for n, num in building.num_examples_of(evaluated).items()}
+    found = {"num_examples": len(experiment.dataset.test), **terms, **errors, **counts}
+    if evaluated.mean_variance is not None:
+        found["active_units"] = int(active_units(evaluated.mean_variance[0]).sum())
+    return found
+
+
+def objective_definitions(trained: Trained, terms: Sequence[str]) -> dict[str, str]:
+    """What each term of the objective means, by name."""
+    objective = trained.experiment.config.objective
+    generic = f"a term of --objective={objective}, see vae_jax/objectives/{objective}.py"
+    counts = {
+        name: f"the examples of known label that {term} is a mean over"
+        for name in terms
+        if (term := name.removesuffix("_num_examples")) != name
+    }
+    own = objectives.definitions(objective)
+    return {**dict.fromkeys(terms, generic), **counts, **OBJECTIVE_DEFINITIONS, **own}
+
+
+def notes(metric: str, values: dict, subject: Subject) -> Iterator[str]:
+    """What a reader of a metric's values should know beside their definitions."""
+    # the terms of an objective say it themselves, and p(x|c) is told by "given"
+    if subject.conditions is not None and metric != OBJECTIVE and "given" not in values:
+        yield (
+            f"the codes are of q(z|x, c), c is {subject.conditions.what}: what c tells of x they "
+            "need not hold"
+        )
+    if "num_draws" in values and not subject.model.latent.has_prior:
+        yield "a code without a prior: draws are from a Gaussian fit to codes of the training split"
+    if metric == "nll" and values.get("effective_samples", FEW_SAMPLES) < FEW_SAMPLES:
+        yield (
+            f"of {values['num_samples']:,} samples fewer than {FEW_SAMPLES} count: nll lies above "
+            "−log p(x) by an unknown amount, give a larger --nll_num_samples"
+        )
+
+
+class Code(NamedTuple):
+    """What `compare` reads of a run.
+
+    Attributes:
+        place: program, member and step of the run, as results are to name it.
+        dataset: the name of its data.
+        means: posterior means of test examples, [N, L].
+        rates: rate of each dimension in nats, [L].
+    """
+
+    place: dict
+    dataset: str
+    means: np.ndarray
+    rates: np.ndarray
+
+
+def code_of(trained: Trained, subject: Subject, place: dict) -> Code | None:
+    """What `compare` reads of a run, None where its code or its prior is not Gaussian."""
+    try:
+        subject.require_gaussian()
+    except NotApplicableError:
+        return None
+    posterior = subject.posterior(num_examples=MOST_COMPARED)
+    rates = distributions.kl_divergence(posterior, subject.prior).mean(axis=0)
+    return Code(place, trained.experiment.dataset.name, posterior.mean, np.asarray(rates))
+
+
+def compare(codes: Sequence[Code], seed: int) -> dict:
+    """How much each run agrees with the others on the same data, see `udr`.
+
+    Args:
+        codes: of each run.
+        seed: a count.
+
+    Returns:
+        As of `measure`; the values are groups of runs on the same data, with their scores and the
+        matrix behind them. A run that is alone with its data is in none.
+    """
+    start = time.perf_counter()
+    groups = []
+    for dataset in dict.fromkeys(code.dataset for code in codes):
+        own = [code for code in codes if code.dataset == dataset]
+        if len(own) < 2:
+            continue
+        ranking = udr.evaluate(
+            [code.means for code in own], jax.random.key(seed), rates=[code.rates for code in own]
+        )
+        errors = [None if np.isnan(e) else float(e) for e in ranking.standard_errors]
+        groups.append(
+            {
+                "dataset": dataset,
+                "runs": [code.place for code in own],
+                "num_points": ranking.num_points,
+                "num_informative": ranking.num_informative.tolist(),
+                "scores": ranking.scores.tolist(),
+                "standard_errors": errors,
+                "pairwise": ranking.pairwise.tolist(),
+            }
+        )
+    return {
+        "values": {"groups": groups},
+        "definitions": udr.DEFINITIONS,
+        "settings": {"similarity": "lasso", "penalty": 0.1, "num_points": MOST_COMPARED},
+        "seed": seed,
+        "seconds": round(time.perf_counter() - start, 2),
+    }

@@ -1,0 +1,308 @@
+"""What was measured of the runs: the page that tells it, and the files that keep it."""
+
+import functools
+import shutil
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vae_jax import console
+from vae_jax.errors import StorageError, UsageError
+from vae_jax.evaluation.subject import Subject
+from vae_jax.lab import config, metrics, pictures, tables
+from vae_jax.storage import files, locks, members, seals
+
+__all__ = [
+    "Keeper",
+    "columns",
+    "entry",
+    "flat",
+    "folder",
+    "held",
+    "lines",
+    "owner_of",
+    "rows_of",
+    "spell",
+    "title",
+    "told_files",
+    "told_step",
+    "udr_lines",
+    "write",
+]
+
+
+def told_step(trained: metrics.Trained, directory: Path) -> str:
+    """A run's step, and how many there will be where training has not come to its end."""
+    step, num_steps = trained.member.step, trained.experiment.num_steps
+    if step >= num_steps or members.read_results(directory) is not None:
+        return f"{step:,}"
+    return f"{step:,} of {num_steps:,}, its training is not finished"
+
+
+def title(metric: str, settings: dict) -> str:
+    """What a result is kept under: a split other than test stands beside it, not in its place."""
+    split = settings.get("split", "test")
+    return metric if split == "test" else f"{metric}_{split}"
+
+
+def lines(results: dict[str, dict], given: dict) -> Iterator[str]:
+    """The numbers of one run, each with its standard error and what it means.
+
+    Args:
+        results: metric → as of `measure`.
+        given: the settings that the flags name.
+    """
+    for metric, result in results.items():
+        if "left_out" in result:
+            yield f"{metric}: left out, {result['left_out']}"
+            continue
+        words = [f"{result['seconds']:.1f} s", *(f"{k}={v}" for k, v in given.items())]
+        yield f"{metric} ({', '.join(words)}):"
+        values = result["values"]
+        names = [name for name in values if not name.endswith(metrics.ERROR)]
+        width = max(map(len, names), default=0)
+        for name in names:
+            meaning = result["definitions"].get(name, "")
+            if isinstance(values[name], dict):
+                yield f"  {name}: {meaning}"
+                yield from (f"    {key}: {spell(each)}" for key, each in values[name].items())
+                continue
+            error = values.get(f"{name}{metrics.ERROR}")
+            told = spell(values[name]) + ("" if error is None else f" ± {error:.2g}")
+            yield from entry(f"  {name:<{width}}  ", told, meaning)
+        for note in result["notes"]:
+            indents = {"initial_indent": "  ", "subsequent_indent": "    "}
+            yield from textwrap.wrap(f"note: {note}", columns(), **indents)
+
+
+def entry(head: str, told: str, meaning: str) -> Iterator[str]:
+    """A value and what it means, which goes on in a column of its own below."""
+    indent = len(head) + 22
+    wrapped = textwrap.wrap(meaning, max(40, columns() - indent - 1)) or [""]
+    if len(told) > 20:
+        goes_on = " " * len(head)
+        indents = {"initial_indent": head, "subsequent_indent": goes_on}
+        yield from textwrap.wrap(told, columns(), **indents)
+    else:
+        yield f"{head}{told:<20}  {wrapped.pop(0)}".rstrip()
+    yield from (" " * indent + line for line in wrapped if line)
+
+
+def udr_lines(ranking: dict) -> Iterator[str]:
+    """The scores of all runs, each beside its run."""
+    for group in ranking["values"]["groups"]:
+        yield (
+            f"udr over {len(group['runs'])} runs, {group['num_points']:,} examples of "
+            f"{group['dataset']}:"
+        )
+        yield from textwrap.wrap(
+            ranking["definitions"]["udr"], columns(), initial_indent="  ", subsequent_indent="  "
+        )
+        rows = zip(
+            group["runs"],
+            group["scores"],
+            group["standard_errors"],
+            group["num_informative"],
+            strict=True,
+        )
+        for place, score, error, num in rows:
+            told = f"{score:.4f}" + ("" if error is None else f" ± {error:.2g}")
+            yield (
+                f"  member {place['member']} of {place['program']}  {told}, "
+                f"{num} informative dimensions"
+            )
+
+
+def columns() -> int:
+    """How wide a page is, a count of characters."""
+    return max(80, shutil.get_terminal_size((110, 24)).columns)
+
+
+def spell(value: Any) -> str:
+    """A value as a table has it, a list shortened."""
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {spell(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return " ".join(f"{v:.3g}" for v in value[:8]) + (" …" if len(value) > 8 else "")
+    if isinstance(value, int | str):
+        return f"{value:,}" if isinstance(value, int) else value
+    return f"{value:.3f}" if abs(value) >= 10 else f"{value:.4f}"
+
+
+def folder(directory: Path) -> Path:
+    """Where the numbers of a run or of a sweep are kept.
+
+    Raises:
+        UsageError: a symbolic link leads to another place.
+    """
+    return files.inside(directory, "evaluation")
+
+
+def held(directory: Path, name: str) -> dict[str, dict]:
+    """The metrics that a file has; of none, or of one that is not as it was written, nothing."""
+    return _read(folder(directory) / name, owner_of(directory)) or {}
+
+
+def owner_of(directory: Path) -> str | None:
+    """What the files of a run or sweep are sealed to; None if it has no config of its own."""
+    try:
+        return members.owner(directory)
+    except UsageError:
+        return None
+
+
+def _read(path: Path, owner: str | None) -> dict[str, dict] | None:
+    """The metrics that a file has, of no file {}, of one that is not as it was written None."""
+    try:
+        stored = files.read_json(path)
+        is_older = owner is None and "seal" not in stored
+        body = stored if is_older else seals.unseal(stored, owner, path.name)
+        metrics = dict(body["metrics"])
+        are_ours = (isinstance(each.get("values", {}), dict) for each in metrics.values())
+        return metrics if all(are_ours) else None
+    except FileNotFoundError:
+        return {}
+    except (StorageError, AttributeError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write(directory: Path, name: str, results: dict[str, dict]) -> None:
+    """Adds metrics to what a run's file has, whose others stay; for one that is alone with it."""
+    path, owner = folder(directory) / name, owner_of(directory)
+    before = _read(path, owner)
+    if before is None:
+        aside = path.with_name(f"{name}.damaged")
+        path.replace(aside)
+        console.say(f"{path} is not as it was written: it is now {aside.name}, a new one is begun")
+    body = {"metrics": {**(before or {}), **_news(before or {}, results)}}
+    files.write_json(path, seals.seal(body, owner, path.name), root=directory)
+
+
+def _news(before: dict[str, dict], results: dict[str, dict]) -> dict[str, dict]:
+    """The results that may stand: a reason does not take the place of numbers."""
+    return {k: v for k, v in results.items() if "values" in v or "values" not in before.get(k, {})}
+
+
+def told_files(directory: Path, written: Iterable[Path]) -> str:
+    """Which files of a run or of a sweep were written, in words."""
+
+    def tell(path):
+        if path.parent == directory:
+            return path.name
+        is_own = path.parent.parent == directory
+        return f"{path.parent.name}/" + ("" if is_own else " of each program")
+
+    return ", ".join(sorted({tell(path) for path in written}))
+
+
+class Keeper:
+    """Writes results where they can be written; a run that may only be read is evaluated too.
+
+    Several evaluations of a run at once take turns in writing: none loses what another has kept.
+
+    Attributes:
+        is_able: whether all could be written so far; after a failure, which is told, nothing more
+            is tried.
+        written: paths of the files that were.
+    """
+
+    def __init__(self):
+        self.is_able = True
+        self.written: set[Path] = set()
+
+    def do(self, directory: Path, act: Callable[[], Any], path: Path) -> None:
+        """Does what writes a file of a run or sweep, while nobody else does, or says why it cannot.
+
+        Args:
+            directory: of the run or sweep.
+            act: reads what it adds to, and writes.
+            path: of the file.
+        """
+        if not self.is_able:
+            return
+        try:
+            with locks.alone(files.make_folder(folder(directory), directory) / "lock"):
+                act()
+            self.written.add(path)
+        except (OSError, StorageError) as error:
+            reason = getattr(error.__cause__ or error, "strerror", None) or error
+            console.say(f"nothing is kept: {reason} ({path.parent})")
+            self.is_able = False
+
+    def write(self, directory: Path, name: str, results: dict) -> None:
+        """Adds results to a file, see `write`."""
+        path = folder(directory) / name
+        self.do(directory, lambda: write(directory, name, results), path)
+
+    def keep(self, path: Path, name: str, results: dict, subject: Subject) -> None:
+        """Adds a run's results to its file, with a picture where there is one."""
+        if _news(held(path, f"{name}.json"), results):
+            self.write(path, f"{name}.json", results)
+        if subject.latent_dim == 2 and "values" in results.get("latent_geometry", {}):
+            drawn = {f"{name}-latent_geometry": lambda: pictures.geometry(subject)}
+            draw = functools.partial(pictures.draw_each, drawn, path, [folder(path).name])
+            self.do(path, draw, folder(path) / f"{name}-latent_geometry.png")
+
+
+def rows_of(
+    directory: Path, places: Sequence[metrics.Place], steps: Sequence[int | None]
+) -> list[dict]:
+    """A row for each run: where it lies, what sets it apart, status, all that is kept of its step.
+
+    Args:
+        directory: of the sweep, where `udr` is kept.
+        places: of its runs.
+        steps: of each run, None of one that diverged.
+    """
+    scores = _scores(directory)
+    apart = tables.varying([place.config for place in places])
+    programs = {place[0] for place in places}
+    results_in = {path: members.read_results(path) for path in programs}
+    owners = {path: owner_of(path) for path in programs}
+    rows = []
+    for (path, member, _, each), step in zip(places, steps, strict=True):
+        results = results_in[path]
+        status = "unfinished" if results is None else results[member]["status"]
+        kept = folder(path) / f"member-{member}.json"
+        own = {
+            name: result
+            for name, result in (_read(kept, owners[path]) or {}).items()
+            if step is not None and result.get("step") == step
+        }
+        setting = config.settings(each)
+        rows.append(
+            {"program": path.name, "member": member}
+            | {name: tables.plain(setting.get(name)) for name in apart}
+            | {"status": "diverged" if step is None else status, "step": step}
+            | flat(own)
+            | scores.get((owners[path], path.name, member, step), {})
+        )
+    return rows
+
+
+def _scores(directory: Path) -> dict[tuple, dict]:
+    """What `udr` gave the runs of a sweep: id, program, member, step → its columns of a table."""
+    ranking = held(directory, f"{metrics.UDR}.json").get(metrics.UDR, {})
+    scores = {}
+    try:
+        for group in ranking.get("values", {}).get("groups", []):
+            told = zip(group["runs"], group["scores"], group["standard_errors"], strict=True)
+            for run, score, error in told:
+                place = (run.get("id"), run["program"], run["member"], run["step"])
+                scores[place] = {"udr.udr": score, f"udr.udr{metrics.ERROR}": error}
+    except (ValueError, KeyError, TypeError):  # of a file that is damaged
+        return {}
+    return scores
+
+
+def flat(results: dict[str, dict]) -> dict[str, Any]:
+    """One run's numbers as a row of a table: `metric.name` → value."""
+    return {
+        f"{metric}.{name}": value
+        for metric, result in results.items()
+        for name, value in result.get("values", {}).items()
+        if not isinstance(value, list | dict)
+    }

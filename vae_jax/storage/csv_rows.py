@@ -1,0 +1,137 @@
+"""Tables of a run as CSV files: rows of scalars that read back exactly."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vae_jax.errors import StorageError
+from vae_jax.storage import files, seals
+
+__all__ = [
+    "cell",
+    "columns_of",
+    "first_lines",
+    "parse_row",
+    "read_rows",
+    "rows_sha256",
+    "to_csv",
+    "whole_lines",
+    "write_table",
+]
+
+
+def read_rows(path: str | os.PathLike) -> list[dict]:
+    """Reads a CSV file of a run: one dict of scalars per row, in order; of no file, no rows.
+
+    Numbers are parsed, an empty cell is None, a torn last line is left out.
+
+    Raises:
+        StorageError: it cannot be read, or lacks cells.
+    """
+    path = pathlib.Path(path)
+    lines = whole_lines(path)
+    columns = columns_of(lines)
+    return [parse_row(path, columns, line) for line in lines[1:]]
+
+
+def rows_sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of the lines of a run's CSV file, of rows of scalars; a torn last line is left out.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    return hashlib.sha256(b"".join(whole_lines(pathlib.Path(path)))).hexdigest()
+
+
+def write_table(
+    path: pathlib.Path, rows: Sequence[Mapping], *, root: str | os.PathLike | None = None
+) -> None:
+    """Replaces a CSV file at once, see `write_bytes`; rows are of scalars.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    cells = [[cell(row.get(column)) for column in columns] for row in rows]
+    files.write_bytes(path, to_csv([columns, *cells]), root=root)
+
+
+def whole_lines(path: pathlib.Path) -> list[bytes]:
+    """Reads the lines that end; what follows the last line end was torn by a crash."""
+    try:
+        raw = files.read_bytes(path)
+    except FileNotFoundError:
+        return []
+    whole = raw[: raw.rfind(b"\n") + 1]
+    try:
+        whole.decode()
+    except UnicodeDecodeError:
+        raise StorageError(f"{path} is no UTF-8 text: repair it or choose --overwrite") from None
+    return whole.splitlines(keepends=True)
+
+
+def first_lines(path: pathlib.Path, sha256: str) -> list[bytes] | None:
+    """The lines from the first on whose SHA-256 this is, None if there are no such lines."""
+    try:
+        lines = files.read_bytes(path).split(b"\n")[:-1]
+    except FileNotFoundError:
+        lines = []
+    lines, found = [line + b"\n" for line in lines], hashlib.sha256()
+    for num in range(len(lines) + 1):
+        if found.hexdigest() == sha256:
+            return lines[:num]
+        found.update(b"".join(lines[num : num + 1]))
+    return None
+
+
+def columns_of(lines: list[bytes]) -> list[str]:
+    """Returns the names of the columns, scalars, that the first of a file's lines holds."""
+    return _split(lines[0]) if lines else []
+
+
+def _split(line: bytes) -> list[str]:
+    try:
+        return next(csv.reader([line.decode()]), [])
+    except csv.Error:  # a cell longer than any of ours
+        return []
+
+
+def parse_row(path: pathlib.Path, columns: list[str], line: bytes) -> dict:
+    """Returns the scalars of a line by column.
+
+    Raises:
+        StorageError: the line has another number of cells.
+    """
+    cells = _split(line)
+    if len(cells) != len(columns):
+        raise StorageError(
+            f"{path} has a damaged row ({line[:60]!r}): repair it or choose --overwrite"
+        )
+    return dict(zip(columns, map(_parse_cell, cells), strict=True))
+
+
+def _parse_cell(text: str) -> int | float | str | None:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text or None
+
+
+def cell(value: Any) -> str:
+    """Returns the text of a scalar; floats read back exactly, None is empty."""
+    value = seals.scalar(value)
+    if isinstance(value, float):
+        return repr(value)
+    return "" if value is None else " ".join(str(value).splitlines())
+
+
+def to_csv(lines: list[list[str]]) -> bytes:
+    """Returns a CSV file of lines of cells, a scalar each."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue().encode(errors="surrogateescape")  # names of files may be no UTF-8

@@ -1,0 +1,499 @@
+"""A trained model as one file, for sharing: weights as safetensors, all else as one JSON text.
+
+The tensors are float32, named by their place in the parameters ("encoder/hidden_0/kernel"). The
+text, "vae_jax" in the file's metadata, says which of our classes the model is made of, and every
+size of them; it ends in a SHA-256 of itself and of the tensors, against damage (whoever forges a
+file can count it anew). What a file says is read as names, numbers and lists of these, and compared
+with the shapes of its tensors before an array is made. An encoder or decoder of another class is
+told by the class's name alone: whoever loads the file gives the module.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+import os
+import pathlib
+import stat
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+import vae_jax
+from vae_jax import latents, likelihoods, memory, networks
+from vae_jax.errors import StorageError, UsageError
+from vae_jax.model import Model
+from vae_jax.storage import files
+
+__all__ = ["description", "load", "save"]
+
+_NAME = "vae_jax"
+_SCHEMA = 1
+_LARGEST = 2**31 - 1
+_MOST_LAYERS = 100  # each takes time to be looked at, before its shape can be compared
+_REMEDY = "choose another place for it"
+
+
+def _classes(module: ModuleType, base: type) -> dict[str, type]:
+    """The public classes of a module that are of a kind, by name."""
+    public = {name: getattr(module, name) for name in module.__all__}
+    return {n: c for n, c in public.items() if isinstance(c, type) and issubclass(c, base)}
+
+
+def _networks(kind: str) -> dict[str, type]:
+    """The encoders or the decoders of our networks, by name."""
+    return {n: c for n, c in _classes(networks, nn.Module).items() if n.endswith(kind)}
+
+
+_PARTS = {
+    "encoder": _networks("Encoder"),
+    "decoder": _networks("Decoder"),
+    "likelihood": _classes(likelihoods, likelihoods.Likelihood),
+    "latent": _classes(latents, latents.Latent),
+}
+"""What a model is made of → what that may be, by name."""
+
+_OWN = ("encoder", "decoder")
+"""What may be of a class that is not ours: the file tells its name, `load` is given the module."""
+
+_SIZES = {"shape": tuple[int, ...], "latent_dim": int, "num_conditions": int}
+"""What else describes a model, beside its mask → its type."""
+
+
+def save(
+    path: str | os.PathLike, model: Model, params: dict, about: dict[str, Any] | None = None
+) -> None:
+    """Writes a model and its parameters; a file of that name is replaced at once.
+
+    What was written is read back before it takes its place.
+
+    Args:
+        path: of the file, customarily *.safetensors.
+        model: made of our likelihoods and latents, and of our networks or modules of your own, of
+            which the class's name is written; its condition is not.
+        params: of the model, float32 arrays of any shape; what belongs to an objective is left out.
+        about: what else is to be known of it, as JSON has it: keys become text, tuples lists.
+
+    Raises:
+        UsageError: the likelihood or the latents are not ours, the parameters are not the model's,
+            or `about` holds what JSON does not.
+        StorageError: the file cannot be written, or does not read back as what was written.
+    """
+    import safetensors.numpy
+
+    path = _place(path)
+    body = {
+        "schema": _SCHEMA,
+        "vae_jax": vae_jax.__version__,
+        "model": _described(model),
+        "about": _as_json({} if about is None else about),
+    }
+    own = {part: getattr(model, part) for part in _OWN if "own" in body["model"][part]}
+    try:
+        _built(body["model"], own)
+    except ValueError as error:
+        raise UsageError(f"model: {error}: a file cannot describe it") from None
+    tensors = _tensors(params, _shapes(model))
+    text = {_NAME: _sealed(body, tensors)}
+    check = functools.partial(_read, own=own, shown=path)
+    files.write_bytes(path, safetensors.numpy.save(tensors, text), remedy=_REMEDY, check=check)
+
+
+def load(
+    path: str | os.PathLike,
+    *,
+    encoder: nn.Module | None = None,
+    decoder: nn.Module | None = None,
+) -> tuple[Model, dict]:
+    """Reads a model and its parameters, arrays of the shapes that the model asks for.
+
+    Args:
+        path: of a file that `save` wrote.
+        encoder, decoder: the module that was trained, if its class is not one of ours.
+
+    Returns:
+        (`Model`, params). Of a conditional model, `model.given` is to be called first.
+
+    Raises:
+        UsageError: the path is none.
+        StorageError: it is damaged, of another program or of a newer version of this one, or its
+            modules are not those that are given.
+    """
+    given = {"encoder": encoder, "decoder": decoder}
+    own = {part: module for part, module in given.items() if module is not None}
+    model, shapes, tensors, _ = _read(_place(path), own=own)
+    params = jax.tree_util.tree_map_with_path(
+        lambda place, _: jnp.array(tensors[_name(place)]), shapes
+    )
+    return model, params
+
+
+def description(path: str | os.PathLike) -> dict:
+    """What a file says beside its tensors: "schema", "vae_jax", "model", "about"; see `load`."""
+    return _read(_place(path))[3]
+
+
+def _place(path: str | os.PathLike) -> pathlib.Path:
+    """A path as it was given, as text, bytes or a path."""
+    name = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
+    if not pathlib.Path(name).name or "\0" in name:
+        raise UsageError(f"path={path!r}: must be the path of a file, text such as 'a.safetensors'")
+    return pathlib.Path(name)
+
+
+def _as_json(about: Any) -> Any:
+    """What JSON makes of it, which is what a reader will find."""
+    try:
+        return json.loads(_json(about))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"about: cannot be written as JSON ({_one_line(error)}): give text, finite numbers, "
+            "truth values, None, and lists and dicts of these, whose keys are text"
+        ) from None
+
+
+def _tensors(params: Any, wanted: dict) -> dict[str, np.ndarray]:
+    """Those of the parameters that are wanted, by name.
+
+    Raises:
+        UsageError: they are no arrays, or of other shapes or dtypes.
+    """
+    if not isinstance(params, Mapping):
+        raise UsageError(
+            f"params: is of type {type(params).__name__}: must be a dict of {', '.join(wanted)}, "
+            "as Model.init returns it"
+        )
+    try:
+        tensors = {n: np.asarray(a) for n, a in _named({part: params.get(part) for part in wanted})}
+    except (TypeError, ValueError, RuntimeError) as error:  # keys, traced or deleted arrays
+        raise UsageError(
+            f"params: are no tree of arrays ({_one_line(error)}): give those of this model"
+        ) from None
+    difference = _difference(_told(tensors.items()), _told(_named(wanted)), "the model asks for")
+    if difference:
+        raise UsageError(f"params: {difference}: give those of this model, of one run")
+    return tensors
+
+
+def _read(
+    path: pathlib.Path,
+    own: dict[str, nn.Module] | None = None,
+    shown: pathlib.Path | None = None,
+) -> tuple[Model | None, dict | None, dict[str, np.ndarray], dict]:
+    """The model, the shapes of its parameters, these by name, and the description.
+
+    Without modules (`own` is None), the first two of a file that asks for some are None.
+    """
+    shown = shown or path
+    with _reading(path, shown) as file:
+        text = (file.metadata() or {}).get(_NAME)
+        if text is None:
+            raise ValueError("its metadata does not hold 'vae_jax'")
+        body = json.loads(text)
+        _check_schema(shown, body)
+        held = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        told = {name: _tell(a.get_dtype(), a.get_shape()) for name, a in held.items()}
+        model = wanted = None
+        if own is not None or not _asked(body["model"]):
+            _check_own(shown, _asked(body["model"]), own or {})
+            model = _built(body["model"], own or {})
+            wanted = _fitting_shapes(shown, model, told, bool(own))
+        tensors = {name: file.get_tensor(name) for name in held}
+        body.pop("sha256", None)
+        if _sealed(body, tensors) != text:
+            raise ValueError("the SHA-256 of its content is another")
+    return model, wanted, tensors, body
+
+
+@contextlib.contextmanager
+def _reading(path: pathlib.Path, shown: pathlib.Path) -> Iterator[Any]:
+    """The open file; whatever goes wrong with it is told in one line."""
+    import safetensors
+
+    try:
+        found = os.lstat(path)
+        if stat.S_ISLNK(found.st_mode):
+            where = os.path.realpath(path)
+            raise StorageError(f"{shown}: is a symbolic link: name what it points to, {where}")
+        if not stat.S_ISREG(found.st_mode):
+            raise StorageError(f"{shown}: is no regular file")
+        limit = memory.limit_bytes()
+        if found.st_size > limit:
+            told = f"{memory.told(found.st_size)}, reading may take {memory.told(limit)}"
+            raise StorageError(f"{shown}: has {told}: set {memory.VARIABLE} to more GiB")
+        with safetensors.safe_open(path, framework="numpy") as file:
+            yield file
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{shown}: cannot be read ({_one_line(error)})") from None
+    except Exception as error:  # the library, JSON and our modules refuse sizes by many types
+        raise StorageError(
+            f"{shown}: is not a model as vae_jax exports it, or damaged "
+            f"({_one_line(error)}): fetch it again, or export the run again"
+        ) from None
+
+
+def _check_schema(path: pathlib.Path, body: Any) -> None:
+    schema = body.get("schema") if isinstance(body, dict) else None
+    if isinstance(schema, int) and schema > _SCHEMA:
+        raise StorageError(
+            f"{path} was written by a newer vae_jax (schema {schema}, this one reads up "
+            f"to {_SCHEMA}): upgrade vae_jax"
+        )
+    if schema != _SCHEMA or not {"vae_jax", "model", "about"} <= body.keys():
+        raise ValueError("its description is none")
+
+
+def _described(model: Model) -> dict:
+    """A model as plain values, from which `_built` makes an equal one."""
+    mask = model.latent_mask
+    # a file without classes is also read by versions that knew none
+    classes = {} if model.classes is None else {"classes": [*map(_plain_label, model.classes)]}
+    return {
+        **{part: _described_part(part, getattr(model, part)) for part in _PARTS},
+        **{name: _plain(kind, getattr(model, name)) for name, kind in _SIZES.items()},
+        "latent_mask": None if mask is None else np.asarray(mask).astype(int).tolist(),
+        **classes,
+    }
+
+
+def _asked(described: Any) -> dict[str, str]:
+    """The parts of a model that `load` must be given → the names of their classes.
+
+    Raises:
+        ValueError: it is no description of a model, or a part asks for what is no class.
+    """
+    optional = {"classes"} & described.keys() if isinstance(described, dict) else set()
+    known = {*_PARTS, *_SIZES, "latent_mask", *optional}
+    _check_names("the model", described, known, required=True)
+    asked = {}
+    for part in _OWN:
+        own = described[part]
+        if isinstance(own, dict) and "own" in own:
+            name = str(own.get("class"))
+            if own != _own_part(name) or not name.isidentifier() or len(name) > 100:
+                raise ValueError(f"{part} is described by {own!r}")
+            asked[part] = name
+    return asked
+
+
+def _own_part(name: str) -> dict:
+    """How a file describes a module that `load` must be given."""
+    return {"class": name, "own": True}
+
+
+def _check_own(path: pathlib.Path, asked: dict[str, str], own: dict[str, nn.Module]) -> None:
+    """StorageError unless the modules are those that a file asks for."""
+    for part in _OWN:
+        given = type(own[part]).__name__ if part in own else None
+        if part in asked and given is None:
+            raise StorageError(
+                f"{path}: its {part} is {asked[part]}, of a class that is not vae_jax's: give "
+                f"load(path, {part}={asked[part]}(…)), the module that was trained"
+            )
+        if given is not None and given != asked.get(part):
+            wanted = f"is {asked[part]}" if part in asked else "is one of vae_jax: leave it out"
+            raise StorageError(f"{path}: {part}={given}(…) is given, its {part} {wanted}")
+
+
+def _fitting_shapes(path: pathlib.Path, model: Model, told: dict[str, str], has_own: bool) -> dict:
+    """The shapes of a model's parameters, unless the file holds others."""
+    try:
+        wanted = _shapes(model)
+        difference = _difference(told, _told(_named(wanted)), "its description asks for")
+        if difference:
+            raise ValueError(difference)
+    except Exception as error:  # also of modules that are not ours
+        if not has_own:
+            raise
+        raise StorageError(
+            f"{path}: does not fit the modules given ({_one_line(error)}): give them as they were "
+            "trained"
+        ) from None
+    return wanted
+
+
+def _built(described: Any, own: dict[str, nn.Module]) -> Model:
+    """The model that is described, with the modules that are not ours.
+
+    Raises:
+        ValueError: what is described is none of ours. Modules raise errors of their own.
+    """
+    mask = described["latent_mask"]
+    sizes = {name: _value(name, kind, described[name]) for name, kind in _SIZES.items()}
+    if mask is not None:
+        is_mask = isinstance(mask, list) and all(type(n) is int and n in (0, 1) for n in mask)
+        if not is_mask or len(mask) != sizes["latent_dim"]:
+            raise ValueError("latent_mask is not a 0 or 1 for each latent dimension")
+        mask = jnp.array(mask, jnp.float32)
+    parts = {p: own[p] if p in own else _built_part(p, described[p]) for p in _PARTS}
+    classes = _built_classes(described.get("classes"), sizes["num_conditions"])
+    return Model(**parts, **sizes, latent_mask=mask, classes=classes)
+
+
+def _built_classes(described: Any, num: int) -> tuple | None:
+    """The user's own labels of `num` classes, numbers or words."""
+    if described is None:
+        return None
+    is_list = isinstance(described, list) and all(map(_is_label, described))
+    if not is_list or len(described) not in (0, num) or len(set(described)) < len(described):
+        raise ValueError("classes are not another number or word for each of num_conditions")
+    return tuple(described)
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _plain_label(value: Any) -> Any:
+    """A label, a scalar, as JSON has it."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _fields(of: type) -> dict[str, Any]:
+    """The fields of a module, a likelihood or a family of latents → their types."""
+    of_flax = ("parent", "name")
+    return {f.name: f.type for f in dataclasses.fields(of) if f.name not in of_flax}
+
+
+def _described_part(part: str, value: Any) -> dict:
+    name, known = type(value).__name__, _PARTS[part]
+    if known.get(name) is not type(value):
+        if part in _OWN:
+            return _own_part(name)
+        raise UsageError(
+            f"{part} {name}: a file can name {', '.join(known)} alone: share your own class as "
+            "code, and the parameters by flax.serialization.to_bytes(params)"
+        )
+    fields = _fields(type(value)).items()
+    return {"class": name, **{n: _plain(kind, getattr(value, n)) for n, kind in fields}}
+
+
+def _built_part(part: str, described: Any) -> Any:
+    name = described.get("class") if isinstance(described, dict) else None
+    if not isinstance(name, str) or name not in _PARTS[part]:
+        raise ValueError(f"{part} {name!r} is none of {', '.join(_PARTS[part])}")
+    fields = _fields(_PARTS[part][name])
+    given = {key: value for key, value in described.items() if key != "class"}
+    _check_names(part, given, fields.keys())
+    values = {n: _value(n, fields[n], value) for n, value in given.items()}
+    _check_counts(part, values)
+    return _PARTS[part][name](**values)
+
+
+def _check_counts(part: str, values: dict[str, Any]) -> None:
+    """Refuses what its class would do one by one for longer than anybody waits."""
+    num_layers = (len(values.get("widths", ())) + 1) * values.get("num_stages", 1)
+    for what, num in {"layers": num_layers, "parts": values.get("num_parts", 1)}.items():
+        if num > _MOST_LAYERS:
+            raise ValueError(f"{part} has {num:,} {what}, more than {_MOST_LAYERS}")
+
+
+def _check_names(what: str, given: Any, known: Any, *, required: bool = False) -> None:
+    if not isinstance(given, dict):
+        raise ValueError(f"{what} is described by {given!r}")
+    wrong = given.keys() ^ known if required else given.keys() - known
+    if wrong:
+        name = min(wrong)
+        raise ValueError(f"{what} {'has' if name in given else 'lacks'} {name!r}")
+
+
+def _is_list(kind: Any) -> bool:
+    """Whether a field is of several integers."""
+    return int in typing.get_args(kind)
+
+
+def _plain(kind: Any, value: Any) -> Any:
+    """The value of a field as JSON has it."""
+    if kind is Callable:
+        names = [name for name, known in networks.ACTIVATIONS.items() if known is value]
+        if not names:
+            raise UsageError(
+                f"activation {value}: a file can name {', '.join(networks.ACTIVATIONS)} alone"
+            )
+        return names[0]
+    if kind is Any:
+        return jnp.dtype(value).name
+    if _is_list(kind):
+        return [int(each) for each in value]
+    if isinstance(value, str | bool):
+        return value
+    return int(value) if kind is int else float(value)
+
+
+def _value(name: str, kind: Any, plain: Any) -> Any:
+    """The value of a field from what JSON has of it: `_plain` undone, and its type checked."""
+    if kind is Callable and isinstance(plain, str) and plain in networks.ACTIVATIONS:
+        return networks.ACTIVATIONS[plain]
+    if kind is Any and plain in ("float32", "bfloat16"):
+        return jnp.dtype(plain)
+    if _is_list(kind) and isinstance(plain, list) and len(plain) <= _MOST_LAYERS:
+        return tuple(_value(name, int, each) for each in plain)
+    is_plain = kind in (bool, int, float, str, float | str) and isinstance(plain, kind)
+    is_in_range = isinstance(plain, str) or (is_plain and 0 <= plain <= _LARGEST)
+    if is_plain and is_in_range and isinstance(plain, bool) == (kind is bool):
+        return plain
+    raise ValueError(f"{name} is {plain!r}")
+
+
+def _shapes(model: Model) -> dict:
+    """Parameters of a model as shapes and dtypes: nothing is computed."""
+    return jax.eval_shape(model.init, jax.random.key(0))
+
+
+def _name(place: tuple) -> str:
+    return jax.tree_util.keystr(place, simple=True, separator="/")
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+    """Name and value of each leaf."""
+    return [(_name(place), leaf) for place, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def _tell(dtype: Any, shape: Any) -> str:
+    """An array in words, as safetensors calls its dtype: F32[784,400]."""
+    name = "F32" if dtype == np.float32 else dtype
+    return f"{name}[{','.join(map(str, shape))}]"
+
+
+def _told(named: Any) -> dict[str, str]:
+    return {name: _tell(leaf.dtype, leaf.shape) for name, leaf in named}
+
+
+def _difference(held: dict[str, str], wanted: dict[str, str], who: str) -> str:
+    """What sets arrays apart from those that are wanted, in words; of none nothing."""
+    names = held.keys() | wanted.keys()
+    differing = sorted(name for name in names if held.get(name) != wanted.get(name))
+    if not differing:
+        return ""
+    name = differing[0]
+    more = f" (and {len(differing) - 1} more differ)" if len(differing) > 1 else ""
+    return f"{name!r} is {held.get(name, 'missing')}, {who} {wanted.get(name, 'none')}{more}"
+
+
+def _sealed(body: dict, tensors: dict[str, np.ndarray]) -> str:
+    """The text of a description, with a SHA-256 of it and of the tensors by name."""
+    digest = hashlib.sha256(_json(body).encode())
+    for name in sorted(tensors):
+        digest.update(np.ascontiguousarray(tensors[name]))
+    return _json({**body, "sha256": digest.hexdigest()})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, allow_nan=False)
+
+
+def _one_line(error: Exception) -> str:
+    """An error in words that a terminal may be shown, whatever the file put into it."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = " ".join(text.split())[:200] or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in text)

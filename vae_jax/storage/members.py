@@ -1,0 +1,276 @@
+"""The runs of a trained program, each loaded alone: parameters, settings, latent mask."""
+
+import numbers
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax.errors import DivergedError, StorageError, UsageError
+from vae_jax.storage import csv_rows, files, runs, seals
+from vae_jax.storage.checkpoints import Checkpoints
+
+__all__ = [
+    "MAX_LATENT_DIM",
+    "Member",
+    "load_member",
+    "num_members",
+    "owner",
+    "read_results",
+    "read_rows",
+    "sealed_results",
+    "settings",
+]
+
+
+MAX_LATENT_DIM = 4096
+"""The largest size of a code that a run may have, a count."""
+
+
+class Member(NamedTuple):
+    """One run of a program, as its results were computed.
+
+    Args:
+        params: of the model, a dict of arrays without an axis of runs: the best by validation
+            where the run kept those, the averaged ones where it averaged, else the last.
+        settings: what `config.json` holds of this run, and of its program.
+        latent_dim: L of the arrays, the largest of the program's runs, a count.
+        latent_mask: [L] of ones for the dimensions that this run has and zeros for the others, to
+            be given to its `Model`; None where it has all of them.
+        step: steps that the run has done, a scalar.
+        failure: the step at which a loss, gradient or update was not finite, a scalar; None where
+            all were. The parameters are those before it.
+    """
+
+    params: Any
+    settings: dict
+    latent_dim: int
+    latent_mask: jax.Array | None
+    step: int
+    failure: int | None
+
+
+def num_members(directory: str | os.PathLike) -> int:
+    """How many runs the program in a run directory has, a count; see `load_member`."""
+    return len(settings(directory))
+
+
+def settings(directory: str | os.PathLike) -> list[dict]:
+    """What `config.json` holds of each run of a program, and of the program: scalars and lists.
+
+    Raises:
+        UsageError: the directory holds no run, or one that was changed.
+    """
+    config = _stored(Path(directory))["config"]
+    shared = {name: value for name, value in config.items() if name != "runs"}
+    found = [{**shared, **each} for each in config.get("runs", [config])]
+    sizes = [each.get("latent_dim") for each in found]
+    if not sizes or not all(_is_step(size) and size <= MAX_LATENT_DIM for size in sizes):
+        raise _no_config(Path(directory))
+    return found
+
+
+def owner(directory: str | os.PathLike) -> str | None:
+    """The id of a run or sweep, to which its files of any shape are sealed; None in schema 1.
+
+    Raises:
+        UsageError: the directory holds no run, or one that was changed.
+    """
+    return _stored(Path(directory)).get("id")
+
+
+def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
+    """Reads one run of a program from its newest verified checkpoint; writes nothing.
+
+    Args:
+        directory: of the program: of a run alone, or below `programs/` of a sweep.
+        member: which of its runs, a count from 0, as the column `member` of `sweep.csv`.
+
+    Returns:
+        `Member`.
+
+    Raises:
+        UsageError: there is no such run, or a newer version wrote it.
+        DivergedError: all runs of the program diverged before one was saved.
+        StorageError: no checkpoint verifies.
+    """
+    directory = Path(directory)
+    known = settings(directory)
+    if not isinstance(member, numbers.Integral) or isinstance(member, bool):
+        raise UsageError(f"member={member!r}: must be an integer, a run counted from 0")
+    if not 0 <= member < len(known):
+        raise UsageError(
+            f"member {member}: {directory} holds {len(known)} run(s), choose from 0 to "
+            f"{len(known) - 1}"
+        )
+    place = {"set_aside": False, "owner": owner(directory) or ""}
+    with Checkpoints(directory / "checkpoints", **place) as store:
+        restored = store.read()
+    if restored is None:
+        results = read_results(directory)
+        if results and all(result["status"] == "diverged" for result in results):
+            raise DivergedError(
+                f"{directory}: every run diverged, none has parameters to be loaded"
+            )
+        raise StorageError(
+            f"{directory / 'checkpoints'}: no checkpoint that verifies: train it again with "
+            "--overwrite, or copy its checkpoints back"
+        )
+    state, best = restored.state["state"], restored.state.get("best")
+    params = best["params"] if best else state.get("ema") or state["params"]
+    latent_dim = max(each["latent_dim"] for each in known)
+    own = known[member]["latent_dim"]
+    return Member(
+        params=jax.tree.map(lambda leaf: jnp.asarray(leaf[member]), params),
+        settings=known[member],
+        latent_dim=latent_dim,
+        latent_mask=None if own == latent_dim else (jnp.arange(latent_dim) < own).astype(float),
+        step=int(state["step"][member]),
+        failure=None if state["failure"][member] < 0 else int(state["failure"][member]),
+    )
+
+
+def read_results(directory: str | os.PathLike) -> list[dict] | None:
+    """What the runs of a program gave, in their order: its `results.json`, or its `result.json`.
+
+    Args:
+        directory: of the program, as in `load_member`.
+
+    Returns:
+        For each run its status, its step and, unless it diverged, its metrics (scalars, and lists
+        of shape [L]); None where the program has no results yet, or they lack runs or entries:
+        training it again computes them anew.
+
+    Raises:
+        UsageError: the directory holds no run, or one that was changed.
+        StorageError: they cannot be read.
+    """
+    found = _read_results(Path(directory))
+    return None if found is None else found[0]
+
+
+def sealed_results(results: Sequence[dict], run_id: str | None, metrics_sha256: str) -> list[dict]:
+    """The results of a program as its file is to hold them, see `read_results`.
+
+    Args:
+        results: of each run, scalars and lists of shape [L].
+        run_id: of the program, as `owner` gives it.
+        metrics_sha256: of the rows of `metrics.csv` that the runs have left.
+    """
+    return [
+        seals.seal({**result, _ROWS: metrics_sha256}, run_id, member)
+        for member, result in enumerate(results)
+    ]
+
+
+def read_rows(directory: str | os.PathLike) -> list[dict]:
+    """The rows of a program's `metrics.csv`, if they are those that its results came with.
+
+    Args:
+        directory: of the program, as in `load_member`.
+
+    Returns:
+        One dict of scalars per row, in order.
+
+    Raises:
+        StorageError: the file cannot be read, or was changed after the results were written; or
+            there are no results as they were written.
+    """
+    path = Path(directory, "metrics.csv")
+    found = _read_results(Path(directory))
+    is_run = os.path.lexists(Path(directory, "config.json"))
+    if found is None and is_run and owner(directory) is not None:
+        raise StorageError(f"{path}: no results say which rows are this run's: train it to its end")
+    told = None if found is None else found[1]
+    if told is not None and csv_rows.rows_sha256(path) != told:
+        raise StorageError(f"{path} was changed after it was written (its SHA-256 differs)")
+    return csv_rows.read_rows(path)
+
+
+def _read_results(directory: Path) -> tuple[list[dict], str | None] | None:
+    """The results of each run, and the SHA-256 of the rows beside them; see `read_results`."""
+    for name in ("results.json", "result.json"):
+        try:
+            stored = files.read_json(directory / name)
+        except FileNotFoundError:
+            continue
+        results = stored if isinstance(stored, list) else [stored]
+        run_id = owner(directory)
+        bodies = [_unsealed(result, run_id, member) for member, result in enumerate(results)]
+        told = [None if body is None else body.pop(_ROWS, None) for body in bodies]
+        if len(bodies) == num_members(directory) and all(map(_is_result, bodies)):
+            return bodies, told[0]
+    return None
+
+
+def _unsealed(result: Any, run_id: str | None, member: int) -> dict | None:
+    """A result without its seal, None if it is not as it was written for this member."""
+    is_older = run_id is None and isinstance(result, dict) and "seal" not in result
+    return dict(result) if is_older else seals.unseal(result, run_id, member)
+
+
+_ROWS = "metrics_sha256"
+"""What a result's file says of the rows beside it."""
+_NO_METRICS = {"status", "step", "split"}
+"""What a result says besides its metrics."""
+_MAY_LACK = {"examples_per_second"}
+"""What a result has as None where it could not be measured: of a run of one step."""
+_MEASURED = {"loss", "elbo", "rate", "distortion", "squared_error", "accuracy"}
+"""What has a standard error beside it, where a result has it: it is told with it."""
+
+
+def _is_result(result: Any) -> bool:
+    """Whether a value read from a file is what training leaves of a run."""
+    if not isinstance(result, dict) or not _is_step(result.get("step")):
+        return False
+    if result.get("status") == "diverged":
+        names = result.get("not_finite")
+        return isinstance(names, list) and all(isinstance(name, str) for name in names)
+    errors = {f"{name}_standard_error" for name in _MEASURED & result.keys()}
+    is_whole = result.get("status") in ("done", "stopped early") and "loss" in result
+    metrics = errors | result.keys() - _NO_METRICS
+    measured = (name for name in metrics if name not in _MAY_LACK or result[name] is not None)
+    return is_whole and all(_is_metric(name, result.get(name)) for name in measured)
+
+
+def _is_step(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_metric(name: str, value: Any) -> bool:
+    """Whether a value is a number as `files.write_json` puts it, or by its name a list of them."""
+    if name.endswith("_per_dim"):
+        return isinstance(value, list) and all(_is_metric("", each) for each in value)
+    return type(value) in (int, float) or value in ("nan", "inf", "-inf")
+
+
+def _other_place(directory: Path) -> str:
+    """What to name in place of a directory that holds no run."""
+    below = [*directory.glob("*/config.json"), *directory.glob("programs/*/config.json")]
+    if below:
+        return f"name one of the {len(below)} below it, such as {min(below).parent}"
+    return "name the directory that a training left"
+
+
+def _stored(directory: Path) -> dict:
+    """What `config.json` holds."""
+    path = directory / "config.json"
+    try:
+        raw = files.read_bytes(path, remedy="restore it, or choose another directory")
+        return runs.parse_config(raw, path)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{directory}: holds no run (no config.json); {_other_place(directory)}"
+        ) from None
+    except ValueError:
+        raise _no_config(directory) from None
+
+
+def _no_config(directory: Path) -> UsageError:
+    return UsageError(
+        f"{directory / 'config.json'}: is not the config of a run; of a sweep, name one of its "
+        "programs/"
+    )
