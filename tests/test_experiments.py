@@ -20,7 +20,7 @@ from faults.bad_flags import BAD, ONLY_THE_COMMAND
 from vae_jax import data, errors, plots
 from vae_jax.cli import command as cli
 from vae_jax.lab import config, pictures, sweep, train
-from vae_jax.storage import files, members, runs
+from vae_jax.storage import files, members
 
 SMALL = {"network": "mlp", "widths": "16", "latent_dim": "2", "epochs": "3"}
 RESULT_KEYS = {
@@ -210,7 +210,7 @@ def test_what_ends_while_it_is_drawn_is_drawn_by_the_same_command(
 
     drawn_of(monkeypatch, first=rates, second=rates)
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "write_bytes", end)
+        patch.setattr(files, "write_bytes", end)
         with pytest.raises(error, match="now"):
             train_here(run)
     (result,) = members.read_results(run)
@@ -749,7 +749,7 @@ def test_a_reader_that_goes_away_and_a_poor_terminal_end_no_run(tmp_path):
 
 
 def test_help_goes_to_a_reader_that_reads_its_head(tmp_path):
-    with start(tmp_path / "run", "--help", main=("-m", "vae_jax.cli.commands.evaluate")) as process:
+    with start(tmp_path / "run", "--help", main=("-m", "experiments.evaluate")) as process:
         process.stdout.close()
         err = process.stderr.read()
     assert (process.returncode, err) == (0, "")

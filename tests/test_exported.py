@@ -22,7 +22,7 @@ from vae_jax.cli.commands import export
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.lab import config, metrics, pictures, train
 from vae_jax.model import Model
-from vae_jax.storage import exported, files, members, runs
+from vae_jax.storage import exported, files, members
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
@@ -329,7 +329,7 @@ def test_what_does_not_read_back_takes_no_place(small, monkeypatch):
     path, model, params = small
     content, write = path.read_bytes(), files.write_bytes
     monkeypatch.setattr(
-        runs, "write_bytes", lambda to, told, **more: write(to, altered(told, -9, 1), **more)
+        files, "write_bytes", lambda to, told, **more: write(to, altered(told, -9, 1), **more)
     )
     with pytest.raises(StorageError, match="SHA-256 of its content is another") as error:
         exported.save(path, model, params, {"step": 4})

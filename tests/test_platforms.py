@@ -89,7 +89,7 @@ def test_macos_trains_resumes_and_evaluates(on_macos, tmp_path):
     assert "streamed from the host" in told
     assert "resuming at step" in told
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "done"
-    evaluated = on_macos("-m", "vae_jax.cli.commands.evaluate", "--run=run", "--metrics=objective")
+    evaluated = on_macos("-m", "experiments.evaluate", "--run=run", "--metrics=objective")
     assert evaluated.startswith("device")
     assert "distortion" in evaluated
 

@@ -306,7 +306,7 @@ def test_a_directory_that_may_only_be_read_is_evaluated_and_left_as_it_is(tmp_pa
     before = snapshot(directory)
     for path in everything:
         path.chmod(path.stat().st_mode & ~0o222)
-    command = [*start, sys.executable, "-m", "vae_jax.cli.commands.evaluate", "--metrics=objective"]
+    command = [*start, sys.executable, "-m", "experiments.evaluate", "--metrics=objective"]
     done = subprocess.run(
         [*command, f"--run={directory}"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )

@@ -606,7 +606,7 @@ def test_where_there_are_no_locks_this_is_said_and_nothing_left(tmp_path, monkey
 ADDING = textwrap.dedent(
     """
     import pathlib, sys, time
-    from vae_jax.storage import runs
+    from vae_jax.storage import files, locks
 
     path = pathlib.Path(sys.argv[1])
     for _ in range(50):
@@ -674,8 +674,7 @@ def test_names_that_no_line_can_show_are_refused(tmp_path, name):
 
 SAYING = """
 import os, sys
-from vae_jax import errors
-from vae_jax.storage import runs
+from vae_jax import console
 for is_error in (False, True):
     os.dup2(os.open("/dev/full", os.O_WRONLY), 2 if is_error else 1)
     for _ in range(3):

@@ -41,7 +41,7 @@ class Column(NamedTuple):
 
     Attributes:
         name: of the column.
-        metric: of `vae_jax.cli.commands.evaluate`.
+        metric: of an evaluation.
         entry: of the metric.
         settings: of the metric.
         sign: −1 for a column that is minus the entry.

@@ -78,7 +78,7 @@ def use(lab: Lab, workdir: Path, victim: Victim, told: str, *, pictures: bool = 
     victim.check(f"{told}, vae")
     check_ended(ended, f"{told}, vae")
     arguments = [f"--run={workdir}", "--metrics=objective"]
-    ended = finish(lab.launch(["-m", "vae_jax.cli.commands.evaluate", *arguments]))
+    ended = finish(lab.launch(["-m", "experiments.evaluate", *arguments]))
     victim.check(f"{told}, evaluate")
     check_ended(ended, f"{told}, evaluate")
 
@@ -229,7 +229,7 @@ def races(lab, tries):
             victim.check(f"{name}, vae")
             check("Traceback" not in ended.err, f"{name}: {ended.words}")
             arguments = [f"--run={workdir}", "--metrics=objective"]
-            measured = finish(lab.launch(["-m", "vae_jax.cli.commands.evaluate", *arguments]))
+            measured = finish(lab.launch(["-m", "experiments.evaluate", *arguments]))
         victim.check(f"{name}, evaluate")
         for each_one in (ended, measured):
             check_ended(each_one, name)

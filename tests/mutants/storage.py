@@ -56,14 +56,16 @@ plant(
     "the rows of the step that is resumed are dropped",
 )
 plant(
-    'whole = raw[: raw.rfind(b"\\n") + 1]',
-    "whole = raw",
-    "a torn last line is read",
-)
-plant(
     "fcntl.LOCK_EX | fcntl.LOCK_NB",
     "fcntl.LOCK_SH | fcntl.LOCK_NB",
     "two processes may write in one run directory",
+)
+
+plant = of("vae_jax/storage/csv_rows.py", "runs", "run_files")
+plant(
+    'whole = raw[: raw.rfind(b"\\n") + 1]',
+    "whole = raw",
+    "a torn last line is read",
 )
 
 plant = of("vae_jax/storage/members.py", "members", "experiments")

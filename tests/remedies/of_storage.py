@@ -23,6 +23,9 @@ from ._cases import at, attempt, flags_of, said, tries
 from .of_data import csv
 
 RUNS = "vae_jax/storage/runs.py"
+FILES = "vae_jax/storage/files.py"
+CSV_ROWS = "vae_jax/storage/csv_rows.py"
+LOCKS = "vae_jax/storage/locks.py"
 CONFIG = {"beta": 1.0, "data_sha256": "a" * 64, "latent_dim": 2, "epochs": 3}
 ROWS = "step,loss\n1,2.5\n2,2.25\n"
 
@@ -101,12 +104,12 @@ def a_row_without_step(folder, patch):
     yield from damaged(folder, b"epoch,loss\n1,2\n")
 
 
-@tries(at(RUNS, "_whole_lines")(f"is no UTF-8 text: {REPAIR}"))
+@tries(at(CSV_ROWS, "whole_lines")(f"is no UTF-8 text: {REPAIR}"))
 def rows_that_are_no_text(folder, patch):
     yield from damaged(folder, b"step,loss\n\xff\n")
 
 
-@tries(at(RUNS, "_parse_row")(f"has a damaged row (…): {REPAIR}"))
+@tries(at(CSV_ROWS, "parse_row")(f"has a damaged row (…): {REPAIR}"))
 def a_row_of_another_length(folder, patch):
     yield from damaged(folder, b"step,loss\n1,2,3\n")
 
@@ -133,13 +136,13 @@ def a_directory_of_a_newer_version(folder, patch):
     yield attempt(open_run, folder / "a", schema=newer)
 
 
-@tries(at(RUNS, "inside")("must stay inside …, name or link nothing outside of it"))
+@tries(at(FILES, "inside")("must stay inside …, name or link nothing outside of it"))
 def a_name_that_leads_outside(folder, patch):
     yield attempt(files.inside, folder / "a", "../b")
     yield attempt(files.inside, folder / "a", "b")
 
 
-@tries(at(RUNS, "read_bytes")("move it away"))
+@tries(at(FILES, "read_bytes")("move it away"))
 def a_result_that_is_a_link(folder, patch):
     path = begun(folder / "run") / "result.json"
     path.symlink_to(csv(folder / "elsewhere"))
@@ -148,7 +151,7 @@ def a_result_that_is_a_link(folder, patch):
     yield attempt(members.read_results, folder / "run")
 
 
-@tries(at(RUNS, "read_json")("cannot be read (…): move it away"))
+@tries(at(FILES, "read_json")("cannot be read (…): move it away"))
 def a_result_that_is_damaged(folder, patch):
     path = csv(begun(folder / "run") / "result.json", "{")
     yield attempt(members.read_results, folder / "run")
@@ -221,10 +224,10 @@ def other_settings_in_the_place_of_a_run(folder, patch):
     yield from compared(folder, {"beta": 2.0})
 
 
-@tries(at(RUNS, "check_space")("free some, or choose another --workdir"))
+@tries(at(FILES, "check_space")("free some, or choose another --workdir"))
 def too_little_space(folder, patch):
     free = {folder / "a": 10, folder / "b": 1000}
-    patch.setattr(runs, "free_bytes", lambda path: free[path])
+    patch.setattr(files, "free_bytes", lambda path: free[path])
     message = yield attempt(files.check_space, folder / "a", 100)
     yield attempt(files.check_space, folder / "b", 100)
     free[folder / "a"] = int(re.search(r"needs (\d+) bytes", message)[1])
@@ -240,7 +243,7 @@ def a_run_directory_in_use(folder, patch):
     yield attempt(open_run, folder / "a")
 
 
-own = at(RUNS, "_lock")
+own = at(LOCKS, "_lock")
 
 
 def unlocked(folder, patch, number):
@@ -268,7 +271,7 @@ def a_place_without_locks(folder, patch):
     yield from unlocked(folder, patch, errno.ENOLCK)
 
 
-@tries(at(RUNS)("choose another --workdir"))
+@tries(at(FILES)("choose another --workdir"))
 def a_place_that_cannot_be_written(folder, patch):
     yield attempt(open_run, csv(folder / "file") / "run")
     yield attempt(open_run, folder / "run")
@@ -287,7 +290,7 @@ def filled(patch, holder):
     return is_full
 
 
-@tries(at(RUNS, "_storing")("free some and run the same command again"))
+@tries(at(FILES, "storing")("free some and run the same command again"))
 def a_full_disk(folder, patch):
     is_full = filled(patch, os)
     yield attempt(files.write_text, folder / "a.txt", ["a"])
