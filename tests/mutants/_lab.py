@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import queue
+import secrets
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from vae_jax import cache
 
 from . import _witness
 
@@ -103,8 +106,9 @@ class Lab:
     """Copies of the checkout, in which tests run with and without a fault.
 
     The working tree is never changed. Bytecode is neither written nor copied, for Python takes it
-    by the second and the size of the source. What JAX compiles is kept for all runs by its content:
-    a program that a fault changes is compiled anew. All else that is cached is a run's own.
+    by the second and the size of the source. What JAX compiles without a fault is kept for all runs
+    by its content: a program that a fault changes is compiled anew. All else that is cached is a
+    run's own.
 
     Args:
         folder: that exists.
@@ -113,8 +117,11 @@ class Lab:
 
     def __init__(self, folder: Path, num_copies: int = 1):
         self._folder = folder = folder.resolve()
-        self._compiled = folder / "compiled"
-        self._compiled.mkdir()
+        self._kept = folder / "kept"
+        (self._kept / "compiled").mkdir(parents=True, mode=0o700)
+        # all runs seal and read what is kept by one key
+        with open(os.open(self._kept / "key", os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(cache.CODE_BYTES))
         self._copies: queue.Queue[Path] = queue.Queue()
         for number in range(num_copies):
             self._copies.put(copy_of_checkout(folder / f"copy{number}"))
@@ -143,7 +150,7 @@ class Lab:
     def baseline(self, test: str) -> Ended:
         """Runs a file of tests without a fault."""
         with self._copy() as copy:
-            return self._run(copy, [path_of(test)], None)
+            return self._run(copy, [path_of(test)], None, keeps=True)
 
     def _check(self, copy: Path, fault: Fault, files: dict[str, str]) -> None:
         """That what was tested is the copy, with the fault; tests may import files of their own."""
@@ -171,11 +178,24 @@ class Lab:
         with self._lock:
             self._num_runs += 1
             home = self._folder / f"run{self._num_runs}"
-        (home / "vae_jax").mkdir(parents=True)
-        (home / "vae_jax" / "compiled").symlink_to(self._compiled)
+        home.mkdir(mode=0o700)
+        with self._lock:
+            shutil.copytree(self._kept, home / "vae_jax", copy_function=os.link)
         return home
 
-    def _run(self, copy: Path, paths: Sequence[str], limit: float | None) -> Ended:
+    def _keep(self, cached: Path) -> None:
+        """Keeps for later runs what a run has compiled."""
+        with self._lock:
+            for path in (cached / "compiled").rglob("*"):
+                target = self._kept / path.relative_to(cached)
+                if path.is_dir():
+                    target.mkdir(exist_ok=True, mode=0o700)
+                elif path.is_file() and not target.exists():
+                    os.link(path, target)
+
+    def _run(
+        self, copy: Path, paths: Sequence[str], limit: float | None, keeps: bool = False
+    ) -> Ended:
         home = self._home()
         witness = home / "witness.json"
         # real data may be absent elsewhere, where the tests are to see as much
@@ -210,6 +230,8 @@ class Lab:
         seconds = time.monotonic() - start
         told = (home / "output").read_text(errors="replace")
         seen = json.loads(witness.read_text()) if witness.exists() else {"failed": [], "files": {}}
+        if keeps:
+            self._keep(home / "vae_jax")
         shutil.rmtree(home, ignore_errors=True)
         return Ended(code, seen["failed"], seen["files"], seconds, told)
 
