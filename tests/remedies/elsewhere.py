@@ -32,10 +32,10 @@ ELSEWHERE = {
     at("vae_jax/lab/environment.py", "told")("unset them"): (
         "test_environment.py::test_all_that_is_set_aside_changes_nothing_and_is_told"
     ),
-    at("vae_jax/cli/evaluate.py", "main")("--run: name a run directory"): (
+    at("vae_jax/cli/commands/evaluate.py", "main")("--run: name a run directory"): (
         "test_evaluate.py::test_numbers_are_printed_and_kept"
     ),
-    at("vae_jax/cli/export.py", "main")("--run: name a run directory"): (
+    at("vae_jax/cli/commands/export.py", "main")("--run: name a run directory"): (
         "test_exported.py::test_a_member_is_exported_as_it_is_evaluated"
     ),
     at("vae_jax/lab/metrics.py", "load")("name the folder by --data_dir"): (
