@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import likelihoods, schedules, training
+from vae_jax import likelihoods, program, schedules, training
 from vae_jax.data import _sequences
 from vae_jax.evaluation import elbo
-from vae_jax.lab import build, config, train
+from vae_jax.lab import build
 
 AS_IT_IS = types.SimpleNamespace(
     read=lambda tree: jax.tree.map(np.asarray, tree),
@@ -44,9 +44,9 @@ BEST = {"w": np.array([5.0, 6.0])}
 def test_a_result_is_that_of_the_best_the_averaged_or_the_last_parameters():
     plain, averaged = state(), state(ema=AVERAGE)
     best = {"params": BEST, "score": 0.0, "epoch": 1}
-    assert train.result_params(train.Carried(plain, None)) is plain.params
-    assert train.result_params(train.Carried(averaged, None)) is AVERAGE
-    assert train.result_params(train.Carried(averaged, best)) is BEST
+    assert program.result_params(program.Carried(plain, None)) is plain.params
+    assert program.result_params(program.Carried(averaged, None)) is AVERAGE
+    assert program.result_params(program.Carried(averaged, best)) is BEST
 
 
 @pytest.fixture
@@ -54,23 +54,22 @@ def watched(monkeypatch):
     """(an experiment of two runs and 10 examples, what was evaluated: (parameters, split))."""
     asked = []
 
-    def evaluate(experiment, params, split, step):
-        del experiment, step
+    def evaluate(own, params, split, step):
+        del own, step
         asked.append((params, split))
         terms = {"loss": np.array([7.0, 8.0]), "elbo": np.array([-7.0, -8.0])}
         return elbo.Evaluation(terms, {}, None, None, {})
 
-    monkeypatch.setattr(build, "evaluate", evaluate)
-    monkeypatch.setattr(build, "frozen", lambda experiment, params, num: params)
-    rows = np.zeros((10, 2))
+    monkeypatch.setattr(program, "evaluate", evaluate)
+    monkeypatch.setattr(program, "frozen", lambda own, params, num: params)
     hparams = training.Hparams(np.zeros(2, int), np.ones(2), {})
     experiment = types.SimpleNamespace(
         layout=AS_IT_IS,
         train=types.SimpleNamespace(steps_per_epoch=5),
-        dataset=types.SimpleNamespace(train=rows, valid=rows, test=rows),
+        size=lambda split: 10,
         hparams=hparams,
         hparams_at=lambda h, step: h,
-        config=config.from_flags({"patience": "2"}),
+        patience=2,
         is_single=False,
         keep_best=jax.vmap(kept_best, (0, 0, 0, None)),
     )
@@ -78,8 +77,8 @@ def watched(monkeypatch):
 
 
 def kept_best(best, params, score, epoch):
-    """As of one run of a program, see `build.Experiment.keep_best`."""
-    experiment = object.__new__(build.Experiment)
+    """As of one run of a program, see `program.Program.keep_best`."""
+    experiment = object.__new__(program.Program)
     one_run = types.SimpleNamespace(over_runs=lambda function, shared: function)
     object.__setattr__(experiment, "layout", one_run)
     return experiment.keep_best(best, params, score, epoch)
@@ -89,7 +88,7 @@ def kept_best(best, params, score, epoch):
 def test_an_epoch_is_validated_with_the_parameters_that_count(average, watched):
     experiment, asked = watched
     now = state(ema=average)
-    rows, _ = train.end_epoch(experiment, train.Carried(now, None), 20)
+    rows, _ = program.end_epoch(experiment, program.Carried(now, None), 20)
     ((params, split),) = asked
     assert split == "valid"
     assert params is (now.params if average is None else AVERAGE)
@@ -104,7 +103,7 @@ def test_the_best_parameters_stay_and_patience_ends_at_its_epoch(watched):
     experiment, _ = watched
     best = {"params": BEST, "score": np.array([-7.5, -7.5]), "epoch": np.array([1, 2])}
     best = jax.tree.map(jnp.asarray, best)
-    _, carried = train.end_epoch(experiment, train.Carried(state(), best), 20)
+    _, carried = program.end_epoch(experiment, program.Carried(state(), best), 20)
     np.testing.assert_array_equal(carried.best["params"]["w"], [1.0, 6.0])
     np.testing.assert_array_equal(carried.best["score"], [-7.0, -7.5])
     np.testing.assert_array_equal(carried.best["epoch"], [4, 2])
@@ -116,8 +115,7 @@ def test_an_optimal_variance_is_fixed_on_the_training_split():
     variances = {"train": 0.25, "valid": 1.0, "test": 4.0}
     experiment = types.SimpleNamespace(
         model=types.SimpleNamespace(likelihood=likelihoods.Gaussian("optimal")),
-        dataset=types.SimpleNamespace(train=np.zeros(8)),
-        configs=("a run", "another"),
+        size=lambda split: 8,
         hparams=None,
         layout=AS_IT_IS,
         blocks=lambda split, num: [(0, (variances[split], 4)), (4, (variances[split], num - 4))],
@@ -125,7 +123,7 @@ def test_an_optimal_variance_is_fixed_on_the_training_split():
         with_variance=lambda params, variance: {**params, "variance": variance},
     )
     for num in (None, 6):
-        fixed = build.frozen(experiment, {}, num)["variance"]
+        fixed = program.frozen(experiment, {}, num)["variance"]
         np.testing.assert_allclose(fixed, [0.25, 0.25], rtol=1e-6)
 
 
@@ -141,12 +139,12 @@ def test_terms_that_an_objective_has_measured_are_not_those_of_a_few_examples(mo
         spread=lambda split: split,
         decompose_rate=lambda params, hparams, x: (few, {}),
     )
-    found = build.evaluate(experiment, None, "test", 0).terms
+    found = program.evaluate(experiment, None, "test", 0).terms
     assert found == {"loss": 1.0, "total_correlation": 2.0, "mutual_information": 3.0}
 
 
 def test_results_have_the_weights_of_the_last_step_that_was_done():
-    experiment = object.__new__(build.Experiment)
+    experiment = object.__new__(program.Program)
     object.__setattr__(experiment, "layout", types.SimpleNamespace(over_runs=lambda f: f))
     h = training.Hparams(jnp.int32(0), 1e-3, {"beta": schedules.linear(0, 4, 4)})
     betas = [

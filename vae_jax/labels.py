@@ -14,7 +14,16 @@ import numpy as np
 
 from vae_jax.errors import UsageError, refuse_masked
 
-__all__ = ["OWN", "UNKNOWN", "condition", "indices", "named", "one_hot", "refuse_twice"]
+__all__ = [
+    "OWN",
+    "UNKNOWN",
+    "classes_in",
+    "condition",
+    "indices",
+    "named",
+    "one_hot",
+    "refuse_twice",
+]
 
 OWN = ", or make the model with classes=(…), your own labels in order"
 """The remedy where a conditional model does not know the user's own labels [C]."""
@@ -83,6 +92,27 @@ def indices(
             f"{remedy if isinstance(classes, int) else ''}"
         )
     return np.array(codes, np.int32)
+
+
+def classes_in(labels: Any, *, what: str) -> tuple:
+    """The classes among a user's labels [N], ascending and each once; unknown labels are left out.
+
+    Args:
+        labels: numbers or words, see `indices`.
+        what: where the labels come from, for messages: "labels".
+
+    Raises:
+        UsageError: there is not one value for each row, or words stand beside numbers.
+        DataError: values are masked.
+    """
+    array = _as_array(labels, what)
+    if array.ndim != 1:
+        raise UsageError(f"{what}: have shape {list(array.shape)}: give one for each row, [N]")
+    known = {_bare(value) for value in array.tolist() if not _is_unknown(value)}
+    try:
+        return tuple(sorted(known))
+    except TypeError:
+        raise UsageError(f"{what}: are words and numbers: give labels of one kind") from None
 
 
 def refuse_twice(classes: tuple) -> None:

@@ -24,17 +24,26 @@ plant(
     "a mask leaves one dimension too many",
 )
 plant(
-    'default = "dynamic" if latent_of(config).has_prior else "soft"',
-    'default = "dynamic"',
-    "targets of a plain autoencoder are binarized",
-)
-plant(
     "clip_norm=schedule(c.clip_norm),",
     "clip_norm=None,",
     "--clip_norm is ignored",
 )
 
 plant = of("vae_jax/lab/build.py", "results", "experiments", "evaluate")
+plant(
+    "-np.asarray(elbo) / (num * math.log(2))",
+    "-np.asarray(elbo) / num",
+    "bits per character are nats",
+)
+
+plant = of("vae_jax/assembly.py", "experiments")
+plant(
+    'asked or ("dynamic" if has_prior else "soft")',
+    'asked or "dynamic"',
+    "targets of a plain autoencoder are binarized",
+)
+
+plant = of("vae_jax/program.py", "results", "experiments", "evaluate", "seals")
 plant(
     "schedules.evaluate(h, jnp.maximum(step - 1, 0))",
     "schedules.evaluate(h, step)",
@@ -46,8 +55,8 @@ plant(
     "the worst parameters are kept",
 )
 plant(
-    'for first, x in experiment.blocks("train", num):',
-    'for first, x in experiment.blocks("test", num):',
+    'for first, x in program.blocks("train", num):',
+    'for first, x in program.blocks("test", num):',
     "an optimal variance is fixed on the test split",
 )
 plant(
@@ -55,13 +64,7 @@ plant(
     "terms={**evaluated.terms, **parts},",
     "terms of a few examples take the place of the objective's",
 )
-plant(
-    "-np.asarray(elbo) / (num * math.log(2))",
-    "-np.asarray(elbo) / num",
-    "bits per character are nats",
-)
 
-plant = of("vae_jax/lab/train.py", "seals", "results", "experiments")
 plant(
     "return carried.state.params if carried.state.ema is None else carried.state.ema",
     "return carried.state.params",
@@ -73,8 +76,8 @@ plant(
     "results are those of the last parameters, not of the best",
 )
 plant(
-    'building.evaluate(experiment, density, "valid", state.step)',
-    'building.evaluate(experiment, density, "test", state.step)',
+    'evaluate(program, density, "valid", state.step)',
+    'evaluate(program, density, "test", state.step)',
     "early stopping looks at the test split",
 )
 plant(
@@ -83,10 +86,12 @@ plant(
     "validation is without the average",
 )
 plant(
-    'layout.read(best["epoch"]) >= experiment.config.patience',
-    'layout.read(best["epoch"]) > experiment.config.patience',
+    'layout.read(best["epoch"]) >= program.patience',
+    'layout.read(best["epoch"]) > program.patience',
     "patience is an epoch longer",
 )
+
+plant = of("vae_jax/lab/train.py", "seals", "results", "experiments")
 plant(
     "run.keep_rows(restored.step, restored.config.get(ROWS))",
     "run.keep_rows(2**31, None)",

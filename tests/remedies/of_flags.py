@@ -142,14 +142,14 @@ def a_scaling_of_levels(folder, patch):
     yield attempt(prepare, {})
 
 
-@tries(own("--binarization=…: …, leave the flag"))
+@tries(at("vae_jax/assembly.py", "binarization")(", leave it out"))
 def a_binarization_of_binary_data(folder, patch):
     given = {"dataset": str(saved(folder / "a.npy", TABLE > 0))}
     yield attempt(prepare, given, binarization="soft")
     yield attempt(prepare, given)
 
 
-@tries(own("--binarization=…: …, leave the flag"))
+@tries(at("vae_jax/assembly.py", "binarization")(", leave it out"))
 def a_binarization_for_another_likelihood(folder, patch):
     yield attempt(prepare, {"likelihood": "gaussian"}, binarization="soft")
     yield attempt(prepare, {"likelihood": "gaussian"})
@@ -248,10 +248,10 @@ def a_variance_of_each_batch_of_several_lengths(folder, patch):
 
 # --- Networks
 
-own = at("vae_jax/lab/build.py", "build")
+own = at("vae_jax/assembly.py", "_model")
 
 
-@tries(own("take --network=gru, lstm, bigru or bilstm"))
+@tries(own("gru, lstm, bigru or bilstm"))
 def networks_for_examples_of_several_lengths(folder, patch):
     message = yield attempt(prepare, {"dataset": text(folder)})
     for name in words_after("take --network=", message):

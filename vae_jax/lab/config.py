@@ -4,18 +4,20 @@ A flag is a field of `Config`: its default, its group on the help page, its help
 stand in one place. The flags of an objective's hyperparameters come from the objective itself.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Container, Mapping, Sequence
+import re
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import latents, likelihoods, networks, objectives, schedules, training
-from vae_jax.errors import UsageError, did_you_mean
+from vae_jax import assembly, latents, likelihoods, networks, objectives, schedules, training
+from vae_jax.errors import UsageError, VaeJaxError, did_you_mean
 from vae_jax.storage import members
 
 __all__ = [
@@ -593,6 +595,21 @@ def refuse_unknown(held: Mapping, where: str) -> None:
         )
 
 
+@contextlib.contextmanager
+def as_flags() -> Iterator[None]:
+    """Names the settings in an error of the library as the flags that they are here.
+
+    Raises:
+        VaeJaxError: that error, its `name=value` spelled `--name=value`.
+    """
+    try:
+        yield
+    except VaeJaxError as error:
+        names = {f.name for f in flag_fields()} | objective_flags().keys()
+        told = re.sub(r"(?<![-\w.])(\w+)=", lambda m: f"{'--' * (m[1] in names)}{m[0]}", str(error))
+        raise type(error)(told) from None
+
+
 def to_flags(config: Config) -> list[str]:
     """The command line that gives this `Config`, with the data directory that the shell names."""
     values = {f.name: (getattr(config, f.name), default_of(f)) for f in flag_fields()}
@@ -765,14 +782,13 @@ def resolve(config: Config, dataset) -> Config:
             "become 0 to 1 in any case: leave the flag"
         )
     likelihood = config.likelihood or dataset.likelihood
-    binarization = config.binarization
-    if likelihood == "bernoulli" and dataset.num_levels != 2:
-        # a code without a density asks for no probability of x: grey levels are targets
-        default = "dynamic" if latent_of(config).has_prior else "soft"
-        binarization = binarization or default
-    elif binarization is not None:
-        why = "the data is binary already" if likelihood == "bernoulli" else "only for bernoulli"
-        raise UsageError(f"--binarization={binarization}: {why}, leave the flag")
+    with as_flags():
+        binarization = assembly.binarization(
+            dataset.num_levels,
+            is_bernoulli=likelihood == "bernoulli",
+            has_prior=latent_of(config).has_prior,
+            asked=config.binarization,
+        )
     epochs = config.epochs
     if epochs is None:
         steps_per_epoch = -(-num_examples // batch_size)

@@ -19,9 +19,8 @@ import numpy as np
 
 from vae_jax import data, objectives, training
 from vae_jax.devices import platform as devices
-from vae_jax.devices import processes, streaming
+from vae_jax.devices import processes
 from vae_jax.errors import DivergedError, UsageError
-from vae_jax.evaluation.elbo import active_units
 from vae_jax.lab import build as building
 from vae_jax.lab import entry, environment, interrupts, pictures, tables
 from vae_jax.lab.config import (
@@ -36,18 +35,25 @@ from vae_jax.lab.config import (
     with_dataset_of,
 )
 from vae_jax.lab.progress import Progress, TensorBoard, tensorboard_writer
+from vae_jax.program import (
+    Carried,
+    begin,
+    end_epoch,
+    latent_use,
+    result_params,
+    source,
+    with_fillers,
+)
 from vae_jax.storage import checkpoints, files, members, provenance, runs, seals
 
 __all__ = [
     "DATA_SETTINGS",
-    "NUM_FOR_VARIANCE",
     "NUM_RATES",
     "ROWS",
     "SAVE_SECONDS",
     "SAVE_SHARE",
     "UNDRAWN",
     "Begun",
-    "Carried",
     "Ended",
     "Interrupt",
     "Saver",
@@ -55,22 +61,17 @@ __all__ = [
     "Stopwatch",
     "default_workdir",
     "describe",
-    "end_epoch",
     "has_ended",
     "holds",
     "identity",
     "load",
     "make_results",
     "prepare",
-    "result_params",
-    "source",
     "summary",
     "train",
     "workdir_options",
 ]
 
-NUM_FOR_VARIANCE = 5000
-"""Training examples from which an optimal variance is fixed for a validation."""
 DATA_SETTINGS = ("data_dir", "num_valid", "scaling", "loading", "window", "hop", "missing_values")
 """Flags that `data.load` takes under the same names."""
 SAVE_SECONDS = 5.0
@@ -83,13 +84,6 @@ ROWS = "metrics_sha256"
 """What a checkpoint says of the rows of `metrics.csv` that were there when it was saved."""
 SAVE_SHARE = 50
 """So many times as long as a save takes is left between two, a ratio: where models are large."""
-
-
-class Carried(NamedTuple):
-    """What a checkpoint holds, for R runs: the training's state and the best validation so far."""
-
-    state: training.State
-    best: Any
 
 
 class Spent(NamedTuple):
@@ -392,7 +386,7 @@ def _begin(run, experiment: building.Experiment, store) -> Begun:
     restored = processes.on_first(restore)
     layout = experiment.layout
     if not processes.agree(restored is not None):
-        carried = _carried(experiment)
+        carried = begin(experiment)
         step, spent, failures = 0, Spent(), {}
     else:
         carried = _placed(experiment, restored)
@@ -401,7 +395,7 @@ def _begin(run, experiment: building.Experiment, store) -> Begun:
         failures = notes.pop("failures")
         notes.pop(ROWS, None)
         spent = Spent(**notes)
-    stopped = _with_fillers(layout, layout.read(carried.state.stopped))
+    stopped = with_fillers(layout, layout.read(carried.state.stopped))
     state = carried.state.replace(stopped=layout.place_slots(stopped))
     is_resumed = processes.agree(restored is not None)
     return Begun(carried._replace(state=state), spent, failures, step, is_resumed)
@@ -429,18 +423,6 @@ def _bytes_needed(experiment: building.Experiment) -> int:
     """Three checkpoints and one that is being written, and 16 MiB of pictures and logs."""
     leaves = jax.tree.leaves(_target(experiment))
     return 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) + 2**24
-
-
-def _carried(experiment: building.Experiment) -> Carried:
-    state = experiment.init(experiment.hparams)
-    return Carried(state, experiment.start_best(state) if experiment.config.patience else None)
-
-
-def result_params(carried: Carried) -> Any:
-    """The parameters that a result is computed with: the best, the averaged, or the last ones."""
-    if carried.best is not None:
-        return carried.best["params"]
-    return carried.state.params if carried.state.ema is None else carried.state.ema
 
 
 def _refuse_fewer_epochs(run, experiment: building.Experiment, step: int) -> None:
@@ -612,20 +594,6 @@ def _loop(run, experiment: building.Experiment, store, begun: Begun) -> Ended:
 
 
 @contextlib.contextmanager
-def source(experiment: building.Experiment):
-    """What `train_until` takes its batches from: data on the devices, or a feed of blocks."""
-    if not experiment.dataset.streamed:
-        yield experiment.resident("train")
-        return
-    seeds = experiment.layout.fill(np.array([config.seed for config in experiment.configs]))
-    feed = streaming.Feed(experiment.rows("train"), experiment.train, seeds, experiment.layout)
-    try:
-        yield feed
-    finally:
-        feed.close()
-
-
-@contextlib.contextmanager
 def _watchers(run, experiment: building.Experiment, step: int):
     """What tells whoever watches of an epoch that ended: from its rows, and the speed."""
     watchers = []
@@ -666,52 +634,6 @@ def _failure_line(experiment: building.Experiment, r: int, failure: dict) -> str
     rate = float(experiment.learning_rates(failure["step"] + 1)[r])
     which = "" if experiment.is_single else f"run {r} ({experiment.differences[r]}): "
     return f"{which}{bad} became non-finite at step {failure['step']} (learning rate {rate:.3g})"
-
-
-def end_epoch(experiment: building.Experiment, carried: Carried, step: int):
-    """The rows of an epoch that ended with a step (a scalar), and what is carried on.
-
-    A row for each run that trained to that step; `run` names it where there are several.
-    """
-    state, best = carried
-    layout = experiment.layout
-    epoch = step // experiment.train.steps_per_epoch
-    steps, sums = layout.read((state.step, state.sums))
-    columns = {n: v / len(experiment.dataset.train) for n, v in sums.items()}
-    at_step = layout.read(experiment.hparams_at(experiment.hparams, state.step))
-    columns |= {"learning_rate": at_step.learning_rate, **at_step.objective}
-    is_training = steps == step
-    if len(experiment.dataset.valid):
-        params = state.params if state.ema is None else state.ema
-        density = building.frozen(experiment, params, NUM_FOR_VARIANCE)
-        evaluated = building.evaluate(experiment, density, "valid", state.step)
-        columns |= {f"valid_{name}": values for name, values in evaluated.terms.items()}
-        columns |= {n: v for n, v in _latent_use(evaluated).items() if n == "active_units"}
-        if best is not None:
-            score = np.asarray(columns.get("valid_elbo", -columns["valid_loss"]), np.float32)
-            score = np.where(is_training, score, -np.inf).astype(np.float32)
-            best = experiment.keep_best(
-                best, params, layout.place(score), layout.replicate(np.int32(epoch))
-            )
-            is_out = epoch - layout.read(best["epoch"]) >= experiment.config.patience
-            stopped = layout.read(state.stopped) | is_out
-            state = state.replace(stopped=layout.place_slots(_with_fillers(layout, stopped)))
-    columns = {name: np.asarray(values).tolist() for name, values in columns.items()}
-    rows = [
-        {
-            **({} if experiment.is_single else {"run": r}),
-            "step": step,
-            "epoch": epoch,
-            **{name: values[r] for name, values in columns.items()},
-        }
-        for r in np.flatnonzero(is_training).tolist()
-    ]
-    return rows, Carried(state, best)
-
-
-def _with_fillers(layout, stopped: np.ndarray) -> np.ndarray:
-    """[R] booleans as [S]: what fills the slots up never trains."""
-    return np.concatenate([stopped, np.ones(layout.num_slots - layout.num_runs, bool)])
 
 
 def _diverged(experiment: building.Experiment, ended: Ended) -> DivergedError:
@@ -807,7 +729,7 @@ def make_results(experiment: building.Experiment, ended: Ended, params) -> list[
             errors = evaluated.standard_errors.items()
             columns |= {f"{name}_standard_error": values for name, values in errors}
             columns |= building.num_examples_of(evaluated)
-            columns |= _latent_use(evaluated)
+            columns |= latent_use(evaluated)
             if "elbo" in evaluated.terms:
                 columns |= building.in_units(experiment, evaluated.terms["elbo"])
     if ended.carried.best is not None:
@@ -834,14 +756,6 @@ def make_results(experiment: building.Experiment, ended: Ended, params) -> list[
             "num_parameters": num_parameters[configs[r].latent_dim],
         }
     return results
-
-
-def _latent_use(evaluated) -> dict[str, np.ndarray]:
-    """Active units [R] and the rate of each dimension [R, L]; nothing where there is no prior."""
-    if evaluated.rate_per_dim is None:
-        return {}
-    units = active_units(evaluated.mean_variance).sum(axis=-1)
-    return {"active_units": units, "rate_per_dim": evaluated.rate_per_dim}
 
 
 def describe(experiment: building.Experiment) -> list[str]:

@@ -112,6 +112,8 @@ def build(
     """
     if name not in NETWORKS:
         raise unknown("network", name, NETWORKS)
+    if activation is not None and activation not in ACTIVATIONS:
+        raise unknown("activation", activation, ACTIVATIONS)
     widths = None if widths is None else tuple(widths)
     function = None if activation is None else ACTIVATIONS[activation]
     encoder, decoder = NETWORKS[name](shape, latent_dim, num_outputs, widths, function, dtype)

@@ -1,0 +1,296 @@
+"""From data, an objective and the sizes of networks to a model: the one assembly.
+
+`make_model` is for Python, `assemble` for whoever has a `Dataset` and needs the objective's parts
+too, such as the command line.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax import data as datasets
+from vae_jax import labels, latents, likelihoods, networks, objectives, training
+from vae_jax.data import Dataset
+from vae_jax.errors import UsageError, refuse_masked
+from vae_jax.model import Model
+
+__all__ = ["Assembled", "Schema", "assemble", "binarization", "make_model", "make_preprocess"]
+
+
+class Schema(NamedTuple):
+    """What a model has to know of data.
+
+    Attributes:
+        name: of the data, for messages.
+        shape: of one example x.
+        likelihood: the customary p(x|z) by name; None if nothing says it.
+        num_levels: see `data.Dataset`, a count or None.
+        has_missing: whether x may hold NaN.
+        num_conditions, classes: see `Model`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    likelihood: str | None = None
+    num_levels: int | None = None
+    has_missing: bool = False
+    num_conditions: int = 0
+    classes: tuple | None = None
+
+
+class Assembled(NamedTuple):
+    """A model, and what its objective asks of each row of a dataset.
+
+    Attributes:
+        model: a `Model`.
+        objective: bound, see `objectives.bind`.
+        conditions: what batches hold beside x, arrays [N, …]; None: nothing.
+    """
+
+    model: Model
+    objective: training.Objective
+    conditions: training.Conditions | None
+
+
+def make_model(
+    data: Any,
+    *,
+    objective: str | Callable = "beta_vae",
+    network: str = "mlp",
+    latent_dim: int = 20,
+    likelihood: str | likelihoods.Likelihood | None = None,
+    variance: float | str = "learned",
+    widths: Sequence[int] | None = None,
+    activation: str | None = None,
+    dtype: Any = "float32",
+    teacher_dropout: float | None = None,
+    **hyperparameters: int | str,
+) -> Model:
+    """Makes the model that an objective trains on some data, as the command line makes it.
+
+    A `Dataset` tells all that there is to know of the data. An array or a shape tells the shape
+    only, so that a likelihood must be named.
+
+    Args:
+        data: a `Dataset`; x [N, *shape]; {"x": x, "labels": y} with the user's own labels [N], or
+            "condition" with numbers [N, C], for a conditional objective; or the shape of one
+            example, a tuple.
+        objective: the name of one of ours, or whatever `objectives.bind` takes.
+        network: one of `networks.NETWORKS`.
+        latent_dim: L, a count.
+        likelihood: p(x|z) by name or as one of `vae_jax.likelihoods`; None is what is customary
+            for a `Dataset`.
+        variance: of a likelihood that is named, see `likelihoods.make`.
+        widths, activation, dtype, teacher_dropout: of the networks, see `networks.build`.
+        hyperparameters: counts and words of the objective that decide its latents, such as
+            `num_codes=64`.
+
+    Returns:
+        A `Model` without parameters: `vae_jax.fit` draws and trains them.
+
+    Raises:
+        UsageError: a name is unknown, the parts do not fit together, or something about the data is
+            missing: the message says what.
+        DataError: the data do not fit the likelihood or the objective.
+    """
+    given = hyperparameters.keys() - objectives.statics(objective, hyperparameters).keys()
+    if given:
+        name = min(given)
+        raise UsageError(
+            f"{name}={hyperparameters[name]}: is no part of a model: give it to fit(…, {name}=…)"
+        )
+    sizes = {
+        "network": network,
+        "latent_dim": latent_dim,
+        "widths": widths,
+        "activation": activation,
+        "dtype": dtype,
+        "teacher_dropout": teacher_dropout,
+    }
+    chosen = {"likelihood": likelihood, "variance": variance}
+    if isinstance(data, Dataset):
+        return assemble(data, objective=objective, **chosen, **sizes, **hyperparameters).model
+    bound = objectives.bind(objective, num_examples=1, **hyperparameters)
+    schema = _schema(data, bound, objectives.name_of(objective) or "the objective")
+    return _model(schema, bound, _likelihood(schema, likelihood, variance), **sizes)
+
+
+def assemble(
+    dataset: Dataset,
+    *,
+    objective: str | Callable,
+    likelihood: str | likelihoods.Likelihood | None,
+    variance: float | str,
+    network: str,
+    latent_dim: int,
+    widths: Sequence[int] | None,
+    activation: str | None,
+    dtype: Any,
+    teacher_dropout: float | None,
+    **hyperparameters: int | str,
+) -> Assembled:
+    """Makes a model for a dataset, splits [N, *stored], with its objective; see `make_model`."""
+    schema = Schema(
+        dataset.name, dataset.shape, dataset.likelihood, dataset.num_levels, dataset.has_missing
+    )
+    made = _likelihood(schema, likelihood, variance)
+    name = likelihood if isinstance(likelihood, str) else dataset.likelihood
+    what = made if isinstance(likelihood, likelihoods.Likelihood) else f"likelihood={name}"
+    datasets.check(dataset, made.requires, what=str(what))
+    bound = objectives.bind(objective, num_examples=len(dataset.train), **hyperparameters)
+    conditions = None if bound.conditions is None else bound.conditions(dataset)
+    if conditions is not None and conditions.num > 0:
+        schema = schema._replace(num_conditions=conditions.num, classes=conditions.classes)
+    model = _model(
+        schema,
+        bound,
+        made,
+        network=network,
+        latent_dim=latent_dim,
+        widths=widths,
+        activation=activation,
+        dtype=dtype,
+        teacher_dropout=teacher_dropout,
+    )
+    return Assembled(model, bound, conditions)
+
+
+def _model(
+    schema: Schema,
+    objective: training.Objective,
+    likelihood: likelihoods.Likelihood,
+    *,
+    network: str,
+    latent_dim: int,
+    dtype: Any,
+    **sizes: Any,
+) -> Model:
+    """The model of a schema: latents as the objective asks, networks as the sizes say."""
+    latent = latents.Gaussian() if objective.latent is None else objective.latent()
+    latent.check(latent_dim)
+    encoder, decoder = networks.build(
+        network,
+        shape=schema.shape,
+        latent_dim=latent_dim,
+        num_outputs=likelihood.num_outputs,
+        dtype=jnp.dtype(dtype),
+        num_parts=len(latent.parts),
+        **sizes,
+    )
+    if schema.has_missing and not getattr(encoder, "reads_missing", False):
+        raise UsageError(
+            f"network={network}: {schema.name} has examples of several lengths: take "
+            "network=gru, lstm, bigru or bilstm"
+        )
+    return Model(
+        encoder,
+        decoder,
+        likelihood,
+        schema.shape,
+        latent_dim,
+        latent=latent,
+        num_conditions=schema.num_conditions,
+        classes=schema.classes,
+    )
+
+
+def _likelihood(schema: Schema, asked: Any, variance: float | str) -> likelihoods.Likelihood:
+    """p(x|z) as it is asked for, or the customary one."""
+    if isinstance(asked, likelihoods.Likelihood):
+        if variance != "learned":
+            raise UsageError(f"variance={variance}: {asked} has its own: leave variance out")
+        return asked
+    name = schema.likelihood if asked is None else asked
+    if name is None:
+        raise UsageError(
+            f"likelihood: {schema.name} does not say what the values of x are: give "
+            "likelihood='gaussian' for real numbers, 'bernoulli' for numbers in [0, 1] (one of "
+            f"{', '.join(likelihoods.NAMES)}), or a Dataset of vae_jax.data.load"
+        )
+    known = {"num_levels": schema.num_levels, "has_missing": schema.has_missing}
+    return likelihoods.make(name, variance=variance, **known)
+
+
+# --- What an array or a shape tells
+
+
+def _schema(data: Any, objective: training.Objective, who: str) -> Schema:
+    """What there is to know of data that are no `Dataset`, for an objective called `who`."""
+    if isinstance(data, tuple) and data and all(isinstance(n, int) for n in data):
+        schema = Schema("a shape", data)
+    else:
+        x = data.get("x") if isinstance(data, Mapping) else data
+        refuse_masked("x", x)
+        array = x if isinstance(x, jax.Array) else np.asarray(x)
+        if array.ndim < 2 or array.dtype == object:
+            raise UsageError(
+                f"data: is no array of examples (its shape is {list(array.shape)}): give x "
+                "[N, *shape], {'x': x, …}, the shape of one example as a tuple, or a Dataset"
+            )
+        is_real = jnp.issubdtype(array.dtype, jnp.floating)
+        schema = Schema("an array", array.shape[1:], has_missing=is_real and _has_nan(array))
+    if objective.given is None:
+        return schema
+    told = data if isinstance(data, Mapping) else {}
+    name = next((name for name in ("condition", "labels") if name in told), None)
+    if name is None:
+        raise UsageError(
+            f"{who} gives the model a condition, which {schema.name} does not tell: give "
+            "{'x': x, 'labels': y} with a label for each row, or a Dataset that has labels"
+        )
+    num, classes = _conditions(name, told[name])
+    return schema._replace(num_conditions=num, classes=classes)
+
+
+def _has_nan(x: Any) -> bool:
+    """Whether real numbers of any shape hold NaN."""
+    return bool(np.isnan(np.asarray(x)).any())
+
+
+def _conditions(name: str, values: Any) -> tuple[int, tuple | None]:
+    """C and the user's own labels (see `Model.classes`), of labels [N] or numbers [N, C]."""
+    if np.ndim(values) == 2:
+        return np.shape(values)[1], ()
+    classes = labels.classes_in(values, what=name)
+    if len(classes) < 2:
+        raise UsageError(
+            f"{name}: are of {len(classes)} class(es): give labels of 2 classes or more"
+        )
+    return len(classes), None if classes == tuple(range(len(classes))) else classes
+
+
+# --- What happens to stored values before a model sees them
+
+
+def binarization(
+    num_levels: int | None, *, is_bernoulli: bool, has_prior: bool, asked: str | None = None
+) -> str | None:
+    """How grey levels become x: "dynamic", "soft" or "threshold"; None leaves values as they are.
+
+    Args:
+        num_levels: of the data, a count; None: they are continuous.
+        is_bernoulli: whether p(x|z) is a Bernoulli distribution.
+        has_prior: whether codes have a density: without one grey levels are targets.
+        asked: what the user wants; None is "dynamic", or "soft" without a prior.
+
+    Raises:
+        UsageError: there is nothing to binarize.
+    """
+    if is_bernoulli and num_levels != 2:
+        return asked or ("dynamic" if has_prior else "soft")
+    if asked is not None:
+        why = "the data is binary already" if is_bernoulli else "only for bernoulli"
+        raise UsageError(f"binarization={asked}: {why}, leave it out")
+    return None
+
+
+def make_preprocess(dataset: Dataset, binarization: str | None) -> Callable:
+    """What happens to stored data inside the step: (stored [B, *stored], key) to x [B, *shape]."""
+    if binarization == "dynamic":
+        return lambda stored, key: datasets.binarize(key, dataset.decode(stored))
+    if binarization == "threshold":
+        return lambda stored, key: (dataset.decode(stored) > 0.5).astype(jnp.float32)
+    return lambda stored, key: dataset.decode(stored)
