@@ -22,7 +22,18 @@ BANNED = re.compile(r"\b(mu|kld|recon_x|log_var|logvar_x|rng)\b")
 # who may import whom, below the package; everyone may import errors, draw random numbers and sum
 SHARED = {"console", "discovery", "disk", "errors", "memory", "sums", "threefry"}
 ALLOWED = {
-    "__init__": {*vae_jax.__all__, "model", "storage"},
+    "__init__": {*vae_jax.__all__, "assembly", "model", "storage", "trained"},
+    "assembly": {
+        *("data", "labels", "latents", "likelihoods", "model", "networks", "objectives"),
+        "training",
+    },
+    "keeping": {"storage"},
+    "live": set(),
+    "program": {"devices", "evaluation", "schedules", "training"},
+    "trained": {
+        *("assembly", "data", "evaluation", "labels", "likelihoods", "model", "objectives"),
+        *("plots", "program", "storage", "training"),
+    },
     "losses": {"distributions"},
     "likelihoods": {"distributions", "losses"},
     "latents": {"distributions", "losses"},
@@ -38,12 +49,15 @@ ALLOWED = {
     "storage": {"latents", "likelihoods", "model", "networks"},
     "data": {"cache", "labels", "ranges"},
     "ranges": {"distributions"},
-    "fitting": {"likelihoods", "objectives", "ranges", "schedules", "training"},
+    "fitting": {
+        *("assembly", "data", "devices", "keeping", "likelihoods", "live", "objectives"),
+        *("program", "ranges", "schedules", "trained", "training"),
+    },
     "networks": {"convolution"},
     "lab": {
-        *("cache", "data", "devices", "distributions", "evaluation", "latents", "likelihoods"),
-        *("model", "modules", "networks", "objectives", "plots", "ranges", "schedules"),
-        *("storage", "training"),
+        *("assembly", "cache", "data", "devices", "distributions", "evaluation", "latents"),
+        *("keeping", "likelihoods", "live", "model", "modules", "networks", "objectives"),
+        *("plots", "program", "ranges", "schedules", "storage", "trained", "training"),
     },
     "cli": {"data", "devices", "evaluation", "lab", "losses", "objectives", "storage"},
     "__main__": {"cli"},

@@ -166,7 +166,7 @@ def test_columns_are_taken_to_the_unit_interval_by_train(tmp_path):
     np.testing.assert_array_equal(dataset.train.x.max(axis=0), 1)
     assert everything(dataset).min() == 0
     assert everything(dataset).max() == 1
-    data.check(dataset, "unit", what="--likelihood=bernoulli")
+    data.check(dataset, "unit", what="likelihood=bernoulli")
 
 
 def test_test_rows_beyond_the_range_of_train_are_clipped_and_said(tmp_path):
@@ -370,9 +370,9 @@ def test_labels_that_are_no_classes_only_disable_what_needs_them(tmp_path):
 )
 def test_real_values_are_refused_to_bernoulli_and_the_remedy_works(tmp_path, x, scaling):
     path = save(tmp_path, x)
-    with pytest.raises(DataError, match="--scaling=unit"):
-        data.check(load(path, scaling=scaling), "unit", what="--likelihood=bernoulli")
-    data.check(load(path, scaling="unit"), "unit", what="--likelihood=bernoulli")
+    with pytest.raises(DataError, match="scaling=unit"):
+        data.check(load(path, scaling=scaling), "unit", what="likelihood=bernoulli")
+    data.check(load(path, scaling="unit"), "unit", what="likelihood=bernoulli")
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet"])

@@ -39,7 +39,7 @@ def test_a_line_is_an_example(tmp_path, end, head):
     assert dataset.alphabet == tuple(sorted(set("".join(LINES))))
     assert dataset.num_levels == len(dataset.alphabet) + 1
     assert dataset.train.x.dtype == np.uint8
-    data.check(dataset, "text", what="--likelihood=text")
+    data.check(dataset, "text", what="likelihood=text")
 
 
 def test_what_follows_the_end_of_a_string_is_missing(tmp_path):
@@ -75,10 +75,10 @@ def test_bad_text_is_refused_in_a_line(tmp_path, content, message):
 def test_text_goes_with_its_own_likelihood_alone(tmp_path):
     dataset = load(write(tmp_path, "\n".join(LINES)))
     for requires in ("unit", "levels", "real"):
-        with pytest.raises(DataError, match="holds text: take --likelihood=text"):
-            data.check(dataset, requires, what="--likelihood=other")
-    with pytest.raises(DataError, match="holds numbers: take --likelihood=gaussian"):
-        data.check(data.load("digits"), "text", what="--likelihood=text")
+        with pytest.raises(DataError, match="holds text: take likelihood=text"):
+            data.check(dataset, requires, what="likelihood=other")
+    with pytest.raises(DataError, match="holds numbers: take likelihood=gaussian"):
+        data.check(data.load("digits"), "text", what="likelihood=text")
 
 
 # --- Series

@@ -36,8 +36,21 @@ def make(likelihood=None, latent=None, shape=SHAPE, num=0, classes=None):
 
 def begin(objective, model, x, settings=None, preprocess=None):
     """All that `fit` does before it compiles: (the training, its rows, its hyperparameters)."""
-    hparams = training.Hparams(jnp.int32(0), jnp.float32(1e-3), settings or {})
-    return fitting._program(objective, model, x, hparams, 2, 16, preprocess, "adam")
+    program = planned(objective, model, x, settings, preprocess=preprocess).program
+    hparams = jax.tree.map(lambda leaf: leaf[0], program.layout.read(program.hparams))
+    return program.train, program.rows("train"), hparams
+
+
+def planned(objective, model, x, settings=None, **changes):
+    """A training that is checked, and not compiled."""
+    asked = {"seed": 0, "learning_rate": 1e-3, "adam": None, "clip_norm": None}
+    asked |= {"ema_decay": None, "init_scale": None, "weight_decay": None}
+    options = {"epochs": 2, "batch_size": 16, **changes}
+    return fitting._planned(objective, model, x, settings or {}, asked, **options)
+
+
+def constant(value):
+    return schedules.constant(value)
 
 
 def refused(error, message, *arguments, **options):
@@ -63,7 +76,9 @@ def test_a_name_a_function_and_what_is_bound_are_one_training():
     ]
     model = make()
     params, batch = model.init(jax.random.key(0)), {"x": jnp.asarray(X[:16]), "mask": jnp.ones(16)}
-    bound = [fitting._bound(objective, settings, N, {})[1:] for objective, settings in ways]
+    units = {"steps_per_epoch": 3, "num_steps": 6}
+    bound = [fitting._bound(objective, settings, N, units)[1:] for objective, settings in ways]
+    bound = [(loss, schedules.evaluate(left, 0)) for loss, left in bound]
     bound.append((objectives.bind(load, num_examples=9), beta))
 
     @jax.jit
@@ -87,12 +102,20 @@ def test_the_optimizer_is_the_one_that_is_asked_for():
         return optax.sgd(h["learning_rate"])
 
     model = make(likelihoods.Gaussian("learned"), shape=(1,))
-    hparams = training.Hparams(jnp.int32(0), jnp.float32(0.25), {})
     x, options = np.full((4, 1), 2.0, np.float32), {"epochs": 2, "batch_size": 4}
-    state, _ = fitting.fit(loss, model, x, hparams, optimizer=sgd, **options)
     before = model.init(training.stream(0, "init"))["likelihood"]["logvar"]
-    after = state.params["likelihood"]["logvar"]
-    np.testing.assert_allclose(after, 2.0 + 0.75**2 * (before - 2.0), rtol=1e-6)
+    ways = {
+        "hyperparameters": {"optimizer": sgd, "learning_rate": 0.25},
+        "a learning rate": {"optimizer": optax.sgd, "learning_rate": lambda step: 0.25},
+        "a transformation": {"optimizer": optax.sgd(0.25)},
+    }
+    for way, chosen in ways.items():
+        trained = fitting.fit(loss, model, x, **chosen, **options)
+        after = trained.params["likelihood"]["logvar"]
+        expected = 2.0 + 0.75**2 * (before - 2.0)
+        np.testing.assert_allclose(after, expected, rtol=1e-6, err_msg=way)
+        # whose learning rate is its own
+        assert ("learning_rate" in trained.history[0]) == (way != "a transformation")
 
 
 def test_words_and_counts_of_an_objective_are_static():
@@ -100,18 +123,20 @@ def test_words_and_counts_of_an_objective_are_static():
     settings = {"num_codes": np.int64(8), "code_dim": 3, "codebook": "gradient", "revival": 0.5}
     for objective in ("vq_vae", objectives.load("vq_vae")):
         train, _, hparams = begin(objective, model, X, settings)
-        assert hparams.objective == {"revival": 0.5}
+        assert hparams.objective["revival"] == constant(0.5)
         state = jax.eval_shape(train.init, hparams)
         assert state.params["objective"]["count"].shape == (1, 8)
     small = objectives.bind("vq_vae", num_examples=N, num_codes=8, code_dim=3)
     assert begin(small, model, X, {"codebook": "gradient"})[2].objective == {}
+    assert "codebook" not in hparams.objective
 
 
 def test_what_a_flag_is_by_default_is_so_from_python():
     model = make(latent=objectives.latent("stacked"))
     _, _, hparams = begin("stacked", model, X)
     assert hparams.objective["pretrained"] == schedules.parse("linear(0, 1, 30%)", num_steps=6)
-    assert begin("stacked", model, X, {"pretrained": 0.5})[2].objective == {"pretrained": 0.5}
+    chosen = begin("stacked", model, X, {"pretrained": 0.5})[2].objective
+    assert chosen["pretrained"] == constant(0.5)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +188,12 @@ def test_other_latents_are_refused_and_the_remedy_is_one(name, latent, settings,
 def test_a_size_of_the_latents_may_also_be_told_to_the_objective():
     model = make(latent=latents.Quantized(8, 3))
     message = refused(UsageError, "asks for latents.Quantized", "vq_vae", model, X)
-    begin("vq_vae", model, X, eval(re.search(r"objective=(\{.*\})\)", message)[1]))
+    begin(
+        "vq_vae",
+        model,
+        X,
+        eval(re.search(r"or give fit\(…, (.*)\)", message)[1].join(["dict(", ")"])),
+    )
     # no code is kept in none: that is no remedy
     model = make(latent=latents.Deterministic())
     assert "or give" not in refused(UsageError, "k_sparse asks", "k_sparse", model, X)
@@ -432,12 +462,12 @@ def test_the_shell_s_64_bits_change_no_number():
     """Of a model, data and hyperparameters that were made in 64 bits, too."""
 
     def numbers():
-        hparams = training.Hparams(
-            jnp.asarray(0), jnp.asarray(1e-3), {"beta": schedules.linear(0.0, 2.0, 5)}
-        )
-        x = jnp.asarray(X.astype(np.float64))
-        state, rows = fitting.fit("beta_vae", make(), x, hparams, epochs=2, batch_size=16)
-        return jax.tree.leaves((state.params, state.opt_state, rows))
+        rate = jnp.asarray(1e-3)
+        x, beta = jnp.asarray(X.astype(np.float64)), schedules.linear(0.0, 2.0, 5)
+        options = {"epochs": 2, "batch_size": 16, "learning_rate": rate, "seed": jnp.asarray(0)}
+        trained = fitting.fit("beta_vae", make(), x, beta=beta, **options)
+        state = trained.state
+        return jax.tree.leaves((state.params, state.opt_state, trained.history))
 
     narrow = numbers()
     before = jax.config.jax_enable_x64

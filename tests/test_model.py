@@ -287,3 +287,45 @@ def test_a_number_of_a_map_belongs_to_its_place():
     heard = np.abs(output.reshape(4, 8, 2, 4)).max(axis=(0, 2)) > 0  # column × place
     np.testing.assert_array_equal(hears, heard.T)
     np.testing.assert_array_equal(hears.sum(axis=1), [3, 4, 4, 3])
+
+
+# --- Codes and lines between them
+
+
+def test_predict_is_the_code_and_its_reconstruction():
+    model = make()
+    params = model.init(jax.random.key(0))
+    x = np.random.default_rng(0).random((5, *SHAPE)).astype(np.float32)
+    code, reconstruction = model.predict(params, x)
+    np.testing.assert_array_equal(code, model.encode(params, x).mode)
+    np.testing.assert_array_equal(reconstruction, model.reconstruct(params, x))
+
+
+@pytest.mark.parametrize("mask", [None, jnp.array([1.0, 1.0, 0.0, 0.0])])
+def test_the_ends_of_an_interpolation_are_reconstructions(mask):
+    model = make(mask=mask)
+    params = model.init(jax.random.key(0))
+    first, last = np.random.default_rng(0).random((2, 3, *SHAPE)).astype(np.float32)
+    lines = model.interpolate(params, first, last, 5)
+    assert lines.shape == (3, 5, *SHAPE)
+    np.testing.assert_allclose(lines[:, 0], model.reconstruct(params, first), rtol=1e-6)
+    np.testing.assert_allclose(lines[:, -1], model.reconstruct(params, last), rtol=1e-6)
+    middle = (model.encode(params, first).mode + model.encode(params, last).mode) / 2
+    np.testing.assert_allclose(lines[:, 2], model.decode_mean(params, middle), rtol=1e-5)
+    # of two examples alone, and back
+    line = model.interpolate(params, first[1], last[1], 5)
+    np.testing.assert_allclose(line, lines[1], rtol=1e-5)
+    back = model.interpolate(params, last[1], first[1], 5)
+    np.testing.assert_allclose(back[::-1], line, rtol=1e-5)
+
+
+def test_ends_that_are_no_examples_are_refused():
+    model = make()
+    params, x = model.init(jax.random.key(0)), np.zeros((2, *SHAPE), np.float32)
+    for ends, num, message in [
+        ((x, x), 1, "num=1: must be at least 2, the two ends"),
+        ((x, x[0]), 3, r"x0 and x1 have shapes \[2, 8, 8, 1\] and \[8, 8, 1\]: must be both \[8"),
+        ((x[:, :7], x[:, :7]), 3, r"must be both \[8, 8, 1\], or both \[B, …\]"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            model.interpolate(params, *ends, num)

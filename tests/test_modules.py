@@ -16,7 +16,7 @@ import safetensors.numpy
 from flax import linen as nn
 from test_objectives import beside, bind, num_given
 
-from vae_jax import data, latents, likelihoods, modules, networks, objectives, training
+from vae_jax import data, fitting, latents, likelihoods, modules, networks, objectives, training
 from vae_jax.cli.commands import export
 from vae_jax.errors import UsageError
 from vae_jax.lab import build, config, pictures, train
@@ -147,7 +147,8 @@ def assert_close(a, b):
 
 @pytest.mark.parametrize("model", [make(), dropout(0.2)], ids=["BatchNorm", "Dropout"])
 def test_a_pair_learns_and_is_evaluated_without_chance(model):
-    state, rows = training.fit(objectives.load("beta_vae"), model, digits(), hparams(), epochs=4)
+    trained = fitting.fit("beta_vae", model, digits(), learning_rate=1e-2, epochs=4)
+    state, rows = trained.state, trained.history
     assert np.isfinite([row["loss"] for row in rows]).all()
     assert rows[-1]["loss"] < rows[0]["loss"] - 3
 
@@ -545,7 +546,7 @@ CASES = [
 def test_what_a_module_may_not_ask_for_is_refused_in_one_line(kind, how, message):
     model = make(kind(how), DropoutDecoder(None))
     with pytest.raises(UsageError, match=f"^network {message}") as error:
-        training.fit(objectives.load("beta_vae"), model, images(), hparams(), epochs=1)
+        fitting.fit("beta_vae", model, images(), epochs=1)
     assert "\n" not in str(error.value)
     assert "http" not in str(error.value)
 

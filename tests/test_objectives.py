@@ -253,9 +253,9 @@ def test_improves_on_digits_in_50_steps(name):
     objective = bind(name)
     more = beside(objective, len(x))
     model = make_model(L, None, objective, x.shape[1:], (200, 200), num_given(objective))
-    hparams = training.Hparams(jnp.int32(0), jnp.float32(3e-3))
-    rows = {"x": x, **more} if more else x
-    _, rows = fitting.fit(objective, model, rows, hparams, epochs=10, batch_size=100)
+    told = {"x": x, **more} if more else x
+    trained = fitting.fit(objective, model, told, learning_rate=3e-3, epochs=10, batch_size=100)
+    rows = trained.history
     assert rows[-1]["step"] == 50
     assert rows[-1]["loss"] < rows[0]["loss"]
     # a classifier restores nothing

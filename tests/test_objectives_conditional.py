@@ -562,9 +562,9 @@ def test_accuracy_and_its_error_are_those_of_the_known_rows(trained, num_known):
 
 
 def test_from_python_more_than_x_is_a_dictionary():
-    settings = {"epochs": 2, "batch_size": BATCH}
-    rows, h = {"x": rows_of()["x"], "condition": TRUTH}, training.Hparams(0, jnp.float32(1e-2))
-    _, metrics = fitting.fit(objectives.load("cvae"), make(), rows, h, **settings)
+    settings = {"epochs": 2, "batch_size": BATCH, "learning_rate": 1e-2}
+    rows = {"x": rows_of()["x"], "condition": TRUTH}
+    metrics = fitting.fit(objectives.load("cvae"), make(), rows, **settings).history
     assert metrics[1]["loss"] < metrics[0]["loss"]
 
 

@@ -166,11 +166,10 @@ def test_it_tells_unseen_digits_apart():
     objective, model = make(
         shape=digits.shape, widths=(100,) * 4, latent_dim=50, num_classes=len(np.unique(labels))
     )
-    h = training.Hparams(
-        jnp.int32(0), jnp.float32(5e-3), {"pretrained": schedules.linear(0, 1, 600)}
-    )
+    h = {"learning_rate": 5e-3, "pretrained": "linear(0, 1, 600)"}
     rows = {"x": x, **_conditions.rows(labels, labels)}
-    state, rows = fitting.fit(objective, model, rows, h, epochs=80, batch_size=100)
+    trained = fitting.fit(objective, model, rows, epochs=80, batch_size=100, **h)
+    state, rows = trained.state, trained.history
     batch = {"x": test, "mask": jnp.ones(len(test)), **_conditions.rows(truth, truth)}
     _, terms = objective(model, state.params, batch, jax.random.key(0))
     assert terms["accuracy"].mean() > 0.93

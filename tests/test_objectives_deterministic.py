@@ -18,8 +18,6 @@ from vae_jax import (
     losses,
     networks,
     objectives,
-    schedules,
-    training,
 )
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import elbo
@@ -59,9 +57,9 @@ def test_a_linear_autoencoder_finds_the_principal_components():
     objective, model = make(
         "autoencoder", latent_dim=latent_dim, network="linear", shape=digits.shape
     )
-    falling = schedules.parse("cosine(3e-2, 0, 3000)", num_steps=3000, steps_per_epoch=1)
-    hparams = training.Hparams(seed=jnp.int32(0), learning_rate=falling, objective={})
-    state, rows = fitting.fit(objective, model, x, hparams, epochs=3000, batch_size=len(x))
+    h = {"learning_rate": "cosine(3e-2, 0, 100%)", "epochs": 3000, "batch_size": len(x)}
+    trained = fitting.fit(objective, model, x, **h)
+    state, rows = trained.state, trained.history
     pca = PCA(latent_dim).fit(x.reshape(len(x), -1))
     restored = pca.inverse_transform(pca.transform(x.reshape(len(x), -1)))
     least = np.square(x.reshape(len(x), -1) - restored).sum(axis=1).mean()
@@ -133,11 +131,9 @@ def test_contraction_contracts():
     x = np.asarray(batch_of(64)["x"])
     for weight in (0.0, 10.0):
         objective, model = make("contractive")
-        hparams = training.Hparams(
-            seed=jnp.int32(0), learning_rate=1e-2, objective={"lambda_jacobian": weight}
-        )
-        _, rows = fitting.fit(objective, model, x, hparams, epochs=10, batch_size=32)
-        norms[weight] = rows[-1]["jacobian_norm"]
+        h = {"learning_rate": 1e-2, "lambda_jacobian": weight}
+        trained = fitting.fit(objective, model, x, epochs=10, batch_size=32, **h)
+        norms[weight] = trained.history[-1]["jacobian_norm"]
     assert norms[10.0] < 0.1 * norms[0.0]
 
 
@@ -188,10 +184,9 @@ def test_a_price_on_activations_makes_them_few(penalty):
     reached = {}
     for weight in (0.0, 20.0):
         objective, model = make("sparse", penalty=penalty)
-        h = {"lambda_sparsity": weight, "target_activation": 0.1}
-        hparams = training.Hparams(seed=jnp.int32(0), learning_rate=1e-2, objective=h)
-        _, rows = fitting.fit(objective, model, x, hparams, epochs=40, batch_size=64)
-        reached[weight] = rows[-1]["mean_activation"]
+        h = {"lambda_sparsity": weight, "target_activation": 0.1, "learning_rate": 1e-2}
+        trained = fitting.fit(objective, model, x, epochs=40, batch_size=64, **h)
+        reached[weight] = trained.history[-1]["mean_activation"]
     assert reached[20.0] < 0.5 * reached[0.0]
     if penalty == "kl":
         assert abs(reached[20.0] - 0.1) < 0.05

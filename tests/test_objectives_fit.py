@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import fitting, latents, likelihoods, networks, objectives, training
+from vae_jax import fitting, latents, likelihoods, networks, objectives
 from vae_jax.errors import UsageError
 from vae_jax.model import Model
 
@@ -49,16 +49,18 @@ def asked(name):
 def fit(objective, name, fitted=fitting.fit, **options):
     settings, is_conditional, data = asked(name)
     model = make(objectives.latent(name, **settings), 3 * is_conditional)
-    hparams = training.Hparams(jnp.int32(0), jnp.float32(1e-3), settings)
-    return fitted(objective, model, data, hparams, **options)
+    return fitted(objective, model, data, **settings, **options)
 
 
-def traced(objective, model, data, hparams):
+def traced(objective, model, data, **settings):
     """The state after two steps, as shapes, and the metrics' names: nothing is compiled."""
-    program = fitting._program(objective, model, data, hparams, 1, BATCH, None, "adam")
-    train, rows, hparams = program
-    state = jax.eval_shape(train.init, hparams)
-    return jax.eval_shape(train.chunk, state, hparams, rows, jnp.int32(2))
+    asked = dict.fromkeys(("adam", "clip_norm", "ema_decay", "init_scale", "weight_decay"))
+    asked |= {"seed": 0, "learning_rate": 1e-3}
+    options = {"epochs": 1, "batch_size": BATCH}
+    program = fitting._planned(objective, model, data, settings, asked, **options).program
+    hparams = jax.tree.map(lambda leaf: leaf[0], program.layout.read(program.hparams))
+    state = jax.eval_shape(program.train.init, hparams)
+    return jax.eval_shape(program.train.chunk, state, hparams, program.rows("train"), jnp.int32(2))
 
 
 @pytest.mark.parametrize("name", objectives.names())
@@ -75,8 +77,9 @@ def test_every_objective_is_bound_by_its_name_or_its_function(name):
     [pytest.param(n, marks=[] if n in BINDINGS else pytest.mark.slow) for n in objectives.names()],
 )
 def test_every_objective_trains_by_its_name(name):
-    state, (row,) = fit(name, name, epochs=1, batch_size=BATCH)
-    assert row["step"] == int(state.step) == 2
+    trained = fit(name, name, epochs=1, batch_size=BATCH, learning_rate=1e-3)
+    (row,) = trained.history
+    assert row["step"] == int(trained.state.step) == trained.step == 2
     assert all(np.isfinite(value) for value in row.values())
     assert row["grad_norm"] > 0
 
@@ -88,7 +91,7 @@ def test_other_latents_are_refused(name):
     other = latents.Categorical(2) if latent == latents.Gaussian() else latents.Gaussian()
     message = f"^{name} asks for latents.{type(latent).__name__}.*, the model has latents."
     with pytest.raises(UsageError, match=f"{message}{type(other).__name__}"):
-        traced(name, make(other, 3 * is_conditional), data, training.Hparams(0, 1e-3, settings))
+        traced(name, make(other, 3 * is_conditional), data, **settings)
 
 
 @pytest.mark.parametrize("name", [n for n in objectives.names() if isinstance(asked(n)[2], dict)])
@@ -96,5 +99,5 @@ def test_what_is_needed_of_each_row_is_asked_for_in_one_line(name):
     settings, is_conditional, _ = asked(name)
     model = make(objectives.latent(name, **settings), 3 * is_conditional)
     with pytest.raises(UsageError, match=r"give \{'x': x, '(condition|labels)': ") as error:
-        traced(name, model, X, training.Hparams(0, 1e-3, settings))
+        traced(name, model, X, **settings)
     assert "\n" not in str(error.value)

@@ -334,10 +334,8 @@ def test_a_second_stage_restores_better_than_one():
     objective, model = make(
         network="cascade", shape=digits.shape, widths=(16,), activation="tanh", latent_dim=8
     )
-    h = training.Hparams(
-        jnp.int32(0), jnp.float32(3e-3), {"pretrained": schedules.linear(0, 1, 90 * 15)}
-    )
-    _, rows = fitting.fit(objective, model, x, h, epochs=90, batch_size=100)
+    h = {"learning_rate": 3e-3, "pretrained": schedules.linear(0, 1, 90 * 15)}
+    rows = fitting.fit(objective, model, x, epochs=90, batch_size=100, **h).history
     assert rows[-1]["layer_error"] < 0.95 * rows[44]["layer_error"]
 
 
@@ -392,10 +390,8 @@ def test_pretraining_helps_a_deep_network_in_the_same_number_of_steps():
         objective, model = make(
             pretraining=pretraining, shape=digits.shape, widths=(100,) * 4, latent_dim=8
         )
-        h = training.Hparams(
-            jnp.int32(0), jnp.float32(3e-3), {"pretrained": schedules.linear(0, 1, 500)}
-        )
-        _, rows = fitting.fit(objective, model, x, h, epochs=100, batch_size=100)
+        h = {"learning_rate": 3e-3, "pretrained": schedules.linear(0, 1, 500)}
+        rows = fitting.fit(objective, model, x, epochs=100, batch_size=100, **h).history
         reached[pretraining] = rows[-1]["squared_error"]
     assert reached["rbm"] < 0.85 * reached["none"]
     assert reached["autoencoder"] < 0.85 * reached["none"]

@@ -14,7 +14,7 @@ import pytest
 
 from vae_jax.cli.commands import evaluate
 from vae_jax.errors import DataError, UsageError
-from vae_jax.lab import config, metrics, pictures, sweep
+from vae_jax.lab import config, metrics, pictures, places, sweep
 from vae_jax.lab.config import Plan
 from vae_jax.storage import members, runs
 
@@ -69,7 +69,7 @@ def measure(directory, **values):
 def assert_measured_as_stored(directory):
     """Every run of a directory comes to the numbers that its training left."""
     directory = pathlib.Path(directory)
-    for program in evaluate.programs_of(directory):
+    for program in places.programs_of(directory):
         for member, result in enumerate(members.read_results(program)):
             kept = json.loads((program / "evaluation" / f"member-{member}.json").read_text())
             values = kept["metrics"]["objective"]["values"]
@@ -114,7 +114,7 @@ def test_what_another_version_wrote_is_evaluated(schema, kind, tmp_path):
 @pytest.mark.parametrize("kind", [KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.slow)])
 def test_what_another_version_wrote_goes_on(schema, kind, tmp_path, capsys):
     directory = copied(schema, kind, tmp_path / kind)
-    (program,) = evaluate.programs_of(directory)
+    (program,) = places.programs_of(directory)
     before = (program / "metrics.csv").read_bytes()
     resume(directory)
     assert "complete already" in capsys.readouterr().out
@@ -126,7 +126,7 @@ def test_what_another_version_wrote_goes_on(schema, kind, tmp_path, capsys):
     assert after.count(b"\n") == 2 * before.count(b"\n") - 1
     # as one that was trained by this version alone
     resume(directory, epochs="2", workdir=str(tmp_path / "afresh"))
-    (afresh,) = evaluate.programs_of(tmp_path / "afresh")
+    (afresh,) = places.programs_of(tmp_path / "afresh")
     pairs = zip(members.read_results(program), members.read_results(afresh), strict=True)
     for resumed, whole in pairs:
         assert resumed["step"] == whole["step"] == 30
@@ -165,7 +165,7 @@ def test_flags_that_came_later_count_as_their_defaults(kind, tmp_path, capsys):
     make_older(directory)
     resume(directory)
     assert "complete already" in capsys.readouterr().out
-    (program,) = evaluate.programs_of(directory)
+    (program,) = places.programs_of(directory)
     assert metrics.load(program, 0).member.step == 15
 
 
@@ -175,7 +175,7 @@ def test_a_directory_that_lacks_flags_goes_on_and_then_has_them(kind, tmp_path, 
     make_older(directory)
     resume(directory, epochs="2")
     assert "resuming at step 15" in capsys.readouterr().out
-    (program,) = evaluate.programs_of(directory)
+    (program,) = places.programs_of(directory)
     for path in {directory / "config.json", program / "config.json"}:
         stored = json.loads(path.read_text())["config"]
         assert all(settings.keys() >= set(NEWER) for settings in stored.get("runs", [stored]))
@@ -194,7 +194,7 @@ def test_flags_that_came_later_and_mean_something_are_refused(kind, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_settings_that_are_not_known_are_refused_by_name(kind, tmp_path):
     directory = copied("schema1", kind, tmp_path / kind)
-    (program,) = evaluate.programs_of(directory)
+    (program,) = places.programs_of(directory)
 
     def add(stored):
         for settings in stored["config"].get("runs", [stored["config"]]):

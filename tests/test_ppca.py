@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import data, fitting, likelihoods, networks, objectives, schedules, training
+from vae_jax import data, fitting, likelihoods, networks, objectives
 from vae_jax.evaluation import elbo
 from vae_jax.model import Model
 
@@ -138,18 +138,15 @@ def mnist(data_dir):
 
 def train_linear(dataset, q, *, epochs, batch_size, learning_rate):
     model = linear_model(dataset.shape, q)
-    num_steps = epochs * -(-len(dataset.train) // batch_size)
-    hparams = training.Hparams(jnp.int32(0), schedules.cosine(learning_rate, 0, num_steps))
-    state, _ = fitting.fit(
-        objectives.load("beta_vae"),
+    trained = fitting.fit(
+        "beta_vae",
         model,
-        dataset.train.x,
-        hparams,
+        dataset,
+        learning_rate=f"cosine({learning_rate}, 0, 100%)",
         epochs=epochs,
         batch_size=batch_size,
-        preprocess=lambda stored, key: dataset.decode(stored),
     )
-    return model, state.params
+    return model, trained.params
 
 
 def evaluate(dataset, split, model, params):

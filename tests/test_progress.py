@@ -16,6 +16,7 @@ import pytest
 from faults._lab import WITHOUT_PICTURES
 from rich.console import Console
 
+from vae_jax import live
 from vae_jax.lab import progress
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -147,7 +148,7 @@ def watched(tmp_path, width, each="pass", **settings):
 def test_a_narrow_terminal_wraps_no_line(width):
     file = io.StringIO()
     console = Console(file=file, width=width, force_terminal=True, color_system=None)
-    line = progress.LiveLine(console, 50)
+    line = live.LiveLine(console, 50)
     for epoch in range(1, 51):
         line.show(epoch, "loss 104.62, 12,345 examples/s", "1h07 left")
         line._shown = -1.0
@@ -257,7 +258,7 @@ def test_elsewhere_there_is_a_line_every_ten_seconds(monkeypatch, capsys):
     clock, logged = [0.0], []
     monkeypatch.setattr(progress.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(
-        progress.importlib.util, "find_spec", lambda _: pytest.fail("looks for a notebook")
+        live.importlib.util, "find_spec", lambda _: pytest.fail("looks for a notebook")
     )
     run = types.SimpleNamespace(log=lambda line, echo: logged.append((line.split(":")[0], echo)))
     with progress.Progress(run, EXPERIMENT) as watcher:

@@ -351,10 +351,8 @@ def test_strings_are_memorised_by_their_codes(network):
     x = x.at[:, 3].set(jnp.where(jnp.isnan(x[:, 3]), 0.0, x[:, 3]))
     options = {"latent_dim": 16, "widths": (64,), "teacher_dropout": 1.0}
     model, _ = make(network, likelihoods.Text(5), (5,), **options)
-    hparams = training.Hparams(jnp.int32(0), jnp.float32(3e-3), {"beta": jnp.float32(0.1)})
-    state, _ = fitting.fit(
-        objectives.bind("beta_vae", num_examples=256), model, x, hparams, epochs=400, batch_size=64
-    )
-    copied = model.reconstruct(state.params, x)
+    settings = {"learning_rate": 3e-3, "beta": 0.1, "epochs": 400, "batch_size": 64}
+    trained = fitting.fit("beta_vae", model, x, **settings)
+    copied = model.reconstruct(trained.params, x)
     is_same = (copied == x) | (jnp.isnan(copied) & jnp.isnan(x))
     assert is_same.all(axis=1).mean() > 0.95

@@ -9,7 +9,7 @@ import pytest
 
 from vae_jax.cli.commands import evaluate
 from vae_jax.errors import DataError, StorageError, UsageError
-from vae_jax.lab import report, sweep, tables
+from vae_jax.lab import places, report, sweep, tables
 from vae_jax.storage import csv_rows, members, runs
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures" / "schema1"
@@ -113,7 +113,7 @@ def test_kept_numbers_that_are_no_file_count_as_none(held, tmp_path, make, capsy
 @pytest.mark.parametrize("kind", ["single", "sweep"])
 def test_nothing_is_kept_outside_of_a_run(tmp_path, kind):
     shutil.copytree(FIXTURES / kind, tmp_path / "run")
-    (program,) = evaluate.programs_of(tmp_path / "run")
+    (program,) = places.programs_of(tmp_path / "run")
     (tmp_path / "outside").mkdir()
     (program / "evaluation").symlink_to(tmp_path / "outside")
     message = refused(UsageError, lambda: measure(tmp_path / "run"))

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vae_jax.cli.commands import evaluate
 from vae_jax.errors import StorageError, UsageError, VaeJaxError
-from vae_jax.lab import cluster, metrics, pictures, report, sweep
+from vae_jax.lab import cluster, metrics, pictures, places, report, sweep
 from vae_jax.lab.config import Plan
 from vae_jax.storage import checkpoints, members, runs, seals
 
@@ -275,16 +274,15 @@ def test_programs_of_a_sweep_in_one_anothers_place_are_missing(copies):
 def test_scores_of_udr_are_of_the_run_that_was_compared(copies):
     """A program that takes another's place by name does not take its score."""
     directory = copies / "sweep"
-    places = evaluate.choose(directory, None)
-    own = members.owner(places[0].directory)
+    held = places.choose(directory, None)
+    own = members.owner(held[0].directory)
     for owner, has_scores in ((own, True), ("0" * 64, False), (None, False)):
         runs_of = [
-            {"program": p.directory.name, "member": p.member, "step": 15, "id": owner}
-            for p in places
+            {"program": p.directory.name, "member": p.member, "step": 15, "id": owner} for p in held
         ]
         group = {"runs": runs_of, "scores": [0.5, 0.25], "standard_errors": [0.1, 0.2]}
         report.write(directory, "udr.json", {"udr": {"values": {"groups": [group]}}})
-        rows = report.rows_of(directory, places, [15, 15])
+        rows = report.rows_of(directory, held, [15, 15])
         assert [row.get("udr.udr") for row in rows] == ([0.5, 0.25] if has_scores else [None] * 2)
 
 

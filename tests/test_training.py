@@ -406,9 +406,9 @@ def test_masked_latents_are_not_trained(place):
         model = model.replace(latent_mask=mask)
     else:
         h = h.replace(latent_mask=mask)
-    state, _ = fitting.fit(
-        objectives.load("beta_vae"), model, data().astype(jnp.float32), h, epochs=2, batch_size=B
-    )
+    options = {"preprocess": preprocess, "num_examples": N, "batch_size": B}
+    train = training.make_train(objectives.load("beta_vae"), model, **options)
+    state = run(train, h, [train.steps_per_epoch] * 2)
     start = training.masked(model, h).init(training.stream(0, "init"))
     moved = np.abs(
         state.params["decoder"]["latent"]["kernel"] - start["decoder"]["latent"]["kernel"]
@@ -419,22 +419,15 @@ def test_masked_latents_are_not_trained(place):
 @pytest.mark.parametrize(
     ("start", "step", "advice"),
     # the first loss is before any update: no learning rate has had a part in it
-    [(0.0, 0, r"try Hparams\(…, init_scale=0.1\)$"), (0.05, 1, "try a smaller learning rate$")],
+    [(0.0, 0, "try init_scale=0.1$"), (0.05, 1, "try a smaller learning_rate$")],
 )
 def test_fit_says_when_it_diverged(start, step, advice):
     def diverging(model, params, batch, key):
         loss, aux = toy_loss(model, params, batch, key)
         return loss + jnp.log(params["w"] + start), aux
 
-    h = hparams().replace(learning_rate=jnp.float32(0.1))
     with pytest.raises(DivergedError, match=f"not finite at step {step}: {advice}"):
-        fitting.fit(diverging, Toy(), jnp.ones(10), h, epochs=1, batch_size=5)
-
-
-def test_the_old_name_of_fit_goes_on():
-    assert training.fit is fitting.fit
-    with pytest.raises(AttributeError, match="no attribute 'fti'"):
-        _ = training.fti
+        fitting.fit(diverging, Toy(), jnp.ones(10), learning_rate=0.1, epochs=1, batch_size=5)
 
 
 def test_train_until_yields_at_each_epoch_and_stops_at_the_end():

@@ -6,8 +6,10 @@ Each part is imported at its first use, so that `import vae_jax` costs nothing a
     import vae_jax
 
     distortion = vae_jax.losses.bernoulli_distortion(x, logits)  # [B]
+
     digits = vae_jax.data.load("digits")
-    model = vae_jax.Model(encoder, decoder, vae_jax.likelihoods.Bernoulli(), digits.shape, 8)
+    model = vae_jax.make_model(digits, latent_dim=8)
+    trained = vae_jax.fit("beta_vae", model, digits, epochs=50, beta=4.0)
 """
 
 import importlib
@@ -30,19 +32,27 @@ if TYPE_CHECKING:
         schedules,
         training,
     )
+    from vae_jax.assembly import make_model
+    from vae_jax.fitting import fit
     from vae_jax.model import Model
     from vae_jax.storage import exported
+    from vae_jax.trained import Trained, evaluate, load
 
 __all__ = [
     "Model",
+    "Trained",
     "data",
     "distributions",
+    "evaluate",
     "evaluation",
     "exported",
+    "fit",
     "fitting",
     "latents",
     "likelihoods",
+    "load",
     "losses",
+    "make_model",
     "networks",
     "objectives",
     "plots",
@@ -50,10 +60,20 @@ __all__ = [
     "training",
 ]
 
+_HOMES = {
+    "Model": "model",
+    "Trained": "trained",
+    "evaluate": "trained",
+    "fit": "fitting",
+    "load": "trained",
+    "make_model": "assembly",
+}
+"""Names that are no module → the module that has them."""
+
 
 def __getattr__(name: str) -> Any:
-    if name == "Model":
-        return importlib.import_module("vae_jax.model").Model
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"vae_jax.{_HOMES[name]}"), name)
     if name in __all__:
         room = "storage." if name == "exported" else ""
         return importlib.import_module(f"vae_jax.{room}{name}")

@@ -14,10 +14,12 @@ import numpy as np
 from vae_jax import data as datasets
 from vae_jax import labels, latents, likelihoods, networks, objectives, training
 from vae_jax.data import Dataset
-from vae_jax.errors import UsageError, refuse_masked
+from vae_jax.errors import UsageError, refuse_masked, unknown
 from vae_jax.model import Model
 
 __all__ = ["Assembled", "Schema", "assemble", "binarization", "make_model", "make_preprocess"]
+
+_BINARIZATIONS = ("dynamic", "soft", "threshold")
 
 
 class Schema(NamedTuple):
@@ -279,6 +281,8 @@ def binarization(
     Raises:
         UsageError: there is nothing to binarize.
     """
+    if asked is not None and asked not in _BINARIZATIONS:
+        raise unknown("binarization", asked, _BINARIZATIONS)
     if is_bernoulli and num_levels != 2:
         return asked or ("dynamic" if has_prior else "soft")
     if asked is not None:

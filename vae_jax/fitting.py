@@ -1,21 +1,35 @@
-"""Training from Python in one call: an objective, a model and arrays; no flags and no files."""
+"""Training from Python in one call: an objective, a model and data; no flags."""
 
+import contextlib
 import functools
+import inspect
 import math
+import numbers
+import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.experimental
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from vae_jax import likelihoods, objectives, ranges, schedules, training
-from vae_jax.errors import DataError, DivergedError, UsageError, refuse_masked
+from vae_jax import assembly, likelihoods, objectives, ranges, schedules, training
+from vae_jax import data as datasets
+from vae_jax import program as programs
+from vae_jax.data import Dataset
+from vae_jax.devices.layout import make_layout
+from vae_jax.errors import DataError, DivergedError, UsageError, refuse_masked, unknown
+from vae_jax.program import Program
+from vae_jax.trained import Trained
 
-__all__ = ["fit"]
+__all__ = ["LEARNING_RATE", "Epoch", "fit"]
 
+LEARNING_RATE = "cosine(2e-3, 0, 100%)"
+"""The learning rate where none is given, a schedule of scalars: as on the command line."""
+_POSITIVE = objectives.Interval.parse("(0, inf)")
 _BLOCK_BYTES = 2**24
 """What is looked at at a time, in bytes."""
 _RESCALE = "rescale it, x = (x - x.min()) / (x.max() - x.min())"
@@ -29,49 +43,124 @@ _REMEDIES = {
 _OF_FAR_COLUMNS = "take likelihoods.Laplace(), or rescale each column to [0, 1]"
 
 
+class Epoch(NamedTuple):
+    """What a callback is told of an epoch that ended.
+
+    Attributes:
+        epoch, num_epochs: which one, from 1, of how many; counts.
+        step: steps done, a count.
+        metrics: the row of `Trained.history`: scalars by name.
+        params: parameters after the epoch, NumPy arrays of any shape, the callback's to keep.
+    """
+
+    epoch: int
+    num_epochs: int
+    step: int
+    metrics: dict[str, Any]
+    params: Any
+
+
 def fit(
     objective: str | Callable,
     model: Any,
     data: Any,
-    hparams: training.Hparams,
     *,
     epochs: int,
+    optimizer: str | Callable | optax.GradientTransformation = "adam",
+    learning_rate: float | str | Callable = LEARNING_RATE,
     batch_size: int = 100,
+    seed: int = 0,
+    valid: Any = None,
+    patience: int | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    callbacks: Sequence[Callable[[Epoch], Any]] = (),
+    progress: bool = True,
     preprocess: Callable | None = None,
-    optimizer: str | Callable = "adam",
-) -> tuple[training.State, list[dict[str, float]]]:
-    """Trains a model in memory.
+    binarization: str | None = None,
+    weight_decay: float | str | Callable | None = None,
+    adam: Mapping[str, float] | None = None,
+    clip_norm: float | str | Callable | None = None,
+    ema_decay: float | None = None,
+    init_scale: float | None = None,
+    **hyperparameters: Any,
+) -> Trained:
+    """Trains a model by the program of the command line: same settings, same parameters.
 
     Args:
         objective: the name of one of ours ("factor_vae") or its function, an `Objective` (from
             `objectives.bind`), or a function `loss(model, params, batch, key, **hyperparameters)`
             of your own. One of ours is bound: it gets its own parameters and optimizer, N, and the
             schedules that its flags have by default.
-        model: a `Model` with the latents that the objective asks for, see `objectives.latent`.
-        data: x [N, *stored]; or {"x": x, …} with what the objective asks for of each row:
-            "condition", labels [N] or numbers [N, C] (cvae), or "labels" [N], −1 where unknown (m2,
-            dbn). Labels are the user's own, see `Model.classes`.
-        hparams: of the run; `hparams.objective` also takes words and counts of the objective.
-        epochs: passes over x, a count.
-        batch_size: B.
-        preprocess: (stored [B, *stored], key) to x [B, *shape], run inside the step; None takes x
-            as it is, which then must be floats in the likelihood's range.
-        optimizer: see `training.make_train`.
+        model: a `Model` with the latents that the objective asks for, see `vae_jax.make_model`.
+        data: a `Dataset`; x [N, *stored]; or {"x": x, …} with what the objective asks for of each
+            row: "condition", labels [N] or numbers [N, C] (cvae), or "labels" [N], −1 where
+            unknown (m2, dbn). Labels are your own, see `Model.classes`.
+        epochs: passes over the training examples, a count.
+        optimizer: a name in `training.OPTIMIZERS`; a factory, of a learning rate as `optax.sgd`
+            or of hyperparameters as those in `OPTIMIZERS`; or an optax transformation, whose
+            learning rate is its own.
+        learning_rate: a number, text such as "cosine(2e-3, 0, 100%)" (see `schedules.parse`), or a
+            function of the step such as an optax schedule.
+        batch_size: B, a count; all examples if there are fewer.
+        seed: decides everything random, a count.
+        valid: examples for validation after each epoch, as `data`; None is the validation split of
+            a `Dataset`.
+        patience: epochs without a better validation ELBO (without a prior: loss) after which
+            training stops, a count; the best parameters are then kept.
+        checkpoint: a directory in which the state is saved every few seconds and at the end. The
+            same call with the same directory resumes bit for bit; a directory of another training
+            is refused.
+        callbacks: functions of an `Epoch`, called after each; one that returns True stops training.
+        progress: whether to show a line in a terminal or a notebook.
+        preprocess: (stored [B, *stored], key) to x [B, *shape], run inside the step; None is what
+            a `Dataset` asks for, and takes other x as it is, which then must be floats in the
+            likelihood's range.
+        binarization: of the grey levels of a `Dataset` under a Bernoulli likelihood: "dynamic",
+            "soft" or "threshold", see `assembly.binarization`.
+        weight_decay: of adamw, as `learning_rate`; None is 1e-4.
+        adam: those of Adam's b1, b2 and eps that differ from optax's defaults, scalars.
+        clip_norm: the largest norm of a gradient, as `learning_rate`; None does not clip.
+        ema_decay: of an average of the parameters, a scalar; None keeps none.
+        init_scale: multiplies the standard deviations of the initial kernels, a scalar.
+        hyperparameters: of the objective: numbers, schedules as `learning_rate`, counts and words.
 
     Returns:
-        The last `State`, and a row of metrics (scalars) for each epoch.
+        `Trained`.
 
     Raises:
         DataError: a value of x is not finite, or is none that the likelihood can take; or values
             are masked.
-        UsageError: objective, model and data do not fit together.
+        UsageError: objective, model, data and settings do not fit together.
         DivergedError: a loss, gradient or update was not finite.
+        StorageError: a checkpoint cannot be written or read.
     """
+    asked = {
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "adam": adam,
+        "clip_norm": clip_norm,
+        "ema_decay": ema_decay,
+        "init_scale": init_scale,
+        "seed": seed,
+    }
     with _in_32_bits():
-        program = _program(
-            objective, model, data, hparams, epochs, batch_size, preprocess, optimizer
+        planned = _planned(
+            objective,
+            model,
+            data,
+            hyperparameters,
+            asked,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            valid=valid,
+            patience=patience,
+            preprocess=preprocess,
+            binarization=binarization,
         )
-        return _trained(*program, epochs)
+        with _kept(checkpoint, planned) as keeper:
+            now = _train(planned, keeper, callbacks, progress)
+        return _trained(planned, now)
 
 
 def _in_32_bits():
@@ -80,70 +169,393 @@ def _in_32_bits():
     return jax.experimental.disable_x64() if known is None else known(False)
 
 
-def _settled(leaf: Any) -> jax.Array:
-    """A leaf, of any shape, with 32 bits for each number if it has 64."""
-    is_long = isinstance(leaf, jax.Array) and leaf.dtype in (jnp.dtype("f8"), jnp.dtype("i8"))
-    return jnp.asarray(np.asarray(leaf)) if is_long else leaf
+# --- From arguments to a program
 
 
-def _program(objective, model, data, hparams, epochs, batch_size, preprocess, optimizer):
-    """The training, the rows of its batches [N, …] and its `Hparams`, checked; see `fit`."""
-    for setting, value in {"epochs": epochs, "batch_size": batch_size}.items():
-        if value < 1:
-            raise UsageError(f"{setting}={value}: must be at least 1")
-    told = _told(data)
-    num_examples = len(told["x"])
+class _Source(NamedTuple):
+    """Data as a training takes them.
+
+    Attributes:
+        splits: see `Program.splits`.
+        preprocess: see `fit`.
+        dataset, conditions: if the data are a `Dataset`; arrays [N, …].
+    """
+
+    splits: dict[str, Any]
+    preprocess: Callable
+    dataset: Dataset | None = None
+    conditions: training.Conditions | None = None
+
+
+class _Planned(NamedTuple):
+    """A training that can begin.
+
+    Attributes:
+        program: of one run.
+        source: what the data are.
+        settings: what decides the training beside its data, as it is; see `keeping.spelled`.
+        has_rate: whether the learning rate is ours to tell: not that of an optax transformation.
+    """
+
+    program: Program
+    source: _Source
+    settings: dict[str, Any]
+    has_rate: bool
+
+
+def _planned(
+    objective,
+    model,
+    data,
+    hyperparameters,
+    asked,
+    *,
+    epochs,
+    batch_size,
+    optimizer="adam",
+    valid=None,
+    patience=None,
+    preprocess=None,
+    binarization=None,
+) -> _Planned:
+    """The program of a training, checked; see `fit`."""
+    _check_counts(epochs=epochs, batch_size=batch_size, patience=patience, seed=asked["seed"])
+    is_ours = isinstance(data, Dataset)
+    data = data if is_ours else _told(data)
+    num_examples = len(data.train) if is_ours else len(data["x"])
+    batch_size = min(batch_size, num_examples)
     steps_per_epoch = -(-num_examples // batch_size)
     units = {"steps_per_epoch": steps_per_epoch, "num_steps": epochs * steps_per_epoch}
-    name, bound, hyperparameters = _bound(objective, hparams.objective, num_examples, units)
+    name, bound, left = _bound(objective, hyperparameters, num_examples, units)
     _check_model(bound, model, name)
-    _check_values(told["x"], model, preprocess)
-    rows = _arrays(told, bound, model)
+    source_of = _of_dataset if is_ours else _of_arrays
+    source = source_of(data, valid, bound, model, preprocess, binarization)
+    _check_patience(patience, source, bound, name)
+    make_optimizer, has_rate = _optimizer(optimizer, asked)
+    layout, rows = make_layout(1), source.splits["train"]
     train = training.make_train(
         bound,
         model,
-        preprocess=preprocess or _undecoded,
+        preprocess=source.preprocess,
         num_examples=num_examples,
         batch_size=batch_size,
-        optimizer=optimizer,
-        beside={name: values for name, values in rows.items() if name != "x"},
+        optimizer=make_optimizer,
+        layout=layout,
+        beside={n: v for n, v in rows.items() if n != "x"} if isinstance(rows, dict) else None,
     )
-    hparams = hparams.replace(objective=hyperparameters)
-    return train, rows, jax.tree.map(_settled, hparams)
+    hparams = _hparams(asked, left, units)
+    program = Program(
+        layout=layout,
+        model=model,
+        loss_fn=bound,
+        preprocess=source.preprocess,
+        train=train,
+        hparams=layout.place(jax.tree.map(lambda leaf: np.stack([leaf]), hparams)),
+        num_steps=units["num_steps"],
+        splits=source.splits,
+        streamed=is_ours and data.streamed,
+        patience=None if patience is None else int(patience),
+    )
+    settings = {
+        "objective": name or objective,
+        "chosen": {n: v for n, v in hyperparameters.items() if n not in left},
+        "model": model,
+        "optimizer": optimizer,
+        "batch_size": int(batch_size),
+        "patience": program.patience,
+        "preprocess": preprocess,
+        "binarization": binarization,
+        **{n: _told_schedule(v) for n, v in vars(hparams.replace(objective={})).items()},
+        **{n: _told_schedule(v) for n, v in hparams.objective.items()},
+    }
+    return _Planned(program, source, settings, has_rate)
 
 
-def _trained(train: training.Train, rows: dict, hparams, epochs: int):
-    """The last state and the metrics of each epoch, see `fit`."""
-    state, metrics = jax.jit(train.init)(hparams), []
-    states = training.train_until(
-        jax.jit(train.chunk, donate_argnums=0),
-        state,
-        hparams,
-        rows,
-        first_step=0,
-        num_steps=epochs * train.steps_per_epoch,
-        steps_per_epoch=train.steps_per_epoch,
+def _check_counts(*, seed: Any, **counts: Any) -> None:
+    """UsageError unless counts are at least 1, or None, and the seed fits in 32 bits."""
+    for setting, value in counts.items():
+        is_optional = value is None and setting == "patience"
+        if not is_optional and not (_is_integer(value) and value >= 1):
+            raise UsageError(f"{setting}={value}: must be an integer, at least 1")
+    if not _is_integer(seed) or not 0 <= seed < 2**31 - 1:
+        raise UsageError(f"seed={seed}: must be an integer from 0 to {2**31 - 2}")
+
+
+def _is_integer(value: Any) -> bool:
+    is_array = isinstance(value, jax.Array) and value.ndim == 0
+    is_whole = is_array and jnp.issubdtype(value.dtype, jnp.integer)
+    return is_whole or (isinstance(value, numbers.Integral) and not isinstance(value, bool))
+
+
+def _check_patience(
+    patience: int | None, source: _Source, objective: training.Objective, name: str | None
+) -> None:
+    """UsageError unless there are validations for patience to look at."""
+    if patience is None:
+        return
+    if "valid" not in source.splits or not len(_x(source.splits["valid"])):
+        raise UsageError(
+            f"patience={patience}: needs a validation split: give valid=…, or leave patience out"
+        )
+    if objective.phase is not None:
+        raise UsageError(
+            f"patience={patience}: {name or 'the objective'} is several trainings whose losses do "
+            "not compare: leave it out"
+        )
+
+
+def _x(rows: Any) -> Any:
+    """The examples [N, …] among the rows of a split."""
+    return rows["x"] if isinstance(rows, Mapping) else rows
+
+
+def _hparams(asked: Mapping[str, Any], objective: dict[str, Any], units: dict) -> training.Hparams:
+    """The arrays and schedules of a run: scalars, as `vae_jax.lab.config` makes them."""
+
+    def scalar(name):
+        value = asked[name]
+        return None if value is None else np.float32(value)
+
+    clip_norm, decay = asked["clip_norm"], asked["weight_decay"]
+    rate = _schedule("learning_rate", asked["learning_rate"], units)
+    _check_interval("learning_rate", rate, _POSITIVE, units, touches_low=True)
+    return training.Hparams(
+        seed=np.int32(asked["seed"]),
+        learning_rate=rate,
+        objective=objective,
+        weight_decay=_schedule("weight_decay", 1e-4 if decay is None else decay, units),
+        adam={n: np.float32(value) for n, value in (asked["adam"] or {}).items()},
+        clip_norm=None if clip_norm is None else _schedule("clip_norm", clip_norm, units),
+        ema_decay=scalar("ema_decay"),
+        init_scale=scalar("init_scale"),
     )
-    for step, state in states:
-        if int(state.failure) >= 0:
-            raise DivergedError(
-                f"loss, gradient or update not finite at step {int(state.failure)}: try "
-                f"{_advice(state, hparams)}"
+
+
+def _schedule(name: str, value: Any, units: dict) -> Callable:
+    """A schedule of whatever was given for a setting."""
+    try:
+        return schedules.make(value, **units)
+    except UsageError as error:
+        raise UsageError(f"{name}={value}: {error}") from None
+
+
+def _told_schedule(value: Any) -> Any:
+    """A schedule of ours in words that are equal for equal ones; anything else as it is."""
+    if not isinstance(value, schedules.Schedule):
+        return value
+    start, end, steps, period, is_cosine = map(str, value)
+    if start == end:
+        return start
+    return f"from {start} to {end} in {steps} of {period} steps (cosine: {is_cosine})"
+
+
+def _check_interval(
+    name: str, schedule: Callable, interval: objectives.Interval, units: dict, *, touches_low=False
+) -> None:
+    """UsageError unless a schedule stays in an interval; it may end at a low end that is open."""
+    values = schedules.extremes(schedule, units["num_steps"])
+    inside = [value in interval for value in values]
+    if touches_low and any(inside):
+        inside = [value in interval or value == interval.low for value in values]
+    if not all(inside) or not all(map(math.isfinite, values)):
+        wrong = next(
+            v for v, ok in zip(values, inside, strict=True) if not (ok and math.isfinite(v))
+        )
+        raise UsageError(f"{name}={wrong:g}: must be finite and {interval}")
+
+
+def _optimizer(optimizer: Any, asked: Mapping[str, Any]) -> tuple[str | Callable, bool]:
+    """What `training.make_train` takes for an optimizer, and whether the learning rate is ours."""
+    if asked["weight_decay"] is not None and optimizer == "adam":
+        raise UsageError(
+            f"weight_decay={asked['weight_decay']}: adam has none: give optimizer='adamw'"
+        )
+    if isinstance(optimizer, str):
+        if optimizer not in training.OPTIMIZERS:
+            raise unknown("optimizer", optimizer, training.OPTIMIZERS)
+        return optimizer, True
+    if isinstance(optimizer, optax.GradientTransformation):
+        if asked["learning_rate"] != LEARNING_RATE:
+            raise UsageError(
+                f"learning_rate={asked['learning_rate']}: the optimizer is a transformation with "
+                "its own: leave learning_rate out, or give a factory such as optimizer=optax.sgd"
             )
-        if step % train.steps_per_epoch == 0:
-            means = jax.tree.map(float, training.epoch_metrics(state, len(rows["x"])))
-            metrics.append({"step": step, **means})
-    return state, metrics
+        return lambda h: optimizer, False
+    if not callable(optimizer):
+        raise UsageError(
+            f"optimizer={optimizer!r}: must be one of {', '.join(training.OPTIMIZERS)}, a factory "
+            "such as optax.sgd, or an optax transformation"
+        )
+    first = next(iter(inspect.signature(optimizer).parameters), "")
+    if first == "learning_rate":
+        return lambda h: optimizer(h["learning_rate"]), True
+    return optimizer, True
 
 
-def _advice(state: training.State, hparams) -> str:
-    """What to try after a divergence, by the state that it left."""
-    is_of_loss = not all(np.isfinite(total) for total in state.sums.values())
-    if int(state.failure) == 0 and is_of_loss:
+# --- The loop
+
+
+class _Now(NamedTuple):
+    """Where a training is: what is carried [S, …], the steps done, and the rows of its epochs."""
+
+    carried: programs.Carried
+    step: int
+    history: list[dict[str, Any]]
+
+
+@contextlib.contextmanager
+def _kept(checkpoint: Any, planned: _Planned) -> Iterator[Any]:
+    """What saves the training, or None if nothing does."""
+    if checkpoint is None:
+        yield None
+        return
+    from vae_jax import keeping
+
+    source = planned.source
+    if source.dataset is None:
+        held: Any = keeping.sha256_of(source.splits)
+    else:
+        sizes = [planned.program.size(split) for split in source.splits]
+        held = [source.dataset.sha256, *sizes]
+    settings = keeping.spelled({"data": held, **planned.settings})
+    with keeping.Keeper(checkpoint, settings) as keeper:
+        yield keeper
+
+
+@contextlib.contextmanager
+def _shown(is_shown: bool, num_epochs: int) -> Iterator[Callable[[dict], None]]:
+    """What shows the row of an epoch, in a terminal or a notebook."""
+    line = None
+    if is_shown:
+        from vae_jax import live
+
+        line = live.live_line(num_epochs)
+    try:
+        if line is None:
+            yield lambda row: None
+        else:
+            yield lambda row: line.show(row["epoch"], ", ".join(live.terms([row])[0]), "")
+    finally:
+        if line is not None:
+            line.end()
+
+
+def _train(planned: _Planned, keeper: Any, callbacks: Sequence[Callable], is_shown: bool) -> _Now:
+    """Trains to the last step, or until patience or a callback ends it."""
+    program = planned.program
+    per_epoch = program.train.steps_per_epoch
+    now = _beginning(program, keeper)
+
+    def chunk(_, hparams, x, num_steps):
+        # the state as this loop has left it: stopped by patience, perhaps
+        return program.chunk(now.carried.state, hparams, x, num_steps)
+
+    is_over = bool(program.layout.read(now.carried.state.stopped).all())
+    last_step = now.step if is_over else program.num_steps
+    with _shown(is_shown, program.num_steps // per_epoch) as show, programs.source(program) as x:
+        for step, state in training.train_until(
+            chunk,
+            now.carried.state,
+            program.hparams,
+            x,
+            first_step=now.step,
+            num_steps=last_step,
+            steps_per_epoch=per_epoch,
+            read=program.layout.read,
+        ):
+            _refuse_failure(planned, state)
+            now = now._replace(carried=now.carried._replace(state=state), step=step)
+            if step % per_epoch == 0:
+                now = _end_epoch(planned, now, callbacks)
+                show(now.history[-1])
+            if program.layout.read(now.carried.state.stopped).all():
+                break
+            if keeper is not None and keeper.is_due():
+                _save(program, keeper, now)
+    if keeper is not None:
+        _save(program, keeper, now)
+    return now
+
+
+def _save(program: Program, keeper: Any, now: _Now) -> None:
+    keeper.save(now.step, lambda: program.layout.read(now.carried), now.history)
+
+
+def _beginning(program: Program, keeper: Any) -> _Now:
+    """The newest checkpoint, or a beginning."""
+    restored = None if keeper is None else keeper.restore(programs.target(program))
+    if restored is None:
+        return _Now(programs.begin(program), 0, [])
+    step, carried, history = restored
+    if step > program.num_steps:
+        per_epoch = program.train.steps_per_epoch
+        raise UsageError(
+            f"epochs={program.num_steps // per_epoch}: the checkpoint has trained "
+            f"{step // per_epoch} epochs already: give at least as many"
+        )
+    return _Now(program.layout.place(carried), step, history)
+
+
+def _end_epoch(planned: _Planned, now: _Now, callbacks: Sequence[Callable]) -> _Now:
+    """The epoch's row, its validation, and what the callbacks say to it."""
+    program = planned.program
+    (row,), carried = programs.end_epoch(program, now.carried, now.step)
+    if not planned.has_rate:
+        del row["learning_rate"]
+    now = now._replace(carried=carried, history=[*now.history, row])
+    if not callbacks:
+        return now
+    params = jax.tree.map(lambda leaf: np.array(leaf[0]), program.layout.read(carried.state.params))
+    num_epochs = program.num_steps // program.train.steps_per_epoch
+    record = Epoch(row["epoch"], num_epochs, now.step, dict(row), params)
+    # each is called, whatever the others say
+    answers = [callback(record) for callback in callbacks]
+    if any(answer is True for answer in answers):
+        stopped = program.layout.place_slots(np.ones(program.layout.num_slots, bool))
+        carried = carried._replace(state=carried.state.replace(stopped=stopped))
+    return now._replace(carried=carried)
+
+
+def _refuse_failure(planned: _Planned, state: training.State) -> None:
+    """DivergedError if a loss, gradient or update was not finite."""
+    layout = planned.program.layout
+    failure = int(layout.read(state.failure)[0])
+    if failure >= 0:
+        raise DivergedError(
+            f"loss, gradient or update not finite at step {failure}: try "
+            f"{_advice(planned.program, failure, layout.read(state.sums))}"
+        )
+
+
+def _advice(program: Program, failure: int, sums: Mapping[str, np.ndarray]) -> str:
+    """What to try after a divergence at a step, by the sums [1] that it left."""
+    if failure == 0 and not all(np.isfinite(total).all() for total in sums.values()):
         # before any update: no learning rate has had a part in it
-        others = (f"another {name}" for name in hparams.objective)
-        return " or ".join(["Hparams(…, init_scale=0.1)", *others])
-    return "a smaller learning rate"
+        others = (f"another {name}" for name in program.hparams.objective)
+        return " or ".join(["init_scale=0.1", *others])
+    return "a smaller learning_rate"
+
+
+def _trained(planned: _Planned, now: _Now) -> Trained:
+    """What a training leaves."""
+    program, source = planned.program, planned.source
+    params = programs.frozen(program, programs.result_params(now.carried))
+    model, params, _ = programs.member(program, 0, program.layout.read(params))
+    state = jax.tree.map(lambda leaf: jnp.array(leaf[0]), program.layout.read(now.carried.state))
+    best = now.carried.best
+    return Trained(
+        model,
+        params,
+        history=tuple(now.history),
+        state=state,
+        step=now.step,
+        status="done" if now.step == program.num_steps else "stopped early",
+        best_epoch=None if best is None else int(program.layout.read(best["epoch"])[0]),
+        dataset=source.dataset,
+        preprocess=source.preprocess,
+        conditions=source.conditions if getattr(model, "num_conditions", 0) else None,
+        program=program,
+    )
 
 
 # --- The objective
@@ -152,7 +564,11 @@ def _advice(state: training.State, hparams) -> str:
 def _bound(
     objective: str | Callable, settings: Mapping[str, Any], num_examples: int, units: dict
 ) -> tuple[str | None, training.Objective, dict[str, Any]]:
-    """The objective's name, it with all that is static, and the hyperparameters left: scalars."""
+    """The objective's name, it with all that is static, and the hyperparameters left: schedules.
+
+    Those of ours come with their defaults, and a term that has no weight is left out of the
+    program: as the command line has them.
+    """
     if isinstance(objective, functools.partial) and objectives.name_of(objective.func):
         settings = {**objective.keywords, **settings}
         objective = objective.func
@@ -160,12 +576,21 @@ def _bound(
     num_examples = settings.pop("num_examples", num_examples)
     chosen = objectives.statics(objective, settings)
     bound = objectives.bind(objective, num_examples=num_examples, **chosen)
-    left = {name: value for name, value in settings.items() if name not in chosen}
     name = objectives.name_of(objective)
     known = {} if name is None else objectives.hyperparameters(name)
-    scheduled = {n: h.schedule for n, h in known.items() if h.schedule and n not in settings}
-    left |= {n: schedules.parse(text, **units) for n, text in scheduled.items()}
-    return name, bound, left
+    usual = {n: h.text for n, h in known.items() if not h.is_static}
+    left = {n: v for n, v in {**usual, **settings}.items() if n not in chosen}
+    left = {n: _schedule(n, value, units) for n, value in left.items()}
+    for setting, schedule in left.items():
+        if setting in known:
+            _check_interval(setting, schedule, known[setting].interval, units)
+    return name, bound, {n: s for n, s in left.items() if not _is_left_out(s, known.get(n))}
+
+
+def _is_left_out(schedule: Callable, known: objectives.Hyperparameter | None) -> bool:
+    """Whether a hyperparameter is the weight 0 of a term that is not there by default."""
+    is_zero = isinstance(schedule, schedules.Schedule) and schedules.extremes(schedule) == [0, 0]
+    return known is not None and known.default == 0 and is_zero
 
 
 def _check_model(objective: training.Objective, model, name: str | None) -> None:
@@ -174,8 +599,9 @@ def _check_model(objective: training.Objective, model, name: str | None) -> None
     asked = None if objective.latent is None else objective.latent()
     found = getattr(model, "latent", asked)
     if asked is not None and found != asked:
+        ours = "" if name is None else f"make_model(data, objective={name!r}, …) or "
         raise UsageError(
-            f"{who} asks for latents.{asked}, the model has latents.{found}: make it with "
+            f"{who} asks for latents.{asked}, the model has latents.{found}: make it with {ours}"
             f"Model(…, latent=latents.{asked}) and an encoder that returns "
             f"({', '.join(asked.parts)}){_same_family(name, asked, found)}"
         )
@@ -196,7 +622,8 @@ def _same_family(name: str | None, asked, found) -> str:
         is_found = objectives.latent(name, **sizes) == found
     except UsageError:
         return ""
-    return f"; or give Hparams(…, objective={sizes})" if is_found else ""
+    told = ", ".join(f"{n}={v!r}" for n, v in sizes.items())
+    return f"; or give fit(…, {told})" if is_found else ""
 
 
 # --- The data
@@ -227,14 +654,81 @@ def _told(data: Any) -> dict[str, Any]:
     return told
 
 
-def _arrays(told: dict, objective: training.Objective, model) -> dict[str, jax.Array]:
+def _of_arrays(
+    told: dict,
+    valid: Any,
+    objective: training.Objective,
+    model: Any,
+    preprocess: Callable | None,
+    binarization: str | None,
+) -> _Source:
+    """Arrays [N, …] as a training takes them: x, and what the objective asks for of each row."""
+    if binarization is not None:
+        raise UsageError(f"binarization={binarization}: is for a Dataset: give preprocess=…")
+    _check_values(told["x"], model, preprocess)
+    splits = {"train": _arrays(told, objective, model)}
+    if valid is not None:
+        held = _told(valid)
+        _check_values(held["x"], model, preprocess)
+        splits["valid"] = _arrays(held, objective, model)
+    return _Source(splits, preprocess or _undecoded)
+
+
+def _arrays(told: dict, objective: training.Objective, model) -> dict[str, np.ndarray]:
     """What batches are gathered from: x and what the objective asks for, [N, …] each."""
     beside = {name: values for name, values in told.items() if name != "x"}
     if objective.beside is not None:
         beside = objective.beside(model, beside)
     for name, values in beside.items():
         _check_numeric(name, values)
-    return {n: jnp.asarray(_settled(values)) for n, values in {"x": told["x"], **beside}.items()}
+    return {name: _in_memory(values) for name, values in {"x": told["x"], **beside}.items()}
+
+
+def _in_memory(values: Any) -> np.ndarray:
+    """Numbers of any shape as a NumPy array, of 32 bits each if they have 64."""
+    array = np.asarray(values)
+    narrow = {"f8": "f4", "i8": "i4", "u8": "u4"}.get(array.dtype.str[1:])
+    return array if narrow is None else array.astype(narrow)
+
+
+def _of_dataset(
+    dataset: Dataset,
+    valid: Any,
+    objective: training.Objective,
+    model: Any,
+    preprocess: Callable | None,
+    binarization: str | None,
+) -> _Source:
+    """A dataset, splits [N, *stored], as the command line trains on it."""
+    if valid is not None:
+        raise UsageError("valid: a Dataset has its own validation split: leave it out")
+    likelihood = model.likelihood
+    found = {"shape": dataset.shape, "has_missing": dataset.has_missing}
+    taken = {"shape": model.shape, "has_missing": likelihood.has_missing}
+    if likelihood.requires in ("levels", "text"):
+        found["num_levels"] = dataset.num_levels
+        taken["num_levels"] = likelihood.num_levels
+    datasets.check(dataset, likelihood.requires, what=f"likelihoods.{likelihood}")
+    conditions = None if objective.conditions is None else objective.conditions(dataset)
+    if conditions is not None and conditions.num > 0:
+        found |= {"num_conditions": conditions.num, "classes": conditions.classes}
+        taken |= {"num_conditions": model.num_conditions, "classes": model.classes}
+    for name, value in found.items():
+        if value != taken[name]:
+            raise UsageError(
+                f"{name}={taken[name]} of the model: {dataset.name} has {name}={value}: make it "
+                "with make_model(dataset, objective=…)"
+            )
+    if preprocess is None:
+        told = assembly.binarization(
+            dataset.num_levels,
+            is_bernoulli=isinstance(likelihood, likelihoods.Bernoulli),
+            has_prior=model.latent.has_prior,
+            asked=binarization,
+        )
+        preprocess = assembly.make_preprocess(dataset, told)
+    splits = programs.make_splits(dataset, conditions)
+    return _Source(splits, preprocess, dataset, conditions)
 
 
 def _check_numeric(name: str, values: Any) -> None:

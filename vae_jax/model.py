@@ -5,19 +5,31 @@ outside, as a plain dict `{"encoder", "decoder", "likelihood"}`, and "latent" wh
 some; running statistics of the modules, which no gradient moves, stand there as "batch_stats".
 """
 
+import html
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from vae_jax import labels, latents, modules
 from vae_jax.errors import UsageError
 
-__all__ = ["Model"]
+__all__ = ["Model", "Prediction"]
+
+
+Array = jax.Array | np.ndarray
+
+
+class Prediction(NamedTuple):
+    """What a model makes of x: the code [B, L] and the reconstruction [B, *shape]."""
+
+    code: jax.Array
+    reconstruction: jax.Array
 
 
 class Model(flax.struct.PyTreeNode):
@@ -67,6 +79,21 @@ class Model(flax.struct.PyTreeNode):
     teacher_key: jax.Array | None = None
     classes: tuple | None = flax.struct.field(pytree_node=False, default=None)
     train_key: jax.Array | None = None
+
+    def __repr__(self) -> str:
+        used = self.latent_dim
+        if self.latent_mask is not None and not isinstance(self.latent_mask, jax.core.Tracer):
+            used = f"{int(np.asarray(self.latent_mask).sum())} of {used}"
+        parts = [
+            f"{type(self.encoder).__name__} → {used} {self.latent} → {type(self.decoder).__name__}",
+            f"p(x|z) {self.likelihood}",
+            f"x {'×'.join(map(str, self.shape)) or 'a number'}",
+        ]
+        parts += [f"{self.num_conditions} conditions"] if self.num_conditions else []
+        return f"Model({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{html.escape(repr(self))}</code>"
 
     def given(self, condition: Any) -> "Model":
         """p(x, z | c) = p(x|z, c) p(z) and q(z|x, c) of known c, a model as any other.
@@ -312,6 +339,53 @@ class Model(flax.struct.PyTreeNode):
         It runs free: of x it knows the code alone.
         """
         return self.decode_mean(params, self.encode(params, x).mode)
+
+    def predict(self, params: Any, x: Array) -> "Prediction":
+        """The code and the reconstruction of x in one pass.
+
+        Args:
+            params: from `init`.
+            x: [B, *shape].
+
+        Returns:
+            `Prediction`: the mode of q(z|x), [B, L], and what `reconstruct` gives, [B, *shape].
+        """
+        code = self.encode(params, jnp.asarray(x)).mode
+        return Prediction(code, self.decode_mean(params, code))
+
+    def interpolate(self, params: Any, x0: Array, x1: Array, num: int) -> jax.Array:
+        """Decodes points on the lines between the codes of examples; the ends are reconstructions.
+
+        z_i = (1 − t_i) z_0 + t_i z_1, t_i = i / (num − 1), z the mode of q(z|x). Discrete latents
+        are mixtures of their values between the ends.
+
+        Args:
+            params: from `init`.
+            x0, x1: [*shape], or pairs of B examples, [B, *shape].
+            num: points on each line, a count of at least 2.
+
+        Returns:
+            E[x|z], [num, *shape] or [B, num, *shape].
+
+        Raises:
+            UsageError: there are less than 2 points, or the shapes do not fit.
+        """
+        x0, x1 = jnp.asarray(x0), jnp.asarray(x1)
+        if num < 2:
+            raise UsageError(f"num={num}: must be at least 2, the two ends")
+        is_one = x0.shape == self.shape
+        if x0.shape != x1.shape or not (is_one or x0.shape[1:] == self.shape):
+            raise UsageError(
+                f"x0 and x1 have shapes {list(x0.shape)} and {list(x1.shape)}: must be both "
+                f"{list(self.shape)}, or both [B, …] of that"
+            )
+        ends = [x0[None], x1[None]] if is_one else [x0, x1]
+        z0, z1 = (self.encode(params, x).mode for x in ends)
+        share = jnp.linspace(0.0, 1.0, num)[None, :, None]
+        z = (1.0 - share) * z0[:, None, :] + share * z1[:, None, :]
+        decoded = self.decode_mean(params, z.reshape(-1, self.latent_dim))
+        lines = decoded.reshape(len(z0), num, *self.shape)
+        return lines[0] if is_one else lines
 
     def decode_mean(self, params, z: jax.Array) -> jax.Array:
         """E[x|z], z [B, L] to [B, *shape]; step by step, where the modes of the steps before stand.

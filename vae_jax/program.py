@@ -23,6 +23,7 @@ __all__ = [
     "BLOCK_BYTES",
     "EVALUATION_BATCH",
     "NUM_FOR_VARIANCE",
+    "SAME",
     "Carried",
     "Program",
     "begin",
@@ -33,8 +34,10 @@ __all__ = [
     "make_splits",
     "member",
     "num_examples_of",
+    "objective_terms",
     "result_params",
     "source",
+    "target",
     "with_fillers",
 ]
 
@@ -44,6 +47,9 @@ EVALUATION_BATCH = 500
 """Examples that are evaluated at a time, a count."""
 NUM_FOR_VARIANCE = 5000
 """Training examples from which an optimal variance is fixed for a validation, a count."""
+
+SAME = 1e-6
+"""A standard error below this share (a scalar) of its value is the rounding of equal numbers."""
 
 
 class Carried(NamedTuple):
@@ -291,6 +297,16 @@ def begin(program: Program) -> Carried:
     return Carried(state, program.start_best(state) if program.patience else None)
 
 
+def target(program: Program) -> Carried:
+    """Shapes and dtypes of what a checkpoint holds: leaves [R, …], without fillers."""
+    state = program.state_shape
+    best = jax.eval_shape(program.start_best, state) if program.patience else None
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((program.layout.num_runs, *leaf.shape[1:]), leaf.dtype),
+        Carried(state, best),
+    )
+
+
 def result_params(carried: Carried) -> Any:
     """The parameters [S, …] of a result: the best, the averaged, or the last ones."""
     if carried.best is not None:
@@ -413,6 +429,33 @@ def frozen(program: Program, params, num: int | None = None):
         total = program.add_variance(total, params, program.hparams, x, np.int32(first))
     variance = program.layout.read(total) / np.float32(num)
     return program.with_variance(params, program.layout.place(variance))
+
+
+def objective_terms(program: Program, params, step: int) -> dict[str, float | int]:
+    """The objective's terms on the test split of a run alone, as `result.json` has them.
+
+    Args:
+        program: of one run.
+        params: [S, …], of a density (see `frozen`).
+        step: steps done, a scalar.
+
+    Returns:
+        Terms and standard errors in nats, active units, counts; scalars. A term that is the same
+        for all examples has no standard error.
+    """
+    steps = program.layout.place(np.full(1, step, np.int32))
+    evaluated = evaluate(program, params, "test", steps)
+    terms = {name: float(value[0]) for name, value in evaluated.terms.items()}
+    errors = {
+        f"{name}_standard_error": float(value[0])
+        for name, value in evaluated.standard_errors.items()
+        if value[0] > SAME * abs(terms[name])
+    }
+    counts = {n: int(num[0]) for n, num in num_examples_of(evaluated).items()}
+    found = {"num_examples": program.size("test"), **terms, **errors, **counts}
+    if evaluated.mean_variance is not None:
+        found["active_units"] = int(elbo.active_units(evaluated.mean_variance[0]).sum())
+    return found
 
 
 def latent_use(evaluated) -> dict[str, np.ndarray]:

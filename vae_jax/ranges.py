@@ -46,7 +46,7 @@ def check(
     Args:
         values: of the data, whatever their shape.
         requires: see `likelihoods.Likelihood`: 'unit', 'levels', 'text' or 'real'.
-        what: who requires it, as the user wrote it: '--likelihood=bernoulli'.
+        what: who requires it, as the user wrote it: 'likelihood=bernoulli'.
         holder: what the data are called.
         remedies: what to do, by what is wrong: 'unit', 'levels', 'text', 'large', 'small'.
 

@@ -19,7 +19,18 @@ import optax
 
 from vae_jax.errors import UsageError, did_you_mean
 
-__all__ = ["Schedule", "constant", "cosine", "cyclical", "evaluate", "linear", "parse", "piecewise"]
+__all__ = [
+    "Schedule",
+    "constant",
+    "cosine",
+    "cyclical",
+    "evaluate",
+    "extremes",
+    "linear",
+    "make",
+    "parse",
+    "piecewise",
+]
 
 
 class Schedule(NamedTuple):
@@ -188,6 +199,41 @@ def parse(text: str, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callabl
         reason = "optax's takes more than numbers" if call[1] in _INSTEAD else error
         raise UsageError(f"schedule {text!r}: {reason}; write it as {usage}") from None
     return schedule if isinstance(schedule, Schedule) else jax.tree_util.Partial(schedule)
+
+
+def make(value: Any, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callable:
+    """A schedule of whatever a user gives: a number, text, or a function of the step (as optax's).
+
+    Args:
+        value: a scalar; text, see `parse`; or a callable from step (scalar) to value (scalar).
+        steps_per_epoch, num_steps: see `parse`.
+
+    Returns:
+        A callable from step (scalar) to value (scalar); a pytree.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if isinstance(value, str):
+        return parse(value, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
+    if callable(value):
+        is_tree = isinstance(value, Schedule | jax.tree_util.Partial)
+        return value if is_tree else jax.tree_util.Partial(value)
+    try:
+        return constant(float(value))
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"{value!r} is no number: give one, a function of the step, or text such as "
+            "'linear(0, 4, 10ep)'"
+        ) from None
+
+
+def extremes(schedule: Callable, num_steps: int = 1000) -> list[float]:
+    """Values that a schedule takes in a run of so many steps (scalar); of ours the two ends."""
+    if isinstance(schedule, Schedule):
+        return [float(schedule.start), float(schedule.end)]
+    steps = np.linspace(0, num_steps, 201).astype(np.int32)
+    return np.asarray(jax.vmap(functools.partial(evaluate, schedule))(jnp.asarray(steps))).tolist()
 
 
 def _usage(name: str) -> str:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vae_jax import discovery, modules, schedules, shuffling
+from vae_jax import modules, schedules, shuffling
 from vae_jax.errors import UsageError
 
 __all__ = [
@@ -572,10 +572,3 @@ def train_until(
             return
         # grows by at most 4 a time: the first chunk's seconds hold the compilation
         wanted = agree(max(1, min(4 * wanted, int(length * chunk_seconds / seconds))))
-
-
-def __getattr__(name: str):
-    """`fit` moved to `vae_jax.fitting`, above the objectives; its old name is kept for callers."""
-    if name == "fit":
-        return discovery.load("vae_jax", "fitting", "module").fit
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

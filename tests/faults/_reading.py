@@ -26,7 +26,7 @@ from experiments import reproduce
 from experiments.recipes import Column
 from vae_jax.cli.commands import evaluate
 from vae_jax.errors import VaeJaxError
-from vae_jax.lab import metrics, report, sweep, tables
+from vae_jax.lab import metrics, places, report, sweep, tables
 from vae_jax.storage import exported, members, seals
 
 _SWEEP = {"seed": "0,1", "beta": "1,4", "widths": "16", "latent_dim": "2", "epochs": "4"}
@@ -138,9 +138,9 @@ def table(directory: Path, steps: Mapping[tuple[str, int], int]) -> list[dict]:
         directory: of the sweep.
         steps: of each run that could be loaded, by the name of its program and its member.
     """
-    places = evaluate.choose(directory, None)
-    found = [steps.get((place.directory.name, place.member)) for place in places]
-    return [] if None in found else report.rows_of(directory, places, found)
+    held = places.choose(directory, None)
+    found = [steps.get((place.directory.name, place.member)) for place in held]
+    return [] if None in found else report.rows_of(directory, held, found)
 
 
 SETTINGS = ("seed", "beta", "status", "step")
@@ -367,7 +367,7 @@ def keep_all(folder: Path, seed: int, tries: int) -> Iterator[str | None]:
         is_sweep = (root / "programs").is_dir()
         asked = {"run": str(root), "metrics": "objective,udr" if is_sweep else "objective"}
         evaluate.main({**dict.fromkeys(evaluate.flag_texts()), **asked})
-        for place in evaluate.choose(root, None):
+        for place in places.choose(root, None):
             reproduce.measure((place.directory, place.member), [COLUMN], None)
             yield None
 

@@ -64,7 +64,6 @@ plant(
     "terms={**evaluated.terms, **parts},",
     "terms of a few examples take the place of the objective's",
 )
-
 plant(
     "return carried.state.params if carried.state.ema is None else carried.state.ema",
     "return carried.state.params",
@@ -89,6 +88,12 @@ plant(
     'layout.read(best["epoch"]) >= program.patience',
     'layout.read(best["epoch"]) > program.patience',
     "patience is an epoch longer",
+)
+
+plant(
+    'evaluate(program, params, "test", steps)',
+    'evaluate(program, params, "valid", steps)',
+    "the objective is measured on the validation split",
 )
 
 plant = of("vae_jax/lab/train.py", "seals", "results", "experiments")
@@ -118,11 +123,6 @@ plant(
 )
 
 plant = of("vae_jax/lab/metrics.py", "evaluate")
-plant(
-    'building.evaluate(experiment, trained.params, "test", steps)',
-    'building.evaluate(experiment, trained.params, "valid", steps)',
-    "the objective is measured on the validation split",
-)
 plant(
     "dataset = train.load(asked, expected)",
     "dataset = train.load(asked, None)",

@@ -134,8 +134,8 @@ plant(
 
 plant = of("vae_jax/fitting.py", "fitting")
 plant(
-    "left |= {n: schedules.parse(text, **units) for n, text in scheduled.items()}",
-    "left |= {n: text for n, text in scheduled.items() if not text}",
+    "{n: h.text for n, h in known.items() if not h.is_static}",
+    "{n: h.default for n, h in known.items() if not h.is_static}",
     "the schedules that an objective has by default are dropped",
 )
 plant(
@@ -144,8 +144,8 @@ plant(
     "a share of the run is a share of an epoch",
 )
 plant(
-    "        batch_size=batch_size,\n        optimizer=optimizer,",
-    "        batch_size=batch_size,",
+    "        optimizer=make_optimizer,\n",
+    "",
     "`fit` ignores its optimizer",
 )
 

@@ -37,7 +37,8 @@ from ._cases import SaidError, at, attempt, tries
 N, L, SHAPE = 40, 3, (6,)
 X = np.random.default_rng(0).random((N, *SHAPE)).astype(np.float32)
 LABELS = np.arange(N, dtype=np.int32) % 3
-HPARAMS = training.Hparams(jnp.int32(0), jnp.float32(1e-3), {})
+ASKED = {"seed": 0, "learning_rate": 1e-3, "weight_decay": None, "adam": None}
+ASKED |= {"clip_norm": None, "ema_decay": None, "init_scale": None}
 
 
 def make(likelihood=None, latent=None, num=0, classes=None, shape=SHAPE, dim=L):
@@ -54,9 +55,8 @@ def begin(objective, model, x, settings=None, **changes):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            hparams = HPARAMS.replace(objective=settings or {})
-            preprocess = changes.pop("preprocess", None)
-            return fitting._program(objective, model, x, hparams, 2, 16, preprocess, "adam")
+            options = {"epochs": 2, "batch_size": 16, **changes}
+            return fitting._planned(objective, model, x, settings or {}, ASKED, **options)
         except UserWarning as warning:
             raise SaidError(str(warning)) from None
 
@@ -343,16 +343,16 @@ def a_batch_without_its_condition(folder, patch):
 # --- Training in memory
 
 own = at("vae_jax/fitting.py", "_check_model")
-SAME = at("vae_jax/fitting.py", "_same_family")("; or give Hparams(…, objective=…)")
+SAME = at("vae_jax/fitting.py", "_same_family")("; or give fit(…, …)")
 
 
-@tries(own("make it with Model(…, latent=latents.…) and an encoder"), SAME)
+@tries(own("make it with …Model(…, latent=latents.…) and an encoder"), SAME)
 def other_latents_than_those_asked_for(folder, patch):
     model = make(latent=latents.Quantized(8, 3))
     message = yield attempt(begin, "vq_vae", model, X)
     asked = eval(re.search(r"latent=latents\.(\w+\(.*?\))\)", message)[1], vars(latents))
     yield attempt(begin, "vq_vae", make(latent=asked, dim=2 * asked.code_dim), X)
-    sizes = eval(re.search(r"objective=(\{.*\})\)", message)[1])
+    sizes = eval(f"dict({re.search(r'or give fit.…, (.*).$', message)[1]})")
     yield attempt(begin, "vq_vae", model, X, sizes)
 
 
@@ -530,8 +530,9 @@ def statistics_of_a_conditional_model(folder, patch):
     def trace(objective):
         options = {"num_examples": N, "batch_size": 16, "beside": condition}
         made = training.make_train(objective, model, preprocess=fitting._undecoded, **options)
-        state = jax.eval_shape(made.init, HPARAMS)
-        return jax.eval_shape(made.step, state, HPARAMS, batch, jax.random.key(0))
+        h = training.Hparams(jnp.int32(0), jnp.float32(1e-3), {})
+        state = jax.eval_shape(made.init, h)
+        return jax.eval_shape(made.step, state, h, batch, jax.random.key(0))
 
     def alone(*arguments, **settings):
         return objectives.load("cvae")(*arguments, **settings)

@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import shutil
+from pathlib import Path
 
 import flax.serialization
 import jax
@@ -12,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import cache, latents, likelihoods, memory, networks
-from vae_jax.cli.commands import evaluate
-from vae_jax.lab import compiled, config, metrics, tables
+from vae_jax.lab import compiled, config, metrics, places, tables
 from vae_jax.model import Model
 from vae_jax.plots import _picture
 from vae_jax.storage import checkpoints, exported, files, members, runs
@@ -427,27 +427,21 @@ def flags_of_a_run_that_are_damaged(folder, patch):
     yield attempt(metrics.read_config, folder / "run", 0, None)
 
 
-@tries(
-    at("vae_jax/cli/commands/evaluate.py", "choose")("holds … programs, name one of them, such as")
-)
+@tries(at("vae_jax/lab/places.py", "choose")("holds … programs, name one of them, such as"))
 def a_member_of_several_programs(folder, patch):
     begun(folder / "programs" / "a")
     begun(folder / "programs" / "b")
-    message = yield attempt(evaluate.choose, folder, "0")
-    named = evaluate.Path(flags_of(message.partition("such as")[2])["run"])
-    yield attempt(evaluate.choose, named, "0")
+    message = yield attempt(places.choose, folder, "0")
+    named = Path(flags_of(message.partition("such as")[2])["run"])
+    yield attempt(places.choose, named, "0")
 
 
-@tries(
-    at("vae_jax/cli/commands/evaluate.py", "programs_of")(
-        "none of its programs has begun, train it"
-    )
-)
+@tries(at("vae_jax/lab/places.py", "programs_of")("none of its programs has begun, train it"))
 def a_sweep_that_has_not_begun(folder, patch):
     (folder / "programs" / "a").mkdir(parents=True)
-    yield attempt(evaluate.choose, folder, None)
+    yield attempt(places.choose, folder, None)
     begun(folder / "programs" / "a")
-    yield attempt(evaluate.choose, folder, None)
+    yield attempt(places.choose, folder, None)
 
 
 # --- Checkpoints
@@ -689,4 +683,4 @@ def an_export_of_several_runs(folder, patch):
     begun(folder / "run", 2)
     message = yield attempt(export.main, {"run": str(folder / "run"), "member": None})
     named = flags_of(message.partition("such as")[2])
-    yield lambda: evaluate.choose(evaluate.Path(named["run"]), named["member"])
+    yield lambda: places.choose(Path(named["run"]), named["member"])

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import html
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -45,7 +46,7 @@ _BYTES_OF_ORDER = 24  # of each row, while rows are dealt to splits
 _BYTES_OF_PLACE = 64  # of each value of a row: its extremes, mean and deviation, and a block of one
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Rows:
     """A read-only view of an array's rows: chosen and converted when they are asked for.
 
@@ -58,6 +59,9 @@ class Rows:
     source: np.ndarray | FileRows
     index: np.ndarray | None = None
     conversions: tuple[Callable[[np.ndarray], np.ndarray], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Rows({self.dtype}{list(self.shape)})"
 
     @functools.cached_property
     def _empty(self) -> np.ndarray:
@@ -235,7 +239,7 @@ class Scaling:
             return (np.clip(values, 0, 1) if self.is_cut else values).astype(np.float32)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """One part of a dataset, as stored.
 
@@ -251,6 +255,11 @@ class Split:
     factors: np.ndarray | None = None
     condition: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        held = ("labels", "factors", "condition")
+        beside = "".join(f", {name}" for name in held if getattr(self, name) is not None)
+        return f"Split({len(self):,} × {self.x.dtype}{list(self.x.shape[1:])}{beside})"
+
     def __len__(self) -> int:
         return len(self.x)
 
@@ -264,7 +273,7 @@ class Split:
         )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """A named dataset: its splits, and what a model and a likelihood must know about its values.
 
@@ -324,6 +333,36 @@ class Dataset:
 
     def __post_init__(self):
         labels.refuse_twice(self.classes or ())
+
+    def _lines(self) -> dict[str, str]:
+        """What there is to say, in a few words each."""
+        sizes = (f"{len(split):,}" for split in (self.train, self.valid, self.test))
+        values = f"{self.low:.4g} to {self.high:.4g}"
+        if self.num_levels is not None:
+            values = f"{self.num_levels:,} levels from 0 to 1"
+        if self.alphabet is not None:
+            values = f"{len(self.alphabet):,} characters and an end"
+        told = {
+            "x": f"{self.kind}, {'×'.join(map(str, self.shape))}",
+            "values": values,
+            "train, valid, test": ", ".join(sizes),
+            "customary p(x|z)": self.likelihood,
+        }
+        if self.classes is not None:
+            told["classes"] = labels.named(self.classes)
+        if self.factor_names is not None:
+            told["factors"] = ", ".join(self.factor_names)
+        return {name: text if len(text) <= 200 else f"{text[:199]}…" for name, text in told.items()}
+
+    def __repr__(self) -> str:
+        return f"Dataset({'; '.join([self.name, *(f'{n} {t}' for n, t in self._lines().items())])})"
+
+    def _repr_html_(self) -> str:
+        rows = (
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+            for name, text in self._lines().items()
+        )
+        return f"<table><caption>{html.escape(self.name)}</caption>{''.join(rows)}</table>"
 
 
 def decode_real(x: jax.Array) -> jax.Array:
@@ -460,7 +499,7 @@ def check(dataset: Dataset, requires: str, *, what: str) -> None:
         dataset: its range and levels are looked at; its splits [N, *stored] are not.
         requires: 'unit' (values in [0, 1]), 'levels' (discrete values), 'text' (characters) or
             'real' (numbers of a size that a likelihood's variance can have).
-        what: who requires it, as the user wrote it: '--likelihood=bernoulli'.
+        what: who requires it, as the user wrote it: 'likelihood=bernoulli'.
 
     Raises:
         DataError: naming the values, what is allowed and the remedy.
@@ -473,16 +512,16 @@ def check(dataset: Dataset, requires: str, *, what: str) -> None:
     levels = "uint8 (binary data, or integers 0 … 255)" if is_image else "0 and 1 alone"
     remedies = {
         **_REMEDIES,
-        "text": f"take --likelihood={dataset.likelihood}",
-        "levels": f"store the data as {levels}, or take --likelihood=gaussian",
+        "text": f"take likelihood={dataset.likelihood}",
+        "levels": f"store the data as {levels}, or take likelihood=gaussian",
     }
     ranges.check(values, requires, what=what, holder=dataset.name, remedies=remedies)
 
 
 _REMEDIES = {
-    "unit": "rescale them with --scaling=unit, or take --likelihood=gaussian",
-    "large": "rescale them with --scaling=unit",
-    "small": "rescale them with --scaling=unit",
+    "unit": "rescale them with scaling=unit, or take likelihood=gaussian",
+    "large": "rescale them with scaling=unit",
+    "small": "rescale them with scaling=unit",
 }
 """What to do by what is wrong, see `ranges.check`."""
 

@@ -6,11 +6,12 @@ module's name; see `vae_jax.evaluation.subject`.
 
 import inspect
 from types import ModuleType
+from typing import Any
 
 from vae_jax import discovery
 from vae_jax.errors import unknown
 
-__all__ = ["load", "names", "settings"]
+__all__ = ["load", "measure", "names", "settings"]
 
 
 def names() -> list[str]:
@@ -34,3 +35,34 @@ def settings(name: str) -> dict[str, object]:
     """The settings of a metric and their defaults: the keyword-only arguments of its `measure`."""
     parameters = inspect.signature(load(name).measure).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def measure(subject: Any, name: str, **given: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """One metric of a trained model.
+
+    Args:
+        subject: a `subject.Subject`.
+        name: of the metric.
+        given: its settings; the others are at their defaults.
+
+    Returns:
+        (entry → value, scalars and lists, in the order of the definitions; entry → what it means).
+
+    Raises:
+        NotApplicableError: the metric says nothing about this model or these data.
+        UsageError: there is no such metric or setting, or a setting does not fit.
+        DataError: the data do not admit it.
+    """
+    known = settings(name)
+    for setting in given:
+        if setting not in known:
+            raise unknown(f"setting of {name}", setting, known)
+    module = load(name)
+    values = module.measure(subject, **{**known, **given})
+    order = {entry: place for place, entry in enumerate(module.DEFINITIONS)}
+
+    def place(entry: str) -> int:
+        return order.get(entry.removesuffix("_standard_error"), len(order))
+
+    definitions = {n: text for n, text in module.DEFINITIONS.items() if n in values}
+    return {entry: values[entry] for entry in sorted(values, key=place)}, definitions

@@ -12,8 +12,6 @@ import os
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import assembly, latents, likelihoods, networks, objectives, schedules, training
@@ -134,12 +132,7 @@ def number(
     """
 
     def parse(value):
-        schedule = schedules.parse(value, **ANY_UNITS)
-        if isinstance(schedule, schedules.Schedule):
-            ends = [float(schedule.start), float(schedule.end)]
-        else:
-            values = jax.vmap(functools.partial(schedules.evaluate, schedule))
-            ends = np.asarray(values(jnp.arange(0, 1001, 5))).tolist()
+        ends = schedules.extremes(schedules.parse(value, **ANY_UNITS), ANY_UNITS["num_steps"])
         inside = [end in interval for end in ends]
         if somewhere and any(inside):
             inside = [end in interval or end == interval.low for end in ends]

@@ -17,12 +17,12 @@ import numpy as np
 from vae_jax import distributions, evaluation, objectives
 from vae_jax.errors import DataError, DivergedError, StorageError, UsageError
 from vae_jax.evaluation import udr
-from vae_jax.evaluation.elbo import active_units
 from vae_jax.evaluation.subject import AtMost, NotApplicableError, Subject
 from vae_jax.lab import build as building
 from vae_jax.lab import config, environment, train
 from vae_jax.lab.progress import Watch
 from vae_jax.model import Model
+from vae_jax.program import objective_terms
 from vae_jax.storage import files, members
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "FEW_SAMPLES",
     "MOST_COMPARED",
     "OBJECTIVE_DEFINITIONS",
-    "SAME",
     "Code",
     "Place",
     "Request",
@@ -52,8 +51,6 @@ OBJECTIVE, UDR = "objective", "udr"
 ERROR = "_standard_error"
 MOST_COMPARED = 10_000
 """Test examples whose codes `udr` compares, a count."""
-SAME = 1e-6
-"""A standard error below this share of its value is the rounding of equal numbers."""
 FEW_SAMPLES = 10
 """An effective sample size below this (a scalar) is told to be too small."""
 OBJECTIVE_DEFINITIONS = {
@@ -261,7 +258,8 @@ def measure(trained: Trained, subject: Subject, request: Request, name: str) -> 
     given, seed = request.settings.get(name, {}), request.seed
     try:
         if name == OBJECTIVE:
-            settings, values = {}, objective_terms(trained)
+            settings = {}
+            values = objective_terms(trained.experiment, trained.params, trained.member.step)
             definitions = objective_definitions(trained, values)
             seed = trained.experiment.config.seed
         else:
@@ -293,29 +291,6 @@ def measure(trained: Trained, subject: Subject, request: Request, name: str) -> 
         "seed": seed,
         "seconds": round(time.perf_counter() - start, 2),
     }
-
-
-def objective_terms(trained: Trained) -> dict:
-    """The objective's terms on the test split, as `result.json` has them.
-
-    Returns:
-        Terms and standard errors in nats, active units. A term that is the same for all examples
-        has no standard error.
-    """
-    experiment = trained.experiment
-    steps = experiment.layout.place(np.full(1, trained.member.step, np.int32))
-    evaluated = building.evaluate(experiment, trained.params, "test", steps)
-    terms = {name: float(value[0]) for name, value in evaluated.terms.items()}
-    errors = {
-        f"{name}{ERROR}": float(value[0])
-        for name, value in evaluated.standard_errors.items()
-        if value[0] > SAME * abs(terms[name])
-    }
-    counts = {n: int(num[0]) for n, num in building.num_examples_of(evaluated).items()}
-    found = {"num_examples": len(experiment.dataset.test), **terms, **errors, **counts}
-    if evaluated.mean_variance is not None:
-        found["active_units"] = int(active_units(evaluated.mean_variance[0]).sum())
-    return found
 
 
 def objective_definitions(trained: Trained, terms: Sequence[str]) -> dict[str, str]:

@@ -42,6 +42,7 @@ from vae_jax.program import (
     latent_use,
     result_params,
     source,
+    target,
     with_fillers,
 )
 from vae_jax.storage import checkpoints, files, members, provenance, runs, seals
@@ -354,7 +355,7 @@ def _draw_missing(run, experiment: building.Experiment, results: Sequence[dict])
         if not steps or not os.path.lexists(run.path(UNDRAWN)):
             return None
         with _store(run, set_aside=False, warn=run.log) as store:
-            restored = store.restore(_target(experiment))
+            restored = store.restore(target(experiment))
         # an earlier step is not what the results are of
         return restored if restored is not None and restored.step >= max(steps) else None
 
@@ -368,7 +369,7 @@ def _begin(run, experiment: building.Experiment, store) -> Begun:
     """What the newest checkpoint holds, or a beginning."""
 
     def restore():
-        restored = store.restore(_target(experiment))
+        restored = store.restore(target(experiment))
         if restored is not None:
             _refuse_fewer_epochs(run, experiment, restored.step)
         if restored is None:
@@ -403,25 +404,14 @@ def _begin(run, experiment: building.Experiment, store) -> Begun:
 
 def _placed(experiment: building.Experiment, restored) -> Carried:
     """What the first process has restored from a checkpoint, on the devices of all."""
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), _target(experiment))
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), target(experiment))
     state = zeros if restored is None else jax.tree.map(np.asarray, restored.state)
     return experiment.layout.place(processes.agree(state))
 
 
-def _target(experiment: building.Experiment) -> Carried:
-    """Shapes and dtypes of what a checkpoint holds: leaves [R, …], without fillers."""
-    state = experiment.state_shape
-    best = jax.eval_shape(experiment.start_best, state) if experiment.config.patience else None
-    num_runs = len(experiment.configs)
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((num_runs, *leaf.shape[1:]), leaf.dtype),
-        Carried(state, best),
-    )
-
-
 def _bytes_needed(experiment: building.Experiment) -> int:
     """Three checkpoints and one that is being written, and 16 MiB of pictures and logs."""
-    leaves = jax.tree.leaves(_target(experiment))
+    leaves = jax.tree.leaves(target(experiment))
     return 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) + 2**24
 
 

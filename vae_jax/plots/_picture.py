@@ -31,6 +31,7 @@ __all__ = [
     "legible",
     "new_figure",
     "plain",
+    "png",
     "require",
     "require_length",
     "save",
@@ -93,6 +94,9 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     rows: list[tuple]
 
+    def __repr__(self) -> str:
+        return f"Table({len(self.rows):,} rows × {len(self.columns):,} columns)"
+
 
 class Picture(NamedTuple):
     """A figure and the numbers it shows.
@@ -105,6 +109,13 @@ class Picture(NamedTuple):
 
     figure: Any
     table: Table
+
+    def __repr__(self) -> str:
+        width, height = self.figure.get_size_inches()
+        return f"Picture({width:.3g} × {height:.3g} inches, {self.table})"
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
 
 
 def save(picture: Picture, path_stem: str | os.PathLike) -> tuple[Path, Path]:
@@ -133,13 +144,19 @@ def save(picture: Picture, path_stem: str | os.PathLike) -> tuple[Path, Path]:
 
 def encode(picture: Picture) -> tuple[bytes, bytes]:
     """What `save` writes of a picture of any shape: a PNG and a CSV."""
-    png, text = io.BytesIO(), io.StringIO()
-    with house_style():
-        picture.figure.savefig(png, format="png", metadata={"Software": None})
+    text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(picture.table.columns)
     writer.writerows(picture.table.rows)
-    return png.getvalue(), text.getvalue().encode(errors="backslashreplace")
+    return png(picture), text.getvalue().encode(errors="backslashreplace")
+
+
+def png(picture: Picture) -> bytes:
+    """The figure of a picture, of any shape, as a PNG."""
+    file = io.BytesIO()
+    with house_style():
+        picture.figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
 
 
 def write(path: Path, content: bytes) -> None:

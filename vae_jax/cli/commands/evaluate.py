@@ -4,7 +4,6 @@ A metric is a file in `vae_jax/evaluation/` with a function `measure`, whose set
 here; `vae_jax/lab/metrics.py` has the two that need more than a model and its data.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +15,8 @@ from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation import ais, disentanglement
 from vae_jax.evaluation.disentanglement import dci
 from vae_jax.evaluation.subject import SPLITS, AtMost
-from vae_jax.lab import build as building
 from vae_jax.lab import config, entry, metrics, report
+from vae_jax.lab import places as places_lib
 from vae_jax.lab.metrics import OBJECTIVE, UDR
 from vae_jax.lab.progress import Watch
 from vae_jax.storage import csv_rows, files, members
@@ -26,7 +25,6 @@ __all__ = [
     "DESCRIPTION",
     "WORDS",
     "Outcome",
-    "choose",
     "compare",
     "complain",
     "evaluate",
@@ -35,7 +33,6 @@ __all__ = [
     "main",
     "parse_request",
     "parser",
-    "programs_of",
     "run",
     "setting_flags",
 ]
@@ -61,7 +58,7 @@ def main(values: dict) -> None:
         raise UsageError("--run: name a run directory, such as --run=runs/digits-beta=4")
     request = parse_request(values)
     directory = Path(values["run"])
-    places = choose(directory, values["member"])
+    places = places_lib.choose(directory, values["member"])
     devices.warn()
     console.say(devices.line())
     table = kept_in(directory, places)
@@ -145,31 +142,6 @@ def complain(found: Sequence[Outcome], asked: str | None) -> None:
         raise UsageError(f"--metrics={asked}: nothing could be measured, {found[0].reason}")
 
 
-def choose(directory: Path, member: str | None) -> list[metrics.Place]:
-    """The runs that a directory holds, or the one of them that --member names.
-
-    Raises:
-        UsageError: there is no such run.
-    """
-    programs = programs_of(directory)
-    chosen = [(path, m) for path in programs for m in range(members.num_members(path))]
-    configs = [metrics.read_config(path, m, None) for path, m in chosen]
-    places = []
-    for (path, m), each, apart in zip(chosen, configs, building.differences(configs), strict=True):
-        of = "" if len(programs) == 1 else f" of {path.name}"
-        places.append(
-            metrics.Place(path, m, f"member {m}{of}{f' ({apart})' if apart else ''}", each)
-        )
-    if member is None:
-        return places
-    if len(programs) > 1:
-        raise UsageError(
-            f"--member={member}: {directory} holds {len(programs)} programs, name one of them, "
-            f"such as --run={programs[0]}"
-        )
-    return [places[config.parse_flag("member", member, config.integer(0, len(places) - 1))]]
-
-
 def evaluate(
     place: metrics.Place,
     trained: metrics.Trained,
@@ -220,22 +192,6 @@ def compare(
         console.say(line)
     keeper.write(directory, f"{UDR}.json", {UDR: ranking})
     return Outcome(True)
-
-
-def programs_of(directory: Path) -> list[Path]:
-    """The programs that a directory holds: its own, or those of a sweep.
-
-    Raises:
-        UsageError: none of them has begun, or a symbolic link leads out of the directory.
-    """
-    folder = files.inside(directory, "programs")
-    if not os.path.isdir(folder):
-        return [directory]
-    begun = (path for path in folder.iterdir() if os.path.lexists(path / "config.json"))
-    found = sorted(files.inside(directory, "programs", path.name) for path in begun)
-    if not found:
-        raise UsageError(f"--run={directory}: none of its programs has begun, train it first")
-    return found
 
 
 def parse_request(values: dict) -> metrics.Request:

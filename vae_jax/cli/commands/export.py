@@ -9,9 +9,9 @@ import numpy as np
 
 from vae_jax import console
 from vae_jax.cli import command as cli
-from vae_jax.cli.commands import evaluate
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.lab import entry, metrics, report
+from vae_jax.lab import places as places_lib
 from vae_jax.storage import exported, members
 
 __all__ = [
@@ -57,7 +57,7 @@ def main(values: dict) -> None:
     """Exports the run that the flags name."""
     if values["run"] is None:
         raise UsageError("--run: name a run directory, such as --run=runs/digits-beta=4")
-    places = evaluate.choose(Path(values["run"]), values["member"])
+    places = places_lib.choose(Path(values["run"]), values["member"])
     place = places[0]
     if len(places) > 1:
         raise UsageError(

@@ -1,0 +1,169 @@
+"""The checkpoints of one training from Python in a directory: whose they are, and when to save."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from vae_jax.errors import UsageError
+from vae_jax.storage import files, locks
+from vae_jax.storage.checkpoints import Checkpoints
+
+__all__ = ["NAME", "Keeper", "sha256_of", "spelled"]
+
+NAME = "fit.json"
+"""The file that says which training a directory is of."""
+_SECONDS = 5.0
+"""Between two checkpoints, in seconds."""
+_SHARE = 50
+"""So many times as long as a save takes is left between two, a ratio."""
+
+
+class Keeper:
+    """Saves the state of a training, arrays of any shape, and reads the newest that verifies.
+
+    One process at a time: another waits until this one is closed.
+
+    Args:
+        directory: made if there is none.
+        settings: all that decides the training, see `spelled`.
+
+    Raises:
+        UsageError: the directory holds something else, or another training.
+        StorageError: it cannot be written.
+    """
+
+    def __init__(self, directory: str | os.PathLike, settings: Mapping[str, Any]):
+        self._directory = pathlib.Path(directory)
+        self._settings = dict(settings)
+        self._saved: int | None = None
+        self._at = time.perf_counter()
+
+    def __enter__(self) -> "Keeper":
+        if self._directory.exists() and not self._directory.is_dir():
+            raise UsageError(f"checkpoint={self._directory}: is a file: name a directory")
+        is_new = not (self._directory / NAME).exists()
+        if is_new and self._directory.exists() and any(self._directory.iterdir()):
+            raise UsageError(
+                f"checkpoint={self._directory}: is not empty and holds no training of fit: name "
+                "another directory"
+            )
+        with contextlib.ExitStack() as stack:
+            files.make_folder(self._directory)
+            if is_new:
+                files.write_json(self._directory / NAME, {"settings": self._settings})
+            stack.enter_context(locks.alone(self._directory / "lock"))
+            self._refuse_other()
+            owner = hashlib.sha256(_text(self._settings).encode()).hexdigest()
+            store = Checkpoints(self._directory / "checkpoints", owner=owner)
+            self._store = stack.enter_context(store)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def _refuse_other(self) -> None:
+        """UsageError if the directory is of a training with other settings."""
+        held = files.read_json(self._directory / NAME)
+        held = held.get("settings", {}) if isinstance(held, dict) else {}
+        asked = json.loads(_text(self._settings))
+        names = sorted(held.keys() | asked.keys())
+        differing = [name for name in names if held.get(name) != asked.get(name)]
+        if not differing:
+            return
+        name = differing[0]
+        more = f" (and {', '.join(differing[1:4])} differ)" if differing[1:] else ""
+        told = f"{name}={_short(held.get(name))}, this one has {_short(asked.get(name))}{more}"
+        raise UsageError(
+            f"checkpoint={self._directory}: is of a training with {told}: name another directory, "
+            "or give the same settings and data"
+        )
+
+    def restore(self, target: Any) -> tuple[int, Any, list[dict]] | None:
+        """(step, state as NumPy, history), or None if there is no checkpoint that verifies.
+
+        Args:
+            target: shapes and dtypes of the state, a pytree of [R, …].
+        """
+        restored = self._store.restore(target)
+        if restored is None:
+            return None
+        self._saved = restored.step
+        return (
+            restored.step,
+            jax.tree.map(np.asarray, restored.state),
+            restored.config["history"],
+        )
+
+    def save(self, step: int, read: Callable[[], Any], history: list[dict]) -> None:
+        """Saves unless this step has been; returns when it is durable.
+
+        Args:
+            step: a scalar.
+            read: gives the state, a pytree of NumPy arrays of any shape.
+            history: rows so far.
+        """
+        if step != self._saved:
+            self._store.save(step, read(), {"history": history})
+            self._at, self._saved = time.perf_counter(), step
+
+    def is_due(self) -> bool:
+        """Whether so much time has passed since the last save that the next one is worth it."""
+        share = _SHARE * self._store.save_seconds
+        return time.perf_counter() - self._at >= max(_SECONDS, share)
+
+
+def spelled(value: Any) -> Any:
+    """A setting as plain JSON that is equal for equal settings; arrays of any shape by their hash.
+
+    A function of your own is known by its name alone.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, np.generic):
+        return spelled(value.item())
+    if isinstance(value, np.ndarray | jax.Array):
+        return sha256_of(value)
+    if isinstance(value, Mapping):
+        return {str(name): spelled(each) for name, each in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = (f.name for f in dataclasses.fields(value) if f.name not in ("parent", "name"))
+        own = {name: spelled(getattr(value, name, None)) for name in fields}
+        return {"class": type(value).__qualname__, **own}
+    if isinstance(value, tuple | list):
+        return [spelled(each) for each in value]
+    if hasattr(value, "func"):
+        return [spelled(value.func), spelled(value.args), spelled(value.keywords)]
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return str(value) if isinstance(value, np.dtype) else type(value).__qualname__
+
+
+def sha256_of(tree: Any) -> str:
+    """The SHA-256 of the arrays of a pytree, of any shapes, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _text(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:40]}…"

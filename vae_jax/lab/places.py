@@ -1,0 +1,52 @@
+"""The runs that a directory holds: of a run, of a sweep, or of one program of it."""
+
+import os
+from pathlib import Path
+
+from vae_jax.errors import UsageError
+from vae_jax.lab import build as building
+from vae_jax.lab import config, metrics
+from vae_jax.storage import files, members
+
+__all__ = ["choose", "programs_of"]
+
+
+def choose(directory: Path, member: str | None) -> list[metrics.Place]:
+    """The runs that a directory holds, or the one of them that --member names.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    programs = programs_of(directory)
+    chosen = [(path, m) for path in programs for m in range(members.num_members(path))]
+    configs = [metrics.read_config(path, m, None) for path, m in chosen]
+    places = []
+    for (path, m), each, apart in zip(chosen, configs, building.differences(configs), strict=True):
+        of = "" if len(programs) == 1 else f" of {path.name}"
+        places.append(
+            metrics.Place(path, m, f"member {m}{of}{f' ({apart})' if apart else ''}", each)
+        )
+    if member is None:
+        return places
+    if len(programs) > 1:
+        raise UsageError(
+            f"--member={member}: {directory} holds {len(programs)} programs, name one of them, "
+            f"such as --run={programs[0]}"
+        )
+    return [places[config.parse_flag("member", member, config.integer(0, len(places) - 1))]]
+
+
+def programs_of(directory: Path) -> list[Path]:
+    """The programs that a directory holds: its own, or those of a sweep.
+
+    Raises:
+        UsageError: none of them has begun, or a symbolic link leads out of the directory.
+    """
+    folder = files.inside(directory, "programs")
+    if not os.path.isdir(folder):
+        return [directory]
+    begun = (path for path in folder.iterdir() if os.path.lexists(path / "config.json"))
+    found = sorted(files.inside(directory, "programs", path.name) for path in begun)
+    if not found:
+        raise UsageError(f"--run={directory}: none of its programs has begun, train it first")
+    return found

@@ -1,0 +1,82 @@
+"""A run directory, or a member of a sweep, as `vae_jax.Trained`."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from vae_jax import keeping
+from vae_jax.errors import StorageError, UsageError
+from vae_jax.lab import metrics
+from vae_jax.lab import places as places_lib
+from vae_jax.storage import members
+from vae_jax.trained import Trained
+
+__all__ = [
+    "load",
+]
+
+
+def load(
+    path: str | os.PathLike, member: int | None = None, data_dir: str | os.PathLike | None = None
+) -> Trained:
+    """Reads a run, its data and its history; writes nothing.
+
+    What follows in this process is computed with the precision of matrix products that the run was
+    trained with.
+
+    Args:
+        path: of a run, of a sweep, or of one program of it.
+        member: which of several runs, a count from 0.
+        data_dir: where its data lie now; None: where they lay in training.
+
+    Raises:
+        UsageError: the directory holds no run, or several and none is named.
+        DataError, DivergedError, StorageError: see `metrics.load`.
+    """
+    directory = Path(path)
+    if (directory / keeping.NAME).exists():
+        raise UsageError(
+            f"{directory}: holds the checkpoints of a fit, without its model: call fit with the "
+            f"same arguments and checkpoint={str(directory)!r}, which resumes"
+        )
+    places = places_lib.choose(directory, None if member is None else str(member))
+    if len(places) > 1:
+        raise UsageError(
+            f"{directory}: holds {len(places)} runs: name one, such as "
+            f"load({str(places[0].directory)!r}, member={places[0].member})"
+        )
+    place = places[0]
+    loaded = metrics.load(
+        place.directory, place.member, None if data_dir is None else os.fspath(data_dir)
+    )
+    model, params = metrics.alone(loaded)
+    experiment, result = loaded.experiment, _result(place)
+    return Trained(
+        model,
+        params,
+        history=_history(place),
+        step=loaded.member.step,
+        status=result.get("status", "unfinished"),
+        best_epoch=result.get("best_epoch"),
+        dataset=experiment.dataset,
+        preprocess=experiment.preprocess,
+        conditions=experiment.given,
+        program=experiment,
+        about={"settings": loaded.member.settings, "result": result or None},
+    )
+
+
+def _result(place: metrics.Place) -> dict[str, Any]:
+    """What the run gave; nothing if it has not ended."""
+    results = members.read_results(place.directory)
+    return {} if results is None else results[place.member]
+
+
+def _history(place: metrics.Place) -> tuple[dict[str, Any], ...]:
+    """The rows of the run's epochs; none if the results that vouch for them are not there yet."""
+    try:
+        rows = members.read_rows(place.directory)
+    except (FileNotFoundError, StorageError):
+        return ()
+    own = [row for row in rows if row.get("run", place.member) == place.member]
+    return tuple({name: value for name, value in row.items() if name != "run"} for row in own)

@@ -1,0 +1,360 @@
+"""What a training leaves, as one value: read from a directory or a file, and measured."""
+
+import dataclasses
+import functools
+import html
+import importlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax import assembly, evaluation, labels, objectives, plots, training
+from vae_jax import program as programs
+from vae_jax.data import Dataset, Split
+from vae_jax.errors import DataError, UsageError, refuse_masked, unknown
+from vae_jax.evaluation.subject import NotApplicableError, Subject
+from vae_jax.likelihoods import Bernoulli
+from vae_jax.model import Model
+
+__all__ = ["OBJECTIVE", "UDR", "Measured", "Trained", "evaluate", "load"]
+
+OBJECTIVE, UDR = "objective", "udr"
+"""Metrics that need more than a model and its data: the program, or several runs."""
+_RUNS = "vae_jax.lab.trained"
+"""The module that reads run directories."""
+_SHOWN = ("loss", "elbo", "rate", "distortion", "valid_loss", "valid_elbo", "active_units")
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Trained:
+    """A trained model: its parameters, and how they came about.
+
+    Attributes:
+        model: a `Model` whose p(x|z) is a density: a variance that training takes at each batch's
+            optimum is fixed.
+        params: of this model, a pytree of arrays of any shape: the best by validation if those were
+            kept, the averaged ones if there is an average, else the last.
+        history: a row for each epoch: "step", "epoch", the means of the objective's terms over the
+            training split, the same of the validation split as "valid_…", the hyperparameters.
+        state: the last `training.State`; None of a file.
+        step: steps that were done, a count; None of a file that does not say it.
+        status: "done", "stopped early" or "unfinished".
+        best_epoch: the epoch of `params`, a count, if the best were kept.
+        dataset: what it was trained on, if that was a `Dataset`.
+        preprocess: what is done to stored values, see `fit`.
+        conditions: what a conditional model is given of each row of the dataset, [N, …].
+        program: what it was trained by; None of a file.
+        about: what else is known: settings of the run, or what an exported file says.
+    """
+
+    model: Model
+    params: Any
+    history: tuple[dict[str, Any], ...] = ()
+    state: training.State | None = None
+    step: int | None = None
+    status: str = "done"
+    best_epoch: int | None = None
+    dataset: Dataset | None = None
+    preprocess: Any = None
+    conditions: training.Conditions | None = None
+    program: programs.Program | None = None
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def _lines(self) -> dict[str, str]:
+        """What there is to say, in a few words each."""
+        told = {"model": repr(self.model)}
+        if self.dataset is not None:
+            told["data"] = repr(self.dataset)
+        if self.step is not None:
+            best = "" if self.best_epoch is None else f", parameters of epoch {self.best_epoch}"
+            told["training"] = f"{self.status} at step {self.step:,}{best}"
+        if self.history:
+            row = self.history[-1]
+            values = [f"{name} {row[name]:.4g}" for name in _SHOWN if name in row]
+            told[f"epoch {row['epoch']}"] = ", ".join(values)
+        return told
+
+    def __repr__(self) -> str:
+        return "Trained\n" + "\n".join(f"  {n}: {text}" for n, text in self._lines().items())
+
+    def _repr_html_(self) -> str:
+        rows = (
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>"
+            for name, text in self._lines().items()
+        )
+        return f"<table><caption>Trained</caption>{''.join(rows)}</table>"
+
+    def curves(self) -> plots.Picture:
+        """The training curves: every quantity of `history` against the step, [epochs] each."""
+        return plots.training_curves(self.history)
+
+
+def load(path: str | os.PathLike, **options: Any) -> Trained:
+    """Reads a trained model: of a run, of a member of a sweep, or from an exported file.
+
+    Args:
+        path: of a run directory, of a program of a sweep (with `member`), or of a file that
+            `exported.save` or the command line's export wrote.
+        options: of a directory: `member`, which of several runs, a count; `data_dir`, where its
+            data lie now. Of a file: `encoder` and `decoder`, modules of your own that it names.
+
+    Returns:
+        `Trained`, arrays of the shapes that its model asks for. A run brings its data, so that it
+        can be evaluated; a file brings none.
+
+    Raises:
+        UsageError: there is no run or file, or it holds several runs and none is named.
+        DataError: the data of a run are not those that it was trained on.
+        DivergedError: the run diverged.
+        StorageError: a file cannot be read, or was changed.
+    """
+    shown = os.fspath(path)
+    is_folder = os.path.isdir(shown)
+    known = ("member", "data_dir") if is_folder else ("encoder", "decoder")
+    for name in options.keys() - known:
+        raise unknown(f"option of load for a {'directory' if is_folder else 'file'}", name, known)
+    if is_folder:
+        return _runs().load(shown, **options)
+    if not os.path.lexists(shown):
+        raise UsageError(
+            f"{shown}: no such file or directory: name a run directory or an exported file"
+        )
+    from vae_jax.storage import exported
+
+    model, params = exported.load(shown, **options)
+    about = exported.description(shown)["about"]
+    return Trained(model, params, step=about.get("step"), about=about)
+
+
+def _runs() -> Any:
+    """The module that reads run directories."""
+    try:
+        return importlib.import_module(_RUNS)
+    except ModuleNotFoundError as error:
+        if error.name not in (_RUNS, _RUNS.partition(".")[0]):
+            raise
+        raise UsageError(
+            "load: this installation reads exported files alone: name a .safetensors file"
+        ) from None
+
+
+# --- Evaluation
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Measured:
+    """What metrics have measured, by the metric's name: `measured["nll"]["nll"]`.
+
+    Attributes:
+        values: metric → entry → value: scalars and lists; `name_standard_error` beside `name`.
+        skipped: metric → why it does not apply to this model or these data.
+        definitions: metric → entry → what it means, a line each.
+    """
+
+    values: Mapping[str, Mapping[str, Any]]
+    skipped: Mapping[str, str]
+    definitions: Mapping[str, Mapping[str, str]]
+
+    def __getitem__(self, metric: str) -> Mapping[str, Any]:
+        if metric in self.skipped:
+            raise KeyError(f"{metric} was skipped: {self.skipped[metric]}")
+        return self.values[metric]
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        """(metric, entry, value with its standard error) of each scalar, and what was skipped."""
+        rows = []
+        for metric, values in self.values.items():
+            for entry, value in values.items():
+                if isinstance(value, int | float) and not entry.endswith("_standard_error"):
+                    error = values.get(f"{entry}_standard_error")
+                    told = f"{value:.5g}" + ("" if error is None else f" ± {error:.2g}")
+                    rows.append((metric, entry, told))
+        return rows + [(metric, "skipped", why) for metric, why in self.skipped.items()]
+
+    def __repr__(self) -> str:
+        lines = (f"  {metric}.{entry}: {told}" for metric, entry, told in self._rows())
+        return "\n".join(["Measured", *lines])
+
+    def _repr_html_(self) -> str:
+        cells = (
+            "".join(f"<td>{html.escape(text)}</td>" for text in (metric, entry, told))
+            for metric, entry, told in self._rows()
+        )
+        return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+
+
+def evaluate(
+    trained: Trained,
+    metrics: str | Iterable[str] | None = None,
+    data: Any = None,
+    *,
+    seed: int = 0,
+    num_examples: int | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Measured:
+    """Measures a trained model on the test split, as the command line's evaluation does.
+
+    Args:
+        trained: from `vae_jax.fit` or `vae_jax.load`.
+        metrics: a name or several of `evaluation.names()` and "objective", the terms that were
+            minimized; None measures all that apply.
+        data: a `Dataset`, or test examples: x [N, *stored] or {"x": x, "labels": y}. None takes
+            the data of the training.
+        seed: decides every draw, a count.
+        num_examples: of the test split, evenly spread over it, a count; None takes all.
+        settings: metric → its settings, such as {"nll": {"num_samples": 100}}.
+
+    Returns:
+        `Measured`: values, and why the rest was skipped.
+
+    Raises:
+        UsageError: a metric or a setting is unknown, a setting does not fit, or there are no data.
+        DataError: the data do not fit the model.
+    """
+    settings = {} if settings is None else settings
+    asked = _asked(metrics)
+    for name in [*settings]:
+        if name not in asked:
+            raise UsageError(f"settings: of {name!r}, which metrics={metrics} leaves out: add it")
+    subject = _subject(trained, data, seed, num_examples)
+    values: dict[str, Mapping] = {}
+    skipped: dict[str, str] = {}
+    definitions: dict[str, Mapping] = {}
+    for name in asked:
+        try:
+            if name == OBJECTIVE:
+                values[name], definitions[name] = _objective_terms(trained, data), {}
+            elif name == UDR:
+                raise NotApplicableError("it compares the runs of a sweep")
+            else:
+                found = evaluation.measure(subject, name, **settings.get(name, {}))
+                values[name], definitions[name] = found
+        except NotApplicableError as reason:
+            skipped[name] = str(reason)
+        except (DataError, UsageError) as reason:
+            if name in settings:
+                raise
+            skipped[name] = str(reason)
+    return Measured(values, skipped, definitions)
+
+
+def _asked(metrics: str | Iterable[str] | None) -> list[str]:
+    """The metrics that are asked for, each once."""
+    known = [OBJECTIVE, *evaluation.names(), UDR]
+    given: Sequence[str] = [metrics] if isinstance(metrics, str) else [*(metrics or known)]
+    for name in given:
+        if name not in known:
+            raise unknown("metric", name, known)
+    return [*dict.fromkeys(given)]
+
+
+def _objective_terms(trained: Trained, data: Any) -> dict[str, float | int]:
+    """The terms that were minimized, on the test split of the data of the training."""
+    program = trained.program
+    if program is None or trained.step is None or data is not None or not program.size("test"):
+        raise NotApplicableError("it is measured on the test split that the training came with")
+    params = program.layout.place(jax.tree.map(lambda leaf: np.asarray(leaf)[None], trained.params))
+    return programs.objective_terms(program, params, trained.step)
+
+
+def _subject(trained: Trained, data: Any, seed: int, num_examples: int | None) -> Subject:
+    """What the metrics measure."""
+    model = trained.model
+    given = None if trained.program is None else trained.program.loss_fn.given
+    conditions, preprocess = trained.conditions, trained.preprocess
+    if data is None:
+        dataset = trained.dataset
+        if dataset is None:
+            raise UsageError(
+                "data: this model came without a test split: give data=x, or {'x': x, 'labels': y}"
+            )
+    elif isinstance(data, Dataset):
+        dataset = data
+        told = assembly.binarization(
+            data.num_levels,
+            is_bernoulli=isinstance(model.likelihood, Bernoulli),
+            has_prior=model.latent.has_prior,
+        )
+        preprocess = assembly.make_preprocess(data, told)
+        bound = _conditional(trained) if model.num_conditions else None
+        conditions = bound and bound.conditions and bound.conditions(data)
+        given = bound and bound.given
+    else:
+        preprocess = preprocess if trained.dataset is None and preprocess else _as_it_is
+        dataset, conditions = _as_dataset(trained, data, preprocess)
+        given = _conditional(trained).given if model.num_conditions else None
+    if dataset.shape != model.shape:
+        raise UsageError(
+            f"data: has examples of shape {list(dataset.shape)}, the model takes "
+            f"{list(model.shape)}: give data of that shape"
+        )
+    return Subject(
+        model,
+        trained.params,
+        dataset,
+        preprocess=preprocess,
+        key=jax.random.key(seed),
+        num_examples=num_examples,
+        conditions=conditions if model.num_conditions else None,
+        given=given,
+    )
+
+
+def _as_it_is(stored: jax.Array, key: jax.Array) -> jax.Array:
+    del key
+    return stored
+
+
+def _conditional(trained: Trained) -> training.Objective:
+    """What tells the condition of a row: the model's own objective, or that of a labeled VAE."""
+    if trained.program is not None:
+        return trained.program.loss_fn
+    return objectives.bind("cvae", num_examples=1)
+
+
+def _as_dataset(
+    trained: Trained, data: Any, preprocess: Callable
+) -> tuple[Dataset, training.Conditions | None]:
+    """Test examples as a `Dataset` whose training split is that of the training, if it is known."""
+    told = dict(data) if isinstance(data, Mapping) else {"x": data}
+    if "x" not in told:
+        raise UsageError(f"data: holds {', '.join(map(repr, told)) or 'nothing'}: give 'x'")
+    for name, values in told.items():
+        refuse_masked(name, values)
+    x, known = np.asarray(told["x"]), None
+    codes, classes = None, None
+    if np.ndim(told.get("labels")) == 1:
+        classes = trained.model.classes or labels.classes_in(told["labels"], what="labels")
+        codes = labels.indices(told["labels"], classes, what="labels", may_be_unknown=True)
+    train = x[:0]
+    if trained.program is not None and trained.dataset is None:
+        rows = trained.program.rows("train")
+        train = np.asarray(rows["x"] if isinstance(rows, Mapping) else rows)
+    dataset = Dataset(
+        name="data",
+        train=Split(train),
+        valid=Split(x[:0]),
+        test=Split(x, codes),
+        shape=jax.eval_shape(preprocess, x[:1], jax.random.key(0)).shape[1:],
+        kind="table" if len(trained.model.shape) == 1 else "image",
+        low=float(np.nanmin(x, initial=np.inf)),
+        high=float(np.nanmax(x, initial=-np.inf)),
+        num_levels=getattr(trained.model.likelihood, "num_levels", None),
+        sha256="",
+        likelihood="gaussian",
+        decode=functools.partial(jnp.asarray, dtype=jnp.float32),
+        classes=None if classes is None else tuple(classes),
+    )
+    objective = _conditional(trained) if trained.model.num_conditions else None
+    if objective is not None and objective.beside is not None:
+        beside = {n: v for n, v in told.items() if n != "x"}
+        own = objective.beside(trained.model, beside)
+        none = {name: values[:0] for name, values in own.items()}
+        shown = np.zeros((0, trained.model.num_conditions), np.float32)
+        num = trained.model.num_conditions
+        known = training.Conditions(none, none, own, num, shown, ())
+    return dataset, known
