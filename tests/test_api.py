@@ -9,15 +9,24 @@ import re
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import vae_jax
-from vae_jax import objectives
+from vae_jax import discovery, fitting, likelihoods, networks, objectives, training
+from vae_jax.errors import UsageError
+from vae_jax.model import Model
+from vae_jax.storage import exported
 
 ROOT = pathlib.Path(vae_jax.__file__).parent
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(ROOT)], "vae_jax."))
 SHAPE = re.compile(r"\[[^\]]*\]|shapes?\b|scalars?\b", re.I)
 BANNED = re.compile(r"\b(mu|kld|recon_x|log_var|logvar_x|rng)\b")
+
+# packages whose public names are those of their files
+GATHERED = ["vae_jax.losses"]
 
 # who may import whom, below the package; everyone may import errors, draw random numbers and sum
 SHARED = {"console", "discovery", "disk", "errors", "memory", "sums", "threefry"}
@@ -96,9 +105,22 @@ def takes_arrays(value):
 @pytest.mark.parametrize("name", [m for m in MODULES if m != "vae_jax.evaluation"])
 def test_every_module_lists_what_is_public(name):
     module = importlib.import_module(name)
-    if name.rpartition(".")[2].startswith("_") or name == "vae_jax.errors":
+    if name.rpartition(".")[2].startswith("_") or name in ("vae_jax.errors", *GATHERED):
         return
     assert module.__all__ == sorted(module.__all__, key=lambda n: (not n.isupper(), n.islower(), n))
+
+
+@pytest.mark.parametrize("name", GATHERED)
+def test_a_package_has_every_public_name_of_its_files(name):
+    """None is missing, none is in two files, and none is the name of a file."""
+    package, files = importlib.import_module(name), discovery.names(name)
+    found = {}
+    for file in files:
+        module = importlib.import_module(f"{name}.{file}")
+        found |= {public: getattr(module, public) for public in module.__all__}
+    assert package.__all__ == list(found)
+    assert not found.keys() & set(files)
+    assert all(getattr(package, public) is value for public, value in found.items())
 
 
 def sources():
@@ -149,6 +171,124 @@ def test_an_objective_is_one_file(tmp_path, monkeypatch):
     assert "mine" in objectives.names()
     assert objectives.hyperparameters("mine")["beta"].help.startswith("my own weight")
     assert objectives.hyperparameters("mine")["beta"].default == 1.0
+
+
+CAUCHY = '''
+"""Real numbers whose noise has no variance."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax.likelihoods import Likelihood
+
+
+@dataclasses.dataclass(frozen=True)
+class Cauchy(Likelihood):
+    """Cauchy variables around outputs [B, *shape]."""
+
+    scale: float = 0.5
+
+    def log_probs(self, params, outputs, x):
+        return -jnp.log(jnp.pi * self.scale) - jnp.log1p(jnp.square((x - outputs) / self.scale))
+
+    def mean(self, params, outputs):
+        return outputs
+
+    def sample(self, params, key, outputs):
+        return outputs + self.scale * jax.random.cauchy(key, outputs.shape)
+'''
+
+RESIDUAL = '''
+"""A dense layer beside the identity."""
+
+import math
+
+from flax import linen as nn
+
+from vae_jax.networks import Network
+from vae_jax.networks.mlp import MLPDecoder
+
+
+class ResidualEncoder(nn.Module):
+    """x [B, *shape] to mean [B, L] and logvar [B, L]."""
+
+    latent_dim: int
+    widths: tuple[int, ...]
+    num_parts: int = 2
+
+    @nn.compact
+    def __call__(self, x, condition=None):
+        h = x.reshape(len(x), -1)
+        for width in self.widths:
+            h = h + nn.Dense(h.shape[1])(nn.tanh(nn.Dense(width)(h)))
+        return tuple(nn.Dense(self.latent_dim)(h) for _ in range(self.num_parts))
+
+
+def build(shape, latent_dim, num_outputs, widths, activation, dtype):
+    decoder = MLPDecoder(math.prod(shape) * num_outputs, widths[::-1], activation)
+    return ResidualEncoder(latent_dim, widths), decoder
+
+
+NETWORKS = {"residual": Network(ResidualEncoder, MLPDecoder, build, (5,), "relu")}
+'''
+
+
+@pytest.fixture
+def added(tmp_path, monkeypatch):
+    """A likelihood and a network that somebody wrote: a file each."""
+    for package, name, source in (
+        (likelihoods, "cauchy", CAUCHY),
+        (networks, "residual", RESIDUAL),
+    ):
+        folder = tmp_path / package.__name__
+        folder.mkdir()
+        (folder / f"{name}.py").write_text(source)
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    yield
+    for package, name in ((likelihoods, "cauchy"), (networks, "residual")):
+        sys.modules.pop(f"{package.__name__}.{name}", None)
+        vars(package).pop(name, None)
+
+
+def test_a_likelihood_and_a_network_are_one_file_each(added, tmp_path):
+    """They are found by name, trained for a step, and written to a file and read, by that alone."""
+    assert "cauchy" in likelihoods.names()
+    assert "residual" in networks.names()
+    likelihood = likelihoods.make("cauchy")
+    assert likelihood == likelihoods.Cauchy(0.5)
+    np.testing.assert_allclose(
+        likelihood.log_prob({}, np.zeros((1, 2), "f4"), np.array([[0.0, 0.5]], "f4")),
+        [-np.log(np.pi / 2) - np.log(np.pi)],
+        rtol=1e-6,
+    )
+    with pytest.raises(UsageError, match="the cauchy likelihood has no variance"):
+        likelihoods.make("cauchy", variance=0.1)
+    with pytest.raises(UsageError, match=r"choose from .*, cauchy, "):
+        likelihoods.make("couchy")
+
+    encoder, decoder = networks.build("residual", shape=(6,), latent_dim=2)
+    assert (type(encoder), encoder.widths) == (networks.ResidualEncoder, (5,))
+    assert decoder.activation is networks.ACTIVATIONS["relu"]
+    model = Model(encoder, decoder, likelihood, (6,), 2)
+    x = np.random.default_rng(0).normal(size=(8, 6)).astype("f4")
+    before = model.init(jax.random.key(0))
+    settings = training.Hparams(jnp.int32(0), jnp.float32(0.1), {})
+    state, _ = fitting.fit("beta_vae", model, x, settings, epochs=1, batch_size=8)
+    assert int(state.step) == 1
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), before, state.params)
+    assert all(jax.tree.leaves(moved))
+
+    path = tmp_path / "model.safetensors"
+    exported.save(path, model, state.params)
+    again, params = exported.load(path)
+    assert again == model
+    jax.tree.map(np.testing.assert_array_equal, params, state.params)
+    with pytest.raises(AttributeError, match=r"'vae_jax\.likelihoods' has no attribute 'Couchy'"):
+        likelihoods.Couchy  # noqa: B018
+    with pytest.raises(AttributeError, match=r"'vae_jax\.networks' has no attribute 'Mine'"):
+        networks.Mine  # noqa: B018
 
 
 def test_the_package_shows_its_parts_without_importing_them():

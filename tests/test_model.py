@@ -14,7 +14,7 @@ from vae_jax.model import Model
 
 SHAPE = (8, 8, 1)
 # those that read step by step have tests of their own
-AT_ONCE = [name for name in networks.NETWORKS if not name.endswith(("gru", "lstm"))]
+AT_ONCE = [name for name in networks.names() if not networks.load(name).reads_missing]
 
 
 def make(latent_dim=4, network="mlp", likelihood=None, shape=SHAPE, mask=None, **options):
@@ -39,7 +39,7 @@ def make(latent_dim=4, network="mlp", likelihood=None, shape=SHAPE, mask=None, *
 )
 def test_shapes(network, shape, likelihood):
     # of a map, one number for each place
-    latent_dim = shape[0] * shape[1] // 16 if network in networks.SPATIAL else 3
+    latent_dim = shape[0] * shape[1] // 16 if networks.load(network).has_fixed_codes else 3
     model = make(latent_dim, network, likelihood, shape)
     params = model.init(jax.random.key(0))
     x = jnp.zeros((2, *shape))

@@ -381,11 +381,12 @@ def test_devices_that_share_a_batch_normalize_by_all_of_it():
 def mine(monkeypatch):
     """The pair as a network of the command line, under a name of its own."""
 
-    def builder(shape, latent_dim, num_outputs, widths, activation, dtype):
+    def build(shape, latent_dim, num_outputs, widths, activation, dtype):
         pair = Encoder(latent_dim=latent_dim, rate=0.1), Decoder(size=64 * num_outputs, rate=0.1)
         return pair
 
-    monkeypatch.setitem(networks.NETWORKS, "mlp", builder)
+    network = networks.load("mlp")._replace(build=build)
+    monkeypatch.setitem(networks.mlp.NETWORKS, "mlp", network)
     monkeypatch.setattr(pictures, "draw", lambda *_: [])
 
 
@@ -454,7 +455,7 @@ def test_every_objective_trains_a_pair_with_statistics(name):
         }
     )
     if name in ONLY_OURS:
-        with pytest.raises(UsageError, match="network mlp or cascade"):
+        with pytest.raises(UsageError, match="network cascade or mlp"):
             jax.eval_shape(made.init, h)
         return
     state = jax.eval_shape(made.init, h)

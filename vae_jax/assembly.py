@@ -14,7 +14,7 @@ import numpy as np
 from vae_jax import data as datasets
 from vae_jax import labels, latents, likelihoods, networks, objectives, training
 from vae_jax.data import Dataset
-from vae_jax.errors import UsageError, refuse_masked, unknown
+from vae_jax.errors import UsageError, any_of, refuse_masked, unknown
 from vae_jax.model import Model
 
 __all__ = ["Assembled", "Schema", "assemble", "binarization", "make_model", "make_preprocess"]
@@ -81,7 +81,7 @@ def make_model(
             "condition" with numbers [N, C], for a conditional objective; or the shape of one
             example, a tuple.
         objective: the name of one of ours, or whatever `objectives.bind` takes.
-        network: one of `networks.NETWORKS`.
+        network: one of `networks.names()`.
         latent_dim: L, a count.
         likelihood: p(x|z) by name or as one of `vae_jax.likelihoods`; None is what is customary
             for a `Dataset`.
@@ -185,7 +185,7 @@ def _model(
     if schema.has_missing and not getattr(encoder, "reads_missing", False):
         raise UsageError(
             f"network={network}: {schema.name} has examples of several lengths: take "
-            "network=gru, lstm, bigru or bilstm"
+            f"network={any_of(networks.names(lambda each: each.reads_missing))}"
         )
     return Model(
         encoder,

@@ -10,7 +10,7 @@ from types import ModuleType
 
 from vae_jax.errors import unknown
 
-__all__ = ["find", "load", "names", "summary"]
+__all__ = ["classes", "find", "load", "names", "summary"]
 
 
 def names(package: str) -> list[str]:
@@ -53,3 +53,20 @@ def summary(package: str, name: str) -> str:
     spec = importlib.util.find_spec(f"{package}.{name}")
     tree = ast.parse(pathlib.Path(spec.origin).read_text())
     return ast.get_docstring(tree).splitlines()[0]
+
+
+def classes(module: ModuleType, base: type) -> dict[str, type]:
+    """The public classes that a module itself defines below another class, by name.
+
+    Args:
+        module: that is imported.
+        base: a class, whose subclasses they are, and itself if it is defined there; a scalar.
+    """
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    }

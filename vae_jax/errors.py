@@ -81,6 +81,12 @@ def did_you_mean(name: str, known: Iterable[str], mark: str = "") -> str:
     return f" (did you mean {mark}{close[0]}?)" if close else ""
 
 
+def any_of(words: Iterable[str]) -> str:
+    """Words to choose from, for a message: "gru, lstm or mlp"."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def first_line(error: Exception) -> str:
     """What a library says of an error, for a message: one line, and nothing that steers a terminal.
 

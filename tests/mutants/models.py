@@ -105,16 +105,6 @@ plant(
     "both directions read forward",
 )
 plant(
-    "c = jax.nn.sigmoid(f + 1) * c",
-    "c = jax.nn.sigmoid(f) * c",
-    "LSTM: the forget gate has no bias",
-)
-plant(
-    "reset * (told[:, 2 * width :] + bias[None])",
-    "(reset * told[:, 2 * width :] + bias[None])",
-    "GRU: the reset gate leaves the bias out",
-)
-plant(
     "tuple(jnp.where(is_step[:, None], a, b) for a, b in zip(new, state, strict=True))",
     "new",
     "padding is read as steps",
@@ -128,6 +118,20 @@ plant(
     "jax.random.bernoulli(key, 1 - self.teacher_dropout, told.shape[:2])",
     "jax.random.bernoulli(key, self.teacher_dropout, told.shape[:2])",
     "teacher dropout is the share that is told",
+)
+
+plant = of("vae_jax/networks/lstm.py", "recurrent")
+plant(
+    "c = jax.nn.sigmoid(f + 1) * c",
+    "c = jax.nn.sigmoid(f) * c",
+    "LSTM: the forget gate has no bias",
+)
+
+plant = of("vae_jax/networks/gru.py", "recurrent")
+plant(
+    "reset * (told[:, 2 * width :] + bias[None])",
+    "(reset * told[:, 2 * width :] + bias[None])",
+    "GRU: the reset gate leaves the bias out",
 )
 
 plant = of("vae_jax/networks/_shared.py", "model", "latents")

@@ -85,15 +85,15 @@ plant(
 
 plant = of("vae_jax/objectives/dip_vae_i.py", "objectives_disentangling", "objectives")
 plant(
-    'losses.covariance(scaled.mean, batch["mask"])',
+    "losses.covariance(scaled.mean, mask)",
     "losses.covariance(scaled.mean)",
     "the covariance counts padding",
 )
 
 plant = of("vae_jax/objectives/dip_vae_ii.py", "objectives_disentangling", "objectives")
 plant(
-    'losses.aggregate_covariance(*scaled, batch["mask"])',
-    'losses.covariance(scaled.mean, batch["mask"])',
+    "losses.aggregate_covariance(*scaled, mask)",
+    "losses.covariance(scaled.mean, mask)",
     "the covariance is that of the means alone",
 )
 
@@ -116,15 +116,22 @@ plant(
     "the discriminator is to tell shuffled codes as real",
 )
 
-plant = of("vae_jax/objectives/info_vae.py", "objectives_divergences", "objectives")
+plant = of("vae_jax/objectives/_aggregate.py", "objectives_divergences", "objectives")
 plant(
     "sample(prior_key, len(z))",
     "sample(z_key, len(z))",
     "the draws of the prior have the noise of the codes",
 )
 plant(
-    "(alpha + lambda_mmd - 1.0) * distance",
-    "lambda_mmd * distance",
+    'batch["mask"], model.latent_mask, kernel',
+    'batch["mask"], None, kernel',
+    "the MMD counts masked dimensions",
+)
+
+plant = of("vae_jax/objectives/info_vae.py", "objectives_divergences", "objectives")
+plant(
+    '(alpha + lambda_mmd - 1.0) * terms["mmd"]',
+    'lambda_mmd * terms["mmd"]',
     "the MMD's weight forgets α − 1",
 )
 
@@ -209,13 +216,6 @@ plant(
     "adversarial = jax.nn.softplus(-logits)",
     "adversarial = jax.nn.softplus(logits)",
     "codes are drawn away from the prior",
-)
-
-plant = of("vae_jax/objectives/wae_mmd.py", "objectives_divergences", "objectives")
-plant(
-    "        model.latent_mask,\n",
-    "        None,\n",
-    "the MMD counts masked dimensions",
 )
 
 plant = of("vae_jax/objectives/_quantization.py", "objectives_discrete", "objectives")

@@ -2,22 +2,28 @@
 
 from ._lab import of
 
-plant = of("vae_jax/losses.py", "losses", "objectives_disentangling", "properties_losses")
+OF_LOSSES = ("losses", "objectives_disentangling", "properties_losses")
+
+plant = of("vae_jax/losses/reductions.py", *OF_LOSSES)
 plant(
     "mask * values, 0.0), axis=0) / jnp.sum(mask)",
     "mask * values, 0.0), axis=0) / mask.shape[0]",
     "a mean over the rows that count is divided by all rows",
 )
+
+plant = of("vae_jax/losses/distortions.py", *OF_LOSSES)
 plant(
     "* logits_dot + logits * x_dot)",
     "* logits_dot)",
     "the cross-entropy has no gradient in x",
 )
 plant(
-    "jnp.mean(batch_mean(jnp.square(_kept(x - mean, mask)), mask))",
-    "jnp.mean(batch_mean(jnp.square(_kept(x - mean, mask))))",
+    "jnp.mean(batch_mean(jnp.square(zero_padding(x - mean, mask)), mask))",
+    "jnp.mean(batch_mean(jnp.square(zero_padding(x - mean, mask))))",
     "the optimal variance counts padding",
 )
+
+plant = of("vae_jax/losses/rates.py", *OF_LOSSES)
 plant(
     "above = batch_mean(rate_per_dim, mask) >= threshold",
     "above = batch_mean(rate_per_dim) >= threshold",
@@ -28,6 +34,8 @@ plant(
     "penalty = gamma * jnp.maximum(batch_mean(rate, mask) - capacity, 0.0)",
     "a rate below the capacity costs nothing",
 )
+
+plant = of("vae_jax/losses/bounds.py", *OF_LOSSES)
 plant(
     "jnp.log(float(log_weights.shape[0]))",
     "jnp.log(float(log_weights.shape[1]))",
@@ -38,6 +46,8 @@ plant(
     "near = -0.5 * order[None]",
     "Rényi near α = 1: the sign of the second-order term",
 )
+
+plant = of("vae_jax/losses/aggregate.py", *OF_LOSSES)
 plant(
     "(size - others) / (size * others), 1.0 / others)",
     "1.0 / others, 1.0 / others)",
@@ -49,8 +59,8 @@ plant(
     "log q(z) counts masked dimensions",
 )
 plant(
-    'centred.T, centred, precision="highest") / jnp.sum(weights)',
-    'centred.T, centred, precision="highest") / (jnp.sum(weights) - 1.0)',
+    'centered.T, centered, precision="highest") / jnp.sum(weights)',
+    'centered.T, centered, precision="highest") / (jnp.sum(weights) - 1.0)',
     "the covariance is divided by n − 1",
 )
 plant(
@@ -58,6 +68,8 @@ plant(
     "jnp.where(identity > 0, off_diagonal, diagonal)",
     "the weights of variances and covariances are exchanged",
 )
+
+plant = of("vae_jax/losses/discrepancies.py", *OF_LOSSES)
 plant(
     " * (1.0 - jnp.eye(len(x), dtype=rows.dtype))",
     "",
@@ -68,6 +80,8 @@ plant(
     "jnp.mean(jnp.sum(squares, axis=1) / len(x))",
     "the sliced Wasserstein distance is divided by all rows",
 )
+
+plant = of("vae_jax/losses/adversaries.py", *OF_LOSSES)
 plant(
     "(None, 0))(key, jnp.arange(z.shape[1]))",
     "(None, 0))(key, jnp.zeros(z.shape[1], int))",
@@ -78,20 +92,22 @@ plant(
     "jax.nn.softplus(-real) + jax.nn.softplus(-fake)",
     "the discriminator is to call fakes real",
 )
+
+plant = of("vae_jax/losses/quantization.py", *OF_LOSSES)
 plant(
     "sum_event(jnp.square(features - jax.lax.stop_gradient(quantized)))",
     "sum_event(jnp.square(features - quantized))",
     "the commitment moves the codes too",
 )
 
-plant = of("vae_jax/losses.py", "objectives_deterministic")
+plant = of("vae_jax/losses/contraction.py", "objectives_deterministic")
 plant(
     "return jnp.mean(jax.vmap(squares)(jax.random.split(key, num_probes)), axis=0)",
     "return jnp.sum(jax.vmap(squares)(jax.random.split(key, num_probes)), axis=0)",
     "the Jacobian's norm is summed over probes",
 )
 
-plant = of("vae_jax/losses.py", "objectives_bounds")
+plant = of("vae_jax/losses/bounds.py", "objectives_bounds")
 plant(
     " * (num_samples / (num_samples - 1))",
     "",
@@ -145,38 +161,50 @@ plant(
     "all latent dimensions share their noise",
 )
 
-plant = of("vae_jax/likelihoods.py", "likelihoods", "recurrent")
+plant = of("vae_jax/likelihoods/text.py", "likelihoods", "recurrent")
 plant(
     "jnp.cumsum(is_end, axis=1) > is_end",
     "jnp.cumsum(is_end, axis=1) > 0",
     "the end of a string is missing too",
 )
+
+plant = of("vae_jax/likelihoods/_scaled.py", "likelihoods", "recurrent")
 plant(
     'return jax.lax.stop_gradient(logvar) if self.variance == "given" else logvar',
     "return logvar",
     "a variance that is given is trained",
 )
+
+plant = of("vae_jax/likelihoods/laplace.py", "likelihoods", "recurrent")
 plant(
     "# b = exp(½ (logvar − log 2))\n"
     "        scale = jnp.broadcast_to(jnp.exp(0.5 * (logvar - math.log(2))), mean.shape)",
     "scale = jnp.broadcast_to(jnp.exp(0.5 * logvar), mean.shape)",
     "Laplace draws have twice the variance",
 )
+
+plant = of("vae_jax/likelihoods/logistic.py", "likelihoods", "recurrent")
 plant(
     "bin_edge = (k - 0.5) / (self.num_levels - 1)",
     "bin_edge = (k + 0.5) / (self.num_levels - 1)",
     "the mean of levels is one level too low",
 )
+
+plant = of("vae_jax/likelihoods/gaussian.py", "likelihoods", "recurrent")
 plant(
     "losses.optimal_logvar(x, outputs, mask)}",
     "losses.optimal_logvar(x, outputs)}",
     "the optimal variance is not told of padding",
 )
+
+plant = of("vae_jax/likelihoods/categorical.py", "likelihoods", "recurrent")
 plant(
-    "level = jnp.round(_at_least_float32(x) * (self.num_levels - 1)).astype(int)",
-    "level = (_at_least_float32(x) * (self.num_levels - 1)).astype(int)",
+    "level = jnp.round(at_least_float32(x) * (self.num_levels - 1)).astype(int)",
+    "level = (at_least_float32(x) * (self.num_levels - 1)).astype(int)",
     "levels are cut instead of rounded",
 )
+
+plant = of("vae_jax/likelihoods/_likelihood.py", "likelihoods", "recurrent")
 plant(
     "return losses.sum_event(jnp.where(is_known, values, 0.0))",
     "return losses.sum_event(values)",

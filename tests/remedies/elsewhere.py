@@ -85,7 +85,7 @@ ELSEWHERE = {
     at("vae_jax/evaluation/exact.py", "_require_integrable")("take ais or nll instead"): (
         "test_priors.py::test_a_prior_that_a_grid_cannot_integrate_is_refused"
     ),
-    at("vae_jax/networks/_conv.py", "conv_map")("or more --widths, each of which halves the map"): (
+    at("vae_jax/networks/conv_map.py", "build")("or more --widths, each of which halves the map"): (
         "test_model.py::test_the_remedies_for_a_code_that_does_not_fit_a_map_help"
     ),
     at("vae_jax/devices/processes.py", "initialize")("check JAX_COORDINATOR_ADDRESS"): (

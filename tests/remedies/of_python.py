@@ -141,7 +141,7 @@ def a_prior_of_another_type(folder, patch):
     yield lambda: require(latents.Gaussian().prior(None, L), "here")
 
 
-@tries(at("vae_jax/losses.py", "thermodynamic_bound")("or more, or take beta_vae"))
+@tries(at("vae_jax/losses/bounds.py", "thermodynamic_bound")("or more, or take beta_vae"))
 def a_covariance_of_one_sample(folder, patch):
     def trace(objective, **settings):
         model = make()

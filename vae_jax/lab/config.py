@@ -15,7 +15,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 import numpy as np
 
 from vae_jax import assembly, latents, likelihoods, networks, objectives, schedules, training
-from vae_jax.errors import UsageError, VaeJaxError, did_you_mean
+from vae_jax.errors import UsageError, VaeJaxError, any_of, did_you_mean
 from vae_jax.storage import members
 
 __all__ = [
@@ -194,7 +194,8 @@ def plain_number(low: float, high: float = math.inf):
 
 def variance(value: str) -> str | float:
     """A positive number, or the name of a way to learn it."""
-    names = ("learned", "learned_per_dimension", "optimal")
+    words = (word for cls in likelihoods.classes().values() for word in cls.variances)
+    names = tuple(dict.fromkeys(word for word in words if word != "given"))
     if value in names:
         return value
     try:
@@ -204,6 +205,22 @@ def variance(value: str) -> str | float:
     if not 0 < in_float32(result) < math.inf:
         raise UsageError(f"must be a finite number > 0 in float32, or one of {', '.join(names)}")
     return result
+
+
+def _with_variance() -> list[str]:
+    """The likelihoods that have a variance."""
+    return [name for name in likelihoods.names() if likelihoods.load(name).variances]
+
+
+def _defaults(of: str) -> str:
+    """What networks take without a flag, for those that take it: "32,64 for conv or conv_map"."""
+    named: dict[str, list[str]] = {}
+    for name in networks.names():
+        default = getattr(networks.load(name), of)
+        if default:
+            text = default if isinstance(default, str) else ",".join(map(str, default))
+            named.setdefault(text, []).append(name)
+    return ", ".join(f"{default} for {any_of(names)}" for default, names in named.items())
 
 
 def flag(
@@ -250,20 +267,20 @@ class Config:
         "beta_vae", "Model", choice(objectives.names()), "what is minimised: {objectives}"
     )
     network: str = flag(
-        "mlp", "Model", choice(tuple(networks.NETWORKS)), f"one of {', '.join(networks.NETWORKS)}"
+        "mlp", "Model", choice(networks.names()), f"one of {', '.join(networks.names())}"
     )
     widths: tuple[int, ...] | None = flag(
         None,
         "Model",
         integers,
         "hidden units (mlp, gru, …) or channels (conv) of the encoder, mirrored by the decoder "
-        "(default: 200,200 for mlp, 32,64 for conv, 128 for gru, lstm, bigru and bilstm)",
+        f"(default: {_defaults('widths')})",
     )
     activation: str | None = flag(
         None,
         "Model",
         choice(tuple(networks.ACTIVATIONS)),
-        f"one of {', '.join(networks.ACTIVATIONS)} (default: tanh for mlp, relu for conv)",
+        f"one of {', '.join(networks.ACTIVATIONS)} (default: {_defaults('activation')})",
     )
     teacher_dropout: float | None = flag(
         None,
@@ -278,16 +295,17 @@ class Config:
     likelihood: str | None = flag(
         None,
         "Model",
-        choice(likelihoods.NAMES),
-        f"p(x|z), one of {', '.join(likelihoods.NAMES)} "
+        choice(likelihoods.names()),
+        f"p(x|z), one of {', '.join(likelihoods.names())} "
         "(default: what is customary for the dataset)",
     )
     variance: str | float = flag(
         "learned",
         "Model",
         variance,
-        "of a gaussian, laplace or logistic likelihood: a number, or learned (one scalar), "
-        "learned_per_dimension, or optimal (gaussian: the analytic optimum of each batch)",
+        f"of a likelihood with a variance ({', '.join(_with_variance())}): a number, or learned "
+        "(one scalar), learned_per_dimension, or optimal (gaussian: the analytic optimum of each "
+        "batch)",
         is_array=True,
     )
     dataset: str = flag(
@@ -816,7 +834,7 @@ def program_settings(config: Config) -> dict:
         return "schedule" if is_ours else value
 
     arrays = {
-        "latent_dim": config.latent_dim if config.network in networks.SPATIAL else None,
+        "latent_dim": config.latent_dim if networks.load(config.network).has_fixed_codes else None,
         "seed": None,
         "learning_rate": structure(config.learning_rate),
         "weight_decay": structure(config.weight_decay or "1e-4"),

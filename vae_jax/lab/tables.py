@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vae_jax import likelihoods
 from vae_jax.errors import StorageError
 from vae_jax.lab.config import Config, latent_of, settings
 from vae_jax.storage import members
@@ -177,8 +178,9 @@ def comparable(configs: Sequence[Config]) -> list[list[int]]:
     """
     groups: dict[tuple, list[int]] = {}
     for number, config in enumerate(configs):
-        is_density = config.likelihood in ("gaussian", "laplace")
-        kind = "density" if is_density else config.likelihood
+        # None until the data are known, whose default it is
+        named = config.likelihood and likelihoods.load(config.likelihood)
+        kind = "density" if named and named.requires == "real" else config.likelihood
         of = "" if latent_of(config).has_prior else config.objective
         data = (config.dataset, config.num_valid, config.scaling, config.binarization)
         key = (*data, kind, of)

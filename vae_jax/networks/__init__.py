@@ -2,8 +2,11 @@
 
 An encoder maps x [B, *shape] to what the posterior is made of, arrays [B, L]: mean and logvar, or
 the parts of other latents. A decoder maps z [B, L] to prod(shape)·num_outputs numbers per example,
-in any layout whose flat order is [*shape, num_outputs]. A network is one builder in `NETWORKS`;
-nothing else knows its name.
+in any layout whose flat order is [*shape, num_outputs].
+
+To add a network, add a file: `NETWORKS` in it says the names and what each is made of, a `Network`.
+`build(NAME)`, `--network=NAME`, the classes as names of this package, and export to one file
+follow. Modules with a leading underscore are what several share.
 
 Each takes a second argument, a condition [M, C] that x and z are given: a layer without bias, named
 `condition`, adds it to what the first dense layer makes of x or z, of a map to each of its places.
@@ -14,41 +17,17 @@ An encoder with `reads_missing` takes x with NaN. A decoder with `reads_x` says 
 it takes x too, or `feed`, see `RecurrentDecoder`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vae_jax.errors import UsageError, unknown
-from vae_jax.networks._cascade import CascadeEncoder, cascade
-from vae_jax.networks._conv import (
-    ConvDecoder,
-    ConvEncoder,
-    ConvMapDecoder,
-    ConvMapEncoder,
-    conv,
-    conv_map,
-)
-from vae_jax.networks._dense import LinearEncoder, MLPDecoder, MLPEncoder, linear, mlp
-from vae_jax.networks._recurrent import CELLS, RecurrentDecoder, RecurrentEncoder, recurrent
+from vae_jax import discovery
+from vae_jax.errors import UsageError, any_of, unknown
+from vae_jax.networks._shared import Network
 
-__all__ = [
-    "ACTIVATIONS",
-    "NETWORKS",
-    "SPATIAL",
-    "CascadeEncoder",
-    "ConvDecoder",
-    "ConvEncoder",
-    "ConvMapDecoder",
-    "ConvMapEncoder",
-    "LinearEncoder",
-    "MLPDecoder",
-    "MLPEncoder",
-    "RecurrentDecoder",
-    "RecurrentEncoder",
-    "build",
-]
+__all__ = ["ACTIVATIONS", "Network", "build", "decoders", "encoders", "load", "names"]
 
 ACTIVATIONS: dict[str, Callable] = {
     "relu": nn.relu,
@@ -61,20 +40,57 @@ ACTIVATIONS: dict[str, Callable] = {
 """Activations by name; each is elementwise, shape in = shape out."""
 
 
-NETWORKS: dict[str, Callable] = {
-    "mlp": mlp,
-    "conv": conv,
-    "conv_map": conv_map,
-    "linear": linear,
-    "cascade": cascade,
-    **{cell: recurrent(cell) for cell in CELLS},
-    **{f"bi{cell}": recurrent(cell, both_ways=True) for cell in CELLS},
-}
-"""Builders by name: (shape, latent_dim, num_outputs, widths, activation, dtype) to a pair."""
+def _known() -> dict[str, Network]:
+    """All networks by name, as their files say."""
+    files = [discovery.load(__name__, file, "network") for file in discovery.names(__name__)]
+    return dict(sorted(item for file in files for item in file.NETWORKS.items()))
 
-SPATIAL = frozenset({"conv_map", "cascade"})
-"""Networks whose latent dimensions are places of a map, or which have other codes of L numbers
-inside: a mask [L] does not make a smaller one."""
+
+def names(where: Callable[[Network], bool] = lambda _: True) -> list[str]:
+    """Names of all networks, sorted.
+
+    Args:
+        where: leaves out those of which it is False, whatever the shape of their examples.
+    """
+    return [name for name, network in _known().items() if where(network)]
+
+
+def load(name: str) -> Network:
+    """What a network is made of, for examples of any shape.
+
+    Raises:
+        UsageError: there is no such network.
+    """
+    known = _known()
+    if name not in known:
+        raise unknown("network", name, known)
+    return known[name]
+
+
+def encoders() -> dict[str, type[nn.Module]]:
+    """The encoders of all networks by their own names, "MLPEncoder" and others, sorted."""
+    return _by_class(network.encoder for network in _known().values())
+
+
+def decoders() -> dict[str, type[nn.Module]]:
+    """The decoders of all networks by their own names, "MLPDecoder" and others, sorted."""
+    return _by_class(network.decoder for network in _known().values())
+
+
+def _by_class(modules: Iterable[type[nn.Module]]) -> dict[str, type[nn.Module]]:
+    return dict(sorted((module.__name__, module) for module in set(modules)))
+
+
+def __getattr__(name: str) -> Any:
+    # a class is found when it is first asked for, so that a file is all there is to add
+    found = {} if name.startswith("_") else encoders() | decoders()
+    if name not in found:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return found[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *encoders(), *decoders()})
 
 
 def build(
@@ -92,14 +108,13 @@ def build(
     """An encoder and the decoder that mirrors it.
 
     Args:
-        name: one of `NETWORKS`.
+        name: one of `names()`.
         shape: of one example, [H, W, C] or [D]; for a recurrent network [T, …].
         latent_dim: L, the size of z.
         num_outputs: decoder outputs per number of x (`Likelihood.num_outputs`).
         widths: hidden units (mlp, gru, …) or channels (conv) of the encoder; the decoder mirrors
-            them. None is the network's default: 200,200 for mlp and cascade, 32,64 for conv and
-            conv_map, 128 for gru, lstm, bigru and bilstm.
-        activation: one of `ACTIVATIONS`; None is the network's default: tanh (mlp), relu (conv).
+            them. None is the network's default, `load(name).widths`.
+        activation: one of `ACTIVATIONS`; None is the network's default, `load(name).activation`.
         dtype: of the computation; parameters stay float32.
         num_parts: arrays [B, L] that the posterior is made of, a count; of a Gaussian 2.
         teacher_dropout: of a recurrent decoder, see `RecurrentDecoder`, a scalar; None: 0.
@@ -110,18 +125,19 @@ def build(
     Raises:
         UsageError: the name is unknown or the shape does not fit the network.
     """
-    if name not in NETWORKS:
-        raise unknown("network", name, NETWORKS)
+    network = load(name)
     if activation is not None and activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
-    widths = None if widths is None else tuple(widths)
+    widths = network.widths if widths is None else tuple(widths)
+    activation = network.activation if activation is None else activation
     function = None if activation is None else ACTIVATIONS[activation]
-    encoder, decoder = NETWORKS[name](shape, latent_dim, num_outputs, widths, function, dtype)
+    encoder, decoder = network.build(shape, latent_dim, num_outputs, widths, function, dtype)
     if teacher_dropout is not None:
-        if not hasattr(decoder, "teacher_dropout"):
+        if not network.has_teacher:
             raise UsageError(
                 f"teacher_dropout={teacher_dropout}: network '{name}' has no teacher, take "
-                f"{' or '.join(CELLS)}, or leave it out"
+                f"{any_of(names(lambda each: each.has_teacher))}, or leave "
+                "it out"
             )
         decoder = decoder.clone(teacher_dropout=teacher_dropout)
     return encoder if num_parts == 2 else encoder.clone(num_parts=num_parts), decoder

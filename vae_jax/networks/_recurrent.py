@@ -14,10 +14,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from vae_jax import discovery
 from vae_jax.errors import UsageError
-from vae_jax.networks._shared import PosteriorHead, by_latent, given, lecun
+from vae_jax.networks._shared import Network, PosteriorHead, by_latent, given, lecun
 
-__all__ = ["CELLS", "Cell", "RecurrentDecoder", "RecurrentEncoder", "recurrent"]
+__all__ = ["Cell", "RecurrentDecoder", "RecurrentEncoder", "cells", "recurrent"]
+
+_PACKAGE = __name__.rpartition(".")[0]
 
 
 class Cell(NamedTuple):
@@ -37,36 +40,10 @@ class Cell(NamedTuple):
     step: Callable
 
 
-def _gru(state, gates, kernel, bias):
-    """r, u = σ(x_ru + W h);  n = tanh(x_n + r (W_n h + b));  h' = (1 − u) n + u h.
-
-    Reference: Cho et al. 2014, arXiv 1406.1078, with the reset after the product, as in
-    Chung et al. 2014, arXiv 1412.3555, and cuDNN.
-    """
-    (h,) = state
-    width = h.shape[-1]
-    told = h @ kernel
-    reset, update = jnp.split(jax.nn.sigmoid(gates[:, : 2 * width] + told[:, : 2 * width]), 2, 1)
-    new = jnp.tanh(gates[:, 2 * width :] + reset * (told[:, 2 * width :] + bias[None]))
-    return (new + update * (h - new),)
-
-
-def _lstm(state, gates, kernel):
-    """i, f, o = σ(x + W h), g = tanh(x_g + W_g h);  c' = f c + i g;  h' = o tanh(c').
-
-    f has 1 within σ, so that a new network remembers.
-
-    Reference: Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate); Jozefowicz et al. 2015
-    (its bias).
-    """
-    h, c = state
-    i, f, g, o = jnp.split(gates + h @ kernel, 4, 1)
-    c = jax.nn.sigmoid(f + 1) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return jax.nn.sigmoid(o) * jnp.tanh(c), c
-
-
-CELLS = {"gru": Cell(3, 1, True, _gru), "lstm": Cell(4, 2, False, _lstm)}
-"""Cells by name; the order of the gates, each [B, H], is that of PyTorch."""
+def cells() -> dict[str, Cell]:
+    """The cells of the files beside this one that have a `CELL`, by name."""
+    files = {n: discovery.load(_PACKAGE, n, "cell") for n in discovery.names(_PACKAGE)}
+    return {name: file.CELL for name, file in files.items() if hasattr(file, "CELL")}
 
 
 def _per_gate(num_gates: int) -> Callable:
@@ -146,7 +123,7 @@ class RecurrentEncoder(nn.Module):
     Each of `widths` is a layer, which reads what the one below it says.
 
     Attributes:
-        cell: "gru" or "lstm".
+        cell: one of `cells`.
         num_outputs: levels of a step that is one number, 1 where it is read as it is.
         both_ways: whether half of each layer's units read from the last step to the first.
     """
@@ -163,7 +140,7 @@ class RecurrentEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, x, condition=None):
-        cell = CELLS[self.cell]
+        cell = cells()[self.cell]
         h = _features(x, self.num_outputs, self.dtype)
         is_step = ~jnp.isnan(x).reshape(*x.shape[:2], -1).all(axis=2)
         init = _read_init(x.shape[1:], self.num_outputs)
@@ -221,7 +198,7 @@ class RecurrentDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z, condition=None, *, x=None, feed=None, key=None):
-        cell, num_steps = CELLS[self.cell], self.shape[0]
+        cell, num_steps = cells()[self.cell], self.shape[0]
         dense = functools.partial(nn.Dense, dtype=self.dtype)
         code = dense(self.widths[0], kernel_init=by_latent(axis=0), name="latent")(z)
         code = jnp.tanh(given(code, condition))
@@ -291,27 +268,34 @@ def _product(x, kernel, bias=None):
     return product if bias is None else product + jnp.expand_dims(bias, range(product.ndim - 1))
 
 
-def recurrent(cell: str, *, both_ways: bool = False) -> Callable:
-    """The builder of a network of `NETWORKS`, for examples of any shape [T, …].
+def recurrent(cell: str) -> dict[str, Network]:
+    """The networks of a cell: one that reads forward, and "bi…", which reads both ways.
 
     Args:
-        cell: "gru" or "lstm".
-        both_ways: see `RecurrentEncoder`.
+        cell: the name of the file that has the `CELL`, see `cells`.
     """
-    name = f"bi{cell}" if both_ways else cell
+    names = {cell: False, f"bi{cell}": True}
+    return {
+        name: Network(
+            RecurrentEncoder,
+            RecurrentDecoder,
+            functools.partial(_build, name, cell, both_ways),
+            (128,),
+        )
+        for name, both_ways in names.items()
+    }
 
-    def builder(shape, latent_dim, num_outputs, widths, activation, dtype):
-        widths = (128,) if widths is None else widths
-        if activation is not None:
-            raise UsageError(f"network '{name}' has its cell's activations: leave --activation")
-        if not widths or (both_ways and any(width % 2 for width in widths)):
-            even = ", even ones, half for each way" if both_ways else ""
-            raise UsageError(
-                f"network '{name}' with widths={','.join(map(str, widths))}: needs at least one "
-                f"width{even}, e.g. --widths=128"
-            )
-        options = {"cell": cell, "num_outputs": num_outputs, "dtype": dtype}
-        encoder = RecurrentEncoder(latent_dim, widths=widths, both_ways=both_ways, **options)
-        return encoder, RecurrentDecoder(shape, widths=widths[::-1], **options)
 
-    return builder
+def _build(name, cell, both_ways, shape, latent_dim, num_outputs, widths, activation, dtype):
+    """The modules for examples of any shape [T, …]."""
+    if activation is not None:
+        raise UsageError(f"network '{name}' has its cell's activations: leave --activation")
+    if not widths or (both_ways and any(width % 2 for width in widths)):
+        even = ", even ones, half for each way" if both_ways else ""
+        raise UsageError(
+            f"network '{name}' with widths={','.join(map(str, widths))}: needs at least one "
+            f"width{even}, e.g. --widths=128"
+        )
+    options = {"cell": cell, "num_outputs": num_outputs, "dtype": dtype}
+    encoder = RecurrentEncoder(latent_dim, widths=widths, both_ways=both_ways, **options)
+    return encoder, RecurrentDecoder(shape, widths=widths[::-1], **options)

@@ -1,13 +1,59 @@
 """What the networks of all families share: a code read and written so that a mask may follow."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-__all__ = ["PosteriorHead", "by_latent", "flat", "given"]
+__all__ = ["Network", "Pair", "PosteriorHead", "by_latent", "flat", "given"]
+
+
+class Network(NamedTuple):
+    """A pair of modules that `networks.build` makes by name.
+
+    Attributes:
+        encoder, decoder: the classes of the modules.
+        build: (shape, latent_dim, num_outputs, widths, activation, dtype) to (encoder, decoder);
+            `activation` is a function, or None if the network has none of its own to choose.
+        widths: the default hidden units or channels, counts; (): it has no hidden layers.
+        activation: the default, the name of an activation; None: there is none to choose.
+        has_fixed_codes: whether its latent dimensions are places of a map, or there are other codes
+            of L numbers inside: a mask [L] does not make a smaller one.
+    """
+
+    encoder: type[nn.Module]
+    decoder: type[nn.Module]
+    build: Callable[..., tuple[nn.Module, nn.Module]]
+    widths: tuple[int, ...] = ()
+    activation: str | None = None
+    has_fixed_codes: bool = False
+
+    @property
+    def reads_missing(self) -> bool:
+        """Whether the encoder takes x with NaN (a scalar)."""
+        return getattr(self.encoder, "reads_missing", False)
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether the decoder is told the true step before each, see `RecurrentDecoder`."""
+        return hasattr(self.decoder, "teacher_dropout")
+
+
+class Pair(NamedTuple):
+    """Where the parameters of a layer and of its mirror are, arrays of any shape in a model's.
+
+    An encoder whose layers can be trained one after another says them in `pairs(decoder)`, from x
+    to the code. If it `has_stages`, each pair is an autoencoder of x instead.
+
+    Attributes:
+        layer: a path of names, of which the first is "encoder".
+        mirror: likewise, of which the first is "encoder" or "decoder".
+    """
+
+    layer: tuple[str, ...]
+    mirror: tuple[str, ...]
 
 
 def flat(x: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vae_jax import corruptions, likelihoods, losses, networks, rbm
-from vae_jax.errors import UsageError
+from vae_jax.errors import UsageError, any_of
 
 __all__ = [
     "CHOICES",
@@ -38,6 +38,20 @@ def num_layers(model) -> int:
     """n, of an `mlp` the layers, of a `cascade` the stages: a count, a scalar.
 
     Raises:
+        UsageError: see `_pairs`.
+    """
+    return len(_pairs(model))
+
+
+def _has_stages(model) -> bool:
+    """Whether what is trained one after another are autoencoders of x (a scalar)."""
+    return getattr(model.encoder, "has_stages", False)
+
+
+def _pairs(model) -> tuple:
+    """Where the parameters of each layer and of its mirror are, a `Pair` each.
+
+    Raises:
         UsageError: the model has another network, or a decoder that does not mirror the encoder.
     """
     if model.likelihood.has_missing:
@@ -46,33 +60,20 @@ def num_layers(model) -> int:
             "autoencoder"
         )
     encoder, decoder = model.encoder, model.decoder
-    if isinstance(encoder, networks.CascadeEncoder):
-        return encoder.num_stages
-    is_dense = isinstance(encoder, networks.MLPEncoder) and isinstance(decoder, networks.MLPDecoder)
-    if not is_dense or tuple(decoder.widths) != tuple(encoder.widths)[::-1]:
+    pairs = encoder.pairs(decoder) if hasattr(encoder, "pairs") else ()
+    if not pairs:
+        able = networks.names(lambda network: hasattr(network.encoder, "pairs"))
         raise UsageError(
-            f"layers are trained one by one of network mlp or cascade, the model has "
+            f"layers are trained one by one of network {any_of(able)}, the model has "
             f"{type(encoder).__name__} and {type(decoder).__name__}: give --network=mlp, or "
             "--objective=autoencoder"
         )
-    return len(encoder.widths) + 1
+    return pairs
 
 
 def current(model, pretrained) -> jax.Array:
     """The layer that is trained, ⌊p·n⌋, an integer scalar; n for the whole, p = 1 (a scalar)."""
     return jnp.floor(jnp.asarray(pretrained) * num_layers(model)).astype(jnp.int32)
-
-
-def _paths(model, layer: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Where the parameters of a layer and of its mirror are."""
-    last = num_layers(model) - 1
-    if isinstance(model.encoder, networks.CascadeEncoder):
-        mirror = ("decoder",) if layer == last else ("encoder", f"decoder_{layer}")
-        return ("encoder", f"encoder_{layer}"), mirror
-    own = ("head", "posterior") if layer == last else (f"hidden_{layer}",)
-    place = last - layer
-    mirror = "latent" if place == 0 else "output" if place == last else f"hidden_{place}"
-    return ("encoder", *own), ("decoder", mirror)
 
 
 def _get(params, path):
@@ -92,7 +93,7 @@ def _dense(own: dict, h: jax.Array, dtype) -> jax.Array:
 
 def _up(model, params, layer: int, h: jax.Array) -> jax.Array:
     """h_{i+1} of h_i, what layer i of the encoder makes of it."""
-    features = _dense(_get(params, _paths(model, layer)[0]), h, model.encoder.dtype)
+    features = _dense(_get(params, _pairs(model)[layer].layer), h, model.encoder.dtype)
     features = features.astype(jnp.float32)
     if layer < num_layers(model) - 1:
         return model.encoder.activation(features)
@@ -103,7 +104,7 @@ def _up(model, params, layer: int, h: jax.Array) -> jax.Array:
 def _down(model, params, layer: int, h: jax.Array) -> jax.Array:
     """What stands for h_i, of h_{i+1}; for x the outputs that a likelihood reads."""
     h = model.without_masked(h) if layer == num_layers(model) - 1 else h
-    outputs = _dense(_get(params, _paths(model, layer)[1]), h, model.decoder.dtype)
+    outputs = _dense(_get(params, _pairs(model)[layer].mirror), h, model.decoder.dtype)
     outputs = outputs.astype(jnp.float32)
     return model.decoder.activation(outputs) if layer > 0 else outputs
 
@@ -139,7 +140,7 @@ def _of_outputs(model, params, outputs, batch) -> tuple[jax.Array, jax.Array]:
 def _restaging(model, params, stage: int, batch) -> tuple[jax.Array, jax.Array]:
     """−log p of x from a stage of a cascade, those before it as they are, and its squared error."""
     still = jax.lax.stop_gradient(params)
-    for path in _paths(model, stage):
+    for path in _pairs(model)[stage]:
         still = _put(still, path, _get(params, path))
     params = {**still, "likelihood": params["likelihood"]}
     if stage == num_layers(model) - 1:
@@ -174,7 +175,7 @@ def _units(model, layer: int) -> str:
 def _divergence(model, params, layer: int, h, key, num_gibbs) -> tuple[jax.Array, jax.Array]:
     """CD-k of the machine of layer i, and the squared error of h_i as its mean, [B] each."""
     visible, hidden = _units(model, layer), _units(model, layer + 1)
-    own, mirror = (_get(params, path) for path in _paths(model, layer))
+    own, mirror = (_get(params, path) for path in _pairs(model)[layer])
     if layer == num_layers(model) - 1 and model.latent_mask is not None:
         # a unit without weights has a constant free energy, and restores nothing
         mask = model.latent_mask
@@ -202,7 +203,7 @@ def by_layer(model, params, batch, key, whole, pretraining, pretrained, level, n
 
     def of_layer(layer):
         def terms(params):
-            if isinstance(model.encoder, networks.CascadeEncoder):
+            if _has_stages(model):
                 loss, error = _restaging(model, params, layer, batch)
                 return loss, {**whole(jax.lax.stop_gradient(params))[1], "layer_error": error}
             h = _below(model, params, layer, batch["x"])
@@ -222,7 +223,7 @@ def by_layer(model, params, batch, key, whole, pretraining, pretrained, level, n
 
     if pretraining == "none":
         return of_whole(params)
-    if isinstance(model.encoder, networks.CascadeEncoder) and pretraining != "autoencoder":
+    if _has_stages(model) and pretraining != "autoencoder":
         raise UsageError(
             f"pretraining={pretraining}: stages of network cascade are autoencoders: give "
             "--pretraining=autoencoder or none, or --network=mlp"
@@ -270,12 +271,12 @@ def update(model, before, after, batch, key, *, pretraining, pretrained) -> dict
         after = {**after, "objective": own}
     for i in range(num):
         is_trained = (layer == i) | (layer == num)
-        for path in _paths(model, i):
+        for path in _pairs(model)[i]:
             old, new = _get(before, path), _get(after, path)
             stands = jax.tree.map(lambda a, b, is_it=is_trained: jnp.where(is_it, a, b), new, old)
             after = _put(after, path, stands)
         if pretraining == "rbm":
-            own, mirror = (_get(after, path) for path in _paths(model, i))
+            own, mirror = (_get(after, path) for path in _pairs(model)[i])
             kernel = jnp.where(layer == i, own["kernel"].T, mirror["kernel"])
-            after = _put(after, _paths(model, i)[1], {**mirror, "kernel": kernel})
+            after = _put(after, _pairs(model)[i].mirror, {**mirror, "kernel": kernel})
     return after

@@ -1,9 +1,7 @@
 """Disentangling by posterior means whose covariance is drawn to the identity."""
 
-import jax.numpy as jnp
-
 from vae_jax import losses
-from vae_jax.objectives import _terms
+from vae_jax.objectives import _aggregate
 
 __all__ = ["loss"]
 
@@ -34,12 +32,14 @@ def loss(model, params, batch, key, *, lambda_od=10.0, lambda_d=100.0):
     Reference:
         Kumar et al. 2018, arXiv 1711.00848, equation 6.
     """
-    prior = _terms.gaussian_prior(model, params, "dip_vae_i")
-    posterior = model.encode(params, batch["x"])
-    distortion = model.distortion(params, posterior.sample(key), batch)
-    rate = _terms.rate(model, params, posterior)
-    scaled = _terms.standardized(posterior, prior)
-    covariance = losses.covariance(scaled.mean, batch["mask"])
-    penalty = losses.decorrelation_penalty(covariance, lambda_od, lambda_d, model.latent_mask)
-    penalty = jnp.broadcast_to(penalty, rate.shape)
-    return distortion + rate + penalty, {**_terms.elbo_terms(distortion, rate), "penalty": penalty}
+    terms = _aggregate.covariance_terms(
+        model,
+        params,
+        batch,
+        key,
+        objective="dip_vae_i",
+        covariance=lambda scaled, mask: losses.covariance(scaled.mean, mask),
+        lambda_od=lambda_od,
+        lambda_d=lambda_d,
+    )
+    return terms["distortion"] + terms["rate"] + terms["penalty"], terms

@@ -1,15 +1,11 @@
 """InfoVAE, or MMD-VAE (α = 1): the code is drawn to the prior as a whole, less by each example."""
 
-import jax
-import jax.numpy as jnp
-
-from vae_jax import losses
-from vae_jax.objectives import _terms
+from vae_jax.objectives import _aggregate
 
 __all__ = ["loss"]
 
 INTERVALS = {"alpha": "[0, 1]"}
-CHOICES = {"kernel": tuple(losses.KERNELS)}
+CHOICES = _aggregate.KERNELS
 
 
 def loss(model, params, batch, key, *, alpha=0.5, lambda_mmd=1000.0, kernel="imq"):
@@ -34,16 +30,7 @@ def loss(model, params, batch, key, *, alpha=0.5, lambda_mmd=1000.0, kernel="imq
     Reference:
         Zhao et al. 2019, arXiv 1706.02262, equation 6.
     """
-    z_key, prior_key = jax.random.split(key)
-    posterior = model.encode(params, batch["x"])
-    z = posterior.sample(z_key)
-    distortion = model.distortion(params, z, batch)
-    rate = _terms.rate(model, params, posterior)
-    draws = model.prior(params).sample(prior_key, len(z))
-    distance = losses.maximum_mean_discrepancy(
-        z, draws, batch["mask"], model.latent_mask, kernel=kernel
-    )
-    distance = jnp.broadcast_to(distance, rate.shape)
+    terms = _aggregate.mmd_terms(model, params, batch, key, kernel=kernel)
     # loss = D + (1 − α)·R + (α + λ − 1)·MMD²
-    loss = distortion + (1.0 - alpha) * rate + (alpha + lambda_mmd - 1.0) * distance
-    return loss, {**_terms.elbo_terms(distortion, rate), "mmd": distance}
+    loss = terms["distortion"] + (1.0 - alpha) * terms["rate"]
+    return loss + (alpha + lambda_mmd - 1.0) * terms["mmd"], terms

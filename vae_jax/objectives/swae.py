@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax import distributions, losses
-from vae_jax.objectives import _terms
+from vae_jax.objectives import _aggregate, _terms
 
 __all__ = ["loss"]
 
@@ -31,11 +31,7 @@ def loss(model, params, batch, key, *, lambda_sw=100.0, num_projections=50):
         Kolouri et al. 2018, arXiv 1804.01947, section 3.
     """
     z_key, prior_key, line_key = jax.random.split(key, 3)
-    posterior = model.encode(params, batch["x"])
-    z = posterior.sample(z_key)
-    distortion = model.distortion(params, z, batch)
-    rate = _terms.rate(model, params, posterior)
-    draws = model.prior(params).sample(prior_key, len(z))
+    z, draws, distortion, rate = _aggregate.compare(model, params, batch, z_key, prior_key)
     # of the space that is left where dimensions are masked, and as there without the others
     normal = distributions.DiagonalGaussian(*jnp.zeros((2, model.latent_dim)))
     lines = model.without_masked(normal.sample(line_key, num_projections))

@@ -1,14 +1,10 @@
 """Wasserstein autoencoder: only the code as a whole is drawn to the prior, by a kernel distance."""
 
-import jax
-import jax.numpy as jnp
-
-from vae_jax import losses
-from vae_jax.objectives import _terms
+from vae_jax.objectives import _aggregate
 
 __all__ = ["loss"]
 
-CHOICES = {"kernel": tuple(losses.KERNELS)}
+CHOICES = _aggregate.KERNELS
 
 
 def loss(model, params, batch, key, *, lambda_mmd=100.0, kernel="imq"):
@@ -32,22 +28,6 @@ def loss(model, params, batch, key, *, lambda_mmd=100.0, kernel="imq"):
     Reference:
         Tolstikhin et al. 2018, arXiv 1711.01558, algorithm 2.
     """
-    z_key, prior_key = jax.random.split(key)
-    posterior = model.encode(params, batch["x"])
-    z = posterior.sample(z_key)
-    distortion = model.distortion(params, z, batch)
-    rate = _terms.rate(model, params, posterior)
-    draws = model.prior(params).sample(prior_key, len(z))
-    distance = losses.maximum_mean_discrepancy(
-        z,
-        draws,
-        batch["mask"],
-        model.latent_mask,
-        kernel=kernel,
-        scales=(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
-    )
-    distance = jnp.broadcast_to(distance, rate.shape)
-    return distortion + lambda_mmd * distance, {
-        **_terms.elbo_terms(distortion, rate),
-        "mmd": distance,
-    }
+    scales = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+    terms = _aggregate.mmd_terms(model, params, batch, key, kernel=kernel, scales=scales)
+    return terms["distortion"] + lambda_mmd * terms["mmd"], terms

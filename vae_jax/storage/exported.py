@@ -19,7 +19,6 @@ import pathlib
 import stat
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -28,7 +27,7 @@ import numpy as np
 from flax import linen as nn
 
 import vae_jax
-from vae_jax import latents, likelihoods, memory, networks
+from vae_jax import discovery, latents, likelihoods, memory, networks
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.model import Model
 from vae_jax.storage import files
@@ -42,24 +41,13 @@ _MOST_LAYERS = 100  # each takes time to be looked at, before its shape can be c
 _REMEDY = "choose another place for it"
 
 
-def _classes(module: ModuleType, base: type) -> dict[str, type]:
-    """The public classes of a module that are of a kind, by name."""
-    public = {name: getattr(module, name) for name in module.__all__}
-    return {n: c for n, c in public.items() if isinstance(c, type) and issubclass(c, base)}
-
-
-def _networks(kind: str) -> dict[str, type]:
-    """The encoders or the decoders of our networks, by name."""
-    return {n: c for n, c in _classes(networks, nn.Module).items() if n.endswith(kind)}
-
-
-_PARTS = {
-    "encoder": _networks("Encoder"),
-    "decoder": _networks("Decoder"),
-    "likelihood": _classes(likelihoods, likelihoods.Likelihood),
-    "latent": _classes(latents, latents.Latent),
+_PARTS: dict[str, Callable[[], Mapping[str, type]]] = {
+    "encoder": networks.encoders,
+    "decoder": networks.decoders,
+    "likelihood": likelihoods.classes,
+    "latent": lambda: discovery.classes(latents, latents.Latent),
 }
-"""What a model is made of → what that may be, by name."""
+"""What a model is made of → a function that says what that may be, by name."""
 
 _OWN = ("encoder", "decoder")
 """What may be of a class that is not ours: the file tells its name, `load` is given the module."""
@@ -366,7 +354,7 @@ def _fields(of: type) -> dict[str, Any]:
 
 
 def _described_part(part: str, value: Any) -> dict:
-    name, known = type(value).__name__, _PARTS[part]
+    name, known = type(value).__name__, _PARTS[part]()
     if known.get(name) is not type(value):
         if part in _OWN:
             return _own_part(name)
@@ -379,15 +367,15 @@ def _described_part(part: str, value: Any) -> dict:
 
 
 def _built_part(part: str, described: Any) -> Any:
-    name = described.get("class") if isinstance(described, dict) else None
-    if not isinstance(name, str) or name not in _PARTS[part]:
-        raise ValueError(f"{part} {name!r} is none of {', '.join(_PARTS[part])}")
-    fields = _fields(_PARTS[part][name])
+    name, known = described.get("class") if isinstance(described, dict) else None, _PARTS[part]()
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"{part} {name!r} is none of {', '.join(known)}")
+    fields = _fields(known[name])
     given = {key: value for key, value in described.items() if key != "class"}
     _check_names(part, given, fields.keys())
     values = {n: _value(n, fields[n], value) for n, value in given.items()}
     _check_counts(part, values)
-    return _PARTS[part][name](**values)
+    return known[name](**values)
 
 
 def _check_counts(part: str, values: dict[str, Any]) -> None:

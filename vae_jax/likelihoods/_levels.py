@@ -1,0 +1,16 @@
+"""What the likelihoods over levels share."""
+
+import numbers
+
+from vae_jax.errors import UsageError
+
+__all__ = ["MANY_LEVELS", "check_num_levels"]
+
+MANY_LEVELS = 1024
+"""Levels (a scalar) up to which each has an output, or is looked at, of its own."""
+
+
+def check_num_levels(num_levels: int) -> None:
+    """Raises UsageError unless the number of levels (a scalar) is an integer of at least 2."""
+    if not isinstance(num_levels, numbers.Integral) or num_levels < 2:
+        raise UsageError(f"num_levels={num_levels}: must be an integer of at least 2")

@@ -1,0 +1,160 @@
+"""What every likelihood p(x|z) answers, and what their files share."""
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax import losses
+
+__all__ = ["Likelihood", "Params", "at_least_float32"]
+
+Params = dict[str, jax.Array]
+
+
+def at_least_float32(array: jax.Array) -> jax.Array:
+    """Casts half precision to float32, any shape."""
+    return array.astype(jnp.float32) if array.dtype.itemsize < 4 else array
+
+
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """p(x|z) given the outputs of a decoder, for data of shape [B, *shape].
+
+    Decoder outputs have shape [B, *shape], or [B, *shape, num_outputs] where num_outputs > 1.
+
+    A number that is missing is NaN where `has_missing`: it adds exactly 0 to the log-probability
+    and to every gradient.
+
+    Attributes:
+        has_missing: whether x may hold NaN.
+        num_outputs: decoder outputs per data dimension.
+        requires: values the data must have: 'unit' (in [0, 1]), 'levels' (on the grid k/(num_levels
+            − 1)), 'text' (characters, see `Text`) or 'real'.
+        variances: words that say how a variance is found; (): there is none.
+        max_levels: of data that `make` takes, a count; None: any number.
+        initial_deviation: the standard deviation of each dimension that training begins with, a
+            scalar: values that lie many of them away are told of.
+    """
+
+    has_missing: bool = dataclasses.field(default=False, kw_only=True, repr=False)
+
+    num_outputs: ClassVar[int] = 1
+    requires: ClassVar[str] = "real"
+    variances: ClassVar[tuple[str, ...]] = ()
+    max_levels: ClassVar[int | None] = None
+    initial_deviation: ClassVar[float] = 1.0
+
+    def init(self, shape: tuple[int, ...]) -> Params:
+        """The initial parameters of the likelihood itself.
+
+        Args:
+            shape: shape of one data example.
+
+        Returns:
+            {} where nothing is learned, else {'logvar': a scalar or [*shape]}.
+        """
+        return {}
+
+    def fit(
+        self, params: Params, outputs: jax.Array, x: jax.Array, mask: jax.Array | None = None
+    ) -> Params:
+        """The parameters to use for this batch: unchanged, unless they have a closed form.
+
+        Args:
+            params: parameters from `init`.
+            outputs: decoder outputs, shape [B, *shape].
+            x: data, shape [B, *shape].
+            mask: rows that count, shape [B].
+
+        Returns:
+            Parameters of the same structure.
+        """
+        return params
+
+    def log_prob(self, params: Params, outputs: jax.Array, x: jax.Array) -> jax.Array:
+        """log p(x|z), summed over the event axes; minus the distortion.
+
+        Args:
+            params: parameters from `init`, `fit` or training.
+            outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
+            x: data, shape [B, *shape].
+
+        Returns:
+            Log-probabilities in nats, shape [B].
+        """
+        if not self.has_missing:
+            return losses.sum_event(self.log_probs(params, outputs, x))
+        is_known = ~jnp.isnan(x)
+        # the gradient of what `where` leaves out is 0 only where that is finite
+        values = self.log_probs(params, outputs, jnp.where(is_known, x, 0.0))
+        return losses.sum_event(jnp.where(is_known, values, 0.0))
+
+    def log_probs(self, params: Params, outputs: jax.Array, x: jax.Array) -> jax.Array:
+        """log p of each number of x: as `log_prob`, but [B, *shape], and x without NaN."""
+        raise NotImplementedError
+
+    def mean(self, params: Params, outputs: jax.Array) -> jax.Array:
+        """E[x|z], in data space.
+
+        Args:
+            params: parameters from `init`, `fit` or training.
+            outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
+
+        Returns:
+            Means, shape [B, *shape].
+        """
+        raise NotImplementedError
+
+    def sample(self, params: Params, key: jax.Array, outputs: jax.Array) -> jax.Array:
+        """x ~ p(x|z), in data space.
+
+        Args:
+            params: parameters from `init`, `fit` or training.
+            key: random key.
+            outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
+
+        Returns:
+            Samples, shape [B, *shape].
+        """
+        raise NotImplementedError
+
+    def mode(self, params: Params, outputs: jax.Array) -> jax.Array:
+        """A likely x, one that the data could hold; params, outputs and x as of `mean`."""
+        return self.mean(params, outputs)
+
+    def of_step(self) -> "Likelihood":
+        """Of a sequence, p of one step x_t [B, *shape[1:]] given those before it."""
+        return self
+
+    def cut(self, x: jax.Array) -> jax.Array:
+        """x [B, *shape] that was drawn step by step, without what follows its end."""
+        return x
+
+    def num_known(self, x: jax.Array) -> jax.Array:
+        """How many numbers of each x [B, *shape] count, float32 [B]: all that are not missing."""
+        if not self.has_missing:
+            return jnp.full(x.shape[:1], math.prod(x.shape[1:]), jnp.float32)
+        return jnp.sum((~jnp.isnan(x)).astype(jnp.float32), axis=range(1, x.ndim))
+
+    def is_mass(self, x: jax.Array) -> jax.Array:
+        """Whether `log_prob` is the log-probability of discrete data, so that bits measure it.
+
+        Args:
+            x: data, shape [B, *shape].
+
+        Returns:
+            Booleans, shape [B]: False for a density, and for soft targets.
+        """
+        return jnp.full(x.shape[:1], self.requires == "levels")
+
+    def frozen(self) -> "Likelihood":
+        """The same density with `fit` the identity: for evaluation and after training.
+
+        Returns:
+            A likelihood that takes `params` of the same structure and shapes; itself where `fit`
+            computes nothing.
+        """
+        return self

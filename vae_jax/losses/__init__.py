@@ -1,0 +1,53 @@
+"""The terms of the losses, to import into your own code: arrays in, arrays out.
+
+Axis 0 is the batch B; all other axes are event axes and are summed. Every term has shape [B] and
+is in nats per example, with full normalizing constants. Only `batch_mean` averages over the batch:
+
+    distortion = losses.bernoulli_distortion(x, logits)       # [B]  −log p(x|z)
+    rate = losses.gaussian_rate(mean, logvar)                 # [B]  KL(q(z|x) ‖ p(z))
+    loss = losses.batch_mean(losses.beta_elbo_loss(distortion, rate, beta=4.0))
+
+A `mask` [B] is 1 for a row that counts and 0 for a padded row. A padded row has no influence on a
+value or a gradient, whatever finite values it holds. NaN and infinity in it do not reach what takes
+the mask either, but a gradient that flows on to the operations that made them may meet them.
+
+There is one file for each family of terms. All public names of all files are names of this package.
+"""
+
+# ruff: noqa: F403 (a name is listed once, in the `__all__` of its file)
+
+from vae_jax.losses import (
+    adversaries,
+    aggregate,
+    bounds,
+    contraction,
+    discrepancies,
+    distortions,
+    quantization,
+    rates,
+    reductions,
+    sparsity,
+)
+from vae_jax.losses.adversaries import *
+from vae_jax.losses.aggregate import *
+from vae_jax.losses.bounds import *
+from vae_jax.losses.contraction import *
+from vae_jax.losses.discrepancies import *
+from vae_jax.losses.distortions import *
+from vae_jax.losses.quantization import *
+from vae_jax.losses.rates import *
+from vae_jax.losses.reductions import *
+from vae_jax.losses.sparsity import *
+
+# one line each: the form that type checkers read
+__all__: list[str] = []
+__all__ += adversaries.__all__
+__all__ += aggregate.__all__
+__all__ += bounds.__all__
+__all__ += contraction.__all__
+__all__ += discrepancies.__all__
+__all__ += distortions.__all__
+__all__ += quantization.__all__
+__all__ += rates.__all__
+__all__ += reductions.__all__
+__all__ += sparsity.__all__

@@ -1,0 +1,193 @@
+"""Terms of the aggregate posterior q(z) = E_x q(z|x): its density, its parts, its covariance."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from vae_jax import distributions
+from vae_jax.losses._masks import as_weights, bound_padding, zero_padding
+from vae_jax.losses.reductions import batch_mean
+
+__all__ = [
+    "SAMPLINGS",
+    "aggregate_covariance",
+    "aggregate_weights",
+    "covariance",
+    "decorrelation_penalty",
+    "rate_decomposition",
+]
+
+
+SAMPLINGS = ("stratified", "weighted")
+"""How the aggregate posterior follows from a batch, see `aggregate_weights`: words, no shape."""
+
+
+def aggregate_weights(
+    num_rows: int,
+    num_examples: chex.Numeric,
+    mask: jax.Array | None = None,
+    *,
+    sampling: str = "stratified",
+) -> jax.Array:
+    """Log-weights that make a batch stand for the data: q(z_i) ≈ Σ_j exp(w_ij) q(z_i|x_j).
+
+    With M + 1 rows that count, of N examples, z_i drawn from row i:
+
+    - stratified: 1/N for row i itself, (N − M)/(N·M) for one of the others and 1/M for the rest.
+      The estimate of q(z_i) is unbiased.
+    - weighted: 1/(N (M + 1)) for each. The estimate is too small, by a factor that no gradient
+      knows of, and row i counts for too much; it varies less.
+
+    Args:
+        num_rows: B.
+        num_examples: N, of the data that the batch is drawn from without repetition; a scalar.
+        mask: rows that count, shape [B]; None counts all.
+        sampling: one of `SAMPLINGS`.
+
+    Returns:
+        Log-weights, shape [B, B]; −∞ in the columns of padding.
+
+    Reference:
+        Chen et al. 2018, Isolating Sources of Disentanglement in VAEs, arXiv 1802.04942, section
+        4.1 and appendix C.
+    """
+    mask = jnp.ones(num_rows) if mask is None else jnp.asarray(mask, float)
+    chex.assert_shape(mask, (num_rows,))
+    count = jnp.sum(mask)
+    size = jnp.asarray(num_examples, mask.dtype)
+    if sampling == "weighted":
+        weights = jnp.full((num_rows, num_rows), 1.0) / (size * count)
+    else:
+        others = jnp.maximum(count - 1.0, 1.0)  # M
+        place = jnp.cumsum(mask) - 1.0  # of each row among those that count
+        follows = place[None, :] == jnp.mod(place[:, None] + 1.0, count)
+        weights = jnp.where(follows, (size - others) / (size * others), 1.0 / others)
+        weights = jnp.where(jnp.eye(num_rows, dtype=bool), 1.0 / size, weights)
+    weights = weights * mask[None, :]
+    positive = weights > 0
+    return jnp.where(positive, jnp.log(jnp.where(positive, weights, 1.0)), -jnp.inf)
+
+
+def rate_decomposition(
+    z: jax.Array,
+    posterior_mean: jax.Array,
+    posterior_logvar: jax.Array,
+    log_weights: jax.Array,
+    latent_mask: jax.Array | None = None,
+    *,
+    prior_mean: chex.Numeric = 0.0,
+    prior_logvar: chex.Numeric = 0.0,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What the rate consists of, from a sample of z for each example of a batch.
+
+    log q(z|x) − log p(z) = [log q(z|x) − log q(z)] + [log q(z) − Σ_l log q(z_l)]
+    + [Σ_l log q(z_l) − log p(z)], p(z) a Gaussian with independent dimensions: mutual information,
+    total correlation and dimension-wise KL, in expectation. Whatever estimates q(z), the three add
+    up to the left side.
+
+    Args:
+        z: z_i ~ q(z|x_i), shape [B, L].
+        posterior_mean: of q(z|x_i), shape [B, L].
+        posterior_logvar: log variance of q(z|x_i), shape [B, L].
+        log_weights: from `aggregate_weights`, shape [B, B].
+        latent_mask: dimensions that count, shape [L].
+        prior_mean: of p(z), a scalar or [L]; standard normal by default.
+        prior_logvar: log variance of p(z), likewise.
+
+    Returns:
+        (mutual information, total correlation, dimension-wise KL) in nats, shape [B] each.
+
+    Reference:
+        Chen et al. 2018, Isolating Sources of Disentanglement in VAEs, arXiv 1802.04942, eq. 2.
+    """
+    chex.assert_equal_shape([z, posterior_mean, posterior_logvar])
+    chex.assert_shape(log_weights, (z.shape[0], z.shape[0]))
+    kept = as_weights(latent_mask, z.shape[1], z)
+    log_weights = log_weights.astype(jnp.result_type(z))
+    counts = jnp.any(log_weights > -jnp.inf, axis=0)
+    z, posterior_mean, posterior_logvar = (
+        bound_padding(each, counts) for each in (z, posterior_mean, posterior_logvar)
+    )
+    # log q(z_il|x_j), [B, B, L]
+    shape = (z.shape[0], *z.shape)
+    densities = distributions.gaussian_log_prob(
+        jnp.broadcast_to(z[:, None, :], shape),
+        jnp.broadcast_to(posterior_mean[None, :, :], shape),
+        posterior_logvar[None, :, :],
+    )
+    densities = densities * kept[None, None, :]
+    own = distributions.gaussian_log_prob(z, posterior_mean, posterior_logvar) * kept[None, :]
+    log_joint = jax.nn.logsumexp(jnp.sum(densities, axis=2) + log_weights, axis=1)
+    log_marginals = jax.nn.logsumexp(densities + log_weights[:, :, None], axis=1) * kept[None, :]
+    log_product = jnp.sum(log_marginals, axis=1)
+    prior_mean = jnp.broadcast_to(jnp.asarray(prior_mean, z.dtype), z.shape)
+    log_prior = distributions.gaussian_log_prob(z, prior_mean, prior_logvar) * kept[None, :]
+    log_prior = jnp.sum(log_prior, axis=1)
+    return jnp.sum(own, axis=1) - log_joint, log_joint - log_product, log_product - log_prior
+
+
+def covariance(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """The covariance of codes, with the count as divisor.
+
+    1/n Σ_b (v_b − v̄)(v_b − v̄)ᵀ
+
+    Args:
+        values: shape [B, L].
+        mask: rows that count, shape [B]; None counts all.
+
+    Returns:
+        Shape [L, L].
+    """
+    chex.assert_rank(values, 2)
+    values, weights = zero_padding(values, mask), as_weights(mask, len(values), values)
+    centered = (values - batch_mean(values, weights)[None]) * jnp.sqrt(weights)[:, None]
+    return jnp.matmul(centered.T, centered, precision="highest") / jnp.sum(weights)
+
+
+def aggregate_covariance(
+    mean: jax.Array, logvar: jax.Array, mask: jax.Array | None = None
+) -> jax.Array:
+    """The covariance of z under the aggregate posterior, exactly: Cov(mean_b) + E diag(v_b).
+
+    Args:
+        mean, logvar: of the posteriors, shape [B, L]; v = exp(logvar).
+        mask: rows that count, shape [B]; None counts all.
+
+    Returns:
+        Shape [L, L].
+    """
+    chex.assert_equal_shape([mean, logvar])
+    variances = batch_mean(jnp.exp(distributions.bound_logvar(zero_padding(logvar, mask))), mask)
+    return covariance(mean, mask) + jnp.diag(variances)
+
+
+def decorrelation_penalty(
+    covariance: jax.Array,
+    off_diagonal: chex.Numeric,
+    diagonal: chex.Numeric,
+    latent_mask: jax.Array | None = None,
+) -> jax.Array:
+    """How far a covariance of codes is from the identity.
+
+    λ_od Σ_{l≠m} C_lm² + λ_d Σ_l (C_ll − 1)²
+
+    Args:
+        covariance: C of the aggregate posterior or of its means, shape [L, L].
+        off_diagonal: weight λ_od, a scalar.
+        diagonal: weight λ_d, a scalar.
+        latent_mask: dimensions that count, shape [L].
+
+    Returns:
+        The penalty, a scalar; 0 at the identity.
+
+    Reference:
+        Kumar et al. 2018, Variational Inference of Disentangled Latent Concepts from Unlabeled
+        Observations, arXiv 1711.00848, eq. 6 and 7.
+    """
+    size = covariance.shape[0]
+    chex.assert_shape(covariance, (size, size))
+    kept = as_weights(latent_mask, size, covariance)
+    identity = jnp.eye(size, dtype=jnp.result_type(covariance))
+    squares = jnp.square(covariance - identity) * kept[:, None] * kept[None, :]
+    weights = jnp.where(identity > 0, diagonal, off_diagonal)
+    return jnp.sum(weights * squares)
