@@ -10,12 +10,11 @@ import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import vae_jax
-from vae_jax import discovery, fitting, likelihoods, networks, objectives, training
+from vae_jax import discovery, fitting, likelihoods, networks, objectives
 from vae_jax.errors import UsageError
 from vae_jax.model import Model
 from vae_jax.storage import exported
@@ -274,8 +273,8 @@ def test_a_likelihood_and_a_network_are_one_file_each(added, tmp_path):
     model = Model(encoder, decoder, likelihood, (6,), 2)
     x = np.random.default_rng(0).normal(size=(8, 6)).astype("f4")
     before = model.init(jax.random.key(0))
-    settings = training.Hparams(jnp.int32(0), jnp.float32(0.1), {})
-    state, _ = fitting.fit("beta_vae", model, x, settings, epochs=1, batch_size=8)
+    trained = fitting.fit("beta_vae", model, x, learning_rate=0.1, epochs=1, batch_size=8)
+    state = trained.state
     assert int(state.step) == 1
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), before, state.params)
     assert all(jax.tree.leaves(moved))
