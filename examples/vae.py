@@ -58,7 +58,8 @@ def elbo_terms(modules, params, x, key) -> Terms:
 
 def load_digits():
     """Returns train and test digits, binarized, [N, 64] each."""
-    x = (datasets.load_digits().data > 8).astype("float32")
+    pixels, _ = datasets.load_digits(return_X_y=True)
+    x = (pixels > 8).astype("float32")
     train, test = model_selection.train_test_split(x, test_size=0.2, random_state=0)
     return jnp.asarray(train), jnp.asarray(test)
 
@@ -112,7 +113,7 @@ def show(logits) -> str:
 
 def main(argv=None):
     """Trains, prints the ELBO of the test digits, and draws eight samples."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the rate")
     parser.add_argument("--latent_dim", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=60)

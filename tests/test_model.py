@@ -329,3 +329,29 @@ def test_ends_that_are_no_examples_are_refused():
     ]:
         with pytest.raises(UsageError, match=message):
             model.interpolate(params, *ends, num)
+
+
+def test_arrays_may_be_those_of_numpy():
+    model, key = make(), jax.random.key(1)
+    params = jax.tree.map(np.asarray, model.init(jax.random.key(0)))
+    x = np.random.default_rng(0).random((3, *SHAPE)).astype(np.float32)
+    z = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+    batch = {"x": x, "mask": np.ones(3, np.float32)}
+
+    def everything(params, x, z, batch):
+        return (
+            model.encode(params, x).mean,
+            model.decode(params, z),
+            model.decode_mean(params, z),
+            model.reconstruct(params, x),
+            model.predict(params, x),
+            model.distortion(params, z, batch),
+            model.sample_given(params, key, z),
+        )
+
+    given = params, x, z, batch
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        everything(*given),
+        everything(*jax.tree.map(jnp.asarray, given)),
+    )

@@ -58,17 +58,18 @@ def test_your_own_modules_train():
             return nn.Dense(64)(nn.relu(nn.Dense(16)(z)))
 
     names = {"MyEncoder": MyEncoder, "MyDecoder": MyDecoder}
-    exec(snippet("MyEncoder()").replace("epochs=50", "epochs=3"), names)
-    assert len(names["rows"]) == 3
-    assert names["rows"][-1]["loss"] < names["rows"][0]["loss"]
-    trained = {name: names[name] for name in ("model", "state")}
-    exec(snippet('"k_sparse"').replace("epochs=50", "epochs=3"), names)
-    assert names["rows"][-1]["loss"] < names["rows"][0]["loss"]
-    assert names["rows"][-1]["active_share"] == pytest.approx(4 / 32)
-    exec(snippet('"cvae"').replace("epochs=50", "epochs=3"), names)
-    assert names["rows"][-1]["loss"] < names["rows"][0]["loss"]
+    for word, name in [
+        ("import vae_jax\n", "trained"),
+        ("MyEncoder()", "trained"),
+        ('"k_sparse"', "trained_sparse"),
+        ('"cvae"', "trained_labeled"),
+    ]:
+        exec(snippet(word).replace("epochs=50", "epochs=3"), names)
+        history = names[name].history
+        assert len(history) == 3
+        assert history[-1]["loss"] < history[0]["loss"]
+    assert names["trained_sparse"].history[-1]["active_share"] == pytest.approx(4 / 32)
     assert names["threes"].shape == (5, 8, 8, 1)
-    names |= trained
     exec(snippet("nll.evaluate").replace("num_samples=5000", "num_samples=100"), names)
     many = names["estimate"]
     exec(snippet("nll.evaluate").replace("num_samples=5000", "num_samples=1"), names)

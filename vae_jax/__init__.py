@@ -71,13 +71,18 @@ _HOMES = {
 """Names that are no module → the module that has them."""
 
 
-def __getattr__(name: str) -> Any:
+def _attribute(name: str) -> Any:
+    """A name of `__all__`, imported at its first use."""
     if name in _HOMES:
         return getattr(importlib.import_module(f"vae_jax.{_HOMES[name]}"), name)
     if name in __all__:
         room = "storage." if name == "exported" else ""
         return importlib.import_module(f"vae_jax.{room}{name}")
     raise AttributeError(f"module 'vae_jax' has no attribute {name!r}")
+
+
+if not TYPE_CHECKING:  # which would then know any name
+    __getattr__ = _attribute
 
 
 def __dir__() -> list[str]:

@@ -69,7 +69,7 @@ def make_model(
     activation: str | None = None,
     dtype: Any = "float32",
     teacher_dropout: float | None = None,
-    **hyperparameters: int | str,
+    **hyperparameters: Any,
 ) -> Model:
     """Makes the model that an objective trains on some data, as the command line makes it.
 
@@ -104,7 +104,7 @@ def make_model(
         raise UsageError(
             f"{name}={hyperparameters[name]}: is no part of a model: give it to fit(…, {name}=…)"
         )
-    sizes = {
+    sizes: dict[str, Any] = {
         "network": network,
         "latent_dim": latent_dim,
         "widths": widths,
@@ -112,7 +112,7 @@ def make_model(
         "dtype": dtype,
         "teacher_dropout": teacher_dropout,
     }
-    chosen = {"likelihood": likelihood, "variance": variance}
+    chosen: dict[str, Any] = {"likelihood": likelihood, "variance": variance}
     if isinstance(data, Dataset):
         return assemble(data, objective=objective, **chosen, **sizes, **hyperparameters).model
     bound = objectives.bind(objective, num_examples=1, **hyperparameters)
@@ -132,7 +132,7 @@ def assemble(
     activation: str | None,
     dtype: Any,
     teacher_dropout: float | None,
-    **hyperparameters: int | str,
+    **hyperparameters: Any,
 ) -> Assembled:
     """Makes a model for a dataset, splits [N, *stored], with its objective; see `make_model`."""
     schema = Schema(

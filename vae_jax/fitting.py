@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.experimental
 import jax.numpy as jnp
 import numpy as np
@@ -166,7 +167,7 @@ def fit(
 def _in_32_bits():
     """A context in which numbers are of 32 bits, whatever `JAX_ENABLE_X64` says outside of it."""
     known = getattr(jax, "enable_x64", None)
-    return jax.experimental.disable_x64() if known is None else known(False)
+    return getattr(jax.experimental, "disable_x64")() if known is None else known(False)  # noqa: B009
 
 
 # --- From arguments to a program
@@ -204,32 +205,32 @@ class _Planned(NamedTuple):
 
 
 def _planned(
-    objective,
-    model,
-    data,
-    hyperparameters,
-    asked,
+    objective: str | Callable,
+    model: Any,
+    data: Any,
+    hyperparameters: Mapping[str, Any],
+    asked: Mapping[str, Any],
     *,
-    epochs,
-    batch_size,
-    optimizer="adam",
-    valid=None,
-    patience=None,
-    preprocess=None,
-    binarization=None,
+    epochs: int,
+    batch_size: int,
+    optimizer: Any = "adam",
+    valid: Any = None,
+    patience: int | None = None,
+    preprocess: Callable | None = None,
+    binarization: str | None = None,
 ) -> _Planned:
     """The program of a training, checked; see `fit`."""
     _check_counts(epochs=epochs, batch_size=batch_size, patience=patience, seed=asked["seed"])
     is_ours = isinstance(data, Dataset)
-    data = data if is_ours else _told(data)
-    num_examples = len(data.train) if is_ours else len(data["x"])
+    held: Any = data if is_ours else _told(data)
+    num_examples = len(held.train) if is_ours else len(held["x"])
     batch_size = min(batch_size, num_examples)
     steps_per_epoch = -(-num_examples // batch_size)
     units = {"steps_per_epoch": steps_per_epoch, "num_steps": epochs * steps_per_epoch}
     name, bound, left = _bound(objective, hyperparameters, num_examples, units)
     _check_model(bound, model, name)
     source_of = _of_dataset if is_ours else _of_arrays
-    source = source_of(data, valid, bound, model, preprocess, binarization)
+    source = source_of(held, valid, bound, model, preprocess, binarization)
     _check_patience(patience, source, bound, name)
     make_optimizer, has_rate = _optimizer(optimizer, asked)
     layout, rows = make_layout(1), source.splits["train"]
@@ -253,7 +254,7 @@ def _planned(
         hparams=layout.place(jax.tree.map(lambda leaf: np.stack([leaf]), hparams)),
         num_steps=units["num_steps"],
         splits=source.splits,
-        streamed=is_ours and data.streamed,
+        streamed=is_ours and held.streamed,
         patience=None if patience is None else int(patience),
     )
     settings = {
@@ -274,11 +275,15 @@ def _planned(
 def _check_counts(*, seed: Any, **counts: Any) -> None:
     """UsageError unless counts are at least 1, or None, and the seed fits in 32 bits."""
     for setting, value in counts.items():
-        is_optional = value is None and setting == "patience"
-        if not is_optional and not (_is_integer(value) and value >= 1):
+        is_left_out = value is None and setting == "patience"
+        if not (is_left_out or _is_count(value)):
             raise UsageError(f"{setting}={value}: must be an integer, at least 1")
     if not _is_integer(seed) or not 0 <= seed < 2**31 - 1:
         raise UsageError(f"seed={seed}: must be an integer from 0 to {2**31 - 2}")
+
+
+def _is_count(value: Any) -> bool:
+    return _is_integer(value) and int(value) >= 1
 
 
 def _is_integer(value: Any) -> bool:
@@ -764,7 +769,7 @@ def _check_values(x, model, preprocess: Callable | None) -> None:
     has_missing = getattr(likelihood, "has_missing", False)
     blocks = functools.partial(_blocks, np.asarray(x), preprocess, getattr(model, "shape", None))
     found = ranges.survey(blocks(), num_levels=num_levels, has_missing=has_missing)
-    if found.num_bad:
+    if found.first_bad is not None:
         row, place, value = found.first_bad
         column = f", column {place[0] if len(place) == 1 else list(place)}" if place else ""
         raise DataError(

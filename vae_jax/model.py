@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import chex
 import flax.struct
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -23,6 +24,7 @@ __all__ = ["Model", "Prediction"]
 
 
 Array = jax.Array | np.ndarray
+"""What stands for an array of any shape where one is given."""
 
 
 class Prediction(NamedTuple):
@@ -204,18 +206,18 @@ class Model(flax.struct.PyTreeNode):
         """p(z), as a value over [L]; of Gaussian latents N(0, I)."""
         return self.latent.prior(params.get("latent"), self.latent_dim)
 
-    def per_latent(self, value) -> jax.Array:
+    def per_latent(self, value: Any) -> Any:
         """A scalar for each latent dimension, 0 for the masked ones: [L]; a 0 of Python stays."""
         if isinstance(value, (int, float)) and value == 0:
             return value
         values = jnp.full((self.latent_dim,), value, jnp.float32)
         return values if self.latent_mask is None else values * self.latent_mask
 
-    def without_masked(self, z: jax.Array) -> jax.Array:
+    def without_masked(self, z: Any) -> jax.Array:
         """Codes [B, L] as the decoder sees them: 0 in the masked dimensions."""
         return z if self.latent_mask is None else z * self.latent_mask[None, :]
 
-    def encode(self, params, x: jax.Array) -> Any:
+    def encode(self, params: Any, x: Array) -> Any:
         """q(z|x), as a value with arrays of shape [B, L]; of Gaussian latents `DiagonalGaussian`.
 
         Args:
@@ -227,7 +229,7 @@ class Model(flax.struct.PyTreeNode):
         parts = tuple(part.astype(jnp.float32) for part in jax.tree.leaves(outputs))
         return self.latent.posterior(params.get("latent"), parts, self.latent_mask)
 
-    def _run(self, part: str, params, inputs: jax.Array, **read):
+    def _run(self, part: str, params: Any, inputs: Array, **read: Any):
         """(outputs, running statistics after it) of the encoder or the decoder."""
         variables, train_key = {"params": params[part]}, self.train_key
         if part in params.get(modules.STATISTICS, {}):
@@ -235,15 +237,15 @@ class Model(flax.struct.PyTreeNode):
             variables[modules.STATISTICS] = jax.lax.stop_gradient(statistics)
         if train_key is not None:
             train_key = jax.random.fold_in(train_key, ("encoder", "decoder").index(part))
-        inputs = inputs, *self._conditions()
-        return modules.apply(getattr(self, part), variables, *inputs, train_key=train_key, **read)
+        given = inputs, *self._conditions()
+        return modules.apply(getattr(self, part), variables, *given, train_key=train_key, **read)
 
     @property
     def reads_x(self) -> bool:
         """Whether p(x|z) is a product over steps of x, each given those before it; a scalar."""
         return getattr(self.decoder, "reads_x", False)
 
-    def decode(self, params, z: jax.Array, x: jax.Array | None = None) -> jax.Array:
+    def decode(self, params: Any, z: Array, x: Array | None = None) -> jax.Array:
         """The decoder's outputs for z: the parameters of p(x|z).
 
         Args:
@@ -259,7 +261,7 @@ class Model(flax.struct.PyTreeNode):
             return self._unroll(params, z, lambda step, own, _, outputs: step.mode(own, outputs))[0]
         return self._outputs(self._apply(params, z, **self._read(x))[0])
 
-    def _read(self, x) -> dict[str, jax.Array]:
+    def _read(self, x: Any) -> dict[str, Any]:
         """What the decoder reads beside z: nothing, or x and the key of what it is not told."""
         if not self.reads_x:
             return {}
@@ -274,7 +276,7 @@ class Model(flax.struct.PyTreeNode):
         """Whether a module computes otherwise in training than in evaluation; a scalar."""
         return any(map(modules.has_modes, (self.encoder, self.decoder)))
 
-    def update_statistics(self, params, x: jax.Array, key: jax.Array) -> dict:
+    def update_statistics(self, params: Any, x: Array, key: jax.Array) -> dict:
         """Parameters whose running statistics have seen a batch once; all else as it is.
 
         Args:
@@ -311,7 +313,7 @@ class Model(flax.struct.PyTreeNode):
         outputs, x = self._apply(params, z, feed=feed)[0]
         return self._outputs(outputs), x
 
-    def distortion(self, params, z: jax.Array, batch: dict) -> jax.Array:
+    def distortion(self, params: Any, z: Array, batch: dict) -> jax.Array:
         """−log p(x|z) of a training batch, in nats.
 
         With the variance at its analytic optimum, the optimum is that of this batch.
@@ -333,7 +335,7 @@ class Model(flax.struct.PyTreeNode):
         scale = self.likelihood.fit(params["likelihood"], outputs, x, mask)
         return -self.likelihood.log_prob(scale, outputs, x).reshape(z.shape[:-1])
 
-    def reconstruct(self, params, x: jax.Array) -> jax.Array:
+    def reconstruct(self, params: Any, x: Array) -> jax.Array:
         """E[x | z = mode of q(z|x)]: the reconstruction in `mode`, [B, *shape] to [B, *shape].
 
         It runs free: of x it knows the code alone.
@@ -387,14 +389,14 @@ class Model(flax.struct.PyTreeNode):
         lines = decoded.reshape(len(z0), num, *self.shape)
         return lines[0] if is_one else lines
 
-    def decode_mean(self, params, z: jax.Array) -> jax.Array:
+    def decode_mean(self, params: Any, z: Array) -> jax.Array:
         """E[x|z], z [B, L] to [B, *shape]; step by step, where the modes of the steps before stand.
 
         Of text the likeliest characters.
         """
         return self.likelihood.mean(params["likelihood"], self.decode(params, z))
 
-    def sample(self, params, key: jax.Array, num_samples: int) -> tuple[jax.Array, jax.Array]:
+    def sample(self, params: Any, key: jax.Array, num_samples: int) -> tuple[jax.Array, jax.Array]:
         """Draws from the model: z ~ p(z), x ~ p(x|z).
 
         Args:
@@ -408,7 +410,7 @@ class Model(flax.struct.PyTreeNode):
         z_key, x_key = jax.random.split(key)
         return self.sample_given(params, x_key, self.prior(params).sample(z_key, num_samples))
 
-    def sample_given(self, params, key: jax.Array, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def sample_given(self, params: Any, key: jax.Array, z: Array) -> tuple[jax.Array, jax.Array]:
         """Draws x ~ p(x|z).
 
         Args:

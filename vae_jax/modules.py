@@ -92,7 +92,7 @@ def _refuse_idle(module: nn.Module) -> Callable:
 def apply(
     module: nn.Module,
     variables: dict,
-    *inputs: jax.Array,
+    *inputs: Any,
     train_key: jax.Array | None = None,
     **read,
 ) -> tuple[Any, dict]:

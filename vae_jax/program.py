@@ -403,7 +403,7 @@ def evaluate(program: Program, params, split: str, step) -> elbo.Evaluation:
     return found._replace(**{field: _without(getattr(found, field), empty) for field in kept})
 
 
-def num_examples_of(evaluated: elbo.Evaluation) -> dict[str, np.ndarray]:
+def num_examples_of(evaluated: elbo.Evaluation) -> dict[str, Any]:
     """`name_num_examples` → how many examples a term over rows of known label is a mean of, [R]."""
     return {f"{n}_num_examples": np.int64(num) for n, num in evaluated.num_rows.items()}
 
@@ -458,7 +458,7 @@ def objective_terms(program: Program, params, step: int) -> dict[str, float | in
     return found
 
 
-def latent_use(evaluated) -> dict[str, np.ndarray]:
+def latent_use(evaluated: elbo.Evaluation) -> dict[str, Any]:
     """Active units [R] and the rate of each dimension [R, L]; nothing where there is no prior."""
     if evaluated.rate_per_dim is None:
         return {}

@@ -327,7 +327,7 @@ def _as_dataset(
         refuse_masked(name, values)
     x, known = np.asarray(told["x"]), None
     codes, classes = None, None
-    if np.ndim(told.get("labels")) == 1:
+    if "labels" in told and np.ndim(told["labels"]) == 1:
         classes = trained.model.classes or labels.classes_in(told["labels"], what="labels")
         codes = labels.indices(told["labels"], classes, what="labels", may_be_unknown=True)
     train = x[:0]
