@@ -1,7 +1,7 @@
 """Prints the table of objectives, made from their docstrings.
 
-`python -m experiments.objectives_table`; the README holds it between two marks, `--write` puts it
-there.
+`python -m experiments.objectives_table --write` writes it into docs/objectives.md, between two
+marks.
 """
 
 import sys
@@ -10,13 +10,13 @@ from pathlib import Path
 from vae_jax import console, objectives
 from vae_jax.storage import files
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "objectives.md"
 MARKS = "<!-- objectives -->\n", "<!-- end of objectives -->\n"
 
 
 def table() -> str:
     """The table as Markdown: a row for each objective."""
-    rows = [("`--objective`", "minimises", "flags", "what it is", "paper"), ("---",) * 5]
+    rows = [("`--objective`", "minimizes", "flags", "what it is", "paper"), ("---",) * 5]
     for name in objectives.names():
         flags = " ".join(f"--{flag}" for flag in objectives.hyperparameters(name))
         rows.append(
@@ -44,7 +44,7 @@ def inserted(text: str) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
-        files.write_text(README, inserted(README.read_text()).splitlines())
+        files.write_text(PAGE, inserted(PAGE.read_text(encoding="utf-8")).splitlines())
     elif sys.argv[1:]:
         sys.exit(f"error: {' '.join(sys.argv[1:])}: must be --write, or nothing to print the table")
     else:

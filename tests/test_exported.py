@@ -24,8 +24,8 @@ from vae_jax.lab import config, metrics, pictures, train
 from vae_jax.model import Model
 from vae_jax.storage import exported, files, members
 
-README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "python-api.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 SHAPE, L, C = (8, 8, 1), 6, 3
 GAUSSIAN, CODES = likelihoods.Gaussian(), latents.Gaussian()
 DENSE = {"network": "mlp", "widths": (5,)}

@@ -110,6 +110,10 @@ def test_evaluate_measures_both_alike(pair):
     assert one.definitions["nll"].keys() <= one["nll"].keys()
     with pytest.raises(KeyError, match="udr was skipped: it compares"):
         one["udr"]
+    assert one["elbo"] == one["objective"]["elbo"]
+    with pytest.raises(KeyError, match="elb is not in objective, nll: name the metric"):
+        one["elb"]
+    assert list(vae_jax.evaluate(pair[0]).values) == ["objective"]
 
 
 def test_the_model_is_the_command_line_s(digits):

@@ -40,7 +40,7 @@ def test_a_member_evaluates_to_its_result(swept):
 
 
 def test_a_member_is_a_model_in_a_few_lines(swept):
-    """As the README shows it, with nothing of `experiments`."""
+    """As the page on sweeps shows it, with nothing of `experiments`."""
     every = [members.load_member(swept, member) for member in range(4)]
     settings = [(m.settings["beta"], m.settings["latent_dim"]) for m in every]
     assert sorted(settings) == [("1", 2), ("1", 5), ("4", 2), ("4", 5)]

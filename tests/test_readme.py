@@ -1,114 +1,357 @@
-"""What the README says is run, or held against the code."""
+"""README and docs: snippets run, links, flags and numbers exist, tables agree with the code."""
 
+import csv
+import fnmatch
 import importlib
+import importlib.util
 import pathlib
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from faults import _lab, _readme
+from faults import _lab, _page
 from flax import linen as nn
 
+import vae_jax
 from experiments import objectives_table, recipes
-from vae_jax import discovery, evaluation, likelihoods, losses, networks, objectives
+from vae_jax import data, discovery, evaluation, likelihoods, losses, networks, objectives
 from vae_jax.cli.commands import evaluate, export
-from vae_jax.lab import config, metrics
+from vae_jax.lab import config, metrics, sweep
 from vae_jax.model import Model
+from vae_jax.storage import exported
 
 ROOT = pathlib.Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+}
+README = PAGES["README.md"]
+with (ROOT / "docs" / "numbers.csv").open(newline="", encoding="utf-8") as file:
+    NUMBERS = list(csv.DictReader(file))
+HAS_LAB = (ROOT / "vae_jax" / "lab").exists()
 B, D, L = 5, 6, 3
 
 
-def snippet(word):
-    """The one example in Python that holds a word."""
-    (found,) = [text for text in PYTHON if word in text]
-    return found
+# --- Snippets
 
 
-def test_the_loss_terms_serve_plain_functions():
-    names = {}
-    exec(snippet("def loss("), names)
+def snippets(page):
+    """The examples in Python of a page, with fewer epochs and samples."""
+    found = re.findall(r"```python\n(.*?)```", PAGES[page], re.S)
+    return [
+        text.replace("epochs=50", "epochs=3").replace("num_samples=5000", "num_samples=100")
+        for text in found
+    ]
+
+
+def test_every_snippet_is_run():
+    """The pages with snippets are those that the tests below run."""
+    have = {page for page in PAGES if snippets(page)}
+    assert have == {"README.md", "docs/python-api.md", "docs/sweeps-and-clusters.md"}
+
+
+class MyEncoder(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        h = nn.relu(nn.Dense(16)(x.reshape(x.shape[0], -1)))
+        return nn.Dense(8)(h), nn.Dense(8)(h)
+
+
+class MyDecoder(nn.Module):
+    @nn.compact
+    def __call__(self, z):
+        return nn.Dense(64)(nn.relu(nn.Dense(16)(z)))
+
+
+def test_the_snippets_of_python(tmp_path, monkeypatch):
+    """One after another, as a reader would run them, in a folder with an exported model."""
+    monkeypatch.chdir(tmp_path)
+    shape = data.load("digits").shape
+    modules = networks.build("mlp", shape=shape, latent_dim=3, widths=(4,))
+    small = Model(*modules, likelihoods.Gaussian(0.5), shape, 3)
+    exported.save("model.safetensors", small, small.init(jax.random.key(0)))
+
+    names, after = {"MyEncoder": MyEncoder, "MyDecoder": MyDecoder}, {}
+    for text in snippets("docs/python-api.md"):
+        exec(text, names)
+        after[text] = dict(names)
+
+    assert_the_loss_serves_plain_functions(names["loss"])
+    for name in ("trained", "trained_sparse", "trained_labeled"):
+        rows = names[name].history
+        assert len(rows) == 3
+        assert rows[-1]["loss"] < rows[0]["loss"]
+    assert names["trained_sparse"].history[-1]["active_share"] == pytest.approx(4 / 32)
+    assert names["threes"].shape == (5, 8, 8, 1)
+    (nll,) = [text for text in after if "nll.evaluate" in text]
+    many = after[nll]["estimate"]
+    one = dict(after[nll])
+    exec(nll.replace("num_samples=100", "num_samples=1"), one)
+    assert many.nll < one["estimate"].nll  # a bound that more samples tighten
+    assert 1 < many.effective_samples <= 100
+    assert names["codes"].shape == (len(names["x"]), 3)
+
+
+def assert_the_loss_serves_plain_functions(loss):
     x = jax.random.bernoulli(jax.random.key(0), 0.5, (B, D)).astype(jnp.float32)
 
     def value(scale):
-        return names["loss"](
+        return loss(
             lambda x: (x[:, :L] * scale, x[:, L:]), lambda z: jnp.tile(z, 2), x, jax.random.key(1)
         )
 
-    loss, gradient = jax.value_and_grad(value)(1.0)
-    assert loss.shape == ()
-    assert np.isfinite(loss)
+    value, gradient = jax.value_and_grad(value)(1.0)
+    assert value.shape == ()
+    assert np.isfinite(value)
     assert gradient != 0
 
 
-def test_your_own_modules_train():
-    class MyEncoder(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            h = nn.relu(nn.Dense(16)(x.reshape(x.shape[0], -1)))
-            return nn.Dense(8)(h), nn.Dense(8)(h)
+def test_the_three_lines_of_readme(capsys):
+    (text,) = snippets("README.md")
+    names = {}
+    exec(text, names)
+    assert len(names["trained"].history) == 3
+    assert float(capsys.readouterr().out) == vae_jax.evaluate(names["trained"])["elbo"]
 
-    class MyDecoder(nn.Module):
-        @nn.compact
-        def __call__(self, z):
-            return nn.Dense(64)(nn.relu(nn.Dense(16)(z)))
 
-    names = {"MyEncoder": MyEncoder, "MyDecoder": MyDecoder}
-    for word, name in [
-        ("import vae_jax\n", "trained"),
-        ("MyEncoder()", "trained"),
-        ('"k_sparse"', "trained_sparse"),
-        ('"cvae"', "trained_labeled"),
-    ]:
-        exec(snippet(word).replace("epochs=50", "epochs=3"), names)
-        history = names[name].history
-        assert len(history) == 3
-        assert history[-1]["loss"] < history[0]["loss"]
-    assert names["trained_sparse"].history[-1]["active_share"] == pytest.approx(4 / 32)
-    assert names["threes"].shape == (5, 8, 8, 1)
-    exec(snippet("nll.evaluate").replace("num_samples=5000", "num_samples=100"), names)
-    many = names["estimate"]
-    exec(snippet("nll.evaluate").replace("num_samples=5000", "num_samples=1"), names)
-    assert many.nll < names["estimate"].nll  # a bound that more samples tighten
-    assert 1 < many.effective_samples <= 100
+def test_the_snippet_of_a_member_of_a_sweep(tmp_path, monkeypatch):
+    """On a sweep of two runs that lies where the page has one of 32."""
+    (text,) = snippets("docs/sweeps-and-clusters.md")
+    (program,) = (ROOT / "tests" / "fixtures" / "schema2" / "sweep" / "programs").iterdir()
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(program, re.search(r'"(runs/.*)"', text)[1])
+    names = {}
+    exec(text.replace(" 3\n", " 1\n"), names)
+    assert names["member"].settings["latent_dim"]
+    assert set(names["member"].params) >= {"encoder", "decoder"}
+
+
+def test_the_loss_terms_import_what_the_page_says():
+    (told,) = re.findall(r"of this package only\s(.*?): no Flax", PAGES["docs/python-api.md"], re.S)
+    rooms = {*re.findall(r"`(\w+)`", told), "losses"}
+    program = (
+        "import sys, vae_jax.losses; "
+        "print({m.split('.')[1] for m in sys.modules if m.startswith('vae_jax.')}, "
+        "{'flax', 'optax', 'orbax', 'tensorflow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    ours, _, others = done.stdout.strip().partition("} ")
+    assert set(re.findall(r"\w+", ours)) == rooms
+    assert others == "set()"
+
+
+# --- Links, commands, words
+
+
+def slug(heading):
+    """The anchor of a heading, as forges make it."""
+    return re.sub(r"[^\w -]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def prose(text):
+    """A page without its blocks of code."""
+    return re.sub(r"```.*?```", "", text, flags=re.S)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\((.*?)\)", prose(PAGES[page])):
+        if link.startswith(("https://arxiv.org/abs/", "https://semver.org")):
+            continue
+        target, _, anchor = link.partition("#")
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert path.exists(), link
+        if anchor:
+            text = prose(path.read_text(encoding="utf-8"))
+            assert anchor in map(slug, re.findall(r"^#+ (.*)$", text, re.M)), link
+
+
+def test_every_page_is_in_the_index():
+    index = PAGES["docs/index.md"]
+    for page in PAGES:
+        if page.startswith("docs/") and page != "docs/index.md":
+            assert f"({pathlib.Path(page).name})" in index
+    assert "docs/security.md" in README
+
+
+def blocks_of_commands(text):
+    """The lines of the blocks in bash, continued ones as one, without comments."""
+    for block in re.findall(r"```bash\n(.*?)```", text, re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield re.sub(r"\s+#.*", "", line).strip()
+
+
+def commands(text):
+    """(module, arguments) of each `python -m …` and `./launch.sh …` of a text."""
+    lines = [*blocks_of_commands(text), *re.findall(r"`([^`\n]+)`", prose(text))]
+    for line in lines:
+        for words in re.findall(r"(?:python -m|\./launch\.sh) ([^&|]+)", line):
+            module, _, arguments = words.strip().partition(" ")
+            if module != "…":
+                yield module, arguments
+
+
+def flags_of(module):
+    """The names of a command's flags; None if it is not ours."""
+    if module == "experiments.vae":
+        fields = [f.name for of in (config.Config, config.Plan) for f in config.flag_fields(of)]
+        return {*fields, *config.objective_flags(), "help"}
+    if module == "experiments.evaluate":
+        return {*evaluate.flag_texts(), "help"}
+    if module == "experiments.export":
+        return {*export.FLAGS, "help"}
+    if module == "pytest":
+        return None
+    spec = importlib.util.find_spec(module)
+    assert spec is not None, module
+    if spec.submodule_search_locations:
+        files = sorted(pathlib.Path(spec.submodule_search_locations[0]).glob("*.py"))
+    else:
+        files = [pathlib.Path(spec.origin)]
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
+    return {*re.findall(r"[\"'](?:--)?([a-z_]+)[\"']", source), "help"}
+
+
+TEXTS = {**PAGES, "docs/numbers.csv": "\n".join(f"`{row['command']}`" for row in NUMBERS)}
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_commands_and_their_flags_exist(page):
+    for module, arguments in commands(TEXTS[page]):
+        flags = flags_of(module)
+        named = set(re.findall(r"(?<!\S)--([a-z_]+)", arguments))
+        assert flags is None or named <= flags, (module, named - flags)
+
+
+def test_every_flag_that_a_page_names_exists():
+    modules = {module for text in TEXTS.values() for module, _ in commands(text)}
+    known = set().union(*(flags_of(m) or () for m in modules))
+    for page, text in PAGES.items():
+        named = re.findall(r"`--([a-z_]+)[^`]*`", prose(text))
+        assert set(named) <= known, page
+    assert len(modules) > 8
+
+
+def test_commands_of_training_are_runs():
+    """Their values are parsed, as the command does before it reads the data."""
+    found = [a for text in TEXTS.values() for m, a in commands(text) if m == "experiments.vae"]
+    plans = {f.name for f in config.flag_fields(config.Plan)}
+    names = flags_of("experiments.vae") - {"help"}
+    count = 0
+    for arguments in found:
+        if "…" in arguments or "--help" in arguments or not arguments:
+            continue
+        given = dict(word[2:].partition("=")[::2] for word in shlex.split(arguments))
+        configs = sweep.make_configs({n: given.get(n) for n in names - plans})
+        config.plan_from_flags({n: given.get(n) or None for n in plans - {"dry_run"}})
+        assert configs
+        count += 1
+    assert count > 20
+
+
+def test_the_test_command_of_readme_is_that_of_ci():
+    (command,) = [
+        line for line in blocks_of_commands(README) if line.startswith("./launch.sh pytest")
+    ]
+    assert f"{command} || code=$?" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_pages_are_short_where_they_must_be():
+    assert len(README.splitlines()) <= 150
+    assert f"| {len(objectives.names())}: " in README
+    for page, text in PAGES.items():
+        for paragraph in prose(text).split("\n\n"):
+            lines = paragraph.strip().splitlines()
+            if lines and not lines[0].startswith(("|", "-", "<!--", "1.")):
+                assert len(lines) <= 5, (page, lines[0])
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (ROOT / picture).stat().st_size <= 150_000
+
+
+# --- Numbers
+
+
+def numbers_named(text):
+    """Names and patterns of rows of `numbers.csv` that a text names."""
+    return re.findall(r"\[`([\w.*]+)`\]\([^)]*numbers\.csv\)", text)
+
+
+def test_pages_and_numbers_name_one_another():
+    names = [row["name"] for row in NUMBERS]
+    assert len(set(names)) == len(names)
+    named = [name for text in PAGES.values() for name in numbers_named(text)]
+    for pattern in named:
+        assert fnmatch.filter(names, pattern), pattern
+    for name in names:
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in named), name
+
+
+@pytest.mark.parametrize("row", NUMBERS, ids=lambda row: row["name"])
+def test_a_number_stands_where_its_row_is_named(row):
+    """Each cell of the value stands in a block of text that names the row, or in its page."""
+    told, blocks = set(), 0
+    cells = row["value"].split(" | ")
+    for text in PAGES.values():
+        for block in text.split("\n\n"):
+            patterns = [p for p in numbers_named(block) if fnmatch.fnmatch(row["name"], p)]
+            if not patterns:
+                continue
+            words = text if any("*" in p for p in patterns) else block
+            found = {cell for cell in cells if cell in " ".join(words.split())}
+            assert found, block
+            told |= found
+            blocks += 1
+    assert blocks
+    assert told == set(cells)
+
+
+def test_the_table_of_numbers_is_whole():
+    for row in NUMBERS:
+        assert all(row[name] for name in ("name", "claim", "command", "value", "machine"))
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", row["date"])
+        assert not row["read"] or re.compile(row["read"]).groups
+
+
+# --- Tables
 
 
 def test_the_table_of_objectives_is_that_of_their_docstrings():
     """`python -m experiments.objectives_table --write` puts it there."""
-    assert objectives_table.inserted(README) == README
+    page = PAGES["docs/objectives.md"]
+    assert objectives_table.inserted(page) == page
     for name in objectives.names():
-        (row,) = re.findall(rf"^\| `{name}` \|.*$", README, re.M)
+        (row,) = re.findall(rf"^\| `{name}` \|.*$", objectives_table.table(), re.M)
         for hyperparameter in objectives.hyperparameters(name):
             assert f"--{hyperparameter}" in row
 
 
 def test_every_metric_is_in_the_table():
     for name in (metrics.OBJECTIVE, *evaluation.names(), metrics.UDR):
-        assert re.search(rf"^\| `{name}` \|", README, re.M), name
+        assert re.search(rf"^\| `{name}` \|", PAGES["docs/evaluation.md"], re.M), name
 
 
 def test_every_recipe_is_in_the_table():
     for name in recipes.names():
-        assert f"experiments.reproduce {name}" in README
+        assert f"experiments.reproduce {name}" in PAGES["docs/evaluation.md"]
+        assert name in numbers_named(PAGES["docs/evaluation.md"])
 
 
-def test_flags_and_files_that_are_named_exist():
-    flags = {f.name for of in (config.Config, config.Plan) for f in config.flag_fields(of)}
-    flags |= {*config.objective_flags(), *evaluate.flag_texts(), *export.FLAGS}
-    commands = re.findall(r"experiments\.(?:vae|evaluate|export) (.*)|^    (--.*)", README, re.M)
-    commands = ["".join(groups) for groups in commands]
-    named = {name for line in commands for name in re.findall(r"--([a-z_]+)", line)}
-    assert len(named) > 5
-    assert named <= flags | {"help"}
-    files = re.findall(r"\]\((.*?)\)", README)
-    files += re.findall(r"^((?:vae_jax|experiments)/\S*)  ", README, re.M)
-    ours = [name for name in files if not name.startswith("https://arxiv.org/abs/")]
-    assert len(ours) > 10
-    assert not [name for name in ours if not (ROOT / name).exists()]
+def test_the_help_names_the_default_widths_of_each_network():
+    (field,) = [f for f in config.flag_fields(config.Config) if f.name == "widths"]
+    defaults = re.search(r"default: (.*)\)", field.metadata["help"])[1]
+    parts = re.findall(r"([\d,]+\d) for (.*?)(?=, \d|$)", defaults)
+    told = {name: widths for widths, names in parts for name in re.findall(r"\w+", names)}
+    for name in networks.NETWORKS:
+        if name != "linear":
+            shape = (4, 2) if name in ("gru", "lstm", "bigru", "bilstm") else (8, 8, 1)
+            encoder, _ = networks.build(name, shape=shape, latent_dim=4, num_parts=1)
+            assert told[name] == ",".join(map(str, encoder.widths))
 
 
 def faults_tried():
@@ -119,29 +362,27 @@ def faults_tried():
 
 
 def test_the_table_of_faults_is_of_the_campaign():
-    """Its counts are those of a run: `python -m tests.faults` prints the table."""
-    rows = re.findall(r"^\| (R\d+) \| (.*?) \| ([\d,]+) \| ([\d,]+) \| (\d+) \|$", README, re.M)
+    """Its counts are those of a run: `python -m tests.faults --page=…` writes them."""
+    page = PAGES["docs/reliability.md"]
+    rows = re.findall(r"^\| (R\d+) \| (.*?) \| ([\d,]+) \| ([\d,]+) \| (\d+) \|$", page, re.M)
     assert len(rows) > 30
-    lines = re.findall(r"^\| R\d+ \| .*", README, re.M)
-    assert _readme.inserted(README, lines) == README
+    lines = re.findall(r"^\| R\d+ \| .*", page, re.M)
+    assert _page.inserted(page, lines) == page
     other = lines[3].replace(rows[3][2], "7")
-    assert _readme.inserted(README, [other]) == README.replace(lines[3], other)
+    assert _page.inserted(page, [other]) == page.replace(lines[3], other)
     assert {(row, name) for row, name, *_ in rows} <= faults_tried()
     for *_, tries, survived, lost in rows:
         assert int(tries.replace(",", "")) == int(survived.replace(",", "")) + int(lost)
 
 
 def test_what_the_page_on_security_promises_is_tried():
-    text = (ROOT / "docs" / "security.md").read_text()
+    text = PAGES["docs/security.md"]
     rows = {row for row, _ in faults_tried()}
     assert set(re.findall(r"\bR\d+\b", text)) <= rows
     assert {"R14", "R16", "R17", "R18", "R19", "R22"} <= set(re.findall(r"\bR\d+\b", text))
-    headings = {
-        re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-")
-        for head in re.findall(r"^## (.*)$", text, re.M)
-    }
-    assert set(re.findall(r"\]\(#(.*?)\)", text)) <= headings
-    assert "docs/security.md" in README
+
+
+# --- The scale of the loss
 
 
 def ours(likelihood, beta, variance=None):
@@ -260,7 +501,9 @@ def test_the_translation_of_quantized_codes_has_the_same_gradient():
 
 
 def test_every_row_of_the_table_of_scales_is_one_of_the_translations():
-    (table,) = re.findall(r"^\| you know \|.*\n\|---.*\n((?:\|.*\n)+)", README, re.M)
+    (table,) = re.findall(
+        r"^\| you know \|.*\n\|---.*\n((?:\|.*\n)+)", PAGES["docs/loss-scale.md"], re.M
+    )
     rows = table.splitlines()
     (of_codes,) = [row for row in rows if "--commitment_weight" in row]
     assert "= β′·D/L" in of_codes
@@ -268,9 +511,22 @@ def test_every_row_of_the_table_of_scales_is_one_of_the_translations():
     assert len(rows) == len(TRANSLATIONS) + 1
 
 
+# --- The architecture
+
+
 def test_the_map_of_the_house_names_each_room():
-    house = README.partition("## The house\n")[2]
+    house = PAGES["docs/architecture.md"].partition("## The rooms\n")[2]
     package = ROOT / "vae_jax"
     rooms = [p.name for p in package.iterdir() if p.suffix == ".py" and p.name[0] != "_"]
     rooms += [f"{p.name}/" for p in package.iterdir() if (p / "__init__.py").exists()]
     assert [room for room in sorted(rooms) if f"vae_jax/{room} " not in house] == []
+    named = re.findall(r"^((?:vae_jax|experiments|examples)/\S*)  ", house, re.M)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.skipif(not HAS_LAB, reason="vae_jax.lab is not there yet")
+def test_the_walk_passes_files_that_exist():
+    walk = PAGES["docs/architecture.md"].partition("## The rooms\n")[0]
+    named = re.findall(r"`((?:vae_jax|experiments)/\S*\.py)`", walk)
+    assert len(named) > 25
+    assert [name for name in named if not (ROOT / name).exists()] == []

@@ -5,7 +5,7 @@ import functools
 import html
 import importlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -147,7 +147,10 @@ def _runs() -> Any:
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Measured:
-    """What metrics have measured, by the metric's name: `measured["nll"]["nll"]`.
+    """What metrics have measured: `measured["latent_use"]["active_units"]`, `measured["elbo"]`.
+
+    The name of a metric gives all that it measured; the name of an entry gives its value, if one
+    metric alone has it.
 
     Attributes:
         values: metric → entry → value: scalars and lists; `name_standard_error` beside `name`.
@@ -159,10 +162,16 @@ class Measured:
     skipped: Mapping[str, str]
     definitions: Mapping[str, Mapping[str, str]]
 
-    def __getitem__(self, metric: str) -> Mapping[str, Any]:
-        if metric in self.skipped:
-            raise KeyError(f"{metric} was skipped: {self.skipped[metric]}")
-        return self.values[metric]
+    def __getitem__(self, name: str) -> Any:
+        if name in self.skipped:
+            raise KeyError(f"{name} was skipped: {self.skipped[name]}")
+        if name in self.values:
+            return self.values[name]
+        owners = [metric for metric, values in self.values.items() if name in values]
+        if len(owners) != 1:
+            known = f"of {' and '.join(owners)}" if owners else f"not in {', '.join(self.values)}"
+            raise KeyError(f"{name} is {known}: name the metric, then the entry")
+        return self.values[owners[0]][name]
 
     def _rows(self) -> list[tuple[str, str, str]]:
         """(metric, entry, value with its standard error) of each scalar, and what was skipped."""
@@ -200,8 +209,8 @@ def evaluate(
 
     Args:
         trained: from `vae_jax.fit` or `vae_jax.load`.
-        metrics: a name or several of `evaluation.names()` and "objective", the terms that were
-            minimized; None measures all that apply.
+        metrics: a name or several of `evaluation.names()`; "objective", the terms that were
+            minimized, if None; "all" measures all that apply, which may take minutes.
         data: a `Dataset`, or test examples: x [N, *stored] or {"x": x, "labels": y}. None takes
             the data of the training.
         seed: decides every draw, a count.
@@ -245,7 +254,9 @@ def evaluate(
 def _asked(metrics: str | Iterable[str] | None) -> list[str]:
     """The metrics that are asked for, each once."""
     known = [OBJECTIVE, *evaluation.names(), UDR]
-    given: Sequence[str] = [metrics] if isinstance(metrics, str) else [*(metrics or known)]
+    if metrics == "all":
+        return known
+    given = [metrics] if isinstance(metrics, str) else [*(metrics or [OBJECTIVE])]
     for name in given:
         if name not in known:
             raise unknown("metric", name, known)

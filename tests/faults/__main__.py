@@ -14,7 +14,7 @@ from pathlib import Path
 from vae_jax import discovery
 
 from ._lab import FAULTS, Fault, Lab, LostError, SkippedError
-from ._readme import inserted
+from ._page import inserted
 
 MAX_TOLD = 5
 """Losses of a fault that are told in words, a count."""
@@ -28,7 +28,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="faults that are tried side by side")
     parser.add_argument("--seed", type=int, default=0, help="of the moments that are drawn")
     parser.add_argument("--json", help="a file for the table")
-    parser.add_argument("--readme", help="a text whose table gets the rows, such as README.md")
+    parser.add_argument("--page", help="writes the rows into a page: docs/reliability.md")
     parser.add_argument("--folder", help="where to try; what was lost stays there")
     return parser.parse_args()
 
@@ -112,8 +112,8 @@ def main() -> int:
     print("\n| | fault | tries | survived | lost |\n|---|---|---|---|---|")
     for number in sorted(rows, key=lambda n: (int(faults[n].row[1:]), n)):
         print(line(rows[number]))
-    if flags.readme:
-        path, tried = Path(flags.readme), (row for row in rows.values() if not row["skipped"])
+    if flags.page:
+        path, tried = Path(flags.page), (row for row in rows.values() if not row["skipped"])
         path.write_text(inserted(path.read_text(), map(line, tried)))
     num_tries, num_lost = (sum(row[name] for row in rows.values()) for name in ("tries", "lost"))
     minutes = (time.monotonic() - start) / 60

@@ -29,14 +29,15 @@ __all__ = [
 ]
 
 SCHEDULES_HELP = """\
-A hyperparameter may follow a schedule: linear(0, 4, 2000) goes from 0 to 4 in 2000 steps,
+A hyperparameter that is a real number may follow a schedule, and so may --learning_rate,
+--weight_decay and --clip_norm: linear(0, 4, 2000) goes from 0 to 4 in 2000 steps,
 cosine(1e-3, 0, 100%) falls over the whole run, cyclical(0, 1, 10ep) restarts every 10 epochs;
 schedules of optax serve by name: 'warmup_cosine_decay(0, 1e-3, 5ep, 100%)'."""
 
 
 SWEEPS_HELP = """\
 Several values with commas between them are a sweep, the product of all that are given; runs that
-differ in numbers only (beta, learning rate, seed, latent_dim, …) train as one program.
+differ only in real numbers (beta, learning rate, …), seed and latent_dim train as one program.
 Of --widths, whose values hold commas, semicolons part them: --widths='200,200;400'."""
 
 

@@ -162,7 +162,7 @@ def aggregate_log_density(
 
     Reference:
         Chen et al. 2018, arXiv 1802.04942, eq. 2; its minibatch-weighted estimate of log q(z)
-        (eq. 5) is biased and is not used.
+        (eq. 3) is biased and is not used.
     """
     _check_codes(mean, logvar)
     chex.assert_shape(z, (None, mean.shape[1]))

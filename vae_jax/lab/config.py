@@ -273,7 +273,8 @@ class Config:
         None,
         "Model",
         integers,
-        "hidden units (mlp, gru, …) or channels (conv) of the encoder, mirrored by the decoder "
+        "hidden units (mlp, cascade, gru, …) or channels (conv, conv_map) of the encoder, mirrored "
+        "by the decoder "
         f"(default: {_defaults('widths')})",
     )
     activation: str | None = flag(
@@ -327,9 +328,10 @@ class Config:
         "auto",
         "Data",
         choice(("auto", "memory", "stream")),
-        "whole into memory, or streamed batch by batch from disk; auto streams what takes more "
-        "than a quarter of the memory; the batches are the same bit for bit, the numbers up to "
-        "rounding",
+        "whole into memory, or streamed block by block: .npy files and tensorflow-datasets from "
+        "disk, other formats from memory that holds them whole; auto streams from disk what takes "
+        "more than a quarter of the memory; the batches are the same bit for bit, the numbers up "
+        "to rounding",
         identity=False,
         sweeps=False,
     )

@@ -49,7 +49,7 @@ def aggregate_weights(
 
     Reference:
         Chen et al. 2018, Isolating Sources of Disentanglement in VAEs, arXiv 1802.04942, section
-        4.1 and appendix C.
+        3.1 and appendix C.
     """
     mask = jnp.ones(num_rows) if mask is None else jnp.asarray(mask, float)
     chex.assert_shape(mask, (num_rows,))

@@ -67,8 +67,8 @@ def loss(model, params, batch, key, *, pretraining="rbm", pretrained=1.0, level=
 
     Reference:
         Hinton et al. 2006, A fast learning algorithm for deep belief nets, Neural Computation 18,
-        section 4 (greedy layers); Bengio et al. 2007, Greedy Layer-Wise Training of Deep Networks,
-        section 2.3 (fine-tuning by a classifier).
+        section 4 (greedy layers); Bengio et al. 2007, Greedy Layer-Wise Training of Deep Networks
+        (fine-tuning by a classifier).
     """
     truth, weight = (_conditions.taken(batch, name) for name in ("truth", "weight"))
 

@@ -28,7 +28,8 @@ def loss(model, params, batch, key, *, gamma=10.0):
         "discriminator_accuracy"}, each [B]; all but the accuracy in nats.
 
     Reference:
-        Kim & Mnih 2018, arXiv 1802.05983, equations 2 and 3, algorithm 2.
+        Kim & Mnih 2018, arXiv 1802.05983, equations 2 and 3, algorithm 2. Its discriminator sees
+        shuffled codes of a second batch; ours sees those of the same batch.
     """
     z_key, shuffle_key = jax.random.split(key)
     posterior = model.encode(params, batch["x"])

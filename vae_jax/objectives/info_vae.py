@@ -28,7 +28,7 @@ def loss(model, params, batch, key, *, alpha=0.5, lambda_mmd=1000.0, kernel="imq
         the batch's in each row.
 
     Reference:
-        Zhao et al. 2019, arXiv 1706.02262, equation 6.
+        Zhao et al. 2019, arXiv 1706.02262, the objective with α and λ; MMD² as of `wae_mmd`.
     """
     terms = _aggregate.mmd_terms(model, params, batch, key, kernel=kernel)
     # loss = D + (1 − α)·R + (α + λ − 1)·MMD²

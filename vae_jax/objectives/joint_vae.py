@@ -64,7 +64,7 @@ def loss(
         one-hot codes. The ELBO is not weighted.
 
     Reference:
-        Dupont 2018, arXiv 1804.00104, equation 7.
+        Dupont 2018, arXiv 1804.00104, the loss with capacities.
     """
     posterior = model.encode(params, batch["x"])
     distortion, trained = _terms.relaxed_distortion(

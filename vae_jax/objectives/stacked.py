@@ -58,8 +58,8 @@ def loss(
 
     Reference:
         Hinton & Salakhutdinov 2006, Science 313 (rbm); Bengio et al. 2007, Greedy Layer-Wise
-        Training of Deep Networks, section 3 (autoencoder); Vincent et al. 2010, JMLR 11, section
-        3.5 (denoising).
+        Training of Deep Networks (autoencoder); Vincent et al. 2010, JMLR 11, section 3.5
+        (denoising).
     """
 
     def whole(params):

@@ -26,7 +26,8 @@ def loss(model, params, batch, key, *, lambda_mmd=100.0, kernel="imq"):
         the batch's in each row. The rate is not priced, and grows.
 
     Reference:
-        Tolstikhin et al. 2018, arXiv 1711.01558, algorithm 2.
+        Tolstikhin et al. 2018, arXiv 1711.01558, algorithm 2. Its cross term is over all pairs
+        i, j; ours leaves out i = j there too, see `losses.maximum_mean_discrepancy`.
     """
     scales = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
     terms = _aggregate.mmd_terms(model, params, batch, key, kernel=kernel, scales=scales)

@@ -1,4 +1,4 @@
-"""The campaign's table in the README: rows that were tried take the place of older ones."""
+"""The campaign's table in docs/reliability.md: rows that were tried replace older ones."""
 
 import re
 from collections.abc import Iterable
@@ -16,6 +16,8 @@ def inserted(text: str, lines: Iterable[str]) -> str:
     """
     before, head, after = text.partition(_HEAD)
     table, end, rest = after.partition("\n\n")
+    if not end:  # the page ends with its table
+        table, end = table.removesuffix("\n"), "\n"
     rows = {}
     for line in [*table.split("\n"), *lines]:
         found = _ROW.fullmatch(line)

@@ -1,0 +1,129 @@
+"""Runs a number of the pages again: `python -m experiments.numbers digits`.
+
+Without a name it lists the rows of docs/numbers.csv. A row has a command, the value that the pages
+quote, and where to read the value in what the command prints. The command runs in an empty folder;
+both values are printed, the old one above the new one.
+"""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vae_jax import console
+from vae_jax.errors import UsageError, VaeJaxError, did_you_mean
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLE = ROOT / "docs" / "numbers.csv"
+
+
+class Row(NamedTuple):
+    """A number, or several of one command.
+
+    Attributes:
+        name: of the row.
+        claim: what is measured.
+        command: for bash.
+        read: a regular expression whose groups are the value in what the command prints; an empty
+            one reads the seconds that the command takes.
+        value: as the pages quote it, cells with " | " between them.
+        machine: on which it was measured.
+        date: when.
+    """
+
+    name: str
+    claim: str
+    command: str
+    read: str
+    value: str
+    machine: str
+    date: str
+
+
+def rows() -> dict[str, Row]:
+    """The rows of the table by their names."""
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        return {row["name"]: Row(**row) for row in csv.DictReader(file)}
+
+
+def found(read: str, printed: str, seconds: float) -> str:
+    """The value that a row reads in what its command printed, as text; empty if it is not there."""
+    if not read:
+        return f"{seconds:.0f} s"
+    groups = [match.groups() for match in re.finditer(read, printed, re.MULTILINE)]
+    return " | ".join(text.strip() for match in groups for text in match)
+
+
+def run(command: str) -> tuple[str, float]:
+    """Runs a command by bash; returns what it printed, and its seconds.
+
+    Raises:
+        VaeJaxError: it fails.
+    """
+    own = os.path.dirname(sys.executable)
+    path = {
+        "PATH": os.pathsep.join([own, os.environ.get("PATH", "")]),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
+    with tempfile.TemporaryDirectory(prefix="numbers-") as folder:
+        # tests are named by their place in the checkout
+        where = ROOT if command.startswith(("python -m pytest", "python -m tests.")) else folder
+        start = time.monotonic()
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command],
+            cwd=where,
+            env={**os.environ, **path},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        seconds = time.monotonic() - start
+    if done.returncode:
+        raise VaeJaxError(f"{command}: ended with exit code {done.returncode}, see above")
+    return done.stdout, seconds
+
+
+def main(argv: Sequence[str]) -> None:
+    """Lists the rows, or runs the one that is named.
+
+    Raises:
+        UsageError: there is no such row, or more than one name.
+        VaeJaxError: the command fails, or does not print the number.
+    """
+    table = rows()
+    if not argv:
+        for row in table.values():
+            console.say(f"{row.name}: {row.claim}")
+        return
+    if len(argv) > 1:
+        raise UsageError(f"{' '.join(argv)}: name one row, or none for a list")
+    if argv[0] not in table:
+        hint = did_you_mean(argv[0], table)
+        raise UsageError(f"{argv[0]!r} is no row{hint}: without a name all rows are listed")
+    row = table[argv[0]]
+    console.say(row.claim)
+    console.say(f"  {row.command}")
+    printed, seconds = run(row.command)
+    value = found(row.read, printed, seconds)
+    if not value:
+        raise VaeJaxError(f"{row.name}: its command does not print the number any more")
+    console.say(f"old: {row.value}  ({row.machine}, {row.date})")
+    console.say_page(f"new: {value}  ({seconds:.0f} s)")
+
+
+if __name__ == "__main__":
+    if any(word in ("-h", "--help") for word in sys.argv[1:]):
+        console.say_page(__doc__.strip())
+        sys.exit()
+    try:
+        main(sys.argv[1:])
+    except VaeJaxError as error:
+        console.say(f"error: {error}", is_error=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
