@@ -30,7 +30,7 @@ GATHERED = ["vae_jax.losses"]
 # who may import whom, below the package; everyone may import errors, draw random numbers and sum
 SHARED = {"console", "discovery", "disk", "errors", "memory", "sums", "threefry"}
 ALLOWED = {
-    "__init__": {*vae_jax.__all__, "assembly", "model", "storage", "trained"},
+    "__init__": {*vae_jax.__all__, "assembly", "lab", "model", "storage", "trained"},
     "assembly": {
         *("data", "labels", "latents", "likelihoods", "model", "networks", "objectives"),
         "training",

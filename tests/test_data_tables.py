@@ -8,7 +8,7 @@ import pytest
 from vae_jax import data, labels
 from vae_jax.data import _csv, _dataset, _spelling, _values
 from vae_jax.errors import DataError, UsageError
-from vae_jax.lab import config, train
+from vae_jax.lab import config, description, train
 
 RNG = np.random.default_rng(0)
 X = np.round(RNG.normal(size=(60, 3)), 3)
@@ -373,7 +373,7 @@ def test_m2_keeps_the_labels_that_there_are_unless_it_is_told_how_many(
     own = experiment.conditions.train["labels"]
     num_there = int(np.sum(data.load(str(path)).train.labels >= 0))
     assert np.sum(own >= 0) == min(num_there, kept if given else 100)
-    told = [line for line in train.describe(experiment) if "kept by default" in line]
+    told = [line for line in description.describe(experiment) if "kept by default" in line]
     assert len(told) == (given is None)
     assert dict(experiment.config.hyperparameters)["num_labeled"] == (given or "100")
 

@@ -13,7 +13,7 @@ from flax.configurations import config as flax_settings
 
 from vae_jax.devices import platform as devices
 from vae_jax.errors import UsageError
-from vae_jax.lab import config, environment, sweep, train
+from vae_jax.lab import config, environment, identity, sweep, train
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = ("--network=linear", "--latent_dim=2", "--epochs=2")
@@ -204,7 +204,7 @@ def test_the_precision_of_products_tells_a_run_from_others(plain, highest):
     values = {"network": "linear", "latent_dim": "2", "epochs": "2"}
     experiment = train.prepare([config.from_flags(values)])
     held = read(plain, "config.json")["config"]
-    asked = train.identity(experiment)
+    asked = identity.of(experiment)
     assert {k: v for k, v in asked.items() if held.get(k) != v} == {"matmul_precision": "highest"}
     with pytest.raises(UsageError, match=rf"holds no {environment.PRECISION}, you asked"):
         train.train([config.from_flags({**values, "workdir": str(plain)})])

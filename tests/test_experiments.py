@@ -19,7 +19,7 @@ from faults.bad_flags import BAD, ONLY_THE_COMMAND
 
 from vae_jax import data, errors, plots
 from vae_jax.cli import command as cli
-from vae_jax.lab import config, pictures, sweep, train
+from vae_jax.lab import config, identity, loop, pictures, results, sweep, train
 from vae_jax.storage import files, members
 
 SMALL = {"network": "mlp", "widths": "16", "latent_dim": "2", "epochs": "3"}
@@ -149,7 +149,7 @@ def test_a_picture_that_fails_takes_nothing_with_it(tmp_path, monkeypatch, capsy
     # the same command draws what is missing, and computes no result anew
     before = (run / "result.json").read_bytes()
     drawn_of(monkeypatch, first=rates, broken=rates, last=rates)
-    monkeypatch.setattr(train, "make_results", None)
+    monkeypatch.setattr(results, "make_results", None)
     assert train_here(run) == result
     assert "complete already" in capsys.readouterr().out
     assert {"broken.png", "broken.csv"} <= files_of(run)
@@ -240,13 +240,13 @@ def test_a_folder_of_pictures_that_leads_elsewhere_loses_no_result(tmp_path, mon
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
     elsewhere.mkdir()
     drawn_of(monkeypatch, first=rates)
-    make = train.make_results
+    make = results.make_results
 
     def then_link(*arguments):
         (run / "plots").symlink_to(elsewhere)
         return make(*arguments)
 
-    monkeypatch.setattr(train, "make_results", then_link)
+    monkeypatch.setattr(results, "make_results", then_link)
     assert train_here(run)["status"] == "done"
     assert not list(elsewhere.iterdir())
     undrawn = json.loads((run / train.UNDRAWN).read_text())
@@ -424,7 +424,7 @@ def test_a_signal_that_nobody_can_be_told_of_is_heard(monkeypatch, error):
         )
         raise error
 
-    with train.Interrupt() as interrupt:
+    with loop.Interrupt() as interrupt:
         monkeypatch.setattr(os, "write", fail)
         interrupt._handle(signal.SIGTERM, None)
         monkeypatch.undo()
@@ -782,7 +782,7 @@ def test_help_is_complete():
 def test_the_workdir_of_widths_is_readable(values, name):
     configs = sweep.make_configs(values)
     if len(configs) == 1:
-        path = train.default_workdir(configs[0], "digits")
+        path = identity.default_workdir(configs[0], "digits")
     else:
         path = sweep.default_workdir(configs)
     assert path == pathlib.Path("runs", name)
@@ -790,7 +790,7 @@ def test_the_workdir_of_widths_is_readable(values, name):
 
 def test_the_readable_workdir_tells_runs_apart():
     def name(**values):
-        return train.workdir_options(config.from_flags(values))
+        return identity.workdir_options(config.from_flags(values))
 
     assert name() == {}
     assert name(beta="4") == {"beta": "4"}
@@ -840,7 +840,7 @@ def test_saving_takes_a_fiftieth_of_the_time_at_most(monkeypatch, chosen, save_s
         layout=types.SimpleNamespace(read=lambda tree: tree), config=config.from_flags(flags)
     )
     store = Store()
-    saver = train.Saver(experiment, store, None)
+    saver = loop.Saver(experiment, store, None)
     store.save_seconds = save_seconds
     clock[0] = 5.0
     saver.save(7, "state", {})

@@ -13,7 +13,7 @@ from vae_jax import data, objectives
 from vae_jax.cli.commands import evaluate
 from vae_jax.data import _tfds
 from vae_jax.errors import UsageError, VaeJaxError
-from vae_jax.lab import config, sweep, train
+from vae_jax.lab import config, identity, sweep, train
 from vae_jax.lab.config import Plan
 from vae_jax.storage import csv_rows, runs
 
@@ -94,7 +94,7 @@ def test_names_made_of_a_dataset_stay_in_the_folder_of_runs(hostile):
     own = dict.fromkeys(("dataset", "held_out", "epochs", "seed", "workdir", "data_dir"))
     one = config.from_flags({"dataset": f"{hostile}.npy"})
     paths = [
-        train.default_workdir(one, hostile),
+        identity.default_workdir(one, hostile),
         sweep.default_workdir([one, config.from_flags({"dataset": "b.npy", "beta": "4"})]),
         course.parse({**own, "dataset": hostile}).workdir,
     ]

@@ -9,7 +9,7 @@ import pytest
 from experiments import numbers, recipes, reproduce
 from experiments.benchmark import measuring, peers, scaling
 from vae_jax.errors import UsageError, VaeJaxError
-from vae_jax.lab import train
+from vae_jax.lab import results
 
 ROWS = numbers.rows()
 
@@ -80,7 +80,7 @@ def result_line(**more):
     """The last line of a training."""
     terms = {"loss": 1.5, "elbo": -2.25, "rate": 0.5, "distortion": 1.75}
     errors = {f"{name}_standard_error": 0.125 for name in terms}
-    line = train.summary({"status": "done", "step": 3, **terms, **errors, **more})
+    line = results.summary({"status": "done", "step": 3, **terms, **errors, **more})
     return f"epoch 1/1: valid elbo -9\n{line}\nin runs/one: result.json\n"
 
 

@@ -15,7 +15,7 @@ from vae_jax.cli.commands import evaluate
 from vae_jax.devices import layout, streaming
 from vae_jax.errors import DataError, UsageError
 from vae_jax.evaluation import elbo, nll
-from vae_jax.lab import config, sweep, train
+from vae_jax.lab import config, results, sweep, train
 from vae_jax.lab.config import Plan
 from vae_jax.model import Model
 from vae_jax.objectives import _conditions, m2
@@ -673,12 +673,12 @@ def test_a_test_split_of_few_labels_or_none(num_known, tmp_path, monkeypatch):
     assert result["status"] == "done"
     if num_known == 0:
         assert not [name for name in result if name.startswith(("accuracy", "cross_entropy"))]
-        assert "accuracy" not in train.summary(result)
+        assert "accuracy" not in results.summary(result)
         return
     assert result["accuracy"] == 1
     assert result["accuracy_standard_error"] == 0
     assert result["accuracy_num_examples"] == num_known
-    assert "accuracy 1.0000 ± 0.0000 (of 3 known)" in train.summary(result)
+    assert "accuracy 1.0000 ± 0.0000 (of 3 known)" in results.summary(result)
 
 
 def test_numbers_of_ones_own_data(tmp_path):

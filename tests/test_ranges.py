@@ -9,7 +9,7 @@ import pytest
 
 from vae_jax import data, distributions, likelihoods, ranges
 from vae_jax.errors import DataError
-from vae_jax.lab import build, config, train
+from vae_jax.lab import build, config, description, train
 
 REAL = ranges.Values(-5.0, 5.0)
 RNG = np.random.default_rng(0)
@@ -158,7 +158,9 @@ def test_far_columns_are_a_line_of_the_log_and_the_remedies_work(tmp_path):
     x[::500, 2] = 1
     np.save(tmp_path / "mine.npy", x)
     told = [
-        line for line in train.describe(prepare(tmp_path / "mine.npy")) if "deviations of" in line
+        line
+        for line in description.describe(prepare(tmp_path / "mine.npy"))
+        if "deviations of" in line
     ]
     assert len(told) == 1
     assert told[0].startswith(
@@ -167,7 +169,7 @@ def test_far_columns_are_a_line_of_the_log_and_the_remedies_work(tmp_path):
     assert "column 2 (" in told[0]
     assert told[0].endswith(": take --scaling=unit, or --likelihood=laplace")
     for remedy in ({"scaling": "unit"}, {"likelihood": "laplace"}):
-        lines = train.describe(prepare(tmp_path / "mine.npy", **remedy))
+        lines = description.describe(prepare(tmp_path / "mine.npy", **remedy))
         assert not [line for line in lines if "deviations of" in line]
 
 
@@ -176,7 +178,7 @@ def test_values_far_from_0_are_a_line_of_the_log_and_the_remedies_work(tmp_path,
     np.save(tmp_path / "mine.npy", RNG.integers(0, 65536, (40, 6)).astype(np.float32) + 0.5)
 
     def told(**flags):
-        lines = train.describe(prepare(tmp_path / "mine.npy", likelihood=likelihood, **flags))
+        lines = description.describe(prepare(tmp_path / "mine.npy", likelihood=likelihood, **flags))
         return [line for line in lines if "far from 0" in line]
 
     (line,) = told(scaling="none")

@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     )
     from vae_jax.assembly import make_model
     from vae_jax.fitting import fit
+    from vae_jax.lab.loading import load
     from vae_jax.model import Model
     from vae_jax.storage import exported
-    from vae_jax.trained import Trained, evaluate, load
+    from vae_jax.trained import Trained, evaluate
 
 __all__ = [
     "Model",
@@ -65,7 +66,7 @@ _HOMES = {
     "Trained": "trained",
     "evaluate": "trained",
     "fit": "fitting",
-    "load": "trained",
+    "load": "lab.loading",
     "make_model": "assembly",
 }
 """Names that are no module → the module that has them."""

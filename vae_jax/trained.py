@@ -1,10 +1,8 @@
-"""What a training leaves, as one value: read from a directory or a file, and measured."""
+"""What a training leaves, as one value, and what metrics say of it."""
 
 import dataclasses
 import functools
 import html
-import importlib
-import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -20,12 +18,10 @@ from vae_jax.evaluation.subject import NotApplicableError, Subject
 from vae_jax.likelihoods import Bernoulli
 from vae_jax.model import Model
 
-__all__ = ["OBJECTIVE", "UDR", "Measured", "Trained", "evaluate", "load"]
+__all__ = ["OBJECTIVE", "UDR", "Measured", "Trained", "evaluate"]
 
 OBJECTIVE, UDR = "objective", "udr"
 """Metrics that need more than a model and its data: the program, or several runs."""
-_RUNS = "vae_jax.lab.trained"
-"""The module that reads run directories."""
 _SHOWN = ("loss", "elbo", "rate", "distortion", "valid_loss", "valid_elbo", "active_units")
 
 
@@ -91,55 +87,6 @@ class Trained:
     def curves(self) -> plots.Picture:
         """The training curves: every quantity of `history` against the step, [epochs] each."""
         return plots.training_curves(self.history)
-
-
-def load(path: str | os.PathLike, **options: Any) -> Trained:
-    """Reads a trained model: of a run, of a member of a sweep, or from an exported file.
-
-    Args:
-        path: of a run directory, of a program of a sweep (with `member`), or of a file that
-            `exported.save` or the command line's export wrote.
-        options: of a directory: `member`, which of several runs, a count; `data_dir`, where its
-            data lie now. Of a file: `encoder` and `decoder`, modules of your own that it names.
-
-    Returns:
-        `Trained`, arrays of the shapes that its model asks for. A run brings its data, so that it
-        can be evaluated; a file brings none.
-
-    Raises:
-        UsageError: there is no run or file, or it holds several runs and none is named.
-        DataError: the data of a run are not those that it was trained on.
-        DivergedError: the run diverged.
-        StorageError: a file cannot be read, or was changed.
-    """
-    shown = os.fspath(path)
-    is_folder = os.path.isdir(shown)
-    known = ("member", "data_dir") if is_folder else ("encoder", "decoder")
-    for name in options.keys() - known:
-        raise unknown(f"option of load for a {'directory' if is_folder else 'file'}", name, known)
-    if is_folder:
-        return _runs().load(shown, **options)
-    if not os.path.lexists(shown):
-        raise UsageError(
-            f"{shown}: no such file or directory: name a run directory or an exported file"
-        )
-    from vae_jax.storage import exported
-
-    model, params = exported.load(shown, **options)
-    about = exported.description(shown)["about"]
-    return Trained(model, params, step=about.get("step"), about=about)
-
-
-def _runs() -> Any:
-    """The module that reads run directories."""
-    try:
-        return importlib.import_module(_RUNS)
-    except ModuleNotFoundError as error:
-        if error.name not in (_RUNS, _RUNS.partition(".")[0]):
-            raise
-        raise UsageError(
-            "load: this installation reads exported files alone: name a .safetensors file"
-        ) from None
 
 
 # --- Evaluation

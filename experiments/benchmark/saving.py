@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experiments.benchmark.measuring import Row, Target, compare, measure
 from experiments.benchmark.workloads import Effort, make_dataset, make_program, states_of
-from vae_jax.lab import train
+from vae_jax.lab import loop, train
 from vae_jax.storage.checkpoints import Checkpoints
 
 BESIDE, AWAITED, NONE = "beside the training", "training waits for it", "none"
@@ -32,7 +32,7 @@ def saving(effort: Effort) -> Iterator[Row | str]:
             works[what] = turns(program, stores[what], what, seconds, steps[what])
         times = measure(works, rounds=MORE_ROUNDS * effort.rounds)
         took = stores[AWAITED].save_seconds
-    case = f"{workload.name}, a checkpoint every {train.SAVE_SECONDS:g} s"
+    case = f"{workload.name}, a checkpoint every {loop.SAVE_SECONDS:g} s"
     for what in works:
         target = Target(1.02) if what == BESIDE else None
         thinned = spread(times[what], times[NONE], steps[what])
@@ -51,7 +51,7 @@ def spread(saving: Sequence[float], plain: Sequence[float], steps: Sequence[int]
     """
     counted = steps[len(steps) - len(saving) :]
     return [
-        without * (1 + (one - without) * count / train.SAVE_SECONDS)
+        without * (1 + (one - without) * count / loop.SAVE_SECONDS)
         for one, without, count in zip(saving, plain, counted, strict=True)
     ]
 

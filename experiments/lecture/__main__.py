@@ -24,7 +24,7 @@ from experiments.lecture import runs as trained_runs
 from vae_jax import console, data, schedules
 from vae_jax.cli import command as cli
 from vae_jax.errors import DataError, UsageError
-from vae_jax.lab import config, metrics, pictures, sweep
+from vae_jax.lab import config, metrics, parsers, pictures, sweep
 from vae_jax.storage import files, runs
 
 DESCRIPTION = (
@@ -58,7 +58,7 @@ def parse(values: dict) -> Settings:
 
     def count(name, default, low):
         value = values[name]
-        return default if value is None else config.parse_flag(name, value, config.integer(low))
+        return default if value is None else config.parse_flag(name, value, parsers.integer(low))
 
     dataset = values["dataset"] or "digits"
     epochs, seed = count("epochs", None, 1), count("seed", 0, 0)

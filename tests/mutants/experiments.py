@@ -96,7 +96,7 @@ plant(
     "the objective is measured on the validation split",
 )
 
-plant = of("vae_jax/lab/train.py", "seals", "results", "experiments")
+plant = of("vae_jax/lab/resuming.py", "seals", "results", "experiments")
 plant(
     "run.keep_rows(restored.step, restored.config.get(ROWS))",
     "run.keep_rows(2**31, None)",

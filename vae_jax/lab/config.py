@@ -7,7 +7,6 @@ stand in one place. The flags of an objective's hyperparameters come from the ob
 import contextlib
 import dataclasses
 import functools
-import math
 import os
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -15,35 +14,28 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 import numpy as np
 
 from vae_jax import assembly, latents, likelihoods, networks, objectives, schedules, training
-from vae_jax.errors import UsageError, VaeJaxError, any_of, did_you_mean
+from vae_jax.errors import UsageError, VaeJaxError, any_of
+from vae_jax.lab import parsers
 from vae_jax.storage import members
 
 __all__ = [
     "ADAM",
-    "ANY_UNITS",
     "BESIDE",
     "GROUPS",
-    "LARGEST",
     "CombinationError",
     "Config",
     "Plan",
-    "choice",
+    "as_flags",
     "default_of",
     "flag",
     "flag_fields",
-    "fraction",
     "from_flags",
     "identity_as_of",
-    "in_float32",
-    "integer",
-    "integers",
     "lasts_a_share",
     "latent_of",
     "make_hparams",
-    "number",
     "objective_flags",
     "parse_flag",
-    "plain_number",
     "plan_from_flags",
     "program_key",
     "program_settings",
@@ -51,160 +43,23 @@ __all__ = [
     "resolve",
     "settings",
     "statics_of",
-    "text",
     "to_flags",
-    "variance",
     "with_dataset_of",
-    "words",
 ]
 
-ANY_UNITS = {"steps_per_epoch": 100, "num_steps": 1000}
-"""What epochs and shares in a schedule are taken for before the data is known."""
-LARGEST = 2**31 - 1
-"""The largest integer that a setting may be (a scalar): what 32 bits hold."""
+
 ADAM = {"adam_b1": "b1", "adam_b2": "b2", "adam_eps": "eps"}
 """Flags that are arguments of Adam → what optax calls them."""
-AT_LEAST_ZERO, POSITIVE = (objectives.Interval.parse(f"{end}0, inf)") for end in "[(")
+
+
 GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output")
+
+
 BESIDE = {
     *("epochs", "epochs_of_schedules", "data_sha256", "matmul_precision", "xla_flags", "runs"),
     *("num_runs", "runs_sha256", "runs_per_program"),
 }
 """What run directories hold beside the settings that decide a result."""
-
-
-def text(value: str) -> str:
-    """Any string but the empty one."""
-    if not value:
-        raise UsageError("must not be empty")
-    return value
-
-
-def words(value: str) -> tuple[str, ...]:
-    """Words with commas between them, each once."""
-    found = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
-    if "" in found:
-        raise UsageError("must be words with commas between them, none of them empty")
-    return found
-
-
-def choice(allowed: Sequence[str]) -> Callable[[str], str]:
-    """One of the names in `allowed`."""
-
-    def parse(value):
-        if value not in allowed:
-            hint = did_you_mean(value, allowed)
-            raise UsageError(f"unknown{hint}, choose from {', '.join(allowed)}")
-        return value
-
-    return parse
-
-
-def integer(low: int, high: int = LARGEST) -> Callable[[str], int]:
-    """An integer in [low, high]."""
-
-    def parse(value):
-        try:
-            number = int(value)
-        except ValueError:
-            number = None
-        if number is None or not low <= number <= high:
-            # the limit of 32 bits is news only to whom it stops
-            is_told = high < LARGEST or (number is not None and number > high)
-            limit = f", at most {high}" if is_told else ""
-            raise UsageError(f"must be an integer, {low} or more{limit}")
-        return number
-
-    return parse
-
-
-def integers(value: str) -> tuple[int, ...]:
-    """Positive integers with commas between them."""
-    return tuple(integer(1)(item.strip()) for item in value.split(","))
-
-
-def number(
-    interval: objectives.Interval, *, somewhere: bool = False, note: str = ""
-) -> Callable[[str], str]:
-    """A finite number in an interval, or a schedule of such numbers; kept as text.
-
-    `somewhere` lets a schedule come to a low end that is left out, as long as it is not all there.
-    """
-
-    def parse(value):
-        ends = schedules.extremes(schedules.parse(value, **ANY_UNITS), ANY_UNITS["num_steps"])
-        inside = [end in interval for end in ends]
-        if somewhere and any(inside):
-            inside = [end in interval or end == interval.low for end in ends]
-        if not all(inside) or not all(map(math.isfinite, ends)):
-            raise UsageError(f"must be finite and {interval}{note}")
-        return _canonical(value)
-
-    return parse
-
-
-def _canonical(value: str) -> str:
-    """One spelling for one schedule, so that `4`, `4.0` and a default of 4.0 are the same run."""
-
-    def spell(token):
-        try:
-            return repr(float(token)).removesuffix(".0")
-        except ValueError:
-            return token.strip()
-
-    name, parenthesis, rest = value.partition("(")
-    if not parenthesis:
-        return spell(value)
-    arguments = rest.strip().removesuffix(")").split(",")
-    return f"{name.strip()}({', '.join(map(spell, arguments))})"
-
-
-def in_float32(value: float) -> float:
-    """A number as the training has it: near 1 it may be 1 there, near 0 it may be 0."""
-    with np.errstate(over="ignore"):
-        return float(np.float32(value))
-
-
-def fraction(value: str) -> float:
-    """A number in [0, 1)."""
-    try:
-        result = float(value)
-    except ValueError:
-        result = math.nan
-    if not 0 <= in_float32(result) < 1:
-        raise UsageError("must be a number >= 0 and < 1 in float32")
-    return result
-
-
-def plain_number(low: float, high: float = math.inf):
-    """A finite number in [low, high], no schedule."""
-
-    def parse(value):
-        try:
-            result = float(value)
-        except ValueError:
-            result = math.nan
-        if not math.isfinite(result) or not low <= result <= high:
-            limit = "" if high == math.inf else f" and <= {high:g}"
-            raise UsageError(f"must be a finite number >= {low:g}{limit}")
-        return result
-
-    return parse
-
-
-def variance(value: str) -> str | float:
-    """A positive number, or the name of a way to learn it."""
-    words = (word for cls in likelihoods.classes().values() for word in cls.variances)
-    names = tuple(dict.fromkeys(word for word in words if word != "given"))
-    if value in names:
-        return value
-    try:
-        result = float(value)
-    except ValueError:
-        result = math.nan
-    if not 0 < in_float32(result) < math.inf:
-        raise UsageError(f"must be a finite number > 0 in float32, or one of {', '.join(names)}")
-    return result
 
 
 def _with_variance() -> list[str]:
@@ -264,15 +119,15 @@ class Config:
     """All that decides a run, as plain values; `resolve` fills in what depends on the data."""
 
     objective: str = flag(
-        "beta_vae", "Model", choice(objectives.names()), "what is minimised: {objectives}"
+        "beta_vae", "Model", parsers.choice(objectives.names()), "what is minimised: {objectives}"
     )
     network: str = flag(
-        "mlp", "Model", choice(networks.names()), f"one of {', '.join(networks.names())}"
+        "mlp", "Model", parsers.choice(networks.names()), f"one of {', '.join(networks.names())}"
     )
     widths: tuple[int, ...] | None = flag(
         None,
         "Model",
-        integers,
+        parsers.integers,
         "hidden units (mlp, cascade, gru, …) or channels (conv, conv_map) of the encoder, mirrored "
         "by the decoder "
         f"(default: {_defaults('widths')})",
@@ -280,30 +135,30 @@ class Config:
     activation: str | None = flag(
         None,
         "Model",
-        choice(tuple(networks.ACTIVATIONS)),
+        parsers.choice(tuple(networks.ACTIVATIONS)),
         f"one of {', '.join(networks.ACTIVATIONS)} (default: {_defaults('activation')})",
     )
     teacher_dropout: float | None = flag(
         None,
         "Model",
-        plain_number(0, 1),
+        parsers.plain_number(0, 1),
         "of a recurrent decoder in training: the share of steps that are not told the true one "
         "before them; 1: none ever is, the code alone must tell (default: 0)",
     )
     latent_dim: int = flag(
-        20, "Model", integer(1, members.MAX_LATENT_DIM), "size of the code z", is_array=True
+        20, "Model", parsers.integer(1, members.MAX_LATENT_DIM), "size of the code z", is_array=True
     )
     likelihood: str | None = flag(
         None,
         "Model",
-        choice(likelihoods.names()),
+        parsers.choice(likelihoods.names()),
         f"p(x|z), one of {', '.join(likelihoods.names())} "
         "(default: what is customary for the dataset)",
     )
     variance: str | float = flag(
         "learned",
         "Model",
-        variance,
+        parsers.variance,
         f"of a likelihood with a variance ({', '.join(_with_variance())}): a number, or learned "
         "(one scalar), learned_per_dimension, or optimal (gaussian: the analytic optimum of each "
         "batch)",
@@ -312,14 +167,14 @@ class Config:
     dataset: str = flag(
         "digits",
         "Data",
-        text,
+        parsers.text,
         "{datasets}, any image dataset of tensorflow-datasets, or the path of a .npy, .npz, .csv, "
         ".parquet or .txt file, or of a folder of images, tables or .npy files",
     )
     data_dir: str | None = flag(
         None,
         "Data",
-        text,
+        parsers.text,
         "where datasets lie (default: $VAE_JAX_DATA_DIR)",
         identity=False,
         sweeps=False,
@@ -327,7 +182,7 @@ class Config:
     loading: str = flag(
         "auto",
         "Data",
-        choice(("auto", "memory", "stream")),
+        parsers.choice(("auto", "memory", "stream")),
         "whole into memory, or streamed block by block: .npy files and tensorflow-datasets from "
         "disk, other formats from memory that holds them whole; auto streams from disk what takes "
         "more than a quarter of the memory; the batches are the same bit for bit, the numbers up "
@@ -338,34 +193,34 @@ class Config:
     binarization: str | None = flag(
         None,
         "Data",
-        choice(("dynamic", "soft", "threshold")),
+        parsers.choice(("dynamic", "soft", "threshold")),
         "grey levels under a bernoulli likelihood: drawn afresh at each use (dynamic), taken as "
         "probabilities (soft), or cut at 0.5 (threshold) (default: dynamic)",
     )
     scaling: str = flag(
         "auto",
         "Data",
-        choice(("auto", "unit", "none")),
+        parsers.choice(("auto", "unit", "none")),
         "of your own continuous data: auto (images of 0 to 255 to [0, 1], columns of a table to "
         "mean 0 and variance 1), unit (the range to [0, 1]) or none",
     )
     window: int | None = flag(
         None,
         "Data",
-        integer(1),
+        parsers.integer(1),
         "cut your own table, whose rows follow in time, into series of so many rows, the first to "
         "train and the last to test",
     )
     hop: int | None = flag(
         None,
         "Data",
-        integer(1),
+        parsers.integer(1),
         "rows from the start of a window to that of the next (default: those of the window)",
     )
     missing_values: tuple[str, ...] | None = flag(
         None,
         "Data",
-        words,
+        parsers.words,
         "what marks a missing cell of your own table, beside an empty one, such as '?,-,NA'; rows "
         "with a missing cell are then left out (default: a table with missing cells is refused)",
         sweeps=False,
@@ -373,81 +228,89 @@ class Config:
     num_valid: int | None = flag(
         None,
         "Data",
-        integer(0),
+        parsers.integer(0),
         "examples held out of the training split for validation, where the source has no such "
         "split (default: a tenth, at most 5000)",
     )
     epochs: int | None = flag(
         None,
         "Training",
-        integer(0),
+        parsers.integer(0),
         "passes over the training split (default: 30,000 steps' worth, at most 200)",
         identity=False,
     )
     batch_size: int | None = flag(
         None,
         "Training",
-        integer(1),
+        parsers.integer(1),
         "examples per step (default: 100, or all where there are less)",
     )
     learning_rate: str = flag(
         "cosine(2e-3, 0, 100%)",
         "Training",
-        number(POSITIVE, somewhere=True, note=" (a rate such as 1e-3)"),
+        parsers.number(parsers.POSITIVE, somewhere=True, note=" (a rate such as 1e-3)"),
         "a number or a schedule (see below)",
         is_array=True,
     )
     optimizer: str = flag(
         "adam",
         "Training",
-        choice(tuple(training.OPTIMIZERS)),
+        parsers.choice(tuple(training.OPTIMIZERS)),
         f"one of {', '.join(training.OPTIMIZERS)}",
     )
     weight_decay: str | None = flag(
         None,
         "Training",
-        number(AT_LEAST_ZERO),
+        parsers.number(parsers.AT_LEAST_ZERO),
         "of adamw, of kernels only (default: 1e-4)",
         is_array=True,
     )
     adam_b1: float | None = flag(
-        None, "Training", fraction, "decay of Adam's first moment (default: 0.9)", is_array=True
+        None,
+        "Training",
+        parsers.fraction,
+        "decay of Adam's first moment (default: 0.9)",
+        is_array=True,
     )
     adam_b2: float | None = flag(
-        None, "Training", fraction, "decay of Adam's second moment (default: 0.999)", is_array=True
+        None,
+        "Training",
+        parsers.fraction,
+        "decay of Adam's second moment (default: 0.999)",
+        is_array=True,
     )
     adam_eps: float | None = flag(
         None,
         "Training",
-        plain_number(1e-20),
+        parsers.plain_number(1e-20),
         "added to the root of Adam's second moment (default: 1e-8)",
         is_array=True,
     )
     clip_norm: str | None = flag(
         None,
         "Training",
-        number(POSITIVE, somewhere=True),
+        parsers.number(parsers.POSITIVE, somewhere=True),
         "largest norm of the gradient (default: none)",
         is_array=True,
     )
     ema_decay: float | None = flag(
         None,
         "Training",
-        fraction,
+        parsers.fraction,
         "evaluate an average of the parameters with this decay, e.g. 0.999 (default: no average)",
         is_array=True,
     )
     patience: int | None = flag(
         None,
         "Training",
-        integer(1),
+        parsers.integer(1),
         "stop after so many epochs without a better validation ELBO (without a prior: loss), and "
         "keep the best parameters (default: never)",
     )
     init_scale: float | None = flag(
         None,
         "Training",
-        plain_number(1e-6),
+        parsers.plain_number(1e-6),
         "of the initial weights: their standard deviation is this over the root of the fan-in; "
         "0.577 is the spread of PyTorch's layers (default: 1)",
         is_array=True,
@@ -455,16 +318,16 @@ class Config:
     dtype: str = flag(
         "float32",
         "Training",
-        choice(("float32", "bfloat16")),
+        parsers.choice(("float32", "bfloat16")),
         "of the networks' computation; parameters and losses stay float32",
     )
     seed: int = flag(
-        0, "Training", integer(0, 2**31 - 2), "decides everything random", is_array=True
+        0, "Training", parsers.integer(0, 2**31 - 2), "decides everything random", is_array=True
     )
     workdir: str | None = flag(
         None,
         "Output",
-        text,
+        parsers.text,
         "where the run lives (default: runs/<its settings>)",
         identity=False,
         sweeps=False,
@@ -472,7 +335,7 @@ class Config:
     checkpoint_seconds: float | None = flag(
         None,
         "Output",
-        plain_number(0),
+        parsers.plain_number(0),
         "seconds between two checkpoints (default: 5, or 50 times what a save takes)",
         identity=False,
         sweeps=False,
@@ -505,35 +368,37 @@ class Plan:
     sweep: str | None = flag(
         None,
         "Sweep",
-        text,
+        parsers.text,
         "a CSV or JSON file of runs, a column or key for each flag; flags given beside it hold for "
         "every row, several values of one for each",
     )
     runs_per_program: int | None = flag(
         None,
         "Sweep",
-        integer(1),
+        parsers.integer(1),
         "at most so many runs in one compiled program, to bound its memory (default: all that fit "
         "one program)",
     )
     data_devices: int | None = flag(
         None,
         "Sweep",
-        integer(1),
+        parsers.integer(1),
         "devices that share the batch of a run (default: those left when the runs are spread)",
     )
     executor: str | None = flag(
         None,
         "Sweep",
-        choice(("local", "slurm")),
+        parsers.choice(("local", "slurm")),
         "train the programs of a sweep as processes of this machine, or as a SLURM job array "
         "(extra: cluster) (default: one after the other in this process)",
     )
-    num_workers: int = flag(1, "Sweep", integer(1), "processes at a time of --executor=local")
+    num_workers: int = flag(
+        1, "Sweep", parsers.integer(1), "processes at a time of --executor=local"
+    )
     slurm: str | None = flag(
         None,
         "Sweep",
-        text,
+        parsers.text,
         "settings of --executor=slurm, such as partition=gpu,time=120,gpus_per_node=1",
     )
     as_program: bool = flag(
@@ -631,7 +496,7 @@ def to_flags(config: Config) -> list[str]:
     values["data_dir"] = (data_dir and os.path.abspath(data_dir), None)
     for name, value in config.hyperparameters:
         default = objectives.hyperparameters(config.objective)[name].text
-        values[name] = (value, _canonical(default))
+        values[name] = (value, parsers.canonical(default))
     return [
         f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
         for name, (value, default) in values.items()
@@ -701,12 +566,12 @@ def from_flags(values: dict[str, str | None]) -> Config:
 def _parser(hyperparameter: objectives.Hyperparameter) -> Callable[[str], str]:
     """How the flag of a hyperparameter is read."""
     if hyperparameter.choices:
-        return choice(hyperparameter.choices)
+        return parsers.choice(hyperparameter.choices)
     interval = hyperparameter.interval
     if hyperparameter.is_static:
-        parse = integer(int(interval.low), int(min(interval.high, LARGEST)))
+        parse = parsers.integer(int(interval.low), int(min(interval.high, parsers.LARGEST)))
         return lambda value: str(parse(value))
-    return number(interval, note=f" ({hyperparameter.help.rstrip('.')})")
+    return parsers.number(interval, note=f" ({hyperparameter.help.rstrip('.')})")
 
 
 def plan_from_flags(values: dict[str, str | None]) -> Plan:
@@ -832,7 +697,7 @@ def program_settings(config: Config) -> dict:
     def structure(value):
         if value is None:
             return None
-        is_ours = isinstance(schedules.parse(value, **ANY_UNITS), schedules.Schedule)
+        is_ours = isinstance(schedules.parse(value, **parsers.ANY_UNITS), schedules.Schedule)
         return "schedule" if is_ours else value
 
     arrays = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vae_jax.errors import UsageError
 from vae_jax.lab import build as building
-from vae_jax.lab import config, metrics
+from vae_jax.lab import config, metrics, parsers
 from vae_jax.storage import files, members
 
 __all__ = ["choose", "programs_of"]
@@ -33,7 +33,7 @@ def choose(directory: Path, member: str | None) -> list[metrics.Place]:
             f"--member={member}: {directory} holds {len(programs)} programs, name one of them, "
             f"such as --run={programs[0]}"
         )
-    return [places[config.parse_flag("member", member, config.integer(0, len(places) - 1))]]
+    return [places[config.parse_flag("member", member, parsers.integer(0, len(places) - 1))]]
 
 
 def programs_of(directory: Path) -> list[Path]:

@@ -29,7 +29,7 @@ from vae_jax.errors import (
     did_you_mean,
 )
 from vae_jax.lab import build as building
-from vae_jax.lab import cluster, entry, environment, pictures, tables
+from vae_jax.lab import cluster, entry, environment, identity, pictures, tables
 from vae_jax.lab import config as config_lib
 from vae_jax.lab import train as training_lib
 from vae_jax.lab.config import Config, Plan
@@ -446,7 +446,7 @@ def _folder(directory: Path, program: str) -> Path:
 
 def default_workdir(configs: Sequence[Config]) -> Path:
     """The readable directory that a sweep is given by its settings."""
-    chosen = [training_lib.workdir_options(config) for config in configs]
+    chosen = [identity.workdir_options(config) for config in configs]
     names = dict.fromkeys(name for options in chosen for name in options)
     values = {}
     for name in names:
@@ -576,7 +576,7 @@ def _results(program: Program, directory: Path) -> list[dict] | None:
     """What the runs of a program gave; None if it has not ended, or its folder is of others."""
     folder = _folder(directory, program.name)
     found = members.read_results(folder)
-    is_its = found is not None and training_lib.holds(folder, program.configs)
+    is_its = found is not None and identity.holds(folder, program.configs)
     return found if is_its else None
 
 

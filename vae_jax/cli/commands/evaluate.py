@@ -15,7 +15,7 @@ from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation import ais, disentanglement
 from vae_jax.evaluation.disentanglement import dci
 from vae_jax.evaluation.subject import SPLITS, AtMost
-from vae_jax.lab import config, entry, metrics, report
+from vae_jax.lab import config, entry, metrics, parsers, report
 from vae_jax.lab import places as places_lib
 from vae_jax.lab.metrics import OBJECTIVE, UDR
 from vae_jax.lab.progress import Watch
@@ -204,7 +204,7 @@ def parse_request(values: dict) -> metrics.Request:
     text = values["metrics"]
     asked = known if text in (None, "all") else [name.strip() for name in text.split(",")]
     for name in asked:
-        config.parse_flag("metrics", name, config.choice(known))
+        config.parse_flag("metrics", name, parsers.choice(known))
     settings: dict[str, dict] = {}
     for flag, (metric, name, default) in setting_flags().items():
         if values.get(flag) is None:
@@ -216,18 +216,18 @@ def parse_request(values: dict) -> metrics.Request:
     counts = {"seed": 0, "num_examples": None}
     for name, low in (("seed", 0), ("num_examples", 2)):
         if values[name] is not None:
-            counts[name] = config.parse_flag(name, values[name], config.integer(low))
+            counts[name] = config.parse_flag(name, values[name], parsers.integer(low))
     return metrics.Request(list(dict.fromkeys(asked)), settings, **counts)
 
 
 def parser(flag: str, default: Any) -> Callable[[str], Any]:
     """How the flag of a setting is read: a count, or words among those that it takes."""
     if isinstance(default, int):
-        return config.integer(1)
+        return parsers.integer(1)
     if flag not in WORDS:
-        return config.text
+        return parsers.text
     known, are_several = WORDS[flag]
-    parse = config.choice(known)
+    parse = parsers.choice(known)
     if not are_several:
         return parse
     return lambda value: ",".join(parse(word.strip()) for word in value.split(","))

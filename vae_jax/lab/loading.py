@@ -1,22 +1,55 @@
-"""A run directory, or a member of a sweep, as `vae_jax.Trained`."""
+"""A run directory, a member of a sweep or an exported file, as `vae_jax.Trained`."""
 
 import os
 from pathlib import Path
 from typing import Any
 
 from vae_jax import keeping
-from vae_jax.errors import StorageError, UsageError
+from vae_jax.errors import StorageError, UsageError, unknown
 from vae_jax.lab import metrics
 from vae_jax.lab import places as places_lib
-from vae_jax.storage import members
+from vae_jax.storage import exported, members
 from vae_jax.trained import Trained
 
-__all__ = [
-    "load",
-]
+__all__ = ["load", "of_run"]
 
 
-def load(
+def load(path: str | os.PathLike, **options: Any) -> Trained:
+    """Reads a trained model: of a run, of a member of a sweep, or from an exported file.
+
+    Args:
+        path: of a run directory, of a program of a sweep (with `member`), or of a file that
+            `exported.save` or the command line's export wrote.
+        options: of a directory: `member`, which of several runs, a count; `data_dir`, where its
+            data lie now. Of a file: `encoder` and `decoder`, modules of your own that it names.
+
+    Returns:
+        `Trained`, arrays of the shapes that its model asks for. A run brings its data, so that it
+        can be evaluated; a file brings none.
+
+    Raises:
+        UsageError: there is no run or file, or it holds several runs and none is named.
+        DataError: the data of a run are not those that it was trained on.
+        DivergedError: the run diverged.
+        StorageError: a file cannot be read, or was changed.
+    """
+    shown = os.fspath(path)
+    is_folder = os.path.isdir(shown)
+    known = ("member", "data_dir") if is_folder else ("encoder", "decoder")
+    for name in options.keys() - known:
+        raise unknown(f"option of load for a {'directory' if is_folder else 'file'}", name, known)
+    if is_folder:
+        return of_run(shown, **options)
+    if not os.path.lexists(shown):
+        raise UsageError(
+            f"{shown}: no such file or directory: name a run directory or an exported file"
+        )
+    model, params = exported.load(shown, **options)
+    about = exported.description(shown)["about"]
+    return Trained(model, params, step=about.get("step"), about=about)
+
+
+def of_run(
     path: str | os.PathLike, member: int | None = None, data_dir: str | os.PathLike | None = None
 ) -> Trained:
     """Reads a run, its data and its history; writes nothing.

@@ -1,0 +1,72 @@
+"""What is said of a run whose numbers stopped being finite, and what to try."""
+
+import numpy as np
+
+from vae_jax import objectives
+from vae_jax.errors import DivergedError
+from vae_jax.lab import build as building
+from vae_jax.lab import records
+from vae_jax.lab.config import (
+    statics_of,
+)
+
+__all__ = [
+    "NUM_RATES",
+    "advice",
+    "error",
+    "failure_line",
+]
+
+
+NUM_RATES = 9
+"""Moments before a divergence whose learning rates are looked at, a count."""
+
+
+def failure_line(experiment: building.Experiment, r: int, failure: dict) -> str:
+    """Returns what became non-finite in run r (a count), and when."""
+    bad = ", ".join(failure["not_finite"]) or "the update"
+    rate = float(experiment.learning_rates(failure["step"] + 1)[r])
+    which = "" if experiment.is_single else f"run {r} ({experiment.differences[r]}): "
+    return f"{which}{bad} became non-finite at step {failure['step']} (learning rate {rate:.3g})"
+
+
+def error(experiment: building.Experiment, ended: records.Ended) -> DivergedError:
+    """Returns the error of a program all of whose runs diverged, with what to try."""
+    failures = list(ended.failures.values())
+    kept = f"last finite checkpoint {ended.saved_step}; " if ended.saved_step is not None else ""
+    told = f"all {len(experiment.configs)} runs diverged: "
+    slower = "smaller values of --learning_rate"
+    if experiment.is_single:
+        told = f"{failure_line(experiment, 0, failures[0])}; {kept}"
+        slower = _slower(experiment, failures[0]["step"])
+    is_first = all(failure["step"] == 0 and failure["not_finite"] for failure in failures)
+    remedy = _advice_at_first(experiment) if is_first else advice(experiment, slower)
+    return DivergedError(f"{told}try {remedy}, with another --workdir or --overwrite")
+
+
+def _slower(experiment: building.Experiment, step: int) -> str:
+    """A learning rate to try for a run that diverged after so many steps, a scalar above 0.
+
+    What ruined the parameters may have been an earlier and larger one than that of the last step.
+    """
+    steps = np.linspace(1, step, NUM_RATES).astype(int)
+    rate = max(float(experiment.learning_rates(each)[0]) for each in steps)
+    return f"--learning_rate={min(rate / 3, 1e-3):.1g}" if rate > 0 else "another --learning_rate"
+
+
+def _advice_at_first(experiment: building.Experiment) -> str:
+    """What to try where the first loss is not finite: no learning rate has had a part in it."""
+    config = experiment.config
+    own = [name for name, _ in config.hyperparameters if name not in statics_of(config)]
+    return " or ".join(["a smaller --init_scale", *(f"another --{name}" for name in own)])
+
+
+def advice(experiment: building.Experiment, slower: str) -> str:
+    """What to try after a divergence: rates alone, as no clipping changes the size of Adam's steps.
+
+    Args:
+        experiment: that diverged.
+        slower: what its learning rate could be.
+    """
+    own = objectives.optimizer_settings(experiment.config.objective)
+    return " or ".join([slower, *(f"a smaller --{name}" for name in own)])

@@ -1,0 +1,87 @@
+"""What tells a program from others, and the directory that is named by it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vae_jax.lab import build as building
+from vae_jax.lab import environment
+from vae_jax.lab.config import (
+    Config,
+    from_flags,
+    identity_as_of,
+    lasts_a_share,
+    resolve,
+    with_dataset_of,
+)
+from vae_jax.storage import members, runs, seals
+
+__all__ = [
+    "default_workdir",
+    "holds",
+    "of",
+    "settings_in",
+    "workdir_options",
+]
+
+
+def of(experiment: building.Experiment, held: dict | None = None) -> dict:
+    """What tells a program from others, as plain JSON values.
+
+    Args:
+        experiment: from `prepare`.
+        held: what a directory holds; then as the version that wrote it puts the same program, see
+            `config.identity_as_of` and `config.with_dataset_of`.
+    """
+    configs, dataset = experiment.configs, experiment.dataset
+    if held is None:
+        settings = [config.identity() for config in configs]
+    else:
+        known = {name: value for each in settings_in(held) for name, value in each.items()}
+        default = resolve(from_flags({"objective": configs[0].objective}), dataset)
+        configs = [with_dataset_of(config, known.get("dataset")) for config in configs]
+        settings = [identity_as_of(config, known, default) for config in configs]
+    found = {"epochs": configs[0].epochs, "data_sha256": dataset.sha256}
+    found |= environment.identity()
+    found |= settings[0] if experiment.is_single else {"runs": settings}
+    if any(map(lasts_a_share, settings)):
+        found["epochs_of_schedules"] = configs[0].epochs
+    return found
+
+
+def settings_in(held: dict) -> list[dict]:
+    """The settings of each run that a directory holds."""
+    return held.get("runs", [held])
+
+
+def default_workdir(config: Config, dataset_name: str) -> Path:
+    """The readable directory that a run alone is given by its settings."""
+    return runs.default_workdir("runs", dataset_name, workdir_options(config))
+
+
+def workdir_options(config: Config) -> dict[str, Any]:
+    """The settings that a readable run directory is named by."""
+    default = from_flags({"objective": config.objective}).identity()
+    default["objective"] = Config.objective
+    chosen = config.identity()
+    options = {k: v for k, v in chosen.items() if v != default[k] and k != "dataset"}
+    if config.epochs is not None and config.depends_on_epochs():
+        options["epochs"] = config.epochs
+    return options
+
+
+def holds(directory: Path, configs: Sequence[Config]) -> bool:
+    """Whether a directory is of the program of these runs, by the settings that were given.
+
+    Args:
+        directory: of a program that has begun.
+        configs: of its runs, from `vae_jax.lab.config.from_flags`.
+    """
+    held = members.settings(directory)
+    asked = [with_dataset_of(c, h.get("dataset")) for c, h in zip(configs, held, strict=False)]
+    return len(held) == len(configs) and all(
+        # None is settled by the data, and what is not there came later
+        value is None or own.get(name, value) == value
+        for config, own in zip(asked, held, strict=True)
+        for name, value in seals.plain(config.identity()).items()
+    )

@@ -1,0 +1,286 @@
+"""The loop of a training: chunks of steps, epochs, checkpoints, signals."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from vae_jax import training
+from vae_jax.devices import processes
+from vae_jax.lab import build as building
+from vae_jax.lab import (
+    divergence,
+    interrupts,
+    records,
+    resuming,
+)
+from vae_jax.lab.progress import Progress, TensorBoard
+from vae_jax.program import (
+    Carried,
+    end_epoch,
+    source,
+)
+
+__all__ = [
+    "SAVE_SECONDS",
+    "SAVE_SHARE",
+    "Interrupt",
+    "Saver",
+    "Stopwatch",
+    "run",
+]
+
+
+SAVE_SECONDS = 5.0
+"""Between two checkpoints where the user names no time, in seconds."""
+
+
+SAVE_SHARE = 50
+"""So many times as long as a save takes is left between two, a ratio: where models are large."""
+
+
+class Interrupt:
+    """Turns the first SIGINT or SIGTERM into a request to stop, so that the loop can save first."""
+
+    def __init__(self):
+        self.signum = 0
+
+    def __enter__(self):
+        signals = (signal.SIGINT, signal.SIGTERM)
+        self._before = {s: signal.signal(s, self._handle) for s in signals}
+        return self
+
+    def __exit__(self, *exception):
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def _handle(self, signum, frame):
+        del frame
+        if self.signum:
+            interrupts.tell(signum, "left at once")
+            os._exit(128 + signum)
+        self.signum = signum
+        interrupts.tell(signum, "saving, then leaving (again to leave at once)")
+
+
+class Saver:
+    """Saves a program's state beside its training, from all its processes; knows what was saved.
+
+    Args:
+        experiment: whose layout brings the state to the host.
+        store: of the first process.
+        saved_step: of the newest checkpoint, a scalar, or None.
+    """
+
+    def __init__(self, experiment: building.Experiment, store, saved_step: int | None):
+        self._layout = experiment.layout
+        self._seconds = experiment.config.checkpoint_seconds
+        self._store = store
+        self._at = time.perf_counter()
+        self.step = saved_step
+
+    def save(self, step: int, carried: Carried, notes: dict) -> None:
+        """Starts to write a checkpoint, unless this step has one; `wait` before it is relied on."""
+        if step != self.step:
+            kept = self._layout.read(carried)
+            processes.on_first(lambda: self._store.start_save(step, kept, notes))
+            self._at, self.step = time.perf_counter(), step
+
+    def wait(self) -> None:
+        """Waits until what was saved last is durable; an error of it ends every process."""
+        processes.on_first(self._store.wait)
+
+    def is_due(self) -> bool:
+        """Whether so much time has passed that all processes should save, or one has failed."""
+        waited = time.perf_counter() - self._at
+        if self._seconds is not None:
+            is_due = waited >= self._seconds
+        else:
+            # a save that waits for the one before would keep the training waiting
+            share = SAVE_SHARE * self._store.save_seconds
+            is_due = waited >= max(SAVE_SECONDS, share) and not self._store.is_saving()
+        return processes.agree(is_due or self._store.has_failed())
+
+
+def _chunks(experiment: building.Experiment, chunk, begun: records.Begun, x):
+    """The steps done and the state after each chunk, from where training begins to its last step.
+
+    Args:
+        experiment: from `build`.
+        chunk: (state, hparams, x, num_steps) to the next state.
+        begun: what training begins with; nothing is left to do where every run has stopped.
+        x: the training data, as `training.train_until` takes it.
+    """
+    state = begun.carried.state
+    if experiment.layout.read(state.stopped).all():
+        return iter(())
+    return training.train_until(
+        chunk,
+        state,
+        experiment.hparams,
+        x,
+        first_step=begun.step,
+        num_steps=experiment.num_steps,
+        steps_per_epoch=experiment.train.steps_per_epoch,
+        read=experiment.layout.read,
+        agree=processes.agree,
+    )
+
+
+def run(run, experiment: building.Experiment, store, begun: records.Begun) -> records.Ended:
+    """Trains to the last step, or until every run or a signal ends it; saves as it goes."""
+    training_of = _Training(run, experiment, store, begun)
+    with Interrupt() as interrupt:
+        with source(experiment) as x, _watchers(run, experiment, begun.step) as tell:
+            for step, state in _chunks(experiment, training_of.chunk, begun, x):
+                training_of.take(step, state, tell)
+                if training_of.is_over() or processes.largest(interrupt.signum) > 0:
+                    break
+                training_of.save_if_due()
+        training_of.finish()
+        signum = processes.largest(interrupt.signum)
+        if signum:
+            run.log(f"interrupted at step {training_of.step}, saved", echo=True)
+            sys.exit(128 + signum)
+    return training_of.ended()
+
+
+class _Training:
+    """What a training has reached: the state that it carries, its step, the runs that failed.
+
+    Args:
+        run, experiment, store, begun: see `run`.
+    """
+
+    def __init__(self, run, experiment: building.Experiment, store, begun: records.Begun):
+        self._run, self._experiment = run, experiment
+        self._carried, self.step, self._failures = begun.carried, begun.step, dict(begun.failures)
+        num_examples = len(experiment.dataset.train) * len(experiment.configs)
+        per_step = num_examples / experiment.train.steps_per_epoch
+        self._clock = Stopwatch(begun.spent, examples_per_step=per_step)
+        self._saver = Saver(experiment, store, begun.step if begun.is_resumed else None)
+        self._timed = self._clock.timed(experiment.chunk)
+
+    def chunk(self, _, hparams, x, num_steps):
+        """A chunk from the state as `take` has left it: with its stops, its sums finite."""
+        return self._timed(self._carried.state, hparams, x, num_steps)
+
+    def take(self, step: int, state, tell: Callable) -> None:
+        """Takes the state after a chunk: notes failures, and ends the epoch if it is over."""
+        self._carried = self._carried._replace(state=state)
+        failures = _new_failures(self._experiment, state, self._failures)
+        self._failures |= failures
+        if self._have_all_failed():
+            return  # the last checkpoint is a finite one
+        self.step = step
+        if failures:
+            state = self._experiment.drop_sums(state)
+            self._carried = self._carried._replace(state=state)
+            _log_failures(self._run, self._experiment, failures)
+        if step % self._experiment.train.steps_per_epoch == 0:
+            rows, self._carried = end_epoch(self._experiment, self._carried, step)
+            self._run.append_rows(rows)
+            tell(rows, self._clock.spent().examples_per_second)
+
+    def _have_all_failed(self) -> bool:
+        return len(self._failures) == len(self._experiment.configs)
+
+    def is_over(self) -> bool:
+        """Whether no run is left to train."""
+        stopped = self._experiment.layout.read(self._carried.state.stopped)
+        return self._have_all_failed() or bool(stopped.all())
+
+    def save_if_due(self) -> None:
+        """Starts a checkpoint if the last one is old enough."""
+        if self._saver.is_due():
+            self._save()
+
+    def finish(self) -> None:
+        """Saves what was reached, and waits until it is durable."""
+        if not self._have_all_failed():
+            self._save()
+        self._saver.wait()
+
+    def ended(self) -> records.Ended:
+        """What training has left."""
+        return records.Ended(self._carried, self._clock.spent(), self._failures, self._saver.step)
+
+    def _save(self) -> None:
+        notes = {**self._clock.spent()._asdict(), "failures": self._failures}
+        notes[resuming.ROWS] = self._run.rows_sha256()
+        self._saver.save(self.step, self._carried, notes)
+
+
+@contextlib.contextmanager
+def _watchers(run, experiment: building.Experiment, step: int):
+    """What tells whoever watches of an epoch that ended: from its rows, and the speed."""
+    watchers = []
+    with contextlib.ExitStack() as stack:
+        if processes.is_first():
+            watchers.append(stack.enter_context(Progress(run, experiment)))
+            if experiment.config.tensorboard:
+                events = TensorBoard(run.path("tensorboard"), step=step)
+                watchers.append(stack.enter_context(events))
+
+        def tell(rows, examples_per_second):
+            for watcher in watchers:
+                watcher.rows(rows, examples_per_second)
+
+        yield tell
+
+
+def _new_failures(experiment, state: training.State, known: dict) -> dict[str, dict]:
+    """The runs that failed since the last look, by their number: step, and terms not finite."""
+    failure, sums = experiment.layout.read((state.failure, state.sums))
+    return {
+        str(r): {
+            "step": int(at),
+            "not_finite": [name for name, total in sums.items() if not np.isfinite(total[r])],
+        }
+        for r, at in enumerate(failure)
+        if at >= 0 and str(r) not in known
+    }
+
+
+def _log_failures(run, experiment: building.Experiment, failures: dict[str, dict]) -> None:
+    for r, failure in failures.items():
+        run.log(divergence.failure_line(experiment, int(r), failure), echo=True)
+
+
+class Stopwatch:
+    """Adds up the time that training takes, and its speed without compilation.
+
+    Args:
+        spent: what earlier processes of this program spent.
+        examples_per_step: of all runs, N / steps per epoch each, so that padding does not count.
+    """
+
+    def __init__(self, spent: records.Spent, *, examples_per_step: float):
+        self._before = spent
+        self._examples_per_step = examples_per_step
+        self._started = time.perf_counter()
+        self._chunks = []
+
+    def timed(self, chunk):
+        """The same chunk function, watched."""
+
+        def run(state, hparams, x, num_steps):
+            start = time.perf_counter()
+            state = jax.block_until_ready(chunk(state, hparams, x, num_steps))
+            self._chunks.append((int(num_steps), time.perf_counter() - start))
+            return state
+
+        return run
+
+    def spent(self) -> records.Spent:
+        """The total so far; the first chunk, which holds the compilation, gives no speed."""
+        seconds = self._before.seconds + time.perf_counter() - self._started
+        if len(self._chunks) < 2:
+            return records.Spent(seconds, self._before.examples_per_second)
+        steps, times = (sum(column) for column in zip(*self._chunks[1:], strict=True))
+        return records.Spent(seconds, round(self._examples_per_step * steps / times, 1))

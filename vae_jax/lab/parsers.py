@@ -1,0 +1,175 @@
+"""How the text of a setting is read: each parser refuses what does not fit in one line."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from vae_jax import likelihoods, objectives, schedules
+from vae_jax.errors import UsageError, did_you_mean
+
+__all__ = [
+    "ANY_UNITS",
+    "AT_LEAST_ZERO",
+    "LARGEST",
+    "POSITIVE",
+    "canonical",
+    "choice",
+    "fraction",
+    "in_float32",
+    "integer",
+    "integers",
+    "number",
+    "plain_number",
+    "text",
+    "variance",
+    "words",
+]
+
+
+ANY_UNITS = {"steps_per_epoch": 100, "num_steps": 1000}
+"""What epochs and shares in a schedule are taken for before the data is known."""
+
+
+LARGEST = 2**31 - 1
+"""The largest integer that a setting may be (a scalar): what 32 bits hold."""
+
+
+AT_LEAST_ZERO = objectives.Interval.parse("[0, inf)")
+
+
+POSITIVE = objectives.Interval.parse("(0, inf)")
+
+
+def text(value: str) -> str:
+    """Any string but the empty one."""
+    if not value:
+        raise UsageError("must not be empty")
+    return value
+
+
+def words(value: str) -> tuple[str, ...]:
+    """Words with commas between them, each once."""
+    found = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
+    if "" in found:
+        raise UsageError("must be words with commas between them, none of them empty")
+    return found
+
+
+def choice(allowed: Sequence[str]) -> Callable[[str], str]:
+    """One of the names in `allowed`."""
+
+    def parse(value):
+        if value not in allowed:
+            hint = did_you_mean(value, allowed)
+            raise UsageError(f"unknown{hint}, choose from {', '.join(allowed)}")
+        return value
+
+    return parse
+
+
+def integer(low: int, high: int = LARGEST) -> Callable[[str], int]:
+    """An integer in [low, high]."""
+
+    def parse(value):
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+        if number is None or not low <= number <= high:
+            # the limit of 32 bits is news only to whom it stops
+            is_told = high < LARGEST or (number is not None and number > high)
+            limit = f", at most {high}" if is_told else ""
+            raise UsageError(f"must be an integer, {low} or more{limit}")
+        return number
+
+    return parse
+
+
+def integers(value: str) -> tuple[int, ...]:
+    """Positive integers with commas between them."""
+    return tuple(integer(1)(item.strip()) for item in value.split(","))
+
+
+def number(
+    interval: objectives.Interval, *, somewhere: bool = False, note: str = ""
+) -> Callable[[str], str]:
+    """A finite number in an interval, or a schedule of such numbers; kept as text.
+
+    `somewhere` lets a schedule come to a low end that is left out, as long as it is not all there.
+    """
+
+    def parse(value):
+        ends = schedules.extremes(schedules.parse(value, **ANY_UNITS), ANY_UNITS["num_steps"])
+        inside = [end in interval for end in ends]
+        if somewhere and any(inside):
+            inside = [end in interval or end == interval.low for end in ends]
+        if not all(inside) or not all(map(math.isfinite, ends)):
+            raise UsageError(f"must be finite and {interval}{note}")
+        return canonical(value)
+
+    return parse
+
+
+def canonical(value: str) -> str:
+    """One spelling for one schedule, so that `4`, `4.0` and a default of 4.0 are the same run."""
+
+    def spell(token):
+        try:
+            return repr(float(token)).removesuffix(".0")
+        except ValueError:
+            return token.strip()
+
+    name, parenthesis, rest = value.partition("(")
+    if not parenthesis:
+        return spell(value)
+    arguments = rest.strip().removesuffix(")").split(",")
+    return f"{name.strip()}({', '.join(map(spell, arguments))})"
+
+
+def in_float32(value: float) -> float:
+    """A number as the training has it: near 1 it may be 1 there, near 0 it may be 0."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
+
+
+def fraction(value: str) -> float:
+    """A number in [0, 1)."""
+    try:
+        result = float(value)
+    except ValueError:
+        result = math.nan
+    if not 0 <= in_float32(result) < 1:
+        raise UsageError("must be a number >= 0 and < 1 in float32")
+    return result
+
+
+def plain_number(low: float, high: float = math.inf):
+    """A finite number in [low, high], no schedule."""
+
+    def parse(value):
+        try:
+            result = float(value)
+        except ValueError:
+            result = math.nan
+        if not math.isfinite(result) or not low <= result <= high:
+            limit = "" if high == math.inf else f" and <= {high:g}"
+            raise UsageError(f"must be a finite number >= {low:g}{limit}")
+        return result
+
+    return parse
+
+
+def variance(value: str) -> str | float:
+    """A positive number, or the name of a way to learn it."""
+    words = (word for cls in likelihoods.classes().values() for word in cls.variances)
+    names = tuple(dict.fromkeys(word for word in words if word != "given"))
+    if value in names:
+        return value
+    try:
+        result = float(value)
+    except ValueError:
+        result = math.nan
+    if not 0 < in_float32(result) < math.inf:
+        raise UsageError(f"must be a finite number > 0 in float32, or one of {', '.join(names)}")
+    return result

@@ -1,0 +1,100 @@
+"""The result of each run: its numbers on the test split, and the line that tells them."""
+
+import math
+
+import numpy as np
+
+from vae_jax.lab import build as building
+from vae_jax.lab import records, tables
+from vae_jax.program import (
+    latent_use,
+)
+
+__all__ = [
+    "make_results",
+    "summary",
+]
+
+
+def make_results(experiment: building.Experiment, ended: records.Ended, params) -> list[dict]:
+    """The result of each run: the objective's terms on the test split, one sample of z each.
+
+    Args:
+        experiment: from `build`.
+        ended: what training left.
+        params: of densities, [S, …].
+    """
+    steps = experiment.layout.read(ended.carried.state.step)
+    splits = {"test": ""} | ({"valid": "valid_"} if len(experiment.dataset.valid) else {})
+    columns: dict[str, np.ndarray] = {}
+    for split, prefix in splits.items():
+        evaluated = building.evaluate(experiment, params, split, ended.carried.state.step)
+        columns |= {f"{prefix}{name}": values for name, values in evaluated.terms.items()}
+        if split == "test":
+            errors = evaluated.standard_errors.items()
+            columns |= {f"{name}_standard_error": values for name, values in errors}
+            columns |= building.num_examples_of(evaluated)
+            columns |= latent_use(evaluated)
+            if "elbo" in evaluated.terms:
+                columns |= building.in_units(experiment, evaluated.terms["elbo"])
+    if ended.carried.best is not None:
+        columns["best_epoch"] = experiment.layout.read(ended.carried.best["epoch"])
+    columns = {name: np.asarray(values).tolist() for name, values in columns.items()}
+    configs, dataset = experiment.configs, experiment.dataset
+    by_size = {config.latent_dim: config for config in configs}
+    num_parameters = {d: building.num_parameters(c, dataset) for d, c in by_size.items()}
+    results = []
+    for r, step in enumerate(steps.tolist()):
+        result = {name: values[r] for name, values in columns.items()}
+        if str(r) in ended.failures or not math.isfinite(result["loss"]):
+            failure = ended.failures.get(str(r), {"step": step, "not_finite": ["test loss"]})
+            results.append({"status": "diverged", **failure})
+            continue
+        status = "done" if step == experiment.num_steps else "stopped early"
+        results.append({"status": status, "step": step, "split": "test", **result})
+        if "rate_per_dim" in result:
+            # the program has the dimensions of its largest run
+            results[-1]["rate_per_dim"] = result["rate_per_dim"][: configs[r].latent_dim]
+        results[-1] |= {
+            "num_samples": 1,
+            "num_examples": len(dataset.test),
+            "num_parameters": num_parameters[configs[r].latent_dim],
+        }
+    return results
+
+
+def _over(result: dict, name: str) -> str:
+    """How many examples a mean is over where these are not all, in words."""
+    num = result.get(f"{name}_num_examples", result.get("num_examples"))
+    return "" if num == result.get("num_examples") else f" (of {num} known)"
+
+
+def summary(result: dict) -> str:
+    """The result in one line."""
+    if result["status"] == "diverged":
+        bad = ", ".join(result["not_finite"]) or "the update"
+        return f"diverged: {bad} became non-finite at step {result['step']}"
+    # a file has no numbers that are not finite
+    result = {name: tables.plain(value) for name, value in result.items()}
+    precision = {
+        **dict.fromkeys(("loss", "elbo", "rate", "distortion"), (".2f", ".2f")),
+        "accuracy": (".4f", ".4f"),
+        "squared_error": (".4g", ".2g"),
+    }
+    terms = [
+        f"{name.replace('_', ' ')} {result[name]:{of_value}} ± "
+        f"{result[f'{name}_standard_error']:{of_error}}{_over(result, name)}"
+        for name, (of_value, of_error) in precision.items()
+        if name in result
+    ]
+    if "active_share" in result:
+        terms.append(f"active share {result['active_share']:.3g}")
+    if "active_units" in result:
+        terms.append(f"{result['active_units']} active units")
+    units = ("bits_per_character", "nats_per_step")
+    terms += [f"{result[u]:.3f} {u.replace('_', ' ')}" for u in units if u in result]
+    best = f" (parameters of epoch {result['best_epoch']})" if "best_epoch" in result else ""
+    return (
+        f"{result['status']} at step {result['step']}{best}; test, nats per example: "
+        f"{', '.join(terms)}"
+    )
