@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from vae_jax import data, likelihoods, networks, training
+from vae_jax import data, likelihoods, networks, program, training
 from vae_jax.errors import DivergedError, StorageError, UsageError
 from vae_jax.evaluation import elbo
 from vae_jax.lab import metrics, pictures, sweep
@@ -33,7 +33,7 @@ def test_a_member_evaluates_to_its_result(swept):
     assert members.num_members(swept) == len(results) == 4
     for member, result in enumerate(results):
         trained = metrics.load(swept, member)
-        again = metrics.objective_terms(trained)
+        again = program.objective_terms(trained.experiment, trained.params, trained.member.step)
         for name in ("loss", "elbo", "rate", "distortion", "elbo_standard_error", "active_units"):
             assert again[name] == pytest.approx(result[name], rel=1e-5)
         assert trained.member.step == result["step"]

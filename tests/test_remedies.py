@@ -9,7 +9,16 @@ import re
 import tomllib
 
 import pytest
-from remedies import _messages, of_data, of_flags, of_python, of_storage, of_tables, of_training  # noqa
+from remedies import (  # noqa
+    _messages,
+    of_data,
+    of_face,
+    of_flags,
+    of_python,
+    of_storage,
+    of_tables,
+    of_training,
+)
 from remedies._cases import CASES, SaidError, fits, is_of
 from remedies.elsewhere import ELSEWHERE, UNTRIED
 
