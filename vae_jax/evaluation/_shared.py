@@ -14,7 +14,10 @@ __all__ = [
     "NUM_BOOTSTRAP",
     "bootstrap",
     "by_blocks",
+    "example_and_key",
     "is_constant",
+    "keys_of_example",
+    "log_likelihood",
     "mean_and_error",
     "mean_and_error_of_traced",
     "positions_of",
@@ -116,6 +119,37 @@ def positions_of(first_example, num_rows: int) -> jax.Array:
     """
     first = jnp.asarray(first_example)
     return first if first.ndim else first + jnp.arange(num_rows)
+
+
+def keys_of_example(key: jax.Array, position: jax.Array) -> jax.Array:
+    """Two keys, [2], of the example at a position, a scalar: for its data, and for its draws.
+
+    Every estimate of log p(x) with the same key sees the same binarization.
+    """
+    return jax.random.split(jax.random.fold_in(key, position))
+
+
+def example_and_key(
+    preprocess: Callable, key: jax.Array, stored: jax.Array, position: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """An example [*stored] as a model sees it, [1, *shape], and the key of its draws, a scalar.
+
+    Args:
+        preprocess: (stored [B, *stored], key) to [B, *shape].
+        key: PRNG key of all examples, a scalar.
+        stored: [*stored].
+        position: of the example in the data, a scalar.
+    """
+    data_key, draw_key = keys_of_example(key, position)
+    return preprocess(stored[None], data_key), draw_key
+
+
+def log_likelihood(model, params, z: jax.Array, x: jax.Array) -> jax.Array:
+    """log p(x|z) in nats, for codes z [..., L] and x [..., *shape], which is broadcast: [...]."""
+    rows = jnp.broadcast_to(x, (*z.shape[:-1], *model.shape)).reshape(-1, *model.shape)
+    outputs = model.decode(params, z.reshape(-1, z.shape[-1]), rows)
+    log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
+    return log_prob.reshape(z.shape[:-1])
 
 
 def by_blocks(function: Callable, rows, num_rows: int):

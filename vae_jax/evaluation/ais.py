@@ -32,6 +32,9 @@ from vae_jax import distributions
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import nll
 from vae_jax.evaluation._shared import (
+    example_and_key,
+    keys_of_example,
+    log_likelihood,
     mean_and_error,
     mean_and_error_of_traced,
     positions_of,
@@ -488,10 +491,7 @@ def _problem(model, params, x, initial) -> _Problem:
 
     def log_target(z):
         # log p(x, z) = log p(x|z) + log p(z)
-        rows = jnp.broadcast_to(x[None], (z.shape[0], *x.shape)).reshape(-1, *model.shape)
-        outputs = model.decode(params, z.reshape(-1, z.shape[-1]), rows)
-        log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
-        return log_prob.reshape(z.shape[:-1]) + prior.log_prob(z)
+        return log_likelihood(model, params, z, x[None]) + prior.log_prob(z)
 
     def draw(keys, num_chains):
         if start is prior:
@@ -541,8 +541,7 @@ def _sums(log_weights):
 
 def _keys(key, positions):
     """Two keys for each example, [2, B]: for its data, and for its chains."""
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
-    return jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+    return jax.vmap(keys_of_example, (None, 0), out_axes=1)(key, positions)
 
 
 _STATIC = (
@@ -614,9 +613,9 @@ def sample(
     positions = positions_of(first_example, len(x))
 
     def chunk(rows):
-        preprocess_keys, z_keys = _keys(key, positions[rows])
-        data = jax.vmap(lambda row, key: preprocess(row[None], key)[0])(x[rows], preprocess_keys)
-        problem = _problem(model, params, data, initial)
+        shown = functools.partial(example_and_key, preprocess, key)
+        data, z_keys = jax.vmap(shown)(x[rows], positions[rows])
+        problem = _problem(model, params, data[:, 0], initial)
         start = _prepare(problem, z_keys, betas, num_chains, num_leapfrog)
         chains = _run(problem, num_leapfrog, start.z, start.keys[0], betas, start.step_sizes)
         sums = _sums(chains.log_weights)

@@ -23,7 +23,14 @@ import numpy as np
 
 from vae_jax import distributions
 from vae_jax.errors import UsageError
-from vae_jax.evaluation._shared import mean_and_error, positions_of, require_density
+from vae_jax.evaluation._shared import (
+    example_and_key,
+    log_likelihood,
+    mean_and_error,
+    mean_and_error_of_traced,
+    positions_of,
+    require_density,
+)
 from vae_jax.evaluation.subject import NotApplicableError
 
 __all__ = [
@@ -118,10 +125,10 @@ def linear_gaussian_log_prob(
         # M = I + WᵀV⁻¹W
         inner = jnp.eye(weights.shape[1]) + weights.T @ scaled
         factor = jnp.linalg.cholesky(inner)
-        centred = x - mean[None]
+        centered = x - mean[None]
         # m = M⁻¹WᵀV⁻¹(x − mean)
-        posterior_mean = jax.scipy.linalg.cho_solve((factor, True), (centred @ scaled).T).T
-        rest = centred - posterior_mean @ weights.T
+        posterior_mean = jax.scipy.linalg.cho_solve((factor, True), (centered @ scaled).T).T
+        rest = centered - posterior_mean @ weights.T
     # The quadratic form as its minimum over z: no difference of large numbers, and an error in m
     # counts squared.
     distance = jnp.sum(jnp.square(rest) / variance[None], axis=1)
@@ -257,52 +264,96 @@ def integrate(
     chex.assert_rank([low, high], 1)
     chex.assert_equal_shape([low, high])
     dim = low.size
+    _check_dimensions(dim)
+    num_points = NUM_POINTS[dim] if num_points is None else num_points
+    _check_grid(num_points, num_zooms, num_rows)
+    grid = _Grid.of(dim, num_points)
+
+    def look(box):
+        z = grid.places(box)
+        return z, _in_chunks(log_density, z, num_rows).reshape((num_points,) * dim)
+
+    def zoom(box, _):
+        return _narrowed(box, grid.spacing, *look(box)), None
+
+    first = _Box(0.5 * (low + high), jnp.diag(0.5 * (high - low)))
+    last, _ = jax.lax.scan(zoom, first, length=num_zooms)
+    return _summed(last, grid.spacing, look(last)[1])
+
+
+def _check_dimensions(dim: int) -> None:
+    """UsageError unless a grid takes so many latent dimensions, a count."""
     if not 1 <= dim <= MAX_LATENTS:
         raise UsageError(f"{dim} latent dimensions: a grid takes 1 or 2; take ais or nll instead")
-    num_points = NUM_POINTS[dim] if num_points is None else num_points
+
+
+def _check_grid(num_points: int, num_zooms: int, num_rows: int) -> None:
+    """UsageError unless the counts of `integrate` are what is asked for."""
     if num_points < 5 or num_points % 2 == 0:
         raise UsageError(f"num_points={num_points}: must be odd and at least 5")
     if num_zooms < 0 or num_rows < 1:
         raise UsageError(
             f"num_zooms={num_zooms}, num_rows={num_rows}: must be at least 0 and at least 1"
         )
-    spacing = 2 / (num_points - 1)
-    unit = jnp.linspace(-1.0, 1.0, num_points)
-    unit = jnp.stack(jnp.meshgrid(*[unit] * dim, indexing="ij"), axis=-1).reshape(-1, dim)
 
-    def on_grid(centre, edges):
-        """z = centre + edges u for u on the grid in [−1, 1]^L: [P^L, L], and g there, [P, …]."""
+
+class _Box(NamedTuple):
+    """{center + edges u, u in [−1, 1]^L}: center [L], edges at right angles as columns [L, L]."""
+
+    center: jax.Array
+    edges: jax.Array
+
+
+class _Grid(NamedTuple):
+    """Even points u in [−1, 1]^L, [P^L, L], and their spacing along each axis, a scalar."""
+
+    unit: jax.Array
+    spacing: float
+
+    @classmethod
+    def of(cls, dim: int, num_points: int) -> "_Grid":
+        line = jnp.linspace(-1.0, 1.0, num_points)
+        unit = jnp.stack(jnp.meshgrid(*[line] * dim, indexing="ij"), axis=-1).reshape(-1, dim)
+        return cls(unit, 2 / (num_points - 1))
+
+    def places(self, box: _Box) -> jax.Array:
+        """z = center + edges u, [P^L, L]."""
         with jax.default_matmul_precision("highest"):
-            z = centre[None] + unit @ edges.T
-        num_chunks = -(-len(z) // num_rows)
-        size = -(-len(z) // num_chunks)
-        chunks = jnp.pad(z, ((0, num_chunks * size - len(z)), (0, 0)), mode="edge")
-        values = jax.lax.map(log_density, chunks.reshape(num_chunks, size, dim)).reshape(-1)
-        return z, values[: len(z)].reshape((num_points,) * dim)
+            return box.center[None] + self.unit @ box.edges.T
 
-    def zoom(box, _):
-        centre, edges = box
-        z, values = on_grid(centre, edges)
-        kept = (values >= jnp.max(values) - CUTOFF - _largest_drop(values)).reshape(-1, 1)
-        mean = jnp.mean(z, axis=0, where=kept)
-        deviation = jnp.where(kept, z - mean[None], 0.0)
-        with jax.default_matmul_precision("highest"):
-            _, axes = jnp.linalg.eigh(deviation.T @ deviation)
-            along = deviation @ axes
-            margin = spacing * jnp.sum(jnp.abs(axes.T @ edges), axis=1)
-            low = jnp.min(jnp.where(kept, along, jnp.inf), axis=0) - margin
-            high = jnp.max(jnp.where(kept, along, -jnp.inf), axis=0) + margin
-            centre = mean + axes @ (0.5 * (low + high))
-        return (centre, axes * (0.5 * (high - low))[None]), None
 
-    box = 0.5 * (low + high), jnp.diag(0.5 * (high - low))
-    box, _ = jax.lax.scan(zoom, box, length=num_zooms)
-    _, values = on_grid(*box)
+def _in_chunks(log_density: Callable, z: jax.Array, num_rows: int) -> jax.Array:
+    """`log_density` of z [N, L], at most `num_rows` rows at a time: [N]."""
+    num_chunks = -(-len(z) // num_rows)
+    size = -(-len(z) // num_chunks)
+    chunks = jnp.pad(z, ((0, num_chunks * size - len(z)), (0, 0)), mode="edge")
+    values = jax.lax.map(log_density, chunks.reshape(num_chunks, size, z.shape[1])).reshape(-1)
+    return values[: len(z)]
+
+
+def _narrowed(box: _Box, spacing: float, z: jax.Array, values: jax.Array) -> _Box:
+    """The box around the points z [P^L, L] whose values [P, …] are near the largest, and a cell."""
+    kept = (values >= jnp.max(values) - CUTOFF - _largest_drop(values)).reshape(-1, 1)
+    mean = jnp.mean(z, axis=0, where=kept)
+    deviation = jnp.where(kept, z - mean[None], 0.0)
+    with jax.default_matmul_precision("highest"):
+        _, axes = jnp.linalg.eigh(deviation.T @ deviation)
+        along = deviation @ axes
+        margin = spacing * jnp.sum(jnp.abs(axes.T @ box.edges), axis=1)
+        low = jnp.min(jnp.where(kept, along, jnp.inf), axis=0) - margin
+        high = jnp.max(jnp.where(kept, along, -jnp.inf), axis=0) + margin
+        center = mean + axes @ (0.5 * (low + high))
+    return _Box(center, axes * (0.5 * (high - low))[None])
+
+
+def _summed(box: _Box, spacing: float, values: jax.Array) -> Integral:
+    """The integral from g [P, …] on a grid over a box, and how far it may be off."""
+    dim = values.ndim
     # edges at right angles: the volume is the product of their lengths
-    log_cell = jnp.sum(jnp.log(spacing * jnp.linalg.norm(box[1], axis=0)))
+    log_cell = jnp.sum(jnp.log(spacing * jnp.linalg.norm(box.edges, axis=0)))
     total = jax.scipy.special.logsumexp(values)
     every_other = jax.scipy.special.logsumexp(values[(slice(None, None, 2),) * dim])
-    inner = jnp.pad(jnp.ones([num_points - 2] * dim, bool), 1)
+    inner = jnp.pad(jnp.ones([length - 2 for length in values.shape], bool), 1)
     border = jax.scipy.special.logsumexp(jnp.where(inner, -jnp.inf, values))
     beyond = jnp.exp(border - total) / spacing
     error = jnp.abs(every_other + dim * math.log(2) - total) + beyond
@@ -334,12 +385,6 @@ class Likelihoods(NamedTuple):
 
     nll: jax.Array
     error: jax.Array
-
-
-def _preprocess(preprocess, key, x, position):
-    """One example [*stored] as [1, *shape]; the binarization is that of `nll.sample`."""
-    preprocess_key, _ = jax.random.split(jax.random.fold_in(key, position))
-    return preprocess(x[None], preprocess_key)
 
 
 def closed_form(
@@ -381,7 +426,7 @@ def closed_form(
 @functools.partial(jax.jit, static_argnames=("preprocess", "num_rows"))
 def _closed_form(linear, x, key, first_example, *, preprocess, num_rows):
     def one(inputs):
-        data = _preprocess(preprocess, key, *inputs)
+        data, _ = example_and_key(preprocess, key, *inputs)
         return linear_gaussian_log_prob(data.reshape(1, -1), *linear)[0]
 
     positions = positions_of(first_example, len(x))
@@ -426,10 +471,8 @@ def quadrature(
     _require_integrable(model, params)
     mask = np.ones(model.latent_dim) if model.latent_mask is None else model.latent_mask
     active = tuple(np.flatnonzero(np.asarray(mask)).tolist())
-    if len(active) > MAX_LATENTS:
-        raise UsageError(
-            f"{len(active)} latent dimensions: a grid takes 1 or 2; take ais or nll instead"
-        )
+    active = active or (0,)  # one that is masked integrates to 1
+    _check_dimensions(len(active))
     return _quadrature(
         model,
         params,
@@ -437,7 +480,7 @@ def quadrature(
         key,
         first_example,
         preprocess=preprocess,
-        active=active or (0,),  # one that is masked integrates to 1
+        active=active,
         num_points=num_points,
         num_zooms=num_zooms,
         num_rows=num_rows,
@@ -474,15 +517,12 @@ def _quadrature(
         own = distributions.DiagonalGaussian(prior.mean[active], prior.logvar[active])
 
     def one(inputs):
-        data = _preprocess(preprocess, key, *inputs)
+        data, _ = example_and_key(preprocess, key, *inputs)
         posterior = model.encode(params, data)
 
         def log_joint(values):
             z = jnp.zeros((len(values), model.latent_dim)).at[:, active].set(values)
-            rows = jnp.broadcast_to(data, (len(z), *model.shape))
-            outputs = model.decode(params, z, rows)
-            log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
-            return log_prob + own.log_prob(values)
+            return log_likelihood(model, params, z, data) + own.log_prob(values)
 
         ends = [
             each.mean + side * PRIOR_REACH * each.deviation
@@ -514,13 +554,10 @@ def summarize(likelihoods: Likelihoods) -> dict[str, jax.Array]:
         Scalars in nats: `nll`, `standard_error` of that mean over the examples, `error` of the
         method in that mean, and `largest_error` of an example.
     """
-    nll = likelihoods.nll
-    mean = jnp.mean(nll)
-    # s.e. = √(Σ(v − v̄)² / (N − 1) / N)
-    squares = jnp.sum(jnp.square(nll - mean))
+    mean, standard_error = mean_and_error_of_traced(likelihoods.nll)
     return {
         "nll": mean,
-        "standard_error": jnp.sqrt(squares / max(nll.size - 1, 1) / nll.size),
+        "standard_error": standard_error,
         "error": jnp.mean(likelihoods.error),
         "largest_error": jnp.max(likelihoods.error),
     }

@@ -20,6 +20,8 @@ import numpy as np
 from vae_jax import latents
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import (
+    example_and_key,
+    log_likelihood,
     mean_and_error,
     mean_and_error_of_traced,
     positions_of,
@@ -235,15 +237,12 @@ def sample(
         """(x [*stored], position [], c) of one example to (sums [], is p a mass [], D [])."""
         stored, index, condition = inputs
         own = model if condition is None else model.given(condition[None])
-        preprocess_key, z_key = jax.random.split(jax.random.fold_in(key, index))
-        data = preprocess(stored[None], preprocess_key)
+        data, z_key = example_and_key(preprocess, key, stored, index)
         posterior = own.encode(params, data)
 
         def log_weights(z):
             """l = log p(x|z) + log p(z) − log q(z|x): z [k, L] to [k]."""
-            rows = jnp.broadcast_to(data, (len(z), *model.shape))
-            outputs = own.decode(params, z, rows)
-            log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
+            log_prob = log_likelihood(own, params, z, data)
             return log_prob + prior.log_prob(z) - posterior.log_prob(z)
 
         def add_block(sums, block, size=SAMPLES_PER_KEY):
