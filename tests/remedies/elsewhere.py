@@ -45,6 +45,9 @@ ELSEWHERE = {
         "test_portability.py::"
         "test_other_data_than_a_run_was_trained_on_are_refused_with_both_hashes"
     ),
+    at("experiments/numbers.py", "main")("name one row, or none for a list"): (
+        "test_numbers.py::test_a_row_is_run_again_and_both_values_are_printed"
+    ),
     at("vae_jax/lab/progress.py", "tensorboard_writer")("pip install 'vae_jax[tensorboard]'"): (
         "test_experiments.py::test_tensorboard_gets_the_rows"
     ),

@@ -239,11 +239,7 @@ def an_output_for_each_of_many_levels(folder, patch):
         yield attempt(prepare, given, likelihood=name)
 
 
-<<<<<<< ours
 @tries(at("vae_jax/likelihoods/gaussian.py", "Gaussian", "__post_init__")("variance=learned"))
-=======
-@tries(at("vae_jax/likelihoods.py", "Gaussian", "__post_init__")("variance=learned"))
->>>>>>> theirs
 def a_variance_of_each_batch_of_several_lengths(folder, patch):
     given = {"dataset": series(folder), "network": "gru"}
     message = yield attempt(prepare, given, variance="optimal")
