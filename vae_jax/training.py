@@ -1,6 +1,6 @@
 """Training as pure functions of (state, hyperparameters, data).
 
-`make_train` closes over what is static and returns `Train`: `init`, `step` and `chunk`, each to be
+`make_train` takes what is static and returns `Train`: `init`, `step` and `chunk`, each to be
 jitted, mapped over runs, or called as it is. Everything random follows from the run's seed and the
 step, so that a state and a step number are all that resuming needs: the batch of step t is a
 function of (seed, epoch, index), its noise of (seed, t). Data either lies on the device whole or
@@ -375,6 +375,152 @@ def _alone(loss_fn: Callable) -> Objective:
     return Objective(loss_fn)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Program:
+    """What the runs of one program share; its public methods are the functions of a `Train`.
+
+    Attributes:
+        objective: with its hyperparameters left open.
+        make_transformation: (hyperparameters at one step, params) → what moves the parameters.
+        model, preprocess, num_examples, batch_size, layout, beside: see `make_train`.
+    """
+
+    objective: Objective
+    make_transformation: Callable
+    model: Any
+    preprocess: Callable
+    num_examples: int
+    batch_size: int
+    layout: Any
+    beside: Mapping[str, Any]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that hold each example once, a count."""
+        return -(-self.num_examples // self.batch_size)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of a batch with its padding, a count: a multiple of the devices that share it."""
+        num_data = 1 if self.layout is None else self.layout.num_data
+        return -(-self.batch_size // num_data) * num_data
+
+    def init(self, hparams: Hparams) -> State:
+        at_start = schedules.evaluate(hparams, jnp.int32(0))
+        params = self._initial_params(hparams, at_start)
+        batch, key = self._example_batch(), jax.random.key(0)
+        terms = jax.eval_shape(lambda: self._mean_loss(params, batch, key, at_start)[1])
+        return State(
+            step=jnp.int32(0),
+            params=params,
+            opt_state=self.make_transformation(at_start, params).init(params),
+            ema=None if hparams.ema_decay is None else params,
+            sums={name: jnp.float32(0) for name in (*terms, "grad_norm")},
+            failure=jnp.int32(-1),
+            stopped=jnp.bool_(False),
+        )
+
+    def step(self, state: State, hparams: Hparams, batch: dict, key: jax.Array):
+        h = schedules.evaluate(hparams, state.step)
+        if self.objective.phase is not None:
+            state = self._renewed(state, hparams, h)
+        grads, metrics = jax.grad(self._mean_loss, has_aux=True)(state.params, batch, key, h)
+        metrics["grad_norm"] = optax.tree.norm(grads)
+        settle = _settling(self.objective, self.model, state.params, batch, key, h)
+        transformation = self.make_transformation(h, state.params)
+        return _advance(transformation, state, h, grads, metrics, settle), metrics
+
+    def chunk(self, state: State, hparams: Hparams, x, num_steps) -> State:
+        def body(_, state):
+            step_key = jax.random.fold_in(stream(hparams.seed, "step"), state.step)
+            preprocess_key, loss_key = jax.random.split(step_key)
+            batch = self._batch_of(x, hparams.seed, state.step, preprocess_key)
+            is_first = state.step % self.steps_per_epoch == 0
+            after, metrics = self.step(state, hparams, batch, loss_key)
+            # a new epoch starts its sums afresh; who stopped keeps those that he had
+            sums = {
+                name: jnp.where(is_first, 0.0, total) + metrics[name] * batch["mask"].sum()
+                for name, total in state.sums.items()
+            }
+            keep = functools.partial(jnp.where, state.stopped)
+            return after.replace(sums=jax.tree.map(keep, state.sums, sums))
+
+        return jax.lax.fori_loop(0, num_steps, body, state)
+
+    def rows(self, seed, step):
+        epoch_key = jax.random.fold_in(stream(seed, "order"), step // self.steps_per_epoch)
+        return shuffling.shuffle(epoch_key, self._positions(step)[0], self.num_examples)
+
+    def _initial_params(self, hparams: Hparams, at_start: Hparams):
+        """The parameters that a run starts from, the objective's own among them; any shapes."""
+        own_model = masked(self.model, at_start)
+        params = own_model.init(stream(at_start.seed, "init"))
+        if hparams.init_scale is not None:
+            scale = functools.partial(jnp.multiply, hparams.init_scale)
+            params = jax.tree.map(
+                lambda leaf, is_kernel: scale(leaf) if is_kernel else leaf,
+                params,
+                _is_kernel(params),
+            )
+        if hparams.variance is not None:
+            params = {**params, "likelihood": {"logvar": jnp.log(hparams.variance)}}
+        if self.objective.init is not None:
+            own = self.objective.init(own_model, stream(at_start.seed, "objective"))
+            params = {**params, "objective": own}
+        # astype drops weak types, which would compile the chunk once more for each of them
+        return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), params)
+
+    def _example_batch(self) -> dict:
+        """A batch of zeros in which every row counts, {"x": [B, *shape], "mask": [B], …}."""
+        more = {
+            name: jnp.zeros((self.num_rows, *each.shape[1:]), each.dtype)
+            for name, each in self.beside.items()
+        }
+        x, mask = jnp.zeros((self.num_rows, *self.model.shape)), jnp.ones(self.num_rows)
+        return {"x": x, **more, "mask": mask}
+
+    def _mean_loss(self, params, batch: dict, key: jax.Array, h: Hparams):
+        """The mean of the loss over the rows that count, a scalar, and those of all terms."""
+        own_model = _in_training(self.model, h, key)
+        loss, aux = self.objective(own_model, params, batch, key, **h.objective)
+        means = _batch_means({"loss": loss, **aux}, batch["mask"])
+        return means["loss"], means
+
+    def _renewed(self, state: State, hparams: Hparams, h: Hparams) -> State:
+        """The state with a fresh optimizer where a phase begins: of 0 moments, 0 steps."""
+        before = schedules.evaluate(hparams, jnp.maximum(state.step - 1, 0))
+        phase = functools.partial(self.objective.phase, self.model)
+        is_new = phase(**h.objective) != phase(**before.objective)
+        fresh = self.make_transformation(h, state.params).init(state.params)
+        select = functools.partial(jnp.where, is_new)
+        return state.replace(opt_state=jax.tree.map(select, fresh, state.opt_state))
+
+    def _positions(self, step):
+        """Places of a step's rows in its epoch's order, [B], and which of them count, [B]."""
+        row = jnp.arange(self.num_rows)
+        position = (step % self.steps_per_epoch) * self.batch_size + row
+        mask = (row < self.batch_size) & (position < self.num_examples)
+        # what fills a batch up counts where networks take statistics of it: each row another
+        filler = position % self.num_examples if getattr(self.model, "has_modes", False) else 0
+        return jnp.where(mask, position, filler), mask
+
+    def _batch_of(self, x, seed, step, key: jax.Array) -> dict:
+        """The batch of a step, of data as `chunk` takes it: {"x": [B, *shape], "mask": [B], …}."""
+        mask = self._positions(step)[1].astype(jnp.float32)
+        if isinstance(x, Block):
+            places, held = step - x.first, x.rows
+        else:
+            places, held = self._whole(self.rows(seed, step)), x
+        taken = jax.tree.map(lambda leaf: leaf[places], held)
+        batch = {**(taken if isinstance(taken, dict) else {"x": taken}), "mask": mask}
+        batch = batch if self.layout is None else self.layout.place_batch(batch)
+        return {**batch, "x": self.preprocess(batch["x"], key)}
+
+    def _whole(self, array):
+        """An array, of any shape, that each of the devices that share a batch holds whole."""
+        return array if self.layout is None else self.layout.keep_whole(array)
+
+
 def make_train(
     loss_fn: Callable,
     model,
@@ -409,114 +555,17 @@ def make_train(
     """
     make_optimizer = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
     objective = loss_fn if isinstance(loss_fn, Objective) else _alone(loss_fn)
-    make_transformation = functools.partial(_transformation, make_optimizer, objective)
-    steps_per_epoch = -(-num_examples // batch_size)
-    num_data = 1 if layout is None else layout.num_data
-    num_rows = -(-batch_size // num_data) * num_data
-
-    def mean_loss(params, batch, key, h):
-        own_model = _in_training(model, h, key)
-        loss, aux = objective(own_model, params, batch, key, **h.objective)
-        means = _batch_means({"loss": loss, **aux}, batch["mask"])
-        return means["loss"], means
-
-    def init(hparams: Hparams) -> State:
-        at_start = schedules.evaluate(hparams, jnp.int32(0))
-        own_model = masked(model, at_start)
-        params = own_model.init(stream(at_start.seed, "init"))
-        if hparams.init_scale is not None:
-            scale = functools.partial(jnp.multiply, hparams.init_scale)
-            params = jax.tree.map(
-                lambda leaf, is_kernel: scale(leaf) if is_kernel else leaf,
-                params,
-                _is_kernel(params),
-            )
-        if hparams.variance is not None:
-            params = {**params, "likelihood": {"logvar": jnp.log(hparams.variance)}}
-        if objective.init is not None:
-            own = objective.init(own_model, stream(at_start.seed, "objective"))
-            params = {**params, "objective": own}
-        # astype drops weak types, which would compile the chunk once more for each of them
-        params = jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), params)
-        batch, key = example_batch(), jax.random.key(0)
-        terms = jax.eval_shape(lambda: mean_loss(params, batch, key, at_start)[1])
-        return State(
-            step=jnp.int32(0),
-            params=params,
-            opt_state=make_transformation(at_start, params).init(params),
-            ema=None if hparams.ema_decay is None else params,
-            sums={name: jnp.float32(0) for name in (*terms, "grad_norm")},
-            failure=jnp.int32(-1),
-            stopped=jnp.bool_(False),
-        )
-
-    def example_batch():
-        more = {n: jnp.zeros((num_rows, *v.shape[1:]), v.dtype) for n, v in (beside or {}).items()}
-        return {"x": jnp.zeros((num_rows, *model.shape)), **more, "mask": jnp.ones(num_rows)}
-
-    def renewed(state: State, hparams: Hparams, h: Hparams) -> State:
-        """The state with a fresh optimizer where a phase begins: of 0 moments, 0 steps."""
-        before = schedules.evaluate(hparams, jnp.maximum(state.step - 1, 0))
-        is_new = objective.phase(model, **h.objective) != objective.phase(model, **before.objective)
-        fresh = make_transformation(h, state.params).init(state.params)
-        select = functools.partial(jnp.where, is_new)
-        return state.replace(opt_state=jax.tree.map(select, fresh, state.opt_state))
-
-    def step(state: State, hparams: Hparams, batch: dict, key: jax.Array):
-        h = schedules.evaluate(hparams, state.step)
-        if objective.phase is not None:
-            state = renewed(state, hparams, h)
-        grads, metrics = jax.grad(mean_loss, has_aux=True)(state.params, batch, key, h)
-        metrics["grad_norm"] = optax.tree.norm(grads)
-        settle = _settling(objective, model, state.params, batch, key, h)
-        transformation = make_transformation(h, state.params)
-        return _advance(transformation, state, h, grads, metrics, settle), metrics
-
-    def positions(step):
-        """Places of a step's rows in its epoch's order, [B], and which of them count, [B]."""
-        row = jnp.arange(num_rows)
-        position = (step % steps_per_epoch) * batch_size + row
-        mask = (row < batch_size) & (position < num_examples)
-        # what fills a batch up counts where networks take statistics of it: each row another
-        filler = position % num_examples if getattr(model, "has_modes", False) else 0
-        return jnp.where(mask, position, filler), mask
-
-    def rows(seed, step):
-        epoch_key = jax.random.fold_in(stream(seed, "order"), step // steps_per_epoch)
-        return shuffling.shuffle(epoch_key, positions(step)[0], num_examples)
-
-    def batch_of(x, seed, step, key):
-        mask = positions(step)[1].astype(jnp.float32)
-        if isinstance(x, Block):
-            places, held = step - x.first, x.rows
-        else:
-            places, held = whole(rows(seed, step)), x
-        taken = jax.tree.map(lambda leaf: leaf[places], held)
-        batch = {**(taken if isinstance(taken, dict) else {"x": taken}), "mask": mask}
-        batch = batch if layout is None else layout.place_batch(batch)
-        return {**batch, "x": preprocess(batch["x"], key)}
-
-    def whole(array):
-        return array if layout is None else layout.keep_whole(array)
-
-    def chunk(state: State, hparams: Hparams, x, num_steps) -> State:
-        def body(_, state):
-            step_key = jax.random.fold_in(stream(hparams.seed, "step"), state.step)
-            preprocess_key, loss_key = jax.random.split(step_key)
-            batch = batch_of(x, hparams.seed, state.step, preprocess_key)
-            is_first = state.step % steps_per_epoch == 0
-            after, metrics = step(state, hparams, batch, loss_key)
-            # a new epoch starts its sums afresh; who stopped keeps those that he had
-            sums = {
-                name: jnp.where(is_first, 0.0, total) + metrics[name] * batch["mask"].sum()
-                for name, total in state.sums.items()
-            }
-            keep = functools.partial(jnp.where, state.stopped)
-            return after.replace(sums=jax.tree.map(keep, state.sums, sums))
-
-        return jax.lax.fori_loop(0, num_steps, body, state)
-
-    return Train(init, step, chunk, rows, steps_per_epoch)
+    program = _Program(
+        objective=objective,
+        make_transformation=functools.partial(_transformation, make_optimizer, objective),
+        model=model,
+        preprocess=preprocess,
+        num_examples=num_examples,
+        batch_size=batch_size,
+        layout=layout,
+        beside=beside or {},
+    )
+    return Train(program.init, program.step, program.chunk, program.rows, program.steps_per_epoch)
 
 
 def epoch_metrics(state: State, num_examples: int) -> dict[str, Any]:

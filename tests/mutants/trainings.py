@@ -55,7 +55,7 @@ plant(
 )
 plant(
     'total) + metrics[name] * batch["mask"].sum()',
-    "total) + metrics[name] * batch_size",
+    "total) + metrics[name] * self.batch_size",
     "the last batch of an epoch weighs as if it were full",
 )
 plant(
@@ -64,12 +64,12 @@ plant(
     "the sums do not tell which term was not finite",
 )
 plant(
-    "mask = (row < batch_size) & (position < num_examples)",
-    "mask = position < num_examples",
+    "mask = (row < self.batch_size) & (position < self.num_examples)",
+    "mask = position < self.num_examples",
     "rows that fill a batch up to the devices count",
 )
 plant(
-    'jax.random.fold_in(stream(seed, "order"), step // steps_per_epoch)',
+    'jax.random.fold_in(stream(seed, "order"), step // self.steps_per_epoch)',
     'jax.random.fold_in(stream(seed, "order"), 0)',
     "each epoch has the same order",
 )
