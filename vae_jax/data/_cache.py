@@ -160,15 +160,7 @@ def _earlier_sources(folder: Path, name: str) -> set[str]:
 def _write(entry: Path, record: dict, blocks: Iterable[Block]) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     with _draft(entry.parent) as draft:
-        with contextlib.ExitStack() as stack:
-            files = {}
-            for name, num_rows, block in blocks:
-                if name not in files:
-                    files[name] = stack.enter_context((draft / f"{name}.npy").open("wb"))
-                    _npy.write_header(files[name], (num_rows, *block.shape[1:]), block.dtype)
-                files[name].write(np.ascontiguousarray(block).data)
-        hashes = {name: sha256_of_file(draft / f"{name}.npy") for name in files}
-        record = {**record, "arrays": hashes}
+        record = {**record, "arrays": _write_arrays(draft, blocks)}
         (draft / _RECORD).write_text(json.dumps({**record, _CODE: _code(record)}, indent=1))
         if entry.is_symlink() or not entry.is_dir():
             entry.unlink(missing_ok=True)
@@ -176,23 +168,40 @@ def _write(entry: Path, record: dict, blocks: Iterable[Block]) -> None:
         os.rename(draft, entry)
 
 
+def _write_arrays(draft: Path, blocks: Iterable[Block]) -> dict[str, str]:
+    """Writes a file for each array, block by block; returns the SHA-256 of each by its name."""
+    files = {}
+    with contextlib.ExitStack() as stack:
+        for name, num_rows, block in blocks:
+            if name not in files:
+                files[name] = stack.enter_context((draft / f"{name}.npy").open("wb"))
+                _npy.write_header(files[name], (num_rows, *block.shape[1:]), block.dtype)
+            files[name].write(np.ascontiguousarray(block).data)
+    return {name: sha256_of_file(draft / f"{name}.npy") for name in files}
+
+
 @contextlib.contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
     """A new folder in `folder`, gone at the end; what killed processes left goes at once."""
     with contextlib.ExitStack() as stack:
         with _locked(folder, fcntl.LOCK_EX) as alone:  # while drafts are made and removed
-            for left in folder.glob(f"{_DRAFT}*") if alone else ():
-                # Who works on a draft holds its lock; the system frees it when the process ends.
-                with (
-                    contextlib.suppress(OSError),
-                    _locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB) as abandoned,
-                ):
-                    if abandoned:
-                        shutil.rmtree(left, ignore_errors=True)
+            if alone:
+                _remove_abandoned(folder)
             made = tempfile.TemporaryDirectory(dir=folder, prefix=_DRAFT)
             draft = Path(stack.enter_context(made))
             stack.enter_context(_locked(draft, fcntl.LOCK_EX))
         yield draft
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes the drafts of killed processes: a lock is released when its process ends."""
+    for draft in folder.glob(f"{_DRAFT}*"):
+        with (
+            contextlib.suppress(OSError),
+            _locked(draft, fcntl.LOCK_EX | fcntl.LOCK_NB) as is_abandoned,
+        ):
+            if is_abandoned:
+                shutil.rmtree(draft, ignore_errors=True)
 
 
 @contextlib.contextmanager

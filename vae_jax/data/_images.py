@@ -264,22 +264,27 @@ def _read_image(path: Path, tally: memory.Tally) -> _Image:
             # from an open file: by its name Pillow maps a TIFF to memory, and then a turned one is
             # read with its sides exchanged
             with path.open("rb") as file, PIL.Image.open(file, formats=_FORMATS) as image:
-                mode = image.mode
-                if mode in _GREY | _COLOR:
-                    num_pixels = image.width * image.height
-                    memory.check(path, tally.num_bytes + num_pixels * _BYTES_OF_PIXEL, _REMEDY)
-                    found = _decoded(path, image)
-                    tally.add(path, found.pixels.nbytes, _REMEDY)
-                    return found
+                return _counted(path, image, tally)
     except (
         *_DAMAGE,
         PIL.Image.DecompressionBombError,
         PIL.Image.DecompressionBombWarning,
     ) as error:
         raise DataError(f"{path}: not a readable image ({first_line(error)})") from None
-    raise DataError(
-        f"{path}: is of mode {mode}: must be grey (8, 16 or 32 bits) or RGB: convert it first"
-    )
+
+
+def _counted(path: Path, image, tally: memory.Tally) -> _Image:
+    """`_decoded`, if the mode of the picture is read and memory has room for it."""
+    if image.mode not in _GREY | _COLOR:
+        raise DataError(
+            f"{path}: is of mode {image.mode}: must be grey (8, 16 or 32 bits) or RGB:"
+            " convert it first"
+        )
+    num_pixels = image.width * image.height
+    memory.check(path, tally.num_bytes + num_pixels * _BYTES_OF_PIXEL, _REMEDY)
+    found = _decoded(path, image)
+    tally.add(path, found.pixels.nbytes, _REMEDY)
+    return found
 
 
 def _decoded(path: Path, image) -> _Image:

@@ -286,7 +286,6 @@ def _read_split(
     builder, split: str, image_key: str, label_key: str | None
 ) -> Iterator[tuple[str, int, np.ndarray]]:
     """Blocks ('x', N, [n, H, W, C] uint8) and, where it has them, ('labels', N, [n] int32)."""
-    import PIL.Image
     import tensorflow_datasets as tfds
 
     shape = builder.info.features[image_key].shape
@@ -297,24 +296,29 @@ def _read_split(
         step = rows_per_block((num_rows, *shape), np.dtype(np.uint8))
         for start in range(0, num_rows, step):
             rows = range(start, min(start + step, num_rows))
-            x = np.empty((len(rows), *shape), np.uint8)
-            labels = np.empty(len(rows), np.int32)
             examples = source.__getitems__(list(rows))
+            x = np.empty((len(rows), *shape), np.uint8)
             for row, example in zip(range(len(rows)), examples, strict=True):
-                with PIL.Image.open(io.BytesIO(example[image_key])) as image:
-                    if image.size != (shape[1], shape[0]):
-                        raise ValueError(f"an image of {image.width}×{image.height} pixels")
-                    x[row] = np.asarray(image).reshape(shape)
-                if label_key:
-                    labels[row] = example[label_key]
+                x[row] = _pixels(example[image_key], shape)
             yield "x", num_rows, x
             if label_key:
-                yield "labels", num_rows, labels
+                labels = [example[label_key] for example in examples]
+                yield "labels", num_rows, np.array(labels, np.int32)
     except Exception as error:
         raise DataError(
             f"{builder.data_path}: cannot be read ({_reason(error)}): damaged or incomplete;"
             " delete it and prepare it again"
         ) from error
+
+
+def _pixels(encoded: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """A decoded picture, [H, W, C]; `ValueError` if it is of another size than `shape` says."""
+    import PIL.Image
+
+    with PIL.Image.open(io.BytesIO(encoded)) as image:
+        if image.size != (shape[1], shape[0]):
+            raise ValueError(f"an image of {image.width}×{image.height} pixels")
+        return np.asarray(image).reshape(shape)
 
 
 def _read_idx(data_dir: Path, name: str) -> dict[str, Split] | None:
