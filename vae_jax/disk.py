@@ -51,20 +51,25 @@ def folder(
     held = os.open(root, _FOLDER)
     try:
         for part in parts:
-            if make:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=held)
-            try:
-                below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=held)
-            except OSError as error:
-                if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                    raise OSError(error.errno, f"{part} is a link or no folder") from None
-                raise
+            below = _open_below(held, part, make=make)
             os.close(held)
             held = below
         yield held
     finally:
         os.close(held)
+
+
+def _open_below(held: int, part: str, *, make: bool) -> int:
+    """Opens a folder in one that is held, see `folder`; returns its descriptor."""
+    if make:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(part, dir_fd=held)
+    try:
+        return os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=held)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise OSError(error.errno, f"{part} is a link or no folder") from None
+        raise
 
 
 def path_of(held: int, path: Path) -> Path:

@@ -14,7 +14,7 @@ plant(
     "the manifest is not synced",
 )
 plant(
-    "src_dir_fd=staging, dst_dir_fd=held)\n                    disk.sync_folder(held)",
+    "src_dir_fd=staging, dst_dir_fd=held)\n        disk.sync_folder(held)",
     "src_dir_fd=staging, dst_dir_fd=held)",
     "the folder of the steps is not synced",
 )
@@ -104,8 +104,8 @@ plant(
     "a file takes its place before it is on the disk",
 )
 plant(
-    "below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=held)",
-    "below = os.open(part, _FOLDER, dir_fd=held)",
+    "return os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=held)",
+    "return os.open(part, _FOLDER, dir_fd=held)",
     "a link in the place of a folder is followed",
 )
 plant(

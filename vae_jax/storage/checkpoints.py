@@ -201,18 +201,22 @@ class Checkpoints:
                 reason = self._fault(final) if os.path.lexists(final) else "absent"
                 if reason is not None:
                     self._write(path / str(step), step, state, config)
-                    if os.path.lexists(final):
-                        self._warn(
-                            f"checkpoint {step} failed verification ({reason}); saved again"
-                            + self._set_aside([final])
-                        )
-                    os.rename(str(step), str(step), src_dir_fd=staging, dst_dir_fd=held)
-                    disk.sync_folder(held)
+                    self._put_in_place(final, reason, held, staging)
                 self._delete_old(held, staging)
         except StorageError:
             raise
         except Exception as error:  # Orbax reports a full disk by many types
             raise StorageError(self._explain(step, needed, error)) from error
+
+    def _put_in_place(self, final: pathlib.Path, reason: str, held: int, staging: int) -> None:
+        """Renames a step that is written to its place; a damaged one that is there makes room."""
+        if os.path.lexists(final):
+            self._warn(
+                f"checkpoint {final.name} failed verification ({reason}); saved again"
+                + self._set_aside([final])
+            )
+        os.rename(final.name, final.name, src_dir_fd=staging, dst_dir_fd=held)
+        disk.sync_folder(held)
 
     @contextlib.contextmanager
     def _staging(self) -> Iterator[tuple[int, int, pathlib.Path]]:

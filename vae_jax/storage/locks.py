@@ -55,23 +55,30 @@ def locked(path: pathlib.Path, how: int) -> int:
         StorageError: it cannot be opened, or its file system keeps no locks.
     """
     with files.storing(path), disk.folder(path.parent) as held:
-        while True:
-            lock = disk.open_regular(path.name, os.O_RDWR | os.O_CREAT, held=held)
-            try:
-                _lock(lock, path, how)
-                found = os.fstat(lock)
-                # a process that was refused may have removed the file meanwhile
-                is_there = os.path.samestat(found, os.lstat(path.name, dir_fd=held))
-                if is_there and found.st_nlink == 1:
-                    return lock
-                if is_there:
-                    disk.replace(held, path.name, b"")
-            except FileNotFoundError:
-                pass
-            except BaseException:
-                os.close(lock)
-                raise
-            os.close(lock)
+        while (lock := _locked_if_alone(path, how, held)) is None:
+            pass
+        return lock
+
+
+def _locked_if_alone(path: pathlib.Path, how: int, held: int) -> int | None:
+    """`locked`, tried once in a folder that is held; None: a new file has to be locked instead."""
+    lock = disk.open_regular(path.name, os.O_RDWR | os.O_CREAT, held=held)
+    try:
+        _lock(lock, path, how)
+        found = os.fstat(lock)
+        # a process that was refused may have removed the file meanwhile
+        is_there = os.path.samestat(found, os.lstat(path.name, dir_fd=held))
+        if is_there and found.st_nlink == 1:
+            return lock
+        if is_there:
+            disk.replace(held, path.name, b"")
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(lock)
+        raise
+    os.close(lock)
+    return None
 
 
 def _lock(descriptor: int, path: pathlib.Path, how: int) -> None:
