@@ -57,24 +57,30 @@ def check(
     if requires not in _REQUIREMENTS:
         known = "'unit', 'levels', 'text' or 'real'"
         raise ValueError(f"requires={requires!r}: must be {known}")
+    problem = _problem(values, requires, holder)
+    if problem is not None:
+        kind, words = problem
+        raise DataError(f"{what}: {words}: {remedies[kind]}")
+
+
+def _problem(values: Values, requires: str, holder: str) -> tuple[str, str] | None:
+    """Why data do not fit a likelihood: a key of the remedies, and words; None if they do."""
     low, high = values.low, values.high
     told = f"{holder} has values in [{low:.4g}, {high:.4g}]"
     misfit = _misfit(low, high)
     if (requires == "text") != values.is_text:
         holds = "text" if values.is_text else "numbers"
-        problem = "text", f"does not go with {holder}, which holds {holds}"
-    elif requires == "unit" and not (low >= 0 and high <= 1):
+        return "text", f"does not go with {holder}, which holds {holds}"
+    if requires == "unit" and not (low >= 0 and high <= 1):
         # another likelihood is a remedy only if the values fit one
-        problem = misfit or "unit", f"needs values in [0, 1], {told}"
-    elif requires == "levels" and values.num_levels is None:
-        problem = misfit or "levels", f"needs discrete levels, {told} that are continuous"
-    elif requires == "real" and misfit == "large":
-        problem = "large", f"{told}, no likelihood fits values beyond ±{_LARGEST:.2g}"
-    elif requires == "real" and misfit == "small":
-        problem = "small", f"{told}, no likelihood tells apart what differs by < {_LEAST:.2g}"
-    else:
-        return
-    raise DataError(f"{what}: {problem[1]}: {remedies[problem[0]]}")
+        return misfit or "unit", f"needs values in [0, 1], {told}"
+    if requires == "levels" and values.num_levels is None:
+        return misfit or "levels", f"needs discrete levels, {told} that are continuous"
+    if requires == "real" and misfit == "large":
+        return "large", f"{told}, no likelihood fits values beyond ±{_LARGEST:.2g}"
+    if requires == "real" and misfit == "small":
+        return "small", f"{told}, no likelihood tells apart what differs by < {_LEAST:.2g}"
+    return None
 
 
 def _misfit(low: float, high: float) -> str | None:

@@ -78,30 +78,41 @@ def kinds_of(text: str) -> dict[str, str]:
     Args:
         text: of the program, as XLA writes it.
     """
-    multiplying, found = set(), {}
-    computation = None
-    for line in text.splitlines():
+    lines = text.splitlines()
+    multiplying, found = _multiplying(lines), {}
+    for line in lines:
+        instruction = _INSTRUCTION.match(line)
+        if instruction is None or instruction["code"] in ("while", "conditional", "call", "tuple"):
+            continue
+        called = _CALLED.search(line)
+        if instruction["code"] == "dot" or (called and called[1] in multiplying):
+            found[instruction["name"]] = PRODUCTS
+        else:
+            found[instruction["name"]] = _kind_by_source(line)
+    return found
+
+
+def _multiplying(lines: list[str]) -> set[str | None]:
+    """The computations of a compiled program that hold a product of matrices, by name."""
+    found, computation = set(), None
+    for line in lines:
         begins = _COMPUTATION.match(line)
         if begins:
             computation = begins["name"]
         elif " dot(" in line:
-            multiplying.add(computation)
-    for line in text.splitlines():
-        instruction = _INSTRUCTION.match(line)
-        if instruction is None or instruction["code"] in ("while", "conditional", "call", "tuple"):
-            continue
-        called, source = _CALLED.search(line), _SOURCE.search(line)
-        path = source[1] if source else ""
-        if instruction["code"] == "dot" or (called and called[1] in multiplying):
-            kind = PRODUCTS
-        elif "jvp(" in path:
-            kind = MODEL
-        elif re.search(r"threefry|random|gather|shuffle|fold_in|split|preprocess", path):
-            kind = BATCH
-        else:
-            kind = UPDATE
-        found[instruction["name"]] = kind
+            found.add(computation)
     return found
+
+
+def _kind_by_source(line: str) -> str:
+    """What an instruction that multiplies no matrices does, by what it was compiled from."""
+    source = _SOURCE.search(line)
+    path = source[1] if source else ""
+    if "jvp(" in path:
+        return MODEL
+    if re.search(r"threefry|random|gather|shuffle|fold_in|split|preprocess", path):
+        return BATCH
+    return UPDATE
 
 
 def read_trace(folder: str) -> tuple[dict[str, float], float]:

@@ -173,32 +173,62 @@ def run_local(tasks: Sequence[Task], folder: Path, *, num_workers: int) -> list[
             and had 20 seconds to save, until a second signal.
     """
     logs = files.make_folder(folder / "logs", folder)
-    waiting, workers, outcomes = list(tasks), [], {}
-    deadline = math.inf
+    workers: list[_Worker] = []
     with _signals() as received:
         try:
-            while workers or (waiting and not received):
-                while waiting and len(workers) < num_workers and not received:
-                    task = waiting.pop(0)
-                    try:
-                        workers.append(_Worker(task, logs / f"{task.name}.out"))
-                    except OSError as error:
-                        outcomes[task.name] = _told(task, StorageError.exit_code, str(error))
-                if received and deadline == math.inf:
-                    deadline = time.monotonic() + GRACE_SECONDS
-                    _ask_to_stop(workers, received[0])
-                if len(received) > 1 or time.monotonic() > deadline:
-                    _kill(workers)
-                for worker in [w for w in workers if w.process.poll() is not None]:
-                    workers.remove(worker)
-                    task = worker.task
-                    outcomes[task.name] = _told(task, worker.exit_code(), worker.last_line())
-                time.sleep(0.05)
+            outcomes = _run(list(tasks), workers, logs, num_workers, received)
         finally:
             _kill(workers)
     if received:
         sys.exit(128 + received[0])
     return [outcomes[task.name] for task in tasks]
+
+
+def _run(
+    waiting: list[Task], workers: list["_Worker"], logs: Path, num_workers: int, received: list[int]
+) -> dict[str, Outcome]:
+    """Runs tasks until none is left, or after a signal until the workers have ended.
+
+    Args:
+        waiting: tasks to start; what is left in it was not started.
+        workers: receives those that run.
+        logs, num_workers: see `run_local`.
+        received: receives signals, see `_signals`.
+
+    Returns:
+        The outcome of each task that has one, by its name.
+    """
+    outcomes, deadline = {}, math.inf
+    while workers or (waiting and not received):
+        while waiting and len(workers) < num_workers and not received:
+            outcomes |= _start(waiting.pop(0), workers, logs)
+        if received and deadline == math.inf:
+            deadline = time.monotonic() + GRACE_SECONDS
+            _ask_to_stop(workers, received[0])
+        if len(received) > 1 or time.monotonic() > deadline:
+            _kill(workers)
+        outcomes |= _collect(workers)
+        time.sleep(0.05)
+    return outcomes
+
+
+def _start(task: Task, workers: list["_Worker"], logs: Path) -> dict[str, Outcome]:
+    """Adds a worker for a task; if it cannot be started, that is the task's outcome."""
+    try:
+        workers.append(_Worker(task, logs / f"{task.name}.out"))
+    except OSError as error:
+        return {task.name: _told(task, StorageError.exit_code, str(error))}
+    return {}
+
+
+def _collect(workers: list["_Worker"]) -> dict[str, Outcome]:
+    """Removes the workers that have ended; returns the outcomes of their tasks."""
+    outcomes = {}
+    for worker in [w for w in workers if w.process.poll() is not None]:
+        workers.remove(worker)
+        task = worker.task
+        outcomes[task.name] = _told(task, worker.exit_code(), worker.last_line())
+    return outcomes
 
 
 def parse_slurm(text: str) -> dict[str, Any]:

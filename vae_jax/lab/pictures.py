@@ -177,9 +177,7 @@ def draw_each(
         try:
             made = _made(make)
             if made is not None:
-                for ending, content in _encode_each(made).items():
-                    path = root.joinpath(*folder, f"{name}{ending}")
-                    files.write_bytes(path, content, root=root)
+                _save(made, root, root.joinpath(*folder, name))
                 drawn.append(name)
         except StorageError:
             raise
@@ -196,6 +194,12 @@ def _made(make: Callable[[], Any]) -> Any:
         return make()
     except StorageError as error:
         raise RuntimeError(str(error)) from None
+
+
+def _save(made: Any, root: Path, path: Path) -> None:
+    """Writes the files of a picture; `path` is theirs but for the ending."""
+    for ending, content in _encode_each(made).items():
+        files.write_bytes(path.with_name(f"{path.name}{ending}"), content, root=root)
 
 
 def _encode_each(made: Any) -> dict[str, bytes]:
