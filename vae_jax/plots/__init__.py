@@ -12,7 +12,9 @@ from vae_jax.plots._picture import Picture, Table, encode, save
 from vae_jax.plots._pixels import encode_gif, image_grid, save_gif, shrink
 from vae_jax.plots.curves import training_curves
 from vae_jax.plots.geometry import latent_geometry
+from vae_jax.plots.heatmaps import sweep_heatmap
 from vae_jax.plots.images import interpolation, reconstructions, samples
+from vae_jax.plots.latent_dims import elbo_against_latent_dim
 from vae_jax.plots.latents import (
     latent_scatter,
     manifold,
@@ -21,13 +23,9 @@ from vae_jax.plots.latents import (
     traversal,
     traversal_frames,
 )
+from vae_jax.plots.rate_distortion import rate_distortion
 from vae_jax.plots.series import series
-from vae_jax.plots.sweeps import (
-    elbo_against_latent_dim,
-    rate_distortion,
-    sweep_curves,
-    sweep_heatmap,
-)
+from vae_jax.plots.sweep_curves import sweep_curves
 
 __all__ = [
     "Picture",

@@ -54,8 +54,6 @@ def latent_geometry(
     Raises:
         UsageError: the shapes do not fit together, or `z0` or `z1` does not rise.
     """
-    from matplotlib.colors import ListedColormap, LogNorm
-
     z0, z1 = (as_float(_rising(name, z)) for name, z in (("z0", z0), ("z1", z1)))
     magnification = as_float(require("magnification", magnification, "R C"))
     require_length("magnification[:, 0]", magnification[:, 0], len(z1))
@@ -69,38 +67,12 @@ def latent_geometry(
     figure = new_figure(6.2, 5.2)
     axes = figure.add_subplot()
     axes.set_aspect("equal", adjustable="box")
-    is_drawn = (magnification > 0) & drawable(1 / magnification) & drawable(magnification)
-    if is_drawn.any():
-        low, high = magnification[is_drawn].min(), magnification[is_drawn].max()
-        # a constant has no scale of its own
-        norm = LogNorm(low / 1.05, high * 1.05) if high < 1.1 * low else LogNorm(low, high)
-        mesh = axes.pcolormesh(
-            z0,
-            z1,
-            np.ma.masked_where(~is_drawn, magnification),
-            norm=norm,
-            cmap=ListedColormap(shades(256)),
-            shading="nearest",
-            rasterized=True,
-        )
-        _draw_scale(figure, axes, mesh)
-    else:
-        axes.set_title("the decoder is degenerate everywhere: no magnification above 0", fontsize=8)
+    _draw_magnification(figure, axes, z0, z1, magnification)
     dots = {"s": float(np.clip(8000 / max(1, len(codes)), 1, 10)), "linewidths": 0}
     axes.scatter(*codes[drawable(codes).all(axis=1)].T, color="white", alpha=0.55, zorder=2, **dots)
     curves_drawn = [curve for curve in curves if drawable(curve).all()]
-    for p, curve in enumerate(curves_drawn):
-        labels = ("geodesic", "straight line") if p == 0 else (None, None)
-        axes.plot(*curve.T, color=ORANGE, linewidth=1.8, zorder=4, label=labels[0])
-        straight = {"color": "white", "linewidth": 1.0, "linestyle": (0, (4, 2)), "zorder": 3}
-        axes.plot(*curve[[0, -1]].T, label=labels[1], **straight)
-        ends = {"s": 14, "color": "white", "edgecolors": ORANGE, "linewidths": 1.2, "zorder": 5}
-        axes.scatter(*curve[[0, -1]].T, **ends)
     if curves_drawn:
-        legend = axes.legend(loc="upper right", frameon=True, facecolor="#4d4d4d", framealpha=0.8)
-        for text in legend.get_texts():
-            text.set_color("white")
-        legend.get_frame().set_linewidth(0)
+        _draw_geodesics(axes, curves_drawn)
     for i, (z, set_limits) in enumerate(((z0, axes.set_xlim), (z1, axes.set_ylim))):
         # all of the grid and of the geodesics; a far code is only in the table
         ends = z[[0, -1]] + 0.5 * np.array([z[0] - z[1], z[-1] - z[-2]])
@@ -117,6 +89,44 @@ def _rising(name: str, z) -> np.ndarray:
     if len(z) < 2 or not np.all(np.diff(z) > 0):
         raise UsageError(f"{name}: must be at least 2 rising numbers, received {len(z)}")
     return z
+
+
+def _draw_magnification(figure, axes, z0, z1, magnification) -> None:
+    """Colors the plane with z0 [C], z1 [R] by magnification [R, C], and draws what colors mean."""
+    from matplotlib.colors import ListedColormap, LogNorm
+
+    is_drawn = (magnification > 0) & drawable(1 / magnification) & drawable(magnification)
+    if not is_drawn.any():
+        axes.set_title("the decoder is degenerate everywhere: no magnification above 0", fontsize=8)
+        return
+    low, high = magnification[is_drawn].min(), magnification[is_drawn].max()
+    # a constant has no scale of its own
+    norm = LogNorm(low / 1.05, high * 1.05) if high < 1.1 * low else LogNorm(low, high)
+    mesh = axes.pcolormesh(
+        z0,
+        z1,
+        np.ma.masked_where(~is_drawn, magnification),
+        norm=norm,
+        cmap=ListedColormap(shades(256)),
+        shading="nearest",
+        rasterized=True,
+    )
+    _draw_scale(figure, axes, mesh)
+
+
+def _draw_geodesics(axes, curves: list[np.ndarray]) -> None:
+    """Draws curves [T, 2], the straight line between the ends of each, and a legend."""
+    for p, curve in enumerate(curves):
+        labels = ("geodesic", "straight line") if p == 0 else (None, None)
+        axes.plot(*curve.T, color=ORANGE, linewidth=1.8, zorder=4, label=labels[0])
+        straight = {"color": "white", "linewidth": 1.0, "linestyle": (0, (4, 2)), "zorder": 3}
+        axes.plot(*curve[[0, -1]].T, label=labels[1], **straight)
+        ends = {"s": 14, "color": "white", "edgecolors": ORANGE, "linewidths": 1.2, "zorder": 5}
+        axes.scatter(*curve[[0, -1]].T, **ends)
+    legend = axes.legend(loc="upper right", frameon=True, facecolor="#4d4d4d", framealpha=0.8)
+    for text in legend.get_texts():
+        text.set_color("white")
+    legend.get_frame().set_linewidth(0)
 
 
 def _draw_scale(figure, axes, mesh) -> None:

@@ -1,0 +1,104 @@
+"""What the pictures of a sweep share: its runs, those that diverged, tables and legends.
+
+A run diverged if what is to be drawn is not finite, or beyond 1e100. It is left out of the figure
+and of what its colours mean; the figure says how many are, and the table has them.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from vae_jax.plots._axes import drawable, in_words
+from vae_jax.plots._picture import MUTED, Table, as_float, require, require_length
+
+__all__ = [
+    "LINE_HEIGHT",
+    "Repeats",
+    "cells_of",
+    "legend_width",
+    "mean_and_error",
+    "nothing",
+    "num_letters",
+    "per_run",
+    "repeats",
+    "say_left_out",
+    "table_of",
+]
+
+LINE_HEIGHT = 0.14
+"""Of an entry of a legend, in inches."""
+
+
+def per_run(name: str, x, num_runs: int | None = None) -> np.ndarray:
+    """Numbers [R], one per run; what is None is NaN."""
+    x = np.asarray(x)
+    x = x.astype(np.float64) if x.dtype == object else x
+    x = require(name, x, "R") if num_runs is None else require_length(name, x, num_runs)
+    return as_float(x)
+
+
+def cells_of(name: str, x: Iterable, num_runs: int) -> np.ndarray:
+    """Numbers and words [R], one per run, each as it is."""
+    return require_length(name, np.array(list(x), dtype=object), num_runs)
+
+
+class Repeats(NamedTuple):
+    """Runs of one setting: their indices [n], and which of the distinct settings it is."""
+
+    members: np.ndarray
+    row: int
+    column: int
+
+
+def repeats(rows: np.ndarray, columns: np.ndarray) -> list[Repeats]:
+    """Runs [R] grouped by their place in the order of rows and of columns, int [R] each."""
+    pairs, group = np.unique(np.stack([rows, columns]), axis=1, return_inverse=True)
+    return [
+        Repeats(np.flatnonzero(group.ravel() == index), row, column)
+        for index, (row, column) in enumerate(pairs.T.tolist())
+    ]
+
+
+def mean_and_error(values: np.ndarray) -> tuple[float | None, float | None]:
+    """The mean of what is finite in `values` [n] and its standard error, None where undefined."""
+    values = values[drawable(values)].astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = float(values.mean()) if len(values) else None
+        error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+    return mean, error
+
+
+def table_of(*columns: tuple[str, Iterable | None]) -> Table:
+    """Columns [N] by name, less those that are None."""
+    given = [(name, cells) for name, cells in columns if cells is not None]
+    rows = zip(*(cells for _, cells in given), strict=True)
+    return Table(tuple(name for name, _ in given), list(rows))
+
+
+def nothing(num_runs: int, quantity: str):
+    """The figure of a sweep without any finite `quantity`."""
+    if not num_runs:
+        return in_words("no runs yet")
+    who = f"all {num_runs} runs" if num_runs > 1 else "the only run"
+    return in_words(f"{who} diverged:\nno finite {quantity}")
+
+
+def say_left_out(figure, num_runs: int, *, diverged: np.ndarray, beyond=()) -> None:
+    """Says how many runs are not drawn, bool [R] each, in a line of its own above all panels."""
+    counts = {"diverged": np.sum(diverged), "beyond the axes": np.sum(beyond)}
+    parts = [f"{count:.0f} {why}" for why, count in counts.items() if count]
+    if parts:
+        note = f"of {num_runs} runs, {', '.join(parts)}"
+        figure.suptitle(note, x=0.01, ha="left", fontsize=7, color=MUTED)
+
+
+def legend_width(num_letters: int) -> float:
+    """Inches, a scalar, that a column of a legend takes whose longest line has `num_letters`."""
+    return 0.55 + 0.072 * num_letters
+
+
+def num_letters(width: float) -> int:
+    """The longest line that a legend has room for in `width` inches, a scalar."""
+    return int((width - legend_width(0)) / 0.072)
