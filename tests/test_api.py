@@ -71,6 +71,15 @@ ALLOWED = {
     "__main__": {"cli"},
 }
 
+MOST_LINES, DEEPEST = 60, 3
+"""Of a function: lines without its docstring, and blocks inside one another."""
+BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
+LONG = {
+    *("vae_jax/cli/command.py", "vae_jax/evaluation/exact.py", "vae_jax/lab/build.py"),
+    *("vae_jax/lab/loop.py", "vae_jax/lab/train.py"),
+}
+"""Files that are not short yet."""
+
 
 def public_names():
     for name in MODULES:
@@ -142,6 +151,66 @@ def test_house_rules(path):
         room = path.relative_to(ROOT).parts[0].removesuffix(".py")
         own = {m.split(".")[1] for m in imported(tree) if m.startswith("vae_jax.")}
         assert own <= ALLOWED.get(room, set()) | SHARED | {room}
+
+
+def test_functions_are_short_and_flat():
+    examples = (ROOT.parent / "examples").rglob("*.py")
+    paths = {str(path.relative_to(ROOT.parent)): path for path in (*sources(), *examples)}
+    assert "examples/vae.py" in paths
+    found = [
+        f"{name}: {function.name}: {num_lines(function)} lines, {depth(function)} deep"
+        for name, path in paths.items()
+        if name not in LONG
+        for function in functions(path.read_text())
+        if num_lines(function) > MOST_LINES or depth(function) > DEEPEST
+    ]
+    assert not found, "\n".join(found)
+
+
+def functions(text):
+    """Every function of a source, methods and nested ones too."""
+    return [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+
+
+def num_lines(function):
+    """Lines of code of a function, without its docstring."""
+    doc = function.body[0] if ast.get_docstring(function) is not None else None
+    skipped = 0 if doc is None else doc.end_lineno - doc.lineno + 1
+    return function.end_lineno - function.lineno + 1 - skipped
+
+
+def depth(node):
+    """How many blocks of a function lie inside one another; a function in it starts anew."""
+    return max((_depth_of(node, child) for child in ast.iter_child_nodes(node)), default=0)
+
+
+def _depth_of(parent, child):
+    if isinstance(child, ast.FunctionDef | ast.ClassDef):
+        return 0
+    is_elif = isinstance(parent, ast.If) and isinstance(child, ast.If) and [child] == parent.orelse
+    return depth(child) + (isinstance(child, BLOCKS) and not is_elif)
+
+
+def test_lines_and_depth_of_functions_are_counted():
+    text = """
+def outer(x):
+    'A docstring
+    of two lines.'
+    for a in x:
+        if a:
+            pass
+        elif x:
+            with a:
+                pass
+        else:
+            pass
+    def inner():
+        while x:
+            return [b for b in x if b]
+"""
+    text = text.replace("'", '"""')
+    counted = {f.name: (num_lines(f), depth(f)) for f in functions(text)}
+    assert counted == {"outer": (12, 3), "inner": (3, 1)}
 
 
 def imported(tree):
