@@ -17,8 +17,11 @@ import pytest
 from faults._lab import WITHOUT_PICTURES
 from faults.bad_flags import BAD, ONLY_THE_COMMAND
 
-from vae_jax import data, errors, plots
-from vae_jax.cli import command as cli
+from vae_jax import data, errors, objectives, plots
+from vae_jax.cli import help as help_lib
+from vae_jax.cli.commands import evaluate
+from vae_jax.cli.commands import train as train_command
+from vae_jax.errors import UsageError
 from vae_jax.lab import config, identity, loop, pictures, results, sweep, train
 from vae_jax.storage import files, members
 
@@ -756,16 +759,51 @@ def test_help_goes_to_a_reader_that_reads_its_head(tmp_path):
 
 
 def test_help_is_complete():
-    page = cli.help_page("Head.")
+    page = help_lib.of_training("all", "Head.")
     names = [f.name for f in config.flag_fields()] + list(config.objective_flags()) + ["overwrite"]
     for name in names:
         assert f"  --{name} " in page
     assert "{" not in page
-    assert all(len(line) <= 100 for line in page.splitlines())
     assert all(name in page for name in data.names())
     told = " ".join(page.split())
     assert "--num_samples iwae, renyi: samples of z for each example, K (default: 5)" in told
     assert "stratified (unbiased) or weighted (default: stratified)" in told
+
+
+def test_help_fits_a_terminal():
+    pages = [help_lib.of_training(asked, "Head.") for asked in ("", "all", *objectives.names())]
+    pages.append(help_lib.of_flags(evaluate.flag_texts(), evaluate.DESCRIPTION, "example"))
+    assert all(len(line) <= 80 for page in pages for line in page.splitlines())
+    first = train_command.DESCRIPTION, help_lib.of_training("", train_command.DESCRIPTION)
+    assert len(first[1].splitlines()) <= 60
+    known = {f.name for f in config.flag_fields() + config.flag_fields(config.Plan)}
+    assert set(help_lib.COMMON) <= known
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ([], None),
+        (["--beta=4"], None),
+        (["--help"], ""),
+        (["-h"], ""),
+        (["--help=all"], "all"),
+        (["--helpfull"], "all"),
+        (["--help", "--objective=iwae"], "iwae"),
+        (["--objective=iwae", "--help=all"], "all"),
+    ],
+    ids=str,
+)
+def test_what_help_is_asked_for(words, asked):
+    assert help_lib.asked_for(words) == asked
+
+
+def test_help_on_an_objective_has_its_flags():
+    page = help_lib.of_training("iwae", "Head.")
+    assert "--num_samples" in page
+    assert "--beta" not in page
+    with pytest.raises(UsageError, match=r"objective 'iwea' is unknown \(did you mean iwae\?\)"):
+        help_lib.of_training("iwea", "Head.")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,6 @@ PAGES = {
 README = PAGES["README.md"]
 with (ROOT / "docs" / "numbers.csv").open(newline="", encoding="utf-8") as file:
     NUMBERS = list(csv.DictReader(file))
-HAS_LAB = (ROOT / "vae_jax" / "lab").exists()
 B, D, L = 5, 6, 3
 
 
@@ -524,7 +523,6 @@ def test_the_map_of_the_house_names_each_room():
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-@pytest.mark.skipif(not HAS_LAB, reason="vae_jax.lab is not there yet")
 def test_the_walk_passes_files_that_exist():
     walk = PAGES["docs/architecture.md"].partition("## The rooms\n")[0]
     named = re.findall(r"`((?:vae_jax|experiments)/\S*\.py)`", walk)

@@ -3,43 +3,27 @@
 import os
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
 from absl import app, flags, logging
 
-from vae_jax import console, data, objectives
+from vae_jax import console
+from vae_jax.cli import help as help_lib
 from vae_jax.devices import hardware, processes
 from vae_jax.devices import platform as devices
 from vae_jax.errors import UsageError, VaeJaxError, did_you_mean
-from vae_jax.lab import compiled, entry, environment, interrupts
+from vae_jax.lab import compiled, environment, interrupts
 from vae_jax.lab import config as config_lib
 
 __all__ = [
     "MAX_NAME",
-    "SCHEDULES_HELP",
-    "SWEEPS_HELP",
     "define_flags",
-    "help_page",
     "launch",
     "or_exit",
     "run",
     "start",
 ]
-
-SCHEDULES_HELP = """\
-A hyperparameter that is a real number may follow a schedule, and so may --learning_rate,
---weight_decay and --clip_norm: linear(0, 4, 2000) goes from 0 to 4 in 2000 steps,
-cosine(1e-3, 0, 100%) falls over the whole run, cyclical(0, 1, 10ep) restarts every 10 epochs;
-schedules of optax serve by name: 'warmup_cosine_decay(0, 1e-3, 5ep, 100%)'."""
-
-
-SWEEPS_HELP = """\
-Several values with commas between them are a sweep, the product of all that are given; runs that
-differ only in real numbers (beta, learning rate, …), seed and latent_dim train as one program.
-Of --widths, whose values hold commas, semicolons part them: --widths='200,200;400'."""
-
 
 MAX_NAME = 100
 """Characters of the longest name that may be that of a flag, a count."""
@@ -65,7 +49,7 @@ def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: s
             devices.check_platform()
         main(values, plan, sys.argv[1:])
 
-    launch(train, _names(), lambda: help_page(description))
+    launch(train, _names(), lambda asked: help_lib.of_training(asked, description))
 
 
 def start(
@@ -81,23 +65,21 @@ def start(
     """
     for name, text in texts.items():
         flags.DEFINE_string(name, None, text)
-    entries = [line for name, text in texts.items() for line in _entry(name, text)]
-    page = [*textwrap.wrap(description, 92), "", *entries, "", "Example:", f"  {example}"]
 
     def work(values):
         devices.check_platform()
         main(values)
 
-    launch(work, list(texts), lambda: "\n".join(page))
+    launch(work, list(texts), lambda _: help_lib.of_flags(texts, description, example))
 
 
-def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[], str]) -> None:
+def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[str], str]) -> None:
     """Parses flags that are defined, calls `main(values)`, and exits; codes as `run` has them.
 
     Args:
         main: does the work; a flag that was not given is None.
         names: of the flags, from which a misspelt one is corrected.
-        page: the text that --help prints.
+        page: what is asked (see `help.asked_for`) → the text that --help prints.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
@@ -114,8 +96,9 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[]
         jax.config.update("jax_num_cpu_devices", max(1, num_cores))
 
     def parse(argv):
-        if any(a in ("--help", "-h", "-help", "--helpfull", "--helpshort") for a in argv[1:]):
-            console.say_page(page())
+        asked = help_lib.asked_for(argv[1:])
+        if asked is not None:
+            console.say_page(or_exit(lambda: page(asked)))
             sys.exit(0)
         return or_exit(lambda: _parse(argv, names))
 
@@ -187,46 +170,3 @@ def or_exit(function: Callable):
             processes.leave(refused.exit_code)
         processes.leave_after_fault(error)
         raise
-
-
-def help_page(description: str) -> str:
-    """The page that --help prints: flags by group, defaults, one example."""
-    fills = {
-        "objectives": ", ".join(objectives.names()),
-        "datasets": ", ".join(data.names()),
-    }
-    lines = [*textwrap.wrap(description, 92), ""]
-    for group in config_lib.GROUPS:
-        lines.append(f"{group}:")
-        for field in _fields():
-            if field.metadata["group"] == group:
-                text = field.metadata["help"].format(**fills)
-                if field.default is not None and field.default is not False:
-                    text += f" (default: {field.default})"
-                lines += _entry(field.name, text)
-        if group == "Objective":
-            for name in objectives.names():
-                lines += textwrap.wrap(
-                    f"{name}: {objectives.summary(name).partition(': ')[2]}",
-                    92,
-                    initial_indent="  ",
-                    subsequent_indent="    ",
-                )
-            for name, owners in config_lib.objective_flags().items():
-                by_text: dict[str, list[str]] = {}
-                for objective, hyperparameter in owners.items():
-                    told = f"{hyperparameter.help.rstrip('.')} (default: {hyperparameter.text})"
-                    by_text.setdefault(told, []).append(objective)
-                for told, several in by_text.items():
-                    lines += _entry(name, f"{', '.join(several)}: {told}")
-        lines.append("")
-    lines += [SCHEDULES_HELP, "", SWEEPS_HELP, ""]
-    example = [*entry.words("train"), "--dataset=mnist", "--beta=4", "--latent_dim=10"]
-    lines += ["Example:", f"  {' '.join(example)}"]
-    return "\n".join(lines)
-
-
-def _entry(name: str, text: str) -> list[str]:
-    # a long name leaves a space before its text
-    head = f"  --{name} ".ljust(24)
-    return textwrap.wrap(text, 92, initial_indent=head, subsequent_indent=" " * 24)

@@ -1,0 +1,162 @@
+"""The pages that --help prints: the flags that people use, all flags, or those of an objective."""
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+
+from vae_jax import data, discovery, objectives
+from vae_jax.lab import config, entry
+
+__all__ = ["COMMON", "WIDTH", "asked_for", "of_flags", "of_training"]
+
+WIDTH = 80
+"""Columns of a page."""
+COMMON = (
+    *("objective", "network", "latent_dim", "likelihood", "dataset", "missing_values"),
+    *("epochs", "batch_size", "learning_rate", "patience", "seed", "workdir", "overwrite"),
+)
+"""Flags of the first page, beside those of the objective that is trained by default."""
+_HELP = ("help", "helpshort", "h")
+_SCHEDULES = (
+    "A hyperparameter that is a real number may follow a schedule, and so may --learning_rate, "
+    "--weight_decay and --clip_norm: linear(0, 4, 2000) goes from 0 to 4 in 2000 steps, "
+    "cosine(1e-3, 0, 100%) falls over the whole run, cyclical(0, 1, 10ep) restarts every 10 "
+    "epochs; schedules of optax serve by name: 'warmup_cosine_decay(0, 1e-3, 5ep, 100%)'."
+)
+_SWEEPS = (
+    "Several values with commas between them are a sweep, the product of all that are given: "
+    "--beta=1,4 --seed=0,1,2 are six runs. Runs that differ only in real numbers, seed and "
+    "latent_dim train as one program."
+)
+_WIDTHS = "The values of --widths hold commas: semicolons separate them, --widths='200,200;400'."
+
+
+def asked_for(argv: Sequence[str]) -> str | None:
+    """Returns what a command line asks help on.
+
+    Args:
+        argv: the words after the name of the program.
+
+    Returns:
+        "" for the first page, "all" for all flags, the name of an objective; None for no help.
+    """
+    given = dict(_split(word) for word in argv if word.startswith("-"))
+    if "helpfull" in given:
+        return "all"
+    asked = next((given[name] for name in _HELP if name in given), None)
+    if asked is None:
+        return None
+    return asked or given.get("objective", "")
+
+
+def _split(word: str) -> tuple[str, str]:
+    name, _, value = word.lstrip("-").partition("=")
+    return name, value
+
+
+def of_training(asked: str, description: str) -> str:
+    """Returns a page on the flags of a training.
+
+    Args:
+        asked: from `asked_for`.
+        description: what the program does.
+
+    Raises:
+        UsageError: there is no such objective.
+    """
+    if not asked:
+        return _first(description)
+    return _all(description) if asked == "all" else _of_objective(asked)
+
+
+def of_flags(texts: Mapping[str, str], description: str, example: str) -> str:
+    """Returns the page of a program whose flags are texts.
+
+    Args:
+        texts: flag → its line of help.
+        description: what the program does.
+        example: a command.
+    """
+    entries = [line for name, text in texts.items() for line in _entry(name, text)]
+    return "\n".join([*_wrapped(description), "", *entries, "", "Example:", f"  {example}"])
+
+
+def _first(description: str) -> str:
+    lines = [*_wrapped(description), ""]
+    for group in config.GROUPS:
+        entries = _entries(group, COMMON)
+        if group == "Objective":
+            entries = _hyperparameters([config.Config.objective])
+        if entries:
+            lines += [f"{group}:", *entries, ""]
+    lines += [*_wrapped(_SWEEPS), "", "Example:", f"  {_example()}", ""]
+    more = "--help=all lists every flag, --help --objective=iwae those of an objective."
+    return "\n".join([*lines, *_wrapped(more)])
+
+
+def _all(description: str) -> str:
+    lines = [*_wrapped(description), ""]
+    for group in config.GROUPS:
+        lines += [f"{group}:", *_entries(group)]
+        if group == "Objective":
+            for name in objectives.names():
+                purpose = objectives.summary(name).partition(": ")[2]
+                lines += _wrapped(f"{name}: {purpose}", "  ", "    ")
+            lines += _hyperparameters(objectives.names())
+        lines.append("")
+    lines += [*_wrapped(_SCHEDULES), "", *_wrapped(f"{_SWEEPS} {_WIDTHS}"), ""]
+    return "\n".join([*lines, "Example:", f"  {_example()}"])
+
+
+def _of_objective(name: str) -> str:
+    discovery.find(objectives.__name__, name, "objective")
+    purpose = f"{objectives.purpose(name)}: loss = {objectives.formula(name)}"
+    command = " ".join([*entry.words("train"), f"--objective={name}"])
+    flags = _hyperparameters([name]) or ["  it has no flags of its own"]
+    lines = [*_wrapped(purpose), "", f"Flags of --objective={name}:", *flags, ""]
+    return "\n".join([*lines, *_wrapped(_SCHEDULES), "", "Example:", f"  {command}"])
+
+
+def _entries(group: str, names: Iterable[str] | None = None) -> list[str]:
+    """The flags of a group that are named, or all."""
+    fills = {
+        "objectives": ", ".join(objectives.names()),
+        "datasets": ", ".join(data.names()),
+    }
+    lines = []
+    for field in config.flag_fields() + config.flag_fields(config.Plan):
+        if field.metadata["group"] != group or (names is not None and field.name not in names):
+            continue
+        text = field.metadata["help"].format(**fills)
+        if field.default is not None and field.default is not False:
+            text += f" (default: {field.default})"
+        lines += _entry(field.name, text)
+    return lines
+
+
+def _hyperparameters(several: Sequence[str]) -> list[str]:
+    """The flags of objectives; what several have with the same meaning and default stands once."""
+    lines = []
+    for name, owners in config.objective_flags().items():
+        by_text: dict[str, list[str]] = {}
+        for objective in several:
+            if objective in owners:
+                own = owners[objective]
+                told = f"{own.help.rstrip('.')} (default: {own.text})"
+                by_text.setdefault(told, []).append(objective)
+        for told, whose in by_text.items():
+            head = f"{', '.join(whose)}: " if len(several) > 1 else ""
+            lines += _entry(name, f"{head}{told}")
+    return lines
+
+
+def _example() -> str:
+    return " ".join([*entry.words("train"), "--dataset=mnist", "--beta=4", "--latent_dim=10"])
+
+
+def _entry(name: str, text: str) -> list[str]:
+    # a long name leaves a space before its text
+    return _wrapped(text, f"  --{name} ".ljust(22), " " * 22)
+
+
+def _wrapped(text: str, first: str = "", others: str = "") -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=others)
