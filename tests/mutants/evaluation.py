@@ -14,8 +14,8 @@ plant(
     "the error of a ratio lacks n/(n − 1)",
 )
 plant(
-    "start = moments[names]\n    indices = first_batch + jnp.arange(len(rows))",
-    "start = moments[names]\n    indices = jnp.arange(len(rows))",
+    "else moments[names]\n    indices = first_batch + jnp.arange(len(rows))",
+    "else moments[names]\n    indices = jnp.arange(len(rows))",
     "each block of the data has the draws of the first",
 )
 plant(
@@ -123,8 +123,8 @@ plant(
 
 plant = of("vae_jax/evaluation/collapse.py", "evaluation_collapse", "evaluation_subject")
 plant(
-    "at_floor = above <= floor_margin",
-    "at_floor = abs(above) <= floor_margin",
+    "None if above is None else above <= floor_margin",
+    "None if above is None else abs(above) <= floor_margin",
     "an ELBO far below its floor is not at it",
 )
 plant(

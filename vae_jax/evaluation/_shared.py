@@ -2,7 +2,8 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ __all__ = [
     "NUM_BOOTSTRAP",
     "bootstrap",
     "by_blocks",
+    "distinct_pairs",
     "example_and_key",
     "is_constant",
     "keys_of_example",
@@ -25,6 +27,7 @@ __all__ = [
     "require_at_least",
     "require_density",
     "require_finite",
+    "with_errors",
 ]
 
 NUM_BOOTSTRAP = 100
@@ -84,6 +87,33 @@ def mean_and_error(values) -> tuple[float, float | None]:
     if values.size < 2:
         return float(values.mean()), None
     return float(values.mean()), float(values.std(ddof=1) / math.sqrt(values.size))
+
+
+def with_errors(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """The mean of values [S] of each name, and its standard error as `name_standard_error`.
+
+    Both are None of no values, see `mean_and_error`.
+    """
+    result = {}
+    for name, each in values.items():
+        result[name], result[f"{name}_standard_error"] = (
+            mean_and_error(each) if len(each) else (None, None)
+        )
+    return result
+
+
+def distinct_pairs(
+    first_key: jax.Array, step_key: jax.Array, num_pairs: int, num: int
+) -> tuple[jax.Array, jax.Array]:
+    """Draws pairs of different examples: the positions [P] of the first ones and of the second.
+
+    Args:
+        first_key, step_key: PRNG keys, scalars: of the first ones, and of the way to the second.
+        num_pairs: P.
+        num: how many examples there are, at least 2.
+    """
+    first = jax.random.randint(first_key, (num_pairs,), 0, num)
+    return first, (first + jax.random.randint(step_key, (num_pairs,), 1, num)) % num
 
 
 def mean_and_error_of_traced(values: jax.Array) -> tuple[jax.Array, jax.Array]:

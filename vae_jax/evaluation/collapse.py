@@ -155,52 +155,66 @@ def diagnose(
     num_top_dims = min(num_top_dims, len(rates))
     share = float(rates[:num_top_dims].sum() / rate) if rate > 0 else 0.0
     num_active = int(np.sum(active_units(mean_variance)))
-    above, error, at_floor = None, None, None
-    if (elbo is None) != (floor is None):
-        raise UsageError("elbo and floor: one is missing, give both or neither")
-    if elbo is not None:
-        chex.assert_rank(elbo, 1)
-        chex.assert_equal_shape([elbo, floor])
-        require_finite(elbo=elbo, floor=floor)
-        above, error = mean_and_error(np.float64(elbo) - np.float64(floor))
-        at_floor = above <= floor_margin
+    above, error = _above_floor(elbo, floor)
     bounds = [rate] if mutual_information is None else [mutual_information, rate]
     collapsed = min(bounds) < collapse_rate or (mutual_information is None and num_active == 0)
-    dims = "dimension" if num_top_dims == 1 else f"{num_top_dims} dimensions"
-    if not collapsed:
-        # what it rests on stands first
-        known = (
-            [f"I(x; z) is {mutual_information:.4g} nats"] if mutual_information is not None else []
-        )
-        known.append(f"the rate is {rate:.4g} nats, {share:.0%} of it in the top {dims}")
-        words = f"uses z: {', '.join(known)}"
-    elif rate < collapse_rate:
-        words = f"collapsed: the rate of {rate:.3g} nats is below {collapse_rate:g}"
-    elif mutual_information is None:
-        words = f"collapsed: the rate of {rate:.3g} nats does not depend on x"
-    else:
-        words = f"collapsed: of the rate of {rate:.3g} nats, I(x; z) is {mutual_information:.2g}"
-    words += f"; {num_active} of {len(rates)} active"
-    if at_floor is not None:
-        side = "below" if above < 0 else "above"
-        told = f"{abs(above):.4g}" + ("" if error is None else f" ± {error:.2g}")
-        words += f"; ELBO {told} nats {side} a model that ignores z"
-        words += ", so z does not pay" if at_floor else ""
-    return Collapse(
-        len(rates),
-        num_active,
-        rate,
-        mutual_information,
-        num_top_dims,
-        share,
-        collapse_rate,
-        collapsed,
-        above,
-        error,
-        floor_margin,
-        at_floor,
-        words,
+    found = Collapse(
+        num_dims=len(rates),
+        active_units=num_active,
+        rate=rate,
+        mutual_information=mutual_information,
+        num_top_dims=num_top_dims,
+        top_rate_share=share,
+        collapse_rate=collapse_rate,
+        collapsed=collapsed,
+        elbo_above_floor=above,
+        elbo_above_floor_standard_error=error,
+        floor_margin=floor_margin,
+        at_floor=None if above is None else above <= floor_margin,
+        verdict="",
     )
+    return found._replace(verdict=_verdict(found))
+
+
+def _above_floor(elbo, floor) -> tuple[float | None, float | None]:
+    """The mean of ELBO − floor, [N] each, and its standard error; None and None without them."""
+    if (elbo is None) != (floor is None):
+        raise UsageError("elbo and floor: one is missing, give both or neither")
+    if elbo is None:
+        return None, None
+    chex.assert_rank(elbo, 1)
+    chex.assert_equal_shape([elbo, floor])
+    require_finite(elbo=elbo, floor=floor)
+    return mean_and_error(np.float64(elbo) - np.float64(floor))
+
+
+def _verdict(found: Collapse) -> str:
+    """A diagnosis in words."""
+    words = f"{_use(found)}; {found.active_units} of {found.num_dims} active"
+    if found.at_floor is None:
+        return words
+    above, error = found.elbo_above_floor, found.elbo_above_floor_standard_error
+    side = "below" if above < 0 else "above"
+    told = f"{abs(above):.4g}" + ("" if error is None else f" ± {error:.2g}")
+    words += f"; ELBO {told} nats {side} a model that ignores z"
+    return f"{words}, so z does not pay" if found.at_floor else words
+
+
+def _use(found: Collapse) -> str:
+    """Whether z is used, in words, and what says so."""
+    rate, information, num = found.rate, found.mutual_information, found.num_top_dims
+    if not found.collapsed:
+        dims = "dimension" if num == 1 else f"{num} dimensions"
+        # what it rests on stands first
+        known = [f"I(x; z) is {information:.4g} nats"] if information is not None else []
+        share = f"{found.top_rate_share:.0%} of it in the top {dims}"
+        known.append(f"the rate is {rate:.4g} nats, {share}")
+        return f"uses z: {', '.join(known)}"
+    if rate < found.collapse_rate:
+        return f"collapsed: the rate of {rate:.3g} nats is below {found.collapse_rate:g}"
+    if information is None:
+        return f"collapsed: the rate of {rate:.3g} nats does not depend on x"
+    return f"collapsed: of the rate of {rate:.3g} nats, I(x; z) is {information:.2g}"
 
 
 def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:

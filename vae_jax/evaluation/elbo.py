@@ -138,6 +138,28 @@ def _given(model, params, batch: dict, given: Callable | None):
     return model if given is None else given(model, params, batch)
 
 
+class _Measured(NamedTuple):
+    """What is measured of a batch.
+
+    Args:
+        terms: the objective's loss and aux, [B] each.
+        weights: of the rows, [B], of each term that has them.
+        rates: of each latent dimension, [B, L].
+        means: of the posterior, in units of the prior's standard deviation, [B, L]. Both are None
+            where there is no prior.
+    """
+
+    terms: dict[str, jax.Array]
+    weights: dict[str, jax.Array]
+    rates: jax.Array | None
+    means: jax.Array | None
+
+
+def _no_moments(size: int):
+    """Count, mean and sum of squared deviations of nothing, (scalar, [size], [size])."""
+    return jnp.float32(0), jnp.zeros(size), jnp.zeros(size)
+
+
 class Moments(NamedTuple):
     """Running count, mean and sum of squared deviations, (scalar, [M], [M]), of what is measured.
 
@@ -156,6 +178,30 @@ class Moments(NamedTuple):
     means: Any
     within: Any
     ratios: dict[str, "Ratio"]
+
+    @classmethod
+    def empty(cls, shapes: _Measured) -> "Moments":
+        """Of no batches, for what has the shapes of a `_Measured`."""
+        terms = _no_moments(len(shapes.terms))
+        of_latents = None if shapes.rates is None else _no_moments(shapes.rates.shape[1])
+        ratios = {name: Ratio.empty() for name in shapes.weights}
+        return cls(terms, of_latents, of_latents, terms[:2], ratios)
+
+    def add(self, measured: _Measured, mask: jax.Array) -> "Moments":
+        """With what was measured of a batch whose rows count by a mask [B]."""
+        terms, weights = measured.terms, measured.weights
+        stacked = jnp.stack([terms[name] for name in sorted(terms)], axis=1)
+        rates, means = None, None
+        if measured.rates is not None:
+            rates = merge_moments(self.rates, measured.rates, mask)
+            means = merge_moments(self.means, measured.means, mask)
+        return Moments(
+            merge_moments(self.terms, stacked, mask),
+            rates,
+            means,
+            (self.within[0] + 1, self.within[1] + _squares(stacked, mask)),
+            {n: r.add(terms[n], weights[n] * mask) for n, r in self.ratios.items()},
+        )
 
 
 class Ratio(NamedTuple):
@@ -282,55 +328,35 @@ def accumulate(
         One `Moments`, under the names of its terms joined by commas, for `summarize`.
     """
     rows, masks = _batches(x, batch_size)
-    row_weights = getattr(loss_fn, "row_weights", None)
 
-    def terms_of(rows, mask, key):
+    def measure(rows, mask, key):
         preprocess_key, loss_key = jax.random.split(key)
         batch = _batch(x, rows, mask, preprocess_key, preprocess)
-        loss, aux = loss_fn(model, params, batch, loss_key, **hparams)
-        weights = {} if row_weights is None else row_weights(batch, **hparams)
-        if not model.latent.has_prior:
-            return {"loss": loss, **aux}, weights, ()
-        posterior = _given(model, params, batch, given).encode(params, batch["x"])
-        prior = model.prior(params)
-        rate_per_dim = distributions.kl_divergence(posterior, prior)
-        of_prior = rate_per_dim, standardized_mean(posterior, prior)
-        return {"loss": loss, **aux}, weights, of_prior
+        return _measure(loss_fn, model, params, batch, loss_key, hparams, given)
 
     def body(carry, inputs):
         rows, mask, index = inputs
-        terms, weights, of_prior = terms_of(rows, mask, jax.random.fold_in(key, index))
-        stacked = jnp.stack([terms[name] for name in sorted(terms)], axis=1)
-        merged = [
-            merge_moments(before, values, mask)
-            for before, values in zip((carry.rates, carry.means), of_prior, strict=False)
-        ]
-        return (
-            Moments(
-                merge_moments(carry.terms, stacked, mask),
-                *(merged or (None, None)),
-                (carry.within[0] + 1, carry.within[1] + _squares(stacked, mask)),
-                {n: r.add(terms[n], weights[n] * mask) for n, r in carry.ratios.items()},
-            ),
-            None,
-        )
+        return carry.add(measure(rows, mask, jax.random.fold_in(key, index)), mask), None
 
-    shapes, weighed, _ = jax.eval_shape(terms_of, rows[0], masks[0], key)
-    names = ",".join(sorted(shapes))
-
-    def zero(size):
-        return jnp.float32(0), jnp.zeros(size), jnp.zeros(size)
-
-    if moments is None:
-        num_terms = names.count(",") + 1
-        within = zero(num_terms)[:2]
-        of_latents = zero(model.latent_dim) if model.latent.has_prior else None
-        ratios = {name: Ratio.empty() for name in weighed}
-        start = Moments(zero(num_terms), of_latents, of_latents, within, ratios)
-    else:
-        start = moments[names]
+    shapes = jax.eval_shape(measure, rows[0], masks[0], key)
+    names = ",".join(sorted(shapes.terms))
+    start = Moments.empty(shapes) if moments is None else moments[names]
     indices = first_batch + jnp.arange(len(rows))
     return {names: jax.lax.scan(body, start, (rows, masks, indices))[0]}
+
+
+def _measure(loss_fn, model, params, batch: dict, key, hparams: dict, given) -> _Measured:
+    """What is measured of a batch; arguments as of `accumulate`."""
+    loss, aux = loss_fn(model, params, batch, key, **hparams)
+    terms = {"loss": loss, **aux}
+    row_weights = getattr(loss_fn, "row_weights", None)
+    weights = {} if row_weights is None else row_weights(batch, **hparams)
+    if not model.latent.has_prior:
+        return _Measured(terms, weights, None, None)
+    posterior = _given(model, params, batch, given).encode(params, batch["x"])
+    prior = model.prior(params)
+    rates = distributions.kl_divergence(posterior, prior)
+    return _Measured(terms, weights, rates, standardized_mean(posterior, prior))
 
 
 def summarize(moments: dict[str, Moments]) -> Evaluation:

@@ -24,7 +24,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.errors import UsageError
-from vae_jax.evaluation._shared import by_blocks, mean_and_error, require_at_least, require_finite
+from vae_jax.evaluation._shared import (
+    by_blocks,
+    distinct_pairs,
+    mean_and_error,
+    require_at_least,
+    require_finite,
+    with_errors,
+)
 from vae_jax.evaluation.subject import AtMost
 
 __all__ = [
@@ -460,56 +467,67 @@ def evaluate(
     require_at_least(2, examples=codes.shape[0])
     require_at_least(3, num_points=num_points)
     codes = jnp.asarray(codes, jnp.float32)
-    num = codes.shape[0]
     code_key, pair_key, step_key = jax.random.split(key, 3)
-    chosen = codes[jax.random.permutation(code_key, num)[:num_codes]]
+    chosen = codes[jax.random.permutation(code_key, len(codes))[:num_codes]]
+    stretch = _stretches(decode, chosen, num_rows)
+    least = stretch.shape[1] * np.finfo(np.float32).eps
+    is_degenerate = stretch[:, -1] <= least * stretch[:, 0]
+    kept = stretch[~is_degenerate]
+    log_magnification = np.log(kept).sum(axis=1)
+    first, second = distinct_pairs(pair_key, step_key, num_pairs, len(codes))
+    found = geodesics(
+        decode, codes[first], codes[second], num_points=num_points, max_steps=max_steps
+    )
+    spread, spread_error = _deviation_and_error(log_magnification)
+    values = {
+        **_lengths(found),
+        "log_magnification": log_magnification,
+        "log_anisotropy": np.log(kept[:, 0] / kept[:, -1]),
+    }
+    return {
+        "num_codes": len(stretch),
+        "num_degenerate": int(is_degenerate.sum()),
+        "num_pairs": num_pairs,
+        "num_points": num_points,
+        "log_magnification_sd": spread,
+        "log_magnification_sd_standard_error": spread_error,
+        **with_errors(values),
+    }
+
+
+def _stretches(decode: Callable, codes: jax.Array, num_rows: int) -> np.ndarray:
+    """`singular_values` of codes [N, L], so many at a time: [N, L]."""
 
     @jax.jit
     def stretches(z):
         return by_blocks(functools.partial(singular_values, decode), z, num_rows)
 
-    stretch = np.float64(stretches(chosen))
-    require_finite(decoder_derivatives=stretch)
-    least = stretch.shape[1] * np.finfo(np.float32).eps
-    is_degenerate = stretch[:, -1] <= least * stretch[:, 0]
-    kept = stretch[~is_degenerate]
-    first = jax.random.randint(pair_key, (num_pairs,), 0, num)
-    second = (first + jax.random.randint(step_key, (num_pairs,), 1, num)) % num
-    found = geodesics(
-        decode, codes[first], codes[second], num_points=num_points, max_steps=max_steps
-    )
+    found = np.float64(stretches(codes))
+    require_finite(decoder_derivatives=found)
+    return found
+
+
+def _lengths(found: Geodesics) -> dict[str, np.ndarray]:
+    """What is averaged of curves: over all P pairs, or over those whose search converged."""
     straight, is_found = np.float64(found.straight_lengths), np.asarray(found.converged)
     lengths, beside = np.float64(found.lengths)[is_found], straight[is_found]
-    # codes that decode to the same lie 0 apart by either curve
-    ratio = np.divide(beside, lengths, out=np.ones_like(lengths), where=lengths > 0)
-    result = {
-        "num_codes": len(stretch),
-        "num_degenerate": int(is_degenerate.sum()),
-        "num_pairs": num_pairs,
-        "num_points": num_points,
-        "log_magnification_sd": None,
-        "log_magnification_sd_standard_error": None,
-    }
-    values = {
+    return {
         "straight_length": straight,
         "geodesic_length": lengths,
-        "length_ratio": ratio,
-        "share_converged": found.converged,
-        "log_magnification": np.log(kept).sum(axis=1),
-        "log_anisotropy": np.log(kept[:, 0] / kept[:, -1]),
+        # codes that decode to the same lie 0 apart by either curve
+        "length_ratio": np.divide(beside, lengths, out=np.ones_like(lengths), where=lengths > 0),
+        "share_converged": is_found,
     }
-    for name, each in values.items():
-        result[name], result[f"{name}_standard_error"] = (
-            mean_and_error(each) if len(each) else (None, None)
-        )
-    if len(kept) > 1:
-        logs = values["log_magnification"]
-        spread = logs.std(ddof=1)
-        # by the delta method, d√v = dv / 2√v
-        _, error = mean_and_error(np.square(logs - logs.mean()))
-        result["log_magnification_sd"] = float(spread)
-        result["log_magnification_sd_standard_error"] = error / (2 * spread) if spread > 0 else 0.0
-    return result
+
+
+def _deviation_and_error(values: np.ndarray) -> tuple[float | None, float | None]:
+    """The standard deviation of values [S] and its standard error; None and None if S < 2."""
+    if len(values) < 2:
+        return None, None
+    spread = values.std(ddof=1)
+    # by the delta method, d√v = dv / 2√v
+    _, error = mean_and_error(np.square(values - values.mean()))
+    return float(spread), error / (2 * spread) if spread > 0 else 0.0
 
 
 def measure(subject, *, num_codes: int = AtMost(500), num_pairs: int = 50) -> dict:

@@ -30,10 +30,11 @@ from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import (
     by_blocks,
-    mean_and_error,
+    distinct_pairs,
     ratio_and_error,
     require_at_least,
     require_finite,
+    with_errors,
 )
 from vae_jax.evaluation.latent_geometry import straight_lines
 from vae_jax.evaluation.subject import AtMost, NotApplicableError
@@ -407,11 +408,10 @@ def evaluate(
     num, latent_dim = codes.shape
     codes = jnp.asarray(codes, jnp.float32)
     prior = distributions.standard_gaussian(latent_dim) if prior is None else prior
-    penalties = neighbourhood_penalties(x, codes, num_neighbours=num_neighbours, num_rows=num_rows)
+    sizes = {"num_neighbours": num_neighbours, "num_rows": num_rows}
+    of_codes = _of_codes(x, codes, **sizes)
     pair_key, step_key, draw_key = jax.random.split(key, 3)
-    first = jax.random.randint(pair_key, (num_lines,), 0, num)
-    # another example than the first
-    second = (first + jax.random.randint(step_key, (num_lines,), 1, num)) % num
+    first, second = distinct_pairs(pair_key, step_key, num_lines, num)
     lines = straight_lines(codes[first], codes[second], num_points)
 
     @jax.jit
@@ -421,34 +421,49 @@ def evaluate(
     decoded = decode_blocks(lines.reshape(-1, latent_dim))
     draws = decode_blocks(prior.sample(draw_key, num_draws))
     require_finite(decoded=decoded, draws=draws)
-    distance = nearest_distance(x, decoded, num_rows=num_rows).reshape(num_lines, num_points)
-    decoded = decoded.reshape(num_lines, num_points, *decoded.shape[1:])
-    held = support(x, draws, num_neighbours=num_neighbours, num_rows=num_rows)
-    result = {
+    of_lines = _of_lines(x, decoded.reshape(num_lines, num_points, *decoded.shape[1:]), num_rows)
+    ratio, ratio_error = _ratio(of_lines["interior_distance"], of_lines["end_distance"])
+    return {
         "num_examples": num,
         "num_neighbours": num_neighbours,
         "num_lines": num_lines,
         "num_points": num_points,
         "num_draws": num_draws,
         "coverage_if_equal": _coverage_if_equal(num, num_draws, num_neighbours),
+        **with_errors({**of_codes, **of_lines, **_of_draws(x, draws, **sizes)}),
+        "interpolation_ratio": ratio,
+        "interpolation_ratio_standard_error": ratio_error,
     }
-    interior = np.float64(distance[:, 1:-1]).mean(axis=1)
-    ends = np.float64(distance[:, [0, -1]]).mean(axis=1)
-    for name, values in {
+
+
+def _of_codes(x, codes, *, num_neighbours: int, num_rows: int) -> dict[str, np.ndarray]:
+    """What is averaged over the examples of the neighbours among their codes, [N] each."""
+    penalties = neighbourhood_penalties(x, codes, num_neighbours=num_neighbours, num_rows=num_rows)
+    return {
         "trustworthiness": 1.0 - np.float64(penalties.intruders),
         "continuity": 1.0 - np.float64(penalties.extruders),
+    }
+
+
+def _of_lines(x, decoded, num_rows: int) -> dict[str, np.ndarray]:
+    """What is averaged of lines as decoded, [P, T, *event]: [P] each."""
+    points = decoded.reshape(-1, *decoded.shape[2:])
+    distance = nearest_distance(x, points, num_rows=num_rows).reshape(decoded.shape[:2])
+    return {
         "smoothness": smoothness(decoded),
-        "interior_distance": interior,
-        "end_distance": ends,
+        "interior_distance": np.float64(distance[:, 1:-1]).mean(axis=1),
+        "end_distance": np.float64(distance[:, [0, -1]]).mean(axis=1),
+    }
+
+
+def _of_draws(x, draws, *, num_neighbours: int, num_rows: int) -> dict[str, np.ndarray]:
+    """What is averaged of decoded draws [M, *event]: over them, and over the N data."""
+    held = support(x, draws, num_neighbours=num_neighbours, num_rows=num_rows)
+    return {
         "precision": held.num_balls > 0,
         "density": np.float64(held.num_balls) / num_neighbours,
         "coverage": held.is_covered,
-    }.items():
-        result[name], result[f"{name}_standard_error"] = mean_and_error(values)
-    result["interpolation_ratio"], result["interpolation_ratio_standard_error"] = _ratio(
-        interior, ends
-    )
-    return result
+    }
 
 
 def _ratio(upper: np.ndarray, lower: np.ndarray) -> tuple[float | None, float | None]:

@@ -32,9 +32,9 @@ from vae_jax.evaluation._shared import (
     bootstrap,
     by_blocks,
     is_constant,
-    mean_and_error,
     require_at_least,
     require_finite,
+    with_errors,
 )
 from vae_jax.evaluation.collapse import COLLAPSE_RATE, FLOOR_MARGIN, diagnose, elbo_and_floor
 from vae_jax.evaluation.discrepancy import maximum_mean_discrepancy
@@ -361,14 +361,14 @@ def evaluate(
     density = aggregate_log_density(z, mean, logvar, num_rows=num_rows, num_columns=num_columns)
     terms = decompose(z, DiagonalGaussian(mean[rows], logvar[rows]), density, prior)
     terms = Terms(*(np.float64(values) for values in terms))
-    rates = np.float64(distributions.kl_divergence(DiagonalGaussian(mean, logvar), prior))
+    posterior = DiagonalGaussian(mean, logvar)
+    rates = np.float64(distributions.kl_divergence(posterior, prior))
     discrepancy = maximum_mean_discrepancy(
         z, prior.sample(p_key, num_samples), kernel=kernel, num_rows=num_rows
     )
-    standardized = standardized_mean(DiagonalGaussian(mean, logvar), prior)
     collapse = diagnose(
         rates.mean(axis=0),
-        np.var(np.float64(standardized), axis=0),
+        np.var(np.float64(standardized_mean(posterior, prior)), axis=0),
         mutual_information=float(terms.mutual_information.mean()),
         elbo=elbo,
         floor=floor,
@@ -376,7 +376,7 @@ def evaluate(
         collapse_rate=collapse_rate,
         floor_margin=floor_margin,
     )
-    result = {
+    return {
         "num_examples": num_examples,
         "num_samples": num_samples,
         "rate_per_dim": rates.mean(axis=0).tolist(),
@@ -387,19 +387,14 @@ def evaluate(
         "mmd_kernel": kernel,
         **{name: value for name, value in collapse._asdict().items() if name in DEFINITIONS},
         **_gaussian_tcs(mean, logvar, rows_key),
+        **with_errors({"rate": rates.sum(axis=1), **_totals(terms)}),
+        "mutual_information_saturated": is_saturated(collapse.mutual_information, num_examples),
     }
-    for name, values in {
-        "rate": rates.sum(axis=1),
-        "mutual_information": terms.mutual_information,
-        "marginal_kl": terms.marginal_kl,
-        "total_correlation": terms.total_correlation,
-        "dimension_wise_kl": terms.dimension_wise_kl.sum(axis=1),
-    }.items():
-        result[name], result[f"{name}_standard_error"] = mean_and_error(values)
-    result["mutual_information_saturated"] = is_saturated(
-        result["mutual_information"], num_examples
-    )
-    return result
+
+
+def _totals(terms: Terms) -> dict[str, np.ndarray]:
+    """Terms of each sample by name, summed over the latent dimensions: [S] each."""
+    return {**terms._asdict(), "dimension_wise_kl": terms.dimension_wise_kl.sum(axis=1)}
 
 
 def measure(subject, *, num_samples: int = 5000, kernel: str = "imq") -> dict:
