@@ -346,7 +346,7 @@ def test_the_help_names_the_default_widths_of_each_network():
     defaults = re.search(r"default: (.*)\)", field.metadata["help"])[1]
     parts = re.findall(r"([\d,]+\d) for (.*?)(?=, \d|$)", defaults)
     told = {name: widths for widths, names in parts for name in re.findall(r"\w+", names)}
-    for name in networks.NETWORKS:
+    for name in networks.names():
         if name != "linear":
             shape = (4, 2) if name in ("gru", "lstm", "bigru", "bilstm") else (8, 8, 1)
             encoder, _ = networks.build(name, shape=shape, latent_dim=4, num_parts=1)

@@ -225,15 +225,14 @@ def _planned(
     held: Any = data if is_ours else _told(data)
     num_examples = len(held.train) if is_ours else len(held["x"])
     batch_size = min(batch_size, num_examples)
-    steps_per_epoch = -(-num_examples // batch_size)
-    units = {"steps_per_epoch": steps_per_epoch, "num_steps": epochs * steps_per_epoch}
+    units = _units(num_examples, batch_size, epochs)
     name, bound, left = _bound(objective, hyperparameters, num_examples, units)
     _check_model(bound, model, name)
     source_of = _of_dataset if is_ours else _of_arrays
     source = source_of(held, valid, bound, model, preprocess, binarization)
     _check_patience(patience, source, bound, name)
     make_optimizer, has_rate = _optimizer(optimizer, asked)
-    layout, rows = make_layout(1), source.splits["train"]
+    layout = make_layout(1)
     train = training.make_train(
         bound,
         model,
@@ -242,7 +241,7 @@ def _planned(
         batch_size=batch_size,
         optimizer=make_optimizer,
         layout=layout,
-        beside={n: v for n, v in rows.items() if n != "x"} if isinstance(rows, dict) else None,
+        beside=_beside(source.splits["train"]),
     )
     hparams = _hparams(asked, left, units)
     program = Program(
@@ -260,16 +259,32 @@ def _planned(
     settings = {
         "objective": name or objective,
         "chosen": {n: v for n, v in hyperparameters.items() if n not in left},
-        "model": model,
-        "optimizer": optimizer,
         "batch_size": int(batch_size),
         "patience": program.patience,
-        "preprocess": preprocess,
-        "binarization": binarization,
-        **{n: _told_schedule(v) for n, v in vars(hparams.replace(objective={})).items()},
-        **{n: _told_schedule(v) for n, v in hparams.objective.items()},
+        **{"model": model, "optimizer": optimizer},
+        **{"preprocess": preprocess, "binarization": binarization},
+        **_told_schedules(hparams),
     }
     return _Planned(program, source, settings, has_rate)
+
+
+def _units(num_examples: int, batch_size: int, epochs: int) -> dict[str, int]:
+    """What epochs and shares of the run are in steps, see `schedules.parse`."""
+    steps_per_epoch = -(-num_examples // batch_size)
+    return {"steps_per_epoch": steps_per_epoch, "num_steps": epochs * steps_per_epoch}
+
+
+def _told_schedules(hparams: training.Hparams) -> dict[str, Any]:
+    """Each hyperparameter by name, as `_told_schedule` puts it."""
+    every = {**vars(hparams.replace(objective={})), **hparams.objective}
+    return {name: _told_schedule(value) for name, value in every.items()}
+
+
+def _beside(rows: Any) -> dict[str, Any] | None:
+    """What batches hold beside x, of rows [N, …] by name; None if they are x alone."""
+    if not isinstance(rows, dict):
+        return None
+    return {name: values for name, values in rows.items() if name != "x"}
 
 
 def _check_counts(*, seed: Any, **counts: Any) -> None:

@@ -137,17 +137,23 @@ def run(run, experiment: building.Experiment, store, begun: records.Begun) -> re
     training_of = _Training(run, experiment, store, begun)
     with Interrupt() as interrupt:
         with source(experiment) as x, _watchers(run, experiment, begun.step) as tell:
-            for step, state in _chunks(experiment, training_of.chunk, begun, x):
-                training_of.take(step, state, tell)
-                if training_of.is_over() or processes.largest(interrupt.signum) > 0:
-                    break
-                training_of.save_if_due()
+            chunks = _chunks(experiment, training_of.chunk, begun, x)
+            _go_on(training_of, chunks, tell, interrupt)
         training_of.finish()
         signum = processes.largest(interrupt.signum)
         if signum:
             run.log(f"interrupted at step {training_of.step}, saved", echo=True)
             sys.exit(128 + signum)
     return training_of.ended()
+
+
+def _go_on(training_of: "_Training", chunks, tell: Callable, interrupt: Interrupt) -> None:
+    """Takes chunks, and saves where it is due, until nothing is left or a signal came."""
+    for step, state in chunks:
+        training_of.take(step, state, tell)
+        if training_of.is_over() or processes.largest(interrupt.signum) > 0:
+            return
+        training_of.save_if_due()
 
 
 class _Training:
