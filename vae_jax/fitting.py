@@ -224,12 +224,12 @@ def _planned(
     is_ours = isinstance(data, Dataset)
     held: Any = data if is_ours else _told(data)
     num_examples = len(held.train) if is_ours else len(held["x"])
-    batch_size = min(batch_size, num_examples)
+    batch_size = min(int(batch_size), num_examples)
     units = _units(num_examples, batch_size, epochs)
     name, bound, left = _bound(objective, hyperparameters, num_examples, units)
     _check_model(bound, model, name)
-    source_of = _of_dataset if is_ours else _of_arrays
-    source = source_of(held, valid, bound, model, preprocess, binarization)
+    read = _of_dataset if is_ours else _of_arrays
+    source = read(held, valid, bound, model, preprocess, binarization)
     _check_patience(patience, source, bound, name)
     make_optimizer, has_rate = _optimizer(optimizer, asked)
     layout = make_layout(1)
@@ -244,13 +244,14 @@ def _planned(
         beside=_beside(source.splits["train"]),
     )
     hparams = _hparams(asked, left, units)
+    stacked = jax.tree.map(lambda leaf: np.stack([leaf]), hparams)
     program = Program(
         layout=layout,
         model=model,
         loss_fn=bound,
         preprocess=source.preprocess,
         train=train,
-        hparams=layout.place(jax.tree.map(lambda leaf: np.stack([leaf]), hparams)),
+        hparams=layout.place(stacked),
         num_steps=units["num_steps"],
         splits=source.splits,
         streamed=is_ours and held.streamed,
@@ -259,8 +260,7 @@ def _planned(
     settings = {
         "objective": name or objective,
         "chosen": {n: v for n, v in hyperparameters.items() if n not in left},
-        "batch_size": int(batch_size),
-        "patience": program.patience,
+        **{"batch_size": batch_size, "patience": program.patience},
         **{"model": model, "optimizer": optimizer},
         **{"preprocess": preprocess, "binarization": binarization},
         **_told_schedules(hparams),
