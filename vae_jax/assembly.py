@@ -210,7 +210,7 @@ def _likelihood(schema: Schema, asked: Any, variance: float | str) -> likelihood
         raise UsageError(
             f"likelihood: {schema.name} does not say what the values of x are: give "
             "likelihood='gaussian' for real numbers, 'bernoulli' for numbers in [0, 1] (one of "
-            f"{', '.join(likelihoods.NAMES)}), or a Dataset of vae_jax.data.load"
+            f"{', '.join(likelihoods.names())}), or a Dataset of vae_jax.data.load"
         )
     known = {"num_levels": schema.num_levels, "has_missing": schema.has_missing}
     return likelihoods.make(name, variance=variance, **known)

@@ -232,7 +232,6 @@ def _planned(
     source = read(held, valid, bound, model, preprocess, binarization)
     _check_patience(patience, source, bound, name)
     make_optimizer, has_rate = _optimizer(optimizer, asked)
-    layout = make_layout(1)
     train = training.make_train(
         bound,
         model,
@@ -240,7 +239,7 @@ def _planned(
         num_examples=num_examples,
         batch_size=batch_size,
         optimizer=make_optimizer,
-        layout=layout,
+        layout=(layout := make_layout(1)),
         beside=_beside(source.splits["train"]),
     )
     hparams = _hparams(asked, left, units)
