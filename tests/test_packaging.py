@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -74,7 +75,8 @@ def wheel(tmp_path_factory):
     # a build writes beside its sources
     for name in ("vae_jax", "experiments"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    (folder / "docs").mkdir()
+    for name in ("pyproject.toml", "docs/package.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / name)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", "."]
     done = subprocess.run([*command, "."], capture_output=True, text=True, cwd=folder)
@@ -91,6 +93,9 @@ def test_the_wheel_holds_the_package_alone_and_its_types(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"vae_jax"}
     assert "vae_jax/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+    told = zipfile.ZipFile(wheel).read(metadata).decode()
+    assert not re.search(r"\]\((?!https://)", told), "a link or a picture of the checkout"
 
 
 @pytest.mark.slow
