@@ -88,8 +88,8 @@ def test_fit_gives_the_command_line_s_parameters_bit_for_bit(pair):
 def test_so_does_it_for_what_objectives_bring(name, flags, settings, digits, tmp_path):
     run = on_the_command_line(tmp_path / "run", objective=name, **flags)
     counts = {n: v for n, v in settings.items() if isinstance(v, int)}
-    static = objectives.statics(name, {n: v for n, v in counts.items() if n != "clip_norm"})
-    model = vae_jax.make_model(digits, objective=name, **SMALL, **static)
+    counts.pop("clip_norm", None)
+    model = vae_jax.make_model(digits, objective=name, **SMALL, **counts)
     settings = settings | {"optimizer": flags.get("optimizer", "adam")}
     fitted = vae_jax.fit(name, model, digits, epochs=3, **settings)
     assert_same(fitted.params, {n: v for n, v in run.params.items() if n in fitted.params})
@@ -180,6 +180,16 @@ def test_what_makes_no_model_is_refused_in_one_line(settings, message, digits):
     with pytest.raises(UsageError, match=message) as error:
         vae_jax.make_model(digits, **settings)
     assert "\n" not in str(error.value)
+
+
+def test_what_an_objective_asks_of_a_dataset_is_a_setting_too(digits):
+    model = vae_jax.make_model(digits, objective="m2", num_labeled=100, **SMALL)
+    assert model.num_conditions == 10
+    with pytest.raises(DataError, match=r"num_labeled=3: .*: give at least 10"):
+        vae_jax.fit("m2", model, digits, epochs=1, num_labeled=3)
+    x = digits.decode(digits.train.x)
+    with pytest.raises(UsageError, match="'num_labeled' is unknown"):
+        vae_jax.fit("m2", model, {"x": x, "labels": digits.train.labels}, epochs=1, num_labeled=3)
 
 
 def test_other_latents_are_remedied_by_make_model(digits):

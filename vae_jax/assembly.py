@@ -98,7 +98,9 @@ def make_model(
             missing: the message says what.
         DataError: the data do not fit the likelihood or the objective.
     """
-    given = hyperparameters.keys() - objectives.statics(objective, hyperparameters).keys()
+    is_ours = isinstance(data, Dataset)
+    static = objectives.statics(objective, hyperparameters, has_dataset=is_ours)
+    given = hyperparameters.keys() - static.keys()
     if given:
         name = min(given)
         raise UsageError(

@@ -226,7 +226,7 @@ def _planned(
     num_examples = len(held.train) if is_ours else len(held["x"])
     batch_size = min(int(batch_size), num_examples)
     units = _units(num_examples, batch_size, epochs)
-    name, bound, left = _bound(objective, hyperparameters, num_examples, units)
+    name, bound, left = _bound(objective, hyperparameters, num_examples, units, is_ours)
     _check_model(bound, model, name)
     read = _of_dataset if is_ours else _of_arrays
     source = read(held, valid, bound, model, preprocess, binarization)
@@ -394,9 +394,10 @@ def _optimizer(optimizer: Any, asked: Mapping[str, Any]) -> tuple[str | Callable
             raise unknown("optimizer", optimizer, training.OPTIMIZERS)
         return optimizer, True
     if isinstance(optimizer, optax.GradientTransformation):
-        if asked["learning_rate"] != LEARNING_RATE:
+        rate = asked["learning_rate"]
+        if not (isinstance(rate, str) and rate == LEARNING_RATE):
             raise UsageError(
-                f"learning_rate={asked['learning_rate']}: the optimizer is a transformation with "
+                f"learning_rate={rate}: the optimizer is a transformation with "
                 "its own: leave learning_rate out, or give a factory such as optimizer=optax.sgd"
             )
         return lambda h: optimizer, False
@@ -581,7 +582,11 @@ def _trained(planned: _Planned, now: _Now) -> Trained:
 
 
 def _bound(
-    objective: str | Callable, settings: Mapping[str, Any], num_examples: int, units: dict
+    objective: str | Callable,
+    settings: Mapping[str, Any],
+    num_examples: int,
+    units: dict,
+    has_dataset: bool = False,
 ) -> tuple[str | None, training.Objective, dict[str, Any]]:
     """The objective's name, it with all that is static, and the hyperparameters left: schedules.
 
@@ -593,7 +598,7 @@ def _bound(
         objective = objective.func
     settings = dict(settings)
     num_examples = settings.pop("num_examples", num_examples)
-    chosen = objectives.statics(objective, settings)
+    chosen = objectives.statics(objective, settings, has_dataset=has_dataset)
     bound = objectives.bind(objective, num_examples=num_examples, **chosen)
     name = objectives.name_of(objective)
     known = {} if name is None else objectives.hyperparameters(name)

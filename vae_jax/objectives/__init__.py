@@ -326,26 +326,30 @@ def latent(name: str, **settings) -> latents.Latent:
     return bind(name, num_examples=1, **settings).latent()
 
 
-def statics(objective: str | Callable, settings: Mapping[str, Any]) -> dict[str, int | str]:
+def statics(
+    objective: str | Callable, settings: Mapping[str, Any], *, has_dataset: bool = False
+) -> dict[str, int | str]:
     """The hyperparameters among `settings` that are words or counts: they decide a program.
-
-    What only a dataset decides (`Objective.conditions`) is none of them.
 
     Args:
         objective: see `bind`.
         settings: values by name; scalars, or schedules.
+        has_dataset: whether those of `Objective.conditions` are among them, which ask a `Dataset`.
 
     Raises:
         UsageError: the objective has no such hyperparameter, or a count is no integer.
     """
-    known = _refuse_unknown(objective, settings)
+    known = _refuse_unknown(objective, settings, has_dataset)
     chosen = {n: v for n, v in settings.items() if type(known.get(n)) in (int, str)}
     return {n: v if isinstance(v, str) else _count(n, v) for n, v in chosen.items()}
 
 
-def _refuse_unknown(objective: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _refuse_unknown(
+    objective: Any, settings: Mapping[str, Any], has_dataset: bool = False
+) -> dict[str, Any]:
     """Hyperparameter → default, of `bind`'s objectives; UsageError if `settings` has another."""
-    functions = [f for part, f in _functions(objective).items() if part != "conditions"]
+    parts = _functions(objective).items()
+    functions = [f for part, f in parts if has_dataset or part != "conditions"]
     known = {p.name: p.default for function in functions for p in _settable(function)}
     unknown = settings.keys() - known.keys()
     if unknown and not any(map(_takes_any, functions)):
