@@ -40,7 +40,7 @@ ALLOWED = {
     "program": {"devices", "evaluation", "schedules", "training"},
     "trained": {
         *("assembly", "data", "evaluation", "labels", "likelihoods", "model", "objectives"),
-        *("plots", "program", "storage", "training"),
+        *("plots", "program", "sources", "storage", "training"),
     },
     "losses": {"distributions"},
     "likelihoods": {"distributions", "losses"},
@@ -58,9 +58,10 @@ ALLOWED = {
     "data": {"cache", "labels", "ranges"},
     "ranges": {"distributions"},
     "fitting": {
-        *("assembly", "data", "devices", "keeping", "likelihoods", "live", "objectives"),
-        *("program", "ranges", "schedules", "trained", "training"),
+        *("data", "devices", "keeping", "live", "objectives", "program", "schedules", "sources"),
+        *("trained", "training"),
     },
+    "sources": {"assembly", "data", "likelihoods", "program", "ranges", "training"},
     "networks": {"convolution"},
     "lab": {
         *("assembly", "cache", "data", "devices", "distributions", "evaluation", "latents"),

@@ -10,7 +10,17 @@ import numpy as np
 import optax
 import pytest
 
-from vae_jax import data, fitting, latents, likelihoods, networks, objectives, schedules, training
+from vae_jax import (
+    data,
+    fitting,
+    latents,
+    likelihoods,
+    networks,
+    objectives,
+    schedules,
+    sources,
+    training,
+)
 from vae_jax.errors import DataError, UsageError
 from vae_jax.model import Model
 
@@ -304,7 +314,7 @@ def test_what_is_not_finite_is_named_with_its_place(value, kind, monkeypatch):
     x[7, 2] = x[33, 5] = x[33, 0] = value
     message = rf"^x: 3 value\(s\) are not finite, the first is {value} in row 7, column 2: fill"
     for num_bytes in (2**24, 50):
-        monkeypatch.setattr(fitting, "_BLOCK_BYTES", num_bytes)
+        monkeypatch.setattr(sources, "_BLOCK_BYTES", num_bytes)
         for likelihood in (likelihoods.Bernoulli(), likelihoods.Gaussian()):
             refused(DataError, message, "beta_vae", make(likelihood), kind(x))
     begin("beta_vae", make(), x[np.isfinite(x).all(axis=1)])
@@ -419,7 +429,7 @@ def test_far_columns_are_named_with_a_remedy():
 def test_what_is_traced_is_not_looked_at():
     @jax.jit
     def see(x):
-        fitting._check_values(x, make(), None)
+        sources._check_values(x, make(), None)
         return x
 
     assert np.isnan(see(jnp.full((2, 6), jnp.nan))).all()
@@ -484,7 +494,7 @@ def test_the_shell_s_64_bits_change_no_number():
 
 @pytest.mark.parametrize("name", ["factor_vae", "beta_tc_vae", "vq_vae", "k_sparse"])
 def test_a_loss_alone_is_no_training_where_its_objective_has_more(name):
-    options = {"preprocess": fitting._undecoded, "num_examples": N, "batch_size": 8}
+    options = {"preprocess": sources.undecoded, "num_examples": N, "batch_size": 8}
     with pytest.raises(UsageError, match=r"is without .*: give objectives\.bind\(…, num_examples="):
         training.make_train(objectives.load(name), make(), **options)
     training.make_train(objectives.bind(name, num_examples=N), make(), **options)

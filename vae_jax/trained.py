@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import assembly, evaluation, labels, objectives, plots, training
+from vae_jax import assembly, evaluation, labels, objectives, plots, sources, training
 from vae_jax import program as programs
 from vae_jax.data import Dataset, Split
-from vae_jax.errors import DataError, UsageError, refuse_masked, unknown
+from vae_jax.errors import DataError, UsageError, unknown
 from vae_jax.evaluation.subject import NotApplicableError, Subject
 from vae_jax.likelihoods import Bernoulli
 from vae_jax.model import Model
@@ -242,7 +242,7 @@ def _subject(trained: Trained, data: Any, seed: int, num_examples: int | None) -
         conditions = bound and bound.conditions and bound.conditions(data)
         given = bound and bound.given
     else:
-        preprocess = preprocess if trained.dataset is None and preprocess else _as_it_is
+        preprocess = preprocess if trained.dataset is None and preprocess else sources.undecoded
         dataset, conditions = _as_dataset(trained, data, preprocess)
         given = _conditional(trained).given if model.num_conditions else None
     if dataset.shape != model.shape:
@@ -262,11 +262,6 @@ def _subject(trained: Trained, data: Any, seed: int, num_examples: int | None) -
     )
 
 
-def _as_it_is(stored: jax.Array, key: jax.Array) -> jax.Array:
-    del key
-    return stored
-
-
 def _conditional(trained: Trained) -> training.Objective:
     """What tells the condition of a row: the model's own objective, or that of a labeled VAE."""
     if trained.program is not None:
@@ -278,11 +273,7 @@ def _as_dataset(
     trained: Trained, data: Any, preprocess: Callable
 ) -> tuple[Dataset, training.Conditions | None]:
     """Test examples as a `Dataset` whose training split is that of the training, if it is known."""
-    told = dict(data) if isinstance(data, Mapping) else {"x": data}
-    if "x" not in told:
-        raise UsageError(f"data: holds {', '.join(map(repr, told)) or 'nothing'}: give 'x'")
-    for name, values in told.items():
-        refuse_masked(name, values)
+    told = sources.named(data)
     x, known = np.asarray(told["x"]), None
     codes, classes = None, None
     if "labels" in told and np.ndim(told["labels"]) == 1:

@@ -7,7 +7,13 @@ import numpy as np
 import optax
 
 import vae_jax
-from vae_jax import fitting, keeping, likelihoods, schedules, trained
+from vae_jax import (
+    fitting,
+    keeping,
+    likelihoods,
+    schedules,
+    trained,
+)
 from vae_jax.storage import exported
 
 from ._cases import at, attempt, tries
@@ -136,20 +142,20 @@ def a_rate_of_a_transformation(folder, patch):
     yield attempt(planned, optimizer=factory, learning_rate=0.2)
 
 
-@tries(at(FITTING, "_of_arrays")("is for a Dataset: give preprocess=…"))
+@tries(at("vae_jax/sources.py", "of_arrays")("is for a Dataset: give preprocess=…"))
 def a_binarization_of_arrays(folder, patch):
     yield attempt(planned, binarization="threshold")
     yield attempt(planned, preprocess=lambda stored, key: (stored > 0.5).astype(np.float32))
 
 
-@tries(at(FITTING, "_of_dataset")("a Dataset has its own validation split: leave it out"))
+@tries(at("vae_jax/sources.py", "of_dataset")("has its own validation split: leave it out"))
 def a_validation_beside_a_dataset(folder, patch):
     given = {"data": digits(), "model": model_of(digits())}
     yield attempt(planned, valid=digits().test.x, **given)
     yield attempt(planned, **given)
 
 
-@tries(at(FITTING, "_of_dataset")("make it with make_model(dataset, objective=…)"))
+@tries(at("vae_jax/sources.py", "of_dataset")("make it with make_model(dataset, objective=…)"))
 def a_model_of_another_dataset(folder, patch):
     given = {"data": digits(), "objective": "cvae"}
     yield attempt(planned, model=make(num=3, shape=(8, 8, 1)), **given)
@@ -264,9 +270,3 @@ def a_model_without_data(folder, patch):
 def data_of_another_shape(folder, patch):
     yield attempt(measured, X[:, :5])
     yield attempt(measured, X)
-
-
-@tries(at(TRAINED, "_as_dataset")("give 'x'"))
-def examples_without_x(folder, patch):
-    yield attempt(measured, {"images": X})
-    yield attempt(measured, {"x": X})

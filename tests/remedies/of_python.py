@@ -25,6 +25,7 @@ from vae_jax import (
     networks,
     objectives,
     schedules,
+    sources,
     training,
 )
 from vae_jax.evaluation import _shared, ais, collapse, exact, nll
@@ -362,7 +363,7 @@ def a_condition_for_a_model_that_takes_none(folder, patch):
     yield attempt(begin, "cvae", make(num=3), {"x": X, "labels": LABELS})
 
 
-own = at("vae_jax/fitting.py", "_told")
+own = at("vae_jax/sources.py", "named")
 
 
 @tries(own("data: holds …: give 'x'"))
@@ -393,7 +394,7 @@ def values_that_are_masked(folder, patch):
     yield attempt(begin, "beta_vae", make(), x[~x.mask.any(axis=1)])
 
 
-@tries(at("vae_jax/fitting.py", "_check_numeric")("encode it or leave it out"))
+@tries(at("vae_jax/sources.py", "_check_numeric")("encode it or leave it out"))
 def words_beside_x(folder, patch):
     told = {"x": X, "names": np.array(["cat", "dog"])[LABELS % 2]}
     yield attempt(begin, "beta_vae", make(), told)
@@ -401,7 +402,7 @@ def words_beside_x(folder, patch):
     yield attempt(begin, "beta_vae", make(), {"x": X})
 
 
-@tries(at("vae_jax/fitting.py", "_check_numeric")("encode it"))
+@tries(at("vae_jax/sources.py", "_check_numeric")("encode it"))
 def words_in_place_of_x(folder, patch):
     words = np.array([["no", "yes"]] * 3).reshape(6)[(X > 0.5).astype(int)]
     message = yield attempt(begin, "beta_vae", make(), words)
@@ -409,7 +410,7 @@ def words_in_place_of_x(folder, patch):
     yield attempt(begin, "beta_vae", make(), (words == "yes").astype(np.float32))
 
 
-own = at("vae_jax/fitting.py", "_check_values")
+own = at("vae_jax/sources.py", "_check_values")
 
 
 @tries(own("give preprocess=…, for a dataset of ours preprocess="))
@@ -440,7 +441,7 @@ def levels_that_are_not_on_their_grid(folder, patch):
     yield attempt(begin, "beta_vae", make(other), levels)
 
 
-own = at("vae_jax/fitting.py")
+own = at("vae_jax/sources.py")
 RESCALE = own("rescale it, x = (x - x.min()) / (x.max() - x.min())")
 
 
@@ -451,7 +452,7 @@ def rescaled(message, x):
     return own["x"].astype(np.float32)
 
 
-@tries(at("vae_jax/fitting.py", "_check_values")(", or take likelihoods.Gaussian()"))
+@tries(at("vae_jax/sources.py", "_check_values")(", or take likelihoods.Gaussian()"))
 def probabilities_that_are_none(folder, patch):
     message = yield attempt(begin, "beta_vae", make(), 3 * X - 1)
     yield attempt(begin, "beta_vae", make(), rescaled(message, 3 * X - 1))
@@ -496,7 +497,7 @@ def columns_that_reach_far(folder, patch):
     yield attempt(begin, "beta_vae", make(likelihoods.Gaussian()), (x - low) / (high - low))
 
 
-@tries(at("vae_jax/fitting.py", "_blocks")("give …, or a model of that shape"))
+@tries(at("vae_jax/sources.py", "_blocks")("give …, or a model of that shape"))
 def examples_of_another_shape(folder, patch):
     x = X.reshape(N, 2, 3)
     message = yield attempt(begin, "beta_vae", make(), x)
@@ -507,7 +508,7 @@ def examples_of_another_shape(folder, patch):
 
 @tries(at("vae_jax/training.py", "_alone")("give objectives.bind(…, num_examples=N)"))
 def a_loss_without_the_rest_of_its_objective(folder, patch):
-    options = {"preprocess": fitting._undecoded, "num_examples": N, "batch_size": 16}
+    options = {"preprocess": sources.undecoded, "num_examples": N, "batch_size": 16}
     message = yield attempt(
         lambda: training.make_train(objectives.load("factor_vae"), make(), **options)
     )
@@ -529,7 +530,7 @@ def statistics_of_a_conditional_model(folder, patch):
 
     def trace(objective):
         options = {"num_examples": N, "batch_size": 16, "beside": condition}
-        made = training.make_train(objective, model, preprocess=fitting._undecoded, **options)
+        made = training.make_train(objective, model, preprocess=sources.undecoded, **options)
         h = training.Hparams(jnp.int32(0), jnp.float32(1e-3), {})
         state = jax.eval_shape(made.init, h)
         return jax.eval_shape(made.step, state, h, batch, jax.random.key(0))
@@ -560,7 +561,7 @@ def codes_that_are_not_finite(folder, patch):
 def estimated(measure, likelihood, **settings):
     """−log p(x) of two examples by a measure of a small model, traced."""
     model, key = make(likelihood), jax.random.key(0)
-    settings["preprocess"] = fitting._undecoded
+    settings["preprocess"] = sources.undecoded
     shapes = jax.eval_shape(model.init, key)
     return jax.eval_shape(lambda p: measure.evaluate(model, p, X[:2], key, **settings), shapes)
 
@@ -570,8 +571,8 @@ def a_variance_of_each_batch(folder, patch):
     model, key = make(likelihoods.Gaussian("optimal")), jax.random.key(0)
 
     def measured(params, freeze=lambda *both, **_: both[:2]):
-        frozen, params = freeze(model, params, X, key, preprocess=fitting._undecoded)
-        return nll.evaluate(frozen, params, X, key, preprocess=fitting._undecoded, num_samples=2)
+        frozen, params = freeze(model, params, X, key, preprocess=sources.undecoded)
+        return nll.evaluate(frozen, params, X, key, preprocess=sources.undecoded, num_samples=2)
 
     shapes = jax.eval_shape(model.init, key)
     message = yield attempt(jax.eval_shape, measured, shapes)
@@ -616,7 +617,7 @@ def an_elbo_without_its_floor(folder, patch):
 def a_split_without_examples(folder, patch):
     digits = data.load("digits", num_valid=0)
     model = make(shape=digits.shape)
-    ways = {"preprocess": fitting._undecoded, "key": jax.random.key(0)}
+    ways = {"preprocess": sources.undecoded, "key": jax.random.key(0)}
     subject = Subject(model, None, digits, **ways)
     message = yield lambda: next(subject.blocks("valid"))
     known = re.search(r"choose one of (.*)$", message)[1].split(", ")

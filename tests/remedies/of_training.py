@@ -7,7 +7,12 @@ import shutil
 import jax
 import jax.numpy as jnp
 
-from vae_jax import console, fitting, likelihoods
+from vae_jax import (
+    console,
+    fitting,
+    likelihoods,
+    sources,
+)
 from vae_jax.evaluation import nll
 from vae_jax.lab import config, metrics, pictures, sweep, train
 
@@ -189,7 +194,7 @@ def too_few_samples_that_count(folder, patch):
     params, key = jax.jit(model.init)(jax.random.key(0)), jax.random.key(1)
 
     def measured(num_samples):
-        own = {"preprocess": fitting._undecoded, "num_samples": num_samples}
+        own = {"preprocess": sources.undecoded, "num_samples": num_samples}
         found = nll.evaluate(model, params, X, key, **own)
         values = {"num_samples": num_samples, "effective_samples": float(found.effective_samples)}
         subject = type("Subject", (), {"conditions": None, "model": model})
