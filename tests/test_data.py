@@ -317,9 +317,9 @@ def test_check_lets_through_what_fits(digits):
 @pytest.mark.parametrize(
     ("requires", "low", "high", "remedy"),
     [
-        ("unit", -1.0, 1.0, "--scaling=unit"),
-        ("unit", 0.0, 1.5, "--scaling=unit"),
-        ("unit", np.nan, np.nan, "--scaling=unit"),
+        ("unit", -1.0, 1.0, "scaling=unit"),
+        ("unit", 0.0, 1.5, "scaling=unit"),
+        ("unit", np.nan, np.nan, "scaling=unit"),
         ("levels", 0.0, 1.0, "uint8"),
     ],
 )

@@ -325,6 +325,7 @@ def test_splits_of_other_scales_are_refused(tmp_path, train, test):
     ("train", "test"),
     [
         (BYTES // 2, BYTES),
+        (UNIT, UNIT * 0),
         (BYTES, BYTES // 20),
         (BYTES, BYTES.astype(np.float32)),
         (BITS, BITS > 0),

@@ -243,13 +243,13 @@ def test_a_folder_of_pictures_that_leads_elsewhere_loses_no_result(tmp_path, mon
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
     elsewhere.mkdir()
     drawn_of(monkeypatch, first=rates)
-    make = results.make_results
+    make = train.make_results
 
     def then_link(*arguments):
         (run / "plots").symlink_to(elsewhere)
         return make(*arguments)
 
-    monkeypatch.setattr(results, "make_results", then_link)
+    monkeypatch.setattr(train, "make_results", then_link)
     assert train_here(run)["status"] == "done"
     assert not list(elsewhere.iterdir())
     undrawn = json.loads((run / train.UNDRAWN).read_text())

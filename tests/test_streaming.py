@@ -12,7 +12,7 @@ from vae_jax import data, shuffling, training
 from vae_jax.data._npy import FileRows
 from vae_jax.devices import layout, streaming
 from vae_jax.errors import DataError
-from vae_jax.lab import config, pictures, sweep, train
+from vae_jax.lab import config, loop, pictures, sweep, train
 from vae_jax.lab.config import Plan
 
 B = 16
@@ -239,8 +239,8 @@ def test_a_file_that_changes_in_training_ends_it_with_one_error(no_pictures, tmp
         (tmp_path / "mine.npy").write_bytes(b"")
         return before(*arguments)
 
-    before = train.end_epoch
-    monkeypatch.setattr(train, "end_epoch", end_epoch)
+    before = loop.end_epoch
+    monkeypatch.setattr(loop, "end_epoch", end_epoch)
     values = shared_flags(tmp_path, "run", loading="stream", num_valid="0")
     with pytest.raises(DataError, match=r"mine\.npy: has changed while it was in use"):
         train.train([config.from_flags(values)])

@@ -211,7 +211,8 @@ def _is_mixed_kind(first: Part, second: Part) -> bool:
 def _is_mixed_scale(first: Part, second: Part) -> bool:
     """Whether values of one are a multiple of the other's: the greatest, and on average."""
     reach = [_reach(part) for part in (first, second)]
-    if max(reach) < _FACTOR * min(reach):
+    # zeros are on every scale
+    if min(reach) == 0 or max(reach) < _FACTOR * min(reach):
         return False
     means = [_mean(part, np.abs) for part in (first, second)]
     return max(means) >= _FACTOR * min(means)
