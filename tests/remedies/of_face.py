@@ -12,7 +12,6 @@ from vae_jax import (
     keeping,
     likelihoods,
     schedules,
-    trained,
 )
 from vae_jax.storage import exported
 
@@ -211,7 +210,7 @@ def less_epochs_than_there_were(folder, patch):
     yield attempt(fit, epochs=int(re.search(r"trained (\d+) epochs", message)[1]))
 
 
-OWN = at("experiments/trained.py", "load")
+OWN = at("vae_jax/lab/loading.py", "of_run")
 
 
 @tries(OWN("call fit with the same arguments and checkpoint=…, which resumes"), is_slow=True)
@@ -231,7 +230,7 @@ def a_sweep_without_a_member(folder, patch):
     yield lambda: eval(call, {"load": vae_jax.load})
 
 
-@tries(at(TRAINED, "load")("name a run directory or an exported file"))
+@tries(at("vae_jax/lab/loading.py", "load")("name a run directory or an exported file"))
 def a_model_that_is_not_there(folder, patch):
     model = make()
     exported.save(folder / "b.safetensors", model, begin_params(model))
@@ -242,15 +241,6 @@ def a_model_that_is_not_there(folder, patch):
 
 def begin_params(model):
     return model.init(vae_jax.training.stream(0, "init"))
-
-
-@tries(at(TRAINED, "_runs")("reads exported files alone: name a .safetensors file"))
-def a_run_where_none_can_be_read(folder, patch):
-    model = make()
-    exported.save(folder / "b.safetensors", model, begin_params(model))
-    patch.setattr(trained, "_RUNS", "experiments_that_are_not_there.trained")
-    yield attempt(vae_jax.load, folder)
-    yield attempt(vae_jax.load, folder / "b.safetensors")
 
 
 def measured(data, model=None):

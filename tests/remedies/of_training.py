@@ -45,7 +45,7 @@ def diverged(folder, patch, bad, choose, train=trained):
         yield attempt(train, folder / "a", is_overwritten=True, **{**bad, **chosen})
 
 
-own = at(TRAIN, "_diverged")
+own = at("vae_jax/lab/divergence.py", "error")
 TRY = own("…try …, with another --workdir or --overwrite")
 
 
