@@ -54,7 +54,7 @@ ELSEWHERE = {
     at("experiments/reproduce.py", "measure")("move it away, then run again"): (
         "test_sweep.py::test_only_what_is_missing_is_trained"
     ),
-    at("vae_jax/lab/train.py", "_refuse_fewer_epochs")("give at least as many"): (
+    at("vae_jax/lab/resuming.py", "_refuse_fewer_epochs")("give at least as many"): (
         "test_experiments.py::test_more_epochs_go_on_where_the_run_ended"
     ),
     at("vae_jax/data/_dataset.py", "mismatch")("fetch the original again"): (
@@ -93,6 +93,9 @@ ELSEWHERE = {
     ),
     at("vae_jax/devices/processes.py", "initialize")("check JAX_COORDINATOR_ADDRESS"): (
         "test_sweep_faults.py::test_two_processes_are_one_program_which_one_process_continues"
+    ),
+    at("vae_jax/trained.py", "Measured", "__getitem__")("name the metric, then the entry"): (
+        "test_face.py::test_evaluate_measures_both_alike"
     ),
     at("launch.sh")("give a module"): (
         "test_sweep_faults.py::test_launch_of_one_process_names_nothing"

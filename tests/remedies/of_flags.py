@@ -66,7 +66,7 @@ def table(folder):
 
 # --- Flags alone, and together
 
-own = at(CONFIG, "choice", "parse")
+own = at("vae_jax/lab/parsers.py", "choice", "parse")
 
 
 @tries(own("unknown…, choose from"))
