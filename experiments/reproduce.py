@@ -24,6 +24,7 @@ from vae_jax import console
 from vae_jax.cli import command as cli
 from vae_jax.errors import DivergedError, IncompleteError, StorageError, UsageError
 from vae_jax.lab import metrics, sweep
+from vae_jax.lab.flags import as_flags
 from vae_jax.storage import files, locks, members, seals
 
 DESCRIPTION = (
@@ -168,7 +169,7 @@ def main(values: dict) -> None:
         try:
             measured.append(measure(place, recipe.COLUMNS, values["data_dir"]))
         except DivergedError as error:
-            console.say(str(error))
+            console.say(as_flags(str(error)))
             measured.append(None)
     if not any(measured):
         raise IncompleteError(f"{name}: no run has numbers")

@@ -377,7 +377,7 @@ def test_a_preview_needs_no_slurm_and_writes_nothing(make, folder):
 def test_without_slurm_the_error_says_what_to_do(make, folder, tmp_path, monkeypatch):
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UsageError, match="or choose --executor=local"):
+    with pytest.raises(UsageError, match="or choose executor=local"):
         cluster.fan_out(make(a="quick"), folder, is_complete=is_complete, executor="slurm")
     assert not folder.exists()
 

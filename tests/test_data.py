@@ -327,7 +327,7 @@ def test_check_refuses_what_does_not_fit_and_names_the_remedy(digits, requires, 
     dataset = dataclasses.replace(digits, num_levels=None, low=low, high=high)
     with pytest.raises(DataError) as error:
         data.check(dataset, requires, what="--likelihood=bernoulli")
-    assert str(error.value).startswith("--likelihood=bernoulli: needs")
+    assert str(error.value).startswith("likelihood=bernoulli: needs")
     assert f"[{low:.4g}, {high:.4g}]" in str(error.value)
     assert remedy in str(error.value)
 

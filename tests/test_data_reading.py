@@ -543,7 +543,7 @@ def test_a_cell_that_is_no_number_is_named_and_the_remedy_works(tmp_path, mark, 
         path, f"column 'b' holds numbers, but 2 of 30 cells are none, the first '{mark}'"
     )
     assert "in row 5" in told.replace(re.escape(mark), "")
-    flag = re.search(r"--missing_values=(\S+)", told)[1].strip("'")
+    flag = re.search(r"missing_values=(\S+)", told)[1].strip("'")
     dataset = load(path, missing_values=flag.split(","), scaling="none")
     assert sum(len(getattr(dataset, split)) for split in SPLITS) == 28
     said(dataset, "2 of 30 rows have missing cells, most in column 'b': these rows are left out")
@@ -558,7 +558,7 @@ def test_numbers_may_mark_missing_cells_and_empty_cells_are_missing(tmp_path):
         "a,b,c\n" + "".join(f"{i / 3},{i},{i * 2}\n" for i in range(10)) + "1,,3\n-999,4,5\n"
     )
     told = refused(path, "1 values are missing, NaN or infinite, the first in row 11 of column 'b'")
-    assert "--missing_values=NA" in told
+    assert "missing_values=NA" in told
     dataset = load(path, missing_values=["NA"], scaling="none")
     assert sum(len(getattr(dataset, split)) for split in SPLITS) == 11
     dataset = load(path, missing_values=["-999"], scaling="none")
@@ -665,8 +665,8 @@ def test_columns_that_reach_far_are_named_with_the_remedy_that_helps(tmp_path):
     (told,) = build.far_values(dataset, likelihoods.Gaussian())
     assert "values beyond 20 standard deviations of train in 2 of 3 columns" in told
     assert {"'rare'", "'far'"} <= set(told.replace(",", " ").split())
-    assert "--scaling=unit" in told
-    assert "--likelihood=laplace" in told
+    assert "scaling=unit" in told
+    assert "likelihood=laplace" in told
     assert build.far_values(load(path, scaling="unit"), likelihoods.Gaussian()) == []
     assert build.far_values(dataset, likelihoods.Laplace()) == []
 

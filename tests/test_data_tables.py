@@ -495,7 +495,7 @@ def test_a_few_values_that_outweigh_all_others_are_named_in_small_tables(tmp_pat
     assert bool(told) == is_named
     if is_named:
         assert "column 'd'" in told[0]
-        marks = told[0].partition("--missing_values=")[2].split(",")
+        marks = told[0].partition("missing_values=")[2].split(",")
         kept = data.load(str(path), missing_values=marks)
         assert not any("outweigh" in note for note in kept.notes)
 

@@ -198,7 +198,7 @@ def test_data_that_moved_are_found_by_their_folder(tmp_path):
     flags = {**SMALL, "dataset": str(old / "x.npy"), "batch_size": "20"}
     sweep.main({**flags, "workdir": str(tmp_path / "run")}, Plan(), [])
     old.rename(new)
-    with pytest.raises(UsageError, match=r"of data that moved .*--data_dir"):
+    with pytest.raises(UsageError, match=r"of data that moved .*`data_dir`"):
         run(tmp_path / "run", metrics="objective")
     run(tmp_path / "run", metrics="objective", data_dir=str(new))
     assert "values" in kept(tmp_path / "run")["objective"]
@@ -515,7 +515,7 @@ def test_of_a_folder_of_runs_one_is_to_be_named(single, swept):
 
 
 def test_a_member_of_several_programs_is_ambiguous(swept):
-    with pytest.raises(UsageError, match=r"--member=0: .* holds 2 programs, name one of them"):
+    with pytest.raises(UsageError, match=r"^member=0: .* holds 2 programs, name one of them"):
         run(swept, member="0")
 
 

@@ -705,7 +705,7 @@ def test_what_does_not_fit_is_said(program, tmp_path):
         export.main(dict.fromkeys(export.FLAGS))
     with pytest.raises(UsageError, match=r"holds 2 runs, name one, such as --run=\S+ --member=0$"):
         run(program)
-    with pytest.raises(UsageError, match=r"--member=2: must be an integer"):
+    with pytest.raises(UsageError, match=r"^member=2: must be an integer"):
         run(program, member="2")
     for to in ("thesis.tex", "model", str(tmp_path)):
         with pytest.raises(UsageError, match=rf"^--to={to}: must be a file that ends in \.safeten"):

@@ -124,7 +124,7 @@ def test_the_model_is_the_command_line_s(digits):
         assert made == train.prepare([config.from_flags(flags)]).model, name
     with pytest.raises(DataError, match=r"^likelihood=text: does .* take likelihood=gaussian$"):
         vae_jax.make_model(digits, likelihood="text")
-    with pytest.raises(DataError, match=r"^--likelihood=text: does .* take --likelihood=gaussian$"):
+    with pytest.raises(DataError, match=r"^likelihood=text: does .* take likelihood=gaussian$"):
         train.prepare([config.from_flags({"likelihood": "text"})])
 
 

@@ -225,7 +225,7 @@ def test_windows_that_overlap_are_counted_before_they_are_cut(tmp_path, limited)
     path = tmp_path / "a.npy"
     np.save(path, RNG.normal(size=(2000, 2)))
     data.load(str(path), window=100)
-    with pytest.raises(DataError, match="of windows a longer --hop"):
+    with pytest.raises(DataError, match="of windows a longer `hop`"):
         data.load(str(path), window=100, hop=1)
 
 

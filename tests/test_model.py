@@ -214,7 +214,7 @@ def test_the_remedies_for_a_code_that_does_not_fit_a_map_help():
     options = {"shape": (29, 37, 1), "widths": (2, 3)}
     with pytest.raises(UsageError, match="8×10 places") as error:
         networks.build("conv_map", latent_dim=20, **options)
-    found = re.search(r"--latent_dim=(\d+) \(of quantized codes (\d+) × ", str(error.value))
+    found = re.search(r"latent_dim=(\d+) \(of quantized codes (\d+) × ", str(error.value))
     near, places = map(int, found.groups())
     networks.build("conv_map", latent_dim=near, **options)
     networks.build("conv_map", latent_dim=places * 4, **options)

@@ -360,7 +360,7 @@ def test_classes_are_the_labels_that_there_are():
     np.testing.assert_array_equal(codes["test"], [1, 0, -1, 1])
     assert names == ("3", "7")
     named = dataset_of(np.array([1, 0, 2]), classes=("a", "b", "c"))
-    assert _conditions.classes(named, "--x")[1] == ("a", "b", "c")
+    assert _conditions.classes(named, "x")[1] == ("a", "b", "c")
 
 
 def test_evaluation_knows_no_label():

@@ -228,7 +228,7 @@ def test_only_an_overcomplete_code_is_warned_of():
     for latent_dim, num_lines in ((15, 0), (16, 1), (20, 1)):
         objective, model = make("autoencoder", latent_dim=latent_dim)
         assert len(objective.notes(model)) == num_lines
-    assert "--latent_dim=20 is overcomplete, x has 16 numbers" in objective.notes(model)[0]
+    assert "latent_dim=20 is overcomplete, x has 16 numbers" in objective.notes(model)[0]
     objective, model = make("sparse", latent_dim=20)
     assert not objective.notes(model)
 

@@ -416,5 +416,5 @@ def test_layers_of_half_precision_are_of_one_type(pretraining):
 
 def test_a_stack_as_large_as_x_is_warned_of():
     objective, model = make(latent_dim=16)
-    assert "--latent_dim=16 is overcomplete" in objective.notes(model)[0]
+    assert "latent_dim=16 is overcomplete" in objective.notes(model)[0]
     assert not make()[0].notes(make()[1])

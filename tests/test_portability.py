@@ -186,7 +186,7 @@ def test_flags_that_came_later_and_mean_something_are_refused(kind, tmp_path):
     directory = copied("schema1", kind, tmp_path / kind)
     make_older(directory)
     before = snapshot(directory)
-    with pytest.raises(UsageError, match=r"holds no init_scale, you asked init_scale=0\.5: "):
+    with pytest.raises(UsageError, match=r"holds no init_scale, you asked `init_scale=0\.5`: "):
         resume(directory, init_scale="0.5")
     assert snapshot(directory) == before
 
@@ -229,7 +229,7 @@ def test_a_newer_schema_is_refused(kind, tmp_path):
 def test_defaults_that_have_changed_are_told_before_anything_is_measured(tmp_path):
     directory = copied("schema1", "single", tmp_path / "single")
     edit(directory / "config.json", lambda stored: stored["config"].update(variance=0.5))
-    message = r"was trained with variance=0\.5, its flags mean variance=learned to this version"
+    message = r"was trained with `variance=0\.5`, its flags mean `variance=learned` to this version"
     with pytest.raises(UsageError, match=message):
         metrics.load(directory, 0)
 

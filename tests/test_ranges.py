@@ -142,11 +142,9 @@ def test_a_range_that_no_likelihood_fits_is_refused_and_the_remedy_fits(
     np.save(path, factor * RNG.normal(size=shape))
     for likelihood in ("gaussian", "laplace"):
         flags = {"scaling": "none", "likelihood": likelihood}
-        with pytest.raises(
-            DataError, match=f"^--likelihood={likelihood}: mine .*{message}"
-        ) as error:
+        with pytest.raises(DataError, match=f"^likelihood={likelihood}: mine .*{message}") as error:
             prepare(path, **flags)
-        assert str(error.value).endswith(": rescale them with --scaling=unit")
+        assert str(error.value).endswith(": rescale them with scaling=unit")
         dataset = prepare(path, **{**flags, "scaling": "unit"}).dataset
         assert (dataset.low, dataset.high) == (0, 1)
 
@@ -167,7 +165,7 @@ def test_far_columns_are_a_line_of_the_log_and_the_remedies_work(tmp_path):
         "data: values beyond 20 standard deviations of train in 1 of 4 columns"
     )
     assert "column 2 (" in told[0]
-    assert told[0].endswith(": take --scaling=unit, or --likelihood=laplace")
+    assert told[0].endswith(": take scaling=unit, or likelihood=laplace")
     for remedy in ({"scaling": "unit"}, {"likelihood": "laplace"}):
         lines = description.describe(prepare(tmp_path / "mine.npy", **remedy))
         assert not [line for line in lines if "deviations of" in line]
@@ -182,7 +180,7 @@ def test_values_far_from_0_are_a_line_of_the_log_and_the_remedies_work(tmp_path,
         return [line for line in lines if "far from 0" in line]
 
     (line,) = told(scaling="none")
-    assert line.endswith(": leave --scaling=none out, or take --scaling=unit")
+    assert line.endswith(": leave scaling=none out, or take scaling=unit")
     assert not told()
     assert not told(scaling="unit")
 

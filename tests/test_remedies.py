@@ -91,7 +91,8 @@ def test_flags_that_remedies_name_are_flags():
     known = flags_known()
     for message in MESSAGES:
         source = (_messages.ROOT / message.path).read_text()
-        for name in re.findall(r"--(\w+)", message.text):
+        named = re.findall(r"--(\w+)|`(\w+)(?:=True)?`", message.text)
+        for name in (flag or setting for flag, setting in named):
             # other programs define theirs beside what they say
             assert name in known or f'"{name}"' in source, f"--{name}: {message}"
 

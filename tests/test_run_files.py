@@ -218,11 +218,11 @@ def test_what_goes_on_has_the_hash_of_what_it_then_holds(held, name):
 def test_other_data_are_told_as_such(held):
     changed = {**CONFIG, "data_sha256": "b" * 64}
     message = refused(DataError, lambda: runs.open_run(held, changed))
-    for word in ("a" * 64, "b" * 64, "choose another --workdir", "--overwrite"):
+    for word in ("a" * 64, "b" * 64, "choose another `workdir`", "`overwrite=True`"):
         assert word in message
     assert "data_sha256" not in message
     changed |= {"beta": "4"}
-    assert "holds beta=1, you asked beta=4" in refused(
+    assert "holds `beta=1`, you asked `beta=4`" in refused(
         UsageError, lambda: runs.open_run(held, changed)
     )
 
@@ -255,7 +255,7 @@ def test_damaged_rows_of_a_program_are_named(tmp_path, text, told):
     path.write_bytes(text)
     message = refused(StorageError, lambda: tables.curves(programs, tmp_path))
     assert message.startswith(f"{path} {told}")
-    assert message.endswith(": repair it or choose --overwrite")
+    assert message.endswith(": repair it or choose `overwrite=True`")
 
 
 def test_rows_of_a_program_of_one_run_are_its_own(tmp_path):

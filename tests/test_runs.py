@@ -19,6 +19,7 @@ import pytest
 
 from vae_jax import console, errors
 from vae_jax.errors import LockedError, StorageError, UsageError
+from vae_jax.lab.flags import as_flags
 from vae_jax.storage import files, locks, provenance, runs
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -114,7 +115,7 @@ def test_another_config_is_refused_with_the_differing_keys(tmp_path, monkeypatch
     before = snapshot(tmp_path)
     with pytest.raises(UsageError) as caught:
         runs.open_run("runs/x", {"beta": 4.0, "seed": 0, "new": "a"})
-    assert str(caught.value) == (
+    assert as_flags(str(caught.value)) == (
         "runs/x holds beta=1.0, no new, old=2, you asked beta=4.0, new=a, no old: "
         "choose another --workdir, or --overwrite archives runs/x"
     )
@@ -129,7 +130,8 @@ def refused(directory, held, asked):
         runs.open_run(directory, asked)
     assert "\n" not in str(caught.value)
     assert "runs_sha256" not in str(caught.value)
-    return str(caught.value).removeprefix(f"{directory} ").split(": choose another")[0]
+    message = as_flags(str(caught.value))
+    return message.removeprefix(f"{directory} ").split(": choose another")[0]
 
 
 def sweep_of(num_runs, digest="a", **values):
@@ -642,7 +644,7 @@ def test_what_a_version_wrote_is_compared_as_that_version_puts_it(tmp_path):
     with runs.open_run(tmp_path, {"beta": 1, "epochs": 3}):
         pass
     config = {"beta": 1, "epochs": 3, "later": "usual"}
-    with pytest.raises(UsageError, match="holds no later, you asked later=usual"):
+    with pytest.raises(UsageError, match="holds no later, you asked `later=usual`"):
         runs.open_run(tmp_path, config)
 
     def as_of(held):

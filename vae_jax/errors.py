@@ -17,6 +17,7 @@ __all__ = [
     "printable",
     "refuse_masked",
     "unknown",
+    "verbatim",
 ]
 
 
@@ -24,6 +25,7 @@ class VaeJaxError(Exception):
     """Base of all errors whose message alone is enough for the user; never raised itself.
 
     The message says what is wrong, the value received, what is allowed, and what to do, in a line.
+    It names settings, not flags: a setting with its value as beta=4, a setting alone in backticks.
     """
 
     exit_code = 1
@@ -85,6 +87,15 @@ def any_of(words: Iterable[str]) -> str:
     """Words to choose from, for a message: "gru, lstm or mlp"."""
     *others, last = words
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def verbatim(text: str) -> str:
+    """A text as a message is to say it even if it holds name=value: such as what a run is told by.
+
+    Args:
+        text: a scalar; one without "=" says nothing that could be taken for a setting.
+    """
+    return f"`{text}`" if "=" in text and "`" not in text else text
 
 
 def first_line(error: Exception) -> str:

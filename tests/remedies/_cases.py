@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from vae_jax.lab.flags import as_flags
+
 from . import _messages
 
 Key = tuple[str, str]
@@ -73,8 +75,9 @@ def fits(words: str, told: str) -> bool:
 
 
 def flags_of(message: str) -> dict[str, str]:
-    """The flags that a message names with a value: name → value."""
-    return dict(re.findall(r"--(\w+)=([^\s,;:()]+)", message))
+    """The flags that a message names with a value, as the command line says it: name → value."""
+    told = as_flags(message, ("run", "member"))
+    return dict(re.findall(r"--(\w+)=([^\s,;:()]+)", told))
 
 
 def attempt(function: Callable, *arguments, **options) -> Callable[[], Any]:

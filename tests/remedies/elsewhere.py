@@ -8,10 +8,10 @@ ELSEWHERE = {
     at("vae_jax/cli/beginning.py", "begin")("correct or unset it"): (
         "test_environment.py::test_what_is_heeded_stands_beside_the_run"
     ),
-    at("vae_jax/lab/build.py", "far_values")("leave --scaling=none out, or take --scaling=unit"): (
+    at("vae_jax/lab/build.py", "far_values")("leave scaling=none out, or take scaling=unit"): (
         "test_ranges.py::test_values_far_from_0_are_a_line_of_the_log_and_the_remedies_work"
     ),
-    at("vae_jax/lab/build.py", "far_values")("take --scaling=unit, or --likelihood=laplace"): (
+    at("vae_jax/lab/build.py", "far_values")("take scaling=unit, or likelihood=laplace"): (
         "test_ranges.py::test_far_columns_are_a_line_of_the_log_and_the_remedies_work"
     ),
     at("vae_jax/lab/cluster.py", "submit")("Submit from a login node, or choose"): (
@@ -38,7 +38,7 @@ ELSEWHERE = {
     at("vae_jax/cli/commands/export.py", "main")("--run: name a run directory"): (
         "test_exported.py::test_a_member_is_exported_as_it_is_evaluated"
     ),
-    at("vae_jax/lab/metrics.py", "load")("name the folder by --data_dir"): (
+    at("vae_jax/lab/metrics.py", "load")("name the folder by `data_dir`"): (
         "test_evaluate.py::test_data_that_moved_are_found_by_their_folder"
     ),
     at("vae_jax/lab/metrics.py", "load")("use the run as it was left"): (
@@ -63,10 +63,10 @@ ELSEWHERE = {
     at("vae_jax/data/_sequences.py", "_refuse_numbers")("numpy.save('table.npy', numpy.loadtxt("): (
         "test_data_reading.py::test_lines_of_numbers_are_no_text"
     ),
-    at(TFDS, "load")("name the folder that holds it with --data_dir"): (
+    at(TFDS, "load")("name the folder that holds it with `data_dir`"): (
         "test_data_tfds.py::test_folders_are_looked_into_in_order"
     ),
-    at(TFDS, "_prepare")("or name the folder that holds it with --data_dir"): (
+    at(TFDS, "_prepare")("or name the folder that holds it with `data_dir`"): (
         "test_data_tfds.py::test_folders_are_looked_into_in_order"
     ),
     at(TFDS, "_prepare")("put the original files into"): (
@@ -88,7 +88,7 @@ ELSEWHERE = {
     at("vae_jax/evaluation/exact.py", "_require_integrable")("take ais or nll instead"): (
         "test_priors.py::test_a_prior_that_a_grid_cannot_integrate_is_refused"
     ),
-    at("vae_jax/networks/conv_map.py", "build")("or more --widths, each of which halves the map"): (
+    at("vae_jax/networks/conv_map.py", "build")("or more `widths`, each of which halves the map"): (
         "test_model.py::test_the_remedies_for_a_code_that_does_not_fit_a_map_help"
     ),
     at("vae_jax/devices/processes.py", "initialize")("check JAX_COORDINATOR_ADDRESS"): (

@@ -470,7 +470,7 @@ def splits_of_two_scales(folder, patch):
     yield attempt(load, archive(path, x_train=alike, x_test=PICTURES / 255))
 
 
-@tries(at(DATA + "_files.py", "_note_no_valid")("give --num_valid=1 for a row"))
+@tries(at(DATA + "_files.py", "_note_no_valid")("give num_valid=1 for a row"))
 def a_validation_of_no_row(folder, patch):
     path = archive(folder / "a.npz", x_train=TABLE[:5], x_test=TABLE)
     with pytest.raises(SaidError) as caught:
@@ -726,13 +726,13 @@ def missing_values_of_an_array(folder, patch):
     yield attempt(load, saved(path, np.nan_to_num(x)))
 
 
-@tries(own("fill them in, or leave out their rows with --missing_values="))
+@tries(own("fill them in, or leave out their rows with missing_values="))
 def missing_values_of_a_table(folder, patch):
     columns = {"a": [*TABLE[:, 0]], "b": [*TABLE[:, 1]], "split": ["train"] * 20 + ["test"] * 10}
     columns["a"][3], columns["b"][4], columns["a"][25] = "", "inf", "-inf"
     path = csv(folder / "a.csv", rows(columns))
     message = yield attempt(load, path)
-    marks = re.search(r"--missing_values=(\S+)", message)[1]
+    marks = re.search(r"missing_values=(\S+)", message)[1]
     yield attempt(load, path, missing_values=marks.split(","))
     filled = {**columns, "a": [0 if v in ("", "-inf") else v for v in columns["a"]]}
     filled["b"] = [0 if v == "inf" else v for v in columns["b"]]
@@ -742,7 +742,7 @@ def missing_values_of_a_table(folder, patch):
 own = at(DATA + "_values.py", "stored_range")
 
 
-@tries(own("leave out the columns that hardly vary in train, or take --scaling=unit"))
+@tries(own("leave out the columns that hardly vary in train, or take scaling=unit"))
 def columns_that_hardly_vary_in_train(folder, patch):
     train, test = np.array([[0.0, 1], [1e-30, 2], [0, 3]]), np.array([[1e30, 1], [0, 2]])
     path = archive(folder / "a.npz", train=train, test=test)
@@ -804,7 +804,7 @@ def a_hole_in_a_series(folder, patch):
 own = at(DATA + "_sequences.py", "divide_in_time")
 
 
-@tries(own("give --window="))
+@tries(own("give window="))
 def windows_that_are_too_long(folder, patch):
     path = saved(folder / "a.npy", TABLE)
     message = yield attempt(load, path, window=11)
@@ -929,7 +929,7 @@ def a_cell_that_is_no_number(folder, patch):
     columns["b"][4] = "?"
     path = csv(folder / "a.csv", rows(columns))
     message = yield attempt(load, path)
-    marks = shlex.split(re.search(r"--missing_values=(.*)$", message)[1])[0]
+    marks = shlex.split(re.search(r"missing_values=(.*)$", message)[1])[0]
     yield attempt(load, path, missing_values=marks.split(","))
     row = int(re.search(r"in row (\d+)", message)[1])
     columns["b"][row - 1] = 0.5

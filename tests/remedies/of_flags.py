@@ -81,14 +81,14 @@ def a_word_that_is_none_of_those_known(folder, patch):
 own = at(CONFIG, "plan_from_flags")
 
 
-@tries(own("--slurm=…: give --executor=slurm too"))
+@tries(own("slurm=…: give executor=slurm too"))
 def settings_of_slurm_without_it(folder, patch):
     given = {"slurm": "time=5"}
     message = yield attempt(config.plan_from_flags, given)
     yield attempt(config.plan_from_flags, {**given, "executor": flags_of(message)["executor"]})
 
 
-@tries(own("--num_workers=…: give --executor=local too"))
+@tries(own("num_workers=…: give executor=local too"))
 def workers_without_an_executor(folder, patch):
     given = {"num_workers": "2"}
     message = yield attempt(config.plan_from_flags, given)
@@ -105,23 +105,23 @@ def patience_of_several_trainings(folder, patch):
     yield attempt(config.from_flags, {"objective": "stacked"})
 
 
-@tries(own("has none, give --optimizer=adamw"))
+@tries(own("has none, give optimizer=adamw"))
 def a_weight_decay_without_its_optimizer(folder, patch):
     message = yield attempt(config.from_flags, {"weight_decay": "0.1"})
     yield attempt(config.from_flags, flags_of(message))
 
 
-@tries(own("is from window to window, give --window too"))
+@tries(own("is from window to window, give `window` too"))
 def a_hop_flag_without_a_window(folder, patch):
     yield attempt(config.from_flags, {"hop": "2"})
     yield attempt(config.from_flags, {"hop": "2", "window": "4"})
 
 
-@tries(own("--network=linear has no hidden layers: leave --widths and --activation"))
+@tries(own("network=linear has no hidden layers: leave `widths` and `activation`"))
 def widths_of_no_hidden_layers(folder, patch):
     given = {"network": "linear", "widths": "4", "activation": "relu"}
     message = yield attempt(config.from_flags, given)
-    left = re.findall(r"--(\w+)", message.partition("leave")[2])
+    left = re.findall(r"`(\w+)`", message.partition("leave")[2])
     kept = {name: value for name, value in given.items() if name not in left}
     yield attempt(config.from_flags, kept)
 
@@ -243,7 +243,7 @@ def an_output_for_each_of_many_levels(folder, patch):
 def a_variance_of_each_batch_of_several_lengths(folder, patch):
     given = {"dataset": series(folder), "network": "gru"}
     message = yield attempt(prepare, given, variance="optimal")
-    yield attempt(prepare, given, variance=re.search(r"take --variance=(\w+)", message)[1])
+    yield attempt(prepare, given, variance=re.search(r"take variance=(\w+)", message)[1])
 
 
 # --- Networks
@@ -254,7 +254,7 @@ own = at("vae_jax/assembly.py", "_model")
 @tries(own("network=…"))
 def networks_for_examples_of_several_lengths(folder, patch):
     message = yield attempt(prepare, {"dataset": text(folder)})
-    for name in words_after("take --network=", message):
+    for name in words_after("take network=", message):
         yield attempt(prepare, {"dataset": text(folder)}, network=name)
 
 
@@ -278,7 +278,7 @@ def a_teacher_of_no_recurrent_network(folder, patch):
     yield attempt(prepare, {})
 
 
-@tries(at("vae_jax/networks/cascade.py", "CascadeEncoder", "__call__")("give --network=mlp"))
+@tries(at("vae_jax/networks/cascade.py", "CascadeEncoder", "__call__")("give network=mlp"))
 def a_condition_of_a_cascade(folder, patch):
     given = {"objective": "cvae", "network": "cascade"}
     message = yield lambda: prepare(given).state_shape
@@ -288,13 +288,13 @@ def a_condition_of_a_cascade(folder, patch):
 own = at("vae_jax/networks/_recurrent.py", "_build")
 
 
-@tries(own("has its cell's activations: leave --activation"))
+@tries(own("has its cell's activations: leave `activation`"))
 def an_activation_of_a_recurrent_network(folder, patch):
     yield attempt(prepare, {"network": "gru", "activation": "relu"})
     yield attempt(prepare, {"network": "gru"})
 
 
-@tries(at("vae_jax/networks/linear.py", "build")("leave --widths and --activation"))
+@tries(at("vae_jax/networks/linear.py", "build")("leave `widths` and `activation`"))
 def widths_of_a_linear_network_from_python(folder, patch):
     shape = {"shape": (6,), "latent_dim": 2}
     yield attempt(networks.build, "linear", **shape, widths=(4,), activation="relu")
@@ -327,7 +327,7 @@ def a_joint_code_without_room(folder, patch):
 own = at("vae_jax/objectives/_layers.py", "_pairs")
 
 
-@tries(own("of x without missing numbers: give --objective=autoencoder"))
+@tries(own("of x without missing numbers: give objective=autoencoder"))
 def layers_of_examples_of_several_lengths(folder, patch):
     given = {"dataset": text(folder), "network": "gru", "objective": "stacked"}
     message = yield attempt(trace, given)
@@ -354,12 +354,12 @@ def machines_of_real_numbers(folder, patch):
     yield attempt(trace, given, **remedies)
 
 
-@tries(own("give --activation=sigmoid or tanh, or --pretraining=denoising"))
+@tries(own("give activation=sigmoid or tanh, or pretraining=denoising"))
 def machines_of_other_activations(folder, patch):
     given = {"objective": "stacked", "pretraining": "rbm", "likelihood": "bernoulli"}
     given["activation"] = "relu"
     message = yield attempt(trace, given)
-    for name in words_after("--activation=", message):
+    for name in words_after("activation=", message):
         yield attempt(trace, given, activation=name)
     yield attempt(trace, given, pretraining=flags_of(message)["pretraining"])
 
@@ -368,12 +368,12 @@ def machines_of_other_activations(folder, patch):
 def stages_that_are_no_machines(folder, patch):
     given = {"objective": "stacked", "pretraining": "denoising", "network": "cascade"}
     message = yield attempt(trace, given)
-    for name in words_after("give --pretraining=", message):
+    for name in words_after("give pretraining=", message):
         yield attempt(trace, given, pretraining=name)
     yield attempt(trace, given, network=flags_of(message)["network"])
 
 
-@tries(at("vae_jax/objectives/_deterministic.py", "require_numbers")("take --objective="))
+@tries(at("vae_jax/objectives/_deterministic.py", "require_numbers")("take objective="))
 def an_objective_of_numbers_on_text(folder, patch):
     given = {"dataset": text(folder), "network": "gru"}
     message = yield attempt(trace, given, objective="denoising")
@@ -392,7 +392,7 @@ def a_corruption_of_images_alone(folder, patch):
 own = at("vae_jax/objectives/_conditions.py", "conditions")
 
 
-@tries(own("leave them out, or take --objective=m2"))
+@tries(own("leave them out, or take objective=m2"))
 def conditions_of_rows_without_a_label(folder, patch):
     labels = np.where(np.arange(30) % 5 == 0, -1, np.arange(30) % 3)
     given = {"dataset": str(archive(folder / "a.npz", x=TABLE, y=labels))}
@@ -424,7 +424,7 @@ def conditions_of_an_array_without_labels(folder, patch):
     yield attempt(prepare, given, dataset=path)
 
 
-@tries(own("has no factors: give …--dataset=sprites"))
+@tries(own("has no factors: give …dataset=sprites"))
 def conditions_of_factors_that_are_not_there(folder, patch):
     given = {"objective": "cvae", "condition": "factors"}
     message = yield attempt(prepare, given)
@@ -447,7 +447,7 @@ def labels_that_are_not_there(folder, patch):
     yield attempt(prepare, {"objective": "cvae", "dataset": str(folder / "pictures")})
 
 
-@tries(at("vae_jax/objectives/dbn.py", "conditions")("give --num_classes=…"))
+@tries(at("vae_jax/objectives/dbn.py", "conditions")("give num_classes=…"))
 def another_number_of_classes(folder, patch):
     labels = np.arange(30) % 3
     given = {"objective": "dbn", "dataset": str(archive(folder / "a.npz", x=TABLE, y=labels))}
@@ -514,7 +514,7 @@ own = at("vae_jax/lab/sweep.py", "read_rows")
 
 
 def of_file(folder, lines, **values):
-    """The runs of --sweep."""
+    """The runs of `sweep`."""
     return sweep.make_configs(values, str(csv(folder / "runs.csv", "\n".join(lines))))
 
 
@@ -586,7 +586,7 @@ def a_setting_of_slurm_that_is_unknown(folder, patch):
 own = at("vae_jax/lab/cluster.py", "_checked")
 
 
-@tries(own("only --executor=slurm has these settings: choose it"))
+@tries(own("only executor=slurm has these settings: choose it"))
 def settings_of_slurm_for_workers(folder, patch):
     message = yield attempt(cluster._checked, folder, "local", 1, "time=5")
     yield attempt(cluster._checked, folder, flags_of(message)["executor"], 1, "time=5")
@@ -606,7 +606,7 @@ def damaged_records_of_jobs(folder, patch):
     yield attempt(cluster.pending, folder)
 
 
-@tries(at("vae_jax/lab/cluster.py", "_storing")("cannot be written (…): choose another --workdir"))
+@tries(at("vae_jax/lab/cluster.py", "_storing")("cannot be written (…): choose another `workdir`"))
 def a_sweep_that_cannot_be_written(folder, patch):
     csv(folder / "file")
     yield attempt(cluster.run_local, [], folder / "file", num_workers=1)

@@ -84,7 +84,7 @@ def rows_of_other_columns(folder, patch):
     yield attempt(append, folder / "b")
 
 
-REPAIR = "repair it or choose --overwrite"
+REPAIR = "repair it or choose `overwrite=True`"
 
 
 def damaged(folder, content, repaired=ROWS):
@@ -176,7 +176,7 @@ def a_config_that_is_a_link(folder, patch):
     path = (folder / "a" / "config.json").rename(folder / "config.json")
     (folder / "a" / "config.json").symlink_to(path)
     message = yield attempt(open_run, folder / "a")
-    assert message.endswith("or choose another --workdir")
+    assert message.endswith("or choose another `workdir`")
     yield attempt(open_run, folder / "b")
     path.replace(folder / "a" / "config.json")
     yield attempt(open_run, folder / "a")
@@ -214,17 +214,17 @@ def compared(folder, told):
 own = at(RUNS, "_compare")
 
 
-@tries(own("restore those, choose another --workdir, or --overwrite archives"))
+@tries(own("restore those, choose another `workdir`, or `overwrite=True` archives"))
 def other_data_in_the_place_of_a_run(folder, patch):
     yield from compared(folder, {"data_sha256": "b" * 64})
 
 
-@tries(own("holds …: choose another --workdir, or --overwrite archives"))
+@tries(own("holds …: choose another `workdir`, or `overwrite=True` archives"))
 def other_settings_in_the_place_of_a_run(folder, patch):
     yield from compared(folder, {"beta": 2.0})
 
 
-@tries(at(FILES, "check_space")("free some, or choose another --workdir"))
+@tries(at(FILES, "check_space")("free some, or choose another `workdir`"))
 def too_little_space(folder, patch):
     free = {folder / "a": 10, folder / "b": 1000}
     patch.setattr(files, "free_bytes", lambda path: free[path])
@@ -234,7 +234,7 @@ def too_little_space(folder, patch):
     yield attempt(files.check_space, folder / "a", 100)
 
 
-@tries(at(RUNS, "_enter")("wait for it, stop it, or choose another --workdir"))
+@tries(at(RUNS, "_enter")("wait for it, stop it, or choose another `workdir`"))
 def a_run_directory_in_use(folder, patch):
     holder = runs.open_run(folder / "a", CONFIG)
     yield attempt(open_run, folder / "a")
@@ -271,7 +271,7 @@ def a_place_without_locks(folder, patch):
     yield from unlocked(folder, patch, errno.ENOLCK)
 
 
-@tries(at(FILES)("choose another --workdir"))
+@tries(at(FILES)("choose another `workdir`"))
 def a_place_that_cannot_be_written(folder, patch):
     yield attempt(open_run, csv(folder / "file") / "run")
     yield attempt(open_run, folder / "run")
@@ -327,7 +327,7 @@ def a_run_that_is_not_there(folder, patch):
         yield attempt(members.load_member, folder / "run", member)
 
 
-@tries(own("train it again with --overwrite, or copy its checkpoints back"))
+@tries(own("train it again with `overwrite=True`, or copy its checkpoints back"))
 def a_run_without_checkpoints(folder, patch):
     path = trained(folder / "run") / "checkpoints"
     path.rename(folder / "checkpoints")
@@ -504,7 +504,7 @@ def a_checkpoint_that_may_not_be_read(folder, patch):
     yield from unread(folder, patch, errno.EACCES)
 
 
-@tries(at(CHECKPOINTS, "_verify")("upgrade vae_jax, or choose another --workdir"))
+@tries(at(CHECKPOINTS, "_verify")("upgrade vae_jax, or choose another `workdir`"))
 def a_checkpoint_of_a_newer_version(folder, patch):
     patch.setattr(checkpoints, "_SCHEMA", 2)
     trained(folder / "run")

@@ -24,7 +24,7 @@ def written(path, separator=",", **columns):
 
 
 def marks_of(message):
-    return shlex.split(re.search(r"--missing_values=(.*)$", message)[1])[0].split(",")
+    return shlex.split(re.search(r"missing_values=(.*)$", message)[1])[0].split(",")
 
 
 # --- How a file is written
@@ -139,7 +139,7 @@ def cells_of_many_words(folder, patch):
     cells = [*map(str, TABLE[:22, 0]), *(f"A{i}" for i in range(8))]
     path = written(folder / "a.csv", ticket=cells)
     message = yield attempt(load, path)
-    assert "--missing_values" not in message
+    assert "`missing_values`" not in message
     yield attempt(load, written(path))
     yield attempt(load, written(path, ticket=TABLE[:, 0]))
 
@@ -159,7 +159,7 @@ def numbers_written_in_another_way(folder, patch):
 own = at(DATA + "_values.py", "_outweighed")
 
 
-@tries(own("correct them"), own(", or leave out their rows with --missing_values="))
+@tries(own("correct them"), own(", or leave out their rows with missing_values="))
 def a_value_that_outweighs_all_others(folder, patch):
     far = TABLE[:, 0].copy()
     far[3] = 1e12

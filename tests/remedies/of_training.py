@@ -46,7 +46,7 @@ def diverged(folder, patch, bad, choose, train=trained):
 
 
 own = at("vae_jax/lab/divergence.py", "error")
-TRY = own("…try …, with another --workdir or --overwrite")
+TRY = own("…try …, with another `workdir` or `overwrite=True`")
 
 
 @tries(TRY, is_slow=True)
@@ -58,7 +58,7 @@ def a_run_that_diverges(folder, patch):
 @tries(TRY, is_slow=True)
 def a_run_that_diverges_by_another_rate(folder, patch):
     def choose(message):
-        name = re.search(r"or a smaller --(\w+)", message)[1]
+        name = re.search(r"or a smaller `(\w+)`", message)[1]
         return [{name: "1e-4"}]
 
     bad = {"objective": "factor_vae", "discriminator_learning_rate": "1e30"}
@@ -69,7 +69,7 @@ def a_run_that_diverges_by_another_rate(folder, patch):
 @tries(TRY, is_slow=True)
 def several_runs_that_diverge(folder, patch):
     def choose(message):
-        assert "smaller values of --learning_rate" in message
+        assert "smaller values of `learning_rate`" in message
         return [{"learning_rate": "1e-3"}]
 
     yield from diverged(folder, patch, {"learning_rate": "1e30", "seed": "0,1"}, choose)
@@ -79,7 +79,7 @@ def several_runs_that_diverge(folder, patch):
 def a_first_loss_that_is_not_finite(folder, patch):
     def choose(message):
         assert "learning_rate=" not in message.partition("try ")[2]
-        return [{re.search(r"or another --(\w+)", message)[1]: "1"}]
+        return [{re.search(r"or another `(\w+)`", message)[1]: "1"}]
 
     yield from diverged(folder, patch, {"beta": "1e38"}, choose)
 
@@ -87,7 +87,7 @@ def a_first_loss_that_is_not_finite(folder, patch):
 @tries(TRY, is_slow=True)
 def initial_weights_that_are_too_large(folder, patch):
     def choose(message):
-        return [{re.search(r"try a smaller --(\w+)", message)[1]: "1"}]
+        return [{re.search(r"try a smaller `(\w+)`", message)[1]: "1"}]
 
     yield from diverged(folder, patch, {"init_scale": "1e20"}, choose)
 
@@ -95,7 +95,7 @@ def initial_weights_that_are_too_large(folder, patch):
 @tries(at(TRAIN, "_train_in")("the test loss is not finite at step …: try …"), is_slow=True)
 def a_last_update_that_is_too_large(folder, patch):
     def choose(message):
-        assert "try a smaller --learning_rate" in message
+        assert "try a smaller `learning_rate`" in message
         return [{"learning_rate": "1e-3"}]
 
     bad = {"batch_size": "1439", "learning_rate": "1e38"}
@@ -109,7 +109,7 @@ def swept(path, is_overwritten=False, **changes):
     return sweep.run(sweep.make_configs(flags), plan, [])
 
 
-@tries(at("vae_jax/lab/sweep.py", "report")("try smaller values of --learning_rate"), is_slow=True)
+@tries(at("vae_jax/lab/sweep.py", "report")("try smaller values of `learning_rate`"), is_slow=True)
 def a_sweep_that_diverges(folder, patch):
     def choose(message):
         return [{"learning_rate": "1e-3,1e-4"}]
@@ -117,7 +117,7 @@ def a_sweep_that_diverges(folder, patch):
     yield from diverged(folder, patch, {"learning_rate": "1e30,1e31"}, choose, swept)
 
 
-LOST = at(TRAIN, "_told_complete")("--overwrite trains again, or copy its checkpoints back")
+LOST = at(TRAIN, "_told_complete")("`overwrite=True` trains again, or copy its checkpoints back")
 
 
 def told(train, path, **options):
@@ -188,7 +188,7 @@ def initial_weights_of_a_fit_that_are_too_large(folder, patch):
     yield attempt(fitted, init_scale=jnp.float32(scale))
 
 
-@tries(at("vae_jax/lab/metrics.py", "notes")("give a larger --nll_num_samples"), is_slow=True)
+@tries(at("vae_jax/lab/metrics.py", "notes")("give a larger `nll_num_samples`"), is_slow=True)
 def too_few_samples_that_count(folder, patch):
     model = make(likelihoods.Gaussian(0.5))
     params, key = jax.jit(model.init)(jax.random.key(0)), jax.random.key(1)
@@ -206,7 +206,7 @@ def too_few_samples_that_count(folder, patch):
 
 
 @tries(
-    at("vae_jax/data/_dataset.py", "other_content")("name the folder of those by --data_dir"),
+    at("vae_jax/data/_dataset.py", "other_content")("name the folder of those by `data_dir`"),
     is_slow=True,
 )
 def other_data_than_those_of_training(folder, patch):

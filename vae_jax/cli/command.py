@@ -15,6 +15,7 @@ from vae_jax.devices import platform as devices
 from vae_jax.errors import UsageError, VaeJaxError, did_you_mean
 from vae_jax.lab import compiled, environment, interrupts
 from vae_jax.lab import config as config_lib
+from vae_jax.lab.flags import as_flags
 
 __all__ = [
     "MAX_NAME",
@@ -100,7 +101,7 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[s
         if asked is not None:
             console.say_page(or_exit(lambda: page(asked)))
             sys.exit(0)
-        return or_exit(lambda: _parse(argv, names))
+        return or_exit(lambda: _parse(argv, names), names)
 
     def call(_):
         # what libraries looked for and found is no news
@@ -110,7 +111,7 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[s
                 console.say(told, is_error=True)
         or_exit(devices.check_flags)
         values = {name: flags.FLAGS[name].value for name in names}
-        or_exit(lambda: main(values))
+        or_exit(lambda: main(values), names)
 
     app.run(call, flags_parser=parse)
 
@@ -152,15 +153,20 @@ def _parse(argv, names: Sequence[str]):
     return rest
 
 
-def or_exit(function: Callable):
-    """What a function gives; an error that a user can cause is one line, and the exit code."""
+def or_exit(function: Callable, names: Sequence[str] = ()):
+    """What a function gives; an error that a user can cause is one line, and the exit code.
+
+    Args:
+        function: without arguments.
+        names: of the flags that the settings of the error may be, beside those of a training.
+    """
     try:
         return function()
     except processes.EndedElsewhereError as error:
         processes.leave(error.exit_code)
     except VaeJaxError as error:
         if processes.is_first():
-            console.say(f"error: {error}", is_error=True)
+            console.say(f"error: {as_flags(str(error), names)}", is_error=True)
         processes.leave(error.exit_code)
     except Exception as error:
         refused = devices.refusal()

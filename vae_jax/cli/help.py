@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from vae_jax import data, discovery, objectives
 from vae_jax.lab import config, entry
+from vae_jax.lab.flags import as_flags
 
 __all__ = ["COMMON", "WIDTH", "asked_for", "of_flags", "of_training"]
 
@@ -155,7 +156,7 @@ def _example() -> str:
 
 def _entry(name: str, text: str) -> list[str]:
     # a long name leaves a space before its text
-    return _wrapped(text, f"  --{name} ".ljust(22), " " * 22)
+    return _wrapped(as_flags(text), f"  --{name} ".ljust(22), " " * 22)
 
 
 def _wrapped(text: str, first: str = "", others: str = "") -> list[str]:

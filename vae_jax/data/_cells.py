@@ -263,7 +263,7 @@ def refuse(where: Path, misfits: Sequence[Misfit]) -> None:
     can_mark = len(marks) <= _MOST_MARKS and all(
         mark.isprintable() and len(mark) <= _LONGEST_MARK and "," not in mark for mark in marks
     )
-    flag = f"--missing_values={shlex.quote(','.join(marks))}"
+    flag = f"missing_values={shlex.quote(','.join(marks))}"
     if more and all(misfit.row == 0 and misfit.num_bad == 1 for misfit in misfits):
         raise DataError(
             f"{where}: its first row holds {_spelling.quoted(marks)}, units perhaps, in columns of"

@@ -543,7 +543,7 @@ def data_file(data_dir: Path, *parts: str) -> Path:
     if not path.is_file():
         raise DataError(
             f"{path}: no such file; put it there, or name the folder that holds"
-            f" {'/'.join(parts)} with --data_dir or VAE_JAX_DATA_DIR"
+            f" {'/'.join(parts)} with `data_dir` or VAE_JAX_DATA_DIR"
         )
     return path
 
@@ -614,7 +614,7 @@ def other_content(name: str | Path, found: str, expected: str) -> DataError:
     """
     return DataError(
         f"{name}: SHA-256 of the data is {found}, of those that are wanted {expected}: name the"
-        " folder of those by --data_dir"
+        " folder of those by `data_dir`"
     )
 
 

@@ -251,7 +251,7 @@ def _note_no_valid(splits: Sequence[Split], reading: Reading) -> list[str]:
     train, valid, _ = splits
     if len(valid) or reading.num_valid is not None:
         return []
-    return [f"valid is empty, a tenth of {len(train)} rows is none: give --num_valid=1 for a row"]
+    return [f"valid is empty, a tenth of {len(train)} rows is none: give num_valid=1 for a row"]
 
 
 def _unlabeled(parts: Mapping[str, Part]) -> str:
@@ -295,7 +295,7 @@ def _series(
     memory.check(
         path,
         num_values * (table.x.shape[1] * _BYTES_OF_VALUE + _BYTES_OF_STEP),
-        "give fewer or shorter series, of windows a longer --hop",
+        "give fewer or shorter series, of windows a longer `hop`",
     )
     whole = _values.surveyed(path, {"all": table})
     whole, num_levels, told = _values.as_levels(whole, "table", reading.scaling)

@@ -49,7 +49,7 @@ _DAMAGE = (
 
 _REMEDY = (
     "give fewer rows, or an .npy file in C order, whose rows can stay in the file (with"
-    " --loading=stream, without --window)"
+    " loading=stream, without `window`)"
 )
 
 

@@ -189,7 +189,7 @@ def divide_in_time(
     if num < 3:
         raise DataError(
             f"{name}: has {num_rows} rows, {num} windows of {window}: must have at least 3, one "
-            f"each to train, validate and test; give --window={num_rows // 3} or less"
+            f"each to train, validate and test; give window={num_rows // 3} or less"
         )
     num_test = max(1, num // 10)
     num_valid = num_test if num_valid is None else num_valid

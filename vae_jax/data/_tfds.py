@@ -96,7 +96,7 @@ def load(
     if builder is None and not may_prepare:
         raise DataError(
             f"{name}: is not prepared in {data_dir / 'tensorflow_datasets'}, and is only looked"
-            " for: name the folder that holds it with --data_dir or VAE_JAX_DATA_DIR"
+            " for: name the folder that holds it with `data_dir` or VAE_JAX_DATA_DIR"
         )
     builder = builder or _prepare(name, data_dir, cache_dir)
 
@@ -197,7 +197,7 @@ def _prepare(name: str, data_dir: Path, cache_dir: Path):
         raise DataError(
             f"{name}: is not prepared in {data_dir / 'tensorflow_datasets'}, and preparing it"
             " needs TensorFlow: pip install 'vae_jax[tensorflow]', or name the folder that holds"
-            " it with --data_dir or VAE_JAX_DATA_DIR"
+            " it with `data_dir` or VAE_JAX_DATA_DIR"
         )
     homes = (data_dir / "tensorflow_datasets", cache_dir / "tensorflow_datasets")
     home = next((folder for folder in homes if _writable(folder)), None)

@@ -35,7 +35,7 @@ _SHARE_NEGATIVE = 1 / 20  # of pictures that have been centered
 _MOST_VALUES = 2**21  # of a table whose quartiles are looked at
 _FEW = 5
 _MARKS = {"NA": np.isnan, "inf": np.isposinf, "-inf": np.isneginf}
-"""What --missing_values calls cells of a table that are no finite number; an empty one is NaN."""
+"""What `missing_values` calls cells of a table that are no finite number; an empty one is NaN."""
 
 
 # --- What cannot be learned from
@@ -159,7 +159,7 @@ def _with_extremes(path: Path, part: Part, parts: Iterable[Part]) -> Part:
     if part.columns:
         where = f"in row {first[0] + 1:,} of column {part.columns[first[1]]!r}"
         marks = [mark for mark, is_so in _MARKS.items() if not _nowhere(parts, is_so)]
-        remedy = f"fill them in, or leave out their rows with --missing_values={','.join(marks)}"
+        remedy = f"fill them in, or leave out their rows with missing_values={','.join(marks)}"
     raise DataError(
         f"{path}: {num_bad:,} values are missing, NaN or infinite, the first {where}: {remedy}"
     )
@@ -292,7 +292,7 @@ def stored_range(path: Path, parts: Mapping[str, Part]) -> tuple[float, float]:
     if not np.isfinite([low, high]).all():
         raise DataError(
             f"{path}: standardized by what train varies, other rows reach beyond float32: leave out"
-            " the columns that hardly vary in train, or take --scaling=unit"
+            " the columns that hardly vary in train, or take scaling=unit"
         )
     if low == high:
         raise DataError(
@@ -428,7 +428,7 @@ def _outweighed(x: np.ndarray, is_far: np.ndarray, place: int, columns) -> str:
     remedy = "correct them"
     if columns is not None and len(values) <= _FEW:
         marks = ",".join(str(int(v)) if v.is_integer() else repr(v) for v in values)
-        remedy += f", or leave out their rows with --missing_values={marks}"
+        remedy += f", or leave out their rows with missing_values={marks}"
     return (
         f"{called} has values as far as {max(values, key=abs):g} in {is_far.sum():,} of"
         f" {len(x):,} rows of train, which outweigh all others: {remedy}"

@@ -213,9 +213,7 @@ def make_layout(
         along = max(n for n in range(1, len(used) + 1) if len(used) % n == 0 and n <= num_runs)
         num_data = len(used) // along
     elif len(used) % num_data:
-        raise UsageError(
-            f"--data_devices={num_data}: must divide the number of devices, {len(used)}"
-        )
+        raise UsageError(f"data_devices={num_data}: must divide the number of devices, {len(used)}")
     grid = np.array(used).reshape(-1, num_data)
     mesh = Mesh(grid, ("runs", "data"), axis_types=(AxisType.Auto, AxisType.Auto))
     return Layout(mesh, num_runs, is_vectorized=not is_cpu)

@@ -12,7 +12,7 @@ import numpy as np
 
 from vae_jax import assembly, likelihoods, modules, ranges, training
 from vae_jax.devices.layout import make_layout
-from vae_jax.lab.config import Config, as_flags, make_hparams, settings, statics_of
+from vae_jax.lab.config import Config, make_hparams, settings, spell, statics_of
 from vae_jax.program import (  # noqa: F401 (what a program is measured with, by one name)
     BLOCK_BYTES,
     EVALUATION_BATCH,
@@ -32,7 +32,6 @@ __all__ = [
     "far_values",
     "in_units",
     "num_parameters",
-    "spell",
 ]
 
 
@@ -88,7 +87,7 @@ class Experiment(Program):
         return (
             f"about {_bytes(total)} on {layout.mesh.size} device(s): state 2 × "
             f"{_bytes(state_bytes)}, step {_bytes(step_bytes)}, data {_bytes(data_bytes)} "
-            "(--runs_per_program bounds it)"
+            "(`runs_per_program` bounds it)"
         )
 
     def _bytes_per_example(self) -> int:
@@ -126,11 +125,6 @@ def differing(configs: Sequence[Config]) -> list[dict[str, str]]:
     ]
 
 
-def spell(value: Any) -> str:
-    """A setting as it is written on the command line."""
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def build(
     configs: Sequence[Config],
     dataset,
@@ -153,24 +147,23 @@ def build(
     config = configs[0]
     latent_dim = latent_dim or max(c.latent_dim for c in configs)
     layout = make_layout(len(configs), num_data=num_data)
-    with as_flags():
-        # numbers become one program with a variance "given", which takes any: each is checked here
-        known = {"num_levels": dataset.num_levels, "has_missing": dataset.has_missing}
-        for value in {c.variance for c in configs if not isinstance(c.variance, str)}:
-            likelihoods.make(config.likelihood, variance=value, **known)
-        model, loss_fn, conditions = assembly.assemble(
-            dataset,
-            objective=config.objective,
-            likelihood=config.likelihood,
-            variance=config.variance if isinstance(config.variance, str) else "given",
-            network=config.network,
-            latent_dim=latent_dim,
-            widths=config.widths,
-            activation=config.activation,
-            dtype=config.dtype,
-            teacher_dropout=config.teacher_dropout,
-            **statics_of(config),
-        )
+    # numbers become one program with a variance "given", which takes any: each is checked here
+    known = {"num_levels": dataset.num_levels, "has_missing": dataset.has_missing}
+    for value in {c.variance for c in configs if not isinstance(c.variance, str)}:
+        likelihoods.make(config.likelihood, variance=value, **known)
+    model, loss_fn, conditions = assembly.assemble(
+        dataset,
+        objective=config.objective,
+        likelihood=config.likelihood,
+        variance=config.variance if isinstance(config.variance, str) else "given",
+        network=config.network,
+        latent_dim=latent_dim,
+        widths=config.widths,
+        activation=config.activation,
+        dtype=config.dtype,
+        teacher_dropout=config.teacher_dropout,
+        **statics_of(config),
+    )
     preprocess = assembly.make_preprocess(dataset, config.binarization)
     train = training.make_train(
         loss_fn,
@@ -247,7 +240,7 @@ def far_values(dataset, likelihood) -> list[str]:
     splits = {split: functools.partial(blocks, split) for split in ("train", "valid", "test")}
     told = ranges.far_values(values, splits["train"], likelihood.initial_deviation)
     if told:
-        return [f"{told}: leave --scaling=none out, or take --scaling=unit"]
+        return [f"{told}: leave scaling=none out, or take scaling=unit"]
     if isinstance(likelihood, likelihoods.Gaussian):
         told = ranges.far_columns(values, splits, dataset.columns)
-    return [f"{told}: take --scaling=unit, or --likelihood=laplace"] if told else []
+    return [f"{told}: take scaling=unit, or likelihood=laplace"] if told else []

@@ -131,7 +131,7 @@ def preview(
     num_workers: int = 1,
     slurm: str = "",
 ) -> str:
-    """What `fan_out` would run, for --dry_run: writes nothing, and needs no SLURM.
+    """What `fan_out` would run, for `dry_run=True`: writes nothing, and needs no SLURM.
 
     Args:
         tasks, folder, is_complete, executor, num_workers, slurm: as for `fan_out`.
@@ -257,13 +257,13 @@ def parse_slurm(text: str) -> dict[str, Any]:
         name, _, value = (part.strip() for part in word.partition("="))
         name = name.replace("-", "_")
         if not name or not value or not value.isprintable():
-            raise UsageError(f"--slurm: {word!r} must be name=value, as in {_EXAMPLE}")
+            raise UsageError(f"`slurm`: {word!r} must be name=value, as in {_EXAMPLE}")
         if name in _OURS.split():
-            raise UsageError(f"--slurm: {name} is chosen by the sweep itself: leave it out")
+            raise UsageError(f"`slurm`: {name} is chosen by the sweep itself: leave it out")
         if name not in known:
             hint = did_you_mean(name, known)
             raise UsageError(
-                f"--slurm: {name!r} is not an option of sbatch{hint}: give it as in {_EXAMPLE}"
+                f"`slurm`: {name!r} is not an option of sbatch{hint}: give it as in {_EXAMPLE}"
             )
         values[name] = f"{values[name]},{value}" if name in values else value
     counts = {n: _count(n, values.pop(n)) for n in _COUNTS.split() if n in values}
@@ -316,7 +316,7 @@ def submit(tasks: Sequence[Task], folder: Path, parameters: dict[str, Any]) -> d
         executor = submitit.SlurmExecutor(logs.absolute())
     except RuntimeError as error:
         raise UsageError(
-            f"--executor=slurm: {error} Submit from a login node, or choose --executor=local"
+            f"executor=slurm: {error} Submit from a login node, or choose executor=local"
         ) from None
     executor.update_parameters(**{"job_name": folder.absolute().name, **parameters})
     with _storing(logs):
@@ -332,7 +332,7 @@ def submit(tasks: Sequence[Task], folder: Path, parameters: dict[str, Any]) -> d
             for path in set(logs.iterdir()) - before:
                 path.unlink()
             reason = " ".join(str(error).split())
-            raise UsageError(f"--executor=slurm: sbatch refuses ({reason}): see --slurm") from None
+            raise UsageError(f"executor=slurm: sbatch refuses ({reason}): see `slurm`") from None
         new = {task.name: job.job_id for task, job in zip(tasks, jobs, strict=True)}
         _write_jobs(folder, recorded | new)
     return new
@@ -421,11 +421,11 @@ def _signals() -> Iterator[list[int]]:
 
 def _checked(folder: Path, executor: str, num_workers: int, slurm: str) -> dict[str, Any]:
     if executor not in EXECUTORS:
-        raise UsageError(f"--executor={executor}: must be one of {', '.join(EXECUTORS)}")
+        raise UsageError(f"executor={executor}: must be one of {', '.join(EXECUTORS)}")
     if num_workers < 1:
-        raise UsageError(f"--num_workers={num_workers}: must be at least 1")
+        raise UsageError(f"num_workers={num_workers}: must be at least 1")
     if slurm and executor != "slurm":
-        raise UsageError("--slurm: only --executor=slurm has these settings: choose it")
+        raise UsageError("`slurm`: only executor=slurm has these settings: choose it")
     path = str(folder.absolute())
     if executor == "slurm" and not (path.isprintable() and {"%", "\\"}.isdisjoint(path)):
         raise UsageError(f"{path!r}: SLURM reads % and \\ in a path in its own way: choose another")
@@ -455,7 +455,7 @@ def _command(task: Task) -> list[str]:
 
 def _count(name: str, value: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,8}", value):
-        raise UsageError(f"--slurm: {name}={value}: must be a whole number of at least 1")
+        raise UsageError(f"`slurm`: {name}={value}: must be a whole number of at least 1")
     return int(value)
 
 
@@ -464,7 +464,7 @@ def _submitit():
         import submitit
     except ImportError:
         raise UsageError(
-            "--executor=slurm: submitit is not installed: pip install 'vae_jax[cluster]', "
+            "executor=slurm: submitit is not installed: pip install 'vae_jax[cluster]', "
             "or EXTRAS=test,cluster ./launch.sh …"
         ) from None
     return submitit
@@ -506,5 +506,5 @@ def _storing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise StorageError(
-            f"{path} cannot be written ({reason}): choose another --workdir"
+            f"{path} cannot be written ({reason}): choose another `workdir`"
         ) from error

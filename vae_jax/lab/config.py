@@ -4,17 +4,16 @@ A flag is a field of `Config`: its default, its group on the help page, its help
 stand in one place. The flags of an objective's hyperparameters come from the objective itself.
 """
 
-import contextlib
 import dataclasses
 import functools
 import os
-import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from vae_jax import assembly, latents, likelihoods, networks, objectives, schedules, training
-from vae_jax.errors import UsageError, VaeJaxError, any_of
+from vae_jax.errors import UsageError, any_of
 from vae_jax.lab import parsers
 from vae_jax.storage import members
 
@@ -25,7 +24,7 @@ __all__ = [
     "CombinationError",
     "Config",
     "Plan",
-    "as_flags",
+    "command_line",
     "default_of",
     "flag",
     "flag_fields",
@@ -42,6 +41,7 @@ __all__ = [
     "refuse_unknown",
     "resolve",
     "settings",
+    "spell",
     "statics_of",
     "to_flags",
     "with_dataset_of",
@@ -94,7 +94,8 @@ def flag(
     directory of an older version, which lacks it, goes on with the default.
 
     Args:
-        default, group, parse, help: what it is without the flag; where and how --help explains it.
+        default, group, parse, help: what it is without the flag; where and how the help page
+            explains it.
         identity: whether it decides the result of the run.
         is_array: whether the runs of one program may differ in it.
         sweeps: whether it takes several values, with commas between them.
@@ -392,17 +393,15 @@ class Plan:
         "train the programs of a sweep as processes of this machine, or as a SLURM job array "
         "(extra: cluster) (default: one after the other in this process)",
     )
-    num_workers: int = flag(
-        1, "Sweep", parsers.integer(1), "processes at a time of --executor=local"
-    )
+    num_workers: int = flag(1, "Sweep", parsers.integer(1), "processes at a time of executor=local")
     slurm: str | None = flag(
         None,
         "Sweep",
         parsers.text,
-        "settings of --executor=slurm, such as partition=gpu,time=120,gpus_per_node=1",
+        "settings of executor=slurm, such as partition=gpu,time=120,gpus_per_node=1",
     )
     as_program: bool = flag(
-        False, "Sweep", bool, "train the runs in --workdir itself: what --executor starts"
+        False, "Sweep", bool, "train the runs in `workdir` itself: what `executor` starts"
     )
     dry_run: bool = flag(
         False, "Sweep", bool, "show the programs, or the script for SLURM, and train nothing"
@@ -473,21 +472,6 @@ def refuse_unknown(held: Mapping, where: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def as_flags() -> Iterator[None]:
-    """Names the settings in an error of the library as the flags that they are here.
-
-    Raises:
-        VaeJaxError: that error, its `name=value` spelled `--name=value`.
-    """
-    try:
-        yield
-    except VaeJaxError as error:
-        names = {f.name for f in flag_fields()} | objective_flags().keys()
-        told = re.sub(r"(?<![-\w.])(\w+)=", lambda m: f"{'--' * (m[1] in names)}{m[0]}", str(error))
-        raise type(error)(told) from None
-
-
 def to_flags(config: Config) -> list[str]:
     """The command line that gives this `Config`, with the data directory that the shell names."""
     values = {f.name: (getattr(config, f.name), default_of(f)) for f in flag_fields()}
@@ -497,11 +481,26 @@ def to_flags(config: Config) -> list[str]:
     for name, value in config.hyperparameters:
         default = objectives.hyperparameters(config.objective)[name].text
         values[name] = (value, parsers.canonical(default))
-    return [
-        f"--{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+    chosen = {
+        name: spell(value)
         for name, (value, default) in values.items()
         if value is not None and value != default
+    }
+    return command_line(chosen)
+
+
+def command_line(values: Mapping[str, Any]) -> list[str]:
+    """The words that give flags their values: None gives none, True the flag alone."""
+    return [
+        f"--{name}" if value is True else f"--{name}={spell(value)}"
+        for name, value in values.items()
+        if value is not None
     ]
+
+
+def spell(value: Any) -> str:
+    """A setting as it is written on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def default_of(field: dataclasses.Field):
@@ -554,10 +553,8 @@ def from_flags(values: dict[str, str | None]) -> Config:
             given = chosen.text if value is None else value
             hyperparameters[name] = parse_flag(name, given, _parser(chosen))
         elif value is not None:
-            takes = ", ".join(f"--{k}" for k in objectives.hyperparameters(objective))
-            raise CombinationError(
-                f"--{name}={value}: objective {objective} takes {takes or 'none'}"
-            )
+            takes = ", ".join(f"`{k}`" for k in objectives.hyperparameters(objective))
+            raise CombinationError(f"{name}={value}: objective {objective} takes {takes or 'none'}")
     config = Config(**settings, hyperparameters=tuple(sorted(hyperparameters.items())))
     _check_together(config)
     return config
@@ -585,9 +582,9 @@ def plan_from_flags(values: dict[str, str | None]) -> Plan:
         }
     )
     if plan.slurm is not None and plan.executor != "slurm":
-        raise UsageError(f"--slurm={plan.slurm}: give --executor=slurm too")
+        raise UsageError(f"slurm={plan.slurm}: give executor=slurm too")
     if given["num_workers"] is not None and plan.executor != "local":
-        raise UsageError(f"--num_workers={plan.num_workers}: give --executor=local too")
+        raise UsageError(f"num_workers={plan.num_workers}: give executor=local too")
     return plan
 
 
@@ -597,34 +594,33 @@ def parse_flag(name: str, value: str, parse: Callable):
     try:
         return parse(value)
     except UsageError as error:
-        raise UsageError(f"--{name}={value}: {error}") from None
+        raise UsageError(f"{name}={value}: {error}") from None
 
 
 def _check_together(config: Config) -> None:
     if config.patience is not None and config.num_valid == 0:
         raise CombinationError(
-            f"--patience={config.patience}: needs a validation split, --num_valid=0 leaves none"
+            f"patience={config.patience}: needs a validation split, num_valid=0 leaves none"
         )
     if config.patience is not None and _of(config).phase is not None:
         raise CombinationError(
-            f"--patience={config.patience}: {config.objective} is several trainings whose losses "
+            f"patience={config.patience}: {config.objective} is several trainings whose losses "
             "do not compare: leave it"
         )
     if config.weight_decay is not None and config.optimizer != "adamw":
         raise CombinationError(
-            f"--weight_decay={config.weight_decay}: {config.optimizer} has none, "
-            "give --optimizer=adamw"
+            f"weight_decay={config.weight_decay}: {config.optimizer} has none, give optimizer=adamw"
         )
     if config.hop is not None and config.window is None:
-        raise CombinationError(f"--hop={config.hop}: is from window to window, give --window too")
+        raise CombinationError(f"hop={config.hop}: is from window to window, give `window` too")
     if config.network == "linear" and (config.widths or config.activation):
         raise CombinationError(
-            "--network=linear has no hidden layers: leave --widths and --activation"
+            "network=linear has no hidden layers: leave `widths` and `activation`"
         )
     try:
         latent_of(config).check(config.latent_dim)
     except UsageError as error:
-        raise CombinationError(f"--{error} (objective {config.objective})") from None
+        raise CombinationError(f"{error} (objective {config.objective})") from None
 
 
 def latent_of(config: Config) -> latents.Latent:
@@ -651,22 +647,21 @@ def resolve(config: Config, dataset) -> Config:
     batch_size = config.batch_size or min(100, num_examples)
     if batch_size > num_examples:
         raise UsageError(
-            f"--batch_size={batch_size}: the training split has {num_examples} examples, "
+            f"batch_size={batch_size}: the training split has {num_examples} examples, "
             f"give at most that"
         )
     if config.scaling != "auto" and dataset.num_levels is not None:
         raise UsageError(
-            f"--scaling={config.scaling}: {dataset.name} has {dataset.num_levels} levels, which "
+            f"scaling={config.scaling}: {dataset.name} has {dataset.num_levels} levels, which "
             "become 0 to 1 in any case: leave the flag"
         )
     likelihood = config.likelihood or dataset.likelihood
-    with as_flags():
-        binarization = assembly.binarization(
-            dataset.num_levels,
-            is_bernoulli=likelihood == "bernoulli",
-            has_prior=latent_of(config).has_prior,
-            asked=config.binarization,
-        )
+    binarization = assembly.binarization(
+        dataset.num_levels,
+        is_bernoulli=likelihood == "bernoulli",
+        has_prior=latent_of(config).has_prior,
+        asked=config.binarization,
+    )
     epochs = config.epochs
     if epochs is None:
         steps_per_epoch = -(-num_examples // batch_size)

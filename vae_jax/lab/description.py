@@ -1,6 +1,7 @@
 """What is about to happen, in a few lines."""
 
 from vae_jax.lab import build as building
+from vae_jax.lab.flags import as_flags
 
 __all__ = [
     "describe",
@@ -27,18 +28,22 @@ def describe(experiment: building.Experiment) -> list[str]:
     streamed = ", streamed from the host" if dataset.streamed else ""
     map_size = getattr(experiment.model.decoder, "map_size", None)
     places = "" if map_size is None else " on a map of {}×{} places".format(*map_size)
+    notes = [
+        *dataset.notes,
+        *building.far_values(dataset, experiment.model.likelihood),
+        *getattr(experiment.conditions, "notes", ()),
+    ]
     lines = [
         f"data: {dataset.name}, {shape}, train/valid/test {sizes}, {values}{streamed}",
-        *(f"data: {note}" for note in dataset.notes),
-        *(f"data: {note}" for note in building.far_values(dataset, experiment.model.likelihood)),
-        *(f"data: {note}" for note in getattr(experiment.conditions, "notes", ())),
+        *(f"data: {as_flags(note)}" for note in notes),
         f"model: {config.network}, latent_dim {experiment.values_of('latent_dim')}{places}, "
         f"p(x|z) {config.likelihood}{treatment}",
         f"objective: {config.objective}{hyperparameters}, {config.optimizer}, "
         f"learning rate {experiment.values_of('learning_rate')}, {config.epochs} epochs of "
         f"{experiment.train.steps_per_epoch} steps",
-        *experiment.loss_fn.notes(experiment.model),
+        *map(as_flags, experiment.loss_fn.notes(experiment.model)),
     ]
     if not experiment.is_single:
-        lines.append(f"program: {len(experiment.configs)} runs, {experiment.memory_estimate()}")
+        estimate = as_flags(experiment.memory_estimate())
+        lines.append(f"program: {len(experiment.configs)} runs, {estimate}")
     return lines

@@ -35,13 +35,13 @@ def error(experiment: building.Experiment, ended: records.Ended) -> DivergedErro
     failures = list(ended.failures.values())
     kept = f"last finite checkpoint {ended.saved_step}; " if ended.saved_step is not None else ""
     told = f"all {len(experiment.configs)} runs diverged: "
-    slower = "smaller values of --learning_rate"
+    slower = "smaller values of `learning_rate`"
     if experiment.is_single:
         told = f"{failure_line(experiment, 0, failures[0])}; {kept}"
         slower = _slower(experiment, failures[0]["step"])
     is_first = all(failure["step"] == 0 and failure["not_finite"] for failure in failures)
     remedy = _advice_at_first(experiment) if is_first else advice(experiment, slower)
-    return DivergedError(f"{told}try {remedy}, with another --workdir or --overwrite")
+    return DivergedError(f"{told}try {remedy}, with another `workdir` or `overwrite=True`")
 
 
 def _slower(experiment: building.Experiment, step: int) -> str:
@@ -51,14 +51,14 @@ def _slower(experiment: building.Experiment, step: int) -> str:
     """
     steps = np.linspace(1, step, NUM_RATES).astype(int)
     rate = max(float(experiment.learning_rates(each)[0]) for each in steps)
-    return f"--learning_rate={min(rate / 3, 1e-3):.1g}" if rate > 0 else "another --learning_rate"
+    return f"learning_rate={min(rate / 3, 1e-3):.1g}" if rate > 0 else "another `learning_rate`"
 
 
 def _advice_at_first(experiment: building.Experiment) -> str:
     """What to try where the first loss is not finite: no learning rate has had a part in it."""
     config = experiment.config
     own = [name for name, _ in config.hyperparameters if name not in statics_of(config)]
-    return " or ".join(["a smaller --init_scale", *(f"another --{name}" for name in own)])
+    return " or ".join(["a smaller `init_scale`", *(f"another `{name}`" for name in own)])
 
 
 def advice(experiment: building.Experiment, slower: str) -> str:
@@ -69,4 +69,4 @@ def advice(experiment: building.Experiment, slower: str) -> str:
         slower: what its learning rate could be.
     """
     own = objectives.optimizer_settings(experiment.config.objective)
-    return " or ".join([slower, *(f"a smaller --{name}" for name in own)])
+    return " or ".join([slower, *(f"a smaller `{name}`" for name in own)])

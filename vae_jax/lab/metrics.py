@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from vae_jax import distributions, evaluation, objectives
-from vae_jax.errors import DataError, DivergedError, StorageError, UsageError
+from vae_jax.errors import DataError, DivergedError, StorageError, UsageError, verbatim
 from vae_jax.evaluation import udr
 from vae_jax.evaluation.subject import AtMost, NotApplicableError, Subject
 from vae_jax.lab import build as building
@@ -132,8 +132,8 @@ def load(directory: str | Path, member: int, data_dir: str | None = None) -> Tra
         dataset = train.load(asked, expected)
     except (DataError, UsageError) as error:
         told = f"{directory}: {error}"
-        if "--data_dir" not in told:
-            told += "; of data that moved since training, name the folder by --data_dir"
+        if "`data_dir`" not in told:
+            told += "; of data that moved since training, name the folder by `data_dir`"
         raise type(error)(told) from None
     resolved = config.resolve(asked, dataset)
     _refuse_other_settings(Path(directory), resolved, loaded.settings)
@@ -189,9 +189,10 @@ def _refuse_other_settings(directory: Path, found: config.Config, trained: dict)
     for name, value in found.identity().items():
         # a file may lie elsewhere, what an older version did not put down was at its default
         if name != "dataset" and trained.get(name, value) != value:
+            was, means = (verbatim(f"{name}={each}") for each in (trained[name], value))
             raise UsageError(
-                f"{directory} was trained with {name}={trained[name]}, its flags mean "
-                f"{name}={value} to this version of vae_jax: use the version that env.json names"
+                f"{directory} was trained with {was}, its flags mean {means} to this version of "
+                "vae_jax: use the version that env.json names"
             )
 
 
@@ -296,7 +297,7 @@ def measure(trained: Trained, subject: Subject, request: Request, name: str) -> 
 def objective_definitions(trained: Trained, terms: Sequence[str]) -> dict[str, str]:
     """What each term of the objective means, by name."""
     objective = trained.experiment.config.objective
-    generic = f"a term of --objective={objective}, see vae_jax/objectives/{objective}.py"
+    generic = f"a term of objective={objective}, see vae_jax/objectives/{objective}.py"
     counts = {
         name: f"the examples of known label that {term} is a mean over"
         for name in terms
@@ -319,7 +320,7 @@ def notes(metric: str, values: dict, subject: Subject) -> Iterator[str]:
     if metric == "nll" and values.get("effective_samples", FEW_SAMPLES) < FEW_SAMPLES:
         yield (
             f"of {values['num_samples']:,} samples fewer than {FEW_SAMPLES} count: nll lies above "
-            "−log p(x) by an unknown amount, give a larger --nll_num_samples"
+            "−log p(x) by an unknown amount, give a larger `nll_num_samples`"
         )
 
 

@@ -12,7 +12,7 @@ __all__ = ["choose", "programs_of"]
 
 
 def choose(directory: Path, member: str | None) -> list[metrics.Place]:
-    """The runs that a directory holds, or the one of them that --member names.
+    """The runs that a directory holds, or the one of them that `member` names.
 
     Raises:
         UsageError: there is no such run.
@@ -30,8 +30,8 @@ def choose(directory: Path, member: str | None) -> list[metrics.Place]:
         return places
     if len(programs) > 1:
         raise UsageError(
-            f"--member={member}: {directory} holds {len(programs)} programs, name one of them, "
-            f"such as --run={programs[0]}"
+            f"member={member}: {directory} holds {len(programs)} programs, name one of them, "
+            f"such as run={programs[0]}"
         )
     return [places[config.parse_flag("member", member, parsers.integer(0, len(places) - 1))]]
 
@@ -48,5 +48,5 @@ def programs_of(directory: Path) -> list[Path]:
     begun = (path for path in folder.iterdir() if os.path.lexists(path / "config.json"))
     found = sorted(files.inside(directory, "programs", path.name) for path in begun)
     if not found:
-        raise UsageError(f"--run={directory}: none of its programs has begun, train it first")
+        raise UsageError(f"run={directory}: none of its programs has begun, train it first")
     return found

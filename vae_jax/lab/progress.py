@@ -60,8 +60,8 @@ def tensorboard_writer():
         from tensorboardX import SummaryWriter
     except ImportError:
         raise UsageError(
-            "--tensorboard: tensorboardX is not installed: pip install 'vae_jax[tensorboard]', "
-            "or EXTRAS=test,tensorboard ./launch.sh …"
+            "`tensorboard=True`: tensorboardX is not installed: pip install "
+            "'vae_jax[tensorboard]', or EXTRAS=test,tensorboard ./launch.sh …"
         ) from None
     return SummaryWriter
 

@@ -11,6 +11,7 @@ from vae_jax import console
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.evaluation.subject import Subject
 from vae_jax.lab import config, metrics, pictures, tables
+from vae_jax.lab.flags import as_flags
 from vae_jax.storage import files, locks, members, seals
 
 __all__ = [
@@ -63,7 +64,7 @@ def lines(results: dict[str, dict], given: dict) -> Iterator[str]:
         names = [name for name in values if not name.endswith(metrics.ERROR)]
         width = max(map(len, names), default=0)
         for name in names:
-            meaning = result["definitions"].get(name, "")
+            meaning = as_flags(result["definitions"].get(name, ""))
             if isinstance(values[name], dict):
                 yield f"  {name}: {meaning}"
                 yield from (f"    {key}: {spell(each)}" for key, each in values[name].items())
@@ -71,9 +72,10 @@ def lines(results: dict[str, dict], given: dict) -> Iterator[str]:
             error = values.get(f"{name}{metrics.ERROR}")
             told = spell(values[name]) + ("" if error is None else f" ± {error:.2g}")
             yield from entry(f"  {name:<{width}}  ", told, meaning)
+        own = [f"{metric}_{name}" for name in result["settings"]]
         for note in result["notes"]:
             indents = {"initial_indent": "  ", "subsequent_indent": "    "}
-            yield from textwrap.wrap(f"note: {note}", columns(), **indents)
+            yield from textwrap.wrap(f"note: {as_flags(note, own)}", columns(), **indents)
 
 
 def entry(head: str, told: str, meaning: str) -> Iterator[str]:

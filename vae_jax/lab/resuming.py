@@ -87,6 +87,6 @@ def _refuse_fewer_epochs(run, experiment: building.Experiment, step: int) -> Non
     if step > experiment.num_steps:
         trained = step // experiment.train.steps_per_epoch
         raise UsageError(
-            f"--epochs={experiment.config.epochs}: {run.directory} has trained {trained} epochs "
+            f"epochs={experiment.config.epochs}: {run.directory} has trained {trained} epochs "
             "already, give at least as many"
         )

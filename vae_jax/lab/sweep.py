@@ -27,12 +27,14 @@ from vae_jax.errors import (
     StorageError,
     UsageError,
     did_you_mean,
+    verbatim,
 )
 from vae_jax.lab import build as building
 from vae_jax.lab import cluster, entry, environment, identity, pictures, tables
 from vae_jax.lab import config as config_lib
 from vae_jax.lab import train as training_lib
 from vae_jax.lab.config import Config, Plan
+from vae_jax.lab.flags import as_flags
 from vae_jax.storage import files, members, runs
 
 __all__ = [
@@ -54,7 +56,7 @@ __all__ = [
 
 MAX_RUNS = 10_000
 MAX_BYTES = 2**23
-"""Of a file of --sweep, a count: a quarter of a page for each run."""
+"""Of a file of `sweep`, a count: a quarter of a page for each run."""
 
 
 class Program(NamedTuple):
@@ -101,20 +103,20 @@ def expand(values: dict[str, str | None], file: str | None = None) -> list[dict[
 
 
 def split(value: str, name: str) -> list[str]:
-    """The values of a flag: parted by commas outside parentheses; of --widths by semicolons."""
+    """The values of a flag: parted by commas outside parentheses; of `widths` by semicolons."""
     if name == "dataset" and os.path.lexists(value):
         return [value]
     if name != "dataset" and value.count("(") != value.count(")"):
-        raise UsageError(f"--{name}={value}: a parenthesis has no partner")
+        raise UsageError(f"{name}={value}: a parenthesis has no partner")
     parting = ";" if name == "widths" else r",(?![^()]*\))"
     items = [item.strip() for item in re.split(parting, value)]
     if len(items) > 1 and "" in items:
-        raise UsageError(f"--{name}={value}: holds an empty value, give one after each comma")
+        raise UsageError(f"{name}={value}: holds an empty value, give one after each comma")
     return items
 
 
 def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | None]]:
-    """The rows of --sweep: flag → text, None for an empty cell.
+    """The rows of `sweep`: flag → text, None for an empty cell.
 
     Raises:
         UsageError: the file is not a table of flags, or a flag is given beside it too.
@@ -123,10 +125,10 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
     read = _json_rows if Path(file).suffix.lower() == ".json" else _csv_rows
     rows = [[(name.strip().lstrip("-"), v) for name, v in row] for row in read(file, text)]
     if not rows:
-        raise UsageError(f"--sweep={file}: holds no runs: give a row for each")
+        raise UsageError(f"sweep={file}: holds no runs: give a row for each")
     if not rows[0]:
         raise UsageError(
-            f"--sweep={file}: row 1 sets no flag, name at least one (its value may be empty)"
+            f"sweep={file}: row 1 sets no flag, name at least one (its value may be empty)"
         )
     sweeping = {f.name for f in config_lib.flag_fields() if f.metadata["sweeps"]}
     sweeping |= config_lib.objective_flags().keys()
@@ -136,16 +138,14 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
         for name in names:
             if name not in sweeping:
                 hint = did_you_mean(name, sweeping)
-                raise UsageError(f"--sweep={file}: {name!r} is not a flag that a row may set{hint}")
+                raise UsageError(f"sweep={file}: {name!r} is not a flag that a row may set{hint}")
             if names.count(name) > 1:
-                raise UsageError(f"--sweep={file}: sets {name} twice, give it once")
+                raise UsageError(f"sweep={file}: sets {name} twice, give it once")
             if values.get(name) is not None:
-                raise UsageError(
-                    f"--{name}={values[name]}: {file} sets it too, give it in one place"
-                )
+                raise UsageError(f"{name}={values[name]}: {file} sets it too, give it in one place")
         if set(names) != set(first):
             raise UsageError(
-                f"--sweep={file}: row {number} has {', '.join(names)}, the first row has "
+                f"sweep={file}: row {number} has {', '.join(names)}, the first row has "
                 f"{', '.join(first)}: give the same flags in each"
             )
     return [{name: _text(value) for name, value in row} for row in rows]
@@ -161,7 +161,7 @@ def _read_text(file: str) -> str:
         return raw.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no UTF-8 text"
-        raise UsageError(f"--sweep={file}: cannot be read ({reason})") from None
+        raise UsageError(f"sweep={file}: cannot be read ({reason})") from None
 
 
 def _csv_rows(file: str, text: str) -> list[list[tuple[str, str]]]:
@@ -173,14 +173,14 @@ def _csv_rows(file: str, text: str) -> list[list[tuple[str, str]]]:
         told = (line for line in csv.reader(io.StringIO(text)) if not _is_blank(line))
         lines = list(itertools.islice(told, MAX_RUNS + 2))
     except csv.Error as error:
-        raise UsageError(f"--sweep={file}: is not CSV ({error})") from None
+        raise UsageError(f"sweep={file}: is not CSV ({error})") from None
     names, rows = (lines[0], lines[1:]) if lines else ([], [])
     if len(rows) > MAX_RUNS:
-        raise UsageError(f"--sweep={file}: has more than {MAX_RUNS} runs, split it")
+        raise UsageError(f"sweep={file}: has more than {MAX_RUNS} runs, split it")
     for number, row in enumerate(rows, 1):
         if len(row) != len(names):
             raise UsageError(
-                f"--sweep={file}: row {number} has {len(row)} cells, there are {len(names)} "
+                f"sweep={file}: row {number} has {len(row)} cells, there are {len(names)} "
                 "columns: values with commas stand in double quotes, cells may be empty"
             )
     return [[(n, cell.strip()) for n, cell in zip(names, row, strict=True)] for row in rows]
@@ -196,11 +196,11 @@ def _json_rows(file: str, text: str) -> list[list[tuple[str, Any]]]:
     try:
         rows = json.loads(text, object_pairs_hook=tuple)
     except ValueError as error:
-        raise UsageError(f"--sweep={file}: is not JSON ({error})") from None
+        raise UsageError(f"sweep={file}: is not JSON ({error})") from None
     except RecursionError:
-        raise UsageError(f"--sweep={file}: must be a list of objects, it nests deeper") from None
+        raise UsageError(f"sweep={file}: must be a list of objects, it nests deeper") from None
     if not isinstance(rows, list) or not all(isinstance(row, tuple) for row in rows):
-        raise UsageError(f"--sweep={file}: must be a list of objects, one for each run")
+        raise UsageError(f"sweep={file}: must be a list of objects, one for each run")
     return [list(row) for row in rows]
 
 
@@ -229,11 +229,11 @@ def make_configs(values: dict[str, str | None], file: str | None = None) -> list
             told = ", ".join(
                 f"{name}={row[name]}" for name in row if row[name] and name in settings
             )
-            listed = [f"--{n}={v}" for n, v in values.items() if v and v != row.get(n)]
+            listed = [f"{n}={v}" for n, v in values.items() if v and v != row.get(n)]
             where = f"{' '.join(listed)}: " if listed else ""
             raise UsageError(
                 f"{where}runs {seen[key]} and {number} of the sweep are the same "
-                f"({told or 'defaults'}): give each value once"
+                f"({verbatim(told or 'defaults')}): give each value once"
             )
         seen[key] = number
         configs.append(config)
@@ -248,14 +248,14 @@ def _config(row: dict[str, str | None], number: int, num_runs: int, file: str | 
         if num_runs == 1 or file is not None:
             raise UsageError(f"{_place(number, file)}{error}") from None
         raise UsageError(
-            f"run {number} of {num_runs}: {error} (rows of --sweep=FILE may leave a cell empty)"
+            f"run {number} of {num_runs}: {error} (rows of sweep=FILE may leave a cell empty)"
         ) from None
     except UsageError as error:
         raise UsageError(f"{_place(number, file)}{error}") from None
 
 
 def _place(number: int, file: str | None) -> str:
-    return "" if file is None else f"--sweep={file}, run {number}: "
+    return "" if file is None else f"sweep={file}, run {number}: "
 
 
 def group(configs: Sequence[Config], runs_per_program: int | None = None) -> list[Program]:
@@ -324,7 +324,7 @@ def _folder_names(groups: Sequence[Sequence[Config]]) -> list[str]:
 
 
 def _spelled(value: Any) -> str:
-    return "default" if value is None else building.spell(value)
+    return "default" if value is None else config_lib.spell(value)
 
 
 def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[dict | None]:
@@ -375,7 +375,8 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
             report(sweep, configs, programs, results)
     if failed:
         raise IncompleteError(
-            f"{len(failed)} of {_count(len(programs), 'program')} failed ({failed[0]}): "
+            f"{len(failed)} of {_count(len(programs), 'program')} failed "
+            f"({verbatim(failed[0])}): "
             f"see {directory / 'logs'}, the same command trains what is missing"
         )
     return results
@@ -421,7 +422,7 @@ def _train_here(sweep, programs: Sequence[Program], directory: Path, plan: Plan)
                 retry_diverged=False,
             )
         except DivergedError as error:
-            sweep.log(f"program {program.name}: {error}", echo=True)
+            sweep.log(f"program {program.name}: {as_flags(str(error))}", echo=True)
     return []
 
 
@@ -450,7 +451,7 @@ def default_workdir(configs: Sequence[Config]) -> Path:
     names = dict.fromkeys(name for options in chosen for name in options)
     values = {}
     for name in names:
-        told = (building.spell(config_lib.settings(config).get(name)) for config in configs)
+        told = (config_lib.spell(config_lib.settings(config).get(name)) for config in configs)
         values[name] = list(dict.fromkeys(told))
     # widths hold commas themselves
     words = {n: ("+" if n == "widths" else ",").join(told) for n, told in values.items()}
@@ -506,9 +507,7 @@ def _tasks(programs: Sequence[Program], directory: Path, plan: Plan) -> list[clu
         file = files.inside(directory, "programs") / f"{program.name}.json"
         arguments = [
             *entry.words("train")[2:],
-            f"--sweep={file}",
-            f"--workdir={folder}",
-            "--as_program",
+            *config_lib.command_line({"sweep": file, "workdir": folder, "as_program": True}),
             *_flags_beside(program.configs[0], plan),
         ]
         tasks.append(cluster.Task(program.name, arguments, folder))
@@ -535,10 +534,10 @@ _NO_CHOICES = dict.fromkeys(
 
 def _flags_beside(config: Config, plan: Plan) -> list[str]:
     """What holds for all rows of a program's file."""
+    beside = set(_NOT_IN_ROWS) - {"workdir"}
     flags = config_lib.to_flags(config)
-    kept = [f for f in flags if f.removeprefix("--").partition("=")[0] in _NOT_IN_ROWS]
-    devices = [] if plan.data_devices is None else [f"--data_devices={plan.data_devices}"]
-    return [f for f in kept if not f.startswith("--workdir=")] + devices
+    kept = [f for f in flags if f.removeprefix("--").partition("=")[0] in beside]
+    return kept + config_lib.command_line({"data_devices": plan.data_devices})
 
 
 def _executor(plan: Plan, programs: Sequence[Program], directory: Path) -> dict:
@@ -555,7 +554,7 @@ def _preview(configs, programs, directory: Path, plan: Plan, estimates: dict) ->
     counts = f"{_count(len(configs), 'run')} in {_count(len(programs), 'program')}"
     lines = [f"{counts}, in {directory}"]
     for p in programs:
-        estimate = f", {estimates[p.name]}" if p.name in estimates else ""
+        estimate = f", {as_flags(estimates[p.name])}" if p.name in estimates else ""
         lines.append(f"program {p.name}: {_count(len(p.members), 'run')}{estimate}")
     if plan.executor is not None:
         tasks = _tasks(programs, directory, plan)
@@ -598,8 +597,8 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
         sweep.say(line)
     if all(row["status"] == "diverged" for row in rows):
         raise DivergedError(
-            f"all {len(rows)} runs diverged: try smaller values of --learning_rate, with another "
-            "--workdir or --overwrite"
+            f"all {len(rows)} runs diverged: try smaller values of `learning_rate`, with another "
+            "`workdir` or `overwrite=True`"
         )
     groups = _groups(configs)
     bests = [_best(sweep, configs, rows, *group) for group in groups]
@@ -640,7 +639,7 @@ def _draw(sweep, configs, programs, rows: Sequence[dict], groups) -> None:
     try:
         curves = tables.curves(_ended(programs, sweep.directory), sweep.directory)
     except StorageError as error:
-        sweep.log(f"no curves are drawn: {error}", echo=True)
+        sweep.log(f"no curves are drawn: {as_flags(str(error))}", echo=True)
         curves = []
     for group, words, folder in groups:
         there = [r for r in group if rows[r]["status"] != "missing"]
@@ -673,7 +672,7 @@ def train_rows(
 ) -> list[tuple[Path, int]]:
     """Trains runs given by their flags as one sweep, or what of them is missing.
 
-    Does what the command line does with --sweep=ROWS --workdir=RUNS, with the rows in a file: the
+    Does what the command line does with `sweep` and `workdir`, with the rows in a file: the
     command that the runs keep.
 
     Args:
@@ -688,8 +687,7 @@ def train_rows(
     file = files.make_folder(workdir) / "rows.json"
     files.write_json(file, [{name: row.get(name) for name in names} for row in rows])
     values = {"workdir": str(workdir / "runs"), "data_dir": data_dir}
-    command = [f"--{name}={value}" for name, value in values.items() if value is not None]
-    main(values, Plan(sweep=str(file)), [f"--sweep={file}", *command])
+    main(values, Plan(sweep=str(file)), config_lib.command_line({"sweep": file, **values}))
     return places(make_configs(values, str(file)), workdir / "runs")
 
 

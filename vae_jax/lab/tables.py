@@ -214,7 +214,7 @@ def curves(programs, directory: Path) -> list[dict]:
             if not (is_known and is_whole) or any(isinstance(v, str) for v in row.values()):
                 told = f"run {member}, step {row.get('step')}"
                 raise StorageError(
-                    f"{path} has a damaged row ({told}): repair it or choose --overwrite"
+                    f"{path} has a damaged row ({told}): repair it or choose `overwrite=True`"
                 )
             rows.append({**row, "run": program.members[member]})
     return rows

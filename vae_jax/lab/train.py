@@ -15,7 +15,7 @@ import jax
 from vae_jax import data
 from vae_jax.devices import platform as devices
 from vae_jax.devices import processes
-from vae_jax.errors import DivergedError, UsageError
+from vae_jax.errors import DivergedError
 from vae_jax.lab import build as building
 from vae_jax.lab import (
     description,
@@ -35,6 +35,7 @@ from vae_jax.lab.config import (
     resolve,
     to_flags,
 )
+from vae_jax.lab.flags import as_flags
 from vae_jax.lab.progress import tensorboard_writer
 from vae_jax.lab.results import make_results, summary
 from vae_jax.program import (
@@ -62,19 +63,14 @@ UNDRAWN = "undrawn.json"
 
 
 def load(config: Config, sha256: str | None = None):
-    """The dataset that a `Config` names; what is said of a setting is said of its flag.
+    """The dataset that a `Config` names.
 
     Args:
         config: of a run.
         sha256: what the data must be, see `data.load`; None: what the name says.
     """
     settings = {name: getattr(config, name) for name in DATA_SETTINGS}
-    try:
-        return data.load(config.dataset, sha256=sha256, **settings)
-    except UsageError as error:
-        if str(error).partition("=")[0] in settings:
-            raise UsageError(f"--{error}") from None
-        raise
+    return data.load(config.dataset, sha256=sha256, **settings)
 
 
 def train(
@@ -111,7 +107,7 @@ def train(
             processes.on_first(lambda: members.read_results(run.directory))
         )
         if _is_complete(results, experiment.num_steps, retry_diverged):
-            processes.on_first(lambda: run.log(_told_complete(run, results), echo=True))
+            processes.on_first(lambda: run.log(as_flags(_told_complete(run, results)), echo=True))
             _draw_missing(run, experiment, results)
         else:
             results = _train_in(run, experiment, asked)
@@ -167,7 +163,7 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
     devices.warn()
     for line in (devices.line(), *description.describe(experiment)):
         run.log(line, echo=True)
-    with resuming.store(run, warn=lambda line: run.log(line, echo=True)) as store:
+    with resuming.store(run, warn=lambda line: run.log(as_flags(line), echo=True)) as store:
         begun = resuming.resume(run, experiment, store)
         _write_origin(run, experiment, asked)
         ended = loop.run(run, experiment, store, begun)
@@ -177,10 +173,10 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
         _draw(run, experiment, results, params)
         return results
     if not ended.failures:
-        slower = divergence.advice(experiment, "a smaller --learning_rate")
+        slower = divergence.advice(experiment, "a smaller `learning_rate`")
         raise DivergedError(
             f"the test loss is not finite at step {results[0]['step']}: try {slower}, with another "
-            "--workdir or --overwrite"
+            "`workdir` or `overwrite=True`"
         )
     raise divergence.error(experiment, ended)
 
@@ -289,9 +285,9 @@ def _told_complete(run, results: list[dict]) -> str:
         is_whole = bool(store.steps())
     # what diverged altogether may never have been saved
     if is_whole or all(result["status"] == "diverged" for result in results):
-        return "complete already (--overwrite starts afresh)"
+        return "complete already (`overwrite=True` starts afresh)"
     return (
         f"complete already, but {run.path('checkpoints')} holds no checkpoint that verifies: "
-        f"--overwrite trains again, or copy its checkpoints back (a program of a sweep: move "
+        f"`overwrite=True` trains again, or copy its checkpoints back (a program of a sweep: move "
         f"{run.directory} away, the same command trains what is missing)"
     )

@@ -5,7 +5,7 @@ is a static argument of a jitted function; what it learns is in `params`, a pytr
 Half-precision data and outputs are cast to float32 here, before any density is computed.
 
 To add one, add a file `NAME.py` with one public class: a frozen dataclass below `Likelihood` that
-has at least `log_probs`, `mean` and `sample`. `make(NAME)`, `--likelihood=NAME`, the class as a
+has at least `log_probs`, `mean` and `sample`. `make(NAME)`, `likelihood=NAME`, the class as a
 name of this package, and export to one file follow. `make` sets a field `num_levels`, and a field
 `variance` if the class has `variances`; other fields need a default. Modules with a leading
 underscore are what several share.

@@ -5,7 +5,7 @@ the parts of other latents. A decoder maps z [B, L] to prod(shape)·num_outputs 
 in any layout whose flat order is [*shape, num_outputs].
 
 To add a network, add a file: `NETWORKS` in it says the names and what each is made of, a `Network`.
-`build(NAME)`, `--network=NAME`, the classes as names of this package, and export to one file
+`build(NAME)`, `network=NAME`, the classes as names of this package, and export to one file
 follow. Modules with a leading underscore are what several share.
 
 Each takes a second argument, a condition [M, C] that x and z are given: a layer without bias, named

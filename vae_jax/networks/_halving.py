@@ -51,4 +51,4 @@ def check(name: str, shape: tuple[int, ...], widths: Sequence[int]) -> None:
             "for sequences"
         )
     if not widths:
-        raise UsageError(f"network '{name}' needs at least one channel width, e.g. --widths=32,64")
+        raise UsageError(f"network '{name}' needs at least one channel width, e.g. widths=32,64")

@@ -289,12 +289,12 @@ def recurrent(cell: str) -> dict[str, Network]:
 def _build(name, cell, both_ways, shape, latent_dim, num_outputs, widths, activation, dtype):
     """The modules for examples of any shape [T, …]."""
     if activation is not None:
-        raise UsageError(f"network '{name}' has its cell's activations: leave --activation")
+        raise UsageError(f"network '{name}' has its cell's activations: leave `activation`")
     if not widths or (both_ways and any(width % 2 for width in widths)):
         even = ", even ones, half for each way" if both_ways else ""
         raise UsageError(
             f"network '{name}' with widths={','.join(map(str, widths))}: needs at least one "
-            f"width{even}, e.g. --widths=128"
+            f"width{even}, e.g. widths=128"
         )
     options = {"cell": cell, "num_outputs": num_outputs, "dtype": dtype}
     encoder = RecurrentEncoder(latent_dim, widths=widths, both_ways=both_ways, **options)

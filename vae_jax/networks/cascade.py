@@ -44,7 +44,7 @@ class CascadeEncoder(nn.Module):
     @nn.compact
     def __call__(self, x, condition=None):
         if condition is not None:
-            raise UsageError("network 'cascade' takes no condition: give --network=mlp")
+            raise UsageError("network 'cascade' takes no condition: give network=mlp")
         shown = x = flat(x)
         layers = {"activation": self.activation, "dtype": self.dtype}
         *before, last = self.pairs(None)

@@ -69,9 +69,9 @@ def build(shape, latent_dim, num_outputs, widths, activation, dtype):
     if latent_dim % num_places:
         near = max(1, round(latent_dim / num_places)) * num_places
         raise UsageError(
-            f"--latent_dim={latent_dim}: network 'conv_map' needs a multiple of the "
-            f"{height}×{width} places of its map: give --latent_dim={near} (of quantized codes "
-            f"{num_places} × --code_dim), or more --widths, each of which halves the map"
+            f"latent_dim={latent_dim}: network 'conv_map' needs a multiple of the "
+            f"{height}×{width} places of its map: give latent_dim={near} (of quantized codes "
+            f"{num_places} × `code_dim`), or more `widths`, each of which halves the map"
         )
     return ConvMapEncoder(latent_dim, widths, **options), decoder
 

@@ -38,7 +38,7 @@ class LinearEncoder(nn.Module):
 def build(shape, latent_dim, num_outputs, widths, activation, dtype):
     """The modules for examples of any shape."""
     if widths or activation:
-        raise UsageError("network 'linear' has no hidden layers: leave --widths and --activation")
+        raise UsageError("network 'linear' has no hidden layers: leave `widths` and `activation`")
     decoder = MLPDecoder(math.prod(shape) * num_outputs, (), dtype=dtype)
     return LinearEncoder(latent_dim, dtype), decoder
 

@@ -125,14 +125,14 @@ def conditions(dataset, *, condition="labels") -> Conditions:
         DataError: the dataset has nothing of the kind, or not for every row.
     """
     if condition == "labels":
-        codes, names = classes(dataset, "--condition=labels")
+        codes, names = classes(dataset, "condition=labels")
         num_known = int(np.sum(codes["train"] >= 0))
         for split, each in codes.items():
             if (each < 0).any():
                 raise DataError(
-                    f"--condition=labels: {np.sum(each < 0)} of {len(each)} rows of {split} in "
-                    f"{dataset.name} have no label: leave them out, or take --objective=m2 "
-                    f"--num_labeled={num_known} without --condition"
+                    f"condition=labels: {np.sum(each < 0)} of {len(each)} rows of {split} in "
+                    f"{dataset.name} have no label: leave them out, or take objective=m2 "
+                    f"num_labeled={num_known} without `condition`"
                 )
         parts = {split: {"condition": each} for split, each in codes.items()}
         return Conditions(
@@ -158,17 +158,17 @@ def conditions(dataset, *, condition="labels") -> Conditions:
 def _numbers(dataset, split: str, condition: str) -> np.ndarray:
     """Factors or the array of a split: [N, C] float32."""
     part = getattr(dataset, split)
-    or_labels = "--condition=labels, or " if has_labels(dataset) else ""
+    or_labels = "condition=labels, or " if has_labels(dataset) else ""
     if condition == "array":
         if part.condition is None:
             raise DataError(
-                f"--condition=array: {split} of {dataset.name} has none: give {or_labels}an .npz "
+                f"condition=array: {split} of {dataset.name} has none: give {or_labels}an .npz "
                 "file with an array [N, C] under the key condition"
             )
         return part.condition
     if part.factors is None:
         raise DataError(
-            f"--condition=factors: {dataset.name} has no factors: give {or_labels}--dataset=sprites"
+            f"condition=factors: {dataset.name} has no factors: give {or_labels}dataset=sprites"
         )
     # an index of a factor that takes n values, 0 … n − 1
     highest = np.maximum(np.array(dataset.factor_sizes) - 1, 1)

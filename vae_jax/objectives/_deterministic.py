@@ -23,7 +23,7 @@ def has_error(model) -> bool:
 def require_numbers(model, why: str) -> None:
     """UsageError where x [*shape] is text; `why` says what its characters cannot be."""
     if model.likelihood.requires == "text":
-        raise UsageError(f"{why}: x is text, take --objective=autoencoder or a variational one")
+        raise UsageError(f"{why}: x is text, take objective=autoencoder or a variational one")
 
 
 def terms(model, params, z: jax.Array, batch: dict) -> dict[str, jax.Array]:
@@ -48,7 +48,7 @@ def notes(model) -> list[str]:
     if model.latent_dim < size:
         return []
     return [
-        f"warning: --latent_dim={model.latent_dim} is overcomplete, x has {size} numbers: the "
+        f"warning: latent_dim={model.latent_dim} is overcomplete, x has {size} numbers: the "
         "identity can be learned, which tells nothing of the data; sparse, k_sparse, contractive "
         "and denoising keep from it"
     ]

@@ -56,8 +56,7 @@ def _pairs(model) -> tuple:
     """
     if model.likelihood.has_missing:
         raise UsageError(
-            "layers are trained one by one of x without missing numbers: give --objective="
-            "autoencoder"
+            "layers are trained one by one of x without missing numbers: give objective=autoencoder"
         )
     encoder, decoder = model.encoder, model.decoder
     pairs = encoder.pairs(decoder) if hasattr(encoder, "pairs") else ()
@@ -65,8 +64,8 @@ def _pairs(model) -> tuple:
         able = networks.names(lambda network: hasattr(network.encoder, "pairs"))
         raise UsageError(
             f"layers are trained one by one of network {any_of(able)}, the model has "
-            f"{type(encoder).__name__} and {type(decoder).__name__}: give --network=mlp, or "
-            "--objective=autoencoder"
+            f"{type(encoder).__name__} and {type(decoder).__name__}: give network=mlp, or "
+            "objective=autoencoder"
         )
     return pairs
 
@@ -157,8 +156,8 @@ def _units(model, layer: int) -> str:
         if not isinstance(model.likelihood, likelihoods.Bernoulli):
             raise UsageError(
                 f"pretraining=rbm: x must be of Bernoulli units, the likelihood is "
-                f"{model.likelihood}: give --likelihood=bernoulli (your own real numbers with "
-                "--scaling=unit), or --pretraining=denoising"
+                f"{model.likelihood}: give likelihood=bernoulli (your own real numbers with "
+                "scaling=unit), or pretraining=denoising"
             )
         return "bernoulli"
     if layer == num_layers(model):
@@ -167,8 +166,8 @@ def _units(model, layer: int) -> str:
         if model.encoder.activation is networks.ACTIVATIONS[name]:
             return _UNITS[name]
     raise UsageError(
-        "pretraining=rbm: units have a mean that is a sigmoid or a tanh: give --activation=sigmoid "
-        "or tanh, or --pretraining=denoising"
+        "pretraining=rbm: units have a mean that is a sigmoid or a tanh: give activation=sigmoid "
+        "or tanh, or pretraining=denoising"
     )
 
 
@@ -226,7 +225,7 @@ def by_layer(model, params, batch, key, whole, pretraining, pretrained, level, n
     if _has_stages(model) and pretraining != "autoencoder":
         raise UsageError(
             f"pretraining={pretraining}: stages of network cascade are autoencoders: give "
-            "--pretraining=autoencoder or none, or --network=mlp"
+            "pretraining=autoencoder or none, or network=mlp"
         )
     branches = [*map(of_layer, range(num_layers(model))), of_whole]
     return jax.lax.switch(current(model, pretrained), branches, params)

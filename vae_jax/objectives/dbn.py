@@ -152,11 +152,11 @@ def conditions(dataset, *, num_classes=10) -> Conditions:
     Raises:
         DataError: the dataset has no labels, or of another number of classes.
     """
-    codes, names = _conditions.classes(dataset, "--objective=dbn")
+    codes, names = _conditions.classes(dataset, "objective=dbn")
     if len(names) != num_classes:
         raise DataError(
-            f"--num_classes={num_classes}: {dataset.name} has {len(names)} classes: give "
-            f"--num_classes={len(names)}"
+            f"num_classes={num_classes}: {dataset.name} has {len(names)} classes: give "
+            f"num_classes={len(names)}"
         )
     return Conditions(
         **{split: _conditions.rows(each, each) for split, each in codes.items()},

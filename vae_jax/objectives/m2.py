@@ -164,18 +164,18 @@ def conditions(dataset, *, num_labeled=_NUM_LABELED) -> Conditions:
     Raises:
         DataError: the dataset has no labels, or not as many.
     """
-    codes, names = _conditions.classes(dataset, "--objective=m2")
+    codes, names = _conditions.classes(dataset, "objective=m2")
     num_known = int(np.sum(codes["train"] >= 0))
     told = f"the training split of {dataset.name} has {num_known} labels of {len(names)} classes"
     if num_known < len(names):
-        raise DataError(f"--objective=m2: {told}: label at least {len(names)} of its rows")
+        raise DataError(f"objective=m2: {told}: label at least {len(names)} of its rows")
     notes = ()
     if num_labeled == _NUM_LABELED and not len(names) <= num_labeled <= num_known:
         num_labeled = min(max(num_labeled, len(names)), num_known)
-        notes = (f"--num_labeled={num_labeled}: {told}, of which so many are kept by default",)
+        notes = (f"num_labeled={num_labeled}: {told}, of which so many are kept by default",)
     if not len(names) <= num_labeled <= num_known:
         raise DataError(
-            f"--num_labeled={num_labeled}: {told}: give at least {len(names)}, at most {num_known}"
+            f"num_labeled={num_labeled}: {told}: give at least {len(names)}, at most {num_known}"
         )
     train = reveal(codes["train"], num_labeled)
     hidden = functools.partial(np.full, fill_value=-1, dtype=np.int32)

@@ -367,7 +367,7 @@ class Checkpoints:
             raise StorageError(
                 f"checkpoint {step} in {self._shown} holds {name} {saved.get(name, 'not at all')}, "
                 f"this program needs {wanted.get(name, 'none of it')}{more}: "
-                "use the version and flags that wrote it, or another --workdir"
+                "use the version and flags that wrote it, or another `workdir`"
             )
         with self._reading(step):
             _check_arrays(path)
@@ -597,7 +597,7 @@ def _verify(path: pathlib.Path, owner: str | None) -> None:
     if manifest["schema"] > _SCHEMA:
         raise StorageError(
             f"{path} was written by a newer vae_jax (schema {manifest['schema']}, this one reads "
-            f"up to {_SCHEMA}): upgrade vae_jax, or choose another --workdir"
+            f"up to {_SCHEMA}): upgrade vae_jax, or choose another `workdir`"
         )
     if owner is not None and manifest.get("run", "") != owner:
         raise _DamageError("it is of another run")

@@ -71,7 +71,9 @@ def whole_lines(path: pathlib.Path) -> list[bytes]:
     try:
         whole.decode()
     except UnicodeDecodeError:
-        raise StorageError(f"{path} is no UTF-8 text: repair it or choose --overwrite") from None
+        raise StorageError(
+            f"{path} is no UTF-8 text: repair it or choose `overwrite=True`"
+        ) from None
     return whole.splitlines(keepends=True)
 
 
@@ -110,7 +112,7 @@ def parse_row(path: pathlib.Path, columns: list[str], line: bytes) -> dict:
     cells = _split(line)
     if len(cells) != len(columns):
         raise StorageError(
-            f"{path} has a damaged row ({line[:60]!r}): repair it or choose --overwrite"
+            f"{path} has a damaged row ({line[:60]!r}): repair it or choose `overwrite=True`"
         )
     return dict(zip(columns, map(_parse_cell, cells), strict=True))
 

@@ -36,7 +36,7 @@ _LARGEST = 2**30
 _BYTES_OF_JSON = 48  # of memory for a byte of a text at most: "[]," is an empty list in another
 
 
-REMEDY = "choose another --workdir"
+REMEDY = "choose another `workdir`"
 
 
 def inside(directory: str | os.PathLike, *parts: str) -> pathlib.Path:
@@ -226,7 +226,7 @@ def check_space(path: str | os.PathLike, needed: int) -> None:
     if free < needed:
         raise StorageError(
             f"{os.fspath(path)}: needs {needed} bytes, {free} are free: "
-            "free some, or choose another --workdir"
+            "free some, or choose another `workdir`"
         )
 
 

@@ -117,7 +117,7 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
             )
         raise StorageError(
             f"{directory / 'checkpoints'}: no checkpoint that verifies: train it again with "
-            "--overwrite, or copy its checkpoints back"
+            "`overwrite=True`, or copy its checkpoints back"
         )
     state, best = restored.state["state"], restored.state.get("best")
     params = best["params"] if best else state.get("ema") or state["params"]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from vae_jax import console, disk
-from vae_jax.errors import DataError, LockedError, StorageError, UsageError, printable
+from vae_jax.errors import DataError, LockedError, StorageError, UsageError, printable, verbatim
 from vae_jax.storage import csv_rows, files, locks, seals
 
 __all__ = [
@@ -108,7 +108,7 @@ def open_run(
     shown = os.fspath(workdir)
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in shown):
         raise UsageError(
-            f"--workdir={shown!r}: must be UTF-8 text without control characters, name another"
+            f"workdir={shown!r}: must be UTF-8 text without control characters, name another"
         )
     directory = pathlib.Path(os.path.abspath(shown))
     _refuse_foreign(directory, shown)
@@ -288,7 +288,7 @@ class Run:
             if row.keys() != set(columns):
                 raise StorageError(
                     f"{path} has the columns {','.join(columns)}, this program writes "
-                    f"{','.join(row)}: choose another --workdir"
+                    f"{','.join(row)}: choose another `workdir`"
                 )
         cells = [[csv_rows.cell(row[name]) for name in columns] for row in rows]
         content = csv_rows.to_csv(cells if self._columns else [columns, *cells])
@@ -369,7 +369,7 @@ class Run:
             at = csv_rows.parse_row(path, columns, line).get("step")
             if not isinstance(at, (int, float)):
                 raise StorageError(
-                    f"{path} has a row without step: repair it or choose --overwrite"
+                    f"{path} has a row without step: repair it or choose `overwrite=True`"
                 )
             if at <= step:
                 kept.append(line)
@@ -483,7 +483,7 @@ def _enter(directory: pathlib.Path, shown: str, undo: contextlib.ExitStack) -> i
         lock = locks.locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except LockedError as error:
         raise LockedError(
-            f"{shown} {error}: wait for it, stop it, or choose another --workdir"
+            f"{shown} {error}: wait for it, stop it, or choose another `workdir`"
         ) from None
     except StorageError:
         if is_new:
@@ -512,13 +512,13 @@ def _refuse_foreign(directory: pathlib.Path, shown: str) -> None:
         return
     if not directory.is_dir():
         raise UsageError(
-            f"--workdir={shown}: is a file, must be a directory or not exist: choose another"
+            f"workdir={shown}: is a file, must be a directory or not exist: choose another"
         )
     with files.storing(directory):
         names = set(os.listdir(directory)) - disk.LEFT_BY_BROWSERS
     if _CONFIG not in names and names - {locks.NAME, f".{_CONFIG}.tmp"}:
         raise UsageError(
-            f"--workdir={shown}: is not empty and holds no run ({min(names)}): choose another"
+            f"workdir={shown}: is not empty and holds no run ({min(names)}): choose another"
         )
 
 
@@ -533,7 +533,7 @@ def _read_config(
         return None
     except ValueError:
         raise UsageError(
-            f"--workdir={shown}: its {_CONFIG} is damaged or not ours: choose another"
+            f"workdir={shown}: its {_CONFIG} is damaged or not ours: choose another"
         ) from None
 
 
@@ -548,8 +548,8 @@ def _compare(
     if changed == {_DATA} and held.keys() & asked.keys() >= changed:
         raise DataError(
             f"{shown} was trained on data whose SHA-256 is {held[_DATA]}, that of the data now is "
-            f"{asked[_DATA]}: restore those, choose another --workdir, or --overwrite archives "
-            f"{shown}"
+            f"{asked[_DATA]}: restore those, choose another `workdir`, or `overwrite=True` "
+            f"archives {shown}"
         )
     kinds = [_kind(config) for config in (held, asked)]
     told = [_told(config, free_to_change) for config in (held, asked)]
@@ -570,11 +570,11 @@ def _compare(
             )
             for each in told
         ]
-    what = f"{words[0]}, you asked {words[1]}"
+    what = f"{verbatim(words[0])}, you asked {verbatim(words[1])}"
     if not any(words):
         what = "other combinations of these settings than you asked"
     raise UsageError(
-        f"{shown} holds {what}: choose another --workdir, or --overwrite archives {shown}"
+        f"{shown} holds {what}: choose another `workdir`, or `overwrite=True` archives {shown}"
     )
 
 

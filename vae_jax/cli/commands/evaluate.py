@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 from vae_jax import console, evaluation, losses
 from vae_jax.cli import command as cli
 from vae_jax.devices import platform as devices
-from vae_jax.errors import DivergedError, UsageError
+from vae_jax.errors import DivergedError, UsageError, verbatim
 from vae_jax.evaluation import ais, disentanglement
 from vae_jax.evaluation.disentanglement import dci
 from vae_jax.evaluation.subject import SPLITS, AtMost
 from vae_jax.lab import config, entry, metrics, parsers, report
 from vae_jax.lab import places as places_lib
+from vae_jax.lab.flags import as_flags
 from vae_jax.lab.metrics import OBJECTIVE, UDR
 from vae_jax.lab.progress import Watch
 from vae_jax.storage import csv_rows, files, members
@@ -70,7 +71,7 @@ def main(values: dict) -> None:
         except DivergedError as error:
             if len(places) == 1:
                 raise
-            console.say(str(error))
+            console.say(as_flags(str(error)))
             steps.append(None)
             continue
         steps.append(trained.member.step)
@@ -137,9 +138,10 @@ def complain(found: Sequence[Outcome], asked: str | None) -> None:
     """
     for outcome in found:
         if outcome.is_refused:
-            raise UsageError(outcome.reason)
+            raise UsageError(verbatim(outcome.reason))
+    reason = verbatim(found[0].reason) if found else ""
     if asked not in (None, "all") and not any(outcome.is_measured for outcome in found):
-        raise UsageError(f"--metrics={asked}: nothing could be measured, {found[0].reason}")
+        raise UsageError(f"--metrics={asked}: nothing could be measured, {reason}")
 
 
 def evaluate(
