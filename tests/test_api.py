@@ -28,7 +28,7 @@ BANNED = re.compile(r"\b(mu|kld|recon_x|log_var|logvar_x|rng)\b")
 GATHERED = ["vae_jax.losses"]
 
 # who may import whom, below the package; everyone may import errors, draw random numbers and sum
-SHARED = {"console", "discovery", "disk", "errors", "memory", "sums", "threefry"}
+SHARED = {"aliases", "console", "discovery", "disk", "errors", "memory", "sums", "threefry"}
 ALLOWED = {
     "__init__": {*vae_jax.__all__, "assembly", "lab", "model", "storage", "trained"},
     "assembly": {

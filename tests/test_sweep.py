@@ -792,6 +792,6 @@ def test_a_program_that_fails_elsewhere_fails_the_sweep(tmp_path, monkeypatch):
 
 def test_a_program_that_cannot_train_is_refused_before_another_has(tmp_path):
     bad = {"batch_size": "100,5000", "workdir": str(tmp_path / "sweep")}
-    with pytest.raises(errors.UsageError, match="^batch_size=5000"):
+    with pytest.raises(errors.UsageError, match=r"^batch_size=5000"):
         sweep.run(sweep.make_configs({**GRID, **bad}), Plan(), [])
     assert list(tmp_path.iterdir()) == []

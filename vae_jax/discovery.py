@@ -8,6 +8,7 @@ import pkgutil
 import sys
 from types import ModuleType
 
+from vae_jax import aliases
 from vae_jax.errors import unknown
 
 __all__ = ["classes", "find", "load", "names", "summary"]
@@ -38,7 +39,13 @@ def load(package: str, name: str, what: str) -> ModuleType:
 
 
 def find(package: str, name: str, what: str) -> str:
-    """Returns the dotted name of a package's module, which is not imported; see `load`."""
+    """Returns the dotted name of a package's module, which is not imported; see `load`.
+
+    Args:
+        package, what: see `load`.
+        name: of the module, or an alias of it, see `vae_jax.aliases`.
+    """
+    name = aliases.canonical(what, name)
     if name not in names(package):
         raise unknown(what, name, names(package))
     return f"{package}.{name}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 from absl import app, flags, logging
 
-from vae_jax import console
+from vae_jax import aliases, console
 from vae_jax.cli import help as help_lib
 from vae_jax.devices import hardware, processes
 from vae_jax.devices import platform as devices
@@ -116,13 +116,15 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[s
     app.run(call, flags_parser=parse)
 
 
-def define_flags() -> None:
-    """Defines a flag for each field of `Config` and `Plan` and each hyperparameter."""
+def define_flags(into: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines a flag for each field of `Config` and `Plan`, hyperparameter and alias."""
     for field in _fields():
         define = flags.DEFINE_boolean if field.default is False else flags.DEFINE_string
-        define(field.name, None, field.metadata["help"])
+        define(field.name, None, field.metadata["help"], into)
     for name, owners in config_lib.objective_flags().items():
-        flags.DEFINE_string(name, None, next(iter(owners.values())).help)
+        flags.DEFINE_string(name, None, next(iter(owners.values())).help, into)
+    for alias, name in aliases.SETTINGS.items():
+        flags.DEFINE_alias(alias, name, into)
 
 
 def _fields() -> list:

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from vae_jax import data, discovery, objectives
+from vae_jax import aliases, data, discovery, objectives
 from vae_jax.lab import config, entry
 from vae_jax.lab.flags import as_flags
 
@@ -105,11 +105,13 @@ def _all(description: str) -> str:
             lines += _hyperparameters(objectives.names())
         lines.append("")
     lines += [*_wrapped(_SCHEDULES), "", *_wrapped(f"{_SWEEPS} {_WIDTHS}"), ""]
+    lines += [*_wrapped(_aliases()), ""]
     return "\n".join([*lines, "Example:", f"  {_example()}"])
 
 
 def _of_objective(name: str) -> str:
     discovery.find(objectives.__name__, name, "objective")
+    name = aliases.canonical("objective", name)
     purpose = f"{objectives.purpose(name)}: loss = {objectives.formula(name)}"
     command = " ".join([*entry.words("train"), f"--objective={name}"])
     flags = _hyperparameters([name]) or ["  it has no flags of its own"]
@@ -148,6 +150,16 @@ def _hyperparameters(several: Sequence[str]) -> list[str]:
             head = f"{', '.join(whose)}: " if len(several) > 1 else ""
             lines += _entry(name, f"{head}{told}")
     return lines
+
+
+def _aliases() -> str:
+    flags = [f"--{alias} is --{name}" for alias, name in aliases.SETTINGS.items()]
+    values = [
+        f"--{setting}={alias} is {value}"
+        for setting, several in aliases.VALUES.items()
+        for alias, value in several.items()
+    ]
+    return f"Other names: {', '.join(flags + values)}."
 
 
 def _example() -> str:

@@ -120,10 +120,16 @@ class Config:
     """All that decides a run, as plain values; `resolve` fills in what depends on the data."""
 
     objective: str = flag(
-        "beta_vae", "Model", parsers.choice(objectives.names()), "what is minimised: {objectives}"
+        "beta_vae",
+        "Model",
+        parsers.choice(objectives.names(), "objective"),
+        "what is minimised: {objectives}",
     )
     network: str = flag(
-        "mlp", "Model", parsers.choice(networks.names()), f"one of {', '.join(networks.names())}"
+        "mlp",
+        "Model",
+        parsers.choice(networks.names(), "network"),
+        f"one of {', '.join(networks.names())}",
     )
     widths: tuple[int, ...] | None = flag(
         None,
@@ -136,7 +142,7 @@ class Config:
     activation: str | None = flag(
         None,
         "Model",
-        parsers.choice(tuple(networks.ACTIVATIONS)),
+        parsers.choice(tuple(networks.ACTIVATIONS), "activation"),
         f"one of {', '.join(networks.ACTIVATIONS)} (default: {_defaults('activation')})",
     )
     teacher_dropout: float | None = flag(
@@ -152,7 +158,7 @@ class Config:
     likelihood: str | None = flag(
         None,
         "Model",
-        parsers.choice(likelihoods.names()),
+        parsers.choice(likelihoods.names(), "likelihood"),
         f"p(x|z), one of {', '.join(likelihoods.names())} "
         "(default: what is customary for the dataset)",
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vae_jax import likelihoods, objectives, schedules
+from vae_jax import aliases, likelihoods, objectives, schedules
 from vae_jax.errors import UsageError, did_you_mean
 
 __all__ = [
@@ -56,10 +56,11 @@ def words(value: str) -> tuple[str, ...]:
     return found
 
 
-def choice(allowed: Sequence[str]) -> Callable[[str], str]:
-    """One of the names in `allowed`."""
+def choice(allowed: Sequence[str], setting: str = "") -> Callable[[str], str]:
+    """One of the names in `allowed`; or an alias, of a value of `setting`, for its name."""
 
     def parse(value):
+        value = aliases.canonical(setting, value)
         if value not in allowed:
             hint = did_you_mean(value, allowed)
             raise UsageError(f"unknown{hint}, choose from {', '.join(allowed)}")

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_jax import console, disk
+from vae_jax import aliases, console, disk
 from vae_jax.devices import processes
 from vae_jax.errors import (
     DivergedError,
@@ -123,7 +123,7 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
     """
     text = _read_text(file)
     read = _json_rows if Path(file).suffix.lower() == ".json" else _csv_rows
-    rows = [[(name.strip().lstrip("-"), v) for name, v in row] for row in read(file, text)]
+    rows = [[(_setting(name), value) for name, value in row] for row in read(file, text)]
     if not rows:
         raise UsageError(f"sweep={file}: holds no runs: give a row for each")
     if not rows[0]:
@@ -149,6 +149,11 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
                 f"{', '.join(first)}: give the same flags in each"
             )
     return [{name: _text(value) for name, value in row} for row in rows]
+
+
+def _setting(written: str) -> str:
+    """The setting that the head of a column, or a key, stands for."""
+    return aliases.setting(written.strip().lstrip("-"))
 
 
 def _read_text(file: str) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vae_jax import discovery
+from vae_jax import aliases, discovery
 from vae_jax.errors import UsageError, any_of, unknown
 from vae_jax.networks._shared import Network
 
@@ -61,7 +61,7 @@ def load(name: str) -> Network:
     Raises:
         UsageError: there is no such network.
     """
-    known = _known()
+    known, name = _known(), aliases.canonical("network", name)
     if name not in known:
         raise unknown("network", name, known)
     return known[name]
@@ -126,10 +126,11 @@ def build(
         UsageError: the name is unknown or the shape does not fit the network.
     """
     network = load(name)
-    if activation is not None and activation not in ACTIVATIONS:
-        raise unknown("activation", activation, ACTIVATIONS)
     widths = network.widths if widths is None else tuple(widths)
-    activation = network.activation if activation is None else activation
+    if activation is None:
+        activation = network.activation
+    elif (activation := aliases.canonical("activation", activation)) not in ACTIVATIONS:
+        raise unknown("activation", activation, ACTIVATIONS)
     function = None if activation is None else ACTIVATIONS[activation]
     encoder, decoder = network.build(shape, latent_dim, num_outputs, widths, function, dtype)
     if teacher_dropout is not None:

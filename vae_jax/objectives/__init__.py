@@ -54,7 +54,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from vae_jax import discovery, errors, latents
+from vae_jax import aliases, discovery, errors, latents
 from vae_jax.training import Objective
 
 __all__ = [
@@ -166,10 +166,11 @@ def name_of(objective: Any) -> str | None:
     """The name of one of our objectives, given by its name or by its function of batches [B, …].
 
     Returns:
-        The name; None for an `Objective`, and for any other function than `load(name)`.
+        The name, of an alias the one it stands for; None for an `Objective`, and for any other
+        function than `load(name)`.
     """
     if isinstance(objective, str):
-        return objective
+        return aliases.canonical("objective", objective)
     package, _, name = str(getattr(objective, "__module__", "")).rpartition(".")
     is_ours = package == __name__ and name in names() and load(name) is objective
     return name if is_ours else None
