@@ -248,7 +248,7 @@ def test_freyfaces_keep_their_values(data_dir):
 def test_a_missing_file_is_named_with_the_way_out(name, tmp_path):
     with pytest.raises(DataError) as error:
         data.load(name, data_dir=tmp_path)
-    for part in (str(tmp_path / name), "--data_dir", "VAE_JAX_DATA_DIR"):
+    for part in (str(tmp_path / name), "`data_dir`", "VAE_JAX_DATA_DIR"):
         assert part in str(error.value)
 
 
@@ -309,9 +309,9 @@ def test_bad_arguments_are_refused_in_one_line(kwargs, message):
 def test_check_lets_through_what_fits(digits):
     continuous = dataclasses.replace(digits, num_levels=None, low=-1.0, high=1.0)
     for requires in ("unit", "levels", "real"):
-        data.check(digits, requires, what="--likelihood=any")
-    data.check(continuous, "real", what="--likelihood=gaussian")
-    data.check(dataclasses.replace(continuous, low=0.0), "unit", what="--likelihood=bernoulli")
+        data.check(digits, requires, what="likelihood=any")
+    data.check(continuous, "real", what="likelihood=gaussian")
+    data.check(dataclasses.replace(continuous, low=0.0), "unit", what="likelihood=bernoulli")
 
 
 @pytest.mark.parametrize(
@@ -326,7 +326,7 @@ def test_check_lets_through_what_fits(digits):
 def test_check_refuses_what_does_not_fit_and_names_the_remedy(digits, requires, low, high, remedy):
     dataset = dataclasses.replace(digits, num_levels=None, low=low, high=high)
     with pytest.raises(DataError) as error:
-        data.check(dataset, requires, what="--likelihood=bernoulli")
+        data.check(dataset, requires, what="likelihood=bernoulli")
     assert str(error.value).startswith("likelihood=bernoulli: needs")
     assert f"[{low:.4g}, {high:.4g}]" in str(error.value)
     assert remedy in str(error.value)
@@ -334,7 +334,7 @@ def test_check_refuses_what_does_not_fit_and_names_the_remedy(digits, requires, 
 
 def test_check_knows_only_three_requirements(digits):
     with pytest.raises(ValueError, match="requires='odd'"):
-        data.check(digits, "odd", what="--likelihood=odd")
+        data.check(digits, "odd", what="likelihood=odd")
 
 
 def test_binarize_draws_each_pixel_with_its_own_probability():

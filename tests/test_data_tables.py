@@ -83,7 +83,7 @@ def test_a_first_line_of_values_is_a_row_and_its_words_are_labels(tmp_path, more
 @pytest.mark.parametrize("mark", ["?", "", "NA", "-"])
 def test_a_mark_in_a_first_line_of_values_is_no_name(tmp_path, mark):
     path = written(tmp_path, names=None, d=[mark, *range(59)])
-    refused(path, "--missing_values=")
+    refused(path, "missing_values=")
     assert len(rows_of(load(path, missing_values=[mark or "NA"]))) == 59
 
 
@@ -403,14 +403,14 @@ def test_no_column_of_numbers_is_lost_for_how_it_is_written(tmp_path, cells, mat
 def test_all_cells_that_are_no_numbers_are_named_at_once(tmp_path):
     marks = [np.where(np.arange(60) == i, mark, "1.5") for i, mark in enumerate(["?", "-", "?"])]
     path = written(tmp_path, d=marks[0], e=marks[1], f=marks[2])
-    refused(path, "'d' holds numbers, .* so do cells of 'e', 'f': .* --missing_values='\\?,-'$")
+    refused(path, "'d' holds numbers, .* so do cells of 'e', 'f': .* missing_values='\\?,-'$")
     assert len(rows_of(load(path, missing_values=["?", "-"]))) == 57
 
 
 def test_a_row_of_units_is_told(tmp_path):
     path = written(tmp_path)
     path.write_text(path.read_text().replace("\n", "\nm,kg,s\n", 1))
-    refused(path, "first row holds 'm', 'kg', 's', units perhaps, .*--missing_values=m,kg,s$")
+    refused(path, "first row holds 'm', 'kg', 's', units perhaps, .*missing_values=m,kg,s$")
     assert rows_of(load(path, missing_values=["m", "kg", "s"])) == WHOLE
 
 

@@ -41,6 +41,7 @@ FLAG = re.compile(r"(?<![\w-])--(?=[a-z…])")
         ("runs/digits-beta=4 and runs/beta=4", "runs/digits-beta=4 and runs/beta=4"),
         ("column 'beta=4' holds", "column 'beta=4' holds"),
         ("set JAX_PLATFORMS=cpu, latent=1", "set JAX_PLATFORMS=cpu, latent=1"),
+        ("it is Gaussian(variance='learned')", "it is Gaussian(variance='learned')"),
         ("the `Dense` of a library", "the `Dense` of a library"),
         # what a run is told by stays as it is
         (f"holds {verbatim('beta=1, seed=2')}: choose", "holds beta=1, seed=2: choose"),

@@ -189,7 +189,10 @@ def test_a_program_without_parameters_says_why(swept, tmp_path, lost):
     results = [OTHER if lost == "all" else ONE, *[OTHER] * 3]
     (tmp_path / "results.json").write_text(json.dumps(sealed(tmp_path, results)))
     error, message = {
-        "one": (StorageError, "no checkpoint that verifies: train it again with --overwrite, or"),
+        "one": (
+            StorageError,
+            "no checkpoint that verifies: train it again with `overwrite=True`, or",
+        ),
         "all": (DivergedError, "every run diverged"),
     }[lost]
     with pytest.raises(error, match=message):

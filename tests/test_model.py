@@ -202,7 +202,7 @@ def test_modules_of_the_wrong_shape_are_named(encoder_dim, output_dim, culprit):
         ({"name": "conv", "shape": (64,)}, "needs images"),
         ({"name": "conv", "widths": ()}, "at least one channel width"),
         ({"name": "linear", "widths": (3,)}, "no hidden layers"),
-        ({"name": "conv_map", "latent_dim": 9}, "multiple of the 2×2 places .* --latent_dim=8"),
+        ({"name": "conv_map", "latent_dim": 9}, "multiple of the 2×2 places .* latent_dim=8"),
     ],
 )
 def test_networks_that_do_not_fit_are_refused(options, message):

@@ -356,7 +356,7 @@ def dataset_of(labels, factors=None, condition=None, **metadata):
 
 
 def test_classes_are_the_labels_that_there_are():
-    codes, names = _conditions.classes(dataset_of(np.array([7, 3, -5, 7])), "--x")
+    codes, names = _conditions.classes(dataset_of(np.array([7, 3, -5, 7])), "x")
     np.testing.assert_array_equal(codes["test"], [1, 0, -1, 1])
     assert names == ("3", "7")
     named = dataset_of(np.array([1, 0, 2]), classes=("a", "b", "c"))
@@ -394,14 +394,14 @@ def test_conditions_may_be_factors_or_numbers():
 @pytest.mark.parametrize(
     ("name", "labels", "settings", "message"),
     [
-        ("cvae", None, {}, "--condition=labels: train of mine has no labels: give a dataset"),
+        ("cvae", None, {}, "condition=labels: train of mine has no labels: give a dataset"),
         ("cvae", [0, 1, -1], {}, "1 of 3 rows of train in mine have no label"),
         ("cvae", [0, 1], {"condition": "factors"}, "mine has no factors"),
         ("cvae", [0, 1], {"condition": "array"}, "under the key condition"),
-        ("m2", None, {}, "--objective=m2: train of mine has no labels"),
+        ("m2", None, {}, "objective=m2: train of mine has no labels"),
         ("m2", [3, 3, 3], {}, r"mine has 1 class\(es\)"),
-        ("m2", [0, 1, 1, -1], {"num_labeled": 4}, "--num_labeled=4: .* at least 2, at most 3"),
-        ("m2", [0, 1, 1], {"num_labeled": 1}, "--num_labeled=1: .* 3 labels of 2 classes"),
+        ("m2", [0, 1, 1, -1], {"num_labeled": 4}, "num_labeled=4: .* at least 2, at most 3"),
+        ("m2", [0, 1, 1], {"num_labeled": 1}, "num_labeled=1: .* 3 labels of 2 classes"),
     ],
 )
 def test_data_that_do_not_tell_are_refused(name, labels, settings, message):

@@ -362,15 +362,15 @@ def test_runs_of_one_program_may_be_at_different_layers():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"network": "conv", "activation": None, "widths": (4, 4)}, "give --network=mlp"),
-        ({"network": "cascade", "pretraining": "rbm"}, "give --pretraining=autoencoder or none"),
+        ({"network": "conv", "activation": None, "widths": (4, 4)}, "give network=mlp"),
+        ({"network": "cascade", "pretraining": "rbm"}, "give pretraining=autoencoder or none"),
         (
             {"pretraining": "rbm", "activation": "relu"},
-            "pretraining=rbm: units .*give --activation=sigmoid or tanh",
+            "pretraining=rbm: units .*give activation=sigmoid or tanh",
         ),
         (
             {"pretraining": "rbm", "likelihood": likelihoods.Gaussian(0.5)},
-            "pretraining=rbm: x must be of Bernoulli units.*give --likelihood=bernoulli",
+            "pretraining=rbm: x must be of Bernoulli units.*give likelihood=bernoulli",
         ),
     ],
 )

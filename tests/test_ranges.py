@@ -165,7 +165,7 @@ def test_far_columns_are_a_line_of_the_log_and_the_remedies_work(tmp_path):
         "data: values beyond 20 standard deviations of train in 1 of 4 columns"
     )
     assert "column 2 (" in told[0]
-    assert told[0].endswith(": take scaling=unit, or likelihood=laplace")
+    assert told[0].endswith(": take --scaling=unit, or --likelihood=laplace")
     for remedy in ({"scaling": "unit"}, {"likelihood": "laplace"}):
         lines = description.describe(prepare(tmp_path / "mine.npy", **remedy))
         assert not [line for line in lines if "deviations of" in line]
@@ -180,7 +180,7 @@ def test_values_far_from_0_are_a_line_of_the_log_and_the_remedies_work(tmp_path,
         return [line for line in lines if "far from 0" in line]
 
     (line,) = told(scaling="none")
-    assert line.endswith(": leave scaling=none out, or take scaling=unit")
+    assert line.endswith(": leave --scaling=none out, or take --scaling=unit")
     assert not told()
     assert not told(scaling="unit")
 

@@ -15,8 +15,8 @@ from vae_jax.lab import config
 
 __all__ = ["as_flags", "known"]
 
-_SETTING = re.compile(r"`([^`]*)`|(?<![^\s(])(\w+)(?==)")
-"""Words in backticks, or a name before "=" that begins a word."""
+_SETTING = re.compile(r"`([^`]*)`|(?<![^\s(])(?<!\w\()(\w+)(?==)")
+"""Words in backticks, or a name before "=" that begins a word, but for an argument of a call."""
 
 
 def as_flags(message: str, names: Iterable[str] = ()) -> str:
