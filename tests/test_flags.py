@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import vae_jax
+from vae_jax import keeping
 from vae_jax.cli import command
-from vae_jax.errors import UsageError, verbatim
+from vae_jax.errors import StorageError, UsageError, verbatim
 from vae_jax.lab.flags import as_flags
 
 ROOT = Path(vae_jax.__file__).parent
@@ -65,6 +66,15 @@ def test_an_error_of_the_library_is_told_in_flags(capsys):
         command.or_exit(fail, ["member"])
     assert ended.value.code == UsageError.exit_code
     assert capsys.readouterr().err == "error: --member=3: is none, choose another --workdir\n"
+
+
+def test_fit_has_another_name_for_the_directory(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(StorageError, match=r"choose another `checkpoint`$"),
+        keeping.Keeper(tmp_path / "file" / "run", {}),
+    ):
+        pass
 
 
 def flags_in(source: str) -> set[str]:

@@ -7,13 +7,13 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from vae_jax.errors import UsageError
+from vae_jax.errors import StorageError, UsageError
 from vae_jax.storage import files, locks
 from vae_jax.storage.checkpoints import Checkpoints
 
@@ -56,7 +56,7 @@ class Keeper:
                 f"checkpoint={self._directory}: is not empty and holds no training of fit: name "
                 "another directory"
             )
-        with contextlib.ExitStack() as stack:
+        with _named_as_in_fit(), contextlib.ExitStack() as stack:
             files.make_folder(self._directory)
             if is_new:
                 files.write_json(self._directory / NAME, {"settings": self._settings})
@@ -94,7 +94,8 @@ class Keeper:
         Args:
             target: shapes and dtypes of the state, a pytree of [R, …].
         """
-        restored = self._store.restore(target)
+        with _named_as_in_fit():
+            restored = self._store.restore(target)
         if restored is None:
             return None
         self._saved = restored.step
@@ -113,13 +114,23 @@ class Keeper:
             history: rows so far.
         """
         if step != self._saved:
-            self._store.save(step, read(), {"history": history})
+            with _named_as_in_fit():
+                self._store.save(step, read(), {"history": history})
             self._at, self._saved = time.perf_counter(), step
 
     def is_due(self) -> bool:
         """Whether so much time has passed since the last save that the next one is worth it."""
         share = _SHARE * self._store.save_seconds
         return time.perf_counter() - self._at >= max(_SECONDS, share)
+
+
+@contextlib.contextmanager
+def _named_as_in_fit() -> Iterator[None]:
+    """Names the directory in an error of the storage by the argument that `fit` has for it."""
+    try:
+        yield
+    except StorageError as error:
+        raise StorageError(str(error).replace("`workdir`", "`checkpoint`")) from error.__cause__
 
 
 def spelled(value: Any) -> Any:
