@@ -321,9 +321,9 @@ def test_settings_become_parameters():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"executor": "slrum"}, "--executor=slrum: must be one of local, slurm"),
-        ({"num_workers": 0}, "--num_workers=0: must be at least 1"),
-        ({"slurm": "time=1"}, "--slurm: only --executor=slurm has these settings"),
+        ({"executor": "slrum"}, "executor=slrum: must be one of local, slurm"),
+        ({"num_workers": 0}, "num_workers=0: must be at least 1"),
+        ({"slurm": "time=1"}, "`slurm`: only executor=slurm has these settings"),
         ({"executor": "slurm", "slurm": "tme=1"}, "did you mean time?"),
     ],
 )

@@ -17,6 +17,7 @@ from vae_jax import errors, plots
 from vae_jax.devices import layout
 from vae_jax.lab import cluster, config, metrics, pictures, sweep, tables, train
 from vae_jax.lab.config import Plan
+from vae_jax.lab.flags import as_flags
 from vae_jax.storage import members, runs
 
 CLOSE = 1e-5  # of float32 on CPU; 2e-7 was seen
@@ -163,7 +164,7 @@ def test_a_file_that_does_not_fit_is_named(tmp_path, monkeypatch, text, message)
     name = "runs.json" if text[:1] in ("[", "{") else "runs.csv"
     with pytest.raises(errors.UsageError) as error:
         make({"seed": "0,1"}, text, name)
-    assert message in str(error.value)
+    assert message in as_flags(str(error.value))
     assert "\n" not in str(error.value)
 
 
@@ -202,7 +203,7 @@ def test_a_value_that_stands_twice_is_refused(values):
 def test_a_list_that_does_not_fit_is_named(values, message):
     with pytest.raises(errors.UsageError) as error:
         sweep.make_configs(values)
-    assert message in str(error.value)
+    assert message in as_flags(str(error.value))
 
 
 # what trains together
