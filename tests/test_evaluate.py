@@ -18,6 +18,7 @@ from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation import latent_probes, nll
 from vae_jax.lab import metrics, pictures, progress, report, sweep
 from vae_jax.lab.config import Plan
+from vae_jax.lab.pictures import latent_geometry
 
 SMALL = {"epochs": "1", "widths": "8", "batch_size": "200", "num_valid": "0"}
 QUICK = "objective,nll,latent_probes"
@@ -359,7 +360,7 @@ def test_a_plane_that_cannot_be_drawn_loses_no_number(swept, monkeypatch, capsys
         raise ValueError("no plane")
 
     program = swept / "programs" / "activation=relu"
-    monkeypatch.setattr(pictures, "geometry", fail)
+    monkeypatch.setattr(latent_geometry, "PICTURES", (pictures.OfMetric(fail),))
     flags = {"num_examples": "40", "latent_geometry_num_codes": "4"}
     run(program, metrics="latent_geometry,latent_probes", **flags)
     told = "picture member-0-latent_geometry could not be drawn (ValueError: no plane)"

@@ -24,6 +24,7 @@ from vae_jax.cli.commands import train as train_command
 from vae_jax.errors import UsageError
 from vae_jax.lab import config, identity, loop, pictures, results, sweep, train
 from vae_jax.lab.flags import as_flags
+from vae_jax.lab.pictures import _seen
 from vae_jax.storage import files, members
 
 SMALL = {"network": "mlp", "widths": "16", "latent_dim": "2", "epochs": "3"}
@@ -127,7 +128,7 @@ def broken(_):
 
 def drawn_of(monkeypatch, **made):
     """Has a model be drawn by these functions of what is seen, and by no others."""
-    monkeypatch.setattr(pictures, "_of", lambda dataset: made)
+    monkeypatch.setattr(pictures, "_of_model", lambda dataset: made)
 
 
 def rates(seen):
@@ -136,6 +137,80 @@ def rates(seen):
 
 def files_of(run):
     return {path.name for path in (run / "plots").iterdir()}
+
+
+PICTURE = '''
+"""The codes that are shown, the labels of them, and how long training took."""
+
+from vae_jax import plots
+from vae_jax.lab.pictures import OfModel, OfRows
+
+
+def draw(seen):
+    return plots.rate_per_dimension(seen.rates[::-1], seen.is_active[::-1])
+
+
+def labels(seen):
+    return [str(label) for label in seen.labels[seen.few]]
+
+
+def epochs(rows):
+    return [f"{len(rows)} epochs"]
+
+
+def fail(_):
+    raise AssertionError("it was not to be drawn")
+
+
+PICTURES = (
+    OfModel(draw, kinds=("image",), needs=lambda seen: seen.has_rates),
+    OfModel(labels, ending=".txt"),
+    OfModel(fail, kinds=("text", "series", "table"), ending=".other"),
+    OfModel(fail, needs=lambda seen: seen.num_discrete > 0, ending=".gif"),
+    OfRows(epochs, ending=".log"),
+)
+'''
+
+
+def test_a_picture_is_one_file(tmp_path, monkeypatch):
+    """A new file is found by its name and drawn; one that cannot be imported fails alone."""
+    folder, run = tmp_path / "pictures", tmp_path / "run"
+    folder.mkdir()
+    (folder / "mine.py").write_text(PICTURE)
+    (folder / "unfinished.py").write_text("PICTURES = (")
+    monkeypatch.setattr(pictures, "__path__", [*pictures.__path__, str(folder)])
+    monkeypatch.setattr(plots, "encode_gif", lambda _: b"")
+    monkeypatch.setattr(plots, "encode", lambda picture: (b"", repr(picture.table.rows).encode()))
+    try:
+        assert train_here(run)["status"] == "done"
+    finally:
+        sys.modules.pop(f"{pictures.__name__}.mine", None)
+        vars(pictures).pop("mine", None)
+    assert {name for name in files_of(run) if name.startswith("mine")} == {
+        *("mine.png", "mine.csv", "mine.txt", "mine.log")
+    }
+    assert (run / "plots/mine.txt").read_text().split() == [str(label) for label in range(10)]
+    assert (run / "plots/mine.log").read_text() == "3 epochs\n"
+    # the same rates under reversed names
+    own, theirs = (
+        (run / f"plots/{name}.csv").read_text() for name in ("mine", "rate_per_dimension")
+    )
+    assert own != theirs
+    assert {"training_curves.png", "manifold.png", "samples.png"} < files_of(run)
+    undrawn = json.loads((run / train.UNDRAWN).read_text())
+    assert undrawn.keys() == {"unfinished"}
+    assert undrawn["unfinished"].startswith("SyntaxError")
+
+
+def test_no_picture_takes_the_file_of_another():
+    for kind in pictures.KINDS:
+        drawn = [
+            f"{name}{each.ending}"
+            for name in pictures.names()
+            for each in pictures.load(name)
+            if kind in getattr(each, "kinds", pictures.KINDS)
+        ]
+        assert len(drawn) == len(set(drawn))
 
 
 def test_a_picture_that_fails_takes_nothing_with_it(tmp_path, monkeypatch, capsys):
@@ -172,7 +247,7 @@ def test_what_all_pictures_need_is_tried_once(tmp_path, monkeypatch, error):
         tries.append(1)
         raise error("too large")
 
-    monkeypatch.setattr(pictures, "_look", look)
+    monkeypatch.setattr(_seen, "look", look)
     assert train_here(tmp_path / "run")["status"] == "done"
     assert len(tries) == 1
     assert files_of(tmp_path / "run") == {"training_curves.png", "training_curves.csv"}
@@ -294,7 +369,7 @@ def test_pictures_are_the_same_in_however_many_blocks(tmp_path, monkeypatch):
     drawn_of(monkeypatch, x=look)
     train_here(tmp_path / "run")
     at_once = numbers()
-    monkeypatch.setattr(pictures, "MOST_AT_ONCE", 64 * 4)
+    monkeypatch.setattr(_seen, "MOST_AT_ONCE", 64 * 4)
     (tmp_path / "run" / train.UNDRAWN).write_text("{}")
     (tmp_path / "run/plots/x.csv").unlink()
     train_here(tmp_path / "run")
@@ -843,8 +918,8 @@ def test_the_readable_workdir_tells_runs_apart():
 
 def test_the_pictures_begin_with_one_example_of_each_known_label():
     labels = np.array([-1, -1, 2, 0, 0, 2])
-    assert pictures._one_per_label(labels, 6, 4) == [3, 2, 0, 1]
-    assert pictures._one_per_label(None, 3, 2) == [0, 1]
+    assert _seen._one_per_label(labels, 6, 4) == [3, 2, 0, 1]
+    assert _seen._one_per_label(None, 3, 2) == [0, 1]
 
 
 class Store:

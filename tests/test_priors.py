@@ -17,6 +17,7 @@ from vae_jax.errors import UsageError
 from vae_jax.evaluation import ais, elbo, exact, latent_use, nll
 from vae_jax.evaluation.subject import NotApplicableError, Subject
 from vae_jax.lab import metrics, pictures
+from vae_jax.lab.pictures import latent_scatter, manifold, traversal
 from vae_jax.model import Model
 
 MEAN, DEVIATION = np.float32([1.5, -0.5, 0.25]), np.float32([0.6, 2.0, 0.3])
@@ -391,8 +392,8 @@ def seen_of(name, latent_dim=2):
         return np.zeros((*z.shape[:2], 4, 4, 1), np.float32)
 
     codes = np.random.default_rng(0).normal(size=(9, latent_dim)).astype(np.float32)
-    nothing = dict.fromkeys(pictures._Seen._fields)
-    seen = pictures._Seen(**nothing)._replace(
+    nothing = dict.fromkeys(pictures.Seen._fields)
+    seen = pictures.Seen(**nothing)._replace(
         model=model,
         params=params,
         decode=decode,
@@ -408,11 +409,16 @@ def seen_of(name, latent_dim=2):
     return seen, shown
 
 
+def drawn(module, seen):
+    """The picture of images of a file, or None if what it needs is not there."""
+    return next(each for each in module.PICTURES if "image" in each.kinds)(seen)
+
+
 def test_the_manifold_and_the_traversal_are_in_the_units_of_the_prior():
     seen, shown = seen_of("shifted")
-    picture = pictures._manifold(seen)
+    picture = drawn(manifold, seen)
     levels = scipy.stats.norm.cdf(shown[0], MEAN[:2], DEVIATION[:2])
-    wanted = np.linspace(0.02, 0.98, pictures.MANIFOLD_SIZE)
+    wanted = np.linspace(0.02, 0.98, manifold.NUM_QUANTILES)
     np.testing.assert_allclose(levels[0, :, 0], wanted, atol=1e-4)
     np.testing.assert_allclose(levels[:, 0, 1], wanted, atol=1e-4)
     # the numbers beside the picture are those that were decoded
@@ -420,34 +426,34 @@ def test_the_manifold_and_the_traversal_are_in_the_units_of_the_prior():
     table = np.array([row[:2] for row in picture.table.rows])
     np.testing.assert_allclose(table, shown[0].reshape(-1, 2), atol=1e-4)
 
-    traversed = pictures._traversed(seen)
+    traversed = traversal.traversed(seen)
     for dimension, z in enumerate(shown[1]):
-        expected = MEAN[dimension] + DEVIATION[dimension] * pictures.TRAVERSAL
+        expected = MEAN[dimension] + DEVIATION[dimension] * traversal.VALUES
         np.testing.assert_allclose(z[:, dimension], expected, rtol=1e-5)
-    np.testing.assert_array_equal(traversed["values"], pictures.TRAVERSAL)
-    (axes,) = pictures._traversal(seen).figure.axes
+    np.testing.assert_array_equal(traversed["values"], traversal.VALUES)
+    (axes,) = drawn(traversal, seen).figure.axes
     assert "standard deviations of the prior" in axes.get_xlabel()
-    (axes,) = pictures._traversal(seen_of("standard")[0]).figure.axes
+    (axes,) = drawn(traversal, seen_of("standard")[0]).figure.axes
     assert axes.get_xlabel() == "value of this dimension, the others held"
 
 
 def test_the_ellipses_are_those_of_the_prior():
-    axes = pictures._latent_scatter(seen_of("shifted")[0]).figure.axes[0]
+    axes = drawn(latent_scatter, seen_of("shifted")[0]).figure.axes[0]
     for sigma, patch in zip((1, 2), axes.patches, strict=True):
         in_data = patch.get_transform() - axes.transData
         outline = in_data.transform(patch.get_path().vertices)
         for side, end in ((-1, outline.min(axis=0)), (1, outline.max(axis=0))):
             np.testing.assert_allclose(end, MEAN[:2] + side * sigma * DEVIATION[:2], atol=1e-3)
     for name in ("mixture", "opaque"):
-        assert not pictures._latent_scatter(seen_of(name)[0]).figure.axes[0].patches
+        assert not drawn(latent_scatter, seen_of(name)[0]).figure.axes[0].patches
 
 
 def test_what_another_prior_does_not_tell_is_not_drawn():
     for name in ("mixture", "opaque"):
-        assert pictures._manifold(seen_of(name)[0]) is None
+        assert drawn(manifold, seen_of(name)[0]) is None
     seen, shown = seen_of("mixture")
-    assert pictures._traversed(seen) is not None
+    assert traversal.traversed(seen) is not None
     deviation = np.sqrt(SPREAD**2 + MEANS[:, 0].var())
-    expected = MEANS[:, 0].mean() + deviation * pictures.TRAVERSAL
+    expected = MEANS[:, 0].mean() + deviation * traversal.VALUES
     np.testing.assert_allclose(shown[0][0, :, 0], expected, rtol=1e-5)
-    assert pictures._traversal(seen_of("opaque")[0]) is None
+    assert drawn(traversal, seen_of("opaque")[0]) is None

@@ -240,13 +240,14 @@ class Keeper:
         self.do(directory, lambda: write(directory, name, results), path)
 
     def keep(self, path: Path, name: str, results: dict, subject: Subject) -> None:
-        """Adds a run's results to its file, with a picture where there is one."""
+        """Adds a run's results to its file, with the pictures beside them."""
         if _news(held(path, f"{name}.json"), results):
             self.write(path, f"{name}.json", results)
-        if subject.latent_dim == 2 and "values" in results.get("latent_geometry", {}):
-            drawn = {f"{name}-latent_geometry": lambda: pictures.geometry(subject)}
+        measured = [metric for metric, result in results.items() if "values" in result]
+        for picture, make in pictures.of_metrics(subject, measured).items():
+            drawn = {f"{name}-{picture}": make}
             draw = functools.partial(pictures.draw_each, drawn, path, [folder(path).name])
-            self.do(path, draw, folder(path) / f"{name}-latent_geometry.png")
+            self.do(path, draw, folder(path) / f"{name}-{picture}.png")
 
 
 def rows_of(

@@ -1,0 +1,192 @@
+"""The pictures that runs, sweeps and evaluation leave: one file each, found by its name.
+
+A picture is drawn once the results that it shows are safe, and on its own: one that fails takes
+neither a result nor another picture with it.
+
+To add one, add a file with `PICTURES`, a tuple that says of each picture what it is drawn of, what
+it needs and how it is drawn:
+
+    PICTURES = (OfModel(draw, needs=lambda seen: seen.has_rates, kinds=("image", "table")),)
+
+| class | `draw` takes | drawn |
+|---|---|---|
+| `OfRows` | rows of metrics, a list of dicts | of each run |
+| `OfModel` | a `Seen`: codes, rates, a decoder, … | of each run on data of these `kinds` |
+| `OfSweep` | a `Sweep`: configs, rows of results, curves | of runs that compare |
+| `OfMetric` | a `vae_jax.evaluation.subject.Subject` | when the metric of that name is measured |
+
+`draw` returns what one of the functions of `vae_jax.plots` returns. NAME.py so leaves NAME.png and
+NAME.csv, its numbers. It may also return lines of text or frames of a film: then `ending` is that
+of the file. Modules with a leading underscore are what several share.
+"""
+
+import functools
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vae_jax import discovery
+from vae_jax.lab.pictures import _seen
+from vae_jax.lab.pictures._drawing import draw_each
+from vae_jax.lab.pictures._picture import KINDS, OfMetric, OfModel, OfRows, OfSweep, Picture
+from vae_jax.lab.pictures._seen import Seen
+from vae_jax.lab.pictures._sweep import Sweep
+from vae_jax.storage import members
+
+__all__ = [
+    "KINDS",
+    "OfMetric",
+    "OfModel",
+    "OfRows",
+    "OfSweep",
+    "Picture",
+    "Seen",
+    "Sweep",
+    "draw",
+    "draw_each",
+    "draw_sweep",
+    "load",
+    "names",
+    "of_metrics",
+]
+
+
+def names() -> list[str]:
+    """Names of the files, sorted."""
+    return discovery.names(__name__)
+
+
+def load(name: str) -> tuple[Picture, ...]:
+    """The pictures of a file.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    return discovery.load(__name__, name, "picture").PICTURES
+
+
+def draw(experiment, number: int, member, run) -> dict[str, str]:
+    """Draws every picture of one run that fits the data; the test split is what is encoded.
+
+    Args:
+        experiment: from `vae_jax.lab.build`.
+        number: which run of the program, a scalar.
+        member: its model, parameters and hyperparameters, from `build.member`.
+        run: the open run; pictures go to its folder `plots`.
+
+    Returns:
+        As of `draw_each`.
+    """
+
+    def rows():
+        found = members.read_rows(run.directory)
+        return [row for row in found if row.pop("run", number) == number]
+
+    for line in _notes(experiment.dataset):
+        run.log(line)
+    seen = _once(lambda: _seen.look(experiment, *member))
+    pictures = {
+        **_makers(_all(OfRows), rows),
+        **_makers(_of_model(experiment.dataset), seen),
+    }
+    return draw_each(pictures, run.directory, ["plots"], run.log)
+
+
+def draw_sweep(
+    configs,
+    rows: list[dict],
+    curves: list[dict],
+    root: Path,
+    folder: Sequence[str],
+    log: Callable,
+    of: str = "",
+) -> dict[str, str]:
+    """Draws what only many runs say together.
+
+    Args:
+        configs: of the R runs.
+        rows: of `sweep.csv`, R of them.
+        curves: rows of metrics, `run` a number from 0 to R − 1.
+        root, folder, log, of: see `draw_each`.
+
+    Returns:
+        As of `draw_each`.
+    """
+    sweep = Sweep(configs, rows, curves)
+    pictures = _makers(_all(OfSweep), lambda: sweep) if rows else {}
+    return draw_each(pictures, root, folder, log, of)
+
+
+def of_metrics(subject, measured: Collection[str]) -> dict[str, Callable[[], Any]]:
+    """The pictures beside metrics of a model, as `draw_each` takes them.
+
+    Args:
+        subject: a `vae_jax.evaluation.subject.Subject`.
+        measured: names of the metrics.
+    """
+    found = _all(OfMetric, lambda picture: picture.needs(subject))
+    return _makers({n: each for n, each in found.items() if n in measured}, lambda: subject)
+
+
+def _of_model(dataset) -> dict[str, Callable[[Seen], Any]]:
+    """Name → what draws it of a model of a dataset."""
+    kind = _seen.kind_of(dataset)
+    return _all(OfModel, lambda picture: kind in picture.kinds)
+
+
+def _all(sort: type, accepts: Callable[[Any], bool] = lambda _: True) -> dict[str, Picture]:
+    """Name → each picture of a sort that is accepted."""
+    return {
+        f"{file}{picture.ending}": picture
+        for file in names()
+        for picture in _of_file(file, sort)
+        if accepts(picture)
+    }
+
+
+def _of_file(name: str, sort: type) -> list[Picture]:
+    """The pictures of a sort in a file; one that cannot be drawn if it cannot be imported."""
+    try:
+        return [each for each in load(name) if isinstance(each, sort)]
+    except Exception as error:  # whatever it is, the results are safe
+        return [sort(functools.partial(_fail, error))]
+
+
+def _fail(error: Exception, _: Any) -> None:
+    raise error
+
+
+def _makers(pictures: dict[str, Callable], shown: Callable[[], Any]) -> dict[str, Callable]:
+    """The same pictures as `draw_each` takes them, each drawn of what `shown` returns."""
+    return {
+        name: functools.partial(lambda picture: picture(shown()), picture)
+        for name, picture in pictures.items()
+    }
+
+
+def _notes(dataset) -> Iterator[str]:
+    """How images are drawn that no screen can show as they are."""
+    if dataset.kind != "image":
+        return
+    if dataset.shape[-1] not in (1, 3):
+        yield f"pictures: images of {dataset.shape[-1]} channels are drawn channel by channel"
+    if dataset.low < 0 or dataset.high > 1:
+        yield "pictures: pixels below 0 are drawn black, those above 1 white"
+
+
+def _once(function: Callable[[], Any]) -> Callable[[], Any]:
+    """The same function, called once: what it returned or raised, it returns or raises again."""
+    outcomes = []
+
+    def call():
+        if not outcomes:
+            try:
+                outcomes.append((function(), None))
+            except Exception as error:  # a second try would take as long, and fail as well
+                outcomes.append((None, error))
+        value, error = outcomes[0]
+        if error is not None:
+            raise error
+        return value
+
+    return call

@@ -1,0 +1,56 @@
+"""What a file says of each of its pictures: what it is drawn of, what it needs, and how."""
+
+import dataclasses
+from collections.abc import Callable, Collection
+from typing import Any
+
+__all__ = ["KINDS", "OfMetric", "OfModel", "OfRows", "OfSweep", "Picture"]
+
+KINDS = ("image", "table", "series", "text")
+"""Of data: images, rows of a table, series of numbers, strings of an alphabet."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture, named as its file is; see what is below this class.
+
+    Attributes:
+        draw: maps what it is drawn of to a `vae_jax.plots.Picture`, which is kept as a PNG and a
+            CSV, to lines of text, or to frames of a film [T, H, W, C]; None: it does not apply.
+        needs: whether what it is drawn of has all that `draw` reads.
+        ending: of the file of lines or frames, such as ".txt".
+    """
+
+    draw: Callable[[Any], Any]
+    needs: Callable[[Any], bool] = lambda _: True
+    ending: str = ""
+
+    def __call__(self, shown: Any) -> Any:
+        """What is drawn, or None if a need is not met."""
+        return self.draw(shown) if self.needs(shown) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class OfRows(Picture):
+    """A picture of the rows of a run's `metrics.csv`: `draw` takes a list of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OfModel(Picture):
+    """A picture of a trained model: `draw` takes a `Seen`.
+
+    Attributes:
+        kinds: of data that it is drawn for, some of `KINDS`.
+    """
+
+    kinds: Collection[str] = KINDS
+
+
+@dataclasses.dataclass(frozen=True)
+class OfSweep(Picture):
+    """A picture of the runs of a sweep: `draw` takes a `Sweep`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OfMetric(Picture):
+    """A picture beside the metric of its name: `draw` takes an `evaluation.subject.Subject`."""

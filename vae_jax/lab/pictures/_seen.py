@@ -1,0 +1,225 @@
+"""What the pictures of a model are made of: a part of the test split, encoded once for all."""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax import data, distributions, latents, plots, schedules, training
+from vae_jax.distributions import DiagonalGaussian, FullGaussian
+from vae_jax.evaluation import elbo
+
+__all__ = ["MOST_AT_ONCE", "NUM_EXAMPLES", "NUM_FEW", "Seen", "kind_of", "look"]
+
+NUM_EXAMPLES = 2000
+"""That are encoded at most, a count."""
+NUM_FEW = 10
+"""Examples that are shown one by one at most, a count."""
+MOST_AT_ONCE = 2**24
+"""Numbers of the examples that are encoded or decoded together, a count: 64 MiB."""
+
+
+class Seen(NamedTuple):
+    """What pictures of a model are made of; the examples are those of the test split.
+
+    Attributes:
+        model, params: of the run.
+        decode: codes [rows, columns, L], and c that broadcasts with them or None, to E[x|z, c]
+            [rows, columns, *shape]; unless `is_whole`, images that a picture of so many has no
+            room for are shrunk.
+        x: of the few, [F, *shape].
+        labels: [N], below 0 where unknown, or None.
+        label_names: of the labels 0 … C − 1, or None.
+        alphabet: of text, else None.
+        codes: the likeliest code of each, [N, L].
+        means: posterior means, [N, L].
+        prior: what codes are drawn from: p(z), or where there is none a Gaussian fit to `codes`.
+        rates: of each dimension in nats, averaged over the examples, [L]; without a prior the
+            variance of its codes.
+        is_active: which dimensions are active units, [L]; without a prior those that vary.
+        continuous: dimensions that are continuous, by falling rate.
+        few: numbers of F examples, with one of each label first.
+        told: conditions of the few, [F, C], or None.
+        conditions: from the objective, or None.
+        shown: what the encoder is shown of the few while it is trained, [F, *shape]; None: x.
+        key: of what is drawn at random.
+    """
+
+    model: Any
+    params: Any
+    decode: Callable
+    x: np.ndarray
+    labels: np.ndarray | None
+    label_names: tuple | None
+    alphabet: Any
+    codes: np.ndarray
+    means: np.ndarray
+    prior: Any
+    rates: np.ndarray
+    is_active: np.ndarray
+    continuous: np.ndarray
+    few: np.ndarray
+    told: np.ndarray | None
+    conditions: Any
+    shown: np.ndarray | None
+    key: jax.Array
+
+    @property
+    def has_rates(self) -> bool:
+        """Whether there is a prior, and so a rate of each dimension."""
+        return self.model.latent.has_prior
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether each continuous dimension of `prior` is Gaussian, of its mean and deviation."""
+        return type(self.prior) in (DiagonalGaussian, FullGaussian, latents.Pair)
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether each continuous dimension of `prior` is N(0, 1)."""
+        if not self.is_gaussian:
+            return False
+        mean, deviation = np.asarray(self.prior.mean), np.asarray(self.prior.deviation)
+        return bool((mean[self.continuous] == 0).all() and (deviation[self.continuous] == 1).all())
+
+    @property
+    def num_discrete(self) -> int:
+        """The first dimensions of a code, which are discrete, a count."""
+        return self.model.latent.num_discrete(self.model.latent_dim)
+
+    def read(self, x: np.ndarray) -> list[str]:
+        """The strings that arrays [..., T] of text stand for."""
+        return data.strings(x.reshape(-1, x.shape[-1]), self.alphabet)
+
+
+def kind_of(dataset) -> str:
+    """Which of the kinds of data a dataset is, see `KINDS`."""
+    if dataset.kind != "sequence":
+        return dataset.kind
+    return "series" if dataset.alphabet is None else "text"
+
+
+def look(experiment, model, params, hparams) -> Seen:
+    """Encodes the test split of an experiment, with one run of it."""
+    conditions, test = experiment.given, experiment.dataset.test
+    data_key, key = jax.random.split(training.stream(hparams.seed, "pictures"))
+    labels = None if test.labels is None else test.labels[:NUM_EXAMPLES]
+    few = _few(experiment, labels)
+    x, encoded = {}, []
+    for start, batch in _batches(experiment, data_key):
+        rows = np.asarray(batch["x"])
+        x |= {n: rows[n - start] for n in few if 0 <= n - start < len(rows)}
+        encoded.append(_encode(model, params, batch, experiment.loss_fn.given))
+    encoded = jax.tree.map(lambda *parts: np.concatenate(parts), *encoded)
+    x = np.stack([x[n] for n in few])
+    codes, condition = encoded["codes"], encoded["condition"]
+    if model.latent.has_prior:
+        rates, variances = encoded["rates"].mean(axis=0), encoded["standardized"].var(axis=0)
+    else:
+        rates = codes.var(axis=0)
+        variances = rates / max(rates.max(), 1e-12)
+    falling = np.argsort(-rates, kind="stable")
+    corrupt = experiment.loss_fn.corrupt
+    h = schedules.evaluate(hparams, jnp.int32(experiment.num_steps - 1)).objective
+    return Seen(
+        model=model,
+        params=params,
+        decode=_decoder(model, params),
+        x=x,
+        labels=labels,
+        label_names=experiment.dataset.classes,
+        alphabet=experiment.dataset.alphabet,
+        codes=codes,
+        means=encoded["means"],
+        prior=(
+            model.prior(params)
+            if model.latent.has_prior
+            else distributions.FullGaussian.fit(jnp.asarray(codes))
+        ),
+        rates=rates,
+        is_active=np.asarray(elbo.active_units(variances)),
+        continuous=falling[falling >= model.latent.num_discrete(model.latent_dim)],
+        few=few,
+        told=None if condition is None else condition[few],
+        conditions=conditions,
+        shown=None if corrupt is None else np.asarray(corrupt(jnp.asarray(x), key, **h)),
+        key=key,
+    )
+
+
+def _few(experiment, labels: np.ndarray | None) -> np.ndarray:
+    """Numbers of the F examples that are shown, fewer if each is large."""
+    dataset = experiment.dataset
+    num_examples = min(NUM_EXAMPLES, len(dataset.test))
+    most = 4 * MOST_AT_ONCE // math.prod(dataset.shape)
+    num = min(num_examples, int(np.clip(most, 2, NUM_FEW)))
+    if dataset.kind == "sequence" and labels is None and experiment.given is None:
+        # neighbors in time, or in an alphabet, are alike
+        return np.arange(num) * num_examples // num
+    return np.asarray(_one_per_label(labels, num_examples, num))
+
+
+def _batches(experiment, key) -> Iterator[tuple[int, dict]]:
+    """The first number and the batch of as many test examples as are encoded at once."""
+    test, conditions = experiment.dataset.test, experiment.given
+    known = {} if conditions is None else conditions.test
+    preprocess, num = jax.jit(experiment.preprocess), min(NUM_EXAMPLES, len(test))
+    size = max(1, MOST_AT_ONCE // math.prod(experiment.dataset.shape))
+    for start in range(0, num, size):
+        rows = slice(start, min(start + size, num))
+        own_key = jax.random.fold_in(key, start) if start else key
+        x = preprocess(jnp.asarray(test.x[rows]), own_key)
+        yield start, {"x": x, **{name: each[rows] for name, each in known.items()}}
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _encode(model, params, batch, given):
+    """Of a batch codes, means, conditions, and with a prior rates and standardized means [B, L]."""
+    model = model if given is None else given(model, params, batch)
+    posterior = model.encode(params, batch["x"])
+    seen = {"codes": posterior.mode, "means": posterior.mean, "condition": model.condition}
+    if model.latent.has_prior:
+        prior = model.prior(params)
+        seen["rates"] = distributions.kl_divergence(posterior, prior)
+        seen["standardized"] = elbo.standardized_mean(posterior, prior)
+    return seen
+
+
+def _decoder(model, params) -> Callable:
+    """`Seen.decode` of a model."""
+
+    @jax.jit
+    def decode_mean(params, z, c=None):
+        return (model if c is None else model.given(c)).decode_mean(params, z)
+
+    def decode(z, condition=None, *, is_whole=False):
+        if condition is not None:
+            condition = np.broadcast_to(condition, (*z.shape[:2], np.shape(condition)[-1]))
+            condition = condition.reshape(-1, condition.shape[-1])
+        codes, size = z.reshape(-1, z.shape[-1]), max(1, MOST_AT_ONCE // math.prod(model.shape))
+        parts = []
+        for start in range(0, len(codes), size):
+            rows = slice(start, start + size)
+            told = () if condition is None else (jnp.asarray(condition[rows]),)
+            x = np.asarray(decode_mean(params, jnp.asarray(codes[rows]), *told))
+            is_image = x.ndim == 4 and not is_whole
+            parts.append(plots.shrink(x, len(codes)) if is_image else x)
+        x = np.concatenate(parts)
+        return x.reshape(*z.shape[:2], *x.shape[1:])
+
+    return decode
+
+
+def _one_per_label(labels, num_examples: int, num: int) -> list[int]:
+    """Indices of `num` examples: the first of each known label, then the first of the rest."""
+    classes = [] if labels is None else np.unique(labels[labels >= 0])
+    firsts = [int(np.argmax(labels == c)) for c in classes]
+    rest = (i for i in range(num_examples) if i not in firsts)
+    chosen = firsts[:num]
+    while len(chosen) < min(num, num_examples):
+        chosen.append(next(rest))
+    return chosen

@@ -1,0 +1,29 @@
+"""The decoded grid of quantiles of a Gaussian prior over a code of two dimensions."""
+
+import numpy as np
+
+from vae_jax import plots
+from vae_jax.lab.pictures import OfModel, Seen
+
+__all__ = ["NUM_QUANTILES", "PICTURES", "draw"]
+
+NUM_QUANTILES = 20
+"""Of each dimension, a count."""
+
+
+def draw(seen: Seen) -> plots.Picture:
+    """Draws E[x|z] at each point of the grid."""
+    axis = plots.normal_quantiles(NUM_QUANTILES, 0.02, 0.98).astype(np.float32)
+    mean, deviation = np.asarray(seen.prior.mean), np.asarray(seen.prior.deviation)
+    z = mean + deviation * np.stack(np.meshgrid(axis, axis), axis=-1)
+    words = {} if seen.has_rates else {"title": "decoded quantiles of Gaussians fit to the codes"}
+    return plots.manifold(seen.decode(z), mean=mean, deviation=deviation, **words)
+
+
+def _is_plane(seen: Seen) -> bool:
+    """Whether the code is two continuous dimensions, of a Gaussian prior, and z is all of it."""
+    is_continuous = not seen.num_discrete and seen.conditions is None
+    return len(seen.rates) == 2 and is_continuous and seen.is_gaussian
+
+
+PICTURES = (OfModel(draw, kinds=("image",), needs=_is_plane),)

@@ -1,0 +1,35 @@
+"""Examples, and what their codes are decoded to."""
+
+import numpy as np
+
+from vae_jax import plots
+from vae_jax.lab.pictures import OfModel, Seen
+
+__all__ = ["PICTURES", "draw", "draw_series", "read"]
+
+
+def draw(seen: Seen) -> plots.Picture:
+    """Draws images or rows of a table, their reconstructions and the errors."""
+    decoded = seen.decode(seen.codes[seen.few][None], seen.told, is_whole=True)[0]
+    return plots.reconstructions(seen.x, decoded)
+
+
+def draw_series(seen: Seen) -> plots.Picture:
+    """Draws series over their reconstructions."""
+    decoded = seen.decode(seen.codes[seen.few][None], seen.told)[0]
+    pairs = np.stack([seen.x, np.where(np.isnan(seen.x), np.nan, decoded)], axis=1)
+    return plots.series(pairs, ("input", "from its code"))
+
+
+def read(seen: Seen) -> list[str]:
+    """Returns strings, below each its reconstruction."""
+    decoded = seen.decode(seen.codes[seen.few][None])
+    pairs = zip(seen.read(seen.x), seen.read(decoded), strict=True)
+    return [line for x, from_code in pairs for line in (x, from_code, "")]
+
+
+PICTURES = (
+    OfModel(draw, kinds=("image", "table")),
+    OfModel(draw_series, kinds=("series",)),
+    OfModel(read, kinds=("text",), ending=".txt"),
+)
