@@ -228,7 +228,7 @@ def test_a_picture_that_fails_takes_nothing_with_it(tmp_path, monkeypatch, capsy
     # the same command draws what is missing, and computes no result anew
     before = (run / "result.json").read_bytes()
     drawn_of(monkeypatch, first=rates, broken=rates, last=rates)
-    monkeypatch.setattr(results, "make_results", None)
+    monkeypatch.setattr(train, "make_results", None)
     assert train_here(run) == result
     assert "complete already" in capsys.readouterr().out
     assert {"broken.png", "broken.csv"} <= files_of(run)
