@@ -25,7 +25,7 @@ SHAPE = re.compile(r"\[[^\]]*\]|shapes?\b|scalars?\b", re.I)
 BANNED = re.compile(r"\b(mu|kld|recon_x|log_var|logvar_x|rng)\b")
 
 # packages whose public names are those of their files
-GATHERED = ["vae_jax.losses"]
+GATHERED = ["vae_jax.losses", "vae_jax.plots"]
 
 # who may import whom, below the package; everyone may import errors, draw random numbers and sum
 SHARED = {"aliases", "console", "discovery", "disk", "errors", "memory", "sums", "threefry"}

@@ -1,10 +1,8 @@
 """Pictures: what is drawn is what was given, and the numbers beside it are the same numbers."""
 
 import csv
-import importlib
 import math
 import pathlib
-import pkgutil
 import re
 import subprocess
 import sys
@@ -489,29 +487,6 @@ assert "jax" not in sys.modules
     root = pathlib.Path(plots.__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_the_house_shows_what_each_room_makes_public():
-    rooms = [
-        importlib.import_module(f"vae_jax.plots.{module.name}")
-        for module in pkgutil.iter_modules(plots.__path__)
-        if not module.name.startswith("_")
-    ]
-    made = {name for room in rooms for name in room.__all__}
-    shared = {
-        "Picture",
-        "Table",
-        "encode",
-        "encode_gif",
-        "image_grid",
-        "save",
-        "save_gif",
-        "shrink",
-    }
-    assert set(plots.__all__) == made | shared
-    assert all(
-        getattr(plots, name) is getattr(room, name) for room in rooms for name in room.__all__
-    )
 
 
 @pytest.mark.parametrize("has_prior", [True, False])

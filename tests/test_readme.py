@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +53,20 @@ def snippets(page):
 def test_every_snippet_is_run():
     """The pages with snippets are those that the tests below run."""
     have = {page for page in PAGES if snippets(page)}
-    assert have == {"README.md", "docs/python-api.md", "docs/sweeps-and-clusters.md"}
+    assert have == {
+        *("README.md", "docs/contributing.md", "docs/python-api.md", "docs/sweeps-and-clusters.md")
+    }
+
+
+def test_the_snippet_of_a_picture():
+    """It draws two of three dimensions, and nothing of one."""
+    (text,), names = snippets("docs/contributing.md"), {}
+    exec(text, names)
+    (picture,) = names["PICTURES"]
+    means, labels = np.arange(12.0).reshape(4, 3), np.arange(4) % 2
+    drawn = picture(types.SimpleNamespace(means=means, labels=labels, rates=np.ones(3)))
+    assert [row[:2] for row in drawn.table.rows] == [tuple(row[:2]) for row in means]
+    assert picture(types.SimpleNamespace(rates=np.ones(1))) is None
 
 
 class MyEncoder(nn.Module):

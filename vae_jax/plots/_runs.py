@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vae_jax.plots._axes import drawable, in_words
-from vae_jax.plots._picture import MUTED, Table, as_float, require, require_length
+from vae_jax.plots._picture import MUTED, as_float, require, require_length
+from vae_jax.plots.pictures import Table
 
 __all__ = [
     "LINE_HEIGHT",

@@ -15,7 +15,8 @@ from vae_jax.plots._axes import (
     limit_to_bulk,
     words,
 )
-from vae_jax.plots._picture import BLUE, ORANGE, Picture, Table, house_style, new_figure, plain
+from vae_jax.plots._picture import BLUE, ORANGE, house_style, new_figure, plain
+from vae_jax.plots.pictures import Picture, Table
 
 __all__ = ["training_curves"]
 

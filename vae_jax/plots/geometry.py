@@ -7,8 +7,6 @@ from vae_jax.plots._axes import drawable
 from vae_jax.plots._colours import shades
 from vae_jax.plots._picture import (
     ORANGE,
-    Picture,
-    Table,
     as_float,
     house_style,
     legible,
@@ -17,6 +15,7 @@ from vae_jax.plots._picture import (
     require,
     require_length,
 )
+from vae_jax.plots.pictures import Picture, Table
 
 __all__ = ["latent_geometry"]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from vae_jax.plots._axes import drawable, with_unit, words
 from vae_jax.plots._colours import name_of, ordered, shades
-from vae_jax.plots._picture import FAINT, INK, MUTED, Picture, house_style, new_figure, plain
+from vae_jax.plots._picture import FAINT, INK, MUTED, house_style, new_figure, plain
 from vae_jax.plots._runs import (
     cells_of,
     mean_and_error,
@@ -17,6 +17,7 @@ from vae_jax.plots._runs import (
     say_left_out,
     table_of,
 )
+from vae_jax.plots.pictures import Picture
 
 __all__ = ["sweep_heatmap"]
 

@@ -7,28 +7,11 @@ import numpy as np
 
 from vae_jax.errors import UsageError
 from vae_jax.plots._axes import drawable
-from vae_jax.plots._picture import (
-    INK,
-    MUTED,
-    ORANGE,
-    Picture,
-    Table,
-    as_float,
-    house_style,
-    new_figure,
-    plain,
-)
-from vae_jax.plots._pixels import (
-    by_channel,
-    draw_grids,
-    flat,
-    flat_names,
-    in_grid,
-    require_images,
-    shrink,
-    to_rgb,
-    write_around,
-)
+from vae_jax.plots._grids import draw_grids, in_grid, write_around
+from vae_jax.plots._picture import INK, MUTED, ORANGE, as_float, house_style, new_figure, plain
+from vae_jax.plots._pixels import by_channel, flat, flat_names, require_images, to_rgb
+from vae_jax.plots.pictures import Picture, Table
+from vae_jax.plots.rasters import shrink
 
 __all__ = ["interpolation", "reconstructions", "samples"]
 

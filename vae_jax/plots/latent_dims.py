@@ -7,7 +7,7 @@ import numpy as np
 from vae_jax.errors import UsageError
 from vae_jax.plots._axes import drawable
 from vae_jax.plots._colours import colour_by, draw_key, key_width, ordered
-from vae_jax.plots._picture import MUTED, Picture, house_style, new_figure
+from vae_jax.plots._picture import MUTED, house_style, new_figure
 from vae_jax.plots._runs import (
     cells_of,
     mean_and_error,
@@ -17,6 +17,7 @@ from vae_jax.plots._runs import (
     say_left_out,
     table_of,
 )
+from vae_jax.plots.pictures import Picture
 
 __all__ = ["elbo_against_latent_dim"]
 

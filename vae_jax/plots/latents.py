@@ -9,13 +9,12 @@ import numpy as np
 
 from vae_jax.errors import UsageError
 from vae_jax.plots._axes import drawable
+from vae_jax.plots._grids import draw_grids, write_around
 from vae_jax.plots._picture import (
     BLUE,
     FAINT,
     MUTED,
     QUALITATIVE,
-    Picture,
-    Table,
     as_float,
     house_style,
     legible,
@@ -27,14 +26,13 @@ from vae_jax.plots._picture import (
 from vae_jax.plots._pixels import (
     by_channel,
     channels_in_one,
-    draw_grids,
     flat,
     flat_names,
     require_images,
-    shrink,
     to_rgb,
-    write_around,
 )
+from vae_jax.plots.pictures import Picture, Table
+from vae_jax.plots.rasters import shrink
 
 __all__ = [
     "latent_scatter",

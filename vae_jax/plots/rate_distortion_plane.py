@@ -7,7 +7,7 @@ import numpy as np
 from vae_jax.errors import UsageError
 from vae_jax.plots._axes import drawable, robust_limits, wrap
 from vae_jax.plots._colours import colour_by, draw_key, key_width
-from vae_jax.plots._picture import INK, MUTED, Picture, house_style, legible, new_figure, plain
+from vae_jax.plots._picture import INK, MUTED, house_style, legible, new_figure, plain
 from vae_jax.plots._runs import (
     LINE_HEIGHT,
     cells_of,
@@ -17,6 +17,7 @@ from vae_jax.plots._runs import (
     say_left_out,
     table_of,
 )
+from vae_jax.plots.pictures import Picture
 
 __all__ = ["rate_distortion"]
 

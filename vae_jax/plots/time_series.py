@@ -12,8 +12,6 @@ from vae_jax.plots._picture import (
     INK,
     MUTED,
     ORANGE,
-    Picture,
-    Table,
     as_float,
     house_style,
     legible,
@@ -21,6 +19,7 @@ from vae_jax.plots._picture import (
     require,
     require_length,
 )
+from vae_jax.plots.pictures import Picture, Table
 
 __all__ = ["series"]
 

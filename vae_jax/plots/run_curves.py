@@ -17,7 +17,7 @@ from vae_jax.plots._axes import (
     wrap,
 )
 from vae_jax.plots._colours import Colours, colour_by, draw_bar, key_width, name_of, ordered
-from vae_jax.plots._picture import Picture, house_style, new_figure
+from vae_jax.plots._picture import house_style, new_figure
 from vae_jax.plots._runs import (
     LINE_HEIGHT,
     cells_of,
@@ -27,6 +27,7 @@ from vae_jax.plots._runs import (
     say_left_out,
     table_of,
 )
+from vae_jax.plots.pictures import Picture
 
 __all__ = ["sweep_curves"]
 
