@@ -174,20 +174,30 @@ PICTURES = (
 '''
 
 
+FAULTY = {
+    "bare": "PICTURES = (len,)",
+    "misspelled": "from vae_jax.lab import pictures\n"
+    "PICTURES = (pictures.OfModel(len, kinds=('images',)),)",
+    "unfinished": "PICTURES = (",
+}
+
+
 def test_a_picture_is_one_file(tmp_path, monkeypatch):
-    """A new file is found by its name and drawn; one that cannot be imported fails alone."""
+    """A new file is found by its name and drawn; one with a fault fails alone."""
     folder, run = tmp_path / "pictures", tmp_path / "run"
     folder.mkdir()
     (folder / "mine.py").write_text(PICTURE)
-    (folder / "unfinished.py").write_text("PICTURES = (")
+    for name, text in FAULTY.items():
+        (folder / f"{name}.py").write_text(text)
     monkeypatch.setattr(pictures, "__path__", [*pictures.__path__, str(folder)])
     monkeypatch.setattr(plots, "encode_gif", lambda _: b"")
     monkeypatch.setattr(plots, "encode", lambda picture: (b"", repr(picture.table.rows).encode()))
     try:
         assert train_here(run)["status"] == "done"
     finally:
-        sys.modules.pop(f"{pictures.__name__}.mine", None)
-        vars(pictures).pop("mine", None)
+        for name in ("mine", *FAULTY):
+            sys.modules.pop(f"{pictures.__name__}.{name}", None)
+            vars(pictures).pop(name, None)
     assert {name for name in files_of(run) if name.startswith("mine")} == {
         *("mine.png", "mine.csv", "mine.txt", "mine.log")
     }
@@ -196,8 +206,10 @@ def test_a_picture_is_one_file(tmp_path, monkeypatch):
     assert (run / "plots/mine.csv").read_text().count("7.0") == 2  # of two dimensions
     assert {"training_curves.png", "manifold.png", "samples.png"} < files_of(run)
     undrawn = json.loads((run / train.UNDRAWN).read_text())
-    assert undrawn.keys() == {"unfinished"}
+    assert undrawn.keys() == FAULTY.keys()
     assert undrawn["unfinished"].startswith("SyntaxError")
+    assert "kind of data 'images'" in undrawn["misspelled"]
+    assert "must be of OfRows, OfModel, " in undrawn["bare"]
 
 
 def test_no_picture_takes_the_file_of_another():

@@ -26,20 +26,21 @@ from pathlib import Path
 from typing import Any
 
 from vae_jax import discovery
+from vae_jax.errors import UsageError
 from vae_jax.lab.pictures import _seen
-from vae_jax.lab.pictures._drawing import draw_each
-from vae_jax.lab.pictures._picture import KINDS, OfMetric, OfModel, OfRows, OfSweep, Picture
+from vae_jax.lab.pictures._drawing import KINDS, Drawing, OfMetric, OfModel, OfRows, OfSweep
+from vae_jax.lab.pictures._files import draw_each
 from vae_jax.lab.pictures._seen import Seen
 from vae_jax.lab.pictures._sweep import Sweep
 from vae_jax.storage import members
 
 __all__ = [
     "KINDS",
+    "Drawing",
     "OfMetric",
     "OfModel",
     "OfRows",
     "OfSweep",
-    "Picture",
     "Seen",
     "Sweep",
     "draw",
@@ -56,13 +57,20 @@ def names() -> list[str]:
     return discovery.names(__name__)
 
 
-def load(name: str) -> tuple[Picture, ...]:
+def load(name: str) -> tuple[Drawing, ...]:
     """The pictures of a file.
 
     Raises:
-        UsageError: there is no such file.
+        UsageError: there is no such file, or its `PICTURES` holds something else.
     """
-    return discovery.load(__name__, name, "picture").PICTURES
+    pictures = tuple(discovery.load(__name__, name, "picture").PICTURES)
+    for picture in pictures:
+        if not isinstance(picture, Drawing):
+            raise UsageError(
+                f"PICTURES of {name}.py has {picture!r}: must be of OfRows, OfModel, OfSweep or "
+                "OfMetric"
+            )
+    return pictures
 
 
 def draw(experiment, number: int, member, run) -> dict[str, str]:
@@ -134,20 +142,19 @@ def _of_model(dataset) -> dict[str, Callable[[Seen], Any]]:
     return _all(OfModel, lambda picture: kind in picture.kinds)
 
 
-def _all(sort: type, accepts: Callable[[Any], bool] = lambda _: True) -> dict[str, Picture]:
+def _all(sort: type, accepts: Callable[[Any], bool] = lambda _: True) -> dict[str, Drawing]:
     """Name → each picture of a sort that is accepted."""
     return {
         f"{file}{picture.ending}": picture
         for file in names()
-        for picture in _of_file(file, sort)
-        if accepts(picture)
+        for picture in _of_file(file, sort, accepts)
     }
 
 
-def _of_file(name: str, sort: type) -> list[Picture]:
-    """The pictures of a sort in a file; one that cannot be drawn if it cannot be imported."""
+def _of_file(name: str, sort: type, accepts: Callable[[Any], bool]) -> list[Drawing]:
+    """Those of `_all` in a file; if it cannot be imported, one that cannot be drawn."""
     try:
-        return [each for each in load(name) if isinstance(each, sort)]
+        return [each for each in load(name) if isinstance(each, sort) and accepts(each)]
     except Exception as error:  # whatever it is, the results are safe
         return [sort(functools.partial(_fail, error))]
 

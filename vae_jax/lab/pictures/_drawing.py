@@ -1,77 +1,63 @@
-"""Draws pictures and saves them, each on its own."""
+"""What a file says of each of its pictures: what it is drawn of, what it needs, and how."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+import dataclasses
+from collections.abc import Callable, Collection
 from typing import Any
 
-import numpy as np
+from vae_jax.errors import unknown
 
-from vae_jax import console, plots
-from vae_jax.errors import StorageError, first_line
-from vae_jax.storage import files
+__all__ = ["KINDS", "Drawing", "OfMetric", "OfModel", "OfRows", "OfSweep"]
 
-__all__ = ["draw_each"]
+KINDS = ("image", "table", "series", "text")
+"""Of data: images, rows of a table, series of numbers, strings of an alphabet."""
 
 
-def draw_each(
-    pictures: Mapping[str, Callable[[], Any]],
-    root: Path,
-    folder: Sequence[str],
-    log: Callable[..., None] | None = None,
-    of: str = "",
-) -> dict[str, str]:
-    """Draws and saves pictures, each on its own: one that fails is a line in the log.
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """How a picture is drawn, which is named as its file is; see what is below this class.
 
-    Args:
-        pictures: name → what makes it: a `plots.Picture`, lines of text, or frames of a film
-            [T, H, W, C]; None where it does not apply.
-        root: the run's directory, or what else they are kept in; no link leads out of it.
-        folder: names from there to the folder that receives them.
-        log: takes a line, and `echo`, whether it is printed too; None: there is no log.
-        of: what they are of, for the log.
-
-    Returns:
-        The names of those that failed → why, in a line.
-
-    Raises:
-        StorageError: a file cannot be written.
+    Attributes:
+        draw: maps what it is drawn of to a `vae_jax.plots.Picture`, which is kept as a PNG and a
+            CSV, to lines of text, or to frames of a film [T, H, W, C]; None: it does not apply.
+        needs: whether what it is drawn of has all that `draw` reads.
+        ending: of the file of lines or frames, such as ".txt".
     """
-    log = log or (lambda line, echo: console.say(line) if echo else None)
-    drawn, failed, start = [], {}, time.perf_counter()
-    for name, make in pictures.items():
-        try:
-            made = _made(make)
-            if made is not None:
-                _save(made, root, root.joinpath(*folder, name))
-                drawn.append(name)
-        except StorageError:
-            raise
-        except Exception as error:  # whatever it is, the results are safe
-            failed[name] = f"{type(error).__name__}: {first_line(error)}"
-            log(f"picture {name}{of} could not be drawn ({failed[name]})", echo=True)
-    log(f"pictures{of} in {time.perf_counter() - start:.1f} s: {', '.join(drawn)}", echo=False)
-    return failed
+
+    draw: Callable[[Any], Any]
+    needs: Callable[[Any], bool] = lambda _: True
+    ending: str = ""
+
+    def __call__(self, shown: Any) -> Any:
+        """What is drawn, or None if a need is not met."""
+        return self.draw(shown) if self.needs(shown) else None
 
 
-def _made(make: Callable[[], Any]) -> Any:
-    """What a function draws; a file that it cannot read is a fault of this picture alone."""
-    try:
-        return make()
-    except StorageError as error:
-        raise RuntimeError(str(error)) from None
+@dataclasses.dataclass(frozen=True)
+class OfRows(Drawing):
+    """A picture of the rows of a run's `metrics.csv`: `draw` takes a list of them."""
 
 
-def _save(made: Any, root: Path, path: Path) -> None:
-    """Writes the files of a picture; `path` is theirs but for the ending."""
-    for ending, content in _encode_each(made).items():
-        files.write_bytes(path.with_name(f"{path.name}{ending}"), content, root=root)
+@dataclasses.dataclass(frozen=True)
+class OfModel(Drawing):
+    """A picture of a trained model: `draw` takes a `Seen`.
+
+    Attributes:
+        kinds: of data that it is drawn for, some of `KINDS`; another one is a UsageError.
+    """
+
+    kinds: Collection[str] = KINDS
+
+    def __post_init__(self):
+        for kind in self.kinds:
+            if kind not in KINDS:
+                raise unknown("kind of data", kind, KINDS)
 
 
-def _encode_each(made: Any) -> dict[str, bytes]:
-    """Ending of a file → what it is to hold; none where the picture's name has one."""
-    if isinstance(made, plots.Picture):
-        return dict(zip((".png", ".csv"), plots.encode(made), strict=True))
-    if isinstance(made, np.ndarray):
-        return {"": plots.encode_gif(made)}
-    return {"": "".join(f"{line}\n" for line in made).encode(errors="surrogateescape")}
+@dataclasses.dataclass(frozen=True)
+class OfSweep(Drawing):
+    """A picture of the runs of a sweep: `draw` takes a `Sweep`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OfMetric(Drawing):
+    """A picture beside the metric of its name: `draw` takes an `evaluation.subject.Subject`."""
