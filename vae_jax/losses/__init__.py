@@ -1,4 +1,4 @@
-"""The terms of the losses, to import into your own code: arrays in, arrays out.
+"""Terms of the losses, to import into your own code: arrays in, arrays out.
 
 Axis 0 is the batch B; all other axes are event axes and are summed. Every term has shape [B] and
 is in nats per example, with full normalizing constants. Only `batch_mean` averages over the batch:
@@ -8,10 +8,11 @@ is in nats per example, with full normalizing constants. Only `batch_mean` avera
     loss = losses.batch_mean(losses.beta_elbo_loss(distortion, rate, beta=4.0))
 
 A `mask` [B] is 1 for a row that counts and 0 for a padded row. A padded row has no influence on a
-value or a gradient, whatever finite values it holds. NaN and infinity in it do not reach what takes
-the mask either, but a gradient that flows on to the operations that made them may meet them.
+value or a gradient if the values it holds are finite. NaN and infinity in it do not reach a
+function that takes the mask either. But a gradient that flows back to the operations that made them
+may meet them.
 
-There is one file for each family of terms. All public names of all files are names of this package.
+Each file holds one family of terms. This package exports all public names of its files.
 """
 
 # ruff: noqa: F403 (a name is listed once, in the `__all__` of its file)
@@ -39,7 +40,7 @@ from vae_jax.losses.rates import *
 from vae_jax.losses.reductions import *
 from vae_jax.losses.sparsity import *
 
-# one line each: the form that type checkers read
+# one line per file: the form that type checkers read
 __all__: list[str] = []
 __all__ += adversaries.__all__
 __all__ += aggregate.__all__

@@ -1,4 +1,4 @@
-"""Terms of the aggregate posterior q(z) = E_x q(z|x): its density, its parts, its covariance."""
+"""Terms of the aggregate posterior q(z) = E_x q(z|x): density, decomposition, covariance."""
 
 import chex
 import jax
@@ -29,18 +29,19 @@ def aggregate_weights(
     *,
     sampling: str = "stratified",
 ) -> jax.Array:
-    """Log-weights that make a batch stand for the data: q(z_i) ≈ Σ_j exp(w_ij) q(z_i|x_j).
+    """Log-weights with which a batch estimates q(z) of all data: q(z_i) ≈ Σ_j exp(w_ij) q(z_i|x_j).
 
-    With M + 1 rows that count, of N examples, z_i drawn from row i:
+    The batch has M + 1 rows that count, of N examples; z_i is drawn from row i:
 
     - stratified: 1/N for row i itself, (N − M)/(N·M) for one of the others and 1/M for the rest.
       The estimate of q(z_i) is unbiased.
-    - weighted: 1/(N (M + 1)) for each. The estimate is too small, by a factor that no gradient
-      knows of, and row i counts for too much; it varies less.
+    - weighted: 1/(N (M + 1)) for each row. The estimate is too small by a constant factor, which
+      does not affect gradients, and row i weighs too much; its variance is lower.
 
     Args:
         num_rows: B.
-        num_examples: N, of the data that the batch is drawn from without repetition; a scalar.
+        num_examples: N, the size of the data that the batch is drawn from without replacement; a
+            scalar.
         mask: rows that count, shape [B]; None counts all.
         sampling: one of `SAMPLINGS`.
 
@@ -59,7 +60,7 @@ def aggregate_weights(
         weights = jnp.full((num_rows, num_rows), 1.0) / (size * count)
     else:
         others = jnp.maximum(count - 1.0, 1.0)  # M
-        place = jnp.cumsum(mask) - 1.0  # of each row among those that count
+        place = jnp.cumsum(mask) - 1.0  # the index of each row among those that count
         follows = place[None, :] == jnp.mod(place[:, None] + 1.0, count)
         weights = jnp.where(follows, (size - others) / (size * others), 1.0 / others)
         weights = jnp.where(jnp.eye(num_rows, dtype=bool), 1.0 / size, weights)
@@ -78,20 +79,22 @@ def rate_decomposition(
     prior_mean: chex.Numeric = 0.0,
     prior_logvar: chex.Numeric = 0.0,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """What the rate consists of, from a sample of z for each example of a batch.
+    """Splits the rate into three parts, from one sample of z per example of a batch.
 
     log q(z|x) − log p(z) = [log q(z|x) − log q(z)] + [log q(z) − Σ_l log q(z_l)]
-    + [Σ_l log q(z_l) − log p(z)], p(z) a Gaussian with independent dimensions: mutual information,
-    total correlation and dimension-wise KL, in expectation. Whatever estimates q(z), the three add
-    up to the left side.
+    + [Σ_l log q(z_l) − log p(z)]
+
+    p(z) is a Gaussian with independent dimensions. In expectation the parts are the mutual
+    information, the total correlation and the dimension-wise KL. They add up to the left side for
+    any estimate of q(z).
 
     Args:
         z: z_i ~ q(z|x_i), shape [B, L].
-        posterior_mean: of q(z|x_i), shape [B, L].
+        posterior_mean: mean of q(z|x_i), shape [B, L].
         posterior_logvar: log variance of q(z|x_i), shape [B, L].
         log_weights: from `aggregate_weights`, shape [B, B].
         latent_mask: dimensions that count, shape [L].
-        prior_mean: of p(z), a scalar or [L]; standard normal by default.
+        prior_mean: mean of p(z), a scalar or [L]; standard normal by default.
         prior_logvar: log variance of p(z), likewise.
 
     Returns:
@@ -127,7 +130,7 @@ def rate_decomposition(
 
 
 def covariance(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """The covariance of codes, with the count as divisor.
+    """The covariance of codes, divided by n (not n − 1).
 
     1/n Σ_b (v_b − v̄)(v_b − v̄)ᵀ
 
@@ -147,10 +150,10 @@ def covariance(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
 def aggregate_covariance(
     mean: jax.Array, logvar: jax.Array, mask: jax.Array | None = None
 ) -> jax.Array:
-    """The covariance of z under the aggregate posterior, exactly: Cov(mean_b) + E diag(v_b).
+    """The exact covariance of z under the aggregate posterior: Cov(mean_b) + E diag(v_b).
 
     Args:
-        mean, logvar: of the posteriors, shape [B, L]; v = exp(logvar).
+        mean, logvar: parameters of the posteriors, shape [B, L]; v = exp(logvar).
         mask: rows that count, shape [B]; None counts all.
 
     Returns:
@@ -167,7 +170,7 @@ def decorrelation_penalty(
     diagonal: chex.Numeric,
     latent_mask: jax.Array | None = None,
 ) -> jax.Array:
-    """How far a covariance of codes is from the identity.
+    """The distance of a covariance of codes from the identity.
 
     λ_od Σ_{l≠m} C_lm² + λ_d Σ_l (C_ll − 1)²
 

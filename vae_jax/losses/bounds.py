@@ -57,7 +57,7 @@ def beta_elbo_loss(distortion: jax.Array, rate: jax.Array, beta: chex.Numeric) -
 
 
 def importance_weighted_bound(log_weights: jax.Array) -> jax.Array:
-    """The importance-weighted bound on log p(x); of one sample, an estimate of the ELBO.
+    """The importance-weighted bound on log p(x); with one sample, an estimate of the ELBO.
 
     L_K = log 1/K Σ_k w_k,  w_k = p(x, z_k) / q(z_k|x),  z_k ~ q(z|x)
 
@@ -65,7 +65,7 @@ def importance_weighted_bound(log_weights: jax.Array) -> jax.Array:
         log_weights: log w_k in nats, shape [K, B].
 
     Returns:
-        Bounds in nats, shape [B]: below log p(x) in expectation, which grows with K.
+        Bounds in nats, shape [B]. Their expectation is below log p(x) and grows with K.
 
     Reference:
         Burda et al. 2015, Importance Weighted Autoencoders, arXiv 1509.00519, eq. 8.
@@ -94,8 +94,8 @@ def renyi_bound(log_weights: jax.Array, alpha: chex.Numeric) -> jax.Array:
     order = 1.0 - jnp.asarray(alpha, log_weights.dtype)
     mean = jnp.mean(log_weights, axis=0)
     centered = log_weights - mean[None]
-    # L_α = mean + 1/o · log 1/K Σ_k e^{o·c_k}, o = 1 − α; where all o·c are small by its first
-    # term, mean + ½ o var: what is left out is as small as the rounding that 1/o would make large
+    # L_α = mean + 1/o · log 1/K Σ_k e^{o·c_k}, o = 1 − α. If all o·c are small, the series is cut
+    # after mean + ½ o var: the rest is below the rounding error that 1/o would amplify.
     is_limit = jnp.max(jnp.abs(order[None, None] * centered), axis=0) < 1e-2
     safe = jnp.where(is_limit, 1.0, order[None])
     excess = importance_weighted_bound(safe[None] * centered) / safe
@@ -106,29 +106,29 @@ def renyi_bound(log_weights: jax.Array, alpha: chex.Numeric) -> jax.Array:
 def thermodynamic_bound(
     log_weights: jax.Array, log_posterior: jax.Array, betas: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The thermodynamic variational bound on log p(x), and what has its gradient.
+    """The thermodynamic variational bound on log p(x), and a surrogate that has its gradient.
 
     TVO = Σ_t (β_{t+1} − β_t) E_{π_t}[log w],  π_t ∝ q(z|x) w^{β_t},  β_T = 1
 
     Each expectation is estimated from the same samples of q with the weights w^{β_t}, normalized.
-    With one β, 0, it is the ELBO. The gradient of E_π[f] is E_π[∇f] + Cov_π[f, ∇ log π]: no sample
-    need be a function of the parameters, and none is. The covariance of K samples is
+    With a single β = 0 it is the ELBO. The gradient of E_π[f] is E_π[∇f] + Cov_π[f, ∇ log π], so
+    the samples need not be functions of the parameters, and are not. The covariance of K samples is
 
     Cov_π[f, g] = K/(K − 1) Σ_k π_k (f_k − Σ_j π_j f_j) g_k,
 
-    so that with one β the gradient is unbiased for every K.
+    so with one β the gradient is unbiased for every K.
 
     Args:
-        log_weights: log w of K >= 2 samples of q, in nats, shape [K, B]; a function of the
-            parameters by the densities alone, not by z.
-        log_posterior: log q(z|x) of them, shape [K, B].
+        log_weights: log w of K >= 2 samples of q, in nats, shape [K, B]; differentiable in the
+            parameters through the densities only, not through z.
+        log_posterior: log q(z|x) of the samples, shape [K, B].
         betas: β_0 = 0 < β_1 < … < 1, shape [T].
 
     Returns:
-        (bounds in nats, a surrogate for them whose gradient is theirs), shape [B] each.
+        (bounds in nats, a surrogate with the same gradient), shape [B] each.
 
     Raises:
-        UsageError: K is 1: one sample has no covariance.
+        UsageError: K is 1, and one sample has no covariance.
 
     Reference:
         Masrani et al. 2019, The Thermodynamic Variational Objective, arXiv 1907.00031, sections 3

@@ -12,14 +12,16 @@ __all__ = ["estimated_jacobian_norm", "jacobian_norm"]
 
 
 def jacobian_norm(function: Callable, x: jax.Array) -> jax.Array:
-    """‖∂f/∂x‖²_F of each example, exactly: a pass for each number of x or of f(x), the fewer.
+    """‖∂f/∂x‖²_F of each example, exactly.
+
+    It takes one pass per number of x or of f(x), whichever are fewer.
 
     Args:
         function: x [B, *shape] to [B, L], row by row, differentiable.
         x: [B, *shape].
 
     Returns:
-        Shape [B]; differentiable in what the function closes over.
+        Shape [B]; differentiable in the variables that the function closes over.
 
     Reference:
         Rifai et al. 2011, Contractive Auto-Encoders, ICML, equation 1.
@@ -37,7 +39,7 @@ def jacobian_norm(function: Callable, x: jax.Array) -> jax.Array:
 
         units = jnp.eye(num_inputs)
     else:
-        # row l of each, backward: rows of x do not see each other
+        # row l of each, backward: rows of x do not affect each other
         codes, backward = jax.vjp(function, x)
 
         def squares(unit):
@@ -50,20 +52,20 @@ def jacobian_norm(function: Callable, x: jax.Array) -> jax.Array:
 def estimated_jacobian_norm(
     function: Callable, x: jax.Array, key: jax.Array, num_probes: int = 1
 ) -> jax.Array:
-    """‖∂f/∂x‖²_F of each example, without bias from random probes: E_v ‖J v‖² where E v vᵀ = I.
+    """An unbiased estimate of ‖∂f/∂x‖²_F of each example: E_v ‖J v‖² with E v vᵀ = I.
 
     Args:
         function: x [B, *shape] to [B, L], row by row, differentiable.
         x: [B, *shape].
         key: PRNG key, scalar.
-        num_probes: probes v of each example, signs drawn evenly; a forward pass each.
+        num_probes: random signs v per example; each costs one forward pass.
 
     Returns:
         Shape [B].
 
     Reference:
         Hutchinson 1990, A stochastic estimator of the trace of the influence matrix, Communications
-        in Statistics 19(2), of JᵀJ.
+        in Statistics 19(2), applied to JᵀJ.
     """
 
     def squares(key):

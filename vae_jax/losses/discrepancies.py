@@ -1,4 +1,4 @@
-"""Distances between two samples of codes, from the samples alone."""
+"""Distances between two samples of codes, computed from the samples alone."""
 
 import chex
 import jax
@@ -26,18 +26,19 @@ def maximum_mean_discrepancy(
     kernel: str = "imq",
     scales: tuple[float, ...] = (1.0,),
 ) -> jax.Array:
-    """The squared maximum mean discrepancy of two samples, unbiased: negative as often as not.
+    """The unbiased squared maximum mean discrepancy of two samples; it may be negative.
 
     MMD² = 1/(n(n − 1)) Σ_{i≠j} [k(x_i, x_j) + k(y_i, y_j) − k(x_i, y_j) − k(x_j, y_i)]
 
     Args:
         x: codes, shape [B, L].
         y: draws from the prior, shape [B, L].
-        mask: rows of x that count, shape [B]; as many of y do.
+        mask: rows of x that count, shape [B]; y must have as many.
         latent_mask: dimensions that count, shape [L].
-        kernel: one of `KERNELS`; its squared width is C = 2L, the mean distance of two draws from
-            N(0, I).
-        scales: factors of C over which kernels are summed, such as (0.1, 0.2, 0.5, 1, 2, 5, 10).
+        kernel: one of `KERNELS`; its squared width is C = 2L, the mean squared distance between two
+            draws from N(0, I).
+        scales: factors of C; the kernels of all of them are summed, such as (0.1, 0.2, 0.5, 1, 2,
+            5, 10).
 
     Returns:
         A scalar; 0 for x = y.
@@ -53,7 +54,7 @@ def maximum_mean_discrepancy(
     width = 2.0 * jnp.maximum(jnp.sum(kept), 1.0)
 
     def similarity(a, b):
-        """Σ of kernels of [B, L] and [B, L]: [B, B]."""
+        """Sums the kernels between [B, L] and [B, L]: [B, B]."""
         squares = jnp.sum(jnp.square(a[:, None, :] - b[None, :, :]), axis=2)
         return sum(KERNELS[kernel](squares, scale * width) for scale in scales)
 
@@ -76,8 +77,8 @@ def sliced_wasserstein(
     Args:
         x: codes, shape [B, L].
         y: draws from the prior, shape [B, L].
-        directions: of unit length, shape [P, L].
-        mask: rows of x that count, shape [B]; of y the same count.
+        directions: unit vectors, shape [P, L].
+        mask: rows of x that count, shape [B]; y must have as many.
 
     Returns:
         A scalar ≥ 0.
@@ -90,7 +91,7 @@ def sliced_wasserstein(
     rows = as_weights(mask, len(x), x)
 
     def projected(values):
-        """Sorted projections [P, B]; what does not count comes last and is the same in both."""
+        """Sorted projections [P, B]; padding comes last and is the same in both samples."""
         lines = jnp.matmul(directions, values.T, precision="highest")
         return jnp.sort(jnp.where(rows[None, :] > 0, lines, jnp.finfo(lines.dtype).max), axis=1)
 

@@ -1,4 +1,4 @@
-"""Distortions −log p(x|z) of the likelihoods, and what is fit or measured beside them."""
+"""Distortions −log p(x|z) of the likelihoods, the optimal variance and the squared error."""
 
 import chex
 import jax
@@ -36,17 +36,17 @@ def bernoulli_distortion(x: jax.Array, logits: jax.Array) -> jax.Array:
 
 
 def _group(num_values: int) -> int:
-    """How many values are computed at a time: a multiple of 16, at most 64 times within D."""
+    """The number of values computed at a time: a multiple of 16, with at most 64 groups in D."""
     return 16 * max(1, -(-num_values // 1024))
 
 
 @jax.custom_jvp
 def _sum_bernoulli(x: jax.Array, logits: jax.Array) -> jax.Array:
-    """Σ_d log p(x_d), as of `distributions.bernoulli_log_prob`: [B, D] each to [B].
+    """Σ_d log p(x_d) as in `distributions.bernoulli_log_prob`: two arrays [B, D] to [B].
 
-    Of its terms (x − ½) l − ½|l| − log(1 + e^{−|l|}) the logarithm costs most, so it is taken once
-    for a product over up to 64 of the D: the product is at most 2⁶⁴, and its excess over 1 keeps
-    all digits of small terms, (1 + a)(1 + b) − 1 = a + b + ab.
+    The logarithm is the most expensive of its terms (x − ½) l − ½|l| − log(1 + e^{−|l|}), so it is
+    taken once for a product of up to 64 of the D factors. The product is at most 2⁶⁴, and its
+    excess over 1 keeps all digits of small terms: (1 + a)(1 + b) − 1 = a + b + ab.
     """
     size = _group(x.shape[1])
     end = x.shape[1] - x.shape[1] % size
@@ -63,7 +63,7 @@ def _sum_bernoulli(x: jax.Array, logits: jax.Array) -> jax.Array:
 
 
 def _pairwise(combine, values: list[jax.Array]) -> jax.Array:
-    """Combines arrays of one shape two by two until one is left."""
+    """Combines arrays of one shape pairwise until one is left."""
     while len(values) > 1:
         pairs = zip(values[::2], values[1::2], strict=False)
         values = [combine(a, b) for a, b in pairs] + values[len(values) // 2 * 2 :]
@@ -83,7 +83,7 @@ def gaussian_distortion(x: jax.Array, mean: jax.Array, logvar: chex.Numeric) -> 
 
     Σ_d ½ (log 2π + logvar + (x_d − mean_d)² / exp(logvar))
 
-    A loss C‖x − mean‖² + rate is this one at exp(logvar) = 1/(2C), up to a constant.
+    A loss C‖x − mean‖² + rate equals this one at exp(logvar) = 1/(2C), up to a constant.
 
     Args:
         x: values, shape [B, *event].
@@ -175,7 +175,7 @@ def optimal_logvar(x: jax.Array, mean: jax.Array, mask: jax.Array | None = None)
 
 
 def squared_error(x: jax.Array, mean: jax.Array) -> jax.Array:
-    """How far a reconstruction is from x, ‖x − x̂‖², summed and not averaged: no nats.
+    """‖x − x̂‖² of a reconstruction: summed, not averaged, and not in nats.
 
     Args:
         x: data, shape [B, *event].

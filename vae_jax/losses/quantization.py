@@ -1,4 +1,4 @@
-"""Codes from a codebook: the nearest one, its gradients, and how much of the book is in use."""
+"""Codes from a codebook: the nearest code, its gradients, and how many codes are in use."""
 
 import chex
 import jax
@@ -10,7 +10,7 @@ __all__ = ["code_counts", "commitment", "nearest_codes", "perplexity", "straight
 
 
 def nearest_codes(vectors: jax.Array, codebook: jax.Array) -> jax.Array:
-    """The code that is nearest to each vector; of equals the first.
+    """The nearest code of each vector; the first one of several equally near.
 
     argmin_k ‖v − e_k‖²
 
@@ -25,16 +25,16 @@ def nearest_codes(vectors: jax.Array, codebook: jax.Array) -> jax.Array:
         van den Oord et al. 2017, Neural Discrete Representation Learning, arXiv 1711.00937, eq. 1.
     """
     chex.assert_rank([vectors, codebook], 2)
-    # ‖v − e‖² = ‖v‖² − 2 v·e + ‖e‖², of which the first term is the same for all codes
+    # ‖v − e‖² = ‖v‖² − 2 v·e + ‖e‖²; the first term is the same for all codes
     products = jnp.matmul(vectors, codebook.T, precision="highest")
     return jnp.argmin(jnp.sum(jnp.square(codebook), axis=1)[None, :] - 2.0 * products, axis=1)
 
 
 def straight_through(features: jax.Array, quantized: jax.Array) -> jax.Array:
-    """The quantized values, exactly, with a gradient that goes to the features as if they were.
+    """Returns the quantized values; the gradient passes straight through to the features.
 
     Args:
-        features: what was quantized, any shape.
+        features: values before quantization, any shape.
         quantized: same shape; it gets no gradient.
 
     Returns:
@@ -49,10 +49,10 @@ def straight_through(features: jax.Array, quantized: jax.Array) -> jax.Array:
 
 
 def commitment(features: jax.Array, quantized: jax.Array) -> jax.Array:
-    """How far features are from where they are quantized to, a pull on the features alone.
+    """The squared distance between features and their codes; only the features get a gradient.
 
-    ‖z_e − sg[e]‖², sg what gets no gradient. With the arguments exchanged, ‖sg[z_e] − e‖² pulls
-    the codes alone.
+    ‖z_e − sg[e]‖², sg = stop gradient. With the arguments exchanged, ‖sg[z_e] − e‖² moves only the
+    codes.
 
     Args:
         features: z_e, shape [B, *event].
@@ -74,7 +74,7 @@ def code_counts(indices: jax.Array, num_codes: int, weights: jax.Array | None = 
     Args:
         indices: integers below K, shape [N].
         num_codes: K.
-        weights: of each choice, 0 for padding, shape [N]; None counts all once.
+        weights: one per choice, 0 for padding, shape [N]; None counts all once.
 
     Returns:
         Shape [K], floating.
@@ -85,7 +85,7 @@ def code_counts(indices: jax.Array, num_codes: int, weights: jax.Array | None = 
 
 
 def perplexity(counts: jax.Array) -> jax.Array:
-    """How many codes are in use: as many as, used evenly, would have the entropy of their use.
+    """The effective number of codes in use: the exponential of the entropy of their use.
 
     exp(−Σ_k p_k log p_k),  p_k = counts_k / Σ counts
 

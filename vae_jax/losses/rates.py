@@ -1,4 +1,4 @@
-"""Rates KL(q(z|x) ‖ p(z)), with a floor per dimension, or pulled to a target."""
+"""Rates KL(q(z|x) ‖ p(z)), plain, with a floor per dimension, or with a target."""
 
 import chex
 import jax
@@ -47,8 +47,8 @@ def free_bits(
     batch_mean(result) = Σ_l max(threshold, E_batch[KL_l])
 
     A dimension below its floor contributes the threshold and no gradient; one above contributes
-    each example's own divergence. At threshold 0 the result is the plain rate; a 0 of Python costs
-    no pass over the batch.
+    each example's own divergence. At threshold 0 the result is the plain rate; the Python number 0
+    also skips the computation of batch means.
 
     Args:
         rate_per_dim: KL_l in nats, shape [B, L].
@@ -77,7 +77,7 @@ def capacity_penalty(
     gamma: chex.Numeric,
     mask: jax.Array | None = None,
 ) -> jax.Array:
-    """The distance of the batch's mean rate from a target, which takes the place of β · rate.
+    """The distance of the batch's mean rate from a target, to be used instead of β · rate.
 
     γ · |E_batch[rate] − C|
 
@@ -88,7 +88,7 @@ def capacity_penalty(
         mask: rows that count, shape [B]; use the same one in `batch_mean`.
 
     Returns:
-        The penalty in nats, the same value for every example, shape [B]: its mean is the penalty.
+        The penalty in nats, the same value in every row, shape [B]: its mean is the penalty.
 
     Reference:
         Burgess et al. 2018, Understanding disentangling in β-VAE, arXiv 1804.03599, eq. 8.

@@ -1,4 +1,4 @@
-"""Penalties that keep the units of a code off for most examples."""
+"""Penalties that keep most units of a code inactive for most examples."""
 
 import chex
 import jax
@@ -8,13 +8,13 @@ __all__ = ["activation_divergence"]
 
 
 def activation_divergence(mean_activation: jax.Array, target: chex.Numeric) -> jax.Array:
-    """How far the mean activation of each unit is from a target, as of coins: never below 0.
+    """Bernoulli KL between a target and the mean activation of each unit; at least 0.
 
     KL(ρ ‖ ρ̂) = ρ log ρ/ρ̂ + (1 − ρ) log (1 − ρ)/(1 − ρ̂)
 
     Args:
-        mean_activation: ρ̂ in [0, 1], shape [L]; drawn in by 1e-6 from both ends, so that a unit
-            that never or always is on has a gradient.
+        mean_activation: ρ̂ in [0, 1], shape [L]; rescaled to [1e-6, 1 − 1e-6], so that a unit that
+            is never or always active still has a gradient.
         target: ρ in (0, 1), a scalar.
 
     Returns:
