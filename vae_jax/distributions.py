@@ -42,7 +42,7 @@ LOWEST_TEMPERATURE = 1e-3
 
 
 def bound_logvar(logvar: chex.Numeric) -> jax.Array:
-    """Clips a log variance to the range in which its exponential is harmless.
+    """Clamps a log variance to a range in which its exponential neither overflows nor vanishes.
 
     min(max(logvar, -20), 20). Every function of this module that takes a `logvar` applies it, so
     sampling, divergence and density agree on the variance. Outside the range the gradient is zero.
@@ -102,7 +102,7 @@ def bernoulli_log_prob(x: jax.Array, logits: jax.Array) -> jax.Array:
     """
     chex.assert_equal_shape([x, logits])
     # log p(x) = (x − ½) l − ½|l| − log(1 + e^{−|l|}): the exponent is never positive, and the first
-    # two terms cancel exactly where the outcome is certain.
+    # two terms cancel exactly if the outcome is certain.
     magnitude = jnp.abs(logits)
     return (x - 0.5) * logits - 0.5 * magnitude - jnp.log1p(jnp.exp(-magnitude))
 
@@ -151,9 +151,9 @@ def discretized_logistic_log_prob(
 ) -> jax.Array:
     """Log-probability of a level in [0, 1] under a logistic variable rounded to levels.
 
-    The level k/(num_levels − 1) owns the bin of width 1/(num_levels − 1) around it, the first and
-    the last level everything beyond, so the probabilities sum to 1. With the bin (x − h, x + h),
-    F the distribution function and s the scale, logvar = log(s²π²/3):
+    The bin of the level k/(num_levels − 1) has width 1/(num_levels − 1); the bins of the first and
+    the last level are open-ended, so the probabilities sum to 1. With the bin (x − h, x + h), the
+    distribution function F and the scale s, logvar = log(s²π²/3):
 
     p(x) = F(x + h) − F(x − h),  F(t) = σ((t − mean) / s)
 
@@ -175,8 +175,8 @@ def discretized_logistic_log_prob(
     inverse_scale = math.pi / math.sqrt(3) * jnp.exp(-0.5 * _align(bound_logvar(logvar), x))
     log_cdf_above = jax.nn.log_sigmoid((x - mean + half_bin) * inverse_scale)
     log_survival_below = jax.nn.log_sigmoid((mean - x + half_bin) * inverse_scale)
-    # σ(a) − σ(b) = σ(a) σ(−b) (1 − e^{b−a}): no difference of nearly equal numbers, because
-    # a − b = 2h/s is known without x and mean.
+    # σ(a) − σ(b) = σ(a) σ(−b) (1 − e^{b−a}) avoids subtracting nearly equal numbers: a − b = 2h/s
+    # is known without x and mean.
     log_width = jnp.log(-jnp.expm1(-2 * half_bin * inverse_scale))
     lowest, highest = x < half_bin, x > 1 - half_bin
     return (
@@ -193,7 +193,7 @@ def categorical_log_prob(x: jax.Array, logits: jax.Array) -> jax.Array:
 
     Args:
         x: integer categories in [0, V), shape [...].
-        logits: unnormalised log-probabilities, shape [..., V].
+        logits: unnormalized log-probabilities, shape [..., V].
 
     Returns:
         Log-probabilities in nats, shape [...].
@@ -211,7 +211,7 @@ def gaussian_kl(
     prior_mean: chex.Numeric = 0.0,
     prior_logvar: chex.Numeric = 0.0,
 ) -> jax.Array:
-    """Divergence between two Gaussians in every dimension, KL(N(mean, logvar) ‖ N(prior)).
+    """Divergence between two Gaussians per dimension, KL(N(mean, logvar) ‖ N(prior)).
 
     KL = ½ (v/v₀ − 1 − log(v/v₀) + (mean − mean₀)² / v₀),  v = exp(logvar), v₀ = exp(logvar₀)
 
@@ -233,7 +233,7 @@ def gaussian_kl(
     prior_logvar = _align(bound_logvar(prior_logvar), mean)
     # log(v/v₀)
     log_ratio = bound_logvar(logvar) - prior_logvar
-    # ½ (v/v₀ − 1 − log(v/v₀) + (mean − mean₀)² / v₀), expm1 being exact where v ≈ v₀
+    # ½ (v/v₀ − 1 − log(v/v₀) + (mean − mean₀)² / v₀); expm1 is exact if v ≈ v₀
     return 0.5 * (
         jnp.expm1(log_ratio) - log_ratio + jnp.square(mean - prior_mean) * jnp.exp(-prior_logvar)
     )
@@ -252,7 +252,7 @@ class DiagonalGaussian(NamedTuple):
 
     @property
     def mode(self) -> jax.Array:
-        """Where the density is largest, the mean: the shape of `mean`."""
+        """The point of largest density, the mean: the shape of `mean`."""
         return self.mean
 
     @property
@@ -261,15 +261,15 @@ class DiagonalGaussian(NamedTuple):
         return jnp.exp(0.5 * bound_logvar(self.logvar))
 
     def first(self, num: int) -> "DiagonalGaussian":
-        """The same of the first `num` dimensions alone, [B, num] or [num]."""
+        """The marginal of the first `num` dimensions, [num] or [B, num]."""
         return DiagonalGaussian(self.mean[..., :num], self.logvar[..., :num])
 
     def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
         """Draws z = mean + exp(½ logvar) · eps, differentiable in mean and logvar.
 
-        Each latent dimension has a key of its own: the draws of the first dimensions and of the
-        first examples do not depend on how many follow, so that a model whose last dimensions are
-        masked sees the noise of its native twin.
+        Each latent dimension has its own key. So the draws of the first dimensions and of the first
+        examples do not depend on how many follow, and a model whose last dimensions are masked sees
+        the same noise as an unmasked model of that size.
 
         Args:
             key: random key.
@@ -309,8 +309,8 @@ class OneHotCategorical:
     """Independent categorical variables, each a group of `num_categories` dimensions, one-hot.
 
     Attributes:
-        logits: unnormalised log-probabilities, shape [B, L] or [L], L = groups · num_categories.
-        num_categories: K, of every group.
+        logits: unnormalized log-probabilities, shape [B, L] or [L], L = groups · num_categories.
+        num_categories: K, the same for every group.
     """
 
     logits: jax.Array
@@ -318,7 +318,7 @@ class OneHotCategorical:
 
     @property
     def log_probs(self) -> jax.Array:
-        """Normalised in each group, the shape of `logits`."""
+        """Log-probabilities, normalized in each group, the shape of `logits`."""
         return self._flat(jax.nn.log_softmax(self._grouped(self.logits), axis=-1))
 
     @property
@@ -335,23 +335,23 @@ class OneHotCategorical:
     def deviation(self) -> jax.Array:
         """Standard deviation of each one-hot dimension, √(p (1 − p)), the shape of `logits`."""
         variance = self.mean * (1.0 - self.mean)
-        # the slope of a root at 0 is infinite, that of a certain category is 0
+        # √p has an infinite slope at p = 0; the deviation of a certain category has slope 0
         is_certain = variance <= 0.0
         root = jnp.sqrt(jnp.where(is_certain, 1.0, variance))
         return jnp.where(is_certain, 0.0, root)
 
     def first(self, num: int) -> "OneHotCategorical":
-        """The same of the first `num` dimensions, whole groups, alone: [B, num] or [num]."""
+        """The marginal of the first `num` dimensions, which are whole groups: [B, num] or [num]."""
         return dataclasses.replace(self, logits=self.logits[..., :num])
 
     def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
         """Draws categories, one-hot: the largest of logits + Gumbel noise in each group.
 
-        Each group has a key of its own, see `DiagonalGaussian.sample`.
+        Each group has its own key, see `DiagonalGaussian.sample`.
 
         Args:
             key: random key.
-            num_samples: N, or None for one sample without that axis.
+            num_samples: N, or None for one sample without the axis N.
 
         Returns:
             Zeros and ones, shape [B, L], or [N, B, L]; from a prior [L], or [N, L].
@@ -364,7 +364,7 @@ class OneHotCategorical:
     def relaxed(
         self, key: chex.PRNGKey, temperature: chex.Numeric, num_samples: int | None = None
     ) -> jax.Array:
-        """What `sample` draws with the same key, smoothed: differentiable in the logits.
+        """Draws a smooth version of `sample` with the same key, differentiable in the logits.
 
         z = softmax((logits + g) / τ),  g ~ Gumbel(0, 1); τ → 0 gives `sample`
 
@@ -374,7 +374,7 @@ class OneHotCategorical:
             num_samples: as in `sample`.
 
         Returns:
-            Values in [0, 1] that sum to 1 in each group, shaped as of `sample`.
+            Values in [0, 1] that sum to 1 in each group, shaped like the result of `sample`.
 
         Reference:
             Jang et al. 2017, Categorical Reparameterization with Gumbel-Softmax, arXiv 1611.01144,
@@ -430,9 +430,9 @@ class FullGaussian(NamedTuple):
 
     @classmethod
     def fit(cls, codes: jax.Array) -> "FullGaussian":
-        """The Gaussian with mean and covariance of codes [N, L], the count as divisor.
+        """Fits a Gaussian with the mean and covariance of codes [N, L], divided by N (not N − 1).
 
-        A distribution to draw codes from where a model has none, fit after training.
+        It is fit after training, as a distribution to sample codes from if a model has no prior.
 
         Reference:
             Ghosh et al. 2020, From Variational to Deterministic Autoencoders, arXiv 1903.12436,
@@ -443,7 +443,7 @@ class FullGaussian(NamedTuple):
         mean = jnp.mean(codes, axis=0)
         centred = codes - mean[None]
         covariance = jnp.matmul(centred.T, centred, precision="highest") / codes.shape[0]
-        # Σ = V diag(s) Vᵀ, also where dimensions do not vary or depend on others
+        # Σ = V diag(s) Vᵀ, also if dimensions are constant or linearly dependent
         values, vectors = jnp.linalg.eigh(covariance)
         return cls(mean, vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None, :])
 
@@ -460,7 +460,7 @@ class FullGaussian(NamedTuple):
         return FullGaussian(self.mean[:num], factor)
 
     def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
-        """Draws z = mean + factor · eps: [L], or [N, L]; the key is a random one."""
+        """Draws z = mean + factor · eps with a random key: [L], or [N, L]."""
         lead = () if num_samples is None else (num_samples,)
         eps = standard_gaussian(self.mean.shape[0]).sample(key, num_samples)
         moved = jnp.matmul(eps, self.factor.T, precision="highest")
@@ -488,19 +488,20 @@ def standard_gaussian(latent_dim: int) -> DiagonalGaussian:
 
 
 def require_diagonal_gaussian(prior, what: str) -> DiagonalGaussian:
-    """A prior, for formulas that hold for a Gaussian with independent dimensions only.
+    """Returns the prior if it is a diagonal Gaussian; other formulas do not hold.
 
-    The value itself is asked, not the family that it comes from: a family may have another prior.
+    The check is on the value, not on the family of latents: a family may have another prior.
 
     Args:
         prior: p(z) over [L], of any type.
-        what: who asks, as the message calls it.
+        what: the caller's name for the error message.
 
     Returns:
         The prior, a `DiagonalGaussian` over [L].
 
     Raises:
-        UnsupportedError: it is of another type, a subclass included, whose density may be another.
+        UnsupportedError: the prior is of another type; a subclass may have another density, so it
+            is refused too.
     """
     if type(prior) is not DiagonalGaussian:
         raise UnsupportedError(
@@ -520,7 +521,8 @@ CLOSED_FORM_KL = {
 def kl_divergence(posterior, prior) -> jax.Array:
     """The rate of every latent dimension in closed form, KL(posterior ‖ prior).
 
-    Dimensions that are one variable together, such as the categories of one, share its rate evenly.
+    Dimensions that form one variable, such as the categories of a one-hot code, share its rate
+    evenly.
 
     Args:
         posterior: q(z|x), parameters of shape [B, L].

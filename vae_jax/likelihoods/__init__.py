@@ -1,7 +1,7 @@
-"""What the outputs of a decoder mean: likelihoods p(x|z), one file each, found by its name.
+"""Likelihoods p(x|z): what the outputs of a decoder mean. One file each, found by its name.
 
 A likelihood turns decoder outputs into log-probabilities, means and samples. It is hashable, so it
-is a static argument of a jitted function; what it learns is in `params`, a pytree of its own.
+is a static argument of a jitted function; learned parameters are in `params`, a separate pytree.
 Half-precision data and outputs are cast to float32 here, before any density is computed.
 
 To add one, add a file `NAME.py` with one public class: a frozen dataclass below `Likelihood` that
@@ -40,12 +40,12 @@ def load(name: str) -> type[Likelihood]:
 
 
 def classes() -> dict[str, type[Likelihood]]:
-    """The classes of all likelihoods by their own names: "Gaussian", not "gaussian"."""
+    """The classes of all likelihoods by class name: "Gaussian", not "gaussian"."""
     return {cls.__name__: cls for cls in map(load, names())}
 
 
 def __getattr__(name: str) -> Any:
-    # a class is found when it is first asked for, so that a file is all there is to add
+    # a class is looked up on first use, so adding a file is enough
     found = {} if name.startswith("_") else classes()
     if name not in found:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -63,15 +63,15 @@ def make(
     num_levels: int | None = None,
     has_missing: bool = False,
 ) -> Likelihood:
-    """The likelihood of a name, as a user would type it.
+    """Makes a likelihood by its name.
 
     Args:
         name: one of `names()`.
         variance: a positive number (fixed), 'learned' (one scalar), 'learned_per_dimension' or, for
             'gaussian', 'optimal'. Likelihoods without a variance take only the default.
-        num_levels: number of levels of the data, a scalar, 256 by default; read only by the
-            likelihoods over levels and of text.
-        has_missing: whether x may hold NaN, of text always.
+        num_levels: number of levels of the data, a scalar, 256 by default; used only by likelihoods
+            of levels and of text.
+        has_missing: whether x may hold NaN; text always may.
 
     Returns:
         A frozen, hashable likelihood for data of any shape.
@@ -85,7 +85,7 @@ def make(
     if cls.variances:
         options["variance"] = variance
     elif variance != "learned":
-        # text has no likelihood but its own
+        # text has only one likelihood
         remedy = "" if cls.requires == "text" else ", or take gaussian"
         raise UsageError(
             f"variance={variance}: the {name} likelihood has no variance: leave it out{remedy}"

@@ -1,4 +1,4 @@
-"""What the likelihoods over levels share."""
+"""Helpers of the likelihoods over levels."""
 
 import numbers
 

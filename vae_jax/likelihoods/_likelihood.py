@@ -1,4 +1,4 @@
-"""What every likelihood p(x|z) answers, and what their files share."""
+"""The base class of all likelihoods p(x|z)."""
 
 import dataclasses
 import math
@@ -23,20 +23,20 @@ def at_least_float32(array: jax.Array) -> jax.Array:
 class Likelihood:
     """p(x|z) given the outputs of a decoder, for data of shape [B, *shape].
 
-    Decoder outputs have shape [B, *shape], or [B, *shape, num_outputs] where num_outputs > 1.
+    Decoder outputs have shape [B, *shape], or [B, *shape, num_outputs] if num_outputs > 1.
 
-    A number that is missing is NaN where `has_missing`: it adds exactly 0 to the log-probability
-    and to every gradient.
+    If `has_missing`, missing numbers are NaN. They add exactly 0 to the log-probability and to
+    every gradient.
 
     Attributes:
         has_missing: whether x may hold NaN.
         num_outputs: decoder outputs per data dimension.
         requires: values the data must have: 'unit' (in [0, 1]), 'levels' (on the grid k/(num_levels
             − 1)), 'text' (characters, see `Text`) or 'real'.
-        variances: words that say how a variance is found; (): there is none.
-        max_levels: of data that `make` takes, a count; None: any number.
-        initial_deviation: the standard deviation of each dimension that training begins with, a
-            scalar: values that lie many of them away are told of.
+        variances: the words accepted for a variance; () if there is none.
+        max_levels: the largest number of levels that `make` accepts; None for no limit.
+        initial_deviation: the standard deviation of each dimension at the start of training, a
+            scalar; values many deviations away cause a warning.
     """
 
     has_missing: bool = dataclasses.field(default=False, kw_only=True, repr=False)
@@ -48,20 +48,20 @@ class Likelihood:
     initial_deviation: ClassVar[float] = 1.0
 
     def init(self, shape: tuple[int, ...]) -> Params:
-        """The initial parameters of the likelihood itself.
+        """The initial parameters of the likelihood itself, not of the decoder.
 
         Args:
             shape: shape of one data example.
 
         Returns:
-            {} where nothing is learned, else {'logvar': a scalar or [*shape]}.
+            {} if nothing is learned, else {'logvar': a scalar or [*shape]}.
         """
         return {}
 
     def fit(
         self, params: Params, outputs: jax.Array, x: jax.Array, mask: jax.Array | None = None
     ) -> Params:
-        """The parameters to use for this batch: unchanged, unless they have a closed form.
+        """The parameters to use for this batch: unchanged, unless they have a closed-form optimum.
 
         Args:
             params: parameters from `init`.
@@ -88,12 +88,12 @@ class Likelihood:
         if not self.has_missing:
             return losses.sum_event(self.log_probs(params, outputs, x))
         is_known = ~jnp.isnan(x)
-        # the gradient of what `where` leaves out is 0 only where that is finite
+        # `where` has a zero gradient for what it drops only if that value is finite
         values = self.log_probs(params, outputs, jnp.where(is_known, x, 0.0))
         return losses.sum_event(jnp.where(is_known, values, 0.0))
 
     def log_probs(self, params: Params, outputs: jax.Array, x: jax.Array) -> jax.Array:
-        """log p of each number of x: as `log_prob`, but [B, *shape], and x without NaN."""
+        """log p of each number of x, without the sum of `log_prob`: [B, *shape]; x without NaN."""
         raise NotImplementedError
 
     def mean(self, params: Params, outputs: jax.Array) -> jax.Array:
@@ -122,25 +122,25 @@ class Likelihood:
         raise NotImplementedError
 
     def mode(self, params: Params, outputs: jax.Array) -> jax.Array:
-        """A likely x, one that the data could hold; params, outputs and x as of `mean`."""
+        """A likely x with values that data can have; shapes as in `mean`."""
         return self.mean(params, outputs)
 
     def of_step(self) -> "Likelihood":
-        """Of a sequence, p of one step x_t [B, *shape[1:]] given those before it."""
+        """For sequences, p of one step x_t [B, *shape[1:]] given the steps before it."""
         return self
 
     def cut(self, x: jax.Array) -> jax.Array:
-        """x [B, *shape] that was drawn step by step, without what follows its end."""
+        """Removes what follows the end of x [B, *shape], which was drawn step by step."""
         return x
 
     def num_known(self, x: jax.Array) -> jax.Array:
-        """How many numbers of each x [B, *shape] count, float32 [B]: all that are not missing."""
+        """The number of values of each x [B, *shape] that are not missing, float32 [B]."""
         if not self.has_missing:
             return jnp.full(x.shape[:1], math.prod(x.shape[1:]), jnp.float32)
         return jnp.sum((~jnp.isnan(x)).astype(jnp.float32), axis=range(1, x.ndim))
 
     def is_mass(self, x: jax.Array) -> jax.Array:
-        """Whether `log_prob` is the log-probability of discrete data, so that bits measure it.
+        """Whether `log_prob` is the log-probability of discrete data, so bits are meaningful.
 
         Args:
             x: data, shape [B, *shape].
@@ -151,10 +151,10 @@ class Likelihood:
         return jnp.full(x.shape[:1], self.requires == "levels")
 
     def frozen(self) -> "Likelihood":
-        """The same density with `fit` the identity: for evaluation and after training.
+        """The same density with `fit` as the identity: for evaluation and after training.
 
         Returns:
-            A likelihood that takes `params` of the same structure and shapes; itself where `fit`
-            computes nothing.
+            A likelihood that takes `params` of the same structure and shapes; the same object if
+            `fit` computes nothing.
         """
         return self

@@ -14,8 +14,8 @@ from vae_jax.likelihoods._likelihood import Likelihood, Params, at_least_float32
 
 __all__ = ["INITIAL_LOGVAR", "Scaled"]
 
-# Between the log variances of images in [0, 1] (about −3) and of standardized data (0). Not above:
-# a variance that starts too large closes latent dimensions which a smaller one would have used
+# Between the log variances of images in [0, 1] (about −3) and of standardized data (0). Not above
+# 0: a variance that starts too large collapses latent dimensions that a smaller one would have used
 # (Lucas et al. 2019, Don't Blame the ELBO!, arXiv 1911.02469).
 INITIAL_LOGVAR = -2.0
 
@@ -26,8 +26,8 @@ class Scaled(Likelihood):
 
     Attributes:
         variance: a positive number (fixed), 'learned' (one scalar for all dimensions),
-            'learned_per_dimension', or 'given': a scalar in the parameters that training leaves as
-            it is, so that runs with different variances are one program.
+            'learned_per_dimension', or 'given': a scalar among the parameters that training does
+            not change, so that runs with different variances share one program.
     """
 
     variance: float | str = "learned"
@@ -37,7 +37,7 @@ class Scaled(Likelihood):
     def __post_init__(self):
         if self.variance in self.variances:
             return
-        # Beyond these, `bound_logvar` would replace the variance by another.
+        # Outside this range, `bound_logvar` would clamp the variance.
         lowest, highest = (math.exp(s * distributions.LOGVAR_BOUND) for s in (-1, 1))
         if is_number(self.variance) and lowest <= self.variance <= highest:
             return
@@ -62,7 +62,7 @@ class Scaled(Likelihood):
 
     @property
     def initial_deviation(self) -> float:
-        """The standard deviation of each dimension that training begins with, a scalar."""
+        """The standard deviation of each dimension at the start of training, a scalar."""
         logvar = math.log(self.variance) if is_number(self.variance) else INITIAL_LOGVAR
         return math.exp(logvar / 2)
 
@@ -71,5 +71,5 @@ class Scaled(Likelihood):
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number and not a truth value (a scalar)."""
+    """Whether a value is a number and not a bool (a scalar)."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)

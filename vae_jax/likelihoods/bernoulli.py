@@ -1,4 +1,4 @@
-"""Pixels that are 0 or 1, or targets between."""
+"""Pixels that are 0 or 1, or soft targets between."""
 
 import dataclasses
 from typing import ClassVar
@@ -17,7 +17,7 @@ class Bernoulli(Likelihood):
     """Independent pixels in {0, 1}; outputs are logits [B, *shape].
 
     Data between 0 and 1 are soft targets: the log-probability is then minus the cross-entropy, not
-    a density of grey levels.
+    a density of gray levels.
     """
 
     requires: ClassVar[str] = "unit"

@@ -1,4 +1,4 @@
-"""Levels in [0, 1], each with a probability of its own."""
+"""Levels in [0, 1], each with its own probability."""
 
 import dataclasses
 from typing import ClassVar

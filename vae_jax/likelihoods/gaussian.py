@@ -19,7 +19,7 @@ class Gaussian(Scaled):
 
     Attributes:
         variance: a positive number (fixed), 'learned' (one scalar), 'learned_per_dimension', or
-            'optimal': the mean squared error of the batch at hand (see `losses.optimal_logvar`).
+            'optimal': the mean squared error of the current batch (see `losses.optimal_logvar`).
     """
 
     variances: ClassVar[tuple[str, ...]] = (*Scaled.variances, "optimal")

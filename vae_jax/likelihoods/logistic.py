@@ -51,7 +51,7 @@ class DiscretizedLogistic(Scaled):
         scale = self._scale(params, outputs)
 
         if self.num_levels > MANY_LEVELS:
-            # the sum below is the midpoint rule of ∫₀¹ σ((m − t)/s) dt, here to half a level
+            # the sum below is the midpoint rule of ∫₀¹ σ((m − t)/s) dt, accurate to half a level
             above, below = (scale * jax.nn.softplus((outputs - t) / scale) for t in (0.0, 1.0))
             return above - below
 
@@ -59,7 +59,7 @@ class DiscretizedLogistic(Scaled):
             bin_edge = (k - 0.5) / (self.num_levels - 1)
             return total + jax.nn.sigmoid((outputs - bin_edge) / scale)
 
-        # E[x] = 1/(V−1) Σ_{k=1}^{V−1} p(x ≥ level k), in a loop: no array [B, *shape, V]
+        # E[x] = 1/(V−1) Σ_{k=1}^{V−1} p(x ≥ level k); a loop avoids an array [B, *shape, V]
         total = jax.lax.fori_loop(1, self.num_levels, add_level, jnp.zeros_like(outputs))
         return total / (self.num_levels - 1)
 
@@ -67,7 +67,7 @@ class DiscretizedLogistic(Scaled):
         return self._nearest(at_least_float32(outputs))
 
     def _nearest(self, values: jax.Array) -> jax.Array:
-        """The nearest levels to values of any shape."""
+        """The levels nearest to values of any shape."""
         return jnp.round(jnp.clip(values, 0.0, 1.0) * (self.num_levels - 1)) / (self.num_levels - 1)
 
     def sample(self, params, key, outputs):

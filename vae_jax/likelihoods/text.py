@@ -1,4 +1,4 @@
-"""Strings of characters, which end."""
+"""Strings of characters of variable length."""
 
 import dataclasses
 from typing import ClassVar
@@ -15,12 +15,12 @@ __all__ = ["Text", "ended"]
 class Text(Categorical):
     """Strings of at most T symbols; outputs are logits [B, T, num_levels].
 
-    x is [B, T]: level k > 0 stands for the k-th character, level 0 for the end, and what follows
-    the end is NaN. A string of T characters has no end, as nothing could follow it: so the
-    probabilities of all strings of up to T characters sum to 1.
+    x is [B, T]: level k > 0 stands for the k-th character, level 0 for the end, and the steps after
+    the end are NaN. A string of T characters has no end symbol, because nothing could follow it. So
+    the probabilities of all strings of at most T characters sum to 1.
 
     Attributes:
-        num_levels: characters and the end.
+        num_levels: the number of characters plus 1 for the end.
     """
 
     has_missing: bool = dataclasses.field(default=True, kw_only=True, repr=False)
@@ -32,7 +32,7 @@ class Text(Categorical):
         return jnp.ones(x.shape[:1], bool)
 
     def mean(self, params, outputs):
-        """Characters have no mean: the likeliest ones, as `mode`; outputs [B, T, num_levels]."""
+        """The most likely characters, as in `mode`, since they have no mean: [B, T, num_levels]."""
         return self.mode(params, outputs)
 
     def mode(self, params, outputs):
@@ -49,6 +49,6 @@ class Text(Categorical):
 
 
 def ended(x: jax.Array) -> jax.Array:
-    """Levels of text [B, T] with NaN for all that follows the first 0, the end of a string."""
+    """Replaces the levels of text [B, T] after the first 0, the end of a string, by NaN."""
     is_end = (x == 0).astype(jnp.int32)
     return jnp.where(jnp.cumsum(is_end, axis=1) > is_end, jnp.nan, x)
