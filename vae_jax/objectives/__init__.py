@@ -1,49 +1,51 @@
-"""Objectives: one file each, found by its module name; to add one, add a file.
+"""Objectives: one file each, found by its module name. To add one, add a file.
 
 An objective is a function `loss(model, params, batch, key, *, hyperparameters…) -> (loss, aux)`:
 
 - `batch` is {"x": [B, *shape], "mask": [B]}; a row of mask 0 is padding and must not count.
-- `loss` is [B], in nats, to be minimised; a term of the whole batch is added to each row. The
+- `loss` is [B], in nats, to be minimized; a term of the whole batch is added to each row. The
   caller averages over the rows that count.
-- `aux` holds [B] arrays that mean something for this objective (elbo, rate, distortion, …).
+- `aux` holds [B] arrays that are meaningful for this objective (elbo, rate, distortion, …).
 - Its keyword-only parameters, all scalars, are its hyperparameters: their defaults and the lines
-  under `Args:` become flags. One whose default is a float may be a schedule and must be finite and
-  >= 0; one whose default is an integer is a count >= 1, which may decide shapes; one whose default
-  is a string is one of those that `CHOICES`, a dictionary of the module, has for it. Other limits
-  stand in `INTERVALS`, likewise, as "(0, 1]" has them; and what is best a schedule over the run in
-  `SCHEDULES`, as text: it is what the flag means where it is not given.
-- A keyword-only parameter without a default is told by whoever trains: `num_examples`, N of the
+  under `Args:` become flags. The type of the default decides:
+  - A float may be a schedule and must be finite and >= 0.
+  - An integer is a count >= 1 and may decide shapes.
+  - A string is one of the choices that the module lists in the dictionary `CHOICES`.
+  Other limits are in the dictionary `INTERVALS`, written like "(0, 1]". If the best default is a
+  schedule over the run, it is in `SCHEDULES`, as text: the flag has this value unless it is given.
+- A keyword-only parameter without a default is set by the training code: `num_examples`, N of the
   training split.
 
-Beside `loss` the module may have
+Beside `loss` the module may define
 
-- `init(model, key, *, …) -> own`, parameters of the objective's own (a discriminator), which it
+- `init(model, key, *, …) -> own`, the objective's own parameters (a discriminator), which `loss`
   finds in `params["objective"]`; its hyperparameters do not change from step to step.
-- `optimizer(*, …) -> optax.GradientTransformation`, what moves those; without it, what moves the
-  model's. All of `params` get the gradient of one loss: `stop_gradient` keeps the parts apart.
-- `latent(*, …) -> latents.Latent`, the family of latents that it asks for, by counts and words;
-  without it they are Gaussian.
-- `update(model, before, after, batch, key, *, …) -> params`, what follows no gradient: the
-  parameters before the step and as the optimizer left them to those that stand.
-- `conditions(dataset, *, …) -> training.Conditions`, for a model that is conditional: what else a
-  batch holds of each row (a label), and how many numbers the model is given.
-- `given(model, params, batch) -> model`, the model given what is known of a batch, as pictures and
-  evaluation see it; beside `conditions`.
-- `beside(model, told, *, …) -> rows`, which checks what a user gives beside x (labels, say) and
-  returns what batches hold; `conditions` does so for a dataset.
-- `corrupt(x, key, *, …) -> x`, what its encoder is shown in the place of x [B, *shape] while it is
-  trained; pictures show it.
-- `phase(model, *, …) -> scalar`, for several trainings after one another: where it changes, the
-  optimizer begins anew, so that nothing of what moved other parameters is left in it.
-- `notes(model) -> lines` to be said before such a model is trained.
+- `optimizer(*, …) -> optax.GradientTransformation`, the optimizer of those; by default that of the
+  model. All of `params` get the gradient of one loss: `stop_gradient` keeps the parts apart.
+- `latent(*, …) -> latents.Latent`, the family of latents that the objective needs, from its counts
+  and words; Gaussian by default.
+- `update(model, before, after, batch, key, *, …) -> params`, for updates without a gradient, such
+  as an EMA codebook: the parameters before the step and after the optimizer, to the new ones.
+- `conditions(dataset, *, …) -> training.Conditions`, for a conditional model: what a batch holds
+  beside x for each row (a label), and how many numbers the model is conditioned on.
+- `given(model, params, batch) -> model`, the model conditioned on a batch, for pictures and
+  evaluation; used together with `conditions`.
+- `beside(model, told, *, …) -> rows`, which checks what a user passes beside x (such as labels) and
+  returns what batches hold; `conditions` does the same for a dataset.
+- `corrupt(x, key, *, …) -> x`, the input that the encoder gets instead of x [B, *shape] during
+  training; pictures show it.
+- `phase(model, *, …) -> scalar`, for several trainings in sequence: the optimizer state is reset
+  whenever `phase` changes.
+- `notes(model) -> lines` to be printed before training.
 - `row_weights(batch, *, …) -> {term: weights [B]}`, for terms that are means over some rows only
-  (those of known label): they hold w·v, and their error is that of the ratio Σ w·v / Σ w.
-- `DEFINITIONS`, term → a line on what it is: of terms that no other objective has, and of those
-  whose name says something else here (a rate that is not of z alone).
+  (such as those with a known label): the rows hold w·v, and the standard error is that of the ratio
+  Σ w·v / Σ w.
+- `DEFINITIONS`, term → one line that explains it: for terms that no other objective has, and for
+  terms with a different meaning here (a rate that is not of z alone).
 
-Their keyword-only parameters are hyperparameters as those of `loss`.
+Their keyword-only parameters are hyperparameters like those of `loss`.
 
-Modules with a leading underscore are what several share.
+Modules with a leading underscore hold shared code.
 """
 
 import dataclasses
@@ -80,11 +82,11 @@ _PAPER = re.compile(r"((?:van den )?[A-Z][\w-]+(?: et al\.| (?:and|&) [A-Z][\w-]
 
 
 class Interval(NamedTuple):
-    """Numbers between two ends, which belong to it or do not.
+    """An interval of numbers that includes its ends or not.
 
     Args:
         low, high: the ends, scalars.
-        is_open: whether the low, and the high end are left out.
+        is_open: whether the low end and the high end are excluded.
     """
 
     low: float
@@ -93,7 +95,7 @@ class Interval(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Interval":
-        """From how it is written, "(0, 1]" or "[2, inf)"."""
+        """Parses an interval as it is written, "(0, 1]" or "[2, inf)"."""
         low, high = text[1:-1].split(",")
         return cls(float(low), float(high), (text[0] == "(", text[-1] == ")"))
 
@@ -113,10 +115,10 @@ class Hyperparameter(NamedTuple):
 
     Args:
         default: a scalar or a word.
-        help: a line.
-        interval: where a number must lie, at every step.
-        choices: what a word may be.
-        schedule: what its flag means where it is not given, "" for the default.
+        help: one line.
+        interval: the allowed values of a number, at every step.
+        choices: the allowed words.
+        schedule: the value of its flag unless it is given, as text; "" for the default.
     """
 
     default: float | int | str
@@ -127,20 +129,20 @@ class Hyperparameter(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What its flag means where it is not given, as it would be typed (a scalar or more)."""
+        """The value of its flag unless it is given, as typed by a user (scalar or schedule)."""
         return self.schedule or str(self.default).removesuffix(".0")
 
     @property
     def is_static(self) -> bool:
-        """Whether it is a word or a count, which decide a program, not an array or a schedule."""
+        """Whether it is a word or a count, which is fixed when a program is compiled."""
         return not isinstance(self.default, float)
 
     def check(self, name: str, value: int | str) -> None:
-        """UsageError unless a word is one of the choices, or a count lies in the interval.
+        """Raises UsageError unless a word is one of the choices, or a count lies in the interval.
 
         Args:
-            name: of the hyperparameter, for the message.
-            value: of a hyperparameter that `is_static`, a scalar.
+                name: name of the hyperparameter, for the message.
+                value: a value of a hyperparameter that `is_static`, a scalar.
         """
         if self.choices and value not in self.choices:
             raise errors.unknown(name, str(value), self.choices)
@@ -154,7 +156,7 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Callable:
-    """The loss function of an objective; see this module's head for its shapes.
+    """The loss function of an objective; the docstring of this module gives its shapes.
 
     Raises:
         UsageError: there is no such objective.
@@ -163,7 +165,7 @@ def load(name: str) -> Callable:
 
 
 def name_of(objective: Any) -> str | None:
-    """The name of one of our objectives, given by its name or by its function of batches [B, …].
+    """The name of a built-in objective, from its name or from its loss over batches [B, …].
 
     Returns:
         The name, of an alias the one it stands for; None for an `Objective`, and for any other
@@ -182,12 +184,12 @@ def summary(name: str) -> str:
 
 
 def purpose(name: str) -> str:
-    """What an objective is for: the first line of its module's docstring, without the stop."""
+    """The purpose of an objective: the first line of its module's docstring, without the period."""
     return inspect.getdoc(inspect.getmodule(load(name))).splitlines()[0].rstrip(".")
 
 
 def formula(name: str) -> str:
-    """What an objective minimises: of its docstring what stands after "loss =", up to a comma."""
+    """The loss as a formula: the docstring's text after "loss =", up to a comma."""
     text = re.search(r"^loss = ((?:.+\n)+)", inspect.getdoc(load(name)) + "\n", re.M)[1]
     text, depth = re.sub(r"\s+", " ", text).strip(), 0
     for place, character in enumerate(text):
@@ -198,12 +200,12 @@ def formula(name: str) -> str:
 
 
 def definitions(name: str) -> dict[str, str]:
-    """Term of `loss` → what it is, where that is the objective's own; see this module's head."""
+    """Term of `loss` → its definition, for terms specific to this objective."""
     return getattr(inspect.getmodule(load(name)), "DEFINITIONS", {})
 
 
 def references(name: str) -> dict[str, str | None]:
-    """The papers of an objective as its docstring has them: "authors year" → arXiv's number."""
+    """The papers in the docstring of an objective: "authors year" → arXiv number."""
     docstring = inspect.getdoc(load(name)) + "\n"
     section = re.search(r"^Reference:\n((?:    .*\n)+)", docstring, re.M)[1]
     found = {}
@@ -214,13 +216,13 @@ def references(name: str) -> dict[str, str | None]:
 
 
 def _parts(name: str) -> dict[str, Callable]:
-    """The functions of an objective: `loss`, and what else of an `Objective` its module has."""
+    """The functions of an objective: `loss`, and the optional ones that its module defines."""
     module = inspect.getmodule(load(name))
     return {part: getattr(module, part) for part in _PARTS if hasattr(module, part)}
 
 
 def _functions(objective: Any) -> dict[str, Callable]:
-    """The functions of whatever `bind` takes for an objective, by the part that they are."""
+    """The functions of any objective that `bind` accepts, by the name of the part."""
     name = name_of(objective)
     if name is not None:
         return _parts(name)
@@ -241,7 +243,7 @@ def _keywords(function: Callable) -> list[inspect.Parameter]:
 
 
 def _settable(function: Callable) -> list[inspect.Parameter]:
-    """Keyword-only parameters, and those of a user's function that have a default."""
+    """Keyword-only parameters, and other parameters with a default of a user's function."""
     parameters = inspect.signature(function).parameters.values()
     return [
         p
@@ -252,7 +254,7 @@ def _settable(function: Callable) -> list[inspect.Parameter]:
 
 
 def hyperparameters(name: str) -> dict[str, Hyperparameter]:
-    """The hyperparameters of an objective by name: keyword-only, scalars."""
+    """The hyperparameters of an objective by name: keyword-only scalars."""
     module = inspect.getmodule(load(name))
     limits = {name: getattr(module, name, {}) for name in ("INTERVALS", "CHOICES", "SCHEDULES")}
     found = {}
@@ -272,26 +274,27 @@ def hyperparameters(name: str) -> dict[str, Hyperparameter]:
 
 
 def optimizer_settings(name: str) -> list[str]:
-    """The hyperparameters of an objective's own optimizer, where it has one."""
+    """The hyperparameters of an objective's own optimizer, if it has one."""
     optimizer = _parts(name).get("optimizer")
     return [] if optimizer is None else [p.name for p in _keywords(optimizer)]
 
 
 def bind(objective: str | Callable, *, num_examples: int, **settings) -> Objective:
-    """An objective with all that is static about it.
+    """Binds an objective to everything about it that is static.
 
     Args:
-        objective: the name of one of ours or its function `load(name)`, an `Objective`, or a
-            function `loss(model, params, batch, key, **hyperparameters)` of the user's own.
-        num_examples: N of the training split, a count, for an objective that asks for it.
+        objective: the name of a built-in objective or its function `load(name)`, an `Objective`, or
+            a user's function `loss(model, params, batch, key, **hyperparameters)`.
+        num_examples: N of the training split, a count, for an objective that needs it.
         settings: hyperparameters that are words or counts.
 
     Returns:
-        An `Objective`, to be called as `loss(model, params, batch, key, **hyperparameters)`, to
-        (loss [B], aux). Each function of one of ours takes all hyperparameters of the objective.
+        An `Objective`, called as `loss(model, params, batch, key, **hyperparameters)`, returns
+        (loss [B], aux). Each function of a built-in objective accepts all hyperparameters of the
+        objective.
 
     Raises:
-        UsageError: there is no such objective, or it has no such hyperparameter or value of it.
+        UsageError: there is no such objective, hyperparameter or value.
     """
     if isinstance(objective, Objective):
         _refuse_unknown(objective, settings)
@@ -315,13 +318,13 @@ def bind(objective: str | Callable, *, num_examples: int, **settings) -> Objecti
 
 
 def latent(name: str, **settings) -> latents.Latent:
-    """The family of latents, of codes [B, L], that an objective asks for.
+    """The family of latents, for codes [B, L], that an objective needs.
 
-    `Model(…, latent=objectives.latent(name))` fits it. The encoder returns `latent.parts`, [B, L]
-    each; one of ours is made by `networks.build(…, num_parts=len(latent.parts))`.
+    Pass it as `Model(…, latent=objectives.latent(name))`. The encoder must return `latent.parts`,
+    [B, L] each; `networks.build(…, num_parts=len(latent.parts))` makes such an encoder.
 
     Args:
-        name: of the objective.
+        name: name of the objective.
         settings: hyperparameters that are words or counts.
     """
     return bind(name, num_examples=1, **settings).latent()
@@ -338,7 +341,7 @@ def statics(
         has_dataset: whether those of `Objective.conditions` are among them, which ask a `Dataset`.
 
     Raises:
-        UsageError: the objective has no such hyperparameter, or a count is no integer.
+        UsageError: the objective has no such hyperparameter, or a count is not an integer.
     """
     known = _refuse_unknown(objective, settings, has_dataset)
     chosen = {n: v for n, v in settings.items() if type(known.get(n)) in (int, str)}
@@ -361,7 +364,7 @@ def _refuse_unknown(
 
 
 def _count(name: str, value: Any) -> int:
-    """A hyperparameter that is a count, as a Python integer."""
+    """Converts a hyperparameter that is a count to a Python integer."""
     number = None if callable(value) else float(value)
     if number is None or not number.is_integer():
         raise errors.UsageError(f"{name}={value}: must be an integer")
@@ -374,11 +377,11 @@ def _takes_any(function: Callable) -> bool:
 
 
 def _bound(function: Callable, told: dict, known: Iterable[str]) -> Callable:
-    """A function that knows what it was told, and ignores what only others of its objective take.
+    """Binds keyword arguments to a function and makes it ignore those of the other parts.
 
     Args:
         function: a part of an objective.
-        told: keyword arguments, of whichever part.
+        told: keyword arguments of any part.
         known: the hyperparameters of all parts.
     """
     own = {p.name for p in _settable(function)}

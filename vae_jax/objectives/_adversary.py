@@ -1,4 +1,4 @@
-"""A discriminator of codes, beside the model: its parameters, its optimizer, its loss."""
+"""A discriminator of codes beside the model: its parameters, its optimizer, its loss."""
 
 import functools
 
@@ -35,7 +35,7 @@ def init(model, key, *, discriminator_width=1000, discriminator_depth=6) -> dict
 
 
 def optimizer(*, discriminator_learning_rate=1e-4) -> optax.GradientTransformation:
-    """Adam with b1 = 0.5 and b2 = 0.9, which forgets fast: what it tells apart keeps moving.
+    """Adam with b1 = 0.5 and b2 = 0.9: short averages, because the codes keep changing.
 
     Args:
         discriminator_learning_rate: of the discriminator's Adam (b1 0.5, b2 0.9), scalar at a step.
@@ -47,21 +47,21 @@ def optimizer(*, discriminator_learning_rate=1e-4) -> optax.GradientTransformati
 
 
 def logits(own: dict, z: jax.Array) -> jax.Array:
-    """d(z), the discriminator's log p_real(z) − log p_fake(z): codes [B, L] to [B], in nats."""
+    """d(z), which estimates log p_real(z) − log p_fake(z): codes [B, L] to [B], in nats."""
     network = _network(len(own["latent"]["bias"]), len(own) - 1)
     return network.apply({"params": own}, z)[:, 0]
 
 
 def terms(own: dict, real: jax.Array, fake: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """What trains the discriminator, and nothing else.
+    """Terms that train the discriminator only.
 
     Args:
-        own: its parameters.
-        real, fake: codes [B, L], taken as data.
+        own: parameters of the discriminator.
+        real, fake: codes [B, L]; they get no gradient.
 
     Returns:
-        A term [B] to be added to a loss: 0, with the gradient of the discriminator's; and
-        {"discriminator_loss", "discriminator_accuracy"}, [B].
+        A term [B] to add to a loss: its value is 0, its gradient that of the discriminator's loss;
+        and {"discriminator_loss", "discriminator_accuracy"}, [B].
     """
     of_real, of_fake = (logits(own, jax.lax.stop_gradient(z)) for z in (real, fake))
     cross_entropy = losses.discriminator_loss(of_real, of_fake)

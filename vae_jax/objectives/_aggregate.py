@@ -1,4 +1,4 @@
-"""What objectives share that compare the aggregate posterior of a batch with the prior."""
+"""Helpers of objectives that compare the aggregate posterior of a batch with the prior."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,11 +16,11 @@ KERNELS = {"kernel": tuple(losses.KERNELS)}
 
 
 class Compared(NamedTuple):
-    """A sample of q(z|x) for each example of a batch, as many of p(z), and the terms of the ELBO.
+    """One sample of q(z|x) per example of a batch, as many of p(z), and the terms of the ELBO.
 
     Attributes:
-        z: from q(z|x), [B, L].
-        draws: from p(z), [B, L].
+        z: samples of q(z|x), [B, L].
+        draws: samples of p(z), [B, L].
         distortion: −log p(x|z) in nats, [B].
         rate: KL(q(z|x) ‖ p(z)) in nats, [B].
     """
@@ -43,10 +43,10 @@ def compare(model, params, batch, z_key, prior_key) -> Compared:
 def mmd_terms(
     model, params, batch, key, *, kernel: str, scales: tuple[float, ...] = (1.0,)
 ) -> dict[str, jax.Array]:
-    """{"elbo", "rate", "distortion", "mmd"}, [B] each: MMD² of the batch is in each row.
+    """{"elbo", "rate", "distortion", "mmd"}, [B] each: every row holds MMD² of the batch.
 
     Args:
-        model, params, batch, key: as of `loss`.
+        model, params, batch, key: as in `loss`.
         kernel, scales: see `losses.maximum_mean_discrepancy`.
     """
     z_key, prior_key = jax.random.split(key)
@@ -60,16 +60,16 @@ def mmd_terms(
 def covariance_terms(
     model, params, batch, key, *, objective: str, covariance: Callable, lambda_od, lambda_d
 ) -> dict[str, jax.Array]:
-    """{"elbo", "rate", "distortion", "penalty"}, [B] each: the batch's penalty is in each row.
+    """{"elbo", "rate", "distortion", "penalty"}, [B] each: every row holds the batch's penalty.
 
     Args:
-        model, params, batch, key: as of `loss`.
-        objective: its name, for the error.
+        model, params, batch, key: as in `loss`.
+        objective: name of the objective, for the error.
         covariance: (posteriors in units of the prior, [B, L]; mask [B]) to [L, L].
         lambda_od, lambda_d: see `losses.decorrelation_penalty`, scalars.
 
     Raises:
-        UsageError: the prior is no Gaussian with independent dimensions.
+        UsageError: the prior is not a Gaussian with independent dimensions.
     """
     prior = _terms.gaussian_prior(model, params, objective)
     posterior = model.encode(params, batch["x"])

@@ -1,4 +1,4 @@
-"""What the rows of a dataset are given beside x: their labels, their factors, or an array."""
+"""Conditions of a model: the labels, the factors or an array that each row has beside x."""
 
 import numpy as np
 
@@ -40,30 +40,31 @@ NUM_SHOWN = 10
 
 
 def taken(batch: dict, name: str):
-    """What a batch holds under a name, [B, …]; UsageError where it was not given."""
+    """The entry of a batch with this name, [B, …]; raises UsageError if there is none."""
     if name not in batch:
         raise UsageError(f"the batch holds {', '.join(batch)}: give {name!r} beside x")
     return batch[name]
 
 
 def given(model, params, batch: dict):
-    """The model given the condition of each row of a batch: class indices [B], numbers [B, C]."""
+    """Conditions the model on each row of a batch: class indices [B] or numbers [B, C]."""
     del params
     return model.given_encoded(taken(batch, "condition"))
 
 
 def beside(model, told: dict) -> dict:
-    """What batches hold beside x, of what a user has: the condition of each row.
+    """Turns what a user passes beside x into what batches hold: the condition of each row.
 
     Args:
         model: a conditional `Model` of C numbers.
         told: {"condition": …} or {"labels": …}: the user's own labels [N], or numbers [N, C].
 
     Returns:
-        Whatever else there is, and "condition": class indices int32 [N] or numbers [N, C].
+        The other entries of `told`, and "condition": class indices int32 [N] or numbers [N, C].
 
     Raises:
-        UsageError: there is none, a label is none of the classes, or a number is not finite.
+        UsageError: there is no condition, a label is not one of the classes, or a number is not
+            finite.
     """
     name = "condition" if "condition" in told else "labels"
     if name not in told:
@@ -86,19 +87,19 @@ def beside(model, told: dict) -> dict:
 
 
 def classes_of(model) -> tuple | int:
-    """The labels [C] that a conditional model takes for its classes, see `vae_jax.labels`."""
+    """The labels [C] of the classes of a conditional model, see `vae_jax.labels`."""
     return model.num_conditions if model.classes is None else model.classes
 
 
 def told_labels(told: dict, classes: tuple | int, remedy: str = "") -> np.ndarray:
-    """The labels that a user has as class indices, int32 [N], −1 where unknown.
+    """Turns a user's labels into class indices, int32 [N], −1 if unknown.
 
     Args:
         told: {"labels": the user's own labels [N]}.
         classes, remedy: see `labels.indices`.
 
     Raises:
-        UsageError: there are none, none is known, or one is none of the classes.
+        UsageError: there are no labels, none is known, or one is not one of the classes.
     """
     if "labels" not in told:
         raise UsageError(
@@ -117,12 +118,13 @@ def conditions(dataset, *, condition="labels") -> Conditions:
     """The condition of every row: a label [N], or numbers [N, C].
 
     Args:
-        dataset: as of `vae_jax.data.load`, labels [N], factors [N, F], condition [N, C].
-        condition: what x is given: labels, factors (each scaled to 0 to 1), or the array
-            (condition of an .npz file) as it is.
+        dataset: a dataset of `vae_jax.data.load`, with labels [N], factors [N, F] or condition [N,
+        C].
+        condition: what x is given: labels, factors (each scaled to 0 to 1), or the array (condition
+            of an .npz file) as it is.
 
     Raises:
-        DataError: the dataset has nothing of the kind, or not for every row.
+        DataError: the dataset has no such condition, or not for every row.
     """
     if condition == "labels":
         codes, names = classes(dataset, "condition=labels")
@@ -156,7 +158,7 @@ def conditions(dataset, *, condition="labels") -> Conditions:
 
 
 def _numbers(dataset, split: str, condition: str) -> np.ndarray:
-    """Factors or the array of a split: [N, C] float32."""
+    """The factors or the condition array of a split: [N, C] float32."""
     part = getattr(dataset, split)
     or_labels = "condition=labels, or " if has_labels(dataset) else ""
     if condition == "array":
@@ -170,31 +172,31 @@ def _numbers(dataset, split: str, condition: str) -> np.ndarray:
         raise DataError(
             f"condition=factors: {dataset.name} has no factors: give {or_labels}dataset=sprites"
         )
-    # an index of a factor that takes n values, 0 … n − 1
+    # each factor is an index, 0 … n − 1 if it takes n values
     highest = np.maximum(np.array(dataset.factor_sizes) - 1, 1)
     return (part.factors / highest[None]).astype(np.float32)
 
 
 def has_labels(dataset) -> bool:
-    """Whether each row of every split [N] has a label, as conditions need it; a scalar."""
+    """Whether each row of every split [N] has a label, as a condition must; a scalar."""
     held = [getattr(dataset, split).labels for split in SPLITS]
     return all(each is not None and (each >= 0).all() for each in held)
 
 
 def classes(dataset, what: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """The labels of each split as classes 0 … C − 1, and what these are called.
+    """The labels of each split as classes 0 … C − 1, and the names of the classes.
 
-    The classes are the labels >= 0 that any split has, in order; another label is unknown, −1.
+    The classes are the labels >= 0 of any split, in order; labels below 0 are unknown, −1.
 
     Args:
-        dataset: as of `vae_jax.data.load`, its splits with labels [N] or None.
-        what: who asks for them, as the user wrote it.
+        dataset: a dataset of `vae_jax.data.load`, its splits with labels [N] or None.
+        what: the setting that needs them, as the user wrote it.
 
     Returns:
         ({"train", "valid", "test"} of int32 [N], C names).
 
     Raises:
-        DataError: there are no labels, or all are one.
+        DataError: there are no labels, or only one class.
     """
     held = {split: getattr(dataset, split).labels for split in SPLITS}
     for split, each in held.items():
@@ -217,13 +219,13 @@ def classes(dataset, what: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]
 
 
 def _known(dataset) -> np.ndarray:
-    """The labels >= 0 that any split has, ascending: [C]."""
+    """The labels >= 0 of any split, ascending: [C]."""
     known = np.unique(np.concatenate([getattr(dataset, split).labels for split in SPLITS]))
     return known[known >= 0]
 
 
 def user_labels(dataset) -> tuple | None:
-    """The user's own labels of the C classes, of which splits hold [N], see `Model`.
+    """The user's own labels of the C classes, for splits of [N] rows, see `Model`.
 
     Returns:
         A tuple of C labels, or None if they are 0 … C − 1.
@@ -234,7 +236,7 @@ def user_labels(dataset) -> tuple | None:
 
 
 def one_per_class(names: tuple[str, ...]) -> dict:
-    """`Conditions.shown` and `names` where conditions are classes: unit vectors [P, C]."""
+    """`Conditions.shown` and `names` if conditions are classes: unit vectors [P, C]."""
     shown = np.eye(len(names), dtype=np.float32)[: 2 * NUM_SHOWN]
     return {"shown": shown, "names": names[: len(shown)]}
 
@@ -243,12 +245,12 @@ def rows(labels: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
     """What the batches of a split hold beside x.
 
     Args:
-        labels: [N] what the loss may know, −1 for nothing.
-        truth: [N] what the classifier is compared with, −1 where there is nothing to compare.
+        labels: [N], the labels that the loss may use, −1 if it may not.
+        truth: [N], the labels that the classifier is compared with, −1 if unknown.
 
     Returns:
-        Both, and "weight" [N] float32: N over the number of known truths, 0 for the other rows, so
-        that a mean over N is a mean over those.
+        Both, and "weight" [N] float32: N over the number of known truths, 0 for the other rows. So
+        a mean over N rows is a mean over the known ones.
     """
     is_known = truth >= 0
     weight = is_known * (len(truth) / max(int(is_known.sum()), 1))
@@ -256,10 +258,10 @@ def rows(labels: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def row_weights(batch: dict) -> dict:
-    """What `training.Objective.row_weights` tells of a classifier's terms: the "weight" of `rows`.
+    """The `training.Objective.row_weights` of a classifier's terms: the "weight" of `rows`.
 
     Args:
-        batch: what `rows` makes of B rows.
+        batch: B rows of the result of `rows`.
 
     Returns:
         {"accuracy", "cross_entropy"}: weights [B].

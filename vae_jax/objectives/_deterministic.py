@@ -1,4 +1,4 @@
-"""What objectives of deterministic codes share: the code, and the terms of a reconstruction."""
+"""Helpers of objectives with a deterministic code: the code, and the reconstruction terms."""
 
 import math
 
@@ -11,17 +11,17 @@ __all__ = ["has_error", "latent", "notes", "require_numbers", "terms"]
 
 
 def latent() -> latents.Deterministic:
-    """Codes [B, L], as the encoder has them."""
+    """Codes [B, L], the output of the encoder."""
     return latents.Deterministic()
 
 
 def has_error(model) -> bool:
-    """Whether ‖x − x̂‖² (a scalar) means something: x is whole, and decoded from the code alone."""
+    """Whether ‖x − x̂‖² (a scalar) is defined: x is complete, and decoded from the code alone."""
     return not (model.likelihood.has_missing or model.reads_x)
 
 
 def require_numbers(model, why: str) -> None:
-    """UsageError where x [*shape] is text; `why` says what its characters cannot be."""
+    """Raises UsageError if x [*shape] is text; `why` says what its characters cannot be."""
     if model.likelihood.requires == "text":
         raise UsageError(f"{why}: x is text, take objective=autoencoder or a variational one")
 
@@ -29,11 +29,12 @@ def require_numbers(model, why: str) -> None:
 def terms(model, params, z: jax.Array, batch: dict) -> dict[str, jax.Array]:
     """{"distortion", "squared_error"} of codes, [B] each; the former in nats.
 
-    Where numbers of x may be missing, as in text, or a decoder reads x, there is the former alone.
+    It returns "distortion" only if numbers of x may be missing, as in text, or if a decoder reads
+    x.
 
     Args:
-        model, params, batch: as of `loss`; what is to be restored is the batch's x.
-        z: [B, L].
+        model, params, batch: as in `loss`; the target is the batch's x.
+        z: codes, [B, L].
     """
     distortion = {"distortion": model.distortion(params, z, batch)}
     if not has_error(model):
@@ -43,7 +44,7 @@ def terms(model, params, z: jax.Array, batch: dict) -> dict[str, jax.Array]:
 
 
 def notes(model) -> list[str]:
-    """A warning where the code is no smaller than x, [*shape]."""
+    """Returns a warning if the code is at least as large as x, [*shape]."""
     size = math.prod(model.shape)
     if model.latent_dim < size:
         return []

@@ -1,7 +1,7 @@
-"""What objectives with several weighted samples of z share.
+"""Helpers of objectives with several weighted samples of z.
 
-Some of them have a gradient that is not that of their value: they say so with `with_gradient_of`,
-and weigh what flows back through z with `scale_gradient`.
+Some of them have a gradient that differs from that of their value: `with_gradient_of` sets it, and
+`scale_gradient` weights the gradient through z.
 """
 
 import jax
@@ -17,8 +17,8 @@ def log_weights(model, params, posterior, z: jax.Array, batch: dict) -> tuple[ja
     """log w = log p(x|z) + log p(z) − log q(z|x) of a training batch.
 
     Args:
-        model, params, batch: of an objective.
-        posterior: q(z|x), of B examples.
+        model, params, batch: as in `loss`.
+        posterior: q(z|x) of B examples.
         z: [K, B, L].
 
     Returns:
@@ -35,24 +35,24 @@ def mean_of_bounds(log_weights: jax.Array, num_bounds: int) -> jax.Array:
 
 
 def terms(model, params, posterior, distortion: jax.Array) -> dict[str, jax.Array]:
-    """What every run logs: {"elbo", "rate", "distortion"} [B], in nats; the rate in closed form.
+    """The terms that every run logs: {"elbo", "rate", "distortion"} [B], in nats.
 
     Args:
-        model, params: of an objective.
-        posterior: q(z|x), of B examples.
-        distortion: of K samples, [K, B], whose mean is told.
+        model, params: as in `loss`.
+        posterior: q(z|x) of B examples; its rate is in closed form.
+        distortion: of K samples, [K, B]; the mean is logged.
     """
     return _terms.elbo_terms(distortion.mean(axis=0), _terms.rate(model, params, posterior))
 
 
 def with_gradient_of(value: jax.Array, surrogate: jax.Array) -> jax.Array:
-    """The value of one array and the gradient of another, both of one shape [...]."""
+    """Returns one array with the gradient of another, both of one shape [...]."""
     return jax.lax.stop_gradient(value - surrogate) + surrogate
 
 
 @jax.custom_vjp
 def scale_gradient(z: jax.Array, factors: jax.Array) -> jax.Array:
-    """z [K, B, L] as it is; what flows back through it is multiplied by the factors [K, B]."""
+    """Returns z [K, B, L] unchanged; its gradient is multiplied by the factors [K, B]."""
     del factors
     return z
 

@@ -1,8 +1,9 @@
-"""Layers of an autoencoder and their mirrors, or stages of a cascade, trained one after another.
+"""Greedy layer-wise training: layers of an autoencoder, or stages of a cascade, in sequence.
 
-Layer i of n of the encoder takes h_i [B, D_i] to h_{i+1}, h_0 = x and h_n = z; its mirror is the
-layer of the decoder that takes h_{i+1} to what stands for h_i. All mirrors in turn are the decoder.
-A stage of a cascade is an autoencoder of x, see `networks.CascadeEncoder`, its mirror the decoder.
+Layer i of n of the encoder maps h_i [B, D_i] to h_{i+1}, with h_0 = x and h_n = z. Its mirror is
+the layer of the decoder that maps h_{i+1} back to h_i; all mirrors together are the decoder. A
+stage of a cascade is an autoencoder of x, and its mirror is the decoder, see
+`networks.CascadeEncoder`.
 """
 
 import jax
@@ -35,7 +36,7 @@ _UNITS = {"sigmoid": "bernoulli", "tanh": "spin", "linear": "gaussian"}
 
 
 def num_layers(model) -> int:
-    """n, of an `mlp` the layers, of a `cascade` the stages: a count, a scalar.
+    """n, the number of layers of an `mlp` or of stages of a `cascade`: a count, a scalar.
 
     Raises:
         UsageError: see `_pairs`.
@@ -44,15 +45,15 @@ def num_layers(model) -> int:
 
 
 def _has_stages(model) -> bool:
-    """Whether what is trained one after another are autoencoders of x (a scalar)."""
+    """Whether the parts trained in sequence are autoencoders of x (a scalar)."""
     return getattr(model.encoder, "has_stages", False)
 
 
 def _pairs(model) -> tuple:
-    """Where the parameters of each layer and of its mirror are, a `Pair` each.
+    """The paths to the parameters of each layer and of its mirror, one `Pair` each.
 
     Raises:
-        UsageError: the model has another network, or a decoder that does not mirror the encoder.
+        UsageError: the model has another network, or its decoder does not mirror the encoder.
     """
     if model.likelihood.has_missing:
         raise UsageError(
@@ -71,7 +72,7 @@ def _pairs(model) -> tuple:
 
 
 def current(model, pretrained) -> jax.Array:
-    """The layer that is trained, ⌊p·n⌋, an integer scalar; n for the whole, p = 1 (a scalar)."""
+    """The layer in training, ⌊p·n⌋, an integer scalar; n means all layers, p = 1 (a scalar)."""
     return jnp.floor(jnp.asarray(pretrained) * num_layers(model)).astype(jnp.int32)
 
 
@@ -91,7 +92,7 @@ def _dense(own: dict, h: jax.Array, dtype) -> jax.Array:
 
 
 def _up(model, params, layer: int, h: jax.Array) -> jax.Array:
-    """h_{i+1} of h_i, what layer i of the encoder makes of it."""
+    """Applies layer i of the encoder: h_i to h_{i+1}."""
     features = _dense(_get(params, _pairs(model)[layer].layer), h, model.encoder.dtype)
     features = features.astype(jnp.float32)
     if layer < num_layers(model) - 1:
@@ -101,7 +102,7 @@ def _up(model, params, layer: int, h: jax.Array) -> jax.Array:
 
 
 def _down(model, params, layer: int, h: jax.Array) -> jax.Array:
-    """What stands for h_i, of h_{i+1}; for x the outputs that a likelihood reads."""
+    """Applies mirror i: h_{i+1} to a reconstruction of h_i, or to the outputs for x if i = 0."""
     h = model.without_masked(h) if layer == num_layers(model) - 1 else h
     outputs = _dense(_get(params, _pairs(model)[layer].mirror), h, model.decoder.dtype)
     outputs = outputs.astype(jnp.float32)
@@ -109,7 +110,7 @@ def _down(model, params, layer: int, h: jax.Array) -> jax.Array:
 
 
 def _below(model, params, layer: int, x: jax.Array) -> jax.Array:
-    """h_i [B, D_i] as the layers below make it of x [B, *shape], as data."""
+    """h_i [B, D_i], computed from x [B, *shape] by the layers below, without a gradient."""
     h = x.reshape(len(x), -1)
     for i in range(layer):
         h = _up(model, params, i, h)
@@ -117,17 +118,17 @@ def _below(model, params, layer: int, x: jax.Array) -> jax.Array:
 
 
 def _restoring(model, params, layer: int, h, shown, batch) -> tuple[jax.Array, jax.Array]:
-    """−log p of h_i from what is shown of it, and its squared error, [B] each."""
+    """−log p of h_i, reconstructed from its shown version, and the squared error, [B] each."""
     restored = _down(model, params, layer, _up(model, params, layer, shown))
     if layer > 0:
-        # −log N(h; ĥ, ½) but for a constant
+        # −log N(h; ĥ, ½) up to a constant
         error = losses.squared_error(h, restored)
         return error, error
     return _of_outputs(model, params, restored, batch)
 
 
 def _of_outputs(model, params, outputs, batch) -> tuple[jax.Array, jax.Array]:
-    """−log p of x where a decoder's outputs are [B, D·num_outputs], and its squared error."""
+    """−log p of x from decoder outputs [B, D·num_outputs], and the squared error."""
     likelihood, own = model.likelihood, params["likelihood"]
     extra = () if likelihood.num_outputs == 1 else (likelihood.num_outputs,)
     outputs = outputs.astype(jnp.float32).reshape(-1, *model.shape, *extra)
@@ -137,7 +138,7 @@ def _of_outputs(model, params, outputs, batch) -> tuple[jax.Array, jax.Array]:
 
 
 def _restaging(model, params, stage: int, batch) -> tuple[jax.Array, jax.Array]:
-    """−log p of x from a stage of a cascade, those before it as they are, and its squared error."""
+    """−log p of x from one stage of a cascade, earlier ones frozen, and the squared error."""
     still = jax.lax.stop_gradient(params)
     for path in _pairs(model)[stage]:
         still = _put(still, path, _get(params, path))
@@ -151,7 +152,7 @@ def _restaging(model, params, stage: int, batch) -> tuple[jax.Array, jax.Array]:
 
 
 def _units(model, layer: int) -> str:
-    """What the units of h_i are in a Boltzmann machine, one of `rbm.UNITS`."""
+    """The kind of the units of h_i in a Boltzmann machine, one of `rbm.UNITS`."""
     if layer == 0:
         if not isinstance(model.likelihood, likelihoods.Bernoulli):
             raise UsageError(
@@ -172,11 +173,11 @@ def _units(model, layer: int) -> str:
 
 
 def _divergence(model, params, layer: int, h, key, num_gibbs) -> tuple[jax.Array, jax.Array]:
-    """CD-k of the machine of layer i, and the squared error of h_i as its mean, [B] each."""
+    """CD-k of the machine of layer i, and the squared error of the mean of h_i, [B] each."""
     visible, hidden = _units(model, layer), _units(model, layer + 1)
     own, mirror = (_get(params, path) for path in _pairs(model)[layer])
     if layer == num_layers(model) - 1 and model.latent_mask is not None:
-        # a unit without weights has a constant free energy, and restores nothing
+        # a unit without weights has a constant free energy and reconstructs nothing
         mask = model.latent_mask
         own = {"kernel": own["kernel"] * mask[None], "bias": own["bias"] * mask}
     machine = own["kernel"], mirror["bias"], own["bias"]
@@ -189,15 +190,15 @@ def _divergence(model, params, layer: int, h, key, num_gibbs) -> tuple[jax.Array
 
 
 def by_layer(model, params, batch, key, whole, pretraining, pretrained, level, num_gibbs):
-    """Loss [B] and terms of the layer that is trained, or those of the whole.
+    """Loss [B] and terms of the layer in training, or of the whole model.
 
     Args:
-        model, params, batch, key: as of `loss`.
-        whole: params to (loss [B], {term: [B]}), once all layers are done.
+        model, params, batch, key: as in `loss`.
+        whole: params to (loss [B], {term: [B]}), used after the last layer.
         pretraining, pretrained, level, num_gibbs: see `stacked.loss`.
 
     Returns:
-        The loss [B]; and the terms of `whole`, whatever is trained, with "layer_error" [B].
+        The loss [B]; and the terms of `whole`, in every phase, with "layer_error" [B].
     """
 
     def of_layer(layer):
@@ -232,7 +233,7 @@ def by_layer(model, params, batch, key, whole, pretraining, pretrained, level, n
 
 
 def phase(model, *, pretraining, pretrained):
-    """The layer that is trained, a scalar; of the whole n.
+    """The index of the layer in training, a scalar; n for the whole model.
 
     Args:
         model: a `Model`.
@@ -243,7 +244,7 @@ def phase(model, *, pretraining, pretrained):
 
 
 def update(model, before, after, batch, key, *, pretraining, pretrained) -> dict:
-    """Parameters after a step: layers that are not trained stay to the bit; machines are unrolled.
+    """Parameters after a step: layers not in training keep every bit; machines are unrolled.
 
     Args:
         model: a `Model`.
@@ -255,7 +256,8 @@ def update(model, before, after, batch, key, *, pretraining, pretrained) -> dict
         pretrained: see `loss`.
 
     Returns:
-        The parameters that stand; of a machine the mirror's kernel is the transpose of the layer's.
+        The new parameters; after a machine's step, the mirror's kernel is the transpose of the
+            layer's.
 
     Reference:
         Hinton & Salakhutdinov 2006, Science 313, figure 1 (unrolling).

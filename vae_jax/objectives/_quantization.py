@@ -23,7 +23,7 @@ INTERVALS = {"codebook_decay": "[0, 1]", "revival": "[0, 1]"}
 
 
 def terms(model, params, batch, key, commitment_weight, codebook):
-    """The loss [B] of quantized codes and what is logged of them, see `vq_vae.loss`."""
+    """The loss [B] of quantized codes and the logged terms, see `vq_vae.loss`."""
     posterior = model.encode(params, batch["x"])
     distortion = model.distortion(params, posterior.sample(key), batch)
     rate = _terms.rate(model, params, posterior)
@@ -45,9 +45,9 @@ def terms(model, params, batch, key, commitment_weight, codebook):
 
 
 def _choices(posterior, mask):
-    """What was quantized [S, N, D], the codes chosen for it [S, N], and what counts, [N].
+    """The vectors [S, N, D], the codes chosen for them [S, N], and the weights, [N].
 
-    N = B·G: the groups of all examples.
+    N = B·G, the groups of all examples.
     """
     num, num_stages, num_groups = posterior.indices.shape
     vectors = posterior.residuals.swapaxes(0, 1).reshape(num_stages, -1, posterior.code_dim)
@@ -57,7 +57,7 @@ def _choices(posterior, mask):
 
 
 def init(model, key) -> dict:
-    """Of each code a moving average of how often, and for what in sum, it was chosen: 0 each.
+    """Initial moving averages for each code, 0: how often it was chosen, and the sum of vectors.
 
     Args:
         model: a `Model` with quantized latents: S stages of K codes [D].
@@ -73,7 +73,7 @@ def init(model, key) -> dict:
 
 
 def follow(own, vectors, indices, weights, decay):
-    """Moving averages one step on, whose quotient is the mean of what a code was chosen for.
+    """One update of the moving averages; their quotient is the mean vector assigned to a code.
 
     N_k ← d·N_k + (1 − d)·n_k,  m_k ← d·m_k + (1 − d)·Σ_{i: k_i = k} v_i,  e_k = m_k / N_k
 
@@ -81,11 +81,11 @@ def follow(own, vectors, indices, weights, decay):
         own: {"count": N [K], "sum": m [K, D]}.
         vectors: v, [N, D].
         indices: k, [N].
-        weights: 0 for what does not count, [N].
+        weights: 0 for padding, [N].
         decay: d, a scalar.
 
     Returns:
-        `own`.
+        The updated `own`.
 
     Reference:
         van den Oord et al. 2017, arXiv 1711.00937, appendix A.1.
@@ -100,17 +100,17 @@ def follow(own, vectors, indices, weights, decay):
 
 
 def revive(key, codebook, is_dead, vectors, weights):
-    """Puts dead codes where vectors are: one that counts is drawn for each.
+    """Replaces each dead code by a random vector among those that count.
 
     Args:
         key: PRNG key.
         codebook: [K, D].
         is_dead: [K] booleans.
         vectors: [N, D].
-        weights: 0 for what is not to be drawn, [N].
+        weights: 0 for vectors that must not be drawn, [N].
 
     Returns:
-        [K, D]; codes that live are as they were.
+        [K, D]; live codes do not change.
 
     Reference:
         Dhariwal et al. 2020, Jukebox, arXiv 2005.00341, section 3.1.
@@ -118,7 +118,7 @@ def revive(key, codebook, is_dead, vectors, weights):
     counts = weights > 0
     num = jnp.sum(counts)
     rank = (jax.random.uniform(key, is_dead.shape) * num.astype(jnp.float32)).astype(jnp.int32)
-    # those that count come first, in their order: what is padded after them draws nothing else
+    # those that count come first, in order, so padding after them does not change the draw
     order = jnp.argsort(~counts, stable=True)
     return jnp.where(is_dead[:, None], vectors[order[jnp.minimum(rank, num - 1)]], codebook)
 
@@ -126,23 +126,23 @@ def revive(key, codebook, is_dead, vectors, weights):
 def update(
     model, before, after, batch, key, *, codebook="ema", codebook_decay=0.99, revival=0.1
 ) -> dict:
-    """Moves the codebook to the features that chose it, and dead codes to others of the batch.
+    """Moves codes to the features that chose them, and dead codes to other features of the batch.
 
-    At the first step no code has been used, so that all begin among the features.
+    At the first step no code has been used, so all codes start at features.
 
     Args:
         model: a `Model` with quantized latents.
-        before: parameters that the batch was encoded with.
+        before: parameters with which the batch was encoded.
         after: parameters as the optimizer left them.
         batch: {"x": [B, *shape], "mask": [B]}.
-        key: PRNG key, for what dead codes become.
+        key: PRNG key, for the new places of dead codes.
         codebook: how codes follow features: ema, a moving average, or gradient, a loss.
-        codebook_decay: of the moving averages of what each code was chosen for and how often.
-        revival: a code used less than this share of the mean use begins anew at a feature of the
-            batch; 0 never.
+        codebook_decay: of the moving averages of the features and the count of each code.
+        revival: a code used less than this share of the mean use is reset to a feature of the
+            batch; 0 disables it.
 
     Returns:
-        The parameters that stand.
+        The new parameters.
     """
     choices = _choices(model.encode(before, batch["x"]), batch["mask"])
     vectors, indices, weights = choices

@@ -1,4 +1,4 @@
-"""What every objective logs of a run, whatever it minimises."""
+"""Terms that every objective logs, whatever it minimizes."""
 
 import jax
 
@@ -27,12 +27,12 @@ TEMPERATURES = {"temperature": f"[{distributions.LOWEST_TEMPERATURE}, inf)"}
 
 
 def rate(model, params, posterior) -> jax.Array:
-    """KL(q(z|x) ‖ p(z)) of each of B examples, in closed form, in nats: [B]."""
+    """KL(q(z|x) ‖ p(z)) of B examples, in closed form, in nats: [B]."""
     return losses.sum_event(distributions.kl_divergence(posterior, model.prior(params)))
 
 
 def gaussian_prior(model, params, objective: str) -> distributions.DiagonalGaussian:
-    """p(z) over [L], for an objective, by its name, whose terms assume independent Gaussians.
+    """p(z) over [L] for an objective, given by name, that assumes independent Gaussians.
 
     Raises:
         UsageError: the prior is of another type.
@@ -41,36 +41,37 @@ def gaussian_prior(model, params, objective: str) -> distributions.DiagonalGauss
 
 
 def standardized(posterior, prior) -> distributions.DiagonalGaussian:
-    """Posteriors of the code in units of the prior, (z − E z) / deviation: a Gaussian [B, L].
+    """Posteriors of the code standardized by the prior, (z − E z) / deviation: Gaussian [B, L].
 
     Args:
         posterior: Gaussians with independent dimensions, [B, L].
-        prior: one, [L].
+        prior: a Gaussian with independent dimensions, [L].
     """
     mean = (posterior.mean - prior.mean[None, :]) / prior.deviation[None, :]
     return distributions.DiagonalGaussian(mean, posterior.logvar - prior.logvar[None, :])
 
 
 def elbo_terms(distortion: jax.Array, rate: jax.Array) -> dict[str, jax.Array]:
-    """{"elbo", "rate", "distortion"} from distortion and rate, in nats, [B] each; not weighted."""
+    """{"elbo", "rate", "distortion"} from distortion and rate, in nats, [B] each; unweighted."""
     return {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
 
 
 def relaxed_distortion(
     model, params, posterior, batch, key, temperature, estimator
 ) -> tuple[jax.Array, jax.Array]:
-    """−log p(x|z) of discrete codes, and what trains them.
+    """−log p(x|z) of discrete codes, to log and to train with.
 
     Args:
-        model, params, batch: as of `loss`.
-        posterior: with `sample` and `relaxed`.
+        model, params, batch: as in `loss`.
+        posterior: a distribution with `sample` and `relaxed`.
         key: PRNG key; one draw serves both.
         temperature: of the relaxation, a scalar.
         estimator: one of `ESTIMATORS`.
 
     Returns:
-        (distortion of the codes drawn, that of their relaxation), [B] each in nats; straight
-        through both are the former, with the gradient of the relaxation at the codes drawn.
+        (distortion of the sampled codes, that of their relaxation), [B] each in nats. With the
+        straight-through estimator both have the value of the first, and the gradient of the
+        relaxation is taken at the sampled codes.
     """
     z, relaxed = posterior.sample(key), posterior.relaxed(key, temperature)
     if estimator == "straight_through":

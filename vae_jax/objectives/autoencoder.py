@@ -1,4 +1,4 @@
-"""The plain autoencoder: a code of fewer numbers than x has, from which x is restored."""
+"""The plain autoencoder: reconstructs x from a code with fewer numbers than x."""
 
 from vae_jax.objectives import _deterministic
 from vae_jax.objectives._deterministic import latent, notes
@@ -7,7 +7,7 @@ __all__ = ["latent", "loss", "notes"]
 
 
 def loss(model, params, batch, key):
-    """Autoencoder: the distortion of a deterministic code, and nothing else.
+    """Autoencoder: the distortion of a deterministic code, without other terms.
 
     loss = −log p(x|f(x)), z = f(x)
 

@@ -1,4 +1,4 @@
-"""Disentangling by a price on the dependence between the dimensions of the code alone."""
+"""Disentangling by a penalty on the dependence between the dimensions of the code only."""
 
 from vae_jax import losses
 from vae_jax.objectives import _terms
@@ -27,12 +27,12 @@ def loss(model, params, batch, key, *, num_examples, beta=6.0, sampling="stratif
         key: PRNG key, for the one sample of z.
         num_examples: N, of the training split.
         beta: weight of the total correlation.
-        sampling: how q(z) follows from a batch, stratified (unbiased) or weighted.
+        sampling: how a batch estimates q(z): stratified (unbiased) or weighted.
 
     Returns:
         loss [B] and {"elbo", "rate", "distortion", "mutual_information", "total_correlation",
-        "dimension_wise_kl"}, each [B], in nats; the rate in closed form, its three parts from the
-        sample.
+        "dimension_wise_kl"}, each [B], in nats; the rate is in closed form, its three parts are
+        estimated from the sample.
 
     Raises:
         UsageError: the prior is of another type.

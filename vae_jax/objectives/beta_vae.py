@@ -9,7 +9,7 @@ __all__ = ["loss"]
 def loss(model, params, batch, key, *, beta=1.0, free_bits=0.0, num_samples=1):
     """β-VAE: distortion + β·rate; β = 1 is the negative ELBO.
 
-    loss = −log p(x|z) + β·Σ_l max(λ, KL_l), z ~ q(z|x), KL_l averaged over the batch where λ > 0.
+    loss = −log p(x|z) + β·Σ_l max(λ, KL_l), z ~ q(z|x), KL_l averaged over the batch if λ > 0.
 
     Args:
         model: a `Model`.
@@ -17,7 +17,7 @@ def loss(model, params, batch, key, *, beta=1.0, free_bits=0.0, num_samples=1):
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the samples of z.
         beta: weight of the rate; 1 trains the ELBO, 0 trains a plain autoencoder.
-        free_bits: nats per latent dimension that cost nothing more, λ.
+        free_bits: λ, nats per latent dimension that are free of cost.
         num_samples: samples of z over which the distortion of each example is averaged.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A code of a given rate, usually raised in training."""
+"""A code with a target rate, which usually increases during training."""
 
 from vae_jax import losses
 from vae_jax.objectives import _terms
@@ -17,7 +17,7 @@ def loss(model, params, batch, key, *, gamma=1000.0, capacity=25.0):
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the one sample of z.
         gamma: weight of the distance between rate and capacity.
-        capacity: C, the rate aimed at, in nats.
+        capacity: C, the target of the rate, in nats.
 
     Returns:
         loss [B] and {"elbo", "rate", "distortion"}, each [B], in nats; the ELBO is not weighted.

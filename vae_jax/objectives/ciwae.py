@@ -1,4 +1,4 @@
-"""Combination importance-weighted autoencoder: between the ELBO and the bound of many samples."""
+"""Combination importance-weighted autoencoder: a mixture of the ELBO and the IWAE bound."""
 
 from vae_jax import losses
 from vae_jax.objectives import _importance
@@ -23,7 +23,7 @@ def loss(model, params, batch, key, *, beta=0.05, num_samples=64):
 
     Returns:
         loss [B] and {"bound", "elbo", "rate", "distortion"}, each [B], in nats; `bound` is the
-        importance-weighted one.
+        importance-weighted bound.
 
     Reference:
         Rainforth et al. 2018, arXiv 1802.04537, section 5 (CIWAE).

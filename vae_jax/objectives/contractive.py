@@ -1,4 +1,4 @@
-"""The contractive autoencoder: a code that hardly moves with x, but along the data."""
+"""The contractive autoencoder: a code that changes with x only along the data manifold."""
 
 from vae_jax import losses
 from vae_jax.objectives import _deterministic
@@ -21,9 +21,9 @@ def loss(model, params, batch, key, *, lambda_jacobian=0.1, jacobian="exact", nu
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the probes of an estimate.
         lambda_jacobian: weight λ of the Jacobian's squared Frobenius norm.
-        jacobian: exact, in as many passes as x or z has numbers, or hutchinson, an estimate from
-            random probes.
-        num_probes: probes of an estimate, a pass each.
+        jacobian: exact, with one pass per number of x or z, or hutchinson, an estimate from random
+            probes.
+        num_probes: probes of the estimate, one pass each.
 
     Returns:
         loss [B] and {"distortion", "squared_error", "jacobian_norm"}, each [B]; the first in nats.

@@ -1,4 +1,4 @@
-"""The deep belief network: layers trained without labels, then with a classifier on top of them."""
+"""The deep belief network: layers trained without labels, then with a classifier on top."""
 
 import jax
 import jax.numpy as jnp
@@ -35,35 +35,35 @@ SCHEDULES = {"pretrained": "linear(0, 1, 50%)"}
 
 
 def latent() -> latents.Deterministic:
-    """Codes [B, L] between 0 and 1: the means of the topmost machine's hidden units."""
+    """Codes [B, L] between 0 and 1: the means of the top machine's hidden units."""
     return latents.Deterministic("sigmoid")
 
 
 def loss(model, params, batch, key, *, pretraining="rbm", pretrained=1.0, level=0.25, num_gibbs=1):
-    """Deep belief network: contrastive divergence layer by layer, then a classifier's error.
+    """Deep belief network: contrastive divergence layer by layer, then a classifier's loss.
 
-    loss = F(h_i) − F(sg[v_k]) of a layer i = ⌊p·n⌋ after another and at last −log q(y|x), where
-    h_0 = x, h_n = z, and v_k the chain from h_i after k steps; q(y|x) = softmax of a layer on z
+    loss = F(h_i) − F(sg[v_k]) of one layer i = ⌊p·n⌋ after another and finally −log q(y|x), where
+    h_0 = x, h_n = z, and v_k is the chain from h_i after k steps; q(y|x) = softmax of a layer on z
 
-    The classifier moves all layers of the encoder, and leaves the decoder as it was. While a layer
-    is trained all others stand still, and the optimizer begins anew with each.
+    The classifier trains all layers of the encoder and leaves the decoder unchanged. While a layer
+    is trained, all others are frozen; the optimizer state is reset for each layer.
 
     Args:
         model: a `Model` of network mlp with the code of `latent`.
         params: its parameters, and those of the classifier under "objective".
         batch: {"x": [B, *shape], "mask": [B]} and "truth", "weight" of `_conditions.rows`.
         key: PRNG key, for the chains.
-        pretraining: what each layer is trained by: rbm, autoencoder, denoising or none; see
+        pretraining: how each layer is trained: rbm, autoencoder, denoising or none; see
             `stacked.loss`.
-        pretrained: p, the share of the pre-training that is done, from 0 to 1: each of n layers has
-            the same share of it; at 1 the classifier is trained, and the layers with it.
-        level: share of a layer's inputs that denoising hides.
+        pretrained: p, the progress of the pre-training, from 0 to 1: each of n layers has an equal
+            share; at 1 the classifier and all layers are trained.
+        level: share of a layer's inputs that denoising masks.
         num_gibbs: k, steps of Gibbs sampling of a machine.
 
     Returns:
         loss [B] and {"cross_entropy", "accuracy", "squared_error", "layer_error"}, each [B]; the
-        first in nats. An example without a label has a loss of 0 at p = 1, and is learned from
-        before.
+        first in nats. At p = 1 an example without a label has a loss of 0; before, it contributes
+        like the others.
 
     Reference:
         Hinton et al. 2006, A fast learning algorithm for deep belief nets, Neural Computation 18,
@@ -90,7 +90,7 @@ def loss(model, params, batch, key, *, pretraining="rbm", pretrained=1.0, level=
 
 
 def row_weights(batch, *, pretraining, pretrained) -> dict:
-    """The weights [B] of the terms over rows of known label; the loss is one once it classifies.
+    """The weights [B] of the terms over rows with a known label; and of the loss once p = 1.
 
     Args:
         batch: see `loss`.
@@ -104,7 +104,7 @@ def row_weights(batch, *, pretraining, pretrained) -> dict:
 
 
 def init(model, key, *, num_classes=10) -> dict:
-    """Draws the classifier, a layer from z [B, L] to the logits of C classes.
+    """Initializes the classifier, a layer from z [B, L] to the logits of C classes.
 
     Args:
         model: a `Model`.
@@ -125,15 +125,15 @@ def _classifier(own: dict, z: jax.Array) -> jax.Array:
 
 
 def beside(model, told: dict, *, num_classes=10) -> dict:
-    """What batches hold beside x, of the labels that a user has; the model is given none.
+    """What batches hold beside x, from a user's labels; the model does not see them.
 
     Args:
         model: not used.
-        told: {"labels": class indices [N], −1 where unknown}, or what `_conditions.rows` makes.
+        told: {"labels": class indices [N], −1 if unknown}, or the result of `_conditions.rows`.
         num_classes: see `init`.
 
     Raises:
-        UsageError: there are none, none is known, or one is no class index.
+        UsageError: there are no labels, none is known, or one is not a class index.
     """
     del model
     if "truth" in told:
@@ -143,14 +143,15 @@ def beside(model, told: dict, *, num_classes=10) -> dict:
 
 
 def conditions(dataset, *, num_classes=10) -> Conditions:
-    """The labels, for the classifier alone: the model is given none.
+    """The labels, for the classifier only: the model does not see them.
 
     Args:
-        dataset: as of `vae_jax.data.load`, its splits with labels [N]; one below 0 is unknown.
+        dataset: a dataset of `vae_jax.data.load`, its splits with labels [N]; below 0 means
+        unknown.
         num_classes: see `init`.
 
     Raises:
-        DataError: the dataset has no labels, or of another number of classes.
+        DataError: the dataset has no labels, or another number of classes.
     """
     codes, names = _conditions.classes(dataset, "objective=dbn")
     if len(names) != num_classes:

@@ -1,4 +1,4 @@
-"""The denoising autoencoder: restores what was hidden or blurred (inpainting, resolution)."""
+"""The denoising autoencoder: restores masked or blurred data (inpainting, super-resolution)."""
 
 from vae_jax import corruptions, losses
 from vae_jax.objectives import _deterministic
@@ -15,16 +15,16 @@ DEFINITIONS = {
 
 
 def corrupt(x, key, *, corruption="gaussian", level=0.3, factor=2):
-    """What the encoder is shown: x̃ [B, *shape] of x [B, *shape].
+    """Corrupts x [B, *shape] to x̃ [B, *shape], the input of the encoder.
 
     Args:
         x: data.
         key: PRNG key, scalar.
-        corruption: gaussian noise, masking of single numbers (0 in their place), salt_and_pepper
-            (0 or 1), a patch of an image that is 0, or a lower resolution.
-        level: how much: the noise's standard deviation, the share of what is hidden, or the patch's
-            side as a share of the image's; scalar.
-        factor: by which the resolution is lower (corruption resolution), 2 or 4 say.
+        corruption: gaussian noise, masking of single numbers (set to 0), salt_and_pepper (set to 0
+            or 1), a patch of an image set to 0, or a lower resolution.
+        level: the strength: the noise's standard deviation, the share of masked numbers, or the
+            patch's side as a share of the image's; scalar.
+        factor: by which the resolution is reduced (corruption resolution), such as 2 or 4.
     """
     return corruptions.corrupt(corruption, key, x, level, factor)
 
@@ -32,7 +32,7 @@ def corrupt(x, key, *, corruption="gaussian", level=0.3, factor=2):
 def loss(model, params, batch, key, *, corruption="gaussian", level=0.3, factor=2):
     """Denoising autoencoder: the distortion of the clean x from the code of a corrupted one.
 
-    loss = −log p(x|f(x̃)), z = f(x̃), x̃ drawn anew at each step
+    loss = −log p(x|f(x̃)), z = f(x̃), x̃ drawn afresh at each step
 
     Args:
         model: a `Model` with a deterministic code.
@@ -45,7 +45,7 @@ def loss(model, params, batch, key, *, corruption="gaussian", level=0.3, factor=
 
     Returns:
         loss [B] and {"distortion", "squared_error", "corruption_error"}, each [B]; the first in
-        nats, the others where x is whole.
+        nats, the others only if x is complete.
 
     Reference:
         Vincent et al. 2010, Stacked Denoising Autoencoders, JMLR 11, section 3.1.

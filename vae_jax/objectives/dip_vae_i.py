@@ -1,4 +1,4 @@
-"""Disentangling by posterior means whose covariance is drawn to the identity."""
+"""Disentangling by posterior means whose covariance is pulled to the identity."""
 
 from vae_jax import losses
 from vae_jax.objectives import _aggregate
@@ -12,7 +12,7 @@ def loss(model, params, batch, key, *, lambda_od=10.0, lambda_d=100.0):
     loss = −log p(x|z) + KL(q(z|x) ‖ p(z)) + λ_od Σ_{l≠m} C_lm² + λ_d Σ_l (C_ll − 1)²,
     C = Cov over the batch of E[z|x]
 
-    z here is in units of the prior, (z − E z) / deviation: under N(0, I) as it is.
+    z here is standardized by the prior, (z − E z) / deviation; under N(0, I) it is unchanged.
 
     Args:
         model: a `Model` whose prior is a Gaussian with independent dimensions.
@@ -23,8 +23,8 @@ def loss(model, params, batch, key, *, lambda_od=10.0, lambda_d=100.0):
         lambda_d: weight of the variances' distance from 1, λ_d.
 
     Returns:
-        loss [B] and {"elbo", "rate", "distortion", "penalty"}, each [B]; all but the penalty in
-        nats, which is the batch's in each row.
+        loss [B] and {"elbo", "rate", "distortion", "penalty"}, each [B]; in nats except the
+        penalty, a value of the batch that is the same in each row.
 
     Raises:
         UsageError: the prior is of another type.

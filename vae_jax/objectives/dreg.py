@@ -1,4 +1,4 @@
-"""IWAE with the doubly reparameterized gradient: clearer for the encoder the more samples."""
+"""IWAE with the doubly reparameterized gradient, which gets better with more samples."""
 
 import jax
 
@@ -9,7 +9,7 @@ __all__ = ["loss"]
 
 
 def loss(model, params, batch, key, *, num_samples=5):
-    """DReG: the importance-weighted bound, with a gradient of less variance in the encoder.
+    """DReG: the importance-weighted bound, with a lower-variance gradient for the encoder.
 
     loss = −log 1/K Σ_k w_k, w_k = p(x, z_k) / q(z_k|x); with v_k = w_k / Σ_j w_j its gradient in
     the encoder is −Σ_k v_k² ∂log w_k/∂z_k ∂z_k/∂φ, in expectation that of the bound
@@ -30,11 +30,11 @@ def loss(model, params, batch, key, *, num_samples=5):
     posterior = model.encode(params, batch["x"])
     density = jax.lax.stop_gradient(posterior)
     z = posterior.sample(key, num_samples)
-    # the same numbers as below: compiled, they are computed once
+    # the same values as below; the compiler computes them once
     log_weights, _ = _importance.log_weights(model, params, density, z, batch)
     shares = jax.lax.stop_gradient(jax.nn.softmax(log_weights, axis=0))  # v_k
     scaled = _importance.scale_gradient(z, shares)
     log_weights, distortion = _importance.log_weights(model, params, density, scaled, batch)
     bound = losses.importance_weighted_bound(log_weights)
-    # its gradient is Σ_k v_k ∇ log w_k, and in z once more times v_k
+    # its gradient is Σ_k v_k ∇ log w_k, and the part through z has another factor v_k
     return -bound, {"bound": bound, **_importance.terms(model, params, posterior, distortion)}

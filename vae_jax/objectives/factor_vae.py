@@ -1,4 +1,4 @@
-"""Disentangling by a price on total correlation, told by a discriminator rather than a batch."""
+"""Disentangling by a penalty on total correlation, estimated by a discriminator."""
 
 import jax
 
@@ -10,10 +10,10 @@ __all__ = ["init", "loss", "optimizer"]
 
 
 def loss(model, params, batch, key, *, gamma=10.0):
-    """FactorVAE: the negative ELBO and the total correlation of the code as a discriminator has it.
+    """FactorVAE: the negative ELBO and the total correlation, estimated by a discriminator.
 
-    loss = −log p(x|z) + KL(q(z|x) ‖ p(z)) + γ·d(z), d the logit of a discriminator of z against z
-    with each dimension shuffled over the batch, whose mean becomes TC(z); γ = 0 is the negative
+    loss = −log p(x|z) + KL(q(z|x) ‖ p(z)) + γ·d(z), d the logit of a discriminator between z and z
+    with each dimension shuffled over the batch; the mean of d tends to TC(z). γ = 0 is the negative
     ELBO. The discriminator has its own loss and its own Adam
 
     Args:
@@ -28,15 +28,15 @@ def loss(model, params, batch, key, *, gamma=10.0):
         "discriminator_accuracy"}, each [B]; all but the accuracy in nats.
 
     Reference:
-        Kim & Mnih 2018, arXiv 1802.05983, equations 2 and 3, algorithm 2. Its discriminator sees
-        shuffled codes of a second batch; ours sees those of the same batch.
+        Kim & Mnih 2018, arXiv 1802.05983, equations 2 and 3, algorithm 2. Its discriminator gets
+        shuffled codes of a second batch; ours gets those of the same batch.
     """
     z_key, shuffle_key = jax.random.split(key)
     posterior = model.encode(params, batch["x"])
     z = model.without_masked(posterior.sample(z_key))
     distortion = model.distortion(params, z, batch)
     rate = _terms.rate(model, params, posterior)
-    # TC(z) ≈ E d(z), of a discriminator that this term does not train
+    # TC(z) ≈ E d(z); this term does not train the discriminator
     logit = _adversary.logits(jax.lax.stop_gradient(params["objective"]), z)
     shuffled = losses.permute_dimensions(shuffle_key, z, batch["mask"])
     adversary, told = _adversary.terms(params["objective"], z, shuffled)

@@ -1,4 +1,4 @@
-"""InfoVAE, or MMD-VAE (α = 1): the code is drawn to the prior as a whole, less by each example."""
+"""InfoVAE, or MMD-VAE (α = 1): pulls the aggregate posterior to the prior, each example less."""
 
 from vae_jax.objectives import _aggregate
 
@@ -9,7 +9,7 @@ CHOICES = _aggregate.KERNELS
 
 
 def loss(model, params, batch, key, *, alpha=0.5, lambda_mmd=1000.0, kernel="imq"):
-    """InfoVAE: a lighter price on each example's rate, and one on the aggregate posterior.
+    """InfoVAE: a lower weight on each example's rate, and a penalty on the aggregate posterior.
 
     loss = −log p(x|z) + (1 − α)·KL(q(z|x) ‖ p(z)) + (α + λ − 1)·MMD²(q(z), p(z)), MMD² unbiased
     from the batch; α = 0, λ = 1 is the negative ELBO
@@ -21,14 +21,14 @@ def loss(model, params, batch, key, *, alpha=0.5, lambda_mmd=1000.0, kernel="imq
         key: PRNG key, for one sample of z and the draws from the prior.
         alpha: weight α of the mutual information between x and z.
         lambda_mmd: weight λ of the distance between aggregate posterior and prior.
-        kernel: of the MMD, imq or rbf.
+        kernel: kernel of the MMD, imq or rbf.
 
     Returns:
-        loss [B] and {"elbo", "rate", "distortion", "mmd"}, each [B]; all but MMD² in nats, which is
-        the batch's in each row.
+        loss [B] and {"elbo", "rate", "distortion", "mmd"}, each [B]; in nats except MMD², a value
+        of the batch that is the same in each row.
 
     Reference:
-        Zhao et al. 2019, arXiv 1706.02262, the objective with α and λ; MMD² as of `wae_mmd`.
+        Zhao et al. 2019, arXiv 1706.02262, the objective with α and λ; MMD² as in `wae_mmd`.
     """
     terms = _aggregate.mmd_terms(model, params, batch, key, kernel=kernel)
     # loss = D + (1 − α)·R + (α + λ − 1)·MMD²

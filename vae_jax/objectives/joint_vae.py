@@ -1,4 +1,4 @@
-"""Continuous and categorical codes side by side, each of a given rate."""
+"""Continuous and categorical codes side by side, each with a target rate."""
 
 import jax.numpy as jnp
 
@@ -13,7 +13,7 @@ DEFINITIONS = {
     "discrete_rate": "of the rate, what is of the categorical variables, in nats per example",
 }
 INTERVALS = _terms.TEMPERATURES
-# Aimed at from the beginning, a discrete rate is had most easily by one category for all examples.
+# With a full discrete target from the start, training tends to put all examples in one category.
 SCHEDULES = {"capacity": "linear(0, 5, 50%)", "discrete_capacity": "linear(0, 5, 100%)"}
 
 
@@ -22,8 +22,8 @@ def latent(*, num_categories=10, num_variables=1) -> latents.Joint:
 
     Args:
         num_categories: of each categorical variable.
-        num_variables: how many there are; latent_dim holds their one-hot numbers and,
-            beside them, the continuous ones.
+        num_variables: how many categorical variables there are; latent_dim holds their one-hot
+            numbers and the continuous dimensions after them.
     """
     return latents.Joint(num_categories, num_variables)
 
@@ -43,8 +43,8 @@ def loss(
     """JointVAE: distortion + γ·|continuous rate − C| + γ·|discrete rate − C_d|.
 
     loss = −log p(x|z_τ) + γ·|E[KL(q(z_c|x) ‖ p(z_c))] − C| + γ·|E[KL(q(z_d|x) ‖ p(z_d))] − C_d|, E
-    over the batch, z_c Gaussian, z_d categorical and smoothed as of `gumbel_vae`, C_d at most what
-    it can hold
+    over the batch, z_c Gaussian, z_d categorical and relaxed as in `gumbel_vae`, C_d clamped to the
+    largest possible discrete rate
 
     Args:
         model: a `Model`.
@@ -52,16 +52,16 @@ def loss(
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the one sample of z.
         gamma: weight of the distances between rates and capacities.
-        capacity: C, the continuous rate aimed at, in nats.
-        discrete_capacity: C_d, the discrete rate aimed at, in nats; at most log num_categories for
-            each variable is.
-        temperature: τ of the smoothing; small ones have gradients that vary more.
-        estimator: relaxed decodes smoothed codes in training, straight_through one-hot ones with
-            the gradient of the smoothed.
+        capacity: C, the target of the continuous rate, in nats.
+        discrete_capacity: C_d, the target of the discrete rate, in nats; clamped to log
+            num_categories per variable.
+        temperature: τ of the relaxation; a small τ increases the variance of the gradient.
+        estimator: relaxed decodes relaxed codes in training, straight_through decodes one-hot codes
+            with the gradient of the relaxed ones.
 
     Returns:
-        loss [B] and {"elbo", "rate", "distortion", "discrete_rate"}, each [B], in nats; those of
-        one-hot codes. The ELBO is not weighted.
+        loss [B] and {"elbo", "rate", "distortion", "discrete_rate"}, each [B], in nats; the terms
+        use one-hot codes. The ELBO is not weighted.
 
     Reference:
         Dupont 2018, arXiv 1804.00104, the loss with capacities.

@@ -1,4 +1,4 @@
-"""The k-sparse autoencoder: of a code only the k largest dimensions stay (winner takes all)."""
+"""The k-sparse autoencoder: only the k largest dimensions of a code are kept."""
 
 import jax.numpy as jnp
 
@@ -11,7 +11,7 @@ DEFINITIONS = {"active_share": "share of an example's code that is not 0"}
 
 
 def latent(*, num_active=5) -> latents.Deterministic:
-    """Codes [B, L], linear in the features, 0 but for their k largest dimensions.
+    """Codes [B, L], linear in the features; all but the k largest dimensions are set to 0.
 
     Args:
         num_active: k, dimensions of a code that are kept.
@@ -20,9 +20,9 @@ def latent(*, num_active=5) -> latents.Deterministic:
 
 
 def loss(model, params, batch, key):
-    """k-sparse autoencoder: the distortion of a code of which k dimensions are kept.
+    """k-sparse autoencoder: the distortion of a code with k dimensions kept.
 
-    loss = −log p(x|top_k f(x)), z the k largest of f(x), the others 0
+    loss = −log p(x|top_k f(x)), z = the k largest of f(x), the others 0
 
     Args:
         model: a `Model` with the code of `latent`.

@@ -1,4 +1,4 @@
-"""M2, semi-supervised: a few labels, and a classifier that stands in for the rest."""
+"""M2, semi-supervised: few labels, and a classifier that predicts the missing ones."""
 
 import functools
 
@@ -38,33 +38,34 @@ DEFINITIONS = {
     "dimension_wise_kl": f"{_OF_Z}Σ_l KL(q(z_l) ‖ p(z_l)) in nats, from a few examples",
     **_conditions.DEFINITIONS,
 }
-_NUM_LABELED = 100  # by default, if there are as many
-_SEED = 0  # of the order in which labels are revealed: the same rows for every run
+_NUM_LABELED = 100  # the default, if there are as many labels
+_SEED = 0  # of the order in which labels are revealed: every run uses the same rows
 
 
 def loss(model, params, batch, key, *, alpha=1.0):
-    """M2: the bound on log p(x, y) where y is known, on log p(x) where not, and a classifier.
+    """M2: the bound on log p(x, y) if y is known, on log p(x) if not, and a classifier's loss.
 
     loss = Σ_y r(y)·[−log p(x|z_y, y) + KL(q(z|x, y) ‖ p(z)) + log r(y)/p(y)] − α·N/N_l·log q(y|x),
-    z_y ~ q(z|x, y), p(y) = 1/C. Of a labelled example r is 1 at its label, and −log p(y) = log C
-    stays; of another r(y) = q(y|x), and the last term is 0
+    z_y ~ q(z|x, y), p(y) = 1/C. For a labeled example r is 1 at its label, and −log p(y) = log C
+    remains; for another, r(y) = q(y|x), and the last term is 0
 
-    So the mean over an epoch is 1/N of the paper's J^α: a sum over all N examples, each once, and
-    its α, 0.1·N there and α·N here, times the mean cross-entropy of the N_l labelled ones.
+    So the mean over an epoch is 1/N of the paper's J^α, a sum over all N examples, each once. The
+    weight of the mean cross-entropy of the N_l labeled examples is 0.1·N in the paper and α·N here.
 
     Args:
         model: a conditional `Model` of C classes.
         params: its parameters, and those of the classifier under "objective".
-        batch: {"x": [B, *shape], "mask": [B]} and what `rows` makes: "labels", "truth", "weight".
-        key: PRNG key, for one sample of z, whose noise all classes share.
-        alpha: weight of the classifier's cross-entropy, in nats per example: α of the paper over N,
-            0.1 there, which in short trainings lets classes form that are not those of the labels.
+        batch: {"x": [B, *shape], "mask": [B]} and the result of `rows`: "labels", "truth",
+        "weight".
+        key: PRNG key, for one sample of z; all classes share its noise.
+        alpha: weight of the classifier's cross-entropy, in nats per example: the paper's α over N,
+            0.1 there. In short trainings 0.1 lets classes form that do not match the labels.
 
     Returns:
         loss [B] and {"elbo", "rate", "distortion", "accuracy", "cross_entropy"}, each [B]. The ELBO
-        is a bound on log p(x), its rate that of z and y. Accuracy and cross-entropy of q(y|x) are
-        means over the examples whose `truth` is known, the weight of the others being 0. Data to
-        be evaluated hide their labels: there the loss is the negative ELBO of x alone.
+        is a bound on log p(x); its rate is that of z and y. Accuracy and cross-entropy of q(y|x)
+        are means over the examples with known `truth`; the others have weight 0. Labels are hidden
+        during evaluation: the loss is then the negative ELBO of x alone.
 
     Reference:
         Kingma et al. 2014, arXiv 1406.5298, equations 6 to 9 and section 4.1 (α).
@@ -102,7 +103,7 @@ def loss(model, params, batch, key, *, alpha=1.0):
 
 
 def init(model, key, *, classifier_width=500, classifier_depth=1) -> dict:
-    """Draws the classifier q(y|x), x [B, *shape] to C classes; the model's optimizer trains it.
+    """Initializes the classifier q(y|x), x [B, *shape] to C classes; the model's optimizer is used.
 
     Args:
         model: a conditional `Model`.
@@ -127,26 +128,26 @@ def _classifier(num_classes: int, width: int, depth: int) -> nn.Module:
 
 
 def _logits(own: dict, x: jax.Array, num_classes: int) -> jax.Array:
-    """Of q(y|x): x [B, *shape] to [B, C]."""
+    """Logits of q(y|x): x [B, *shape] to [B, C]."""
     network = _classifier(num_classes, len(own["latent"]["bias"]), len(own) - 1)
     return network.apply({"params": own}, x.reshape(len(x), -1))
 
 
 def given(model, params, batch: dict):
-    """The model given for each row [B] the class that q(y|x) finds likeliest."""
+    """Conditions the model on the most likely class of each row [B] under q(y|x)."""
     logits = _logits(params["objective"], batch["x"], model.num_conditions)
     return model.given_encoded(jnp.argmax(logits, axis=1))
 
 
 def beside(model, told: dict) -> dict:
-    """What batches hold beside x, of the labels that a user has: all that are known are used.
+    """What batches hold beside x, from a user's labels: all known labels are used.
 
     Args:
         model: a conditional `Model` of C classes.
-        told: {"labels": the user's own labels [N], −1 where unknown}, or what `rows` makes.
+        told: {"labels": the user's own labels [N], −1 if unknown}, or the result of `rows`.
 
     Raises:
-        UsageError: there are none, none is known, or one is none of the classes.
+        UsageError: there are no labels, none is known, or one is not one of the classes.
     """
     if "truth" in told:
         return told
@@ -155,14 +156,16 @@ def beside(model, told: dict) -> dict:
 
 
 def conditions(dataset, *, num_labeled=_NUM_LABELED) -> Conditions:
-    """The labels: in training those that are revealed, in evaluation none but for the accuracy.
+    """The labels: the revealed ones in training; in evaluation they only measure the accuracy.
 
     Args:
-        dataset: as of `vae_jax.data.load`, its splits with labels [N]; one below 0 is unknown.
-        num_labeled: training examples that keep their label, as many of each class as can be.
+        dataset: a dataset of `vae_jax.data.load`, its splits with labels [N]; below 0 means
+        unknown.
+        num_labeled: training examples that keep their label, equally many of each class if
+            possible.
 
     Raises:
-        DataError: the dataset has no labels, or not as many.
+        DataError: the dataset has no labels, or too few.
     """
     codes, names = _conditions.classes(dataset, "objective=m2")
     num_known = int(np.sum(codes["train"] >= 0))
@@ -191,14 +194,14 @@ def conditions(dataset, *, num_labeled=_NUM_LABELED) -> Conditions:
 
 
 def reveal(labels: np.ndarray, num_labeled: int) -> np.ndarray:
-    """Hides all but some labels, taken from the classes in turn while they have any.
+    """Hides all but some labels, taken from the classes in turn until they run out.
 
     Args:
-        labels: [N] integers, below 0 where unknown.
-        num_labeled: how many are kept, a count.
+        labels: [N] integers, below 0 if unknown.
+        num_labeled: number of labels to keep, a count.
 
     Returns:
-        [N] int32, −1 for the others; a function of the labels and the number alone.
+        [N] int32, −1 for the others; depends only on the labels and the number.
     """
     order = np.random.default_rng(_SEED).permutation(len(labels))
     order = order[labels[order] >= 0]

@@ -1,4 +1,4 @@
-"""Multiply importance-weighted autoencoder: the mean of several bounds, for a clearer gradient."""
+"""Multiply importance-weighted autoencoder: the mean of several bounds, for a better gradient."""
 
 from vae_jax.objectives import _importance
 
@@ -15,8 +15,8 @@ def loss(model, params, batch, key, *, num_bounds=8, num_samples=8):
         params: its parameters.
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the M·K samples of z.
-        num_bounds: bounds that are averaged, M.
-        num_samples: samples of z behind each bound, K.
+        num_bounds: M, bounds that are averaged.
+        num_samples: K, samples of z for each bound.
 
     Returns:
         loss [B] and {"bound", "elbo", "rate", "distortion"}, each [B], in nats.

@@ -9,7 +9,7 @@ __all__ = ["loss"]
 
 
 def loss(model, params, batch, key, *, num_bounds=8, num_samples=8):
-    """PIWAE: decoder and prior follow the bound of M·K samples, the encoder M bounds of K.
+    """PIWAE: decoder and prior train on one bound of M·K samples, the encoder on M bounds of K.
 
     loss = −log 1/(MK) Σ_mk w_mk; its gradient in the encoder is that of
     −1/M Σ_m log 1/K Σ_k w_mk, w = p(x, z) / q(z|x)
@@ -19,8 +19,8 @@ def loss(model, params, batch, key, *, num_bounds=8, num_samples=8):
         params: its parameters.
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the M·K samples of z.
-        num_bounds: bounds that are averaged for the encoder, M.
-        num_samples: samples of z behind each of them, K.
+        num_bounds: M, bounds that are averaged for the encoder.
+        num_samples: K, samples of z for each bound.
 
     Returns:
         loss [B] and {"bound", "elbo", "rate", "distortion"}, each [B], in nats; `bound` is that of

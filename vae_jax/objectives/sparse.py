@@ -1,4 +1,4 @@
-"""The sparse autoencoder: a code that may be larger than x, of which few dimensions are in use."""
+"""The sparse autoencoder: a code that may be larger than x, with few active dimensions."""
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +27,10 @@ def latent(*, penalty="l1") -> latents.Deterministic:
 
 
 def loss(model, params, batch, key, *, penalty="l1", lambda_sparsity=1.0, target_activation=0.05):
-    """Sparse autoencoder: the distortion and a price on activations of the code.
+    """Sparse autoencoder: the distortion and a penalty on activations of the code.
 
-    loss = −log p(x|z) + λ·(Σ_l |z_l| or Σ_l KL(ρ ‖ ρ̂_l)), z = max(0, f(x)) in the former (l1),
-    z = σ(f(x)) in the latter (kl) and ρ̂_l its mean over the batch
+    loss = −log p(x|z) + λ·(Σ_l |z_l| or Σ_l KL(ρ ‖ ρ̂_l)), z = max(0, f(x)) for the first (l1), z =
+    σ(f(x)) for the second (kl) and ρ̂_l its mean over the batch
 
     Args:
         model: a `Model` with the code of `latent`.
@@ -38,8 +38,8 @@ def loss(model, params, batch, key, *, penalty="l1", lambda_sparsity=1.0, target
         batch: {"x": [B, *shape], "mask": [B]}.
         key: not used: nothing is random.
         penalty: see `latent`.
-        lambda_sparsity: weight λ of the penalty; of l1, add weight decay (adamw): large weights of
-            the decoder make small codes.
+        lambda_sparsity: weight λ of the penalty; with l1, add weight decay (adamw), because large
+            weights of the decoder allow small codes.
         target_activation: ρ of kl, between 0 and 1.
 
     Returns:

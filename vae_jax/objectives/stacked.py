@@ -1,4 +1,4 @@
-"""The deep autoencoder: layers trained greedily one after another, then all of them together."""
+"""The deep autoencoder: layers trained greedily in sequence, then all of them together."""
 
 from vae_jax.objectives import _deterministic, _layers
 from vae_jax.objectives._deterministic import latent, notes
@@ -30,31 +30,32 @@ def loss(
     level=0.25,
     num_gibbs=1,
 ):
-    """Stacked autoencoder: the distortion of one layer after another, at last of the whole.
+    """Stacked autoencoder: the distortion of one layer after another, finally of the whole model.
 
-    loss = −log p(h_i|h_{i+1}) of a layer i = ⌊p·n⌋ after another and at last −log p(x|f(x)), where
-    h_0 = x, h_n = z, and h_i, what the layers below make of x, is data; p(h_i|·) = N(ĥ_i, ½) but
-    for x. Of a machine it is F(h_i) − F(sg[v_k]), v_k the chain from h_i after k steps
+    loss = −log p(h_i|h_{i+1}) of one layer i = ⌊p·n⌋ after another and finally −log p(x|f(x)),
+    where h_0 = x, h_n = z, and h_i is computed by the layers below without a gradient; p(h_i|·) =
+    N(ĥ_i, ½) except for x. For a machine it is F(h_i) − F(sg[v_k]), v_k the chain from h_i after k
+    steps
 
-    While a layer is trained all others stand still, and the optimizer begins anew with each.
+    While a layer is trained, all others are frozen; the optimizer state is reset for each layer.
 
     Args:
-        model: a `Model` of network mlp, or cascade, whose stages are the layers and restore x, with
-            a deterministic code.
+        model: a `Model` with a deterministic code and the network mlp, or cascade, whose stages are
+            the layers and reconstruct x.
         params: its parameters.
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the masking or for the chains.
-        pretraining: what each layer is trained by: autoencoder, it and its mirror in the decoder
-            restore its input; denoising, the same of an input that is masked; rbm, a restricted
+        pretraining: how each layer is trained: autoencoder, it and its mirror in the decoder
+            reconstruct its input; denoising, the same from a masked input; rbm, a restricted
             Boltzmann machine by contrastive divergence, whose kernel both share; none.
-        pretrained: p, the share of the pre-training that is done, from 0 to 1: each of n layers has
-            the same share of it; at 1 the whole is trained.
-        level: share of a layer's inputs that denoising hides.
+        pretrained: p, the progress of the pre-training, from 0 to 1: each of n layers has an equal
+            share; at 1 all layers are trained together.
+        level: share of a layer's inputs that denoising masks.
         num_gibbs: k, steps of Gibbs sampling of a machine.
 
     Returns:
-        loss [B] and {"distortion", "squared_error", "layer_error"}, each [B]; the first in nats, it
-        and the second of the whole whatever is trained.
+        loss [B] and {"distortion", "squared_error", "layer_error"}, each [B]; the first in nats.
+        The first and the second are those of the whole model in every phase.
 
     Reference:
         Hinton & Salakhutdinov 2006, Science 313 (rbm); Bengio et al. 2007, Greedy Layer-Wise

@@ -1,4 +1,4 @@
-"""Sticking the landing: the ELBO with a gradient that is exact where the posterior is."""
+"""Sticking the landing: the ELBO with a gradient that is exact if the posterior is."""
 
 import jax
 
@@ -10,8 +10,8 @@ __all__ = ["loss"]
 def loss(model, params, batch, key, *, num_samples=1):
     """STL: the ELBO from samples, without the score of q(z|x), whose expectation is 0.
 
-    loss = −1/K Σ_k [log p(x, z_k) − log q(z_k|x)]; in log q only z_k is differentiated, so that
-    the encoder's gradient is 0 for every sample where q(z|x) = p(z|x)
+    loss = −1/K Σ_k [log p(x, z_k) − log q(z_k|x)]; log q is differentiated only through z_k, so the
+    encoder's gradient is 0 for every sample if q(z|x) = p(z|x)
 
     Args:
         model: a `Model`.
@@ -21,8 +21,8 @@ def loss(model, params, batch, key, *, num_samples=1):
         num_samples: samples of z over which each example is averaged, K.
 
     Returns:
-        loss [B] and {"elbo", "rate", "distortion"}, each [B], in nats; the rate in closed form, so
-        that the ELBO is not exactly minus the loss.
+        loss [B] and {"elbo", "rate", "distortion"}, each [B], in nats; the rate is in closed form,
+        so the ELBO is not exactly minus the loss.
 
     Reference:
         Roeder et al. 2017, arXiv 1703.09194, section 3.

@@ -14,9 +14,9 @@ INTERVALS = {"first_beta": "(0, 1)", "num_samples": "[2, inf)"}
 def loss(model, params, batch, key, *, first_beta=0.1, num_partitions=5, num_samples=10):
     """TVO: a lower Riemann sum of log p(x) = ∫₀¹ E_β[log w] dβ, under densities ∝ q(z|x) w^β.
 
-    loss = −Σ_t (β_{t+1} − β_t) E_{π_t}[log w], w = p(x, z) / q(z|x); the β_t are 0 and T − 1 more
-    from `first_beta`, at equal ratios up to β_T = 1; T = 1 is the negative ELBO. The gradient is
-    by scores, no sample is differentiated.
+    loss = −Σ_t (β_{t+1} − β_t) E_{π_t}[log w], w = p(x, z) / q(z|x); β_0 = 0, and T − 1 more lie at
+    equal ratios from `first_beta` to β_T = 1; T = 1 is the negative ELBO. The gradient uses scores;
+    samples are not differentiated.
 
     Args:
         model: a `Model`.
@@ -24,8 +24,8 @@ def loss(model, params, batch, key, *, first_beta=0.1, num_partitions=5, num_sam
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the K samples of z.
         first_beta: β_1, the first above 0.
-        num_partitions: terms of the sum, T.
-        num_samples: samples of z for each example, K; at least 2, for the gradient's covariance.
+        num_partitions: T, terms of the sum.
+        num_samples: K, samples of z for each example; at least 2, for the gradient's covariance.
 
     Returns:
         loss [B] and {"bound", "elbo", "rate", "distortion"}, each [B], in nats.

@@ -1,4 +1,4 @@
-"""The vector-quantized autoencoder: each group of numbers of the code is one out of a codebook."""
+"""The vector-quantized autoencoder: each group of numbers of the code is from a codebook."""
 
 from vae_jax import latents
 from vae_jax.objectives import _quantization
@@ -8,11 +8,11 @@ __all__ = ["CHOICES", "DEFINITIONS", "INTERVALS", "init", "latent", "loss", "upd
 
 
 def latent(*, num_codes=512, code_dim=4) -> latents.Quantized:
-    """Codes [B, latent_dim], latent_dim / code_dim of them in an example.
+    """Codes [B, latent_dim]: latent_dim / code_dim codes per example.
 
     Args:
         num_codes: codes of the codebook.
-        code_dim: numbers of a code, of which latent_dim is a multiple.
+        code_dim: numbers of a code; latent_dim must be a multiple of it.
     """
     return latents.Quantized(num_codes, code_dim)
 
@@ -20,21 +20,21 @@ def latent(*, num_codes=512, code_dim=4) -> latents.Quantized:
 def loss(model, params, batch, key, *, commitment_weight=0.25, codebook="ema"):
     """VQ-VAE: the distortion of the nearest codes and a pull of the features towards them.
 
-    loss = −log p(x|e) + β·‖z_e − sg[e]‖², e the code nearest to the features z_e, to which the
-    decoder's gradient goes straight through; where a gradient moves the codebook, + ‖sg[z_e] − e‖².
-    The rate, log K for each code, is constant: it counts in the ELBO alone.
+    loss = −log p(x|e) + β·‖z_e − sg[e]‖², e the code nearest to the features z_e, with a
+    straight-through gradient of the decoder; if a gradient moves the codebook, + ‖sg[z_e] − e‖².
+    The rate, log K for each code, is constant and appears in the ELBO only.
 
     Args:
         model: a `Model`.
         params: its parameters.
         batch: {"x": [B, *shape], "mask": [B]}.
         key: not used: nothing is random.
-        commitment_weight: β, of the pull on the features towards their codes.
+        commitment_weight: β, of the pull of the features towards their codes.
         codebook: how codes follow features: ema, a moving average, or gradient, a loss.
 
     Returns:
-        loss [B] and {"elbo", "rate", "distortion", "commitment", "perplexity"}, each [B]; in nats,
-        but for the squared distance ‖z_e − e‖² and the perplexity, which is of the batch.
+        loss [B] and {"elbo", "rate", "distortion", "commitment", "perplexity"}, each [B]; in nats
+        except the squared distance ‖z_e − e‖² and the perplexity, a value of the batch.
 
     Reference:
         van den Oord et al. 2017, arXiv 1711.00937, equation 3 and appendix A.1; Dhariwal et al.

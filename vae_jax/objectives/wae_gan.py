@@ -9,22 +9,22 @@ __all__ = ["init", "loss", "optimizer"]
 
 
 def loss(model, params, batch, key, *, lambda_gan=1.0):
-    """WAE-GAN: the reconstruction, and what a discriminator tells of codes against the prior.
+    """WAE-GAN: the distortion, and a discriminator's loss between codes and the prior.
 
-    loss = −log p(x|z) − λ·log σ(d(z)), d the logit of a discriminator of draws from the prior
-    against codes, which has its own loss and its own Adam; λ = 1 is the adversarial autoencoder
+    loss = −log p(x|z) − λ·log σ(d(z)), d the logit of a discriminator between draws from the prior
+    and codes, which has its own loss and its own Adam; λ = 1 is the adversarial autoencoder
 
     Args:
         model: a `Model`.
         params: its parameters, and those of the discriminator under "objective".
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for one sample of z and the draws from the prior.
-        lambda_gan: weight λ of what the discriminator says of the codes; a large one can drive all
-            codes to one place far from the prior, from which training does not return.
+        lambda_gan: weight λ of the discriminator's term; a large one can drive all codes to one
+            place far from the prior, from which training does not recover.
 
     Returns:
         loss [B] and {"elbo", "rate", "distortion", "adversarial_loss", "discriminator_loss",
-        "discriminator_accuracy"}, each [B]; all but the accuracy in nats. The rate is not priced,
+        "discriminator_accuracy"}, each [B]; in nats except the accuracy. The rate is not penalized,
         and grows.
 
     Reference:
@@ -37,7 +37,7 @@ def loss(model, params, batch, key, *, lambda_gan=1.0):
     distortion = model.distortion(params, z, batch)
     rate = _terms.rate(model, params, posterior)
     draws = model.without_masked(model.prior(params).sample(prior_key, len(z)))
-    # −log σ(d(z)), of a discriminator that this term does not train
+    # −log σ(d(z)); this term does not train the discriminator
     logits = _adversary.logits(jax.lax.stop_gradient(params["objective"]), z)
     adversarial = jax.nn.softplus(-logits)
     adversary, told = _adversary.terms(params["objective"], draws, z)
