@@ -1,9 +1,9 @@
-"""What the code z is: one frozen class per family of posterior and prior.
+"""Families of latents: one frozen class for each family of posterior and prior.
 
-A family turns the outputs of an encoder, arrays [B, L], into q(z|x), and says what p(z) is: values
-with `sample`, `log_prob`, `mean`, `mode` and `first`, whose rate `distributions.kl_divergence`
-knows in closed form. z is [B, L] in every family, what the decoder reads. A family is hashable, so
-it is a static part of a model; what it learns is in `params["latent"]`.
+A family turns the outputs of an encoder, arrays [B, L], into q(z|x), and defines p(z). Both are
+values with `sample`, `log_prob`, `mean`, `mode` and `first`; `distributions.kl_divergence` knows
+their rate in closed form. The decoder reads z as [B, L] in every family. A family is hashable, so
+it is a static part of a model; its learned parameters are in `params["latent"]`.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ _DISCRETE = 2**32 - 1
 
 
 def _where_kept(values: jax.Array, latent_mask: jax.Array | None) -> jax.Array:
-    """[B, L] with 0 in the masked dimensions."""
+    """Sets the masked dimensions of [B, L] to 0."""
     return values if latent_mask is None else jnp.where(latent_mask[None, :] > 0, values, 0.0)
 
 
@@ -50,7 +50,7 @@ class Latent:
 
     Attributes:
         parts: names of the arrays [B, L] that an encoder returns.
-        has_prior: whether there is a p(z), and so a rate and codes to draw.
+        has_prior: whether there is a p(z), and so a rate and samples of codes.
     """
 
     parts: ClassVar[tuple[str, ...]] = ()
@@ -62,25 +62,25 @@ class Latent:
         return {}
 
     def check(self, latent_dim: int) -> None:
-        """UsageError where codes of L dimensions, a count, cannot be of this family."""
+        """Raises UsageError if codes of L dimensions, a count, cannot be of this family."""
         del latent_dim
 
     @property
     def group_size(self) -> int:
-        """How many dimensions are one variable where they are discrete, a count."""
+        """The number of dimensions that form one variable if they are discrete, a count."""
         return 1
 
     def num_discrete(self, latent_dim: int) -> int:
-        """How many of the L dimensions, the first ones, are discrete: a count."""
+        """The number of leading dimensions of L that are discrete, a count."""
         del latent_dim
         return 0
 
     def posterior(self, params: dict, parts: tuple, latent_mask: jax.Array | None = None) -> Any:
-        """q(z|x), which in a masked dimension is the prior, and decoded as 0.
+        """q(z|x); in a masked dimension it equals the prior, and z is decoded as 0.
 
         Args:
             params: from `init`.
-            parts: what the encoder returned, [B, L] each.
+            parts: outputs of the encoder, [B, L] each.
             latent_mask: None or [L].
         """
         raise NotImplementedError
@@ -92,14 +92,14 @@ class Latent:
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian(Latent):
-    """q(z|x) = N(mean, diag exp(logvar)), p(z) = N(0, I); of codes [B, L]."""
+    """q(z|x) = N(mean, diag exp(logvar)), p(z) = N(0, I); for codes [B, L]."""
 
     parts: ClassVar[tuple[str, ...]] = ("mean", "logvar")
 
     def posterior(self, params, parts, latent_mask=None):
         if latent_mask is None:
             return DiagonalGaussian(*parts)
-        # of a subclass with another prior it is that one
+        # a subclass may have another prior
         prior = distributions.require_diagonal_gaussian(
             self.prior(params, len(latent_mask)), "latent_mask"
         )
@@ -113,7 +113,7 @@ class Gaussian(Latent):
 
 
 class Point(NamedTuple):
-    """The posterior of a deterministic code: all of its mass at z.
+    """The posterior of a deterministic code: all its mass is at z.
 
     Attributes:
         z: [B, L].
@@ -132,11 +132,11 @@ class Point(NamedTuple):
         return self.z
 
     def first(self, num: int) -> "Point":
-        """The same of the first `num` dimensions alone, [B, num]."""
+        """The same for the first `num` dimensions only, [B, num]."""
         return Point(self.z[..., :num])
 
     def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
-        """z, [B, L], or [K, B, L]; nothing is random."""
+        """z, [B, L], or repeated to [K, B, L]; nothing is random."""
         del key
         if num_samples is None:
             return self.z
@@ -157,8 +157,8 @@ class Deterministic(Latent):
 
     Attributes:
         activation: one of `CODE_ACTIVATIONS`.
-        num_active: k, how many dimensions of an example are kept, those of the largest values; the
-            others are 0. 0 keeps all.
+        num_active: k, the number of dimensions per example that are kept, those with the largest
+            values; the others are set to 0. 0 keeps all.
 
     Reference:
         Makhzani & Frey 2014, k-Sparse Autoencoders, arXiv 1312.5663, section 2.1 (`num_active`).
@@ -222,7 +222,7 @@ class Categorical(Latent):
     Codes are [B, L], L = variables · num_categories.
 
     Attributes:
-        num_categories: K of every variable.
+        num_categories: K, the same for every variable.
     """
 
     num_categories: int = 10
@@ -255,11 +255,11 @@ class Categorical(Latent):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Discrete dimensions, and continuous ones after them, independent: [B, L], or a prior's [L].
+    """Independent discrete dimensions, then continuous ones: [B, L], or [L] for a prior.
 
     Attributes:
-        discrete: the first dimensions.
-        continuous: the others.
+        discrete: the distribution of the first dimensions.
+        continuous: the distribution of the others.
     """
 
     discrete: OneHotCategorical
@@ -267,12 +267,12 @@ class Pair:
 
     @property
     def mean(self) -> jax.Array:
-        """Probabilities, and means: [B, L]."""
+        """Probabilities, then means: [B, L]."""
         return self._joined("mean")
 
     @property
     def mode(self) -> jax.Array:
-        """The most likely categories, one-hot, and means: [B, L]."""
+        """The most likely categories, one-hot, then means: [B, L]."""
         return self._joined("mode")
 
     @property
@@ -285,19 +285,19 @@ class Pair:
         return jnp.concatenate(both, axis=-1)
 
     def first(self, num: int) -> "Pair":
-        """The same of the first `num` dimensions alone, [B, num] or [num]."""
+        """The marginal of the first `num` dimensions, [B, num] or [num]."""
         size = self.discrete.logits.shape[-1]
         return Pair(self.discrete.first(num), self.continuous.first(max(0, num - size)))
 
     def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
-        """Draws both, [B, L] or [N, B, L]; the key is a random one."""
+        """Draws both with a random key, [B, L] or [N, B, L]."""
         discrete = self.discrete.sample(self._discrete_key(key), num_samples)
         return jnp.concatenate([discrete, self.continuous.sample(key, num_samples)], axis=-1)
 
     def relaxed(
         self, key: chex.PRNGKey, temperature: chex.Numeric, num_samples: int | None = None
     ) -> jax.Array:
-        """As `sample`, what is discrete smoothed: see `OneHotCategorical.relaxed`; [B, L]."""
+        """Like `sample`, discrete dimensions relaxed: see `OneHotCategorical.relaxed`; [B, L]."""
         discrete = self.discrete.relaxed(self._discrete_key(key), temperature, num_samples)
         return jnp.concatenate([discrete, self.continuous.sample(key, num_samples)], axis=-1)
 
@@ -305,20 +305,20 @@ class Pair:
         return jax.random.fold_in(key, jnp.uint32(_DISCRETE))
 
     def log_prob(self, z: jax.Array) -> jax.Array:
-        """Log-probability of what is discrete + log-density of the rest: [..., L] to [...]."""
+        """Log-probability of discrete dimensions + log-density of the others: [..., L] to [...]."""
         size = self.discrete.logits.shape[-1]
         return self.discrete.log_prob(z[..., :size]) + self.continuous.log_prob(z[..., size:])
 
 
 @dataclasses.dataclass(frozen=True)
 class Joint(Latent):
-    """Categorical variables, one-hot, then Gaussian dimensions; of codes [B, L].
+    """Categorical variables, one-hot, then Gaussian dimensions; for codes [B, L].
 
-    An encoder's first part holds logits and then means; a mask takes Gaussian dimensions first.
+    An encoder's first part holds logits, then means; a mask removes Gaussian dimensions first.
 
     Attributes:
-        num_categories: K of every categorical variable.
-        num_variables: how many there are; 0 leaves a Gaussian.
+        num_categories: K, the same for every categorical variable.
+        num_variables: the number of categorical variables; 0 leaves a Gaussian.
     """
 
     num_categories: int = 10
@@ -349,7 +349,7 @@ class Joint(Latent):
 
     @property
     def discrete_capacity(self) -> float:
-        """The largest rate of what is discrete, in nats: log K for each variable, a scalar."""
+        """The largest possible discrete rate, in nats: log K for each variable, a scalar."""
         return self.num_variables * math.log(self.num_categories)
 
     def posterior(self, params, parts, latent_mask=None):
@@ -370,18 +370,18 @@ class Joint(Latent):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Codes:
-    """The posterior of a quantized code: all of its mass at the codes nearest to the features.
+    """The posterior of a quantized code: all its mass is at the codes nearest to the features.
 
-    Stage s of S chooses the code nearest to what the stages before it have left of the features;
-    z is the sum of what was chosen.
+    Stage s of S chooses the code nearest to the residual of the stages before it; z is the sum of
+    the chosen codes.
 
     Attributes:
-        features: of the encoder, [B, L], 0 where masked.
-        stages: the vectors that each stage chose, [B, S, L], 0 where masked.
-        indices: which codes they are, integers [B, S, G], G = L / code_dim.
+        features: outputs of the encoder, [B, L], 0 in masked dimensions.
+        stages: the vectors that each stage chose, [B, S, L], 0 in masked dimensions.
+        indices: indices of the chosen codes, integers [B, S, G], G = L / code_dim.
         kept: 1 for dimensions in use, 0 for masked ones, [B, L].
-        num_codes: K of every stage.
-        code_dim: D of a code.
+        num_codes: K, the same for every stage.
+        code_dim: D, the size of a code.
     """
 
     features: jax.Array
@@ -403,7 +403,7 @@ class Codes:
 
     @property
     def residuals(self) -> jax.Array:
-        """What each stage saw, [B, S, L]: the features less what the stages before it chose."""
+        """The input of each stage, [B, S, L]: the features minus the codes of earlier stages."""
         before = jnp.cumsum(self.stages, axis=1) - self.stages
         return self.features[:, None, :] - before
 
@@ -413,7 +413,7 @@ class Codes:
         return self.kept * (self.stages.shape[1] * math.log(self.num_codes) / self.code_dim)
 
     def first(self, num: int) -> "Codes":
-        """The same of the first `num` dimensions, whole groups, alone: [B, num]."""
+        """The same for the first `num` dimensions, which are whole groups: [B, num]."""
         return dataclasses.replace(
             self,
             features=self.features[:, :num],
@@ -423,7 +423,7 @@ class Codes:
         )
 
     def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
-        """z, the gradient of which goes straight to the features; nothing is random.
+        """z, with a straight-through gradient to the features; nothing is random.
 
         Returns:
             [B, L], or [N, B, L].
@@ -436,7 +436,7 @@ class Codes:
         return z if num_samples is None else jnp.broadcast_to(z[None], (num_samples, *z.shape))
 
     def log_prob(self, z: jax.Array) -> jax.Array:
-        """Log-mass of z, [B, L] to [B]: 0 at the code, −∞ elsewhere; the prior's where masked."""
+        """Log-mass of z, [B, L] to [B]: 0 at the code, −∞ elsewhere; the prior's if masked."""
         is_code = jnp.all((z == self.mean) | (self.kept == 0), axis=-1)
         whole = dataclasses.replace(self, kept=jnp.ones_like(self.kept))
         return jnp.where(
@@ -447,10 +447,10 @@ class Codes:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class UniformCodes:
-    """The prior of a quantized code: every code of a codebook is as likely as another.
+    """The prior of a quantized code: uniform over the codes of each codebook.
 
     Attributes:
-        codebook: [S, K, D], of S stages.
+        codebook: [S, K, D], for S stages.
         latent_dim: L = groups · D.
     """
 
@@ -464,13 +464,13 @@ class UniformCodes:
         return jnp.tile(own, self.latent_dim // own.shape[0])
 
     def first(self, num: int) -> "UniformCodes":
-        """The same of the first `num` dimensions, whole groups, alone."""
+        """The same for the first `num` dimensions, which are whole groups."""
         return dataclasses.replace(self, latent_dim=num)
 
     def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
-        """Draws a code for each group and stage: [L], or [N, L].
+        """Draws one code per group and stage: [L], or [N, L].
 
-        Each group has a key of its own, see `DiagonalGaussian.sample`.
+        Each group has its own key, see `DiagonalGaussian.sample`.
         """
         lead = () if num_samples is None else (num_samples,)
         num_stages, num_codes, code_dim = self.codebook.shape
@@ -491,14 +491,14 @@ class UniformCodes:
 
 @dataclasses.dataclass(frozen=True)
 class Quantized(Latent):
-    """Groups of `code_dim` numbers, each a code out of a codebook that all groups share.
+    """Groups of `code_dim` numbers, each a code from a codebook that all groups share.
 
     Codes are [B, L], L = groups · code_dim; the prior is uniform over the codebook.
 
     Attributes:
         num_codes: K of each stage's codebook.
-        code_dim: D of a code.
-        num_stages: S; each but the first quantizes what those before it have left.
+        code_dim: D, the size of a code.
+        num_stages: S; each stage after the first quantizes the residual of those before it.
 
     Reference:
         van den Oord et al. 2017, Neural Discrete Representation Learning, arXiv 1711.00937;
@@ -547,7 +547,7 @@ class Quantized(Latent):
 
 
 def residual_codes(vectors: jax.Array, codebook: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The code nearest to each vector, and stage by stage that nearest to what is left of it.
+    """Residual quantization: each stage takes the code nearest to the remaining residual.
 
     Args:
         vectors: [N, D].

@@ -1,8 +1,8 @@
 """A model: an encoder, a decoder, a likelihood and a family of latents, as one value.
 
-A model is a pytree whose only array is the latent mask; the modules are static. Parameters live
-outside, as a plain dict `{"encoder", "decoder", "likelihood"}`, and "latent" where the latents have
-some; running statistics of the modules, which no gradient moves, stand there as "batch_stats".
+A model is a pytree whose only array is the latent mask; the modules are static. Parameters are kept
+outside, as a plain dict `{"encoder", "decoder", "likelihood"}`, with "latent" if the latents have
+parameters, and "batch_stats" for running statistics of the modules, which have no gradient.
 """
 
 import html
@@ -28,7 +28,7 @@ Array = jax.Array | np.ndarray
 
 
 class Prediction(NamedTuple):
-    """What a model makes of x: the code [B, L] and the reconstruction [B, *shape]."""
+    """The result of `predict`: the code [B, L] and the reconstruction [B, *shape]."""
 
     code: jax.Array
     reconstruction: jax.Array
@@ -37,36 +37,36 @@ class Prediction(NamedTuple):
 class Model(flax.struct.PyTreeNode):
     """p(x, z) = p(x|z) p(z) with an amortized posterior q(z|x).
 
-    Any two Linen modules plug in: an encoder from x [B, *shape] to (mean [B, L], logvar [B, L]),
-    a decoder from z [B, L] to prod(shape)·num_outputs numbers per example. Where the latents are
-    not Gaussian, the encoder returns their `parts` instead. Of a decoder with `reads_x` p(x|z) is
-    a product over the first axis of x, Π_t p(x_t | x_<t, z): see `networks.RecurrentDecoder`.
+    Any two Linen modules plug in: an encoder from x [B, *shape] to (mean [B, L], logvar [B, L]), a
+    decoder from z [B, L] to prod(shape)·num_outputs numbers per example. For latents that are not
+    Gaussian, the encoder returns their `parts` instead. If the decoder `reads_x`, p(x|z) is a
+    product over the first axis of x, Π_t p(x_t | x_<t, z): see `networks.RecurrentDecoder`.
 
-    A module with BatchNorm or Dropout takes `train: bool` in its `__call__`: True in a step of
-    training, False elsewhere. (Flax's `deterministic` and `use_running_average` are the opposite.)
-    In training BatchNorm normalizes by the rows that it is given, and Dropout draws from a key of
-    the step; elsewhere BatchNorm reads its running statistics, and there is no key. Each step
-    updates the statistics once, however often the objective encodes and decodes: with the
-    parameters before it, by x as it is and one z ~ q(z|x) of each example. A module may keep no
-    collections but params and batch_stats.
+    A module with BatchNorm or Dropout takes `train: bool` in its `__call__`: True in a training
+    step, False otherwise. (Flax's `deterministic` and `use_running_average` are the opposite.) In
+    training, BatchNorm normalizes by the rows it gets, and Dropout draws from a key of the step.
+    Otherwise BatchNorm uses its running statistics, and there is no key. Each step updates the
+    statistics once, however often the objective encodes and decodes. The update uses the parameters
+    before the step, the uncorrupted x and one z ~ q(z|x) per example. A module may have no
+    collections other than params and batch_stats.
 
     Args:
         encoder, decoder: Linen modules.
         likelihood: one of `vae_jax.likelihoods`.
-        shape: of one example x, e.g. (28, 28, 1).
+        shape: shape of one example x, e.g. (28, 28, 1).
         latent_dim: L.
-        latent_mask: None, or [L] of zeros and ones. A masked dimension has mean 0, logvar 0 and is
-            decoded as z = 0: its rate is exactly 0, and the model is one of sum(latent_mask)
-            dimensions. The mask acts here and nowhere else.
-        latent: one of `vae_jax.latents`: what q(z|x) and p(z) are.
-        num_conditions: C, the numbers that x and z are given; 0: none. Of a conditional model both
-            modules take a second argument [B, C], and `given` is to be called before all else.
-        condition: what `given` was told, [B, C].
-        teacher_key: in training, the PRNG key of what a decoder that reads x is not told; None:
-            it is told everything.
+        latent_mask: None, or [L] of zeros and ones. A masked dimension has mean 0 and logvar 0 and
+            is decoded as z = 0, so its rate is exactly 0, and the model is one of sum(latent_mask)
+            dimensions. The mask is applied only here.
+        latent: one of `vae_jax.latents`: the family of q(z|x) and p(z).
+        num_conditions: C, the size of the condition of x and z; 0 for none. In a conditional model
+            both modules take a second argument [B, C], and `given` must be called before all else.
+        condition: the condition set by `given`, [B, C].
+        teacher_key: in training, the PRNG key for teacher dropout of a decoder that reads x; None
+            drops nothing.
         classes: the user's own labels of the C classes, numbers or words in the order of their
-            indices; None: they are 0 … C − 1; (): the model is given numbers, not labels.
-        train_key: in training, the PRNG key of modules that take `train`; None: evaluation.
+            indices; None if they are 0 … C − 1; () if the condition is numbers, not labels.
+        train_key: in training, the PRNG key for modules that take `train`; None in evaluation.
     """
 
     encoder: nn.Module = flax.struct.field(pytree_node=False)
@@ -98,29 +98,29 @@ class Model(flax.struct.PyTreeNode):
         return f"<code>{html.escape(repr(self))}</code>"
 
     def given(self, condition: Any) -> "Model":
-        """p(x, z | c) = p(x|z, c) p(z) and q(z|x, c) of known c, a model as any other.
+        """Conditions the model on c: p(x, z | c) = p(x|z, c) p(z) and q(z|x, c).
 
-        Its rows may be those of x, or stand for K·B rows of z, K samples of each of B.
+        The rows of c may be those of x, or K·B rows of z, K samples for each of B.
 
         Args:
-            condition: labels [B], each one of `classes`, which become unit vectors; or numbers
-                [B, C], taken as they are. A label alone, [], is that of every row.
+            condition: labels [B], each one of `classes`, which become unit vectors; or numbers [B,
+                C], used as they are. A single label, [], applies to every row.
 
         Raises:
-            UsageError: a label is none of the classes, or the shape does not fit. Labels that are
-                traced (in `jit`) cannot be looked at: one that is no class gives rows of NaN.
+            UsageError: a label is not one of the classes, or the shape does not fit. Traced labels
+                (in `jit`) cannot be checked: one that is not a class gives rows of NaN.
         """
         given = labels.condition(condition, self.num_conditions, self.classes)
         return self.replace(condition=given)
 
     def given_encoded(self, condition: jax.Array) -> "Model":
-        """As `given`, of what batches hold: class indices [B] in [0, C), or numbers [B, C]."""
+        """Like `given`, for what batches hold: class indices [B] in [0, C), or numbers [B, C]."""
         if condition.ndim == 1:
             condition = labels.one_hot(condition, self.num_conditions)
         return self.given(condition)
 
     def _conditions(self) -> tuple[jax.Array, ...]:
-        """What the modules take beside x or z: [B, C], or nothing."""
+        """Extra arguments of the modules after x or z: (condition [B, C],) or ()."""
         if self.num_conditions == 0:
             return ()
         if self.condition is None:
@@ -131,19 +131,20 @@ class Model(flax.struct.PyTreeNode):
         return (self.condition,)
 
     def init(self, key: jax.Array) -> dict:
-        """Draws parameters.
+        """Initializes the parameters.
 
         Args:
             key: PRNG key, scalar.
 
         Returns:
-            Pytree of float32 arrays, `{"encoder", "decoder", "likelihood"}` and, where the latents
-            have parameters, "latent"; where modules keep running statistics, "batch_stats", by
-            module.
+            Pytree of float32 arrays, `{"encoder", "decoder", "likelihood"}`; also "latent" if the
+            latents have parameters, and "batch_stats", by module, if modules keep running
+            statistics.
 
         Raises:
-            UsageError: a module's output does not have the shape that `Model` asks for, it asks for
-                more than `Model` carries, or the latents do not have so many dimensions.
+            UsageError: a module's output does not have the shape that `Model` needs, a module needs
+                a collection or key that `Model` does not supply, or the latents cannot have L
+                dimensions.
         """
         self.latent.check(self.latent_dim)
         encoder_key, decoder_key = jax.random.split(key)
@@ -155,7 +156,7 @@ class Model(flax.struct.PyTreeNode):
             "encoder": modules.init(self.encoder, encoder_key, x, *given)[1],
             "decoder": modules.init(self.decoder, decoder_key, z, *given)[1],
         }
-        # beside the two keys that were split off
+        # does not change the two keys that were split off
         own = self.latent.init(jax.random.fold_in(key, 2))
         params = {
             "encoder": held["encoder"]["params"],
@@ -168,15 +169,15 @@ class Model(flax.struct.PyTreeNode):
         )
 
     def _with_statistics(self, params: dict, statistics: dict) -> dict:
-        """Parameters with the running statistics of the modules that keep some."""
+        """Adds the running statistics of the modules, if any, to the parameters."""
         kept = {part: values for part, values in statistics.items() if values}
         return {**params, modules.STATISTICS: kept} if kept else params
 
     def scale_to_fan_in(self, params: dict) -> dict:
-        """Initial parameters of a module that reads codes, of any shapes, as the mask asks for.
+        """Rescales initial parameters of any shapes of a module that reads codes, for the mask.
 
-        Its layer named `latent` sees only the unmasked dimensions, so its kernel is scaled to the
-        fan-in that it has: a masked run starts as its native twin would.
+        Its layer named `latent` sees only the unmasked dimensions, so its kernel is scaled to that
+        fan-in: a masked run starts from the same initial values as an unmasked model of that size.
         """
         if self.latent_mask is None or "latent" not in params:
             return params
@@ -203,11 +204,11 @@ class Model(flax.struct.PyTreeNode):
             )
 
     def prior(self, params) -> Any:
-        """p(z), as a value over [L]; of Gaussian latents N(0, I)."""
+        """p(z), as a value over [L]; for Gaussian latents N(0, I)."""
         return self.latent.prior(params.get("latent"), self.latent_dim)
 
     def per_latent(self, value: Any) -> Any:
-        """A scalar for each latent dimension, 0 for the masked ones: [L]; a 0 of Python stays."""
+        """Broadcasts a scalar to [L], with 0 in masked dimensions; the Python number 0 stays."""
         if isinstance(value, (int, float)) and value == 0:
             return value
         values = jnp.full((self.latent_dim,), value, jnp.float32)
@@ -218,11 +219,11 @@ class Model(flax.struct.PyTreeNode):
         return z if self.latent_mask is None else z * self.latent_mask[None, :]
 
     def encode(self, params: Any, x: Array) -> Any:
-        """q(z|x), as a value with arrays of shape [B, L]; of Gaussian latents `DiagonalGaussian`.
+        """q(z|x), as a value with arrays of shape [B, L]; for Gaussian latents `DiagonalGaussian`.
 
         Args:
             params: from `init`.
-            x: [B, *shape] in the likelihood's range; of K·B conditions the result has K·B rows.
+            x: [B, *shape] in the likelihood's range; with K·B conditions the result has K·B rows.
         """
         chex.assert_shape(x, (None, *self.shape))
         outputs, _ = self._run("encoder", params, x)
@@ -230,7 +231,7 @@ class Model(flax.struct.PyTreeNode):
         return self.latent.posterior(params.get("latent"), parts, self.latent_mask)
 
     def _run(self, part: str, params: Any, inputs: Array, **read: Any):
-        """(outputs, running statistics after it) of the encoder or the decoder."""
+        """Runs the encoder or the decoder: (outputs, running statistics after it)."""
         variables, train_key = {"params": params[part]}, self.train_key
         if part in params.get(modules.STATISTICS, {}):
             statistics = params[modules.STATISTICS][part]
@@ -246,23 +247,23 @@ class Model(flax.struct.PyTreeNode):
         return getattr(self.decoder, "reads_x", False)
 
     def decode(self, params: Any, z: Array, x: Array | None = None) -> jax.Array:
-        """The decoder's outputs for z: the parameters of p(x|z).
+        """The decoder's outputs for z, the parameters of p(x|z).
 
         Args:
             params: from `init`.
             z: [B, L].
-            x: [B, *shape], of which a decoder that reads it is told, at each step, those before;
-                None: it is told the modes of its own.
+            x: [B, *shape], for teacher forcing of a decoder that reads x; None feeds back the modes
+                of its own outputs.
 
         Returns:
-            float32 [B, *shape], or [B, *shape, num_outputs] where the likelihood has several.
+            float32 [B, *shape], or [B, *shape, num_outputs] if the likelihood has several outputs.
         """
         if self.reads_x and x is None:
             return self._unroll(params, z, lambda step, own, _, outputs: step.mode(own, outputs))[0]
         return self._outputs(self._apply(params, z, **self._read(x))[0])
 
     def _read(self, x: Any) -> dict[str, Any]:
-        """What the decoder reads beside z: nothing, or x and the key of what it is not told."""
+        """Extra inputs of the decoder beside z: x and the key for teacher dropout, or none."""
         if not self.reads_x:
             return {}
         return {"x": x} if self.teacher_key is None else {"x": x, "key": self.teacher_key}
@@ -273,16 +274,16 @@ class Model(flax.struct.PyTreeNode):
 
     @property
     def has_modes(self) -> bool:
-        """Whether a module computes otherwise in training than in evaluation; a scalar."""
+        """Whether a module behaves differently in training and in evaluation; a scalar."""
         return any(map(modules.has_modes, (self.encoder, self.decoder)))
 
     def update_statistics(self, params: Any, x: Array, key: jax.Array) -> dict:
-        """Parameters whose running statistics have seen a batch once; all else as it is.
+        """Updates the running statistics with one batch; other parameters do not change.
 
         Args:
             params: from `init`.
             x: [B, *shape].
-            key: PRNG key of one z ~ q(z|x) for each example, which the decoder sees.
+            key: PRNG key for one z ~ q(z|x) per example, which the decoder gets.
         """
         z = self.encode(params, x).sample(key)
         _, of_encoder = self._run("encoder", params, x)
@@ -290,19 +291,19 @@ class Model(flax.struct.PyTreeNode):
         return self._with_statistics(params, {"encoder": of_encoder, "decoder": of_decoder})
 
     def _outputs(self, outputs, first_axis: int = 0):
-        """As the likelihood takes them: float32 [B, *shape[first_axis:]], and num_outputs."""
+        """Reshapes outputs for the likelihood: [B, *shape[first_axis:], num_outputs], float32."""
         extra = () if self.likelihood.num_outputs == 1 else (self.likelihood.num_outputs,)
         return outputs.astype(jnp.float32).reshape(-1, *self.shape[first_axis:], *extra)
 
     def _unroll(self, params, z, say):
-        """A decoder that reads x, told what it says itself.
+        """Runs a decoder that reads x on its own outputs, step by step.
 
         Args:
-            params, z: as of `decode`.
+            params, z: as in `decode`.
             say: (likelihood of a step, its parameters, t, outputs [B, …]) to x_t [B, *shape[1:]].
 
         Returns:
-            (outputs as of `decode`, x [B, *shape]).
+            (outputs as in `decode`, x [B, *shape]).
         """
         step = self.likelihood.of_step()
 
@@ -316,11 +317,11 @@ class Model(flax.struct.PyTreeNode):
     def distortion(self, params: Any, z: Array, batch: dict) -> jax.Array:
         """−log p(x|z) of a training batch, in nats.
 
-        With the variance at its analytic optimum, the optimum is that of this batch.
+        If the variance has an analytic optimum, it is computed from this batch.
 
         Args:
             params: from `init`.
-            z: [B, L], or K samples of each, [K, B, L].
+            z: [B, L], or K samples per example, [K, B, L].
             batch: {"x": [B, *shape], "mask": [B], 0 for padding}.
 
         Returns:
@@ -338,7 +339,7 @@ class Model(flax.struct.PyTreeNode):
     def reconstruct(self, params: Any, x: Array) -> jax.Array:
         """E[x | z = mode of q(z|x)]: the reconstruction in `mode`, [B, *shape] to [B, *shape].
 
-        It runs free: of x it knows the code alone.
+        It is free running: the decoder gets the code only, not x.
         """
         return self.decode_mean(params, self.encode(params, x).mode)
 
@@ -350,7 +351,7 @@ class Model(flax.struct.PyTreeNode):
             x: [B, *shape].
 
         Returns:
-            `Prediction`: the mode of q(z|x), [B, L], and what `reconstruct` gives, [B, *shape].
+            `Prediction`: the mode of q(z|x), [B, L], and the result of `reconstruct`, [B, *shape].
         """
         code = self.encode(params, jnp.asarray(x)).mode
         return Prediction(code, self.decode_mean(params, code))
@@ -358,8 +359,8 @@ class Model(flax.struct.PyTreeNode):
     def interpolate(self, params: Any, x0: Array, x1: Array, num: int) -> jax.Array:
         """Decodes points on the lines between the codes of examples; the ends are reconstructions.
 
-        z_i = (1 − t_i) z_0 + t_i z_1, t_i = i / (num − 1), z the mode of q(z|x). Discrete latents
-        are mixtures of their values between the ends.
+        z_i = (1 − t_i) z_0 + t_i z_1, t_i = i / (num − 1), z the mode of q(z|x). Between the ends,
+        discrete latents are mixtures of two values.
 
         Args:
             params: from `init`.
@@ -370,7 +371,7 @@ class Model(flax.struct.PyTreeNode):
             E[x|z], [num, *shape] or [B, num, *shape].
 
         Raises:
-            UsageError: there are less than 2 points, or the shapes do not fit.
+            UsageError: there are fewer than 2 points, or the shapes do not fit.
         """
         x0, x1 = jnp.asarray(x0), jnp.asarray(x1)
         if num < 2:
@@ -390,9 +391,9 @@ class Model(flax.struct.PyTreeNode):
         return lines[0] if is_one else lines
 
     def decode_mean(self, params: Any, z: Array) -> jax.Array:
-        """E[x|z], z [B, L] to [B, *shape]; step by step, where the modes of the steps before stand.
+        """E[x|z], z [B, L] to [B, *shape]; a decoder that reads x feeds back its own modes.
 
-        Of text the likeliest characters.
+        For text, the most likely characters.
         """
         return self.likelihood.mean(params["likelihood"], self.decode(params, z))
 
@@ -419,7 +420,8 @@ class Model(flax.struct.PyTreeNode):
             z: [B, L].
 
         Returns:
-            (x [B, *shape], E[x|z] [B, *shape], of a step where those before it are the draw's).
+            (x [B, *shape], E[x|z] [B, *shape]; in a sequence, the mean of each step given the drawn
+                steps before it).
         """
         own = params["likelihood"]
         if not self.reads_x:

@@ -1,10 +1,10 @@
 """Training as pure functions of (state, hyperparameters, data).
 
-`make_train` takes what is static and returns `Train`: `init`, `step` and `chunk`, each to be
-jitted, mapped over runs, or called as it is. Everything random follows from the run's seed and the
-step, so that a state and a step number are all that resuming needs: the batch of step t is a
-function of (seed, epoch, index), its noise of (seed, t). Data either lies on the device whole or
-comes in blocks of batches that the host gathers: same rows, same order, same program.
+`make_train` takes the static settings and returns `Train`: `init`, `step` and `chunk`, which can be
+jitted, mapped over runs, or called directly. All randomness follows from the run's seed and the
+step, so a state and a step number are enough to resume: the batch of step t is a function of (seed,
+epoch, index), its noise of (seed, t). The data is either on the device as a whole, or the host
+gathers it in blocks of batches: same rows, same order, same program.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ _TRAIN = 2**32 - 3
 
 
 def stream(seed, name: str) -> jax.Array:
-    """The PRNG key of one use of a run's seed.
+    """The PRNG key for one use of a run's seed.
 
     Args:
         seed: int32 scalar [].
@@ -63,31 +63,32 @@ def stream(seed, name: str) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Objective:
-    """What a training asks of an objective; a function like `loss` alone is one too.
+    """The parts of an objective that training uses; a plain function like `loss` works, too.
 
     Attributes:
         loss: (model, params, batch, key, **h) → (loss [B], aux), see `vae_jax.objectives`.
-        init: (model, key) → parameters of the objective's own, any pytree, which training keeps in
-            `params["objective"]`; None: it has none.
-        optimizer: (**h) → the optax transformation of those parameters; None: that of the model's.
-        latent: () → the family of latents that it asks for; None: any will do. Whoever makes the
-            model asks.
-        update: (model, params before the step, params after it, batch, key, **h) → params: what
-            follows no gradient; None: nothing.
-        conditions: (dataset) → `Conditions`, what its batches hold beside x; None: nothing.
-        given: (model, params, batch) → the model given what is known of the rows of a batch, for
-            whoever encodes them outside `loss`; None: the model as it is.
+        init: (model, key) → the objective's own parameters, any pytree, which training keeps in
+            `params["objective"]`; None if it has none.
+        optimizer: (**h) → the optax transformation of those parameters; None for the model's
+        optimizer.
+        latent: () → the family of latents that it needs; None if any works. The code that makes the
+            model uses it.
+        update: (model, params before the step, params after it, batch, key, **h) → params, for
+            updates without a gradient; None for none.
+        conditions: (dataset) → `Conditions`, what its batches hold beside x; None for nothing.
+        given: (model, params, batch) → the model conditioned on the rows of a batch, for code that
+            encodes them outside `loss`; None leaves the model as it is.
         beside: (model, {name: [N, …]}) → what batches hold beside x, checked and encoded from what
-            a user gives; None: that as it is.
-        corrupt: (x [B, *shape], key, **h) → what the encoder is shown in its place while training;
-            None: x itself.
-        phase: (model, **h) → a scalar; where it changes from a step to the next another training
-            begins, and the optimizer with it, its moments 0; None: it is one training.
-        notes: (model) → lines on what is to be known before it is trained so.
+            a user passes; None leaves it as it is.
+        corrupt: (x [B, *shape], key, **h) → the input of the encoder during training; None for x
+            itself.
+        phase: (model, **h) → a scalar; the optimizer state is reset whenever it changes; None for
+        never.
+        notes: (model) → lines to print before training.
         row_weights: (batch, **h) → {term: weights [B]} of the terms that are means over some rows
-            only, such as those of known label: the loss or aux holds w·v of each row, and the
-            weights w ≥ 0 average 1 over a split. Evaluation takes Σ w·v / Σ w and the standard
-            error of that ratio. None: every row counts alike in every term.
+            only, such as those with a known label: the loss or aux holds w·v of each row, and the
+            weights w ≥ 0 average 1 over a split. Evaluation computes Σ w·v / Σ w and the standard
+            error of that ratio. None weights all rows equally in every term.
     """
 
     loss: Callable
@@ -104,20 +105,20 @@ class Objective:
     row_weights: Callable | None = None
 
     def __call__(self, model, params, batch, key, **hyperparameters):
-        """`loss`, with arguments of the same shapes."""
+        """Calls `loss`, with arguments of the same shapes."""
         return self.loss(model, params, batch, key, **hyperparameters)
 
 
 class Conditions(NamedTuple):
-    """What an objective asks of each row of a dataset beside x.
+    """What an objective needs for each row of a dataset beside x.
 
     Args:
         train, valid, test: what the batches of a split hold beside x, by name; arrays [N, …].
-        num: C, the numbers that x is given, a count; 0 where they are for the loss alone.
-        shown: conditions [P, C] of which pictures are drawn, a row each.
-        names: what those P are called.
-        what: what x is given, in words after "c is".
-        classes: the user's own labels of C classes, see `vae_jax.model.Model`; (): C numbers.
+        num: C, the size of the condition, a count; 0 if only the loss uses it.
+        shown: conditions [P, C] for which pictures are drawn, one per row.
+        names: the names of those P conditions.
+        what: a description of the condition, to follow "c is".
+        classes: the user's own labels of C classes, see `vae_jax.model.Model`; () for C numbers.
         notes: lines for the log.
     """
 
@@ -133,22 +134,23 @@ class Conditions(NamedTuple):
 
 
 class Hparams(flax.struct.PyTreeNode):
-    """What may differ between the runs of one program: scalars, schedules, one array.
+    """Settings that may differ between the runs of one program: scalars, schedules, one array.
 
     Args:
         seed: int32 scalar.
         learning_rate: scalar or schedule.
         objective: keyword arguments of the objective, each a scalar or a schedule.
-        weight_decay: of adamw, scalar or schedule.
-        adam: those of Adam's b1, b2 and eps (as optax names them) that differ from its defaults,
+        weight_decay: weight decay of adamw, scalar or schedule.
+        adam: values of Adam's b1, b2 and eps (named as in optax) that differ from the defaults,
             scalars.
         clip_norm: largest global norm of a gradient, scalar or schedule; None does not clip.
-        ema_decay: of the averaged parameters, scalar; running statistics of networks are averaged
-            with them. None keeps no average.
-        init_scale: of the initial kernels, scalar: their standard deviations are multiplied by it;
-            None leaves them as the model draws them.
+        ema_decay: decay of the exponential moving average (EMA) of the parameters, scalar; it
+            includes running statistics of networks. None keeps no average.
+        init_scale: factor of the standard deviation of initial kernels, scalar; None leaves them as
+            the model draws them.
         latent_mask: None or [L] of zeros and ones.
-        variance: of a likelihood whose variance is "given", scalar; None leaves the likelihood's.
+        variance: the variance of a likelihood whose variance is "given", scalar; None leaves the
+            likelihood's.
     """
 
     seed: Any
@@ -164,12 +166,12 @@ class Hparams(flax.struct.PyTreeNode):
 
 
 def masked(model, hparams: Hparams):
-    """The model with the run's latent mask [L], or as it is where the run has none."""
+    """The model with the run's latent mask [L]; unchanged if the run has none."""
     return model if hparams.latent_mask is None else model.replace(latent_mask=hparams.latent_mask)
 
 
 def _in_training(model, hparams: Hparams, key: jax.Array):
-    """The run's model in a step of a PRNG key, with the keys that its networks ask for."""
+    """The run's model in a training step with a PRNG key, with the keys that its networks need."""
     own = masked(model, hparams)
     if getattr(model, "reads_x", False):
         own = own.replace(teacher_key=jax.random.fold_in(key, jnp.uint32(_TEACHER)))
@@ -179,22 +181,23 @@ def _in_training(model, hparams: Hparams, key: jax.Array):
 
 
 def _has_statistics(params) -> bool:
-    """Whether networks keep running statistics in the parameters, of any shapes; a scalar."""
+    """Whether the parameters, of any shapes, contain running statistics; a scalar."""
     return isinstance(params, dict) and modules.STATISTICS in params
 
 
 class State(flax.struct.PyTreeNode):
-    """All that training carries; saving it and the step's number is enough to go on.
+    """The whole state of training; the state and its step number are enough to resume.
 
     Args:
         step: int32 scalar, the number of steps done.
         params: pytree of float32 arrays.
-        opt_state: of optax.
-        ema: averaged parameters, shaped as `params`, or None.
+        opt_state: state of the optax optimizer.
+        ema: averaged parameters, same shapes as `params`, or None.
         sums: metrics of the current epoch, summed over its examples; scalars.
-        failure: the first step whose loss, gradient or update was not finite, or −1: int32 scalar.
-        stopped: whether the state stays as it is from now on, bool scalar: after a failure, or
-            because whoever trains has set it.
+        failure: the first step with a loss, gradient or update that was not finite, or −1: int32
+            scalar.
+        stopped: whether the state no longer changes, bool scalar: after a failure, or if the caller
+            sets it.
     """
 
     step: jax.Array
@@ -207,12 +210,12 @@ class State(flax.struct.PyTreeNode):
 
 
 class Block(NamedTuple):
-    """Batches of consecutive steps, gathered by the host where the data does not fit a device.
+    """Batches of consecutive steps, gathered by the host if the data does not fit on a device.
 
     Args:
-        first: the first step that the block holds, int32 scalar.
-        rows: [T, B, *stored], the batch of each of T steps; a dictionary of such where batches
-            hold more than x.
+        first: the first step in the block, int32 scalar.
+        rows: [T, B, *stored], the batches of T steps; a dictionary of such arrays if batches hold
+            more than x.
     """
 
     first: jax.Array
@@ -225,10 +228,10 @@ class Train(NamedTuple):
     init(hparams) → State.
     step(state, hparams, batch, key) → (State, metrics): one update; batch {"x": [B, *shape],
         "mask": [B], …}, metrics scalars averaged over the rows that count.
-    chunk(state, hparams, x, num_steps) → State: that many steps (a traced scalar, so that any
-        length is one program) within one epoch; x is [N, *stored], or {"x": [N, *stored], …} where
-            an objective asks for more of each row, or a `Block` that holds them.
-    rows(seed, step) → [B] int32: the examples of a step (scalars), for whoever makes a `Block`.
+    chunk(state, hparams, x, num_steps) → State: that many steps (a traced scalar, so any length is
+        one program) within one epoch; x is [N, *stored], or {"x": [N, *stored], …} if an objective
+        needs more of each row, or a `Block`.
+    rows(seed, step) → [B] int32: the examples of a step (scalars), for code that makes a `Block`.
     """
 
     init: Callable
@@ -248,7 +251,7 @@ def _adamw(h):
 
 
 def _is_kernel(params):
-    """Decay draws weights to zero, not biases nor the variance of a likelihood; any shapes."""
+    """Selects weights for decay, not biases or a likelihood's variance; any shapes."""
     return jax.tree.map_with_path(lambda path, _: getattr(path[-1], "key", "") == "kernel", params)
 
 
@@ -260,7 +263,7 @@ They come by name: learning_rate and weight_decay, scalars, and adam, a dictiona
 
 
 def _batch_means(values: dict, mask: jax.Array) -> dict:
-    """Means of [B] arrays over the examples that are not padding, whatever the padding gives."""
+    """Means of [B] arrays over the rows that are not padding, whatever the padded rows hold."""
     weight = mask / mask.sum()
     return {n: jnp.sum(jnp.where(weight > 0, v * weight, 0.0)) for n, v in values.items()}
 
@@ -268,7 +271,7 @@ def _batch_means(values: dict, mask: jax.Array) -> dict:
 def _transformation(
     make_optimizer: Callable, objective: Objective, h: Hparams, params
 ) -> optax.GradientTransformation:
-    """What moves the parameters, of any shapes: those of an objective and statistics apart."""
+    """The optimizer of all parameters, of any shapes; the objective's and statistics apart."""
     names = ("learning_rate", "weight_decay", "adam")
     optimizer = make_optimizer({name: getattr(h, name) for name in names})
     if h.clip_norm is not None:
@@ -287,9 +290,9 @@ def _transformation(
 def _settling(
     objective: Objective, model, before, batch: dict, key: jax.Array, h: Hparams
 ) -> Callable | None:
-    """What follows no gradient: from params as the optimizer leaves them to those that stand.
+    """Updates without a gradient: from the params after the optimizer to the new params.
 
-    `before` are the parameters before the step; None where all of them follow it.
+    `before` are the parameters before the step. Returns None if there are no such updates.
     """
     if objective.update is None and not _has_statistics(before):
         return None
@@ -301,7 +304,7 @@ def _settling(
             after = objective.update(model, before, after, batch, own_key, **h.objective)
         if _has_statistics(before):
             given = _given(objective, model, before, batch)
-            # the key of the loss: most objectives draw the same z, and it is computed once
+            # the key of the loss: most objectives draw the same z, so it is computed once
             seen = given.update_statistics(before, batch["x"], key)
             after = {**after, modules.STATISTICS: seen[modules.STATISTICS]}
         return after
@@ -310,7 +313,7 @@ def _settling(
 
 
 def _given(objective: Objective, model, params, batch: dict):
-    """The model given what is known of a batch, where it is conditional."""
+    """Conditions the model on a batch if it is conditional."""
     if objective.given is not None:
         return objective.given(model, params, batch)
     if model.num_conditions:
@@ -324,15 +327,15 @@ def _given(objective: Objective, model, params, batch: dict):
 def _advance(
     transformation, state: State, h: Hparams, grads, metrics: dict, settle: Callable | None
 ) -> State:
-    """The state one step on, or frozen where loss, gradient or learning rate is not finite.
+    """Advances the state by one step, or freezes it if loss, gradient or rate is not finite.
 
-    A gradient whose norm is finite has finite squares, and so moments and an update that are; known
-    before the update, this selects in the same pass over memory that computes. What follows no
-    gradient (`settle`: params to params) is looked at itself.
+    If the norm of a gradient is finite, so are its squares, the moments and the update. The norm is
+    known before the update, so the selection happens in the same pass over memory. Updates without
+    a gradient (`settle`: params to params) are checked themselves.
     """
     sizes = metrics["loss"], metrics["grad_norm"], jnp.asarray(h.learning_rate, jnp.float32)
     is_finite = jnp.isfinite(jnp.stack(sizes)).all()
-    # optax relies on implicit promotion (decay ** count), also where a user forbids it
+    # optax relies on implicit promotion (decay ** count), even if a user forbids it
     with jax.numpy_dtype_promotion("standard"):
         updates, opt_state = transformation.update(grads, state.opt_state, state.params)
     params, ema = optax.apply_updates(state.params, updates), state.ema
@@ -347,7 +350,7 @@ def _advance(
     frozen = state.replace(
         failure=jnp.where(has_failed, state.step, state.failure), stopped=jnp.bool_(True)
     )
-    # selected, not branched to: a select fuses with the update, a branch copies the state
+    # a select, not a branch: a select fuses with the update, a branch copies the state
     ok = is_finite & ~state.stopped
     return jax.tree.map(lambda a, b: jnp.where(ok, a, b), advanced, frozen)
 
@@ -357,7 +360,7 @@ def _as_it_is(value):
 
 
 def _alone(loss_fn: Callable) -> Objective:
-    """A loss as an objective, unless its module has more parts of one, which it would not have."""
+    """Wraps a loss as an objective; raises UsageError if its module defines more parts."""
     module = sys.modules.get(getattr(loss_fn, "__module__", None))
     if callable(loss_fn) and getattr(module, "loss", None) is loss_fn:
         parts = [f.name for f in dataclasses.fields(Objective) if f.name != "loss"]
@@ -377,11 +380,11 @@ def _alone(loss_fn: Callable) -> Objective:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Program:
-    """What the runs of one program share; its public methods are the functions of a `Train`.
+    """The shared part of the runs of one program; its public methods are those of `Train`.
 
     Attributes:
-        objective: with its hyperparameters left open.
-        make_transformation: (hyperparameters at one step, params) → what moves the parameters.
+        objective: the objective, its hyperparameters not yet bound.
+        make_transformation: (hyperparameters at one step, params) → the optimizer.
         model, preprocess, num_examples, batch_size, layout, beside: see `make_train`.
     """
 
@@ -396,12 +399,12 @@ class _Program:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches that hold each example once, a count."""
+        """The number of batches in an epoch, which holds each example once."""
         return -(-self.num_examples // self.batch_size)
 
     @property
     def num_rows(self) -> int:
-        """Rows of a batch with its padding, a count: a multiple of the devices that share it."""
+        """Rows of a batch with padding, a count: a multiple of the devices that share it."""
         num_data = 1 if self.layout is None else self.layout.num_data
         return -(-self.batch_size // num_data) * num_data
 
@@ -437,7 +440,7 @@ class _Program:
             batch = self._batch_of(x, hparams.seed, state.step, preprocess_key)
             is_first = state.step % self.steps_per_epoch == 0
             after, metrics = self.step(state, hparams, batch, loss_key)
-            # a new epoch starts its sums afresh; who stopped keeps those that he had
+            # a new epoch resets the sums; a run that stopped keeps its own
             sums = {
                 name: jnp.where(is_first, 0.0, total) + metrics[name] * batch["mask"].sum()
                 for name, total in state.sums.items()
@@ -452,7 +455,7 @@ class _Program:
         return shuffling.shuffle(epoch_key, self._positions(step)[0], self.num_examples)
 
     def _initial_params(self, hparams: Hparams, at_start: Hparams):
-        """The parameters that a run starts from, the objective's own among them; any shapes."""
+        """The initial parameters of a run, including the objective's own; any shapes."""
         own_model = masked(self.model, at_start)
         params = own_model.init(stream(at_start.seed, "init"))
         if hparams.init_scale is not None:
@@ -467,7 +470,7 @@ class _Program:
         if self.objective.init is not None:
             own = self.objective.init(own_model, stream(at_start.seed, "objective"))
             params = {**params, "objective": own}
-        # astype drops weak types, which would compile the chunk once more for each of them
+        # astype drops weak types, each of which would compile the chunk once more
         return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), params)
 
     def _example_batch(self) -> dict:
@@ -480,14 +483,14 @@ class _Program:
         return {"x": x, **more, "mask": mask}
 
     def _mean_loss(self, params, batch: dict, key: jax.Array, h: Hparams):
-        """The mean of the loss over the rows that count, a scalar, and those of all terms."""
+        """The mean of the loss over the rows that count, a scalar, and the means of all terms."""
         own_model = _in_training(self.model, h, key)
         loss, aux = self.objective(own_model, params, batch, key, **h.objective)
         means = _batch_means({"loss": loss, **aux}, batch["mask"])
         return means["loss"], means
 
     def _renewed(self, state: State, hparams: Hparams, h: Hparams) -> State:
-        """The state with a fresh optimizer where a phase begins: of 0 moments, 0 steps."""
+        """Resets the optimizer state, moments and step count, if a phase begins."""
         before = schedules.evaluate(hparams, jnp.maximum(state.step - 1, 0))
         phase = functools.partial(self.objective.phase, self.model)
         is_new = phase(**h.objective) != phase(**before.objective)
@@ -496,16 +499,16 @@ class _Program:
         return state.replace(opt_state=jax.tree.map(select, fresh, state.opt_state))
 
     def _positions(self, step):
-        """Places of a step's rows in its epoch's order, [B], and which of them count, [B]."""
+        """Positions of a step's rows in the order of its epoch, [B], and which rows count, [B]."""
         row = jnp.arange(self.num_rows)
         position = (step % self.steps_per_epoch) * self.batch_size + row
         mask = (row < self.batch_size) & (position < self.num_examples)
-        # what fills a batch up counts where networks take statistics of it: each row another
+        # padding rows matter if networks take statistics of them, so each is a different row
         filler = position % self.num_examples if getattr(self.model, "has_modes", False) else 0
         return jnp.where(mask, position, filler), mask
 
     def _batch_of(self, x, seed, step, key: jax.Array) -> dict:
-        """The batch of a step, of data as `chunk` takes it: {"x": [B, *shape], "mask": [B], …}."""
+        """The batch of a step, from data as in `chunk`: {"x": [B, *shape], "mask": [B], …}."""
         mask = self._positions(step)[1].astype(jnp.float32)
         if isinstance(x, Block):
             places, held = step - x.first, x.rows
@@ -517,7 +520,7 @@ class _Program:
         return {**batch, "x": self.preprocess(batch["x"], key)}
 
     def _whole(self, array):
-        """An array, of any shape, that each of the devices that share a batch holds whole."""
+        """Replicates an array of any shape on each of the devices that share a batch."""
         return array if self.layout is None else self.layout.keep_whole(array)
 
 
@@ -536,22 +539,22 @@ def make_train(
 
     Args:
         loss_fn: an `Objective`, or its `loss(model, params, batch, key, **h) -> (loss [B], aux)`.
-        model: with `init(key)` and `replace(latent_mask=…)`, as `vae_jax.model.Model`.
+        model: has `init(key)` and `replace(latent_mask=…)`, like `vae_jax.model.Model`.
         preprocess: (stored [B, *stored], key) to x [B, *shape], run inside the step.
         num_examples: N.
-        batch_size: B; the last batch of an epoch is padded and weighs what it holds. Networks that
-            take statistics of a batch take them of the padding too: of the epoch's first examples.
+        batch_size: B; the last batch of an epoch is padded and weighted by its real size. Networks
+            that take statistics of a batch include the padding, the epoch's first examples.
         optimizer: a name in `OPTIMIZERS`, or a function like those in it.
-        layout: a `devices.layout.Layout` whose devices share batches, which are then padded to a
-            multiple of them; neither rows nor draws of the examples that count depend on it. None
-            keeps batches on one device.
+        layout: a `devices.layout.Layout` whose devices share batches, padded to a multiple of the
+            number of devices; neither the rows nor the draws of the examples that count depend on
+            it. None keeps batches on one device.
         beside: what batches hold beside x and mask, by name: anything [N, …] with shape and dtype.
 
     Returns:
         `Train`.
 
     Raises:
-        UsageError: the loss is a part of an objective whose other parts would be left out.
+        UsageError: the loss belongs to an objective whose other parts would be ignored.
     """
     make_optimizer = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
     objective = loss_fn if isinstance(loss_fn, Objective) else _alone(loss_fn)
@@ -569,7 +572,7 @@ def make_train(
 
 
 def epoch_metrics(state: State, num_examples: int) -> dict[str, Any]:
-    """Means over the epoch that just ended: exact, each example weighs the same; scalars or [R]."""
+    """Exact means over the epoch that just ended, all examples weighted equally; scalars or [R]."""
     return {name: total / num_examples for name, total in state.sums.items()}
 
 
@@ -586,23 +589,24 @@ def train_until(
     read: Callable = np.asarray,
     agree: Callable = _as_it_is,
 ) -> Iterator[tuple[int, State]]:
-    """Runs chunks up to step `num_steps` and yields after each, so at every epoch's end.
+    """Runs chunks up to step `num_steps`; yields after each one, so at the end of each epoch, too.
 
-    Chunks last about `chunk_seconds`, so that a signal is heard in time; how an epoch is cut
-    into chunks does not change a bit of the result. Ends early where every run has stopped.
+    A chunk takes about `chunk_seconds`, so that signals are handled in time. How an epoch is cut
+    into chunks does not change a bit of the result. It ends early if every run has stopped.
 
     Args:
         chunk: `Train.chunk` of one run or of R runs, jitted; it may donate its state.
-        state: where to start, of one run, or of R runs that go in step.
-        hparams: of the run or runs.
-        x: [N, *stored] on the device or a dictionary of such, see `Train`, or a function from a
-            step (scalar) to (`Block`, the number of steps it holds from there on).
+        state: initial state, of one run, or of R runs that advance together.
+        hparams: hyperparameters of the run or runs.
+        x: [N, *stored] on the device or a dictionary of such arrays, see `Train`; or a function
+            from a step (scalar) to (`Block`, the number of steps that it holds from there).
+        first_step: the number of steps already done.
         first_step: steps that were done, a count.
-        num_steps: the last step, a count since the start of the run.
+        num_steps: the step to stop at, counted from the start of the run.
         steps_per_epoch: from `Train`.
-        chunk_seconds: what a chunk should last, in seconds.
-        read: from an array of any shape to NumPy, for runs spread over processes.
-        agree: from a count to the count that all processes take.
+        chunk_seconds: the target duration of a chunk, in seconds.
+        read: converts an array of any shape to NumPy, for runs spread over processes.
+        agree: maps a count to the count that all processes agree on.
 
     Yields:
         (steps done, `State`).
@@ -619,5 +623,5 @@ def train_until(
         yield step, state
         if is_over:
             return
-        # grows by at most 4 a time: the first chunk's seconds hold the compilation
+        # grows by at most a factor of 4: the first chunk's time includes compilation
         wanted = agree(max(1, min(4 * wanted, int(length * chunk_seconds / seconds))))
