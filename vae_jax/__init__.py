@@ -1,7 +1,7 @@
 """Autoencoders as pure JAX functions over Flax modules.
 
-Each part is imported at its first use, so that `import vae_jax` costs nothing and
-`vae_jax.losses` needs JAX alone:
+Each part is imported on first use, so `import vae_jax` costs almost nothing and `vae_jax.losses`
+needs only JAX:
 
     import vae_jax
 
@@ -73,7 +73,7 @@ _HOMES = {
 
 
 def _attribute(name: str) -> Any:
-    """A name of `__all__`, imported at its first use."""
+    """Imports a name of `__all__` on first use."""
     if name in _HOMES:
         return getattr(importlib.import_module(f"vae_jax.{_HOMES[name]}"), name)
     if name in __all__:
@@ -82,7 +82,7 @@ def _attribute(name: str) -> Any:
     raise AttributeError(f"module 'vae_jax' has no attribute {name!r}")
 
 
-if not TYPE_CHECKING:  # which would then know any name
+if not TYPE_CHECKING:  # a type checker would then accept any name
     __getattr__ = _attribute
 
 

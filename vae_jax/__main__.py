@@ -1,4 +1,4 @@
-"""`python -m vae_jax train --beta=4`: what the console script `vae-jax` does."""
+"""`python -m vae_jax train --beta=4`: the same as the console script `vae-jax`."""
 
 from vae_jax.cli.main import main
 

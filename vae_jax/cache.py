@@ -1,9 +1,9 @@
-"""Where this package keeps what it can make again, and how it knows its own.
+"""The cache of this package: its folder, and how it recognizes its own entries.
 
-What a cache holds is trusted like the code that made it: compiled programs run, prepared arrays are
-trained on. So every entry carries a code that only this user can compute (HMAC-SHA-256 with a key
-that nobody else can read), over its content and over what it is an entry for: one that was changed,
-moved to another entry's place, or written by somebody else is none.
+Cached data is trusted like code: compiled programs are run, prepared arrays are trained on. So
+every entry carries an authentication code that only this user can compute: HMAC-SHA-256, with a key
+that nobody else can read, over the content and over the name of the entry. An entry that was
+changed, moved to the place of another, or written by somebody else is ignored.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ def user_folder() -> Path | None:
         Its path, which need not exist; None for a user without a home.
 
     Reference:
-        XDG Base Directory Specification 0.8: a variable that is empty or a relative path is passed
-        over.
+        XDG Base Directory Specification 0.8: a variable that is empty or a relative path is
+        ignored.
     """
     chosen = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(chosen):
@@ -41,13 +41,13 @@ def user_folder() -> Path | None:
 
 
 def private_folder(path: Path) -> str | None:
-    """Makes a folder that its owner alone may enter, or makes one of ours so.
+    """Makes a folder that only its owner can enter, or restricts an existing one.
 
     Args:
-        path: of the folder, which need not exist.
+        path: path of the folder, which need not exist.
 
     Returns:
-        Why it is not to be used, in words; None if it is ours alone.
+        Why it must not be used, in words; None if it is private.
     """
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -64,7 +64,7 @@ def private_folder(path: Path) -> str | None:
 
 
 def key() -> bytes | None:
-    """The user's own key, made at its first use; None if it cannot be kept where it is private."""
+    """The user's key, made on first use; None if there is no private place to keep it."""
     folder = user_folder()
     if folder is None or private_folder(folder) is not None:
         return None
@@ -77,7 +77,7 @@ def key() -> bytes | None:
 
 
 def _make_key(path: Path) -> None:
-    """Writes a key of random bytes, whole or not at all, unless another process was first."""
+    """Writes a key of random bytes atomically, unless another process was first."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -103,12 +103,12 @@ def _read_key(path: Path) -> bytes | None:
 
 
 def code(secret: bytes, what: str, content: bytes) -> bytes:
-    """What only the holder of a key can compute: HMAC-SHA-256 of a content and of what it is.
+    """HMAC-SHA-256 of a content and its name, which only the holder of the key can compute.
 
     Args:
         secret: the key.
-        what: the content is an entry for, a scalar.
-        content: of any length, a scalar.
+        what: the name of the entry, a scalar.
+        content: bytes of any length, a scalar.
 
     Returns:
         `CODE_BYTES` bytes.
@@ -116,6 +116,6 @@ def code(secret: bytes, what: str, content: bytes) -> bytes:
     Reference:
         RFC 2104.
     """
-    # what and content cannot run into one another
+    # the separator keeps what and content apart
     bound = hashlib.sha256(what.encode("utf-8", "surrogatepass")).digest()
     return hmac.digest(secret, bound + content, "sha256")

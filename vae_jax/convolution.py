@@ -1,18 +1,18 @@
-"""Strided convolutions and their transposes, as matrix products where that is fastest.
+"""Strided convolutions and their transposes, as matrix products if that is fastest.
 
-One bilinear map is all there is. With image [B, H, W, C], features [B, h, w, F], kernel
+Everything is one bilinear map. With image [B, H, W, C], features [B, h, w, F], kernel
 [k₁, k₂, C, F], strides s and p rows and columns of zeros before the image,
 
     features[b, i, j, f] = Σ_{u, v, c} image[b, s₁i + u − p₁, s₂j + v − p₂, c] · kernel[u, v, c, f]
 
-A convolution is the features of an image, a transposed convolution the image of features, and the
-gradient of either with respect to the kernel is the third. Each of the three is a JAX primitive
-whose derivatives, forward and reverse, are the other two.
+A convolution computes the features from an image, a transposed convolution the image from features,
+and the gradient of either with respect to the kernel is the third operation. Each of the three is a
+JAX primitive whose derivatives, forward and reverse, are the other two.
 
-On accelerators they are `lax.conv_general_dilated`. On CPU XLA has no fast form of a strided
-convolution's gradient, and inside a loop none of the convolution either. There the image is cut
-into a grid of blocks of s₁×s₂ pixels, of which a kernel covers m₁×m₂, and what is left is one
-matrix product before or after a sum over m₁·m₂ shifted parts. Which of the two was measured:
+On accelerators they are `lax.conv_general_dilated`. On CPU, XLA has no fast gradient of a strided
+convolution, and inside a loop no fast convolution either. There the image is cut into a grid of
+blocks of s₁×s₂ pixels, of which a kernel covers m₁×m₂. The rest is one matrix product before or
+after a sum over m₁·m₂ shifted parts. The order is chosen by measurement:
 
     channels · s₁ · s₂ small (the picture itself)   blocks side by side, then the product
     else                                            the product, then the sum of shifted parts
@@ -39,14 +39,14 @@ MAX_PARTS = 2**22
 
 
 class Geometry(NamedTuple):
-    """How an image and its features lie over one another; each pair is of rows and columns.
+    """How an image and its features are aligned; each pair is (rows, columns).
 
     Attributes:
         image: H, W.
         features: h, w.
         kernel: k₁, k₂.
         strides: s₁, s₂.
-        low: p₁, p₂; negative where rows or columns of the image are left out.
+        low: p₁, p₂; negative if rows or columns of the image are left out.
     """
 
     image: tuple[int, int]
@@ -57,21 +57,21 @@ class Geometry(NamedTuple):
 
     @property
     def blocks(self) -> tuple[int, int]:
-        """m₁, m₂: how many blocks a kernel covers."""
+        """m₁, m₂: the number of blocks that a kernel covers."""
         return tuple(-(-k // s) for k, s in zip(self.kernel, self.strides, strict=True))
 
     @property
     def grid(self) -> tuple[int, int]:
-        """How many blocks there are."""
+        """The number of blocks."""
         return tuple(n + m - 1 for n, m in zip(self.features, self.blocks, strict=True))
 
     @property
     def shifts(self) -> list[tuple[int, int]]:
-        """Where the blocks that a kernel covers lie, from its first one."""
+        """Offsets of the blocks that a kernel covers, relative to the first."""
         return [(a, b) for a in range(self.blocks[0]) for b in range(self.blocks[1])]
 
     def paddings(self, covered: tuple[int, int]) -> list[tuple[int, int]]:
-        """Zeros before and behind the image, so that so many rows and columns are covered."""
+        """Zeros before and after the image, so that `covered` rows and columns are covered."""
         sizes = zip(covered, self.low, self.image, strict=True)
         return [(low, n - low - size) for n, low, size in sizes]
 
@@ -88,7 +88,7 @@ class Geometry(NamedTuple):
 
 
 def _pad(x: jax.Array, pads) -> jax.Array:
-    """Zeros before and behind each axis; where negative, what lies there is cut off."""
+    """Pads each axis with zeros before and after it; a negative number crops."""
     return lax.pad(x, jnp.zeros((), x.dtype), [(low, high, 0) for low, high in pads])
 
 
@@ -112,7 +112,7 @@ def _from_grid(blocks: jax.Array, g: Geometry) -> jax.Array:
 
 
 def _gather(grid: jax.Array, g: Geometry) -> jax.Array:
-    """The blocks that each feature sees, side by side: [B, *grid, N] to [B, h, w, m₁·m₂·N]."""
+    """Concatenates the blocks under each feature: [B, *grid, N] to [B, h, w, m₁·m₂·N]."""
     h, w = g.features
     return jnp.concatenate([grid[:, a : a + h, b : b + w] for a, b in g.shifts], axis=-1)
 
@@ -123,7 +123,7 @@ def _add_up(parts: jax.Array, g: Geometry) -> jax.Array:
 
 
 def _scatter(features: jax.Array, g: Geometry) -> jax.Array:
-    """Each feature at all blocks that it sees: [B, h, w, F] to [B, *grid, m₁·m₂·F]."""
+    """Copies each feature to all blocks under it: [B, h, w, F] to [B, *grid, m₁·m₂·F]."""
     return jnp.concatenate(list(_placed([features] * len(g.shifts), g)), axis=-1)
 
 
@@ -143,19 +143,19 @@ def _placed(parts: list[jax.Array], g: Geometry) -> Iterator[jax.Array]:
 
 
 def _in_blocks(kernel: jax.Array, g: Geometry) -> jax.Array:
-    """[k₁, k₂, C, F] to [m₁, s₁, m₂, s₂, C, F], filled up with zeros."""
+    """[k₁, k₂, C, F] to [m₁, s₁, m₂, s₂, C, F], padded with zeros."""
     (m, n), (s, t) = g.blocks, g.strides
     kernel = _pad(kernel, [(0, m * s - g.kernel[0]), (0, n * t - g.kernel[1]), (0, 0), (0, 0)])
     return kernel.reshape(m, s, n, t, *kernel.shape[2:])
 
 
 def _by_shift(kernel: jax.Array, g: Geometry) -> jax.Array:
-    """The kernel as a matrix that follows `_gather`: [m₁·m₂·s₁·s₂·C, F]."""
+    """The kernel as a matrix to use after `_gather`: [m₁·m₂·s₁·s₂·C, F]."""
     return _in_blocks(kernel, g).transpose(0, 2, 1, 3, 4, 5).reshape(-1, kernel.shape[-1])
 
 
 def _by_block(kernel: jax.Array, g: Geometry) -> jax.Array:
-    """The kernel as a matrix that comes before `_sum_up`: [s₁·s₂·C, m₁·m₂·F]."""
+    """The kernel as a matrix to use before `_sum_up`: [s₁·s₂·C, m₁·m₂·F]."""
     blocks = _in_blocks(kernel, g).transpose(1, 3, 4, 0, 2, 5)
     return blocks.reshape(math.prod(g.strides) * kernel.shape[2], -1)
 
@@ -231,7 +231,7 @@ def _kernel_by_lax(image, features, *, geometry: Geometry):
 
 
 def _primitive(name: str, by_products: Callable, by_lax: Callable) -> Primitive:
-    """An operation that each platform computes in its own way, also where it is mapped."""
+    """A primitive with an implementation per platform, also under `vmap`."""
     primitive = Primitive(name)
     primitive.def_impl(jax.jit(primitive.bind, static_argnames="geometry"))
 
@@ -285,7 +285,7 @@ def convolve(
         image: [B, H, W, C].
         kernel: [k₁, k₂, C, F].
         strides: s₁, s₂, counts of pixels.
-        padding: "SAME" (h = ⌈H/s₁⌉) or "VALID" (only where the whole kernel lies on the image).
+        padding: "SAME" (h = ⌈H/s₁⌉) or "VALID" (only positions with the whole kernel on the image).
 
     Returns:
         Features [B, h, w, F], equal to `lax.conv_general_dilated` up to rounding.
@@ -307,7 +307,7 @@ def convolve_transpose(
         features: [B, h, w, C].
         kernel: [k₁, k₂, C, F].
         strides: s₁, s₂, counts of pixels.
-        padding: "SAME" (H = s₁·h) or "VALID" (whatever a kernel reaches).
+        padding: "SAME" (H = s₁·h) or "VALID" (everything that a kernel reaches).
 
     Returns:
         Image [B, H, W, F], equal to `lax.conv_transpose` up to rounding.
@@ -325,7 +325,7 @@ def convolve_transpose(
 
 
 class Conv(nn.Module):
-    """`flax.linen.Conv` by `convolve`, with the same parameters: [B, H, W, C] to [B, h, w, F]."""
+    """`flax.linen.Conv` using `convolve`, same parameters: [B, H, W, C] to [B, h, w, F]."""
 
     features: int
     kernel_size: tuple[int, int]
@@ -346,6 +346,6 @@ class Conv(nn.Module):
 
 
 class ConvTranspose(Conv):
-    """`flax.linen.ConvTranspose` likewise: [B, h, w, C] to [B, H, W, F]."""
+    """`flax.linen.ConvTranspose` using `convolve_transpose`: [B, h, w, C] to [B, H, W, F]."""
 
     operation = staticmethod(convolve_transpose)

@@ -1,7 +1,7 @@
-"""What is done to x before an encoder sees it, so that a decoder has something to restore.
+"""Corruptions of x before the encoder, for denoising autoencoders.
 
-A corruption maps (key, x [B, *shape], level) to x̃ of the same shape, row by row; to add one, add a
-function to `CORRUPTIONS`. 0 stands for what is missing, as in the papers on denoising.
+A corruption maps (key, x [B, *shape], level) to x̃ of the same shape, row by row. To add one, add a
+function to `CORRUPTIONS`. Missing values are set to 0, as in the papers on denoising.
 """
 
 from collections.abc import Callable
@@ -21,23 +21,23 @@ def gaussian(key: jax.Array, x: jax.Array, level) -> jax.Array:
 
 
 def masking(key: jax.Array, x: jax.Array, level) -> jax.Array:
-    """Each number of x [B, *shape] becomes 0 with probability level, a scalar."""
+    """Sets each number of x [B, *shape] to 0 with probability level, a scalar."""
     return jnp.where(jax.random.uniform(key, x.shape) < level, 0.0, x)
 
 
 def salt_and_pepper(key: jax.Array, x: jax.Array, level) -> jax.Array:
-    """Each number of x [B, *shape] becomes 0 or 1, either with probability level/2, a scalar."""
+    """Sets each number of x [B, *shape] to 0 or 1, each with probability level/2, a scalar."""
     u = jax.random.uniform(key, x.shape)
     return jnp.where(u < 0.5 * level, 0.0, jnp.where(u < level, 1.0, x))
 
 
 def patch(key: jax.Array, x: jax.Array, level) -> jax.Array:
-    """A rectangle of images x [B, H, W, C] becomes 0, its sides level times theirs, anywhere."""
+    """Sets a random rectangle of images x [B, H, W, C] to 0; its sides are level times theirs."""
     _require_images("patch", x)
     places = jax.random.uniform(key, (x.shape[0], 2))
 
     def is_inside(axis):
-        """Which of the image's rows, or columns, the rectangle crosses: [B, H] or [B, W]."""
+        """Which rows, or columns, of the image the rectangle covers: [B, H] or [B, W]."""
         size = x.shape[1 + axis]
         side = jnp.round(level * size)
         start = jnp.floor(places[:, axis] * (size - side + 1.0))
@@ -49,7 +49,7 @@ def patch(key: jax.Array, x: jax.Array, level) -> jax.Array:
 
 
 def lower(x: jax.Array, factor: int) -> jax.Array:
-    """Images in a lower resolution: the mean of each block, in every place of the block.
+    """Lowers the resolution of images: replaces each block by its mean.
 
     Args:
         x: [B, H, W, C].
@@ -88,17 +88,17 @@ three); Pathak et al. 2016, Context Encoders, arXiv 1604.07379, section 3.2 (a r
 
 
 def corrupt(name: str, key: jax.Array, x: jax.Array, level, factor: int = 1) -> jax.Array:
-    """A corruption of images in a resolution that may be lower, see `CORRUPTIONS` and `lower`.
+    """Applies a corruption, and lowers the resolution of images, see `CORRUPTIONS` and `lower`.
 
     Args:
-        name: one of `CORRUPTIONS`, or "resolution", which is nothing but `lower`.
+        name: one of `CORRUPTIONS`, or "resolution", which applies `lower` only.
         key: PRNG key, scalar.
         x: [B, *shape].
-        level: how much, a scalar.
-        factor: of the resolution, a count.
+        level: strength, a scalar.
+        factor: reduction of the resolution, a count.
 
     Returns:
-        x̃, [B, *shape], NaN where x is: what is missing is not known to be 0.
+        x̃, [B, *shape]; NaN where x is NaN, because a missing value is not known to be 0.
     """
     chex.assert_rank(level, 0)
     if name == "resolution":

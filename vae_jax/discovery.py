@@ -1,4 +1,4 @@
-"""What a package offers: its modules, found by their names, so that adding one is adding a file."""
+"""Finds the modules of a package by name, so that adding one means adding a file."""
 
 import ast
 import importlib
@@ -15,22 +15,22 @@ __all__ = ["classes", "find", "load", "names", "summary"]
 
 
 def names(package: str) -> list[str]:
-    """Names of a package's public modules, sorted; none is imported.
+    """Names of a package's public modules, sorted, without importing them.
 
     Args:
-        package: its `__name__`; it is imported already.
+        package: its `__name__`; it must be imported.
     """
     found = pkgutil.iter_modules(sys.modules[package].__path__)
     return sorted(module.name for module in found if not module.name.startswith("_"))
 
 
 def load(package: str, name: str, what: str) -> ModuleType:
-    """A module of a package by its name.
+    """Imports a module of a package by name.
 
     Args:
         package: its `__name__`.
-        name: of the module.
-        what: the modules of this package are, for the error; for instance "objective".
+        name: name of the module.
+        what: the kind of these modules, for the error; for instance "objective".
 
     Raises:
         UsageError: there is no such module.
@@ -55,7 +55,7 @@ def summary(package: str, name: str) -> str:
     """Returns the first line of a module's docstring, without importing the module.
 
     Args:
-        package, name: of `names`.
+        package, name: see `load`.
     """
     spec = importlib.util.find_spec(f"{package}.{name}")
     tree = ast.parse(pathlib.Path(spec.origin).read_text())
@@ -63,11 +63,11 @@ def summary(package: str, name: str) -> str:
 
 
 def classes(module: ModuleType, base: type) -> dict[str, type]:
-    """The public classes that a module itself defines below another class, by name.
+    """The public subclasses of `base` that a module itself defines, by name.
 
     Args:
-        module: that is imported.
-        base: a class, whose subclasses they are, and itself if it is defined there; a scalar.
+        module: an imported module.
+        base: a class, included if the module defines it; a scalar.
     """
     return {
         name: value

@@ -1,8 +1,8 @@
-"""Files below a folder that may be a stranger's, and what differs between systems in both.
+"""Files below a folder that may belong to somebody else, on all systems.
 
-A path is looked up anew at each use: between a check that no link leads out of a folder and the
-write that follows, somebody may put one there. Here a folder is held open, names are looked up in
-what is held, and no link below it is followed.
+A path is looked up anew at each use. Between a check that no link leads out of a folder and the
+write that follows, somebody may create such a link. So a folder is held open here, names are looked
+up in the open folder, and no link below it is followed.
 """
 
 import contextlib
@@ -35,18 +35,18 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 def folder(
     root: str | os.PathLike, parts: Sequence[str] = (), *, make: bool = False
 ) -> Iterator[int]:
-    """Holds a folder open.
+    """Opens a folder and keeps it open.
 
     Args:
-        root: that exists; links that lead to it are followed.
-        parts: names from there to the folder, each of a folder and of no link.
-        make: whether those are made that are missing.
+        root: an existing folder; links that lead to it are followed.
+        parts: names of subfolders, from root to the folder; none may be a link.
+        make: whether missing subfolders are made.
 
     Yields:
-        A descriptor, a scalar, for `dir_fd`.
+        A file descriptor, a scalar, for `dir_fd`.
 
     Raises:
-        OSError: a part is missing, a link or no folder.
+        OSError: a part is missing, a link or not a folder.
     """
     held = os.open(root, _FOLDER)
     try:
@@ -60,7 +60,7 @@ def folder(
 
 
 def _open_below(held: int, part: str, *, make: bool) -> int:
-    """Opens a folder in one that is held, see `folder`; returns its descriptor."""
+    """Opens a subfolder of an open folder, see `folder`; returns its descriptor."""
     if make:
         with contextlib.suppress(FileExistsError):
             os.mkdir(part, dir_fd=held)
@@ -73,11 +73,11 @@ def _open_below(held: int, part: str, *, make: bool) -> int:
 
 
 def path_of(held: int, path: Path) -> Path:
-    """A path to a folder that is held, for libraries that take no descriptor.
+    """A path to an open folder, for libraries that do not accept a descriptor.
 
     Args:
         held: from `folder`, a scalar.
-        path: where it was found: what is left to name it by on systems without /proc.
+        path: the original path of the folder, used on systems without /proc.
     """
     own = Path("/proc/self/fd", str(held))
     try:
@@ -88,12 +88,12 @@ def path_of(held: int, path: Path) -> Path:
 
 
 def open_regular(name: str | os.PathLike, flags: int, *, held: int | None = None) -> int:
-    """Opens what is a file, and neither follows a link nor waits for what is none.
+    """Opens a regular file; does not follow links or wait for pipes.
 
     Args:
-        name: of the file, or its path.
-        flags: as of `os.open`.
-        held: the folder that the name is looked up in, from `folder`, a scalar.
+        name: name or path of the file.
+        flags: flags as in `os.open`.
+        held: the folder in which the name is looked up, from `folder`, a scalar.
 
     Returns:
         A descriptor, a scalar.
@@ -117,20 +117,20 @@ def open_regular(name: str | os.PathLike, flags: int, *, held: int | None = None
 def replace(
     held: int, name: str, content: bytes, check: Callable[[str], object] | None = None
 ) -> None:
-    """Writes a file whole or not at all; what had its name, a link too, is gone.
+    """Writes a file atomically; replaces what had its name, even a link.
 
     Args:
         held: the folder, from `folder`, a scalar.
-        name: of the file.
-        content: of any length, a scalar.
-        check: reads the file by its temporary name before it takes its place; its error leaves
-            what was there.
+        name: name of the file.
+        content: bytes of any length, a scalar.
+        check: reads the temporary file before it replaces the old one; if it raises, the old file
+            stays.
 
     Raises:
         OSError: it cannot be written.
     """
     temporary = f".{name}.tmp"
-    _remove(temporary, held)  # what a killed process left, or a link
+    _remove(temporary, held)  # left by a killed process, or a link
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=held)
         with open(descriptor, "wb") as file:
@@ -147,12 +147,12 @@ def replace(
 
 
 def set_aside(name: str, held: int, other: int) -> None:
-    """Moves a file or a folder into another folder, under a name that is free there: 8, 8.1, ….
+    """Moves a file or a folder into another folder, under a free name: 8, 8.1, ….
 
     Args:
-        name: of what is moved.
-        held: the folder that it is in, from `folder`, a scalar.
-        other: the folder that receives it, likewise.
+        name: name of the file or folder.
+        held: the folder that contains it, from `folder`, a scalar.
+        other: the destination folder, from `folder`, a scalar.
 
     Raises:
         OSError: it cannot be moved.
@@ -166,19 +166,19 @@ def set_aside(name: str, held: int, other: int) -> None:
 
 
 def append(held: int, name: str) -> int:
-    """Opens a file to write at its end; one that has another name too is copied first.
+    """Opens a file for appending; a file with several hard links is copied first.
 
-    A hard link, of `cp -al` say or of somebody who means harm, would have the other file written.
+    Otherwise a hard link, from `cp -al` or from an attacker, would make this write to another file.
 
     Args:
         held: the folder, from `folder`, a scalar.
-        name: of the file, which is made if there is none.
+        name: name of the file, which is created if it does not exist.
 
     Returns:
         A descriptor, a scalar.
 
     Raises:
-        OSError: it cannot be opened, or is no regular file.
+        OSError: it cannot be opened, or is not a regular file.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
     descriptor = open_regular(name, flags, held=held)
@@ -197,10 +197,10 @@ def _remove(name: str, held: int) -> None:
 
 
 def sync_folder(place: str | os.PathLike | int) -> None:
-    """Returns when the names in a folder are on its disk, and all files that were synced before.
+    """Returns when the names in a folder, and all files synced before, are on disk.
 
-    `fsync` of macOS leaves what it writes in the cache of the drive; F_FULLFSYNC empties that cache
-    (its manual, fsync(2)). It is slower, so that only folders wait for it: they are synced last.
+    On macOS `fsync` leaves data in the cache of the drive; F_FULLFSYNC flushes that cache (its
+    manual, fsync(2)). It is slower, so only folders use it: they are synced last.
 
     Args:
         place: the folder's path, or a descriptor of it, a scalar.
@@ -213,7 +213,7 @@ def sync_folder(place: str | os.PathLike | int) -> None:
     try:
         os.fsync(descriptor)
         if hasattr(fcntl, "F_FULLFSYNC"):
-            with contextlib.suppress(OSError):  # file systems of other systems have no such call
+            with contextlib.suppress(OSError):  # not supported on file systems of other systems
                 fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     finally:
         if not is_held:

@@ -22,7 +22,7 @@ __all__ = [
 
 
 class VaeJaxError(Exception):
-    """Base of all errors whose message alone is enough for the user; never raised itself.
+    """Base class of all errors whose message is enough for the user; never raised itself.
 
     The message says what is wrong, the value received, what is allowed, and what to do, in a line.
     It names settings, not flags: a setting with its value as beta=4, a setting alone in backticks.
@@ -60,7 +60,7 @@ class StorageError(VaeJaxError):
 
 
 class IncompleteError(VaeJaxError):
-    """Programs of a sweep failed, so that some of its runs have no result (exit code 7)."""
+    """Some programs of a sweep failed, so some of its runs have no result (exit code 7)."""
 
     exit_code = 7
 
@@ -72,19 +72,19 @@ class LockedError(VaeJaxError):
 
 
 def did_you_mean(name: str, known: Iterable[str], mark: str = "") -> str:
-    """The nearest of the names that are known, for a message: " (did you mean …?)", or nothing.
+    """The nearest known name, for a message: " (did you mean …?)", or "".
 
     Args:
-        name: as it was given.
-        known: what it could have been.
-        mark: stands before a name, for instance "--".
+        name: the name received.
+        known: all known names.
+        mark: prefix of a name, for instance "--".
     """
     close = difflib.get_close_matches(name, list(known), 1)
     return f" (did you mean {mark}{close[0]}?)" if close else ""
 
 
 def any_of(words: Iterable[str]) -> str:
-    """Words to choose from, for a message: "gru, lstm or mlp"."""
+    """A list of alternatives, for a message: "gru, lstm or mlp"."""
     *others, last = words
     return f"{', '.join(others)} or {last}" if others else last
 
@@ -99,9 +99,9 @@ def verbatim(text: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What a library says of an error, for a message: one line, and nothing that steers a terminal.
+    """The first line of a library's error, for a message, without control characters.
 
-    Libraries quote what they have read, and a file of a stranger may hold anything.
+    Libraries quote what they have read, and an untrusted file may contain anything.
 
     Args:
         error: any exception, a scalar.
@@ -110,14 +110,14 @@ def first_line(error: Exception) -> str:
 
 
 def printable(text: str) -> str:
-    """A text as one line that steers no terminal: what cannot be printed is spelled, \\x1b say.
+    """Escapes a text to one line without control characters, such as \\x1b.
 
-    Names of files, settings and data of a stranger may hold anything: escapes that hide or rewrite
-    what a terminal shows, ends of lines that forge another line, marks that turn the reading
-    direction. A line of more than 4,000 characters loses its middle.
+    Names of files, settings and data from elsewhere may contain anything: escape sequences that
+    hide or rewrite what a terminal shows, line breaks that fake another line, marks that change the
+    reading direction. A line of more than 4,000 characters is cut in the middle.
 
     Args:
-        text: a scalar.
+        text: a string, a scalar.
     """
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return _shortened(line, _LONGEST_LINE)
@@ -131,18 +131,18 @@ def _shortened(line: str, most: int) -> str:
 
 
 _LONGEST_LINE = 4000
-_LONGEST_QUOTE = 400  # of what a library says
+_LONGEST_QUOTE = 400  # characters of a library's message
 
 
 def refuse_masked(name: str, values: Any) -> None:
-    """Refuses an array [N, …] with values that NumPy has masked, which JAX would take as they are.
+    """Refuses an array [N, …] with masked values: JAX would ignore the mask.
 
     Args:
-        name: of the array, for the message.
-        values: anything; only a `numpy.ma.MaskedArray` is looked at.
+        name: name of the array, for the message.
+        values: anything; only a `numpy.ma.MaskedArray` is checked.
 
     Raises:
-        DataError: some are masked.
+        DataError: some values are masked.
     """
     import numpy as np
 
@@ -157,7 +157,7 @@ def refuse_masked(name: str, values: Any) -> None:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for a name that is none of those known: tells the nearest, and all of them."""
+    """The error for an unknown name: it gives the nearest known name, and all of them."""
     known = list(known)
     hint = did_you_mean(name, known)
     return UsageError(f"{what} {name!r} is unknown{hint}: choose from {', '.join(known)}")

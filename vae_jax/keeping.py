@@ -1,4 +1,4 @@
-"""The checkpoints of one training from Python in a directory: whose they are, and when to save."""
+"""Checkpoints of one training from Python in a directory: ownership, and when to save."""
 
 import contextlib
 import dataclasses
@@ -28,16 +28,16 @@ _SHARE = 50
 
 
 class Keeper:
-    """Saves the state of a training, arrays of any shape, and reads the newest that verifies.
+    """Saves the state of a training, arrays of any shape, and restores the newest valid one.
 
-    One process at a time: another waits until this one is closed.
+    Only one process can use a directory: another waits until this keeper is closed.
 
     Args:
-        directory: made if there is none.
-        settings: all that decides the training, see `spelled`.
+        directory: created if it does not exist.
+        settings: everything that decides the training, see `spelled`.
 
     Raises:
-        UsageError: the directory holds something else, or another training.
+        UsageError: the directory holds something else, or a different training.
         StorageError: it cannot be written.
     """
 
@@ -72,7 +72,7 @@ class Keeper:
         self._stack.close()
 
     def _refuse_other(self) -> None:
-        """UsageError if the directory is of a training with other settings."""
+        """Raises UsageError if the directory belongs to a training with other settings."""
         held = files.read_json(self._directory / NAME)
         held = held.get("settings", {}) if isinstance(held, dict) else {}
         asked = json.loads(_text(self._settings))
@@ -89,7 +89,7 @@ class Keeper:
         )
 
     def restore(self, target: Any) -> tuple[int, Any, list[dict]] | None:
-        """(step, state as NumPy, history), or None if there is no checkpoint that verifies.
+        """(step, state as NumPy, history), or None if no checkpoint passes verification.
 
         Args:
             target: shapes and dtypes of the state, a pytree of [R, …].
@@ -106,11 +106,11 @@ class Keeper:
         )
 
     def save(self, step: int, read: Callable[[], Any], history: list[dict]) -> None:
-        """Saves unless this step has been; returns when it is durable.
+        """Saves the state unless this step is saved; returns when it is durable.
 
         Args:
             step: a scalar.
-            read: gives the state, a pytree of NumPy arrays of any shape.
+            read: returns the state, a pytree of NumPy arrays of any shape.
             history: rows so far.
         """
         if step != self._saved:
@@ -119,7 +119,7 @@ class Keeper:
             self._at, self._saved = time.perf_counter(), step
 
     def is_due(self) -> bool:
-        """Whether so much time has passed since the last save that the next one is worth it."""
+        """Whether enough time has passed since the last save for another one."""
         share = _SHARE * self._store.save_seconds
         return time.perf_counter() - self._at >= max(_SECONDS, share)
 
@@ -134,9 +134,9 @@ def _named_as_in_fit() -> Iterator[None]:
 
 
 def spelled(value: Any) -> Any:
-    """A setting as plain JSON that is equal for equal settings; arrays of any shape by their hash.
+    """A setting as plain JSON, equal for equal settings; arrays of any shape by their hash.
 
-    A function of your own is known by its name alone.
+    A function of your own is identified by its name only.
     """
     if value is None or isinstance(value, bool | int | str):
         return value

@@ -1,8 +1,8 @@
-"""Labels: the user's own values, and the class index 0 … C − 1 that stands for each.
+"""Labels: the user's own values, and their class indices 0 … C − 1.
 
-Inside, a label is its class index, int32, and −1 where it is unknown. `classes` holds the user's
-own values in the order of their indices: a tuple of numbers or words, or the count C if the values
-are the indices themselves.
+Internally a label is its class index, int32, or −1 if unknown. `classes` holds the user's own
+values in the order of their indices: a tuple of numbers or words, or the count C if the values are
+the indices themselves.
 """
 
 import math
@@ -37,7 +37,7 @@ _NUMBERS = "buif"
 
 
 def named(classes: tuple | int) -> str:
-    """The labels [C] that are allowed, for a message: "0 … 9", "10, 20, 30", "'cat', 'dog'"."""
+    """The allowed labels [C], for a message: "0 … 9", "10, 20, 30", "'cat', 'dog'"."""
     if isinstance(classes, int):
         return f"0 … {classes - 1}"
     first = ", ".join(map(repr, _values(classes[:_MOST_NAMED]).tolist()))
@@ -52,20 +52,20 @@ def indices(
     may_be_unknown: bool = False,
     remedy: str = "",
 ) -> np.ndarray:
-    """Class indices of a user's labels.
+    """Converts a user's labels to class indices.
 
     Args:
-        labels: [N], numbers or words that are not traced.
-        classes: see this module's head.
-        what: where the labels come from, for messages: "labels".
-        may_be_unknown: whether −1, NaN, None or a blank means that a label is unknown.
-        remedy: what else to do if the classes are 0 … C − 1, such as `OWN`.
+        labels: [N], numbers or words, not traced.
+        classes: see the docstring of this module.
+        what: the source of the labels, for messages: "labels".
+        may_be_unknown: whether −1, NaN, None or an empty label means unknown.
+        remedy: an additional remedy if the classes are 0 … C − 1, such as `OWN`.
 
     Returns:
-        int32 [N], in [0, C), or −1 where unknown.
+        int32 [N], in [0, C), or −1 if unknown.
 
     Raises:
-        UsageError: not one value for each row, or one that is none of the classes.
+        UsageError: there is not one value for each row, or one is not one of the classes.
         DataError: values are masked.
     """
     array = _as_array(labels, what)
@@ -74,7 +74,7 @@ def indices(
     values = _values(classes)
     kinds = {array.dtype.kind, values.dtype.kind}
     if "f" in kinds and kinds <= set(_NUMBERS):
-        # both as the labels round them: 0.1 in float32 is another number than in float64
+        # compare in the dtype of the labels: 0.1 in float32 differs from 0.1 in float64
         dtype = array.dtype if array.dtype.kind == "f" else np.float64
         values, array = values.astype(dtype), array.astype(dtype)
     table, rows = {_bare(v): index for index, v in enumerate(values.tolist())}, array.tolist()
@@ -95,14 +95,14 @@ def indices(
 
 
 def classes_in(labels: Any, *, what: str) -> tuple:
-    """The classes among a user's labels [N], ascending and each once; unknown labels are left out.
+    """The distinct classes in a user's labels [N], ascending, without unknown labels.
 
     Args:
         labels: numbers or words, see `indices`.
-        what: where the labels come from, for messages: "labels".
+        what: the source of the labels, for messages: "labels".
 
     Raises:
-        UsageError: there is not one value for each row, or words stand beside numbers.
+        UsageError: there is not one value for each row, or words and numbers are mixed.
         DataError: values are masked.
     """
     array = _as_array(labels, what)
@@ -116,10 +116,10 @@ def classes_in(labels: Any, *, what: str) -> tuple:
 
 
 def refuse_twice(classes: tuple) -> None:
-    """Passes if no class of C stands twice among the user's own labels, [C].
+    """Refuses duplicate classes in the user's own labels, [C].
 
     Raises:
-        UsageError: naming the one that does.
+        UsageError: a class occurs twice; the message names it.
     """
     bare = [*map(_bare, classes)]
     if len({*bare}) < len(bare):
@@ -128,7 +128,7 @@ def refuse_twice(classes: tuple) -> None:
 
 
 def _bare(value: Any) -> Any:
-    """A label without the spaces around it: a word with and without them is one label."""
+    """Strips spaces around a label: a word with and without them is the same label."""
     return value.strip() if isinstance(value, str) else value
 
 
@@ -145,7 +145,7 @@ def _as_array(labels: Any, what: str) -> np.ndarray:
 
 
 def _values(classes: tuple | int) -> np.ndarray:
-    """The user's own values, [C]; UsageError if one of them is there twice."""
+    """The user's own values, [C]; raises UsageError for duplicates."""
     if isinstance(classes, int):
         return np.arange(classes)
     refuse_twice(classes)
@@ -154,7 +154,7 @@ def _values(classes: tuple | int) -> np.ndarray:
 
 
 def _is_unknown(value: Any) -> bool:
-    """Whether a value, a scalar, stands for a label that is not known."""
+    """Whether a value, a scalar, stands for an unknown label."""
     if value is None or (isinstance(value, str) and value.strip().casefold() in UNKNOWN):
         return True
     return isinstance(value, int | float) and (value == -1 or math.isnan(value))
@@ -163,8 +163,8 @@ def _is_unknown(value: Any) -> bool:
 def one_hot(labels: jax.Array, classes: tuple | int) -> jax.Array:
     """Unit vectors of numeric labels, which may be traced: [B] to float32 [B, C].
 
-    A label that is none of the classes becomes a row of NaN: nothing can be raised under `jit`, and
-    a row of zeros would be a condition of its own.
+    A label that is not one of the classes becomes a row of NaN: nothing can be raised under `jit`,
+    and a row of zeros would be a valid condition.
     """
     values = _values(classes)
     if values.dtype.kind not in _NUMBERS:
@@ -180,15 +180,15 @@ def one_hot(labels: jax.Array, classes: tuple | int) -> jax.Array:
 
 
 def condition(given: Any, num: int, classes: tuple | None = None) -> jax.Array:
-    """What a conditional model is given for each row: labels [B] or numbers [B, C] to [B, C].
+    """The condition of each row of a conditional model: labels [B] or numbers [B, C] to [B, C].
 
     Args:
-        given: the user's own labels, or numbers as they are; one label may stand alone, [].
-        num: C, the numbers that the model is given, a count.
+        given: the user's own labels, or numbers used as they are; a single label may be [].
+        num: C, the size of the condition, a count.
         classes: see `Model`.
 
     Raises:
-        UsageError: a label is none of the classes, or the shape does not fit.
+        UsageError: a label is not one of the classes, or the shape does not fit.
     """
     array = given if isinstance(given, jax.Array) else _as_array(given, "condition")
     if array.ndim == 2 and array.shape[1] == num and _is_numeric(array.dtype):

@@ -1,4 +1,4 @@
-"""How training goes, in words: a line of a terminal or a notebook that is rewritten."""
+"""The progress line in a terminal or a notebook, which is rewritten as training goes on."""
 
 import importlib.util
 import math
@@ -12,14 +12,14 @@ __all__ = ["LiveLine", "duration", "live_line", "terms"]
 
 
 class LiveLine:
-    """One line of a terminal or a notebook, rewritten as wide as that is at the time.
+    """One line of a terminal or a notebook, rewritten and fitted to the current width.
 
-    The time left is always there, and as much of the rest as has room. What is printed meanwhile
-    stands above it.
+    The time left is always shown, and as much of the rest as fits. Other output is printed above
+    it.
 
     Args:
-        console: of rich.
-        num_epochs: a count, a scalar.
+        console: a rich console.
+        num_epochs: the number of epochs, a scalar.
     """
 
     def __init__(self, console, num_epochs: int):
@@ -43,7 +43,7 @@ class LiveLine:
         self._shown = -math.inf
 
     def show(self, epoch: int, words: str, left: str = "-:-- left") -> None:
-        """Shows how far training is, at most ten times a second."""
+        """Shows the progress of training, at most ten times a second."""
         told = {"completed": epoch, "description": words, "left": left}
         self._progress.update(self._task, **told)
         now = time.perf_counter()
@@ -53,15 +53,15 @@ class LiveLine:
             self._shown = now
 
     def end(self) -> None:
-        """Shows the last that there was; what is printed next stands below it."""
+        """Shows the last state; later output is printed below it."""
         self._progress.refresh()
         self._progress.stop()
 
 
 def live_line(num_epochs: int) -> LiveLine | None:
-    """A line that is rewritten, or None if none can be.
+    """A progress line, or None if the output cannot be rewritten.
 
-    The environment is heeded as rich heeds it, `TERM=dumb` and `NO_COLOR` for instance.
+    It follows the environment as rich does, for instance `TERM=dumb` and `NO_COLOR`.
     """
     is_notebook = "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None
     if not (is_notebook or sys.stdout.isatty()):
@@ -70,7 +70,7 @@ def live_line(num_epochs: int) -> LiveLine | None:
 
     class VisibleCursor(Console):
         def show_cursor(self, show=True):
-            # a process that is killed could not bring a hidden one back
+            # a killed process could not show a hidden cursor again
             return False
 
     console = VisibleCursor(file=_Terminal(sys.stdout))
@@ -79,7 +79,7 @@ def live_line(num_epochs: int) -> LiveLine | None:
 
 
 class _Terminal:
-    """A stream whose reader may go away, which ends nothing: see `console.put`."""
+    """A stream that ignores a closed pipe: see `console.put`."""
 
     def __init__(self, stream):
         self._stream = stream
@@ -92,11 +92,11 @@ class _Terminal:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing: `put` does."""
+        """Does nothing: `put` flushes."""
 
 
 def terms(rows: list[dict]) -> tuple[list[str], list[str]]:
-    """What an epoch came to, from rows of scalars: the loss as a sum, and what matters first."""
+    """The results of an epoch from rows of scalars: the loss as a sum, most important first."""
     row = rows[0]
     if len(rows) > 1:
         return [_spread(rows)], [_spread(rows)]
@@ -111,7 +111,7 @@ def terms(rows: list[dict]) -> tuple[list[str], list[str]]:
 
 
 def _spread(rows: list[dict]) -> str:
-    """The least, the median and the greatest of what the runs of a sweep have reached."""
+    """The minimum, the median and the maximum over the runs of a sweep."""
     name = next(n for n in ("valid_elbo", "elbo", "loss") if n in rows[0])
     values = sorted(row[name] for row in rows)
     middle = statistics.median(values)
@@ -120,6 +120,6 @@ def _spread(rows: list[dict]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time, a scalar, as `1:30` or `2h05`."""
+    """A time in seconds, a scalar, as `1:30` or `2h05`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}h{minutes % 60:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -1,7 +1,7 @@
-"""How much memory there is, and what reading may take of it: what would take more is refused.
+"""Memory limits: refuses to read files that would need more memory than there is.
 
-A file of a few kilobytes may claim, or unpack to, more than any machine has. What reads a file
-estimates what that takes before it takes it, and calls `check`.
+A file of a few kilobytes may claim, or unpack to, more memory than any machine has. Code that reads
+a file first estimates the memory that it needs and calls `check`.
 """
 
 import contextlib
@@ -19,25 +19,25 @@ VARIABLE = "VAE_JAX_MEMORY"
 """The variable of the environment that says what reading may take, in GiB."""
 FEWER_ROWS = "give fewer rows"
 """What to do if nothing else is known."""
-_SHARE = 3 / 4  # of the memory there is; the rest is for the system, the libraries and the model
+_SHARE = 3 / 4  # of all memory; the rest is for the system, the libraries and the model
 _UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 _OWN_GROUPS, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def physical_bytes() -> int:
-    """Bytes of memory that this machine has (scalar)."""
+    """Bytes of memory of this machine (scalar)."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def limit_bytes() -> int:
     """Bytes of memory that reading a dataset or a model may take (scalar).
 
-    What $VAE_JAX_MEMORY says, in GiB; else three quarters of the memory there is: of the machine,
-    of the process's control groups (a container, a job of a cluster) or of its address space
-    (`ulimit -v`), whichever is least.
+    $VAE_JAX_MEMORY in GiB; by default three quarters of the memory: of the machine, of the
+    process's control groups (a container, a cluster job) or of its address space (`ulimit -v`),
+    whichever is least.
 
     Raises:
-        UsageError: the variable is no number of GiB.
+        UsageError: the variable is not a number of GiB.
     """
     given = os.environ.get(VARIABLE)
     if given is None:
@@ -60,7 +60,7 @@ def _limits_of_process() -> Iterator[int]:
             yield soft
     try:
         lines = _OWN_GROUPS.read_text().splitlines()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return
     for line in lines:
         _, kinds, name = line.split(":", 2)
@@ -72,7 +72,7 @@ def _limits_of_process() -> Iterator[int]:
         for place in (folder, *folder.parents):
             if not place.is_relative_to(root):
                 break
-            with contextlib.suppress(OSError, ValueError):  # none, or "max"
+            with contextlib.suppress(OSError, ValueError):  # no limit, or "max"
                 yield int((place / file).read_text())
 
 
@@ -85,15 +85,15 @@ def told(num_bytes: int) -> str:
 
 
 def check(what: str | os.PathLike, num_bytes: int, remedy: str = FEWER_ROWS) -> None:
-    """Passes if reading may take so much memory.
+    """Raises an error unless reading may take this much memory.
 
     Args:
-        what: is read, for the message.
-        num_bytes: that it takes at its peak, estimated (scalar).
-        remedy: what else to do.
+        what: the thing that is read, for the message.
+        num_bytes: estimated peak memory (scalar).
+        remedy: an additional remedy.
 
     Raises:
-        DataError: it may not.
+        DataError: it needs more than the limit.
     """
     limit = limit_bytes()
     if num_bytes > limit:
@@ -105,15 +105,15 @@ def check(what: str | os.PathLike, num_bytes: int, remedy: str = FEWER_ROWS) -> 
 
 @dataclasses.dataclass(eq=False)
 class Tally:
-    """What the parts of one dataset take together while they are read.
+    """Adds up the memory that the parts of one dataset need while they are read.
 
     Attributes:
-        num_bytes: so far (scalar).
+        num_bytes: the sum so far (scalar).
     """
 
     num_bytes: int = 0
 
     def add(self, what: str | os.PathLike, num_bytes: int, remedy: str = FEWER_ROWS) -> None:
-        """Adds a part before it is read, see `check`, whose arguments these are."""
+        """Adds a part before it is read; arguments as in `check`."""
         check(what, self.num_bytes + num_bytes, remedy)
         self.num_bytes += num_bytes

@@ -1,8 +1,8 @@
-"""Linen modules as a model runs them: in training or in evaluation, with their running statistics.
+"""Runs Linen modules in training or evaluation mode, with their running statistics.
 
-A module has these two modes if its `__call__` takes one of `MODES`, customarily `train: bool`. In
-training it draws from the key of the step (Dropout) and updates its collection `batch_stats`
-(BatchNorm); in evaluation it does neither. A module may keep no other collection.
+A module has two modes if its `__call__` takes one of `MODES`, usually `train: bool`. In training it
+draws from the key of the step (Dropout) and updates its collection `batch_stats` (BatchNorm); in
+evaluation it does neither. A module may have no other collection.
 """
 
 import contextlib
@@ -33,29 +33,29 @@ _REMEDY = (
 
 
 def _mode(module: nn.Module, is_training: bool) -> dict[str, bool]:
-    """The arguments that tell a module its mode; none where it has only one."""
+    """The keyword argument that sets a module's mode; {} if it has only one mode."""
     known = inspect.signature(module.__call__).parameters
     return {name: is_training == value for name, value in MODES.items() if name in known}
 
 
 def has_modes(module: nn.Module) -> bool:
-    """Whether a module computes otherwise in training than in evaluation, a scalar."""
+    """Whether a module behaves differently in training and in evaluation, a scalar."""
     return bool(_mode(module, True))
 
 
 def init(module: nn.Module, key: jax.Array, *inputs: jax.Array) -> tuple[Any, dict]:
-    """Runs a module once in evaluation, with parameters that it draws.
+    """Initializes a module, and runs it once in evaluation mode.
 
     Args:
-        module: of a model.
+        module: a module of a model.
         key: PRNG key.
-        inputs: arrays of any shape, as `apply` takes them.
+        inputs: arrays of any shape, as in `apply`.
 
     Returns:
-        (outputs, {"params": …} and, where the module keeps statistics, {"batch_stats": …}).
+        (outputs, {"params": …}, with {"batch_stats": …} if the module keeps statistics).
 
     Raises:
-        UsageError: as of `apply`, or its statistics are not floating-point numbers.
+        UsageError: as in `apply`, or its statistics are not floating-point numbers.
     """
     with _in_one_line(module), nn.intercept_methods(_refuse_idle(module)):
         outputs, held = module.init_with_output(key, *inputs, **_mode(module, False))
@@ -68,13 +68,13 @@ def init(module: nn.Module, key: jax.Array, *inputs: jax.Array) -> tuple[Any, di
             )
     variables = {"params": held.get("params", {}), **statistics}
     if has_modes(module):
-        # initializing lets a module do what evaluation will not: refused now, not after training
+        # `init` allows what evaluation does not: refuse it now, not after training
         outputs, _ = apply(module, variables, *inputs)
     return outputs, variables
 
 
 def _refuse_idle(module: nn.Module) -> Callable:
-    """Refuses layers that would never act or learn: of a module that nobody can tell to train."""
+    """Refuses layers that would never act or learn, because the module has no mode to set."""
     is_deaf = not has_modes(module)
 
     def look(call, arguments, keywords, context):
@@ -99,18 +99,18 @@ def apply(
     """Runs a module.
 
     Args:
-        module: of a model.
-        variables: as of `init`.
+        module: a module of a model.
+        variables: the result of `init`.
         inputs: arrays of any shape.
-        train_key: PRNG key of a step of training, from which all of the module's streams are
-            drawn; None means evaluation.
+        train_key: PRNG key of a training step, for all of the module's random streams; None means
+            evaluation.
         read: keyword arguments of the module.
 
     Returns:
-        (outputs, the statistics: in training after this batch, else as they were).
+        (outputs, statistics: updated with this batch in training, otherwise unchanged).
 
     Raises:
-        UsageError: the module asks for what it does not have: a key or new statistics in
+        UsageError: the module needs something that it does not get: a key or new statistics in
             evaluation, or another collection.
     """
     statistics = variables.get(STATISTICS, {})
@@ -118,7 +118,7 @@ def apply(
     with _in_one_line(module):
         if train_key is None or not mode:
             return module.apply(variables, *inputs, **mode, **read), statistics
-        # a stream that has no key of its own draws from that of "params"
+        # a stream without its own key uses that of "params"
         rngs = {"dropout": train_key, "params": train_key}
         outputs, changed = module.apply(
             variables, *inputs, **mode, **read, rngs=rngs, mutable=[STATISTICS]
@@ -128,7 +128,7 @@ def apply(
 
 @contextlib.contextmanager
 def _in_one_line(module: nn.Module) -> Iterator[None]:
-    """Errors of Flax about keys, modes and collections as a UsageError."""
+    """Converts errors of Flax about keys, modes and collections to UsageError."""
     name = type(module).__name__
     try:
         yield
@@ -147,12 +147,12 @@ def _in_one_line(module: nn.Module) -> Iterator[None]:
             "whole batch on any number of devices"
         ) from None
     except ValueError as error:
-        # what flax.linen.merge_param says of a mode that nobody has told
+        # the message of flax.linen.merge_param for a mode that was not set
         if "must be passed to the constructor or at call time" not in str(error):
             raise
         raise UsageError(f"network {name}: {_sentence(error)}: {_REMEDY}") from None
 
 
 def _sentence(error: Exception) -> str:
-    """The first sentence of an error, without the address of its documentation."""
+    """The first sentence of an error, without the link to its documentation."""
     return " ".join(str(error).split(" (http")[0].split()).split(". ")[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""Whether values can be what a likelihood is of: one answer, for datasets and for plain arrays."""
+"""Checks that values fit a likelihood, for datasets and for plain arrays."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,10 +24,10 @@ _OFF_GRID = 1e-3
 
 
 class Values(NamedTuple):
-    """What a likelihood must know of the values of data [N, *shape].
+    """What a likelihood depends on in the values of data [N, *shape].
 
     Attributes:
-        low, high: the least and the greatest, scalars.
+        low, high: the smallest and the largest value, scalars.
         num_levels: values are k / (num_levels − 1), k = 0, 1, …; None if continuous.
         is_text: whether levels stand for characters.
     """
@@ -41,18 +41,18 @@ class Values(NamedTuple):
 def check(
     values: Values, requires: str, *, what: str, holder: str, remedies: Mapping[str, str]
 ) -> None:
-    """Refuses data whose values a likelihood cannot take.
+    """Refuses data with values that a likelihood cannot take.
 
     Args:
-        values: of the data, whatever their shape.
+        values: properties of the data, which may have any shape.
         requires: see `likelihoods.Likelihood`: 'unit', 'levels', 'text' or 'real'.
-        what: who requires it, as the user wrote it: 'likelihood=bernoulli'.
-        holder: what the data are called.
-        remedies: what to do, by what is wrong: 'unit', 'levels', 'text', 'large', 'small'.
+        what: the setting that requires it, as the user wrote it: 'likelihood=bernoulli'.
+        holder: the name of the data.
+        remedies: kind of problem → remedy: 'unit', 'levels', 'text', 'large', 'small'.
 
     Raises:
-        DataError: naming the values, what is allowed and the remedy.
-        ValueError: if `requires` is none of the four.
+        DataError: the values do not fit; the message names them, what is allowed and the remedy.
+        ValueError: `requires` is not one of the four.
     """
     if requires not in _REQUIREMENTS:
         known = "'unit', 'levels', 'text' or 'real'"
@@ -64,7 +64,7 @@ def check(
 
 
 def _problem(values: Values, requires: str, holder: str) -> tuple[str, str] | None:
-    """Why data do not fit a likelihood: a key of the remedies, and words; None if they do."""
+    """Why data do not fit a likelihood: a key of the remedies, and words; None if they fit."""
     low, high = values.low, values.high
     told = f"{holder} has values in [{low:.4g}, {high:.4g}]"
     misfit = _misfit(low, high)
@@ -72,7 +72,7 @@ def _problem(values: Values, requires: str, holder: str) -> tuple[str, str] | No
         holds = "text" if values.is_text else "numbers"
         return "text", f"does not go with {holder}, which holds {holds}"
     if requires == "unit" and not (low >= 0 and high <= 1):
-        # another likelihood is a remedy only if the values fit one
+        # another likelihood is a remedy only if the values fit some likelihood
         return misfit or "unit", f"needs values in [0, 1], {told}"
     if requires == "levels" and values.num_levels is None:
         return misfit or "levels", f"needs discrete levels, {told} that are continuous"
@@ -84,20 +84,20 @@ def _problem(values: Values, requires: str, holder: str) -> tuple[str, str] | No
 
 
 def _misfit(low: float, high: float) -> str | None:
-    """Why no likelihood of real numbers fits values from `low` to `high`: a key of the remedies."""
+    """Why no likelihood of real numbers fits values from `low` to `high`: a remedy key, or None."""
     if not max(-low, high) <= _LARGEST:
         return "large"
     return "small" if 0 < high - low < _LEAST else None
 
 
 class Survey(NamedTuple):
-    """What values [N, *shape] are.
+    """The result of checking values [N, *shape].
 
     Attributes:
-        low, high: the least and the greatest of those that are finite, scalars.
-        num_bad: how many are neither finite nor missing, a count.
+        low, high: the smallest and the largest finite value, scalars.
+        num_bad: how many values are neither finite nor missing, a count.
         first_bad: the first of these: (row, place in the example, value), or None.
-        is_on_grid: whether all are levels k / (num_levels − 1); None if that was not asked.
+        is_on_grid: whether all are levels k / (num_levels − 1); None if this was not checked.
     """
 
     low: float
@@ -113,12 +113,12 @@ def survey(
     num_levels: int | None = None,
     has_missing: bool = False,
 ) -> Survey:
-    """Looks at values block by block, once.
+    """Checks values block by block in one pass.
 
     Args:
-        blocks: (number of the first row, values [n, *shape]) of consecutive rows.
-        num_levels: of a likelihood of levels, a count.
-        has_missing: whether NaN stands for a value that is missing.
+        blocks: (index of the first row, values [n, *shape]) of consecutive rows.
+        num_levels: number of levels of a likelihood of levels, a count.
+        has_missing: whether NaN means a missing value.
     """
     low, high, num_bad, first_bad = math.inf, -math.inf, 0, None
     is_on_grid = None if num_levels is None else True
@@ -145,16 +145,16 @@ def survey(
 
 
 def far_values(values: Values, blocks: Callable[[], Iterable[np.ndarray]], deviation: float) -> str:
-    """Says how far from 0, where a decoder begins, values lie in the mean, if that is too far.
+    """Describes how far values are on average from 0, where a decoder starts, if it is too far.
 
     Args:
         values: of all splits.
-        blocks: a function that yields the values of train in blocks [n, *shape], NaN where one is
-            missing; it is called only if the greatest are far.
-        deviation: that the likelihood begins with, a scalar; of one below 1, 1 is taken.
+        blocks: a function that yields the training values in blocks [n, *shape], NaN if missing; it
+            is called only if the largest value is far away.
+        deviation: the likelihood's initial standard deviation, a scalar; at least 1 is used.
 
     Returns:
-        A sentence without a remedy, or "" if it is less than `DEVIATIONS` of those.
+        A sentence without a remedy, or "" if it is less than `DEVIATIONS` deviations.
     """
     most = DEVIATIONS * max(deviation, 1.0)
     if max(-values.low, values.high) <= most:
@@ -175,17 +175,17 @@ def far_columns(
     splits: Mapping[str, Callable[[], Iterable[np.ndarray]]],
     names: Sequence[str] | None = None,
 ) -> str:
-    """Names the columns that reach beyond `DEVIATIONS` standard deviations of train.
+    """Names the columns that reach beyond `DEVIATIONS` standard deviations of the training split.
 
-    Columns are those of tables [n, D], and the channels of what has more axes, [n, …, C]. Levels,
-    and what stays within [0, 1], are not looked at: no value can outweigh the others there. A
-    column that is constant in train counts as having the deviation 1.
+    Columns are those of tables [n, D], or the channels of data with more axes, [n, …, C]. Levels,
+    and values within [0, 1], are not checked: no value can outweigh the others there. A column that
+    is constant in the training split gets the deviation 1.
 
     Args:
         values: of all splits.
-        splits: name → a function that yields the split's values in blocks, [n, *shape], NaN where
-            one is missing; the first is train, by which the others are measured.
-        names: of the columns; None: their numbers.
+        splits: name → a function that yields the split's values in blocks, [n, *shape], NaN if
+            missing; the first is the training split, whose deviations are used.
+        names: names of the columns; None uses their numbers.
 
     Returns:
         A sentence without a remedy, or "" if there is no such column.
@@ -215,7 +215,7 @@ def far_columns(
 
 
 class _Columns(NamedTuple):
-    """What the columns of a split are: [D] each; of a constant one the deviation is 1."""
+    """Statistics of the columns of a split: [D] each; a constant column has deviation 1."""
 
     low: np.ndarray
     high: np.ndarray
@@ -224,14 +224,14 @@ class _Columns(NamedTuple):
 
 
 def _columns(blocks: Iterable[np.ndarray]) -> _Columns:
-    """Looks at columns once: of blocks [n, D], or [n, …, C]; NaN is left out."""
+    """Computes them in one pass: blocks [n, D], or [n, …, C]; NaN is skipped."""
     num, total, squares, shift = 0, 0.0, 0.0, None
     low, high = np.inf, -np.inf
     for block in blocks:
         if not block.size:
             continue
         rows = block.reshape(-1, block.shape[-1] if block.ndim > 1 else 1)
-        # about a value of the data: squares of large numbers would cancel
+        # relative to a value of the data, because squares of large numbers would cancel
         shift = np.nan_to_num(rows[0]) if shift is None else shift
         is_known = ~np.isnan(rows)
         centered = np.where(is_known, rows - shift[None], 0)

@@ -1,9 +1,9 @@
-"""Restricted Boltzmann machines: free energy, Gibbs chain, contrastive divergence; to import.
+"""Restricted Boltzmann machines: free energy, Gibbs chain, contrastive divergence.
 
-p(v, h) ∝ exp(a·v + b·h + vᵀW h) μ(v) μ(h) over visible units v [V] and hidden units h [H], W
-[V, H]. What a unit may be is its measure μ, by name: "bernoulli", 0 or 1, whose mean is a sigmoid;
+p(v, h) ∝ exp(a·v + b·h + vᵀW h) μ(v) μ(h) over visible units v [V] and hidden units h [H], W [V,
+H]. The measure μ defines the kind of a unit, by name: "bernoulli", 0 or 1, whose mean is a sigmoid;
 "spin", −1 or 1, whose mean is a tanh; "gaussian", any number, μ(h) = exp(−h²/2), whose mean is
-linear. So given v the hidden units are independent, of natural parameters b + vW; and likewise v
+linear. So given v the hidden units are independent, with natural parameters b + vW; likewise v
 given h.
 """
 
@@ -21,12 +21,12 @@ __all__ = ["UNITS", "Unit", "contrastive_divergence", "free_energy", "gibbs_chai
 
 
 class Unit(NamedTuple):
-    """What a unit may be, as functions of its natural parameter η, arrays of any shape.
+    """A kind of unit, as functions of its natural parameter η, arrays of any shape.
 
     Attributes:
         mean: E[h] under p(h) ∝ exp(η h) μ(h).
         log_partition: log ∫ exp(η h) μ(dh).
-        sample: (key, η) to a draw of each.
+        sample: (key, η) to one draw per element.
     """
 
     mean: Callable
@@ -68,7 +68,7 @@ def free_energy(
     *,
     hidden: str = "bernoulli",
 ) -> jax.Array:
-    """Minus the log of what p(v) is proportional to, the hidden units summed out.
+    """The free energy of v: minus the log of the unnormalized p(v), hidden units summed out.
 
     F(v) = −a·v − Σ_j log ∫ exp((b + vW)_j h) μ(dh), so p(v) ∝ exp(−F(v)) μ(v)
 
@@ -77,13 +77,13 @@ def free_energy(
         kernel: W, [V, H].
         visible_bias: a, [V].
         hidden_bias: b, [H].
-        hidden: what hidden units are, one of `UNITS`.
+        hidden: the kind of hidden units, one of `UNITS`.
 
     Returns:
         [B], in nats up to a constant.
 
     Raises:
-        UsageError: there are no such units.
+        UsageError: there is no such kind of unit.
 
     Reference:
         Hinton 2010, A practical guide to training restricted Boltzmann machines, section 16.1.
@@ -104,24 +104,24 @@ def gibbs_chain(
     visible: str = "bernoulli",
     hidden: str = "bernoulli",
 ) -> jax.Array:
-    """Visible units after steps of Gibbs sampling, the last time as their mean: E[v_k | h_{k−1}].
+    """Visible units after k steps of Gibbs sampling; the last is a mean: E[v_k | h_{k−1}].
 
     h_t ~ p(h | v_t), v_{t+1} ~ p(v | h_t)
 
     Args:
         key: PRNG key.
-        v: where the chain starts, [B, V].
+        v: the start of the chain, [B, V].
         kernel: W, [V, H].
         visible_bias: a, [V].
         hidden_bias: b, [H].
         num_steps: k, a count.
-        visible, hidden: what units are, of `UNITS`.
+        visible, hidden: the kinds of units, of `UNITS`.
 
     Returns:
         [B, V].
 
     Raises:
-        UsageError: there are no such units.
+        UsageError: there is no such kind of unit.
 
     Reference:
         Hinton 2010, A practical guide to training restricted Boltzmann machines, sections 3.1 and
@@ -153,9 +153,9 @@ def contrastive_divergence(
     visible: str = "bernoulli",
     hidden: str = "bernoulli",
 ) -> jax.Array:
-    """What has the gradient of contrastive divergence, CD-k, to be minimised.
+    """A surrogate loss with the gradient of contrastive divergence, CD-k, to be minimized.
 
-    F(v) − F(sg[v_k]), sg what gets no gradient: ∂/∂W = −(vᵀ E[h|v] − v_kᵀ E[h|v_k])
+    F(v) − F(sg[v_k]), sg = stop gradient: ∂/∂W = −(vᵀ E[h|v] − v_kᵀ E[h|v_k])
 
     Args:
         key: PRNG key, for the chain.
@@ -164,14 +164,14 @@ def contrastive_divergence(
         visible_bias: a, [V].
         hidden_bias: b, [H].
         num_steps: k, a count.
-        visible, hidden: what units are, of `UNITS`.
+        visible, hidden: the kinds of units, of `UNITS`.
 
     Returns:
-        [B], a difference of free energies in nats: near 0 where chains stay among the data, and no
-        measure of how well the machine fits.
+        [B], a difference of free energies in nats: near 0 if chains stay near the data. It does not
+        measure how well the machine fits.
 
     Raises:
-        UsageError: there are no such units.
+        UsageError: there is no such kind of unit.
 
     Reference:
         Hinton 2002, Training products of experts by minimizing contrastive divergence, Neural

@@ -1,4 +1,4 @@
-"""The order of the examples: a permutation that is read at any position without being stored."""
+"""The order of the examples: a permutation that can be read at any position, not stored."""
 
 import math
 
@@ -11,15 +11,15 @@ _NUM_ROUNDS = 8
 
 
 def shuffle(key: jax.Array, position: jax.Array, num_examples: int) -> jax.Array:
-    """Which example stands at a position of a pseudo-random order of all of them.
+    """The example at a position of a pseudo-random permutation of all examples.
 
     A Feistel network over pairs (left, right), left·width + right >= num_examples, is a bijection
-    for any round function; what it sends beyond the examples is sent on until it falls among them.
-    No array of N numbers is made or sorted, so an order costs the same for any N, and the batch of
-    a step follows from (key, positions) alone.
+    for any round function. A result beyond the examples is mapped again until it is one of them. No
+    array of N numbers is made or sorted, so a permutation costs the same for any N, and the batch
+    of a step depends on (key, positions) only.
 
     Args:
-        key: PRNG key, scalar: another key gives another order.
+        key: PRNG key, scalar: another key gives another permutation.
         position: integers of any shape, each in [0, num_examples).
         num_examples: N, at least 1 and below 2³¹.
 

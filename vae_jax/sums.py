@@ -1,4 +1,4 @@
-"""Sums as a CPU computes them fast."""
+"""Sums that are fast on a CPU."""
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +9,8 @@ __all__ = ["over_last"]
 def over_last(values: jax.Array) -> jax.Array:
     """Σ_d values_d, as a product with ones.
 
-    On CPU, XLA fuses a sum with what it sums into one scalar loop: 25 times slower than the
-    vectorized functions and this product one after the other.
+    On CPU, XLA fuses a sum and the computation of its terms into one scalar loop. This is 25 times
+    slower than the vectorized computation followed by this product.
 
     Args:
         values: shape [..., D].

@@ -1,7 +1,7 @@
 """JAX's random bits in one pass over memory: the same numbers, in a third of the time on CPU.
 
-There JAX compiles the rounds of its generator as a loop, which writes and reads all counters five
-times. Written out, the rounds fuse with whatever uses the bits.
+On CPU, JAX compiles the rounds of its generator as a loop that writes and reads all counters five
+times. Unrolled, the rounds fuse with the code that uses the bits.
 
 Reference: Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3, section 5 (Threefry).
 """
@@ -20,10 +20,10 @@ _PARITY = 0x1BD11BDA
 
 
 def unrolled(key: jax.Array) -> jax.Array:
-    """The same key for functions of `jax.random` that draw many numbers.
+    """Wraps a key so that `jax.random` draws many numbers faster.
 
-    What is drawn is equal bit by bit; only how it is computed differs. A key of another generator
-    than Threefry comes back as it is.
+    The numbers are equal bit by bit; only the computation differs. A key of another generator than
+    Threefry is returned unchanged.
 
     Args:
         key: typed PRNG key, any shape.
@@ -42,7 +42,7 @@ def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.
     is_ours = bit_width == 32 and 0 < size < 2**32 and jax.config.jax_threefry_partitionable
     if not is_ours:
         return threefry_prng_impl.random_bits(key, bit_width, shape)
-    # every number has a counter of 64 bits, of which the upper half is 0
+    # every number has a 64-bit counter whose upper half is 0
     counter = jnp.arange(size, dtype=jnp.uint32).reshape(shape)
     left, right = _threefry(key, jnp.zeros_like(counter), counter)
     return left ^ right
