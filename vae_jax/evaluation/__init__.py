@@ -1,6 +1,6 @@
-"""Evaluation: one file for each family of metrics, a pure core on arrays and a thin sampler.
+"""Evaluation: one file per family of metrics, with pure functions on arrays and a thin sampler.
 
-A module with a function `measure(subject, *, …)` is a metric that the command line offers by the
+A module with a function `measure(subject, *, …)` is a metric that the command line offers under the
 module's name; see `vae_jax.evaluation.subject`.
 """
 
@@ -15,7 +15,7 @@ __all__ = ["load", "measure", "names", "settings"]
 
 
 def names() -> list[str]:
-    """Names of all metrics, sorted: the modules beside this one that have `measure`."""
+    """Names of all metrics, sorted: the modules of this package that have `measure`."""
     modules = {name: discovery.load(__name__, name, "module") for name in discovery.names(__name__)}
     return [name for name, module in modules.items() if hasattr(module, "measure")]
 
@@ -38,20 +38,20 @@ def settings(name: str) -> dict[str, object]:
 
 
 def measure(subject: Any, name: str, **given: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """One metric of a trained model.
+    """Measures one metric of a trained model.
 
     Args:
         subject: a `subject.Subject`.
-        name: of the metric.
-        given: its settings; the others are at their defaults.
+        name: name of the metric.
+        given: its settings; the others have their defaults.
 
     Returns:
-        (entry → value, scalars and lists, in the order of the definitions; entry → what it means).
+        (entry → value, scalars and lists, in the order of the definitions; entry → definition).
 
     Raises:
-        NotApplicableError: the metric says nothing about this model or these data.
+        NotApplicableError: the metric does not apply to this model or these data.
         UsageError: there is no such metric or setting, or a setting does not fit.
-        DataError: the data do not admit it.
+        DataError: the data are not valid for it.
     """
     known = settings(name)
     for setting in given:

@@ -1,4 +1,4 @@
-"""What the measures of codes share: checks that refuse in one line, blocks, standard errors."""
+"""Helpers of the metrics: input checks, blocks of rows, standard errors."""
 
 import functools
 import math
@@ -35,11 +35,10 @@ NUM_BOOTSTRAP = 100
 
 
 def require_finite(**arrays) -> None:
-    """UsageError where an array of any shape holds what is not finite, named by its keyword.
+    """Raises UsageError if an array of any shape has a value that is not finite.
 
-    DataError where values are masked.
-
-    Inside a transformation nothing is known of the values, and nothing is refused.
+    The message names the array by its keyword. Raises DataError if values are masked. Inside a
+    transformation the values are unknown, and nothing is checked.
     """
     for name, values in arrays.items():
         if isinstance(values, jax.core.Tracer):
@@ -57,14 +56,14 @@ def require_finite(**arrays) -> None:
 
 
 def require_at_least(least: int, **numbers: int) -> None:
-    """UsageError where a count (a scalar), named by its keyword, is below `least`."""
+    """Raises UsageError if a count (a scalar), named by its keyword, is below `least`."""
     for name, number in numbers.items():
         if number < least:
             raise UsageError(f"{name}={number}: must be at least {least}")
 
 
 def require_density(model) -> None:
-    """UsageError where a model's p(x|z) depends on the batch that x [B, …] stands in."""
+    """Raises UsageError if a model's p(x|z) depends on the batch around x [B, …]."""
     if model.likelihood.frozen() != model.likelihood:
         raise UsageError(
             f"{model.likelihood} has another variance for each batch, p(x|z) is no density: fix it "
@@ -73,16 +72,15 @@ def require_density(model) -> None:
 
 
 def is_constant(codes):
-    """Whether a dimension of codes [N, L] is the same number in all rows, [L].
+    """Whether a dimension of codes [N, L] has the same value in all rows, [L].
 
-    To be asked of the numbers: their mean may differ from them in the last place, which leaves a
-    variance above 0.
+    It compares the values: their mean may be rounded, so the variance may be above 0.
     """
     return codes.max(axis=0) == codes.min(axis=0)
 
 
 def mean_and_error(values) -> tuple[float, float | None]:
-    """The mean of values [S] and its standard error √(Σ(v − v̄)² / (S − 1) / S); None of one."""
+    """The mean of values [S] and its standard error √(Σ(v − v̄)² / (S − 1) / S); None if S = 1."""
     values = np.asarray(values, np.float64)
     if values.size < 2:
         return float(values.mean()), None
@@ -90,9 +88,9 @@ def mean_and_error(values) -> tuple[float, float | None]:
 
 
 def with_errors(values: Mapping[str, Any]) -> dict[str, float | None]:
-    """The mean of values [S] of each name, and its standard error as `name_standard_error`.
+    """The mean of each name's values [S], and its standard error as `name_standard_error`.
 
-    Both are None of no values, see `mean_and_error`.
+    Both are None if there are no values, see `mean_and_error`.
     """
     result = {}
     for name, each in values.items():
@@ -105,19 +103,20 @@ def with_errors(values: Mapping[str, Any]) -> dict[str, float | None]:
 def distinct_pairs(
     first_key: jax.Array, step_key: jax.Array, num_pairs: int, num: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Draws pairs of different examples: the positions [P] of the first ones and of the second.
+    """Draws pairs of distinct examples: the positions [P] of the first and of the second ones.
 
     Args:
-        first_key, step_key: PRNG keys, scalars: of the first ones, and of the way to the second.
+        first_key, step_key: PRNG keys, scalars: for the first ones, and for the offset to the
+            second.
         num_pairs: P.
-        num: how many examples there are, at least 2.
+        num: the number of examples, at least 2.
     """
     first = jax.random.randint(first_key, (num_pairs,), 0, num)
     return first, (first + jax.random.randint(step_key, (num_pairs,), 1, num)) % num
 
 
 def mean_and_error_of_traced(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`mean_and_error` of [S] inside a transformation, in float32: scalars."""
+    """`mean_and_error` of [S] for use inside a transformation, in float32: scalars."""
     mean = jnp.mean(values)
     squares = jnp.sum(jnp.square(values - mean[None]))
     return mean, jnp.sqrt(squares / max(values.size - 1, 1) / values.size)
@@ -130,7 +129,7 @@ def ratio_and_error(upper: np.ndarray, lower: np.ndarray) -> tuple[float, float 
         upper, lower: u and l, [S] each; the mean of l is not 0.
 
     Returns:
-        (r, the standard error of the mean of (u − r l) / l̄), scalars; no error of one pair.
+        (r, the standard error of the mean of (u − r l) / l̄), scalars; no error for a single pair.
 
     Reference:
         Cochran 1977, Sampling techniques, section 6.3.
@@ -140,11 +139,11 @@ def ratio_and_error(upper: np.ndarray, lower: np.ndarray) -> tuple[float, float 
 
 
 def positions_of(first_example, num_rows: int) -> jax.Array:
-    """Where rows of a block stand in the data, [B]: their draws follow from that alone.
+    """Positions of the rows of a block in the data, [B]; random draws depend on them alone.
 
     Args:
-        first_example: the position of the first row, a scalar, where they follow one another; or of
-            each, [B].
+        first_example: the position of the first row, a scalar, if rows are consecutive; or of each
+            row, [B].
         num_rows: B.
     """
     first = jnp.asarray(first_example)
@@ -152,9 +151,9 @@ def positions_of(first_example, num_rows: int) -> jax.Array:
 
 
 def keys_of_example(key: jax.Array, position: jax.Array) -> jax.Array:
-    """Two keys, [2], of the example at a position, a scalar: for its data, and for its draws.
+    """Two keys, [2], for the example at a position, a scalar: one for its data, one for its draws.
 
-    Every estimate of log p(x) with the same key sees the same binarization.
+    All estimates of log p(x) with the same key use the same binarization.
     """
     return jax.random.split(jax.random.fold_in(key, position))
 
@@ -162,20 +161,20 @@ def keys_of_example(key: jax.Array, position: jax.Array) -> jax.Array:
 def example_and_key(
     preprocess: Callable, key: jax.Array, stored: jax.Array, position: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """An example [*stored] as a model sees it, [1, *shape], and the key of its draws, a scalar.
+    """An example [*stored] as the model's input, [1, *shape], and the key for its draws, a scalar.
 
     Args:
         preprocess: (stored [B, *stored], key) to [B, *shape].
-        key: PRNG key of all examples, a scalar.
+        key: PRNG key for all examples, a scalar.
         stored: [*stored].
-        position: of the example in the data, a scalar.
+        position: position of the example in the data, a scalar.
     """
     data_key, draw_key = keys_of_example(key, position)
     return preprocess(stored[None], data_key), draw_key
 
 
 def log_likelihood(model, params, z: jax.Array, x: jax.Array) -> jax.Array:
-    """log p(x|z) in nats, for codes z [..., L] and x [..., *shape], which is broadcast: [...]."""
+    """log p(x|z) in nats, for codes z [..., L] and x [..., *shape], which broadcasts: [...]."""
     rows = jnp.broadcast_to(x, (*z.shape[:-1], *model.shape)).reshape(-1, *model.shape)
     outputs = model.decode(params, z.reshape(-1, z.shape[-1]), rows)
     log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
@@ -183,9 +182,9 @@ def log_likelihood(model, params, z: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def by_blocks(function: Callable, rows, num_rows: int):
-    """`function` of blocks of at most `num_rows` rows of a pytree of [N, …]; results joined.
+    """Applies `function` to blocks of at most `num_rows` rows of a pytree of [N, …]; joins them.
 
-    The last block is filled up with its last row, so that one program serves all blocks.
+    The last block is padded with its last row, so one program serves all blocks.
     """
     num = jax.tree.leaves(rows)[0].shape[0]
     size = min(num_rows, num)
@@ -209,13 +208,13 @@ def _resample(key, arguments, *, statistic, num_rows, num_bootstrap):
 
 
 def bootstrap(key: jax.Array, num_rows: int, num_bootstrap: int, statistic: Callable, *arguments):
-    """The standard error of a statistic: its deviation over resamples of the rows.
+    """The bootstrap standard error of a statistic: its standard deviation over resampled rows.
 
     Args:
         key: PRNG key, scalar.
         num_rows: N.
-        num_bootstrap: how many resamples, scalar; below 2 means none.
-        statistic: (rows [N], *arguments) to a pytree of scalars; a function of a module, so that
+        num_bootstrap: number of resamples, scalar; below 2 means none.
+        statistic: (rows [N], *arguments) to a pytree of scalars; a module-level function, so that
             it is compiled once.
         arguments: arrays of any shape.
 

@@ -1,4 +1,4 @@
-"""Annealed importance sampling: log p(x) where one importance distribution is too far from p(z|x).
+"""Annealed importance sampling: log p(x) if one importance distribution is too far from p(z|x).
 
 A chain moves from an initial density f_0 (the prior, or the posterior q(z|x)) to the target
 f_1(z) = p(x, z) through f_β = f_0^(1−β) f_1^β, 0 = β_0 < … < β_T = 1, by transitions that leave
@@ -6,11 +6,11 @@ each f_β invariant. Its weight
 
 log w = Σ_{t=1..T} (β_t − β_{t−1}) [log f_1(z_{t−1}) − log f_0(z_{t−1})]
 
-has mean p(x), so the log of a mean of C weights lies below log p(x) in expectation. On an x that
-the model drew, the z that it was drawn from is an exact sample of p(z|x): the chain run backwards
-from there estimates 1/p(x), and its log lies above. Both together hold log p(x) between them.
+has mean p(x), so the log of a mean of C weights is below log p(x) in expectation. If the model drew
+x from a z, this z is an exact sample of p(z|x). The chain run backwards from there estimates
+1/p(x), and minus its log is above log p(x). Together they bound log p(x) from both sides.
 
-The first functions know densities only, as functions of z [C, B, L] for C chains of B examples;
+The first functions only need densities, as functions of z [C, B, L] for C chains of B examples;
 `sample` and `sandwich` take a `Model`.
 
 Reference: Neal 2001, Annealed importance sampling, arXiv physics/9803008; Wu, Burda, Salakhutdinov
@@ -118,7 +118,7 @@ def temperatures(num_temperatures: int, schedule: str = "sigmoid") -> jax.Array:
 
     Args:
         num_temperatures: T >= 1, a count of steps.
-        schedule: one of `SCHEDULES`; the sigmoid steps finely at both ends.
+        schedule: one of `SCHEDULES`; the sigmoid takes small steps at both ends.
 
     Returns:
         [T + 1], increasing, 0 first and 1 last.
@@ -164,11 +164,11 @@ class Point(NamedTuple):
 
 
 def locate(log_initial: Callable, log_target: Callable, z: jax.Array) -> Point:
-    """What is to be known at z.
+    """Evaluates both densities and their gradients at z.
 
     Args:
         log_initial: log f_0, [C, B, L] to [C, B].
-        log_target: log f_1, likewise; need not be normalized.
+        log_target: log f_1, likewise; it need not be normalized.
         z: [C, B, L].
 
     Returns:
@@ -188,7 +188,7 @@ def log_density(point: Point, beta) -> jax.Array:
     """log f_β(z) = (1 − β) log f_0(z) + β log f_1(z), without its constant.
 
     Args:
-        point: of C chains for B examples.
+        point: positions of C chains for B examples.
         beta: β from 0 to 1, a scalar.
 
     Returns:
@@ -205,19 +205,19 @@ def _slope(point: Point, beta) -> jax.Array:
 def leapfrog(
     move: Callable, point: Point, momentum: jax.Array, beta, step: jax.Array, num_leapfrog: int
 ) -> tuple[Point, jax.Array]:
-    """Follows the Hamiltonian −log f_β(z) + ½‖p‖² for so many steps.
+    """Simulates the Hamiltonian −log f_β(z) + ½‖p‖² for a number of steps.
 
     p ← p + ½ε ∇log f_β(z);  z ← z + ε p;  p ← p + ½ε ∇log f_β(z)
 
-    It keeps volumes, and from the end with −p it leads back to the start.
+    It preserves volume, and is reversible: from the end with −p it leads back to the start.
 
     Args:
-        move: z [C, B, L] to `Point`; `locate` with its densities given.
-        point: where it starts.
+        move: z [C, B, L] to `Point`; `locate` with its densities bound.
+        point: the start.
         momentum: p, [C, B, L].
         beta: β, a scalar.
-        step: ε, [C, B, L]: its ratio between dimensions is a diagonal preconditioner.
-        num_leapfrog: steps, each of one gradient, >= 1.
+        step: ε, [C, B, L]: ratios between dimensions act as a diagonal preconditioner.
+        num_leapfrog: number of steps, one gradient each, >= 1.
 
     Returns:
         (`Point`, p) at the end.
@@ -233,18 +233,18 @@ def leapfrog(
 
     momentum = momentum + 0.5 * step * _slope(point, beta)
     point, momentum = jax.lax.fori_loop(0, num_leapfrog, one, (point, momentum))
-    # two half steps between positions are one whole one; the last is half too much
+    # two half steps between positions are one full step; the last is half a step too long
     return point, momentum - 0.5 * step * _slope(point, beta)
 
 
 def _draws(keys, index, latent_dim):
-    """Momentum [C, B, L], jitter and a uniform number, [C, B], of a transition.
+    """Momentum [C, B, L], jitter and a uniform number, [C, B], for a transition.
 
-    Those of a dimension do not depend on how many there are.
+    The draws of a dimension do not depend on how many dimensions there are.
     """
 
     def one(key):
-        # one call for all three: each adds seconds to the time that it takes to compile
+        # one call for all three: each call adds seconds of compilation
         shape, above = (2 + latent_dim,), jnp.nextafter(jnp.float32(-1), jnp.float32(0))
         values = jax.random.uniform(jax.random.fold_in(key, index), shape, minval=above, maxval=1.0)
         return (
@@ -257,7 +257,7 @@ def _draws(keys, index, latent_dim):
 
 
 def _chain_keys(keys, num_chains):
-    """A key for each of C chains of each example: [B] to [C, B]."""
+    """One key per chain and example: [B] to [C, B]."""
     over_examples = jax.vmap(jax.random.fold_in, (0, None))
     return jax.vmap(over_examples, (None, 0))(keys, jnp.arange(num_chains))
 
@@ -273,14 +273,14 @@ def transition(
 ) -> tuple[Point, jax.Array]:
     """One step of Hamiltonian Monte Carlo, reversible with respect to f_β.
 
-    A momentum p ~ N(0, I) is drawn, followed by `leapfrog`, and the end accepted with probability
-    min(1, exp(H_start − H_end)), H = −log f_β(z) + ½‖p‖²; where H_end is no number, never.
+    It draws a momentum p ~ N(0, I), runs `leapfrog`, and accepts the end with probability min(1,
+    exp(H_start − H_end)), H = −log f_β(z) + ½‖p‖²; 0 if H_end is NaN.
 
     Args:
         move: z [C, B, L] to `Point`.
-        point: of the chains.
+        point: positions of the chains.
         keys: PRNG keys of the chains, [C, B].
-        index: number of the transition, a scalar: another one, other draws.
+        index: number of the transition, a scalar, which selects its draws.
         beta: β, a scalar.
         step: ε, [B, L].
         num_leapfrog: leapfrog steps, >= 1.
@@ -300,7 +300,7 @@ def transition(
         return log_density(point, beta) - 0.5 * jnp.sum(jnp.square(momentum), axis=-1)
 
     gain = minus_energy(proposal, momentum_end) - minus_energy(point, momentum)
-    # a trajectory that overflows ends nowhere
+    # reject a trajectory that overflows
     probability = jnp.where(jnp.isnan(gain), 0.0, jnp.exp(jnp.minimum(gain, 0.0)))
     accepted = uniform < probability
 
@@ -314,12 +314,12 @@ def transition(
 
 
 class Annealed(NamedTuple):
-    """What C chains for B examples bring.
+    """The results of C chains for B examples.
 
     Args:
         log_weights: log w, [C, B], in nats.
-        acceptance: mean probability of acceptance over the transitions, [C, B]; NaN without any.
-        z: where they end, [C, B, L].
+        acceptance: mean acceptance probability over the transitions, [C, B]; NaN if there are none.
+        z: final positions, [C, B, L].
     """
 
     log_weights: jax.Array
@@ -338,25 +338,25 @@ def anneal(
     *,
     num_leapfrog: int,
 ) -> Annealed:
-    """Runs chains along the temperatures, upwards or downwards.
+    """Runs chains along the temperatures, up or down.
 
     log w = Σ_{t=1..T} (β_t − β_{t−1}) [log f_1(z_{t−1}) − log f_0(z_{t−1})],
     z_t from z_{t−1} by a `transition` at β_t, 0 < t < T
 
     Upwards from z ~ f_0, E[w] = Z_1/Z_0. Downwards (β from 1 to 0) from z ~ f_1 it is the same
-    chain in reverse, as its transitions are reversible, and E[w] = Z_0/Z_1. Both hold as long as
-    step sizes and scales do not depend on these chains. With T = 1 there is no transition, and w is
-    the plain importance weight.
+    chain in reverse, because its transitions are reversible, and E[w] = Z_0/Z_1. Both hold if step
+    sizes and scales do not depend on these chains. With T = 1 there is no transition, and w is the
+    plain importance weight.
 
     Args:
         log_initial: log f_0, [C, B, L] to [C, B].
         log_target: log f_1, likewise.
-        z: where the chains start, [C, B, L].
-        keys: PRNG keys of the examples, [B]: a chain's draws follow from its key and its number.
+        z: initial positions of the chains, [C, B, L].
+        keys: PRNG keys of the examples, [B]: a chain's draws depend on its key and its number.
         betas: [T + 1], monotone.
         step_sizes: ε_t of the transition at β_t, 0 < t < T, [T − 1, B].
-        scale: β to the size of a unit step in every dimension, [B, L]; 0 holds a dimension fixed.
-        num_leapfrog: leapfrog steps of a transition, a count.
+        scale: β to the length of a unit step in each dimension, [B, L]; 0 freezes a dimension.
+        num_leapfrog: leapfrog steps per transition, a count.
 
     Returns:
         `Annealed`.
@@ -395,16 +395,16 @@ def tune(
     *,
     num_leapfrog: int,
 ) -> jax.Array:
-    """Step sizes for each example and temperature, from a preliminary run.
+    """Finds step sizes for each example and temperature, in a preliminary run.
 
     log ε_{t+1} = log ε_t + 0.3 (mean over the chains of the acceptance at t − `TARGET_ACCEPTANCE`)
 
-    A chain that adapts its own steps leaves no density invariant, and its weight is biased. The
-    chains here are thrown away: given x, the steps are independent of whatever uses them.
+    A chain that adapts its own steps leaves no density invariant, and its weight is biased. So the
+    chains here are discarded: given x, the steps are independent of the chains that use them.
 
     Args:
         log_initial, log_target, z, keys, betas, scale, num_leapfrog: see `anneal`; z is [C, B, L],
-            and the keys must be others.
+            and the keys must be different from those of `anneal`.
 
     Returns:
         [T − 1, B].
@@ -424,7 +424,7 @@ def tune(
         gain = _GAIN * (jnp.mean(probability, axis=0) - TARGET_ACCEPTANCE)
         return (point, log_step + gain), jnp.exp(log_step)
 
-    # in L dimensions of unit scale ε ∝ L^(−1/4), Beskos et al. 2013
+    # in L dimensions of unit scale, ε ∝ L^(−1/4), Beskos et al. 2013
     num_free = jnp.sum(scale(betas[0]) > 0, axis=-1)
     start = -0.25 * jnp.log(jnp.maximum(num_free, 1).astype(z.dtype))
     inputs = jnp.arange(betas.size - 2), betas[1:-1]
@@ -441,7 +441,7 @@ class Likelihoods(NamedTuple):
     Args:
         nll: −log of the mean weight, [N], in nats: above −log p(x) in expectation.
         effective_samples: `nll.effective_sample_size` of the C weights, [N].
-        acceptance: mean probability of acceptance, [N]; NaN where there is no transition.
+        acceptance: mean acceptance probability, [N]; NaN if there are no transitions.
     """
 
     nll: jax.Array
@@ -454,13 +454,13 @@ class Bounds(NamedTuple):
 
     Args:
         lower: log of the mean weight of C chains; below log p(x) in expectation.
-        upper: −log of the mean of 1/w over C chains run backwards from the exact sample; above
-            log p(x) in expectation.
-        joint_upper: log of the mean of C weights, of which one is that of a chain run backwards and
-            the rest are those of `lower`; averaged over which of the C it is. Above log p(x) in
-            expectation, and mostly nearer: what one exact sample says counts as one of C.
-        effective_samples: of the weights of `lower`, a count.
-        acceptance: mean probability of acceptance of both directions; NaN without transitions.
+        upper: −log of the mean of 1/w over C chains run backwards from the exact sample; above log
+            p(x) in expectation.
+        joint_upper: log of the mean of C weights: one of a chain run backwards, the others of
+            `lower`; averaged over which of the C is replaced. Above log p(x) in expectation, and
+            usually tighter: the exact sample counts as one of C.
+        effective_samples: effective sample size of the weights of `lower`.
+        acceptance: mean acceptance probability of both directions; NaN if there are no transitions.
     """
 
     lower: jax.Array
@@ -471,7 +471,7 @@ class Bounds(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    """The two densities of B examples, chains drawn from the initial one, and the scale."""
+    """The two densities of B examples, chains drawn from the initial one, and the step scale."""
 
     log_initial: Callable
     log_target: Callable
@@ -480,7 +480,7 @@ class _Problem(NamedTuple):
 
 
 def _problem(model, params, x, initial) -> _Problem:
-    """What is to be annealed for x [B, *shape]."""
+    """Sets up the annealing for x [B, *shape]."""
     prior, posterior = model.prior(params), model.encode(params, x)
     start = posterior if initial == "posterior" else prior
     if start is prior and not hasattr(prior, "deviation"):
@@ -499,19 +499,20 @@ def _problem(model, params, x, initial) -> _Problem:
         sample = functools.partial(type(posterior).sample, num_samples=num_chains)
         return jax.vmap(sample, out_axes=1)(posterior, keys)
 
-    # A masked dimension stays where it is: the model is one of those that are left.
+    # A masked dimension stays fixed: the model has only the other dimensions.
     free = jnp.broadcast_to(model.per_latent(1.0), (*x.shape[:1], model.latent_dim))
 
     def precision(distribution):
         if isinstance(distribution, distributions.DiagonalGaussian):
             inverse = jnp.exp(-distributions.bound_logvar(distribution.logvar))
         else:
-            # of a prior of another type its spread serves as a scale: any scale leaves E[w] alone
+            # a prior of another type gives its deviation as a scale: E[w] does not depend on the
+            # scale
             inverse = 1 / jnp.square(distribution.deviation)
         return jnp.broadcast_to(inverse, free.shape)
 
     def scale(beta):
-        # of Gaussians f_0 and f_1, f_β has the precision (1 − β)/s_0² + β/s_1²
+        # for Gaussian f_0 and f_1, f_β has the precision (1 − β)/s_0² + β/s_1²
         mixed = (1 - beta) * precision(start) + beta * precision(posterior)
         return free / jnp.sqrt(mixed)
 
@@ -526,10 +527,10 @@ def _check(model, initial, **numbers):
 
 
 def _over_chunks(function, num_examples, chunk_size):
-    """function: positions [B] to a tree [B, …], over all positions [N] in chunks of equal size."""
+    """Maps a function, positions [B] to a tree [B, …], over all positions [N] in equal chunks."""
     num_chunks = -(-num_examples // chunk_size)
     size = -(-num_examples // num_chunks)
-    # the last chunk is filled up with repetitions, which are dropped
+    # the last chunk is padded with repetitions, which are dropped
     positions = jnp.minimum(jnp.arange(num_chunks * size), num_examples - 1)
     values = jax.lax.map(function, positions.reshape(num_chunks, size))
     return jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[:num_examples], values)
@@ -540,7 +541,7 @@ def _sums(log_weights):
 
 
 def _keys(key, positions):
-    """Two keys for each example, [2, B]: for its data, and for its chains."""
+    """Two keys per example, [2, B]: one for its data, one for its chains."""
     return jax.vmap(keys_of_example, (None, 0), out_axes=1)(key, positions)
 
 
@@ -572,27 +573,26 @@ def sample(
 ) -> Likelihoods:
     """The negative log-likelihood of every example by annealed importance sampling.
 
-    The draws of a chain follow from the key, the position of the example and the chain's number
-    alone: how the work is cut changes no more than the rounding. Step sizes are found on
-    preliminary chains (`tune`). With the same key, `nll.sample` sees the same binarization.
+    The draws of a chain depend only on the key, the position of the example and the number of the
+    chain: chunking changes the result only by rounding. Step sizes are found with preliminary
+    chains (`tune`). With the same key, `nll.sample` uses the same binarization.
 
     Args:
-        model: a `Model`, its variance not "optimal": see `elbo.freeze_likelihood`.
+        model: a `Model` whose variance is not "optimal": see `elbo.freeze_likelihood`.
         params: its parameters.
         x: [N, *stored], N >= 1.
         key: PRNG key, scalar.
-        first_example: position of x[0], a scalar, where x is a block of the data, or of each row.
+        first_example: position of x[0], a scalar, if x is a block of the data; or of each row.
         preprocess: (stored [B, *stored], key) to [B, *shape].
-        num_chains: C for each example.
+        num_chains: C, chains per example.
         num_temperatures: T; 1 is importance sampling from the initial distribution.
-        num_leapfrog: leapfrog steps of a transition, each one gradient of the decoder; for the same
-            number of gradients more temperatures are mostly better than longer transitions.
-        initial: one of `INITIALS`. From q(z|x) fewer temperatures do, unless it lies far from
-            p(z|x) or is far narrower; from the prior, the encoder gives the steps their scale only.
-        schedule: one of `SCHEDULES`; from the prior, "sigmoid" is customary.
-        num_rows: rows of z that are decoded at a time, C for each of several examples; bounds the
-            memory. The default fits the cache of a CPU; a GPU wants more, such as 50,000.
-
+        num_leapfrog: leapfrog steps per transition, one gradient of the decoder each; for the same
+            number of gradients, more temperatures are usually better than longer transitions.
+        initial: one of `INITIALS`. From q(z|x) fewer temperatures are enough, unless it is far from
+            p(z|x) or much narrower; from the prior, the encoder only sets the scale of the steps.
+        schedule: one of `SCHEDULES`; from the prior, "sigmoid" is the usual choice.
+        num_rows: rows of z decoded at a time, C for each of several examples; limits the memory.
+            The default fits the cache of a CPU; use more on a GPU, such as 50,000.
     Returns:
         `Likelihoods`.
 
@@ -629,7 +629,7 @@ def sample(
 
 
 class _Start(NamedTuple):
-    """Where chains begin [C, B, L], two keys for each example [2, B], steps [T − 1, B]."""
+    """Initial positions of chains [C, B, L], two keys per example [2, B], steps [T − 1, B]."""
 
     z: jax.Array
     keys: jax.Array
@@ -637,7 +637,7 @@ class _Start(NamedTuple):
 
 
 def _prepare(problem, keys, betas, num_chains, num_leapfrog) -> _Start:
-    """Draws chains, and finds the step sizes with others that are thrown away."""
+    """Draws the chains, and finds step sizes with other chains, which are discarded."""
     draw_keys, tune_keys, *keys = jnp.moveaxis(
         jax.vmap(lambda key: jax.random.split(key, 4))(keys), 1, 0
     )
@@ -657,7 +657,7 @@ def _prepare(problem, keys, betas, num_chains, num_leapfrog) -> _Start:
 
 
 def _run(problem, num_leapfrog, z, keys, betas, step_sizes) -> Annealed:
-    """`anneal` of a problem."""
+    """Applies `anneal` to a problem."""
     densities = problem.log_initial, problem.log_target
     return anneal(*densities, z, keys, betas, step_sizes, problem.scale, num_leapfrog=num_leapfrog)
 
@@ -666,7 +666,7 @@ def summarize(likelihoods: Likelihoods) -> dict[str, jax.Array]:
     """Means over all examples.
 
     Args:
-        likelihoods: of N examples, [N] each, which may be those of several blocks concatenated.
+        likelihoods: results for N examples, [N] each; blocks may be concatenated.
 
     Returns:
         Scalars: `nll` and `standard_error` (of that mean over the examples) in nats,
@@ -699,7 +699,7 @@ def evaluate(
             is [N, *stored].
 
     Returns:
-        What `summarize` returns, scalars, with `num_chains` and `num_temperatures`.
+        The result of `summarize`, scalars, with `num_chains` and `num_temperatures`.
 
     Raises:
         UsageError: a number is below 1, a name is unknown, or the variance is that of each batch.
@@ -721,7 +721,7 @@ def evaluate(
 def simulate(
     model, params, key: jax.Array, first_example=0, *, num_examples: int = 100
 ) -> tuple[jax.Array, jax.Array]:
-    """The examples that `sandwich` draws, for other estimates of the same.
+    """The examples that `sandwich` draws, for use with other estimates.
 
     z ~ p(z), x ~ p(x|z): z is an exact sample of p(z|x)
 
@@ -761,17 +761,17 @@ def sandwich(
     schedule: str = "linear",
     num_rows: int = 500,
 ) -> Bounds:
-    """Bounds on log p(x) from both sides, for examples that the model draws (bidirectional).
+    """Bounds log p(x) from both sides, for examples drawn from the model (bidirectional).
 
-    z ~ p(z), x ~ p(x|z): then z is an exact sample of p(z|x), from which C chains run backwards,
-    through the temperatures and with the step sizes of those that run forwards.
+    z ~ p(z), x ~ p(x|z): then z is an exact sample of p(z|x). C chains run backwards from it, with
+    the same temperatures and step sizes as those that run forwards.
 
     Args:
-        model: a `Model`, its variance not "optimal": see `elbo.freeze_likelihood`.
+        model: a `Model` whose variance is not "optimal": see `elbo.freeze_likelihood`.
         params: its parameters.
-        key: PRNG key, scalar: an example and its chains follow from it and its position.
-        first_example: position of the first example, a scalar, where there are blocks.
-        num_examples: N, how many are drawn.
+        key: PRNG key, scalar: an example and its chains depend on it and the position only.
+        first_example: position of the first example, a scalar, if work is split in blocks.
+        num_examples: N, the number of examples to draw.
         num_chains, num_temperatures, num_leapfrog, initial, schedule, num_rows: see `sample`.
 
     Returns:
@@ -781,7 +781,7 @@ def sandwich(
         UsageError: a number is below 1, a name is unknown, or the variance is that of each batch.
 
     Reference:
-        Grosse, Ghahramani & Adams 2015, arXiv 1511.02543, section 3; of `joint_upper`: Brekelmans
+        Grosse, Ghahramani & Adams 2015, arXiv 1511.02543, section 3; for `joint_upper`: Brekelmans
         et al. 2022, Improving mutual information estimation with annealed and energy-based bounds,
         arXiv 2303.06992, section 3 (independent multi-sample AIS).
     """
@@ -800,7 +800,7 @@ def sandwich(
         exact, data = _simulate(model, params, draw_keys)
         problem = _problem(model, params, data, initial)
         start = _prepare(problem, z_keys, betas, num_chains, num_leapfrog)
-        # one after the other, so that there is one program to compile for both directions
+        # one after the other, so that both directions share one compiled program
         directions = (
             jnp.stack([start.z, jnp.broadcast_to(exact[None], start.z.shape)]),
             start.keys,
@@ -836,7 +836,7 @@ def summarize_sandwich(bounds: Bounds) -> dict[str, jax.Array]:
     """Means over all examples.
 
     Args:
-        bounds: of N examples, [N] each, which may be those of several blocks concatenated.
+        bounds: results for N examples, [N] each; blocks may be concatenated.
 
     Returns:
         Scalars in nats: `lower`, `upper`, `joint_upper`, `gap` = upper − lower and `joint_gap`,
@@ -864,16 +864,16 @@ def evaluate_sandwich(
     num_temperatures: int = 250,
     **settings,
 ) -> dict:
-    """Mean bounds on log p(x) over examples that the model draws, and the gap between them.
+    """Mean bounds on log p(x) over examples drawn from the model, and the gap between them.
 
-    The gap bounds the error of `evaluate` on such examples; on data it tells as much as the model
-    resembles the data.
+    The gap bounds the error of `evaluate` on such examples. For real data it is informative only if
+    the model resembles the data.
 
     Args:
         model, params, key, num_examples, num_chains, num_temperatures, settings: see `sandwich`.
 
     Returns:
-        What `summarize_sandwich` returns, scalars, with `num_examples`, `num_chains` and
+        The result of `summarize_sandwich`, scalars, with `num_examples`, `num_chains` and
         `num_temperatures`.
 
     Raises:
@@ -906,13 +906,13 @@ def measure(
     num_simulated: int = 100,
     max_examples: int = 1000,
 ) -> dict:
-    """The likelihood of the test split by annealing, and bounds from both sides on simulated data.
+    """The likelihood of the test split by AIS, and bounds from both sides on simulated data.
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
         num_chains, num_temperatures, num_leapfrog, initial: see `sample`.
         num_simulated: N of `sandwich`, a scalar.
-        max_examples: at most so many, evenly spread over the test split, a scalar.
+        max_examples: the number of test examples to use, evenly spaced, a scalar.
 
     Returns:
         The entries of `DEFINITIONS`, scalars, with standard errors.

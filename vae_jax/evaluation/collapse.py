@@ -1,4 +1,4 @@
-"""Whether a model has stopped using z, and what it would score if it had."""
+"""Posterior collapse: whether a model ignores z, and the score of a model that ignores z."""
 
 import zlib
 from typing import NamedTuple
@@ -38,13 +38,13 @@ scalar)."""
 
 
 def bernoulli_floor(train_mean: jax.Array, x: jax.Array, *, clip: float = 1e-3) -> jax.Array:
-    """What the best Bernoulli model that ignores z scores: log p(x) = Σ_d log Bern(x_d; p_d).
+    """The score of the best Bernoulli model that ignores z: log p(x) = Σ_d log Bern(x_d; p_d).
 
     Args:
         train_mean: p, the mean of each element over the training data, [*event].
         x: in [0, 1], [N, *event].
-        clip: p is kept within [clip, 1 − clip], a scalar: a pixel that was never on in training
-            may be on once.
+        clip: p is clamped to [clip, 1 − clip], a scalar, because a pixel that was never on in
+            training may be on in the test data.
 
     Returns:
         [N] in nats; its mean is the ELBO of a collapsed model.
@@ -57,16 +57,16 @@ def bernoulli_floor(train_mean: jax.Array, x: jax.Array, *, clip: float = 1e-3) 
 
 
 def gaussian_floor(train_mean: jax.Array, variance: jax.Array, x: jax.Array) -> jax.Array:
-    """What a Gaussian model that ignores z scores: log p(x) = Σ_d log N(x_d; mean_d, variance_d).
+    """The score of a Gaussian model that ignores z: log p(x) = Σ_d log N(x_d; mean_d, variance_d).
 
     Args:
         train_mean: the mean of each element over the training data, [*event].
-        variance: that of the likelihood, a scalar or [*event]; the best is E (x − train_mean)² over
-            the training data.
+        variance: variance of the likelihood, a scalar or [*event]; the best is E (x − train_mean)²
+            over the training data.
         x: [N, *event].
 
     Returns:
-        [N] in nats; its mean is the ELBO of a collapsed model of that variance.
+        [N] in nats; its mean is the ELBO of a collapsed model with that variance.
     """
     chex.assert_equal_shape([train_mean, x[0]])
     mean = jnp.broadcast_to(train_mean, x.shape)
@@ -80,16 +80,17 @@ class Collapse(NamedTuple):
 
     Args:
         num_dims: L.
-        active_units: how many dimensions are active, see `elbo.active_units`.
-        rate: in nats.
-        num_top_dims, top_rate_share: the share of the rate in the dimensions that carry most.
-        mutual_information: I(x; z) in nats; None where it was not given.
+        active_units: the number of active dimensions, see `elbo.active_units`.
+        rate: mean rate in nats.
+        num_top_dims, top_rate_share: the number of dimensions with the largest rates, and their
+            share of the rate.
+        mutual_information: I(x; z) in nats; None if it was not passed.
         collapse_rate, collapsed: the threshold in nats, and whether q(z|x) hardly depends on x.
         elbo_above_floor, elbo_above_floor_standard_error: the mean over examples of ELBO − floor,
-            in nats, and its standard error; None where they were not given.
+            in nats, and its standard error; None if they were not passed.
         floor_margin, at_floor: the margin in nats, and whether the difference is within it; None
             likewise.
-        verdict: the same in words, for a line of a report.
+        verdict: the diagnosis in words, for one line of a report.
     """
 
     num_dims: int
@@ -118,23 +119,25 @@ def diagnose(
     collapse_rate: float = COLLAPSE_RATE,
     floor_margin: float = FLOOR_MARGIN,
 ) -> Collapse:
-    """Whether a model has stopped using z.
+    """Diagnoses posterior collapse.
 
-    Two signs are kept apart: I(x; z) says whether q(z|x) depends on x, the ELBO against its floor
-    whether the decoder gains by it. The rate is I(x; z) + KL(q(z) ‖ p(z)): a small one bounds
-    I(x; z), a large one says nothing, for a constant q(z|x) far from p(z) has it too.
+    It separates two signs. I(x; z) shows whether q(z|x) depends on x; the ELBO minus its floor
+    shows whether the decoder benefits. The rate is I(x; z) + KL(q(z) ‖ p(z)): a small rate bounds
+    I(x; z), but a large one proves nothing, because a constant q(z|x) far from p(z) has a large
+    rate, too.
 
     Args:
         rate_per_dim: mean rate of each latent dimension, [L], in nats.
         mean_variance: variance over the examples of the posterior mean, [L].
-        mutual_information: I(x; z), a scalar in nats, see `latent_use`; or None. Then no active
-            dimension is a collapse as well as a low rate.
-        elbo: of each example, [N], in nats; or None.
-        floor: what a model that ignores z scores on the same examples, [N], in nats; or None. See
+        mutual_information: I(x; z), a scalar in nats, see `latent_use`; or None. If it is None, a
+            low rate or no active dimension counts as a collapse.
+        elbo: ELBO of each example, [N], in nats; or None.
+        floor: the score of a model that ignores z on the same examples, [N], in nats; or None. See
             `bernoulli_floor`, `gaussian_floor`.
-        num_top_dims: how many dimensions count as the top, a scalar; at most L are counted.
-        collapse_rate: I(x; z) below this, or the rate, is a collapse, a scalar in nats.
-        floor_margin: an ELBO at most this far above its floor is at it, a scalar in nats.
+        num_top_dims: number of dimensions that count as the top, a scalar; clamped to L.
+        collapse_rate: I(x; z), or the rate, below this is a collapse, a scalar in nats.
+        floor_margin: an ELBO at most this far above its floor counts as at the floor, a scalar in
+        nats.
 
     Returns:
         `Collapse`.
@@ -144,7 +147,7 @@ def diagnose(
 
     Reference:
         Burda et al. 2015, arXiv 1509.00519, section 5.2 (active units); Lucas et al. 2019, arXiv
-        1911.02469, on what posterior collapse is.
+        1911.02469, on the meaning of posterior collapse.
     """
     chex.assert_rank(rate_per_dim, 1)
     chex.assert_equal_shape([rate_per_dim, mean_variance])
@@ -189,7 +192,7 @@ def _above_floor(elbo, floor) -> tuple[float | None, float | None]:
 
 
 def _verdict(found: Collapse) -> str:
-    """A diagnosis in words."""
+    """The diagnosis in words."""
     words = f"{_use(found)}; {found.active_units} of {found.num_dims} active"
     if found.at_floor is None:
         return words
@@ -201,11 +204,11 @@ def _verdict(found: Collapse) -> str:
 
 
 def _use(found: Collapse) -> str:
-    """Whether z is used, in words, and what says so."""
+    """Whether z is used, in words, and the evidence."""
     rate, information, num = found.rate, found.mutual_information, found.num_top_dims
     if not found.collapsed:
         dims = "dimension" if num == 1 else f"{num} dimensions"
-        # what it rests on stands first
+        # the measure that decides is printed first
         known = [f"I(x; z) is {information:.4g} nats"] if information is not None else []
         share = f"{found.top_rate_share:.0%} of it in the top {dims}"
         known.append(f"the rate is {rate:.4g} nats, {share}")
@@ -218,21 +221,21 @@ def _use(found: Collapse) -> str:
 
 
 def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
-    """The ELBO of each test example beside what the best model that ignores z scores on it.
+    """The ELBO of each test example, and the score of the best model that ignores z on it.
 
-    The floor's mean (and variance, where the likelihood has one for all) are those of up to
-    `MAX_TRAIN` training examples.
+    The floor's mean (and its variance, if the likelihood has one for all examples) are estimated
+    from up to `MAX_TRAIN` training examples.
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
 
     Returns:
-        Two arrays [N] in nats, one sample of z each; None and None where the likelihood is neither
-        Bernoulli nor Gaussian, the model is conditional, its decoder reads x, or some of x is
-        missing: the floor has no closed form here.
+        Two arrays [N] in nats, with one sample of z each; None and None if the floor has no closed
+            form here: the likelihood is neither Bernoulli nor Gaussian, the model is conditional,
+            its decoder reads x, or some of x is missing.
     """
     model, likelihood = subject.model, subject.model.likelihood
-    # `subject.inputs` splits the keys of the positions: what is drawn from them is not independent
+    # `subject.inputs` splits the keys of the positions: draws from these keys are not independent
     noise_key = jax.random.fold_in(subject.key, zlib.crc32(b"collapse"))
     if model.num_conditions or not isinstance(likelihood, Bernoulli | Gaussian):
         return None, None

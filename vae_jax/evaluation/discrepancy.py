@@ -1,4 +1,4 @@
-"""The distance of two samples by a kernel: of the aggregate posterior from the prior, say."""
+"""Kernel distances between two samples, such as the aggregate posterior and the prior."""
 
 import functools
 from typing import NamedTuple
@@ -18,8 +18,8 @@ class Discrepancy(NamedTuple):
     """An estimate of the squared maximum mean discrepancy, scalars.
 
     Args:
-        value: unbiased, hence negative as often as not where the distributions are equal.
-        standard_error: of that estimate.
+        value: unbiased, so it is often negative if the distributions are equal.
+        standard_error: standard error of that estimate.
     """
 
     value: jax.Array
@@ -35,21 +35,21 @@ def maximum_mean_discrepancy(
     scales: jax.Array | None = None,
     num_rows: int = 256,
 ) -> Discrepancy:
-    """The squared maximum mean discrepancy of two samples of the same size, unbiased.
+    """The unbiased squared maximum mean discrepancy of two samples of the same size.
 
     MMD² = 1/(n(n − 1)) Σ_{i≠j} h_ij,  h_ij = k(x_i, x_j) + k(y_i, y_j) − k(x_i, y_j) − k(x_j, y_i)
 
-    The standard error is that of a U-statistic of degree 2, both terms of its variance, so that it
-    also holds where the distributions are equal and the first vanishes:
+    The standard error is that of a U-statistic of degree 2 with both terms of its variance, so it
+    also holds if the distributions are equal and the first term vanishes:
 
     Var = 4(n − 2)/(n(n − 1)) Var_i(E_j h_ij) + 2/(n(n − 1)) Var(h_ij)
 
     Args:
         x, y: independent samples, [n, L] each, n >= 3.
-        kernel: one of `losses.KERNELS`. The squared width is C = 2L, the mean ‖a − b‖² of two
-            draws from N(0, I): fixed, so that models can be compared.
-        scales: [M], factors of C over which kernels are summed; one of 1 unless given.
-        num_rows: i at a time; num_rows · n numbers are held at once.
+        kernel: one of `losses.KERNELS`. The squared width is C = 2L, the mean ‖a − b‖² of two draws
+            from N(0, I): fixed, so that models can be compared.
+        scales: [M], factors of C; the kernels of all of them are summed; [1] by default.
+        num_rows: values of i at a time; num_rows · n numbers are held in memory.
 
     Returns:
         `Discrepancy`.
@@ -66,7 +66,7 @@ def maximum_mean_discrepancy(
     if num < 3:
         raise UsageError(f"{num} samples of each: must be at least 3 for a standard error")
     widths = 2.0 * latent_dim * (jnp.ones(1) if scales is None else jnp.asarray(scales))
-    # distances do not see a shift, but rounding does
+    # distances do not change under a shift, but rounding does
     centre = jnp.mean(jnp.concatenate([x, y]), axis=0, keepdims=True)
     x, y = x - centre, y - centre
 
@@ -85,7 +85,7 @@ def maximum_mean_discrepancy(
     means, squares = by_blocks(jax.vmap(row), jnp.arange(num), num_rows)
     value = jnp.mean(means)
     both = jnp.maximum(jnp.mean(squares) - jnp.square(value), 0.0)
-    # the variance of a row's mean holds that of its n − 1 terms: take it out again
+    # the variance of a row's mean includes that of its n − 1 terms: subtract it
     first = (jnp.var(means, ddof=1) - both / (num - 1)) * (num - 1) / (num - 2)
     first = jnp.maximum(first, 0.0)
     variance = (4.0 * (num - 2) * first + 2.0 * both) / (num * (num - 1))

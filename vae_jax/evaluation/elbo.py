@@ -1,4 +1,4 @@
-"""The ELBO and its terms over a whole split, and which latent dimensions carry information."""
+"""The ELBO and its terms over a whole split, and which latent dimensions are active."""
 
 import functools
 from collections.abc import Callable
@@ -37,16 +37,17 @@ NUM_DECOMPOSED = 256
 
 
 class Evaluation(NamedTuple):
-    """What one pass over N examples measures, with one sample of z for each.
+    """The results of one pass over N examples, with one sample of z each.
 
     Args:
-        terms: mean over the examples of the objective's loss and aux, scalars, in nats; over the
-            rows that count, of a term with `training.Objective.row_weights`: NaN if none does.
-        standard_errors: of those means, scalars, in nats; NaN for a term of one such row.
+        terms: means over the examples of the objective's loss and aux, scalars, in nats; a term
+            with `training.Objective.row_weights` is averaged over the rows that count: NaN if there
+            are none.
+        standard_errors: standard errors of those means, scalars, in nats; NaN for a single row.
         rate_per_dim: mean rate of each latent dimension, [L], in nats; None without a prior.
-        mean_variance: variance over the examples of the posterior mean, as a share of the prior's
+        mean_variance: variance over the examples of the posterior mean, divided by the prior's
             variance, [L]; None without a prior.
-        num_rows: of each term with row weights how many rows count, scalars.
+        num_rows: number of rows that count, for each term with row weights, scalars.
     """
 
     terms: dict[str, jax.Array]
@@ -68,12 +69,12 @@ def standardized_mean(posterior, prior) -> jax.Array:
         posterior: q(z|x), with a mean [B, L].
         prior: p(z), with a deviation [L].
     """
-    # where the prior does not vary, nor does the code
+    # if the prior does not vary, the code does not vary
     return posterior.mean / jnp.maximum(prior.deviation, 1e-12)[None, :]
 
 
 def merge_moments(moments, values, mask):
-    """Adds a batch to a running count, mean and sum of squared deviations.
+    """Merges a batch into a running count, mean and sum of squared deviations.
 
     Args:
         moments: (count [], mean [L], squares [L]).
@@ -81,7 +82,7 @@ def merge_moments(moments, values, mask):
         mask: [B], zeros and ones, or weights ≥ 0; the count is their sum.
 
     Returns:
-        The three of both together.
+        The merged moments.
 
     Reference:
         Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample
@@ -102,22 +103,22 @@ def merge_moments(moments, values, mask):
 
 
 def _divisor(total):
-    """A sum of weights, a scalar, to divide by: 1 where nothing counts, as what it divides is 0."""
+    """A sum of weights, a scalar, as a divisor: 1 if it is 0, since the dividend is then 0."""
     return jnp.where(total > 0, total, 1.0)
 
 
 def _mean(values, mask):
-    """Over the rows of [B, L] that count, [L]."""
+    """The mean of [B, L] over the rows that count, [L]."""
     return jnp.sum(values * mask[:, None], axis=0) / _divisor(mask.sum())
 
 
 def _squares(values, mask):
-    """Sum over the rows of [B, L] that count of squared deviations from their mean, [L]."""
+    """The sum of squared deviations of [B, L] from the mean, over the rows that count, [L]."""
     return jnp.sum(jnp.square(values - _mean(values, mask)[None]) * mask[:, None], axis=0)
 
 
 def _batches(x, batch_size):
-    """Indices [T, B] and mask [T, B] that cover all of x, [N, …] or several such, once."""
+    """Indices [T, B] and mask [T, B] that cover x once, [N, …] or a pytree of such arrays."""
     num_examples = len(jax.tree.leaves(x)[0])
     num_batches = -(-num_examples // batch_size)
     rows = jnp.arange(num_batches * batch_size)
@@ -127,26 +128,26 @@ def _batches(x, batch_size):
 
 
 def _batch(x, rows, mask, key, preprocess: Callable) -> dict:
-    """Rows [B] of x, [N, *stored] or {"x": [N, *stored], …}, as an objective takes them."""
+    """Rows [B] of x, [N, *stored] or {"x": [N, *stored], …}, as a batch for an objective."""
     taken = jax.tree.map(lambda leaf: leaf[rows], x)
     taken = taken if isinstance(taken, dict) else {"x": taken}
     return {**taken, "x": preprocess(taken["x"], key), "mask": mask}
 
 
 def _given(model, params, batch: dict, given: Callable | None):
-    """The model given what is known of a batch, or as it is where nothing tells that."""
+    """Conditions the model on a batch; unchanged if `given` is None."""
     return model if given is None else given(model, params, batch)
 
 
 class _Measured(NamedTuple):
-    """What is measured of a batch.
+    """The measurements of one batch.
 
     Args:
         terms: the objective's loss and aux, [B] each.
-        weights: of the rows, [B], of each term that has them.
-        rates: of each latent dimension, [B, L].
-        means: of the posterior, in units of the prior's standard deviation, [B, L]. Both are None
-            where there is no prior.
+        weights: row weights, [B], of each term that has them.
+        rates: rates of each latent dimension, [B, L].
+        means: posterior means in units of the prior's standard deviation, [B, L]. Both are None if
+            there is no prior.
     """
 
     terms: dict[str, jax.Array]
@@ -156,21 +157,21 @@ class _Measured(NamedTuple):
 
 
 def _no_moments(size: int):
-    """Count, mean and sum of squared deviations of nothing, (scalar, [size], [size])."""
+    """The initial count, mean and sum of squared deviations, (scalar, [size], [size])."""
     return jnp.float32(0), jnp.zeros(size), jnp.zeros(size)
 
 
 class Moments(NamedTuple):
-    """Running count, mean and sum of squared deviations, (scalar, [M], [M]), of what is measured.
+    """Running moments: count, mean and sum of squared deviations, (scalar, [M], [M]).
 
     Args:
-        terms: of the objective's loss and aux, M terms in the order of their names.
-        rates: of the rate of each latent dimension, M = L.
-        means: of the posterior mean of each latent dimension in units of the prior's standard
-            deviation, M = L. Both are None where there is no prior.
-        within: of the terms, the number of batches and the sum of squared deviations from the mean
-            of the own batch, (scalar, [M]).
-        ratios: of each term with row weights, by name, a `Ratio`.
+        terms: moments of the objective's loss and aux, M terms in the order of their names.
+        rates: moments of the rate of each latent dimension, M = L.
+        means: moments of the posterior mean of each latent dimension in units of the prior's
+            standard deviation, M = L. Both are None if there is no prior.
+        within: for the terms, the number of batches and the sum of squared deviations from the mean
+            of the same batch, (scalar, [M]).
+        ratios: a `Ratio` for each term with row weights, by name.
     """
 
     terms: Any
@@ -181,14 +182,14 @@ class Moments(NamedTuple):
 
     @classmethod
     def empty(cls, shapes: _Measured) -> "Moments":
-        """Of no batches, for what has the shapes of a `_Measured`."""
+        """Moments of zero batches, for measurements with the shapes of a `_Measured`."""
         terms = _no_moments(len(shapes.terms))
         of_latents = None if shapes.rates is None else _no_moments(shapes.rates.shape[1])
         ratios = {name: Ratio.empty() for name in shapes.weights}
         return cls(terms, of_latents, of_latents, terms[:2], ratios)
 
     def add(self, measured: _Measured, mask: jax.Array) -> "Moments":
-        """With what was measured of a batch whose rows count by a mask [B]."""
+        """Adds the measurements of a batch; its mask [B] tells which rows count."""
         terms, weights = measured.terms, measured.weights
         stacked = jnp.stack([terms[name] for name in sorted(terms)], axis=1)
         rates, means = None, None
@@ -205,12 +206,12 @@ class Moments(NamedTuple):
 
 
 class Ratio(NamedTuple):
-    """A mean over the rows that count, Σ w v / Σ w, as batches add to it.
+    """A mean over the rows that count, Σ w v / Σ w, updated batch by batch.
 
     Args:
-        num: rows of a weight above 0, scalar.
-        weighted: running Σ w, mean and sum of squared deviations of v by the weights w.
-        squared: the same by the weights w². Each is (scalar, [1], [1]).
+        num: number of rows with a weight above 0, scalar.
+        weighted: running Σ w, mean and sum of squared deviations of v with the weights w.
+        squared: the same with the weights w². Each is (scalar, [1], [1]).
     """
 
     num: jax.Array
@@ -219,12 +220,12 @@ class Ratio(NamedTuple):
 
     @classmethod
     def empty(cls) -> "Ratio":
-        """Of no rows, scalars and [1]."""
+        """The ratio of zero rows, scalars and [1]."""
         nothing = jnp.float32(0), jnp.zeros(1), jnp.zeros(1)
         return cls(jnp.float32(0), nothing, nothing)
 
     def add(self, products: jax.Array, weights: jax.Array) -> "Ratio":
-        """With a batch of products w·v [B] and weights w [B], 0 for padding."""
+        """Adds a batch of products w·v [B] and weights w [B], 0 for padding."""
         counts = weights > 0
         values = jnp.where(counts, products / jnp.where(counts, weights, 1.0), 0.0)[:, None]
         return Ratio(
@@ -236,15 +237,15 @@ class Ratio(NamedTuple):
     def mean_and_error(self) -> tuple[jax.Array, jax.Array]:
         """r = Σ w v / Σ w and its standard error by linearization, [...] each.
 
-        s.e.² = n/(n − 1) Σ w² (v − r)² / (Σ w)², n the rows that count: 0 where all v are equal,
-        NaN where n is 1. The ratio of no rows is NaN.
+        s.e.² = n/(n − 1) Σ w² (v − r)² / (Σ w)², n the number of rows that count: 0 if all v are
+        equal, NaN if n is 1. The ratio of no rows is NaN.
 
         Reference:
             Cochran 1977, Sampling techniques, section 6.3 (the variance of a ratio).
         """
         total, mean, _ = self.weighted
         square, center, squares = self.squared
-        # Σ w² (v − r)² = Σ w² (v − m)² + (m − r)² Σ w², m the mean by w²
+        # Σ w² (v − r)² = Σ w² (v − m)² + (m − r)² Σ w², m the mean weighted by w²
         residual = squares[..., 0] + square * jnp.square(center[..., 0] - mean[..., 0])
         correction = self.num / jnp.where(self.num > 1, self.num - 1, jnp.nan)
         error = jnp.sqrt(correction * residual) / _divisor(total)
@@ -263,20 +264,21 @@ def evaluate(
     batch_size: int = 500,
     given: Callable | None = None,
 ) -> Evaluation:
-    """Averages an objective's terms over all of x, each example weighing the same.
+    """Averages an objective's terms over all of x, all examples weighted equally.
 
     Args:
-        loss_fn: an objective, `loss(model, params, batch, key, **hparams) -> (loss [B], aux)`; one
-            that is a `training.Objective` may have `row_weights`.
+        loss_fn: an objective, `loss(model, params, batch, key, **hparams) -> (loss [B], aux)`; a
+            `training.Objective` may have `row_weights`.
         model: a `Model`.
         params: its parameters.
-        x: [N, *stored], N >= 1; or {"x": [N, *stored], …} with what else the objective asks for.
-        key: PRNG key, scalar: binarization and the sample of z follow from it and the position.
+        x: [N, *stored], N >= 1; or {"x": [N, *stored], …} with the other inputs of the objective.
+        key: PRNG key, scalar: binarization and the sample of z depend on it and the position only.
         hparams: keyword arguments of the objective, scalars.
         preprocess: (stored [B, *stored], key) to [B, *shape].
-        batch_size: examples at a time. A term of the whole batch (capacity, free bits) depends
-            on it; the ELBO, rate and distortion do not.
-        given: as of `training.Objective`: (model, params, batch) to the model that encodes.
+        batch_size: examples at a time. A term of the whole batch (capacity, free bits) depends on
+            it; the ELBO, rate and distortion do not.
+        given: as in `training.Objective`: (model, params, batch) to the model conditioned on the
+            batch.
 
     Returns:
         `Evaluation`.
@@ -313,19 +315,19 @@ def accumulate(
     batch_size: int = 500,
     given: Callable | None = None,
 ) -> dict[str, Moments]:
-    """Adds a block of the data to what was measured of the blocks before.
+    """Adds a block of the data to the moments of the blocks before it.
 
-    However the data is cut into blocks of whole batches, the result is the same.
+    The result does not depend on how the data is cut into blocks of whole batches.
 
     Args:
         loss_fn, model, params, key, hparams, preprocess, batch_size, given: see `evaluate`.
-        x: [N, *stored] or a dictionary of such, N a multiple of `batch_size` for all blocks but the
-            last.
-        moments: of the blocks before, or None for the first.
-        first_batch: how many batches came before, scalar.
+        x: [N, *stored] or a dictionary of such arrays; N is a multiple of `batch_size` in all
+            blocks except the last.
+        moments: moments of the blocks before, or None for the first.
+        first_batch: number of batches before this block, scalar.
 
     Returns:
-        One `Moments`, under the names of its terms joined by commas, for `summarize`.
+        One `Moments`; its key is the names of its terms joined by commas, for `summarize`.
     """
     rows, masks = _batches(x, batch_size)
 
@@ -346,7 +348,7 @@ def accumulate(
 
 
 def _measure(loss_fn, model, params, batch: dict, key, hparams: dict, given) -> _Measured:
-    """What is measured of a batch; arguments as of `accumulate`."""
+    """Measures one batch; arguments as in `accumulate`."""
     loss, aux = loss_fn(model, params, batch, key, **hparams)
     terms = {"loss": loss, **aux}
     row_weights = getattr(loss_fn, "row_weights", None)
@@ -360,11 +362,11 @@ def _measure(loss_fn, model, params, batch: dict, key, hparams: dict, given) -> 
 
 
 def summarize(moments: dict[str, Moments]) -> Evaluation:
-    """What `accumulate` measured, as means and standard errors; for R runs with a leading [R].
+    """Means and standard errors from the moments of `accumulate`; R runs have a leading [R].
 
-    The examples of a batch count as independent draws, but where a term differs more between
-    batches than that allows, as one of the whole batch does: then the batches are the draws. A term
-    with row weights is the example's own, see `Ratio`.
+    The examples of a batch count as independent draws. If a term varies more between batches than
+    that allows, as a term of the whole batch does, the batches are the draws. A term with row
+    weights belongs to single examples, see `Ratio`.
     """
     ((names, (terms, rates, means, (num_batches, within), ratios)),) = moments.items()
     count, mean, squares = terms
@@ -379,7 +381,7 @@ def summarize(moments: dict[str, Moments]) -> Evaluation:
     found = {n: (mean[..., i], standard_error[..., i]) for i, n in enumerate(names.split(","))}
     found |= {name: ratio.mean_and_error() for name, ratio in ratios.items()}
     if "loss" in ratios:
-        # over no row there is nothing to minimize
+        # without rows there is nothing to minimize
         value, error = found["loss"]
         found["loss"] = jnp.where(ratios["loss"].num > 0, value, 0.0), error
     return Evaluation(
@@ -395,24 +397,25 @@ def summarize(moments: dict[str, Moments]) -> Evaluation:
 def decompose_rate(
     model, params, x, key: jax.Array, num_examples, *, preprocess: Callable, given=None
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """What the rate consists of: mutual information, total correlation, dimension-wise KL.
+    """Splits the rate into mutual information, total correlation and dimension-wise KL.
 
-    The examples given stand for all N by stratified weights. From a few of them the mutual
-    information comes out too large, at most log N, and TC too small by as much, the more so the
-    more the codes tell: this compares runs; `latent_use`, with the whole mixture, measures one.
+    The examples stand for all N by stratified weights. With few examples the mutual information is
+    overestimated, by at most log N, and the TC underestimated by as much; the bias grows with the
+    information in the codes. So this is for comparing runs; to measure one run, use `latent_use`,
+    which uses the whole mixture.
 
     Args:
         model: a `Model`.
         params: its parameters.
-        x: [M, *stored], or a dictionary of such.
+        x: [M, *stored], or a dictionary of such arrays.
         key: PRNG key, scalar.
-        num_examples: N, of the training split; scalar.
+        num_examples: N, the size of the training split; scalar.
         preprocess: (stored [M, *stored], key) to [M, *shape].
         given: see `evaluate`.
 
     Returns:
         Means and standard errors over the M examples, a dictionary of scalars each, in nats; both
-        empty unless posterior and prior are `DiagonalGaussian`s.
+            are empty unless posterior and prior are `DiagonalGaussian`s.
 
     Reference:
         Chen et al. 2018, arXiv 1802.04942, equation 2, and appendix C (weights).
@@ -442,15 +445,15 @@ def decompose_rate(
 def freeze_likelihood(
     model, params, x, key, *, preprocess: Callable, batch_size: int = 500, given=None
 ):
-    """Fixes a variance that training takes at each batch's optimum, so that p(x|z) is a density.
+    """Fixes a variance that is set to each batch's optimum in training: p(x|z) becomes a density.
 
     The variance becomes the mean squared error over all of x, which must be training data.
 
     Args:
         model: a `Model`.
         params: its parameters.
-        x: [N, *stored], or a dictionary of such, see `evaluate`.
-        key: PRNG key, scalar, for one sample of z for each example.
+        x: [N, *stored], or a dictionary of such arrays, see `evaluate`.
+        key: PRNG key, scalar, for one sample of z per example.
         preprocess: (stored [B, *stored], key) to [B, *shape].
         batch_size: examples at a time.
         given: see `evaluate`.
@@ -478,12 +481,12 @@ def sum_variance(
 
     Args:
         model, params, key, preprocess, batch_size, given: see `freeze_likelihood`.
-        x: [N, *stored] or a dictionary of such, N a multiple of `batch_size` for all blocks but the
-            last.
-        first_batch: how many batches came before, scalar.
+        x: [N, *stored] or a dictionary of such arrays; N is a multiple of `batch_size` in all
+            blocks except the last.
+        first_batch: number of batches before this block, scalar.
 
     Returns:
-        Scalar []; divided by the number of all examples it is the variance.
+        Scalar []; divided by the number of all examples, it is the variance.
     """
     rows, masks = _batches(x, batch_size)
 

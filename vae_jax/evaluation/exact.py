@@ -1,11 +1,11 @@
-"""The log-likelihood itself, where it can be had: linear-Gaussian models, and one or two latents.
+"""The exact log-likelihood, for linear-Gaussian models and for one or two latent dimensions.
 
 With a linear decoder and Gaussian noise p(x) is a Gaussian. With one or two latent dimensions
 
 p(x) = ∫ p(x|z) p(z) dz
 
-is a sum over a grid that narrows down to where the integrand is, and that says how far it may be
-off. What estimates and bounds log p(x) for larger models is tested against these.
+is a sum over a grid that is refined around the mass of the integrand, with an estimate of its own
+error. Estimates and bounds of log p(x) for larger models are tested against these.
 
 Reference: Tipping & Bishop 1999, Probabilistic principal component analysis, JRSS B 61.
 """
@@ -98,7 +98,7 @@ class LinearGaussian(NamedTuple):
 def linear_gaussian_log_prob(
     x: jax.Array, mean: jax.Array, weights: jax.Array, variance: chex.Numeric
 ) -> jax.Array:
-    """log N(x; mean, WWᵀ + V) of factor analysis, V = diag(variance), at the cost of L dimensions.
+    """log N(x; mean, WWᵀ + V) of factor analysis, V = diag(variance), at the cost of L × L systems.
 
     With M = I + WᵀV⁻¹W and m = M⁻¹WᵀV⁻¹(x − mean), the mean of p(z|x):
 
@@ -108,7 +108,7 @@ def linear_gaussian_log_prob(
         x: [N, D].
         mean: [D].
         weights: W, [D, L].
-        variance: of the noise, a scalar (probabilistic PCA) or [D].
+        variance: variance of the noise, a scalar (probabilistic PCA) or [D].
 
     Returns:
         [N] in nats.
@@ -129,8 +129,8 @@ def linear_gaussian_log_prob(
         # m = M⁻¹WᵀV⁻¹(x − mean)
         posterior_mean = jax.scipy.linalg.cho_solve((factor, True), (centered @ scaled).T).T
         rest = centered - posterior_mean @ weights.T
-    # The quadratic form as its minimum over z: no difference of large numbers, and an error in m
-    # counts squared.
+    # The quadratic form as its minimum over z: it has no difference of large numbers, and an error
+    # in m enters squared.
     distance = jnp.sum(jnp.square(rest) / variance[None], axis=1)
     distance = distance + jnp.sum(jnp.square(posterior_mean), axis=1)
     log_determinant = jnp.sum(jnp.log(variance)) + 2 * jnp.sum(jnp.log(jnp.diag(factor)))
@@ -140,8 +140,8 @@ def linear_gaussian_log_prob(
 def linear_gaussian(model, params) -> LinearGaussian:
     """Reads a model as x = mean + W u + noise, u ~ N(0, I).
 
-    W is the derivative of the decoder and 1/variance that of −∂ log p(x|z)/∂x, so that any modules
-    and a mask of latent dimensions will do. Of a prior N(m, diag s²) z = m + s u.
+    W is the derivative of the decoder, and 1/variance that of −∂ log p(x|z)/∂x, so it works for any
+    modules and with a latent mask. For a prior N(m, diag s²), z = m + s u.
 
     Args:
         model: a `Model` with a linear decoder, a Gaussian likelihood and a prior that is a
@@ -149,12 +149,12 @@ def linear_gaussian(model, params) -> LinearGaussian:
         params: its parameters.
 
     Returns:
-        `LinearGaussian`: mean [D], weights [D, L] and variance [D], the D = prod(shape) numbers of
-        an example in their flat order.
+        `LinearGaussian`: mean [D], weights [D, L] and variance [D], for the D = prod(shape) numbers
+            of an example in flat order.
 
     Raises:
-        UsageError: the decoder is not linear, the likelihood not Gaussian with one variance for all
-            examples, or the prior of another type.
+        UsageError: the decoder is not linear, the likelihood is not Gaussian with one variance for
+            all examples, or the prior has another type.
     """
     distributions.require_diagonal_gaussian(model.prior(params), "closed_form")
     require_density(model)
@@ -168,7 +168,7 @@ def linear_gaussian(model, params) -> LinearGaussian:
 
 @jax.jit
 def _read(model, params):
-    """The model as `LinearGaussian`, and whether it is one."""
+    """The model as `LinearGaussian`, and whether it is linear and Gaussian."""
     prior = model.prior(params)
 
     def decode(u):
@@ -213,7 +213,8 @@ class Integral(NamedTuple):
 
     Args:
         value: scalar [] in nats.
-        error: how far it may be off, mostly by far too much, scalar [], in nats; rounding apart.
+        error: estimated upper bound of its error, usually far too large, scalar [], in nats;
+        without rounding.
     """
 
     value: jax.Array
@@ -229,33 +230,33 @@ def integrate(
     num_zooms: int = 4,
     num_rows: int = 500,
 ) -> Integral:
-    """The log of an integral over one or two dimensions, on a grid that narrows down.
+    """The log of an integral over one or two dimensions, on a grid that is refined.
 
     log Σ_i exp(g(z_i)) + log volume of a cell, over all points z_i of an even grid
 
-    Equal weights converge faster than any power of the spacing h for a smooth integrand that
-    vanishes at the borders: for a Gaussian of standard deviation s the sum is off by a factor
-    1 ± 2 exp(−2π²s²/h²), 5e-9 at h = s. The first grid covers the box that is given. Every further
-    one covers where the integrand came within `CUTOFF` of its largest value, in a box along the
-    principal axes of that region, and a cell around it; where it changes by more from one point to
-    the next, within that. The error is the difference to the sum over every other point, which is
-    off by the square root of the result's error or more, and what half a box more would add if the
-    integrand went on as on the border. A second peak that falls between the points of the first
-    grid is lost, unseen.
+    For a smooth integrand that vanishes at the borders, equal weights converge faster than any
+    power of the spacing h: for a Gaussian of standard deviation s, the sum is off by a factor 1 ± 2
+    exp(−2π²s²/h²), 5e-9 at h = s. The first grid covers the given box. Each further grid covers the
+    region in which the integrand is within `CUTOFF` of its maximum, as a box along the principal
+    axes of that region plus one cell; if the integrand changes by more than that between
+    neighboring points, the change is the cutoff. The error has two parts: the difference to the sum
+    over every other point, which is off by at least the square root of the result's error, and the
+    contribution of half a box more, if the integrand continued as at the border. A second peak
+    between the points of the first grid is missed without notice.
 
     Args:
         log_density: g, z [B, L] to [B], in nats, smooth.
-        low, high: corners of the first box, [L], L = 1 or 2; what lies beyond it is left out but
-            for a cell in each zoom, and shows in the error.
+        low, high: corners of the first box, [L], L = 1 or 2; beyond it only one cell per zoom is
+            covered, and the rest shows in the error.
         num_points: odd, >= 5, in each dimension; None takes `NUM_POINTS`.
-        num_zooms: grids before the one that is summed, >= 0.
-        num_rows: points at a time, >= 1; bounds the memory.
+        num_zooms: number of grids before the one that is summed, >= 0.
+        num_rows: points at a time, >= 1; limits the memory.
 
     Returns:
         `Integral`.
 
     Raises:
-        UsageError: L is not 1 or 2, or a number is not what is asked for.
+        UsageError: L is not 1 or 2, or a number is out of range.
 
     Reference:
         Trefethen & Weideman 2014, The exponentially convergent trapezoidal rule, SIAM Review 56,
@@ -282,13 +283,13 @@ def integrate(
 
 
 def _check_dimensions(dim: int) -> None:
-    """UsageError unless a grid takes so many latent dimensions, a count."""
+    """Raises UsageError unless a grid supports this number of latent dimensions, a count."""
     if not 1 <= dim <= MAX_LATENTS:
         raise UsageError(f"{dim} latent dimensions: a grid takes 1 or 2; take ais or nll instead")
 
 
 def _check_grid(num_points: int, num_zooms: int, num_rows: int) -> None:
-    """UsageError unless the counts of `integrate` are what is asked for."""
+    """Raises UsageError if a count of `integrate` is out of range."""
     if num_points < 5 or num_points % 2 == 0:
         raise UsageError(f"num_points={num_points}: must be odd and at least 5")
     if num_zooms < 0 or num_rows < 1:
@@ -298,14 +299,14 @@ def _check_grid(num_points: int, num_zooms: int, num_rows: int) -> None:
 
 
 class _Box(NamedTuple):
-    """{center + edges u, u in [−1, 1]^L}: center [L], edges at right angles as columns [L, L]."""
+    """{center + edges u, u in [−1, 1]^L}: center [L], orthogonal edges as columns [L, L]."""
 
     center: jax.Array
     edges: jax.Array
 
 
 class _Grid(NamedTuple):
-    """Even points u in [−1, 1]^L, [P^L, L], and their spacing along each axis, a scalar."""
+    """Evenly spaced points u in [−1, 1]^L, [P^L, L], and their spacing on each axis, a scalar."""
 
     unit: jax.Array
     spacing: float
@@ -332,7 +333,7 @@ def _in_chunks(log_density: Callable, z: jax.Array, num_rows: int) -> jax.Array:
 
 
 def _narrowed(box: _Box, spacing: float, z: jax.Array, values: jax.Array) -> _Box:
-    """The box around the points z [P^L, L] whose values [P, …] are near the largest, and a cell."""
+    """The box around the points z [P^L, L] with values [P, …] near the maximum, plus a cell."""
     kept = (values >= jnp.max(values) - CUTOFF - _largest_drop(values)).reshape(-1, 1)
     mean = jnp.mean(z, axis=0, where=kept)
     deviation = jnp.where(kept, z - mean[None], 0.0)
@@ -347,9 +348,9 @@ def _narrowed(box: _Box, spacing: float, z: jax.Array, values: jax.Array) -> _Bo
 
 
 def _summed(box: _Box, spacing: float, values: jax.Array) -> Integral:
-    """The integral from g [P, …] on a grid over a box, and how far it may be off."""
+    """The integral from g [P, …] on a grid over a box, and its estimated error."""
     dim = values.ndim
-    # edges at right angles: the volume is the product of their lengths
+    # edges are orthogonal: the volume is the product of their lengths
     log_cell = jnp.sum(jnp.log(spacing * jnp.linalg.norm(box.edges, axis=0)))
     total = jax.scipy.special.logsumexp(values)
     every_other = jax.scipy.special.logsumexp(values[(slice(None, None, 2),) * dim])
@@ -361,7 +362,7 @@ def _summed(box: _Box, spacing: float, values: jax.Array) -> Integral:
 
 
 def _largest_drop(values):
-    """By how much the largest of [P] or [P, P] exceeds the neighbours that it has, at most."""
+    """The largest difference between the maximum of [P] or [P, P] and one of its neighbors."""
     size = values.shape[0]
     best = jnp.unravel_index(jnp.argmax(values), values.shape)
     neighbours = []
@@ -380,7 +381,7 @@ class Likelihoods(NamedTuple):
 
     Args:
         nll: [N], in nats.
-        error: how far each may be off by the method, [N], in nats; 0 where it is a formula.
+        error: bound of the error of the method, [N], in nats; 0 for a closed form.
     """
 
     nll: jax.Array
@@ -397,17 +398,17 @@ def closed_form(
     preprocess: Callable,
     num_rows: int = 500,
 ) -> Likelihoods:
-    """The negative log-likelihood of every example under a linear model: a Gaussian's.
+    """The negative log-likelihood of every example under a linear model, in closed form.
 
     Args:
         model: a `Model` that `linear_gaussian` reads.
         params: its parameters.
         x: [N, *stored], N >= 1.
-        key: PRNG key, scalar, for `preprocess`; the same key shows the examples as `nll.sample`
-            sees them.
-        first_example: position of x[0], a scalar, where x is a block of the data, or of each row.
+        key: PRNG key, scalar, for `preprocess`; with the same key the examples are binarized as in
+            `nll.sample`.
+        first_example: position of x[0], a scalar, if x is a block of the data; or of each row.
         preprocess: (stored [B, *stored], key) to [B, *shape].
-        num_rows: examples at a time; bounds the memory.
+        num_rows: examples at a time; limits the memory.
 
     Returns:
         `Likelihoods`.
@@ -448,30 +449,30 @@ def quadrature(
     """The negative log-likelihood of every example by `integrate`, for one or two latents.
 
     Args:
-        model: a `Model` of 1 or 2 latent dimensions that are not masked, the likelihood any with a
-            density: see `elbo.freeze_likelihood`; the prior a `DiagonalGaussian`, or without a mask
-            any with `log_prob`, `mean` and `deviation`.
+        model: a `Model` of 1 or 2 unmasked latent dimensions, with any likelihood that is a
+            density: see `elbo.freeze_likelihood`. Its prior is a `DiagonalGaussian` or, without a
+            mask, any with `log_prob`, `mean` and `deviation`.
         params: its parameters.
         x: [N, *stored], N >= 1.
-        key: PRNG key, scalar, for `preprocess`; the same key shows the examples as `nll.sample`
-            sees them.
-        first_example: position of x[0], a scalar, where x is a block of the data, or of each row.
+        key: PRNG key, scalar, for `preprocess`; with the same key the examples are binarized as in
+            `nll.sample`.
+        first_example: position of x[0], a scalar, if x is a block of the data; or of each row.
         preprocess: (stored [B, *stored], key) to [B, *shape].
         num_points, num_zooms: see `integrate`.
-        num_rows: rows of z that are decoded at a time; bounds the memory.
+        num_rows: rows of z decoded at a time; limits the memory.
 
     Returns:
-        `Likelihoods`; an error that is not far below 1e-3 asks for more points.
+        `Likelihoods`; if an error is not far below 1e-3, use more points.
 
     Raises:
         UsageError: there are more latent dimensions, a number does not fit, the variance is that of
-            each batch, or the prior is of another type.
+            each batch, or the prior has another type.
     """
     require_density(model)
     _require_integrable(model, params)
     mask = np.ones(model.latent_dim) if model.latent_mask is None else model.latent_mask
     active = tuple(np.flatnonzero(np.asarray(mask)).tolist())
-    active = active or (0,)  # one that is masked integrates to 1
+    active = active or (0,)  # a masked dimension integrates to 1
     _check_dimensions(len(active))
     return _quadrature(
         model,
@@ -488,14 +489,14 @@ def quadrature(
 
 
 def _require_integrable(model, params) -> None:
-    """UsageError where a grid over [L] has no box or no density to go by: what p(z) lacks."""
+    """Raises UsageError if the prior over [L] lacks what a grid needs: a box or a density."""
     prior = model.prior(params)
     if type(prior) is distributions.DiagonalGaussian:
         return
     lacking = [n for n in ("log_prob", "mean", "deviation") if not hasattr(prior, n)]
     if model.latent_mask is not None:
         lacking.append("marginal of the dimensions that are not masked")
-    # they draw samples, but need the density too
+    # priors without a density can only draw samples
     remedy = "" if "log_prob" in lacking else "; take ais or nll instead"
     if lacking:
         raise UsageError(
@@ -513,7 +514,7 @@ def _quadrature(
     prior, active = model.prior(params), jnp.array(active)
     own = prior
     if type(prior) is distributions.DiagonalGaussian:
-        # a masked dimension decodes as 0 and integrates to 1
+        # a masked dimension is decoded as 0 and integrates to 1
         own = distributions.DiagonalGaussian(prior.mean[active], prior.logvar[active])
 
     def one(inputs):
@@ -548,11 +549,11 @@ def summarize(likelihoods: Likelihoods) -> dict[str, jax.Array]:
     """Means over all examples.
 
     Args:
-        likelihoods: of N examples, [N] each, which may be those of several blocks concatenated.
+        likelihoods: results for N examples, [N] each; blocks may be concatenated.
 
     Returns:
         Scalars in nats: `nll`, `standard_error` of that mean over the examples, `error` of the
-        method in that mean, and `largest_error` of an example.
+            method in that mean, and `largest_error` of an example.
     """
     mean, standard_error = mean_and_error_of_traced(likelihoods.nll)
     return {
@@ -579,13 +580,13 @@ def evaluate(
     Args:
         model, params, x, key, preprocess, num_points, num_rows: see `quadrature`; x is
             [N, *stored].
-        method: one of `METHODS`; "auto" takes the closed form where the model has one.
+        method: one of `METHODS`; "auto" uses the closed form if the model has one.
 
     Returns:
-        What `summarize` returns, scalars, and the `method` taken.
+        The result of `summarize`, scalars, and the `method` that was used.
 
     Raises:
-        UsageError: neither is possible: `ais` and `nll` estimate and bound it.
+        UsageError: neither method applies; `ais` and `nll` estimate and bound it.
     """
     if method not in METHODS:
         raise UsageError(f"method={method}: must be one of {', '.join(METHODS)}")
@@ -620,7 +621,7 @@ def measure(subject, *, split: str = "test", max_examples: int = 500) -> dict:
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
         split: "train", "valid" or "test".
-        max_examples: by quadrature at most so many, evenly spread over the split, a scalar.
+        max_examples: the number of examples for quadrature, evenly spaced in the split, a scalar.
 
     Returns:
         The entries of `DEFINITIONS`, scalars.

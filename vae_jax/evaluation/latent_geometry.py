@@ -1,12 +1,12 @@
-"""The geometry that a decoder gives its latent space: metric, lengths, geodesics, magnification.
+"""The geometry of a latent space under its decoder: metric, lengths, geodesics, magnification.
 
-A decoder x = f(z) measures a small step dz by what it changes: ‖f(z + dz) − f(z)‖² = dzᵀ G(z) dz,
-with the pull-back metric G(z) = J(z)ᵀ J(z), J = df/dz. Lengths and energies of curves are those of
-their image in data space, so no choice of coordinates in the latent space changes them.
+A decoder x = f(z) measures a small step dz by the change of its output: ‖f(z + dz) − f(z)‖² = dzᵀ
+G(z) dz, with the pull-back metric G(z) = J(z)ᵀ J(z), J = df/dz. Lengths and energies of curves are
+those of their image in data space, so they do not depend on the coordinates of the latent space.
 
-A `decode` here is any pure function of codes [B, L] to events [B, *event], row by row:
-`model.decode_mean`, in the units of x. A decoder with a standard deviation s(z) of its own has the
-expected metric JᵀJ + J_sᵀJ_s: return mean and standard deviation side by side.
+Here `decode` is any pure function of codes [B, L] to events [B, *event], row by row:
+`model.decode_mean`, in the units of x. A decoder with its own standard deviation s(z) has the
+expected metric JᵀJ + J_sᵀJ_s: return mean and standard deviation concatenated.
 
 Reference: Arvanitidis et al. 2018, Latent space oddity, arXiv 1710.11379; Shao et al. 2017, The
 Riemannian geometry of deep generative models, arXiv 1711.08014; Chen et al. 2018, Metrics for deep
@@ -66,9 +66,9 @@ DEFINITIONS = {
 }
 """What each entry of `evaluate` means; `name_standard_error` is the standard error of `name`."""
 
-_TOLERANCE = 1e-5  # of the energy that a search leaves on the table
-_DAMPING = (1e-3, 1e6)  # at its start, and where it gives up
-_FINER = 4  # how many times more points a length is measured with than a search moves
+_TOLERANCE = 1e-5  # relative decrease of the energy at which a search stops
+_DAMPING = (1e-3, 1e6)  # initial value, and the value at which a search gives up
+_FINER = 4  # how many times more points are used to measure a length than to search
 
 
 def straight_lines(starts: jax.Array, ends: jax.Array, num_points: int) -> jax.Array:
@@ -76,7 +76,7 @@ def straight_lines(starts: jax.Array, ends: jax.Array, num_points: int) -> jax.A
 
     Args:
         starts, ends: z₀ and z₁, [P, L].
-        num_points: T >= 2, the ends among them.
+        num_points: T >= 2, including the ends.
 
     Returns:
         [P, T, L].
@@ -88,7 +88,7 @@ def straight_lines(starts: jax.Array, ends: jax.Array, num_points: int) -> jax.A
 
 
 def _flat(decode: Callable, z: jax.Array) -> jax.Array:
-    """What codes [..., L] decode to, as rows [..., D]."""
+    """Decodes codes [..., L] to rows [..., D]."""
     decoded = decode(z.reshape(-1, z.shape[-1]))
     return decoded.reshape(*z.shape[:-1], -1)
 
@@ -104,7 +104,7 @@ def jacobian(decode: Callable, z: jax.Array) -> jax.Array:
         [B, D, L].
     """
     chex.assert_rank(z, 2)
-    # every row in the same direction at once: rows do not see each other
+    # push every row in the same direction at once: rows do not affect each other
     directions = jnp.broadcast_to(
         jnp.eye(z.shape[1], dtype=z.dtype)[:, None], (z.shape[1], *z.shape)
     )
@@ -116,7 +116,7 @@ def jacobian(decode: Callable, z: jax.Array) -> jax.Array:
 
 
 def pull_back_metric(decode: Callable, z: jax.Array) -> jax.Array:
-    """The metric that the decoder pulls back into latent space: G(z) = J(z)ᵀ J(z).
+    """The pull-back metric of the decoder in latent space: G(z) = J(z)ᵀ J(z).
 
     Args:
         decode: [B, L] to [B, *event], row by row.
@@ -126,16 +126,16 @@ def pull_back_metric(decode: Callable, z: jax.Array) -> jax.Array:
         [B, L, L], in units of x² / z².
 
     Reference:
-        Arvanitidis et al. 2018, arXiv 1710.11379, eq. 4; of a decoder with a variance, eq. 10.
+        Arvanitidis et al. 2018, arXiv 1710.11379, eq. 4; for a decoder with a variance, eq. 10.
     """
     columns = jacobian(decode, z)
     return jnp.einsum("bdl,bdm->blm", columns, columns, precision="highest")
 
 
 def singular_values(decode: Callable, z: jax.Array) -> jax.Array:
-    """How far the decoder stretches the directions at each code: √ of the eigenvalues of G(z).
+    """Singular values of the decoder's Jacobian at each code: √ of the eigenvalues of G(z).
 
-    From J itself: G would lose half the digits of the small ones.
+    Computed from J itself: with G, small values would lose half their digits.
 
     Args:
         decode: [B, L] to [B, *event] of D numbers, row by row.
@@ -153,7 +153,7 @@ def singular_values(decode: Callable, z: jax.Array) -> jax.Array:
 
 
 def magnification(decode: Callable, z: jax.Array) -> jax.Array:
-    """How much the decoder enlarges volumes around each code: √det G(z).
+    """The volume magnification of the decoder at each code: √det G(z).
 
     Args:
         decode: [B, L] to [B, *event], row by row.
@@ -173,9 +173,9 @@ class Grid(NamedTuple):
     """The magnification over a rectangle of a latent plane.
 
     Args:
-        z0: [C], rising.
-        z1: [R], rising.
-        magnification: at (z0[c], z1[r]), [R, C].
+        z0: [C], ascending.
+        z1: [R], ascending.
+        magnification: values at (z0[c], z1[r]), [R, C].
     """
 
     z0: jax.Array
@@ -190,7 +190,7 @@ def magnification_grid(
     """The magnification of a decoder with two latent dimensions over a rectangle.
 
     Args:
-        decode: [B, 2] to [B, *event], row by row; hashable, for it is compiled in.
+        decode: [B, 2] to [B, *event], row by row; hashable, because it is a static argument.
         low, high: the corners, [2].
         num_points: R = C, scalar.
         num_rows: codes at a time, scalar.
@@ -217,7 +217,8 @@ def _steps(decoded: jax.Array) -> jax.Array:
 def curve_length(decode: Callable, curves: jax.Array) -> jax.Array:
     """The length of curves in data space: Σ_t ‖f(z_{t+1}) − f(z_t)‖.
 
-    The polygon through the decoded points: from below, to second order in the step.
+    The length of the polygon through the decoded points: a lower bound, of second order in the
+    step.
 
     Args:
         decode: [B, L] to [B, *event], row by row.
@@ -236,8 +237,8 @@ def curve_length(decode: Callable, curves: jax.Array) -> jax.Array:
 def curve_energy(decode: Callable, curves: jax.Array) -> jax.Array:
     """The energy of curves over t in [0, 1]: ½ (T − 1) Σ_t ‖f(z_{t+1}) − f(z_t)‖².
 
-    At least ½ length², and equal to it where the pace is even: the least energy is the least
-    length, at an even pace.
+    At least ½ length², with equality at constant speed: so a curve of least energy is a curve of
+    least length at constant speed.
 
     Args:
         decode: [B, L] to [B, *event], row by row.
@@ -254,14 +255,14 @@ def curve_energy(decode: Callable, curves: jax.Array) -> jax.Array:
 
 
 class Geodesics(NamedTuple):
-    """Shortest curves between P pairs of codes, and the straight lines between them.
+    """Shortest curves between P pairs of codes, compared with the straight lines between them.
 
     Args:
-        curves: [P, T, L], at an even pace in data space.
-        lengths: of their images, [P], in units of x.
-        straight_lengths: of the images of the straight lines, [P].
+        curves: [P, T, L], at constant speed in data space.
+        lengths: lengths of their images, [P], in units of x.
+        straight_lengths: lengths of the images of the straight lines, [P].
         converged: whether the search ended at a minimum, [P] bool.
-        num_steps: that it took, [P] int.
+        num_steps: number of steps of the search, [P] int.
     """
 
     curves: jax.Array
@@ -278,7 +279,7 @@ def _refine(curve):
 
 
 def _solve_tridiagonal(diagonal, beside, right):
-    """Solves a symmetric positive definite system of blocks, O(T L³).
+    """Solves a symmetric positive definite block tridiagonal system, O(T L³).
 
     diagonal [T, L, L], beside [T − 1, L, L] the blocks (t, t + 1), right [T, L]: to [T, L].
     """
@@ -286,7 +287,7 @@ def _solve_tridiagonal(diagonal, beside, right):
     def eliminate(carry, row):
         pivot, value = carry
         block, upper, right = row
-        # P⁻¹ C and P⁻¹ b, and what they take from the row below
+        # P⁻¹ C and P⁻¹ b, and what they subtract from the row below
         factor = jnp.linalg.solve(pivot, jnp.concatenate([upper, value[:, None]], axis=1))
         fall = jnp.matmul(upper.T, factor, precision="highest")
         return (block - fall[:, :-1], right - fall[:, -1]), factor
@@ -315,9 +316,9 @@ class _Search(NamedTuple):
 def _shorten(decode: Callable, curve: jax.Array, max_steps: int) -> _Search:
     """Levenberg-Marquardt on the energy Σ_t ‖x_{t+1} − x_t‖² of a curve [T, L] with fixed ends.
 
-    The Gauss-Newton matrix has the blocks 2 J_tᵀJ_t on and −J_tᵀJ_{t+1} beside its diagonal: a
-    Laplacian in the metric, whose inverse straightens all of the curve at once, where plain
-    gradient descent needs some T² steps.
+    The Gauss-Newton matrix has the blocks 2 J_tᵀJ_t on its diagonal and −J_tᵀJ_{t+1} beside it: a
+    Laplacian in the metric. Its inverse straightens the whole curve at once; plain gradient descent
+    would need about T² steps.
     """
     ends = _flat(decode, curve[jnp.array([0, -1])])
     latent_dim = curve.shape[1]
@@ -348,7 +349,7 @@ def _shorten(decode: Callable, curve: jax.Array, max_steps: int) -> _Search:
         trial = inner + move
         trial_energy = energy(trial)
         is_better = trial_energy < search.energy
-        # the decrease that the quadratic model promises, as a share of the energy
+        # the decrease predicted by the quadratic model, relative to the energy
         promise = -jnp.sum(gradient * move) / jnp.maximum(
             search.energy, jnp.finfo(jnp.float32).tiny
         )
@@ -357,7 +358,7 @@ def _shorten(decode: Callable, curve: jax.Array, max_steps: int) -> _Search:
             jnp.where(is_better, trial_energy, search.energy),
             jnp.where(is_better, search.damping / 10.0, search.damping * 10.0),
             search.num_steps + 1,
-            # a small step that is heavily damped promises nothing either
+            # a small, heavily damped step also predicts a small decrease
             (promise < _TOLERANCE) & (search.damping <= 1.0),
         )
 
@@ -380,19 +381,19 @@ def geodesics(
     num_points: int = 32,
     max_steps: int = 100,
 ) -> Geodesics:
-    """Shortest curves between pairs of codes, as polygons of least energy with their ends fixed.
+    """Finds shortest curves between pairs of codes, as polygons of least energy with fixed ends.
 
-    The search starts from the straight line and goes downhill: it finds a curve that no small
-    change shortens, which need not be the shortest of all. Pairs are done one by one: memory is
-    that of T codes and their derivatives, T · D · L numbers.
+    The search starts from the straight line and descends to a local minimum, which need not be the
+    shortest curve. Pairs are done one by one: memory is that of T codes and their derivatives, T ·
+    D · L numbers.
 
     Args:
-        decode: [B, L] to [B, *event], twice differentiable, row by row; hashable, for it is
-            compiled in.
+        decode: [B, L] to [B, *event], twice differentiable, row by row; hashable, because it is a
+            static argument.
         starts, ends: [P, L].
         initial: [P, T, L] to start from another curve, its ends replaced; or None.
-        num_points: T >= 3, the ends among them; that of `initial` where given.
-        max_steps: of the search, scalar.
+        num_points: T >= 3, including the ends; the T of `initial` if it is passed.
+        max_steps: maximum number of steps, scalar.
 
     Returns:
         `Geodesics`.
@@ -401,7 +402,7 @@ def geodesics(
         UsageError: a value is not finite, or T is below 3.
 
     Reference:
-        Shao et al. 2017, arXiv 1711.08014, algorithm 1 (the energy; by gradient descent).
+        Shao et al. 2017, arXiv 1711.08014, algorithm 1 (the energy; they use gradient descent).
     """
     num_points = num_points if initial is None else initial.shape[1]
     require_at_least(3, num_points=num_points)
@@ -439,21 +440,20 @@ def evaluate(
     max_steps: int = 100,
     num_rows: int = 64,
 ) -> dict:
-    """How curved the latent space is where the data lie.
+    """How curved the latent space is near the data.
 
     Args:
         decode: codes [B, L] to the mean of the data [B, *event], row by row: `model.decode_mean`.
-        codes: of data, [N, L], N >= 2.
-        key: PRNG key, scalar: which codes and which pairs.
-        num_codes: at which the metric is taken, at most N, scalar; where it is not given 500, or N.
-        num_pairs: of codes to be joined, scalar.
+        codes: codes of data, [N, L], N >= 2.
+        key: PRNG key, scalar, for the choice of codes and pairs.
+        num_codes: codes at which the metric is computed, at most N, scalar; by default min(500, N).
+        num_pairs: number of pairs to connect, scalar.
         num_points, max_steps: scalars, see `geodesics`.
         num_rows: codes at a time, scalar.
 
-    Returns:
-        The entries of `DEFINITIONS`, plain numbers; None where every code is degenerate, and of
-        geodesics where no search converged: a curve that is still being shortened has no length
-        to report. Standard errors are over codes and over pairs; None of one.
+    The entries of `DEFINITIONS`, plain numbers; None if all codes are degenerate. Those of
+        geodesics are None if no search converged: an unfinished curve has no length to report.
+        Standard errors are over codes and over pairs; None for a single one.
 
     Raises:
         UsageError: a value is not finite, or a number does not fit.
@@ -496,7 +496,7 @@ def evaluate(
 
 
 def _stretches(decode: Callable, codes: jax.Array, num_rows: int) -> np.ndarray:
-    """`singular_values` of codes [N, L], so many at a time: [N, L]."""
+    """`singular_values` of codes [N, L], in blocks of `num_rows`: [N, L]."""
 
     @jax.jit
     def stretches(z):
@@ -508,13 +508,13 @@ def _stretches(decode: Callable, codes: jax.Array, num_rows: int) -> np.ndarray:
 
 
 def _lengths(found: Geodesics) -> dict[str, np.ndarray]:
-    """What is averaged of curves: over all P pairs, or over those whose search converged."""
+    """The values to average over curves: all P pairs, or those whose search converged."""
     straight, is_found = np.float64(found.straight_lengths), np.asarray(found.converged)
     lengths, beside = np.float64(found.lengths)[is_found], straight[is_found]
     return {
         "straight_length": straight,
         "geodesic_length": lengths,
-        # codes that decode to the same lie 0 apart by either curve
+        # codes with equal decodings have length 0 by either curve
         "length_ratio": np.divide(beside, lengths, out=np.ones_like(lengths), where=lengths > 0),
         "share_converged": is_found,
     }

@@ -1,18 +1,18 @@
-"""Whether neighbours stay neighbours, and whether what lies between and around codes is plausible.
+"""Whether neighbors stay neighbors, and whether decoded points between and around codes are real.
 
-Continuity and completeness are asked of latent spaces in two senses, both measured here.
+Continuity and completeness of a latent space are used in two senses; both are measured here.
 
-Of the encoder: does a map keep neighbourhoods? `trustworthiness` (neighbours among codes are
-neighbours among data) and `continuity` (the converse), Venna & Kaski 2001.
+For the encoder: does the map keep neighborhoods? `trustworthiness` (neighbors among codes are
+neighbors among data) and `continuity` (the converse), Venna & Kaski 2001.
 
-Of the decoder: do close codes decode to close data, and does every likely code decode to something
-plausible? These two words are Rocca 2019's (Understanding variational autoencoders), who gives no
-numbers. We take `smoothness` and `nearest_distance` along straight lines between codes (Berthelot
+For the decoder: do close codes decode to close data, and does every likely code decode to something
+plausible? These two words are from Rocca 2019 (Understanding variational autoencoders), who gives
+no numbers. We use `smoothness` and `nearest_distance` along straight lines between codes (Berthelot
 et al. 2018) and, for completeness, the `precision`, `density` and `coverage` of decoded draws from
 the prior (Kynkäänniemi et al. 2019, Naeem et al. 2020).
 
-All distances are Euclidean over flattened events, computed block by block: no more than
-num_rows · N of them are held at once.
+All distances are Euclidean over flattened events, computed in blocks of at most num_rows · N
+distances.
 """
 
 import functools
@@ -87,16 +87,16 @@ def _square_distances(rows: jax.Array, columns: jax.Array) -> jax.Array:
 
 
 def _centred(x: jax.Array) -> jax.Array:
-    """Rows [N, D] less their mean: distances do not see it, the rounding of their squares does."""
+    """Subtracts the mean from rows [N, D]: distances stay, but rounding errors get smaller."""
     return x - jnp.mean(x, axis=0, keepdims=True)
 
 
 class Preservation(NamedTuple):
-    """How badly the neighbourhoods of N examples are kept, each from 0 to about 1.
+    """Penalties for changed neighborhoods of N examples, each from 0 to about 1.
 
     Args:
-        intruders: [N], what each example takes from the trustworthiness, 1 − mean(intruders).
-        extruders: [N], what each example takes from the continuity, 1 − mean(extruders).
+        intruders: [N], penalty of each example; the trustworthiness is 1 − mean(intruders).
+        extruders: [N], penalty of each example; the continuity is 1 − mean(extruders).
     """
 
     intruders: jax.Array
@@ -107,22 +107,21 @@ class Preservation(NamedTuple):
 def neighbourhood_penalties(
     x: jax.Array, codes: jax.Array, *, num_neighbours: int = 5, num_rows: int = 64
 ) -> Preservation:
-    """How far from a neighbourhood of k are those that entered it, and those that left it.
+    """The penalties of examples that entered, or left, a neighborhood of size k.
 
     2 / (k (2N − 3k − 1)) Σ_{j ∈ U_k(i)} max(0, r(i, j) − k)
 
-    For intruders U_k(i) holds the k nearest codes and r(i, j) is the rank of j by distance among
-    the data; for extruders the two change places. Equal distances share the better rank, as far as
-    the rounding of float32 leaves them equal; which of them are among the k nearest is decided by
-    the order of the rows, as in scikit-learn, so that of codes with many ties (a collapsed or a
-    discrete one) the number depends on that order: give rows in random order there, and more
-    neighbours.
+    For intruders, U_k(i) holds the k nearest codes, and r(i, j) is the rank of j by distance in the
+    data; for extruders, codes and data are exchanged. Equal distances share the better rank, if
+    they are equal in float32. Which of them are among the k nearest depends on the order of the
+    rows, as in scikit-learn. So for codes with many ties (collapsed or discrete), shuffle the rows
+    and use more neighbors.
 
     Args:
         x: [N, *event].
         codes: [N, L].
         num_neighbours: k, below N / 2.
-        num_rows: examples at a time; 2 · num_rows · N distances are held at once.
+        num_rows: examples at a time; 2 · num_rows · N distances are in memory.
 
     Returns:
         `Preservation`.
@@ -143,7 +142,7 @@ def neighbourhood_penalties(
             f"{num} examples"
         )
     x, codes = _centred(_flat(x)), _centred(_flat(codes))
-    # 2 / (k (2N − 3k − 1)): at worst the sum over examples of what it multiplies is N
+    # 2 / (k (2N − 3k − 1)): the sum over examples of its factor is at most N
     scale = 2.0 / (num_neighbours * (2.0 * num - 3.0 * num_neighbours - 1.0))
 
     def block(rows):
@@ -155,12 +154,12 @@ def neighbourhood_penalties(
         )
 
         def penalty(near, ranked):
-            """Of the k nearest by `near` [R, N], their ranks by `ranked` [R, N] beyond k: [R]."""
+            """Σ of ranks in `ranked` [R, N] beyond k, over the k nearest in `near` [R, N]: [R]."""
             _, nearest = jax.lax.top_k(-near, num_neighbours)
 
             def excess(column):
                 own = jnp.take_along_axis(ranked, column[:, None], axis=1)
-                # r(i, j) = 1 + how many are closer
+                # r(i, j) = 1 + the number of closer examples
                 rank = 1 + jnp.sum(ranked < own, axis=1)
                 return jnp.maximum(rank - num_neighbours, 0)
 
@@ -174,7 +173,7 @@ def neighbourhood_penalties(
 def trustworthiness(
     x: jax.Array, codes: jax.Array, *, num_neighbours: int = 5, num_rows: int = 64
 ) -> jax.Array:
-    """How far neighbours among the codes are neighbours among the data, from 0 to 1.
+    """The degree to which neighbors among codes are neighbors among data, from 0 to 1.
 
     T = 1 − 2 / (N k (2N − 3k − 1)) Σ_i Σ_{j ∈ U_k(i)} max(0, r(i, j) − k)
 
@@ -190,10 +189,10 @@ def trustworthiness(
         UsageError: a value is not finite, or k does not fit N.
 
     Reference:
-        Venna & Kaski 2001, ICANN, eq. 1. Equals `sklearn.manifold.trustworthiness` where no two
-        distances among the data are equal. There such have different ranks, in an order without
-        meaning; here they share the better one, as far as float32 finds them equal, so that the
-        number may lie above.
+        Venna & Kaski 2001, ICANN, eq. 1. Equals `sklearn.manifold.trustworthiness` if all distances
+            in the data are distinct. For equal distances scikit-learn uses different ranks, in an
+            arbitrary order; here they share the better rank, if they are equal in float32, so the
+            result may be higher.
     """
     require_finite(x=x, codes=codes)
     penalties = neighbourhood_penalties(x, codes, num_neighbours=num_neighbours, num_rows=num_rows)
@@ -203,9 +202,9 @@ def trustworthiness(
 def continuity(
     x: jax.Array, codes: jax.Array, *, num_neighbours: int = 5, num_rows: int = 64
 ) -> jax.Array:
-    """How far neighbours among the data are neighbours among the codes, from 0 to 1.
+    """The degree to which neighbors among data are neighbors among codes, from 0 to 1.
 
-    The trustworthiness with data and codes in each other's place.
+    It is the trustworthiness with data and codes exchanged.
 
     Args:
         x: [N, *event].
@@ -227,24 +226,24 @@ def continuity(
 
 
 def smoothness(decoded: jax.Array) -> jax.Array:
-    """How unevenly decoded lines move: the largest step over the length, less that of an even pace.
+    """How unevenly decoded lines move: largest step / length, minus its value for even steps.
 
     max_t ‖x̂_{t+1} − x̂_t‖ / Σ_t ‖x̂_{t+1} − x̂_t‖ − 1/(T − 1)
 
-    It is 0 where equal steps in z are equal steps in x, and 1 − 1/(T − 1) where the decoder jumps
-    from one thing to another and stands still otherwise. It does not depend on the scale of z or x.
-    A line that does not move at all is even.
+    It is 0 if equal steps in z give equal steps in x, and 1 − 1/(T − 1) if the decoder jumps once
+    and does not change otherwise. It does not depend on the scale of z or x. A line that does not
+    move at all gets 0.
 
     Args:
-        decoded: lines as decoded, [P, T, *event], T >= 2.
+        decoded: decoded lines, [P, T, *event], T >= 2.
 
     Returns:
         [P].
 
     Reference:
-        Berthelot et al. 2018, arXiv 1807.07543, section 3.2 ("smoothness"); there steps are of the
-        angle of the nearest line drawn, known for the synthetic data only, and are divided by the
-        angle between the ends.
+        Berthelot et al. 2018, arXiv 1807.07543, section 3.2 ("smoothness"); they measure steps by
+            the angle of the nearest drawn line, which is known for their synthetic data only, and
+            divide by the angle between the ends.
     """
     flat = decoded.reshape(*decoded.shape[:2], -1)
     steps = jnp.sqrt(jnp.sum(jnp.square(jnp.diff(flat, axis=1)), axis=2))
@@ -256,19 +255,19 @@ def smoothness(decoded: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames=("num_rows",))
 def nearest_distance(x: jax.Array, generated: jax.Array, *, num_rows: int = 64) -> jax.Array:
-    """The distance of each generated example to the nearest of the data: min_n ‖x̂_m − x_n‖.
+    """The distance of each generated example to its nearest data point: min_n ‖x̂_m − x_n‖.
 
     Args:
         x: data, [N, *event].
         generated: [M, *event].
-        num_rows: of M at a time; num_rows · N distances are held at once.
+        num_rows: generated examples at a time; num_rows · N distances are in memory.
 
     Returns:
         [M].
 
     Reference:
-        Berthelot et al. 2018, arXiv 1807.07543, section 3.2 ("mean distance"; there the cosine
-        distance).
+        Berthelot et al. 2018, arXiv 1807.07543, section 3.2 ("mean distance"; they use the cosine
+            distance).
     """
     chex.assert_equal(x.shape[1:], generated.shape[1:])
     x, generated = _flat(x), _flat(generated)
@@ -277,18 +276,19 @@ def nearest_distance(x: jax.Array, generated: jax.Array, *, num_rows: int = 64) 
 
     def block(rows):
         nearest = jnp.argmin(_square_distances(rows, x), axis=1)
-        # anew from the difference, which is exact where the two are close
+        # recompute from the difference, which is exact if the two are close
         return jnp.sqrt(jnp.sum(jnp.square(rows - x[nearest]), axis=1))
 
     return by_blocks(block, generated, num_rows)
 
 
 class Support(NamedTuple):
-    """Where M generated examples lie among N data, and the converse.
+    """How M generated examples and N data points cover each other.
 
     Args:
-        num_balls: how many of the N neighbourhoods each generated example lies in, [M] int.
-        is_covered: whether the neighbourhood of each of the data holds one of them, [N] bool.
+        num_balls: in how many of the N neighborhoods each generated example lies, [M] int.
+        is_covered: whether the neighborhood of each data point contains a generated example, [N]
+        bool.
     """
 
     num_balls: jax.Array
@@ -299,23 +299,22 @@ class Support(NamedTuple):
 def support(
     x: jax.Array, generated: jax.Array, *, num_neighbours: int = 5, num_rows: int = 64
 ) -> Support:
-    """Which neighbourhoods of the data hold which generated examples.
+    """Finds which neighborhoods of the data contain which generated examples.
 
-    The neighbourhood of x_n is the ball up to its k-th nearest among the other data. Then
+    The neighborhood of x_n is the ball that reaches to its k-th nearest other data point. Then
 
     precision = mean(num_balls > 0), density = mean(num_balls) / k, coverage = mean(is_covered)
 
-    If both had one distribution, density would be 1 in expectation and coverage
-    1 − Π_{i=1…k} (N − i) / (N + M − i), whatever that distribution is; precision tends to exceed
-    what it should, since one outlier among the data has a ball that holds much. Decoded means are
-    smoother than data and lie amid them: a density above 1 with low coverage is that. Features of
-    both in place of pixels give what the papers report.
+    If both have the same distribution, density is 1 in expectation and coverage 1 − Π_{i=1…k} (N −
+    i) / (N + M − i), for any distribution. Precision tends to be too high, because one outlier in
+    the data has a large ball. Decoded means are smoother than data and lie between them, which
+    shows as a density above 1 with low coverage. The papers use features of both instead of pixels.
 
     Args:
         x: data, [N, *event].
         generated: [M, *event].
         num_neighbours: k, below N.
-        num_rows: rows at a time; num_rows · N distances are held at once.
+        num_rows: rows at a time; num_rows · N distances are in memory.
 
     Returns:
         `Support`.
@@ -338,7 +337,7 @@ def support(
     x, generated = x - centre, generated - centre
 
     def radius(rows):
-        """Square distances [R] of the data at rows [R] to their k-th nearest."""
+        """Squared distances [R] of the data at rows [R] to their k-th nearest neighbor."""
         squares = _square_distances(x[rows], x)
         squares = jnp.where(rows[:, None] == jnp.arange(num)[None], jnp.inf, squares)
         return -jax.lax.top_k(-squares, num_neighbours)[0][:, -1]
@@ -377,24 +376,24 @@ def evaluate(
     num_draws: int = 1000,
     num_rows: int = 64,
 ) -> dict:
-    """Continuity and completeness of a latent space, both of the encoder and of the decoder.
+    """Continuity and completeness of a latent space, for the encoder and for the decoder.
 
     Args:
         decode: codes [B, L] to the mean of the data [B, *event], pure: `model.decode_mean`.
         x: data, [N, *event].
         codes: of these data, [N, L]: the posterior means (mode), or samples.
-        key: PRNG key, scalar: the pairs and the draws from the prior follow from it.
-        prior: p(z), arrays [L]; N(0, I) unless given. Of codes without one, what they are drawn
-            from instead.
+        key: PRNG key, scalar, for the pairs and the draws from the prior.
+        prior: p(z), arrays [L]; N(0, I) by default. For codes without a prior, the distribution to
+            draw from instead.
         num_neighbours: k, scalar.
         num_lines, num_points: P lines of T >= 3 points, scalars.
         num_draws: M, scalar.
         num_rows: rows at a time, scalar.
 
     Returns:
-        The entries of `DEFINITIONS`, plain numbers. Standard errors are over the examples (of
-        `trustworthiness`, `continuity`, `coverage`), the lines or the draws; examples share
-        neighbours and lines share data, which they leave out.
+        The entries of `DEFINITIONS`, plain numbers. Standard errors are over the examples (for
+            `trustworthiness`, `continuity`, `coverage`), the lines or the draws; they ignore that
+            examples share neighbors and lines share data.
 
     Raises:
         UsageError: a value is not finite, or a number does not fit.
@@ -437,7 +436,7 @@ def evaluate(
 
 
 def _of_codes(x, codes, *, num_neighbours: int, num_rows: int) -> dict[str, np.ndarray]:
-    """What is averaged over the examples of the neighbours among their codes, [N] each."""
+    """The values to average over examples, about neighbors among their codes, [N] each."""
     penalties = neighbourhood_penalties(x, codes, num_neighbours=num_neighbours, num_rows=num_rows)
     return {
         "trustworthiness": 1.0 - np.float64(penalties.intruders),
@@ -446,7 +445,7 @@ def _of_codes(x, codes, *, num_neighbours: int, num_rows: int) -> dict[str, np.n
 
 
 def _of_lines(x, decoded, num_rows: int) -> dict[str, np.ndarray]:
-    """What is averaged of lines as decoded, [P, T, *event]: [P] each."""
+    """The values to average over decoded lines, [P, T, *event]: [P] each."""
     points = decoded.reshape(-1, *decoded.shape[2:])
     distance = nearest_distance(x, points, num_rows=num_rows).reshape(decoded.shape[:2])
     return {
@@ -457,7 +456,7 @@ def _of_lines(x, decoded, num_rows: int) -> dict[str, np.ndarray]:
 
 
 def _of_draws(x, draws, *, num_neighbours: int, num_rows: int) -> dict[str, np.ndarray]:
-    """What is averaged of decoded draws [M, *event]: over them, and over the N data."""
+    """The values to average over decoded draws [M, *event], and over the N data points."""
     held = support(x, draws, num_neighbours=num_neighbours, num_rows=num_rows)
     return {
         "precision": held.num_balls > 0,
@@ -467,7 +466,7 @@ def _of_draws(x, draws, *, num_neighbours: int, num_rows: int) -> dict[str, np.n
 
 
 def _ratio(upper: np.ndarray, lower: np.ndarray) -> tuple[float | None, float | None]:
-    """`ratio_and_error` of [P] and [P]; None and None where the mean of the lower is 0."""
+    """`ratio_and_error` of [P] and [P]; None and None if the mean of the lower is 0."""
     return (None, None) if lower.mean() == 0 else ratio_and_error(upper, lower)
 
 
@@ -483,9 +482,9 @@ def measure(
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
-        num_neighbours, num_lines, num_draws: scalars, see `evaluate`; where k is not given, of N
-            examples at most (N − 1) / 2.
-        max_examples: at most so many, evenly spread over the split: the time grows with N².
+        num_neighbours, num_lines, num_draws: scalars, see `evaluate`; by default k is at most (N −
+            1) / 2 for N examples.
+        max_examples: the number of examples, evenly spaced in the split: the time grows with N².
 
     Returns:
         The entries of `DEFINITIONS`, as of `evaluate`.

@@ -1,6 +1,6 @@
-"""What classifiers read out of codes: k nearest neighbours and a linear one, on a split of theirs.
+"""Probes: classifiers trained on codes, k nearest neighbors and a linear one, on a split of data.
 
-scikit-learn is imported when the first probe is fitted.
+scikit-learn is imported when the first probe is fit.
 """
 
 import math
@@ -41,9 +41,9 @@ class Accuracy(NamedTuple):
     """The accuracy of a probe, scalars.
 
     Args:
-        value: the share of the test examples that it labels rightly.
-        standard_error: √(p (1 − p) / N) over the test examples; the training set is taken as given.
-        converged: whether the fit came to its end.
+        value: the share of test examples with the correct label.
+        standard_error: √(p (1 − p) / N) over the test examples; the training set is fixed.
+        converged: whether the fit converged.
     """
 
     value: float
@@ -52,7 +52,7 @@ class Accuracy(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Which examples are for training and which for testing, disjoint and together all.
+    """The training and the test examples, disjoint and together all.
 
     Args:
         train: positions, int [N − M], ascending.
@@ -64,13 +64,13 @@ class Split(NamedTuple):
 
 
 def split(num_examples: int, seed: int, *, test_fraction: float = 0.2) -> Split:
-    """Splits examples at random, once for all probes that are to be compared.
+    """Splits examples at random; use one split for all probes that are compared.
 
     Args:
         num_examples: N, scalar.
         seed: scalar; the same seed gives the same split.
-        test_fraction: the share of the test examples, a scalar in (0, 1); at least one is left on
-            either side.
+        test_fraction: the share of test examples, a scalar in (0, 1); each side gets at least one
+            example.
 
     Returns:
         `Split`.
@@ -87,7 +87,7 @@ def split(num_examples: int, seed: int, *, test_fraction: float = 0.2) -> Split:
 
 
 def _check(train_codes, train_labels, test_codes, test_labels):
-    """The four as arrays [N, L], [N], [M, L], [M], or UsageError."""
+    """Converts the four to arrays [N, L], [N], [M, L], [M]; raises UsageError if they misfit."""
     require_finite(train_codes=train_codes, test_codes=test_codes)
     arrays = [np.asarray(a) for a in (train_codes, train_labels, test_codes, test_labels)]
     shapes = [a.shape for a in arrays]
@@ -120,7 +120,7 @@ def knn_probe(
     *,
     num_neighbours: int = 10,
 ) -> Accuracy:
-    """The accuracy of the vote of the k nearest train codes, each vote the same.
+    """The accuracy of a majority vote of the k nearest training codes, with equal weights.
 
     Args:
         train_codes, train_labels: [N, L] and [N], labels numbers or words.
@@ -131,10 +131,10 @@ def knn_probe(
         `Accuracy` on the test examples.
 
     Raises:
-        UsageError: a value is not finite, shapes or k do not fit, or all labels are one.
+        UsageError: a value is not finite, shapes or k do not fit, or there is only one label.
 
     Reference:
-        Fix & Hodges 1951; of representations: Wu et al. 2018, arXiv 1805.01978, section 3.4.
+        Fix & Hodges 1951; for representations: Wu et al. 2018, arXiv 1805.01978, section 3.4.
     """
     arrays = _check(train_codes, train_labels, test_codes, test_labels)
     train_codes, train_labels, test_codes, test_labels = arrays
@@ -158,19 +158,19 @@ def linear_probe(
     max_steps: int = 1000,
     inverse_penalty: float = 1.0,
 ) -> Accuracy:
-    """The accuracy of logistic regression on codes standardized by the train examples.
+    """The accuracy of logistic regression on codes, standardized by the training examples.
 
     Args:
         train_codes, train_labels: [N, L] and [N], labels numbers or words.
         test_codes, test_labels: [M, L] and [M].
-        max_steps: of L-BFGS, scalar.
-        inverse_penalty: C of scikit-learn, the weight of the data against ½‖w‖², scalar.
+        max_steps: maximum number of L-BFGS steps, scalar.
+        inverse_penalty: C of scikit-learn, the weight of the data relative to ½‖w‖², scalar.
 
     Returns:
         `Accuracy` on the test examples.
 
     Raises:
-        UsageError: a value is not finite, shapes do not fit, or all labels are one.
+        UsageError: a value is not finite, shapes do not fit, or there is only one label.
 
     Reference:
         Alain & Bengio 2016, Understanding intermediate layers using linear classifier probes, arXiv
@@ -202,18 +202,18 @@ def evaluate(
     num_neighbours: int = 10,
     max_steps: int = 1000,
 ) -> dict:
-    """How well labels can be read out of codes that were learnt without them.
+    """How well labels can be predicted from codes that were learned without labels.
 
     Args:
         train_codes, train_labels: [N, L] and [N], labels numbers or words.
-        test_codes, test_labels: [M, L] and [M]; see `split` where the data have no split.
+        test_codes, test_labels: [M, L] and [M]; use `split` if the data have no split.
         num_neighbours, max_steps: scalars, see `knn_probe` and `linear_probe`.
 
     Returns:
         The entries of `DEFINITIONS`, plain numbers.
 
     Raises:
-        UsageError: a value is not finite, shapes or k do not fit, or all labels are one.
+        UsageError: a value is not finite, shapes or k do not fit, or there is only one label.
     """
     arrays = _check(train_codes, train_labels, test_codes, test_labels)
     names, counts = np.unique(arrays[1], return_counts=True)
@@ -237,20 +237,21 @@ def evaluate(
 
 
 def measure(subject, *, num_neighbours: int = AtMost(10), max_train: int = 20_000) -> dict:
-    """How well the labels of the test split can be read out of its codes, by probes fit on train.
+    """How well the labels of the test split can be predicted from its codes, by trained probes.
 
-    A label below 0 is unknown: the rows that have it are left out of both.
+    The probes are fit on the training split. Rows with an unknown label, below 0, are dropped from
+    both.
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
-        num_neighbours: see `evaluate`; where it is not given at most the training examples.
-        max_train: at most so many training examples, evenly spread over the split, a scalar.
+        num_neighbours: see `evaluate`; by default at most the number of training examples.
+        max_train: the largest number of training examples, evenly spaced in the split, a scalar.
 
     Returns:
         The entries of `DEFINITIONS`, as of `evaluate`.
 
     Raises:
-        NotApplicableError: the data have no labels, or all that are known are one.
+        NotApplicableError: the data have no labels, or only one known label.
         UsageError: there are fewer training examples than `num_neighbours`.
     """
     train_labels, test_labels = subject.labels("train", num_examples=max_train), subject.labels()

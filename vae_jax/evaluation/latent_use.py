@@ -1,14 +1,14 @@
-"""What the aggregate posterior shares with x and with the prior: how a model uses its codes.
+"""How a model uses its codes: the aggregate posterior compared with x and with the prior.
 
-The aggregate posterior of the N examples given is the mixture q(z) = 1/N Σ_n q(z|x_n). Over it
+The aggregate posterior of N given examples is the mixture q(z) = 1/N Σ_n q(z|x_n). Over it
 
 E_n KL(q(z|x_n) ‖ p(z)) = I(x; z) + KL(q(z) ‖ p(z))
 KL(q(z) ‖ p(z)) = TC(z) + Σ_l KL(q(z_l) ‖ p(z_l)),  TC(z) = KL(q(z) ‖ Π_l q(z_l))
 
-Each term is a mean over samples z ~ q(z) of logarithms of the exact mixture of all N: no minibatch
-stands in for it, so for these N examples the only error is that of the samples. Towards the
-distribution from which the N were drawn, I(x; z) is biased down (it is at most log N) and
-KL(q(z) ‖ p(z)) by the same amount up.
+Each term is a mean over samples z ~ q(z) of logarithms of the exact mixture of all N. No minibatch
+is used, so for these N examples the only error is that of sampling. Compared with the distribution
+that the N examples come from, I(x; z) is biased down (it is at most log N), and KL(q(z) ‖ p(z)) is
+biased up by the same amount.
 
 Reference: Hoffman & Johnson 2016, ELBO surgery, NIPS workshop on advances in approximate Bayesian
 inference; Chen et al. 2018, arXiv 1802.04942, eq. 2.
@@ -95,7 +95,7 @@ class AggregateDensity(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What each of S samples adds to the averages, in nats.
+    """The contribution of each of S samples to the averages, in nats.
 
     Args:
         mutual_information: log q(z|x) − log q(z), [S].
@@ -118,12 +118,12 @@ def _check_codes(mean, logvar):
 def sample(
     mean: jax.Array, logvar: jax.Array, key: jax.Array, num_samples: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Independent draws from the aggregate posterior, and the example behind each.
+    """Independent draws from the aggregate posterior, with the index of their example.
 
     n_s ~ uniform{0 … N − 1},  z_s ~ q(z|x_{n_s})
 
     Args:
-        mean, logvar: of the posteriors, [N, L].
+        mean, logvar: parameters of the posteriors, [N, L].
         key: PRNG key, scalar.
         num_samples: S.
 
@@ -145,17 +145,17 @@ def aggregate_log_density(
     num_rows: int = 64,
     num_columns: int = 256,
 ) -> AggregateDensity:
-    """Log-densities under the exact mixture of all N posteriors, jointly and in each dimension.
+    """Log-densities under the exact mixture of all N posteriors, joint and per dimension.
 
     log q(z) = log 1/N Σ_n Π_l N(z_l; mean_nl, exp(logvar_nl))
 
-    However the S × N terms are cut into blocks, the result is the same but for the rounding.
+    The S × N terms are computed in blocks; the block size affects only the rounding.
 
     Args:
         z: [S, L].
-        mean, logvar: of the posteriors, [N, L].
+        mean, logvar: parameters of the posteriors, [N, L].
         num_rows, num_columns: samples and posteriors at a time; num_rows · num_columns · L numbers
-            are held at once. The default fits the cache of a CPU; a GPU wants more.
+            are in memory. The default fits the cache of a CPU; use more on a GPU.
 
     Returns:
         `AggregateDensity`, in nats.
@@ -205,15 +205,15 @@ def decompose(
     density: AggregateDensity,
     prior: DiagonalGaussian,
 ) -> Terms:
-    """The terms of each sample; their sums hold sample by sample, not only on average.
+    """The terms of each sample; the identities hold for each sample, not only on average.
 
     log q(z|x) − log p(z) = mutual_information + marginal_kl
     marginal_kl = total_correlation + Σ_l dimension_wise_kl_l
 
     Args:
         z: [S, L].
-        posterior: that of the example from which each z was drawn, arrays [S, L].
-        density: of these z under the aggregate posterior.
+        posterior: posterior of the example from which each z was drawn, arrays [S, L].
+        density: log-densities of these z under the aggregate posterior.
         prior: a `DiagonalGaussian`, arrays [L].
 
     Returns:
@@ -238,11 +238,11 @@ def decompose(
 
 
 def is_saturated(mutual_information: float, num_examples: int) -> bool:
-    """Whether I(x; z) is too near its bound log N to say how much there is: within log 2 of it.
+    """Whether I(x; z) is too close to its bound log N to be measured: within log 2 of it.
 
-    log N − I(x; z) is the mean of −log p(n|z): within log 2, a sample tells which of the N examples
-    it came from with probability above ½ (in the geometric mean), and further examples, which it
-    would tell apart as well, raise the estimate.
+    log N − I(x; z) is the mean of −log p(n|z). If it is below log 2, a sample identifies its
+    example among N with probability above ½ (geometric mean). More examples would be identified as
+    well, which would raise the estimate.
 
     Args:
         mutual_information: in nats, a scalar.
@@ -252,7 +252,8 @@ def is_saturated(mutual_information: float, num_examples: int) -> bool:
         A scalar.
 
     Reference:
-        McAllester & Stratos 2020, arXiv 1811.04251, on what samples can say of large information.
+        McAllester & Stratos 2020, arXiv 1811.04251, on the limits of estimates of large
+        information.
     """
     return mutual_information > math.log(num_examples) - math.log(2)
 
@@ -260,14 +261,14 @@ def is_saturated(mutual_information: float, num_examples: int) -> bool:
 def gaussian_total_correlation(matrix: jax.Array) -> jax.Array:
     """The total correlation of a Gaussian: ½ (Σ_l log Σ_ll − log det Σ) = −½ log det R.
 
-    R is the correlation matrix; a dimension of variance 0 is constant, hence independent. Whether
-    codes are constant is asked of them, not of their covariance, see `_shared.is_constant`.
+    R is the correlation matrix; a dimension of variance 0 is constant, so it is independent. Test
+    whether codes are constant on the codes, not on their covariance, see `_shared.is_constant`.
 
     Args:
         matrix: the covariance Σ, [L, L].
 
     Returns:
-        Scalar in nats, at least 0; ∞ where R is singular to the precision of its type.
+        Scalar in nats, at least 0; ∞ if R is singular at the precision of its type.
 
     Reference:
         Watanabe 1960, Information theoretical analysis of multivariate correlation; for codes:
@@ -277,12 +278,12 @@ def gaussian_total_correlation(matrix: jax.Array) -> jax.Array:
     variance = jnp.diag(matrix)
     scale = jnp.where(variance > 0, jax.lax.rsqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
     correlation = matrix * scale[:, None] * scale[None, :]
-    # exactly 1, also where the variance is 0
+    # exactly 1, even if the variance is 0
     correlation = jnp.where(jnp.eye(len(variance), dtype=bool), 1.0, correlation)
     eigenvalues = jnp.linalg.eigvalsh(correlation)
     least = len(variance) * jnp.finfo(matrix.dtype).eps
     is_singular = jnp.min(eigenvalues) < least
-    # −½ Σ_l log λ_l; rounding must not make it negative
+    # −½ Σ_l log λ_l; clamped, because rounding may make it negative
     value = -0.5 * jnp.sum(jnp.log(jnp.maximum(eigenvalues, least)))
     return jnp.where(is_singular, jnp.inf, jnp.maximum(value, 0.0))
 
@@ -299,7 +300,7 @@ def _tc_of_samples(rows, mean, logvar):
 
 
 def _gaussian_tcs(mean, logvar, key) -> dict[str, float | None]:
-    """`gaussian_tc_…` of posteriors [N, L], with standard errors over resamples of them."""
+    """`gaussian_tc_…` of posteriors [N, L], with bootstrap standard errors."""
     statistics = {"gaussian_tc_means": _tc_of_means, "gaussian_tc_samples": _tc_of_samples}
     num_examples, result = len(mean), {}
     for name, statistic in statistics.items():
@@ -326,22 +327,22 @@ def evaluate(
     num_rows: int = 64,
     num_columns: int = 256,
 ) -> dict:
-    """How a model uses its latent space, from the posteriors of N examples.
+    """Measures how a model uses its latent space, from the posteriors of N examples.
 
     Args:
-        mean, logvar: of the posteriors, [N, L].
-        key: PRNG key, scalar: the samples of q(z) and of p(z) follow from it.
-        prior: p(z), a `DiagonalGaussian`, arrays [L]; N(0, I) unless given.
-        elbo, floor: of each example, [N], in nats, or None: see `collapse.diagnose`.
+        mean, logvar: parameters of the posteriors, [N, L].
+        key: PRNG key, scalar, for the samples of q(z) and of p(z).
+        prior: p(z), a `DiagonalGaussian`, arrays [L]; N(0, I) by default.
+        elbo, floor: values of each example, [N], in nats, or None: see `collapse.diagnose`.
         num_samples: S >= 3, scalar.
-        kernel: of the discrepancy, "imq" or "rbf".
+        kernel: kernel of the discrepancy, "imq" or "rbf".
         num_top_dims, collapse_rate, floor_margin: scalars, see `collapse.diagnose`.
         num_rows, num_columns: scalars, see `aggregate_log_density`.
 
     Returns:
-        The entries of `DEFINITIONS`: numbers, truth values, words, lists [L]; None where `elbo`
-        was not given. `name_standard_error` is the standard error of `name`: of `rate` and, by
-        bootstrap, of `gaussian_tc_…` over the N examples, of the others over the S samples.
+        The entries of `DEFINITIONS`: numbers, bools, words, lists [L]; None if `elbo` was not
+            passed. `name_standard_error` is the standard error of `name`: for `rate` over the N
+            examples, for `gaussian_tc_…` by bootstrap over them, for the others over the S samples.
 
     Raises:
         UsageError: a value is not finite, a number is too small, or the prior is of another type.
@@ -393,23 +394,23 @@ def evaluate(
 
 
 def _totals(terms: Terms) -> dict[str, np.ndarray]:
-    """Terms of each sample by name, summed over the latent dimensions: [S] each."""
+    """Terms of each sample by name, summed over latent dimensions: [S] each."""
     return {**terms._asdict(), "dimension_wise_kl": terms.dimension_wise_kl.sum(axis=1)}
 
 
 def measure(subject, *, num_samples: int = 5000, kernel: str = "imq") -> dict:
-    """How the model uses its latent space, on the test split, and whether it pays.
+    """How the model uses its latent space on the test split, and whether the decoder benefits.
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
         num_samples, kernel: see `evaluate`; a scalar and a name.
 
     Returns:
-        The entries of `DEFINITIONS`, as of `evaluate`; `elbo_above_floor` where the likelihood has
-        a floor in closed form, a Bernoulli or a Gaussian one.
+        The entries of `DEFINITIONS`, as of `evaluate`; `elbo_above_floor` if the likelihood is
+            Bernoulli or Gaussian, whose floor has a closed form.
 
     Raises:
-        NotApplicableError: posterior or prior is no Gaussian with independent dimensions.
+        NotApplicableError: posterior or prior is not a Gaussian with independent dimensions.
     """
     subject.require_gaussian()
     elbo, floor = elbo_and_floor(subject)

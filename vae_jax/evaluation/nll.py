@@ -2,8 +2,8 @@
 
 log p̂(x) = log 1/K Σ_k w_k,  w_k = p(x|z_k) p(z_k) / q(z_k|x),  z_k ~ q(z|x)
 
-Its expectation grows with K to log p(x) from below; at K = 1 it is the ELBO. The first functions
-reduce log-weights chunk by chunk and need no model; `sample` and `evaluate` draw them.
+Its expectation grows with K and tends to log p(x) from below; at K = 1 it is the ELBO. The first
+functions reduce log-weights in chunks and need no model; `sample` and `evaluate` draw the weights.
 
 Reference: Burda et al. 2015, Importance Weighted Autoencoders, arXiv 1509.00519, eq. 8.
 """
@@ -61,7 +61,7 @@ SAMPLES_PER_KEY = 500
 
 
 class WeightSums(NamedTuple):
-    """What is kept of weights w_k = exp(l_k) seen so far, whose scale may overflow.
+    """Running sums of weights w_k = exp(l_k), scaled so that they do not overflow.
 
     Args:
         maximum: m = max_k l_k, [...]; −∞ before the first.
@@ -75,10 +75,10 @@ class WeightSums(NamedTuple):
 
 
 def empty_sums(shape: tuple[int, ...] = ()) -> WeightSums:
-    """The sums over no weights.
+    """The sums of zero weights.
 
     Args:
-        shape: [...], of what each sum has: one for each example, say.
+        shape: [...], the shape of each sum, such as one per example.
 
     Returns:
         `WeightSums` of that shape.
@@ -87,21 +87,21 @@ def empty_sums(shape: tuple[int, ...] = ()) -> WeightSums:
 
 
 def _finite(maximum: jax.Array) -> jax.Array:
-    """The maximum [...] where it can be subtracted, else 0: ∞ − ∞ is no number."""
+    """The maximum [...] if it is finite, otherwise 0: ∞ − ∞ would be NaN."""
     return jnp.where(jnp.isfinite(maximum), maximum, 0.0)
 
 
 def add_weights(sums: WeightSums, log_weights: jax.Array) -> WeightSums:
-    """Adds a chunk of weights; however they are cut into chunks, the result is the same.
+    """Adds a chunk of weights; the result does not depend on the chunks.
 
     m' = max(m, max_k l_k),  total' = e^{m − m'} total + Σ_k e^{l_k − m'}, and likewise the squares
 
     Args:
-        sums: of the chunks before, [...].
+        sums: sums of the chunks before, [...].
         log_weights: l_k in nats, [K, ...], K >= 1; −∞ is a weight of 0.
 
     Returns:
-        The sums of both together, [...].
+        The sums including this chunk, [...].
 
     Reference:
         Milakov & Gimelshein 2018, Online normalizer calculation for softmax, arXiv 1805.02867,
@@ -123,11 +123,11 @@ def log_mean_weight(sums: WeightSums, num_samples: int) -> jax.Array:
     """The estimate of log p(x): log 1/K Σ_k w_k = log Σ_k exp(l_k) − log K.
 
     Args:
-        sums: of all weights, [...].
-        num_samples: K, how many were added, a scalar.
+        sums: sums of all weights, [...].
+        num_samples: K, the number of weights that were added, a scalar.
 
     Returns:
-        [...] in nats; −∞ where every weight is 0.
+        [...] in nats; −∞ if all weights are 0.
 
     Reference:
         Burda et al. 2015, arXiv 1509.00519, eq. 8.
@@ -136,15 +136,15 @@ def log_mean_weight(sums: WeightSums, num_samples: int) -> jax.Array:
 
 
 def effective_sample_size(sums: WeightSums) -> jax.Array:
-    """How many equal weights would estimate as well: (Σ_k w_k)² / Σ_k w_k², from 1 to K.
+    """The effective sample size of the weights: (Σ_k w_k)² / Σ_k w_k², from 1 to K.
 
-    Near 1 one sample dominates, and the estimate of log p(x) is far below it.
+    If it is near 1, one sample dominates, and the estimate of log p(x) is far too low.
 
     Args:
-        sums: of all weights, [...].
+        sums: sums of all weights, [...].
 
     Returns:
-        [...], a count; 0 where every weight is 0.
+        [...], a count; 0 if all weights are 0.
 
     Reference:
         Kong 1992, A note on importance sampling using standardized weights, University of Chicago
@@ -160,9 +160,9 @@ class Likelihoods(NamedTuple):
     Args:
         nll: −log p̂(x), [N], in nats.
         effective_samples: `effective_sample_size` of the K weights, [N].
-        bits_per_dim: nll / (D log 2), [N]; NaN where p(x|z) is not the probability of discrete
-            data: of a density, or of soft targets.
-        num_known: D, the numbers of x that count, [N]: of text its characters and the end.
+        bits_per_dim: nll / (D log 2), [N]; NaN if p(x|z) is not the probability of discrete data:
+            for a density, or for soft targets.
+        num_known: D, the numbers of x that count, [N]; for text, its characters and the end.
     """
 
     nll: jax.Array
@@ -175,10 +175,11 @@ class Estimate(NamedTuple):
     """Means over the examples, scalars.
 
     Args:
-        nll: in nats per example.
-        standard_error: of that mean over the examples, in nats; K is not part of it.
-        effective_samples: of the K weights.
-        bits_per_dim: NaN where p(x|z) is not the probability of discrete data for every example.
+        nll: mean in nats per example.
+        standard_error: standard error of that mean over the examples, in nats; not over the K
+        samples.
+        effective_samples: effective sample size of the K weights.
+        bits_per_dim: NaN unless p(x|z) is the probability of discrete data for every example.
     """
 
     nll: jax.Array
@@ -201,22 +202,22 @@ def sample(
 ) -> Likelihoods:
     """The importance-sampled negative log-likelihood of every example.
 
-    The draws follow from the key, the position of the example and that of the sample alone: K
-    samples are the first K of more, and how the work is cut changes no more than the rounding. All
-    runs of a sweep at once: `jax.vmap` over model, params and key.
+    The draws depend only on the key, the position of the example and the index of the sample: the
+    first K of more samples are the same, and chunking changes the result only by rounding. For all
+    runs of a sweep at once, use `jax.vmap` over model, params and key.
 
     Args:
-        model: a `Model`, its variance not "optimal": see `elbo.freeze_likelihood`. Of one that is
-            given conditions [N, C] the estimate is that of −log p(x|c).
+        model: a `Model` whose variance is not "optimal": see `elbo.freeze_likelihood`. For a model
+            with conditions [N, C], the estimate is −log p(x|c).
         params: its parameters.
         x: [N, *stored], N >= 1.
         key: PRNG key, scalar.
-        first_example: position of x[0], a scalar, where x is a block of the data, or of each row.
+        first_example: position of x[0], a scalar, if x is a block of the data; or of each row.
         preprocess: (stored [B, *stored], key) to [B, *shape].
         num_samples: K >= 1.
-        num_rows: rows of z that are drawn and decoded at a time, from a part of the block of one
-            example to the blocks of several; bounds the memory. The default fits the cache of a
-            CPU; a GPU wants more, such as 50,000.
+        num_rows: rows of z drawn and decoded at a time: part of an example's samples, or those of
+            several examples; limits the memory. The default fits the cache of a CPU; use more on a
+            GPU, such as 50,000.
 
     Returns:
         `Likelihoods`.
@@ -246,7 +247,8 @@ def sample(
             return log_prob + prior.log_prob(z) - posterior.log_prob(z)
 
         def add_block(sums, block, size=SAMPLES_PER_KEY):
-            # the whole block, so that its first draws do not depend on how many are used
+            # always draw the whole block, so that its first draws do not depend on how many are
+            # used
             z = posterior.sample(jax.random.fold_in(z_key, block), SAMPLES_PER_KEY)[:size, 0]
             rows = min(num_rows, size)
             end = size - size % rows
@@ -279,7 +281,7 @@ def summarize(likelihoods: Likelihoods) -> Estimate:
     """Means over all examples.
 
     Args:
-        likelihoods: of N examples, [N] each, which may be those of several blocks concatenated.
+        likelihoods: results for N examples, [N] each; blocks may be concatenated.
 
     Returns:
         `Estimate`.
@@ -292,7 +294,7 @@ def summarize(likelihoods: Likelihoods) -> Estimate:
 
 
 def _bits(likelihoods: Likelihoods):
-    """Bits per number, [N], whose mean is Σ nll / (Σ D log 2): a longer example weighs more."""
+    """Bits per number, [N]; their mean is Σ nll / (Σ D log 2): longer examples weigh more."""
     return likelihoods.bits_per_dim * (likelihoods.num_known / likelihoods.num_known.mean())
 
 
@@ -338,11 +340,11 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
         num_samples, num_rows: see `sample`, scalars.
 
     Returns:
-        The entries of `DEFINITIONS`, scalars, with standard errors; without `bits_per_dim` where
-        p(x|z) is no probability. Of a conditional model the likelihood is p(x|c).
+        The entries of `DEFINITIONS`, scalars, with standard errors; without `bits_per_dim` if
+            p(x|z) is not a probability. For a conditional model the likelihood is p(x|c).
 
     Raises:
-        NotApplicableError: the posterior is a point, or the model infers what it is given.
+        NotApplicableError: the posterior is a point, or the model infers its own condition.
     """
     if not subject.model.latent.has_prior:
         raise NotApplicableError("the code has no density: there is no p(x)")
@@ -364,7 +366,7 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
             num_rows=num_rows,
         )
 
-    # a block lasts seconds, and its memory is that of `num_rows` decoded rows
+    # a block takes seconds, and the memory of `num_rows` decoded rows
     found = subject.over(estimate, num_rows=100)
     values = {
         "nll": found.nll,

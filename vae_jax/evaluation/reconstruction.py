@@ -1,7 +1,7 @@
-"""How well x is restored from its code, beside principal components of the same number.
+"""How well x is reconstructed from its code, compared with as many principal components.
 
-PCA is the best of all linear codes, and exact: a baseline for any autoencoder, and an oracle for a
-linear one, which finds the same subspace.
+PCA is the best of all linear codes, and exact: a baseline for any autoencoder, and a known answer
+for a linear one, which finds the same subspace.
 """
 
 import math
@@ -50,14 +50,14 @@ class Components(NamedTuple):
 
     Attributes:
         mean: [D].
-        directions: orthonormal rows, by falling variance, [K, D].
+        directions: orthonormal rows, by decreasing variance, [K, D].
     """
 
     mean: np.ndarray
     directions: np.ndarray
 
     def restore(self, x: np.ndarray) -> np.ndarray:
-        """x [N, *event] from its K components: the same shape."""
+        """Reconstructs x [N, *event] from its K components: the same shape."""
         codes = (_flat(x) - self.mean) @ self.directions.T
         return (self.mean + codes @ self.directions).reshape(np.shape(x))
 
@@ -68,11 +68,11 @@ def _flat(x) -> np.ndarray:
 
 
 def principal_components(x: np.ndarray, num_components: int) -> Components:
-    """The K directions in which x varies most.
+    """The K directions with the largest variance of x.
 
     Args:
         x: [N, *event] of D numbers.
-        num_components: K; of more than min(N, D) all are taken.
+        num_components: K, clamped to min(N, D).
 
     Returns:
         `Components`.
@@ -101,7 +101,7 @@ def peak_signal_to_noise(x: np.ndarray, restored: np.ndarray) -> np.ndarray:
         x, restored: [N, *event] of D numbers each.
 
     Returns:
-        [N], in dB; ∞ where nothing differs.
+        [N], in dB; ∞ if there is no difference.
     """
     means = squared_errors(x, restored) / math.prod(np.shape(x)[1:])
     with np.errstate(divide="ignore"):
@@ -109,7 +109,7 @@ def peak_signal_to_noise(x: np.ndarray, restored: np.ndarray) -> np.ndarray:
 
 
 def principal_angles(directions: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Angles between the subspaces that rows span, falling: [min(K, J)] in degrees.
+    """Angles between the subspaces spanned by rows, descending: [min(K, J)] in degrees.
 
     Args:
         directions: [K, D].
@@ -120,20 +120,20 @@ def principal_angles(directions: np.ndarray, others: np.ndarray) -> np.ndarray:
     """
     spans = [np.asarray(rows, np.float64).T for rows in (directions, others)]
     angles = np.degrees(scipy.linalg.subspace_angles(*spans))
-    # a direction that is missing, since rows depend on each other, is as far as can be
+    # a missing direction, because rows are linearly dependent, gets the largest angle
     missing = min(len(directions), len(others)) - len(angles)
     return np.concatenate([np.full(missing, 90.0), angles])
 
 
 def decoder_subspace(decode_mean, latent_dim: int) -> np.ndarray | None:
-    """What a decoder adds to its value at 0 for each unit vector, if it is linear.
+    """The directions of a linear decoder: its change from z = 0 for each unit vector.
 
     Args:
         decode_mean: codes [B, L] to [B, *shape].
         latent_dim: L.
 
     Returns:
-        [L, D]; None where codes drawn at random tell that it is not linear.
+        [L, D]; None if random codes show that it is not linear.
     """
     draws = jax.random.normal(jax.random.key(0), (16, latent_dim))
     z = jnp.concatenate([jnp.zeros((1, latent_dim)), jnp.eye(latent_dim), draws])
@@ -152,18 +152,18 @@ def evaluate(
     *,
     weights: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """The errors of a reconstruction beside those of principal components.
+    """The errors of a reconstruction, compared with those of principal components.
 
     Args:
         x: data, [N, *event].
         restored: the reconstruction, the same shape.
         components: of training data.
-        weights: of a linear decoder, [L, D], or None.
+        weights: weights of a linear decoder, [L, D], or None.
 
     Returns:
-        The entries of `DEFINITIONS` but counts, plain numbers: PSNR where x lies between 0 and 1,
-        `largest_angle` where there are weights. The standard error of `ratio` is that of paired
-        examples.
+        The entries of `DEFINITIONS` except counts, plain numbers: PSNR if x lies between 0 and 1,
+            `largest_angle` if there are weights. The standard error of `ratio` is that of paired
+            examples.
     """
     require_finite(x=x, restored=restored)
     ours, theirs = squared_errors(x, restored), squared_errors(x, components.restore(x))
@@ -190,12 +190,12 @@ def evaluate(
 
 
 def measure(subject, *, max_train: int = 60_000) -> dict[str, Any]:
-    """Reconstructions of the test split, and those of principal components of the training split.
+    """Compares reconstructions of the test split with PCA of the training split.
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
-        max_train: PCA is fit to at most so many training examples, evenly spread; a scalar. Of
-            large examples to fewer, `MAX_NUMBERS` numbers in all.
+        max_train: PCA is fit to at most this many training examples, evenly spaced; a scalar. For
+            large examples to fewer, `MAX_NUMBERS` numbers in total.
 
     Returns:
         The entries of `DEFINITIONS`, scalars, with standard errors.

@@ -1,13 +1,13 @@
-"""What is measured: a trained model beside its data, looked at in blocks so that memory is bounded.
+"""The subject of metrics: a trained model and its data, read in blocks to limit memory.
 
-A metric that `vae_jax.cli.commands.evaluate` offers is one file beside this one, with
+A metric that `vae_jax.cli.commands.evaluate` offers is one file of this package, with
 
-    DEFINITIONS                         what each entry means, a line each
-    measure(subject, *, …) -> dict      its entries, `name_standard_error` beside `name` where known
+    DEFINITIONS                         the meaning of each entry, one line each
+    measure(subject, *, …) -> dict      its entries, `name_standard_error` beside `name` if known
 
-whose keyword-only arguments are its settings. It raises `NotApplicableError` where the data or the
-model have nothing of the kind, and `UsageError` where a setting does not fit them; a default that
-gives way to what fits is `AtMost`, and what was taken is an entry of the setting's name.
+Its keyword-only arguments are its settings. It raises `NotApplicableError` if the metric does not
+apply to the data or the model, and `UsageError` if a setting does not fit them. A default that is
+reduced to fit is an `AtMost`, and the value that was used is an entry with the setting's name.
 """
 
 import functools
@@ -36,13 +36,14 @@ NUM_FITTED = 10_000
 
 
 class NotApplicableError(VaeJaxError):
-    """A metric says nothing about this model or these data; its text says why."""
+    """A metric does not apply to this model or these data; its text gives the reason."""
 
 
 class AtMost(int):
-    """A default count (a scalar) of a setting, in whose place what fits is taken where it is less.
+    """A default count (a scalar) of a setting that is reduced to fit the data.
 
-    A number that is given is another type: it is taken as it is, and refused where it does not fit.
+    A number that the user sets has another type: it is used unchanged, or refused if it does not
+    fit.
     """
 
     def __new__(cls, count: int):
@@ -50,28 +51,27 @@ class AtMost(int):
 
     @staticmethod
     def fit(count: int, most: int) -> int:
-        """The count, or of a default the most that fits if that is less; scalars."""
+        """Returns the count; a default is reduced to `most`; scalars."""
         return min(count, most) if isinstance(count, AtMost) else count
 
 
 class Subject:
-    """A trained model, its data, and what several metrics ask of both, computed once.
+    """A trained model and its data, with cached results that several metrics share.
 
-    Codes have the latent dimensions that the model uses: those of its mask, which are the first
-    ones, or all.
+    Codes have only the latent dimensions in use: those of the mask, which come first, or all.
 
     Args:
         model: a `Model` whose p(x|z) is a density, see `elbo.freeze_likelihood`.
         params: its parameters.
-        dataset: with `train`, `valid` and `test`, each with rows x [N, *stored], labels [N] or
-            None, factors [N, F] or None; as of `vae_jax.data.load`.
+        dataset: has `train`, `valid` and `test`, each with rows x [N, *stored], labels [N] or None,
+            factors [N, F] or None; as of `vae_jax.data.load`.
         preprocess: (stored [B, *stored], key) to x [B, *shape].
-        key: PRNG key, scalar, from which every draw follows.
-        num_examples: how many of the test split are looked at, evenly spread over it, whose order
-            may be that of its factors; None means all.
-        conditions: what is known of each row beside x, as of `training.Conditions`, for a
-            conditional model: for each split arrays [N, …] by name.
-        given: (model, params, batch) to the model given what is known of a batch.
+        key: PRNG key, scalar, for all draws.
+        num_examples: number of test examples to use, evenly spaced in the split, because its order
+            may follow the factors; None means all.
+        conditions: for a conditional model, what is known of each row beside x, as of
+            `training.Conditions`: for each split arrays [N, …] by name.
+        given: (model, params, batch) to the model conditioned on a batch.
     """
 
     def __init__(
@@ -93,29 +93,29 @@ class Subject:
         self._held: dict[tuple, Any] = {}
 
     def size(self, split: str = "test") -> int:
-        """How many examples of a split are looked at, a count."""
+        """The number of examples in use from a split, a count."""
         num = len(getattr(self.dataset, split))
         return num if split != "test" or self.num_examples is None else min(num, self.num_examples)
 
     def labels(self, split: str = "test", num_examples: int | None = None) -> np.ndarray | None:
-        """[N], below 0 where unknown; None where the data have none; of the rows of `blocks`."""
+        """Labels of the rows of `blocks`, [N], below 0 if unknown; None if the data have none."""
         labels = getattr(self.dataset, split).labels
         return None if labels is None else labels[self._rows(split, num_examples)]
 
     def factors(self, split: str = "test") -> np.ndarray | None:
-        """[N, F], or None where the data have none."""
+        """[N, F], or None if the data have none."""
         factors = getattr(self.dataset, split).factors
         return None if factors is None else factors[self._rows(split)]
 
     def _rows(self, split: str, num_examples: int | None = None) -> np.ndarray:
-        """Which rows of a split are looked at: ascending indices [N], evenly spread."""
+        """The rows of a split in use: ascending indices [N], evenly spaced."""
         num = self.size(split)
         num = num if num_examples is None else min(num, num_examples)
         return np.arange(num) * len(getattr(self.dataset, split)) // num
 
     @property
     def latent_dim(self) -> int:
-        """L, the dimensions that the model uses, a count."""
+        """L, the number of latent dimensions in use, a count."""
         mask = self.model.latent_mask
         return self.model.latent_dim if mask is None else int(np.asarray(mask).sum())
 
@@ -123,7 +123,8 @@ class Subject:
     def prior(self) -> Any:
         """p(z) over the dimensions in use, arrays [L].
 
-        Of a model without one the Gaussian of the codes of training data, at most `NUM_FITTED`.
+        For a model without a prior, a Gaussian fit to codes of at most `NUM_FITTED` training
+        examples.
         """
         if not self.model.latent.has_prior:
             codes = self.posterior("train", NUM_FITTED).mean
@@ -131,7 +132,7 @@ class Subject:
         return self.model.prior(self.params).first(self.latent_dim)
 
     def require_gaussian(self) -> None:
-        """NotApplicableError unless q(z|x) and p(z) over [L] are of `DiagonalGaussian`."""
+        """Raises NotApplicableError unless q(z|x) and p(z) over [L] are `DiagonalGaussian`s."""
         self.require_gaussian_posterior()
         prior = type(self.model.prior(self.params))
         if prior is not DiagonalGaussian:
@@ -141,7 +142,7 @@ class Subject:
             )
 
     def require_gaussian_posterior(self) -> None:
-        """NotApplicableError unless q(z|x) over [L] is a `DiagonalGaussian`; p(z) may be any."""
+        """Raises NotApplicableError unless q(z|x) over [L] is a `DiagonalGaussian`; any p(z)."""
         if not self.model.latent.has_prior:
             raise NotApplicableError("it asks for a Gaussian code, and this one is a point")
         if not isinstance(self.model.latent, latents.Gaussian):
@@ -156,7 +157,7 @@ class Subject:
             )
 
     def require_continuous(self) -> None:
-        """NotApplicableError where dimensions of a code [L] are discrete."""
+        """Raises NotApplicableError if dimensions of a code [L] are discrete."""
         if not isinstance(self.model.latent, latents.Gaussian | latents.Deterministic):
             raise NotApplicableError(f"it asks for a continuous code, z is {self.model.latent}")
 
@@ -177,27 +178,27 @@ class Subject:
         return decode_mean
 
     def require_complete(self) -> None:
-        """NotApplicableError where numbers of x [N, *shape] may be missing."""
+        """Raises NotApplicableError if numbers of x [N, *shape] may be missing."""
         if self.model.likelihood.has_missing:
             raise NotApplicableError("examples of several lengths have no distance from each other")
 
     @property
     def num_rows(self) -> int:
-        """How many examples are looked at at a time, a count."""
+        """The number of examples at a time, a count."""
         return max(1, min(500, BLOCK_BYTES // (4 * math.prod(self.model.shape))))
 
     def blocks(self, split: str, num_rows: int | None = None, num_examples: int | None = None):
-        """Blocks of examples, of one size, so that one program serves them all.
+        """Yields blocks of examples of equal size, so one program serves all of them.
 
         Args:
             split: "train", "valid" or "test".
-            num_rows: B; None means what fits `BLOCK_BYTES`.
-            num_examples: N, evenly spread over those that are looked at; None means all of them.
+            num_rows: B; None means as many as fit in `BLOCK_BYTES`.
+            num_examples: N, evenly spaced among the examples in use; None means all of them.
 
         Yields:
-            (stored [B, *stored], positions of the rows in the split [B], how many rows count): the
-            last block is filled up with its last row. Of a conditional model stored is a
-            dictionary, which has such rows as "x" and beside them what is known of them.
+            (stored [B, *stored], positions of the rows in the split [B], number of rows that
+                count). The last block is padded with its last row. For a conditional model, stored
+                is a dictionary with the rows as "x" and what is known of them.
         """
         if split not in SPLITS or not len(getattr(self.dataset, split)):
             known = [name for name in SPLITS if len(getattr(self.dataset, name))]
@@ -218,11 +219,11 @@ class Subject:
             yield jax.tree.map(take, rows), positions, len(places)
 
     def over(self, function: Callable, split: str = "test", **chosen) -> Any:
-        """The values of a function of every example.
+        """Evaluates a function on every example.
 
         Args:
             function: (params, stored [B, *stored], their positions [B]) to a pytree of [B, …], row
-                by row; it is compiled once.
+                by row; compiled once.
             split, chosen: see `blocks`.
 
         Returns:
@@ -235,7 +236,7 @@ class Subject:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
     def mean_over(self, function: Callable, split: str = "test", **chosen) -> Any:
-        """The mean of such a function, see `over`: a pytree of NumPy arrays […]."""
+        """The mean of a function over examples, see `over`: a pytree of NumPy arrays […]."""
 
         @jax.jit
         def add(total, params, stored, positions, kept):
@@ -252,10 +253,11 @@ class Subject:
         return jax.tree.map(lambda leaf: np.asarray(leaf) / np.float32(num), total)
 
     def inputs(self, stored, positions) -> jax.Array:
-        """The rows of a block as the model sees them, x [B, *shape].
+        """The rows of a block as inputs of the model, x [B, *shape].
 
-        Each row has a key of its own, by its position in the split, that of `nll.sample` and its
-        kin: all see one binarization, however the work is cut and whichever rows are chosen.
+        Each row has its own key, which depends on its position in the split, the same as in
+        `nll.sample`: all metrics use the same binarization, however the rows are chosen and
+        blocked.
         """
 
         def one(row, position):
@@ -266,21 +268,21 @@ class Subject:
         return jax.vmap(one)(stored, positions)
 
     def given(self, params, stored, x):
-        """The model given what is known of the rows of a block, which `inputs` shows as x."""
+        """Conditions the model on the rows of a block, whose inputs are x."""
         if self._given is None:
             return self.model
         return self._given(self.model, params, {**stored, "x": x})
 
     def require_unconditional(self) -> None:
-        """NotApplicableError where z alone (of any shape) does not decide p(x|z)."""
+        """Raises NotApplicableError if p(x|z) depends on more than z (of any shape)."""
         if self.model.num_conditions:
             raise NotApplicableError("the model is conditional: a code alone says nothing of x")
 
     def density(self, stored) -> tuple[Any, Any]:
-        """Rows as stored [B, *stored] and the model of p(x), or of p(x|c) where data tell c.
+        """Stored rows [B, *stored] and the model of p(x), or of p(x|c) if the data contain c.
 
         Raises:
-            NotApplicableError: the model infers what it is given.
+            NotApplicableError: the model infers its own condition.
         """
         if self.conditions is None:
             return stored, self.model
@@ -292,7 +294,7 @@ class Subject:
         return stored["x"], self.model.given_encoded(stored["condition"])
 
     def x(self, split: str = "test", num_examples: int | None = None) -> np.ndarray:
-        """The examples as the model sees them, [N, *shape]."""
+        """The examples as inputs of the model, [N, *shape]."""
 
         def see(params, stored, positions):
             del params
@@ -301,7 +303,7 @@ class Subject:
         return self._once(see, split, num_examples)
 
     def posterior(self, split: str = "test", num_examples: int | None = None):
-        """q(z|x) of every example: `DiagonalGaussian`, or its kin, of NumPy arrays [N, L]."""
+        """q(z|x) of every example: `DiagonalGaussian` or another posterior of arrays [N, L]."""
 
         def encode(params, stored, positions):
             x = self.inputs(stored, positions)
@@ -311,7 +313,7 @@ class Subject:
         return self._once(encode, split, num_examples)
 
     def _once(self, function: Callable, split: str, num_examples: int | None):
-        """`over`, worked out at the first call for a function's name, split and number."""
+        """`over`, cached by the function's name, the split and the number."""
         num = len(self._rows(split, num_examples))
         asked = function.__name__, split, num
         if asked not in self._held:

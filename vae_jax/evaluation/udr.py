@@ -1,4 +1,4 @@
-"""Unsupervised disentanglement ranking: which models of a sweep agree with the others?"""
+"""Unsupervised disentanglement ranking (UDR): which models of a sweep agree with the others."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -34,16 +34,16 @@ Reference: Duan et al. 2020, arXiv 1905.12614, section 4."""
 
 
 class Ranking(NamedTuple):
-    """How much M models agree.
+    """The agreement of M models.
 
     Args:
-        scores: of each model, [M]: the median of its column.
+        scores: score of each model, [M]: the median of its column.
         pairwise: [M, M], row i and column j: the strength of the similarity between the codes of i
-            and of j, with lasso those of j predicted from those of i; 0 on the diagonal.
-        num_informative: how many dimensions of each model are informative, [M].
-        num_points: the examples that it rests on, a scalar.
-        standard_errors: of the scores, [M], over the other models by bootstrap, given the model
-            itself; NaN where there are fewer than three others.
+            and of j; with lasso, codes of j predicted from those of i; 0 on the diagonal.
+        num_informative: number of informative dimensions of each model, [M].
+        num_points: number of examples used, a scalar.
+        standard_errors: bootstrap standard errors of the scores, [M], over the other models, with
+            the model itself fixed; NaN if there are fewer than three others.
     """
 
     scores: np.ndarray
@@ -54,14 +54,14 @@ class Ranking(NamedTuple):
 
 
 def spearman_similarity(first, second) -> np.ndarray:
-    """The absolute rank correlation of each dimension of one model with each of another.
+    """The absolute rank correlation between each dimension of one model and each of another.
 
     Args:
         first: [N, L].
         second: [N, M].
 
     Returns:
-        [L, M] in 0 … 1; 0 where a dimension is constant.
+        [L, M] in 0 … 1; 0 if a dimension is constant.
 
     Reference:
         Duan et al. 2020, arXiv 1905.12614, section 4.
@@ -85,7 +85,7 @@ def lasso_similarity(first, second, *, penalty: float = 0.1) -> np.ndarray:
         penalty: λ, a scalar.
 
     Returns:
-        |W|, [L, M]; 1 − λ where a dimension is a copy; 0 where one is constant.
+        W|, [L, M]; 1 − λ if a dimension is a copy; 0 if one is constant.
 
     Reference:
         Duan et al. 2020, arXiv 1905.12614, section 4.
@@ -105,17 +105,17 @@ def lasso_similarity(first, second, *, penalty: float = 0.1) -> np.ndarray:
 
 @jax.jit
 def relative_strength(similarity: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """How nearly each informative dimension of two models is one dimension of the other.
+    """How close each informative dimension of two models is to a single dimension of the other.
 
     1 / (d_a + d_b) (Σ_b max_a R_ab² / Σ_a R_ab + Σ_a max_b R_ab² / Σ_b R_ab)
 
     Args:
         similarity: R_ab >= 0, [L, M].
-        rows: which dimensions of one model are informative, [L] booleans.
-        columns: which of the other, [M] booleans.
+        rows: the informative dimensions of one model, [L] booleans.
+        columns: those of the other, [M] booleans.
 
     Returns:
-        A scalar in 0 … max R; 0 where no dimension is informative.
+        A scalar in 0 … max R; 0 if no dimension is informative.
 
     Reference:
         Duan et al. 2020, arXiv 1905.12614, eq. 2.
@@ -141,21 +141,21 @@ def evaluate(
     penalty: float = 0.1,
     num_points: int = 10_000,
 ) -> Ranking:
-    """Ranks models of a sweep by how much each agrees with the others; no factors are needed.
+    """Ranks models of a sweep by their agreement with the others; needs no factors.
 
     UDR_i = median_{j ≠ i} of `relative_strength` of their similarity. Copies of one model, in any
-    order and with any signs, have 1 − λ with lasso, exactly; with Spearman 1 if the dimensions of
-    the model are not correlated, less if they are. It rests on M − 1 similarities: give at least
-    five models (the paper's least number).
+    order and with any signs, score exactly 1 − λ with lasso; with Spearman they score 1 if the
+    dimensions of the model are uncorrelated, otherwise less. The score uses M − 1 similarities: use
+    at least five models (the minimum in the paper).
 
     Args:
         codes: posterior means of the same N examples by each model, M arrays [N, L_m].
-        key: PRNG key, scalar: which examples are drawn.
-        rates: mean rate of each dimension of each model in nats, M arrays [L_m]; dimensions up to
-            `INFORMATIVE_RATE` do not count. None: all count that are not constant.
+        key: PRNG key, scalar, for the choice of examples.
+        rates: mean rate of each dimension of each model in nats, M arrays [L_m]; dimensions with a
+            rate up to `INFORMATIVE_RATE` are ignored. None ignores constant dimensions only.
         similarity: "lasso" or "spearman".
         penalty: λ of the lasso.
-        num_points: examples that are drawn, without replacement; all where there are fewer.
+        num_points: examples drawn without replacement; all if there are fewer.
 
     Returns:
         `Ranking`.
@@ -165,8 +165,8 @@ def evaluate(
         UsageError: there are fewer than two models, or their shapes or the settings do not fit.
 
     Reference:
-        Duan et al. 2020, arXiv 1905.12614, section 4; the regression's direction is that of
-        disentanglement_lib.
+        Duan et al. 2020, arXiv 1905.12614, section 4; the direction of the regression is that of
+            disentanglement_lib.
     """
     _common.check_counts(num_points=num_points)
     if similarity not in ("lasso", "spearman"):
@@ -191,7 +191,7 @@ def evaluate(
             alive & (rate > INFORMATIVE_RATE)
             for alive, rate in zip(informative, rates, strict=True)
         ]
-    # what is not informative predicts nothing
+    # dimensions that are not informative predict nothing
     codes = [np.where(kept[None], each, 0) for each, kept in zip(codes, informative, strict=True)]
 
     def strength(i, j):

@@ -1,15 +1,15 @@
-"""Disentanglement, where the true factors are known: one file for each metric, found by its name.
+"""Disentanglement metrics for data with known factors: one file each, found by its name.
 
 A metric is a module with
 
 - `evaluate(codes, factors, key, *, settings…) -> Result`: codes [N, L] are posterior means,
   factors [N, F] integers, of the same N examples; the protocols of Locatello et al. 2019,
   arXiv 1811.12359, are the defaults;
-- `DEFINITIONS`: its scores by name, and a line about what each of them means;
-- the pure functions on arrays that these rest on.
+- `DEFINITIONS`: its scores by name, each with a one-line meaning;
+- the pure functions on arrays that it uses.
 
-To add one, add a file. Modules with a leading underscore are what they share. Sweeps without known
-factors: `vae_jax.evaluation.udr`.
+To add one, add a file. Modules with a leading underscore hold shared code. For sweeps without known
+factors see `vae_jax.evaluation.udr`.
 """
 
 import zlib
@@ -47,12 +47,12 @@ __all__ = [
 
 
 def names() -> list[str]:
-    """Names of all metrics, sorted: the modules beside this one."""
+    """Names of all metrics, sorted: the modules of this package."""
     return discovery.names(__name__)
 
 
 def load(name: str) -> ModuleType:
-    """The module of a metric; see this module's head for what it holds and for shapes.
+    """The module of a metric; the docstring of this package gives its contents and shapes.
 
     Raises:
         UsageError: there is no such metric.
@@ -61,7 +61,7 @@ def load(name: str) -> ModuleType:
 
 
 def definitions(metrics: Iterable[str] | None = None) -> dict[str, str]:
-    """What each score means, by the score's name: a line each, of these metrics or of all.
+    """The meaning of each score, by name: one line each, for these metrics or for all.
 
     Raises:
         UsageError: there is no such metric.
@@ -78,26 +78,25 @@ def evaluate(
     metrics: Iterable[str] | None = None,
     settings: Mapping[str, Mapping] | None = None,
 ) -> dict[str, dict]:
-    """All metrics, or some, of one table of codes.
+    """Computes all metrics, or some, on one table of codes.
 
-    Every metric draws from a key of its own, which follows from `key` and its name: a score does
-    not depend on which others are asked for. Boosted trees (`dci`) take nearly all of the time:
-    25 ms × 100 × (values of all factors) for 10,000 rows of 10 dimensions, minutes on a grid like
-    dSprites'; settings={"dci": {"predictors": ["lasso", "logistic"]}} leaves them out.
+    Every metric has its own key, derived from `key` and its name, so a score does not depend on
+    which others are computed. Boosted trees (`dci`) take nearly all of the time: 25 ms × 100 ×
+    (values of all factors) for 10,000 rows of 10 dimensions, minutes on a grid like dSprites'. To
+    skip them, use settings={"dci": {"predictors": ["lasso", "logistic"]}}.
 
     Args:
-        codes: posterior means, [N, L]; the groups of `beta_vae` and `factor_vae` are drawn among
-            these rows, so give all of the split, not only as many as the others draw.
+        codes: posterior means, [N, L]; `beta_vae` and `factor_vae` draw their groups from these
+            rows, so pass the whole split, not only as many rows as the other metrics use.
         factors: [N, F] integers.
         key: PRNG key, scalar.
         metrics: some of `names()`; None means all.
-        settings: keyword arguments of the metrics' `evaluate` that differ from their defaults, by
-            metric.
+        settings: metric → keyword arguments of its `evaluate` that differ from the defaults.
 
     Returns:
-        By the score's name: value (float), standard_error (float, None where there is none),
-        definition (a line), metric (its module's name) and counts (how many examples, groups or
-        dimensions it rests on). Plain numbers and text, ready for JSON.
+        Score name → value (float), standard_error (float, or None), definition (one line), metric
+            (name of its module) and counts (number of examples, groups or dimensions). Plain
+            numbers and text, ready for JSON.
 
     Raises:
         DataError: a code is not finite, or no factor varies.
@@ -129,18 +128,18 @@ def evaluate(
 def measure(
     subject, *, metrics: str | None = None, predictors: str = "trees,lasso,logistic"
 ) -> dict:
-    """The disentanglement of the test split's codes, the posterior means.
+    """The disentanglement of the test split's codes (posterior means).
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
-        metrics: names with commas between them, see `names`; None means all.
-        predictors: of DCI, with commas between them; trees take minutes.
+        metrics: names separated by commas, see `names`; None means all.
+        predictors: predictors of DCI, separated by commas; trees take minutes.
 
     Returns:
-        The entries of `DEFINITIONS`, scalars, with standard errors where there are any.
+        The entries of `DEFINITIONS`, scalars, with standard errors if there are any.
 
     Raises:
-        NotApplicableError: the data have no factors, or none that varies.
+        NotApplicableError: the data have no factors, or no factor varies.
     """
     factors = subject.factors()
     if factors is None:

@@ -1,4 +1,4 @@
-"""What the metrics share: the check of their inputs, samples of rows, gaps, the bootstrap."""
+"""Helpers of the metrics: input checks, samples of rows, gaps, the bootstrap."""
 
 from typing import NamedTuple
 
@@ -30,12 +30,12 @@ __all__ = [
 
 
 class Result(NamedTuple):
-    """What one metric measures.
+    """The result of one metric.
 
     Args:
-        scores: by name, scalars.
-        standard_errors: of those scores that have one, by the same names, scalars.
-        counts: how many examples, groups or dimensions the scores rest on, scalars.
+        scores: scores by name, scalars.
+        standard_errors: standard errors of those scores that have one, by name, scalars.
+        counts: number of examples, groups or dimensions used for the scores, scalars.
         details: arrays behind the scores: [L], [F] or [L, F].
     """
 
@@ -46,12 +46,12 @@ class Result(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Codes and factors that passed the check.
+    """Codes and factors that passed `check`.
 
     Args:
         codes: [N, L] float32.
-        factors: [N, F] int32, the rank of each value among the distinct ones: 0 … K_f − 1.
-        sizes: K_f, how many values each factor takes, [F].
+        factors: [N, F] int32, the rank of each value among the distinct values: 0 … K_f − 1.
+        sizes: K_f, the number of values of each factor, [F].
     """
 
     codes: np.ndarray
@@ -60,11 +60,11 @@ class Table(NamedTuple):
 
 
 def check_codes(codes, name: str = "codes") -> np.ndarray:
-    """Codes as float32, if every one of them is a finite number.
+    """Converts codes to float32; raises an error unless all are finite.
 
     Args:
         codes: [N, L] real, N >= 2, L >= 1.
-        name: what the message calls them.
+        name: their name in the message.
 
     Returns:
         [N, L] float32.
@@ -97,7 +97,7 @@ def relabel(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         factors: [N, F] integers.
 
     Returns:
-        (ranks [N, F] int32, how many values there are [F]).
+        (ranks [N, F] int32, number of values [F]).
     """
     columns = [np.unique(column, return_inverse=True) for column in factors.T]
     ranks = np.stack([inverse.reshape(-1) for _, inverse in columns], axis=1)
@@ -105,7 +105,7 @@ def relabel(factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check(codes, factors) -> Table:
-    """Codes and factors, if a metric can be computed on them.
+    """Checks that a metric can be computed on codes and factors.
 
     Args:
         codes: [N, L] real, one row for each example, one column for each latent dimension.
@@ -141,10 +141,10 @@ def check(codes, factors) -> Table:
 
 
 def check_counts(**counts: int) -> None:
-    """Passes if every count is at least 1.
+    """Raises an error unless every count is at least 1.
 
     Args:
-        counts: by the name that the message gives them, scalars.
+        counts: counts by their name in the message, scalars.
 
     Raises:
         UsageError: one is below 1.
@@ -155,13 +155,13 @@ def check_counts(**counts: int) -> None:
 
 
 def check_share(**shares: float) -> None:
-    """Passes if every number is in (0, 1].
+    """Raises an error unless every number is in (0, 1].
 
     Args:
-        shares: by the name that the message gives them, scalars.
+        shares: numbers by their name in the message, scalars.
 
     Raises:
-        UsageError: one is not.
+        UsageError: one is not in (0, 1].
     """
     for name, share in shares.items():
         if not 0 < share <= 1:
@@ -169,22 +169,22 @@ def check_share(**shares: float) -> None:
 
 
 def seed_of(key: jax.Array) -> int:
-    """A seed for NumPy and scikit-learn, which know no keys: from a key, scalar, to 0 … 2³¹ − 2."""
+    """A seed in 0 … 2³¹ − 2 for NumPy and scikit-learn, derived from a key, a scalar."""
     return int(jax.random.randint(key, (), 0, 2**31 - 1))
 
 
 def split_rows(key: jax.Array, num_rows: int, *counts: int) -> list[np.ndarray]:
-    """Draws rows without replacement, in parts that have none in common.
+    """Draws disjoint sets of rows without replacement.
 
-    Where there are too few rows, all are dealt in the same proportions.
+    If there are too few rows, all rows are divided in the same proportions.
 
     Args:
         key: PRNG key, scalar.
         num_rows: N.
-        counts: how many rows each part wants, scalars.
+        counts: number of rows of each part, scalars.
 
     Returns:
-        One [n] of row numbers for each part.
+        One array [n] of row numbers per part.
 
     Raises:
         DataError: a part would be empty.
@@ -202,7 +202,7 @@ def split_rows(key: jax.Array, num_rows: int, *counts: int) -> list[np.ndarray]:
 
 
 def varying(factors: np.ndarray) -> np.ndarray:
-    """Which factors take two values or more among the rows that were drawn.
+    """The factors that take at least two values in the drawn rows.
 
     Args:
         factors: [n, F].
@@ -211,7 +211,7 @@ def varying(factors: np.ndarray) -> np.ndarray:
         [F] booleans.
 
     Raises:
-        DataError: none does.
+        DataError: no factor does.
     """
     varies = np.ptp(factors, axis=0) > 0
     if not varies.any():
@@ -222,11 +222,11 @@ def varying(factors: np.ndarray) -> np.ndarray:
 
 
 def standardize(codes: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
-    """Shifts and scales to mean 0 and variance 1 on the first; a constant dimension becomes 0.
+    """Standardizes by the mean and deviation of the first; a constant dimension becomes 0.
 
     Args:
         codes: [N, L].
-        others: [M, L] each, shifted and scaled by the mean and deviation of the first.
+        others: [M, L] each, transformed with the mean and deviation of the first.
 
     Returns:
         All of them, float64.
@@ -240,11 +240,11 @@ def standardize(codes: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
 
 @jax.jit
 def gap(scores: jax.Array, floor: jax.Array) -> jax.Array:
-    """How far the best dimension is ahead of the second best, for each factor.
+    """The difference between the best and the second best dimension, for each factor.
 
     Args:
-        scores: of each dimension for each factor, [L, F].
-        floor: the score of a dead dimension, [F]: the second best where L is 1.
+        scores: score of each dimension for each factor, [L, F].
+        floor: the score of a dead dimension, [F]; it is the second best if L is 1.
 
     Returns:
         [F].
@@ -258,7 +258,7 @@ def gap(scores: jax.Array, floor: jax.Array) -> jax.Array:
 
 @jax.jit
 def mean_over(values: jax.Array, counted: jax.Array) -> jax.Array:
-    """The mean of those values [M] that count, booleans [M]: a scalar, 0 where none does."""
+    """The mean of the values [M] selected by booleans [M]: a scalar, 0 if none is selected."""
     chex.assert_equal_shape([values, counted])
     count = jnp.sum(counted, dtype=jnp.float32)
     return jnp.sum(jnp.where(counted, values, 0.0)) / jnp.maximum(count, 1.0)

@@ -14,11 +14,11 @@ __all__ = ["Groups", "Pairs", "map_rows", "sample_groups", "sample_pairs"]
 
 
 class Groups(NamedTuple):
-    """G groups of B rows, in each of which one factor has one value.
+    """G groups of B rows; within each group one factor has one value.
 
     Args:
         rows: [G, B] row numbers.
-        fixed: [G], the factor that is fixed.
+        fixed: [G], the fixed factor.
     """
 
     rows: jax.Array
@@ -26,12 +26,12 @@ class Groups(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """G groups of B pairs of rows; the two of a pair share one factor, the same in the group.
+    """G groups of B pairs of rows; all pairs of a group share the same factor.
 
     Args:
         first: [G, B] row numbers.
         second: [G, B] row numbers.
-        fixed: [G], the factor that is shared.
+        fixed: [G], the shared factor.
     """
 
     first: jax.Array
@@ -40,7 +40,7 @@ class Pairs(NamedTuple):
 
 
 def _positions(factors, num_values):
-    """Rows in the order of each factor's values [F, N], and where each value begins [F, K + 1]."""
+    """Rows sorted by each factor's values [F, N], and the start of each value [F, K + 1]."""
     order = np.argsort(factors, axis=0, kind="stable").T
     starts = [
         np.searchsorted(column[rows], np.arange(num_values + 1))
@@ -50,7 +50,7 @@ def _positions(factors, num_values):
 
 
 def _matching(key, order, starts, fixed, value):
-    """A row [...] drawn from those whose factor `fixed` [...] has the value `value` [...]."""
+    """Draws a row [...] among those whose factor `fixed` [...] has the value `value` [...]."""
     start = starts[fixed, value]
     count = starts[fixed, value + 1] - start
     return order[fixed, start + jax.random.randint(key, value.shape, 0, count)]
@@ -85,10 +85,11 @@ def _pairs(key, factors, order, starts, varying, *, num_groups, group_size):
 
 
 def sample_groups(key: jax.Array, factors, num_groups: int, group_size: int = 64) -> Groups:
-    """Draws groups in which one factor is fixed and the others vary as they do in the table.
+    """Draws groups in which one factor is fixed and the others vary as in the table.
 
-    The factor is any of those that vary, its value that of any row, the rows of the group any with
-    that value, with replacement: on a full grid the other factors are uniform and independent.
+    The factor is drawn among those that vary, its value from a random row, and the rows of the
+    group among those with that value, with replacement. On a full grid the other factors are
+    uniform and independent.
 
     Args:
         key: PRNG key, scalar.
@@ -107,16 +108,16 @@ def sample_groups(key: jax.Array, factors, num_groups: int, group_size: int = 64
 
 
 def sample_pairs(key: jax.Array, factors, num_groups: int, group_size: int = 64) -> Pairs:
-    """Draws groups of pairs of rows that share the value of one factor, another in each pair.
+    """Draws groups of pairs of rows; the rows of a pair share the value of the group's factor.
 
-    The factor is any of those that vary; the first row of a pair is any, the second any with the
-    same value of the factor.
+    The factor is drawn among those that vary, the first row of a pair among all rows, the second
+    among those with the same value of the factor.
 
     Args:
         key: PRNG key, scalar.
         factors: [N, F] integers, of all rows.
         num_groups: G, scalar.
-        group_size: B, how many pairs, scalar.
+        group_size: B, number of pairs, scalar.
 
     Returns:
         `Pairs`.
@@ -130,7 +131,7 @@ def sample_pairs(key: jax.Array, factors, num_groups: int, group_size: int = 64)
 
 @functools.partial(jax.jit, static_argnames=("function",))
 def map_rows(function, codes: jax.Array, *rows: jax.Array) -> jax.Array:
-    """Applies a function to the codes of each group, some hundred groups at a time.
+    """Applies a function to the codes of each group, a few hundred groups at a time.
 
     Args:
         function: ([1, B, L], …) to [1, L].

@@ -20,16 +20,16 @@ _ROWS_AT_A_TIME = 4096
 
 
 def discretize(codes: np.ndarray, num_bins: int = 20) -> np.ndarray:
-    """The bin of each code in a histogram of equal widths from its least to its greatest value.
+    """The bin of each code, in a histogram of equal-width bins from its minimum to its maximum.
 
-    ⌊B (z − min z) / (max z − min z)⌋, the greatest value in the last bin.
+    ⌊B (z − min z) / (max z − min z)⌋; the maximum is in the last bin.
 
     Args:
         codes: [N, L].
         num_bins: B >= 1, a scalar.
 
     Returns:
-        [N, L] int32 in 0 … B − 1; 0 where a dimension is constant.
+        [N, L] int32 in 0 … B − 1; 0 if a dimension is constant.
 
     Reference:
         Locatello et al. 2019, arXiv 1811.12359, appendix C (20 bins).
@@ -43,10 +43,10 @@ def discretize(codes: np.ndarray, num_bins: int = 20) -> np.ndarray:
 
 
 def num_crowded(bins: np.ndarray, share: float = 0.9) -> int:
-    """How many dimensions have more than a share (a scalar) of their rows in one of several bins.
+    """The number of dimensions with more than a share (a scalar) of their rows in one bin.
 
     Args:
-        bins: [N, L] integers; a constant dimension has one bin only.
+        bins: [N, L] integers; a constant dimension, with a single bin, does not count.
 
     Returns:
         A scalar.
@@ -60,15 +60,15 @@ def num_crowded(bins: np.ndarray, share: float = 0.9) -> int:
 def contingency(
     bins: jax.Array, factors: jax.Array, *, num_bins: int, num_values: int
 ) -> jax.Array:
-    """How often each bin of each dimension meets each value of each factor.
+    """Counts how often each bin of each dimension occurs with each value of each factor.
 
-    Rows are taken some thousands at a time: the memory does not grow with N.
+    Rows are processed a few thousand at a time: the memory does not grow with N.
 
     Args:
         bins: [N, L] integers in 0 … B − 1.
         factors: [N, F] integers in 0 … K − 1.
         num_bins: B.
-        num_values: K, of the factor with the most values.
+        num_values: K, the largest number of values of a factor.
 
     Returns:
         Counts, [L, F, B, K] int32.
@@ -80,7 +80,7 @@ def contingency(
 
     def add(total, start):
         rows = start + jnp.arange(size)
-        # the rows of the last block that lie behind the end are in no bin
+        # padding rows of the last block are in no bin
         bin_ = jnp.where((rows < num_rows)[:, None], bins[jnp.minimum(rows, num_rows - 1)], -1)
         value = factors[jnp.minimum(rows, num_rows - 1)]
         counts = jnp.einsum(
@@ -89,7 +89,7 @@ def contingency(
             jax.nn.one_hot(value, num_values),
             precision=jax.lax.Precision.HIGHEST,
         )
-        # within a block float32 counts exactly
+        # float32 counts exactly within a block
         return total + counts.astype(jnp.int32), None
 
     shape = (bins.shape[1], factors.shape[1], num_bins, num_values)
@@ -109,17 +109,17 @@ def entropy(counts: jax.Array) -> jax.Array:
     """
     total = jnp.sum(counts, axis=-1, keepdims=True)
     p = counts / total
-    # p may round below 1 where all is one value
+    # p may round below 1 if there is only one value
     return -jnp.sum(jnp.where(counts < total, jax.scipy.special.xlogy(p, p), 0.0), axis=-1)
 
 
 @jax.jit
 def mutual_information(counts: jax.Array) -> jax.Array:
-    """The mutual information of the empirical joint distribution, which is biased upwards.
+    """The mutual information of the empirical joint distribution, which is biased up.
 
     I = Σ_bk p_bk log(p_bk / (p_b p_k)),  p = n / N
 
-    For independent ones its mean is about (B − 1)(K − 1) / 2N.
+    For independent variables its mean is about (B − 1)(K − 1) / 2N.
 
     Args:
         counts: [..., B, K], not all 0.
@@ -132,7 +132,7 @@ def mutual_information(counts: jax.Array) -> jax.Array:
     """
     total = counts.sum((-2, -1), keepdims=True)
     in_bin, of_value = counts.sum(-1, keepdims=True), counts.sum(-2, keepdims=True)
-    # where one bin or one value has everything the logarithm is 0, but a quotient may round
+    # if one bin or one value has all the mass, the logarithm is 0, but a quotient may round
     counted = (counts > 0) & (in_bin < total) & (of_value < total)
     ratio = counts / jnp.maximum(of_value, 1) * (total / jnp.maximum(in_bin, 1))
     terms = counts / total * jnp.log(jnp.where(counted, ratio, 1.0))

@@ -1,4 +1,4 @@
-"""The BetaVAE score: can a linear classifier tell which factor the pairs of a batch share?"""
+"""The BetaVAE score: the accuracy of a linear classifier of the factor that pairs share."""
 
 import chex
 import jax
@@ -18,7 +18,7 @@ DEFINITIONS = {
 
 @jax.jit
 def differences(first: jax.Array, second: jax.Array) -> jax.Array:
-    """What the classifier sees of a group of pairs: 1/B Σ_b |z_b − z'_b|.
+    """The classifier's input for a group of pairs: 1/B Σ_b |z_b − z'_b|.
 
     Args:
         first: codes z of the first of each pair, [G, B, L].
@@ -36,14 +36,14 @@ def differences(first: jax.Array, second: jax.Array) -> jax.Array:
 
 
 def linear_accuracy(train, train_fixed, test, test_fixed) -> np.ndarray:
-    """Which test groups a multinomial logistic regression tells right.
+    """The test groups that a multinomial logistic regression classifies correctly.
 
-    Features are standardized on the training groups, so that the scale of a dimension does not
-    matter; the weights' L2 penalty is scikit-learn's (C = 1).
+    Features are standardized on the training groups, so the scale of a dimension does not matter;
+    the weights have scikit-learn's L2 penalty (C = 1).
 
     Args:
         train: differences, [G, L].
-        train_fixed: shared factors, [G], at least two different ones.
+        train_fixed: shared factors, [G], at least two distinct ones.
         test: [H, L].
         test_fixed: [H].
 
@@ -69,18 +69,18 @@ def evaluate(
     num_test: int = 5_000,
     batch_size: int = 64,
 ) -> _common.Result:
-    """The BetaVAE score of a table of codes: pairs are drawn by index among its rows.
+    """The BetaVAE score of a table of codes, with pairs drawn from its rows.
 
-    The standard error is that of an accuracy over the test groups, √(a (1 − a) / H). Chance is
-    1 / F; where only one factor varies the score is 1, for there is nothing to tell apart.
+    The standard error is that of an accuracy over the test groups, √(a (1 − a) / H). Chance is 1 /
+    F; if only one factor varies, the score is 1.
 
     Args:
         codes: posterior means of all rows, [N, L]: the more of the grid, the better.
         factors: [N, F] integers.
         key: PRNG key, scalar.
-        num_train: G, groups to learn from.
-        num_test: H, groups that the accuracy is taken over.
-        batch_size: B, pairs of a group.
+        num_train: G, groups to train on.
+        num_test: H, groups to measure the accuracy on.
+        batch_size: B, pairs per group.
 
     Returns:
         `Result`: beta_vae.

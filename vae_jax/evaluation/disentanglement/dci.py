@@ -1,4 +1,4 @@
-"""Disentanglement, completeness, informativeness: from how much a predictor uses each dimension."""
+"""Disentanglement, completeness, informativeness (DCI), from importances of a predictor."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -59,15 +59,15 @@ DEFINITIONS = {
 
 
 class Predictions(NamedTuple):
-    """What a predictor learnt of each factor.
+    """The results of a predictor for each factor.
 
     Args:
-        importance: R_lf >= 0, of each dimension for each factor, [L, F].
-        losses: of each test example and factor, [M, F]: 1 where a class is wrong, or the squared
+        importance: R_lf >= 0, the importance of each dimension for each factor, [L, F].
+        losses: loss of each test example and factor, [M, F]: 1 for a wrong class, or the squared
             error.
-        scale: the losses of predicting the training mean, [M, F]; None of classes.
-        gains: of each test example and factor, the squared error of the training mean less that of
-            the prediction, [M, F]; of classes, both of probabilities.
+        scale: the losses if the training mean is predicted, [M, F]; None for classes.
+        gains: for each test example and factor, the squared error of the training mean minus that
+            of the prediction, [M, F]; for classes, both of probabilities.
     """
 
     importance: np.ndarray
@@ -77,16 +77,16 @@ class Predictions(NamedTuple):
 
 
 def is_predicted(gains) -> np.ndarray:
-    """Which factors are predicted better than chance allows: mean gain > 3 standard errors of it.
+    """Which factors are predicted better than chance: mean gain > 3 of its standard errors.
 
-    Without this the one weight that chance leaves of an independent code makes it perfectly
-    disentangled: the entropy of a single importance is 0.
+    Without this test, an independent code with a single nonzero weight by chance would count as
+    perfectly disentangled: the entropy of a single importance is 0.
 
     Args:
         gains: of each test example and factor, see `Predictions`, [M, F].
 
     Returns:
-        [F] booleans; none where M is 1.
+        [F] booleans; all False if M is 1.
     """
     gains = np.float64(gains)
     if len(gains) < 2:
@@ -96,17 +96,17 @@ def is_predicted(gains) -> np.ndarray:
 
 
 def _spread(importance) -> tuple[np.ndarray, np.ndarray]:
-    """How evenly each row of importances is spread: H(R_i / Σ_j R_ij) / log J.
+    """The spread of each row of importances, a normalized entropy: H(R_i / Σ_j R_ij) / log J.
 
-    A difference of impurities that is 0 may round to either side of it. A negative importance
-    counts as 0; one far below the precision of single numbers vanishes when the scores, computed in
-    double precision, are rounded to it.
+    A difference of impurities that is 0 may round to a negative importance, which counts as 0.
+    Importances far below single precision vanish when the scores, computed in double precision, are
+    rounded to it.
 
     Args:
         importance: R_ij, [I, J].
 
     Returns:
-        (the entropies [I], from 0 to 1, 0 for a row of zeros or where J is 1; Σ_j R_ij, [I]).
+        (the entropies [I], from 0 to 1, 0 for a row of zeros or if J is 1; Σ_j R_ij, [I]).
     """
     importance = np.maximum(np.float64(importance), 0.0)
     total = importance.sum(axis=1)
@@ -116,22 +116,22 @@ def _spread(importance) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _single(score) -> float:
-    """A score, a scalar, in single precision."""
+    """Rounds a score, a scalar, to single precision."""
     return float(np.float32(score))
 
 
 def disentanglement(importance) -> tuple[float, np.ndarray]:
-    """Whether each dimension is important for one factor only.
+    """The degree to which each dimension is important for only one factor.
 
     D = Σ_l ρ_l D_l,  D_l = 1 + Σ_f P_lf log_F P_lf,  P_lf = R_lf / Σ_f R_lf,
     ρ_l = Σ_f R_lf / Σ_lf R_lf
 
     Args:
-        importance: R_lf, [L, F], finite; one below 0 counts as 0.
+        importance: R_lf, [L, F], finite; negative values count as 0.
 
     Returns:
-        (D, a scalar, and D_l, [L]): 0 for a dimension that is important for none, and where all
-        are 0; 1 where F is 1.
+        (D, a scalar, and D_l, [L]): 0 for a dimension that is important for no factor, and if all
+            importances are 0; 1 if F is 1.
 
     Reference:
         Eastwood & Williams 2018, ICLR, section 2.
@@ -143,16 +143,16 @@ def disentanglement(importance) -> tuple[float, np.ndarray]:
 
 
 def completeness(importance) -> tuple[float, np.ndarray]:
-    """Whether one dimension only is important for each factor.
+    """The degree to which only one dimension is important for each factor.
 
     C = 1/F Σ_f C_f,  C_f = 1 + Σ_l Q_lf log_L Q_lf,  Q_lf = R_lf / Σ_l R_lf
 
     Args:
-        importance: R_lf, [L, F], finite; one below 0 counts as 0.
+        importance: R_lf, [L, F], finite; negative values count as 0.
 
     Returns:
-        (C, a scalar, and C_f, [F]): 0 for a factor that no dimension is important for; 1 where L
-        is 1 and it is.
+        (C, a scalar, and C_f, [F]): 0 for a factor without an important dimension; 1 if L is 1 and
+            that dimension is important.
 
     Reference:
         Eastwood & Williams 2018, ICLR, section 2; Eastwood et al. 2023, arXiv 2210.00364 (the
@@ -165,18 +165,18 @@ def completeness(importance) -> tuple[float, np.ndarray]:
 
 
 def trees(train, train_factors, test, test_factors, seed: int, *, num_trees: int = 100):
-    """Gradient boosted trees of depth 3: the importance is the share of the impurity they remove.
+    """Gradient boosted trees of depth 3: the importance is the share of the impurity removed.
 
-    Fitting takes about 25 ms for a tree on 10,000 rows of 10 dimensions; each value of a factor of
-    more than two has `num_trees` of its own.
+    Fitting takes about 25 ms per tree for 10,000 rows of 10 dimensions; each value of a factor with
+    more than two values has its own `num_trees` trees.
 
     Args:
         train: codes, [N, L].
         train_factors: [N, F] integers, each with at least two values.
         test: [M, L].
         test_factors: [M, F].
-        seed: of the order in which dimensions are tried, scalar.
-        num_trees: how many for each value, scalar.
+        seed: seed for the order in which dimensions are tried, scalar.
+        num_trees: number of trees for each value, scalar.
 
     Returns:
         `Predictions`; the importances for a factor sum to 1.
@@ -202,9 +202,9 @@ def logistic(train, train_factors, test, test_factors, seed: int, *, penalty: fl
     Args:
         train: codes, [N, L], standardized.
         train_factors: [N, F] integers, each with at least two values.
-        test: [M, L], shifted and scaled alike.
+        test: [M, L], standardized in the same way.
         test_factors: [M, F].
-        seed: of the order in which rows are visited, scalar.
+        seed: seed for the order in which rows are visited, scalar.
         penalty: λ, a scalar.
 
     Returns:
@@ -215,7 +215,7 @@ def logistic(train, train_factors, test, test_factors, seed: int, *, penalty: fl
     """
     from sklearn.linear_model import LogisticRegression
 
-    # before 1.8 an l1_ratio counts beside this name alone, which 1.8 deprecates
+    # before version 1.8 l1_ratio only works together with this name, which 1.8 deprecates
     is_named = LogisticRegression().l1_ratio is None
     elastic = {"penalty": "elasticnet"} if is_named else {}
 
@@ -241,7 +241,7 @@ def _classify(fit, train_factors, test, test_factors):
         model, importance = fit(target)
         is_class = truth[:, None] == model.classes_[None]
         shares = (target[:, None] == model.classes_[None]).mean(axis=0)[None]
-        # Brier's score: a rare value is told by its probability before it is ever guessed
+        # Brier score: the probability of a rare value is informative before it is ever predicted
         base, own = (
             np.square(p - is_class).sum(axis=1) for p in (shares, model.predict_proba(test))
         )
@@ -253,12 +253,12 @@ def _classify(fit, train_factors, test, test_factors):
 def lasso(train, train_factors, test, test_factors, seed: int, *, penalty: float = 0.02):
     """Linear regression with an L1 penalty: the importance is |w_lf|.
 
-    min_w 1/2N Σ_n (v_nf − w_f · z_n)² + λ Σ_l |w_lf|, v standardized too
+    min_w 1/2N Σ_n (v_nf − w_f · z_n)² + λ Σ_l |w_lf|, v is standardized, too
 
     Args:
         train: codes, [N, L], standardized.
         train_factors: [N, F] integers, taken as numbers, each with at least two values.
-        test: [M, L], shifted and scaled alike.
+        test: [M, L], standardized in the same way.
         test_factors: [M, F].
         seed: not used: the solution is unique up to rounding.
         penalty: λ, a scalar.
@@ -283,7 +283,7 @@ _FITS = {"trees": trees, "lasso": lasso, "logistic": logistic}
 
 
 def _informativeness(rows, losses, scale):
-    """1 − error of the resampled rows, averaged over factors: a scalar."""
+    """1 − error on the resampled rows, averaged over factors: a scalar."""
     error = jnp.mean(losses[rows], axis=0)
     base = jnp.mean(scale[rows], axis=0)
     return jnp.mean(1 - error / jnp.where(base > 0, base, 1.0))
@@ -308,36 +308,36 @@ def evaluate(
     logistic_penalty: float = 0.002,
     num_bootstrap: int = NUM_BOOTSTRAP,
 ) -> _common.Result:
-    """Disentanglement, completeness and informativeness by each of several predictors.
+    """Disentanglement, completeness and informativeness, with each of several predictors.
 
-    Factors that do not vary among the rows to learn from are left out. Informativeness grows with
-    quality (the paper's is the error): the accuracy on test rows, or for lasso 1 − √(Σ e² /
-    Σ (v − v̄)²), which may fall below 0 by chance. It has a standard error by bootstrap of the test
-    rows with the predictors as they are; disentanglement and completeness have none, which would
-    take new fits. Codes are standardized on the training rows, so that no scale matters.
+    Factors that are constant in the training rows are left out. Informativeness increases with
+    quality (the paper reports the error): the accuracy on test rows, or for lasso 1 − √(Σ e² / Σ (v
+    − v̄)²), which may be below 0 by chance. It has a bootstrap standard error over the test rows
+    with fixed predictors. Disentanglement and completeness have none, since that would need new
+    fits. Codes are standardized on the training rows, so their scale does not matter.
 
     Unlike in the paper and in disentanglement_lib, a factor that is not predicted better than
-    chance allows (`is_predicted`) has no importances: fitted to an independent code, trees find
-    some all the same, and an L1 penalty leaves one or two weights, which alone would score 1.
-    With nothing predicted D and C are 0.
+    chance (`is_predicted`) has no importances. On an independent code, trees still find some
+    importances, and an L1 penalty leaves one or two weights, which alone would score 1. If nothing
+    is predicted, D and C are 0.
 
     Args:
         codes: posterior means, [N, L].
         factors: [N, F] integers.
         key: PRNG key, scalar.
-        num_train: rows to learn from, drawn without replacement.
-        num_test: rows to test on, none of them learnt from; with fewer rows than both, all in this
-            proportion.
-        predictors: some of `PREDICTORS`; the scores of trees carry no name of theirs.
-        num_trees: for each value of a factor; the time is theirs.
+        num_train: rows to train on, drawn without replacement.
+        num_test: rows to test on, disjoint from those; if there are too few rows, all are used in
+            this proportion.
+        predictors: some of `PREDICTORS`; the scores of trees have no prefix.
+        num_trees: number of trees for each value of a factor; they take most of the time.
         lasso_penalty: λ of the linear regression.
         logistic_penalty: λ of the logistic regression.
         num_bootstrap: resamples for the standard errors.
 
     Returns:
         `Result`: dci_disentanglement, dci_completeness, dci_informativeness, and the same with
-        dci_lasso_… and dci_logistic_…; details importance [L, F] of each predictor, 0 of
-        factors that are not predicted.
+            dci_lasso_… and dci_logistic_…; details importance [L, F] of each predictor, 0 for
+            factors that are not predicted.
 
     Raises:
         DataError: a code is not finite, or no factor varies.

@@ -1,4 +1,4 @@
-"""Explicitness: can a linear classifier read each value of each factor off the whole code?"""
+"""Explicitness: how well a linear classifier reads each value of each factor from the code."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ DEFINITIONS = {
 
 
 class RankStatistic(NamedTuple):
-    """An area under the ROC curve, and what each example adds to its error.
+    """An area under the ROC curve, and the contribution of each example to its error.
 
     Args:
         area: P(s⁺ > s⁻) + ½ P(s⁺ = s⁻), a scalar.
@@ -31,11 +31,11 @@ class RankStatistic(NamedTuple):
 
 
 def area_under_curve(scores, positive) -> RankStatistic:
-    """The area under the ROC curve with the parts of its variance.
+    """The area under the ROC curve, with the terms of its variance.
 
     Args:
         scores: [M], higher means more likely positive.
-        positive: [M] booleans, some true and some not.
+        positive: [M] booleans, both values present.
 
     Returns:
         `RankStatistic`.
@@ -52,7 +52,7 @@ def area_under_curve(scores, positive) -> RankStatistic:
     num_positive = positive.sum()
     num_negative = len(positive) - num_positive
     ranks = rankdata(scores)
-    # the share of the other class that an example is above, or below
+    # the share of the other class that is below, or above, an example
     component = np.empty(len(scores))
     component[positive] = (ranks[positive] - rankdata(scores[positive])) / num_negative
     below = (ranks[~positive] - rankdata(scores[~positive])) / num_positive
@@ -75,18 +75,18 @@ def evaluate(
     """The explicitness: the area under the ROC curve, averaged over values, then over factors.
 
     A multinomial logistic regression with scikit-learn's L2 penalty (C = 1) on standardized codes
-    gives the probability of each value, one value against the rest. Chance is 0.5 (not rescaled to
-    0), the error of it by finite samples goes to either side. A value counts if it is in the rows
-    to learn from and, beside others, in the rows to test on. The standard error is over the test
-    rows, with the classifiers as they are (DeLong's).
+    gives the probability of each value, one against the rest. Chance is 0.5 (not rescaled to 0),
+    with a sampling error in both directions. A value counts if it occurs in the training rows, and
+    in the test rows together with others. The standard error is over the test rows, with fixed
+    classifiers (DeLong's).
 
     Args:
         codes: posterior means, [N, L].
         factors: [N, F] integers.
         key: PRNG key, scalar.
-        num_train: rows to learn from, drawn without replacement.
-        num_test: rows to test on, none of them learnt from; with fewer rows than both, all in this
-            proportion.
+        num_train: rows to train on, drawn without replacement.
+        num_test: rows to test on, disjoint from those; if there are too few rows, all are used in
+            this proportion.
 
     Returns:
         `Result`: explicitness; details area [F] of the factors that count.

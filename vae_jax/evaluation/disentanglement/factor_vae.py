@@ -1,4 +1,4 @@
-"""The FactorVAE score: does the dimension that varies least tell which factor is fixed?"""
+"""The FactorVAE score: how well the least varying dimension predicts the fixed factor."""
 
 import functools
 
@@ -27,17 +27,17 @@ def variances(groups: jax.Array) -> jax.Array:
 
 @jax.jit
 def least_varying(within: jax.Array, overall: jax.Array, active: jax.Array) -> jax.Array:
-    """The dimension whose variance within a group is least relative to that over all data.
+    """The dimension with the smallest variance within a group, relative to that over all data.
 
     argmin_l s²_l(group) / s²_l
 
     Args:
         within: s²_l(group), [G, L].
         overall: s²_l, [L].
-        active: which dimensions may be chosen, [L] booleans.
+        active: the dimensions that may be chosen, [L] booleans.
 
     Returns:
-        [G] integers; the first of equals; 0 where no dimension may be chosen.
+        [G] integers; the first one in a tie; 0 if no dimension may be chosen.
 
     Reference:
         Kim & Mnih 2018, arXiv 1802.05983, section 4.
@@ -58,13 +58,13 @@ def majority_vote(
     num_dimensions: int,
     num_factors: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Which test groups are told right by the factor that was most often fixed in training.
+    """The test groups that are correct if each dimension predicts its most frequent factor.
 
     Args:
         train_dimension: the chosen dimension of each training group, [G].
-        train_fixed: its fixed factor, [G].
-        test_dimension: of the test groups, [H].
-        test_fixed: of the test groups, [H].
+        train_fixed: the fixed factor of each training group, [G].
+        test_dimension: the chosen dimension of each test group, [H].
+        test_fixed: the fixed factor of each test group, [H].
         num_dimensions: L.
         num_factors: F.
 
@@ -93,22 +93,21 @@ def evaluate(
     batch_size: int = 64,
     prune_deviation: float = 0.05,
 ) -> _common.Result:
-    """The FactorVAE score of a table of codes: groups are drawn by index among its rows.
+    """The FactorVAE score of a table of codes, with groups drawn from its rows.
 
-    The standard error is that of an accuracy over the test groups, √(a (1 − a) / H). Chance is
-    1 / F; a code without active dimension has that score, as has one that is independent of the
-    factors.
+    The standard error is that of an accuracy over the test groups, √(a (1 − a) / H). Chance is 1 /
+    F. This is also the score of a code without active dimensions, or independent of the factors.
 
     Args:
         codes: posterior means of all rows, [N, L]: the more of the grid, the better.
         factors: [N, F] integers.
         key: PRNG key, scalar.
         num_train: G, groups that vote.
-        num_test: H, groups that the accuracy is taken over.
-        num_variance: rows for the variance over all data; all where there are fewer.
-        batch_size: B >= 2, rows of a group.
-        prune_deviation: a dimension is active where the standard deviation of its codes is at
-            least this and not 0, in units of z.
+        num_test: H, groups to measure the accuracy on.
+        num_variance: rows for the variance over all data; all if there are fewer.
+        batch_size: B >= 2, rows per group.
+        prune_deviation: a dimension is active if the standard deviation of its codes is at least
+            this and not 0, in units of z.
 
     Returns:
         `Result`: factor_vae; details votes [L, F].
@@ -121,12 +120,12 @@ def evaluate(
         Kim & Mnih 2018, arXiv 1802.05983, section 4; Locatello et al. 2019, arXiv 1811.12359.
     """
     _common.check_counts(num_train=num_train, num_test=num_test)
-    # a variance takes two
+    # a variance needs two rows
     _common.check_counts(**{"batch_size - 1": batch_size - 1, "num_variance - 1": num_variance - 1})
     table = _common.check(codes, factors)
     rows_key, groups_key = jax.random.split(key)
     (rows,) = _common.split_rows(rows_key, len(table.codes), num_variance)
-    # about the mean and in units of the deviation, so that float32 is precise
+    # centered and scaled, so that float32 is precise
     spread = np.var(table.codes[rows], axis=0, ddof=1, dtype=np.float64)
     (scaled,) = _common.standardize(table.codes)
     overall = variances(jnp.float32(scaled[rows])[None])[0]

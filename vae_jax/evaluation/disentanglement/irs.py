@@ -1,4 +1,4 @@
-"""The interventional robustness score: does a dimension stay put while other factors change?"""
+"""The interventional robustness score (IRS): is a dimension stable while other factors change?"""
 
 import functools
 from typing import NamedTuple
@@ -22,10 +22,10 @@ DEFINITIONS = {
 
 
 class Robustness(NamedTuple):
-    """How far the dimensions move when a factor is fixed.
+    """How far the dimensions move if one factor is fixed.
 
     Args:
-        score: Σ_l w_l max_f R_lf / Σ_l w_l, a scalar; 0 where all dimensions are dead.
+        score: Σ_l w_l max_f R_lf / Σ_l w_l, a scalar; 0 if all dimensions are dead.
         matrix: R_lf = 1 − E_v[deviation given v_f = v] / w_l, [L, F]; 0 for a dead dimension.
         deviations: w_l, the quantile of |z_l − E z_l| over all data, [L].
     """
@@ -36,7 +36,7 @@ class Robustness(NamedTuple):
 
 
 def _deviation(codes, group, num_groups, quantile):
-    """The quantile of |z − mean| in each group, averaged over groups of two or more: [N] to []."""
+    """The quantile of |z − mean| in each group, averaged over groups of at least two: [N] to []."""
     ones = jnp.ones_like(codes)
     count = jax.ops.segment_sum(ones, group, num_groups)
     mean = jax.ops.segment_sum(codes, group, num_groups) / jnp.maximum(count, 1.0)
@@ -57,12 +57,12 @@ def _deviation(codes, group, num_groups, quantile):
 def robustness(
     codes: jax.Array, factors: jax.Array, *, num_values: int, quantile: float = 1.0
 ) -> Robustness:
-    """How well each dimension resists changes of all factors but one.
+    """The robustness of each dimension against changes of all factors but one.
 
     R_lf = 1 − E_v[Q(|z_l − E[z_l | v_f = v]| given v_f = v)] / Q(|z_l − E z_l|)
 
-    Q is the quantile, 1 for the maximum of the paper. Values that one example alone has say
-    nothing of deviations and are left out; a factor of such values only gets 0.
+    Q is the quantile, 1 for the maximum of the paper. A value with a single example has no
+    deviation and is left out; a factor with only such values gets 0.
 
     Args:
         codes: [N, L].
@@ -118,30 +118,29 @@ def evaluate(
     quantile: float = 0.99,
     num_bootstrap: int = 20,
 ) -> _common.Result:
-    """The interventional robustness score of posterior means, and its bootstrap error.
+    """The interventional robustness score of posterior means, with its bootstrap error.
 
-    Intervening on a factor is choosing the rows that have its value, which is right where the
-    factors are independent, as on a grid. The quantile is taken both within the value and over all
-    data: an independent code scores about 0, with an upward bias that grows as the examples of a
-    value become few.
+    To intervene on a factor means to select the rows with its value. This is correct if the factors
+    are independent, as on a grid. The quantile is used both within a value and over all data: an
+    independent code scores about 0, with an upward bias that grows as the number of examples per
+    value decreases.
 
-    Figures of other papers are mostly those of disentanglement_lib, which takes the 0.99 quantile
-    within the value but the maximum over all data: that lifts the score of any code with tails,
-    of Gaussian noise from about 0 to about a third. The two cannot be compared. The paper takes the
-    maximum in both, which is quantile=1 here.
+    Most published numbers come from disentanglement_lib, which uses the 0.99 quantile within a
+    value but the maximum over all data. This raises the score of any code with tails, for Gaussian
+    noise from about 0 to about a third, so the two cannot be compared. The paper uses the maximum
+    in both, which is quantile=1 here.
 
     Args:
         codes: posterior means, [N, L].
         factors: [N, F] integers.
         key: PRNG key, scalar.
-        num_points: rows that are drawn, without replacement; all where there are fewer.
+        num_points: rows drawn without replacement; all if there are fewer.
         quantile: in (0, 1]; 1 is the maximum.
-        num_bootstrap: resamples of the rows for the standard error; each sorts the codes of every
-            dimension for every factor, so that there are fewer than elsewhere.
+        num_bootstrap: resamples of the rows for the standard error; fewer than for other metrics,
+            because each sorts the codes of every dimension for every factor.
 
     Returns:
-        `Result`: irs; details matrix [L, F] of the factors that vary, deviations [L] in units of
-        z.
+        `Result`: irs; details matrix [L, F] of the factors that vary, deviations [L] in units of z.
 
     Raises:
         DataError: a code is not finite, or no factor varies.

@@ -1,4 +1,4 @@
-"""The mutual information gap: is each factor in one latent dimension and in no other?"""
+"""The mutual information gap (MIG): is each factor in one latent dimension and in no other?"""
 
 import functools
 
@@ -21,14 +21,14 @@ DEFINITIONS = {
 
 @jax.jit
 def gaps(information: jax.Array, entropy: jax.Array) -> jax.Array:
-    """The normalised gap of each factor: (I(z_(1); v) − I(z_(2); v)) / H(v).
+    """The normalized gap of each factor: (I(z_(1); v) − I(z_(2); v)) / H(v).
 
     Args:
-        information: I(z_l; v_f), [L, F], in nats; with one dimension the second best has none.
+        information: I(z_l; v_f), [L, F], in nats; with one dimension the second best is 0.
         entropy: H(v_f), [F], in nats.
 
     Returns:
-        [F] in 0 … 1; 0 for a factor of one value.
+        [F] in 0 … 1; 0 for a factor with one value.
 
     Reference:
         Chen et al. 2018, arXiv 1802.04942, eq. 6.
@@ -60,22 +60,22 @@ def evaluate(
     num_bins: int = 20,
     num_bootstrap: int = NUM_BOOTSTRAP,
 ) -> _common.Result:
-    """The mutual information gap of posterior means in a histogram, and its bootstrap error.
+    """The mutual information gap of posterior means from a histogram, with its bootstrap error.
 
     MIG = 1/F Σ_f (I(z_(1); v_f) − I(z_(2); v_f)) / H(v_f), a mean over the factors that vary.
-    The information is that of the histogram, biased upwards by about (B − 1)(K − 1) / 2N in every
-    dimension alike, so that the gap of an independent code is of that size. A constant dimension
-    has no information; a code of one dimension is compared with none. A factor of more values than
-    bins cannot reach 1. Bins are of equal width: one code far out crowds all others into one bin,
+    The information is that of the histogram. It is biased up by about (B − 1)(K − 1) / 2N in every
+    dimension, so the gap of an independent code is about this large. A constant dimension has no
+    information. For a code of one dimension the second best is 0. A factor with more values than
+    bins cannot reach 1. Bins have equal width: a single outlier moves all other codes into one bin,
     and the dimension loses its information; num_crowded counts such dimensions.
 
     Args:
         codes: posterior means, [N, L].
-        factors: [N, F] integers, all of them, shape of the object included.
+        factors: [N, F] integers, all factors, including the shape of the object.
         key: PRNG key, scalar.
-        num_points: rows that are drawn, without replacement; all where there are fewer.
-        num_bins: B, of each dimension, from its least to its greatest code.
-        num_bootstrap: resamples of the rows, with the bins as they are, for the standard error.
+        num_points: rows drawn without replacement; all if there are fewer.
+        num_bins: B, bins per dimension, from its smallest to its largest code.
+        num_bootstrap: resamples of the rows, with fixed bins, for the standard error.
 
     Returns:
         `Result`: mig; details information [L, F], entropy [F] in nats, gap [F].

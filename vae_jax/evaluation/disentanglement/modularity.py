@@ -1,4 +1,4 @@
-"""Modularity: does each latent dimension know of one factor only?"""
+"""Modularity: does each latent dimension have information about only one factor?"""
 
 import functools
 
@@ -22,16 +22,16 @@ DEFINITIONS = {
 
 @jax.jit
 def deviations(information: jax.Array, counted: jax.Array) -> jax.Array:
-    """How far each dimension is from knowing one factor only.
+    """How far each dimension is from having information about only one factor.
 
     δ_l = Σ_{f ≠ f*} I_lf² / (I_lf*² (F − 1)),  f* = argmax_f I_lf
 
     Args:
         information: I(z_l; v_f), [L, F], in any unit.
-        counted: which factors vary, [F] booleans; F counts these.
+        counted: the factors that vary, [F] booleans; F is their number.
 
     Returns:
-        [L] in 0 … 1; 0 for a dimension without information, or where F is 1.
+        [L] in 0 … 1; 0 for a dimension without information, or if F is 1.
 
     Reference:
         Ridgeway & Mozer 2018, arXiv 1802.05312, section 3.
@@ -40,7 +40,7 @@ def deviations(information: jax.Array, counted: jax.Array) -> jax.Array:
     chex.assert_axis_dimension(information, 1, len(counted))
     information = jnp.where(counted[None], information, 0.0)
     best = jnp.max(information, axis=1)
-    # relative to the best first: squares of small numbers vanish
+    # divide by the maximum first: squares of small numbers vanish
     relative = information / jnp.where(best > 0, best, 1.0)[:, None]
     others = jnp.sum(counted, dtype=jnp.float32) - 1
     total = jnp.sum(jnp.square(relative), axis=1) - 1
@@ -73,22 +73,23 @@ def evaluate(
     num_bins: int = 20,
     num_bootstrap: int = NUM_BOOTSTRAP,
 ) -> _common.Result:
-    """The modularity of posterior means in a histogram, and its bootstrap error.
+    """The modularity of posterior means from a histogram, with its bootstrap error.
 
-    1/L Σ_l (1 − δ_l), a mean over the dimensions that are not constant: a dead dimension neither
-    helps nor harms. (disentanglement_lib counts it as 0: its number is ours times num_dimensions
-    over L.) Scale-free in the information, it does not see how much a dimension knows: noise has
-    some score between 0 and 1, for the histogram's bias of (B − 1)(K − 1) / 2N grows with the
-    number K of a factor's values. Read it beside the explicitness. 0 where all are dead. Bins are
-    of equal width: num_crowded counts the dimensions that a code far out crowds into one bin.
+    1/L Σ_l (1 − δ_l), a mean over the dimensions that are not constant: dead dimensions do not
+    count. (disentanglement_lib counts them as 0: its number is ours times num_dimensions over L.)
+    It is scale-free in the information, so it ignores how much information a dimension has. Noise
+    scores between 0 and 1, because the histogram's bias (B − 1)(K − 1) / 2N grows with the number K
+    of a factor's values. Read it together with the explicitness. It is 0 if all dimensions are
+    dead. Bins have equal width: num_crowded counts the dimensions whose codes an outlier moves into
+    one bin.
 
     Args:
         codes: posterior means, [N, L].
         factors: [N, F] integers.
         key: PRNG key, scalar.
-        num_points: rows that are drawn, without replacement; all where there are fewer.
-        num_bins: B, of each dimension, from its least to its greatest code.
-        num_bootstrap: resamples of the rows, with the bins as they are, for the standard error.
+        num_points: rows drawn without replacement; all if there are fewer.
+        num_bins: B, bins per dimension, from its smallest to its largest code.
+        num_bootstrap: resamples of the rows, with fixed bins, for the standard error.
 
     Returns:
         `Result`: modularity; details information [L, F] in nats, deviation [L].

@@ -1,4 +1,4 @@
-"""Separated attribute predictability: is one dimension alone the best predictor of a factor?"""
+"""Separated attribute predictability (SAP): does one dimension alone predict a factor best?"""
 
 import functools
 
@@ -31,16 +31,16 @@ DEFINITIONS = {
 
 @jax.jit
 def squared_correlation(codes: jax.Array, factors: jax.Array) -> jax.Array:
-    """How much of a factor's variance a line in one dimension explains.
+    """The share of a factor's variance that a linear function of one dimension explains.
 
     R²_lf = Cov(z_l, v_f)² / (Var(z_l) Var(v_f))
 
     Args:
         codes: [N, L].
-        factors: [N, F], taken as numbers.
+        factors: [N, F], used as numbers.
 
     Returns:
-        [L, F] in 0 … 1; 0 where either is constant.
+        [L, F] in 0 … 1; 0 if either is constant.
 
     Reference:
         Kumar et al. 2018, arXiv 1711.00848, section 4.
@@ -53,7 +53,7 @@ def squared_correlation(codes: jax.Array, factors: jax.Array) -> jax.Array:
         constant = greatest == least
         x = x.astype(jnp.float32)
         x = x - jnp.mean(x, axis=0, keepdims=True)
-        # the largest deviation first: squares may overflow or vanish
+        # divide by the largest deviation first: squares may overflow or vanish
         x = x / jnp.where(constant, 1.0, jnp.max(jnp.abs(x), axis=0, keepdims=True))
         norm = jnp.sqrt(jnp.sum(jnp.square(x), axis=0, keepdims=True))
         return jnp.where(constant, 0.0, x / jnp.where(constant, 1.0, norm))
@@ -64,11 +64,11 @@ def squared_correlation(codes: jax.Array, factors: jax.Array) -> jax.Array:
 
 @jax.jit
 def separation(scores: jax.Array, floor: jax.Array) -> jax.Array:
-    """The best dimension's score less the second best's, for each factor.
+    """The best dimension's score minus the second best's, for each factor.
 
     Args:
         scores: S_lf, R² or accuracy, [L, F].
-        floor: the score of a dead dimension, [F]: the second best where L is 1.
+        floor: the score of a dead dimension, [F]; it is the second best if L is 1.
 
     Returns:
         [F].
@@ -80,10 +80,10 @@ def separation(scores: jax.Array, floor: jax.Array) -> jax.Array:
 
 
 def threshold_correct(train, train_factors, test, test_factors, *, strength: float = 0.01):
-    """Which test examples a linear SVM tells right, from each dimension alone.
+    """The test examples that a linear SVM classifies correctly, from each dimension alone.
 
-    Each dimension is standardized on the training examples. One value is told from the rest at a
-    time: a single dimension can so tell apart little more than its ends.
+    Each dimension is standardized on the training examples. The SVM is one-vs-rest, so a single
+    dimension can separate little more than its two ends.
 
     Args:
         train: codes, [N, L].
@@ -93,7 +93,7 @@ def threshold_correct(train, train_factors, test, test_factors, *, strength: flo
         strength: C of the SVM, a scalar.
 
     Returns:
-        [M, L, F] booleans; for a constant dimension one value is right.
+        [M, L, F] booleans; a constant dimension predicts a single value.
 
     Reference:
         Kumar et al. 2018, arXiv 1711.00848, section 4; Locatello et al. 2019, arXiv 1811.12359.
@@ -117,7 +117,7 @@ def threshold_correct(train, train_factors, test, test_factors, *, strength: flo
 
 
 def balanced_accuracy(correct: jax.Array, factors: jax.Array, *, num_values: int) -> jax.Array:
-    """The accuracy among the examples of each value, averaged over the values that occur.
+    """The accuracy for the examples of each value, averaged over the values that occur.
 
     Args:
         correct: [M, L, F] booleans.
@@ -172,27 +172,27 @@ def evaluate(
 ) -> _common.Result:
     """The SAP score by classification and by squared correlation.
 
-    Means over the factors that vary. `sap_r2` of a perfect code is 1. `sap` is at most 1 − 1/K, for
-    the second best dimension guesses by chance, and well below that where a factor has many values,
-    for a linear SVM on one dimension tells apart little more than its ends: compare it between
-    codes, not with 1. `sap_r2` takes the values for numbers, `shape` too.
+    Means over the factors that vary. `sap_r2` of a perfect code is 1. `sap` is at most 1 − 1/K,
+    because the second best dimension guesses by chance. It is well below that for a factor with
+    many values, because a linear SVM on one dimension separates little more than its two ends. So
+    compare it between codes, not with 1. `sap_r2` uses the values as numbers, even for `shape`.
 
-    Codes are standardized first, so that C means the same at any scale; disentanglement_lib fits
-    them as they are, and its penalty tells a small code less well than a large one.
+    Codes are standardized first, so C has the same meaning at any scale. disentanglement_lib does
+    not standardize, and its penalty makes small codes less separable than large ones.
 
-    A constant dimension has accuracy 1/K and R² 0. Of an independent code both scores are about 0:
-    the greatest of L deviations of order 1/√M remains.
+    A constant dimension has accuracy 1/K and R² 0. For an independent code both scores are about 0:
+    the largest of L deviations of order 1/√M remains.
 
     Args:
         codes: posterior means, [N, L].
         factors: [N, F] integers.
         key: PRNG key, scalar.
         num_train: rows to fit on, and for R²; drawn without replacement.
-        num_test: rows for the accuracy, none of them fitted on; with fewer rows than both, all in
-            this proportion.
+        num_test: rows for the accuracy, disjoint from those; if there are too few rows, all are
+            used in this proportion.
         strength: C of the SVM.
-        num_bootstrap: resamples for the standard errors: of the test rows with the classifiers as
-            they are, and of the rows for R².
+        num_bootstrap: resamples for the standard errors: of the test rows with fixed classifiers,
+            and of the rows for R².
 
     Returns:
         `Result`: sap, sap_r2; details accuracy [L, F], squared_correlation [L, F] of the factors
