@@ -1,8 +1,8 @@
-"""Datasets by name: arrays as stored, with what a model and a likelihood must know about them.
+"""Datasets by name: stored arrays, and what a model and a likelihood must know about them.
 
 A new dataset is one file here: `vae_jax/data/<name>.py` with a function `load(data_dir, num_valid)`
-that returns a `Dataset`; its docstring is its help. Modules with a leading underscore are the
-machinery they share.
+that returns a `Dataset`; its docstring is its help. Modules with a leading underscore hold shared
+code.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ _LOADINGS = ("auto", "memory", "stream")
 
 
 def names() -> list[str]:
-    """Names of our own datasets (images of fixed shape), sorted: the modules beside this one."""
+    """Names of the built-in datasets (images of fixed shape), sorted: this package's modules."""
     return discovery.names(__name__)
 
 
@@ -47,40 +47,41 @@ def load(
     sha256: str | None = None,
     cache_dir: str | os.PathLike | None = None,
 ) -> Dataset:
-    """A dataset by name or path, with train, valid and test splits [N, *stored].
+    """Loads a dataset by name or path, with train, valid and test splits [N, *stored].
 
     Args:
         name: one of `names()`, a dataset of tensorflow-datasets ('mnist', 'config/of:1.0.0'), or
             the path of an .npy, .npz, .csv, .parquet or .txt file or of a folder of images, tables
-            or .npy files; a path that is not there is looked for below `data_dir`.
+            or .npy files. A path that does not exist is searched below `data_dir`.
         data_dir: the folder of all datasets; None means $VAE_JAX_DATA_DIR, else
-            $XDG_CACHE_HOME/vae_jax/data (~/.cache/vae_jax/data; without a home below the working
-            directory).
-        num_valid: rows held out for validation (scalar) where the source has no such split; None
-            means 10 %, of a source's own train split at most 5,000.
-        scaling: of the user's own continuous data: 'auto' standardizes the columns of a table and
-            takes images of 0 … 255 to [0, 1], 'unit' takes the range of train to [0, 1], 'none'
-            keeps the values. Data on levels is decoded to [0, 1] whatever it says.
-        loading: 'memory' reads everything, 'stream' leaves rows on disk where the source allows it
+            $XDG_CACHE_HOME/vae_jax/data (~/.cache/vae_jax/data; if there is no home, below the
+            working directory).
+        num_valid: rows held out for validation (scalar) if the source has no such split; None means
+            10 %, at most 5,000 if the source has its own train split.
+        scaling: for the user's own continuous data: 'auto' standardizes the columns of a table and
+            scales images of 0 … 255 to [0, 1], 'unit' scales the range of the training split to [0,
+            1], 'none' keeps the values. Data on levels is always decoded to [0, 1].
+        loading: 'memory' reads everything, 'stream' leaves rows on disk if the source supports it
             (an .npy file, tensorflow-datasets) and marks the dataset as streamed, 'auto' streams
-            from these sources what would take more than a third of what reading may take of
-            memory, see `vae_jax.memory.limit_bytes`. Values, splits and hash are the same in each.
-        window: cut a table of your own, whose rows follow one another in time, into sequences of
-            so many rows (scalar), the first to train and the last to test.
-        hop: rows from the start of a window to that of the next (scalar); None: side by side.
-        missing_values: what marks a missing cell of a table of your own, beside an empty one; rows
-            with a missing cell are then left out. None refuses a table that has some.
-        sha256: what the content must be: other data are refused, a file of your own before it is
-            parsed, and nothing is prepared or downloaded. None takes what the name says.
-        cache_dir: where prepared arrays are kept; None means $XDG_CACHE_HOME/vae_jax/datasets
-            (~/.cache/vae_jax/datasets; without a home as above).
+            data of these sources that would take more than a third of the memory limit, see
+            `vae_jax.memory.limit_bytes`. Values, splits and hash are the same in each mode.
+        window: cuts your own table, whose rows are consecutive in time, into sequences of this many
+            rows (scalar), the first to train and the last to test.
+        hop: rows from the start of one window to the start of the next (scalar); None: no overlap.
+        missing_values: text that marks a missing cell of your own table, in addition to empty
+            cells; rows with a missing cell are then dropped. None refuses a table with missing
+            cells.
+        sha256: required hash of the content: other data are refused, your own file before it is
+            parsed, and nothing is prepared or downloaded. None accepts any content.
+        cache_dir: folder for prepared arrays; None means $XDG_CACHE_HOME/vae_jax/datasets
+            (~/.cache/vae_jax/datasets; if there is no home, as above).
 
     Returns:
         The dataset.
 
     Raises:
         UsageError: if there is no dataset of that name, or an argument does not fit.
-        DataError: if its files are missing, damaged, or hold what cannot be learnt from.
+        DataError: if its files are missing, damaged, or contain nothing to learn from.
     """
     if scaling not in _SCALINGS:
         raise UsageError(f"scaling={scaling!r}: must be one of {', '.join(_SCALINGS)}")
@@ -116,7 +117,7 @@ def load(
 
 
 def _integer(setting: str, value: Any) -> int | None:
-    """A setting that is a count, where it is given."""
+    """Checks a setting that is a count, if it is given."""
     if value is None:
         return None
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
@@ -125,7 +126,7 @@ def _integer(setting: str, value: Any) -> int | None:
 
 
 def _own(name: str, data_dir: Path) -> Path | None:
-    """The path of the user's own data, None if the name means something else."""
+    """The path of the user's own data, or None if the name means something else."""
     if name in names():
         return None
     if not os.path.lexists(name):
@@ -162,9 +163,9 @@ def _load(
 
 
 def binarize(key: jax.Array, x: jax.Array) -> jax.Array:
-    """Dynamic binarization: each value becomes 1 with the probability that it is, else 0.
+    """Dynamic binarization: each value becomes 1 with a probability equal to it, else 0.
 
-    b ~ Bernoulli(x), drawn anew at each use.
+    b ~ Bernoulli(x), drawn afresh at each use.
 
     Args:
         key: PRNG key, used once.

@@ -1,4 +1,4 @@
-"""Arrays that users save: .npy files, folders of them, and .npz files."""
+"""Reads arrays saved by users: .npy files, folders of them, and .npz files."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +23,12 @@ _REMEDY = (
 def read_npy(
     path: Path, files: Sequence[Path], reading: Reading
 ) -> tuple[dict[str, Part], list[str]]:
-    """The array [N, …] of an .npy file, or those of a folder, by names such as "x_train.npy".
+    """Reads the array [N, …] of an .npy file, or those of a folder, named like "x_train.npy".
 
     Raises:
-        DataError: the names say too little, or several say the same.
+        DataError: the names are not sufficient, or several mean the same.
     """
-    # a window is cut out of what lies in memory
+    # windows can only be cut from data in memory
     loading = reading.loading if reading.window is None else "memory"
     if [path] == [*files]:
         return _read_file(path, loading, reading.tally)
@@ -52,7 +52,7 @@ def read_npy(
 
 
 def _names_of(folder: Path, files: Sequence[Path]) -> list[str]:
-    """What the arrays of a folder are called: by their files, else by their folders' splits too.
+    """Names for the arrays of a folder: file names, or with the folders of splits if needed.
 
     "arrays/x_train.npy" is "x_train"; "train/x.npy" is "train/x".
     """
@@ -73,7 +73,7 @@ def _names_of(folder: Path, files: Sequence[Path]) -> list[str]:
 
 
 def _read_file(path: Path, loading: str, tally: memory.Tally) -> tuple[dict[str, Part], list[str]]:
-    """The array of an .npy file, in memory or left in the file."""
+    """Reads the array of an .npy file into memory, or leaves it in the file."""
     header = _npy.header(path)
     can_stay = loading == "auto" and header.has_rows
     is_large = can_stay and bytes_to_convert(header.shape, header.dtype) > memory.limit_bytes()
@@ -90,10 +90,10 @@ def _read_file(path: Path, loading: str, tally: memory.Tally) -> tuple[dict[str,
 def read_npz(
     path: Path, files: Sequence[Path], reading: Reading
 ) -> tuple[dict[str, Part], list[str]]:
-    """The arrays [N, …] of an .npz file by their keys, and the sparse matrices that SciPy saved.
+    """Reads the arrays [N, …] of an .npz file by key, and sparse matrices saved by SciPy.
 
     Raises:
-        DataError: the keys say too little, or several say the same.
+        DataError: the keys are not sufficient, or several mean the same.
     """
     del files
     names = _npy.names(path)
@@ -121,16 +121,16 @@ def _named(
     what: str,
     reading: Reading,
 ) -> tuple[dict[str, Part], list[str]]:
-    """Parts of the arrays that have these names, and notes on what is not used.
+    """Parts made of the arrays with these names, and notes on unused ones.
 
-    The arrays of a sparse matrix are one, called as its values are.
+    The arrays of a sparse matrix form one part, named after its values.
 
     Args:
         where: the file or folder, for messages.
-        names: of the arrays.
-        get: from a name to its array.
-        what: the names are ("keys"), for messages.
-        reading: how.
+        names: names of the arrays.
+        get: maps a name to its array.
+        what: the kind of names ("keys"), for messages.
+        reading: settings for reading.
     """
     sparse = {own["data"]: (stem, own) for stem, own in _sparse.groups(names).items()}
     inner = {name for _, own in sparse.values() for name in own.values()} - sparse.keys()
@@ -177,7 +177,7 @@ def _named(
 def _data_and_splits(
     where: Path, places: Mapping[tuple[str, str | None], str], names: Sequence[str], what: str
 ) -> tuple[str, list[str | None]]:
-    """The field that is learned from, and the splits that it has; [None] if it is not split.
+    """The field to learn from, and its splits; [None] if it is not split.
 
     Raises:
         DataError: there is none, or more than one.
@@ -209,7 +209,7 @@ def _data_and_splits(
 def _places(
     where: Path, meanings: Mapping[str, tuple[str, str | None] | None], what: str
 ) -> Mapping[tuple[str, str | None], str]:
-    """(field, split) → the name that says so, of those that say anything."""
+    """(field, split) → the name that stands for it, for all meaningful names."""
     places: dict[tuple[str, str | None], str] = {}
     for name, place in meanings.items():
         if place is None:

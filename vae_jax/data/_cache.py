@@ -1,7 +1,7 @@
-"""Prepared arrays kept on disk: found by the content of their source, verified at each load.
+"""A disk cache of prepared arrays: found by the hash of their source, verified at each load.
 
-An entry is what this user has made of that source: its record names dataset, source, version and
-the SHA-256 of each array, and carries a code that nobody else can compute (see `vae_jax.cache`).
+An entry records dataset, source, version and the SHA-256 of each array, with an authentication code
+that only this user can compute (see `vae_jax.cache`).
 """
 
 import collections
@@ -44,19 +44,19 @@ def cached(
     *,
     on_disk: bool = False,
 ) -> tuple[dict[str, np.ndarray | _npy.FileRows], tuple[str, ...]]:
-    """The arrays that `build` makes, from disk where they were made before of the same source.
+    """The arrays that `build` makes; read from disk if they were made before from the same source.
 
     Args:
-        folder: of the cache; made where it is missing.
-        name: of the dataset, as it may stand in a file name.
+        folder: the cache's folder; created if it is missing.
+        name: name of the dataset, usable in a file name.
         source: SHA-256 of the source's content.
-        version: of the code that makes the arrays.
+        version: version of the code that makes the arrays.
         build: makes the arrays [N, …], block by block.
-        on_disk: whether the arrays stay on disk, and no more than a block is ever in memory.
+        on_disk: whether the arrays stay on disk, with at most one block in memory at a time.
 
     Returns:
-        (arrays by name, notes): a note for a damaged copy and for a source that has changed, each
-        with both SHA-256, and for a folder that cannot be written.
+        (arrays by name, notes): notes tell of a damaged copy or a changed source, each with both
+            SHA-256, and of a folder that cannot be written.
 
     Raises:
         DataError: if the arrays are to stay on disk and the folder cannot be written.
@@ -120,10 +120,10 @@ def _refuse_special(path: Path, is_right: Callable[[int], bool]) -> None:
 
 
 def _code(record: dict) -> str:
-    """What only this user can say of a record, without the code itself."""
+    """The authentication code of a record, computed without the code itself."""
     body = {name: value for name, value in record.items() if name != _CODE}
     content = json.dumps(body, sort_keys=True).encode()
-    # without a home there is no key, and what a folder holds is taken as it stands
+    # without a home there is no key, and the contents of a folder are trusted
     return cache.code(cache.key() or b"", "dataset", content).hex()
 
 
@@ -169,7 +169,7 @@ def _write(entry: Path, record: dict, blocks: Iterable[Block]) -> None:
 
 
 def _write_arrays(draft: Path, blocks: Iterable[Block]) -> dict[str, str]:
-    """Writes a file for each array, block by block; returns the SHA-256 of each by its name."""
+    """Writes one file per array, block by block; returns the SHA-256 of each by name."""
     files = {}
     with contextlib.ExitStack() as stack:
         for name, num_rows, block in blocks:
@@ -182,9 +182,9 @@ def _write_arrays(draft: Path, blocks: Iterable[Block]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    """A new folder in `folder`, gone at the end; what killed processes left goes at once."""
+    """A temporary folder in `folder`; also removes those of killed processes."""
     with contextlib.ExitStack() as stack:
-        with _locked(folder, fcntl.LOCK_EX) as alone:  # while drafts are made and removed
+        with _locked(folder, fcntl.LOCK_EX) as alone:  # while drafts are created and removed
             if alone:
                 _remove_abandoned(folder)
             made = tempfile.TemporaryDirectory(dir=folder, prefix=_DRAFT)
@@ -206,7 +206,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: Path, how: int) -> Iterator[bool]:
-    """Whether the folder's lock is held: not if another has it, nor where there are no locks."""
+    """Whether the folder's lock was acquired: not if it is held elsewhere or unsupported."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:

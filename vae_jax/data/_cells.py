@@ -1,4 +1,4 @@
-"""The cells of a table's columns: which are numbers, what the others are, labels as values."""
+"""The cells of a table's columns: detects numbers and other values; labels as values."""
 
 import re
 import shlex
@@ -26,29 +26,29 @@ __all__ = [
 _NUMBER = r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$|^[-+]?(?i:nan|inf|infinity)$"
 _DECIMAL_COMMA = r"^[-+]?\d*,?\d+(?:[eE][-+]?\d+)?$"
 _MAY_BE_THOUSANDS = r"^[-+]?[1-9]\d{0,2}(?:,\d{3})+$"
-_WRITTEN = (  # a number with a sign of its own, a currency, a percent sign, groups of digits
+_WRITTEN = (  # a number with a sign, a currency, a percent sign, or grouped digits
     r"^\(?[-+−]?[$€£¥]?[-+−]?(?:\d{1,3}(?:[.,' \x{a0}\x{202f}]\d{3})+(?:[.,]\d+)?|\d*[.,]?\d+)"
     r"(?:[eE][-+]?\d+)?[ \x{a0}]?[%$€£¥]?\)?$"
 )
 _UNITS = r"^[-+]?\d*[.,]?\d+ ?([A-Za-z°µ²³/]{1,8})$"
 _LABEL = re.compile(r"[-+]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
-_SHARE_OF_NUMBERS = 1 / 2  # of the cells of a column that is meant to hold numbers
-_MANY = 10  # numbers of which none is like another, beside one or two words
-_MOST_SEEN = 1000  # different words of a column
-_MOST_MARKS = 6  # that a message offers to leave out
+_SHARE_OF_NUMBERS = 1 / 2  # of the cells of a column that should hold numbers
+_MANY = 10  # distinct numbers, beside one or two words
+_MOST_SEEN = 1000  # distinct words of a column
+_MOST_MARKS = 6  # in a message that suggests marks to leave out
 _LONGEST_MARK = 40
 
 
 class Misfit(NamedTuple):
-    """A column [N] that is meant to hold numbers, and what keeps its cells from being some.
+    """A column [N] that should hold numbers, and the cells that are not numbers.
 
     Attributes:
-        name: of the column.
-        num_bad, num_cells: how many cells are no plain number, and of how many, counts.
-        row: of the first of them, a count from 0.
-        cell: what stands there.
-        marks: the first cells that are none, each once.
-        is_written: whether these are numbers, written in another way ("5%", "1,234").
+        name: name of the column.
+        num_bad, num_cells: how many cells are not plain numbers, and how many there are, counts.
+        row: index of the first of them, a count from 0.
+        cell: its content.
+        marks: the first distinct bad cells.
+        is_written: whether these are numbers in another notation ("5%", "1,234").
     """
 
     name: str
@@ -64,14 +64,14 @@ class Misfit(NamedTuple):
 
 
 def is_text(kind) -> bool:
-    """Whether a type of Arrow, of a column [N], is text."""
+    """Whether an Arrow type, of a column [N], is text."""
     import pyarrow as pa
 
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def as_text(column):
-    """A column [N] of Arrow whose words are text, however it holds them: bytes, views, numbers."""
+    """Converts an Arrow column [N] to plain text, from bytes, views or dictionaries."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -86,13 +86,13 @@ def as_text(column):
         return column
     try:
         return pc.cast(column.cast(pa.large_binary()), pa.large_string())
-    except pa.ArrowInvalid:  # no UTF-8
+    except pa.ArrowInvalid:  # not UTF-8
         words = [None if v is None else v.decode("latin-1") for v in column.to_pylist()]
         return pa.chunked_array([pa.array(words, pa.large_string())])
 
 
 def without_marks(column, marks: Sequence[str]):
-    """A column [N] with nulls in place of what marks a missing cell, as text or as a number."""
+    """Replaces marks of missing cells in a column [N] by nulls, as text or as numbers."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -112,12 +112,12 @@ def without_marks(column, marks: Sequence[str]):
 
 
 def labels(column, *, is_untyped: bool) -> np.ndarray | None:
-    """Labels [N] of a column, None in place of a null; None if it is of a kind without classes.
+    """Labels [N] of a column, None for nulls; None if the type of the column has no classes.
 
     Args:
-        column: of Arrow, [N].
-        is_untyped: whether it comes from a file that has no types: labels that are all numbers as
-            one writes them ("7", not "07"), or all true or false, are numbers.
+        column: Arrow column, [N].
+        is_untyped: whether it comes from a file without types: then labels that are all plain
+            numbers ("7", not "07"), or all true or false, become numbers.
     """
     import pyarrow as pa
 
@@ -132,7 +132,7 @@ def labels(column, *, is_untyped: bool) -> np.ndarray | None:
 
 
 def _words(column, *, is_untyped: bool) -> np.ndarray:
-    """Labels [N] of text, each value held once: an array of texts has the width of the longest."""
+    """Text labels [N] that share memory per distinct value: fixed-width text would be large."""
     encoded = column.dictionary_encode().combine_chunks()
     if hasattr(encoded, "chunks"):
         encoded = encoded.chunk(0)
@@ -145,7 +145,7 @@ def _words(column, *, is_untyped: bool) -> np.ndarray:
 
 
 def _typed(words: list[str]) -> list:
-    """Words as the numbers that they all are, but for those that are unknown; or as they are."""
+    """Converts words to numbers if all known ones are numbers; otherwise unchanged."""
     known = {word.strip() for word in words if not _spelling.is_unknown(word)}
     if known and all(map(_LABEL.fullmatch, known)):
         return [w if _spelling.is_unknown(w) else _number(w) for w in words]
@@ -165,7 +165,7 @@ def _number(word: str) -> int | float:
 
 
 def has_decimal_commas(column) -> bool:
-    """Whether the commas in a column of text [N] can only be those of decimals ("0,5", "12,25")."""
+    """Whether commas in a text column [N] can only be decimal commas ("0,5", "12,25")."""
     import pyarrow.compute as pc
 
     if not is_text(column.type):
@@ -179,16 +179,16 @@ def has_decimal_commas(column) -> bool:
 
 
 def with_points(column):
-    """A column of text [N] with points for its commas."""
+    """Replaces commas in a text column [N] by points."""
     import pyarrow.compute as pc
 
     return pc.replace_substring(column, ",", ".")
 
 
 def numbers(name: str, column) -> np.ndarray | Misfit | None:
-    """The numbers [N] of a column of Arrow, NaN where a cell is missing; None if it holds none.
+    """The numbers [N] of an Arrow column, NaN for missing cells; None if it has no numbers.
 
-    A `Misfit` if it holds numbers, but for some cells, or not as one writes them here.
+    Returns a `Misfit` if it has numbers, but some cells are not, or use another notation.
     """
     import pyarrow as pa
 
@@ -213,7 +213,7 @@ def _numbers_of_text(name: str, column) -> np.ndarray | Misfit | None:
     if not num_bad:
         return trimmed.cast(pa.float64()).to_numpy() if num_cells else None
     others = trimmed.filter(pc.invert(is_number))
-    # of a text of a million words a few are looked at
+    # check only a few of a million words
     marks = tuple(pc.unique(others).slice(0, _MOST_SEEN).to_pylist())
     unknown = pa.array(sorted(_spelling.MARKS), column.type)
     num_unknown = _count(pc.is_in(pc.utf8_lower(others), unknown))
@@ -232,7 +232,7 @@ def _numbers_of_text(name: str, column) -> np.ndarray | Misfit | None:
 
 
 def _have_units(cells: Collection[str]) -> bool:
-    """Whether many different cells are numbers with one unit behind them: "5 kg", "7.5 kg"."""
+    """Whether many distinct cells are numbers followed by one unit: "5 kg", "7.5 kg"."""
     known = [cell for cell in cells if cell.casefold() not in _spelling.MARKS]
     found = {re.sub(_UNITS, r"\1", cell) for cell in known}
     return len(known) >= _MANY and len(found) == 1
@@ -244,14 +244,14 @@ def _count(mask) -> int:
     return pc.sum(mask).as_py() or 0
 
 
-# --- What is said of numbers that are none
+# --- Messages about cells that are not numbers
 
 
 def refuse(where: Path, misfits: Sequence[Misfit]) -> None:
-    """Refuses columns [N] that hold numbers, but for some cells; nothing if there are none.
+    """Refuses columns [N] with cells that are not numbers; does nothing if there are none.
 
     Raises:
-        DataError: naming the first column and cell, how many there are, and what to do about all.
+        DataError: naming the first column and cell, their number, and a remedy for all.
     """
     if not misfits:
         return
@@ -290,7 +290,7 @@ def _refuse_written(where: Path, misfits: Sequence[Misfit]) -> None:
 
 
 def _plain(cell: str) -> str:
-    """A number as it is written here; both readings of "1,234"."""
+    """A number in plain notation; both readings of "1,234"."""
     if cell.startswith("("):
         return f"-{_plain(cell.strip('()'))}"
     digits = re.sub(r"[^\d.,eE+-]|[eE](?![-+\d])", "", cell.replace("−", "-"))

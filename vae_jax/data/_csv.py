@@ -1,8 +1,8 @@
-"""How a CSV file is written: its encoding, its separator, and whether its first line holds names.
+"""The dialect of a CSV file: its encoding, its separator, and whether it has a header line.
 
-Looked at in the first lines, then read by Arrow. What stands in most files of that name is read and
-said (";" and tabs as separators, UTF-16, a line "sep=;", comments above the names, no names at
-all); what cannot be told is refused by what was seen.
+It is detected from the first lines, then Arrow reads the file. Common variants are read, with a
+note (";" and tabs as separators, UTF-16, a line "sep=;", comments above the names, no names at
+all); anything ambiguous is refused with a message that shows what was found.
 """
 
 import contextlib
@@ -23,27 +23,27 @@ from vae_jax.errors import DataError
 __all__ = ["Dialect", "is_number", "read", "sniff"]
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
-_HEAD_BYTES = 2**18  # that are looked at, more if a line is longer
-_LONGEST_HEAD = 2**20  # Arrow refuses a line that is longer
-_MOST_ROWS = 50  # that are looked at below the first
-_MANY = 7  # numbers in a row are sorted by chance in one of 2,500
+_HEAD_BYTES = 2**18  # to examine, more if a line is longer
+_LONGEST_HEAD = 2**20  # Arrow refuses a longer line
+_MOST_ROWS = 50  # to examine below the first
+_MANY = 7  # numbers in a row are sorted by chance in one of 2,500 cases
 _YEARS = range(1900, 2101)
-_ENCODINGS = ("cp1252", "latin-1")  # of files that are no UTF-8, the first that fits
+_ENCODINGS = ("cp1252", "latin-1")  # for files that are not UTF-8, the first that fits
 _BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
-    """How a file is written.
+    """The format of a CSV file.
 
     Attributes:
-        separator: of the cells.
-        encoding: of the text.
+        separator: separator of the cells.
+        encoding: encoding of the text.
         num_skipped: lines before the names, or before the data, a count.
-        names: of the columns [D], as the first line, or a comment above it, has them.
-        has_names: whether the line after those that are skipped holds the names.
+        names: names of the columns [D], from the first line or a comment above it.
+        has_names: whether the line after the skipped ones holds the names.
         is_named: whether there are names at all.
-        notes: what was seen, for the log.
+        notes: findings, for the log.
     """
 
     separator: str = ","
@@ -56,7 +56,7 @@ class Dialect:
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell reads as a number."""
+    """Whether a cell can be parsed as a number."""
     try:
         float(text)
     except ValueError:
@@ -64,14 +64,14 @@ def is_number(text: str) -> bool:
     return "_" not in text
 
 
-# --- What the first lines say
+# --- Examining the first lines
 
 
 def sniff(path: Path) -> Dialect:
-    """How a CSV file [N, D] is written.
+    """Detects the format of a CSV file [N, D].
 
     Raises:
-        DataError: it is no text, or its cells are set apart by any number of spaces.
+        DataError: it is not text, or its cells are separated by runs of spaces.
     """
     lines, encoding = _first_lines(path)
     notes = [f"read as {encoding.upper()}"] if encoding != "utf8" else []
@@ -103,7 +103,7 @@ def sniff(path: Path) -> Dialect:
 
 
 def _first_lines(path: Path) -> tuple[list[str], str]:
-    """The first lines of a file with their ends, without one that is cut off; the encoding."""
+    """The first complete lines of a file with their line ends, and the encoding."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
         if head.count(b"\n") + head.count(b"\r") < 2:
@@ -121,9 +121,9 @@ def _first_lines(path: Path) -> tuple[list[str], str]:
 
 
 def _cells(lines: Sequence[str], separator: str) -> list[list[str]]:
-    """The cells of the first lines, cut as Arrow cuts them."""
+    """The cells of the first lines, split as Arrow splits them."""
     rows = []
-    with contextlib.suppress(csv.Error):  # a cell that is too long to be looked at
+    with contextlib.suppress(csv.Error):  # a cell that is too long to examine
         for row in csv.reader(lines, delimiter=separator):
             rows += [row] if row else []
             if len(rows) > _MOST_ROWS:
@@ -136,7 +136,7 @@ def _stripped(cells: Sequence[str]) -> list[str]:
 
 
 def _separator(path: Path, lines: Sequence[str]) -> str:
-    """What separates as many cells in each line, most of them numbers; a comma if nothing does."""
+    """The separator with equal counts per line and the most numbers; a comma by default."""
     held = {separator: _cells(lines, separator) for separator in _SEPARATORS}
     counts = {separator: [len(row) for row in rows] or [0] for separator, rows in held.items()}
     others = max(own[0] for separator, own in counts.items() if separator != " ")
@@ -153,23 +153,23 @@ def _separator(path: Path, lines: Sequence[str]) -> str:
 
 
 def _share_of_numbers(rows: Sequence[Sequence[str]], separator: str) -> float:
-    """The share of the cells that are numbers; a comma may be that of decimals, if it can be."""
+    """The share of cells that are numbers; a comma may be a decimal comma if possible."""
     cells = [cell for row in rows for cell in row]
     if separator != ",":
         cells = [cell.replace(",", ".") for cell in cells]
     return sum(map(is_number, cells)) / len(cells)
 
 
-# --- Names, or values
+# --- A header, or values
 
 
 def _why_names(
     lines: Sequence[str], first: Sequence[str], below: Sequence[Sequence[str]], separator: str
 ) -> str | None:
-    """None if the first line holds values, as those below it do; else "", or what speaks for names.
+    """None if the first line holds values like those below; otherwise "" or evidence for names.
 
-    Values are known by a number that is not one of several that run up, with no name beside it: a
-    word above numbers is a name, and so is one that says labels.
+    A line holds values if it has a number that is not part of an increasing sequence, and no name:
+    a word above numbers is a name, and so is a word for labels.
     """
     numbers = [place for place, cell in enumerate(first) if is_number(cell)]
     if not numbers:
@@ -191,12 +191,12 @@ def _why_names(
 
 
 def _is_quoted(line: str, separator: str) -> bool:
-    """Whether all cells of a line stand in quotes."""
+    """Whether all cells of a line are quoted."""
     return all(re.fullmatch(r'".*"', cell) for cell in line.strip().split(separator))
 
 
 def _is_name(word: str, column: Sequence[str]) -> bool:
-    """Whether a word that is no number names the cells below it."""
+    """Whether a word that is not a number is the name of the cells below it."""
     known = [cell for cell in column if not _spelling.is_unknown(cell)]
     if _spelling.is_label(word) and word not in known:
         return True
@@ -206,8 +206,8 @@ def _is_name(word: str, column: Sequence[str]) -> bool:
 def _run_up(names: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     """Whether numbers [D] name the columns of the rows below [N, D]: 0, 1, 2, …; years; lengths.
 
-    They run up or down, and the rows below do not; and they are many, or are evenly spaced whole
-    numbers of another kind than those below.
+    They must increase or decrease, unlike the rows below. They must also be many, or evenly spaced
+    integers of another kind than those below.
     """
     known = [[float(cell) for cell in row] for row in below if all(map(is_number, row))]
     if not known:
@@ -230,7 +230,7 @@ def _run_up(names: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
 
 
 def _is_other(name: str, column: Sequence[float]) -> bool:
-    """Whether a whole number is of another kind than those below it: no fraction, or a year."""
+    """Whether an integer is of another kind than the numbers below: no fraction, or a year."""
     if not name.isdigit():
         return False
     num_fractions = sum(value % 1 != 0 for value in column)
@@ -242,17 +242,17 @@ def _is_other(name: str, column: Sequence[float]) -> bool:
 
 
 def read(path: Path, dialect: Dialect) -> tuple[Any, list[str]]:
-    """The file as a table of Arrow, [N, D], and notes; labels stay text.
+    """Reads the file as an Arrow table, [N, D], with notes; labels stay text.
 
     Raises:
         DataError: a line has more or fewer cells than the first.
-        ValueError: it cannot be read otherwise.
+        ValueError: it cannot be read for another reason.
     """
     import pyarrow as pa
 
     try:
         table = _read_as(path, dialect, dialect.encoding)
-        names = table.column_names  # fails if one is no UTF-8
+        names = table.column_names  # fails if a name is not UTF-8
         if len(names) and not any(map(pa.types.is_binary, table.schema.types)):
             return table, []
     except (UnicodeDecodeError, pa.ArrowInvalid) as error:
@@ -269,7 +269,7 @@ def read(path: Path, dialect: Dialect) -> tuple[Any, list[str]]:
 def _read_as(
     path: Path, dialect: Dialect, encoding: str, on_ragged: Callable[[Any], str] | None = None
 ) -> Any:
-    """A table of Arrow, [N, D]; `on_ragged` is asked what to do with a line of other cells."""
+    """Reads an Arrow table, [N, D]; `on_ragged` decides about lines with other cell counts."""
     import pyarrow as pa
     import pyarrow.csv
 
@@ -281,7 +281,7 @@ def _read_as(
         autogenerate_column_names=not dialect.is_named,
     )
     parsing = pa.csv.ParseOptions(delimiter=dialect.separator, invalid_row_handler=on_ragged)
-    # of "01" as a number nothing but 1 is left
+    # "01" read as a number would become 1
     of_labels = {name: pa.string() for name in dialect.names if _spelling.is_label(name)}
     converting = pa.csv.ConvertOptions(column_types=of_labels)
     try:
@@ -293,7 +293,7 @@ def _read_as(
 
 
 def _refuse_ragged(path: Path, dialect: Dialect) -> None:
-    """Refuses lines that have more or fewer cells than the first: reads once more to count them."""
+    """Refuses lines with more or fewer cells than the first; reads again to count them."""
     num, first = 0, None
 
     def count(row) -> str:
@@ -301,7 +301,7 @@ def _refuse_ragged(path: Path, dialect: Dialect) -> None:
         num, first = num + 1, first or row
         return "skip"
 
-    # any byte is a character of latin-1
+    # every byte is a character in latin-1
     encoding = "latin-1" if dialect.encoding == "utf8" else dialect.encoding
     num_good = len(_read_as(path, dialect, encoding, count))
     width, num_cells = first.expected_columns, first.actual_columns

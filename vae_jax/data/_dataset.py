@@ -1,4 +1,4 @@
-"""What every source becomes: three splits as stored, how to decode them, what their values are."""
+"""The common form of all sources: three splits as stored, their decoding, and their values."""
 
 import dataclasses
 import functools
@@ -38,22 +38,22 @@ __all__ = [
     "sha256_of_folder",
 ]
 
-_SEED = 0  # of the one permutation that makes the splits: other splits are another dataset
-_BLOCK_BYTES = 2**24  # what is looked at or converted at a time
-_ALIGNMENT = 64  # bytes: from there JAX takes memory of the host for a CPU device's as it lies
-_MEMORY_SHARE = 1 / 3  # of what reading may take; data that takes more is streamed by itself
-_BYTES_OF_ORDER = 24  # of each row, while rows are dealt to splits
-_BYTES_OF_PLACE = 64  # of each value of a row: its extremes, mean and deviation, and a block of one
+_SEED = 0  # of the only permutation that makes the splits: other splits are another dataset
+_BLOCK_BYTES = 2**24  # to examine or convert at a time
+_ALIGNMENT = 64  # bytes; with it JAX uses host memory for a CPU device without a copy
+_MEMORY_SHARE = 1 / 3  # of the memory limit; larger data are streamed by default
+_BYTES_OF_ORDER = 24  # for each row, while rows are divided into splits
+_BYTES_OF_PLACE = 64  # for each value of a row: extremes, mean and deviation, and a block of one
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Rows:
-    """A read-only view of an array's rows: chosen and converted when they are asked for.
+    """A read-only view of the rows of an array, selected and converted on access.
 
     Attributes:
         source: [M, *raw], in memory or in a file.
-        index: [N], which rows of the source these are, ascending; None means all.
-        conversions: done one after another, each [B, *any] -> [B, *other], element by element.
+        index: [N], indices of these rows in the source, ascending; None means all.
+        conversions: applied in order, each [B, *any] -> [B, *other], element by element.
     """
 
     source: np.ndarray | FileRows
@@ -69,12 +69,12 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """[N, *stored], as converted."""
+        """[N, *stored], after conversion."""
         return (len(self), *self._empty.shape[1:])
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the converted values."""
+        """Dtype of the converted values."""
         return self._empty.dtype
 
     @property
@@ -86,13 +86,13 @@ class Rows:
         return len(self.source if self.index is None else self.index)
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """Rows as an ordinary array in memory.
+        """Reads rows into an ordinary array in memory.
 
         Args:
             rows: a slice, or integers [...], each in [-N, N).
 
         Returns:
-            [..., *stored], in the order asked for.
+            [..., *stored], in the requested order.
 
         Raises:
             DataError: if the file that holds them has changed or cannot be read.
@@ -100,21 +100,21 @@ class Rows:
         return self.convert(self.source[rows if self.index is None else self.index[rows]])
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        """All rows [N, *stored] for np.asarray, which would ask for them one by one."""
+        """All rows [N, *stored] for np.asarray, which would otherwise read them one by one."""
         return np.array(self.in_memory(), dtype, copy=copy)
 
     def convert(self, x: np.ndarray) -> np.ndarray:
-        """Values [B, *raw] of the source as these rows return them, [B, *stored]."""
+        """Converts values [B, *raw] of the source as these rows do, to [B, *stored]."""
         for conversion in self.conversions:
             x = conversion(x)
         return x
 
     def map(self, conversion: Callable[[np.ndarray], np.ndarray]) -> "Rows":
-        """The same rows [N, *stored], converted once more when they are asked for."""
+        """The same rows [N, *stored] with another conversion on access."""
         return dataclasses.replace(self, conversions=(*self.conversions, conversion))
 
     def select(self, rows: np.ndarray) -> "Rows":
-        """Some of these rows [N, *stored], still unread: those at `rows`, [n] ascending."""
+        """A subset of these rows [N, *stored], not yet read: those at `rows`, [n] ascending."""
         return dataclasses.replace(self, index=rows if self.index is None else self.index[rows])
 
     def in_memory(self) -> np.ndarray:
@@ -128,7 +128,7 @@ class Rows:
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array to be written, which JAX need not copy to have it on a CPU device."""
+    """An empty array, aligned so that JAX can use it on a CPU device without a copy."""
     num_bytes = math.prod(shape) * dtype.itemsize
     memory = np.empty(num_bytes + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
@@ -136,24 +136,24 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def _sealed(x: np.ndarray) -> np.ndarray:
-    """The same array, no longer to be written: a device may hold this very memory."""
+    """Makes an array read-only, because a device may share its memory."""
     x.flags.writeable = False
     return x
 
 
 def _chosen(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Rows of x [N, *stored] at integers [n] in [0, N), ready for a device: [n, *stored]."""
+    """Rows of x [N, *stored] at integers [n] in [0, N), aligned for a device: [n, *stored]."""
     into = _aligned((len(rows), *x.shape[1:]), x.dtype)
-    # the rows are there: "raise" would look for them in a copy
+    # the indices are valid: mode "raise" would make a copy to check them
     return _sealed(np.take(x, rows, axis=0, out=into, mode="clip"))
 
 
 def rows_per_block(shape: tuple[int, ...], dtype: np.dtype) -> int:
-    """How many rows are looked at or converted at a time, so that their bytes are bounded.
+    """How many rows to examine or convert at a time, so that memory is limited.
 
     Args:
         shape: [N, *stored].
-        dtype: of what is stored.
+        dtype: dtype of the stored values.
 
     Returns:
         The number (scalar), at least 1.
@@ -162,7 +162,7 @@ def rows_per_block(shape: tuple[int, ...], dtype: np.dtype) -> int:
 
 
 def blocks(x: np.ndarray | FileRows | Rows) -> Iterator[tuple[int, np.ndarray]]:
-    """Blocks of consecutive rows, the same ones wherever the rows lie.
+    """Yields blocks of consecutive rows; the blocks do not depend on where the rows are stored.
 
     Args:
         x: [N, *stored].
@@ -177,11 +177,11 @@ def blocks(x: np.ndarray | FileRows | Rows) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def is_streamed(loading: str, num_bytes: int) -> bool:
-    """Whether data stays on disk, to be read block by block.
+    """Whether data stays on disk and is read block by block.
 
     Args:
-        loading: 'stream', 'memory', or 'auto': if it takes over a third of what reading may.
-        num_bytes: that the rows to learn from take as stored (scalar).
+        loading: 'stream', 'memory', or 'auto': if it takes over a third of the memory limit.
+        num_bytes: bytes of the training rows as stored (scalar).
 
     Returns:
         The answer.
@@ -192,17 +192,17 @@ def is_streamed(loading: str, num_bytes: int) -> bool:
 
 
 def bytes_to_convert(shape: tuple[int, ...], dtype: np.dtype, *, stays: bool = False) -> int:
-    """What data take from when they are read until they are ready to learn from, estimated.
+    """Estimates the memory that data need from reading until they are ready for training.
 
-    As they lie, as they will be stored, the order of the rows, and what is known of each place.
+    It includes the source, the stored form, the order of the rows, and statistics per column.
 
     Args:
         shape: [N, *stored].
-        dtype: as they lie.
-        stays: whether they lie in a file, and rows are converted when they are needed.
+        dtype: dtype of the source.
+        stays: whether the source stays in a file, and rows are converted on access.
 
     Returns:
-        Bytes at the peak (scalar).
+        Peak memory in bytes (scalar).
     """
     width = math.prod(shape[1:])
     is_image = len(shape) > 2
@@ -213,12 +213,12 @@ def bytes_to_convert(shape: tuple[int, ...], dtype: np.dtype, *, stays: bool = F
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scaling:
-    """What was done to the values of a source: (value − offset) / scale, float32.
+    """The scaling of a source's values: (value − offset) / scale, float32.
 
     Attributes:
-        offset: a scalar, or one for each column, [1, D].
+        offset: a scalar, or one per column, [1, D].
         scale: likewise.
-        is_cut: whether what came out below 0 and above 1 became 0 and 1.
+        is_cut: whether results were clipped to [0, 1].
     """
 
     offset: np.ndarray | float
@@ -226,14 +226,14 @@ class Scaling:
     is_cut: bool = False
 
     def uncut(self, x: np.ndarray) -> np.ndarray:
-        """Values [B, *stored], shifted and divided in the precision of the source."""
+        """Values [B, *stored], shifted and scaled in the precision of the source, not clipped."""
         values = x - self.offset
-        with np.errstate(over="ignore"):  # clipped, or refused by who asked for it
+        with np.errstate(over="ignore"):  # the result is clipped, or refused by the caller
             values /= self.scale
         return values
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Values [B, *stored] of the source as x, [B, *stored] float32."""
+        """Scales values [B, *stored] of the source to x, [B, *stored] float32."""
         values = self.uncut(x)
         with np.errstate(over="ignore"):
             return (np.clip(values, 0, 1) if self.is_cut else values).astype(np.float32)
@@ -245,9 +245,9 @@ class Split:
 
     Attributes:
         x: [N, *stored], in the smallest dtype that loses nothing; in memory, or `Rows` of a file.
-        labels: [N] int32, the class of each row, 0 … C − 1, and −1 where it is unknown; or None.
+        labels: [N] int32, the class of each row, 0 … C − 1, or −1 if unknown; or None.
         factors: [N, F] int32, the index of each ground-truth factor, or None.
-        condition: [N, C] float32, numbers that x may be given, or None.
+        condition: [N, C] float32, numbers on which x may be conditioned, or None.
     """
 
     x: np.ndarray | Rows
@@ -264,7 +264,7 @@ class Split:
         return len(self.x)
 
     def __getitem__(self, rows: np.ndarray) -> "Split":
-        """Some of its rows: those at integers [n] in [0, N)."""
+        """A subset of its rows: those at integers [n] in [0, N)."""
         return Split(
             self.x.select(rows) if isinstance(self.x, Rows) else _chosen(self.x, rows),
             None if self.labels is None else self.labels[rows],
@@ -278,34 +278,33 @@ class Dataset:
     """A named dataset: its splits, and what a model and a likelihood must know about its values.
 
     Attributes:
-        name: what it was asked for as; for a user's file the file's stem.
+        name: the requested name; for a user's file, the file's stem.
         train: rows to learn from, [N, *stored].
-        valid: rows held out of training, [N, *stored]; N is 0 where none were wanted.
-        test: rows for the reported numbers, [N, *stored].
-        shape: of one decoded example: (H, W, C), or (D,) for a table; of a sequence the first axis
-            is time, (T,) for text, else (T, C).
+        valid: rows held out of training, [N, *stored]; N is 0 if none were requested.
+        test: rows for reported results, [N, *stored].
+        shape: shape of one decoded example: (H, W, C), or (D,) for a table; for a sequence the
+            first axis is time: (T,) for text, else (T, C).
         kind: 'image', 'table' or 'sequence'.
-        low: the least decoded value of any split; 0 by definition where `num_levels` is set.
+        low: smallest decoded value of all splits; 0 by definition if `num_levels` is set.
+        high: largest decoded value of all splits; 1 by definition if `num_levels` is set.
         high: the greatest decoded value of any split; 1 by definition where `num_levels` is set.
         num_levels: decoded values are k / (num_levels - 1), k = 0, 1, …; None if continuous.
-        sha256: of the content of the source (of a user's file, of the file), hexadecimal.
-        likelihood: name of the customary p(x|z), taken where none is asked for.
-        decode: stored [B, *stored] -> float32 [B, *shape]; pure, made to run inside the jitted
-            step, so that what lies in the device's memory stays as small as what is stored.
-        factor_names: of the F factors, or None.
-        factor_sizes: how many values each of the F factors takes, or None.
-        classes: the user's own values of the labels 0 … C − 1, ascending whole numbers or words; or
+        sha256: SHA-256 of the content of the source (a user's file itself), hexadecimal.
+        likelihood: name of the default p(x|z).
+        decode: stored [B, *stored] -> float32 [B, *shape]; pure, meant to run inside the jitted
+            step, so that data on the device stays as small as it is stored.
+        factor_names: names of the F factors, or None.
+        factor_sizes: number of values of each of the F factors, or None.
+        classes: the user's own values of the labels 0 … C − 1, ascending integers or words; or
             None.
-        unlabeled: why labels that the source has were left out, in words; or "".
-        columns: what the D columns of a table, or the C channels of its windows, are called; or
-            None.
-        alphabet: of text the characters that the levels 1, 2, … stand for, level 0 is the end; or
-            None.
-        has_missing: whether decoded values may be NaN: what follows the end of a sequence.
-        scaling: of a user's own continuous data, what was done to its values, or None.
-        notes: one line for each conversion that was done, for the log.
-        streamed: whether the rows to learn from are to be fed to the device block by block, as
-            data larger than memory must be.
+        unlabeled: the reason why labels of the source were dropped, in words; or "".
+        columns: names of the D columns of a table, or of the C channels of its windows; or None.
+        alphabet: for text, the characters of the levels 1, 2, …; level 0 is the end; or None.
+        has_missing: whether decoded values may be NaN: after the end of a sequence.
+        scaling: for a user's own continuous data, the scaling of its values, or None.
+        notes: one line per conversion, for the log.
+        streamed: whether the training rows must be sent to the device block by block, as for data
+            larger than memory.
     """
 
     name: str
@@ -335,7 +334,7 @@ class Dataset:
         labels.refuse_twice(self.classes or ())
 
     def _lines(self) -> dict[str, str]:
-        """What there is to say, in a few words each."""
+        """A short summary, as name → value."""
         sizes = (f"{len(split):,}" for split in (self.train, self.valid, self.test))
         values = f"{self.low:.4g} to {self.high:.4g}"
         if self.num_levels is not None:
@@ -366,7 +365,7 @@ class Dataset:
 
 
 def decode_real(x: jax.Array) -> jax.Array:
-    """Decode values that are stored as they are: x.
+    """Decodes values that are stored unchanged: x.
 
     Args:
         x: [B, *shape], any real dtype.
@@ -378,11 +377,11 @@ def decode_real(x: jax.Array) -> jax.Array:
 
 
 def decode_levels(x: jax.Array, *, num_levels: int) -> jax.Array:
-    """Decode stored levels to the unit interval: x / (num_levels - 1).
+    """Decodes stored levels to the unit interval: x / (num_levels - 1).
 
     Args:
         x: [B, *shape], integers 0 … num_levels - 1.
-        num_levels: how many levels there are (scalar).
+        num_levels: number of levels (scalar).
 
     Returns:
         [B, *shape] float32 in [0, 1].
@@ -393,14 +392,14 @@ def decode_levels(x: jax.Array, *, num_levels: int) -> jax.Array:
 def divide(
     parts: Mapping[str, Split], num_valid: int | None = None, *, name: str
 ) -> tuple[Split, Split, Split]:
-    """Make train, valid and test of what the source has; the same rows every time.
+    """Makes train, valid and test from the splits of the source; the same rows every time.
 
     Args:
-        parts: 'valid' and 'test' are kept as they are; what is missing of them is held out of
-            'train'. One part 'all' is dealt 80 / 10 / 10. Each [N, *stored].
-        num_valid: rows to hold out for validation (scalar); None means 10 % of the rows, of a
-            source's own train split at most 5,000.
-        name: of the dataset, for messages.
+        parts: 'valid' and 'test' are kept; missing ones are held out of 'train'. A single part
+            'all' is split 80 / 10 / 10. Each [N, *stored].
+        num_valid: rows to hold out for validation (scalar); None means 10 % of the rows, at most
+            5,000 if the source has its own train split.
+        name: name of the dataset, for messages.
 
     Returns:
         (train, valid, test), each in the order of the source.
@@ -439,7 +438,7 @@ def divide(
 
 
 def customary_likelihood(num_levels: int | None) -> str:
-    """The likelihood for data of so many levels (a scalar) of which no more is known."""
+    """The default likelihood for this many levels (a scalar), if nothing else is known."""
     return "bernoulli" if num_levels == 2 else "gaussian"
 
 
@@ -458,14 +457,14 @@ def image_dataset(
     """A dataset of images whose values are levels in [0, 1].
 
     Args:
-        name: of the dataset.
-        parts: the source's own splits as `divide` takes them, each [N, *stored].
+        name: name of the dataset.
+        parts: the source's own splits, as for `divide`, each [N, *stored].
         num_valid: rows to hold out for validation (scalar), or None for the default.
-        num_levels: how many levels there are (scalar).
-        sha256: of the content of the source.
-        likelihood: the customary p(x|z); None means `customary_likelihood`.
-        shape: (H, W, C) of a decoded image; None where it is stored so.
-        decode: stored [B, *stored] -> [B, *shape]; None where the levels are stored as integers.
+        num_levels: number of levels (scalar).
+        sha256: SHA-256 of the content of the source.
+        likelihood: the default p(x|z); None means `customary_likelihood`.
+        shape: (H, W, C) of a decoded image; None if it is stored in this shape.
+        decode: stored [B, *stored] -> [B, *shape]; None if levels are stored as integers.
         **metadata: classes, factor_names, factor_sizes, notes and streamed, as in `Dataset`.
 
     Returns:
@@ -493,17 +492,17 @@ def image_dataset(
 
 
 def check(dataset: Dataset, requires: str, *, what: str) -> None:
-    """Refuse a dataset whose values do not fit what is to be done with them.
+    """Refuses a dataset whose values do not fit a likelihood.
 
     Args:
-        dataset: its range and levels are looked at; its splits [N, *stored] are not.
+        dataset: its range and levels are checked, not the values of its splits [N, *stored].
         requires: 'unit' (values in [0, 1]), 'levels' (discrete values), 'text' (characters) or
-            'real' (numbers of a size that a likelihood's variance can have).
-        what: who requires it, as the user wrote it: 'likelihood=bernoulli'.
+            'real' (numbers of a magnitude that a likelihood's variance supports).
+        what: the setting that requires it, as the user wrote it: 'likelihood=bernoulli'.
 
     Raises:
-        DataError: naming the values, what is allowed and the remedy.
-        ValueError: if `requires` is none of the four.
+        DataError: the values do not fit; the message names them, what is allowed and the remedy.
+        ValueError: `requires` is not one of the four.
     """
     values = ranges.Values(
         dataset.low, dataset.high, dataset.num_levels, is_text=dataset.alphabet is not None
@@ -531,13 +530,13 @@ def data_file(data_dir: Path, *parts: str) -> Path:
 
     Args:
         data_dir: the folder of all datasets.
-        *parts: folder and file name below it (of any shape of path).
+        *parts: folder and file name below it (a path of any shape).
 
     Returns:
-        The path, which exists.
+        The path of an existing file.
 
     Raises:
-        DataError: naming the path that was looked for and how to point elsewhere.
+        DataError: there is no such file; the message names the path and how to use another folder.
     """
     path = data_dir.joinpath(*parts)
     if not path.is_file():
@@ -569,7 +568,7 @@ def sha256_of_file(path: Path) -> str:
     """SHA-256 of a file's content.
 
     Args:
-        path: the file, whatever the shape of what it holds.
+        path: the file, with content of any shape.
 
     Returns:
         64 hexadecimal digits.
@@ -585,11 +584,11 @@ def sha256_of_file(path: Path) -> str:
 
 
 def sha256_of_folder(folder: Path, paths: Iterable[Path]) -> str:
-    """SHA-256 of files' names below a folder and of their contents, in order.
+    """SHA-256 of the names and contents of files below a folder, in order.
 
     Args:
-        folder: holds the files; its own name does not count.
-        paths: the files, whatever the shape of what they hold.
+        folder: contains the files; its own name is not hashed.
+        paths: the files, with content of any shape.
 
     Returns:
         64 hexadecimal digits.
@@ -602,12 +601,12 @@ def sha256_of_folder(folder: Path, paths: Iterable[Path]) -> str:
 
 
 def other_content(name: str | Path, found: str, expected: str) -> DataError:
-    """The error for data (of any shape) other than those that were asked for by their hash.
+    """The error for data (of any shape) with another hash than required.
 
     Args:
-        name: of the dataset, or its path.
-        found: SHA-256 of what is there.
-        expected: SHA-256 of what was asked for.
+        name: name of the dataset, or its path.
+        found: SHA-256 of the data.
+        expected: the required SHA-256.
 
     Returns:
         The error, to be raised.
@@ -619,12 +618,12 @@ def other_content(name: str | Path, found: str, expected: str) -> DataError:
 
 
 def mismatch(path: Path, found: str, expected: str) -> DataError:
-    """The error for a file whose content (of any shape) is not what it should be.
+    """The error for a file whose content (of any shape) is wrong.
 
     Args:
         path: the file.
-        found: SHA-256 of what it holds.
-        expected: SHA-256 of what it should hold.
+        found: SHA-256 of its content.
+        expected: the correct SHA-256.
 
     Returns:
         The error, to be raised.

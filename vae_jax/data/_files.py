@@ -1,4 +1,4 @@
-"""The user's own data: .npy and .npz arrays, CSV and Parquet tables, text, folders of such."""
+"""The user's own data: .npy and .npz arrays, CSV and Parquet tables, text, and folders of them."""
 
 import dataclasses
 import functools
@@ -43,31 +43,31 @@ _OF_FOLDERS: dict[tuple[str, ...], Callable] = {
 """Endings of the files in a folder → their reader; the first for which there are some is taken."""
 SUFFIXES = (*_OF_FILES, ".txt")
 """Endings of the files that are read, whatever the shape of what they hold."""
-_BYTES_OF_VALUE = 24  # of a series while it is cut out: as it lies, as steps, as stored, padded
-_BYTES_OF_STEP = 48  # which row each step is
+_BYTES_OF_VALUE = 24  # for a series while it is cut: source, steps, stored form, padded form
+_BYTES_OF_STEP = 48  # for the row index of each step
 
 
 def load(path: Path, reading: Reading) -> Dataset:
-    """A dataset of the user's own: a table [N, D], grey images [N, H, W] or images [N, H, W, C].
+    """Loads the user's own data: a table [N, D], gray images [N, H, W] or images [N, H, W, C].
 
     Or sequences: lines of text [N, T], series in time [N, T, C].
 
     Args:
-        path: a file ending as in `SUFFIXES`, or a folder of pictures, tables or .npy files. Names
-            of folders, files and keys may say the splits, in the usual spellings; what is hidden is
-            skipped. In a table the numeric columns are features, but for an index and identifiers,
-            and label, y, target or class is the label. In an archive x, images, data, features or
-            embeddings are data, y, labels, target and the like labels, condition, [N, C], numbers
-            that x is given, and series, [N, T] or [N, T, C], follow in time, NaN after the end of
-            one that is shorter than T.
-            Of a text each line is an example.
-        reading: how.
+        path: a file with an ending in `SUFFIXES`, or a folder of images, tables or .npy files.
+            Names of folders, files and keys may name splits, in the usual spellings; hidden files
+            are skipped. In a table the numeric columns are features, except an index and
+            identifiers; label, y, target or class is the label. In an archive, x, images, data,
+            features or embeddings are data; y, labels, target and similar names are labels;
+            condition, [N, C], is the condition of x; and series, [N, T] or [N, T, C], are time
+            series, NaN after the end if shorter than T. In a text, each line is an example.
+        reading: settings for reading.
 
     Returns:
-        The dataset; `notes` says what was converted and what was left out.
+        The dataset; `notes` lists conversions and what was left out.
 
     Raises:
-        DataError: if the data cannot be read or cannot be learned from: one line with the remedy.
+        DataError: the data cannot be read or contain nothing to learn from: one line with the
+            remedy.
         UsageError: if a setting does not fit the data.
     """
     _refuse_special(path)
@@ -93,7 +93,7 @@ def _sha256(path: Path, files: Sequence[Path]) -> str:
 
 
 def _refuse_other(path: Path, files: Sequence[Path], reading: Reading) -> None:
-    """Refuses other data than those whose hash is known, before any of them is parsed."""
+    """Refuses data with another hash than required, before anything is parsed."""
     if reading.sha256 is None:
         return
     found = _sha256(path, files)
@@ -111,7 +111,7 @@ def _file_reader(path: Path) -> tuple[Callable, list[Path], list[str]]:
 
 
 def _folder_reader(folder: Path) -> tuple[Callable, list[Path], list[str]]:
-    """The reader of a folder, the files that it is for, and a note on those that nobody reads."""
+    """The reader of a folder, its files, and a note on files that no reader uses."""
     files = _files_below(folder)
     by_reader = {
         suffixes: [file for file in files if file.name.lower().endswith(suffixes)]
@@ -140,7 +140,7 @@ def _folder_reader(folder: Path) -> tuple[Callable, list[Path], list[str]]:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    """The files in a folder and its folders, sorted, without what systems leave there."""
+    """The files in a folder and its subfolders, sorted, without files of operating systems."""
     files = []
     for root, folders, names in os.walk(folder, onerror=_raise_unreadable):
         folders[:] = sorted(name for name in folders if not _spelling.is_hidden(name))
@@ -158,7 +158,7 @@ def _raise_unreadable(error: OSError):
 
 
 def _refuse_special(path: Path, folder: Path | None = None) -> None:
-    """Refuses a link, a pipe or a device; `folder` was named, if it is not the path itself."""
+    """Refuses a link, a pipe or a device; `folder` is the user's path if it contains `path`."""
     if path.is_symlink() and folder is None:
         raise DataError(f"{path}: is a symbolic link: name what it points to, {path.resolve()}")
     if path.is_symlink():
@@ -173,7 +173,7 @@ def _refuse_special(path: Path, folder: Path | None = None) -> None:
 
 
 def _refuse_misspelled(path: Path, folder: Path) -> None:
-    """Refuses a name below a folder that is no text: it is hashed, and may be a class."""
+    """Refuses names below a folder that are not text: they are hashed, and may be classes."""
     try:
         os.fspath(path.relative_to(folder)).encode()
     except UnicodeEncodeError:
@@ -203,7 +203,7 @@ def _text(path: Path, reading: Reading) -> Dataset:
 def _examples(
     path: Path, parts: Mapping[str, Part], reading: Reading
 ) -> tuple[Sequence[Split], dict]:
-    """Splits of tables [N, D] or images [N, H, W, C], and what else a `Dataset` says of them."""
+    """Splits of tables [N, D] or images [N, H, W, C], and the other fields of a `Dataset`."""
     stays = any(isinstance(part.x, _npy.FileRows | SparseRows) for part in parts.values())
     _refuse_large(path, parts)
     parts, classes, notes = _labels.encode(path, parts)
@@ -247,7 +247,7 @@ def _examples(
 
 
 def _note_no_valid(splits: Sequence[Split], reading: Reading) -> list[str]:
-    """A note on validation [N, …] that is empty without having been asked for."""
+    """A note if validation [N, …] is empty although the user did not request that."""
     train, valid, _ = splits
     if len(valid) or reading.num_valid is not None:
         return []
@@ -255,18 +255,18 @@ def _note_no_valid(splits: Sequence[Split], reading: Reading) -> list[str]:
 
 
 def _unlabeled(parts: Mapping[str, Part]) -> str:
-    """Why labels of parts [N, …] were left out, or ""."""
+    """Why labels of parts [N, …] were dropped, or ""."""
     return next((part.unlabeled for part in parts.values() if part.unlabeled), "")
 
 
 def _unseen(splits: Sequence[Split], classes: tuple | None) -> list[str]:
-    """Notes on classes that no row of train has, of splits [N, …]."""
+    """Notes on classes without training rows, in splits [N, …]."""
     labels = [split.labels for split in splits]
     return _labels.unseen(dict(zip(_spelling.SPLITS, labels, strict=True)), classes)
 
 
 def _refuse_large(path: Path, parts: Mapping[str, Part]) -> None:
-    """Refuses parts [N, …] that would take more memory to be converted than there is."""
+    """Refuses parts [N, …] whose conversion would need more memory than there is."""
     num_bytes = 0
     for part in parts.values():
         stays = isinstance(part.x, _npy.FileRows | SparseRows)
@@ -279,9 +279,9 @@ def _refuse_large(path: Path, parts: Mapping[str, Part]) -> None:
 def _series(
     path: Path, parts: Mapping[str, Part], reading: Reading
 ) -> tuple[Sequence[Split], dict]:
-    """Splits of series [N, T, C], and what else a `Dataset` says of them.
+    """Splits of series [N, T, C], and the other fields of a `Dataset`.
 
-    Checks and conversions are those of a table, of which each step is a row.
+    Checks and conversions are those of a table with one row per step.
     """
     _refuse_large(path, parts)
     if reading.window is None:
@@ -316,7 +316,7 @@ def _series(
         "high": high,
         "num_levels": num_levels,
         "likelihood": customary_likelihood(num_levels),
-        # of two levels, 0 and 1, each is its own number
+        # with two levels, 0 and 1, the index equals the value
         "decode": decode_real,
         "classes": classes,
         "unlabeled": unlabeled,
@@ -330,7 +330,7 @@ def _series(
 def _whole_series(
     path: Path, parts: Mapping[str, Part], reading: Reading
 ) -> tuple[Part, Sequence[Split], int, tuple | None, list[str]]:
-    """Series of their own lengths: all steps as rows, splits of spans, T, classes, notes."""
+    """Series of different lengths: all steps as rows, splits as spans, T, classes, notes."""
     parts, classes, notes = _labels.encode(path, parts)
     parts, spans, rows = _values.encode_conditions(path, parts), {}, []
     for name, part in parts.items():
@@ -349,7 +349,7 @@ def _whole_series(
 def _windows(
     path: Path, parts: Mapping[str, Part], reading: Reading
 ) -> tuple[Part, Sequence[Split], list[str]]:
-    """A table cut into windows: the table, splits of spans, notes."""
+    """A table cut into windows: the table, splits as spans, notes."""
     if set(parts) != {"all"} or parts["all"].is_series or parts["all"].x.ndim != 2:
         reading.refuse("window", f"{path} is none, or comes with its own splits")
     table = parts["all"]
@@ -369,7 +369,7 @@ def _windows(
 def _rescaled(
     splits: Sequence[Split], parts: Mapping[str, Part], kind: str, scaling: str
 ) -> tuple[Sequence[Split], dict[str, Part], list[str]]:
-    """Splits and parts whose continuous values are scaled by what train holds, and notes."""
+    """Scales continuous values of splits and parts by the training split; with notes."""
     rescale, notes = _values.rescaling(splits, kind, scaling)
     if kind == "table":
         columns = next(iter(parts.values())).columns

@@ -1,4 +1,4 @@
-"""Folders of pictures: which are read, how each is decoded, and what their folders say."""
+"""Folders of images: which files are read, how they are decoded, and what folders mean."""
 
 import collections
 import struct
@@ -19,19 +19,19 @@ __all__ = ["SUFFIXES", "read"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 """Endings of the files that are read."""
 
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # none that runs a program
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # none that can run a program
 _GREY = {"1": "L", "L": "L", "I;16": "I;16", "I;16B": "I;16B", "I;16L": "I;16L", "I": "I", "F": "F"}
 _COLOR = {"P": "RGBA", "PA": "RGBA", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA"}
 """Mode of a picture → the mode that it is read in."""
-_ORIENTATION = 0x112  # the tag of EXIF
-_BYTES_OF_PIXEL = 24  # while one picture is decoded
-_COPIES = 2  # of all pictures: one by one, and together
+_ORIENTATION = 0x112  # the EXIF tag
+_BYTES_OF_PIXEL = 24  # while one image is decoded
+_COPIES = 2  # of all images: one by one, and stacked
 _REMEDY = "resize them, or give fewer pictures"
 _DAMAGE = (EOFError, KeyError, OSError, SyntaxError, TypeError, ValueError, struct.error)
 
 
 class _Image(NamedTuple):
-    """A picture: pixels [H, W, 1 or 3], and what was done to it or left out of it, in words."""
+    """An image: pixels [H, W, 1 or 3], and what was converted or dropped, in words."""
 
     pixels: np.ndarray
     notes: tuple[str, ...]
@@ -40,24 +40,24 @@ class _Image(NamedTuple):
 def read(
     folder: Path, files: Sequence[Path], reading: Reading
 ) -> tuple[dict[str, Part], list[str]]:
-    """Pictures [N, H, W, C] of one size, their splits and labels by the folders that they lie in.
+    """Reads images [N, H, W, C] of one size, with splits and labels from their folders.
 
     Args:
-        folder: that was named.
-        files: the pictures in it, sorted.
-        reading: its tally alone is looked at.
+        folder: the folder given by the user.
+        files: the images in it, sorted.
+        reading: only its tally is used.
 
     Returns:
         (parts, notes).
 
     Raises:
-        DataError: a picture cannot be read, is of another size than most, or lies where its split
-            or its label cannot be told.
+        DataError: an image cannot be read, has another size than most, or is in a folder that does
+            not tell its split or its label.
     """
     images = []
     for file in files:
         images.append(_read_image(file, reading.tally))
-        if len(images) == 1:  # all must be of one size
+        if len(images) == 1:  # all must have the same size
             memory.check(folder, images[0].pixels.nbytes * len(files) * _COPIES, _REMEDY)
     pixels, notes = _of_one_size(folder, files, [image.pixels for image in images])
     reading.tally.add(folder, sum(image.nbytes for image in pixels), _REMEDY)
@@ -112,10 +112,10 @@ def _of_one_size(
 def _places(
     folder: Path, files: Sequence[Path], paths: list[tuple[str, ...]]
 ) -> tuple[list[str], list[str] | None, list[str]]:
-    """The split and the label of each picture by the folders above it, and notes.
+    """The split and the label of each image from the folders above it, and notes.
 
-    The first level of folders of which one names a split is that of the splits, and all pictures
-    must lie in one. Of the other levels the first on which folders differ is that of the labels.
+    The first level with a folder that names a split is the level of splits, and every image must be
+    in one. The first other level on which folders differ is the level of labels.
     """
     splits = ["all"] * len(paths)
     for depth in range(max(map(len, paths))):
@@ -134,9 +134,9 @@ def _places(
 
 
 def _undoubled(splits: Sequence[str], paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Paths below the folders of splits, without a folder that names its split again.
+    """Paths below the folders of splits, without a folder that repeats the split's name.
 
-    "seg_train/seg_train/cat": it is the only one there, and in no other split.
+    "seg_train/seg_train/cat": it is the only folder there, and is in no other split.
     """
     heads: dict[str, set[tuple[str, ...]]] = {}
     for split, path in zip(splits, paths, strict=True):
@@ -157,7 +157,7 @@ def _undoubled(splits: Sequence[str], paths: list[tuple[str, ...]]) -> list[tupl
 def _refuse_both_sides(
     folder: Path, above: Sequence[tuple[str, ...]], below: Sequence[tuple[str, ...]]
 ) -> None:
-    """Refuses folders that differ above those of the splits and below them."""
+    """Refuses folders that differ both above and below the folders of splits."""
     first, second = _names(above), _names(below)
     if len(first) > 1 and len(second) > 1:
         raise DataError(
@@ -174,7 +174,7 @@ def _refuse_mixed(
     depth: int,
     meanings: dict[str, str | None],
 ) -> None:
-    """Refuses folders of splits beside pictures that are in none."""
+    """Refuses folders of splits beside images that are in no split."""
     own = sorted(name for name, split in meanings.items() if split)
     lost = [
         file
@@ -192,7 +192,7 @@ def _refuse_mixed(
 def _labels(
     folder: Path, files: Sequence[Path], paths: Sequence[tuple[str, ...]]
 ) -> tuple[list[str] | None, list[str]]:
-    """The label of each picture, None where no folder tells one, and notes."""
+    """The label of each image, or None if no folder tells it, and notes."""
     names = _names(paths)
     paths = [path[_shared(paths) :] for path in paths]
     bare = [file for file, path in zip(files, paths, strict=True) if not path]
@@ -213,7 +213,7 @@ def _labels(
 
 
 def _refuse_parts(folder: Path, names: Sequence[str]) -> None:
-    """Refuses folders, side by side, of the parts of an example."""
+    """Refuses sibling folders that hold parts of an example, such as images and masks."""
     if len(names) > 1 and all(map(_spelling.is_part, names)):
         raise DataError(
             f"{folder}: the folders {_spelling.quoted(names)} are parts of an example, no labels:"
@@ -222,7 +222,7 @@ def _refuse_parts(folder: Path, names: Sequence[str]) -> None:
 
 
 def _refuse_unlike_labels(folder: Path, names: Sequence[str]) -> None:
-    """Refuses folders of labels that say they are something else."""
+    """Refuses folders of labels whose names mean something else."""
     told = f"{folder}: the folders {_spelling.quoted(names)}"
     if len(names) > 1 and all(map(_spelling.is_fold, names)):
         raise DataError(
@@ -237,15 +237,15 @@ def _refuse_unlike_labels(folder: Path, names: Sequence[str]) -> None:
 
 
 def _names(paths: Sequence[tuple[str, ...]]) -> list[str]:
-    """The folders, sorted, on the first level on which paths differ; see `_shared`."""
+    """The folder names, sorted, on the first level on which paths differ; see `_shared`."""
     place = _shared(paths)
     return sorted({path[place] for path in paths if len(path) > place})
 
 
 def _shared(paths: Sequence[tuple[str, ...]]) -> int:
-    """How many folders at the head of all paths are one and the same; a count.
+    """The number of leading folders that all paths share; a count.
 
-    The last folder of a path stays: alone in its row it is a label like any other.
+    The last folder of a path is not counted: if it is the only one, it is a label.
     """
     most = max(min(map(len, paths)) - 1, 0)
     return next((d for d in range(most) if len({path[d] for path in paths}) > 1), most)
@@ -261,8 +261,8 @@ def _read_image(path: Path, tally: memory.Tally) -> _Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            # from an open file: by its name Pillow maps a TIFF to memory, and then a turned one is
-            # read with its sides exchanged
+            # open it as a file object: given a name, Pillow memory-maps a TIFF, and then swaps the
+            # sides of a rotated one
             with path.open("rb") as file, PIL.Image.open(file, formats=_FORMATS) as image:
                 return _counted(path, image, tally)
     except (
@@ -274,7 +274,7 @@ def _read_image(path: Path, tally: memory.Tally) -> _Image:
 
 
 def _counted(path: Path, image, tally: memory.Tally) -> _Image:
-    """`_decoded`, if the mode of the picture is read and memory has room for it."""
+    """Calls `_decoded` if the image's mode is supported and it fits in memory."""
     if image.mode not in _GREY | _COLOR:
         raise DataError(
             f"{path}: is of mode {image.mode}: must be grey (8, 16 or 32 bits) or RGB:"
@@ -288,7 +288,7 @@ def _counted(path: Path, image, tally: memory.Tally) -> _Image:
 
 
 def _decoded(path: Path, image) -> _Image:
-    """Pixels of an open picture, upright, its transparency gone where there was none."""
+    """Pixels of an open image, upright, without an unused alpha channel."""
     import PIL.ImageOps
 
     notes = []
@@ -298,9 +298,9 @@ def _decoded(path: Path, image) -> _Image:
         notes.append("have 16 bits a channel, of which 8 are read")
     if image.getexif().get(_ORIENTATION, 1) != 1:
         notes.append("were turned upright, as their EXIF says")
-        image.load()  # which turns a TIFF, and takes the tag away
+        image.load()  # this rotates a TIFF and removes the tag
         image = PIL.ImageOps.exif_transpose(image)
-    # a palette may hide colors, or an alpha channel, that no mode tells
+    # a palette may contain colors or an alpha channel that the mode does not tell
     wanted = "RGB" if image.mode == "P" and "transparency" not in image.info else None
     pixels = np.asarray(image.convert(wanted or (_GREY | _COLOR)[image.mode]))
     pixels = pixels.reshape(*pixels.shape[:2], -1)

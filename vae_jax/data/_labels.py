@@ -1,4 +1,4 @@
-"""Labels as users have them: their own values, the index of each, and what is unknown."""
+"""Labels of users: their own values, the index of each, and unknown labels."""
 
 import collections
 import dataclasses
@@ -15,33 +15,33 @@ from vae_jax.errors import DataError
 __all__ = ["bytes_to_encode", "encode", "unseen"]
 
 Label = int | str
-_BYTES_OF_LABEL = 160  # as a value of Python, in lists and sets of them, and its class
+_BYTES_OF_LABEL = 160  # as a Python value, in lists and sets, and its class
 
 
 def bytes_to_encode(labels: np.ndarray | None) -> int:
-    """What `encode` takes for labels [N, …] of any dtype, estimated: bytes (scalar)."""
+    """Estimates the memory that `encode` needs for labels [N, …] of any dtype: bytes (scalar)."""
     return 0 if labels is None else labels.size * (_BYTES_OF_LABEL + labels.dtype.itemsize)
 
 
 def encode(
     path: Path, parts: Mapping[str, Part]
 ) -> tuple[dict[str, Part], tuple[Label, ...] | None, list[str]]:
-    """Parts whose labels are classes 0 … C − 1, −1 where unknown; what the classes are; notes.
+    """Converts labels to classes 0 … C − 1, −1 if unknown; also returns the classes and notes.
 
-    A label is a whole number or a word, without the spaces around it. A blank, NaN, None and words
-    that say as much ("?", "NA") are unknown, and so is −1 unless other negative numbers, or 1
-    alone, are beside it. Labels that are none of these are left out, which a note says.
+    A label is an integer or a word, without surrounding spaces. Unknown are empty labels, NaN, None
+    and words for it ("?", "NA"); so is −1, unless other negative numbers, or only 1, occur with it.
+    Labels that are none of these are dropped, with a note.
 
     Args:
-        path: for messages.
+        path: path for messages.
         parts: labels [N] or [N, 1] of any dtype, or None.
 
     Returns:
         (parts with labels [N] int32 or None, the user's C values ascending or None, notes).
 
     Raises:
-        DataError: there are more or fewer labels than rows, or numbers in one split and words in
-            another.
+        DataError: there are more or fewer labels than rows, or one split has numbers and another
+            has words.
     """
     given = {name: part.labels for name, part in parts.items() if part.labels is not None}
     for name, labels in given.items():
@@ -77,7 +77,7 @@ def encode(
 
 
 def _refuse_mixed(path: Path, values: Mapping[str, list]) -> None:
-    """Refuses splits of which some have numbers for labels and others words that are none."""
+    """Refuses data with numbers as labels in some splits and words in others."""
     known = {k: [v for v in own if not isinstance(v, _Unknown)] for k, own in values.items()}
     kinds = {name: {*map(type, own)} for name, own in known.items()}
     of_numbers = next((name for name, own in kinds.items() if own == {int}), None)
@@ -94,10 +94,10 @@ def _refuse_mixed(path: Path, values: Mapping[str, list]) -> None:
 
 
 def unseen(splits: Mapping[str, np.ndarray | None], classes: tuple[Label, ...] | None) -> list[str]:
-    """Notes on the classes that rows have, and no row to train.
+    """Notes on classes that have rows but no training rows.
 
     Args:
-        splits: "train" and others → labels [N] as `encode` has them, or None.
+        splits: "train" and others → labels [N] from `encode`, or None.
         classes: the user's C values.
     """
     known = {k: {*np.unique(own).tolist()} - {-1} for k, own in splits.items() if own is not None}
@@ -111,20 +111,20 @@ def unseen(splits: Mapping[str, np.ndarray | None], classes: tuple[Label, ...] |
 
 
 class _Odd(str):
-    """How a label reads that is neither a whole number nor a word."""
+    """A label that is neither an integer nor a word, as text."""
 
 
 class _Unknown(str):
-    """How a label reads that says it is unknown."""
+    """A label that means unknown, as text."""
 
 
 def _values(labels: np.ndarray) -> list:
-    """Labels [N] as values of Python: int, str, `_Unknown`, `_Odd` for what is no label."""
+    """Labels [N] as Python values: int, str, `_Unknown`, or `_Odd` for anything else."""
     if labels.dtype.kind in "USOT":
         return [_value(v) for v in labels.tolist()]
     if labels.dtype.kind not in "buif":
         return [_Odd(labels.dtype)] * len(labels)
-    # of many rows few values
+    # many rows have few distinct values
     found, places = np.unique(labels, return_inverse=True, equal_nan=True)
     known = [_value(v) for v in found.tolist()]
     return [known[place] for place in places.ravel().tolist()]
@@ -150,11 +150,11 @@ def _value(label) -> Label | _Odd | _Unknown:
 
 
 def _settled(values: dict[str, list]) -> tuple[dict[str, list], tuple[Label, ...], list[str]]:
-    """The same values of one kind each, −1 unknown where it says so; the classes; notes."""
+    """Converts values to one kind, with −1 as unknown if it means that; classes; notes."""
     found = {v for own in values.values() for v in own if not isinstance(v, _Unknown)}
     notes = []
     if any(isinstance(v, str) for v in found):
-        # a column of words and of numbers is one of words
+        # a column with words and numbers is a column of words
         values = {name: [_word(v) for v in own] for name, own in values.items()}
         found = {v for own in values.values() for v in own if not isinstance(v, _Unknown)}
     numbers = {v for v in found if isinstance(v, int)}

@@ -1,4 +1,4 @@
-"""Arrays from .npy and .npz files of strangers: no pickle, and no allocation on a header's word."""
+"""Untrusted .npy and .npz files: no pickle, and no allocation based on a header alone."""
 
 import contextlib
 import dataclasses
@@ -19,12 +19,12 @@ from vae_jax.errors import DataError, first_line
 
 __all__ = ["FileRows", "Header", "header", "names", "read", "write_header"]
 
-_MAX_DEFLATE_RATIO = 1_032  # what a byte of a deflate stream can become at most
-_LARGEST_SIZE = 2**63 - 1  # of an axis, that NumPy can say
-_MOST_BYTES = 2**30  # in one read: Linux gives 2 GiB at most, macOS refuses more
+_MAX_DEFLATE_RATIO = 1_032  # largest expansion of one byte of a deflate stream
+_LARGEST_SIZE = 2**63 - 1  # of an axis, in NumPy
+_MOST_BYTES = 2**30  # per read: Linux returns 2 GiB at most, macOS refuses more
 try:
     from lzma import LZMAError
-except ImportError:  # a Python without it reads no such archive
+except ImportError:  # a Python without it cannot read such archives
     LZMAError = EOFError
 
 _DAMAGE = (
@@ -68,13 +68,13 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What an .npy file says of its array, found true of the file's size.
+    """The header of an .npy file, checked against the file's size.
 
     Attributes:
-        shape: of the array.
-        dtype: of its values; never of Python objects.
+        shape: shape of the array.
+        dtype: dtype of its values; never Python objects.
         fortran_order: whether the first axis varies fastest in the file.
-        offset: of the first value in the file, in bytes (scalar).
+        offset: offset of the first value in the file, in bytes (scalar).
     """
 
     shape: tuple[int, ...]
@@ -89,7 +89,7 @@ class Header:
 
     @property
     def has_rows(self) -> bool:
-        """Whether each row of the array [N, *stored] lies in one piece of the file."""
+        """Whether each row of the array [N, *stored] is contiguous in the file."""
         return bool(self.shape) and not self.fortran_order and self.dtype.subdtype is None
 
 
@@ -128,7 +128,7 @@ def _read_array(stream: IO[bytes], size: int, what: str, tally: memory.Tally) ->
 
 
 def header(path: Path) -> Header:
-    """What an .npy file says of its array (of any shape); none of its values is read.
+    """Reads the header of an .npy file (array of any shape), without its values.
 
     Args:
         path: the file.
@@ -144,12 +144,12 @@ def header(path: Path) -> Header:
 
 
 def write_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Begin an .npy file; the values in C order are to follow.
+    """Writes the header of an .npy file; the values in C order must follow.
 
     Args:
-        file: empty, open for writing.
-        shape: of the whole array.
-        dtype: of its values.
+        file: an empty file, open for writing.
+        shape: shape of the whole array.
+        dtype: dtype of its values.
     """
     descr = np.lib.format.dtype_to_descr(dtype)
     fields = {"descr": descr, "fortran_order": False, "shape": shape}
@@ -168,25 +168,24 @@ def _positions(rows: slice | np.ndarray, num_rows: int) -> np.ndarray:
 
 
 def _read_at(file: int, into: memoryview, offset: int) -> int:
-    """Fills bytes from an offset of a file that is open, and returns how many were read."""
+    """Reads bytes at an offset of an open file; returns how many were read."""
     if hasattr(os, "preadv"):
         return os.preadv(file, [into], offset)
-    # macOS before 11 and Pythons that are built for it
+    # macOS before 11, and Python builds for it
     content = os.pread(file, len(into), offset)
     into[: len(content)] = content
     return len(content)
 
 
 class FileRows:
-    """The array of an .npy file, left there: rows are read when they are asked for.
+    """The array of an .npy file, which stays there: rows are read on access.
 
-    Ordinary reads, not a mapping of the file: a file that is cut short or a disk that fails is an
-    error that can be told, where a mapping would end the process (SIGBUS), and no page that was
-    once read counts as memory of ours.
+    It uses ordinary reads, not a memory map: a truncated file or a failing disk raises an error,
+    while a map would kill the process (SIGBUS), and pages do not count as memory of this process.
     """
 
     def __init__(self, path: Path):
-        """Open an .npy file in C order.
+        """Opens an .npy file in C order.
 
         Args:
             path: the file, of an array [N, *stored].
@@ -208,7 +207,7 @@ class FileRows:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """Read rows, in the order of the file, and return them in the order asked for.
+        """Reads rows in the order of the file, and returns them in the requested order.
 
         Args:
             rows: a slice, or integers [...], each in [-N, N).
@@ -234,10 +233,10 @@ class FileRows:
 
     def _read(self, rows: np.ndarray, into: memoryview) -> None:
         width = math.prod(self.shape[1:]) * self.dtype.itemsize
-        # In the file's order the system reads ahead: from a cold disk up to 5 times the rows/s.
+        # In file order the system reads ahead: up to 5 times the rows/s from a cold disk.
         places = np.argsort(rows, kind="stable")
         rows = rows[places]
-        # One read for each run of rows that lie together in the file and in the answer.
+        # One read for each run of rows that are adjacent in the file and in the result.
         ends = np.flatnonzero((np.diff(rows) != 1) | (np.diff(places) != 1)) + 1
         starts = [0, *ends.tolist()]
         lengths = np.diff([*starts, len(rows)])
@@ -274,19 +273,19 @@ def names(path: Path) -> tuple[str, ...]:
 
 
 def read(path: Path, name: str | None = None, tally: memory.Tally | None = None) -> np.ndarray:
-    """One array of an .npz file, or the array of an .npy file.
+    """Reads one array of an .npz file, or the array of an .npy file.
 
     Args:
         path: the file.
         name: key in the .npz file; None for an .npy file.
-        tally: of what is read with it.
+        tally: the memory of everything that is read together.
 
     Returns:
-        The array, of the shape and dtype in which it was saved.
+        The array, with its saved shape and dtype.
 
     Raises:
-        DataError: if the file is unreadable, truncated, lacks the key, holds Python objects, or
-            claims more than it holds, or more than reading may take of memory.
+        DataError: the file is unreadable, truncated, lacks the key, holds Python objects, or claims
+            more values than it holds, or more than the memory limit.
     """
     tally = memory.Tally() if tally is None else tally
     if name is None:
@@ -301,6 +300,6 @@ def read(path: Path, name: str | None = None, tally: memory.Tally | None = None)
             raise ValueError(f"{name} claims to unpack to {member.file_size} bytes")
         with archive.open(member) as file:
             array = _read_array(file, member.file_size, f"{path}[{name}]", tally)
-            if file.read(1):  # the checksum is compared when the end has been read
+            if file.read(1):  # the checksum is verified at the end of the data
                 raise ValueError(f"{name} holds more than its header says")
             return array

@@ -1,7 +1,7 @@
-"""What a reader of a user's data takes and returns: parts by split, before they are converted.
+"""The inputs and outputs of readers of user data: parts by split, before conversion.
 
-A reader is a function (path, files, reading) → (parts, notes): `path` was named, `files` are those
-below it that the reader is for, or the path alone.
+A reader is a function (path, files, reading) → (parts, notes): `path` is the user's path, `files`
+are the files below it for this reader, or the path itself.
 """
 
 import dataclasses
@@ -21,17 +21,17 @@ __all__ = ["Part", "Reading", "complete", "named_splits"]
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How a user's data are to be read, by the names that `vae_jax.data.load` has.
+    """Settings for reading a user's data, named as in `vae_jax.data.load`.
 
     Attributes:
         num_valid: rows held out for validation (scalar); None means 10 %.
         scaling: 'auto', 'unit' or 'none'.
-        loading: as `is_streamed` takes it.
-        window: rows of each series that a table is cut into (scalar), or None.
-        hop: rows from the start of a window to that of the next (scalar); None: the window's.
-        missing_values: what marks a missing cell of a table beside an empty one, or None.
-        sha256: what the content must be, known before any of it is parsed; None: anything.
-        tally: of the memory that what is read takes.
+        loading: as in `is_streamed`.
+        window: rows per series that a table is cut into (scalar), or None.
+        hop: rows from the start of a window to the next (scalar); None: the window's length.
+        missing_values: text that marks a missing cell of a table, beside an empty one, or None.
+        sha256: required hash of the content, checked before parsing; None accepts any.
+        tally: the memory needed for reading.
     """
 
     num_valid: int | None = None
@@ -44,7 +44,7 @@ class Reading:
     tally: memory.Tally = dataclasses.field(default_factory=memory.Tally)
 
     def refuse(self, setting: str, why: str) -> None:
-        """Refuses a setting that was given to data which are no table, for a reason in words."""
+        """Refuses a setting for data that are not a table, with a reason in words."""
         value = getattr(self, setting)
         if value is not None:
             value = ",".join(value) if isinstance(value, tuple) else value
@@ -59,17 +59,17 @@ _WHAT = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Part:
-    """One part of the user's data, as read.
+    """One part of the user's data, before conversion.
 
     Attributes:
-        x: [N, …], in memory or in a file; series [N, T] or [N, T, C] where `is_series`.
-        labels: [N] or [N, 1] of any dtype, objects where some are None; or None.
+        x: [N, …], in memory or in a file; series [N, T] or [N, T, C] if `is_series`.
+        labels: [N] or [N, 1] of any dtype, objects if some are None; or None.
         condition: [N, C], or None.
         columns: names of the columns of a table, or None.
-        low, high: [1, …], the least and the greatest value in each place of the source of x, once
-            it has been surveyed.
+        low, high: [1, …], the smallest and the largest value at each position of the source of x,
+            once it has been surveyed.
         is_series: whether the second axis of x is time.
-        unlabeled: why labels that the source has were left out, or "".
+        unlabeled: why labels of the source were dropped, or "".
     """
 
     x: np.ndarray | Rows
@@ -83,15 +83,15 @@ class Part:
 
 
 def named_splits(where: Path, names: Iterable[str], what: str) -> dict[str, str | None]:
-    """The split that each of some names side by side is (a mapping of any shape), None if none.
+    """The split of each of several sibling names (a mapping of any shape), or None.
 
     Args:
         where: the folder, for messages.
-        names: of folders or of files.
-        what: they are ("folders"), for messages.
+        names: names of folders or of files.
+        what: their kind ("folders"), for messages.
 
     Raises:
-        DataError: several say the same split.
+        DataError: several names mean the same split.
     """
     meanings = _spelling.folders(names)
     own = {split: sorted(n for n, said in meanings.items() if said == split) for split in SPLITS}
@@ -109,7 +109,7 @@ def named_splits(where: Path, names: Iterable[str], what: str) -> dict[str, str 
 
 
 def _as_labels(twice: Mapping[str, Collection[str]]) -> str:
-    """The other remedy, where folders of one split differ by what may be labels: "trainA"."""
+    """An alternative remedy if folders of one split may differ by labels: "trainA"."""
     rests = {split: {_spelling.split(n).rest for n in own} for split, own in twice.items()}
     first, *others = rests.values()
     words = sorted("_".join(rest) for rest in first)
@@ -122,15 +122,15 @@ def _as_labels(twice: Mapping[str, Collection[str]]) -> str:
 
 
 def complete(where: Path, parts: Mapping[str, Part], what: str) -> tuple[dict[str, Part], list]:
-    """The parts of a source that brings splits of its own, if there are enough of them.
+    """Checks the parts of a source with its own splits.
 
     Args:
         where: the file or folder, for messages.
-        parts: by split, those that were found, x [N, …]; at least one.
-        what: says where the splits were found, for messages ("keys", "folders").
+        parts: the parts found, by split, x [N, …]; at least one.
+        what: where the splits were found, for messages ("keys", "folders").
 
     Returns:
-        (parts, notes): "train" with "test", "valid" or both; or "all" where train was alone.
+        (parts, notes): "train" with "test", "valid" or both; or "all" if there is only train.
 
     Raises:
         DataError: there is nothing to train on.

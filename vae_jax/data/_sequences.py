@@ -22,22 +22,22 @@ __all__ = [
     "strings",
 ]
 
-_BYTES_OF_BYTE = 8  # of a text, in bytes, characters and lines
-_BYTES_OF_LINE = 256  # as a value of Python, numbered, in lists
+_BYTES_OF_BYTE = 8  # of a text: bytes, characters and lines
+_BYTES_OF_LINE = 256  # as a Python value, numbered, in lists
 _BYTES_OF_CHARACTER = 40  # while it becomes a symbol
-_LONGEST = 4096  # characters of a line: each is a step that waits for the one before it
+_LONGEST = 4096  # characters of a line: steps run one after the other
 
 
 def read_text(path: Path, tally: memory.Tally) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
-    """The lines of a text, a symbol for each character.
+    """Reads the lines of a text as symbols, one per character.
 
     Args:
         path: a file in UTF-8.
-        tally: of what is read with it.
+        tally: the memory of everything that is read together.
 
     Returns:
-        (symbols [N, T], T the longest line's characters, symbol k > 0 the k-th character and 0 the
-        end and all that follows it; the characters; notes).
+        (symbols [N, T], T the length of the longest line, symbol k > 0 the k-th character, 0 the
+            end and everything after it; the characters; notes).
 
     Raises:
         DataError: it cannot be read, or a line is too long.
@@ -68,7 +68,7 @@ def read_text(path: Path, tally: memory.Tally) -> tuple[np.ndarray, tuple[str, .
             f"{_LONGEST:,}; break it into sentences, say"
         )
     lengths = np.array([len(line) for _, line in told])
-    # at most 2 × [N, T] int32 and one of truth values, beside the characters
+    # at most 2 × [N, T] int32 and one bool array, beside the characters
     num_bytes = len(told) * len(longest) * 9 + int(lengths.sum()) * _BYTES_OF_CHARACTER
     tally.add(path, num_bytes, f"break its longest line, {number:,}, or leave it out")
     codes = np.frombuffer("".join(line for _, line in told).encode("utf-32-le"), "<u4")
@@ -82,7 +82,7 @@ def read_text(path: Path, tally: memory.Tally) -> tuple[np.ndarray, tuple[str, .
 
 
 def _refuse_numbers(path: Path, lines: Sequence[str]) -> None:
-    """Refuses lines that are the rows of a table: as many numbers, more than one, in each."""
+    """Refuses lines that are rows of a table: the same number of values, more than one, in each."""
     counts = {len(line.split()) for line in lines}
     if len(counts) > 1 or counts <= {0, 1}:
         return
@@ -96,11 +96,11 @@ def _refuse_numbers(path: Path, lines: Sequence[str]) -> None:
 
 
 def decode_text(x: jax.Array, *, num_levels: int) -> jax.Array:
-    """Decode symbols to levels: x / (num_levels − 1), and NaN for what follows the end.
+    """Decodes symbols to levels: x / (num_levels − 1), and NaN after the end.
 
     Args:
         x: [B, T], integers 0 … num_levels − 1, zeros from the end on.
-        num_levels: how many symbols there are (scalar).
+        num_levels: number of symbols (scalar).
 
     Returns:
         [B, T] float32 in [0, 1], or NaN.
@@ -110,11 +110,11 @@ def decode_text(x: jax.Array, *, num_levels: int) -> jax.Array:
 
 
 def strings(x: np.ndarray, alphabet: Sequence[str]) -> list[str]:
-    """Text as it is read: decoded levels [N, T], with or without NaN after the end, to N strings.
+    """Converts decoded levels [N, T], with or without NaN after the end, to N strings.
 
     Args:
         x: [N, T] in [0, 1], level 0 the end.
-        alphabet: the K characters that the other levels stand for.
+        alphabet: the K characters of the other levels.
     """
     symbols = np.rint(np.nan_to_num(np.asarray(x)) * len(alphabet)).astype(int)
     lengths = np.argmax(np.pad(symbols, ((0, 0), (0, 1))) == 0, axis=1)
@@ -125,17 +125,17 @@ def strings(x: np.ndarray, alphabet: Sequence[str]) -> list[str]:
 
 
 def spans_of(path: Path, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Series as rows one after another, and where each lies.
+    """Converts series to consecutive rows, and the span of each series.
 
     Args:
-        path: for messages.
-        x: [N, T, C] or [N, T], numbers, NaN after the end of a series that is shorter than T.
+        path: path for messages.
+        x: [N, T, C] or [N, T], numbers, NaN after the end of series shorter than T.
 
     Returns:
         (rows [M, C], spans [N, 2]: the first row and the number of rows of each series).
 
     Raises:
-        DataError: it has another shape or no numbers, or one is missing before the end.
+        DataError: it has another shape or no numbers, or a number is missing before the end.
     """
     if x.dtype.kind not in "buif" or x.ndim not in (2, 3) or 0 in x.shape:
         raise DataError(
@@ -162,19 +162,19 @@ def spans_of(path: Path, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def divide_in_time(
     num_rows: int, window: int, hop: int, num_valid: int | None, *, name: str
 ) -> tuple[Split, Split, Split]:
-    """Windows of rows that follow one another in time: the first to train, the last to test.
+    """Windows of rows that are consecutive in time: the first to train, the last to test.
 
-    No row is in windows of two splits.
+    No two splits share a row.
 
     Args:
         num_rows: M, a count.
-        window: W, rows of each, a count.
-        hop: rows from the start of a window to that of the next, a count.
-        num_valid: windows side by side that validation has room for, a count; None: 10 %.
-        name: of the dataset, for messages.
+        window: W, rows per window, a count.
+        hop: rows from the start of a window to the next, a count.
+        num_valid: number of non-overlapping windows for validation, a count; None: 10 %.
+        name: name of the dataset, for messages.
 
     Returns:
-        (train, valid, test), x the spans [N, 2], see `spans_of`.
+        (train, valid, test), whose x is the spans [N, 2], see `spans_of`.
 
     Raises:
         DataError: there are fewer than three windows.
@@ -201,19 +201,19 @@ def divide_in_time(
     ends = num_rows - window * np.array([num_valid + num_test, num_test, 0])
     splits = []
     for start, end in zip([0, *ends[:-1]], ends, strict=True):
-        # what does not fill a window is left out at its start
+        # rows that do not fill a window are dropped at the start
         starts = np.arange(end - window, start - 1, -hop)[::-1]
         splits.append(Split(np.stack([starts, np.full_like(starts, window)], axis=1)))
     return tuple(splits)
 
 
 def rows_of(spans: np.ndarray) -> np.ndarray:
-    """The rows that lie in spans [N, 2], ascending and each once: [n]."""
+    """The distinct rows in spans [N, 2], ascending: [n]."""
     return np.unique(np.concatenate([np.arange(a, a + n) for a, n in spans] or [np.arange(0)]))
 
 
 def gathered(rows: np.ndarray, spans: np.ndarray, num_steps: int) -> np.ndarray:
-    """Rows [M, C] as series [N, T, C] by their spans [N, 2], NaN where one is shorter than T."""
+    """Rows [M, C] as series [N, T, C] by their spans [N, 2], padded with NaN."""
     steps = np.arange(num_steps)
     is_step = steps < spans[:, 1:]
     x = rows[np.where(is_step, spans[:, :1] + steps, 0)]

@@ -1,4 +1,4 @@
-"""Sparse matrices as SciPy saves them: kept sparse, rows made dense when they are asked for."""
+"""Sparse matrices saved by SciPy: kept sparse; rows become dense on access."""
 
 import functools
 from collections.abc import Callable, Collection, Mapping
@@ -30,16 +30,16 @@ _PART_OF = {
 }
 REMEDY = "leave out rows or columns"
 """What to do about a matrix that would take too much memory."""
-_MEMORY_SHARE = 1 / 12  # of what reading may take; of a dense row, or a pointer to each row
-_COPIES = 4  # of its arrays, while a matrix is brought into the order of its rows
-_MOST_CELLS = 2**20  # for each value that is not 0, where the matrix stays sparse
+_MEMORY_SHARE = 1 / 12  # of the memory limit, for a dense row or the row pointers
+_COPIES = 4  # of its arrays, while a matrix is sorted by row
+_MOST_CELLS = 2**20  # for each nonzero value, if the matrix stays sparse
 
 
 class SparseRows:
-    """The rows of a sparse matrix [N, D]; each is made dense when it is asked for."""
+    """The rows of a sparse matrix [N, D], which become dense on access."""
 
     def __init__(self, matrix):
-        """Keeps a matrix.
+        """Wraps a matrix.
 
         Args:
             matrix: scipy.sparse.csr_array, [N, D].
@@ -52,13 +52,13 @@ class SparseRows:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        """Rows in memory.
+        """Reads rows into memory.
 
         Args:
             rows: a slice, or integers [...], each in [-N, N).
 
         Returns:
-            [..., D], dense, in the order asked for.
+            [..., D], dense, in the requested order.
         """
         if isinstance(rows, slice):
             return self._matrix[rows].toarray()
@@ -67,13 +67,13 @@ class SparseRows:
 
 
 def groups(names: Collection[str]) -> dict[Stem, dict[str, str]]:
-    """The sparse matrices [N, D] that arrays of some names describe, with or without their shape.
+    """The sparse matrices [N, D] formed by arrays with these names, with or without a shape.
 
     Args:
         names: keys of an archive, or stems of files.
 
     Returns:
-        By what the names of a matrix's arrays share, () for SciPy's own: part → name.
+        Common part of a matrix's names, () for SciPy's own: part → name.
     """
     found: dict[Stem, dict[str, str]] = {}
     for name in names:
@@ -84,7 +84,7 @@ def groups(names: Collection[str]) -> dict[Stem, dict[str, str]]:
 
 
 def _part_of(name: str) -> tuple[Stem, str] | None:
-    """What a name says beside the part of a matrix that it names last, and this part."""
+    """Splits a name into the part of a matrix, which it ends with, and the rest."""
     words = tuple(_spelling.words(name))
     for end in range(len(words), 0, -1):
         for start in (end - 1, end - 2):
@@ -94,26 +94,26 @@ def _part_of(name: str) -> tuple[Stem, str] | None:
 
 
 def _layouts(parts: Collection[str]) -> list[str]:
-    """The layouts that some parts may be of, whether their shape is among them or not."""
+    """The possible layouts of some parts, whether or not their shape is included."""
     return [layout for layout, needed in _PARTS.items() if set(needed[:-1]) <= set(parts)]
 
 
 def read(
     path: Path, parts: Mapping[str, str], get: Callable[[str], np.ndarray], tally: memory.Tally
 ) -> SparseRows:
-    """The sparse matrix of an archive.
+    """Reads a sparse matrix from an archive.
 
     Args:
-        path: of the archive, for messages.
+        path: path of the archive, for messages.
         parts: part → key, one of `groups`.
-        get: from a key to its array.
-        tally: of what is read with it.
+        get: maps a key to its array.
+        tally: the memory of everything that is read together.
 
     Returns:
         The matrix, [N, D].
 
     Raises:
-        DataError: its parts do not fit together or are not all there, or it is too large.
+        DataError: its parts do not fit together, some are missing, or it is too large.
     """
     if "shape" not in parts:
         raise DataError(
@@ -139,7 +139,7 @@ def read(
 
 
 def _layout(held: dict[str, np.ndarray]) -> str:
-    """The layout that the archive names, or the one that its arrays are of."""
+    """The layout named in the archive, or the one that its arrays imply."""
     if "format" in held:
         name = held["format"].item()
         name = name.decode("ascii") if isinstance(name, bytes) else str(name)
@@ -166,7 +166,7 @@ def _refuse_huge(path: Path, shape: tuple[int, ...], data: np.ndarray) -> None:
             f"{path}: is a sparse matrix of shape {shape}: a dense row, and a pointer to each row,"
             f" must take at most {limit:,} bytes here: {REMEDY}"
         )
-    # each pass over the data looks at every cell
+    # each pass over the data visits every cell
     if shape[0] * shape[1] > max(2**32, data.size * _MOST_CELLS):
         raise DataError(
             f"{path}: is a sparse matrix of shape {shape} with {data.size:,} values: at least one"
@@ -175,7 +175,7 @@ def _refuse_huge(path: Path, shape: tuple[int, ...], data: np.ndarray) -> None:
 
 
 def _matrix(layout: str, held: dict[str, np.ndarray], shape: tuple[int, int]):
-    """The matrix as rows (CSR), each place once, all of it checked."""
+    """The matrix in CSR layout, without duplicates, fully checked."""
     import scipy.sparse
 
     make = functools.partial(getattr(scipy.sparse, f"{layout}_array"), shape=shape)

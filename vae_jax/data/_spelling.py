@@ -1,8 +1,8 @@
-"""What names say: the split and the field of an array, a file or a folder, in the usual spellings.
+"""The meaning of names: the split and the field of an array, a file or a folder.
 
-The one place that knows how splits, pictures, labels and identifiers are called. A name is cut into
-words ("x_train", "trainX", "imagesVal", "train-set", "xtrain"); a word may name a split or a field,
-or say no more than that there are data ("set", "images").
+This is the only module that knows the usual spellings of splits, images, labels and identifiers. A
+name is split into words ("x_train", "trainX", "imagesVal", "train-set", "xtrain"). A word may name
+a split or a field, or only mean data ("set", "images").
 """
 
 import re
@@ -101,11 +101,11 @@ _MOST_QUOTED = 6
 
 
 class Meaning(NamedTuple):
-    """What a name (of a thing of any shape) says.
+    """The meaning of a name (of a thing of any shape).
 
     Args:
-        split: "train", "valid" or "test"; None where it names none, or two.
-        rest: its other words, without those that say nothing beside a split.
+        split: "train", "valid" or "test"; None if it names no split, or two.
+        rest: its other words, without generic ones such as "set".
     """
 
     split: str | None
@@ -123,7 +123,7 @@ def words(name: str) -> list[str]:
 
 
 def split(name: str) -> Meaning:
-    """What a name says of a split: "xtrain", "Train", "training_set" and "imagesTr" are train."""
+    """Finds the split in a name: "xtrain", "Train", "training_set" and "imagesTr" mean train."""
     parted = [_parted(word) for word in words(_TEST_OF_IMAGES.sub("Te", name))]
     found = [own for own, _ in parted if own is not None]
     if len(found) != 1:
@@ -132,7 +132,7 @@ def split(name: str) -> Meaning:
 
 
 def _parted(word: str) -> tuple[str | None, list[str]]:
-    """The split that a word names, and what it has grown together with ("xtrain", "testset")."""
+    """The split in a single word, and the rest of the word ("xtrain", "testset")."""
     if word in _SPLIT_OF:
         return _SPLIT_OF[word], []
     for spelling, own in _SPLIT_OF.items():
@@ -145,17 +145,17 @@ def _parted(word: str) -> tuple[str | None, list[str]]:
 
 
 def splits_in(name: str) -> set[str]:
-    """The splits that a name is made of: both of "val_train", none of "train_station"."""
+    """The splits that a name is made of: both in "val_train", none in "train_station"."""
     parted = [_parted(word) for word in words(name)]
     says_more = any(own is None and rest[0] not in _SILENT for own, rest in parted)
     return set() if says_more else {own for own, _ in parted if own is not None}
 
 
 def folders(names: Iterable[str]) -> dict[str, str | None]:
-    """The split that each of some folders or files side by side is, None where it is none.
+    """The split of each of several sibling folders or files, or None.
 
-    A name of a split and another word ("seg_train") is one where its siblings share that word
-    ("seg_test"); alone ("train_station") it is none. Numbers ("1_train", "2_test") are no words.
+    A split with another word ("seg_train") counts only if siblings share that word ("seg_test");
+    alone ("train_station") it does not. Numbers ("1_train", "2_test") are ignored.
     """
     meanings = {name: split(name) for name in names}
     rests = {name: tuple(w for w in own.rest if not w.isdigit()) for name, own in meanings.items()}
@@ -169,30 +169,30 @@ def folders(names: Iterable[str]) -> dict[str, str | None]:
 
 
 def is_fold(name: str) -> bool:
-    """Whether a name is that of a fold of a cross-validation: "fold1", "cv_3", "2nd fold"."""
+    """Whether a name means a fold of a cross-validation: "fold1", "cv_3", "2nd fold"."""
     return not _FOLD.isdisjoint(words(name))
 
 
 def is_part(name: str) -> bool:
-    """Whether a name says which part of an example a file is: "images", "masks", "labels"."""
+    """Whether a name means a part of an example: "images", "masks", "labels"."""
     whole = "_".join(words(name))
     return len(whole) > 1 and whole in _PARTS
 
 
 def is_data(name: str) -> bool:
-    """Whether a name says no more than that there are data: "images", "data set"."""
+    """Whether a name only means data: "images", "data set"."""
     return bool(words(name)) and set(words(name)) <= _SILENT
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or a folder of that name is one of a system, which its user does not see."""
+    """Whether a name is hidden or belongs to an operating system."""
     return name.startswith((".", "@")) or name.casefold() in _HIDDEN
 
 
 def array(name: str) -> tuple[str, str | None] | None:
-    """The field and the split of an array by its name; None if the name says no field.
+    """The field and the split in the name of an array; None if it has no field.
 
-    A name that leads out of its archive ("../x") says none: no program of NumPy wrote it.
+    A name that leads out of its archive ("../x") has none: NumPy does not write such names.
 
     Args:
         name: a key of an .npz file, or the stem of an .npy file.
@@ -200,7 +200,7 @@ def array(name: str) -> tuple[str, str | None] | None:
     Returns:
         (one of "x", "series", "labels" and "condition"; one of `SPLITS`, or None).
     """
-    if name == "arr_0":  # what numpy.savez calls an array without a name
+    if name == "arr_0":  # from numpy.savez for an array without a name
         return "x", None
     if name.startswith("/") or ".." in name.split("/"):
         return None
@@ -212,20 +212,20 @@ def array(name: str) -> tuple[str, str | None] | None:
 
 
 def column(name: str, *, is_distinct: bool, is_run: bool, is_counting: bool) -> str | None:
-    """What a column of whole numbers is by its name, if it is nothing to learn from.
+    """The role of a column of integers, by its name and values, if it is nothing to learn from.
 
-    Neither a name nor the values say so alone, but for a last word "id": "sample" and "S/N" are an
+    Except for a last word "id", it takes both the name and the values: "sample" and "S/N" are an
     index if their values are consecutive in any order, "number" if it counts the rows, and a column
-    without a name if no value comes twice; "userid" is an identifier if none does.
+    without a name if its values are distinct; "userid" is an identifier if its values are distinct.
 
     Args:
-        name: of the column.
-        is_distinct: whether no number comes twice.
-        is_run: whether they are consecutive whole numbers, in any order.
-        is_counting: whether they count the rows, from 0 or 1 on.
+        name: name of the column.
+        is_distinct: whether no number occurs twice.
+        is_run: whether they are consecutive integers, in any order.
+        is_counting: whether they count the rows, from 0 or 1.
 
     Returns:
-        "index", "identifier", or None for a column like any other.
+        "index", "identifier", or None for any other column.
     """
     own = [word for word in words(name) if not word.isdigit()]
     if is_distinct and (not words(name) or own in (["unnamed"], ["index"], ["index", "level"])):
@@ -240,15 +240,15 @@ def column(name: str, *, is_distinct: bool, is_run: bool, is_counting: bool) -> 
 
 
 def is_splits(name: str) -> bool:
-    """Whether a column of that name says which split a row is of."""
+    """Whether a column with this name holds the split of each row."""
     own = words(name)
     return "".join(own) in _SPLITS
 
 
 def flag_of_split(name: str) -> str | None:
-    """The split of which a column of that name says whether a row is in it ("is_train"), or None.
+    """The split for which a column is a flag by its name ("is_train"), or None.
 
-    "is_valid" says rather that a row is sound.
+    "is_valid" is not one: it usually means that a row is correct.
     """
     own = words(name)
     own = [own[0][:2], own[0][2:]] if len(own) == 1 and own[0].startswith("is") else own
@@ -258,22 +258,22 @@ def flag_of_split(name: str) -> str | None:
 
 
 def is_unknown(text: str) -> bool:
-    """Whether a cell or a label says that its value is unknown: a blank, "?", "NA", "None"."""
+    """Whether a cell or a label means unknown: empty, "?", "NA", "None"."""
     return text.strip().casefold() in UNKNOWN
 
 
 def may_be_unknown(text: str) -> bool:
-    """Whether a word may say that a value is unknown, and may be a value like others."""
+    """Whether a word may mean unknown, but may also be a value."""
     return text.strip().casefold() in _LIKE_UNKNOWN
 
 
 def is_label(name: str) -> bool:
-    """Whether a column of that name holds labels."""
+    """Whether a column with this name holds labels."""
     return _FIELD_OF.get(name.strip().casefold()) == "labels"
 
 
 def ratings(names: Sequence[str]) -> tuple[str, ...] | None:
-    """The columns [N] of users, of items and of ratings by name, if there is one of each."""
+    """The columns [N] of users, items and ratings by name, if there is one of each."""
     users, items, marks = _RATING
     by_name = {name: words(name) for name in names}
 
@@ -286,7 +286,7 @@ def ratings(names: Sequence[str]) -> tuple[str, ...] | None:
 
 
 def shard(stem: str) -> str:
-    """The stem of a file without the number of a shard: "train-00000-of-00002" is "train"."""
+    """The stem of a file without a shard number: "train-00000-of-00002" is "train"."""
     return _SHARD.sub("", stem)
 
 

@@ -1,4 +1,4 @@
-"""The columns of a table that say which split each row is of."""
+"""The columns of a table that tell the split of each row."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,18 +11,18 @@ from vae_jax.errors import DataError
 
 __all__ = ["Splits", "find"]
 
-_MOST_NUMBERS = 20  # that a column called split holds, beyond which they are features
+_MOST_NUMBERS = 20  # in a column called split; with more, it is a feature
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
 
 
 class Splits(NamedTuple):
-    """What some columns say of the rows.
+    """The splits of the rows, from certain columns.
 
     Attributes:
-        columns: their places in the table.
-        names: of splits, in the order of their first rows.
-        numbers: which of them each row is of, [N] integers.
-        note: for the log.
+        columns: indices of these columns in the table.
+        names: names of splits, in the order of their first rows.
+        numbers: index of the split of each row, [N] integers.
+        note: note for the log.
     """
 
     columns: tuple[int, ...]
@@ -32,15 +32,15 @@ class Splits(NamedTuple):
 
 
 def find(where: Path, names: Sequence[str], columns: Sequence) -> Splits | None:
-    """The splits of the rows, by words ("train", "test") or by flags ("is_test").
+    """Finds the splits of the rows, from words ("train", "test") or flags ("is_test").
 
     Args:
-        where: for messages.
-        names: of the columns, [D].
-        columns: of Arrow, [N] each, dictionaries and bytes as text.
+        where: path for messages.
+        names: names of the columns, [D].
+        columns: Arrow columns, [N] each, dictionaries and bytes as text.
 
     Raises:
-        DataError: a column says splits by its name, or in some rows, and not which each row is of.
+        DataError: a column means splits by its name, or in some rows, but not for every row.
     """
     of_words = [i for i, own in enumerate(columns) if _names_splits(where, names[i], own)]
     flags = [(i, own) for i, name in enumerate(names) if (own := _spelling.flag_of_split(name))]
@@ -55,13 +55,13 @@ def find(where: Path, names: Sequence[str], columns: Sequence) -> Splits | None:
 
 
 def _names_splits(where: Path, name: str, column) -> bool:
-    """Whether a column names the split of each row; refuses one that does so in some rows."""
+    """Whether a column names the split of each row; refuses one that does so for some rows only."""
     says_so = _spelling.is_splits(name)
     if not _cells.is_text(column.type):
         if says_so:
             _refuse_numbers(where, name, column)
         return False
-    # a table whose splits have many names has none
+    # a column with many distinct words is not a column of splits
     found = column.unique().slice(0, 10 * _MOST_NUMBERS).to_pylist()
     known = {value for value in found if value is not None and _meaning(value)}
     others = [value for value in found if value not in known]
@@ -116,7 +116,7 @@ def _of_words(names: Sequence[str], place: int, column) -> Splits:
 
 
 def _flags(where: Path, name: str, column) -> np.ndarray:
-    """Whether each row [N] is in a split."""
+    """Whether each row [N] is in the split of a flag."""
     import pyarrow.compute as pc
 
     values = column.unique()
@@ -133,7 +133,7 @@ def _flags(where: Path, name: str, column) -> np.ndarray:
 def _of_flags(
     where: Path, names: Sequence[str], columns: Sequence, flags: Sequence[tuple[int, str]]
 ) -> Splits:
-    """Rows of which no flag holds are of the split that has none: test, or else train."""
+    """Splits from flags; rows without a set flag are in the missing split: test, or train."""
     told = _spelling.quoted([names[i] for i, _ in flags])
     held = {split: _flags(where, names[i], columns[i]) for i, split in flags}
     num_true = np.sum(list(held.values()), axis=0)

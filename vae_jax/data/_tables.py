@@ -1,4 +1,4 @@
-"""Tables of users: CSV and Parquet files, alone or one for each split; which columns to learn."""
+"""Tables of users: CSV and Parquet files, single or one per split; which columns to use."""
 
 import contextlib
 import dataclasses
@@ -19,25 +19,25 @@ __all__ = ["SUFFIXES", "read"]
 SUFFIXES = (".csv", ".parquet")
 """Endings of the files that are read."""
 
-_BYTES_OF_CELL = 40  # as it was read, as a number, in the table and among the rows that are kept
-_BYTES_OF_ROW = 256  # its split, its label, and the numbers of one column while they are looked at
-_BYTES_OF_COLUMN = 12 * 2**10  # what Arrow takes for each
+_BYTES_OF_CELL = 40  # as read, as a number, in the table and among the selected rows
+_BYTES_OF_ROW = 256  # its split, its label, and the numbers of one column while it is examined
+_BYTES_OF_COLUMN = 12 * 2**10  # in Arrow, for each
 _COPIES_OF_TEXT = 4
-_BLOCK_BYTES = 2**20  # Arrow refuses a row that is longer
-_MOST_SEEN = 1000  # different words of a column
-_MANY_ROWS = 30  # in which whole numbers that are no identifiers hardly all differ
+_BLOCK_BYTES = 2**20  # Arrow refuses a longer row
+_MOST_SEEN = 1000  # distinct words of a column
+_MANY_ROWS = 30  # in this many rows, integers that are not identifiers rarely all differ
 _REMEDY = "give fewer rows or columns"
 
 
 class _Source(NamedTuple):
-    """A table as it was read.
+    """A table before its columns are classified.
 
     Attributes:
-        table: of Arrow.
+        table: an Arrow table.
         notes: lines for the log.
-        is_untyped: whether its file has no types: what looks like a number is one.
-        is_named: whether its columns have names of their own.
-        unlabeled: why its labels were left out while it was read, or "".
+        is_untyped: whether its file has no types, so that text is parsed as numbers.
+        is_named: whether its columns have names.
+        unlabeled: why its labels were dropped while it was read, or "".
     """
 
     table: Any
@@ -49,14 +49,14 @@ class _Source(NamedTuple):
 
 @dataclasses.dataclass
 class _Columns:
-    """The columns of a table by what they are.
+    """The columns of a table by their role.
 
     Attributes:
-        features: numbers [N] by name, in the order of the table, NaN where one is missing.
+        features: numbers [N] by name, in the order of the table, NaN if missing.
         labels: [N], or None.
-        unlabeled: why a column of labels was left out, or "".
-        splits: which rows are of which, or None.
-        left_out: why a column is not learned from → names.
+        unlabeled: why a column of labels was dropped, or "".
+        splits: the split of each row, or None.
+        left_out: reason → names of the columns that are not used.
         notes: lines for the log.
     """
 
@@ -69,22 +69,22 @@ class _Columns:
 
 
 def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str, Part], list[str]]:
-    """The numeric columns of a table, its column of labels and its column of splits.
+    """Reads the numeric columns of a table, its label column and its split columns.
 
-    Of a folder the tables are one or several for each split ("train.csv", "data/test-0.parquet"),
-    or shards of one.
+    In a folder there are one or several tables per split ("train.csv", "data/test-0.parquet"), or
+    shards of one table.
 
     Args:
-        path: of the table, or the folder that was named.
+        path: the table, or the folder given by the user.
         files: CSV and Parquet files, sorted.
-        reading: with missing_values rows with a missing cell are left out, which a note says.
+        reading: if missing_values is set, rows with a missing cell are dropped, with a note.
 
     Returns:
-        (parts, notes); x [N, D] float64, NaN where a cell is missing.
+        (parts, notes); x [N, D] float64, NaN for missing cells.
 
     Raises:
-        DataError: a table cannot be read, or holds nothing to learn from; or names do not say the
-            splits, or the columns of tables are not the same.
+        DataError: a table cannot be read, or holds nothing to learn from; or names do not tell the
+            splits, or tables have different columns.
     """
     by_split = {"all": list(files)} if len(files) == 1 else _by_split(path, files)
     tables, files = {}, []
@@ -104,7 +104,7 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
 
 
 def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Split → its files; "all" → the files that are shards of one table."""
+    """Split → its files; "all" → files that are shards of one table."""
     stems = {file: _spelling.shard(file.stem) for file in files}
     for names in (stems, {file: file.parent.relative_to(folder).name for file in files}):
         meanings = named_splits(folder, names.values(), "files")
@@ -130,7 +130,7 @@ def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _refuse_scattered(folder: Path, by_split: Mapping[str, Sequence[Path]]) -> None:
-    """Refuses files of one split in several folders: folds, or datasets, of their own."""
+    """Refuses files of one split in several folders, which may be folds or several datasets."""
     for split, files in by_split.items():
         places = sorted({str(file.parent.relative_to(folder)) for file in files})
         if len(places) > 1:
@@ -141,7 +141,7 @@ def _refuse_scattered(folder: Path, by_split: Mapping[str, Sequence[Path]]) -> N
 
 
 def _joined(files: Sequence[Path], tables: Sequence) -> Any:
-    """Tables one after another; they have the same columns."""
+    """Concatenates tables with the same columns."""
     import pyarrow as pa
 
     names = tables[0].column_names
@@ -182,11 +182,11 @@ def _read_file(path: Path, tally: memory.Tally) -> _Source:
 def _opened(path: Path):
     import pyarrow as pa
 
-    return pa.OSFile(os.fsencode(path))  # which need not be UTF-8
+    return pa.OSFile(os.fsencode(path))  # the path may not be UTF-8
 
 
 def _bytes_of_csv(path: Path, separator: bytes) -> int:
-    """What a CSV file takes while it is read, estimated by its cells."""
+    """Estimates the memory for reading a CSV file from its number of cells."""
     with path.open("rb") as file:
         num_columns = file.readline(_BLOCK_BYTES).count(separator) + 1
         file.seek(0)
@@ -204,14 +204,14 @@ def _bytes_of_csv(path: Path, separator: bytes) -> int:
 
 
 def _read_parquet(path: Path, tally: memory.Tally) -> _Source:
-    """A Parquet file.
+    """Reads a Parquet file.
 
-    Texts of a few values are read as such, and written out if there is the memory.
+    Dictionary-encoded text is expanded if there is enough memory.
     """
     import pyarrow as pa
     import pyarrow.parquet
 
-    checked = {"page_checksum_verification": True}  # of the pages that have one
+    checked = {"page_checksum_verification": True}  # for pages that have a checksum
     file = pa.parquet.ParquetFile(_opened(path), **checked)
     schema, told = file.schema_arrow, file.metadata
     flat = [field for field in schema if not pa.types.is_nested(field.type)]
@@ -244,7 +244,7 @@ def _refuse_nested(path: Path, fields: Sequence) -> None:
 
 
 def _width(kind) -> int:
-    """Bytes of a value of a type of Arrow, as far as the type says."""
+    """Bytes per value of an Arrow type, if the type has a fixed width."""
     try:
         return -(-kind.bit_width // 8)
     except ValueError:
@@ -259,7 +259,7 @@ def _is_of_bytes(kind) -> bool:
 
 
 def _written_out(path: Path, column, tally: memory.Tally):
-    """A column with its texts in place of numbers of texts, which may take little in a file."""
+    """Expands a dictionary-encoded column, which may be small in a file, to plain text."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -289,7 +289,7 @@ def _damage_named(path: Path) -> Iterator[None]:
 def _parts(
     where: Path, source: _Source, sizes: Mapping[str, int], missing_values: Sequence[str] | None
 ) -> tuple[dict[str, Part], list[str]]:
-    """Parts of a table of the rows of each split, one after another: split → how many."""
+    """Parts of a table whose rows are sorted by split: split → number of rows."""
     _refuse_ratings(where, source.table.column_names)
     with _damage_named(where):
         columns = _columns(where, source, list(sizes.values()), missing_values or ())
@@ -315,7 +315,7 @@ def _parts(
     for number, split in enumerate(splits):
         own = kept & (of_rows == number)
         labels = None if columns.labels is None else columns.labels[own]
-        # all rows are kept in most tables: no copy
+        # most tables keep all rows: avoid a copy
         parts[split] = Part(
             x if own.all() else x[own], labels, columns=names, unlabeled=columns.unlabeled
         )
@@ -338,7 +338,7 @@ def _refuse_ratings(where: Path, names: Sequence[str]) -> None:
 def _complete_rows(
     where: Path, names: Sequence[str], x: np.ndarray
 ) -> tuple[np.ndarray, list[str]]:
-    """Which rows [N] have no missing cell, and a note of the others."""
+    """The rows [N] without missing cells, and a note about the others."""
     is_missing = np.isnan(x)
     kept = ~is_missing.any(axis=1)
     if kept.all():
@@ -348,7 +348,7 @@ def _complete_rows(
     told = f"{np.sum(~kept):,} of {len(x):,} rows have missing cells, most in column {most!r}"
     if not kept.any():
         others = np.delete(is_missing, int(np.argmax(counts)), axis=1)
-        # a row each to train, validate and test
+        # one row each to train, validate and test
         can_drop = others.shape[1] > 0 and np.sum(~others.any(axis=1)) >= 3
         remedy = ", or drop that column" if can_drop else ""
         raise DataError(f"{where}: {told}, and no row is left: fill them in{remedy}")
@@ -356,7 +356,7 @@ def _complete_rows(
 
 
 def _columns(where: Path, source: _Source, sizes: Sequence[int], marks: Sequence[str]) -> _Columns:
-    """What each column of a table of splits of these sizes is."""
+    """The role of each column of a table with splits of these sizes."""
     found, names = _Columns(unlabeled=source.unlabeled), source.table.column_names
     columns = [_cells.without_marks(_cells.as_text(c), marks) for c in source.table.columns]
     of_labels, of_index = _label_column(where, names), _index_of_pandas(source.table)
@@ -393,7 +393,7 @@ def _columns(where: Path, source: _Source, sizes: Sequence[int], marks: Sequence
 
 
 def _may_be_identifier(name: str, values: np.ndarray) -> list[str]:
-    """A note on whole numbers [N] that all differ, in a column whose name says nothing."""
+    """A note on distinct integers [N] in a column whose name has no known meaning."""
     if np.any(values % 1 != 0) or not len(np.unique(values)) == len(values) >= _MANY_ROWS:
         return []
     return [
@@ -410,7 +410,7 @@ def _take_labels(found: _Columns, name: str, column, source: _Source) -> None:
 
 
 def _take_only_words(found: _Columns, columns: Mapping[str, Any]) -> None:
-    """Of a table without names the only column of words holds labels, if these come again."""
+    """Uses the only text column of a table without names as labels, if values repeat."""
     words = [name for why, own in found.left_out.items() if why.startswith("not") for name in own]
     if len(words) != 1:
         return
@@ -424,7 +424,7 @@ def _take_only_words(found: _Columns, columns: Mapping[str, Any]) -> None:
 def _refuse_mixed_points(
     where: Path, with_commas: Sequence[str], found: _Columns, source: _Source
 ) -> None:
-    """Refuses decimal points beside decimal commas, of which one may part thousands."""
+    """Refuses a mix of decimal points and commas, one of which may separate thousands."""
     features = dict(found.features)
     others = [
         name
@@ -439,7 +439,7 @@ def _refuse_mixed_points(
 
 
 def _label_column(where: Path, names: Sequence[str]) -> int | None:
-    """The place of the column of labels, None if there is none."""
+    """The index of the label column, or None."""
     found = [place for place, name in enumerate(names) if _spelling.is_label(name)]
     if len(found) > 1:
         told = _spelling.quoted([names[place] for place in found])
@@ -456,7 +456,7 @@ def _index_of_pandas(table) -> set[str]:
 
 
 def _why_left_out(name: str, values: np.ndarray | None, sizes: Sequence[int], column) -> str | None:
-    """Why a column is nothing to learn from; None if it is something."""
+    """Why a column is not used as a feature; None if it is used."""
     if values is None:
         kinds = column.unique()
         words = (str(v or "") for v in kinds.slice(0, _MOST_SEEN).to_pylist())
@@ -484,5 +484,5 @@ def _runs(values: np.ndarray) -> bool:
 
 
 def _counts(values: np.ndarray) -> bool:
-    """Whether numbers [n] count the rows, from 0 or 1 on."""
+    """Whether numbers [n] count the rows, from 0 or 1."""
     return len(values) > 0 and values[0] in (0, 1) and bool(np.all(np.diff(values) == 1))

@@ -1,4 +1,4 @@
-"""Image datasets of tensorflow-datasets, by name: read without TensorFlow, looked for offline."""
+"""Image datasets of tensorflow-datasets by name, read without TensorFlow, offline if possible."""
 
 import gzip
 import io
@@ -31,7 +31,7 @@ from vae_jax.errors import DataError
 
 __all__ = ["builder_names", "is_name", "load"]
 
-_VERSION = 1  # of the arrays made here: raise it when other ones are made of the same files
+_VERSION = 1  # of the arrays made here: increase it when they change
 _NAME = re.compile(r"[a-z]\w*(/\w[\w.-]*)?(:\d+\.\d+\.\d+)?", re.ASCII)
 _IDX_FILES = {
     part: (f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz")
@@ -40,14 +40,14 @@ _IDX_FILES = {
 
 
 def builder_names() -> list[str]:
-    """Names of the datasets that tensorflow-datasets knows, of images [H, W, C] and others."""
+    """Names of all datasets of tensorflow-datasets, of images [H, W, C] and others."""
     import tensorflow_datasets as tfds
 
     return tfds.list_builders(with_community_datasets=False)
 
 
 def is_name(name: str) -> bool:
-    """Whether `name` is a dataset of tensorflow-datasets (of any shape): 'mnist', 'a/b:1.0.0'."""
+    """Whether `name` is a dataset of tensorflow-datasets (any shape): 'mnist', 'a/b:1.0.0'."""
     return _NAME.fullmatch(name) is not None and _base(name) in builder_names()
 
 
@@ -64,28 +64,28 @@ def load(
     *,
     may_prepare: bool = True,
 ) -> Dataset:
-    """An image dataset of tensorflow-datasets, uint8 [N, H, W, C], labels where it has them.
+    """An image dataset of tensorflow-datasets, uint8 [N, H, W, C], with labels if it has them.
 
-    Looked for in this order: prepared as ArrayRecord in data_dir/tensorflow_datasets, data_dir,
+    It is searched in this order: prepared as ArrayRecord in data_dir/tensorflow_datasets, data_dir,
     cache_dir/tensorflow_datasets and the default folder of tensorflow-datasets; MNIST's four
     original files in data_dir/<name>; prepared now, which needs TensorFlow and, unless
-    data_dir/<name> holds the original files, the network.
+    data_dir/<name> holds the original files, network access.
 
     Args:
-        name: of the dataset, with its config and version where wanted: 'mnist', 'a/b:1.0.0'.
+        name: name of the dataset, optionally with config and version: 'mnist', 'a/b:1.0.0'.
         data_dir: the folder of all datasets.
-        cache_dir: the folder in which prepared arrays are kept.
+        cache_dir: the folder for prepared arrays.
         num_valid: rows held out for validation (scalar); None means 10 %, at most 5,000.
-        loading: as `is_streamed` takes it: whether the images stay in the cache's files.
-        may_prepare: whether it is prepared now, if it is not.
+        loading: as in `is_streamed`: whether the images stay in the cache's files.
+        may_prepare: whether to prepare the dataset now if it is not prepared.
 
     Returns:
-        The dataset with the builder's own splits; validation rows are held out of train where it
-        has none.
+        The dataset with the builder's own splits; if it has no validation split, validation rows
+        are held out of train.
 
     Raises:
-        DataError: if it cannot be had, is not of 8-bit images of one size, or is to stay on disk
-            and the cache cannot be written.
+        DataError: it is not available, does not consist of 8-bit images of one size, or must stay
+            on disk and the cache cannot be written.
         UsageError: if `num_valid` does not fit.
     """
     builder = _find(name, data_dir, cache_dir)
@@ -140,7 +140,7 @@ def load(
 
 
 def _refuse_large(name: str, builder, roles: dict[str, str], image_key: str, *, on_disk: bool):
-    """Refuses images that would take more memory than there is: all, or a few at a time."""
+    """Refuses images that need more memory than there is: all, or a few at a time."""
     shape = builder.info.features[image_key].shape
     num_rows = sum(builder.info.splits[split].num_examples for split in roles.values())
     shape = (num_rows, *shape)
@@ -148,7 +148,7 @@ def _refuse_large(name: str, builder, roles: dict[str, str], image_key: str, *, 
 
 
 def _classes(label) -> tuple[int | str, ...] | None:
-    """What the labels of a `ClassLabel` mean: words, or numbers where those are their own names."""
+    """The classes of a `ClassLabel`: words, or numbers if its names are numbers."""
     names = tuple(getattr(label, "names", None) or ())
     if not names:
         return None
@@ -157,14 +157,14 @@ def _classes(label) -> tuple[int | str, ...] | None:
 
 
 def _image_dataset(name: str, parts: dict[str, Split], num_valid: int | None, **metadata):
-    """Grey pictures of this library are binarized by custom, as MNIST was; [N, H, W, C]."""
+    """Makes an image dataset; gray images get Bernoulli, as is usual for MNIST; [N, H, W, C]."""
     is_grey = next(iter(parts.values())).x.shape[-1] == 1
     likelihood = "bernoulli" if is_grey else "gaussian"
     return image_dataset(name, parts, num_valid, num_levels=256, likelihood=likelihood, **metadata)
 
 
 def _find(name: str, data_dir: Path, cache_dir: Path):
-    """The builder of what is prepared as ArrayRecord somewhere, or None; never the network."""
+    """The builder of a dataset prepared as ArrayRecord, or None; never uses the network."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core import read_only_builder
 
@@ -190,7 +190,7 @@ def _find(name: str, data_dir: Path, cache_dir: Path):
 
 
 def _prepare(name: str, data_dir: Path, cache_dir: Path):
-    """The builder of what is prepared now, from original files or from the network."""
+    """Prepares a dataset now, from original files or from the network; returns its builder."""
     import tensorflow_datasets as tfds
 
     if find_spec("tensorflow") is None:
@@ -212,7 +212,8 @@ def _prepare(name: str, data_dir: Path, cache_dir: Path):
             download_dir=cache_dir / "downloads",
             download_config=tfds.download.DownloadConfig(
                 manual_dir=originals if given else None,
-                # Of its own: files of the same name, extracted for another dataset, are reused.
+                # An own folder: otherwise extracted files of the same name, of another dataset, are
+                # reused.
                 extract_dir=cache_dir / "extracted" / builder.info.full_name,
                 try_download_gcs=False,
             ),
@@ -240,7 +241,7 @@ def _reason(error: Exception) -> str:
 
 
 def _features(builder) -> tuple[str, str | None]:
-    """Keys of the image and of the label (or None); refuses what is no 8-bit image of one size."""
+    """Keys of the image and of the label (or None); refuses all but 8-bit images of one size."""
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -263,7 +264,7 @@ def _features(builder) -> tuple[str, str | None]:
 
 
 def _roles(builder) -> dict[str, str]:
-    """Which of the builder's splits is our train, valid and test; 'all' where it has only one."""
+    """The builder's splits for our train, valid and test; 'all' if it has only one."""
     names = set(builder.info.splits)
     if {"train", "validation", "test"} <= names:
         return {"train": "train", "valid": "validation", "test": "test"}
@@ -285,12 +286,12 @@ def _files(builder, splits) -> list[Path]:
 def _read_split(
     builder, split: str, image_key: str, label_key: str | None
 ) -> Iterator[tuple[str, int, np.ndarray]]:
-    """Blocks ('x', N, [n, H, W, C] uint8) and, where it has them, ('labels', N, [n] int32)."""
+    """Yields blocks ('x', N, [n, H, W, C] uint8) and, if any, ('labels', N, [n] int32)."""
     import tensorflow_datasets as tfds
 
     shape = builder.info.features[image_key].shape
     try:
-        # Decoding by ourselves takes half the time of the feature's own way.
+        # Decoding here takes half the time of the feature's own decoder.
         source = builder.as_data_source(split, decoders={image_key: tfds.decode.SkipDecoding()})
         num_rows = len(source)
         step = rows_per_block((num_rows, *shape), np.dtype(np.uint8))
@@ -312,7 +313,7 @@ def _read_split(
 
 
 def _pixels(encoded: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """A decoded picture, [H, W, C]; `ValueError` if it is of another size than `shape` says."""
+    """Decodes an image, [H, W, C]; raises `ValueError` if its size differs from `shape`."""
     import PIL.Image
 
     with PIL.Image.open(io.BytesIO(encoded)) as image:
@@ -322,7 +323,7 @@ def _pixels(encoded: bytes, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _read_idx(data_dir: Path, name: str) -> dict[str, Split] | None:
-    """The four original files of MNIST or a namesake in data_dir/<name>, or None without them."""
+    """The four original files of MNIST or a similar dataset in data_dir/<name>, or None."""
     import tensorflow_datasets as tfds
 
     paths = {part: [data_dir / name / file for file in both] for part, both in _IDX_FILES.items()}
@@ -343,7 +344,7 @@ def _read_idx(data_dir: Path, name: str) -> dict[str, Split] | None:
 
 
 def _parse_idx(path: Path) -> np.ndarray:
-    # Two zero bytes, dtype, rank; the sizes as big-endian words; the values.
+    # Two zero bytes, dtype, rank; the sizes as big-endian integers; the values.
     content = gzip.decompress(path.read_bytes())
     rank = content[3]
     shape = np.frombuffer(content, ">u4", count=rank, offset=4)

@@ -1,4 +1,4 @@
-"""The values of a user's data: checks that refuse, then conversions that are noted."""
+"""The values of a user's data: checks that refuse, then conversions with notes."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,14 +25,14 @@ __all__ = [
 ]
 
 _LARGEST = float(np.finfo(np.float32).max)
-_DEPTHS = (10, 12, 14, 16)  # bits of the sensors whose pictures take more than a byte
-_MOST_CHANNELS = 16  # of a picture, where they come before its height and width
+_DEPTHS = (10, 12, 14, 16)  # bits of image sensors with more than one byte per value
+_MOST_CHANNELS = 16  # of an image with channels first
 _FAR = 20.0
 """Values of pictures beyond are none that somebody has scaled already."""
 _FACTOR = 64.0
 """Splits whose values differ by more, as those of 0 … 1 and 0 … 255 do, are on no one scale."""
-_SHARE_NEGATIVE = 1 / 20  # of pictures that have been centered
-_MOST_VALUES = 2**21  # of a table whose quartiles are looked at
+_SHARE_NEGATIVE = 1 / 20  # of images that have been centered
+_MOST_VALUES = 2**21  # of a table whose quartiles are computed
 _FEW = 5
 _MARKS = {"NA": np.isnan, "inf": np.isposinf, "-inf": np.isneginf}
 """What `missing_values` calls cells of a table that are no finite number; an empty one is NaN."""
@@ -42,10 +42,10 @@ _MARKS = {"NA": np.isnan, "inf": np.isposinf, "-inf": np.isneginf}
 
 
 def encode_conditions(path: Path, parts: Mapping[str, Part]) -> dict[str, Part]:
-    """Parts whose conditions are [N, C] float32; those of one number may come as [N].
+    """Converts conditions to [N, C] float32; a single number per row may come as [N].
 
     Raises:
-        DataError: they are no finite numbers, or not one row for each row of x.
+        DataError: they are not finite numbers, or not one row for each row of x.
     """
     given = [part for part in parts.values() if part.condition is not None]
     widths = {part.condition.shape[1:] or (1,) for part in given}
@@ -73,10 +73,10 @@ def encode_conditions(path: Path, parts: Mapping[str, Part]) -> dict[str, Part]:
 
 
 def surveyed(path: Path, parts: Mapping[str, Part]) -> dict[str, Part]:
-    """Parts with x as `Rows` [N, D] or [N, H, W, C], and the extremes of each place.
+    """Parts with x as `Rows` [N, D] or [N, H, W, C], and the extremes at each position.
 
     Raises:
-        DataError: x is of another shape, holds what is no finite number, or one value only.
+        DataError: x has another shape, a value that is not a finite number, or only one value.
     """
     viewed = {name: dataclasses.replace(p, x=_viewed(path, p.x)) for name, p in parts.items()}
     refuse_misshapen(path, viewed)
@@ -90,7 +90,7 @@ def surveyed(path: Path, parts: Mapping[str, Part]) -> dict[str, Part]:
 
 
 def _viewed(path: Path, x) -> Rows:
-    """x [N, D] or [N, H, W, C]; none of its values is looked at."""
+    """Views x as [N, D] or [N, H, W, C] without reading its values."""
     rank = len(x.shape)
     if x.dtype.kind not in "buif":
         raise DataError(f"{path}: holds {x.dtype}: must be real numbers or booleans")
@@ -122,7 +122,7 @@ def _with_channel(x: np.ndarray) -> np.ndarray:
 
 
 def refuse_misshapen(path: Path, parts: Mapping[str, Part]) -> None:
-    """Refuses parts whose x [N, …] differ in shape, or have fewer than three rows together."""
+    """Refuses parts with different shapes of x [N, …], or with fewer than three rows in total."""
     shapes = {part.x.shape[1:] for part in parts.values()}
     if len(shapes) > 1:
         raise DataError(
@@ -138,12 +138,12 @@ def refuse_misshapen(path: Path, parts: Mapping[str, Part]) -> None:
 
 
 def _with_extremes(path: Path, part: Part, parts: Iterable[Part]) -> Part:
-    """The part with low and high, found in one pass that refuses what is no number.
+    """Adds low and high to a part, in one pass that refuses values that are not numbers.
 
     Args:
-        path: for messages.
+        path: path for messages.
         part: one of the parts.
-        parts: all of them: the remedy is for all.
+        parts: all parts; the remedy applies to all.
     """
     x = part.x.source
     num_bad, first, low, high = 0, (), None, None
@@ -166,21 +166,21 @@ def _with_extremes(path: Path, part: Part, parts: Iterable[Part]) -> Part:
 
 
 def _nowhere(parts: Iterable[Part], test: Callable[[np.ndarray], np.ndarray]) -> bool:
-    """Whether no value of the sources passes a test."""
+    """Whether no value of the sources satisfies a test."""
     return not any(test(x).any() for part in parts for _, x in blocks(part.x.source))
 
 
 def refuse_mixed(path: Path, parts: Mapping[str, Part], kind: str) -> None:
-    """Refuses splits whose values were plainly not converted alike.
+    """Refuses splits whose values were clearly preprocessed differently.
 
     Args:
-        path: for messages.
+        path: path for messages.
         parts: surveyed, x [N, *stored].
-        kind: "table" or "image". Columns of a table may reach far in one split alone.
+        kind: "table" or "image". In a table, a single split may have far values.
 
     Raises:
-        DataError: one of them holds whole numbers, or values of 0 … 255, or none below 0, and
-            another does not.
+        DataError: one of them holds integers, or values of 0 … 255, or none below 0, and another
+            does not.
     """
     first, *others = parts
     for other in others:
@@ -203,13 +203,13 @@ def refuse_mixed(path: Path, parts: Mapping[str, Part], kind: str) -> None:
 
 
 def _is_mixed_kind(first: Part, second: Part) -> bool:
-    """Whether one holds integers by its dtype and the other numbers that are not whole."""
+    """Whether one has an integer dtype and the other has fractions."""
     of_floats = [part for part in (first, second) if part.x.source.dtype.kind == "f"]
     return len(of_floats) == 1 and not _everywhere({"": of_floats[0]}, _is_whole)
 
 
 def _is_mixed_scale(first: Part, second: Part) -> bool:
-    """Whether values of one are a multiple of the other's: the greatest, and on average."""
+    """Whether values of one are a multiple of the other's: the maximum and the mean."""
     reach = [_reach(part) for part in (first, second)]
     # zeros are on every scale
     if min(reach) == 0 or max(reach) < _FACTOR * min(reach):
@@ -227,7 +227,7 @@ def _is_mixed_sign(first: Part, second: Part) -> bool:
 
 
 def _is_unit_and_levels(first: Part, second: Part) -> bool:
-    """Whether the first lies within ±1, and the second holds levels of 8 or 16 bits."""
+    """Whether the first is within ±1, and the second holds levels of 8 or 16 bits."""
     low, high = _bounds(second)
     return bool(
         _reach(first) <= 1
@@ -238,7 +238,7 @@ def _is_unit_and_levels(first: Part, second: Part) -> bool:
 
 
 def _bounds(part: Part) -> tuple[float, float]:
-    """Least and greatest value of the source."""
+    """Smallest and largest value of the source."""
     return float(part.low.min()), float(part.high.max())
 
 
@@ -257,7 +257,7 @@ def _mean(part: Part, function: Callable[[np.ndarray], np.ndarray]) -> float:
 def _extremes(
     x: np.ndarray, low: np.ndarray | None, high: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest value in each place, [1, …], of a block [n, …] and of those before it."""
+    """Extremes at each position, [1, …], of a block [n, …] merged with earlier blocks."""
     lows, highs = x.min(axis=0, keepdims=True), x.max(axis=0, keepdims=True)
     return (
         lows if low is None else np.minimum(low, lows),
@@ -266,7 +266,7 @@ def _extremes(
 
 
 def _extremes_of(x: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest value in each place of rows, [1, …]."""
+    """Smallest and largest value at each position of rows, [1, …]."""
     low = high = None
     for _, block in blocks(x):
         low, high = _extremes(block, low, high)
@@ -274,7 +274,7 @@ def _extremes_of(x: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _range(parts: Iterable[Part]) -> tuple[float, float]:
-    """Least and greatest value as converted: conversions keep the order within each place."""
+    """Smallest and largest value after conversion: conversions are monotonic at each position."""
     parts = list(parts)
     return (
         min(float(part.x.convert(part.low).min()) for part in parts),
@@ -283,10 +283,10 @@ def _range(parts: Iterable[Part]) -> tuple[float, float]:
 
 
 def stored_range(path: Path, parts: Mapping[str, Part]) -> tuple[float, float]:
-    """Least and greatest value (scalars) as stored, in float32.
+    """Smallest and largest value (scalars) as stored, in float32.
 
     Raises:
-        DataError: they are one and the same, or beyond float32.
+        DataError: they are equal, or exceed float32.
     """
     low, high = _range(parts.values())
     if not np.isfinite([low, high]).all():
@@ -306,23 +306,23 @@ def stored_range(path: Path, parts: Mapping[str, Part]) -> tuple[float, float]:
 
 
 def converted(parts: Mapping[str, Part], conversion: Callable) -> dict[str, Part]:
-    """Parts whose values [B, *any] are converted once more, element by element."""
+    """Parts with another conversion of their values [B, *any], element by element."""
     return {k: dataclasses.replace(part, x=part.x.map(conversion)) for k, part in parts.items()}
 
 
 def as_levels(
     parts: Mapping[str, Part], kind: str, scaling: str
 ) -> tuple[dict[str, Part], int | None, list[str]]:
-    """Parts [N, *stored] as they will be stored, their number of levels or None, and notes.
+    """Parts [N, *stored] in their stored form, their number of levels or None, and notes.
 
-    Whole numbers of a picture are levels of the depth that holds them: 8 bits, 10, 12, 14 or 16, or
-    as many as there are below 128, which no sensor of 8 bits would leave unused.
+    Integers of an image are levels of the smallest depth that holds them: 8 bits, 10, 12, 14 or 16;
+    or the exact number of levels if it is below 128, because an 8-bit sensor would use more.
 
     Args:
         parts: surveyed.
         kind: "table" or "image".
-        scaling: as `vae_jax.data.load` takes it; "none" and "unit" leave levels of more than 8 bits
-            to those who asked for them.
+        scaling: as in `vae_jax.data.load`; "none" and "unit" do not treat values of more than 8
+            bits as levels.
     """
     dtypes = {part.x.source.dtype for part in parts.values()}
     low, high = _range(parts.values())
@@ -348,7 +348,7 @@ def as_levels(
 
 
 def _everywhere(parts: Mapping[str, Part], test: Callable[[np.ndarray], np.ndarray]) -> bool:
-    """Whether all values of the sources pass a test."""
+    """Whether all values of the sources satisfy a test."""
     sources = [part.x.source for part in parts.values()]
     return all(bool(np.all(test(x))) for source in sources for _, x in blocks(source))
 
@@ -358,7 +358,7 @@ def _is_whole(x: np.ndarray) -> np.ndarray:
 
 
 def _deepest(high: float) -> int:
-    """The greatest value of the least depth that holds `high`."""
+    """The largest value of the smallest depth that holds `high`."""
     return next(2**bits - 1 for bits in _DEPTHS if high < 2**bits)
 
 
@@ -368,10 +368,10 @@ def _deepest(high: float) -> int:
 def rescaling(
     splits: tuple[Split, Split, Split], kind: str, scaling: str
 ) -> tuple[Callable[[np.ndarray], np.ndarray], list[str]]:
-    """The conversion to float32 [B, *shape], by what train [N, *shape] holds, and notes.
+    """The conversion to float32 [B, *shape], from the training split [N, *shape], and notes.
 
-    With "auto" a table is standardized. Pictures keep floats within 20 of 0, as those that somebody
-    has scaled already are; of all others the range of train becomes [0, 1].
+    With "auto" a table is standardized. Images keep floats within 20 of 0, because they are
+    probably scaled already; otherwise the range of the training split becomes [0, 1].
     """
     train = splits[0].x
     if scaling == "none":
@@ -396,28 +396,28 @@ def rescaling(
 
 
 def outweighed(train: Rows, columns: Sequence[str] | None) -> list[str]:
-    """Notes on columns of a small table in which a few values outweigh all others.
+    """Notes on columns of a small table in which a few values dominate the variance.
 
-    In few rows no value can reach many standard deviations, of which it is a part itself: here a
-    value is far by the median and the quartiles of its column. More than half of what the column
-    varies is then due to such values.
+    With few rows no value can be many standard deviations from the mean, because it contributes to
+    the deviation itself. So here a value is far by the median and the quartiles of its column, and
+    more than half of the column's variance must be due to such values.
 
     Args:
-        train: as read, [N, D].
-        columns: their names, or None.
+        train: before scaling, [N, D].
+        columns: names of the columns, or None.
     """
     num_rows, width = train.shape
     if num_rows * width > _MOST_VALUES:
         return []
     x = np.asarray(train[:], np.float64)
     low, middle, high = np.quantile(x, (0.25, 0.5, 0.75), axis=0)
-    # of a normal distribution the quartiles lie 1.349 standard deviations apart
+    # the quartiles of a normal distribution are 1.349 standard deviations apart
     is_far = np.abs(x - middle) * 1.349 > ranges.DEVIATIONS * (high - low)
-    with np.errstate(all="ignore"):  # of a constant column there is nothing to say
+    with np.errstate(all="ignore"):  # constant columns are ignored
         squares = np.square(x - middle)
         share = np.sum(squares * is_far, axis=0) / np.sum(squares, axis=0)
         reach = np.abs(x - x.mean(axis=0)).max(axis=0) / x.std(axis=0)
-    # what reaches further is named with the likelihood
+    # even larger values are reported together with the likelihood
     found = (low < high) & (share > 1 / 2) & (reach <= ranges.DEVIATIONS)
     return [_outweighed(x[:, c], is_far[:, c], c, columns) for c in np.flatnonzero(found)[:_FEW]]
 
@@ -441,14 +441,14 @@ def _as_float32(dtype: np.dtype) -> tuple[Callable[[np.ndarray], np.ndarray], li
 
 
 def _divisor(scale: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Scales with 1 in place of 0, of which a note is made."""
+    """Replaces scales of 0 by 1, with a note."""
     if num_constant := int(np.sum(scale == 0)):
         notes.append(f"{num_constant} columns are constant in train: shifted, not rescaled")
     return np.where(scale == 0, 1, scale)
 
 
 def _num_outside(splits: Iterable[Split], rescale: Scaling) -> int:
-    """How many values of some splits come out below 0 or above 1."""
+    """The number of values in some splits that are scaled to below 0 or above 1."""
     outside = 0
     for split in splits:
         for _, block in blocks(split.x.map(rescale.uncut)):
@@ -457,14 +457,14 @@ def _num_outside(splits: Iterable[Split], rescale: Scaling) -> int:
 
 
 def scaling_of(x: Rows) -> Scaling | None:
-    """What was done to the values of these rows [N, *stored], where they were scaled."""
+    """The scaling of these rows [N, *stored], or None if they were not scaled."""
     return next((each for each in x.conversions if isinstance(each, Scaling)), None)
 
 
 def _moments(x: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column [1, D]; of a constant column exactly 0.
+    """Mean and standard deviation of each column [1, D]; exactly 0 for a constant column.
 
-    Of two blocks of m and n rows, with d the difference of their means,
+    For two blocks of m and n rows, with d the difference of their means,
     Σ (x − mean)² = Σ₁ + Σ₂ + d² m n / (m + n).
     """
     num_rows, mean, squares, low, high = 0, 0.0, 0.0, None, None
@@ -476,5 +476,5 @@ def _moments(x: Rows) -> tuple[np.ndarray, np.ndarray]:
         squares += step**2 * (num_rows * len(block) / total)
         mean += step * (len(block) / total)
         num_rows = total
-    # Of a constant column the rounded mean leaves a deviation that is tiny, not 0.
+    # The rounded mean of a constant column leaves a tiny deviation that is not 0.
     return mean, np.where(low == high, 0, np.sqrt(squares / num_rows))

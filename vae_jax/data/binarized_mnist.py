@@ -1,4 +1,4 @@
-"""Statically binarized MNIST, the fixed sample on which the published likelihoods are compared."""
+"""Statically binarized MNIST, the fixed sample used for published likelihoods."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ _SHA256 = "573218a14eb73df6d8d4a8c9eb54b41511317b6df0acf65330e76f13ff3d0987"
 
 
 def decode(x: jax.Array) -> jax.Array:
-    """Unpack eight pixels from each byte, the most significant bit first (as np.unpackbits).
+    """Unpacks eight pixels from each byte, the most significant bit first (like np.unpackbits).
 
     Args:
         x: [B, 98] uint8.
@@ -39,13 +39,13 @@ def load(data_dir: Path, num_valid: int | None = None) -> Dataset:
     Args:
         data_dir: holds binarized_mnist/binarized_mnist_packedbits.npz with the keys `train`,
             `valid` and `test`, each [N, 98] uint8.
-        num_valid: to be left out: the source has its own validation split.
+        num_valid: must not be set: the source has its own validation split.
 
     Returns:
         The dataset, stored packed: 98 bytes for 784 pixels.
 
     Raises:
-        DataError: if the file is missing, unreadable or not the original's content.
+        DataError: if the file is missing, unreadable or not the original file.
 
     Reference:
         Salakhutdinov and Murray, On the quantitative analysis of deep belief networks, ICML 2008;

@@ -1,4 +1,4 @@
-"""Handwritten digits, 8×8: the embedded default, it comes with scikit-learn."""
+"""Handwritten digits, 8×8: the built-in default, included in scikit-learn."""
 
 import importlib.util
 from pathlib import Path
@@ -11,14 +11,14 @@ __all__ = ["load"]
 
 
 def load(data_dir: Path, num_valid: int | None = None) -> Dataset:
-    """1,797 handwritten digits [8, 8, 1] in 17 grey levels, labels 0 … 9; needs no file.
+    """1,797 handwritten digits [8, 8, 1] in 17 gray levels, labels 0 … 9; needs no file.
 
     Args:
-        data_dir: not looked at.
+        data_dir: not used.
         num_valid: rows held out for validation (scalar); None means 10 %.
 
     Returns:
-        The dataset, dealt 80 / 10 / 10.
+        The dataset, split 80 / 10 / 10.
 
     Reference:
         Alpaydin and Kaynak, Optical recognition of handwritten digits, UCI 1998 (its test part).
@@ -38,7 +38,8 @@ def load(data_dir: Path, num_valid: int | None = None) -> Dataset:
 def _read() -> np.ndarray:
     """Pixels and label of each digit, [1797, 65] uint8.
 
-    From the package's file: importing the package takes longer than all else before the first step.
+    Read from the package's file: importing the package would take longer than everything else
+    before the first step.
     """
     package = importlib.util.find_spec("sklearn")
     for folder in package.submodule_search_locations if package else ():

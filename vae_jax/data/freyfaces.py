@@ -1,4 +1,4 @@
-"""Frey faces: frames of a film of one face, 28×20, 256 grey levels."""
+"""Frey faces: frames of a film of one face, 28×20, 256 gray levels."""
 
 from pathlib import Path
 
@@ -18,17 +18,17 @@ _SHA256 = "b0ec1a9c525ebaa85fd71da093f69f9b72ac08cd77611005a328e1f44ab5c9b5"
 
 
 def load(data_dir: Path, num_valid: int | None = None) -> Dataset:
-    """1,965 faces [28, 20, 1] in 256 grey levels, no labels; freyfaces/freyfaces.npz.
+    """1,965 faces [28, 20, 1] in 256 gray levels, no labels; freyfaces/freyfaces.npz.
 
     Args:
         data_dir: holds freyfaces/freyfaces.npz with the key `images`.
         num_valid: rows held out for validation (scalar); None means 10 %.
 
     Returns:
-        The dataset, dealt 80 / 10 / 10.
+        The dataset, split 80 / 10 / 10.
 
     Raises:
-        DataError: if the file is missing, unreadable or not the original's content.
+        DataError: if the file is missing, unreadable or not the original file.
 
     Reference:
         Roweis, Saul and Hinton, Global coordination of local linear models, NIPS 2001.

@@ -1,4 +1,4 @@
-"""Binary sprites on dSprites' grid of five independent factors, drawn by us, on the device."""
+"""Binary sprites on dSprites' grid of five independent factors, drawn on the device."""
 
 from pathlib import Path
 
@@ -24,24 +24,24 @@ _SIZE = 64
 _SCALES = np.linspace(0.5, 1.0, 6, dtype=np.float32)
 _ANGLES = 2 * np.pi * np.arange(40) / 40
 _ROTATIONS = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1).astype(np.float32)
-_MARGIN = 16  # pixels from the border to the outermost centre; no sprite reaches so far
+_MARGIN = 16  # pixels from the border to the outermost center; no sprite reaches so far
 
-# Half side of the square, half axes of the ellipse, unit of the heart and height of its centre of
-# mass: about 400 pixels each. No pixel's centre comes nearer than 1e-4 to a border, relatively:
-# rounding cannot change a picture.
+# Half side of the square, half axes of the ellipse, unit of the heart and height of its centroid:
+# about 400 pixels each. No pixel center is within a relative 1e-4 of a border, so rounding cannot
+# change an image.
 _SQUARE = 10.3
 _ELLIPSE = (14.7, 8.9)
 _HEART, _HEART_CENTRE = 10.3, 0.29
 
 
 def render(factors: jax.Array) -> jax.Array:
-    """Draw sprites: a pixel is 1 where its centre lies inside the implicit shape.
+    """Draws sprites: a pixel is 1 if its center is inside the implicit shape.
 
-    With (u, v) the pixel's offset from the sprite's centre, turned back by the rotation
-    2π·k/40 and divided by the scale:
+    With (u, v) the pixel's offset from the sprite's center, rotated back by 2π·k/40 and divided by
+    the scale:
       square   max(|u|, |v|) ≤ a
       ellipse  (u/a)² + (v/b)² ≤ 1
-      heart    (p² + q² − 1)³ ≤ p²·q³ with p = u/c, q = v/c + 0.29, its centre of mass
+        heart    (p² + q² − 1)³ ≤ p²·q³ with p = u/c, q = v/c + 0.29, its centroid
     One step of x or y moves the sprite by one pixel, right or down.
 
     Args:
@@ -51,12 +51,12 @@ def render(factors: jax.Array) -> jax.Array:
         [B, 64, 64, 1] float32, each 0 or 1.
 
     Reference:
-        Matthey et al., dSprites, 2017, whose grid of factors this is; the drawing is our own.
+        Matthey et al., dSprites, 2017, for the grid of factors; the drawing is our own.
     """
     chex.assert_shape(factors, (None, len(FACTOR_NAMES)))
     shape, scale, rotation, x, y = (factors[:, i, None, None] for i in range(5))
     pixel = jnp.arange(_SIZE)
-    # [B, 64, 64] from [B, 1, 64] and [B, 64, 1]: whole numbers, so that shifts are exact.
+    # [B, 64, 64] from [B, 1, 64] and [B, 64, 1]: integers, so that shifts are exact.
     right, up = jnp.broadcast_arrays(
         (pixel[None, None, :] - (x + _MARGIN)).astype(jnp.float32),
         ((y + _MARGIN) - pixel[None, :, None]).astype(jnp.float32),
@@ -77,18 +77,18 @@ def render(factors: jax.Array) -> jax.Array:
 def load(data_dir: Path, num_valid: int | None = None) -> Dataset:
     """737,280 binary sprites [64, 64, 1] on a grid of five factors; needs no file.
 
-    What is stored is the grid itself, [N, 5] indices of factors; `decode` draws the pictures.
+    The grid itself is stored, [N, 5] indices of factors; `decode` draws the images.
     The label is the shape.
 
     Args:
-        data_dir: not looked at.
+        data_dir: not used.
         num_valid: rows held out for validation (scalar); None means 10 %.
 
     Returns:
-        The dataset, dealt 80 / 10 / 10.
+        The dataset, split 80 / 10 / 10.
 
     Reference:
-        Matthey et al., dSprites, 2017, whose grid of factors this is; the drawing is our own.
+        Matthey et al., dSprites, 2017, for the grid of factors; the drawing is our own.
     """
     grid = np.indices(FACTOR_SIZES, dtype=np.int32).reshape(len(FACTOR_SIZES), -1).T
     grid = np.ascontiguousarray(grid)
