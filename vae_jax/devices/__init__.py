@@ -1,3 +1,3 @@
-"""Where programs run: which devices there are, what lies on them, how data reaches them."""
+"""Devices: which ones there are, how arrays are placed on them, how data reaches them."""
 
 __all__ = []

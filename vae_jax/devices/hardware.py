@@ -1,4 +1,4 @@
-"""What this machine is, as far as its system tells: macOS has none of the files of /proc."""
+"""Properties of this machine, as far as the system provides them: macOS has no /proc."""
 
 import os
 from pathlib import Path
@@ -11,14 +11,14 @@ __all__ = [
 
 
 def num_cores() -> int:
-    """Cores that this process may use, a count; all of them if the system does not say which."""
+    """Cores that this process may use, a count; all cores if the system does not say which."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def lines_of_cpuinfo(*names: str) -> list[str]:
-    """The distinct lines of /proc/cpuinfo that begin with one of the names; [] without the file.
+    """The distinct lines of /proc/cpuinfo that begin with one of the names; [] if there is no file.
 
     Args:
         names: such as "model name".
@@ -31,10 +31,10 @@ def lines_of_cpuinfo(*names: str) -> list[str]:
 
 
 def peak_bytes() -> int:
-    """The most memory that this program has had in use, in bytes.
+    """Peak memory of this program, in bytes.
 
-    Linux counts in `getrusage` the parent's peak too, if that is larger: there /proc says it.
-    macOS starts a process without its parent's memory, and counts in bytes, not kibibytes.
+    On Linux `getrusage` includes the parent's peak if that is larger, so /proc is used instead. On
+    macOS a process starts without its parent's memory, and the unit is bytes, not kibibytes.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

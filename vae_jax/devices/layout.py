@@ -1,9 +1,9 @@
-"""Where runs and batches live: a mesh ("runs", "data") over all devices of all processes.
+"""Placement of runs and batches: a mesh ("runs", "data") over all devices of all processes.
 
 The runs of a program are stacked along a leading axis. Each device of the axis "runs" trains some
-of them and never speaks with the others; devices along "data" share the batch of a run. Where a
-device holds several runs, an accelerator computes them at once (vmap), a CPU one after the other
-(lax.map), which its matrix products and caches favour.
+of them without communication; devices along "data" share the batch of a run. If a device holds
+several runs, an accelerator computes them in parallel (vmap). A CPU computes them one after the
+other (lax.map), which suits its matrix products and caches.
 """
 
 import functools
@@ -25,12 +25,12 @@ _LESS_EFFORT = {"xla_backend_optimization_level": 1}
 
 
 class Layout:
-    """R runs on a mesh; stacked arrays are [S, …], S = R filled up to a multiple of the devices.
+    """R runs on a mesh; stacked arrays are [S, …], S = R padded to a multiple of the devices.
 
     Args:
-        mesh: with the axes "runs" and "data".
+        mesh: a mesh with the axes "runs" and "data".
         num_runs: R, a count.
-        is_vectorized: whether runs on one device are computed at once.
+        is_vectorized: whether the runs on one device are computed in parallel.
     """
 
     def __init__(self, mesh: Mesh, num_runs: int, *, is_vectorized: bool):
@@ -40,43 +40,43 @@ class Layout:
 
     @property
     def num_slots(self) -> int:
-        """S: the runs and what fills them up, a count."""
+        """S: the number of runs with fillers, a count."""
         along = self.mesh.shape["runs"]
         return -(-self.num_runs // along) * along
 
     @property
     def num_data(self) -> int:
-        """How many devices share a batch, a count."""
+        """The number of devices that share a batch, a count."""
         return self.mesh.shape["data"]
 
     def is_filler(self) -> np.ndarray:
-        """Which slots hold no run of their own: [S] booleans."""
+        """The slots that are fillers: [S] booleans."""
         return np.arange(self.num_slots) >= self.num_runs
 
     def fill(self, tree: Any) -> Any:
-        """Fills arrays [R, …] up to [S, …] by repeating the last run; NumPy."""
+        """Pads arrays [R, …] to [S, …] by repeating the last run; NumPy."""
         slots = np.minimum(np.arange(self.num_slots), self.num_runs - 1)
         return jax.tree.map(lambda leaf: np.asarray(leaf)[slots], tree)
 
     def place(self, tree: Any) -> Any:
-        """Spreads arrays [R, …] over the devices as [S, …]; the last run fills the slots left."""
+        """Places arrays [R, …] on the devices as [S, …]; fillers repeat the last run."""
         return self.place_slots(self.fill(tree))
 
     def place_slots(self, tree: Any) -> Any:
-        """Spreads arrays [S, …], which say what fillers hold, over the devices."""
+        """Places arrays [S, …], including fillers, on the devices."""
         return jax.tree.map(functools.partial(self._put, spec=_RUNS), tree)
 
     def replicate(self, tree: Any) -> Any:
-        """Puts the same arrays, of any shape, on every device."""
+        """Copies arrays of any shape to every device."""
         return jax.tree.map(functools.partial(self._put, spec=_SHARED), tree)
 
     def spread_batches(self, get: Callable, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-        """Batches [S, T, B, *stored] of which each process makes only what its devices hold.
+        """Makes batches [S, T, B, *stored]; each process makes only the parts on its devices.
 
         Args:
-            get: from three slices, of runs, steps and rows, to that part of the array.
-            shape: of the whole array.
-            dtype: of the array.
+            get: from three slices, for runs, steps and rows, to that part of the array.
+            shape: shape of the whole array.
+            dtype: dtype of the array.
         """
         sharding = NamedSharding(self.mesh, PartitionSpec("runs", None, "data"))
         parts = {}
@@ -90,7 +90,7 @@ class Layout:
         return jax.make_array_from_callback(shape, sharding, part)
 
     def read(self, tree: Any) -> Any:
-        """Brings arrays [S, …] to the host as NumPy [R, …], in every process."""
+        """Copies arrays [S, …] to the host as NumPy [R, …], in every process."""
         if jax.process_count() > 1:
             tree = jax.tree.map(lambda a: a.addressable_data(0), self._gather(tree))
         return jax.tree.map(lambda a: np.asarray(a)[: self.num_runs], jax.device_get(tree))
@@ -104,19 +104,19 @@ class Layout:
         is_idle: Callable | None = None,
         is_rare: bool = False,
     ) -> Callable:
-        """A function of one run as a compiled function of all.
+        """Turns a function of one run into a compiled function of all runs.
 
         Args:
-            function: of any pytrees, to a pytree.
+            function: any pytrees to a pytree.
             shared: positions of the arguments that all runs share; the others are [S, …].
             donate: positions of the arguments that may be overwritten.
-            is_idle: from the same arguments to a bool scalar: whether `function` would give its
-                first argument back as it is; it is then not computed where runs are computed one
-                after the other.
-            is_rare: whether it is called so seldom that compiling takes longer than computing.
+            is_idle: from the same arguments to a bool scalar: whether `function` would return its
+                first argument unchanged. It is then skipped if runs are computed one after the
+                other.
+            is_rare: whether it is called so rarely that compiling takes longer than computing.
 
         Returns:
-            The function of stacked arguments, to a pytree of [S, …].
+            The function of stacked arguments, which returns a pytree of [S, …].
         """
 
         def local(*arguments):
@@ -130,7 +130,7 @@ class Layout:
                 return jax.lax.cond(is_idle(*given), lambda: given[0], lambda: function(*given))
 
             if self.num_slots == self.mesh.shape["runs"]:
-                # a loop over the one run of a device computes the same, but is long to lower
+                # a loop over a device's only run computes the same, but takes long to lower
                 value = one(jax.tree.map(lambda leaf: jax.lax.squeeze(leaf, [0]), own))
                 return jax.tree.map(lambda leaf: jax.lax.expand_dims(leaf, [0]), value)
             return jax.vmap(one)(own) if self.is_vectorized else jax.lax.map(one, own)
@@ -156,9 +156,9 @@ class Layout:
         )
 
     def place_batch(self, batch: dict) -> dict:
-        """Inside a function of one run: spreads rows [B, …] over the devices that share the batch.
+        """Inside a function of one run: splits rows [B, …] over the devices that share the batch.
 
-        The mask [B] stays whole, so that counting its rows needs no word between devices.
+        The mask [B] is replicated, so that counting its rows needs no communication.
         """
         if self.num_data == 1:
             return batch
@@ -166,12 +166,12 @@ class Layout:
         return jax.lax.with_sharding_constraint(batch, specs)
 
     def keep_whole(self, array: jax.Array) -> jax.Array:
-        """Inside a function of one run: an array of any shape that each device computes itself."""
+        """Inside a function of one run: replicates an array of any shape on its devices."""
         return array if self.num_data == 1 else jax.lax.with_sharding_constraint(array, _SHARED)
 
     def _put(self, array: Any, spec: PartitionSpec) -> jax.Array:
         array, sharding = np.asarray(array), NamedSharding(self.mesh, spec)
-        # made part by part: device_put would compare the array over all processes
+        # part by part: device_put would compare the array over all processes
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
     @functools.cached_property
@@ -182,15 +182,15 @@ class Layout:
 def make_layout(
     num_runs: int, *, devices: Sequence | None = None, num_data: int | None = None
 ) -> Layout:
-    """Chooses the mesh for R runs: runs first, what is left of the devices shares batches.
+    """Chooses the mesh for R runs: runs first; spare devices split each batch.
 
-    Runs spread without communication, so they come first. On CPU one device uses all cores for one
-    run; more devices are used only as far as there are runs for them.
+    Runs need no communication, so they come first. On CPU one device uses all cores for one run;
+    more devices are used only if there are runs for them.
 
     Args:
         num_runs: R, a count.
-        devices: of all processes, [D], the same number of each; None means `jax.devices()`.
-        num_data: how many devices share a batch, a count; None leaves the choice to the rule.
+        devices: devices of all processes, [D], equally many of each; None means `jax.devices()`.
+        num_data: number of devices that share a batch, a count; None chooses it automatically.
 
     Returns:
         `Layout`.

@@ -1,4 +1,4 @@
-"""What a program computes on, in a line, and what to do about devices that JAX does not find."""
+"""Describes the devices in one line, and gives a remedy for devices that JAX does not find."""
 
 import collections
 import contextlib
@@ -43,7 +43,7 @@ _heard: list[str] = []
 
 
 def listen() -> None:
-    """Keeps what JAX says at length when it looks for plugins: `warning` says it in a line."""
+    """Captures JAX's long log messages about plugins: `warning` summarizes them in one line."""
     logging.getLogger(_LOGGER).addFilter(_hear)
 
 
@@ -57,12 +57,12 @@ def _hear(record: logging.LogRecord) -> bool:
 
 
 def are_counted() -> bool:
-    """Whether the caller's variables say how many devices a CPU is."""
+    """Whether environment variables set the number of CPU devices."""
     return "JAX_NUM_CPU_DEVICES" in os.environ or _COUNT in os.environ.get("XLA_FLAGS", "")
 
 
 def check_flags() -> None:
-    """Passes unless XLA_FLAGS would have XLA end this process: another one tries them.
+    """Checks XLA_FLAGS in another process, because XLA would end this one if they are wrong.
 
     Raises:
         UsageError: a flag is unknown to XLA, or its value is.
@@ -79,7 +79,7 @@ def check_flags() -> None:
 
 
 def line() -> str:
-    """The devices of all processes: how many of each kind, and of which platform."""
+    """The devices of all processes: number, kind and platform, in one line."""
     counts = collections.Counter((d.device_kind, d.platform) for d in jax.devices())
     words = [
         (f"{num} × " if num > 1 else "") + kind + (f" ({platform})" if kind != platform else "")
@@ -90,14 +90,14 @@ def line() -> str:
 
 @functools.cache
 def warn() -> None:
-    """Says on stderr what to do about an accelerator that JAX does not use; once."""
+    """Prints a remedy for an accelerator that JAX does not use on stderr, once."""
     told = warning()
     if told and processes.is_first():
         console.say(told, is_error=True)
 
 
 def warning() -> str | None:
-    """What to do about an accelerator that JAX does not use, in a line; None if there is none."""
+    """A remedy for an accelerator that JAX does not use, in one line; None if there is none."""
     heard, plugins = _heard[0] if _heard else None, _plugins()
     names, mismatch = ", ".join(map(" ".join, plugins)), _mismatch(plugins)
     remedy = _remedy(_extras_of(plugins) or _CUDA + _TPU)
@@ -117,12 +117,12 @@ def warning() -> str | None:
 
 
 def check_platform() -> None:
-    """Passes unless a platform that was asked for is not here, before anything takes time.
+    """Raises an error early if the requested platform is not available.
 
-    It comes after several processes have found each other: devices are those of all.
+    Call it after several processes have found each other: devices are those of all.
 
     Raises:
-        UsageError: naming what is here.
+        UsageError: the platform is missing; the message names the available ones.
     """
     refused = refusal() if _named() else None
     if refused is not None:
@@ -130,11 +130,11 @@ def check_platform() -> None:
 
 
 def refusal() -> UsageError | None:
-    """That JAX has no device at all, or None: what was asked for is not here, or cannot start."""
+    """The error if JAX has no device: the requested one is missing, or cannot start; else None."""
     try:
         jax.devices()
         return None
-    except Exception as error:  # of several types, one of them an assertion without a word
+    except Exception as error:  # of several types, one of them an assertion without a message
         told = "" if isinstance(error, AssertionError) else first_line(error)
     reason = _heard[0] if _heard else re.sub(r"^Unable to initialize.*?: | \(set JAX_.*$", "", told)
     words = f" ({reason})" if reason else ""
@@ -153,7 +153,7 @@ def refusal() -> UsageError | None:
 
 
 def _named() -> list[str]:
-    """The variables by which a platform is asked for."""
+    """The environment variables that request a platform."""
     return [name for name in ("JAX_PLATFORMS", "JAX_PLATFORM_NAME") if os.environ.get(name)]
 
 
@@ -162,10 +162,10 @@ def _asked() -> list[str]:
 
 
 def _plugins() -> list[tuple[str, str]]:
-    """Name and version of each package that brings JAX an accelerator."""
+    """Name and version of each package that adds an accelerator to JAX."""
     points = importlib.metadata.entry_points(group="jax_plugins")
     names = {point.dist.name.replace("_", "-") for point in points if point.dist}
-    # JAX's own have two packages: the device's driver, and kernels that are written for it
+    # JAX's own plugins have two packages: the device's driver, and kernels for it
     names |= {name.replace("-pjrt", "-plugin") for name in names}
     found = []
     for name in sorted(names):
@@ -175,19 +175,19 @@ def _plugins() -> list[tuple[str, str]]:
 
 
 def _mismatch(plugins: list[tuple[str, str]]) -> str | None:
-    """That a plugin of JAX's own is not of the version of jaxlib, if so."""
+    """A message if a plugin of JAX does not have the version of jaxlib."""
     jaxlib = re.match(r"[\d.]+", importlib.metadata.version("jaxlib"))[0]
     own = (version for name, version in plugins if name.startswith("jax-cuda"))
     return f"jaxlib is {jaxlib}" if any(version != jaxlib for version in own) else None
 
 
 def _extras_of(plugins: list[tuple[str, str]]) -> list[str]:
-    """The extras of JAX that bring plugins, if they are of JAX's own: "cuda12"."""
+    """The extras of JAX that install its own plugins: "cuda12"."""
     return list(dict.fromkeys(name.removeprefix("jax-").partition("-")[0] for name, _ in plugins))
 
 
 def _remedy(extras: Sequence[str]) -> str:
-    """How to install what belongs to this JAX: by one of its extras, if it offers them."""
+    """How to install the plugin for this JAX version: with one of its extras if it has them."""
     offered = importlib.metadata.metadata("jax").get_all("Provides-Extra") or []
     extras = [extra for extra in extras if extra in offered]
     if not extras:

@@ -1,4 +1,4 @@
-"""One program in several processes: who speaks, what all agree on, how an error ends all of them.
+"""One program in several processes: which one writes, what all agree on, how an error ends all.
 
 With one process each function here returns at once.
 """
@@ -44,12 +44,12 @@ _ENDED = (
     "goes on from the last checkpoint\n"
 )
 
-# how an operation over all processes fails where one of them has died
+# errors of an operation over all processes if one of them has died
 _SIGNS_OF_LOSS = ("Gloo", "NCCL", "oordination", "heartbeat", "UNAVAILABLE", "Connection reset")
 
 
 class EndedElsewhereError(VaeJaxError):
-    """The first process met an error and told it; the others leave with its exit code, silently."""
+    """The first process reported an error; the others exit silently with its exit code."""
 
     def __init__(self, exit_code: int):
         super().__init__("")
@@ -57,10 +57,10 @@ class EndedElsewhereError(VaeJaxError):
 
 
 def initialize() -> None:
-    """Joins the processes that belong together, before anything else touches JAX.
+    """Joins the processes of a program; call it before anything else uses JAX.
 
-    `launch.sh` names them by JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID. Under
-    SLURM, Open MPI and on TPU pods JAX finds them itself.
+    `launch.sh` passes JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID. Under SLURM,
+    Open MPI and on TPU pods JAX finds them itself.
 
     Raises:
         UsageError: they did not find each other.
@@ -70,7 +70,7 @@ def initialize() -> None:
     if not is_named and not _is_one_of_several(environ):
         return
     named: dict[str, Any] = {"coordinator_address": environ.get("JAX_COORDINATOR_ADDRESS")}
-    # JAX before 0.7 takes no time here, and has 100 seconds
+    # JAX before 0.7 has no timeout argument here, and waits 100 seconds
     if "heartbeat_timeout_seconds" in inspect.signature(jax.distributed.initialize).parameters:
         named["heartbeat_timeout_seconds"] = HEARTBEAT_SECONDS
     try:
@@ -78,7 +78,7 @@ def initialize() -> None:
             named["num_processes"] = int(environ["JAX_NUM_PROCESSES"])
             named["process_id"] = int(environ["JAX_PROCESS_ID"])
         jax.distributed.initialize(**named)
-    except Exception as error:  # JAX reports what it did not find by several types
+    except Exception as error:  # JAX raises several types
         reason = " ".join(str(error).split())[:200]
         raise UsageError(
             f"the processes of this program did not find each other ({reason}): check "
@@ -95,10 +95,10 @@ def _leave_aborted(signum):
 
 
 def _leave_where_jax_aborts() -> None:
-    """Has a line stand below JAX's own words, and the exit code of an error.
+    """Makes JAX's aborts print a line after its own message, and exit with our code.
 
-    A thread of JAX aborts the process as soon as it finds another one gone. A handler of Python's
-    would run too late: that of the C library is called by the thread itself, before it ends.
+    A thread of JAX aborts the process as soon as another process is gone. A Python handler would
+    run too late, so a handler of the C library is used: the thread calls it before it ends.
     """
     ctypes.CDLL(None).signal(signal.SIGABRT, _leave_aborted)
 
@@ -112,13 +112,13 @@ def _is_one_of_several(environ: Any) -> bool:
 
 
 def num_on_this_machine() -> int:
-    """How many processes `launch.sh` started beside each other, a count; elsewhere 1."""
+    """The number of processes that `launch.sh` started on this machine, a count; otherwise 1."""
     count = os.environ.get("JAX_NUM_PROCESSES", "1")
     return max(1, int(count)) if count.isdigit() else 1
 
 
 def is_first() -> bool:
-    """Whether this process writes and speaks; asked before `initialize` too."""
+    """Whether this process writes and prints; also works before `initialize`."""
     if jax.distributed.is_initialized():
         return jax.process_index() == 0
     names = ("JAX_PROCESS_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "TPU_WORKER_ID")
@@ -126,7 +126,7 @@ def is_first() -> bool:
 
 
 def agree(value: Any) -> Any:
-    """What the first process has: a pytree of numbers or arrays, of the same shapes in each."""
+    """Broadcasts the first process's pytree of numbers or arrays, with equal shapes in each."""
     if jax.process_count() == 1:
         return value
     agreed = multihost_utils.broadcast_one_to_all(value)
@@ -134,7 +134,7 @@ def agree(value: Any) -> Any:
 
 
 def agree_on_json(value: Any) -> Any:
-    """What the first process has: anything that JSON holds, of any shape."""
+    """Broadcasts the first process's value: anything that JSON supports, of any shape."""
     if jax.process_count() == 1:
         return value
     encoded = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -143,23 +143,23 @@ def agree_on_json(value: Any) -> Any:
 
 
 def largest(value: int) -> int:
-    """The largest of the processes' numbers, a scalar."""
+    """The maximum of the processes' numbers, a scalar."""
     if jax.process_count() == 1:
         return value
     return int(np.max(multihost_utils.process_allgather(np.int32(value))))
 
 
 def on_first(function: Callable[[], Any]) -> Any:
-    """Calls a function in the first process alone; an error there ends every process.
+    """Calls a function in the first process only; an error there ends every process.
 
     Args:
-        function: what writes.
+        function: a function that writes.
 
     Returns:
-        What it returns, of any shape; None in the other processes.
+        Its result, of any shape; None in the other processes.
 
     Raises:
-        Exception: in the first process, whatever the function raised.
+        Exception: in the first process, the error of the function.
         EndedElsewhereError: in the others.
     """
     if jax.process_count() == 1:
@@ -168,7 +168,7 @@ def on_first(function: Callable[[], Any]) -> Any:
     if is_first():
         try:
             result = function()
-        except Exception as raised:  # a fault of ours too: else the others would wait for ever
+        except Exception as raised:  # any error: otherwise the other processes would wait forever
             error = raised
     exit_code = agree(0 if error is None else getattr(error, "exit_code", 1))
     if error is not None:
@@ -179,9 +179,9 @@ def on_first(function: Callable[[], Any]) -> Any:
 
 
 def leave(exit_code: int) -> None:
-    """Exits with a code (a scalar), also where the others do not: they may wait for this process.
+    """Exits with a code (a scalar), even if the other processes do not: they may wait for this one.
 
-    JAX ends its part in a barrier, which those who wait for a word of this process never reach.
+    JAX ends with a barrier, which processes that wait for this one never reach.
     """
     if jax.distributed.is_initialized():
         timer = threading.Timer(LEAVE_SECONDS, os._exit, (exit_code,))
@@ -191,10 +191,10 @@ def leave(exit_code: int) -> None:
 
 
 def leave_after_fault(error: Exception) -> None:
-    """Ends one of several processes after an error that is not ours to explain.
+    """Ends one of several processes after an unexpected error.
 
-    Where another process has died this is said in a line, else the error is shown whole. In a
-    program of one process nothing happens.
+    If another process has died, it prints one line, otherwise the traceback. It does nothing in a
+    program with one process.
 
     Args:
         error: any exception, a scalar.
@@ -205,4 +205,4 @@ def leave_after_fault(error: Exception) -> None:
         traceback.print_exception(error)
         leave(1)
     print(_ENDED, end="", file=sys.stderr, flush=True)
-    os._exit(1)  # JAX would wait for who is gone, then abort
+    os._exit(1)  # JAX would wait for the missing process, then abort

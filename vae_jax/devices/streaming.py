@@ -1,4 +1,4 @@
-"""Batches gathered on the host while the device computes: for data that does not fit its memory."""
+"""Batches gathered on the host while the device computes, for data larger than its memory."""
 
 import concurrent.futures
 import functools
@@ -16,18 +16,18 @@ BLOCK_BYTES = 2**26
 
 
 class Feed:
-    """The blocks of a training, one gathered ahead: a function from a step to (`Block`, its reach).
+    """The blocks of a training, prefetched: a function from a step to (`Block`, number of steps).
 
-    The rows are those that `Train.chunk` would gather itself, so that streaming changes no number.
-    Runs of the same seed share what is read. Each process reads the rows of its own devices.
+    The rows are those that `Train.chunk` would gather itself, so streaming does not change results.
+    Runs with the same seed share the rows. Each process reads only the rows for its devices.
 
     Args:
-        x: [N, *stored], anything that takes an array of rows: NumPy, or a file's rows; or a
-            dictionary of such.
-        train: whose `rows` tell the examples of a step.
-        seeds: of the slots of the layout, [S].
+        x: [N, *stored], anything that can be indexed by an array of rows: NumPy, or rows of a file;
+            or a dictionary of these.
+        train: its `rows` gives the examples of a step.
+        seeds: seeds of the slots of the layout, [S].
         layout: a `vae_jax.devices.layout.Layout` with S slots.
-        block_bytes: what a block may take, a scalar; at least one step is gathered.
+        block_bytes: maximum size of a block, a scalar; a block has at least one step.
     """
 
     def __init__(self, x: Any, train: Train, seeds: np.ndarray, layout, block_bytes=BLOCK_BYTES):
@@ -45,12 +45,12 @@ class Feed:
         self._next: tuple[int, concurrent.futures.Future] | None = None
 
     def __call__(self, step: int) -> tuple[Block, int]:
-        """The block that holds a step (a scalar), and how many steps it holds from there on."""
+        """The block that holds a step (a scalar), and the number of steps from there to its end."""
         if self._held is None or not 0 <= step - self._held[0] < self.num_steps:
             if self._next is None or self._next[0] != step:
                 self._next = step, self._pool.submit(self._gather, step)
             first, future = self._next
-            self._held = None  # its memory is free while the next one comes
+            self._held = None  # free its memory while the next block is read
             self._held = first, future.result()
             following = first + self.num_steps
             self._next = following, self._pool.submit(self._gather, following)
@@ -58,12 +58,12 @@ class Feed:
         return block, first + self.num_steps - step
 
     def wait(self) -> None:
-        """Returns when nothing is being gathered any more; what failed fails where it is used."""
+        """Waits until no block is being gathered; an error is raised where the block is used."""
         if self._next is not None:
             concurrent.futures.wait([self._next[1]])
 
     def close(self) -> None:
-        """Ends the thread that gathers ahead."""
+        """Ends the thread that prefetches blocks."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _gather(self, first: int) -> Block:

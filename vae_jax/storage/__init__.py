@@ -1,3 +1,3 @@
-"""What runs leave on a disk: files, locks, run directories, checkpoints, exported models."""
+"""Files on disk: locks, run directories, checkpoints, exported models."""
 
 __all__ = []

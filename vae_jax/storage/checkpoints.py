@@ -1,9 +1,9 @@
-"""Checkpoints that are durable before they count and verified before they are trusted.
+"""Checkpoints: made durable before they count, verified before they are used.
 
-A step is written by Orbax into `.staging/`, read back and compared with the state in memory, synced
-to the disk, sealed with `manifest.json` (size and SHA-256 of every file), and only then renamed to
-its place. So a directory named by a step number was complete once: whatever fails its manifest is
-damaged, and whatever lies in `.staging/` is the rest of a killed process.
+Orbax writes a step into `.staging/`. The step is read back, compared with the state in memory,
+synced to disk, and sealed with `manifest.json` (size and SHA-256 of every file). Only then is it
+renamed to its final place. So a directory named by a step number was once complete: if it does not
+match its manifest, it is damaged, and anything in `.staging/` is left from a killed process.
 """
 
 import concurrent.futures
@@ -38,13 +38,13 @@ __all__ = ["Checkpoints", "Restored"]
 _SCHEMA = 1
 _MANIFEST = "manifest.json"
 _STAGING = ".staging"
-# Orbax tells every step of its work through absl's logger, which a program run by absl prints.
+# Orbax logs every stage of its work through absl's logger, which a program run by absl prints.
 absl_logging.get_absl_logger().addFilter(
     lambda record: record.levelno >= logging.WARNING or "/orbax/" not in record.pathname
 )
-# Faults of the process or its rights, not of the files: a checkpoint behind one is not given up.
+# Errors of the process or its permissions, not of the files: the checkpoint is not discarded.
 _NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR)
-# Room for Orbax's own files beside the arrays, in bytes.
+# Space for Orbax's own files beside the arrays, in bytes.
 _OVERHEAD = 1 << 20
 
 
@@ -57,28 +57,28 @@ class Restored(NamedTuple):
 
 
 class _DamageError(Exception):
-    """A step directory is not what its manifest says; the message names the file and the fault."""
+    """A step directory does not match its manifest; the message names the file and the fault."""
 
 
 class Checkpoints:
-    """The checkpoints of one run, each a pytree of arrays of any shape under a scalar step.
+    """The checkpoints of one run, each a pytree of arrays of any shape with a scalar step.
 
-    A save may go on in a thread beside the training: `start_save` returns when it has a copy of the
-    state, and whatever comes next (`wait`, another save, a restore) finds it done.
+    A save may continue in a thread during training: `start_save` returns when it has copied the
+    state, and the next operation (`wait`, another save, a restore) waits for it.
 
     Layout: `<directory>/<step>/{state, config, manifest.json}`, readable by Orbax; damaged steps
-    are set aside in `<directory>/../damaged/<step>`. Nothing is written before the first `save`, so
-    a read-only directory can be restored from. One process may save (hold the run's lock), any
-    number may restore.
+    are moved to `<directory>/../damaged/<step>`. Nothing is written before the first `save`, so a
+    read-only directory can be restored from. Only one process may save (it must hold the run's
+    lock), any number may restore.
 
     Args:
-        directory: where the steps live; need not exist.
-        keep: how many verified steps to preserve, at least 2, so that one remains whole whatever
+        directory: folder of the steps; need not exist.
+        keep: number of verified steps to keep, at least 2, so that one remains intact whatever
             happens to the newest.
-        warn: called with one line when `restore` passes over damaged steps.
-        set_aside: whether `restore` and `save` move damaged steps out of the way.
-        owner: the id of the run that they belong to, "" of an older version that had none: a step
-            of another run does not verify. None takes the steps of any.
+        warn: called with one line when `restore` skips damaged steps.
+        set_aside: whether `restore` and `save` move damaged steps to another folder.
+        owner: id of the run that owns them, "" for older versions, which had none: a step of
+            another run does not verify. None accepts the steps of any run.
 
     Raises:
         ValueError: `keep` is below 2.
@@ -96,7 +96,7 @@ class Checkpoints:
         if keep < 2:
             raise ValueError(f"keep={keep}: must be at least 2")
         self._shown = pathlib.Path(directory)
-        # Orbax wants an absolute path; a later chdir must not matter either.
+        # Orbax needs an absolute path, which also protects against a later chdir.
         self._directory = pathlib.Path(os.path.abspath(directory))
         self._keep = keep
         self._warn = warn
@@ -113,9 +113,9 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
-        """Lets a save that was started end, and releases the threads.
+        """Waits for a save that was started, and releases the threads.
 
-        Every `save` and `wait` that returned left its step on the disk already.
+        After `save` or `wait` has returned, the step is on disk.
         """
         if "_saving" in vars(self):
             self._saving.shutdown()
@@ -133,13 +133,13 @@ class Checkpoints:
     def save(self, step: int, state: Any, config: dict) -> None:
         """Writes one step; when it returns, the step is durable and equals `state` bit by bit.
 
-        A step that exists and verifies is left as it is. Older steps are deleted afterwards,
-        except the newest `keep` that verify.
+        An existing step that verifies is kept unchanged. Afterwards older steps are deleted, except
+        the newest `keep` that verify.
 
         Args:
             step: scalar, at least 0.
             state: pytree of arrays of any shape (no typed keys: store `jax.random.key_data`).
-            config: what `json` can hold, returned by `restore`.
+            config: a value that `json` supports, returned by `restore`.
 
         Raises:
             StorageError: the step could not be written or read back; earlier steps are intact.
@@ -148,21 +148,21 @@ class Checkpoints:
         self.wait()
 
     def start_save(self, step: int, state: Any, config: dict) -> None:
-        """Copies the state and saves it in a thread, as `save` does; `wait` tells how it ended.
+        """Copies the state and saves it in a thread, like `save`; `wait` reports the result.
 
         Args:
-            step, state, config: as of `save`; the arrays may be overwritten when this returns.
+            step, state, config: as in `save`; the arrays may be overwritten when this returns.
 
         Raises:
-            StorageError: the save that was started before could not be written.
+            StorageError: the save that was started before failed.
         """
         self.wait()
-        # a view of a device's buffer would see what the next step writes there
+        # a view of a device's buffer would see the writes of the next step
         state = jax.tree.map(np.array, jax.device_get(state))
         self._pending = self._saving.submit(self._save, step, state, config)
 
     def wait(self) -> None:
-        """Waits until what `start_save` began is durable; at once where nothing was begun.
+        """Waits until the save of `start_save` is durable; returns at once if there is none.
 
         Raises:
             StorageError: it could not be written or read back; earlier steps are intact.
@@ -172,11 +172,11 @@ class Checkpoints:
             pending.result()
 
     def is_saving(self) -> bool:
-        """Whether a save that was started still goes on."""
+        """Whether a save that was started is still running."""
         return self._pending is not None and not self._pending.done()
 
     def has_failed(self) -> bool:
-        """Whether a save that was started has ended in an error, which `wait` will raise."""
+        """Whether a save that was started has failed; `wait` will raise its error."""
         return (
             self._pending is not None
             and self._pending.done()
@@ -185,7 +185,7 @@ class Checkpoints:
 
     def _save(self, step: int, state: Any, config: dict) -> None:
         with _one_voice():
-            _import_orbax()  # once in a process, and a fault of it is none of the disk
+            _import_orbax()  # once per process; an error here is not an error of the disk
             start = time.perf_counter()
             self._save_quietly(step, state, config)
         took = time.perf_counter() - start
@@ -205,11 +205,11 @@ class Checkpoints:
                 self._delete_old(held, staging)
         except StorageError:
             raise
-        except Exception as error:  # Orbax reports a full disk by many types
+        except Exception as error:  # Orbax raises many types for a full disk
             raise StorageError(self._explain(step, needed, error)) from error
 
     def _put_in_place(self, final: pathlib.Path, reason: str, held: int, staging: int) -> None:
-        """Renames a step that is written to its place; a damaged one that is there makes room."""
+        """Renames a finished step to its final place; a damaged one there is moved away."""
         if os.path.lexists(final):
             self._warn(
                 f"checkpoint {final.name} failed verification ({reason}); saved again"
@@ -220,9 +220,9 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _staging(self) -> Iterator[tuple[int, int, pathlib.Path]]:
-        """The folder of the steps and an empty one in it, both held, and the path of the latter.
+        """Opens the folder of the steps and an empty one in it; also yields the path of the latter.
 
-        It is this user's alone, and gone at the end: nobody puts a link into what is written.
+        Only this user can access it, so nobody can put a link into it; it is removed at the end.
         """
         name, above = self._directory.name, self._directory.parent
         with disk.folder(above, [name]) as held:
@@ -237,37 +237,37 @@ class Checkpoints:
 
     @staticmethod
     def _clear(held: int) -> None:
-        """Removes what lies in `.staging`, and the folder."""
+        """Removes the contents of `.staging`, and the folder."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(_STAGING, dir_fd=held)
 
     def restore(self, target: Any) -> Restored | None:
-        """Reads the newest step that verifies, and sets damaged newer ones aside with one warning.
+        """Reads the newest step that verifies, and moves damaged newer ones away with one warning.
 
         Args:
             target: pytree of arrays or `jax.ShapeDtypeStruct` (as from `jax.eval_shape`): the
                 structure, shapes and dtypes to restore; the sharding of a `ShapeDtypeStruct` is
-                honoured where it has one.
+                honored if it has one.
 
         Returns:
-            The step, its state and its config, or None where no step verifies.
+            The step, its state and its config, or None if no step verifies.
 
         Raises:
-            StorageError: the step does not have the target's structure, shapes and dtypes, or a
-                newer version wrote it, or it verifies and cannot be read.
+            StorageError: the step does not have the target's structure, shapes and dtypes; or a
+                newer version wrote it; or it verifies but cannot be read.
         """
         found = self._newest()
         return None if found is None else self._read(found, target)
 
     def read(self) -> Restored | None:
-        """Reads the newest step that verifies, whatever it holds.
+        """Reads the newest step that verifies, with any contents.
 
         Returns:
             The step, its state as nested dicts of NumPy arrays of any shape, and its config; or
-            None where no step verifies.
+                None if no step verifies.
 
         Raises:
-            StorageError: a newer version wrote it, or it verifies and cannot be read.
+            StorageError: a newer version wrote it, or it verifies but cannot be read.
         """
         found = self._newest()
         if found is None:
@@ -293,7 +293,7 @@ class Checkpoints:
         return found
 
     def steps(self) -> list[int]:
-        """The scalar steps whose every file verifies now, ascending."""
+        """The steps, scalars, that verify now, ascending."""
         self.wait()
         newest_first = self._present()
         return [s for s in reversed(newest_first) if self._fault(self._directory / str(s)) is None]
@@ -302,7 +302,7 @@ class Checkpoints:
         return _fault(path, self._owner)
 
     def _present(self) -> list[int]:
-        """Everything that is named like a step, newest first, verified or not."""
+        """All entries named like a step, newest first, verified or not."""
         if not self._directory.is_dir():
             return []
         names = os.listdir(self._directory)
@@ -371,7 +371,7 @@ class Checkpoints:
             )
         with self._reading(step):
             _check_arrays(path)
-            # Read to the host first: the devices that wrote the step need not exist here.
+            # Read to the host first: the devices that wrote the step may not exist here.
             host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), target)
             loaded = self._load(path, host)
         return Restored(step, jax.tree.map(_place, target, loaded.state), loaded.config)
@@ -393,11 +393,11 @@ class Checkpoints:
             if kept < self._keep:
                 kept += self._fault(path) is None
             else:
-                # Renamed first: a deletion that is interrupted leaves no half of a step behind.
+                # Renamed first: an interrupted deletion leaves no partial step behind.
                 os.rename(path.name, path.name, src_dir_fd=held, dst_dir_fd=staging)
 
     def _set_aside(self, paths: list[pathlib.Path]) -> str:
-        """Moves damaged steps out of the way and says where to; in a read-only run they stay."""
+        """Moves damaged steps away and says where to; in a read-only run they stay."""
         if not self._sets_aside:
             return ""
         above = self._directory.parent
@@ -432,16 +432,16 @@ class Checkpoints:
 
 
 def _import_orbax() -> Any:
-    """The module, imported at its first use: it takes a third of the time that JAX takes."""
+    """The module, imported on first use: it takes a third of the import time of JAX."""
     import orbax.checkpoint
 
     return orbax.checkpoint
 
 
 def _orbax_of_this_process() -> Any:
-    """Its `Checkpointer` without barriers: the state comes whole, and one of the processes saves.
+    """A `Checkpointer` without barriers: the state is complete, and one process saves it.
 
-    (Its own way for several processes has each write the shards it holds.)
+    (By default, with several processes, Orbax has each write its own shards.)
     """
     ocp = _import_orbax()
     if jax.process_count() == 1:
@@ -460,9 +460,9 @@ def _orbax_of_this_process() -> Any:
 
 @contextlib.contextmanager
 def _one_voice() -> Iterator[None]:
-    """Silences Orbax's threads and logs: an error is raised once more, and told in one line.
+    """Silences Orbax's threads and logs: its errors are raised again, as one line.
 
-    After an error they stay silent: what TensorStore was still writing fails later.
+    After an error they stay silent, because pending writes of TensorStore fail later.
     """
     hook, level, told = threading.excepthook, logging.root.manager.disable, sys.unraisablehook
 
@@ -485,7 +485,7 @@ def _one_voice() -> Iterator[None]:
 
 
 def _is_of_others(record: logging.LogRecord) -> bool:
-    """Whether a line of a log is neither Orbax's nor of a future that nobody waits for."""
+    """Whether a log record is neither from Orbax nor about a future without a reader."""
     return "orbax" not in record.pathname and "never retrieved" not in str(record.msg)
 
 
@@ -504,9 +504,9 @@ def _describe(tree: Any) -> dict[str, str]:
 
 
 def _check_arrays(path: pathlib.Path) -> None:
-    """Raises `ValueError` unless arrays are of the shapes that a step's manifest names, and fit.
+    """Raises `ValueError` unless arrays have the shapes of the step's manifest, and fit in memory.
 
-    A file may name any shape, and its reader would take the memory for it.
+    A file may claim any shape, and its reader would allocate memory for it.
     """
     named = json.loads((path / _MANIFEST).read_bytes())["state"]
     stored = _import_orbax().StandardCheckpointHandler().metadata(path / "state").tree
@@ -522,7 +522,7 @@ def _check_arrays(path: pathlib.Path) -> None:
 
 
 def _place(wanted: Any, value: np.ndarray) -> jax.Array:
-    # A fresh array is bound to no device; a restored one must not be either unless asked for,
+    # A new array is not committed to a device. A restored one must not be either, unless requested,
     # or the resumed program would compile differently.
     bound = isinstance(wanted, jax.ShapeDtypeStruct) and wanted.sharding is not None
     return jax.device_put(value, wanted.sharding) if bound else jnp.array(value)
@@ -549,7 +549,7 @@ def _unseal(raw: bytes) -> dict:
 def _measure(
     root: pathlib.Path, prefix: str = "", *, durable: bool = False
 ) -> Iterator[tuple[str, int, str]]:
-    """Yields name, size and SHA-256 of every file below `root`, synced first where asked."""
+    """Yields name, size and SHA-256 of every file below `root`, synced first if `durable`."""
     for path in sorted(root.iterdir()):
         if path.name in disk.LEFT_BY_BROWSERS:
             continue
@@ -572,12 +572,12 @@ def _measure(
 
 
 def _fault(path: pathlib.Path, owner: str | None) -> str | None:
-    """Says what is wrong with a step directory of a run, None if it verifies."""
+    """Describes what is wrong with a step directory of a run; None if it verifies."""
     try:
         _verify(path, owner)
     except _DamageError as damage:
         return str(damage)
-    except (AttributeError, KeyError, TypeError):  # sealed, yet not by us
+    except (AttributeError, KeyError, TypeError):  # sealed, but not by us
         return f"{_MANIFEST}: malformed"
     except OSError as error:
         if error.errno in _NOT_DAMAGE:

@@ -1,4 +1,4 @@
-"""Tables of a run as CSV files: rows of scalars that read back exactly."""
+"""Tables of a run as CSV files: rows of scalars that are read back exactly."""
 
 import contextlib
 import csv
@@ -26,12 +26,12 @@ __all__ = [
 
 
 def read_rows(path: str | os.PathLike) -> list[dict]:
-    """Reads a CSV file of a run: one dict of scalars per row, in order; of no file, no rows.
+    """Reads a CSV file of a run: one dict of scalars per row, in order; [] if there is no file.
 
-    Numbers are parsed, an empty cell is None, a torn last line is left out.
+    Numbers are parsed, an empty cell is None, an incomplete last line is dropped.
 
     Raises:
-        StorageError: it cannot be read, or lacks cells.
+        StorageError: it cannot be read, or cells are missing.
     """
     path = pathlib.Path(path)
     lines = whole_lines(path)
@@ -40,7 +40,7 @@ def read_rows(path: str | os.PathLike) -> list[dict]:
 
 
 def rows_sha256(path: str | os.PathLike) -> str:
-    """SHA-256 of the lines of a run's CSV file, of rows of scalars; a torn last line is left out.
+    """SHA-256 of the lines of a run's CSV file (rows of scalars) without an incomplete last one.
 
     Raises:
         StorageError: it cannot be read.
@@ -51,7 +51,7 @@ def rows_sha256(path: str | os.PathLike) -> str:
 def write_table(
     path: pathlib.Path, rows: Sequence[Mapping], *, root: str | os.PathLike | None = None
 ) -> None:
-    """Replaces a CSV file at once, see `write_bytes`; rows are of scalars.
+    """Replaces a CSV file atomically, see `write_bytes`; rows contain scalars.
 
     Raises:
         StorageError: it cannot be written.
@@ -62,7 +62,7 @@ def write_table(
 
 
 def whole_lines(path: pathlib.Path) -> list[bytes]:
-    """Reads the lines that end; what follows the last line end was torn by a crash."""
+    """Reads the complete lines; a crash may leave an incomplete line at the end."""
     try:
         raw = files.read_bytes(path)
     except FileNotFoundError:
@@ -78,7 +78,7 @@ def whole_lines(path: pathlib.Path) -> list[bytes]:
 
 
 def first_lines(path: pathlib.Path, sha256: str) -> list[bytes] | None:
-    """The lines from the first on whose SHA-256 this is, None if there are no such lines."""
+    """The leading lines that have this SHA-256, or None if there are none."""
     try:
         lines = files.read_bytes(path).split(b"\n")[:-1]
     except FileNotFoundError:
@@ -92,14 +92,14 @@ def first_lines(path: pathlib.Path, sha256: str) -> list[bytes] | None:
 
 
 def columns_of(lines: list[bytes]) -> list[str]:
-    """Returns the names of the columns, scalars, that the first of a file's lines holds."""
+    """Returns the names of the columns, scalars, from the first line of a file."""
     return _split(lines[0]) if lines else []
 
 
 def _split(line: bytes) -> list[str]:
     try:
         return next(csv.reader([line.decode()]), [])
-    except csv.Error:  # a cell longer than any of ours
+    except csv.Error:  # a cell longer than any that we write
         return []
 
 
@@ -125,7 +125,7 @@ def _parse_cell(text: str) -> int | float | str | None:
 
 
 def cell(value: Any) -> str:
-    """Returns the text of a scalar; floats read back exactly, None is empty."""
+    """Returns the text of a scalar; floats are read back exactly, None is empty."""
     value = seals.scalar(value)
     if isinstance(value, float):
         return repr(value)
@@ -133,7 +133,7 @@ def cell(value: Any) -> str:
 
 
 def to_csv(lines: list[list[str]]) -> bytes:
-    """Returns a CSV file of lines of cells, a scalar each."""
+    """Returns a CSV file from lines of cells, a scalar each."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue().encode(errors="surrogateescape")  # names of files may be no UTF-8
+    return text.getvalue().encode(errors="surrogateescape")  # file names may not be UTF-8

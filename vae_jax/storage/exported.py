@@ -1,11 +1,11 @@
-"""A trained model as one file, for sharing: weights as safetensors, all else as one JSON text.
+"""A trained model as one file, for sharing: weights as safetensors, the rest as JSON text.
 
-The tensors are float32, named by their place in the parameters ("encoder/hidden_0/kernel"). The
-text, "vae_jax" in the file's metadata, says which of our classes the model is made of, and every
-size of them; it ends in a SHA-256 of itself and of the tensors, against damage (whoever forges a
-file can count it anew). What a file says is read as names, numbers and lists of these, and compared
-with the shapes of its tensors before an array is made. An encoder or decoder of another class is
-told by the class's name alone: whoever loads the file gives the module.
+The tensors are float32, named by their path in the parameters ("encoder/hidden_0/kernel"). The
+text, "vae_jax" in the file's metadata, names the classes of the model and all sizes. It ends with a
+SHA-256 of itself and of the tensors, to detect damage (not forgery, since anyone can recompute it).
+The contents are read as names, numbers and lists of these, and compared with the shapes of the
+tensors before an array is made. A custom encoder or decoder is stored only as the name of its
+class; the caller of `load` passes the module.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ __all__ = ["description", "load", "save"]
 _NAME = "vae_jax"
 _SCHEMA = 1
 _LARGEST = 2**31 - 1
-_MOST_LAYERS = 100  # each takes time to be looked at, before its shape can be compared
+_MOST_LAYERS = 100  # each takes time to examine, before its shape can be compared
 _REMEDY = "choose another place for it"
 
 
@@ -59,21 +59,22 @@ _SIZES = {"shape": tuple[int, ...], "latent_dim": int, "num_conditions": int}
 def save(
     path: str | os.PathLike, model: Model, params: dict, about: dict[str, Any] | None = None
 ) -> None:
-    """Writes a model and its parameters; a file of that name is replaced at once.
+    """Writes a model and its parameters; an existing file is replaced atomically.
 
-    What was written is read back before it takes its place.
+    The file is read back and checked before it replaces the old one.
 
     Args:
-        path: of the file, customarily *.safetensors.
-        model: made of our likelihoods and latents, and of our networks or modules of your own, of
-            which the class's name is written; its condition is not.
-        params: of the model, float32 arrays of any shape; what belongs to an objective is left out.
-        about: what else is to be known of it, as JSON has it: keys become text, tuples lists.
+        path: path of the file, usually *.safetensors.
+        model: made of our likelihoods and latents, and of our networks or your own modules, whose
+            class names are written; its condition is not written.
+        params: parameters of the model, float32 arrays of any shape; those of an objective are left
+            out.
+        about: other information, stored as JSON: keys become text, tuples lists.
 
     Raises:
         UsageError: the likelihood or the latents are not ours, the parameters are not the model's,
-            or `about` holds what JSON does not.
-        StorageError: the file cannot be written, or does not read back as what was written.
+            or `about` contains something that JSON does not support.
+        StorageError: the file cannot be written, or differs when it is read back.
     """
     import safetensors.numpy
 
@@ -101,19 +102,19 @@ def load(
     encoder: nn.Module | None = None,
     decoder: nn.Module | None = None,
 ) -> tuple[Model, dict]:
-    """Reads a model and its parameters, arrays of the shapes that the model asks for.
+    """Reads a model and its parameters, arrays with the shapes of the model.
 
     Args:
-        path: of a file that `save` wrote.
-        encoder, decoder: the module that was trained, if its class is not one of ours.
+        path: path of a file written by `save`.
+        encoder, decoder: the trained module, if its class is not one of ours.
 
     Returns:
-        (`Model`, params). Of a conditional model, `model.given` is to be called first.
+        (`Model`, params). For a conditional model, call `model.given` first.
 
     Raises:
-        UsageError: the path is none.
-        StorageError: it is damaged, of another program or of a newer version of this one, or its
-            modules are not those that are given.
+        UsageError: the path is invalid.
+        StorageError: it is damaged, from another program or from a newer version of this one, or
+            its modules are not those that were passed.
     """
     given = {"encoder": encoder, "decoder": decoder}
     own = {part: module for part, module in given.items() if module is not None}
@@ -125,12 +126,12 @@ def load(
 
 
 def description(path: str | os.PathLike) -> dict:
-    """What a file says beside its tensors: "schema", "vae_jax", "model", "about"; see `load`."""
+    """Reads the metadata of a file: "schema", "vae_jax", "model", "about"; see `load`."""
     return _read(_place(path))[3]
 
 
 def _place(path: str | os.PathLike) -> pathlib.Path:
-    """A path as it was given, as text, bytes or a path."""
+    """Converts a path given as text, bytes or a path."""
     name = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
     if not pathlib.Path(name).name or "\0" in name:
         raise UsageError(f"path={path!r}: must be the path of a file, text such as 'a.safetensors'")
@@ -138,7 +139,7 @@ def _place(path: str | os.PathLike) -> pathlib.Path:
 
 
 def _as_json(about: Any) -> Any:
-    """What JSON makes of it, which is what a reader will find."""
+    """Converts a value to JSON and back, as a reader will see it."""
     try:
         return json.loads(_json(about))
     except (TypeError, ValueError, RecursionError) as error:
@@ -149,10 +150,10 @@ def _as_json(about: Any) -> Any:
 
 
 def _tensors(params: Any, wanted: dict) -> dict[str, np.ndarray]:
-    """Those of the parameters that are wanted, by name.
+    """The required parameters by name.
 
     Raises:
-        UsageError: they are no arrays, or of other shapes or dtypes.
+        UsageError: they are not arrays, or have other shapes or dtypes.
     """
     if not isinstance(params, Mapping):
         raise UsageError(
@@ -176,9 +177,9 @@ def _read(
     own: dict[str, nn.Module] | None = None,
     shown: pathlib.Path | None = None,
 ) -> tuple[Model | None, dict | None, dict[str, np.ndarray], dict]:
-    """The model, the shapes of its parameters, these by name, and the description.
+    """The model, the shapes of its parameters, the parameters by name, and the description.
 
-    Without modules (`own` is None), the first two of a file that asks for some are None.
+    If `own` is None and the file needs modules, the first two are None.
     """
     shown = shown or path
     with _reading(path, shown) as file:
@@ -203,7 +204,7 @@ def _read(
 
 @contextlib.contextmanager
 def _reading(path: pathlib.Path, shown: pathlib.Path) -> Iterator[Any]:
-    """The open file; whatever goes wrong with it is told in one line."""
+    """Yields the open file; reports any error in one line."""
     import safetensors
 
     try:
@@ -223,7 +224,7 @@ def _reading(path: pathlib.Path, shown: pathlib.Path) -> Iterator[Any]:
         raise
     except OSError as error:
         raise StorageError(f"{shown}: cannot be read ({_one_line(error)})") from None
-    except Exception as error:  # the library, JSON and our modules refuse sizes by many types
+    except Exception as error:  # the library, JSON and our modules raise many types
         raise StorageError(
             f"{shown}: is not a model as vae_jax exports it, or damaged "
             f"({_one_line(error)}): fetch it again, or export the run again"
@@ -242,9 +243,9 @@ def _check_schema(path: pathlib.Path, body: Any) -> None:
 
 
 def _described(model: Model) -> dict:
-    """A model as plain values, from which `_built` makes an equal one."""
+    """Describes a model by plain values, from which `_built` makes an equal one."""
     mask = model.latent_mask
-    # a file without classes is also read by versions that knew none
+    # a file without classes can also be read by versions before classes
     classes = {} if model.classes is None else {"classes": [*map(_plain_label, model.classes)]}
     return {
         **{part: _described_part(part, getattr(model, part)) for part in _PARTS},
@@ -255,10 +256,10 @@ def _described(model: Model) -> dict:
 
 
 def _asked(described: Any) -> dict[str, str]:
-    """The parts of a model that `load` must be given → the names of their classes.
+    """The parts of a model that must be passed to `load` → the names of their classes.
 
     Raises:
-        ValueError: it is no description of a model, or a part asks for what is no class.
+        ValueError: it is not a description of a model, or a part does not name a class.
     """
     optional = {"classes"} & described.keys() if isinstance(described, dict) else set()
     known = {*_PARTS, *_SIZES, "latent_mask", *optional}
@@ -275,12 +276,12 @@ def _asked(described: Any) -> dict[str, str]:
 
 
 def _own_part(name: str) -> dict:
-    """How a file describes a module that `load` must be given."""
+    """The description in a file of a module that must be passed to `load`."""
     return {"class": name, "own": True}
 
 
 def _check_own(path: pathlib.Path, asked: dict[str, str], own: dict[str, nn.Module]) -> None:
-    """StorageError unless the modules are those that a file asks for."""
+    """Raises StorageError unless the modules are those that a file needs."""
     for part in _OWN:
         given = type(own[part]).__name__ if part in own else None
         if part in asked and given is None:
@@ -294,13 +295,13 @@ def _check_own(path: pathlib.Path, asked: dict[str, str], own: dict[str, nn.Modu
 
 
 def _fitting_shapes(path: pathlib.Path, model: Model, told: dict[str, str], has_own: bool) -> dict:
-    """The shapes of a model's parameters, unless the file holds others."""
+    """The shapes of a model's parameters; raises an error if the file holds others."""
     try:
         wanted = _shapes(model)
         difference = _difference(told, _told(_named(wanted)), "its description asks for")
         if difference:
             raise ValueError(difference)
-    except Exception as error:  # also of modules that are not ours
+    except Exception as error:  # may come from a user's module
         if not has_own:
             raise
         raise StorageError(
@@ -311,10 +312,10 @@ def _fitting_shapes(path: pathlib.Path, model: Model, told: dict[str, str], has_
 
 
 def _built(described: Any, own: dict[str, nn.Module]) -> Model:
-    """The model that is described, with the modules that are not ours.
+    """Builds the described model, with the user's modules.
 
     Raises:
-        ValueError: what is described is none of ours. Modules raise errors of their own.
+        ValueError: the description names an unknown class. Modules raise errors of their own.
     """
     mask = described["latent_mask"]
     sizes = {name: _value(name, kind, described[name]) for name, kind in _SIZES.items()}
@@ -343,7 +344,7 @@ def _is_label(value: Any) -> bool:
 
 
 def _plain_label(value: Any) -> Any:
-    """A label, a scalar, as JSON has it."""
+    """A label, a scalar, in JSON form."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -379,7 +380,7 @@ def _built_part(part: str, described: Any) -> Any:
 
 
 def _check_counts(part: str, values: dict[str, Any]) -> None:
-    """Refuses what its class would do one by one for longer than anybody waits."""
+    """Refuses counts for which building the class would take too long."""
     num_layers = (len(values.get("widths", ())) + 1) * values.get("num_stages", 1)
     for what, num in {"layers": num_layers, "parts": values.get("num_parts", 1)}.items():
         if num > _MOST_LAYERS:
@@ -396,12 +397,12 @@ def _check_names(what: str, given: Any, known: Any, *, required: bool = False) -
 
 
 def _is_list(kind: Any) -> bool:
-    """Whether a field is of several integers."""
+    """Whether a field is a sequence of integers."""
     return int in typing.get_args(kind)
 
 
 def _plain(kind: Any, value: Any) -> Any:
-    """The value of a field as JSON has it."""
+    """The value of a field in JSON form."""
     if kind is Callable:
         names = [name for name, known in networks.ACTIVATIONS.items() if known is value]
         if not names:
@@ -419,7 +420,7 @@ def _plain(kind: Any, value: Any) -> Any:
 
 
 def _value(name: str, kind: Any, plain: Any) -> Any:
-    """The value of a field from what JSON has of it: `_plain` undone, and its type checked."""
+    """Converts the JSON form of a field back to its value, and checks its type."""
     if kind is Callable and isinstance(plain, str) and plain in networks.ACTIVATIONS:
         return networks.ACTIVATIONS[plain]
     if kind is Any and plain in ("float32", "bfloat16"):
@@ -434,7 +435,7 @@ def _value(name: str, kind: Any, plain: Any) -> Any:
 
 
 def _shapes(model: Model) -> dict:
-    """Parameters of a model as shapes and dtypes: nothing is computed."""
+    """Shapes and dtypes of a model's parameters, without computing them."""
     return jax.eval_shape(model.init, jax.random.key(0))
 
 
@@ -448,7 +449,7 @@ def _named(tree: Any) -> list[tuple[str, Any]]:
 
 
 def _tell(dtype: Any, shape: Any) -> str:
-    """An array in words, as safetensors calls its dtype: F32[784,400]."""
+    """Describes an array as safetensors does: F32[784,400]."""
     name = "F32" if dtype == np.float32 else dtype
     return f"{name}[{','.join(map(str, shape))}]"
 
@@ -458,7 +459,7 @@ def _told(named: Any) -> dict[str, str]:
 
 
 def _difference(held: dict[str, str], wanted: dict[str, str], who: str) -> str:
-    """What sets arrays apart from those that are wanted, in words; of none nothing."""
+    """Describes how arrays differ from the required ones; "" if they do not."""
     names = held.keys() | wanted.keys()
     differing = sorted(name for name in names if held.get(name) != wanted.get(name))
     if not differing:
@@ -469,7 +470,7 @@ def _difference(held: dict[str, str], wanted: dict[str, str], who: str) -> str:
 
 
 def _sealed(body: dict, tensors: dict[str, np.ndarray]) -> str:
-    """The text of a description, with a SHA-256 of it and of the tensors by name."""
+    """The text of a description, with a SHA-256 of it and of the named tensors."""
     digest = hashlib.sha256(_json(body).encode())
     for name in sorted(tensors):
         digest.update(np.ascontiguousarray(tensors[name]))
@@ -481,7 +482,7 @@ def _json(value: Any) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    """An error in words that a terminal may be shown, whatever the file put into it."""
+    """An error as one printable line, even if its text comes from an untrusted file."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     text = " ".join(text.split())[:200] or type(error).__name__
     return "".join(c if c.isprintable() else "?" for c in text)

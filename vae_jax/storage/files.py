@@ -1,4 +1,4 @@
-"""Files of a run: read with care, for they may be a stranger's, and replaced whole."""
+"""Files of a run: reads them with care, because they may be untrusted; replaces them atomically."""
 
 import contextlib
 import errno
@@ -33,14 +33,14 @@ _LARGEST = 2**30
 """Of a file that is read whole, a count of bytes."""
 
 
-_BYTES_OF_JSON = 48  # of memory for a byte of a text at most: "[]," is an empty list in another
+_BYTES_OF_JSON = 48  # memory per byte of text at most: "[]," is an empty list in another
 
 
 REMEDY = "choose another `workdir`"
 
 
 def inside(directory: str | os.PathLike, *parts: str) -> pathlib.Path:
-    """Joins names to a directory that may be a stranger's.
+    """Joins names to a directory that may be untrusted.
 
     Raises:
         UsageError: the result lies outside, by `..`, an absolute path or a symbolic link.
@@ -59,11 +59,11 @@ def inside(directory: str | os.PathLike, *parts: str) -> pathlib.Path:
 
 
 def read_bytes(path: str | os.PathLike, *, remedy: str = "move it away") -> bytes:
-    """Reads a file that a run keeps beside its checkpoints; the run may be a stranger's.
+    """Reads a file beside the checkpoints of a run, which may be untrusted.
 
     Args:
-        path: of the file, of any length.
-        remedy: what to do if it cannot be read; moving it away helps if it can be made anew.
+        path: path of the file, of any length.
+        remedy: what to do if it cannot be read; moving it away helps if it can be recreated.
 
     Raises:
         FileNotFoundError: there is none.
@@ -86,11 +86,11 @@ def read_bytes(path: str | os.PathLike, *, remedy: str = "move it away") -> byte
 
 
 def parse_json(raw: bytes) -> Any:
-    """The value, of any shape, of a JSON text.
+    """Parses JSON text to a value of any shape.
 
     Raises:
-        ValueError: it is none, nests deeper than any file of ours, or would take more memory than
-            reading may.
+        ValueError: it is not JSON, is nested deeper than our files, or would need more memory than
+            the limit.
     """
     needed, limit = len(raw) * _BYTES_OF_JSON, memory.limit_bytes()
     if needed > limit:
@@ -117,16 +117,17 @@ def read_json(path: str | os.PathLike) -> Any:
 def make_folder(
     path: pathlib.Path, root: str | os.PathLike | None = None, *, mode: int = 0o777
 ) -> pathlib.Path:
-    """Makes a folder and those above it, unless they are there; returns it.
+    """Makes a folder and its parents unless they exist; returns it.
 
     Args:
-        path: of the folder.
-        root: a folder above it, made too, that no link leads out of; None follows any.
-        mode: of the folder if it is made, before the umask, a scalar.
+        path: path of the folder.
+        root: a folder above it, which no link may leave and which is made, too; None allows any
+        link.
+        mode: permissions of a new folder, before the umask, a scalar.
 
     Raises:
         StorageError: it cannot be made.
-        UsageError: a link leads out of the root.
+        UsageError: a link leads outside the root.
     """
     with storing(path):
         if root is None:
@@ -138,7 +139,7 @@ def make_folder(
             with disk.folder(root, above, make=True) as held, there:
                 os.mkdir(name, mode, dir_fd=held)
             with disk.folder(root, [*above, name]):
-                pass  # it is a folder, and no link to one
+                pass  # it is a folder, not a link to one
     return path
 
 
@@ -150,19 +151,20 @@ def write_bytes(
     remedy: str = REMEDY,
     check: Callable[[pathlib.Path], Any] | None = None,
 ) -> None:
-    """Replaces a file at once, see `Run.write_json`; of content of any length, a scalar.
+    """Replaces a file atomically, see `Run.write_json`; content of any length, a scalar.
 
     Args:
-        path: of the file.
-        content: what it is to hold.
-        root: a folder above it that no link leads out of; folders below it are made. None follows
-            any link, and makes none.
-        remedy: what to do where that place cannot be written.
-        check: reads what was written before it takes its place; its error leaves what was there.
+        path: path of the file.
+        content: the new content.
+        root: a folder above it, which no link may leave; folders below it are created. None allows
+            any link, and creates no folders.
+        remedy: what to do if it cannot be written.
+        check: reads the temporary file before it replaces the old one; if it raises, the old file
+            stays.
 
     Raises:
         StorageError: it cannot be written.
-        UsageError: a link leads out of the root.
+        UsageError: a link leads outside the root.
     """
     with storing(path, remedy), _parent(path, root) as held:
         look = check and (lambda name: check(path.with_name(name)))
@@ -170,17 +172,17 @@ def write_bytes(
 
 
 def _parent(path: pathlib.Path, root: str | os.PathLike | None):
-    """The folder of a file, held open; below a root no link is followed, and it is made."""
+    """Opens the folder of a file; below a root it is created, and no link is followed."""
     if root is None:
         return disk.folder(path.parent)
     return disk.folder(root, _below(root, path.parent), make=True)
 
 
 def _below(root: str | os.PathLike, folder: pathlib.Path) -> tuple[str, ...]:
-    """The names from a folder to one below it, where links that stay inside lead.
+    """The names from a folder to one below it, after resolving links that stay inside.
 
     Raises:
-        UsageError: one leads out. One that comes later is followed nowhere.
+        UsageError: a link leads outside. Links created later are not followed.
     """
     place = inside(root, *folder.relative_to(root).parts)
     return place.resolve().relative_to(pathlib.Path(root).resolve()).parts
@@ -189,7 +191,7 @@ def _below(root: str | os.PathLike, folder: pathlib.Path) -> tuple[str, ...]:
 def write_text(
     path: pathlib.Path, lines: Iterable[str], *, root: str | os.PathLike | None = None
 ) -> None:
-    """Replaces a text file at once, see `write_bytes`; each line, a scalar, ends where it ends.
+    """Replaces a text file atomically, see `write_bytes`; each line, a scalar, ends with a newline.
 
     Raises:
         StorageError: it cannot be written.
@@ -199,7 +201,7 @@ def write_text(
 
 
 def write_json(path: pathlib.Path, value: Any, *, root: str | os.PathLike | None = None) -> None:
-    """Replaces a JSON file at once, see `write_bytes`; arrays of any shape become lists.
+    """Replaces a JSON file atomically, see `write_bytes`; arrays of any shape become lists.
 
     Raises:
         StorageError: it cannot be written.
@@ -212,12 +214,12 @@ def write_json(path: pathlib.Path, value: Any, *, root: str | os.PathLike | None
 def free_bytes(path: str | os.PathLike) -> int:
     """Counts the bytes (a scalar) that may still be written at a path, which need not exist."""
     place = pathlib.Path(os.path.abspath(path))
-    # os.path: what no name can be does not exist, where pathlib raises
+    # os.path: an impossible name counts as missing, while pathlib raises
     return shutil.disk_usage(next(p for p in (place, *place.parents) if os.path.exists(p))).free
 
 
 def check_space(path: str | os.PathLike, needed: int) -> None:
-    """Makes sure that a scalar number of bytes may still be written at a path.
+    """Checks that a scalar number of bytes may still be written at a path.
 
     Raises:
         StorageError: there is less; the message names both numbers.
@@ -232,7 +234,7 @@ def check_space(path: str | os.PathLike, needed: int) -> None:
 
 @contextlib.contextmanager
 def storing(path: pathlib.Path, remedy: str = REMEDY) -> Iterator[None]:
-    """A context in which what the system refuses is a `StorageError` with a remedy, a scalar."""
+    """A context that converts system errors to `StorageError` with a remedy, a scalar."""
     try:
         yield
     except OSError as error:
@@ -242,5 +244,5 @@ def storing(path: pathlib.Path, remedy: str = REMEDY) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """Returns why the system refused something, a scalar."""
+    """Returns the reason of a system error, a scalar."""
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__

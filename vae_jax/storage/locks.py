@@ -1,10 +1,10 @@
-"""The lock of a run directory, and locks of a moment.
+"""The lock of a run directory, and short-term locks.
 
-The lock is that of flock: advisory, and released by the kernel even if the process is killed; what
-the file says of pid, host and time is for people. On NFS it holds between hosts if the server keeps
-locks (version 4, or a lock service) and the mount leaves them to it (no `nolock`, no
-`local_lock`); after the crash of a host version 4 releases them within minutes, older ones once
-the host is back.
+Locks use flock: they are advisory, and the kernel releases them even if the process is killed; pid,
+host and time in the file are only for people. On NFS a lock works between hosts if the server
+supports locks (version 4, or a lock service) and the mount uses them (no `nolock`, no
+`local_lock`). After the crash of a host, version 4 releases locks within minutes, older versions
+once the host is back.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ NAME = "lock"
 
 @contextlib.contextmanager
 def alone(path: pathlib.Path) -> Iterator[None]:
-    """Waits for the lock that is a file, which is made where it is missing, and holds it meanwhile.
+    """Waits for a lock file, which is created if it is missing, and holds it in the context.
 
-    For what takes a moment: others wait for its end.
+    It is for short operations: other processes wait.
 
     Raises:
-        StorageError: the file cannot be made, or its file system keeps no locks.
+        StorageError: the file cannot be created, or its file system does not support locks.
     """
     lock = locked(path, fcntl.LOCK_EX)
     try:
@@ -45,14 +45,14 @@ def alone(path: pathlib.Path) -> Iterator[None]:
 
 
 def locked(path: pathlib.Path, how: int) -> int:
-    """Opens a file, which is made if there is none, and locks it.
+    """Opens and locks a file, which is created if it does not exist.
 
-    One that has another name too, as in a copy by `cp -al`, is replaced once nobody holds it: what
-    is signed would be written into both, and both directories would share the lock.
+    A file with several hard links, as in a copy by `cp -al`, is replaced once nobody holds it.
+    Otherwise both directories would share the lock and what is written into it.
 
     Raises:
-        LockedError: another process holds it, and `how` says not to wait.
-        StorageError: it cannot be opened, or its file system keeps no locks.
+        LockedError: another process holds it, and `how` requests not to wait.
+        StorageError: it cannot be opened, or its file system does not support locks.
     """
     with files.storing(path), disk.folder(path.parent) as held:
         while (lock := _locked_if_alone(path, how, held)) is None:
@@ -61,12 +61,12 @@ def locked(path: pathlib.Path, how: int) -> int:
 
 
 def _locked_if_alone(path: pathlib.Path, how: int, held: int) -> int | None:
-    """`locked`, tried once in a folder that is held; None: a new file has to be locked instead."""
+    """One attempt of `locked` in an open folder; None means: retry with a new file."""
     lock = disk.open_regular(path.name, os.O_RDWR | os.O_CREAT, held=held)
     try:
         _lock(lock, path, how)
         found = os.fstat(lock)
-        # a process that was refused may have removed the file meanwhile
+        # a process that was refused may have removed the file in the meantime
         is_there = os.path.samestat(found, os.lstat(path.name, dir_fd=held))
         if is_there and found.st_nlink == 1:
             return lock
@@ -82,7 +82,7 @@ def _locked_if_alone(path: pathlib.Path, how: int, held: int) -> int | None:
 
 
 def _lock(descriptor: int, path: pathlib.Path, how: int) -> None:
-    """Locks a file that is open, or says why its file system cannot, see `locked`."""
+    """Locks an open file, or explains why its file system cannot, see `locked`."""
     try:
         fcntl.flock(descriptor, how)
     except BlockingIOError:
@@ -98,7 +98,7 @@ def _lock(descriptor: int, path: pathlib.Path, how: int) -> None:
 
 
 def _holder(lock: int) -> str:
-    # The holder writes its name just after it has the lock.
+    # The holder writes its name just after it has acquired the lock.
     for _ in range(10):
         try:
             holder = json.loads(os.pread(lock, 4096, 0))
@@ -109,11 +109,11 @@ def _holder(lock: int) -> str:
 
 
 def sign(lock: int, directory: pathlib.Path) -> None:
-    """Writes pid, host and time into a lock that is held.
+    """Writes pid, host and time into a lock that this process holds.
 
     Args:
-        lock: its descriptor, a scalar.
-        directory: of the run, for messages.
+        lock: file descriptor, a scalar.
+        directory: directory of the run, for messages.
     """
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "start": now()}
     with files.storing(directory / NAME):
@@ -122,5 +122,5 @@ def sign(lock: int, directory: pathlib.Path) -> None:
 
 
 def now() -> str:
-    """Returns the time with its zone, to the second, as ISO 8601 has it."""
+    """Returns the time with its zone, to the second, in ISO 8601 format."""
     return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""The runs of a trained program, each loaded alone: parameters, settings, latent mask."""
+"""Loads single runs of a trained program: parameters, settings, latent mask."""
 
 import numbers
 import os
@@ -31,18 +31,18 @@ MAX_LATENT_DIM = 4096
 
 
 class Member(NamedTuple):
-    """One run of a program, as its results were computed.
+    """One run of a program, with the parameters of its results.
 
     Args:
-        params: of the model, a dict of arrays without an axis of runs: the best by validation
-            where the run kept those, the averaged ones where it averaged, else the last.
-        settings: what `config.json` holds of this run, and of its program.
-        latent_dim: L of the arrays, the largest of the program's runs, a count.
-        latent_mask: [L] of ones for the dimensions that this run has and zeros for the others, to
-            be given to its `Model`; None where it has all of them.
-        step: steps that the run has done, a scalar.
-        failure: the step at which a loss, gradient or update was not finite, a scalar; None where
-            all were. The parameters are those before it.
+        params: parameters of the model, a dict of arrays without the axis of runs: the best by
+            validation if the run kept those, otherwise the EMA if it has one, otherwise the last.
+        settings: the settings of this run, and of its program, from `config.json`.
+        latent_dim: L of the arrays, the maximum over the program's runs, a count.
+        latent_mask: [L], 1 for the dimensions of this run and 0 for the others, to pass to its
+            `Model`; None if it has all of them.
+        step: number of steps done, a scalar.
+        failure: the step with a loss, gradient or update that was not finite, a scalar; None if
+            there was none. The parameters are those before it.
     """
 
     params: Any
@@ -54,15 +54,15 @@ class Member(NamedTuple):
 
 
 def num_members(directory: str | os.PathLike) -> int:
-    """How many runs the program in a run directory has, a count; see `load_member`."""
+    """The number of runs of the program in a run directory, a count; see `load_member`."""
     return len(settings(directory))
 
 
 def settings(directory: str | os.PathLike) -> list[dict]:
-    """What `config.json` holds of each run of a program, and of the program: scalars and lists.
+    """The settings of each run of a program, and of the program: scalars and lists.
 
     Raises:
-        UsageError: the directory holds no run, or one that was changed.
+        UsageError: the directory does not contain a run, or the run was modified.
     """
     config = _stored(Path(directory))["config"]
     shared = {name: value for name, value in config.items() if name != "runs"}
@@ -74,10 +74,10 @@ def settings(directory: str | os.PathLike) -> list[dict]:
 
 
 def owner(directory: str | os.PathLike) -> str | None:
-    """The id of a run or sweep, to which its files of any shape are sealed; None in schema 1.
+    """The id of a run or sweep that seals its files (of any shape); None in schema 1.
 
     Raises:
-        UsageError: the directory holds no run, or one that was changed.
+        UsageError: the directory does not contain a run, or the run was modified.
     """
     return _stored(Path(directory)).get("id")
 
@@ -86,8 +86,8 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
     """Reads one run of a program from its newest verified checkpoint; writes nothing.
 
     Args:
-        directory: of the program: of a run alone, or below `programs/` of a sweep.
-        member: which of its runs, a count from 0, as the column `member` of `sweep.csv`.
+        directory: directory of the program: a single run, or below `programs/` of a sweep.
+        member: index of the run, a count from 0, as in the column `member` of `sweep.csv`.
 
     Returns:
         `Member`.
@@ -134,18 +134,18 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
 
 
 def read_results(directory: str | os.PathLike) -> list[dict] | None:
-    """What the runs of a program gave, in their order: its `results.json`, or its `result.json`.
+    """The results of the runs of a program, in order, from `results.json` or `result.json`.
 
     Args:
-        directory: of the program, as in `load_member`.
+        directory: directory of the program, as in `load_member`.
 
     Returns:
         For each run its status, its step and, unless it diverged, its metrics (scalars, and lists
-        of shape [L]); None where the program has no results yet, or they lack runs or entries:
-        training it again computes them anew.
+            of shape [L]). None if the program has no results yet, or if runs or entries are
+            missing: training it again recomputes them.
 
     Raises:
-        UsageError: the directory holds no run, or one that was changed.
+        UsageError: the directory does not contain a run, or the run was modified.
         StorageError: they cannot be read.
     """
     found = _read_results(Path(directory))
@@ -153,12 +153,12 @@ def read_results(directory: str | os.PathLike) -> list[dict] | None:
 
 
 def sealed_results(results: Sequence[dict], run_id: str | None, metrics_sha256: str) -> list[dict]:
-    """The results of a program as its file is to hold them, see `read_results`.
+    """Seals the results of a program for its file, see `read_results`.
 
     Args:
-        results: of each run, scalars and lists of shape [L].
-        run_id: of the program, as `owner` gives it.
-        metrics_sha256: of the rows of `metrics.csv` that the runs have left.
+        results: results of each run, scalars and lists of shape [L].
+        run_id: id of the program, from `owner`.
+        metrics_sha256: hash of the rows of `metrics.csv` at the end of the runs.
     """
     return [
         seals.seal({**result, _ROWS: metrics_sha256}, run_id, member)
@@ -167,17 +167,17 @@ def sealed_results(results: Sequence[dict], run_id: str | None, metrics_sha256: 
 
 
 def read_rows(directory: str | os.PathLike) -> list[dict]:
-    """The rows of a program's `metrics.csv`, if they are those that its results came with.
+    """The rows of a program's `metrics.csv`, if they match its results.
 
     Args:
-        directory: of the program, as in `load_member`.
+        directory: directory of the program, as in `load_member`.
 
     Returns:
         One dict of scalars per row, in order.
 
     Raises:
-        StorageError: the file cannot be read, or was changed after the results were written; or
-            there are no results as they were written.
+        StorageError: the file cannot be read, or was changed after the results were written; or the
+            results are missing or changed.
     """
     path = Path(directory, "metrics.csv")
     found = _read_results(Path(directory))
@@ -191,7 +191,7 @@ def read_rows(directory: str | os.PathLike) -> list[dict]:
 
 
 def _read_results(directory: Path) -> tuple[list[dict], str | None] | None:
-    """The results of each run, and the SHA-256 of the rows beside them; see `read_results`."""
+    """The results of each run, and the SHA-256 of the rows with them; see `read_results`."""
     for name in ("results.json", "result.json"):
         try:
             stored = files.read_json(directory / name)
@@ -207,7 +207,7 @@ def _read_results(directory: Path) -> tuple[list[dict], str | None] | None:
 
 
 def _unsealed(result: Any, run_id: str | None, member: int) -> dict | None:
-    """A result without its seal, None if it is not as it was written for this member."""
+    """A result without its seal, or None if it was changed or belongs to another member."""
     is_older = run_id is None and isinstance(result, dict) and "seal" not in result
     return dict(result) if is_older else seals.unseal(result, run_id, member)
 
@@ -223,7 +223,7 @@ _MEASURED = {"loss", "elbo", "rate", "distortion", "squared_error", "accuracy"}
 
 
 def _is_result(result: Any) -> bool:
-    """Whether a value read from a file is what training leaves of a run."""
+    """Whether a value read from a file has the form of a run's result."""
     if not isinstance(result, dict) or not _is_step(result.get("step")):
         return False
     if result.get("status") == "diverged":
@@ -241,14 +241,14 @@ def _is_step(value: Any) -> bool:
 
 
 def _is_metric(name: str, value: Any) -> bool:
-    """Whether a value is a number as `files.write_json` puts it, or by its name a list of them."""
+    """Whether a value is a number as in `files.write_json`, or for some names a list of them."""
     if name.endswith("_per_dim"):
         return isinstance(value, list) and all(_is_metric("", each) for each in value)
     return type(value) in (int, float) or value in ("nan", "inf", "-inf")
 
 
 def _other_place(directory: Path) -> str:
-    """What to name in place of a directory that holds no run."""
+    """Suggests another directory if one does not contain a run."""
     below = [*directory.glob("*/config.json"), *directory.glob("programs/*/config.json")]
     if below:
         return f"name one of the {len(below)} below it, such as {min(below).parent}"
@@ -256,7 +256,7 @@ def _other_place(directory: Path) -> str:
 
 
 def _stored(directory: Path) -> dict:
-    """What `config.json` holds."""
+    """The contents of `config.json`."""
     path = directory / "config.json"
     try:
         raw = files.read_bytes(path, remedy="restore it, or choose another directory")

@@ -1,4 +1,4 @@
-"""What a result depends on beside its settings: versions, devices, the revision of the code."""
+"""What a result depends on beside its settings: versions, devices, the code's revision."""
 
 import importlib.metadata
 import pathlib
@@ -16,12 +16,12 @@ def environment(devices: Iterable = ()) -> dict:
     """Describes what a result depends on beside its config, for `env.json`.
 
     Args:
-        devices: any number of them, as `jax.devices()`; named, never touched.
+        devices: any number of devices, as in `jax.devices()`; only their names are used.
 
     Returns:
-        Scalars, strings and lists by name: `python`, `platform`, `host`, `packages` (versions,
-        None where missing), `devices` and `git` (`{"revision", "dirty"}`, or None where no checkout
-        tracks the package).
+        Scalars, strings and lists by name: `python`, `platform`, `host`, `packages` (versions, None
+            if missing), `devices` and `git` (`{"revision", "dirty"}`, or None if no checkout tracks
+            the package).
     """
     return {
         "python": platform.python_version(),
@@ -41,10 +41,10 @@ def _version(package: str) -> str | None:
 
 
 def _git(source: pathlib.Path) -> dict | None:
-    """Names the revision of the checkout that tracks this very file, None where none does."""
+    """The revision of the checkout that tracks this file, or None if there is none."""
 
     def ask(*words: str) -> str:
-        # A repository's own settings may name programs to run: none are.
+        # A repository's own settings may name programs to run: disable them.
         command = ["git", "-c", "core.fsmonitor=false", "-C", str(source.parent), *words]
         return subprocess.run(
             command, capture_output=True, text=True, timeout=5, check=True

@@ -1,8 +1,8 @@
-"""The run directory: who may write in it, what it holds, and how each file survives a crash.
+"""The run directory: who may write to it, its contents, and how each file survives a crash.
 
-`config.json` (every setting and a hash), `command.txt`, `env.json`, `metrics.csv`, `result.json`,
-`run.log`, `lock`; checkpoints and plots lie in folders beside them. It may be moved, copied and
-read from anywhere: `command.txt` alone names the place where it was written.
+It holds `config.json` (every setting and a hash), `command.txt`, `env.json`, `metrics.csv`,
+`result.json`, `run.log`, `lock`; checkpoints and plots are in folders beside them. It may be moved,
+copied and read from anywhere: only `command.txt` contains its original path.
 """
 
 import contextlib
@@ -46,11 +46,11 @@ _LONGEST_NAME = 100
 
 
 def default_workdir(root: str | os.PathLike, dataset: str, options: Mapping) -> pathlib.Path:
-    """Names a run after what was asked for: `<root>/<dataset>-beta=4-seed=1`.
+    """Names a run after its options: `<root>/<dataset>-beta=4-seed=1`.
 
-    The same options in any order give the same name. Characters other than ASCII letters, digits
-    and `._=+,-` become `_`; a name changed so, or longer than 100 characters, ends in a hash of
-    the full one, so that two different requests never share a directory.
+    The order of the options does not matter. Characters other than ASCII letters, digits and
+    `._=+,-` become `_`. A name with such a change, or longer than 100 characters, ends in a hash of
+    the full one, so that different options never share a directory.
 
     Args:
         root: the directory of all runs.
@@ -59,7 +59,7 @@ def default_workdir(root: str | os.PathLike, dataset: str, options: Mapping) -> 
             length.
 
     Returns:
-        A direct child of `root`, whatever the names hold.
+        A direct child of `root`, whatever the names contain.
     """
     words = [f"{key}={_short(value)}" for key, value in sorted(options.items())]
     full = "-".join([dataset, *words])
@@ -85,21 +85,23 @@ def open_run(
     Args:
         workdir: the run directory; it and its parents are created.
         config: every option by name, scalars, strings or lists of any length.
-        free_to_change: the keys that may differ from those the directory holds.
-        as_of: from what the directory holds to `config` as the version that wrote it would have put
-            it: a key that came later is left out where its value means what was done before there
-            was one. It may refuse what it does not know. None takes `config` as it is.
-        called: what a user knows an option by, a word each, where that is not its name.
+        free_to_change: the keys that may differ from those in the directory.
+        as_of: converts the directory's config to `config` in the form of the version that wrote it:
+            a newer key is left out if its value means the behavior before it existed. It may refuse
+            unknown keys. None uses `config` unchanged.
+        called: option → the word by which a user knows it, if that is not its name.
         overwrite: archives an earlier run, `x` to `x.<time>`, by renaming; nothing is deleted.
-        schema: version of the layout that this program writes; it reads all versions up to it.
+        schema: version of the layout to write; all versions up to it can be read.
 
     Returns:
-        The run; use it as a context manager. `run.resumed` says whether an earlier one continues.
+        The run; use it as a context manager. `run.resumed` tells whether it continues an earlier
+        one.
 
     Raises:
-        UsageError: the path is a file or holds something else, an earlier run differs in `config`,
-            its `config.json` was changed, or a newer version wrote it. What was there is as it was.
-        DataError: an earlier run differs in its data alone, of which `data_sha256` tells.
+        UsageError: the path is a file or contains something else, an earlier run has another
+            `config`, its `config.json` was changed, or a newer version wrote it. Existing files are
+            left unchanged.
+        DataError: an earlier run differs only in its data, as shown by `data_sha256`.
         LockedError: another process holds the directory; the message names it.
         StorageError: the directory cannot be written.
     """
@@ -127,7 +129,7 @@ def open_run(
             asked = config if as_of is None else seals.plain(as_of(held))
             _compare(held, asked, free_to_change, shown, called or {})
         locks.sign(lock, directory)
-        # what an older version left has no seals, and goes on without
+        # the directory of an older version has no seals, and continues without
         version = schema if earlier is None else earlier["schema"]
         stored = {"schema": version, "config": config, "sha256": identity}
         stored |= {"id": (earlier or {}).get("id", identity)} if version > 1 else {}
@@ -139,17 +141,18 @@ def open_run(
 
 
 class Run:
-    """An open run directory: the scalars and rows it stores, each file whole after any crash.
+    """An open run directory: stores scalars and rows; each file survives any crash intact.
 
-    Made by `open_run`. A full disk or a lost permission raises `StorageError` naming the file.
+    Use `open_run` to make one. A full disk or a lost permission raises `StorageError` that names
+    the file.
 
     Attributes:
         directory: absolute path of the run.
-        config: what `config.json` holds.
-        id: what the run's files are bound to, the hash of its config when it began; None in a
-            directory of schema 1.
-        resumed: whether an earlier run continues.
-        archived: where `overwrite` moved the earlier run, or None.
+        config: the contents of `config.json`.
+        id: id to which the run's files are bound, the hash of its first config; None in a directory
+            of schema 1.
+        resumed: whether it continues an earlier run.
+        archived: the new place of the earlier run with `overwrite`, or None.
     """
 
     def __init__(
@@ -173,7 +176,7 @@ class Run:
 
     @property
     def owner(self) -> str:
-        """Whom the checkpoints (of any shape) belong to: `id`, or "" in a directory of schema 1."""
+        """The owner of the checkpoints (of any shape): `id`, or "" in a directory of schema 1."""
         return self.id or ""
 
     def __enter__(self) -> "Run":
@@ -183,13 +186,13 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """Releases the lock; the kernel does the same for a killed process."""
+        """Releases the lock; the kernel does this for a killed process."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
     def write_config(self) -> None:
-        """Writes `config.json`: for a run that continues, once nothing else can refuse it."""
+        """Writes `config.json`; for a resumed run, after all checks have passed."""
         stored = self._stored
         self.write_json(_CONFIG, seals.seal(stored) if "id" in stored else stored)
 
@@ -202,17 +205,17 @@ class Run:
         return files.inside(self.directory, *parts)
 
     def write_json(self, name: str, value: Any) -> None:
-        """Replaces a JSON file at once: after a crash it holds the old value or the new one.
+        """Replaces a JSON file atomically: after a crash it has either the old or the new value.
 
         Args:
-            name: of the file, as `result.json`.
-            value: what JSON holds, and numpy or JAX arrays of any shape (as lists). The floats
-                that JSON lacks become the strings `nan`, `inf` and `-inf`.
+            name: name of the file, such as `result.json`.
+            value: a JSON value, with numpy or JAX arrays of any shape (as lists). Floats that JSON
+                lacks become the strings `nan`, `inf` and `-inf`.
         """
         files.write_json(self.path(name), value, root=self.directory)
 
     def remove(self, name: str) -> None:
-        """Removes a file, unless there is none."""
+        """Removes a file if it exists."""
         path = self.path(name)
         gone = contextlib.suppress(FileNotFoundError)
         with files.storing(path), disk.folder(self.directory) as held, gone:
@@ -222,7 +225,7 @@ class Run:
         """Reads a JSON file.
 
         Returns:
-            Its value, or None where there is no such file.
+            Its value, or None if there is no such file.
 
         Raises:
             StorageError: it cannot be read.
@@ -233,15 +236,15 @@ class Run:
             return None
 
     def write_command(self, argv: Iterable[str]) -> None:
-        """Writes the words of a command to `command.txt`, quoted to be pasted into a shell."""
+        """Writes a command to `command.txt`, quoted so that it can be pasted into a shell."""
         files.write_text(self.path("command.txt"), [shlex.join(argv)], root=self.directory)
 
     def write_table(self, name: str, rows: Sequence[Mapping]) -> None:
-        """Replaces a CSV file at once, as `write_json` does a JSON file.
+        """Replaces a CSV file atomically, as `write_json` does.
 
         Args:
-            name: of the file, as `sweep.csv`.
-            rows: each of scalars by column name; a row need not have every column.
+            name: name of the file, such as `sweep.csv`.
+            rows: scalars by column name; a row need not have every column.
         """
         csv_rows.write_table(self.path(name), rows, root=self.directory)
 
@@ -250,7 +253,7 @@ class Run:
         console.say(line)
 
     def log(self, line: str, *, echo: bool = False) -> None:
-        """Appends a line with the time to `run.log`, and prints it where asked."""
+        """Appends a line with the time to `run.log`, and prints it if `echo`."""
         if echo:
             console.say(line)
         path = self.path("run.log")
@@ -263,14 +266,13 @@ class Run:
             file.write(content)
 
     def append_rows(self, rows: Sequence[Mapping]) -> None:
-        """Adds rows to `metrics.csv`; when it returns, all of them are on the disk.
+        """Appends rows to `metrics.csv`; when it returns, all of them are on disk.
 
-        Floats are written so that they read back exactly; None is an empty cell. Rows that do not
-        fit on the disk leave no part of themselves.
+        Floats are written so that they are read back exactly; None is an empty cell. If the disk is
+        full, no part of the rows remains.
 
         Args:
-            rows: each of scalars by column name. The first ever decides the columns and their
-                order.
+            rows: scalars by column name. The first row ever decides the columns and their order.
 
         Raises:
             StorageError: the columns differ from those of the file.
@@ -310,28 +312,27 @@ class Run:
         self._written.update(content)
 
     def _know(self, lines: list[bytes]) -> None:
-        """Takes note of the lines that `metrics.csv` holds."""
+        """Remembers the lines in `metrics.csv`."""
         self._columns, self._written = csv_rows.columns_of(lines), hashlib.sha256(b"".join(lines))
 
     def rows_sha256(self) -> str:
-        """SHA-256 of the rows (scalars) that `metrics.csv` was given: each whole, none torn."""
+        """SHA-256 of the complete rows (scalars) that were written to `metrics.csv`."""
         if self._written is None:
             self._know(csv_rows.whole_lines(self.path(_METRICS)))
         return self._written.hexdigest()
 
     def keep_rows(self, step: int, sha256: str | None) -> bool:
-        """Keeps the rows that were there when a step was saved, and drops all after them.
+        """Keeps the rows at the time when a step was saved, and drops all later ones.
 
-        If they are not there as they were, `metrics.csv` is set aside in `damaged/`: no other rows
-        take their place.
+        If those rows were changed, `metrics.csv` is moved to `damaged/` and not replaced.
 
         Args:
             step: a scalar.
-            sha256: what `rows_sha256` gave at that step; None, of an older version, keeps the rows
-                up to the step as they stand.
+            sha256: the value of `rows_sha256` at that step; None, from an older version, keeps the
+                rows up to the step without a check.
 
         Returns:
-            Whether the rows are as they were.
+            Whether the rows are unchanged.
 
         Raises:
             StorageError: the file cannot be read or written.
@@ -351,15 +352,15 @@ class Run:
     def rows(self) -> list[dict]:
         """Reads `metrics.csv`: one dict of scalars per row, in order.
 
-        Numbers are parsed, an empty cell is None, a torn last line is left out.
+        Numbers are parsed, an empty cell is None, an incomplete last line is dropped.
         """
         return csv_rows.read_rows(self.path(_METRICS))
 
     def truncate_rows(self, step: int) -> None:
-        """Drops the rows after a scalar step, and a torn last line; the others keep every byte.
+        """Drops the rows after a scalar step, and an incomplete last line; others keep every byte.
 
         Raises:
-            StorageError: a row has no number as `step`, or lacks cells.
+            StorageError: the `step` of a row is not a number, or cells are missing.
         """
         path = self.path(_METRICS)
         lines = csv_rows.whole_lines(path)
@@ -378,12 +379,12 @@ class Run:
 
 
 class Follower:
-    """The run directory as all but the first of several processes have it: they write nothing.
+    """The run directory in all processes except the first: they write nothing.
 
-    Takes the place of a `Run`; whatever would write, print or lock does nothing.
+    It replaces a `Run`; methods that would write, print or lock do nothing.
 
     Args:
-        directory: of the run.
+        directory: directory of the run.
     """
 
     archived = None
@@ -410,7 +411,7 @@ class Follower:
 
 
 def refuse_newer(version: int, shown: str, schema: int = SCHEMA) -> None:
-    """Passes where a run directory is of a version (a scalar) that is read.
+    """Raises an error if a run directory has a newer version (a scalar) than can be read.
 
     Raises:
         UsageError: a newer program wrote it.
@@ -429,20 +430,20 @@ def parse_config(
     schema: int = SCHEMA,
     free_to_change: Iterable[str] = _FREE,
 ) -> dict:
-    """What a `config.json` of any length holds, once it is what a run directory has.
+    """Parses and checks a `config.json` of any length.
 
     Args:
-        raw: of the file.
-        path: of it, for messages.
-        schema: the newest version that is read, a scalar.
+        raw: contents of the file.
+        path: its path, for messages.
+        schema: the newest version that can be read, a scalar.
         free_to_change: the keys that its hash leaves out: counts.
 
     Returns:
-        `schema`, `config` (settings by name; of several runs a list of them as `runs`), `sha256`,
-        and since schema 2 `id`, to which the run's files are bound.
+        `schema`, `config` (settings by name; for several runs a list of them as `runs`), `sha256`,
+            and since schema 2 `id`, to which the run's files are bound.
 
     Raises:
-        ValueError: it is damaged, or not ours.
+        ValueError: it is damaged, or not from this program.
         UsageError: a newer program wrote it, or it was changed after it was written.
     """
     try:
@@ -471,7 +472,7 @@ def parse_config(
 
 
 def _enter(directory: pathlib.Path, shown: str, undo: contextlib.ExitStack) -> int:
-    """Creates and locks the directory; `undo` unlocks and removes what was made here."""
+    """Creates and locks the directory; `undo` unlocks and removes what was created."""
     with files.storing(directory):
         for folder in (*reversed(directory.parents), directory):
             if not folder.exists():
@@ -554,7 +555,7 @@ def _compare(
     kinds = [_kind(config) for config in (held, asked)]
     told = [_told(config, free_to_change) for config in (held, asked)]
     differing = sorted(n for n in told[0] | told[1] if told[0].get(n) != told[1].get(n))
-    # a hash says little: that of the data is told where nothing else is, that of the runs never
+    # hashes are not readable: the data's is shown only if nothing else differs, the runs' never
     legible = [n for n in differing if not n.endswith("_sha256")]
     legible = legible or [n for n in differing if n != "runs_sha256"]
     if kinds[0] != kinds[1]:
@@ -579,14 +580,14 @@ def _compare(
 
 
 def _kind(config: dict) -> str:
-    """What a directory holds."""
+    """Describes the contents of a directory."""
     if "num_runs" in config:
         return "sweep"
     return "program" if "runs" in config else "run"
 
 
 def _told(config: dict, free_to_change: Iterable[str]) -> dict[str, str]:
-    """The settings in words; those of several runs as the values that there are."""
+    """The settings as text; for several runs the distinct values."""
     runs = config.get("runs", [])
     values: dict[str, dict] = {"num_runs": {str(len(runs)): None}} if runs else {}
     for each in [config, *runs]:
@@ -599,7 +600,7 @@ def _told(config: dict, free_to_change: Iterable[str]) -> dict[str, str]:
 
 
 def _word(value: Any) -> str:
-    """A setting, or several values of one, as a command line has them."""
+    """A setting, or several values of it, in command line form."""
     if not isinstance(value, list):
         return _UNSET if value is None else str(value)
     parting = ";" if any(isinstance(item, list) for item in value) else ","
@@ -607,7 +608,7 @@ def _word(value: Any) -> str:
 
 
 def _archive(directory: pathlib.Path, shown: str) -> pathlib.Path:
-    """Renames the directory, whose lock the caller holds, to a name not taken."""
+    """Renames the directory, whose lock the caller holds, to an unused name."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     first = directory.with_name(f"{directory.name}.{stamp}")
     others = (directory.with_name(f"{first.name}.{n}") for n in itertools.count(1))
@@ -630,7 +631,7 @@ def _set_aside(path: pathlib.Path) -> None:
 
 
 def _identity(config: dict, free_to_change: Iterable[str]) -> str:
-    """The hash of all settings but those that may change."""
+    """The hash of all settings except those that may change."""
     return seals.digest({k: v for k, v in config.items() if k not in set(free_to_change)})
 
 
@@ -639,7 +640,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    """Writes 4.0 as 4 and [16, 8] as 16,8, the way a person types it."""
+    """Writes 4.0 as 4 and [16, 8] as 16,8, as a user would type them."""
     if isinstance(value, (list, tuple)):
         return ",".join(map(_short, value))
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -1,8 +1,8 @@
-"""Seals: what a file says of its own content, and of the run that it belongs to.
+"""Seals: hashes by which a file identifies its content and the run that it belongs to.
 
-A seal is the SHA-256 of a value as JSON has it, together with who owns it. It finds damage, values
-that were changed by hand, and files of another run, of another member or under another name. It is
-no signature: whoever means to forge a file can seal it anew.
+A seal is the SHA-256 of a value in JSON form with its owner. It detects damage, values that were
+edited by hand, and files of another run, of another member or with another name. It is not a
+signature: anyone who wants to forge a file can seal it again.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def scalar(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Rewrites a value as JSON has it, so that it equals itself after a round trip.
+    """Converts a value to JSON form, so that it does not change in a round trip.
 
     Args:
         value: scalars, strings, arrays of any shape, and lists and dicts of these.
@@ -41,7 +41,7 @@ def plain(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a plain value of any shape, whatever the order of its keys: 64 hex digits."""
+    """SHA-256 of a plain value of any shape, independent of the order of keys: 64 hex digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
@@ -49,8 +49,8 @@ def seal(body: Mapping, *owner: Any) -> dict:
     """A value with its seal.
 
     Args:
-        body: by name, what `plain` takes.
-        owner: who it belongs to: a run's id, a file's name, a member; scalars and strings.
+        body: values by name, as for `plain`.
+        owner: its owner: a run's id, a file's name, a member; scalars and strings.
 
     Returns:
         The plain body, and "seal".
@@ -60,14 +60,14 @@ def seal(body: Mapping, *owner: Any) -> dict:
 
 
 def unseal(stored: Any, *owner: Any) -> dict | None:
-    """The body of what `seal` gave, without the seal.
+    """Checks a value from `seal` and removes the seal.
 
     Args:
-        stored: as it was read.
-        owner: who it must belong to, scalars and strings.
+        stored: the value that was read.
+        owner: its required owner, scalars and strings.
 
     Returns:
-        The body; None if there is no seal, or if it is of another body or owner.
+        The body; None if there is no seal, or if it belongs to another body or owner.
     """
     if not isinstance(stored, dict) or _SEAL not in stored:
         return None
