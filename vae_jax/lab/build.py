@@ -1,4 +1,4 @@
-"""From the `Config`s of one program and their data to the functions that train and evaluate it."""
+"""Builds the functions that train and evaluate one program, from its `Config`s and data."""
 
 import dataclasses
 import functools
@@ -37,12 +37,12 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Experiment(Program):
-    """Everything static about a program of R runs, and its functions, each compiled once.
+    """All static parts of a program of R runs, and its functions; each compiles once.
 
     Attributes:
-        configs: resolved, one for each run.
+        configs: resolved configs, one per run.
         dataset: from `vae_jax.data.load`.
-        conditions: what the objective asks of each row beside x, or None.
+        conditions: what the objective needs for each row beside x, or None.
     """
 
     configs: tuple[Config, ...]
@@ -51,21 +51,21 @@ class Experiment(Program):
 
     @property
     def config(self) -> Config:
-        """What all runs have in common, as the first one has it."""
+        """The config of the first run, for settings that all runs share."""
         return self.configs[0]
 
     @property
     def given(self) -> training.Conditions | None:
-        """The conditions of a model that is given them; None where they are for the loss alone."""
+        """The conditions of a conditional model; None if only the loss uses them."""
         return self.conditions if self.model.num_conditions else None
 
     @functools.cached_property
     def differences(self) -> list[str]:
-        """What sets each run apart, as `beta=4 seed=1`."""
+        """The settings in which each run differs, as `beta=4 seed=1`."""
         return differences(self.configs)
 
     def values_of(self, name: str) -> str:
-        """The distinct values of a setting over the runs, in words."""
+        """The distinct values of a setting over the runs, as text."""
         values = dict.fromkeys(
             {**dict(c.hyperparameters), "latent_dim": c.latent_dim, **c.identity()}[name]
             for c in self.configs
@@ -73,16 +73,16 @@ class Experiment(Program):
         return ", ".join(map(str, values))
 
     def memory_estimate(self) -> str:
-        """What the program will take, in words: from shapes alone, before anything is compiled."""
+        """The memory that the program will need, as text: from shapes alone, before it compiles."""
         layout = self.layout
         leaves = jax.tree.leaves(self.state_shape)
         state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
         at_once = layout.num_slots if layout.is_vectorized else layout.mesh.shape["runs"]
-        # each value of the forward pass, its gradient, and what is computed between
+        # each value of the forward pass, its gradient, and intermediate values
         step_bytes = 3 * at_once * self.config.batch_size * self._bytes_per_example()
         data_bytes = 0 if self.dataset.streamed else self.dataset.train.x.nbytes
         data_bytes *= layout.mesh.size
-        # the state, and its next value
+        # the state, and the next state
         total = 2 * state_bytes + step_bytes + data_bytes
         return (
             f"about {_bytes(total)} on {layout.mesh.size} device(s): state 2 × "
@@ -91,7 +91,7 @@ class Experiment(Program):
         )
 
     def _bytes_per_example(self) -> int:
-        """What a forward pass computes for one example, a count of bytes."""
+        """The size of the values in a forward pass of one example, a count of bytes."""
         params = jax.eval_shape(self.model.init, jax.random.key(0))
         x = jax.ShapeDtypeStruct((1, *self.model.shape), jnp.float32)
         z = jax.ShapeDtypeStruct((1, self.model.latent_dim), jnp.float32)
@@ -106,17 +106,17 @@ class Experiment(Program):
 
 
 def _bytes(number: int) -> str:
-    """A number of bytes, for people."""
+    """Formats a number of bytes for people."""
     return f"{number / 2**20:,.1f} MiB" if number < 2**30 else f"{number / 2**30:,.1f} GiB"
 
 
 def differences(configs: Sequence[Config]) -> list[str]:
-    """What sets each of several runs apart, as `beta=4 seed=1`; of one alone nothing."""
+    """The settings in which each of several runs differs, as `beta=4 seed=1`; "" for one run."""
     return [" ".join(f"{n}={v}" for n, v in words.items()) for words in differing(configs)]
 
 
 def differing(configs: Sequence[Config]) -> list[dict[str, str]]:
-    """The settings that set each of several runs apart, spelled; what a run lacks is left out."""
+    """The settings in which runs differ, as text; settings that a run lacks are left out."""
     chosen = [settings(config) for config in configs]
     names = dict.fromkeys(name for setting in chosen for name in setting)
     differ = [n for n in names if len({str(setting.get(n)) for setting in chosen}) > 1]
@@ -132,13 +132,13 @@ def build(
     num_data: int | None = None,
     latent_dim: int | None = None,
 ) -> Experiment:
-    """Makes the model, the objective and the training of the runs of one program.
+    """Builds the model, the objective and the training of the runs of one program.
 
     Args:
         configs: resolved, with equal `config.program_key`.
         dataset: from `vae_jax.data.load`.
-        num_data: devices that share a batch, a count; None leaves the choice to `make_layout`.
-        latent_dim: of the model, at least that of each run; None means the largest of them.
+        num_data: devices that share a batch, a count; None lets `make_layout` choose.
+        latent_dim: L of the model, at least that of each run; None means the largest of them.
 
     Raises:
         DataError: the data's range does not fit the likelihood.
@@ -194,7 +194,7 @@ def build(
 
 
 def num_parameters(config: Config, dataset) -> int:
-    """Trained numbers of a run's model alone, a count: without what only a mask holds for it."""
+    """Trained numbers of a run's model, a count, without those that its mask makes unused."""
     params = dict(build([config], dataset).state_shape.params)
     for untrained in ("objective", modules.STATISTICS):
         params.pop(untrained, None)
@@ -202,9 +202,9 @@ def num_parameters(config: Config, dataset) -> int:
 
 
 def in_units(experiment: Experiment, elbo) -> dict[str, np.ndarray]:
-    """ELBOs [R] of the test split of sequences in their usual unit, by name; else nothing.
+    """ELBOs [R] of the test split of sequences in their usual unit, by name; {} for other data.
 
-    Of text the bits of a character, the ends of the strings counted; of series the nats of a step.
+    For text, bits per character, including the ends of strings; for series, nats per step.
     """
     dataset, likelihood = experiment.dataset, experiment.model.likelihood
     if dataset.kind != "sequence":
@@ -217,14 +217,15 @@ def in_units(experiment: Experiment, elbo) -> dict[str, np.ndarray]:
 
 
 def far_values(dataset, likelihood) -> list[str]:
-    """Lines on values that lie far from what a likelihood expects, with the remedy, or none.
+    """Warnings about values far from what a likelihood expects, with a remedy, or [].
 
-    Of all values, as far as they lie from 0; and of columns whose few large values outweigh all
+    It checks the mean distance of all values from 0, and columns in which a few large values
+    dominate.
     others.
 
     Args:
         dataset: from `vae_jax.data.load`, splits [N, *stored].
-        likelihood: squares of far values count in a Gaussian, which has the light tails.
+        likelihood: a Gaussian is sensitive to far values, because its tails are light.
     """
     if likelihood.requires != "real":
         return []

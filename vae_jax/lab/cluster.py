@@ -1,7 +1,7 @@
-"""Trains the programs of a sweep: as subprocesses of this machine, or as one SLURM job array.
+"""Trains the programs of a sweep: in subprocesses on this machine, or as one SLURM job array.
 
-Both fan out commands `python -m …` that resume where they stopped, so that the same call trains
-only what is missing: neither complete nor queued.
+Both start commands `python -m …` that resume where they stopped, so the same call trains only the
+missing programs: those neither complete nor queued.
 """
 
 import contextlib
@@ -58,8 +58,8 @@ class Task(NamedTuple):
     """One command of a sweep.
 
     Attributes:
-        name: of the program, unique in its sweep and fit for a file name.
-        arguments: what follows `python -m`.
+        name: name of the program, unique in its sweep and valid in a file name.
+        arguments: the arguments after `python -m`.
         directory: its run directory.
     """
 
@@ -69,13 +69,14 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a task.
+    """The outcome of a task.
 
     Attributes:
-        name: of the task.
-        status: `complete` before, `queued` before, `submitted` now, or `done` or `failed` now.
-        exit_code: 0 for what is complete, None for what is queued; 128 + n for signal n.
-        message: the last line of a worker's log, or a job's id.
+        name: name of the task.
+        status: `complete` or `queued` before the call, `submitted` by it, or `done` or `failed` in
+            it.
+        exit_code: 0 if complete, None if queued; 128 + n for signal n.
+        message: the last line of a worker's log, or the id of a job.
     """
 
     name: str
@@ -93,23 +94,23 @@ def fan_out(
     num_workers: int = 1,
     slurm: str = "",
 ) -> list[Outcome]:
-    """Trains what is missing: waits for it on this machine, returns once SLURM has it.
+    """Trains the missing programs: waits for them on this machine, returns at once with SLURM.
 
     Args:
         tasks: all tasks of the sweep.
-        folder: of the sweep; receives `logs/` and `jobs.json`.
-        is_complete: says whether a task has nothing left to do.
+        folder: folder of the sweep, for `logs/` and `jobs.json`.
+        is_complete: tells whether a task has nothing left to do.
         executor: `local` or `slurm`.
-        num_workers: how many tasks this machine runs at a time.
+        num_workers: number of tasks that run at a time on this machine.
         slurm: settings, see `parse_slurm`.
 
     Returns:
         The outcome of each task, in the order of `tasks`.
 
     Raises:
-        UsageError: a setting does not fit, or what the executor needs is not installed.
+        UsageError: a setting does not fit, or a requirement of the executor is not installed.
         StorageError: the folder cannot be written.
-        SystemExit: with 128 + signum after a signal, once the workers have saved.
+        SystemExit: with 128 + signum after a signal, when the workers have saved.
     """
     parameters = _checked(folder, executor, num_workers, slurm)
     outcomes = _settled(tasks, folder, is_complete)
@@ -134,13 +135,13 @@ def preview(
     """What `fan_out` would run, for `dry_run=True`: writes nothing, and needs no SLURM.
 
     Args:
-        tasks, folder, is_complete, executor, num_workers, slurm: as for `fan_out`.
+        tasks, folder, is_complete, executor, num_workers, slurm: as in `fan_out`.
 
     Returns:
         The script for sbatch, if any, and the command of each missing task.
 
     Raises:
-        UsageError: as `fan_out`.
+        UsageError: as in `fan_out`.
     """
     parameters = _checked(folder, executor, num_workers, slurm)
     settled = _settled(tasks, folder, is_complete)
@@ -153,24 +154,24 @@ def preview(
 
 
 def run_local(tasks: Sequence[Task], folder: Path, *, num_workers: int) -> list[Outcome]:
-    """Runs tasks as subprocesses of this machine, and waits for all of them.
+    """Runs tasks as subprocesses on this machine, and waits for all of them.
 
-    Plain subprocesses: submitit's own local executor starts every task at once, and its workers
-    outlive a signal to the caller. Each worker leads its own session, so that Ctrl-C reaches it
-    once, from here: a second signal would make it leave without saving.
+    It uses plain subprocesses, because submitit's local executor starts all tasks at once, and its
+    workers survive a signal to the caller. Each worker has its own session, so that Ctrl-C reaches
+    it only once, from here: a second signal would make it exit without saving.
 
     Args:
-        tasks: with distinct names; a worker writes to `<folder>/logs/<name>.out`.
-        folder: of the sweep.
-        num_workers: how many run at a time, at least 1.
+        tasks: tasks with distinct names; a worker writes to `<folder>/logs/<name>.out`.
+        folder: folder of the sweep.
+        num_workers: number of tasks that run at a time, at least 1.
 
     Returns:
         The outcome of each task, in order; a failure does not stop the others.
 
     Raises:
-        StorageError: the folder of logs cannot be made.
-        SystemExit: with 128 + signum after SIGINT, SIGTERM or SIGHUP: the workers received it too
-            and had 20 seconds to save, until a second signal.
+        StorageError: the folder of logs cannot be created.
+        SystemExit: with 128 + signum after SIGINT, SIGTERM or SIGHUP. The workers received the
+            signal, too, and had 20 seconds to save, or until a second signal.
     """
     logs = files.make_folder(folder / "logs", folder)
     workers: list[_Worker] = []
@@ -187,16 +188,16 @@ def run_local(tasks: Sequence[Task], folder: Path, *, num_workers: int) -> list[
 def _run(
     waiting: list[Task], workers: list["_Worker"], logs: Path, num_workers: int, received: list[int]
 ) -> dict[str, Outcome]:
-    """Runs tasks until none is left, or after a signal until the workers have ended.
+    """Runs tasks until none is left; after a signal, until the workers have ended.
 
     Args:
-        waiting: tasks to start; what is left in it was not started.
-        workers: receives those that run.
+        waiting: tasks to start; those that remain in it were not started.
+        workers: list of running workers, updated here.
         logs, num_workers: see `run_local`.
-        received: receives signals, see `_signals`.
+        received: list of received signals, see `_signals`.
 
     Returns:
-        The outcome of each task that has one, by its name.
+        The outcome of each task that has one, by name.
     """
     outcomes, deadline = {}, math.inf
     while workers or (waiting and not received):
@@ -213,7 +214,7 @@ def _run(
 
 
 def _start(task: Task, workers: list["_Worker"], logs: Path) -> dict[str, Outcome]:
-    """Adds a worker for a task; if it cannot be started, that is the task's outcome."""
+    """Adds a worker for a task; if it cannot be started, returns that as the task's outcome."""
     try:
         workers.append(_Worker(task, logs / f"{task.name}.out"))
     except OSError as error:
@@ -232,24 +233,25 @@ def _collect(workers: list["_Worker"]) -> dict[str, Outcome]:
 
 
 def parse_slurm(text: str) -> dict[str, Any]:
-    """Turns `partition=gpu,time=120,…` into the parameters of `submitit.SlurmExecutor`.
+    """Parses `partition=gpu,time=120,…` to parameters of `submitit.SlurmExecutor`.
 
-    `time` is in minutes (without it, the partition's default holds). Other options of sbatch go by
-    their own names, a bare one as `contiguous=true`; one that is given twice becomes a list.
+    `time` is in minutes (by default, the partition's limit). Other options of sbatch have their own
+    names, options without a value are written as `contiguous=true`; an option that is given twice
+    becomes a list.
 
-    SIGTERM is what our training saves on. So the job asks for it, in place of submitit's SIGUSR2,
-    `signal_delay_s` (90) seconds before its time runs out; and a task that has left with 143
-    is requeued, where it resumes. A job that is cancelled is not: then the script ends too.
+    Our training saves on SIGTERM. So the job requests it, instead of submitit's SIGUSR2,
+    `signal_delay_s` (90) seconds before its time limit; a task that exits with 143 is requeued, and
+    resumes. A canceled job is not requeued, because the script ends, too.
 
     Args:
         text: the settings, separated by commas; may be empty.
 
     Returns:
-        Parameters by submitit's names; options that sbatch only hands on are among its
-        `additional_parameters`.
+        Parameters with submitit's names; options only for sbatch are among its
+            `additional_parameters`.
 
     Raises:
-        UsageError: a setting is unknown, ours to choose, or its value does not fit.
+        UsageError: a setting is unknown, is set by this program, or has an invalid value.
     """
     known = f"{_COUNTS} {_OPTIONS}".split()
     values: dict[str, str] = {}
@@ -271,12 +273,12 @@ def parse_slurm(text: str) -> dict[str, Any]:
     if "mem_gb" in counts:
         options["mem"] = f"{counts.pop('mem_gb')}GB"
     options["signal"] = f"TERM@{counts.pop('signal_delay_s', 90)}"
-    # since 22.05 srun does not take it from sbatch
+    # since 22.05 srun does not inherit it from sbatch
     cpus = [f"--cpus-per-task={counts['cpus_per_task']}"] if "cpus_per_task" in counts else None
     return {
         "time": None,  # submitit's own default is 5 minutes
         "wckey": None,
-        "ntasks_per_node": 1,  # else some versions start one for each processor
+        "ntasks_per_node": 1,  # otherwise some versions start one task per processor
         **counts,
         "additional_parameters": {**options, "requeue": True},
         "srun_args": cpus,
@@ -294,16 +296,17 @@ def parse_slurm(text: str) -> dict[str, Any]:
 def submit(tasks: Sequence[Task], folder: Path, parameters: dict[str, Any]) -> dict[str, str]:
     """Submits tasks as one SLURM job array (a plain job for one task), and returns at once.
 
-    The job replaces itself by the task's command: SLURM's signals and the exit code are its own.
+    The job replaces itself by the task's command, which so gets SLURM's signals and sets the exit
+    code.
 
     Args:
-        tasks: what to submit; none submits nothing.
-        folder: of the sweep, seen by all nodes; `jobs.json` records the jobs, `logs/slurm` has
-            their output.
+        tasks: tasks to submit; an empty list submits nothing.
+        folder: folder of the sweep, visible on all nodes; `jobs.json` records the jobs,
+            `logs/slurm` has their output.
         parameters: from `parse_slurm`.
 
     Returns:
-        The job's id by the task's name.
+        Task name → the job's id.
 
     Raises:
         UsageError: submitit or SLURM is missing, or sbatch refuses.
@@ -321,12 +324,12 @@ def submit(tasks: Sequence[Task], folder: Path, parameters: dict[str, Any]) -> d
     executor.update_parameters(**{"job_name": folder.absolute().name, **parameters})
     with _storing(logs):
         recorded = _read_jobs(folder)
-        # submitit keeps what it will unpickle here: nobody else's to write
+        # submitit unpickles files from here: only this user may write to it
         files.make_folder(logs, folder, mode=0o700)
         before = set(logs.iterdir())
         commands = [_command(task) for task in tasks]
         try:
-            with contextlib.redirect_stderr(io.StringIO()):  # the error has it too
+            with contextlib.redirect_stderr(io.StringIO()):  # the error contains this output, too
                 jobs = executor.map_array(os.execv, [sys.executable] * len(tasks), commands)
         except (RuntimeError, FileNotFoundError) as error:
             for path in set(logs.iterdir()) - before:
@@ -339,14 +342,14 @@ def submit(tasks: Sequence[Task], folder: Path, parameters: dict[str, Any]) -> d
 
 
 def pending(folder: Path) -> set[str]:
-    """The names of the tasks whose recorded SLURM jobs wait or run.
+    """The names of the tasks whose recorded SLURM jobs are pending or running.
 
-    Asks squeue, the controller's own word: sacct, which submitit asks, lags behind and is absent
-    on clusters that keep no accounts. Where squeue does not answer no task is pending: a job too
-    many finds its run locked or complete, and leaves.
+    It asks squeue, which is up to date; sacct, which submitit uses, lags behind and is missing on
+    clusters without accounting. If squeue fails, no task counts as pending: a duplicate job finds
+    its run locked or complete, and exits.
 
     Args:
-        folder: of the sweep.
+        folder: folder of the sweep.
 
     Returns:
         Names of tasks.
@@ -366,7 +369,7 @@ def pending(folder: Path) -> set[str]:
 
 
 class _Worker:
-    """A task's process, which appends to its log."""
+    """The process of a task, which appends to its log."""
 
     def __init__(self, task: Task, log: Path):
         self.task, self._log = task, log
@@ -406,7 +409,7 @@ def _kill(workers: list[_Worker]) -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals that ask to stop, in the order in which they arrive."""
+    """Collects the signals that ask to stop, in order of arrival."""
     received: list[int] = []
     asked = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
@@ -433,7 +436,7 @@ def _checked(folder: Path, executor: str, num_workers: int, slurm: str) -> dict[
 
 
 def _settled(tasks, folder: Path, is_complete) -> dict[str, Outcome]:
-    """What is complete or queued, by name: the queue first, since a job may end meanwhile."""
+    """Complete and queued tasks by name; the queue first, since a job may end meanwhile."""
     queued = pending(folder)
     complete = {task.name for task in tasks if is_complete(task)}
     return {name: Outcome(name, "queued") for name in queued - complete} | {
@@ -444,7 +447,7 @@ def _settled(tasks, folder: Path, is_complete) -> dict[str, Outcome]:
 def _told(task: Task, exit_code: int, message: str) -> Outcome:
     outcome = Outcome(task.name, "failed" if exit_code else "done", exit_code, message)
     words = f"failed (exit code {exit_code})" if exit_code else "done"
-    with contextlib.suppress(OSError):  # the terminal may be gone
+    with contextlib.suppress(OSError):  # the terminal may be closed
         console.say(f"{task.name}: {words}: {message}")
     return outcome
 
@@ -471,7 +474,7 @@ def _submitit():
 
 
 def _script(num_tasks: int, folder: Path, parameters: dict[str, Any]) -> str:
-    """The text that `submit` hands to sbatch, as submitit writes it."""
+    """The script that `submit` passes to sbatch, as submitit writes it."""
     _submitit()
     from submitit.slurm import slurm
 

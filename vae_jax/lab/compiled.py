@@ -1,7 +1,7 @@
-"""Compiled programs kept on disk: what was compiled once starts in seconds the next time.
+"""A disk cache of compiled programs: a program that was compiled once starts in seconds.
 
-A kept program is native code that runs unseen, so none is taken that this user did not keep for
-the same program: see `vae_jax.cache`.
+A cached program is native code, so it is only used if this user stored it for the same program: see
+`vae_jax.cache`.
 """
 
 import contextlib
@@ -36,14 +36,14 @@ _SCHEME = "vae-jax-programs://"
 
 
 def keep() -> str | None:
-    """Has JAX keep what it compiles in the user's cache, unless the user has said where.
+    """Makes JAX store compiled programs in the user's cache, unless the user set another folder.
 
-    A folder that cannot be written, or a file in it that cannot be read, costs a compilation and
-    nothing else. `JAX_COMPILATION_CACHE_DIR` names another folder, which is then JAX's alone;
-    `JAX_ENABLE_COMPILATION_CACHE=false` keeps nothing.
+    A folder that cannot be written, or a file that cannot be read, only costs a compilation.
+    `JAX_COMPILATION_CACHE_DIR` sets another folder, which JAX then manages itself;
+    `JAX_ENABLE_COMPILATION_CACHE=false` disables the cache.
 
     Returns:
-        Why nothing is kept, in a line, if that needs a remedy; else None.
+        Why nothing is stored, in one line, if that needs a remedy; otherwise None.
     """
     folder = cache_folder()
     if jax.config.jax_compilation_cache_dir is not None or folder is None:
@@ -56,15 +56,15 @@ def keep() -> str | None:
     _register()
     Kept.secret = cache.key()
     jax.config.update("jax_compilation_cache_dir", f"{_SCHEME}{folder}")
-    # XLA's own caches are files without a code
+    # XLA's own caches have no authentication codes
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
-    # a run compiles some fifty programs, most of them in less than JAX's threshold of a second
+    # a run compiles about fifty programs, most of them in less than JAX's threshold of a second
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return None
 
 
 def keep_reason() -> str | None:
-    """Why nothing can be kept in the user's cache, in a line with a remedy, or None."""
+    """Why the user's cache cannot be used, in one line with a remedy, or None."""
     folder = cache_folder()
     for each in (folder.parents[1], folder.parent, folder):
         reason = cache.private_folder(each)
@@ -78,20 +78,20 @@ def keep_reason() -> str | None:
 
 @functools.cache
 def _register() -> None:
-    """Has JAX find `Kept` for paths of our scheme, as it finds those of a cloud store."""
+    """Registers `Kept` with JAX for paths of our scheme, as for a cloud store."""
     from etils import epath
 
     epath.register_path_cls(_SCHEME)(Kept)
 
 
 class Kept:
-    """The folder of kept programs, or one of them, as JAX's cache uses a path.
+    """The folder of compiled programs, or one of them, with the path interface of JAX's cache.
 
-    A file holds a code and then what JAX gave. One whose code is not that of this user, of this
-    name and of this content is none: JAX compiles again, and what it gives takes its place.
+    A file holds an authentication code, then JAX's data. If the code does not match this user, name
+    and content, the file is ignored: JAX compiles again and replaces it.
 
     Args:
-        path: as `keep` gives it to JAX, or below it.
+        path: the path that `keep` passes to JAX, or one below it.
     """
 
     secret: bytes = b""
@@ -105,29 +105,29 @@ class Kept:
         return self.joinpath(name)
 
     def joinpath(self, *names: str) -> "Kept":
-        """What lies below it."""
+        """A path below it."""
         return Kept(self._path.joinpath(*names))
 
     def __str__(self) -> str:
         return f"{_SCHEME}{self._path}"
 
     def mkdir(self, *arguments, **keywords) -> None:
-        """Nothing: `keep` has made the folder, for its owner alone."""
+        """Does nothing: `keep` has created the private folder."""
 
     def exists(self) -> bool:
-        """Whether there is such a program, of this user and for this name."""
+        """Whether there is such a program, stored by this user under this name."""
         self._content = self._read()
         return self._content is not None
 
     def read_bytes(self) -> bytes:
-        """What JAX gave."""
+        """Returns JAX's data."""
         content = self._read() if self._content is None else self._content
         if content is None:
             raise FileNotFoundError(self._path)
         return content
 
     def write_bytes(self, content: bytes) -> None:
-        """Keeps what JAX gives: whole, or not at all."""
+        """Stores JAX's data atomically."""
         temporary = self._path.with_name(f".{secrets.token_hex(8)}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -155,20 +155,20 @@ class Kept:
 
 
 def cache_folder() -> Path | None:
-    """Where programs for this kind of processor are kept: a home may be shared by several kinds."""
+    """The folder for this kind of processor: a home may be shared by several kinds."""
     folder = cache.user_folder()
     return None if folder is None else folder / "compiled" / processor()
 
 
 def processor() -> str:
-    """A name for what this processor can execute, equal where compiled code can be shared."""
+    """A name for the processor's instruction set; compiled code can be shared if it is equal."""
     features = platform.machine() + platform.processor()
     features += "".join(hardware.lines_of_cpuinfo("model name", "flags", "Features"))
     return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:8]}"
 
 
 def prune(folder: Path, max_bytes: int = MAX_BYTES) -> None:
-    """Deletes the oldest files under a folder until half of a size in bytes is left."""
+    """Deletes the oldest files in a folder above a size in bytes, until half of it is left."""
     files = []
     for path in folder.rglob("*"):
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""What a run is: one frozen `Config`, read from flags, and the `Hparams` that follow from it.
+"""The definition of a run: one frozen `Config`, read from flags, and its `Hparams`.
 
-A flag is a field of `Config`: its default, its group on the help page, its help and its parser
-stand in one place. The flags of an objective's hyperparameters come from the objective itself.
+A flag is a field of `Config`: its default, its group on the help page, its help and its parser are
+defined in one place. Flags of hyperparameters come from the objective.
 """
 
 import dataclasses
@@ -68,7 +68,7 @@ def _with_variance() -> list[str]:
 
 
 def _defaults(of: str) -> str:
-    """What networks take without a flag, for those that take it: "32,64 for conv or conv_map"."""
+    """Defaults of networks that have this setting, as text: "32,64 for conv or conv_map"."""
     named: dict[str, list[str]] = {}
     for name in networks.names():
         default = getattr(networks.load(name), of)
@@ -88,17 +88,17 @@ def flag(
     is_array: bool = False,
     sweeps: bool = True,
 ):
-    """A field that is a flag.
+    """Defines a field that is a flag.
 
-    The default of a flag that is added must mean what was done before there was the flag: a run
-    directory of an older version, which lacks it, goes on with the default.
+    The default of a new flag must mean the behavior before the flag existed, because a run
+    directory of an older version resumes with the default.
 
     Args:
         default, group, parse, help: what it is without the flag; where and how the help page
             explains it.
         identity: whether it decides the result of the run.
         is_array: whether the runs of one program may differ in it.
-        sweeps: whether it takes several values, with commas between them.
+        sweeps: whether it accepts several values, separated by commas.
     """
     metadata = {
         "group": group,
@@ -112,12 +112,12 @@ def flag(
 
 
 class CombinationError(UsageError):
-    """A flag that does not go with the choice made by another one."""
+    """A flag does not fit the choice made by another flag."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All that decides a run, as plain values; `resolve` fills in what depends on the data."""
+    """All settings that decide a run, as plain values; `resolve` adds what depends on the data."""
 
     objective: str = flag(
         "beta_vae",
@@ -358,19 +358,19 @@ class Config:
     hyperparameters: tuple[tuple[str, str], ...] = ()
 
     def identity(self) -> dict:
-        """The part that decides the result of the run, as plain JSON values."""
+        """The settings that affect the result of the run, as plain JSON values."""
         flags = {f.name: getattr(self, f.name) for f in flag_fields() if f.metadata["identity"]}
         flags = {k: list(v) if isinstance(v, tuple) else v for k, v in flags.items()}
         return {**flags, **dict(self.hyperparameters)}
 
     def depends_on_epochs(self) -> bool:
-        """Whether a schedule lasts a share of the run, so that its length decides the result."""
+        """Whether a schedule lasts a share of the run, so that the result depends on its length."""
         return lasts_a_share(self.identity())
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How the runs are trained: nothing here changes a result."""
+    """How the runs are trained: these settings do not change a result."""
 
     sweep: str | None = flag(
         None,
@@ -418,38 +418,38 @@ class Plan:
 
 
 def settings(config: Config) -> dict:
-    """What was asked for, as plain JSON values: `Config.identity`, and how many epochs."""
+    """The requested settings, as plain JSON values: `Config.identity`, and the epochs."""
     return {**config.identity(), "epochs": config.epochs}
 
 
 def lasts_a_share(identity: Mapping) -> bool:
-    """Whether a schedule among the settings of a run lasts a share of it."""
+    """Whether a schedule among the settings of a run lasts a share of the run."""
     return any("%" in str(value) for value in identity.values())
 
 
 def identity_as_of(config: Config, known: Container[str], default: Config) -> dict:
-    """`Config.identity` as a version put it that had no other settings than these.
+    """`Config.identity` in the form of a version that only had the `known` settings.
 
-    A flag that came later, and stands at its default, is left out: see `flag`.
+    A newer flag is left out if it has its default: see `flag`.
 
     Args:
-        config: of a run.
-        known: the settings that were put down.
-        default: of the same objective, with no other flag given.
+        config: config of a run.
+        known: the settings that were stored.
+        default: config of the same objective, without other flags.
     """
     usual = default.identity()
     return {n: v for n, v in config.identity().items() if n in known or v != usual[n]}
 
 
 def with_dataset_of(config: Config, held: str | Sequence[str] | None) -> Config:
-    """The same, its dataset named as a directory names it where a user's file lies elsewhere now.
+    """The config with the stored name of its dataset, if a user's file has moved.
 
-    A file that was moved, or is seen from another working directory, is the same by its content,
-    which `data_sha256` tells.
+    A file that was moved, or is used from another working directory, counts as the same by its
+    content, which `data_sha256` identifies.
 
     Args:
-        config: of a run.
-        held: the dataset, or the datasets, by the names that the directory has.
+        config: config of a run.
+        held: the name of the dataset, or the names, stored in the directory.
     """
     names = [held] if isinstance(held, str) else held or []
     if config.dataset in names or not os.path.lexists(config.dataset):
@@ -460,14 +460,14 @@ def with_dataset_of(config: Config, held: str | Sequence[str] | None) -> Config:
 
 
 def refuse_unknown(held: Mapping, where: str) -> None:
-    """Passes where all settings that something holds are flags of this version.
+    """Raises an error unless all stored settings are flags of this version.
 
     Args:
         held: setting → value.
-        where: what holds them, for the message.
+        where: what contains them, for the message.
 
     Raises:
-        UsageError: naming those that are none.
+        UsageError: some are unknown; the message names them.
     """
     known = {f.name for f in flag_fields()} | objective_flags().keys() | BESIDE
     unknown = sorted(f"{name}={value}" for name, value in held.items() if name not in known)
@@ -479,10 +479,10 @@ def refuse_unknown(held: Mapping, where: str) -> None:
 
 
 def to_flags(config: Config) -> list[str]:
-    """The command line that gives this `Config`, with the data directory that the shell names."""
+    """The command line that gives this `Config`, without a data directory set by the shell."""
     values = {f.name: (getattr(config, f.name), default_of(f)) for f in flag_fields()}
     data_dir = config.data_dir or os.environ.get("VAE_JAX_DATA_DIR")
-    # to be found from any working directory
+    # absolute, so that it works from any working directory
     values["data_dir"] = (data_dir and os.path.abspath(data_dir), None)
     for name, value in config.hyperparameters:
         default = objectives.hyperparameters(config.objective)[name].text
@@ -510,7 +510,7 @@ def spell(value: Any) -> str:
 
 
 def default_of(field: dataclasses.Field):
-    """What a field holds where its flag is not given, spelled as if it were."""
+    """The default of a field, as text of its flag."""
     if isinstance(field.default, str):
         return parse_flag(field.name, field.default, field.metadata["parse"])
     return field.default
@@ -532,16 +532,16 @@ def objective_flags() -> dict[str, dict[str, objectives.Hyperparameter]]:
 
 
 def from_flags(values: dict[str, str | None]) -> Config:
-    """Checks the flags that were given and makes the `Config`.
+    """Checks the flags that were given and makes a `Config`.
 
     Args:
-        values: flag → text, None where it was not given.
+        values: flag → text, or None if it was not given.
 
     Returns:
-        `Config`, complete but for what only the data can tell.
+        A `Config`, complete except for what depends on the data.
 
     Raises:
-        UsageError: a value does not fit; the message names flag, value, what is allowed.
+        UsageError: a value does not fit; the message names the flag, the value and what is allowed.
     """
     settings = {}
     for field in flag_fields():
@@ -567,7 +567,7 @@ def from_flags(values: dict[str, str | None]) -> Config:
 
 
 def _parser(hyperparameter: objectives.Hyperparameter) -> Callable[[str], str]:
-    """How the flag of a hyperparameter is read."""
+    """The parser for the flag of a hyperparameter."""
     if hyperparameter.choices:
         return parsers.choice(hyperparameter.choices)
     interval = hyperparameter.interval
@@ -578,7 +578,7 @@ def _parser(hyperparameter: objectives.Hyperparameter) -> Callable[[str], str]:
 
 
 def plan_from_flags(values: dict[str, str | None]) -> Plan:
-    """Checks the flags that say how to train; see `from_flags`."""
+    """Checks the flags about how to train; see `from_flags`."""
     given = {f.name: values.get(f.name) for f in flag_fields(Plan)}
     plan = Plan(
         **{
@@ -596,7 +596,7 @@ def plan_from_flags(values: dict[str, str | None]) -> Plan:
 
 @functools.cache
 def parse_flag(name: str, value: str, parse: Callable):
-    """The value of a flag; a `UsageError` names flag and text."""
+    """Parses the value of a flag; a `UsageError` names the flag and its text."""
     try:
         return parse(value)
     except UsageError as error:
@@ -630,24 +630,24 @@ def _check_together(config: Config) -> None:
 
 
 def latent_of(config: Config) -> latents.Latent:
-    """The family of latents, of codes [B, L], that the objective asks for."""
+    """The family of latents, of codes [B, L], that the objective needs."""
     return objectives.latent(config.objective, **statics_of(config))
 
 
 def _of(config: Config) -> training.Objective:
-    """The objective, for what it tells of itself before there are data."""
+    """The objective, bound without data."""
     return objectives.bind(config.objective, num_examples=1, **statics_of(config))
 
 
 def resolve(config: Config, dataset) -> Config:
-    """Fills in what follows from the data, and checks what only the data can tell.
+    """Fills in what depends on the data, and checks it.
 
     Args:
         config: from `from_flags`.
         dataset: from `vae_jax.data.load`.
 
     Raises:
-        UsageError: more examples per batch than there are.
+        UsageError: a batch has more examples than there are.
     """
     num_examples = len(dataset.train)
     batch_size = config.batch_size or min(100, num_examples)
@@ -682,17 +682,17 @@ def resolve(config: Config, dataset) -> Config:
 
 
 def program_key(config: Config) -> tuple:
-    """`program_settings` to group by: runs whose keys are equal make one program."""
+    """`program_settings` as a key: runs with equal keys form one program."""
     return tuple(program_settings(config).items())
 
 
 def program_settings(config: Config) -> dict:
-    """What the runs of one program have in common: all but the numbers that do not change a shape.
+    """The settings that the runs of one program share: all except numbers that affect no shape.
 
-    Runs whose settings are equal have `Hparams` of equal structure, which stack.
+    Runs with equal settings have `Hparams` of equal structure, which can be stacked.
 
     Returns:
-        Flag → its value, or of an array what kind of value it is.
+        Flag → its value, or the kind of value for an array.
     """
 
     def structure(value):
@@ -724,7 +724,7 @@ def program_settings(config: Config) -> dict:
 
 
 def statics_of(config: Config) -> dict[str, int | str]:
-    """The hyperparameters of the objective that are no arrays: they may decide shapes, or words."""
+    """The hyperparameters of the objective that are not arrays: counts and words."""
     known = objectives.hyperparameters(config.objective)
     return {
         name: value if known[name].choices else int(value)
@@ -741,7 +741,7 @@ def make_hparams(
     Args:
         configs: resolved, with equal `program_key`.
         steps_per_epoch: a count.
-        latent_dim: of the model, L; runs with fewer dimensions get a mask.
+        latent_dim: L of the model; runs with fewer dimensions get a mask.
     """
     units = {
         "steps_per_epoch": steps_per_epoch,

@@ -1,4 +1,4 @@
-"""What is about to happen, in a few lines."""
+"""A summary of a program before it trains, in a few lines."""
 
 from vae_jax.lab import build as building
 from vae_jax.lab.flags import as_flags
@@ -9,7 +9,7 @@ __all__ = [
 
 
 def describe(experiment: building.Experiment) -> list[str]:
-    """What is about to happen, in a few lines."""
+    """Summarizes what a program will do, in a few lines."""
     config, dataset = experiment.config, experiment.dataset
     sizes = "/".join(str(len(s)) for s in (dataset.train, dataset.valid, dataset.test))
     shape = "×".join(map(str, dataset.shape))

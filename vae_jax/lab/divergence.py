@@ -1,4 +1,4 @@
-"""What is said of a run whose numbers stopped being finite, and what to try."""
+"""Messages about a run whose numbers are no longer finite, with a remedy."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ NUM_RATES = 9
 
 
 def failure_line(experiment: building.Experiment, r: int, failure: dict) -> str:
-    """Returns what became non-finite in run r (a count), and when."""
+    """Returns what became non-finite in run r (a count), and at which step."""
     bad = ", ".join(failure["not_finite"]) or "the update"
     rate = float(experiment.learning_rates(failure["step"] + 1)[r])
     which = "" if experiment.is_single else f"run {r} ({experiment.differences[r]}): "
@@ -31,7 +31,7 @@ def failure_line(experiment: building.Experiment, r: int, failure: dict) -> str:
 
 
 def error(experiment: building.Experiment, ended: records.Ended) -> DivergedError:
-    """Returns the error of a program all of whose runs diverged, with what to try."""
+    """Returns the error for a program in which all runs diverged, with a remedy."""
     failures = list(ended.failures.values())
     kept = f"last finite checkpoint {ended.saved_step}; " if ended.saved_step is not None else ""
     told = f"all {len(experiment.configs)} runs diverged: "
@@ -45,9 +45,9 @@ def error(experiment: building.Experiment, ended: records.Ended) -> DivergedErro
 
 
 def _slower(experiment: building.Experiment, step: int) -> str:
-    """A learning rate to try for a run that diverged after so many steps, a scalar above 0.
+    """Suggests a learning rate for a run that diverged after a number of steps, a scalar above 0.
 
-    What ruined the parameters may have been an earlier and larger one than that of the last step.
+    The rate may have been too large at an earlier step than the last one.
     """
     steps = np.linspace(1, step, NUM_RATES).astype(int)
     rate = max(float(experiment.learning_rates(each)[0]) for each in steps)
@@ -55,18 +55,18 @@ def _slower(experiment: building.Experiment, step: int) -> str:
 
 
 def _advice_at_first(experiment: building.Experiment) -> str:
-    """What to try where the first loss is not finite: no learning rate has had a part in it."""
+    """The remedy if the first loss is not finite: the learning rate is not the cause."""
     config = experiment.config
     own = [name for name, _ in config.hyperparameters if name not in statics_of(config)]
     return " or ".join(["a smaller `init_scale`", *(f"another `{name}`" for name in own)])
 
 
 def advice(experiment: building.Experiment, slower: str) -> str:
-    """What to try after a divergence: rates alone, as no clipping changes the size of Adam's steps.
+    """The remedy after a divergence: lower learning rates, since clipping does not limit Adam.
 
     Args:
-        experiment: that diverged.
-        slower: what its learning rate could be.
+        experiment: the program that diverged.
+        slower: a lower learning rate, as text.
     """
     own = objectives.optimizer_settings(experiment.config.objective)
     return " or ".join([slower, *(f"a smaller `{name}`" for name in own)])

@@ -1,4 +1,4 @@
-"""How the commands of this project are started here: from a checkout, or as installed."""
+"""How to start this project's commands: from a checkout, or as installed."""
 
 import importlib.util
 from pathlib import Path
@@ -14,10 +14,10 @@ _MODULES = {"train": "vae"}
 
 
 def words(command: str) -> list[str]:
-    """Returns what a command line begins with: "python -m experiments.vae" as words.
+    """Returns the first words of a command line: "python -m experiments.vae" as words.
 
     Args:
-        command: one of `vae_jax.cli.commands`, as "train".
+        command: one of `vae_jax.cli.commands`, such as "train".
     """
     name = _MODULES.get(command, command)
     if _is_of_checkout(name):
@@ -26,7 +26,7 @@ def words(command: str) -> list[str]:
 
 
 def _is_of_checkout(name: str) -> bool:
-    """Whether `experiments.NAME` can be imported, and lies beside this package."""
+    """Whether `experiments.NAME` can be imported from the checkout of this package."""
     try:
         spec = importlib.util.find_spec(f"experiments.{name}")
     except ModuleNotFoundError:

@@ -1,10 +1,10 @@
-"""What the caller's variables may decide of a program; imports nothing slow, to come first.
+"""Environment variables that may affect a program; imports nothing slow, to be first.
 
-A run of the command line has the same numbers in every shell. Variables of JAX and Flax that say
-where it runs, what it logs and what it caches are heeded, and stand in `env.json`. All others are
-set aside before JAX is imported: 64-bit numbers, another generator, no compilation and whatever a
-later JAX adds. One that decides numbers is heeded, as users of accelerators need it, and is part of
-what tells a run from others: the precision of matrix products.
+A run of the command line gives the same numbers in every shell. Variables of JAX and Flax about
+devices, logging and caching are used, and recorded in `env.json`. All others are removed before JAX
+is imported: 64-bit numbers, another generator, no compilation and anything a later JAX adds. One
+variable that affects numbers is used, because users of accelerators need it, and is part of the
+run's identity: the precision of matrix products.
 """
 
 import os
@@ -55,15 +55,15 @@ _set_aside: dict[str, str] = {}
 
 
 def is_heeded(name: str) -> bool:
-    """Whether a variable may say something to a program: it is none of JAX's, or one of these."""
+    """Whether a variable is used: it is not one of JAX's, or it is one of these."""
     return not _OF_JAX.fullmatch(name) or _HEEDED.fullmatch(name) is not None
 
 
 def settle() -> None:
-    """Sets aside what would change a program's numbers, for it and those that it starts.
+    """Removes variables that would change the numbers of this program and its subprocesses.
 
-    It comes before JAX is imported, which reads its variables then. Pictures are written to files:
-    the caller's backend of matplotlib, a notebook's say, is not used either.
+    Call it before JAX is imported, since JAX reads its variables then. The user's matplotlib
+    backend, such as a notebook's, is removed, too, because pictures are written to files.
     """
     for name in [name for name in os.environ if not is_heeded(name)]:
         _set_aside[name] = os.environ.pop(name)
@@ -71,22 +71,22 @@ def settle() -> None:
 
 
 def told() -> str | None:
-    """What was set aside, in a line, or None."""
+    """A message about the removed variables, in one line, or None."""
     if not _set_aside:
         return None
-    # a value may hold anything, also what steers a terminal
+    # a value may contain anything, including terminal control sequences
     words = (f"{name}={ascii(value)[1:-1][:40]}" for name, value in sorted(_set_aside.items()))
     return f"ignored: {', '.join(words)}: unset them, a run has the same numbers in every shell"
 
 
 def recorded() -> dict[str, str]:
-    """The variables that were heeded, for `env.json`, with those of XLA, CUDA and libtpu."""
+    """The variables that are used, for `env.json`, with those of XLA, CUDA and libtpu."""
     names = (name for name in os.environ if _HEEDED.fullmatch(name) or name in _OF_COMPILERS)
     return {name: os.environ[name] for name in sorted(names)}
 
 
 def identity() -> dict[str, str]:
-    """What of the environment tells a run from others: nothing, unless the user chose it."""
+    """The part of the environment in a run's identity: empty unless the user chose it."""
     import jax
 
     precision = jax.config.jax_default_matmul_precision
@@ -96,10 +96,10 @@ def identity() -> dict[str, str]:
 
 
 def restore(settings: dict) -> None:
-    """Has what follows computed as a run was trained, whatever the shell says.
+    """Sets the precision with which a run was trained, whatever the shell says.
 
     Args:
-        settings: of the run, with what `identity` gave.
+        settings: settings of the run, including those from `identity`.
     """
     import jax
 

@@ -1,4 +1,4 @@
-"""What tells a program from others, and the directory that is named by it."""
+"""The identity of a program, and the name of its directory."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,12 +26,12 @@ __all__ = [
 
 
 def of(experiment: building.Experiment, held: dict | None = None) -> dict:
-    """What tells a program from others, as plain JSON values.
+    """The identity of a program, as plain JSON values.
 
     Args:
         experiment: from `prepare`.
-        held: what a directory holds; then as the version that wrote it puts the same program, see
-            `config.identity_as_of` and `config.with_dataset_of`.
+        held: the contents of a directory; if given, the result has the form of the version that
+            wrote it, see `config.identity_as_of` and `config.with_dataset_of`.
     """
     configs, dataset = experiment.configs, experiment.dataset
     if held is None:
@@ -50,17 +50,17 @@ def of(experiment: building.Experiment, held: dict | None = None) -> dict:
 
 
 def settings_in(held: dict) -> list[dict]:
-    """The settings of each run that a directory holds."""
+    """The settings of each run stored in a directory."""
     return held.get("runs", [held])
 
 
 def default_workdir(config: Config, dataset_name: str) -> Path:
-    """The readable directory that a run alone is given by its settings."""
+    """The readable default directory of a single run, made from its settings."""
     return runs.default_workdir("runs", dataset_name, workdir_options(config))
 
 
 def workdir_options(config: Config) -> dict[str, Any]:
-    """The settings that a readable run directory is named by."""
+    """The settings in the name of a readable run directory."""
     default = from_flags({"objective": config.objective}).identity()
     default["objective"] = Config.objective
     chosen = config.identity()
@@ -71,16 +71,16 @@ def workdir_options(config: Config) -> dict[str, Any]:
 
 
 def holds(directory: Path, configs: Sequence[Config]) -> bool:
-    """Whether a directory is of the program of these runs, by the settings that were given.
+    """Whether a directory belongs to the program of these runs, by the given settings.
 
     Args:
-        directory: of a program that has begun.
+        directory: directory of a program that has started.
         configs: of its runs, from `vae_jax.lab.config.from_flags`.
     """
     held = members.settings(directory)
     asked = [with_dataset_of(c, h.get("dataset")) for c, h in zip(configs, held, strict=False)]
     return len(held) == len(configs) and all(
-        # None is settled by the data, and what is not there came later
+        # None depends on the data, and missing settings are newer than the directory
         value is None or own.get(name, value) == value
         for config, own in zip(asked, held, strict=True)
         for name, value in seals.plain(config.identity()).items()

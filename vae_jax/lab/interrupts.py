@@ -1,4 +1,4 @@
-"""What a signal does while there is nothing to save; imports nothing slow, to come first."""
+"""Signal handling while there is nothing to save; imports nothing slow, to be first."""
 
 import contextlib
 import functools
@@ -18,10 +18,10 @@ _is_leaving = threading.Lock()
 
 
 def exit_at_once() -> None:
-    """Has the first SIGINT or SIGTERM end the process with 128 + n and one line.
+    """Makes the first SIGINT or SIGTERM end the process with 128 + n and one line.
 
-    Also inside a computation of minutes, in which Python calls no handler: there a thread leaves.
-    Whoever installs handlers of their own has taken over, for as long as those stand.
+    It also works in a computation of minutes, during which Python calls no handler: a thread ends
+    the process. Other handlers take precedence while they are installed.
     """
     for signum in INTERRUPTS:
         signal.signal(signum, _exit)
@@ -30,12 +30,12 @@ def exit_at_once() -> None:
 
 @functools.cache
 def _watch() -> None:
-    """Starts the thread that hears of signals while no handler can be called; once."""
+    """Starts the thread that receives signals while no handler can be called; only once."""
     read, write = os.pipe()
     os.set_blocking(write, False)
-    # the interpreter writes the number of each signal there as it comes
+    # the interpreter writes the number of each signal to this pipe
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    # a fork has the pipe and not the thread: its signals are not this process's
+    # a forked process has the pipe but not the thread, and must not handle these signals
     os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
     threading.Thread(target=_listen, args=(read,), name="signals", daemon=True).start()
 
@@ -48,22 +48,22 @@ def _listen(read: int) -> None:
 
 def _exit(signum, frame):
     del frame
-    # handler and thread both come here: one of them leaves
+    # the handler and the thread both get here: only one of them exits
     if not _is_leaving.acquire(blocking=False):
         return
-    # no unwinding: the signal may arrive inside an import, which may swallow an exception, or
-    # inside a compilation, which one would crash; and no print, which it may have come in the
-    # middle of
+    # Exit without unwinding: the signal may arrive inside an import, which may swallow an
+    # exception, or inside a compilation, which an exception would crash. Do not print, since a
+    # print may be interrupted.
     tell(signum, "left, nothing was to be saved")
     os._exit(128 + signum)
 
 
 def tell(signum: int, words: str) -> None:
-    """Says on stderr what a signal leads to; for handlers: nothing that can fail, or is buffered.
+    """Reports the effect of a signal on stderr; safe in handlers: does not fail or buffer.
 
     Args:
-        signum: of the signal, a scalar.
-        words: what follows its name.
+        signum: number of the signal, a scalar.
+        words: text after its name.
     """
-    with contextlib.suppress(OSError):  # nobody may be there to read it
+    with contextlib.suppress(OSError):  # stderr may be closed
         os.write(2, f"\n{signal.Signals(signum).name}: {words}\n".encode())

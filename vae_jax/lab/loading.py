@@ -1,4 +1,4 @@
-"""A run directory, a member of a sweep or an exported file, as `vae_jax.Trained`."""
+"""Loads a run directory, a member of a sweep or an exported file as `vae_jax.Trained`."""
 
 import os
 from pathlib import Path
@@ -15,21 +15,22 @@ __all__ = ["load", "of_run"]
 
 
 def load(path: str | os.PathLike, **options: Any) -> Trained:
-    """Reads a trained model: of a run, of a member of a sweep, or from an exported file.
+    """Loads a trained model: a run, a member of a sweep, or an exported file.
 
     Args:
-        path: of a run directory, of a program of a sweep (with `member`), or of a file that
-            `exported.save` or the command line's export wrote.
-        options: of a directory: `member`, which of several runs, a count; `data_dir`, where its
-            data lie now. Of a file: `encoder` and `decoder`, modules of your own that it names.
+        path: path of a run directory, of a program of a sweep (with `member`), or of a file written
+            by `exported.save` or the export command.
+        options: for a directory: `member`, the index of one of several runs, a count; `data_dir`,
+            the current folder of its data. For a file: `encoder` and `decoder`, your own modules
+            that it names.
 
     Returns:
-        `Trained`, arrays of the shapes that its model asks for. A run brings its data, so that it
-        can be evaluated; a file brings none.
+        `Trained`, arrays with the shapes of its model. A run includes its data, so that it can be
+            evaluated; a file does not.
 
     Raises:
-        UsageError: there is no run or file, or it holds several runs and none is named.
-        DataError: the data of a run are not those that it was trained on.
+        UsageError: there is no run or file, or there are several runs and none is selected.
+        DataError: the data of a run differ from those it was trained on.
         DivergedError: the run diverged.
         StorageError: a file cannot be read, or was changed.
     """
@@ -52,18 +53,17 @@ def load(path: str | os.PathLike, **options: Any) -> Trained:
 def of_run(
     path: str | os.PathLike, member: int | None = None, data_dir: str | os.PathLike | None = None
 ) -> Trained:
-    """Reads a run, its data and its history; writes nothing.
+    """Loads a run, its data and its history; writes nothing.
 
-    What follows in this process is computed with the precision of matrix products that the run was
-    trained with.
+    It also sets, for this process, the precision of matrix products with which the run was trained.
 
     Args:
-        path: of a run, of a sweep, or of one program of it.
-        member: which of several runs, a count from 0.
-        data_dir: where its data lie now; None: where they lay in training.
+        path: path of a run, of a sweep, or of one program of it.
+        member: index of one of several runs, a count from 0.
+        data_dir: current folder of its data; None means the folder used in training.
 
     Raises:
-        UsageError: the directory holds no run, or several and none is named.
+        UsageError: the directory holds no run, or several and none is selected.
         DataError, DivergedError, StorageError: see `metrics.load`.
     """
     directory = Path(path)
@@ -100,13 +100,13 @@ def of_run(
 
 
 def _result(place: metrics.Place) -> dict[str, Any]:
-    """What the run gave; nothing if it has not ended."""
+    """The result of the run; {} if it has not ended."""
     results = members.read_results(place.directory)
     return {} if results is None else results[place.member]
 
 
 def _history(place: metrics.Place) -> tuple[dict[str, Any], ...]:
-    """The rows of the run's epochs; none if the results that vouch for them are not there yet."""
+    """The rows of the run's epochs; () if its results, which verify them, do not exist yet."""
     try:
         rows = members.read_rows(place.directory)
     except (FileNotFoundError, StorageError):

@@ -1,4 +1,4 @@
-"""The loop of a training: chunks of steps, epochs, checkpoints, signals."""
+"""The training loop: chunks of steps, epochs, checkpoints, signals."""
 
 import contextlib
 import os
@@ -69,12 +69,12 @@ class Interrupt:
 
 
 class Saver:
-    """Saves a program's state beside its training, from all its processes; knows what was saved.
+    """Saves a program's state during training, from all its processes.
 
     Args:
-        experiment: whose layout brings the state to the host.
-        store: of the first process.
-        saved_step: of the newest checkpoint, a scalar, or None.
+        experiment: its layout brings the state to the host.
+        store: the checkpoints, in the first process.
+        saved_step: step of the newest checkpoint, a scalar, or None.
     """
 
     def __init__(self, experiment: building.Experiment, store, saved_step: int | None):
@@ -85,35 +85,35 @@ class Saver:
         self.step = saved_step
 
     def save(self, step: int, carried: Carried, notes: dict) -> None:
-        """Starts to write a checkpoint, unless this step has one; `wait` before it is relied on."""
+        """Starts to write a checkpoint unless this step has one; it counts only after `wait`."""
         if step != self.step:
             kept = self._layout.read(carried)
             processes.on_first(lambda: self._store.start_save(step, kept, notes))
             self._at, self.step = time.perf_counter(), step
 
     def wait(self) -> None:
-        """Waits until what was saved last is durable; an error of it ends every process."""
+        """Waits until the last save is durable; if it failed, every process ends."""
         processes.on_first(self._store.wait)
 
     def is_due(self) -> bool:
-        """Whether so much time has passed that all processes should save, or one has failed."""
+        """Whether enough time has passed for all processes to save, or one has failed."""
         waited = time.perf_counter() - self._at
         if self._seconds is not None:
             is_due = waited >= self._seconds
         else:
-            # a save that waits for the one before would keep the training waiting
+            # do not let the training wait for the previous save
             share = SAVE_SHARE * self._store.save_seconds
             is_due = waited >= max(SAVE_SECONDS, share) and not self._store.is_saving()
         return processes.agree(is_due or self._store.has_failed())
 
 
 def _chunks(experiment: building.Experiment, chunk, begun: records.Begun, x):
-    """The steps done and the state after each chunk, from where training begins to its last step.
+    """Yields the steps done and the state after each chunk, until the last step.
 
     Args:
         experiment: from `build`.
         chunk: (state, hparams, x, num_steps) to the next state.
-        begun: what training begins with; nothing is left to do where every run has stopped.
+        begun: the initial state; there is nothing to do if every run has stopped.
         x: the training data, as `training.train_until` takes it.
     """
     state = begun.carried.state
@@ -133,7 +133,7 @@ def _chunks(experiment: building.Experiment, chunk, begun: records.Begun, x):
 
 
 def run(run, experiment: building.Experiment, store, begun: records.Begun) -> records.Ended:
-    """Trains to the last step, or until every run or a signal ends it; saves as it goes."""
+    """Trains until the last step, all runs have stopped, or a signal arrives; saves on the way."""
     training_of = _Training(run, experiment, store, begun)
     with Interrupt() as interrupt:
         with source(experiment) as x, _watchers(run, experiment, begun.step) as tell:
@@ -148,7 +148,7 @@ def run(run, experiment: building.Experiment, store, begun: records.Begun) -> re
 
 
 def _go_on(training_of: "_Training", chunks, tell: Callable, interrupt: Interrupt) -> None:
-    """Takes chunks, and saves where it is due, until nothing is left or a signal came."""
+    """Trains chunks, and saves when it is due, until nothing is left or a signal arrived."""
     for step, state in chunks:
         training_of.take(step, state, tell)
         if training_of.is_over() or processes.largest(interrupt.signum) > 0:
@@ -157,7 +157,7 @@ def _go_on(training_of: "_Training", chunks, tell: Callable, interrupt: Interrup
 
 
 class _Training:
-    """What a training has reached: the state that it carries, its step, the runs that failed.
+    """The current state of a training: the carried state, its step, the runs that failed.
 
     Args:
         run, experiment, store, begun: see `run`.
@@ -173,16 +173,16 @@ class _Training:
         self._timed = self._clock.timed(experiment.chunk)
 
     def chunk(self, _, hparams, x, num_steps):
-        """A chunk from the state as `take` has left it: with its stops, its sums finite."""
+        """Runs a chunk from the state that `take` returned, with its stops and finite sums."""
         return self._timed(self._carried.state, hparams, x, num_steps)
 
     def take(self, step: int, state, tell: Callable) -> None:
-        """Takes the state after a chunk: notes failures, and ends the epoch if it is over."""
+        """Takes the state after a chunk: records failures, and ends the epoch if it is over."""
         self._carried = self._carried._replace(state=state)
         failures = _new_failures(self._experiment, state, self._failures)
         self._failures |= failures
         if self._have_all_failed():
-            return  # the last checkpoint is a finite one
+            return  # keep the last checkpoint, which is finite
         self.step = step
         if failures:
             state = self._experiment.drop_sums(state)
@@ -207,13 +207,13 @@ class _Training:
             self._save()
 
     def finish(self) -> None:
-        """Saves what was reached, and waits until it is durable."""
+        """Saves the current state, and waits until it is durable."""
         if not self._have_all_failed():
             self._save()
         self._saver.wait()
 
     def ended(self) -> records.Ended:
-        """What training has left."""
+        """The end of the training, as a record."""
         return records.Ended(self._carried, self._clock.spent(), self._failures, self._saver.step)
 
     def _save(self) -> None:
@@ -224,7 +224,7 @@ class _Training:
 
 @contextlib.contextmanager
 def _watchers(run, experiment: building.Experiment, step: int):
-    """What tells whoever watches of an epoch that ended: from its rows, and the speed."""
+    """Yields a function that reports an epoch to all watchers: its rows, and the speed."""
     watchers = []
     with contextlib.ExitStack() as stack:
         if processes.is_first():
@@ -241,7 +241,7 @@ def _watchers(run, experiment: building.Experiment, step: int):
 
 
 def _new_failures(experiment, state: training.State, known: dict) -> dict[str, dict]:
-    """The runs that failed since the last look, by their number: step, and terms not finite."""
+    """The runs that failed since the last check, by index: step, and terms that are not finite."""
     failure, sums = experiment.layout.read((state.failure, state.sums))
     return {
         str(r): {
@@ -259,11 +259,11 @@ def _log_failures(run, experiment: building.Experiment, failures: dict[str, dict
 
 
 class Stopwatch:
-    """Adds up the time that training takes, and its speed without compilation.
+    """Adds up the time that training takes, and measures its speed without compilation.
 
     Args:
-        spent: what earlier processes of this program spent.
-        examples_per_step: of all runs, N / steps per epoch each, so that padding does not count.
+        spent: time spent by earlier processes of this program.
+        examples_per_step: over all runs, N / steps per epoch each, so that padding does not count.
     """
 
     def __init__(self, spent: records.Spent, *, examples_per_step: float):
@@ -273,7 +273,7 @@ class Stopwatch:
         self._chunks = []
 
     def timed(self, chunk):
-        """The same chunk function, watched."""
+        """Wraps a chunk function to measure it."""
 
         def run(state, hparams, x, num_steps):
             start = time.perf_counter()
@@ -284,7 +284,7 @@ class Stopwatch:
         return run
 
     def spent(self) -> records.Spent:
-        """The total so far; the first chunk, which holds the compilation, gives no speed."""
+        """The total so far; the speed excludes the first chunk, which includes compilation."""
         seconds = self._before.seconds + time.perf_counter() - self._started
         if len(self._chunks) < 2:
             return records.Spent(seconds, self._before.examples_per_second)

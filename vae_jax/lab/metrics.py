@@ -1,7 +1,6 @@
-"""What is measured of a trained run: a metric of `vae_jax/evaluation/`, or one that needs more.
+"""Measures a trained run: with the metrics of `vae_jax/evaluation/`, and two that need more.
 
-Two need more than a model and its data: `objective`, the terms that were trained, and `udr`, which
-compares the runs of a sweep.
+`objective` measures the terms that were trained; `udr` compares the runs of a sweep.
 """
 
 import dataclasses
@@ -70,13 +69,13 @@ OBJECTIVE_DEFINITIONS = {
 
 
 class Place(NamedTuple):
-    """Where a run lies.
+    """The location of a run.
 
     Attributes:
-        directory: of its program.
-        member: which of the program's runs, a count from 0.
-        name: that, and what sets it apart from the others.
-        config: what it was trained with.
+        directory: directory of its program.
+        member: index of the run in the program, a count from 0.
+        name: the index, and the settings in which it differs from the others.
+        config: config of its training.
     """
 
     directory: Path
@@ -86,11 +85,11 @@ class Place(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """One run as training left it.
+    """One run after training.
 
     Attributes:
-        experiment: of this run alone.
-        params: a density's, [S, …] on the devices.
+        experiment: experiment with this run only.
+        params: parameters with a fixed density, [S, …] on the devices.
         member: from `members.load_member`.
     """
 
@@ -100,28 +99,28 @@ class Trained(NamedTuple):
 
 
 def load(directory: str | Path, member: int, data_dir: str | None = None) -> Trained:
-    """A run of a program, its data, and the parameters that make p(x|z) a density.
+    """Loads a run of a program, its data, and parameters with a fixed density p(x|z).
 
     Args:
-        directory: of a program: a run directory, or one below `programs/` of a sweep.
-        member: which of its runs, a count from 0.
-        data_dir: where datasets lie; None means where they lay in training.
+        directory: directory of a program: a run directory, or one below `programs/` of a sweep.
+        member: index of the run, a count from 0.
+        data_dir: folder of datasets; None means the folder used in training.
 
     Raises:
-        UsageError: there is no such run, or another version wrote it than reads it.
-        DataError: the data are not those that it was trained on.
-        DivergedError: it diverged.
+        UsageError: there is no such run, or its version cannot be read.
+        DataError: the data differ from those it was trained on.
+        DivergedError: the run diverged.
         StorageError: its files cannot be read.
     """
     loaded = members.load_member(directory, member)
     if loaded.failure is not None:
         raise DivergedError(f"member {member} of {directory} diverged at step {loaded.failure}")
     asked = read_config(Path(directory), member, data_dir)
-    # by which schedules of a share of the run end: members.json has no seal
+    # the end of schedules that last a share of the run depends on it: members.json has no seal
     asked = dataclasses.replace(asked, epochs=loaded.settings.get("epochs", asked.epochs))
     if data_dir is None:
         asked = dataclasses.replace(asked, dataset=_from_training(Path(directory), asked.dataset))
-    # the run may be a stranger's: what it names is read if it is what its hash says, and no more
+    # the run may be untrusted: read the data that it names only if the hash matches
     expected = loaded.settings.get("data_sha256")
     if expected is None:
         raise DataError(
@@ -145,7 +144,7 @@ def load(directory: str | Path, member: int, data_dir: str | None = None) -> Tra
 
 
 def read_config(directory: Path, member: int, data_dir: str | None) -> config.Config:
-    """The `Config` that a run of a program was trained with."""
+    """The `Config` with which a run of a program was trained."""
     path, remedy = directory / "members.json", "use the run as it was left"
     try:
         given = files.parse_json(files.read_bytes(path, remedy=remedy))[member]
@@ -164,30 +163,30 @@ def read_config(directory: Path, member: int, data_dir: str | None) -> config.Co
 
 
 def _is_path(dataset: str) -> bool:
-    """Whether a dataset is named as a user's file is."""
+    """Whether a dataset is named by a path, as a user's file is."""
     return bool(os.path.dirname(dataset) or os.path.splitext(dataset)[1])
 
 
 def _from_training(directory: Path, dataset: str) -> str:
-    """A user's file by a path that holds here too: it was given from where training began."""
+    """A user's file by a path that works here: it was relative to where training started."""
     try:
         told = files.read_json(directory / "env.json")
         there = os.path.join(told["working_directory"], dataset)
-    except (OSError, StorageError, ValueError, KeyError, TypeError):  # lost, or of an older version
+    except (OSError, StorageError, ValueError, KeyError, TypeError):  # lost, or an older version
         return dataset
     return there if _is_path(dataset) and os.path.exists(there) else dataset
 
 
 def _refuse_other_settings(directory: Path, found: config.Config, trained: dict) -> None:
-    """Raises UsageError where the flags of a run mean to this version what it was not trained with.
+    """Raises UsageError if the flags of a run have another meaning in this version.
 
     Args:
-        directory: of the program.
-        found: what the flags come to.
-        trained: what the directory holds of the run.
+        directory: directory of the program.
+        found: the config made from the flags.
+        trained: the stored settings of the run.
     """
     for name, value in found.identity().items():
-        # a file may lie elsewhere, what an older version did not put down was at its default
+        # a file may have moved; settings missing in an older version had their defaults
         if name != "dataset" and trained.get(name, value) != value:
             was, means = (verbatim(f"{name}={each}") for each in (trained[name], value))
             raise UsageError(
@@ -209,14 +208,14 @@ class Watched(Subject):
 
 
 def alone(trained: Trained) -> tuple[Model, Any]:
-    """The run as its model, masked and a density, and the parameters: arrays of any shape."""
+    """The run's model, masked and with a fixed density, and parameters: arrays of any shape."""
     experiment = trained.experiment
     params = jax.tree.map(np.asarray, experiment.layout.read(trained.params))
     return building.member(experiment, 0, params)[:2]
 
 
 def make_subject(trained: Trained, seed: int, num_examples: int | None = None) -> Watched:
-    """What the metrics measure; a scalar seed decides all their draws."""
+    """The subject of the metrics; a scalar seed decides all draws."""
     experiment = trained.experiment
     model, params = alone(trained)
     return Watched(
@@ -232,13 +231,13 @@ def make_subject(trained: Trained, seed: int, num_examples: int | None = None) -
 
 
 class Request(NamedTuple):
-    """What is asked for.
+    """A request for metrics.
 
     Attributes:
         metrics: names, in order.
-        settings: of each metric, those that were given.
-        seed: of all draws, a count.
-        num_examples: of the test split, a count; None means all.
+        settings: metric → the settings that were given.
+        seed: seed for all draws, a count.
+        num_examples: number of test examples, a count; None means all.
     """
 
     metrics: Sequence[str]
@@ -248,12 +247,12 @@ class Request(NamedTuple):
 
 
 def measure(trained: Trained, subject: Subject, request: Request, name: str) -> dict:
-    """One metric of one run.
+    """Measures one metric of one run.
 
     Returns:
-        values (as of the metric's `measure`), definitions, notes, settings, step, seed, seconds; or
-        left_out, the reason why there are none, with `refused` where it is a setting that was
-        given.
+        values (from the metric's `measure`), definitions, notes, settings, step, seed, seconds; or
+            left_out, the reason why there are no values, with `refused` if a given setting was
+            refused.
     """
     start = time.perf_counter()
     given, seed = request.settings.get(name, {}), request.seed
@@ -267,13 +266,13 @@ def measure(trained: Trained, subject: Subject, request: Request, name: str) -> 
             settings = {**evaluation.settings(name), **given}
             module = evaluation.load(name)
             values, definitions = module.measure(subject, **settings), module.DEFINITIONS
-            # of a default that gave way, what was taken
+            # if a default was reduced, record the value that was used
             taken = {k: values[k] for k, v in settings.items() if isinstance(v, AtMost)}
             settings |= taken
     except NotApplicableError as reason:
         return {"left_out": str(reason)}
     except (DataError, UsageError) as reason:
-        # what the data do not admit is left out; what was asked for in so many words is an error
+        # metrics that the data do not admit are skipped; a refused setting is an error
         return {"left_out": str(reason), **({"refused": True} if given else {})}
     order = {entry: i for i, entry in enumerate(definitions)}
     entries = sorted(values, key=lambda e: order.get(e.removesuffix(ERROR), len(order)))
@@ -295,7 +294,7 @@ def measure(trained: Trained, subject: Subject, request: Request, name: str) -> 
 
 
 def objective_definitions(trained: Trained, terms: Sequence[str]) -> dict[str, str]:
-    """What each term of the objective means, by name."""
+    """The meaning of each term of the objective, by name."""
     objective = trained.experiment.config.objective
     generic = f"a term of objective={objective}, see vae_jax/objectives/{objective}.py"
     counts = {
@@ -308,8 +307,8 @@ def objective_definitions(trained: Trained, terms: Sequence[str]) -> dict[str, s
 
 
 def notes(metric: str, values: dict, subject: Subject) -> Iterator[str]:
-    """What a reader of a metric's values should know beside their definitions."""
-    # the terms of an objective say it themselves, and p(x|c) is told by "given"
+    """What a reader of a metric's values should know in addition to their definitions."""
+    # terms of an objective have their own definitions, and "given" tells of p(x|c)
     if subject.conditions is not None and metric != OBJECTIVE and "given" not in values:
         yield (
             f"the codes are of q(z|x, c), c is {subject.conditions.what}: what c tells of x they "
@@ -325,11 +324,11 @@ def notes(metric: str, values: dict, subject: Subject) -> Iterator[str]:
 
 
 class Code(NamedTuple):
-    """What `compare` reads of a run.
+    """The data of a run for `compare`.
 
     Attributes:
-        place: program, member and step of the run, as results are to name it.
-        dataset: the name of its data.
+        place: program, member and step of the run, to identify its results.
+        dataset: name of its data.
         means: posterior means of test examples, [N, L].
         rates: rate of each dimension in nats, [L].
     """
@@ -341,7 +340,7 @@ class Code(NamedTuple):
 
 
 def code_of(trained: Trained, subject: Subject, place: dict) -> Code | None:
-    """What `compare` reads of a run, None where its code or its prior is not Gaussian."""
+    """The data of a run for `compare`, or None if its code or its prior is not Gaussian."""
     try:
         subject.require_gaussian()
     except NotApplicableError:
@@ -352,15 +351,15 @@ def code_of(trained: Trained, subject: Subject, place: dict) -> Code | None:
 
 
 def compare(codes: Sequence[Code], seed: int) -> dict:
-    """How much each run agrees with the others on the same data, see `udr`.
+    """Measures how much each run agrees with the others on the same data, see `udr`.
 
     Args:
-        codes: of each run.
-        seed: a count.
+        codes: codes of each run.
+        seed: seed, a count.
 
     Returns:
-        As of `measure`; the values are groups of runs on the same data, with their scores and the
-        matrix behind them. A run that is alone with its data is in none.
+        As in `measure`; the values are groups of runs on the same data, with their scores and the
+            similarity matrix. A run without others on its data is in no group.
     """
     start = time.perf_counter()
     groups = []

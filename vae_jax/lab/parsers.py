@@ -1,4 +1,4 @@
-"""How the text of a setting is read: each parser refuses what does not fit in one line."""
+"""Parsers for the text of settings; each refuses invalid text in one line."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -42,14 +42,14 @@ POSITIVE = objectives.Interval.parse("(0, inf)")
 
 
 def text(value: str) -> str:
-    """Any string but the empty one."""
+    """Any nonempty string."""
     if not value:
         raise UsageError("must not be empty")
     return value
 
 
 def words(value: str) -> tuple[str, ...]:
-    """Words with commas between them, each once."""
+    """Distinct words, separated by commas."""
     found = tuple(dict.fromkeys(word.strip() for word in value.split(",")))
     if "" in found:
         raise UsageError("must be words with commas between them, none of them empty")
@@ -78,7 +78,7 @@ def integer(low: int, high: int = LARGEST) -> Callable[[str], int]:
         except ValueError:
             number = None
         if number is None or not low <= number <= high:
-            # the limit of 32 bits is news only to whom it stops
+            # mention the 32-bit limit only if it is exceeded
             is_told = high < LARGEST or (number is not None and number > high)
             limit = f", at most {high}" if is_told else ""
             raise UsageError(f"must be an integer, {low} or more{limit}")
@@ -88,7 +88,7 @@ def integer(low: int, high: int = LARGEST) -> Callable[[str], int]:
 
 
 def integers(value: str) -> tuple[int, ...]:
-    """Positive integers with commas between them."""
+    """Positive integers, separated by commas."""
     return tuple(integer(1)(item.strip()) for item in value.split(","))
 
 
@@ -97,7 +97,7 @@ def number(
 ) -> Callable[[str], str]:
     """A finite number in an interval, or a schedule of such numbers; kept as text.
 
-    `somewhere` lets a schedule come to a low end that is left out, as long as it is not all there.
+    With `somewhere`, a schedule may touch an excluded lower bound but not stay on it.
     """
 
     def parse(value):
@@ -113,7 +113,7 @@ def number(
 
 
 def canonical(value: str) -> str:
-    """One spelling for one schedule, so that `4`, `4.0` and a default of 4.0 are the same run."""
+    """Normalizes a schedule, so that `4`, `4.0` and a default of 4.0 are the same run."""
 
     def spell(token):
         try:
@@ -129,7 +129,7 @@ def canonical(value: str) -> str:
 
 
 def in_float32(value: float) -> float:
-    """A number as the training has it: near 1 it may be 1 there, near 0 it may be 0."""
+    """Rounds a number as training does: close to 1 it may become 1, close to 0 it may become 0."""
     with np.errstate(over="ignore"):
         return float(np.float32(value))
 
@@ -146,7 +146,7 @@ def fraction(value: str) -> float:
 
 
 def plain_number(low: float, high: float = math.inf):
-    """A finite number in [low, high], no schedule."""
+    """A finite number in [low, high], not a schedule."""
 
     def parse(value):
         try:
@@ -162,7 +162,7 @@ def plain_number(low: float, high: float = math.inf):
 
 
 def variance(value: str) -> str | float:
-    """A positive number, or the name of a way to learn it."""
+    """A positive number, or the name of a way to learn the variance."""
     words = (word for cls in likelihoods.classes().values() for word in cls.variances)
     names = tuple(dict.fromkeys(word for word in words if word != "given"))
     if value in names:

@@ -1,4 +1,4 @@
-"""The runs that a directory holds: of a run, of a sweep, or of one program of it."""
+"""The runs in a directory of a run, of a sweep, or of one program of it."""
 
 import os
 from pathlib import Path
@@ -37,10 +37,10 @@ def choose(directory: Path, member: str | None) -> list[metrics.Place]:
 
 
 def programs_of(directory: Path) -> list[Path]:
-    """The programs that a directory holds: its own, or those of a sweep.
+    """The programs in a directory: its own, or those of a sweep.
 
     Raises:
-        UsageError: none of them has begun, or a symbolic link leads out of the directory.
+        UsageError: none of them has started, or a symbolic link leads outside the directory.
     """
     folder = files.inside(directory, "programs")
     if not os.path.isdir(folder):

@@ -1,6 +1,6 @@
-"""How training goes: a line on the terminal or in the log, and scalars for TensorBoard.
+"""Progress of training: a line on the terminal or in the log, and scalars for TensorBoard.
 
-And how an evaluation goes that takes long: a line on stderr.
+For long evaluations: a line on stderr.
 """
 
 import contextlib
@@ -22,21 +22,21 @@ __all__ = [
 
 
 class TensorBoard:
-    """Writes rows of metrics as TensorBoard scalars; those after `step` are written again.
+    """Writes rows of metrics as TensorBoard scalars; those after `step` are overwritten.
 
     Args:
-        directory: of the event files.
-        step: where training goes on, scalar.
+        directory: folder of the event files.
+        step: the step at which training resumes, scalar.
 
     Raises:
-        UsageError: the extra that brings tensorboardX is not installed.
+        UsageError: tensorboardX is not installed; the message names the extra.
     """
 
     def __init__(self, directory, *, step: int):
         self._writer = tensorboard_writer()(str(directory), purge_step=step + 1)
 
     def rows(self, rows: list[dict], examples_per_second: float | None) -> None:
-        """Takes the rows of an epoch that ended, one for each run that trains."""
+        """Writes the rows of an epoch that ended, one per run in training."""
         del examples_per_second
         for row in rows:
             suffix = f"/run {row['run']}" if "run" in row else ""
@@ -50,12 +50,12 @@ class TensorBoard:
         return self
 
     def __exit__(self, *exception) -> None:
-        """Flushes what was written."""
+        """Flushes the events."""
         self._writer.close()
 
 
 def tensorboard_writer():
-    """The class that writes events, or a `UsageError` that names the extra which brings it."""
+    """The class that writes events; raises a `UsageError` that names the extra to install."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
@@ -67,12 +67,12 @@ def tensorboard_writer():
 
 
 class Progress:
-    """Tells how training goes: a line in the log every ten seconds, which is printed too.
+    """Reports the progress of training: a log line every ten seconds, which is also printed.
 
-    On a terminal or in a notebook one line that is rewritten is printed instead.
+    On a terminal or in a notebook, a single line is rewritten instead of printing.
 
     Args:
-        run: the open run, whose log receives the lines.
+        run: the open run, for its log.
         experiment: for the number of steps and their size.
     """
 
@@ -91,14 +91,14 @@ class Progress:
         return self
 
     def __exit__(self, kind, *exception) -> None:
-        """Ends the live line; unless something failed, logs the last row."""
+        """Ends the live line; logs the last row unless there was an error."""
         if self._live is not None:
             self._live.end()
         if kind is None and self._last is not None:
             self._log()
 
     def rows(self, rows: list[dict], examples_per_second: float | None) -> None:
-        """Takes the rows of an epoch that ended, one for each run that trains."""
+        """Reports the rows of an epoch that ended, one per run in training."""
         if not rows:
             return
         row, speed, left = rows[0], [], []
@@ -120,10 +120,10 @@ class Progress:
 
 
 class Watch:
-    """Tells on stderr, every half minute, how long something takes and how much is left.
+    """Reports the time spent and the time left on stderr, every half minute.
 
     Args:
-        seconds_between: two lines, a scalar.
+        seconds_between: time between two lines, a scalar.
     """
 
     def __init__(self, *, seconds_between: float = 30.0):
@@ -133,7 +133,7 @@ class Watch:
 
     @contextlib.contextmanager
     def over(self, what: str) -> Iterator[None]:
-        """Watches what is done inside, by the name that the lines give it."""
+        """Watches the code in the context, under a name for the lines."""
         ended = threading.Event()
         self._since, self._pass = time.perf_counter(), None
 
@@ -150,20 +150,20 @@ class Watch:
             teller.join()
 
     def count(self, blocks, num: int) -> Iterator:
-        """The blocks of one pass over `num` examples; each ends with how many of its rows count."""
+        """Yields the blocks of one pass over `num` examples; a block ends with its row count."""
         done, first = 0, 0
         start = time.perf_counter()
         for block in blocks:
             yield block
             done += block[-1]
             if not first:
-                # the first compiles, and is no measure of the rest where there is a second
+                # the first block includes compilation, so it is not used if there is a second
                 first, start = done, time.perf_counter()
             self._pass = start, first, done, num
         self._pass = None
 
     def words(self) -> str:
-        """As `1:30 so far, 4,000 of 10,000 examples, 2:10 left`."""
+        """The progress as `1:30 so far, 4,000 of 10,000 examples, 2:10 left`."""
         now = time.perf_counter()
         words = f"{duration(now - self._since)} so far"
         if self._pass is None:

@@ -1,4 +1,4 @@
-"""What passes from one part of a training to the next."""
+"""Records that the parts of a training pass on."""
 
 from typing import NamedTuple
 
@@ -14,14 +14,14 @@ __all__ = [
 
 
 class Spent(NamedTuple):
-    """Wall time of a program over all its processes, and the speed of the last one's training."""
+    """Wall time of a program over all its processes, and the training speed of the last one."""
 
     seconds: float = 0.0
     examples_per_second: float | None = None
 
 
 class Begun(NamedTuple):
-    """Where training begins: what is carried [S], what earlier processes spent and saw fail."""
+    """The start of a training: carried state [S], time spent and failures of earlier processes."""
 
     carried: Carried
     spent: Spent
@@ -31,7 +31,7 @@ class Begun(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """Where training ended: what is carried [S], and the newest checkpoint's step or None."""
+    """The end of a training: carried state [S], and the step of the newest checkpoint or None."""
 
     carried: Carried
     spent: Spent

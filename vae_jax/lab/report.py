@@ -1,4 +1,4 @@
-"""What was measured of the runs: the page that tells it, and the files that keep it."""
+"""The results of an evaluation: the printed page, and the files that store them."""
 
 import functools
 import shutil
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def told_step(trained: metrics.Trained, directory: Path) -> str:
-    """A run's step, and how many there will be where training has not come to its end."""
+    """A run's step, with the total if training has not ended."""
     step, num_steps = trained.member.step, trained.experiment.num_steps
     if step >= num_steps or members.read_results(directory) is not None:
         return f"{step:,}"
@@ -42,17 +42,17 @@ def told_step(trained: metrics.Trained, directory: Path) -> str:
 
 
 def title(metric: str, settings: dict) -> str:
-    """What a result is kept under: a split other than test stands beside it, not in its place."""
+    """The key of a result: a split other than test gets its own key."""
     split = settings.get("split", "test")
     return metric if split == "test" else f"{metric}_{split}"
 
 
 def lines(results: dict[str, dict], given: dict) -> Iterator[str]:
-    """The numbers of one run, each with its standard error and what it means.
+    """Formats the results of one run, each with its standard error and its meaning.
 
     Args:
-        results: metric → as of `measure`.
-        given: the settings that the flags name.
+        results: metric → result of `measure`.
+        given: the settings given by flags.
     """
     for metric, result in results.items():
         if "left_out" in result:
@@ -79,7 +79,7 @@ def lines(results: dict[str, dict], given: dict) -> Iterator[str]:
 
 
 def entry(head: str, told: str, meaning: str) -> Iterator[str]:
-    """A value and what it means, which goes on in a column of its own below."""
+    """Formats a value and its meaning, which is wrapped in its own column."""
     indent = len(head) + 22
     wrapped = textwrap.wrap(meaning, max(40, columns() - indent - 1)) or [""]
     if len(told) > 20:
@@ -92,7 +92,7 @@ def entry(head: str, told: str, meaning: str) -> Iterator[str]:
 
 
 def udr_lines(ranking: dict) -> Iterator[str]:
-    """The scores of all runs, each beside its run."""
+    """Formats the scores of all runs, each beside its run."""
     for group in ranking["values"]["groups"]:
         yield (
             f"udr over {len(group['runs'])} runs, {group['num_points']:,} examples of "
@@ -117,12 +117,12 @@ def udr_lines(ranking: dict) -> Iterator[str]:
 
 
 def columns() -> int:
-    """How wide a page is, a count of characters."""
+    """The width of a page, a count of characters."""
     return max(80, shutil.get_terminal_size((110, 24)).columns)
 
 
 def spell(value: Any) -> str:
-    """A value as a table has it, a list shortened."""
+    """Formats a value for a table; a list is shortened."""
     if value is None or isinstance(value, bool):
         return {True: "yes", False: "no", None: "–"}[value]
     if isinstance(value, dict):
@@ -135,7 +135,7 @@ def spell(value: Any) -> str:
 
 
 def folder(directory: Path) -> Path:
-    """Where the numbers of a run or of a sweep are kept.
+    """The folder for the results of a run or of a sweep.
 
     Raises:
         UsageError: a symbolic link leads to another place.
@@ -144,12 +144,12 @@ def folder(directory: Path) -> Path:
 
 
 def held(directory: Path, name: str) -> dict[str, dict]:
-    """The metrics that a file has; of none, or of one that is not as it was written, nothing."""
+    """The metrics in a file; {} if there is no file, or if it was changed."""
     return _read(folder(directory) / name, owner_of(directory)) or {}
 
 
 def owner_of(directory: Path) -> str | None:
-    """What the files of a run or sweep are sealed to; None if it has no config of its own."""
+    """The id to which the files of a run or sweep are sealed; None if it has no config."""
     try:
         return members.owner(directory)
     except UsageError:
@@ -157,7 +157,7 @@ def owner_of(directory: Path) -> str | None:
 
 
 def _read(path: Path, owner: str | None) -> dict[str, dict] | None:
-    """The metrics that a file has, of no file {}, of one that is not as it was written None."""
+    """The metrics in a file; {} if there is no file, None if it was changed."""
     try:
         stored = files.read_json(path)
         is_older = owner is None and "seal" not in stored
@@ -172,7 +172,7 @@ def _read(path: Path, owner: str | None) -> dict[str, dict] | None:
 
 
 def write(directory: Path, name: str, results: dict[str, dict]) -> None:
-    """Adds metrics to what a run's file has, whose others stay; for one that is alone with it."""
+    """Adds metrics to a run's file and keeps the others; the caller must hold the lock."""
     path, owner = folder(directory) / name, owner_of(directory)
     before = _read(path, owner)
     if before is None:
@@ -184,12 +184,12 @@ def write(directory: Path, name: str, results: dict[str, dict]) -> None:
 
 
 def _news(before: dict[str, dict], results: dict[str, dict]) -> dict[str, dict]:
-    """The results that may stand: a reason does not take the place of numbers."""
+    """The results to store: a reason for no result does not replace numbers."""
     return {k: v for k, v in results.items() if "values" in v or "values" not in before.get(k, {})}
 
 
 def told_files(directory: Path, written: Iterable[Path]) -> str:
-    """Which files of a run or of a sweep were written, in words."""
+    """Tells which files of a run or of a sweep were written."""
 
     def tell(path):
         if path.parent == directory:
@@ -201,14 +201,14 @@ def told_files(directory: Path, written: Iterable[Path]) -> str:
 
 
 class Keeper:
-    """Writes results where they can be written; a run that may only be read is evaluated too.
+    """Writes results if possible; a read-only run can be evaluated, too.
 
-    Several evaluations of a run at once take turns in writing: none loses what another has kept.
+    Simultaneous evaluations of a run write one after the other, so no results are lost.
 
     Attributes:
-        is_able: whether all could be written so far; after a failure, which is told, nothing more
-            is tried.
-        written: paths of the files that were.
+        is_able: whether all writes so far succeeded; after a failure, which is printed, no more are
+            tried.
+        written: paths of the files that were written.
     """
 
     def __init__(self):
@@ -216,12 +216,12 @@ class Keeper:
         self.written: set[Path] = set()
 
     def do(self, directory: Path, act: Callable[[], Any], path: Path) -> None:
-        """Does what writes a file of a run or sweep, while nobody else does, or says why it cannot.
+        """Writes a file of a run or sweep under a lock, or prints why it cannot be written.
 
         Args:
-            directory: of the run or sweep.
-            act: reads what it adds to, and writes.
-            path: of the file.
+            directory: directory of the run or sweep.
+            act: reads the file and writes it.
+            path: path of the file.
         """
         if not self.is_able:
             return
@@ -253,12 +253,12 @@ class Keeper:
 def rows_of(
     directory: Path, places: Sequence[metrics.Place], steps: Sequence[int | None]
 ) -> list[dict]:
-    """A row for each run: where it lies, what sets it apart, status, all that is kept of its step.
+    """One row per run: its place, its differing settings, status, and all results of its step.
 
     Args:
-        directory: of the sweep, where `udr` is kept.
-        places: of its runs.
-        steps: of each run, None of one that diverged.
+        directory: directory of the sweep, which contains the results of `udr`.
+        places: places of its runs.
+        steps: step of each run, None if it diverged.
     """
     scores = _scores(directory)
     apart = tables.varying([place.config for place in places])
@@ -287,7 +287,7 @@ def rows_of(
 
 
 def _scores(directory: Path) -> dict[tuple, dict]:
-    """What `udr` gave the runs of a sweep: id, program, member, step → its columns of a table."""
+    """The scores of `udr` in a sweep: id, program, member, step → columns of a table."""
     ranking = held(directory, f"{metrics.UDR}.json").get(metrics.UDR, {})
     scores = {}
     try:
@@ -296,13 +296,13 @@ def _scores(directory: Path) -> dict[tuple, dict]:
             for run, score, error in told:
                 place = (run.get("id"), run["program"], run["member"], run["step"])
                 scores[place] = {"udr.udr": score, f"udr.udr{metrics.ERROR}": error}
-    except (ValueError, KeyError, TypeError):  # of a file that is damaged
+    except (ValueError, KeyError, TypeError):  # the file is damaged
         return {}
     return scores
 
 
 def flat(results: dict[str, dict]) -> dict[str, Any]:
-    """One run's numbers as a row of a table: `metric.name` → value."""
+    """The results of one run as a row of a table: `metric.name` → value."""
     return {
         f"{metric}.{name}": value
         for metric, result in results.items()

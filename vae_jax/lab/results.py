@@ -1,4 +1,4 @@
-"""The result of each run: its numbers on the test split, and the line that tells them."""
+"""The result of each run: its numbers on the test split, and a one-line summary."""
 
 import math
 
@@ -17,12 +17,12 @@ __all__ = [
 
 
 def make_results(experiment: building.Experiment, ended: records.Ended, params) -> list[dict]:
-    """The result of each run: the objective's terms on the test split, one sample of z each.
+    """The result of each run: the objective's terms on the test split, with one sample of z each.
 
     Args:
         experiment: from `build`.
-        ended: what training left.
-        params: of densities, [S, …].
+        ended: the end of the training.
+        params: parameters with a fixed density, [S, …].
     """
     steps = experiment.layout.read(ended.carried.state.step)
     splits = {"test": ""} | ({"valid": "valid_"} if len(experiment.dataset.valid) else {})
@@ -64,17 +64,17 @@ def make_results(experiment: building.Experiment, ended: records.Ended, params) 
 
 
 def _over(result: dict, name: str) -> str:
-    """How many examples a mean is over where these are not all, in words."""
+    """The number of examples in a mean, as text, if it is not over all of them."""
     num = result.get(f"{name}_num_examples", result.get("num_examples"))
     return "" if num == result.get("num_examples") else f" (of {num} known)"
 
 
 def summary(result: dict) -> str:
-    """The result in one line."""
+    """A one-line summary of the result."""
     if result["status"] == "diverged":
         bad = ", ".join(result["not_finite"]) or "the update"
         return f"diverged: {bad} became non-finite at step {result['step']}"
-    # a file has no numbers that are not finite
+    # a file stores only finite numbers
     result = {name: tables.plain(value) for name, value in result.items()}
     precision = {
         **dict.fromkeys(("loss", "elbo", "rate", "distortion"), (".2f", ".2f")),

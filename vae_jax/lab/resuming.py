@@ -1,4 +1,4 @@
-"""Where training begins: at the newest checkpoint of a run, or at step 0."""
+"""The start of training: the newest checkpoint of a run, or step 0."""
 
 import jax
 import numpy as np
@@ -34,7 +34,7 @@ def store(run, **settings) -> checkpoints.Checkpoints:
 
 
 def resume(run, experiment: building.Experiment, store) -> records.Begun:
-    """What the newest checkpoint holds, or a beginning."""
+    """Restores the newest checkpoint, or makes the initial state."""
 
     def restore():
         restored = store.restore(target(experiment))
@@ -71,14 +71,14 @@ def resume(run, experiment: building.Experiment, store) -> records.Begun:
 
 
 def placed(experiment: building.Experiment, restored) -> Carried:
-    """What the first process has restored from a checkpoint, on the devices of all."""
+    """Copies the state that the first process restored to the devices of all processes."""
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), target(experiment))
     state = zeros if restored is None else jax.tree.map(np.asarray, restored.state)
     return experiment.layout.place(processes.agree(state))
 
 
 def bytes_needed(experiment: building.Experiment) -> int:
-    """Three checkpoints and one that is being written, and 16 MiB of pictures and logs."""
+    """Bytes for three checkpoints, one that is being written, and 16 MiB of pictures and logs."""
     leaves = jax.tree.leaves(target(experiment))
     return 4 * sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) + 2**24
 

@@ -1,7 +1,7 @@
-"""Many runs from one command: expand the flags, group what one program can train, gather tables.
+"""Many runs from one command: expands flags, groups runs into programs, collects tables.
 
-A sweep's directory holds a run directory for each program under `programs/`, and over them what
-only many runs say together: `sweep.csv`, `summary.csv`, pictures, the best run and its command.
+A sweep's directory contains a run directory for each program in `programs/`, and results of all
+runs together: `sweep.csv`, `summary.csv`, pictures, the best run and its command.
 """
 
 import csv
@@ -63,9 +63,9 @@ class Program(NamedTuple):
     """Runs that train together.
 
     Attributes:
-        name: fit for a folder; says what sets the program apart from the sweep's others.
-        members: the numbers of its runs in the sweep.
-        configs: of its runs.
+        name: a valid folder name; it tells the program from the others of the sweep.
+        members: indices of its runs in the sweep.
+        configs: configs of its runs.
     """
 
     name: str
@@ -74,18 +74,19 @@ class Program(NamedTuple):
 
 
 def expand(values: dict[str, str | None], file: str | None = None) -> list[dict[str, str | None]]:
-    """All runs that flags with several values, and the rows of a file, ask for.
+    """Expands flags with several values, and the rows of a file, to all runs.
 
     Args:
-        values: flag → text, None where it was not given; commas part values.
-        file: of rows, or None.
+        values: flag → text, or None if it was not given; commas separate values.
+        file: file with rows, or None.
 
     Returns:
-        Flag → text with one value each, for each run: rows outermost, then the product of the
-        flags in the order of the help page.
+        Flag → text with one value each, for each run: rows outermost, then the product of the flags
+            in the order of the help page.
 
     Raises:
-        UsageError: the file does not fit, a flag is given beside it too, or runs are too many.
+        UsageError: the file is invalid, a flag is given both there and here, or there are too many
+        runs.
     """
     fields = {f.name: f for f in config_lib.flag_fields()}
     lists = {}
@@ -94,7 +95,7 @@ def expand(values: dict[str, str | None], file: str | None = None) -> list[dict[
         lists[name] = split(value, name) if sweeps and isinstance(value, str) else [value]
     rows = [{}] if file is None else read_rows(file, values)
     names = [name for name in lists if name not in rows[0]]
-    # counted before any is made: a product grows fast
+    # count the runs before making them: a product may be huge
     num_runs = len(rows) * math.prod(len(lists[name]) for name in names)
     if num_runs > MAX_RUNS:
         raise UsageError(f"{num_runs} runs: at most {MAX_RUNS} in one sweep, split it")
@@ -119,7 +120,7 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
     """The rows of `sweep`: flag → text, None for an empty cell.
 
     Raises:
-        UsageError: the file is not a table of flags, or a flag is given beside it too.
+        UsageError: the file is not a table of flags, or a flag is given both there and here.
     """
     text = _read_text(file)
     read = _json_rows if Path(file).suffix.lower() == ".json" else _csv_rows
@@ -157,7 +158,7 @@ def _setting(written: str) -> str:
 
 
 def _read_text(file: str) -> str:
-    """A text of a file, which neither waits for a pipe nor reads a device to its end."""
+    """Reads a text file; does not wait for a pipe, or read a device without end."""
     try:
         with open(disk.open_regular(os.path.realpath(file), os.O_RDONLY), "rb") as held:
             raw = held.read(MAX_BYTES + 1)
@@ -170,9 +171,9 @@ def _read_text(file: str) -> str:
 
 
 def _csv_rows(file: str, text: str) -> list[list[tuple[str, str]]]:
-    """The rows of a CSV text, as pairs of column and cell; one of empty cells sets no flag.
+    """The rows of CSV text, as pairs of column and cell; a row of empty cells sets no flag.
 
-    A blank line is no row: in a file of one column an empty cell is written as "".
+    Blank lines are skipped: in a file with one column, an empty cell is written as "".
     """
     try:
         told = (line for line in csv.reader(io.StringIO(text)) if not _is_blank(line))
@@ -192,12 +193,12 @@ def _csv_rows(file: str, text: str) -> list[list[tuple[str, str]]]:
 
 
 def _is_blank(line: list[str]) -> bool:
-    """Whether a line, as it was read, holds nothing but spaces."""
+    """Whether a line contains only spaces."""
     return not line or (len(line) == 1 and line[0].isspace())
 
 
 def _json_rows(file: str, text: str) -> list[list[tuple[str, Any]]]:
-    """The rows of a JSON text, as pairs of key and value: a key that stands twice stays twice."""
+    """The rows of JSON text, as pairs of key and value; duplicate keys are kept."""
     try:
         rows = json.loads(text, object_pairs_hook=tuple)
     except ValueError as error:
@@ -210,7 +211,7 @@ def _json_rows(file: str, text: str) -> list[list[tuple[str, Any]]]:
 
 
 def _text(value: Any) -> str | None:
-    """A cell as a flag's text; an empty one leaves the flag's default."""
+    """A cell as the text of a flag; an empty one means the flag's default."""
     if value is None or value == "":
         return None
     if isinstance(value, list):
@@ -219,10 +220,10 @@ def _text(value: Any) -> str | None:
 
 
 def make_configs(values: dict[str, str | None], file: str | None = None) -> list[Config]:
-    """The `Config` of each run that the flags ask for.
+    """The `Config` of each run requested by the flags.
 
     Raises:
-        UsageError: a value does not fit, or two runs would be the same.
+        UsageError: a value does not fit, or two runs are the same.
     """
     rows = expand(values, file)
     configs, seen = [], {}
@@ -246,7 +247,7 @@ def make_configs(values: dict[str, str | None], file: str | None = None) -> list
 
 
 def _config(row: dict[str, str | None], number: int, num_runs: int, file: str | None) -> Config:
-    """The `Config` of one run; an error says which of several it is, and how they may differ."""
+    """The `Config` of one run; an error names the run among several, and how they may differ."""
     try:
         return config_lib.from_flags(row)
     except config_lib.CombinationError as error:
@@ -264,11 +265,11 @@ def _place(number: int, file: str | None) -> str:
 
 
 def group(configs: Sequence[Config], runs_per_program: int | None = None) -> list[Program]:
-    """Parts runs into programs: those that differ in numbers only train together.
+    """Groups runs into programs: runs that differ only in numbers train together.
 
     Args:
-        configs: of all runs.
-        runs_per_program: at most so many in each, a count, or None.
+        configs: configs of all runs.
+        runs_per_program: maximum number of runs in each, a count, or None.
     """
     by_key: dict[tuple, list[int]] = {}
     for number, config in enumerate(configs):
@@ -287,12 +288,12 @@ def group(configs: Sequence[Config], runs_per_program: int | None = None) -> lis
 def places(
     configs: Sequence[Config], directory: Path, runs_per_program: int | None = None
 ) -> list[tuple[Path, int]]:
-    """Where each run lies once it is trained: the directory of its program, and its number there.
+    """The place of each trained run: the directory of its program, and its index there.
 
     Args:
-        configs: of all runs; one alone is trained in the directory itself.
-        directory: of the sweep.
-        runs_per_program: as it was trained with.
+        configs: configs of all runs; a single run is trained in the directory itself.
+        directory: directory of the sweep.
+        runs_per_program: the value used in training.
     """
     if len(configs) == 1:
         return [(directory, 0)]
@@ -305,11 +306,11 @@ def places(
 
 
 def _folder_names(groups: Sequence[Sequence[Config]]) -> list[str]:
-    """A folder's name for each of several groups of runs, by the values of what parts them."""
+    """Folder names for groups of runs, made from the values in which the groups differ."""
     if len(groups) == 1:
         return ["all"]
     parting = [config_lib.program_settings(several[0]) for several in groups]
-    # what only some objectives take is told by the objective
+    # the name of the objective implies settings that only some objectives have
     shared = [name for name in parting[0] if all(name in each for each in parting)]
     differ = [name for name in shared if len({each[name] for each in parting}) > 1]
     names = []
@@ -319,7 +320,7 @@ def _folder_names(groups: Sequence[Sequence[Config]]) -> list[str]:
         words = "-".join(f"{n}={','.join(values)}" for n, values in told.items())
         words = words.replace(", ", ",")
         names.append(re.sub(r"[^A-Za-z0-9._=,-]", "_", words)[:60])
-    # what is cut short is told apart by its number, and so is what ends as if it were
+    # names that were cut, or that end like a cut name, get a number
     return [
         name
         if name and names.count(name) == 1 and not re.search(r"-(\d+|part\d+)$", name)
@@ -333,27 +334,27 @@ def _spelled(value: Any) -> str:
 
 
 def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[dict | None]:
-    """Trains every program of a sweep, here or on a cluster, and gathers what it gave.
+    """Trains every program of a sweep, here or on a cluster, and collects the results.
 
     Args:
-        configs: of all runs, from `make_configs`.
+        configs: configs of all runs, from `make_configs`.
         plan: how to train.
-        command: the flags as they were given, to be kept.
+        command: the flags as given, to be stored.
 
     Returns:
-        The result of each run in the order of `configs`; of those that are missing None.
+        The result of each run in the order of `configs`; None if it is missing.
 
     Raises:
         DivergedError: every run diverged.
-        DataError: the data of a program does not fit; nothing was written.
-        IncompleteError: a program failed elsewhere; what the others gave is there.
+        DataError: the data of a program do not fit; nothing was written.
+        IncompleteError: a program failed elsewhere; the results of the others are stored.
         StorageError: a program's files cannot be read or written.
-        UsageError: a program cannot train as asked; nothing was written.
+        UsageError: a program cannot be trained with these settings; nothing was written.
     """
     programs = group(configs, plan.runs_per_program)
     directory = Path(configs[0].workdir or default_workdir(configs))
-    # a program that cannot train is refused before others have trained for hours; where others
-    # train, this process leaves data and accelerators to them
+    # refuse a program that cannot train before others have trained for hours; if other processes
+    # train, this one leaves data and accelerators to them
     estimates = {} if plan.executor else {p.name: _estimate(p, plan) for p in programs}
     if plan.dry_run:
         if processes.is_first():
@@ -388,13 +389,13 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
 
 
 def _estimate(program: Program, plan: Plan) -> str:
-    """What a program will take, in words; whatever keeps it from training is found here."""
+    """Estimates the memory of a program, as text; finds any error that would prevent training."""
     experiment = training_lib.prepare(program.configs, num_data=plan.data_devices)
     return experiment.memory_estimate()
 
 
 def _open(directory: Path, configs: Sequence[Config], plan: Plan):
-    """The sweep's directory, open for this process."""
+    """Opens the sweep's directory for this process."""
 
     def as_of(held):
         config_lib.refuse_unknown(held, str(directory))
@@ -410,10 +411,10 @@ def _open(directory: Path, configs: Sequence[Config], plan: Plan):
 
 
 def _train_here(sweep, programs: Sequence[Program], directory: Path, plan: Plan) -> list[str]:
-    """Trains the programs one after the other; one that diverges altogether ends no other.
+    """Trains the programs one after the other; a program that diverges does not end the others.
 
     Returns:
-        An empty list: a program that fails here ends the sweep.
+        An empty list: any other failure of a program ends the sweep.
     """
     for program in programs:
         if len(programs) > 1:
@@ -432,7 +433,7 @@ def _train_here(sweep, programs: Sequence[Program], directory: Path, plan: Plan)
 
 
 def _train_elsewhere(sweep, programs: Sequence[Program], directory: Path, plan: Plan) -> list[str]:
-    """Has the programs trained by other processes; returns a note on each that failed."""
+    """Trains the programs in other processes; returns a note on each that failed."""
     tasks, by_name = _tasks(programs, directory, plan), {p.name: p for p in programs}
     failed = []
     for outcome in cluster.fan_out(tasks, directory, **_executor(plan, programs, directory)):
@@ -440,7 +441,7 @@ def _train_elsewhere(sweep, programs: Sequence[Program], directory: Path, plan: 
             continue
         note = f"program {outcome.name}: {outcome.status} {outcome.message}"
         sweep.log(note, echo=True)
-        # what diverged altogether has a result
+        # a program that diverged has results
         if outcome.status == "failed" and _results(by_name[outcome.name], directory) is None:
             failed.append(note)
     return failed
@@ -451,17 +452,17 @@ def _folder(directory: Path, program: str) -> Path:
 
 
 def default_workdir(configs: Sequence[Config]) -> Path:
-    """The readable directory that a sweep is given by its settings."""
+    """The readable default directory of a sweep, made from its settings."""
     chosen = [identity.workdir_options(config) for config in configs]
     names = dict.fromkeys(name for options in chosen for name in options)
     values = {}
     for name in names:
         told = (config_lib.spell(config_lib.settings(config).get(name)) for config in configs)
         values[name] = list(dict.fromkeys(told))
-    # widths hold commas themselves
+    # widths contain commas
     words = {n: ("+" if n == "widths" else ",").join(told) for n, told in values.items()}
     if math.prod(map(len, values.values())) != len(configs):
-        # of what was chosen: a flag that is added later must not give the sweep another place
+        # only given settings, so that flags added later do not change the name
         stems = (Path(config.dataset).stem for config in configs)
         told = [{**own, "dataset": stem} for own, stem in zip(chosen, stems, strict=True)]
         words["runs"] = _digest(configs, told)[:8]
@@ -470,9 +471,9 @@ def default_workdir(configs: Sequence[Config]) -> Path:
 
 
 def _digest(configs: Sequence[Config], settings: Sequence[dict]) -> str:
-    """A hash of the settings of each run, and of its epochs where runs differ in them.
+    """A hash of the settings of each run, and of its epochs if runs differ in them.
 
-    With the same for all, more go on where fewer stopped.
+    If all runs have the same number of epochs, more epochs resume where fewer stopped.
     """
     epochs = [c.epochs for c in configs] if len({c.epochs for c in configs}) > 1 else None
     rows = json.dumps([settings, epochs], sort_keys=True)
@@ -480,7 +481,7 @@ def _digest(configs: Sequence[Config], settings: Sequence[dict]) -> str:
 
 
 def _identity(configs: Sequence[Config], plan: Plan, held: dict | None = None) -> dict:
-    """What tells a sweep from others; beside `held` as `vae_jax.lab.train.identity` has it."""
+    """The identity of a sweep; with `held` as in `vae_jax.lab.train.identity`."""
     if held is None:
         settings = [config.identity() for config in configs]
     else:
@@ -504,7 +505,7 @@ def _identity(configs: Sequence[Config], plan: Plan, held: dict | None = None) -
 
 
 def _tasks(programs: Sequence[Program], directory: Path, plan: Plan) -> list[cluster.Task]:
-    """Each program as a command of its own: its rows in a file, its directory named."""
+    """Each program as a separate command, with its rows in a file and its own directory."""
     tasks = []
     for program in programs:
         folder = _folder(directory, program.name)
@@ -527,7 +528,7 @@ _NOT_IN_ROWS = [f.name for f in config_lib.flag_fields() if not f.metadata["swee
 def _row(config: Config) -> dict[str, str]:
     flags = (flag.removeprefix("--").partition("=") for flag in config_lib.to_flags(config))
     row = {name: value for name, _, value in flags if name not in _NOT_IN_ROWS}
-    # never an empty row, and the same keys in each
+    # no row may be empty, and all have the same keys
     return {**_NO_CHOICES, **row, "seed": str(config.seed), "latent_dim": str(config.latent_dim)}
 
 
@@ -577,7 +578,7 @@ def _gather(programs: Sequence[Program], directory: Path, num_runs: int) -> list
 
 
 def _results(program: Program, directory: Path) -> list[dict] | None:
-    """What the runs of a program gave; None if it has not ended, or its folder is of others."""
+    """The results of a program's runs; None if it has not ended, or its folder is another's."""
     folder = _folder(directory, program.name)
     found = members.read_results(folder)
     is_its = found is not None and identity.holds(folder, program.configs)
@@ -589,7 +590,7 @@ def _ended(programs: Sequence[Program], directory: Path) -> list[Program]:
 
 
 def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | None]) -> None:
-    """Writes the tables of a sweep, says which run is best, and draws pictures when those are safe.
+    """Writes the tables of a sweep, reports the best run, and then draws pictures.
 
     Raises:
         DivergedError: every run diverged.
@@ -615,7 +616,7 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
 
 
 def _groups(configs: Sequence[Config]) -> list[tuple[list[int], str, list[str]]]:
-    """Runs that compare: their numbers, what sets them apart in words, and their folders."""
+    """Groups of comparable runs: their indices, a description, and their folders."""
     groups = tables.comparable(configs)
     firsts = [configs[group[0]] for group in groups]
     folders = [[name] for name in _folder_names([[first] for first in firsts])]
@@ -625,7 +626,7 @@ def _groups(configs: Sequence[Config]) -> list[tuple[list[int], str, list[str]]]
 
 
 def _best(sweep, configs, rows: Sequence[dict], group: list[int], words: str, _) -> dict | None:
-    """The row of the best run of a group, which is said, and its command; None: all diverged."""
+    """Reports the best run of a group and its command; returns its row, None if all diverged."""
     best = tables.best([rows[r] for r in group])
     if best is None:
         return None
@@ -640,7 +641,7 @@ def _best(sweep, configs, rows: Sequence[dict], group: list[int], words: str, _)
 
 
 def _draw(sweep, configs, programs, rows: Sequence[dict], groups) -> None:
-    """Draws what only many runs say together, of each of the groups that compare."""
+    """Draws pictures that need several runs, for each comparable group."""
     try:
         curves = tables.curves(_ended(programs, sweep.directory), sweep.directory)
     except StorageError as error:
@@ -660,7 +661,7 @@ def _draw(sweep, configs, programs, rows: Sequence[dict], groups) -> None:
 
 
 def _command_alone(config: Config) -> list[str]:
-    """What trains a run of a sweep alone, in a directory that its settings name."""
+    """The command that trains one run of a sweep alone, in a directory named by its settings."""
     fields = {
         f.name: f.default for f in config_lib.flag_fields() if f.metadata["group"] == "Output"
     }
@@ -675,15 +676,15 @@ def _count(number: int, what: str) -> str:
 def train_rows(
     rows: Sequence[dict[str, str]], workdir: Path, data_dir: str | None
 ) -> list[tuple[Path, int]]:
-    """Trains runs given by their flags as one sweep, or what of them is missing.
+    """Trains the missing ones of some runs, given by their flags, as one sweep.
 
     Does what the command line does with `sweep` and `workdir`, with the rows in a file: the
     command that the runs keep.
 
     Args:
-        rows: flag → text, of each run.
-        workdir: receives rows.json and runs/.
-        data_dir: where datasets lie, or None.
+        rows: flag → text, for each run.
+        workdir: folder for rows.json and runs/.
+        data_dir: folder of datasets, or None.
 
     Returns:
         (directory of its program, member) of each run, in order.
@@ -697,12 +698,12 @@ def train_rows(
 
 
 def main(values: dict[str, str | None], plan: Plan, command: Sequence[str]) -> None:
-    """What the command line does: one run, one program of several, or a sweep.
+    """Runs the command line: one run, one program of several runs, or a sweep.
 
     Args:
-        values: flag → text, None where it was not given.
+        values: flag → text, or None if it was not given.
         plan: how to train.
-        command: the flags as they were given.
+        command: the flags as given.
     """
     configs = make_configs(values, plan.sweep)
     is_alone = len(configs) == 1 and plan.executor is None

@@ -1,4 +1,4 @@
-"""The tables of a sweep: rows of plain values in, rows out; no model is run here."""
+"""The tables of a sweep: rows of plain values in, rows out, without running a model."""
 
 import math
 import statistics
@@ -43,7 +43,7 @@ METRICS = (
 
 
 def hyperparameters(configs: Sequence[Config]) -> list[str]:
-    """The columns that tell the runs of a sweep apart, and those that any reader asks for."""
+    """The columns that identify the runs of a sweep: differing settings and the usual ones."""
     chosen = [settings(config) for config in configs]
     names = dict.fromkeys(name for setting in chosen for name in setting)
     always = {"seed", "latent_dim", *(n for config in configs for n, _ in config.hyperparameters)}
@@ -52,7 +52,7 @@ def hyperparameters(configs: Sequence[Config]) -> list[str]:
 
 
 def varying(configs: Sequence[Config]) -> list[str]:
-    """The hyperparameters in which runs differ: those of the objective first, the seed last."""
+    """The hyperparameters in which runs differ: the objective's first, the seed last."""
     chosen = [settings(config) for config in configs]
     own = {name for config in configs for name, _ in config.hyperparameters}
     names = [
@@ -64,7 +64,7 @@ def varying(configs: Sequence[Config]) -> list[str]:
 
 
 def sweep_rows(configs: Sequence[Config], programs, results: Sequence[dict | None]) -> list[dict]:
-    """A row for each run: where it lies, its hyperparameters, status and test metrics."""
+    """One row per run: its place, its hyperparameters, status and test metrics."""
     names = hyperparameters(configs)
     place = {
         number: {"program": program.name, "member": member}
@@ -93,7 +93,7 @@ def sweep_rows(configs: Sequence[Config], programs, results: Sequence[dict | Non
 
 
 def _is_known(name: str, results: Sequence[dict | None]) -> bool:
-    """Whether a column has something to say: one of validation where runs are compared by it."""
+    """Whether to show a column; a validation column only if runs are compared by it."""
     there = [result for result in results if result and name in result]
     if name not in ("valid_distortion", "valid_loss"):
         return bool(there)
@@ -102,12 +102,12 @@ def _is_known(name: str, results: Sequence[dict | None]) -> bool:
 
 
 def judged_by(result: dict) -> str:
-    """What `score` takes of a result, in words."""
+    """What `score` uses of a result, in words."""
     return next((words for name, (_, words) in _SCORES.items() if _has(result, name)), "nothing")
 
 
 def plain(value: Any) -> Any:
-    """A setting as a cell: a number where it is one, else words."""
+    """A setting as a cell: a number if it is one, otherwise text."""
     if isinstance(value, (list, tuple)):
         return ",".join(map(str, value))
     if isinstance(value, str):
@@ -120,7 +120,7 @@ def plain(value: Any) -> Any:
 
 
 def summary_rows(configs: Sequence[Config], rows: Sequence[dict]) -> list[dict]:
-    """A row for each setting: mean and standard error over its seeds, diverged runs counted."""
+    """One row per setting: mean and standard error over seeds, and the number of diverged runs."""
     names = [name for name in hyperparameters(configs) if name != "seed"]
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
@@ -142,7 +142,7 @@ def summary_rows(configs: Sequence[Config], rows: Sequence[dict]) -> list[dict]:
 
 
 def standard_error(values: Sequence[float]) -> float | None:
-    """s/√n of a mean over n values; None for fewer than two."""
+    """The standard error s/√n of a mean of n values; None if n < 2."""
     if len(values) < 2:
         return None
     return statistics.stdev(values) / math.sqrt(len(values))
@@ -164,7 +164,7 @@ def _has(result: dict, name: str) -> bool:
 
 
 def score(result: dict) -> float:
-    """What the best run is chosen by: the validation ELBO, or what comes closest to it."""
+    """The criterion for the best run: the validation ELBO, or the best available substitute."""
     for name, (sign, _) in _SCORES.items():
         if _has(result, name):
             return sign * result[name] if math.isfinite(result[name]) else -math.inf
@@ -172,13 +172,14 @@ def score(result: dict) -> float:
 
 
 def comparable(configs: Sequence[Config]) -> list[list[int]]:
-    """The numbers of runs that compare: of the same data, and densities or probabilities.
+    """Groups the indices of comparable runs: same data, all densities or all probabilities.
 
-    Of codes without a prior those of one objective compare, whose distortion is of one thing.
+    Without a prior, runs of the same objective are comparable, since their distortions have the
+    same meaning.
     """
     groups: dict[tuple, list[int]] = {}
     for number, config in enumerate(configs):
-        # None until the data are known, whose default it is
+        # None until the data are known, which decide the default
         named = config.likelihood and likelihoods.load(config.likelihood)
         kind = "density" if named and named.requires == "real" else config.likelihood
         of = "" if latent_of(config).has_prior else config.objective
@@ -189,7 +190,7 @@ def comparable(configs: Sequence[Config]) -> list[list[int]]:
 
 
 def best(rows: Sequence[dict]) -> int | None:
-    """The number of the run with the best `score`; None where every run diverged."""
+    """The index of the run with the best `score`; None if every run diverged."""
     alive = [row for row in rows if row["status"] in ("done", "stopped early")]
     if not alive:
         return None
@@ -198,10 +199,10 @@ def best(rows: Sequence[dict]) -> int | None:
 
 
 def curves(programs, directory: Path) -> list[dict]:
-    """The rows of every program's `metrics.csv`, `run` counted over the sweep.
+    """The rows of every program's `metrics.csv`, with `run` counted over the whole sweep.
 
     Raises:
-        StorageError: they cannot be read, were changed, or are no rows of that program's runs.
+        StorageError: they cannot be read, were changed, or belong to other runs.
     """
     rows = []
     for program in programs:
@@ -221,10 +222,10 @@ def curves(programs, directory: Path) -> list[dict]:
 
 
 def lines(summary: Sequence[dict], *, most: int = 40) -> list[str]:
-    """The summary as aligned text: settings that vary, then mean ± standard error.
+    """The summary as aligned text: varying settings, then mean ± standard error.
 
-    What only some of the rows have, the settings of one objective among several, shares a column
-    and is told where rows that have it differ.
+    Settings that only some rows have, those of one objective among several, share a column, and are
+    shown if they vary among those rows.
     """
     if not summary:
         return []

@@ -1,6 +1,6 @@
 """One program from its `Config`s to its results: load, resume, train, evaluate, draw.
 
-A program trains R runs that differ in numbers only; a run alone is a program with R = 1.
+A program trains R runs that differ only in numbers; a single run is a program with R = 1.
 """
 
 import dataclasses
@@ -66,8 +66,8 @@ def load(config: Config, sha256: str | None = None):
     """The dataset that a `Config` names.
 
     Args:
-        config: of a run.
-        sha256: what the data must be, see `data.load`; None: what the name says.
+        config: config of a run.
+        sha256: required hash of the data, see `data.load`; None accepts any.
     """
     settings = {name: getattr(config, name) for name in DATA_SETTINGS}
     return data.load(config.dataset, sha256=sha256, **settings)
@@ -81,17 +81,17 @@ def train(
     num_data: int | None = None,
     retry_diverged: bool = True,
 ) -> list[dict]:
-    """Trains the runs of one program, or resumes them, or reports those that are complete.
+    """Trains the runs of one program, or resumes them, or reports complete ones.
 
     Args:
         configs: from `vae_jax.lab.config.from_flags`, with equal `program_key`.
-        workdir: where the program lives; None means the first one's, or a name by its settings.
-        overwrite: archive what the directory holds, and start afresh.
-        num_data: devices that share a batch, a count; None leaves the choice.
-        retry_diverged: whether a run alone that diverged is tried again.
+        workdir: directory of the program; None means the first config's, or a name by its settings.
+        overwrite: archives an existing run in the directory, and starts again.
+        num_data: devices that share a batch, a count; None chooses automatically.
+        retry_diverged: whether a single run that diverged is trained again.
 
     Returns:
-        The result of each run: for one run alone what `result.json` holds.
+        The result of each run; for a single run the contents of `result.json`.
     """
     experiment = prepare(configs, num_data=num_data)
     workdir = (
@@ -118,11 +118,11 @@ def train(
 
 
 def prepare(configs: Sequence[Config], *, num_data: int | None = None) -> building.Experiment:
-    """Loads the data of a program and builds it: whatever a user can get wrong is found here.
+    """Loads the data of a program and builds it; finds all errors that a user can cause.
 
     Args:
         configs: from `vae_jax.lab.config.from_flags`, with equal `program_key`.
-        num_data: devices that share a batch, a count; None leaves the choice.
+        num_data: devices that share a batch, a count; None chooses automatically.
     """
     if configs[0].tensorboard:
         tensorboard_writer()
@@ -150,15 +150,15 @@ def _open(workdir: Path, experiment: building.Experiment, overwrite: bool):
 
 
 def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> list[dict]:
-    """Trains what a run directory has begun or not, measures it, keeps the results, draws.
+    """Trains or resumes a run directory, measures the runs, stores results, draws pictures.
 
     Args:
         run: the open run.
         experiment: from `prepare`.
-        asked: its configs as they were given, with the directory.
+        asked: its configs as given, including the directory.
 
     Raises:
-        DivergedError: no run has a result.
+        DivergedError: all runs diverged.
     """
     devices.warn()
     for line in (devices.line(), *description.describe(experiment)):
@@ -182,7 +182,7 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
 
 
 def _write_origin(run, experiment: building.Experiment, asked: Sequence[Config]) -> None:
-    """Writes what a run comes from: its settings, its command, its data, its environment."""
+    """Writes the origin of a run: its settings, its command, its data, its environment."""
     run.write_config()
     flags = [to_flags(config) for config in asked]
     if experiment.is_single:
@@ -194,7 +194,7 @@ def _write_origin(run, experiment: building.Experiment, asked: Sequence[Config])
 
 
 def _measure(experiment: building.Experiment, ended: records.Ended) -> tuple[list[dict], Any]:
-    """The result of each run, and the parameters [S, …] it is of; None if all runs diverged."""
+    """The result of each run, and their parameters [S, …]; None if all runs diverged."""
     started, params = time.perf_counter(), None
     if len(ended.failures) == len(experiment.configs):
         failures = [ended.failures[str(r)] for r in range(len(experiment.configs))]
@@ -208,9 +208,9 @@ def _measure(experiment: building.Experiment, ended: records.Ended) -> tuple[lis
 
 
 def _write_results(run, experiment: building.Experiment, results: Sequence[dict]) -> None:
-    """Writes the results, sealed; pictures that are still to be drawn are noted before."""
+    """Writes the sealed results, after noting the pictures that are still to be drawn."""
     if _alive(results):
-        # before the result: a process that is killed between the two leaves it to the next
+        # before the result: if the process is killed in between, the next one draws them
         run.write_json(UNDRAWN, {"all": "not drawn yet"})
     sealed = members.sealed_results(results, run.id, run.rows_sha256())
     if experiment.is_single:
@@ -220,18 +220,18 @@ def _write_results(run, experiment: building.Experiment, results: Sequence[dict]
 
 
 def _alive(results: Sequence[dict]) -> list[int]:
-    """The numbers of the runs that did not diverge."""
+    """The indices of the runs that did not diverge."""
     return [r for r, result in enumerate(results) if result["status"] != "diverged"]
 
 
 def _draw(run, experiment: building.Experiment, results: Sequence[dict], params) -> None:
-    """Draws the pictures of the best run, and keeps in mind which of them failed.
+    """Draws the pictures of the best run, and records which of them failed.
 
     Args:
         run: the open run, whose results are written.
         experiment: from `prepare`.
-        results: of its runs, one at least not diverged.
-        params: of densities, [S, …].
+        results: results of its runs, at least one not diverged.
+        params: parameters with a fixed density, [S, …].
     """
 
     def score(r):
@@ -247,7 +247,7 @@ def _draw(run, experiment: building.Experiment, results: Sequence[dict], params)
 
 
 def _draw_missing(run, experiment: building.Experiment, results: Sequence[dict]) -> None:
-    """Draws the pictures of a run that is complete, if it ended before they all were there."""
+    """Draws the missing pictures of a complete run."""
     steps = [results[r]["step"] for r in _alive(results)]
 
     def restore():
@@ -255,7 +255,7 @@ def _draw_missing(run, experiment: building.Experiment, results: Sequence[dict])
             return None
         with resuming.store(run, set_aside=False, warn=run.log) as store:
             restored = store.restore(target(experiment))
-        # an earlier step is not what the results are of
+        # the results do not belong to an earlier step
         return restored if restored is not None and restored.step >= max(steps) else None
 
     restored = processes.on_first(restore)
@@ -274,16 +274,16 @@ def _is_complete(results: list[dict] | None, num_steps: int, retry_diverged: boo
 
 
 def has_ended(directory: Path) -> bool:
-    """Whether a program has its results, and nothing that is still to be drawn."""
+    """Whether a program has its results, and no pictures are left to draw."""
     is_drawn = not os.path.lexists(directory / UNDRAWN)
     return is_drawn and members.read_results(directory) is not None
 
 
 def _told_complete(run, results: list[dict]) -> str:
-    """That there is nothing to train, and whether the parameters are still there."""
+    """A message that there is nothing to train, and whether the parameters still exist."""
     with resuming.store(run, set_aside=False) as store:
         is_whole = bool(store.steps())
-    # what diverged altogether may never have been saved
+    # if all runs diverged, nothing may have been saved
     if is_whole or all(result["status"] == "diverged" for result in results):
         return "complete already (`overwrite=True` starts afresh)"
     return (
