@@ -1,7 +1,7 @@
 """A variational autoencoder on handwritten digits, on one page: `python examples/vae.py`.
 
 The network, the training loop and the optimizer are written out; the terms of the loss come from
-`vae_jax.losses` and the sampling from `vae_jax.distributions`. The ELBO is in nats per digit:
+`vae_jax.losses`, the sampling from `vae_jax.distributions`. The ELBO is in nats per digit:
 E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)) (Kingma and Welling 2014, arXiv 1312.6114, equation 3).
 """
 
@@ -43,7 +43,7 @@ class Decoder(nn.Module):
 class Terms(NamedTuple):
     """The two terms of the ELBO, [B] each, in nats."""
 
-    distortion: jax.Array  # −E_q[log p(x|z)], by one sample of z
+    distortion: jax.Array  # −E_q[log p(x|z)], estimated with one sample of z
     rate: jax.Array  # KL(q(z|x) ‖ N(0, I))
 
 

@@ -1,7 +1,7 @@
-"""Runs a number of the pages again: `python -m experiments.numbers digits`.
+"""Reruns the command behind a number in the docs: `python -m experiments.numbers digits`.
 
-Without a name it lists the rows of docs/numbers.csv. A row has a command, the value that the pages
-quote, and where to read the value in what the command prints. The command runs in an empty folder;
+Without a name it lists the rows of docs/numbers.csv. A row has a command, the value that the docs
+quote, and how to read the value from the command's output. The command runs in an empty folder;
 both values are printed, the old one above the new one.
 """
 
@@ -24,17 +24,17 @@ TABLE = ROOT / "docs" / "numbers.csv"
 
 
 class Row(NamedTuple):
-    """A number, or several of one command.
+    """A number in the docs, or several numbers from one command.
 
     Attributes:
-        name: of the row.
-        claim: what is measured.
-        command: for bash.
-        read: a regular expression whose groups are the value in what the command prints; an empty
-            one reads the seconds that the command takes.
-        value: as the pages quote it, cells with " | " between them.
-        machine: on which it was measured.
-        date: when.
+        name: name of the row.
+        claim: the measured quantity.
+        command: command for bash.
+        read: a regular expression whose groups are the value in the command's output; an empty one
+            measures the seconds that the command takes.
+        value: the value in the docs, cells separated by " | ".
+        machine: the machine of the measurement.
+        date: the date of the measurement.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Row(NamedTuple):
 
 
 def rows() -> dict[str, Row]:
-    """The rows of the table by their names."""
+    """The rows of the table by name."""
     with TABLE.open(newline="", encoding="utf-8") as file:
         return {row["name"]: Row(**row) for row in csv.DictReader(file)}
 
 
 def found(read: str, printed: str, seconds: float) -> str:
-    """The value that a row reads in what its command printed, as text; empty if it is not there."""
+    """The value of a row in its command's output, as text; "" if it is not there."""
     if not read:
         return f"{seconds:.0f} s"
     groups = [match.groups() for match in re.finditer(read, printed, re.MULTILINE)]
@@ -61,10 +61,10 @@ def found(read: str, printed: str, seconds: float) -> str:
 
 
 def run(command: str) -> tuple[str, float]:
-    """Runs a command by bash; returns what it printed, and its seconds.
+    """Runs a command in bash; returns its output and its seconds.
 
     Raises:
-        VaeJaxError: it fails.
+        VaeJaxError: the command fails.
     """
     own = os.path.dirname(sys.executable)
     path = {
@@ -72,7 +72,7 @@ def run(command: str) -> tuple[str, float]:
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
     }
     with tempfile.TemporaryDirectory(prefix="numbers-") as folder:
-        # tests are named by their place in the checkout
+        # tests are named by their path in the checkout
         where = ROOT if command.startswith(("python -m pytest", "python -m tests.")) else folder
         start = time.monotonic()
         done = subprocess.run(
@@ -89,7 +89,7 @@ def run(command: str) -> tuple[str, float]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Lists the rows, or runs the one that is named.
+    """Lists the rows, or runs the one with the given name.
 
     Raises:
         UsageError: there is no such row, or more than one name.

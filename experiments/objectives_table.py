@@ -15,7 +15,7 @@ MARKS = "<!-- objectives -->\n", "<!-- end of objectives -->\n"
 
 
 def table() -> str:
-    """The table as Markdown: a row for each objective."""
+    """The table as Markdown, one row per objective."""
     rows = [("`--objective`", "minimizes", "flags", "what it is", "paper"), ("---",) * 5]
     for name in objectives.names():
         flags = " ".join(f"--{flag}" for flag in objectives.hyperparameters(name))
@@ -37,7 +37,7 @@ def _linked(paper: str, number: str | None) -> str:
 
 
 def inserted(text: str) -> str:
-    """A text with the table between its two marks."""
+    """Inserts the table into a text between its two marks."""
     before, rest = text.split(MARKS[0])
     return before + MARKS[0] + table() + MARKS[1] + rest.split(MARKS[1])[1]
 

@@ -1,13 +1,13 @@
 """Reproduces a table of a paper: `python -m experiments.reproduce static_mnist --budget=cpu`.
 
-A recipe, a file in `experiments/recipes/`, names rows, protocol and published numbers. Its rows
-train as one sweep, which resumes as any sweep does; then each run is measured, the table printed.
+A recipe, a file in `experiments/recipes/`, has rows, protocol and published numbers. Its rows train
+as one sweep, which can be resumed; then each run is measured, and the table is printed.
 """
 
 if __name__ == "__main__":
     from vae_jax.cli import beginning
 
-    # before the imports that take a second
+    # before slow imports
     beginning.begin()
 
 import math
@@ -37,9 +37,10 @@ class Result(NamedTuple):
     """One number of the table.
 
     Attributes:
-        mean: over the seeds, NaN where there is none.
-        standard_error: of one seed over the test examples, of several over the seeds; or NaN.
-        published: who says so → the number.
+        mean: mean over the seeds, NaN if there is no value.
+        standard_error: over the test examples if there is one seed, otherwise over the seeds; or
+            NaN.
+        published: source → published number.
     """
 
     mean: float
@@ -48,7 +49,7 @@ class Result(NamedTuple):
 
 
 def flags_of(recipe: ModuleType, budget: str) -> list[dict[str, str]]:
-    """The flags of every run: the rows that can be trained, each with every seed."""
+    """The flags of every run: the rows that can be trained, with every seed."""
     common = recipe.BUDGETS[budget]
     rows = [row for row in recipe.ROWS if not row.waits_for]
     return [
@@ -59,9 +60,9 @@ def flags_of(recipe: ModuleType, budget: str) -> list[dict[str, str]]:
 
 
 def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) -> dict:
-    """The columns of one run, a pair of value and standard error each; kept in its directory.
+    """Measures the columns of one run, a pair of value and standard error each; caches them.
 
-    What is kept counts as long as the run has not been trained further.
+    The cache in its directory is valid until the run is trained further.
     """
     directory, member = place
     results = members.read_results(directory)
@@ -91,7 +92,7 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
 
 
 def _held(path: Path, key: dict, owner: str | None) -> dict | None:
-    """The values that a file holds under a key as it was written for a run, or None."""
+    """The values stored in a file under a key for this run, or None."""
     try:
         stored = files.read_json(path)
         is_older = owner is None and "seal" not in stored
@@ -102,7 +103,7 @@ def _held(path: Path, key: dict, owner: str | None) -> dict | None:
 
 
 def gather(recipe: ModuleType, measured: Sequence[dict | None]) -> dict[str, dict[str, Result]]:
-    """Row → column → `Result`; measured runs are in the order of `flags_of`, None where lost."""
+    """Row → column → `Result`; measured runs are in the order of `flags_of`, None if missing."""
     table: dict[str, dict[str, Result]] = {}
     left = iter(measured)
     for row in recipe.ROWS:
@@ -118,10 +119,10 @@ def gather(recipe: ModuleType, measured: Sequence[dict | None]) -> dict[str, dic
 
 
 def mean_and_error(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """The mean over seeds and its standard error: of one seed its own, of none NaN.
+    """The mean over seeds and its standard error; with one seed its own, with none NaN.
 
     Args:
-        pairs: of each seed, a value and its standard error over the examples.
+        pairs: for each seed, a value and its standard error over the examples.
     """
     if len(pairs) < 2:
         return pairs[0] if pairs else (math.nan, math.nan)
@@ -130,7 +131,7 @@ def mean_and_error(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def lines(recipe: ModuleType, table: dict[str, dict[str, Result]]) -> Iterator[str]:
-    """The table as Markdown: row, what is published, ours."""
+    """The table as Markdown: row, published numbers, ours."""
     for column in recipe.COLUMNS:
         names = dict.fromkeys(n for row in table.values() for n in row[column.name].published)
         yield "| " + " | ".join([column.name, *names, "ours"]) + " |"
@@ -181,10 +182,10 @@ def main(values: dict) -> None:
 
 
 def named(argv: Sequence[str]) -> list[str]:
-    """The command line with the recipe, given first without a flag's name, as a flag.
+    """Converts the recipe, given first without a flag's name, to a flag.
 
     Raises:
-        UsageError: it names two.
+        UsageError: two recipes are given.
     """
     first = [word for word in argv[1:2] if not word.startswith("-")]
     given = first + [word for word in argv[1:] if re.match("--?recipe(=|$)", word)]

@@ -1,6 +1,6 @@
-"""What the design promises about speed, measured: `python -m experiments.benchmark`.
+"""Measures the speed that the design promises: `python -m experiments.benchmark`.
 
-A section is a function from an `Effort` that yields `Row`s, and remarks as plain strings; its
-docstring is its title, and `command.SECTIONS` names it. Whatever a section compares takes turns, so
-that a machine that slows down slows all of it.
+A section is a function of an `Effort` that yields `Row`s, and remarks as plain strings. Its
+docstring is its title, and `command.SECTIONS` lists it. The competitors of a section run
+interleaved, so that a slowdown of the machine affects all of them.
 """

@@ -3,7 +3,7 @@
 if __name__ == "__main__":
     from vae_jax.cli import beginning
 
-    # before the imports that take a second
+    # before slow imports
     beginning.begin()
 
     from experiments.benchmark import command

@@ -1,7 +1,7 @@
-"""The layers of a VAE by their sizes, and the floating-point operations that a step needs.
+"""The layers of a VAE by their sizes, and the floating-point operations per step.
 
-Only products of matrices and convolutions are counted, each as if nothing of it were padding;
-activations, losses and the optimizer are not. Imports nothing slow: PyTorch's process uses it.
+Only matrix products and convolutions are counted, ignoring the effect of padding; activations,
+losses and the optimizer are not. Imports nothing slow, because PyTorch's process uses it.
 """
 
 import itertools
@@ -15,12 +15,12 @@ KERNEL = 4
 
 
 class Layer(NamedTuple):
-    """A product of matrices.
+    """A layer as a matrix product.
 
     Attributes:
-        positions: where the kernel is applied, a count for one example; 1 for a dense layer.
+        positions: number of positions of the kernel per example; 1 for a dense layer.
         num_in, num_out: numbers in and out at each position.
-        num_biases: of the layer, a count.
+        num_biases: number of biases of the layer.
     """
 
     positions: int
@@ -30,7 +30,7 @@ class Layer(NamedTuple):
 
     @property
     def num_operations(self) -> int:
-        """Of the forward pass of one example: a multiplication and an addition for each weight."""
+        """Operations of the forward pass of one example: one multiply-add per weight."""
         return 2 * self.positions * self.num_in * self.num_out
 
     @property
@@ -44,7 +44,7 @@ class Architecture(NamedTuple):
 
     Attributes:
         network: "mlp" or "conv", as in `vae_jax.networks`.
-        shape: of an image, (H, W, C).
+        shape: shape of an image, (H, W, C).
         widths: hidden units, or channels, of the encoder; the decoder mirrors them.
         latent_dim: L.
         batch_size: B.
@@ -58,7 +58,7 @@ class Architecture(NamedTuple):
 
     @property
     def start(self) -> tuple[int, int, int]:
-        """What the convolutions end in and the transposed ones start from, (H, W, C)."""
+        """Output shape of the convolutions, input shape of the transposed ones, (H, W, C)."""
         factor = 2 ** len(self.widths)
         return self.shape[0] // factor, self.shape[1] // factor, self.widths[-1]
 
@@ -76,7 +76,7 @@ class Architecture(NamedTuple):
         channels = (num_channels, *self.widths)
         down, up = [], []
         for i, (num_outer, num_inner) in enumerate(itertools.pairwise(channels), 1):
-            # a transposed convolution applies its kernel wherever its mirror image does
+            # a transposed convolution applies its kernel at the positions of its mirror image
             positions, taps = (height >> i) * (width >> i), KERNEL**2
             down.append(Layer(positions, taps * num_outer, num_inner, num_inner))
             up.insert(0, Layer(positions, num_inner, taps * num_outer, num_outer))
@@ -86,17 +86,17 @@ class Architecture(NamedTuple):
 
     @property
     def num_operations(self) -> int:
-        """Of a step on a batch: forward, and twice that backward without the gradient of x."""
+        """Operations of a step on a batch: forward, and twice that (without x) backward."""
         layers = self.layers()
         forward = sum(layer.num_operations for layer in layers)
         return self.batch_size * (3 * forward - layers[0].num_operations)
 
     @property
     def num_parameters(self) -> int:
-        """Trained numbers, a count."""
+        """Number of trained parameters, a count."""
         return sum(layer.num_parameters for layer in self.layers())
 
 
 def dense(*sizes: int) -> list[Layer]:
-    """Dense layers between these numbers of units."""
+    """Dense layers with these numbers of units."""
     return [Layer(1, a, b, b) for a, b in itertools.pairwise(sizes)]

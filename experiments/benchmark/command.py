@@ -1,4 +1,4 @@
-"""The flags of the benchmark, its sections by name, and its page of help."""
+"""The flags of the benchmark, its sections by name, and its help page."""
 
 import functools
 
@@ -44,10 +44,10 @@ FLAGS = ("sections", "json", "quick")
 
 
 def parse_sections(text: str | None) -> list[str]:
-    """The names of the sections that are asked for, in the order of `SECTIONS`.
+    """The names of the requested sections, in the order of `SECTIONS`.
 
     Args:
-        text: names with commas between them; None means all.
+        text: names separated by commas; None means all.
 
     Raises:
         UsageError: there is no section of that name.
@@ -62,7 +62,7 @@ def parse_sections(text: str | None) -> list[str]:
 
 
 def main(values: dict) -> None:
-    """Reports what the flags ask for."""
+    """Runs the sections that the flags request."""
     asked = {name: SECTIONS[name] for name in parse_sections(values["sections"])}
     effort = QUICK if values["quick"] else Effort()
     say = functools.partial(print, flush=True)
@@ -70,7 +70,7 @@ def main(values: dict) -> None:
 
 
 def help_page(asked: str = "") -> str:
-    """The page that --help prints, whatever is asked."""
+    """The page that --help prints, for any topic."""
     del asked
     lines = [DESCRIPTION, ""]
     lines += [f"  --{name:<12}{flags.FLAGS[name].help}" for name in FLAGS]
@@ -80,7 +80,7 @@ def help_page(asked: str = "") -> str:
 
 
 def launch() -> None:
-    """Defines the flags, reads them, and does what they ask for."""
+    """Defines and parses the flags, and runs the benchmark."""
     flags.DEFINE_string(
         "sections", None, "some of the sections, with commas between (default: all)"
     )

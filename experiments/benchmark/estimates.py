@@ -1,4 +1,4 @@
-"""What an estimate of log p(x) costs."""
+"""The cost of an estimate of log p(x)."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -54,12 +54,12 @@ def nll(effort: Effort) -> Iterator[Row]:
 
 
 def estimate(workload: Workload, num_samples: int, seconds: float) -> Callable[[], float]:
-    """The estimates of images, as a piece of work that counts them.
+    """A work function that estimates images and counts them.
 
     Args:
-        workload: whose model, as it is before training.
+        workload: its untrained model is used.
         num_samples: K.
-        seconds: what a turn lasts at least.
+        seconds: minimum duration of a turn.
     """
     program = make_program(workload, make_dataset(workload, 10 * NUM_IMAGES), 1)
     params = program.layout.read(program.init(program.hparams).params)
@@ -76,12 +76,12 @@ def estimate(workload: Workload, num_samples: int, seconds: float) -> Callable[[
 
 
 def multiply(layers: list[Layer], num_samples: int, seconds: float) -> Callable[[], float]:
-    """The products of dense layers and nothing between them, as work that counts images.
+    """A work function that only multiplies the matrices of dense layers and counts images.
 
     Args:
-        layers: that follow each other.
+        layers: consecutive layers.
         num_samples: K.
-        seconds: what a turn lasts at least.
+        seconds: minimum duration of a turn.
     """
     keys = jax.random.split(jax.random.key(0), len(layers))
     shapes = [(layer.num_in, layer.num_out) for layer in layers]
@@ -90,7 +90,7 @@ def multiply(layers: list[Layer], num_samples: int, seconds: float) -> Callable[
     @jax.jit
     def call(weights, z):
         def chunk(total, z):
-            # a number of each chunk: what nothing reads is not computed
+            # use one number of each chunk: unused results are not computed
             return total + functools.reduce(jnp.dot, weights, z)[0, 0], None
 
         return jax.lax.scan(chunk, jnp.float32(0), z)[0]

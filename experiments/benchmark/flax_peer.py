@@ -1,4 +1,4 @@
-"""The same training as one writes it in plain Flax: a jitted step for each iteration of Python."""
+"""The same training in plain Flax: a Python loop over a jitted step."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ def step(state: TrainState, x, key):
 
 
 def batches(x: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Shuffled and binarized batches [B, H, W, C] of x [N, H, W, C] in [0, 1], without an end."""
+    """Yields shuffled, binarized batches [B, H, W, C] of x [N, H, W, C] in [0, 1], endlessly."""
     generator = np.random.default_rng(0)
     while True:
         order = generator.permutation(len(x))
@@ -91,12 +91,12 @@ def batches(x: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
 
 
 def training(sizes: Architecture, images: np.ndarray, seconds: float) -> Callable[[], float]:
-    """The training as a piece of work that counts steps.
+    """A work function that trains and counts steps.
 
     Args:
-        sizes: of model and batch.
+        sizes: sizes of model and batch.
         images: uint8 [N, H, W, C].
-        seconds: what a turn lasts at least.
+        seconds: minimum duration of a turn.
     """
     state, loss, key = start(sizes), None, jax.random.key(1)
     feed = batches(images.astype(np.float32) / 255, sizes.batch_size)

@@ -1,8 +1,8 @@
-"""Programs in fresh interpreters: how long they take to start, and what memory they need.
+"""Programs in new interpreters: their startup time and memory.
 
-A measured process ends itself, by `leave`, and says its peak of memory. The training is that of
-the command `experiments.vae`; only its loop is watched, so that it ends at a given step. Beside it
-stands the least that a program with Flax and Optax needs.
+A measured process ends itself with `leave`, and prints its peak memory. The training is that of the
+command `experiments.vae`; only its loop is wrapped, so that it ends at a given step. For comparison
+there is a minimal program with Flax and Optax.
 """
 
 import json
@@ -32,20 +32,20 @@ PLAIN_FLAX = f"from {__name__} import serve_plain_flax; serve_plain_flax()"
 def start(
     program: str, arguments: Sequence[str] = (), environ: Mapping[str, str] | None = None
 ) -> int:
-    """Runs a program in a fresh interpreter to its end.
+    """Runs a program in a new interpreter to its end.
 
     Args:
-        program: Python, which ends with `leave`.
-        arguments: of the command line.
-        environ: variables to set.
+        program: Python code that ends with `leave`.
+        arguments: command line arguments.
+        environ: environment variables to set.
 
     Returns:
-        The peak of its memory in bytes.
+        Its peak memory in bytes.
 
     Raises:
-        RuntimeError: it failed, with what it said.
+        RuntimeError: it failed; the message contains its output.
     """
-    # modules are compiled once, as a user's are, also where tests ask Python to leave no files
+    # bytecode is cached, as for a user, even if tests tell Python not to write it
     inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -62,16 +62,16 @@ def start(
 def train(
     num_steps: int, folder: Path, *flags: str, environ: Mapping[str, str] | None = None
 ) -> int:
-    """Runs `experiments.vae` in a fresh interpreter until it has done so many steps (a count).
+    """Runs `experiments.vae` in a new interpreter for a number of steps (a count).
 
     Args:
-        num_steps: after which it leaves.
-        folder: for the run's directory; emptied of an earlier one.
-        flags: of the command.
-        environ: variables to set.
+        num_steps: number of steps before it ends.
+        folder: folder for the run's directory; an earlier run is deleted.
+        flags: flags of the command.
+        environ: environment variables to set.
 
     Returns:
-        The peak of its memory in bytes.
+        Its peak memory in bytes.
     """
     program = f"from {__name__} import leave_after; leave_after({num_steps})"
     return start(program, [*flags, f"--workdir={folder / 'run'}", "--overwrite"], environ)
@@ -83,22 +83,23 @@ def train_plain_flax(
     path: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> int:
-    """Trains a VAE as one writes it in plain Flax, in a fresh interpreter.
+    """Trains a VAE written in plain Flax, in a new interpreter.
 
     Args:
-        num_steps: after which it leaves, a count.
-        sizes: of model and batch.
-        path: of an .npz file with uint8 images `train` [N, H, W, C]; None trains on black ones.
-        environ: variables to set.
+        num_steps: number of steps before it ends, a count.
+        sizes: sizes of model and batch.
+        path: path of an .npz file with uint8 images `train` [N, H, W, C]; None trains on black
+            images.
+        environ: environment variables to set.
 
     Returns:
-        The peak of its memory in bytes.
+        Its peak memory in bytes.
     """
     return start(PLAIN_FLAX, [json.dumps([num_steps, sizes, path and str(path)])], environ)
 
 
 def serve_plain_flax() -> None:
-    """Does what `train_plain_flax` asks of a process: one program makes the state, one trains."""
+    """The process of `train_plain_flax`: one program makes the state, one trains."""
     num_steps, sizes, path = json.loads(sys.argv[1])
     network, shape, widths, *rest = sizes
     sizes = Architecture(network, tuple(shape), tuple(widths), *rest)
@@ -126,12 +127,12 @@ def serve_plain_flax() -> None:
 
 
 def leave_after(num_steps: int) -> None:
-    """Trains with the flags of this process and ends it, saying its peak of memory.
+    """Trains with the flags of this process, ends it and prints its peak memory.
 
     Args:
-        num_steps: after which it leaves, a count.
+        num_steps: number of steps before it ends, a count.
     """
-    beginning.begin()  # as the command does
+    beginning.begin()  # like the command
     with garbage_collection.paused():
         from vae_jax import training
 
@@ -140,7 +141,7 @@ def leave_after(num_steps: int) -> None:
 
 
 def watched(train_until: Callable, num_steps: int) -> Callable:
-    """`training.train_until`, which ends the process at a step (a count)."""
+    """Wraps `training.train_until` so that the process ends at a step (a count)."""
 
     def run(*arguments, **settings):
         for step, state in train_until(*arguments, **settings):
@@ -152,6 +153,6 @@ def watched(train_until: Callable, num_steps: int) -> Callable:
 
 
 def leave() -> None:
-    """Says the peak of memory and ends the process at once, without cleaning up."""
+    """Prints the peak memory and ends the process at once, without cleanup."""
     print(hardware.peak_bytes(), flush=True)
     os._exit(0)

@@ -1,4 +1,4 @@
-"""The limit: how fast this machine multiplies large square matrices, by whoever does it best."""
+"""The limit: the fastest multiplication of large square matrices on this machine."""
 
 import contextlib
 import statistics
@@ -18,7 +18,7 @@ SMALL_SIZES = (256,)
 
 @contextlib.contextmanager
 def products(effort: Effort) -> Iterator[dict[str, Callable[[], float]]]:
-    """Products of matrices as pieces of work, which count floating-point operations."""
+    """Yields matrix products as work functions that count floating-point operations."""
     device = "cpu" if is_on_cpu() else "cuda"
     sizes = SMALL_SIZES if effort.is_small else SIZES
     works = {f"jnp.dot of {size}²": multiply(size, effort.seconds) for size in sizes}
@@ -32,20 +32,20 @@ def products(effort: Effort) -> Iterator[dict[str, Callable[[], float]]]:
 
 
 def multiply(size: int, seconds: float) -> Callable[[], float]:
-    """A product [N, N] as a piece of work that counts operations.
+    """A work function that computes a product [N, N] and counts operations.
 
     Args:
         size: N.
-        seconds: what a turn lasts at least.
+        seconds: minimum duration of a turn.
     """
     a, b = jax.random.normal(jax.random.key(0), (2, size, size), jnp.float32)
     dot = jax.jit(jnp.dot)
-    # 2·N³: a multiplication and an addition each
+    # 2·N³: N³ multiply-adds
     return workers.repeat(lambda: jax.block_until_ready(dot(a, b)), seconds, units=2.0 * size**3)
 
 
 def best(times: Mapping[str, Sequence[float]], names: Sequence[str]) -> str:
-    """Which of the products was fastest, by the median of its seconds per operation."""
+    """The fastest product, by its median seconds per operation."""
     return min(names, key=lambda name: statistics.median(times[name]))
 
 
@@ -57,15 +57,15 @@ def row(
     products: Sequence[str],
     **how,
 ) -> Row:
-    """What a unit of work would take if it were nothing but products of matrices at the best rate.
+    """The row for a unit of work that consisted only of matrix products at the best rate.
 
     Args:
-        case: as of `measuring.compare`.
-        num_operations: that a unit needs, a count.
-        times: seconds per unit, and per operation of the products, [rounds] each.
+        case: as in `measuring.compare`.
+        num_operations: operations per unit, a count.
+        times: seconds per unit, or per operation for products, [rounds] each.
         ours: the name of the work.
-        products: the names of these.
-        how: unit and target, as of `measuring.compare`.
+        products: the names of the products.
+        how: unit and target, as in `measuring.compare`.
     """
     fastest = best(times, products)
     ideal = [num_operations * seconds for seconds in times[fastest]]

@@ -1,4 +1,4 @@
-"""How things are measured and compared, and the tables that say so."""
+"""Measuring, comparing, and tables of results."""
 
 import functools
 import importlib.metadata
@@ -29,12 +29,12 @@ UNITS: dict[str, Callable[[float], str]] = {
 
 
 class Target(NamedTuple):
-    """A promise about a row.
+    """A promised bound for a row.
 
     Attributes:
-        bound: the ratio or the value, in the row's unit.
-        is_floor: whether it is to be reached; else it is not to be exceeded.
-        of_value: whether it bounds the row's value; else its ratio.
+        bound: the bound for the ratio or the value, in the row's unit.
+        is_floor: whether it is a minimum; otherwise a maximum.
+        of_value: whether it is for the row's value; otherwise for its ratio.
     """
 
     bound: float
@@ -46,14 +46,14 @@ class Row(NamedTuple):
     """A line of a table.
 
     Attributes:
-        case: what is trained; rows of one case were measured together.
-        what: the way it is trained.
-        value: the median over the rounds; of a step, that of one run.
-        unit: of the value, a key of `UNITS`.
-        ratio: to the row that `to` names, the median over the rounds.
-        low, high: between these lie half of the rounds' ratios.
-        to: what the ratio compares, in words.
-        target: what was promised, or None.
+        case: the workload; rows of one case were measured together.
+        what: how it is trained.
+        value: the median over the rounds; for a step, that of one run.
+        unit: unit of the value, a key of `UNITS`.
+        ratio: ratio to the reference row `to`, the median over the rounds.
+        low, high: interquartile range of the rounds' ratios.
+        to: the reference of the ratio, in words.
+        target: the promised bound, or None.
     """
 
     case: str
@@ -68,7 +68,7 @@ class Row(NamedTuple):
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the target is met; None where there is none."""
+        """Whether the target is met; None if there is none."""
         if self.target is None:
             return None
         bound, found = self.target.bound, self.value if self.target.of_value else self.ratio
@@ -82,17 +82,17 @@ def measure(
     warmups: int = 2,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Lets pieces of work take turns, there and back again, after turns that do not count.
+    """Runs pieces of work interleaved, in alternating order, after warm-up turns.
 
     Args:
-        works: each does some work when called and returns how many units of it.
-        rounds: how often each is called, a count.
-        warmups: turns before that; of training the first compiles, the second finds how much fits
-            a turn.
-        clock: to seconds.
+        works: each does some work when called, and returns the number of units.
+        rounds: number of calls of each, a count.
+        warmups: number of turns before; in training, the first compiles, the second finds how many
+            steps fit in a turn.
+        clock: returns the time in seconds.
 
     Returns:
-        For each work the seconds per unit of every round, [rounds].
+        For each work, the seconds per unit of every round, [rounds].
     """
     times: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(-warmups, rounds):
@@ -117,14 +117,14 @@ def compare(
     scale: float = 1.0,
     target: Target | None = None,
 ) -> Row:
-    """The row of a measurement: its median, and its ratio to another round by round.
+    """Makes the row of a measurement: its median, and its ratio to a reference per round.
 
     Args:
         case, what, to, unit, target: see `Row`.
-        values: what was measured, [rounds].
-        reference: what it is compared to, in the same unit, [rounds].
-        is_speed: whether the ratio is one of speeds, not of times.
-        scale: by which the ratios are multiplied.
+        values: measured values, [rounds].
+        reference: values of the reference, in the same unit, [rounds].
+        is_speed: whether the ratio is of speeds, not of times.
+        scale: factor for the ratios.
     """
     pairs = zip(reference, values, strict=True) if is_speed else zip(values, reference, strict=True)
     ratios = [scale * a / b for a, b in pairs]
@@ -133,12 +133,12 @@ def compare(
 
 
 def is_on_cpu() -> bool:
-    """Whether runs are trained by the processor."""
+    """Whether runs are trained on the CPU."""
     return jax.devices()[0].platform == "cpu"
 
 
 def machine() -> dict:
-    """What the numbers depend on: versions, the kind of device, the cores, PyTorch."""
+    """The machine that the numbers depend on: versions, devices, cores, PyTorch."""
     found = jax.devices()
     return {
         **provenance.environment(found),
@@ -151,13 +151,13 @@ def machine() -> dict:
 
 
 def processor() -> str:
-    """The name that the processor gives itself, or its kind if the system does not tell."""
+    """The processor's name, or its architecture if the system does not know it."""
     names = [line.partition(":")[2].strip() for line in hardware.lines_of_cpuinfo("model name")]
     return names[0] if names else platform.machine()
 
 
 def torch_version() -> str | None:
-    """The version of PyTorch, None where it is not installed; does not import it."""
+    """The version of PyTorch without importing it, None if it is not installed."""
     try:
         return importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
@@ -165,7 +165,7 @@ def torch_version() -> str | None:
 
 
 def machine_line(machine: Mapping) -> str:
-    """The machine in a line."""
+    """Describes the machine in one line."""
     packages = [f"{n} {machine['packages'][n]}" for n in ("jax", "jaxlib", "flax")]
     packages += [f"torch {machine['torch']}"] if machine["torch"] else []
     kind, num = machine["device_kind"], len(machine["devices"])
@@ -176,7 +176,7 @@ def machine_line(machine: Mapping) -> str:
 
 
 def is_busy(machine: Mapping) -> bool:
-    """Whether so much was computed here before the first measurement that it may matter."""
+    """Whether the machine was busy before the first measurement, which may affect it."""
     return machine["load_average"] > 0.25 * machine["num_cores"]
 
 
@@ -184,7 +184,7 @@ HEADER = f"  {'':<56}{'measured':>18}{'ratio':>8}  {'half within':<17}to"
 
 
 def row_line(row: Row) -> str:
-    """A row as text, under `HEADER`."""
+    """Formats a row as text, to print below `HEADER`."""
     line = (
         f"  {row.what:<56}{UNITS[row.unit](row.value):>18}{row.ratio:>8.2f}  "
         f"{f'{row.low:.2f} to {row.high:.2f}':<17}{row.to}"
@@ -193,7 +193,7 @@ def row_line(row: Row) -> str:
 
 
 def target_words(row: Row) -> str:
-    """What was promised of a row, and whether it is so."""
+    """A row's target, and whether it is met."""
     bound = row.target.bound
     text = UNITS[row.unit](bound) if row.target.of_value else f"{bound:g}"
     sign = "≥" if row.target.is_floor else "≤"
@@ -201,13 +201,13 @@ def target_words(row: Row) -> str:
 
 
 def row_record(row: Row) -> dict:
-    """A row for a JSON file: its fields, the target's as well, and whether that is met."""
+    """A row as JSON: its fields, its target, and whether the target is met."""
     target = None if row.target is None else {**row.target._asdict(), "is_met": row.is_met}
     return {**row._asdict(), "target": target}
 
 
 def table(title: str, rows: Iterable[Row | str]) -> Iterator[str]:
-    """A section as lines, each as soon as its row is there; strings among the rows are remarks."""
+    """Formats a section, line by line as rows arrive; strings among the rows are remarks."""
     yield ""
     yield title
     yield HEADER
@@ -223,10 +223,10 @@ def table(title: str, rows: Iterable[Row | str]) -> Iterator[str]:
 
 
 def write_json(path: str, result: dict) -> None:
-    """Writes a result.
+    """Writes a result as JSON.
 
     Raises:
-        StorageError: it cannot be written there.
+        StorageError: the file cannot be written.
     """
     try:
         Path(path).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
@@ -237,13 +237,13 @@ def write_json(path: str, result: dict) -> None:
 def report(
     sections: Mapping[str, Callable], effort, *, path: str | None = None, say: Callable = print
 ) -> dict:
-    """Measures sections, prints their tables and writes them down, each as soon as it is done.
+    """Measures sections, and prints and stores each table as soon as it is complete.
 
     Args:
-        sections: name → function from an effort, which yields rows and remarks.
-        effort: an `Effort`: how much to spend.
-        path: of a file for the result, as JSON, or None.
-        say: takes a line of the tables.
+        sections: name → function of an effort that yields rows and remarks.
+        effort: an `Effort`: how much time to spend.
+        path: path of a JSON file for the result, or None.
+        say: prints a line.
 
     Returns:
         `machine`, `effort`, and `sections`: name → {"title", "rows", "remarks"}.
@@ -260,7 +260,7 @@ def report(
             "ratios of programs that use threads differently mean little"
         )
     write = functools.partial(write_json, path, result) if path else lambda: None
-    write()  # fails before minutes are spent
+    write()  # fail before the measurements, which take minutes
     for name, section in sections.items():
         title, found = f"{name}: {section.__doc__}", []
         for line in table(title, (found.append(row) or row for row in section(effort))):

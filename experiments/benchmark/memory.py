@@ -1,4 +1,4 @@
-"""How much memory training takes, data in memory."""
+"""The memory of training, with data in memory."""
 
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ COPIES = 3
 
 
 def memory(effort: Effort) -> Iterator[Row | str]:
-    """Peak of memory against importing jax + the data + the state."""
+    """Peak memory compared with importing jax + the data + the state."""
     if not is_on_cpu():
         yield "an accelerator's memory is not the process's: measured on CPU only"
         return

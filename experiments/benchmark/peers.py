@@ -1,4 +1,4 @@
-"""Our training beside PyTorch's, beside plain Flax, and beside what the machine can do."""
+"""Our training compared with PyTorch's, with plain Flax, and with the machine's limit."""
 
 import contextlib
 import statistics
@@ -32,12 +32,12 @@ FLAX = "plain Flax: a jitted step for each iteration"
 
 
 class Contest(NamedTuple):
-    """A workload, and what is promised of our training.
+    """A workload, and the promised speed of our training.
 
     Attributes:
-        workload: what all train.
-        speed: of PyTorch eager, which ours should be so many times.
-        share: of the machine's limit that ours should reach, or None.
+        workload: the common workload.
+        speed: our speed relative to PyTorch eager that is promised.
+        share: the share of the machine's limit that is promised, or None.
     """
 
     workload: Workload
@@ -61,7 +61,7 @@ SMALL_CONTESTS = (
 
 
 def peers(effort: Effort) -> Iterator[Row | str]:
-    """Our training beside PyTorch, plain Flax, and the limit of the machine."""
+    """Our training compared with PyTorch, plain Flax, and the limit of the machine."""
     if not torch_version():
         yield "PyTorch is not installed: its rows are left out"
     for contest in SMALL_CONTESTS if effort.is_small else CONTESTS:
@@ -104,10 +104,10 @@ def compete(contest: Contest, effort: Effort) -> Iterator[Row | str]:
 
 
 def find_reference(times: Mapping[str, Sequence[float]]) -> str:
-    """What all are compared to: PyTorch eager in the faster of its ways to wait, else plain Flax.
+    """The reference: PyTorch eager with its faster way to wait, otherwise plain Flax.
 
     Args:
-        times: seconds per step of each way to train, [rounds].
+        times: seconds per step for each way to train, [rounds].
     """
     eager = [name for name in (torch_peer.EAGER, torch_peer.EAGER_PASSIVE) if name in times]
     return min(eager or [FLAX], key=lambda name: statistics.median(times[name]))

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes."""
+"""A profile of a training step."""
 
 import glob
 import gzip
@@ -28,7 +28,7 @@ _SOURCE = re.compile(r'op_name="([^"]*)"')
 
 
 def profile(effort: Effort) -> Iterator[Row | str]:
-    """Where the time of a step goes, by what the compiled program does."""
+    """Where the time of a step goes, by kind of operation of the compiled program."""
     if not is_on_cpu():
         yield "measured on CPU only: an accelerator's own profiler says more"
         return
@@ -42,13 +42,13 @@ def profile(effort: Effort) -> Iterator[Row | str]:
 
 
 def measure_kinds(program, effort: Effort) -> dict[str, list[float]]:
-    """Seconds of a step that each kind of operation takes, [rounds].
+    """Seconds of a step spent in each kind of operation, [rounds].
 
-    Work that goes on while the next operation begins is counted with that one.
+    If an operation overlaps the next one, the overlap counts for the next.
 
     Args:
         program: from `make_program`.
-        effort: how long is measured.
+        effort: how long to measure.
     """
     state, x = program.init(program.hparams), program.resident("train")
     num_steps = 4 if effort.is_small else 20
@@ -73,10 +73,10 @@ def measure_kinds(program, effort: Effort) -> dict[str, list[float]]:
 
 
 def kinds_of(text: str) -> dict[str, str]:
-    """What each instruction of a compiled program does, by its name; loops and calls are left out.
+    """The kind of each instruction of a compiled program, by name, without loops and calls.
 
     Args:
-        text: of the program, as XLA writes it.
+        text: the program, as printed by XLA.
     """
     lines = text.splitlines()
     multiplying, found = _multiplying(lines), {}
@@ -93,7 +93,7 @@ def kinds_of(text: str) -> dict[str, str]:
 
 
 def _multiplying(lines: list[str]) -> set[str | None]:
-    """The computations of a compiled program that hold a product of matrices, by name."""
+    """The names of computations in a compiled program that contain a matrix product."""
     found, computation = set(), None
     for line in lines:
         begins = _COMPUTATION.match(line)
@@ -105,7 +105,7 @@ def _multiplying(lines: list[str]) -> set[str | None]:
 
 
 def _kind_by_source(line: str) -> str:
-    """What an instruction that multiplies no matrices does, by what it was compiled from."""
+    """The kind of an instruction without matrix products, from its source."""
     source = _SOURCE.search(line)
     path = source[1] if source else ""
     if "jvp(" in path:
@@ -116,7 +116,7 @@ def _kind_by_source(line: str) -> str:
 
 
 def read_trace(folder: str) -> tuple[dict[str, float], float]:
-    """The seconds of each operation in a trace of JAX's profiler, and those of the whole."""
+    """The seconds of each operation in a trace of JAX's profiler, and the total."""
     (path,) = glob.glob(f"{folder}/**/*.trace.json.gz", recursive=True)
     with gzip.open(path) as file:
         events = json.load(file)["traceEvents"]

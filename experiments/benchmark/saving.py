@@ -1,4 +1,4 @@
-"""What checkpoints cost."""
+"""The cost of checkpoints."""
 
 import contextlib
 import tempfile
@@ -19,7 +19,7 @@ MORE_ROUNDS = 9
 
 
 def saving(effort: Effort) -> Iterator[Row | str]:
-    """What checkpoints cost at the default interval, whole: written, read back, synced."""
+    """Full cost of checkpoints at the default interval: written, read back, synced."""
     workload = effort.workloads[-1]
     dataset = make_dataset(workload, effort.num_images)
     seconds = effort.seconds if effort.is_small else SECONDS
@@ -41,13 +41,13 @@ def saving(effort: Effort) -> Iterator[Row | str]:
 
 
 def spread(saving: Sequence[float], plain: Sequence[float], steps: Sequence[int]) -> list[float]:
-    """Seconds per step at the default interval, from turns that each hold a save.
+    """Seconds per step at the default interval, computed from turns with one save each.
 
-    A save costs what a turn with one lasts longer than as many steps without.
+    The cost of a save is the extra time of a turn with one, compared with as many steps without.
 
     Args:
         saving, plain: seconds per step with a save in the turn and without, [rounds].
-        steps: of each turn, the last ones of which counted, counts.
+        steps: steps of each turn, counts; the last ones were counted.
     """
     counted = steps[len(steps) - len(saving) :]
     return [
@@ -59,14 +59,14 @@ def spread(saving: Sequence[float], plain: Sequence[float], steps: Sequence[int]
 def turns(
     program, store: Checkpoints, what: str, seconds: float, steps: list[int]
 ) -> Callable[[], int]:
-    """Training as a piece of work that saves once: a function that returns the steps it did.
+    """A work function that trains, saves once, and returns the number of steps.
 
     Args:
         program: from `make_program`.
-        store: of its checkpoints.
+        store: its checkpoints.
         what: `NONE`, `BESIDE` or `AWAITED`.
-        seconds: what a call lasts at least.
-        steps: takes the steps of every call.
+        seconds: minimum duration of a call.
+        steps: list that receives the steps of every call.
     """
     states, done = states_of(program, seconds / 4), 0
 

@@ -1,4 +1,4 @@
-"""What sweeps, devices and streaming cost."""
+"""The cost of sweeps, devices and streaming."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ SWEEP_SIZE = 8
 
 
 def sweep(effort: Effort) -> Iterator[Row]:
-    """What a member of a sweep costs against a run alone."""
+    """Cost of a member of a sweep compared with a single run."""
     for workload in effort.workloads:
         dataset = make_dataset(workload, effort.num_images)
         alone = make_program(workload, dataset, 1)
@@ -71,26 +71,26 @@ def sweep(effort: Effort) -> Iterator[Row]:
 
 
 def sweep_sizes() -> tuple[int, ...]:
-    """R of the sweeps that are measured, counts: an accelerator has room for more runs."""
+    """R of the measured sweeps, counts: an accelerator has memory for more runs."""
     return (SWEEP_SIZE,) if is_on_cpu() else (SWEEP_SIZE, 64, 256)
 
 
 def other_layouts(chosen: Layout) -> list[Layout]:
-    """The ways to train a sweep on CPU that were not chosen, on one device."""
+    """The other ways to train a sweep on CPU, on one device."""
     one = make_layout(chosen.num_runs, devices=jax.devices()[:1]).mesh
     layouts = [Layout(one, chosen.num_runs, is_vectorized=kind) for kind in (False, True)]
     return [x for x in layouts if describe(x) != describe(chosen)] if is_on_cpu() else []
 
 
 def describe(layout: Layout) -> str:
-    """Where runs are trained and how, in words."""
+    """Describes where and how runs are trained."""
     num_devices = layout.mesh.shape["runs"]
     where = "1 device" if num_devices == 1 else f"over {num_devices} devices"
     return f"{where}, {'vmap' if layout.is_vectorized else 'lax.map'}"
 
 
 def devices(effort: Effort) -> Iterator[Row]:
-    """How the speed of a sweep grows with the devices its runs are spread over."""
+    """Speed of a sweep against the number of devices that its runs are spread over."""
     for workload in effort.workloads:
         case = f"{SWEEP_SIZE} runs of {workload.name}"
         with contextlib.ExitStack() as stack:
@@ -110,7 +110,7 @@ def devices(effort: Effort) -> Iterator[Row]:
 
 
 def train_over_accelerators(workload: Workload, effort: Effort) -> dict[int, Callable[[], int]]:
-    """Trainings over 1, 2, 4, … of the devices there are, by their number."""
+    """Trainings on 1, 2, 4, … of the available devices, by their number."""
     dataset = make_dataset(workload, effort.num_images)
     counts = [n for n in (1, 2, 4, 8) if n <= len(jax.devices())]
     layouts = {n: make_layout(SWEEP_SIZE, devices=jax.devices()[:n]) for n in counts}
@@ -121,12 +121,12 @@ def train_over_accelerators(workload: Workload, effort: Effort) -> dict[int, Cal
 
 
 def one_of_devices(workload: Workload, num_devices: int, effort: Effort):
-    """Training in a process of its own, for JAX fixes the number of host devices once.
+    """Trains in a separate process, because JAX sets the number of host devices only once.
 
     Args:
-        workload: what `SWEEP_SIZE` runs train.
-        num_devices: that XLA makes of the processor, a count.
-        effort: as the process should spend it.
+        workload: workload of `SWEEP_SIZE` runs.
+        num_devices: number of devices that XLA makes of the processor, a count.
+        effort: effort of the process.
 
     Returns:
         The process as a context, see `workers.worker`.
@@ -140,7 +140,7 @@ def one_of_devices(workload: Workload, num_devices: int, effort: Effort):
 
 
 def serve() -> None:
-    """The process of `one_of_devices`: compiles at once, then trains when asked."""
+    """The process of `one_of_devices`: compiles at once, then trains on request."""
     workload, num_images, seconds = workers.settings()
     workload = Workload(*workload)
 
@@ -154,7 +154,7 @@ def serve() -> None:
 
 
 def streaming(effort: Effort) -> Iterator[Row]:
-    """What rows left in a file (in the system's cache) cost against rows in memory."""
+    """Cost of rows in a file (in the system's cache) compared with rows in memory."""
     workload = effort.workloads[-1]
     datasets = {
         "in memory": make_dataset(workload, effort.num_images),

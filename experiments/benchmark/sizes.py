@@ -1,4 +1,4 @@
-"""How the time of a step grows with each size."""
+"""The time of a step against each size."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -20,12 +20,12 @@ MAX_IMAGES = 8_192
 
 
 class Axis(NamedTuple):
-    """A size that varies, all others as in the base.
+    """A size that varies, while all others stay at their base.
 
     Attributes:
-        name: of the case.
-        base: the value that the others are compared to.
-        values: that are measured, the base's among them.
+        name: name of the case.
+        base: the value that the others are compared with.
+        values: the measured values, including the base's.
         what: "batch", "width", "latent" or "side".
     """
 
@@ -49,13 +49,13 @@ SMALL_AXES = (
 
 
 def sizes(effort: Effort) -> Iterator[Row]:
-    """Time of a step of ours over batch, width, latent dimension and image side, one at a time."""
+    """Our time per step against batch, width, latent dimension and image side, one at a time."""
     for axis in SMALL_AXES if effort.is_small else AXES:
         yield from grow(axis, effort)
 
 
 def make_workload(axis: Axis, value: int) -> Workload:
-    """The base with another value on an axis."""
+    """The base workload with another value of one size."""
     name = f"{axis.what} {value}"
     if axis.what == "side":
         return conv(name, "32,64", 20, 128, value)
@@ -66,7 +66,7 @@ def make_workload(axis: Axis, value: int) -> Workload:
 
 
 def grow(axis: Axis, effort: Effort) -> Iterator[Row]:
-    """The rows of an axis: time, and time per operation in units of the base's."""
+    """The rows of an axis: time, and time per operation relative to the base."""
     works, operations = {}, {}
     for value in axis.values:
         workload = make_workload(axis, value)

@@ -1,4 +1,4 @@
-"""How long it takes from the command to the first step."""
+"""The time from the command to the first step."""
 
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ NOTHING_KEPT = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
 
 
 def startup(effort: Effort) -> Iterator[Row]:
-    """Time from the command to the first training step, with programs kept and without."""
+    """Time from the command to the first training step, with cached programs and without."""
     for network in list(WIDTHS)[:1] if effort.is_small else WIDTHS:
         yield from first_step(network, effort)
     yield from compilation(SMALL if effort.is_small else BURGESS, effort)
@@ -46,7 +46,7 @@ def first_step(network: str, effort: Effort) -> Iterator[Row]:
             whole: train,
             "the same in plain Flax": lambda: bool(fresh_process.train_plain_flax(1, sizes)),
         }
-        # a first start compiles; a quick look takes that as well
+        # a first start compiles; with little effort it is also the measurement
         times = measure(works, rounds=effort.starts, warmups=int(effort.starts > 1))
     importing = times[jax_alone]
     for what, seconds in times.items():
@@ -72,7 +72,7 @@ def first_step(network: str, effort: Effort) -> Iterator[Row]:
 
 
 def compilation(workload: Workload, effort: Effort) -> Iterator[Row]:
-    """The rows of a workload where no program is kept: each start compiles all that it needs."""
+    """The rows of a workload without cached programs: each start compiles everything."""
     sizes = architecture(workload)
     flags = [f"--{name}={value}" for name, value in workload.flags.items()]
     with tempfile.TemporaryDirectory() as folder:

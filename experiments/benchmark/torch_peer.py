@@ -1,6 +1,6 @@
-"""The same training as one writes it in PyTorch, in a process of its own; needs no JAX.
+"""The same training in PyTorch, in a separate process that needs no JAX.
 
-PyTorch is imported inside functions: it is compared with where it is installed, and no dependency.
+PyTorch is imported inside functions: it is used if it is installed, but is not a dependency.
 """
 
 import contextlib
@@ -33,14 +33,14 @@ def process(
     patience: float = 120.0,
     env: Mapping[str, str] | None = None,
 ):
-    """A context with a piece of work of this module in a process, see `workers.worker`.
+    """A context that runs a work function of this module in a process, see `workers.worker`.
 
     Args:
         work: "train" or "multiply".
-        settings: of the work.
+        settings: settings of the work.
         device: "cpu" or "cuda".
-        patience: for how long it may prepare, in seconds.
-        env: variables to set.
+        patience: time limit for preparation, in seconds.
+        env: environment variables to set.
     """
     return workers.worker(
         "torch_peer.serve",
@@ -52,12 +52,12 @@ def process(
 
 
 def multiplication(size: int, seconds: float, device: str = "cpu"):
-    """A context with the product of two matrices [size, size], which counts operations."""
+    """A context for the product of two matrices [size, size], which counts operations."""
     return process("multiply", size, seconds, device=device)
 
 
 def serve() -> None:
-    """The process: imports PyTorch, prepares, then works when asked."""
+    """The process: imports PyTorch, prepares, then works on request."""
     work, device, *settings = workers.settings()
 
     def make_turn():
@@ -68,7 +68,7 @@ def serve() -> None:
 
 
 def _torch(device: str):
-    """The module, with as many threads as this process has cores."""
+    """The module, with one thread per core of this process."""
     import torch
 
     torch.set_num_threads(hardware.num_cores())
@@ -76,7 +76,7 @@ def _torch(device: str):
     if device == "cuda":
         if not torch.cuda.is_available():
             raise RuntimeError("this PyTorch has no GPU")
-        torch.set_float32_matmul_precision("high")  # as JAX does
+        torch.set_float32_matmul_precision("high")  # like JAX
     return torch
 
 
@@ -85,35 +85,35 @@ def _wait(torch, device: str) -> Callable[[], None]:
 
 
 def multiply(torch, device: str, size: int, seconds: float) -> Callable[[], float]:
-    """A product [size, size] as a piece of work that counts operations."""
+    """A work function that computes a product [size, size] and counts operations."""
     a, b = torch.randn(2, size, size, device=device)
     out = torch.empty_like(a)
 
     def step():
         return torch.mm(a, b, out=out)
 
-    # 2·N³: a multiplication and an addition each
+    # 2·N³: N³ multiply-adds
     return workers.repeat(step, seconds, _wait(torch, device), units=2.0 * size**3)
 
 
 def train(
     torch, device: str, way: str, sizes: list, num_images: int, seconds: float
 ) -> Callable[[], float]:
-    """The training as a piece of work that counts steps.
+    """A work function that trains and counts steps.
 
     Args:
         torch: the module.
         device: "cpu" or "cuda".
         way: "eager", "fused" or "compile".
-        sizes: an `Architecture`, through JSON.
-        num_images: N of the images, a count.
-        seconds: what a turn lasts at least.
+        sizes: an `Architecture`, passed as JSON.
+        num_images: N, number of images, a count.
+        seconds: minimum duration of a turn.
     """
     if way not in {known for known, _ in WAYS.values()}:
         raise ValueError(f"unknown way {way!r}")
     sizes = Architecture(*sizes)
     height, width, num_channels = sizes.shape
-    # as a user holds them: decoded once, in memory
+    # as a user would store them: decoded once, in memory
     images = torch.rand(num_images, num_channels, height, width, device=device)
     model = (make_dense if sizes.network == "mlp" else make_conv)(torch, sizes).to(device)
     memory_format = torch.contiguous_format
@@ -176,7 +176,7 @@ def make_conv(torch, sizes: Architecture):
     encoder, decoder = [], []
     for outer, inner in itertools.pairwise(channels):
         encoder += [nn.Conv2d(outer, inner, **how), nn.ReLU()]
-        # the last one, which gives the logits, has no activation
+        # the last layer, which gives the logits, has no activation
         decoder = [nn.ReLU(), nn.ConvTranspose2d(inner, outer, **how), *decoder]
     encoder += [nn.Flatten(), nn.Linear(flat, HIDDEN), nn.ReLU()]
     encoder += [nn.Linear(HIDDEN, 2 * sizes.latent_dim)]
@@ -202,7 +202,7 @@ def make_vae(torch, encoder, decoder):
 
 
 def make_loss(torch, model):
-    """The loss of a batch: x [B, C, H, W] of zeros and ones to a scalar."""
+    """The loss of a batch: binary x [B, C, H, W] to a scalar."""
     cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
 
     def loss_of(x):
@@ -215,17 +215,17 @@ def make_loss(torch, model):
 
 @contextlib.contextmanager
 def trainings(sizes: Architecture, num_images: int, seconds: float, patience: float, device: str):
-    """PyTorch's trainings of a model, each in its process.
+    """PyTorch's trainings of a model, each in its own process.
 
     Args:
-        sizes: of model and batch.
+        sizes: sizes of model and batch.
         num_images: N, a count.
-        seconds: what a turn lasts at least.
-        patience: for how long PyTorch may compile, in seconds.
+        seconds: minimum duration of a turn.
+        patience: time limit for compilation in PyTorch, in seconds.
         device: "cpu" or "cuda".
 
     Yields:
-        (name → piece of work that counts steps, remarks about those that are left out).
+        (name → work function that counts steps, remarks about those that are skipped).
     """
     works, remarks = {}, []
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Work in a process of its own, which takes its turns when asked; imports nothing slow."""
+"""Work in a separate process, which takes turns on request; imports nothing slow."""
 
 import contextlib
 import json
@@ -31,13 +31,13 @@ def worker(
 
     Args:
         call: a module of this package and its function without arguments, as "module.function".
-        settings: what the process reads with `settings`; goes through JSON.
-        env: variables to set.
-        patience: for how long the process may prepare, or take a turn, in seconds.
-        is_silent: whether what it writes to its standard error is dropped.
+        settings: what the process reads with `settings`; passed as JSON.
+        env: environment variables to set.
+        patience: time limit for preparation, or for a turn, in seconds.
+        is_silent: whether its standard error is dropped.
 
     Yields:
-        The piece of work: it asks the process for a turn and waits for the units it did.
+        A work function: it requests a turn of the process and waits for the number of units.
 
     Raises:
         WorkerError: the process fails, or takes too long.
@@ -56,11 +56,11 @@ def worker(
         text=True,
         cwd=ROOT,
         env={**os.environ, **(env or {})},
-        start_new_session=True,  # ends with its input, not by a signal in the middle of a turn
+        start_new_session=True,  # it ends with its input, not by a signal in the middle of a turn
     )
 
     def turn() -> float:
-        with contextlib.suppress(BrokenPipeError):  # the answer, or its absence, says more
+        with contextlib.suppress(BrokenPipeError):  # the answer, or its absence, tells more
             print(file=process.stdin, flush=True)
         return float(_answer(process, patience))
 
@@ -77,7 +77,7 @@ def worker(
 
 
 def _answer(process: subprocess.Popen, patience: float) -> str:
-    """The next line of a process."""
+    """The next line of a process's output."""
     if not select.select([process.stdout], [], [], patience)[0]:
         raise WorkerError(f"took more than {patience:g} s")
     line = process.stdout.readline().strip()
@@ -89,24 +89,24 @@ def _answer(process: subprocess.Popen, patience: float) -> str:
 
 
 def _kill(process: subprocess.Popen) -> None:
-    """Ends a process, and those that it started."""
+    """Ends a process and its subprocesses."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, 9)
 
 
 def settings() -> list:
-    """In the process of a `worker`: what it was given."""
+    """In the process of a `worker`: its settings."""
     return json.loads(sys.argv[1])
 
 
 def serve(make_turn: Callable[[], Callable[[], float]]) -> None:
-    """The process of a `worker`: prepares at once, then a turn for each line of its input.
+    """The process of a `worker`: prepares at once, then does one turn per line of input.
 
     Args:
-        make_turn: prepares, as compiling does, and returns the piece of work.
+        make_turn: prepares, including compilation, and returns the work function.
     """
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # output of libraries is not an answer
     try:
         turn = make_turn()
     except Exception as error:
@@ -124,13 +124,13 @@ def repeat(
     finish: Callable[[], object] = lambda: None,
     units: float = 1,
 ) -> Callable[[], float]:
-    """Something done again and again, as a piece of work.
+    """A work function that repeats a step.
 
     Args:
-        step: does it once.
-        seconds: what a call of the work lasts at least.
-        finish: waits for what was begun, where a step does not.
-        units: that one step counts.
+        step: does the step once.
+        seconds: minimum duration of a call of the work.
+        finish: waits for asynchronous steps.
+        units: number of units per step.
     """
 
     def turn() -> float:

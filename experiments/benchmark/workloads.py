@@ -1,4 +1,4 @@
-"""What is trained, and how much is spent on measuring it."""
+"""Workloads, and the time spent on measuring them."""
 
 import dataclasses
 import math
@@ -26,10 +26,10 @@ class Workload(NamedTuple):
     """A model and its data.
 
     Attributes:
-        name: of the case.
-        flags: as `experiments.vae` takes them.
-        image_size: H = W of images of noise, or None for scikit-learn's digits.
-        num_channels: of images of noise, a count.
+        name: name of the case.
+        flags: flags of `experiments.vae`.
+        image_size: H = W of noise images, or None for scikit-learn's digits.
+        num_channels: channels of noise images, a count.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Workload(NamedTuple):
 
 
 def mlp(name: str, widths: str, latent_dim: int, batch_size: int, image_size: int) -> Workload:
-    """A dense network on binarized grey images [image_size, image_size, 1]; sizes are counts."""
+    """A dense network on binarized gray images [image_size, image_size, 1]; sizes are counts."""
     chosen = {"widths": widths, "latent_dim": str(latent_dim), "batch_size": str(batch_size)}
     return Workload(name, {**chosen, "likelihood": "bernoulli"}, image_size)
 
@@ -61,17 +61,17 @@ SMALL = mlp("8×8 uint8, MLP 64-16-4, batch 20", "16", 4, 20, 8)
 
 
 class Effort(NamedTuple):
-    """How much is spent on a number.
+    """The time spent on a number.
 
     Attributes:
-        rounds: how often each program takes its turn, a count.
-        seconds: what a turn lasts at least.
-        starts: how often a process is started where its start or its memory is measured, a count.
-        num_images: of the data that is made up, a count.
-        workloads: what is trained, where a section leaves it open; the last one is streamed.
-        num_devices: that a processor is divided into, counts.
-        patience: for how long PyTorch may compile, in seconds.
-        is_small: whether sections measure few and small cases.
+        rounds: number of turns of each program, a count.
+        seconds: minimum duration of a turn.
+        starts: number of process starts if startup or memory is measured, a count.
+        num_images: number of synthetic images, a count.
+        workloads: the workloads of sections without their own; the last one is streamed.
+        num_devices: numbers of devices that a processor is divided into, counts.
+        patience: time limit for compilation in PyTorch, in seconds.
+        is_small: whether sections measure fewer and smaller cases.
     """
 
     rounds: int = 7
@@ -96,13 +96,13 @@ QUICK = Effort(
 
 
 def make_dataset(workload: Workload, num_images: int, loading: str = "memory") -> data.Dataset:
-    """The data of a workload, [N, *stored], made if need be.
+    """The data of a workload, [N, *stored]; synthetic if needed.
 
     Args:
-        workload: whose data it is.
-        num_images: N of the training split of data that is made up, a count; less where the images
-            would take more than `MAX_BYTES`.
-        loading: "memory", or "stream" from an .npy file that ceases to exist when it is closed.
+        workload: workload for the data.
+        num_images: N of the training split of synthetic data, a count; less if the images would
+            take more than `MAX_BYTES`.
+        loading: "memory", or "stream" from an .npy file that is deleted when it is closed.
     """
     if workload.image_size is None:
         return data.load("digits", loading=loading)
@@ -115,14 +115,14 @@ def make_dataset(workload: Workload, num_images: int, loading: str = "memory") -
 
 
 def noise(*shape: int) -> np.ndarray:
-    """Images of noise, uint8 [*shape]."""
+    """Noise images, uint8 [*shape]."""
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
 def make_program(
     workload: Workload, dataset: data.Dataset, num_runs: int, layout: Layout | None = None
 ) -> Experiment:
-    """The program of a sweep over seeds; where no layout is given, the one that users get."""
+    """The program of a sweep over seeds, with the default layout unless one is passed."""
     configs = [from_flags({**workload.flags, "seed": str(seed)}) for seed in range(num_runs)]
     configs = [resolve(config, dataset) for config in configs]
     if layout is None:
@@ -133,7 +133,7 @@ def make_program(
 
 
 def architecture(workload: Workload) -> Architecture:
-    """The layers of a workload on images of noise, by their sizes."""
+    """The layers of a workload on noise images, by their sizes."""
     config = from_flags(workload.flags)
     return Architecture(
         config.network,
@@ -145,13 +145,13 @@ def architecture(workload: Workload) -> Architecture:
 
 
 def turns(states: Iterator[tuple[int, training.State]], num_runs: int, seconds: float, feed=None):
-    """Training as a piece of work: a function that trains a while and returns the steps it did.
+    """A work function that trains for a while and returns the number of steps.
 
     Args:
         states: from `training.train_until`, at step 0.
         num_runs: R, a count.
-        seconds: what a call lasts at least.
-        feed: a `streaming.Feed`, of which a call uses whole blocks and pays for as many.
+        seconds: minimum duration of a call.
+        feed: a `streaming.Feed`; a call uses whole blocks and includes their cost.
     """
     done = 0
 
@@ -168,12 +168,12 @@ def turns(states: Iterator[tuple[int, training.State]], num_runs: int, seconds: 
 
 
 def train_program(experiment: Experiment, seconds: float, x=None) -> Callable[[], int]:
-    """The training of a program as `experiments.vae` does it, to be measured, see `turns`.
+    """The training of a program as in `experiments.vae`, as a work function, see `turns`.
 
     Args:
         experiment: from `make_program`.
-        seconds: what a turn lasts at least.
-        x: of `vae_jax.lab.train.source`; None means the data on the devices.
+        seconds: minimum duration of a turn.
+        x: from `vae_jax.lab.train.source`; None means the data on the devices.
     """
     states = states_of(experiment, seconds, x)
     return turns(states, len(experiment.configs), seconds, x)
@@ -182,12 +182,12 @@ def train_program(experiment: Experiment, seconds: float, x=None) -> Callable[[]
 def states_of(
     experiment: Experiment, chunk_seconds: float, x=None
 ) -> Iterator[tuple[int, training.State]]:
-    """The training of a program without an end, from `training.train_until`.
+    """An endless training of a program, from `training.train_until`.
 
     Args:
         experiment: from `make_program`.
-        chunk_seconds: what a chunk should last.
-        x: as of `train_program`.
+        chunk_seconds: target duration of a chunk.
+        x: as in `train_program`.
     """
     return training.train_until(
         experiment.chunk,
@@ -203,7 +203,7 @@ def states_of(
 
 
 def train_plainly(experiment: Experiment, seconds: float) -> Callable[[], int]:
-    """The training of a run alone by `jax.jit(train.chunk)`, without an axis of runs."""
+    """The training of a single run by `jax.jit(train.chunk)`, without an axis of runs."""
     state, hparams = jax.tree.map(
         lambda leaf: jnp.asarray(leaf[0]),
         experiment.layout.read((experiment.init(experiment.hparams), experiment.hparams)),

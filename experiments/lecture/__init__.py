@@ -1,7 +1,7 @@
-"""The textbook retold with runs of one's own: `python -m experiments.lecture --dataset=mnist`.
+"""A textbook chapter on autoencoders with your own runs: `python -m experiments.lecture`.
 
 A chapter is one file here, in the order of `CHAPTERS`. Its docstring is its title and its text; its
-`tell(course)` looks at trained runs and returns `Told`. What is trained is in `runs.py`, one sweep
+`tell(course)` evaluates trained runs and returns `Told`. `runs.py` lists what is trained, one sweep
 for all chapters.
 """
 
@@ -29,32 +29,32 @@ CHAPTERS = (
 
 
 class Run(NamedTuple):
-    """A trained run, as chapters look at it.
+    """A trained run, as used by chapters.
 
     Attributes:
         subject: a `vae_jax.evaluation.subject.Subject`, of its own dataset.
-        corrupt: (x [B, *shape], key) to what its encoder was shown, or None.
+        corrupt: (x [B, *shape], key) to the input of its encoder in training, or None.
     """
 
     subject: Any
     corrupt: Callable | None
 
     def restore(self, x: np.ndarray) -> np.ndarray:
-        """What the run makes of x [N, *shape]: the same shape."""
-        import jax  # not with this package, which is imported before its command settles anything
+        """Reconstructs x [N, *shape]: the same shape."""
+        import jax  # not at the top: this package is imported before its command sets up JAX
 
         restored = jax.jit(type(self.subject.model).reconstruct)
         return np.asarray(restored(self.subject.model, self.subject.params, x))
 
 
 class Course(NamedTuple):
-    """What chapters look at.
+    """The inputs of chapters.
 
     Attributes:
-        dataset: the pictures that most of them are about, as of `vae_jax.data.load`.
+        dataset: the images used by most chapters, from `vae_jax.data.load`.
         run: name of a run in `runs.py` to `Run`.
-        held_out: the class that the runs for anomalies have not seen, a scalar from 0 on.
-        seed: of what chapters draw, a scalar.
+        held_out: the class that the runs for anomalies have not seen, a scalar from 0.
+        seed: seed for random draws of chapters, a scalar.
     """
 
     dataset: Any
@@ -64,13 +64,13 @@ class Course(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What a chapter shows.
+    """The contents of a chapter.
 
     Attributes:
-        columns: heads of the table, the first of its rows' names.
+        columns: heads of the table; the first is for the names of the rows.
         rows: a name and numbers, a pair (value, standard error or None) each.
-        pictures: caption → what draws it, to a `vae_jax.plots.Picture`.
-        meaning: column → what it means, a line.
+        pictures: caption → function that draws it, as a `vae_jax.plots.Picture`.
+        meaning: column → its meaning, one line.
     """
 
     columns: Sequence[str]
@@ -85,10 +85,10 @@ def load(name: str) -> ModuleType:
 
 
 def title(chapter: ModuleType) -> str:
-    """The first line of its docstring, without the stop."""
+    """The first line of its docstring, without the period."""
     return inspect.getdoc(chapter).splitlines()[0].rstrip(".")
 
 
 def text(chapter: ModuleType) -> str:
-    """The rest of its docstring, paragraphs with an empty line between them."""
+    """The rest of its docstring: paragraphs separated by empty lines."""
     return inspect.getdoc(chapter).partition("\n")[2].strip()

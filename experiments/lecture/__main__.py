@@ -1,13 +1,13 @@
-"""Retells the textbook with runs of one's own: `python -m experiments.lecture --dataset=mnist`.
+"""A textbook chapter on autoencoders with your own runs: `python -m experiments.lecture`.
 
-Trains what the chapters need as one sweep, which resumes as any sweep does; then each chapter looks
-at its runs, and one page has their text, numbers and pictures.
+Trains all runs of the chapters as one sweep, which can be resumed; then each chapter evaluates its
+runs, and one page shows their text, numbers and pictures.
 """
 
 if __name__ == "__main__":
     from vae_jax.cli import beginning
 
-    # before the imports that take a second
+    # before slow imports
     beginning.begin()
 
 import functools
@@ -34,15 +34,15 @@ DESCRIPTION = (
 
 
 class Settings(NamedTuple):
-    """What the flags say, checked.
+    """The checked values of the flags.
 
     Attributes:
-        dataset: name of the pictures.
-        held_out: label that the runs for anomalies do not see, as the data spell it.
-        epochs: of each run in place of those of `runs.SIZES`, a count, or None.
+        dataset: name of the image dataset.
+        held_out: label that the runs for anomalies do not see, as written in the data.
+        epochs: epochs of each run instead of those of `runs.SIZES`, a count, or None.
         seed: a count.
-        workdir: where all of it lives.
-        data_dir: where datasets lie, or None.
+        workdir: folder for all files.
+        data_dir: folder of datasets, or None.
     """
 
     dataset: str
@@ -54,7 +54,7 @@ class Settings(NamedTuple):
 
 
 def parse(values: dict) -> Settings:
-    """The flags, each a text or None where it was not given, as `Settings`."""
+    """Parses the flags, each a text or None if it was not given, to `Settings`."""
 
     def count(name, default, low):
         value = values[name]
@@ -68,7 +68,7 @@ def parse(values: dict) -> Settings:
 
 
 def main(values: dict) -> None:
-    """Trains what is missing, lets each chapter tell, and writes the page."""
+    """Trains missing runs, evaluates each chapter, and writes the page."""
     settings = parse(values)
     dataset = load(settings)
     without = keep_without(dataset, settings)
@@ -102,7 +102,7 @@ def main(values: dict) -> None:
 
 
 def draw(name: str, told: lecture.Told, folder: Path) -> dict[str, str]:
-    """Draws the pictures of a chapter: caption → path beside the page, of those that there are."""
+    """Draws the pictures of a chapter: caption → path relative to the page, without failed ones."""
     files = {f"{name}-{i}": caption for i, caption in enumerate(told.pictures)}
     made = dict(zip(files, told.pictures.values(), strict=True))
     failed = pictures.draw_each(made, folder.parent, [folder.name])
@@ -114,7 +114,7 @@ def draw(name: str, told: lecture.Told, folder: Path) -> dict[str, str]:
 
 
 def load(settings: Settings):
-    """The pictures [N, H, W, C], or an error that says what is missing."""
+    """The images [N, H, W, C]; raises an error that says what is missing."""
     dataset = data.load(settings.dataset, data_dir=settings.data_dir)
     if dataset.kind != "image" or dataset.low < 0 or dataset.high > 1:
         raise UsageError(f"--dataset={settings.dataset}: the lecture is about images in [0, 1]")
@@ -131,7 +131,7 @@ def load(settings: Settings):
 
 
 def index_of(dataset, settings: Settings) -> int:
-    """The class that is held out, from 0 on."""
+    """The class that is held out, from 0."""
     names = [str(value) for value in dataset.classes]
     if settings.held_out not in names or len(names) < 2:
         raise DataError(
@@ -142,7 +142,7 @@ def index_of(dataset, settings: Settings) -> int:
 
 
 def keep_without(dataset, settings: Settings) -> Path:
-    """The pictures [N, H, W, C] of every split but for one class, as a file of its own."""
+    """Saves the images [N, H, W, C] of every split, without one class, as a file."""
     path = settings.workdir / f"without-{index_of(dataset, settings)}.npz"
     if os.path.exists(path):
         return path
@@ -151,7 +151,7 @@ def keep_without(dataset, settings: Settings) -> Path:
         split = getattr(dataset, part)
         kept = split.labels != index_of(dataset, settings)
         x = np.asarray(split.x[:])[kept]
-        # of other than 256 levels the numbers themselves: a file does not say how many there are
+        # without 256 levels, save the decoded numbers: a file does not store the number of levels
         arrays[f"x_{part}"] = x if dataset.num_levels == 256 else np.asarray(dataset.decode(x))
         arrays[f"y_{part}"] = np.array(dataset.classes)[split.labels[kept]]
     archive = io.BytesIO()
@@ -162,7 +162,7 @@ def keep_without(dataset, settings: Settings) -> Path:
 
 
 def _run(place: tuple[Path, int], settings: Settings) -> lecture.Run:
-    """One trained run, with what its encoder was shown."""
+    """One trained run, with the corruption of its inputs."""
     trained = metrics.load(*place, settings.data_dir)
     experiment, corrupt = trained.experiment, trained.experiment.loss_fn.corrupt
     if corrupt is not None:

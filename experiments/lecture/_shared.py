@@ -1,4 +1,4 @@
-"""What several chapters do: choose examples, restore them in three ways, compare in decibels."""
+"""Helpers of chapters: choose examples, restore them in three ways, compare in decibels."""
 
 import functools
 from collections.abc import Callable
@@ -17,12 +17,12 @@ NUM_SHOWN = 10
 NUM_COMPARED = 2000
 NUM_REGRESSED = 10_000
 NUM_COMPONENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-"""How many PCA may have where it restores, counts."""
+"""Numbers of components that PCA may use, counts."""
 PSNR = "peak signal-to-noise ratio against the clean picture, dB: the mean over test examples"
 
 
 def examples(course: Course, num: int = NUM_COMPARED) -> np.ndarray:
-    """Test pictures as the dataset has them, [N, *shape] in [0, 1], one of each class first."""
+    """Test images as decoded by the dataset, [N, *shape] in [0, 1], one of each class first."""
     test = course.dataset.test
     x = np.asarray(course.dataset.decode(np.asarray(test.x[:num])))
     if test.labels is None:
@@ -34,21 +34,21 @@ def examples(course: Course, num: int = NUM_COMPARED) -> np.ndarray:
 
 
 def training(course: Course) -> np.ndarray:
-    """The training pictures, [N, *shape] in [0, 1]."""
+    """The training images, [N, *shape] in [0, 1]."""
     return np.asarray(course.dataset.decode(np.asarray(course.dataset.train.x[:])))
 
 
 def principal_components(course: Course, num: int) -> reconstruction.Components:
-    """Those of the training pictures, `num` of them."""
+    """The first `num` principal components of the training images."""
     return reconstruction.principal_components(training(course), num)
 
 
 def restoring_components(course: Course, corrupt: Callable) -> reconstruction.Components:
-    """As many as restore corrupted training pictures best: too many restore the corruption too.
+    """The number of components that restores corrupted images best: more also restore noise.
 
     Args:
         course: from the command.
-        corrupt: (x [N, *shape], key) to what is shown.
+        corrupt: (x [N, *shape], key) to the corrupted input.
     """
     clean = training(course)[:NUM_COMPARED]
     shown = np.asarray(corrupt(clean, jax.random.key(course.seed + 1)))
@@ -63,14 +63,14 @@ def restoring_components(course: Course, corrupt: Callable) -> reconstruction.Co
 
 
 def regression(course: Course, corrupt: Callable) -> Callable:
-    """The best linear map from what is shown to the clean picture: what PCA may not learn.
+    """The best linear map from corrupted to clean images, which is more general than PCA.
 
     Args:
         course: from the command.
-        corrupt: (x [N, *shape], key) to what is shown.
+        corrupt: (x [N, *shape], key) to the corrupted input.
 
     Returns:
-        A function of what is shown, [N, *shape] to the same.
+        A function of corrupted images, [N, *shape] to the same shape.
     """
     from sklearn.linear_model import RidgeCV
 
@@ -82,12 +82,12 @@ def regression(course: Course, corrupt: Callable) -> Callable:
 
 
 def restored(course: Course, names: dict[str, str], others=None) -> Told:
-    """Pictures shown corrupted: what a run makes of them beside PCA, and beside other ways.
+    """Restores corrupted images with a run, with PCA, and in other ways.
 
     Args:
         course: from the command.
-        names: name of a run → what its corruption is called.
-        others: name of another way → (corrupted [N, H, W, C], name of the run) to restored.
+        names: name of a run → name of its corruption.
+        others: name of another way → (corrupted [N, H, W, C], name of the run) to restored images.
     """
     x, rows, pictures = examples(course), [], {}
     for name, called in names.items():

@@ -1,8 +1,8 @@
-"""Anomalies: a class that was held out of training is restored badly.
+"""Anomalies: a class that was held out of training is reconstructed badly.
 
-Trained on all classes but one, each model scores test examples of all: the squared error of the
-reconstruction, or of a variational autoencoder the negative ELBO. The score should be higher for
-the class that was never seen.
+Each model is trained on all classes but one. Then it scores test examples of all classes: by the
+squared error of the reconstruction, or, for a variational autoencoder, by the negative ELBO. The
+score should be higher for the class that was never seen.
 """
 
 import functools
@@ -16,13 +16,11 @@ from experiments.lecture import Course, Told
 from vae_jax import distributions, plots
 from vae_jax.evaluation import reconstruction
 
-MEANING = {
-    "AUROC": "chance that an example of the held-out class has the higher score than another"
-}
+MEANING = {"AUROC": "probability that a held-out example scores higher than one of another class"}
 
 
 def tell(course: Course) -> Told:
-    """How well each score tells the held-out class from the others."""
+    """How well each score separates the held-out class from the others."""
     test = course.dataset.test
     x = np.asarray(course.dataset.decode(np.asarray(test.x[:])))
     is_new = test.labels == course.held_out
@@ -40,11 +38,11 @@ def tell(course: Course) -> Told:
         (name, (roc_auc_score(is_new, each), _error(is_new, each))) for name, each in scores.items()
     ]
     highest = np.argsort(-scores[f"VAE, {size}: −ELBO"])[:60]
-    title = "test examples of the highest −ELBO"
+    title = "test examples with the highest −ELBO"
     picture = functools.partial(plots.samples, x[highest], title=title)
     caption = (
-        f"held out: class {course.dataset.classes[course.held_out]}, {is_new[highest].sum()} of "
-        "the 60 shown are of it"
+        f"held out: class {course.dataset.classes[course.held_out]}, which is "
+        f"{is_new[highest].sum()} of the 60 images"
     )
     return Told(("score", *MEANING), rows, {caption: picture}, MEANING)
 
@@ -68,7 +66,7 @@ def _negative_elbo(subject, x, seed) -> np.ndarray:
 
 
 def _error(is_new, scores) -> float:
-    """The standard error of an AUROC by its two samples' placements.
+    """The standard error of an AUROC from the placements of its two samples.
 
     Reference:
         DeLong et al. 1988, Comparing the areas under two or more correlated receiver operating

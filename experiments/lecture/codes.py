@@ -1,11 +1,11 @@
 """Codes of the same size: principal components, linear, deep and variational.
 
-Each code has two, then sixteen dimensions. A linear autoencoder has the error of the principal
-components, and comes to their plane, the later the closer their variances are. A deep one bends the
-plane to the data, and restores more from as many numbers. A variational one pays for the regularity
-of its code with some of that.
+Each code has two, then sixteen dimensions. A linear autoencoder has the same error as the principal
+components. It finds the same subspace; this takes longer if their variances are close. A deep
+autoencoder bends the plane to fit the data, and reconstructs more from equally many numbers. A
+variational autoencoder gives up some of that for a regular code.
 
-A few neighbours in the plane tell how well a code of two numbers keeps classes apart.
+The nearest neighbors in the plane show how well a code of two numbers separates classes.
 """
 
 import functools
@@ -20,9 +20,9 @@ from vae_jax.evaluation._shared import mean_and_error
 
 MEANING = {
     "squared error": "‖x − x̂‖² per test example, x̂ = E[x|z], summed over pixels",
-    "of PCA": "that over the error of as many principal components",
+    "of PCA": "this error divided by that of as many principal components",
     "angle": "largest angle between the decoder's subspace and that of PCA, degrees",
-    "kNN": "share of test examples whose class is that of most of their neighbours among the codes",
+    "kNN": "share of test examples whose nearest codes mostly have the same class",
 }
 KINDS = {"linear": "linear autoencoder", "autoencoder": "deep autoencoder", "vae": "VAE"}
 
@@ -31,7 +31,7 @@ NUM_PLANE = 2000
 
 
 def tell(course: Course) -> Told:
-    """Errors of each code beside PCA, and the plane of those of two dimensions."""
+    """Errors of each code compared with PCA, and plots of the two-dimensional codes."""
     x, rows, pictures, planes = examples(course), [], {}, {}
     labels = course.dataset.test.labels
     for latent_dim in (2, 16):
@@ -48,7 +48,7 @@ def tell(course: Course) -> Told:
                 planes[f"{called}: codes of test examples"] = functools.partial(
                     plots.latent_scatter, codes, labels[: len(codes)], **words
                 )
-        title = f"restored from {latent_dim} numbers"
+        title = f"reconstructions from {latent_dim} numbers"
         grid = np.concatenate([x[:NUM_SHOWN], *restored.values()])
         words = {"title": title, "row_names": ("x", *restored)}
         pictures[title] = functools.partial(plots.samples, np.clip(grid, 0, 1), **words)
@@ -56,7 +56,7 @@ def tell(course: Course) -> Told:
 
 
 def _of_components(course: Course, components) -> tuple:
-    """The row of PCA itself."""
+    """The row of PCA."""
     parts = [getattr(course.dataset, part) for part in ("train", "test")]
     seen = [np.asarray(course.dataset.decode(np.asarray(part.x[:]))) for part in parts]
     error = reconstruction.squared_errors(seen[1], components.restore(seen[1]))

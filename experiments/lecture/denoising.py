@@ -1,8 +1,8 @@
-"""Denoising: what is shown is noisy, what is to be restored is clean.
+"""Denoising: the input is noisy, the target is clean.
 
-Gaussian noise of standard deviation 0.5 on pixels between 0 and 1. PCA restores by leaving out
-what is not in its components, as many as restore training pictures best; an autoencoder learns what
-the data look like.
+The pixels between 0 and 1 get Gaussian noise of standard deviation 0.5. PCA denoises by dropping
+everything outside its components; their number is chosen for the best result on training images. An
+autoencoder learns what the data look like.
 """
 
 from experiments.lecture import Course, Told
@@ -10,5 +10,5 @@ from experiments.lecture._shared import restored
 
 
 def tell(course: Course) -> Told:
-    """Noisy test pictures, restored."""
+    """Restores noisy test images."""
     return restored(course, {"noise": "Gaussian noise"})

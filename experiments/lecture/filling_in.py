@@ -1,7 +1,7 @@
-"""Filling in what is masked: half of the pixels, or a patch.
+"""Inpainting: half of the pixels, or a patch, are masked.
 
-The same mechanism as denoising, with another corruption: single pixels that are 0, or a rectangle
-of 0.4 times the sides of the picture, anywhere. Where it lay is not told.
+The mechanism is that of denoising, with another corruption: single pixels set to 0, or a random
+rectangle with sides of 0.4 times those of the image. The model does not know where it is.
 """
 
 from experiments.lecture import Course, Told
@@ -9,5 +9,5 @@ from experiments.lecture._shared import restored
 
 
 def tell(course: Course) -> Told:
-    """Masked test pictures, restored."""
+    """Restores masked test images."""
     return restored(course, {"masking": "half of the pixels masked", "patch": "a patch masked"})

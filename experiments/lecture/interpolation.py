@@ -1,7 +1,7 @@
 """From one class to another through the latent space.
 
-The straight line between the codes of two examples, decoded, beside the straight line between
-the pictures themselves, which only fades one into the other.
+The straight line between the codes of two examples is decoded. For comparison, the straight line
+between the images only fades one into the other.
 """
 
 import functools
@@ -15,13 +15,13 @@ from vae_jax.evaluation import latent_neighbours
 from vae_jax.evaluation._shared import mean_and_error
 
 MEANING = {
-    "distance": "from the middle of a line to the nearest of the test examples, mean over pairs",
+    "distance": "from the middle of a line to the nearest test example, mean over pairs",
 }
 NUM_PAIRS, NUM_POINTS = 5, 11
 
 
 def tell(course: Course) -> Told:
-    """Lines between examples of different classes, and how far their middles are from data."""
+    """Lines between examples of different classes, and the distance of their middles from data."""
     x = examples(course)
     others = x[2 * NUM_PAIRS :]
     t = np.linspace(0, 1, NUM_POINTS, dtype=np.float32)

@@ -1,12 +1,12 @@
 """A latent space without and with regularization: continuity and completeness.
 
-Close codes should decode to pictures that are close, and what lies between them to pictures that
-are plausible: continuity. A code drawn from the distribution that codes are meant to have should
-decode to something plausible: completeness. An autoencoder is trained for neither; a variational
-one is, by the price on the divergence of each posterior from the prior.
+Continuity means that close codes decode to similar images, and that points between codes decode to
+plausible images. Completeness means that a code drawn from the intended distribution of codes
+decodes to something plausible. An autoencoder is trained for neither. A variational autoencoder is,
+by the penalty on the divergence of each posterior from the prior.
 
-In two dimensions there is so little room that an autoencoder fills it too; in sixteen there is not.
-An autoencoder has no prior: its codes are drawn from a Gaussian fit to those of training data.
+Two dimensions have so little space that an autoencoder fills it, too; sixteen have more. An
+autoencoder has no prior: its codes are drawn from a Gaussian fit to those of training data.
 """
 
 import functools
@@ -19,17 +19,17 @@ from vae_jax.evaluation import latent_neighbours
 
 MEANING = {
     "interpolation ratio": "continuity: distance to the nearest test example from decoded points "
-    "inside straight lines between codes, over that from their ends: 1 if as plausible",
-    "smoothness": "continuity: largest step of a decoded line over its length, less an even one",
-    "precision": "completeness: share of decoded draws within a neighbourhood of the data",
-    "coverage": "completeness: share of the data whose neighbourhood holds a decoded draw",
+    "on straight lines between codes, divided by that from the ends: 1 if equally plausible",
+    "smoothness": "continuity: largest step of a decoded line over its length, minus an even one",
+    "precision": "completeness: share of decoded draws within a neighborhood of the data",
+    "coverage": "completeness: share of the data whose neighborhood contains a decoded draw",
 }
 NUM_SIDE = 15
 MAX_EXAMPLES = 2000
 
 
 def tell(course: Course) -> Told:
-    """Both properties of autoencoder and VAE, with as many dimensions, and two decoded planes."""
+    """Both properties for autoencoder and VAE of equal dimension, and two decoded planes."""
     rows, pictures = [], {}
     for latent_dim in (2, 16):
         for name, called in (("autoencoder", "autoencoder"), ("vae", "VAE")):
@@ -44,7 +44,7 @@ def tell(course: Course) -> Told:
 
 
 def _grid(subject):
-    """The plane between the 2 and 98 % quantiles of what codes are drawn from."""
+    """The plane between the 2 and 98 % quantiles of the distribution of codes."""
     axis = plots.normal_quantiles(NUM_SIDE, 0.02, 0.98)
     z = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     prior = subject.prior

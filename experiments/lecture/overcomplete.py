@@ -1,9 +1,9 @@
-"""A code larger than its data: what keeps it from the identity.
+"""An overcomplete code: how to prevent the identity function.
 
-128 dimensions for the 64 pixels of the digits that ship with scikit-learn. The more an
-autoencoder merely copies, the more it restores of anything, also of a digit's pixels in random
-order, which no longer are one. A price on activations, a bound on their number, a price on the
-encoder's Jacobian and noise on what is shown each keep the code to what digits have in common.
+The code has 128 dimensions, for the 64 pixels of the digits in scikit-learn. An autoencoder that
+merely copies its input also reconstructs images that are not digits, such as digits with shuffled
+pixels. Four methods limit the code to what digits have in common: a penalty on activations, a limit
+on the number of active units, a penalty on the encoder's Jacobian, and noise on the input.
 """
 
 import functools
@@ -17,16 +17,16 @@ from vae_jax.evaluation import reconstruction
 from vae_jax.evaluation._shared import mean_and_error
 
 MEANING = {
-    "digits": "‖x − x̂‖² of test digits over their variance: 0 if restored, 1 if not at all",
-    "shuffled pixels": "the same of digits whose pixels are in random order: the less, the more is "
-    "merely copied",
+    "digits": "‖x − x̂‖² of test digits over their variance: 0 is perfect, 1 is the mean image",
+    "shuffled pixels": "the same for digits with shuffled pixels: a small value means that "
+    "the model merely copies",
     "in use": "share of an example's code that is not 0",
 }
 NAMES = ("autoencoder", "sparse", "k_sparse", "contractive", "denoising")
 
 
 def tell(course: Course) -> Told:
-    """How much each restores of digits, and of what is none."""
+    """How well each model reconstructs digits, and images that are not digits."""
     rows, restored = [], {}
     for name in NAMES:
         run = course.run(f"overcomplete-{name}")
@@ -41,10 +41,10 @@ def tell(course: Course) -> Told:
     picture = functools.partial(
         plots.samples,
         np.clip(np.concatenate(grid), 0, 1),
-        title="digits, their pixels in random order, and what each makes of these",
+        title="digits, their pixels shuffled, and the reconstructions of these",
         row_names=("digits", "shuffled", *restored),
     )
-    return Told(("code of 128", *MEANING), rows, {"what is no digit": picture}, MEANING)
+    return Told(("code of 128", *MEANING), rows, {"images that are not digits": picture}, MEANING)
 
 
 def _left(run, x) -> tuple:

@@ -1,4 +1,4 @@
-"""What chapters tell, as lines of a terminal, as one page, as numbers; nothing is computed here."""
+"""Chapters as lines for a terminal, as one page, and as numbers, without computing anything."""
 
 import html as html_lib
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,12 +29,12 @@ figcaption { color: #7a7a7a; font-size: 0.85rem; }
 
 
 class Chapter(NamedTuple):
-    """A chapter as it is printed.
+    """A chapter to be printed.
 
     Attributes:
-        title: a line.
-        text: paragraphs with an empty line between them.
-        told: from the chapter.
+        title: one line.
+        text: paragraphs separated by empty lines.
+        told: result of the chapter.
         files: caption → path of the picture, relative to the page.
     """
 
@@ -45,7 +45,7 @@ class Chapter(NamedTuple):
 
 
 def lines(chapter: Chapter) -> Iterator[str]:
-    """Its title and its table, for a terminal."""
+    """Title and table, for a terminal."""
     told = chapter.told
     table = [list(told.columns)]
     table += [[name, *(_number(pair) for pair in pairs)] for name, *pairs in told.rows]
@@ -58,7 +58,7 @@ def lines(chapter: Chapter) -> Iterator[str]:
 
 
 def _number(pair: tuple | None, error: str = " ± {}") -> str:
-    """A value as (number, standard error or None) is written; nothing where there is none."""
+    """Formats a pair (number, standard error or None); "" if there is no number."""
     if pair is None or pair[0] is None:
         return ""
     value, deviation = pair
@@ -86,7 +86,7 @@ def numbers(chapters: Sequence[Chapter]) -> list[dict]:
 
 
 def html(chapters: Sequence[Chapter], dataset: str) -> Iterator[str]:
-    """The page, line by line; pictures stand beside it as files."""
+    """Yields the page line by line; pictures are files beside it."""
     title = f"Autoencoders on {_escape(dataset)}"
     yield "<!doctype html>"
     yield f'<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'

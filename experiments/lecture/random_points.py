@@ -1,8 +1,8 @@
 """Decoding random points of a latent space.
 
-Sixteen dimensions: in a space so large most of what lies between codes has never been decoded.
-Drawn from the standard normal, points mean nothing to an autoencoder; from a Gaussian fit to its
-codes they mean more; a variational autoencoder is trained to make something of its prior.
+The space has sixteen dimensions. It is so large that most points between codes have never been
+decoded. Points from the standard normal mean nothing to an autoencoder; points from a Gaussian fit
+to its codes mean more. A variational autoencoder is trained to decode points from its prior.
 """
 
 import functools
@@ -17,9 +17,9 @@ from vae_jax.evaluation import latent_neighbours
 from vae_jax.evaluation._shared import mean_and_error
 
 MEANING = {
-    "precision": "share of decoded draws within a neighbourhood of the data",
-    "density": "mean number of neighbourhoods of the data a draw lies in, over k: 1 as data",
-    "coverage": "share of the data whose neighbourhood holds a decoded draw",
+    "precision": "share of decoded draws within a neighborhood of the data",
+    "density": "mean number of neighborhoods of the data around a draw, over k: 1 for data",
+    "coverage": "share of the data whose neighborhood contains a decoded draw",
 }
 NUM_DRAWS = 1000
 NUM_EXAMPLES = 2000
@@ -28,7 +28,7 @@ NUM_NEIGHBOURS = 5
 
 
 def tell(course: Course) -> Told:
-    """Pictures of draws, and how many of them look like data."""
+    """Images of random points, and how many of them look like data."""
     autoencoder, vae = (course.run(f"{name}-16").subject for name in ("autoencoder", "vae"))
     normal = standard_gaussian(16)
     ways = {

@@ -1,4 +1,4 @@
-"""What the lecture trains: flags of `experiments.vae` by the name that chapters know a run by."""
+"""The runs of the lecture: name of a run → flags of `experiments.vae`."""
 
 from collections.abc import Mapping
 
@@ -38,8 +38,8 @@ def rows(dataset: str, without: str) -> Mapping[str, dict[str, str]]:
     """Name of a run → its flags.
 
     Args:
-        dataset: of most runs, by name.
-        without: the path of the same pictures without one class, for anomalies.
+        dataset: name of the dataset of most runs.
+        without: the path of the same images without one class, for anomalies.
     """
     size = {"dataset": dataset, **SIZES.get(dataset, SIZES["mnist"]), **_SOFT}
     linear = {**size, "objective": "autoencoder", "network": "linear"}

@@ -1,7 +1,7 @@
-"""Super-resolution: pictures of half and of a quarter of the resolution.
+"""Super-resolution: images with a half and a quarter of the resolution.
 
-Each block of 2×2 or 4×4 pixels is its mean, and what was in it is to be restored. Bicubic
-interpolation between the centres of the blocks is what one has without learning.
+Each block of 2×2 or 4×4 pixels is replaced by its mean, and the model restores its contents. The
+baseline without learning is bicubic interpolation between the centers of the blocks.
 """
 
 import jax
@@ -13,13 +13,13 @@ from experiments.lecture.runs import CORRUPTIONS
 
 
 def tell(course: Course) -> Told:
-    """Test pictures of a lower resolution, restored."""
+    """Restores test images of a lower resolution."""
     names = {"half": "×2", "quarter": "×4"}
     return restored(course, names, {"bicubic": bicubic})
 
 
 def bicubic(shown: np.ndarray, name: str) -> np.ndarray:
-    """Blocks of one value [N, H, W, C], interpolated between their centres: the same shape.
+    """Interpolates constant blocks [N, H, W, C] between their centers: the same shape.
 
     Reference:
         Keys 1981, Cubic convolution interpolation for digital image processing, IEEE TASSP 29(6).

@@ -1,12 +1,12 @@
-"""Tables of papers, one file each, found by its name; to add one, add a file.
+"""Tables of papers: one file each, found by its name. To add one, add a file.
 
-A recipe is a module whose docstring says what the table is and where it was published, with
+A recipe is a module whose docstring describes the table and its publication, with
 
-    BUDGETS    budget → flags of `experiments.vae` that hold for all rows; the first is the default
-    SEEDS      how many seeds each row is trained with, a count
+    BUDGETS    budget → flags of `experiments.vae` for all rows; the first is the default
+    SEEDS      number of seeds per row, a count
     ROWS       the rows of the table, each a `Row`
-    COLUMNS    what is measured of each trained run, each a `Column`
-    notes(results) -> list of lines, optional: what the table shows, worked out from its numbers
+    COLUMNS    the measured columns of each trained run, each a `Column`
+    notes(results) -> list of lines, optional: conclusions, computed from the numbers
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ class Row(NamedTuple):
     """A line of the table.
 
     Attributes:
-        name: what the paper calls it.
-        flags: of `experiments.vae`, which set it apart.
-        published: column → who says so → the number.
-        waits_for: what has to be built before this row can be trained; empty where nothing has.
-        by_budget: budget → flags that set the row apart there, beside `flags`.
+        name: name in the paper.
+        flags: flags of `experiments.vae` for this row.
+        published: column → source → published number.
+        waits_for: what must be implemented before this row can be trained; empty if nothing.
+        by_budget: budget → additional flags for this row.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Column(NamedTuple):
     """A number of a trained run.
 
     Attributes:
-        name: of the column.
-        metric: of an evaluation.
-        entry: of the metric.
-        settings: of the metric.
-        sign: −1 for a column that is minus the entry.
+        name: name of the column.
+        metric: metric of an evaluation.
+        entry: entry of the metric.
+        settings: settings of the metric.
+        sign: −1 if the column is minus the entry.
     """
 
     name: str

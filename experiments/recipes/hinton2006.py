@@ -1,11 +1,11 @@
 """Deep autoencoders on MNIST with and without pre-training: 784-1000-500-250-30.
 
-Squared error of a test image, summed over its pixels in [0, 1], grey levels as they are; sigmoid
-units, a linear code, cross-entropy. Hinton & Salakhutdinov 2006, Science 313: pre-trained by
-restricted Boltzmann machines, beside 30 principal components. All rows have the same number of
-steps, those of the pre-training included. Theirs is fine-tuned for 200 epochs by conjugate
-gradients after 50 epochs for each machine; here Adam does all of it, in 400 epochs or in 50. The
-last row has other units, SiLU, and no pre-training.
+Squared error of a test image, summed over its pixels in [0, 1], with gray levels unchanged; sigmoid
+units, a linear code, cross-entropy. Hinton & Salakhutdinov 2006, Science 313: pre-trained with
+restricted Boltzmann machines, compared with 30 principal components. All rows have the same number
+of steps, including pre-training. The paper uses 50 epochs per machine, then fine-tunes for 200
+epochs with conjugate gradients; here Adam does everything, in 400 epochs or in 50. The last row
+uses other units, SiLU, and no pre-training.
 """
 
 from experiments.recipes import Column, Row
@@ -45,7 +45,7 @@ COLUMNS = [
 
 
 def notes(results) -> list[str]:
-    """What pre-training by machines changes, in the same number of steps."""
+    """The effect of pre-training with machines, for the same number of steps."""
     without, machines = (results.get(row.name) for row in ROWS[:2])
     if without is None or machines is None:
         return []

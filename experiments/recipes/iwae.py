@@ -1,11 +1,11 @@
 """Importance-weighted autoencoders on MNIST, one stochastic layer: 784-200-200-50, tanh.
 
-Binarized afresh at each use; −log p(x) of the 10,000 test images by importance sampling with
-5,000 samples. Burda et al. 2015, arXiv 1509.00519, table 1; the ports are nbip/IWAE (TensorFlow
-2) and xqding (PyTorch). The full budget is the paper's: batches of 20, stages i = 1 … 8 of
-3^(i−1) epochs at a learning rate of 1e-4·round(10^(1−(i−1)/7), 1), 3,280 epochs in all, and
-Adam's b1 = 0.99 and eps = 1e-4; it differs in initial weights (LeCun's instead of Glorot's, no
-bias of the output at the mean image). The small one gives the order of the rows.
+Binarized afresh at each use; −log p(x) of the 10,000 test images by importance sampling with 5,000
+samples. Burda et al. 2015, arXiv 1509.00519, table 1; the ports are nbip/IWAE (TensorFlow 2) and
+xqding (PyTorch). The full budget is the paper's: batches of 20, stages i = 1 … 8 of 3^(i−1) epochs
+at a learning rate of 1e-4·round(10^(1−(i−1)/7), 1), 3,280 epochs in all, and Adam's b1 = 0.99 and
+eps = 1e-4. Only the initial weights differ (LeCun's instead of Glorot's, without an output bias
+from the mean image). The small budget reproduces the order of the rows.
 """
 
 from experiments.recipes import Column, Row
@@ -68,7 +68,7 @@ COLUMNS = [
 
 
 def notes(results) -> list[str]:
-    """Whether more samples are better, as they are in the paper."""
+    """Whether more samples are better, as in the paper."""
     named = {name: row["nll"].mean for name, row in results.items()}
     order = sorted(named, key=named.get)
     return ["from best to worst: " + " < ".join(f"{n} ({named[n]:.2f})" for n in order)]

@@ -1,8 +1,8 @@
-"""Linear VAEs on MNIST against probabilistic PCA, whose likelihood is known exactly.
+"""Linear VAEs on MNIST compared with probabilistic PCA, whose exact likelihood is known.
 
-Pixels divided by 255, all 60,000 training images. At the optimum the ELBO equals the
+Pixels are divided by 255; all 60,000 training images are used. At the optimum the ELBO equals the
 log-likelihood; the exact values follow from the eigenvalues of the covariance (Tipping & Bishop
-1999, eq. 7 and 8), the model is that of Lucas et al. 2019, arXiv 1911.02469.
+1999, eq. 7 and 8). The model is that of Lucas et al. 2019, arXiv 1911.02469.
 """
 
 from experiments.recipes import Column, Row

@@ -1,12 +1,13 @@
-"""Disentangling on sprites: β-TCVAE and FactorVAE against β = 1, by the mutual information gap.
+"""Disentangling on sprites: β-TCVAE and FactorVAE compared with β = 1, by the MIG.
 
-Binary 64×64 sprites of five factors, 10 latent dimensions, batches of 64; MIG of the posterior
-means of the test split, 20 bins. The published numbers (table 1 of Lin et al. 2020, InfoGAN-CR,
-arXiv 1906.06034) are of dSprites, whose grid this is in a drawing of our own: they are no target.
-The full budget follows Locatello et al. 2019, arXiv 1811.12359, appendix B: convolutions, 29 epochs
-(300,000 steps) of Adam at 1e-4, a discriminator of 6 × 1000; ours has 4×4 kernels throughout. The
-small one has two dense layers of 128, a discriminator of 2 × 256 as fast as the model, and a tenth
-of the steps at ten times the rate: what the discriminator says comes late.
+Binary 64×64 sprites with five factors, 10 latent dimensions, batches of 64; the mutual information
+gap (MIG) of the posterior means of the test split, 20 bins. The published numbers (table 1 of Lin
+et al. 2020, InfoGAN-CR, arXiv 1906.06034) are for dSprites; our sprites have the same grid but our
+own drawing, so the numbers are not a target. The full budget follows Locatello et al. 2019, arXiv
+1811.12359, appendix B: convolutions, 29 epochs (300,000 steps) of Adam at 1e-4, a discriminator of
+6 × 1000; all our kernels are 4×4. The small budget has two dense layers of 128, a discriminator of
+2 × 256 with the model's learning rate, and 10 % of the steps at ten times the rate; the
+discriminator becomes useful late.
 """
 
 from experiments.recipes import Column, Row

@@ -2,14 +2,14 @@
 
 −log p(x) of the 10,000 test images by importance sampling with 5,000 samples. Burda et al. 2015,
 arXiv 1509.00519, the results on the fixed binarization. The full budget is the paper's, as in the
-recipe `iwae`; the small one takes larger batches and steps, and a fiftieth of the epochs.
+recipe `iwae`; the small one has larger batches and learning rates, and 2 % of the epochs.
 """
 
 from experiments.recipes import Row, iwae
 
 
 def _static(budget: str, **flags: str) -> dict[str, str]:
-    """A budget of `iwae` for data that has its own binarization and its own validation split."""
+    """A budget of `iwae` for data with their own binarization and validation split."""
     flags = {**iwae.BUDGETS[budget], "dataset": "binarized_mnist", **flags}
     del flags["num_valid"]
     return flags

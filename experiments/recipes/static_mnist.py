@@ -1,11 +1,11 @@
 """A VAE on statically binarized MNIST: two layers of 400 ReLU each way, 40 latent dimensions.
 
 Batches of 100, 500 epochs, Adam at 1e-4, times 10^−0.2 after 200 and after 350 epochs, initial
-weights of the spread of PyTorch's layers; −log p(x) of the test images by importance sampling with
+weights with the scale of PyTorch's layers; −log p(x) of the test images by importance sampling with
 200 samples. Published by the authors of pythae (Chadebec et al. 2022, arXiv 2206.08309), beside the
-value of the paper that they reproduce (Rezende & Mohamed 2015, arXiv 1505.05770). Their script has
-the second layer of each network switched off; without it, this schedule ends 2.8 nats higher, here
-(`--widths=400`) as in PyTorch, so the number must be that of both.
+value of the paper that they reproduce (Rezende & Mohamed 2015, arXiv 1505.05770). In their script
+the second layer of each network is disabled. Without it, this schedule ends 2.8 nats higher, both
+here (`--widths=400`) and in PyTorch, so the published number must be that of both layers.
 """
 
 from experiments.recipes import Column, Row
