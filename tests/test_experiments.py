@@ -22,7 +22,7 @@ from vae_jax.cli import help as help_lib
 from vae_jax.cli.commands import evaluate
 from vae_jax.cli.commands import train as train_command
 from vae_jax.errors import UsageError
-from vae_jax.lab import config, identity, loop, pictures, results, sweep, train
+from vae_jax.lab import config, identity, loop, pictures, sweep, train
 from vae_jax.lab.flags import as_flags
 from vae_jax.lab.pictures import _seen
 from vae_jax.storage import files, members

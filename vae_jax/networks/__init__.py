@@ -1,20 +1,20 @@
 """Encoders and decoders as Linen modules, by name: `mlp`, `conv`, `conv_map`, `linear`, `gru`, …
 
-An encoder maps x [B, *shape] to what the posterior is made of, arrays [B, L]: mean and logvar, or
-the parts of other latents. A decoder maps z [B, L] to prod(shape)·num_outputs numbers per example,
-in any layout whose flat order is [*shape, num_outputs].
+An encoder maps x [B, *shape] to the parts of the posterior, arrays [B, L]: mean and logvar, or
+those of other latents. A decoder maps z [B, L] to prod(shape)·num_outputs numbers per example, in
+any layout whose flat order is [*shape, num_outputs].
 
 To add a network, add a file: `NETWORKS` in it says the names and what each is made of, a `Network`.
 `build(NAME)`, `network=NAME`, the classes as names of this package, and export to one file
 follow. Modules with a leading underscore are what several share.
 
-Each takes a second argument, a condition [M, C] that x and z are given: a layer without bias, named
-`condition`, adds it to what the first dense layer makes of x or z, of a map to each of its places.
-So W [v; c] = W_v v + W_c c keeps the weights that v alone would have, and the rows of v and c may
-be repeated after that layer.
+Encoder and decoder take a second argument, a condition [M, C]. A layer without bias, named
+`condition`, adds it to the output of the first dense layer, or to each place of a map. So W [v; c]
+= W_v v + W_c c keeps the same weights W_v as without a condition, and the rows of v and c may be
+repeated after that layer.
 
-An encoder with `reads_missing` takes x with NaN. A decoder with `reads_x` says p(x|z) step by step:
-it takes x too, or `feed`, see `RecurrentDecoder`.
+An encoder with `reads_missing` accepts NaN in x. A decoder with `reads_x` factors p(x|z) over
+steps: it also takes x, or `feed`, see `RecurrentDecoder`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -41,7 +41,7 @@ ACTIVATIONS: dict[str, Callable] = {
 
 
 def _known() -> dict[str, Network]:
-    """All networks by name, as their files say."""
+    """All networks by name, from the `NETWORKS` of their files."""
     files = [discovery.load(__name__, file, "network") for file in discovery.names(__name__)]
     return dict(sorted(item for file in files for item in file.NETWORKS.items()))
 
@@ -50,13 +50,13 @@ def names(where: Callable[[Network], bool] = lambda _: True) -> list[str]:
     """Names of all networks, sorted.
 
     Args:
-        where: leaves out those of which it is False, whatever the shape of their examples.
+        where: keeps the networks for which it returns True, whatever the shape of their examples.
     """
     return [name for name, network in _known().items() if where(network)]
 
 
 def load(name: str) -> Network:
-    """What a network is made of, for examples of any shape.
+    """The `Network` of a name, for examples of any shape.
 
     Raises:
         UsageError: there is no such network.
@@ -68,12 +68,12 @@ def load(name: str) -> Network:
 
 
 def encoders() -> dict[str, type[nn.Module]]:
-    """The encoders of all networks by their own names, "MLPEncoder" and others, sorted."""
+    """The encoders of all networks by class name, "MLPEncoder" and others, sorted."""
     return _by_class(network.encoder for network in _known().values())
 
 
 def decoders() -> dict[str, type[nn.Module]]:
-    """The decoders of all networks by their own names, "MLPDecoder" and others, sorted."""
+    """The decoders of all networks by class name, "MLPDecoder" and others, sorted."""
     return _by_class(network.decoder for network in _known().values())
 
 
@@ -82,7 +82,7 @@ def _by_class(modules: Iterable[type[nn.Module]]) -> dict[str, type[nn.Module]]:
 
 
 def __getattr__(name: str) -> Any:
-    # a class is found when it is first asked for, so that a file is all there is to add
+    # a class is looked up on first use, so adding a file is enough
     found = {} if name.startswith("_") else encoders() | decoders()
     if name not in found:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -109,15 +109,15 @@ def build(
 
     Args:
         name: one of `names()`.
-        shape: of one example, [H, W, C] or [D]; for a recurrent network [T, …].
+        shape: shape of one example, [H, W, C] or [D]; for a recurrent network [T, …].
         latent_dim: L, the size of z.
         num_outputs: decoder outputs per number of x (`Likelihood.num_outputs`).
         widths: hidden units (mlp, gru, …) or channels (conv) of the encoder; the decoder mirrors
             them. None is the network's default, `load(name).widths`.
         activation: one of `ACTIVATIONS`; None is the network's default, `load(name).activation`.
-        dtype: of the computation; parameters stay float32.
-        num_parts: arrays [B, L] that the posterior is made of, a count; of a Gaussian 2.
-        teacher_dropout: of a recurrent decoder, see `RecurrentDecoder`, a scalar; None: 0.
+        dtype: dtype of the computation; parameters stay float32.
+        num_parts: number of arrays [B, L] that make the posterior; 2 for a Gaussian.
+        teacher_dropout: for a recurrent decoder, see `RecurrentDecoder`, a scalar; None means 0.
 
     Returns:
         (encoder, decoder).

@@ -1,8 +1,8 @@
-"""Convolutions that halve an image, and the transposed ones that double a map.
+"""Convolutions that halve an image, and transposed convolutions that double a map.
 
-Images of any size: each layer of an encoder leaves ⌈H/2⌉ of H rows, reading zeros below the last
-row where H is odd; its mirror in the decoder doubles them and crops the row that is too many, so
-that every layer of the decoder has the size of its mirror. Columns likewise.
+Images may have any size. Each layer of an encoder maps H rows to ⌈H/2⌉ and pads zeros below the
+last row if H is odd. Its mirror in the decoder doubles the rows and crops the extra one, so every
+layer of the decoder has the size of its mirror. Columns likewise.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ __all__ = ["check", "double", "halve", "halved"]
 
 
 def halve(x, widths, activation, dtype, condition=None):
-    """4×4 convolutions of stride 2, the last one given c: x [B, H, W, C] to [B, h, w, F]."""
+    """4×4 convolutions of stride 2; the last one takes c: x [B, H, W, C] to [B, h, w, F]."""
     h = x
     for i, width in enumerate(widths):
         h = Conv(width, (4, 4), strides=(2, 2), dtype=dtype, name=f"conv_{i}")(h)
@@ -24,9 +24,9 @@ def halve(x, widths, activation, dtype, condition=None):
 
 
 def double(h, size, channels, activation, dtype):
-    """Transposed 4×4 convolutions of stride 2, cropped to [B, H, W, C]; `output` is not activated.
+    """Transposed 4×4 convolutions of stride 2, cropped to [B, H, W, C]; the last is linear.
 
-    The map h [B, h, w, F] is that of `halved(size, len(channels))`.
+    The map h [B, h, w, F] has the size `halved(size, len(channels))`.
     """
     for i, channel in enumerate(channels):
         num_left = len(channels) - 1 - i
@@ -39,12 +39,12 @@ def double(h, size, channels, activation, dtype):
 
 
 def halved(size: tuple[int, int], num_layers: int) -> tuple[int, int]:
-    """Rows and columns that so many convolutions of stride 2 leave: [⌈H/2ⁿ⌉, ⌈W/2ⁿ⌉]."""
+    """Rows and columns after `num_layers` convolutions of stride 2: [⌈H/2ⁿ⌉, ⌈W/2ⁿ⌉]."""
     return tuple(-(-length // 2**num_layers) for length in size)
 
 
 def check(name: str, shape: tuple[int, ...], widths: Sequence[int]) -> None:
-    """UsageError unless the examples are images, of shape [H, W, C], and there is a layer."""
+    """Raises UsageError unless examples are images, [H, W, C], and there is at least one layer."""
     if len(shape) != 3:
         raise UsageError(
             f"network '{name}' needs images [H, W, C], the data has {[*shape]}: take mlp, or gru "

@@ -1,8 +1,8 @@
-"""Recurrent networks, `gru` and `lstm`, of which `bigru` and `bilstm` read both ways.
+"""Recurrent networks: `gru` and `lstm`, and their bidirectional versions `bigru` and `bilstm`.
 
-The first axis of an example is time: x [B, T, …] is read step by step, and said step by step. Where
-a step is one number with several outputs, as a character is, it is read as a unit vector. A step
-that is NaN throughout is not there: no state hears of it.
+The first axis of an example is time: x [B, T, …] is read and decoded step by step. A step that is a
+single number with several outputs, such as a character, is read as a one-hot vector. Steps that are
+NaN throughout are padding: they are skipped, and the state is carried over.
 """
 
 import functools
@@ -24,14 +24,14 @@ _PACKAGE = __name__.rpartition(".")[0]
 
 
 class Cell(NamedTuple):
-    """What a recurrent layer of H units does in a step.
+    """One step of a recurrent layer of H units.
 
     Attributes:
         num_gates: G.
-        num_states: S, arrays [B, H] that make its state; the first is what it says.
+        num_states: S, the number of arrays [B, H] in its state; the first is its output.
         has_bias: whether it has a bias [H] beside the kernel.
-        step: (state, a tuple of S arrays [B, H], what x adds to the gates [B, G·H], kernel
-            [H, G·H], bias) to the next state.
+        step: (state, a tuple of S arrays [B, H]; the gates' inputs from x [B, G·H]; kernel [H,
+            G·H]; bias) to the next state.
     """
 
     num_gates: int
@@ -41,13 +41,13 @@ class Cell(NamedTuple):
 
 
 def cells() -> dict[str, Cell]:
-    """The cells of the files beside this one that have a `CELL`, by name."""
+    """The cells of all files of this package that define `CELL`, by name."""
     files = {n: discovery.load(_PACKAGE, n, "cell") for n in discovery.names(_PACKAGE)}
     return {name: file.CELL for name, file in files.items() if hasattr(file, "CELL")}
 
 
 def _per_gate(num_gates: int) -> Callable:
-    """An orthogonal kernel [H, H] for each of G gates, side by side: [H, G·H]."""
+    """An orthogonal kernel [H, H] for each of G gates, concatenated: [H, G·H]."""
     orthogonal = nn.initializers.orthogonal()
 
     def init(key, shape, dtype=jnp.float32):
@@ -58,7 +58,7 @@ def _per_gate(num_gates: int) -> Callable:
 
 
 class _Weights(nn.Module):
-    """A kernel [in, out], and a bias, for whoever multiplies in a loop over time."""
+    """A kernel [in, out] and a bias, for use in a loop over time."""
 
     shape: tuple[int, int]
     bias: int = 0
@@ -75,16 +75,16 @@ class _Weights(nn.Module):
 
 
 def _layer(cell: Cell, width: int, dtype, name: str):
-    """What `Cell.step` takes after the gates: kernel [H, G·H], and a bias [H] where it has one."""
+    """The weights that `Cell.step` takes after the gates: kernel [H, G·H], and bias [H] if any."""
     shape = width, cell.num_gates * width
     bias = width if cell.has_bias else 0
     return _Weights(shape, bias, _per_gate(cell.num_gates), dtype, name=name)()
 
 
 def _run(cell: Cell, weights, state, gates, is_step=None, *, reverse: bool = False):
-    """A layer over all steps: what each adds to the gates [B, T, G·H] to (last state, [B, T, H]).
+    """Runs a layer over all steps: gate inputs [B, T, G·H] to (last state, outputs [B, T, H]).
 
-    Where `is_step` [B, T] is False the state stays as it was.
+    If `is_step` [B, T] is False, the state is carried over.
     """
 
     def body(state, inputs):
@@ -100,7 +100,7 @@ def _run(cell: Cell, weights, state, gates, is_step=None, *, reverse: bool = Fal
 
 
 def _features(x: jax.Array, num_outputs: int, dtype) -> jax.Array:
-    """Examples [B, T, …] as what is read of each step, [B, T, F], 0 where x is NaN."""
+    """The features of each step of examples [B, T, …], [B, T, F]; 0 where x is NaN."""
     is_known = ~jnp.isnan(x)
     if not _is_symbol(x.shape[1:], num_outputs):
         return jnp.where(is_known, x, 0.0).reshape(*x.shape[:2], -1).astype(dtype)
@@ -113,19 +113,20 @@ def _is_symbol(shape: tuple[int, ...], num_outputs: int) -> bool:
 
 
 def _read_init(shape: tuple[int, ...], num_outputs: int) -> Callable:
-    """Of the kernel that reads a step: one number of a unit vector is on, so its fan-in is 1."""
+    """Initializes the kernel that reads a step: a one-hot vector has fan-in 1."""
     return nn.initializers.normal(1.0) if _is_symbol(shape, num_outputs) else lecun
 
 
 class RecurrentEncoder(nn.Module):
-    """x [B, T, …], step by step, to parts of the posterior [B, L] made of the last state.
+    """Encodes x [B, T, …] step by step; the last state gives the parts of the posterior [B, L].
 
-    Each of `widths` is a layer, which reads what the one below it says.
+    Each of `widths` is a layer, which reads the output of the layer below.
 
     Attributes:
         cell: one of `cells`.
-        num_outputs: levels of a step that is one number, 1 where it is read as it is.
-        both_ways: whether half of each layer's units read from the last step to the first.
+        num_outputs: number of levels if a step is one number read as one-hot, 1 if it is read as
+        is.
+        both_ways: whether half of each layer's units read backward in time.
     """
 
     latent_dim: int
@@ -148,7 +149,7 @@ class RecurrentEncoder(nn.Module):
             ways = ("forward", "backward") if self.both_ways else ("forward",)
             width //= len(ways)
             size = cell.num_gates * width
-            # of all steps and ways in one product, outside of the loop
+            # for all steps and both directions in one product, outside the loop
             read = nn.Dense(len(ways) * size, dtype=self.dtype, kernel_init=init, name=f"read_{i}")
             gates, init = read(h), lecun
             if i == 0:
@@ -166,18 +167,21 @@ class RecurrentEncoder(nn.Module):
 
 
 class RecurrentDecoder(nn.Module):
-    """z [B, L] to the outputs of T steps, [B, T, F·num_outputs], each told the step before it.
+    """Decodes z [B, L] to the outputs of T steps, [B, T, F·num_outputs].
 
-    z says how the states begin and adds to the gates of each step. Given x [B, T, …] a step is told
-    the true one before it (teacher forcing): its outputs are those of p(x_t | x_<t, z). Given
-    `feed` it is told what feed(t, outputs [B, F·num_outputs]) makes of its own (free running), and
-    the result is (outputs, what was fed [B, T, …]). Given neither it is told nothing.
+    z sets the initial states and adds to the gates of each step. The input of a step is one of:
+
+    - the true step before it, if x [B, T, …] is passed (teacher forcing): outputs of p(x_t | x_<t,
+      z)
+    - feed(t, outputs [B, F·num_outputs]) of its own output before, if `feed` is passed (free
+      running); the result is then (outputs, the values that were fed [B, T, …])
+    - nothing, if neither is passed.
 
     Attributes:
-        shape: of x, time first.
+        shape: shape of x, time first.
         cell, widths, num_outputs: see `RecurrentEncoder`.
-        teacher_dropout: the share of steps that, given a key, are told nothing; 1: none ever is
-            told, and the steps are independent given z.
+        teacher_dropout: the share of steps whose input is dropped when a key is given; at 1 there
+            is never an input, and the steps are independent given z.
 
     Reference:
         Williams & Zipser 1989 (teacher forcing); Bowman et al. 2016, arXiv 1511.06349, section 3.1
@@ -217,7 +221,7 @@ class RecurrentDecoder(nn.Module):
         for i, width in enumerate(self.widths):
             layers.append(_layer(cell, width, self.dtype, f"forward_{i}"))
             shape = num_read if i == 0 else self.widths[i - 1], cell.num_gates * width
-            # the bias of the first is that of what z adds
+            # the first layer's bias is in the layer that reads z
             bias = 0 if i == 0 else shape[1]
             reads.append(
                 _Weights(shape, bias, init if i == 0 else lecun, self.dtype, name=f"read_{i}")()
@@ -272,7 +276,7 @@ def recurrent(cell: str) -> dict[str, Network]:
     """The networks of a cell: one that reads forward, and "bi…", which reads both ways.
 
     Args:
-        cell: the name of the file that has the `CELL`, see `cells`.
+        cell: the name of the file that defines `CELL`, see `cells`.
     """
     names = {cell: False, f"bi{cell}": True}
     return {

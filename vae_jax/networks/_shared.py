@@ -1,4 +1,4 @@
-"""What the networks of all families share: a code read and written so that a mask may follow."""
+"""Helpers of all networks: layers that read or write a code such that it can be masked."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,11 +16,11 @@ class Network(NamedTuple):
     Attributes:
         encoder, decoder: the classes of the modules.
         build: (shape, latent_dim, num_outputs, widths, activation, dtype) to (encoder, decoder);
-            `activation` is a function, or None if the network has none of its own to choose.
-        widths: the default hidden units or channels, counts; (): it has no hidden layers.
-        activation: the default, the name of an activation; None: there is none to choose.
-        has_fixed_codes: whether its latent dimensions are places of a map, or there are other codes
-            of L numbers inside: a mask [L] does not make a smaller one.
+            `activation` is a function, or None if it cannot be chosen.
+        widths: the default hidden units or channels, counts; () if there are no hidden layers.
+        activation: the name of the default activation; None if it cannot be chosen.
+        has_fixed_codes: whether a mask [L] cannot make a smaller network, because its latent
+            dimensions are places of a map, or because it has other codes of L numbers inside.
     """
 
     encoder: type[nn.Module]
@@ -32,24 +32,24 @@ class Network(NamedTuple):
 
     @property
     def reads_missing(self) -> bool:
-        """Whether the encoder takes x with NaN (a scalar)."""
+        """Whether the encoder accepts NaN in x (a scalar)."""
         return getattr(self.encoder, "reads_missing", False)
 
     @property
     def has_teacher(self) -> bool:
-        """Whether the decoder is told the true step before each, see `RecurrentDecoder`."""
+        """Whether the decoder uses teacher forcing, see `RecurrentDecoder`."""
         return hasattr(self.decoder, "teacher_dropout")
 
 
 class Pair(NamedTuple):
-    """Where the parameters of a layer and of its mirror are, arrays of any shape in a model's.
+    """Paths to the parameters of a layer and of its mirror, arrays of any shape.
 
-    An encoder whose layers can be trained one after another says them in `pairs(decoder)`, from x
-    to the code. If it `has_stages`, each pair is an autoencoder of x instead.
+    An encoder whose layers can be trained in sequence lists them in `pairs(decoder)`, from x to the
+    code. If it `has_stages`, each pair is an autoencoder of x instead.
 
     Attributes:
-        layer: a path of names, of which the first is "encoder".
-        mirror: likewise, of which the first is "encoder" or "decoder".
+        layer: a path of names; the first is "encoder".
+        mirror: a path of names; the first is "encoder" or "decoder".
     """
 
     layer: tuple[str, ...]
@@ -57,7 +57,7 @@ class Pair(NamedTuple):
 
 
 def flat(x: jax.Array) -> jax.Array:
-    """x [B, *shape] as [B, D]."""
+    """Flattens x [B, *shape] to [B, D]."""
     return x.reshape(x.shape[0], -1)
 
 
@@ -65,9 +65,10 @@ lecun = nn.initializers.lecun_normal()
 
 
 def given(features: jax.Array, condition: jax.Array | None, init=lecun) -> jax.Array:
-    """Features [N, …, F], not yet activated, and what a condition [M, C] adds: [max(N, M), …, F].
+    """Adds a condition [M, C] to features [N, …, F] before activation: [max(N, M), …, F].
 
-    The shorter is repeated as a whole: N = K·M of K samples, M = K·N of K conditions of a batch.
+    The shorter one is repeated as a whole: N = K·M for K samples, M = K·N for K conditions of a
+    batch.
     """
     if condition is None:
         return features
@@ -80,15 +81,15 @@ def given(features: jax.Array, condition: jax.Array | None, init=lecun) -> jax.A
 
 
 def by_latent(axis: int, num_parts: int = 1) -> Callable:
-    """LeCun-normal kernels drawn with a key for each latent dimension.
+    """Draws LeCun-normal kernels with one key per latent dimension.
 
-    So the draws of a dimension do not depend on how many there are, and a model whose last
-    dimensions are masked starts with the numbers of its native twin (see `Model.init` for their
-    scale where the latent is what comes in).
+    So the draws of a dimension do not depend on how many there are, and a masked model starts from
+    the same initial values as an unmasked model of that size. If the latent is the layer's input,
+    `Model.init` corrects the scale.
 
     Args:
-        axis: of a kernel [in, out], 0 or 1, along which the latent dimensions lie.
-        num_parts: how many blocks of L lie along that axis, a count.
+        axis: the axis of a kernel [in, out], 0 or 1, that holds the latent dimensions.
+        num_parts: the number of blocks of L along that axis.
 
     Returns:
         An initializer, (key, shape, dtype) to a kernel.
@@ -99,7 +100,7 @@ def by_latent(axis: int, num_parts: int = 1) -> Callable:
 
         def one(latent, part):
             latent_key = jax.random.fold_in(jax.random.fold_in(key, latent), part)
-            # √fan_in times LeCun's draw is a draw of unit variance
+            # LeCun's draw times √fan_in has unit variance
             return lecun(latent_key, (shape[1 - axis], 1), dtype)[:, 0] * shape[1 - axis] ** 0.5
 
         both = jax.vmap(lambda part: jax.vmap(lambda i: one(i, part))(jnp.arange(num_latents)))
@@ -113,7 +114,7 @@ def by_latent(axis: int, num_parts: int = 1) -> Callable:
 class PosteriorHead(nn.Module):
     """The last layer of an encoder: features [B, F] to mean [B, L] and logvar [B, L].
 
-    Or to another number of parts of the posterior, each [B, L].
+    With another number of parts, it returns as many arrays [B, L].
     """
 
     latent_dim: int

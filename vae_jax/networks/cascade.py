@@ -1,4 +1,4 @@
-"""Autoencoders in a row: `cascade`."""
+"""A sequence of autoencoders, each a stage: `cascade`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,12 +15,12 @@ __all__ = ["NETWORKS", "CascadeEncoder", "build"]
 
 
 class CascadeEncoder(nn.Module):
-    """Autoencoders in a row, each of which reads x and what the one before it made of x.
+    """A sequence of autoencoders, each of which reads x and the previous reconstruction of x.
 
-    x̂_1 = d_1(e_1(x)), x̂_k = d_k(e_k([x, x̂_{k−1}])), of K stages; the last decoder is the model's,
-    so z = e_K([x, x̂_{K−1}]), to mean [B, L] and logvar [B, L]. Every e_k and d_k is dense layers as
-    of `mlp`, its code L numbers; x̂_k is [B, output_dim] as d_k puts it out, before a likelihood
-    makes a mean of it, and is kept as "outputs" in the collection "intermediates".
+    x̂_1 = d_1(e_1(x)), x̂_k = d_k(e_k([x, x̂_{k−1}])), for K stages. The last decoder is the
+    model's, so z = e_K([x, x̂_{K−1}]), to mean [B, L] and logvar [B, L]. Every e_k and d_k consists
+    of dense layers as in `mlp`, with a code of L numbers. x̂_k [B, output_dim] is the raw output of
+    d_k, before the likelihood's mean, and is stored as "outputs" in the collection "intermediates".
     """
 
     latent_dim: int
@@ -35,7 +35,7 @@ class CascadeEncoder(nn.Module):
 
     @nn.nowrap
     def pairs(self, decoder: nn.Module | None) -> tuple[Pair, ...]:
-        """The encoder and the decoder of each stage, of which the last is `decoder`."""
+        """The encoder and the decoder of each stage; the last decoder is `decoder`."""
         del decoder
         *before, last = range(self.num_stages)
         own = (Pair(("encoder", f"encoder_{i}"), ("encoder", f"decoder_{i}")) for i in before)

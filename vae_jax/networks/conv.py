@@ -38,7 +38,7 @@ class ConvEncoder(nn.Module):
 class ConvDecoder(nn.Module):
     """The mirror of `ConvEncoder`: z [B, L] to [B, H, W, num_channels].
 
-    `size` is (H, W) of the picture. The layer that reads z is named `latent`.
+    `size` is (H, W) of the image. The layer that reads z is named `latent`.
     """
 
     size: tuple[int, int]

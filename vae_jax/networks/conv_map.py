@@ -1,4 +1,4 @@
-"""Convolutions that halve an image, whose codes are places of the map that is left: `conv_map`."""
+"""Convolutions that halve an image; the code is the map that remains: `conv_map`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,8 +16,9 @@ __all__ = ["NETWORKS", "ConvMapDecoder", "ConvMapEncoder", "build"]
 class ConvMapEncoder(nn.Module):
     """4×4 convolutions of stride 2, then features of each place: x [B, H, W, C] to parts [B, L].
 
-    L = h·w·D lists the places of the map [h, w] that the convolutions leave, D numbers each: a code
-    of D numbers is one of a place. Reference: van den Oord et al. 2017, arXiv 1711.00937, section
+    L = h·w·D lists the places of the map [h, w] after the convolutions, D numbers each, so a
+    quantized code of D numbers stands for one place. Reference: van den Oord et al. 2017, arXiv
+    1711.00937, section
     4.1 (without its residual blocks).
     """
 
@@ -47,7 +48,7 @@ class ConvMapDecoder(nn.Module):
 
     @property
     def map_size(self) -> tuple[int, int]:
-        """Rows and columns of the map whose places the code lists, (h, w)."""
+        """Rows and columns of the map that the code lists, (h, w)."""
         return halved(self.size, len(self.widths))
 
     @nn.compact

@@ -1,4 +1,4 @@
-"""A dense layer each, without a hidden one: `linear`."""
+"""One dense layer each, without hidden layers: `linear`."""
 
 import math
 from typing import Any
@@ -16,8 +16,8 @@ __all__ = ["NETWORKS", "LinearEncoder", "build"]
 class LinearEncoder(nn.Module):
     """q(z|x) = N(Vx + b, D): a mean [B, L] linear in x, one logvar for all x, given as [B, L].
 
-    Reference: Lucas et al. 2019, arXiv 1911.02469, section 4. Where the posterior has one part, it
-    is linear in x.
+    Reference: Lucas et al. 2019, arXiv 1911.02469, section 4. A posterior with only one part is
+    linear in x.
     """
 
     latent_dim: int

@@ -11,7 +11,7 @@ __all__ = ["CELL", "NETWORKS"]
 def _step(state, gates, kernel):
     """i, f, o = σ(x + W h), g = tanh(x_g + W_g h);  c' = f c + i g;  h' = o tanh(c').
 
-    f has 1 within σ, so that a new network remembers.
+    The bias of f starts at 1, so a new network remembers.
 
     Reference: Hochreiter & Schmidhuber 1997; Gers et al. 2000 (forget gate); Jozefowicz et al. 2015
     (its bias).

@@ -24,7 +24,7 @@ class MLPEncoder(nn.Module):
 
     @property
     def layers(self) -> tuple[tuple[str, ...], ...]:
-        """Where the parameters of each layer are, from x to the posterior."""
+        """The paths to the parameters of each layer, from x to the posterior."""
         return (*((f"hidden_{i}",) for i in range(len(self.widths))), ("head", "posterior"))
 
     @nn.nowrap
@@ -48,7 +48,7 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """Dense layers: z [B, L] to [B, output_dim]; no widths makes it linear.
+    """Dense layers: z [B, L] to [B, output_dim]; linear if there are no widths.
 
     The layer that reads z is named `latent`: `Model.init` finds its fan-in there.
     """
@@ -60,7 +60,7 @@ class MLPDecoder(nn.Module):
 
     @property
     def layers(self) -> tuple[tuple[str, ...], ...]:
-        """Where the parameters of each layer are, from z to the outputs."""
+        """The paths to the parameters of each layer, from z to the outputs."""
         hidden = (f"hidden_{i}" for i in range(1, len(self.widths)))
         names = ("latent", *hidden, "output") if self.widths else ("latent",)
         return tuple((name,) for name in names)
