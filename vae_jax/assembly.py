@@ -1,7 +1,7 @@
-"""From data, an objective and the sizes of networks to a model: the one assembly.
+"""Builds a model from data, an objective and the sizes of its networks.
 
-`make_model` is for Python, `assemble` for whoever has a `Dataset` and needs the objective's parts
-too, such as the command line.
+`make_model` is for Python; `assemble` is for code that has a `Dataset` and also needs the bound
+objective, such as the command line.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +23,12 @@ _BINARIZATIONS = ("dynamic", "soft", "threshold")
 
 
 class Schema(NamedTuple):
-    """What a model has to know of data.
+    """The properties of data that a model depends on.
 
     Attributes:
-        name: of the data, for messages.
-        shape: of one example x.
-        likelihood: the customary p(x|z) by name; None if nothing says it.
+        name: name of the data, for messages.
+        shape: shape of one example x.
+        likelihood: the name of the default p(x|z) for these data; None if unknown.
         num_levels: see `data.Dataset`, a count or None.
         has_missing: whether x may hold NaN.
         num_conditions, classes: see `Model`.
@@ -44,12 +44,12 @@ class Schema(NamedTuple):
 
 
 class Assembled(NamedTuple):
-    """A model, and what its objective asks of each row of a dataset.
+    """A model, its bound objective, and what a batch holds beside x.
 
     Attributes:
         model: a `Model`.
         objective: bound, see `objectives.bind`.
-        conditions: what batches hold beside x, arrays [N, …]; None: nothing.
+        conditions: what batches hold beside x, arrays [N, …]; None for nothing.
     """
 
     model: Model
@@ -71,31 +71,31 @@ def make_model(
     teacher_dropout: float | None = None,
     **hyperparameters: Any,
 ) -> Model:
-    """Makes the model that an objective trains on some data, as the command line makes it.
+    """Makes the model that an objective trains on given data, exactly as the command line does.
 
-    A `Dataset` tells all that there is to know of the data. An array or a shape tells the shape
-    only, so that a likelihood must be named.
+    A `Dataset` describes its data completely. An array or a shape gives the shape only, so the
+    likelihood must be named.
 
     Args:
         data: a `Dataset`; x [N, *shape]; {"x": x, "labels": y} with the user's own labels [N], or
             "condition" with numbers [N, C], for a conditional objective; or the shape of one
             example, a tuple.
-        objective: the name of one of ours, or whatever `objectives.bind` takes.
+        objective: the name of a built-in objective, or anything that `objectives.bind` accepts.
         network: one of `networks.names()`.
         latent_dim: L, a count.
-        likelihood: p(x|z) by name or as one of `vae_jax.likelihoods`; None is what is customary
-            for a `Dataset`.
-        variance: of a likelihood that is named, see `likelihoods.make`.
-        widths, activation, dtype, teacher_dropout: of the networks, see `networks.build`.
+        likelihood: p(x|z) by name or as one of `vae_jax.likelihoods`; None is the default of a
+            `Dataset`.
+        variance: variance of a likelihood given by name, see `likelihoods.make`.
+        widths, activation, dtype, teacher_dropout: settings of the networks, see `networks.build`.
         hyperparameters: counts and words of the objective that decide its latents, such as
             `num_codes=64`.
 
     Returns:
-        A `Model` without parameters: `vae_jax.fit` draws and trains them.
+        A `Model` without parameters: `vae_jax.fit` initializes and trains them.
 
     Raises:
-        UsageError: a name is unknown, the parts do not fit together, or something about the data is
-            missing: the message says what.
+        UsageError: a name is unknown, the parts do not fit together, or information about the data
+            is missing; the message names it.
         DataError: the data do not fit the likelihood or the objective.
     """
     is_ours = isinstance(data, Dataset)
@@ -172,7 +172,7 @@ def _model(
     dtype: Any,
     **sizes: Any,
 ) -> Model:
-    """The model of a schema: latents as the objective asks, networks as the sizes say."""
+    """Builds the model of a schema: latents from the objective, networks from the sizes."""
     latent = latents.Gaussian() if objective.latent is None else objective.latent()
     latent.check(latent_dim)
     encoder, decoder = networks.build(
@@ -202,7 +202,7 @@ def _model(
 
 
 def _likelihood(schema: Schema, asked: Any, variance: float | str) -> likelihoods.Likelihood:
-    """p(x|z) as it is asked for, or the customary one."""
+    """The requested p(x|z), or the default."""
     if isinstance(asked, likelihoods.Likelihood):
         if variance != "learned":
             raise UsageError(f"variance={variance}: {asked} has its own: leave variance out")
@@ -218,11 +218,11 @@ def _likelihood(schema: Schema, asked: Any, variance: float | str) -> likelihood
     return likelihoods.make(name, variance=variance, **known)
 
 
-# --- What an array or a shape tells
+# --- The schema of an array or a shape
 
 
 def _schema(data: Any, objective: training.Objective, who: str) -> Schema:
-    """What there is to know of data that are no `Dataset`, for an objective called `who`."""
+    """The schema of data other than a `Dataset`, for an objective called `who`."""
     if isinstance(data, tuple) and data and all(isinstance(n, int) for n in data):
         schema = Schema("a shape", data)
     else:
@@ -250,12 +250,12 @@ def _schema(data: Any, objective: training.Objective, who: str) -> Schema:
 
 
 def _has_nan(x: Any) -> bool:
-    """Whether real numbers of any shape hold NaN."""
+    """Whether numbers of any shape contain NaN."""
     return bool(np.isnan(np.asarray(x)).any())
 
 
 def _conditions(name: str, values: Any) -> tuple[int, tuple | None]:
-    """C and the user's own labels (see `Model.classes`), of labels [N] or numbers [N, C]."""
+    """C and the user's own labels (see `Model.classes`), from labels [N] or numbers [N, C]."""
     if np.ndim(values) == 2:
         return np.shape(values)[1], ()
     classes = labels.classes_in(values, what=name)
@@ -266,19 +266,19 @@ def _conditions(name: str, values: Any) -> tuple[int, tuple | None]:
     return len(classes), None if classes == tuple(range(len(classes))) else classes
 
 
-# --- What happens to stored values before a model sees them
+# --- Preprocessing of stored values
 
 
 def binarization(
     num_levels: int | None, *, is_bernoulli: bool, has_prior: bool, asked: str | None = None
 ) -> str | None:
-    """How grey levels become x: "dynamic", "soft" or "threshold"; None leaves values as they are.
+    """How gray levels become x: "dynamic", "soft" or "threshold"; None leaves them unchanged.
 
     Args:
-        num_levels: of the data, a count; None: they are continuous.
+        num_levels: number of levels of the data, a count; None if they are continuous.
         is_bernoulli: whether p(x|z) is a Bernoulli distribution.
-        has_prior: whether codes have a density: without one grey levels are targets.
-        asked: what the user wants; None is "dynamic", or "soft" without a prior.
+        has_prior: whether the latents have a prior; without one, gray levels are soft targets.
+        asked: the user's choice; None means "dynamic", or "soft" without a prior.
 
     Raises:
         UsageError: there is nothing to binarize.
@@ -294,7 +294,7 @@ def binarization(
 
 
 def make_preprocess(dataset: Dataset, binarization: str | None) -> Callable:
-    """What happens to stored data inside the step: (stored [B, *stored], key) to x [B, *shape]."""
+    """The preprocessing inside the step: (stored [B, *stored], key) to x [B, *shape]."""
     if binarization == "dynamic":
         return lambda stored, key: datasets.binarize(key, dataset.decode(stored))
     if binarization == "threshold":

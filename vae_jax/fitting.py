@@ -32,13 +32,13 @@ _POSITIVE = objectives.Interval.parse("(0, inf)")
 
 
 class Epoch(NamedTuple):
-    """What a callback is told of an epoch that ended.
+    """The argument of a callback, after each epoch.
 
     Attributes:
-        epoch, num_epochs: which one, from 1, of how many; counts.
+        epoch, num_epochs: the number of the epoch, from 1, and of all epochs; counts.
         step: steps done, a count.
         metrics: the row of `Trained.history`: scalars by name.
-        params: parameters after the epoch, NumPy arrays of any shape, the callback's to keep.
+        params: parameters after the epoch, NumPy arrays of any shape; the callback may keep them.
     """
 
     epoch: int
@@ -72,52 +72,55 @@ def fit(
     init_scale: float | None = None,
     **hyperparameters: Any,
 ) -> Trained:
-    """Trains a model by the program of the command line: same settings, same parameters.
+    """Trains a model as the command line does: the same settings give the same parameters.
 
     Args:
-        objective: the name of one of ours ("factor_vae") or its function, an `Objective` (from
-            `objectives.bind`), or a function `loss(model, params, batch, key, **hyperparameters)`
-            of your own. One of ours is bound: it gets its own parameters and optimizer, N, and the
-            schedules that its flags have by default.
-        model: a `Model` with the latents that the objective asks for, see `vae_jax.make_model`.
-        data: a `Dataset`; x [N, *stored]; or {"x": x, …} with what the objective asks for of each
-            row: "condition", labels [N] or numbers [N, C] (cvae), or "labels" [N], −1 where
-            unknown (m2, dbn). Labels are your own, see `Model.classes`.
+        objective: the name of a built-in objective ("factor_vae") or its function, an `Objective`
+            (from `objectives.bind`), or your own function `loss(model, params, batch, key,
+            **hyperparameters)`. A built-in objective is bound: it gets its own parameters and
+            optimizer, N, and the default schedules of its flags.
+        model: a `Model` with the latents that the objective needs, see `vae_jax.make_model`.
+        data: a `Dataset`; x [N, *stored]; or {"x": x, …} with what the objective needs for each
+            row: "condition", labels [N] or numbers [N, C] (cvae), or "labels" [N], −1 if unknown
+            (m2, dbn). Labels are your own, see `Model.classes`.
         epochs: passes over the training examples, a count.
-        optimizer: a name in `training.OPTIMIZERS`; a factory, of a learning rate as `optax.sgd`
-            or of hyperparameters as those in `OPTIMIZERS`; or an optax transformation, whose
-            learning rate is its own.
+        optimizer: a name in `training.OPTIMIZERS`; a factory that takes a learning rate, as
+            `optax.sgd`, or hyperparameters, as those in `OPTIMIZERS`; or an optax transformation
+            with its own learning rate.
         learning_rate: a number, text such as "cosine(2e-3, 0, 100%)" (see `schedules.parse`), or a
             function of the step such as an optax schedule.
         batch_size: B, a count; all examples if there are fewer.
-        seed: decides everything random, a count.
-        valid: examples for validation after each epoch, as `data`; None is the validation split of
-            a `Dataset`.
-        patience: epochs without a better validation ELBO (without a prior: loss) after which
-            training stops, a count; the best parameters are then kept.
+        seed: seed of all randomness, a count.
+        valid: examples for validation after each epoch, in the form of `data`; None is the
+            validation split of a `Dataset`.
+        patience: training stops after this many epochs without a better validation ELBO (without a
+            prior: loss), a count, and returns the best parameters.
         checkpoint: a directory in which the state is saved every few seconds and at the end. The
-            same call with the same directory resumes bit for bit; a directory of another training
-            is refused.
+            same call with the same directory resumes bit for bit; a directory of a different
+            training is refused.
         callbacks: functions of an `Epoch`, called after each; one that returns True stops training.
         progress: whether to show a line in a terminal or a notebook.
-        preprocess: (stored [B, *stored], key) to x [B, *shape], run inside the step; None is what
-            a `Dataset` asks for, and takes other x as it is, which then must be floats in the
-            likelihood's range.
-        binarization: of the grey levels of a `Dataset` under a Bernoulli likelihood: "dynamic",
-            "soft" or "threshold", see `assembly.binarization`.
-        weight_decay: of adamw, as `learning_rate`; None is 1e-4.
-        adam: those of Adam's b1, b2 and eps that differ from optax's defaults, scalars.
-        clip_norm: the largest norm of a gradient, as `learning_rate`; None does not clip.
-        ema_decay: of an average of the parameters, a scalar; None keeps none.
-        init_scale: multiplies the standard deviations of the initial kernels, a scalar.
-        hyperparameters: of the objective: numbers, schedules as `learning_rate`, counts and words.
+        preprocess: (stored [B, *stored], key) to x [B, *shape], run inside the step. None is the
+            default of a `Dataset`; other x is used unchanged and must be floats in the likelihood's
+            range.
+        binarization: how gray levels of a `Dataset` are binarized under a Bernoulli likelihood:
+            "dynamic", "soft" or "threshold", see `assembly.binarization`.
+        weight_decay: weight decay of adamw, in the form of `learning_rate`; None is 1e-4.
+        adam: values of Adam's b1, b2 and eps that differ from optax's defaults, scalars.
+        clip_norm: the largest norm of a gradient, in the form of `learning_rate`; None does not
+            clip.
+        ema_decay: decay of the exponential moving average (EMA) of the parameters, a scalar; None
+            keeps no average.
+        init_scale: factor of the standard deviations of the initial kernels, a scalar.
+        hyperparameters: settings of the objective: numbers, schedules in the form of
+            `learning_rate`, counts and words.
 
     Returns:
         `Trained`.
 
     Raises:
-        DataError: a value of x is not finite, or is none that the likelihood can take; or values
-            are masked.
+        DataError: a value of x is not finite, or not possible under the likelihood; or values are
+            masked.
         UsageError: objective, model, data and settings do not fit together.
         DivergedError: a loss, gradient or update was not finite.
         StorageError: a checkpoint cannot be written or read.
@@ -152,7 +155,7 @@ def fit(
 
 
 def _in_32_bits():
-    """A context in which numbers are of 32 bits, whatever `JAX_ENABLE_X64` says outside of it."""
+    """A context in which numbers have 32 bits, whatever `JAX_ENABLE_X64` is outside."""
     known = getattr(jax, "enable_x64", None)
     return getattr(jax.experimental, "disable_x64")() if known is None else known(False)  # noqa: B009
 
@@ -161,13 +164,13 @@ def _in_32_bits():
 
 
 class _Planned(NamedTuple):
-    """A training that can begin.
+    """A training that is ready to start.
 
     Attributes:
-        program: of one run.
-        source: what the data are.
-        settings: what decides the training beside its data, as it is; see `keeping.spelled`.
-        has_rate: whether the learning rate is ours to tell: not that of an optax transformation.
+        program: program with one run.
+        source: the data.
+        settings: everything that decides the training except its data; see `keeping.spelled`.
+        has_rate: whether the learning rate is known: not if it is inside an optax transformation.
     """
 
     program: Program
@@ -191,7 +194,7 @@ def _planned(
     preprocess: Callable | None = None,
     binarization: str | None = None,
 ) -> _Planned:
-    """The program of a training, checked; see `fit`."""
+    """Builds and checks the program of a training; see `fit`."""
     _check_counts(epochs=epochs, batch_size=batch_size, patience=patience, seed=asked["seed"])
     is_ours = isinstance(data, Dataset)
     held: Any = data if is_ours else sources.named(data)
@@ -254,26 +257,26 @@ def _program(
 
 
 def _units(num_examples: int, batch_size: int, epochs: int) -> dict[str, int]:
-    """What epochs and shares of the run are in steps, see `schedules.parse`."""
+    """The number of steps in an epoch and in the run, for `schedules.parse`."""
     steps_per_epoch = -(-num_examples // batch_size)
     return {"steps_per_epoch": steps_per_epoch, "num_steps": epochs * steps_per_epoch}
 
 
 def _told_schedules(hparams: training.Hparams) -> dict[str, Any]:
-    """Each hyperparameter by name, as `_told_schedule` puts it."""
+    """Each hyperparameter by name, in the form of `_told_schedule`."""
     every = {**vars(hparams.replace(objective={})), **hparams.objective}
     return {name: _told_schedule(value) for name, value in every.items()}
 
 
 def _beside(rows: Any) -> dict[str, Any] | None:
-    """What batches hold beside x, of rows [N, …] by name; None if they are x alone."""
+    """What batches hold beside x, from rows [N, …] by name; None if rows are x alone."""
     if not isinstance(rows, dict):
         return None
     return {name: values for name, values in rows.items() if name != "x"}
 
 
 def _check_counts(*, seed: Any, **counts: Any) -> None:
-    """UsageError unless counts are at least 1, or None, and the seed fits in 32 bits."""
+    """Raises UsageError unless counts are >= 1 or None, and the seed fits in 32 bits."""
     for setting, value in counts.items():
         is_left_out = value is None and setting == "patience"
         if not (is_left_out or _is_count(value)):
@@ -295,7 +298,7 @@ def _is_integer(value: Any) -> bool:
 def _check_patience(
     patience: int | None, source: sources.Source, objective: training.Objective, name: str | None
 ) -> None:
-    """UsageError unless there are validations for patience to look at."""
+    """Raises UsageError if patience is set without anything to validate."""
     if patience is None:
         return
     if not source.size("valid"):
@@ -310,7 +313,7 @@ def _check_patience(
 
 
 def _hparams(asked: Mapping[str, Any], objective: dict[str, Any], units: dict) -> training.Hparams:
-    """The arrays and schedules of a run: scalars, as `vae_jax.lab.config` makes them."""
+    """The scalars and schedules of a run, in the form of `vae_jax.lab.config`."""
 
     def scalar(name):
         value = asked[name]
@@ -332,7 +335,7 @@ def _hparams(asked: Mapping[str, Any], objective: dict[str, Any], units: dict) -
 
 
 def _schedule(name: str, value: Any, units: dict) -> Callable:
-    """A schedule of whatever was given for a setting."""
+    """Makes a schedule from the value of a setting."""
     try:
         return schedules.make(value, **units)
     except UsageError as error:
@@ -340,7 +343,7 @@ def _schedule(name: str, value: Any, units: dict) -> Callable:
 
 
 def _told_schedule(value: Any) -> Any:
-    """A schedule of ours in words that are equal for equal ones; anything else as it is."""
+    """Converts our schedules to a comparable form; leaves anything else unchanged."""
     if not isinstance(value, schedules.Schedule):
         return value
     start, end, steps, period, is_cosine = map(str, value)
@@ -352,7 +355,7 @@ def _told_schedule(value: Any) -> Any:
 def _check_interval(
     name: str, schedule: Callable, interval: objectives.Interval, units: dict, *, touches_low=False
 ) -> None:
-    """UsageError unless a schedule stays in an interval; it may end at a low end that is open."""
+    """Raises UsageError unless a schedule stays in an interval; it may touch an open low end."""
     values = schedules.extremes(schedule, units["num_steps"])
     inside = [value in interval for value in values]
     if touches_low and any(inside):
@@ -365,7 +368,7 @@ def _check_interval(
 
 
 def _optimizer(optimizer: Any, asked: Mapping[str, Any]) -> tuple[str | Callable, bool]:
-    """What `training.make_train` takes for an optimizer, and whether the learning rate is ours."""
+    """The optimizer for `training.make_train`, and whether the learning rate is known."""
     if asked["weight_decay"] is not None and optimizer == "adam":
         raise UsageError(
             f"weight_decay={asked['weight_decay']}: adam has none: give optimizer='adamw'"
@@ -397,7 +400,7 @@ def _optimizer(optimizer: Any, asked: Mapping[str, Any]) -> tuple[str | Callable
 
 
 class _Now(NamedTuple):
-    """Where a training is: what is carried [S, …], the steps done, and the rows of its epochs."""
+    """The current state of a training [S, …], the steps done, and the rows of its epochs."""
 
     carried: programs.Carried
     step: int
@@ -406,7 +409,7 @@ class _Now(NamedTuple):
 
 @contextlib.contextmanager
 def _kept(checkpoint: Any, planned: _Planned) -> Iterator[Any]:
-    """What saves the training, or None if nothing does."""
+    """Yields the keeper that saves the training, or None without a checkpoint."""
     if checkpoint is None:
         yield None
         return
@@ -425,7 +428,7 @@ def _kept(checkpoint: Any, planned: _Planned) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _shown(is_shown: bool, num_epochs: int) -> Iterator[Callable[[dict], None]]:
-    """What shows the row of an epoch, in a terminal or a notebook."""
+    """Yields a function that shows the row of an epoch, in a terminal or a notebook."""
     line = None
     if is_shown:
         from vae_jax import live
@@ -442,13 +445,13 @@ def _shown(is_shown: bool, num_epochs: int) -> Iterator[Callable[[dict], None]]:
 
 
 def _train(planned: _Planned, keeper: Any, callbacks: Sequence[Callable], is_shown: bool) -> _Now:
-    """Trains to the last step, or until patience or a callback ends it."""
+    """Trains to the last step, or until patience or a callback stops it."""
     program = planned.program
     per_epoch = program.train.steps_per_epoch
     now = _beginning(program, keeper)
 
     def chunk(_, hparams, x, num_steps):
-        # the state as this loop has left it: stopped by patience, perhaps
+        # this loop may have changed the state: stopped by patience, for example
         return program.chunk(now.carried.state, hparams, x, num_steps)
 
     is_over = bool(program.layout.read(now.carried.state.stopped).all())
@@ -483,7 +486,7 @@ def _save(program: Program, keeper: Any, now: _Now) -> None:
 
 
 def _beginning(program: Program, keeper: Any) -> _Now:
-    """The newest checkpoint, or a beginning."""
+    """The newest checkpoint, or the initial state."""
     restored = None if keeper is None else keeper.restore(programs.target(program))
     if restored is None:
         return _Now(programs.begin(program), 0, [])
@@ -498,7 +501,7 @@ def _beginning(program: Program, keeper: Any) -> _Now:
 
 
 def _end_epoch(planned: _Planned, now: _Now, callbacks: Sequence[Callable]) -> _Now:
-    """The epoch's row, its validation, and what the callbacks say to it."""
+    """Computes the epoch's row and validation, and calls the callbacks."""
     program = planned.program
     (row,), carried = programs.end_epoch(program, now.carried, now.step)
     if not planned.has_rate:
@@ -509,7 +512,7 @@ def _end_epoch(planned: _Planned, now: _Now, callbacks: Sequence[Callable]) -> _
     params = jax.tree.map(lambda leaf: np.array(leaf[0]), program.layout.read(carried.state.params))
     num_epochs = program.num_steps // program.train.steps_per_epoch
     record = Epoch(row["epoch"], num_epochs, now.step, dict(row), params)
-    # each is called, whatever the others say
+    # call every callback, even if an earlier one stops the training
     answers = [callback(record) for callback in callbacks]
     if any(answer is True for answer in answers):
         stopped = program.layout.place_slots(np.ones(program.layout.num_slots, bool))
@@ -518,7 +521,7 @@ def _end_epoch(planned: _Planned, now: _Now, callbacks: Sequence[Callable]) -> _
 
 
 def _refuse_failure(planned: _Planned, state: training.State) -> None:
-    """DivergedError if a loss, gradient or update was not finite."""
+    """Raises DivergedError if a loss, gradient or update was not finite."""
     layout = planned.program.layout
     failure = int(layout.read(state.failure)[0])
     if failure >= 0:
@@ -529,16 +532,16 @@ def _refuse_failure(planned: _Planned, state: training.State) -> None:
 
 
 def _advice(program: Program, failure: int, sums: Mapping[str, np.ndarray]) -> str:
-    """What to try after a divergence at a step, by the sums [1] that it left."""
+    """A remedy for a divergence at a step, chosen from the sums [1] at that step."""
     if failure == 0 and not all(np.isfinite(total).all() for total in sums.values()):
-        # before any update: no learning rate has had a part in it
+        # before any update, so the learning rate is not the cause
         others = (f"another {name}" for name in program.hparams.objective)
         return " or ".join(["init_scale=0.1", *others])
     return "a smaller learning_rate"
 
 
 def _trained(planned: _Planned, now: _Now) -> Trained:
-    """What a training leaves."""
+    """Collects the results of a training."""
     program, source = planned.program, planned.source
     params = programs.frozen(program, programs.result_params(now.carried))
     model, params, _ = programs.member(program, 0, program.layout.read(params))
@@ -569,10 +572,10 @@ def _bound(
     units: dict,
     has_dataset: bool = False,
 ) -> tuple[str | None, training.Objective, dict[str, Any]]:
-    """The objective's name, it with all that is static, and the hyperparameters left: schedules.
+    """The objective's name, the bound objective, and its other hyperparameters as schedules.
 
-    Those of ours come with their defaults, and a term that has no weight is left out of the
-    program: as the command line has them.
+    As on the command line, built-in objectives get their defaults, and a term with weight 0 is left
+    out of the program.
     """
     if isinstance(objective, functools.partial) and objectives.name_of(objective.func):
         settings = {**objective.keywords, **settings}
@@ -593,13 +596,13 @@ def _bound(
 
 
 def _is_left_out(schedule: Callable, known: objectives.Hyperparameter | None) -> bool:
-    """Whether a hyperparameter is the weight 0 of a term that is not there by default."""
+    """Whether a hyperparameter is the weight 0 of a term that is off by default."""
     is_zero = isinstance(schedule, schedules.Schedule) and schedules.extremes(schedule) == [0, 0]
     return known is not None and known.default == 0 and is_zero
 
 
 def _check_model(objective: training.Objective, model, name: str | None) -> None:
-    """UsageError unless the model has the latents, and takes the conditions, of an objective."""
+    """Raises UsageError unless the model has the objective's latents and takes its conditions."""
     who = name or "the objective"
     asked = None if objective.latent is None else objective.latent()
     found = getattr(model, "latent", asked)
@@ -619,7 +622,7 @@ def _check_model(objective: training.Objective, model, name: str | None) -> None
 
 
 def _same_family(name: str | None, asked, found) -> str:
-    """The other remedy where the latents differ in a size that the objective may choose."""
+    """An additional remedy if the latents differ in a size that the objective may choose."""
     if name is None or type(asked) is not type(found):
         return ""
     sizes = {n: v for n, v in vars(found).items() if v != getattr(asked, n)}

@@ -1,4 +1,4 @@
-"""A program: R runs that differ in numbers only, and their functions, each compiled once.
+"""A program: R runs that differ only in numbers; each of its functions compiles once.
 
 The command line builds one from flags, `vae_jax.fit` from its arguments, with R = 1. Arrays of all
 runs are [S, …] on the devices, see `vae_jax.devices.layout`.
@@ -53,7 +53,7 @@ SAME = 1e-6
 
 
 class Carried(NamedTuple):
-    """What a checkpoint holds, [R, …]: the training's state and the best validation so far."""
+    """The contents of a checkpoint, [R, …]: the state of training and the best validation."""
 
     state: training.State
     best: Any
@@ -61,19 +61,19 @@ class Carried(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Program:
-    """The runs of a program, and its functions.
+    """The runs of a program and its functions.
 
     Attributes:
-        layout: where the runs live.
-        model: of the largest latent dimension; each run masks it as its `hparams` say.
+        layout: how runs are placed on devices.
+        model: has the largest latent dimension; each run masks it according to its `hparams`.
         loss_fn, preprocess, train: see `training.make_train`.
-        hparams: of all runs, leaves [S, …] on the devices.
+        hparams: hyperparameters of all runs, leaves [S, …] on the devices.
         num_steps: of each run, a count.
-        splits: "train", and "valid" and "test" where there are some → what their batches are
-            gathered from, see `training.Train.chunk`: x [N, *stored], or {"x": x, …}.
-        streamed: whether the data stay on the host and are fed to the devices block by block.
-        patience: epochs without a better validation after which a run stops, a count; its best
-            parameters are then kept. None: it never stops, and the last ones count.
+        splits: "train", and "valid" and "test" if they exist → the rows that batches are gathered
+            from, see `training.Train.chunk`: x [N, *stored], or {"x": x, …}.
+        streamed: whether the data stay on the host and are sent to the devices in blocks.
+        patience: a run stops after this many epochs without a better validation, a count, and keeps
+            its best parameters. None never stops, and the last parameters are the result.
     """
 
     layout: Layout
@@ -89,15 +89,15 @@ class Program:
 
     @property
     def is_single(self) -> bool:
-        """Whether there is one run only."""
+        """Whether there is only one run."""
         return self.layout.num_runs == 1
 
     def rows(self, split: str) -> Any:
-        """What the batches of a split are gathered from, see `splits`."""
+        """The rows of a split, see `splits`."""
         return self.splits[split]
 
     def size(self, split: str) -> int:
-        """How many examples a split has, a count; 0 where there is no such split."""
+        """The number of examples in a split, a count; 0 if the split does not exist."""
         rows = self.splits.get(split)
         return 0 if rows is None else len(_x(rows))
 
@@ -108,7 +108,7 @@ class Program:
 
     @functools.cached_property
     def state_shape(self) -> training.State:
-        """Shapes and dtypes of the state, [S, …]; nothing is computed."""
+        """Shapes and dtypes of the state, [S, …], without computing it."""
         return jax.eval_shape(self.init, self.hparams)
 
     @functools.cached_property
@@ -124,19 +124,19 @@ class Program:
 
     @functools.cached_property
     def hparams_at(self) -> Callable:
-        """(hparams, step) to the values that the last of so many steps was trained with; [S]."""
+        """(hparams, number of steps) to the values used in the last of these steps; [S]."""
         return self.layout.over_runs(
             lambda h, step: schedules.evaluate(h, jnp.maximum(step - 1, 0))
         )
 
     def learning_rates(self, step: int) -> np.ndarray:
-        """Of the last of so many steps (a scalar): [R]."""
+        """Learning rates of the last of `step` steps (a scalar): [R]."""
         steps = self.layout.place(np.full(self.layout.num_runs, step, np.int32))
         return self.layout.read(self.hparams_at(self.hparams, steps).learning_rate)
 
     @functools.cached_property
     def drop_sums(self) -> Callable:
-        """State [S] to the same with the sums of failed runs 0: what is saved is finite."""
+        """State [S] to the same with zero sums for failed runs, so that saved values are finite."""
 
         def one(state):
             zeroed = {n: jnp.where(state.failure < 0, v, 0.0) for n, v in state.sums.items()}
@@ -146,7 +146,7 @@ class Program:
 
     @functools.cached_property
     def start_best(self) -> Callable:
-        """State [S] to the best validation before there was one; [S]."""
+        """State [S] to the initial value of the best validation; [S]."""
 
         def one(state):
             return {
@@ -159,7 +159,7 @@ class Program:
 
     @functools.cached_property
     def keep_best(self) -> Callable:
-        """(best, params, score, epoch) to the best so far, for each run; [S], the epoch shared."""
+        """(best, params, score, epoch) to the new best, for each run; [S], the epoch is shared."""
 
         def one(best, params, score, epoch):
             new = {"params": params, "score": score, "epoch": epoch}
@@ -191,7 +191,7 @@ class Program:
 
     @functools.cached_property
     def decompose_rate(self) -> Callable:
-        """(params, hparams, x) to the means and standard errors of `elbo.decompose_rate`; [S]."""
+        """(params, hparams, x) to means and standard errors of `elbo.decompose_rate`; [S]."""
 
         def one(params, h, x):
             return elbo.decompose_rate(
@@ -208,7 +208,7 @@ class Program:
 
     @functools.cached_property
     def add_variance(self) -> Callable:
-        """(total, params, hparams, x, first batch) to the total with `elbo.sum_variance`; [S]."""
+        """(total, params, hparams, x, first batch) to total + `elbo.sum_variance`; [S]."""
 
         def one(total, params, h, x, first_batch):
             return total + elbo.sum_variance(
@@ -226,21 +226,21 @@ class Program:
 
     @functools.cached_property
     def with_variance(self) -> Callable:
-        """(params, variance) to the parameters of that density; [S]."""
+        """(params, variance) to the parameters with that variance; [S]."""
         return self.layout.over_runs(
             lambda params, variance: {**params, "likelihood": {"logvar": jnp.log(variance)}}
         )
 
     @functools.cached_property
     def resident(self) -> Callable:
-        """From the name of a split to its rows on the devices, put there once."""
+        """Split name to its rows on the devices; they are copied once."""
         return functools.cache(lambda name: self.layout.replicate(self.rows(name)))
 
     @functools.cached_property
     def spread(self) -> Callable:
-        """From a split's name to `rows` [M, …], M = `elbo.NUM_DECOMPOSED` or all, evenly spread.
+        """Split name to evenly spaced `rows` [M, …], M = `elbo.NUM_DECOMPOSED` or all.
 
-        The order of a split may be that of its factors, so that its first rows would be alike.
+        The order of a split may follow its factors, so its first rows might be alike.
         """
 
         def few(split):
@@ -252,11 +252,11 @@ class Program:
         return functools.cache(few)
 
     def blocks(self, split: str, num: int | None = None) -> Iterator[tuple[int, Any]]:
-        """A split in blocks of whole batches: (first batch, `rows` [n, …]).
+        """Yields a split in blocks of whole batches: (first batch, `rows` [n, …]).
 
         Args:
             split: "train", "valid" or "test".
-            num: the first so many examples; None takes all.
+            num: the number of examples, from the first; None takes all.
         """
         held = self.rows(split)
         x = _x(held)
@@ -274,16 +274,16 @@ class Program:
 
 
 def _x(rows: Any) -> Any:
-    """The examples among what batches are gathered from, [N, *stored]."""
+    """The examples in the rows that batches are gathered from, [N, *stored]."""
     return rows["x"] if isinstance(rows, Mapping) else rows
 
 
 def make_splits(dataset, conditions: training.Conditions | None) -> dict[str, Any]:
-    """What batches are gathered from, see `Program.splits`.
+    """The rows that batches are gathered from, see `Program.splits`.
 
     Args:
         dataset: from `vae_jax.data.load`.
-        conditions: what an objective asks of each row beside x, arrays [N, …]; None: nothing.
+        conditions: what an objective needs for each row beside x, arrays [N, …]; None for nothing.
     """
     x = {split: getattr(dataset, split).x for split in ("train", "valid", "test")}
     if conditions is None:
@@ -292,13 +292,13 @@ def make_splits(dataset, conditions: training.Conditions | None) -> dict[str, An
 
 
 def begin(program: Program) -> Carried:
-    """What is carried before the first step: [S, …]."""
+    """The initial state and best validation: [S, …]."""
     state = program.init(program.hparams)
     return Carried(state, program.start_best(state) if program.patience else None)
 
 
 def target(program: Program) -> Carried:
-    """Shapes and dtypes of what a checkpoint holds: leaves [R, …], without fillers."""
+    """Shapes and dtypes of the contents of a checkpoint: leaves [R, …], without fillers."""
     state = program.state_shape
     best = jax.eval_shape(program.start_best, state) if program.patience else None
     return jax.tree.map(
@@ -308,7 +308,7 @@ def target(program: Program) -> Carried:
 
 
 def result_params(carried: Carried) -> Any:
-    """The parameters [S, …] of a result: the best, the averaged, or the last ones."""
+    """The parameters [S, …] of the result: the best, the averaged, or the last ones."""
     if carried.best is not None:
         return carried.best["params"]
     return carried.state.params if carried.state.ema is None else carried.state.ema
@@ -316,7 +316,7 @@ def result_params(carried: Carried) -> Any:
 
 @contextlib.contextmanager
 def source(program: Program):
-    """What `train_until` takes its batches from: rows [N, …] on the devices, or a feed."""
+    """The source of batches for `train_until`: rows [N, …] on the devices, or a feed."""
     if not program.streamed:
         yield program.resident("train")
         return
@@ -329,9 +329,10 @@ def source(program: Program):
 
 
 def end_epoch(program: Program, carried: Carried, step: int):
-    """The rows of an epoch that ended with a step (a scalar), and what is carried on.
+    """Ends an epoch at a step (a scalar): returns its rows and the new state.
 
-    A row for each run that trained to that step; `run` names it where there are several.
+    There is one row for each run that trained to that step; if there are several runs, `run` names
+    it.
     """
     state, best = carried
     layout = program.layout
@@ -370,20 +371,20 @@ def end_epoch(program: Program, carried: Carried, step: int):
 
 
 def with_fillers(layout, stopped: np.ndarray) -> np.ndarray:
-    """[R] booleans as [S]: what fills the slots up never trains."""
+    """Extends [R] booleans to [S] with True: fillers never train."""
     return np.concatenate([stopped, np.ones(layout.num_slots - layout.num_runs, bool)])
 
 
 def evaluate(program: Program, params, split: str, step) -> elbo.Evaluation:
-    """The objective's terms over a split, and what the rate consists of; leaves [R, …], NumPy.
+    """The objective's terms over a split, and the parts of the rate; leaves [R, …], NumPy.
 
-    A term over rows of known label is left out of a split that has none.
+    A term over labeled rows is left out if the split has no labels.
 
     Args:
         program: the runs.
-        params: [S, …], of densities (see `frozen`).
+        params: [S, …], with a fixed density (see `frozen`).
         split: "train", "valid" or "test".
-        step: steps done by each run, [S].
+        step: number of steps done by each run, [S].
     """
     at_step = program.hparams_at(program.hparams, step)
     moments = None
@@ -393,7 +394,7 @@ def evaluate(program: Program, params, split: str, step) -> elbo.Evaluation:
     few = program.spread(split)
     decomposed = program.decompose_rate(params, program.hparams, few)
     parts, errors = program.layout.read(decomposed)
-    # an objective that prices them has measured them itself, of all examples
+    # an objective that penalizes these parts has measured them itself, on all examples
     found = evaluated._replace(
         terms={**parts, **evaluated.terms},
         standard_errors={**errors, **evaluated.standard_errors},
@@ -404,7 +405,7 @@ def evaluate(program: Program, params, split: str, step) -> elbo.Evaluation:
 
 
 def num_examples_of(evaluated: elbo.Evaluation) -> dict[str, Any]:
-    """`name_num_examples` → how many examples a term over rows of known label is a mean of, [R]."""
+    """`name_num_examples` → the number of labeled examples in the mean of a term, [R]."""
     return {f"{n}_num_examples": np.int64(num) for n, num in evaluated.num_rows.items()}
 
 
@@ -413,12 +414,12 @@ def _without(values: dict, names: set[str]) -> dict:
 
 
 def frozen(program: Program, params, num: int | None = None):
-    """The parameters [S, …] that make p(x|z) a density, see `elbo.freeze_likelihood`.
+    """The parameters [S, …] with a fixed density p(x|z), see `elbo.freeze_likelihood`.
 
     Args:
         program: the runs.
         params: [S, …].
-        num: how many training examples decide; None takes all.
+        num: the number of training examples to use; None takes all.
     """
     if program.model.likelihood.frozen() == program.model.likelihood:
         return params
@@ -432,12 +433,12 @@ def frozen(program: Program, params, num: int | None = None):
 
 
 def objective_terms(program: Program, params, step: int) -> dict[str, float | int]:
-    """The objective's terms on the test split of a run alone, as `result.json` has them.
+    """The objective's terms on the test split of a single run, as in `result.json`.
 
     Args:
-        program: of one run.
-        params: [S, …], of a density (see `frozen`).
-        step: steps done, a scalar.
+        program: a program with one run.
+        params: [S, …], with a fixed density (see `frozen`).
+        step: number of steps done, a scalar.
 
     Returns:
         Terms and standard errors in nats, active units, counts; scalars. A term that is the same
@@ -459,7 +460,7 @@ def objective_terms(program: Program, params, step: int) -> dict[str, float | in
 
 
 def latent_use(evaluated: elbo.Evaluation) -> dict[str, Any]:
-    """Active units [R] and the rate of each dimension [R, L]; nothing where there is no prior."""
+    """Active units [R] and the rate of each dimension [R, L]; {} if there is no prior."""
     if evaluated.rate_per_dim is None:
         return {}
     units = elbo.active_units(evaluated.mean_variance).sum(axis=-1)
@@ -467,11 +468,11 @@ def latent_use(evaluated: elbo.Evaluation) -> dict[str, Any]:
 
 
 def member(program: Program, run: int, params) -> tuple[Any, Any, Any]:
-    """One run of a program, alone: its model (a density), its parameters and its hyperparameters.
+    """Extracts one run of a program: its model (a density), parameters and hyperparameters.
 
     Args:
         program: the runs.
-        run: which, a scalar.
+        run: index of the run, a scalar.
         params: [R, …], NumPy.
 
     Returns:

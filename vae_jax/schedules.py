@@ -1,8 +1,8 @@
 """One mechanism for every hyperparameter that changes with the step.
 
-A schedule is a function of the step, as in optax. Ours is also a pytree of scalars, so that runs
-with different schedules stack along an axis and train in one program. Any optax schedule serves as
-well: wrapped in `jax.tree_util.Partial` it is a pytree without leaves.
+A schedule is a function of the step, as in optax. Ours is also a pytree of scalars, so runs with
+different schedules stack along an axis and train in one program. Any optax schedule works, too:
+wrapped in `jax.tree_util.Partial` it is a pytree without leaves.
 """
 
 import functools
@@ -34,15 +34,15 @@ __all__ = [
 
 
 class Schedule(NamedTuple):
-    """A ramp from `start` to `end`, once or in cycles; called with a step it gives a value.
+    """A ramp from `start` to `end`, once or in cycles; a function of the step.
 
-    value(t) = start + (end − start)·r(t), r(t) = clip((t mod period) / steps, 0, 1), and with
-    `is_cosine` r is replaced by (1 − cos πr) / 2.
+    value(t) = start + (end − start)·r(t), r(t) = clip((t mod period) / steps, 0, 1); if
+    `is_cosine`, r is replaced by (1 − cos πr) / 2.
 
     Args:
-        start, end: values, scalars [] (or [R] for R runs, then to be mapped over).
+        start, end: values, scalars [] (or [R] for R runs, to be mapped over).
         steps: length of the ramp in steps, scalar; 0 means that `end` holds from the start.
-        period: length of a cycle in steps, scalar; 0 means that there is one ramp only.
+        period: length of a cycle in steps, scalar; 0 means one ramp only.
         is_cosine: 1 for half a cosine wave, 0 for a straight line, scalar.
     """
 
@@ -65,7 +65,7 @@ class Schedule(NamedTuple):
 def _schedule(start, end, steps, period, is_cosine) -> Schedule:
     if min(steps, period) < 0:
         raise ValueError("a duration is negative")
-    # NumPy's, as making one of JAX would compile a program; what overflows is refused as infinite
+    # NumPy scalars, because a JAX scalar would compile a program; overflow is refused as infinite
     values = (start, end, steps, period, is_cosine)
     with np.errstate(over="ignore"):
         return Schedule(*((jnp if isinstance(v, jax.Array) else np).float32(v) for v in values))
@@ -98,11 +98,11 @@ def cyclical(start, end, period, rising=0.5) -> Schedule:
 
 
 def piecewise(value, *steps_and_values) -> Callable:
-    """Constant pieces: a value, the step at which the next piece begins, its value, and so on.
+    """A piecewise constant schedule: a value, the step of the next piece, its value, and so on.
 
     Args:
-        value: the first one, a scalar.
-        steps_and_values: steps and values (scalars) in turn, steps ascending.
+        value: the first value, a scalar.
+        steps_and_values: steps and values (scalars) alternating, steps ascending.
 
     Returns:
         A callable from step (scalar) to value (scalar); a pytree without leaves.
@@ -130,7 +130,7 @@ def evaluate(tree, step):
     Returns:
         The same tree of float32 scalars [].
     """
-    # optax's own schedules rely on implicit promotion, also where a user forbids it
+    # optax's own schedules rely on implicit promotion, even if a user forbids it
     with jax.numpy_dtype_promotion("standard"):
         return jax.tree.map(lambda v: v(step) if callable(v) else v, tree, is_leaf=callable)
 
@@ -149,15 +149,15 @@ _NUMBER = re.compile(r"(?P<number>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)(?P<unit>ep
 def parse(text: str, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callable:
     """Reads a schedule as written on the command line.
 
-    `4`, `linear(0, 4, 2000)`, `cosine(1e-3, 0, 100%)`, `cyclical(0, 1, 10ep)`,
+    Examples: `4`, `linear(0, 4, 2000)`, `cosine(1e-3, 0, 100%)`, `cyclical(0, 1, 10ep)`,
     `piecewise(1e-3, 200ep, 1e-4)`, or any schedule of optax by its name without `_schedule`:
-    `warmup_cosine_decay(0, 1e-3, 5ep, 100%)`. A duration is in steps, in epochs with `ep`, or a
-    share of the run with `%`.
+    `warmup_cosine_decay(0, 1e-3, 5ep, 100%)`. A duration is in steps, in epochs with `ep`, or in
+    percent of the run with `%`.
 
     Args:
         text: the number or the call.
-        steps_per_epoch: steps that `ep` stands for.
-        num_steps: steps that `100%` stands for.
+        steps_per_epoch: number of steps in `1ep`.
+        num_steps: number of steps in `100%`.
 
     Returns:
         A callable from step (scalar) to value (scalar); a pytree.
@@ -195,14 +195,14 @@ def parse(text: str, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callabl
     ]
     try:
         schedule = function(*arguments)
-    except Exception as error:  # whatever a function of optax raises for numbers that do not fit
+    except Exception as error:  # optax functions raise many types for invalid numbers
         reason = "optax's takes more than numbers" if call[1] in _INSTEAD else error
         raise UsageError(f"schedule {text!r}: {reason}; write it as {usage}") from None
     return schedule if isinstance(schedule, Schedule) else jax.tree_util.Partial(schedule)
 
 
 def make(value: Any, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callable:
-    """A schedule of whatever a user gives: a number, text, or a function of the step (as optax's).
+    """Makes a schedule from a number, text, or a function of the step (such as optax's).
 
     Args:
         value: a scalar; text, see `parse`; or a callable from step (scalar) to value (scalar).
@@ -229,7 +229,7 @@ def make(value: Any, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callabl
 
 
 def extremes(schedule: Callable, num_steps: int = 1000) -> list[float]:
-    """Values that a schedule takes in a run of so many steps (scalar); of ours the two ends."""
+    """Values that a schedule takes in `num_steps` steps (scalar); for ours, its two ends."""
     if isinstance(schedule, Schedule):
         return [float(schedule.start), float(schedule.end)]
     steps = np.linspace(0, num_steps, 201).astype(np.int32)
@@ -237,14 +237,14 @@ def extremes(schedule: Callable, num_steps: int = 1000) -> list[float]:
 
 
 def _usage(name: str) -> str:
-    """How a schedule is written."""
+    """The syntax of a schedule, for messages."""
     if name == piecewise.__name__:
         return "piecewise(value, steps, value, …)"
     return f"{name}({', '.join(inspect.signature(_function(name)).parameters)})"
 
 
 def _function(name: str) -> Callable:
-    """A schedule of ours, or of optax, by its name without `_schedule`."""
+    """The schedule function with this name, ours or optax's without `_schedule`."""
     known = [n for n in dir(optax.schedules) if n.endswith(("_schedule", "_decay"))]
     optax_names = {n.removesuffix("_schedule"): n for n in known}
     if name in _OURS:

@@ -1,4 +1,4 @@
-"""What a training leaves, as one value, and what metrics say of it."""
+"""The result of a training, and the results of its evaluation."""
 
 import dataclasses
 import functools
@@ -27,24 +27,24 @@ _SHOWN = ("loss", "elbo", "rate", "distortion", "valid_loss", "valid_elbo", "act
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Trained:
-    """A trained model: its parameters, and how they came about.
+    """A trained model: its parameters, their history, and what they were trained with.
 
     Attributes:
-        model: a `Model` whose p(x|z) is a density: a variance that training takes at each batch's
-            optimum is fixed.
+        model: a `Model` whose p(x|z) is a density: if training used the optimal variance of each
+            batch, the variance is now fixed.
         params: of this model, a pytree of arrays of any shape: the best by validation if those were
-            kept, the averaged ones if there is an average, else the last.
-        history: a row for each epoch: "step", "epoch", the means of the objective's terms over the
-            training split, the same of the validation split as "valid_…", the hyperparameters.
-        state: the last `training.State`; None of a file.
-        step: steps that were done, a count; None of a file that does not say it.
+            kept, otherwise the EMA if there is one, otherwise the last.
+        history: one row per epoch: "step", "epoch", the means of the objective's terms over the
+            training split, those of the validation split as "valid_…", the hyperparameters.
+        state: the last `training.State`; None if loaded from a file.
+        step: number of steps done, a count; None if a file does not contain it.
         status: "done", "stopped early" or "unfinished".
         best_epoch: the epoch of `params`, a count, if the best were kept.
-        dataset: what it was trained on, if that was a `Dataset`.
-        preprocess: what is done to stored values, see `fit`.
-        conditions: what a conditional model is given of each row of the dataset, [N, …].
-        program: what it was trained by; None of a file.
-        about: what else is known: settings of the run, or what an exported file says.
+        dataset: the training data, if they were a `Dataset`.
+        preprocess: the preprocessing of stored values, see `fit`.
+        conditions: the condition of each row of the dataset in a conditional model, [N, …].
+        program: the program that trained it; None if loaded from a file.
+        about: other information: settings of the run, or the contents of an exported file.
     """
 
     model: Model
@@ -61,7 +61,7 @@ class Trained:
     about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def _lines(self) -> dict[str, str]:
-        """What there is to say, in a few words each."""
+        """A short summary, as name → value."""
         told = {"model": repr(self.model)}
         if self.dataset is not None:
             told["data"] = repr(self.dataset)
@@ -85,7 +85,7 @@ class Trained:
         return f"<table><caption>Trained</caption>{''.join(rows)}</table>"
 
     def curves(self) -> plots.Picture:
-        """The training curves: every quantity of `history` against the step, [epochs] each."""
+        """The training curves: each quantity of `history` against the step, [epochs] each."""
         return plots.training_curves(self.history)
 
 
@@ -94,15 +94,15 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Measured:
-    """What metrics have measured: `measured["latent_use"]["active_units"]`, `measured["elbo"]`.
+    """Results of metrics: `measured["latent_use"]["active_units"]`, `measured["elbo"]`.
 
-    The name of a metric gives all that it measured; the name of an entry gives its value, if one
-    metric alone has it.
+    The name of a metric gives all its entries; the name of an entry gives its value, if only one
+    metric has it.
 
     Attributes:
         values: metric → entry → value: scalars and lists; `name_standard_error` beside `name`.
-        skipped: metric → why it does not apply to this model or these data.
-        definitions: metric → entry → what it means, a line each.
+        skipped: metric → the reason why it does not apply to this model or these data.
+        definitions: metric → entry → its meaning, one line each.
     """
 
     values: Mapping[str, Mapping[str, Any]]
@@ -121,7 +121,7 @@ class Measured:
         return self.values[owners[0]][name]
 
     def _rows(self) -> list[tuple[str, str, str]]:
-        """(metric, entry, value with its standard error) of each scalar, and what was skipped."""
+        """(metric, entry, value with its standard error) of each scalar, then the skipped ones."""
         rows = []
         for metric, values in self.values.items():
             for entry, value in values.items():
@@ -156,16 +156,16 @@ def evaluate(
 
     Args:
         trained: from `vae_jax.fit` or `vae_jax.load`.
-        metrics: a name or several of `evaluation.names()`; "objective", the terms that were
-            minimized, if None; "all" measures all that apply, which may take minutes.
-        data: a `Dataset`, or test examples: x [N, *stored] or {"x": x, "labels": y}. None takes
-            the data of the training.
-        seed: decides every draw, a count.
-        num_examples: of the test split, evenly spread over it, a count; None takes all.
+        metrics: one or several names of `evaluation.names()`; None measures "objective", the terms
+            that were minimized; "all" measures all that apply, which may take minutes.
+        data: a `Dataset`, or test examples: x [N, *stored] or {"x": x, "labels": y}. None is the
+            data of the training.
+        seed: seed of every draw, a count.
+        num_examples: number of examples, evenly spaced in the test split, a count; None takes all.
         settings: metric → its settings, such as {"nll": {"num_samples": 100}}.
 
     Returns:
-        `Measured`: values, and why the rest was skipped.
+        `Measured`: values, and the reasons why other metrics were skipped.
 
     Raises:
         UsageError: a metric or a setting is unknown, a setting does not fit, or there are no data.
@@ -199,7 +199,7 @@ def evaluate(
 
 
 def _asked(metrics: str | Iterable[str] | None) -> list[str]:
-    """The metrics that are asked for, each once."""
+    """The requested metrics, without repetition."""
     known = [OBJECTIVE, *evaluation.names(), UDR]
     if metrics == "all":
         return known
@@ -211,7 +211,7 @@ def _asked(metrics: str | Iterable[str] | None) -> list[str]:
 
 
 def _objective_terms(trained: Trained, data: Any) -> dict[str, float | int]:
-    """The terms that were minimized, on the test split of the data of the training."""
+    """The minimized terms on the test split of the training's data."""
     program = trained.program
     if program is None or trained.step is None or data is not None or not program.size("test"):
         raise NotApplicableError("it is measured on the test split that the training came with")
@@ -220,7 +220,7 @@ def _objective_terms(trained: Trained, data: Any) -> dict[str, float | int]:
 
 
 def _subject(trained: Trained, data: Any, seed: int, num_examples: int | None) -> Subject:
-    """What the metrics measure."""
+    """The subject of the metrics."""
     model = trained.model
     given = None if trained.program is None else trained.program.loss_fn.given
     conditions, preprocess = trained.conditions, trained.preprocess
@@ -263,7 +263,7 @@ def _subject(trained: Trained, data: Any, seed: int, num_examples: int | None) -
 
 
 def _conditional(trained: Trained) -> training.Objective:
-    """What tells the condition of a row: the model's own objective, or that of a labeled VAE."""
+    """The objective that supplies the condition of a row: the model's own, or a labeled VAE's."""
     if trained.program is not None:
         return trained.program.loss_fn
     return objectives.bind("cvae", num_examples=1)
