@@ -1,4 +1,4 @@
-"""What each program does first, before the imports that take a second."""
+"""The first steps of each program, before slow imports."""
 
 import sys
 import warnings
@@ -13,14 +13,14 @@ __all__ = [
 
 
 def begin() -> None:
-    """Has signals end the program, settles what its variables may decide, and imports JAX.
+    """Installs signal handlers, settles environment variables, and imports JAX.
 
-    A value of a variable that JAX refuses ends the program in one line, with the code of a usage
-    error.
+    If JAX refuses the value of a variable, the program ends with one line and the exit code of a
+    usage error.
     """
     interrupts.exit_at_once()
     environment.settle()
-    # `devices.warning` says it, with a remedy
+    # `devices.warning` reports it, with a remedy
     warnings.filterwarnings("ignore", "JAX plugin .* not compatible", RuntimeWarning)
     with garbage_collection.paused():
         try:

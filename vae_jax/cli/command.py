@@ -1,4 +1,4 @@
-"""Flags in, exit code out: the page of help, one line for each error a user can cause."""
+"""From flags to exit code: the help page, and one line for each error that a user can cause."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: s
     program of a sweep failed), 130 and 143 for a run that was interrupted.
 
     Args:
-        main: does the work.
+        main: runs the training.
         description: the head of the help page.
     """
     define_flags()
@@ -46,7 +46,7 @@ def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: s
         processes.initialize()
         given = {f.name: values.pop(f.name) for f in config_lib.flag_fields(config_lib.Plan)}
         plan = config_lib.plan_from_flags(given)
-        if plan.executor is None:  # else this process leaves the accelerators to others
+        if plan.executor is None:  # otherwise this process leaves the accelerators to others
             devices.check_platform()
         main(values, plan, sys.argv[1:])
 
@@ -56,13 +56,13 @@ def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: s
 def start(
     main: Callable[[dict], None], texts: Mapping[str, str], description: str, *, example: str
 ) -> None:
-    """Parses flags that are all texts, calls `main(values)`, and exits as `run` does.
+    """Parses flags that are all text, calls `main(values)`, and exits like `run`.
 
     Args:
-        main: does the work; a flag that was not given is None.
-        texts: flag → its line of help.
+        main: runs the command; a flag that was not given is None.
+        texts: flag → its help line.
         description: the head of the help page.
-        example: a command.
+        example: an example command.
     """
     for name, text in texts.items():
         flags.DEFINE_string(name, None, text)
@@ -75,23 +75,23 @@ def start(
 
 
 def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[str], str]) -> None:
-    """Parses flags that are defined, calls `main(values)`, and exits; codes as `run` has them.
+    """Parses defined flags, calls `main(values)`, and exits with the codes of `run`.
 
     Args:
-        main: does the work; a flag that was not given is None.
-        names: of the flags, from which a misspelt one is corrected.
-        page: what is asked (see `help.asked_for`) → the text that --help prints.
+        main: runs the command; a flag that was not given is None.
+        names: names of the flags, for suggestions if one is misspelled.
+        page: the requested page (see `help.asked_for`) → the text that --help prints.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-        # a terminal without β shows ?, and the run goes on
+        # a terminal without β shows ?, and the run continues
         getattr(sys, name).reconfigure(errors="replace")
     interrupts.exit_at_once()
 
     not_kept = compiled.keep()
     devices.listen()
-    # a sweep on CPU spreads its runs over as many devices as this process has cores
+    # on CPU, a sweep spreads its runs over one device per available core
     if not devices.are_counted():
         num_cores = hardware.num_cores() // processes.num_on_this_machine()
         jax.config.update("jax_num_cpu_devices", max(1, num_cores))
@@ -104,7 +104,7 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[s
         return or_exit(lambda: _parse(argv, names), names)
 
     def call(_):
-        # what libraries looked for and found is no news
+        # libraries log what they looked for and found: hide it
         logging.set_verbosity(logging.WARNING)
         for told in filter(None, (environment.told(), not_kept)):
             if processes.is_first():
@@ -137,7 +137,7 @@ def _names() -> list[str]:
 
 def _parse(argv, names: Sequence[str]):
     for word in argv[1:]:
-        # absl looks for the nearest flag, a step for each character
+        # absl searches for the nearest flag, with one step per character
         if word.startswith("-") and len(word.partition("=")[0]) > MAX_NAME:
             raise UsageError(f"{word.partition('=')[0]} is not a flag (see --help)")
     try:

@@ -1,4 +1,4 @@
-"""Python's garbage collector, out of the way of a start; imports nothing slow, to come first."""
+"""Pauses Python's garbage collector during startup; imports nothing slow, to be first."""
 
 import contextlib
 import gc
@@ -19,7 +19,7 @@ and finds nothing.
 
 @contextlib.contextmanager
 def paused() -> Iterator[None]:
-    """For imports: what they make lives as long as the process, and is never to be searched."""
+    """For imports: objects made there live as long as the process, and need no collection."""
     gc.disable()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The pages that --help prints: the flags that people use, all flags, or those of an objective."""
+"""The pages that --help prints: the most-used flags, all flags, or those of an objective."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,10 +32,10 @@ _WIDTHS = "The values of --widths hold commas: semicolons separate them, --width
 
 
 def asked_for(argv: Sequence[str]) -> str | None:
-    """Returns what a command line asks help on.
+    """Returns the help topic that a command line requests.
 
     Args:
-        argv: the words after the name of the program.
+        argv: the arguments after the name of the program.
 
     Returns:
         "" for the first page, "all" for all flags, the name of an objective; None for no help.
@@ -58,8 +58,8 @@ def of_training(asked: str, description: str) -> str:
     """Returns a page on the flags of a training.
 
     Args:
-        asked: from `asked_for`.
-        description: what the program does.
+        asked: result of `asked_for`.
+        description: description of the program.
 
     Raises:
         UsageError: there is no such objective.
@@ -70,12 +70,12 @@ def of_training(asked: str, description: str) -> str:
 
 
 def of_flags(texts: Mapping[str, str], description: str, example: str) -> str:
-    """Returns the page of a program whose flags are texts.
+    """Returns the help page of a program whose flags are all text.
 
     Args:
-        texts: flag → its line of help.
-        description: what the program does.
-        example: a command.
+        texts: flag → its help line.
+        description: description of the program.
+        example: an example command.
     """
     entries = [line for name, text in texts.items() for line in _entry(name, text)]
     return "\n".join([*_wrapped(description), "", *entries, "", "Example:", f"  {example}"])
@@ -120,7 +120,7 @@ def _of_objective(name: str) -> str:
 
 
 def _entries(group: str, names: Iterable[str] | None = None) -> list[str]:
-    """The flags of a group that are named, or all."""
+    """The entries of the named flags in a group, or of all its flags."""
     fills = {
         "objectives": ", ".join(objectives.names()),
         "datasets": ", ".join(data.names()),
@@ -137,7 +137,7 @@ def _entries(group: str, names: Iterable[str] | None = None) -> list[str]:
 
 
 def _hyperparameters(several: Sequence[str]) -> list[str]:
-    """The flags of objectives; what several have with the same meaning and default stands once."""
+    """The flags of objectives; equal flags of several objectives are listed once."""
     lines = []
     for name, owners in config.objective_flags().items():
         by_text: dict[str, list[str]] = {}

@@ -23,7 +23,7 @@ def main() -> None:
     except UsageError as error:
         console.say(f"error: {error}", is_error=True)
         sys.exit(error.exit_code)
-    # the flags follow the name of the program, as they do for a module
+    # flags follow the name of the program, as for a module
     sys.argv[:2] = [f"vae-jax {argument}"]
     start(argument)
 
@@ -32,9 +32,9 @@ def start(name: str) -> None:
     """Runs a command with the flags in `sys.argv`, and exits.
 
     Args:
-        name: of a module in `vae_jax.cli.commands`.
+        name: name of a module in `vae_jax.cli.commands`.
     """
-    # before the imports that take a second
+    # before slow imports
     beginning.begin()
     with garbage_collection.paused():
         command = discovery.load(_COMMANDS, name, "command")

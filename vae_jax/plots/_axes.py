@@ -1,4 +1,4 @@
-"""What the axes of several pictures share: words for names, limits that hold the bulk, ticks."""
+"""Helpers for axes: labels for names, limits that hold most of the data, ticks."""
 
 import math
 import re
@@ -22,14 +22,14 @@ __all__ = [
     "wrap",
 ]
 
-LARGEST = 1e100  # beyond, a place on an axis cannot be computed
+LARGEST = 1e100  # beyond, positions on an axis cannot be computed
 TERMS = ("loss", "distortion", "rate", "elbo")
 _WORDS = {"alpha": "α", "beta": "β", "gamma": "γ", "elbo": "ELBO"}
 _WORDS |= {"valid": "validation", "dim": "dimension"}
 
 
 def words(name: str) -> str:
-    """The name of a column as one says it: valid_elbo is 'validation ELBO'."""
+    """The label for the name of a column: valid_elbo is 'validation ELBO'."""
     return legible(" ".join(_WORDS.get(word, word) for word in name.replace("_", " ").split()), 32)
 
 
@@ -39,9 +39,9 @@ def with_unit(name: str) -> str:
 
 
 def wrap(text: str, length: int) -> list[str]:
-    """`text` in lines of up to `length` characters (scalar), each `name=value` in it whole.
+    """Wraps `text` to lines of up to `length` characters (scalar) without splitting `name=value`.
 
-    A `name=value` that is too long for a line has lines of its own, about two at most.
+    A `name=value` that is too long for one line is split over about two lines.
     """
     lines = [""]
     for part in re.split(r"\s+(?=\w+=)", text.strip()):
@@ -55,7 +55,7 @@ def wrap(text: str, length: int) -> list[str]:
 
 
 def as_number(cell: Any) -> float:
-    """A cell of a metrics file, a scalar: NaN where it is missing, empty or no number."""
+    """A cell of a metrics file as a number, a scalar: NaN if missing, empty or not a number."""
     try:
         return float(cell)
     except (TypeError, ValueError, OverflowError):
@@ -63,15 +63,15 @@ def as_number(cell: Any) -> float:
 
 
 def drawable(values: np.ndarray) -> np.ndarray:
-    """Which numbers, of any shape, have a place on an axis: bool, False of NaN and inf."""
+    """Which numbers, of any shape, can be drawn: bool, False for NaN and inf."""
     return np.abs(values) < LARGEST
 
 
 def robust_limits(values: np.ndarray, reach: float = 3.0) -> tuple[float, float]:
-    """Limits that show the bulk of `values` [N], all `drawable`, and not far outliers.
+    """Limits that show most of `values` [N], all `drawable`, without far outliers.
 
     [max(min, q1 − reach·(q3 − q1)), min(max, q3 + reach·(q3 − q1))], q1 and q3 the quartiles, or
-    the whole range where these are equal; and a margin.
+    the whole range if these are equal; plus a margin.
     """
     low, q1, q3, high = np.quantile(values, (0.0, 0.25, 0.75, 1.0))
     spread = reach * (q3 - q1) or high - low
@@ -81,7 +81,7 @@ def robust_limits(values: np.ndarray, reach: float = 3.0) -> tuple[float, float]
 
 
 def limit_to_bulk(axes, values: np.ndarray) -> None:
-    """Limits y to the bulk of `values` [N], all `drawable`; a far outlier is named at its edge."""
+    """Limits y to most of `values` [N], all `drawable`; a far outlier is labeled at the edge."""
     low, high = robust_limits(values)
     axes.set_ylim(low, high)
     note = {"ha": "right", "transform": axes.transAxes, "fontsize": 7, "color": MUTED}
@@ -92,7 +92,7 @@ def limit_to_bulk(axes, values: np.ndarray) -> None:
 
 
 def count_ticks(axes) -> None:
-    """Ticks of x at whole numbers, about five (scalar), ten thousand as 10k."""
+    """Sets about five (scalar) integer ticks on x, with ten thousand as 10k."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -102,7 +102,7 @@ def count_ticks(axes) -> None:
 
 
 def in_words(message: str):
-    """A figure that says why there is nothing to draw."""
+    """A figure with a message that says why there is nothing to draw."""
     figure = new_figure(3.6, 1.6)
     figure.text(0.5, 0.5, message, ha="center", va="center", color=MUTED)
     return figure

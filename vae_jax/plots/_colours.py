@@ -1,4 +1,4 @@
-"""One colour for each run, by a hyperparameter: a number, or a word such as a schedule."""
+"""One color for each run, by a hyperparameter: a number, or a word such as a schedule."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -23,14 +23,14 @@ FEW = 8
 
 
 class Colours(NamedTuple):
-    """The colours of R runs and what they mean.
+    """The colors of R runs and their meaning.
 
     Args:
-        each: [R, 4], the colour of each run; nothing can be seen of one that is not drawn.
-        name: of what it stands for; may be empty.
-        categories: C names in order of what is drawn, or none where the values are a continuum.
-        scale: a matplotlib `ScalarMappable` from values to colours, category c at value c; None
-            where the colours mean nothing.
+        each: [R, 4], the color of each run; transparent for runs that are not drawn.
+        name: name of the quantity; may be empty.
+        categories: C names in drawing order, or none if the values are continuous.
+        scale: a matplotlib `ScalarMappable` from values to colors, with category c at value c; None
+            if the colors have no meaning.
     """
 
     each: np.ndarray
@@ -40,15 +40,15 @@ class Colours(NamedTuple):
 
 
 def ordered(cells: Iterable) -> tuple[list[float | str], np.ndarray]:
-    """The distinct values among R cells, numbers by value, then words by first appearance.
+    """The distinct values of R cells: numbers by value, then words by first appearance.
 
     Args:
-        cells: R scalars; what reads as a finite number is one, anything else is a word.
+        cells: R scalars; text that reads as a finite number is a number, anything else is a word.
 
     Returns:
-        The C values, and the place among them of each cell, int [R].
+        The C values, and the index of each cell's value, int [R].
     """
-    # By way of text a float32 0.1 is 0.1, and True is a word.
+    # Going through text, a float32 0.1 is 0.1, and True is a word.
     values = [_number_or_word(str(cell)) for cell in cells]
     distinct = dict.fromkeys(values)
     numbers = sorted(value for value in distinct if isinstance(value, float))
@@ -63,23 +63,23 @@ def _number_or_word(text: str) -> float | str:
 
 
 def name_of(value: float | str, length: int = 28) -> str:
-    """A value of `ordered` in words, at most about `length` characters (scalar)."""
+    """A value of `ordered` as text, of at most about `length` characters (scalar)."""
     return legible(value, length) if isinstance(value, str) else plain(value, ".10g")
 
 
 def colour_by(cells: Iterable | None, name: str | None, drawn: np.ndarray) -> Colours:
-    """Colours by category for words and for few distinct numbers, else along a continuum.
+    """Colors by category for words and for few distinct numbers, otherwise by a continuous scale.
 
-    The continuum is logarithmic where the numbers are positive and span more than a decade. What
-    is not drawn has no category and stretches no continuum.
+    The scale is logarithmic if the numbers are positive and span more than a decade. Runs that are
+    not drawn get no category and do not stretch the scale.
 
     Args:
-        cells: [R] numbers or words; None gives all runs one colour.
-        name: what the cells are.
+        cells: [R] numbers or words; None gives all runs one color.
+        name: name of the cells' quantity.
         drawn: bool [R], the runs that are drawn, at least one.
 
     Returns:
-        The colours.
+        The colors.
 
     Raises:
         UsageError: `cells` has another shape.
@@ -107,21 +107,21 @@ def colour_by(cells: Iterable | None, name: str | None, drawn: np.ndarray) -> Co
 
 
 def shades(num: int) -> np.ndarray:
-    """Colours [num, 4] from dark to light that all stand out on white."""
+    """Colors [num, 4] from dark to light that are all visible on white."""
     import matplotlib
 
     return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.9, num))
 
 
 def key_width(colours: Colours) -> float:
-    """Inches, a scalar, that `draw_key` or `draw_bar` wants at the side of a figure."""
+    """The width in inches, a scalar, that `draw_key` or `draw_bar` needs beside a figure."""
     if colours.scale is None:
         return 0.0
     return 0.5 + 0.07 * max(map(len, (words(colours.name), "0.001", *colours.categories)))
 
 
 def draw_key(figure, axes, colours: Colours) -> None:
-    """Says what colours [R, 4] mean: a legend of up to 20 categories, else a bar by `axes`."""
+    """Explains colors [R, 4]: with a legend for up to 20 categories, otherwise with a bar."""
     from matplotlib.lines import Line2D
 
     if not 0 < len(colours.categories) <= len(QUALITATIVE):
@@ -141,7 +141,7 @@ def draw_key(figure, axes, colours: Colours) -> None:
 
 
 def draw_bar(figure, axes, colours: Colours) -> None:
-    """A bar beside `axes` for colours [R, 4], in steps where they are categories."""
+    """Draws a color bar beside `axes` for colors [R, 4], in steps for categories."""
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 

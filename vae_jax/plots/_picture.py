@@ -77,12 +77,12 @@ _STYLING = threading.RLock()
 
 
 def write(path: Path, content: bytes) -> None:
-    """The file `path` with `content`, of any shape, whole or not at all: else StorageError."""
+    """Writes `content`, of any shape, to a file atomically; raises StorageError on failure."""
     partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
-        with partial.open("xb") as file:  # "x" follows no link that lies in its place
+        with partial.open("xb") as file:  # "x" does not follow a link in its place
             file.write(content)
         partial.replace(path)
     except OSError as error:
@@ -97,10 +97,10 @@ def write(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def house_style():
-    """Applies our style on top of matplotlib's own, whatever the user has configured, for a while.
+    """A context that applies our style on top of matplotlib's defaults, not the user's settings.
 
-    One thread draws at a time: the settings of matplotlib are global. Numbers that overflow while
-    axes are laid out are drawn as far as they can be, without a warning.
+    Only one thread draws at a time, because the settings of matplotlib are global. Numbers that
+    overflow in the layout of axes are drawn as far as possible, without a warning.
     """
     _import_matplotlib()
     import matplotlib.style
@@ -111,10 +111,10 @@ def house_style():
 
 
 def _import_matplotlib() -> None:
-    """Imports matplotlib, whose own import fails if MPLBACKEND names what is not installed.
+    """Imports matplotlib, whose import would fail if MPLBACKEND names a missing backend.
 
-    Notebooks name their backend to every program they start. Nothing here uses it: it is left as
-    it is for others.
+    Notebooks set it for every program they start. It is not used here, and is left unchanged for
+    other code.
     """
     if "matplotlib" in sys.modules:
         return
@@ -131,7 +131,7 @@ def _import_matplotlib() -> None:
 
 @functools.cache
 def _characters() -> frozenset[int]:
-    """Code points that our font has a shape for."""
+    """Code points in our font."""
     from matplotlib import font_manager
 
     path = font_manager.findfont(STYLE["font.family"])
@@ -139,11 +139,11 @@ def _characters() -> frozenset[int]:
 
 
 def legible(text: Any, length: int) -> str:
-    """Returns words that can be drawn: on one line, short, and of characters that our font has.
+    """Makes text drawable: one line, short, with characters of our font only.
 
     Args:
-        text: a scalar; white space becomes single spaces, a character without a shape becomes □.
-        length: the most characters, a count; the middle of a longer text is left out.
+        text: a scalar; whitespace becomes single spaces, a character that the font lacks becomes □.
+        length: maximum number of characters, a count; a longer text is cut in the middle.
     """
     words, known = " ".join(str(text).split()), _characters()
     head = (length - 1) // 2
@@ -153,7 +153,7 @@ def legible(text: Any, length: int) -> str:
 
 
 def new_figure(width: float, height: float):
-    """A figure of the given size in inches, drawn by Agg, known to nobody else."""
+    """A figure of a size in inches, drawn with Agg and not registered anywhere."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -163,7 +163,7 @@ def new_figure(width: float, height: float):
 
 
 def require(name: str, x, axes: str) -> np.ndarray:
-    """`x` as an array of a shape with one axis for each word in `axes`, or UsageError."""
+    """Returns `x` as an array with one axis per word in `axes`; otherwise raises UsageError."""
     x = np.asarray(x)
     if x.ndim != len(axes.split()):
         raise UsageError(f"{name} has shape {list(x.shape)}: must be [{axes.replace(' ', ', ')}]")
@@ -171,7 +171,7 @@ def require(name: str, x, axes: str) -> np.ndarray:
 
 
 def require_length(name: str, x, length: int) -> np.ndarray:
-    """`x` as an array [length], or UsageError."""
+    """Returns `x` as an array [length]; otherwise raises UsageError."""
     x = np.asarray(x)
     if x.shape != (length,):
         raise UsageError(f"{name} has shape {list(x.shape)}: must be [{length}]")
@@ -179,12 +179,12 @@ def require_length(name: str, x, length: int) -> np.ndarray:
 
 
 def as_float(x) -> np.ndarray:
-    """Numbers of any type and shape as floats, their values unchanged: a binary 1 becomes 1.0."""
+    """Converts numbers of any type and shape to floats of the same value: a binary 1 to 1.0."""
     x = np.asarray(x)
     return x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
 
 
 def plain(value: float, spec: str = ".2g") -> str:
-    """A number with a true minus sign and no negative zero; a huge one has no decimals to show."""
+    """Formats a number with a true minus sign, no negative zero, no decimals if it is huge."""
     value = float(value)
     return f"{value:z{spec if abs(value) < 1e9 else '.4g'}}".replace("-", "−")

@@ -1,7 +1,7 @@
 """What is drawn of images: which channels, as which colors, and as rows of a table.
 
-Images of one channel are gray, of three in color. Of any other number no color is known: each
-channel is drawn as a gray image of its own.
+Images with one channel are gray, with three in color. For other numbers of channels, each channel
+is drawn as a gray image.
 """
 
 import math
@@ -28,7 +28,7 @@ MOST_CHANNELS = 16
 
 
 def require_images(name: str, x, axes: str) -> np.ndarray:
-    """`x` as images [..., C], at least one, with an axis for each word in `axes`, or UsageError."""
+    """Returns `x` as images [..., C], with one axis per word in `axes`; else raises UsageError."""
     x = require(name, x, axes)
     if x.size == 0:
         raise UsageError(
@@ -49,10 +49,10 @@ def require_colors(name: str, x, axes: str) -> np.ndarray:
 
 
 def by_channel(images: np.ndarray) -> dict[str, np.ndarray]:
-    """What is drawn of images [..., C]: name → images [..., C] or [..., 1].
+    """Splits images [..., C] for drawing: name → images [..., C] or [..., 1].
 
-    Gray and color images are drawn as they are, without a name; of others each channel, or 16 that
-    are evenly spread among more.
+    Gray and color images stay together, without a name; others are split into channels, or into 16
+    evenly spaced ones if there are more.
     """
     num = images.shape[-1]
     if num in (1, 3):
@@ -64,9 +64,9 @@ def by_channel(images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def channels_in_one(images: np.ndarray) -> np.ndarray:
-    """Images [..., H, W, C] with all that `by_channel` draws of each in one: [..., H', W', 1 or 3].
+    """Arranges the channels of each image in one: [..., H, W, C] to [..., H', W', 1 or 3].
 
-    Channels are laid out in reading order, white between them.
+    Channels are those of `by_channel`, in reading order, separated by white.
     """
     parts = list(by_channel(images).values())
     if len(parts) == 1:
@@ -83,7 +83,7 @@ def channels_in_one(images: np.ndarray) -> np.ndarray:
 
 
 def to_rgb(images: np.ndarray) -> np.ndarray:
-    """Images [..., C], C 1 or 3, uint8 or in [0, 1] (NaN is black), as uint8 [..., 3]."""
+    """Converts images [..., C], C 1 or 3, uint8 or in [0, 1] (NaN is black), to uint8 [..., 3]."""
     if images.dtype != np.uint8:
         images = np.clip(np.nan_to_num(as_float(images)), 0.0, 1.0)
         images = np.rint(255.0 * images).astype(np.uint8)
@@ -101,5 +101,5 @@ def flat(examples: np.ndarray) -> np.ndarray:
 
 
 def flat_names(shape: Sequence[int]) -> tuple[str, ...]:
-    """A column for each number of an example of this shape, in flat order."""
+    """Column names for the numbers of an example of this shape, in flat order."""
     return tuple(f"x{i}" for i in range(math.prod(shape)))

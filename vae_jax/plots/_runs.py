@@ -1,7 +1,7 @@
-"""What the pictures of a sweep share: its runs, those that diverged, tables and legends.
+"""Helpers for pictures of a sweep: its runs, diverged runs, tables and legends.
 
-A run diverged if what is to be drawn is not finite, or beyond 1e100. It is left out of the figure
-and of what its colours mean; the figure says how many are, and the table has them.
+A run counts as diverged if the quantity to draw is not finite or exceeds 1e100. It is left out of
+the figure and of its color scale; the figure tells how many there are, and the table contains them.
 """
 
 import math
@@ -33,7 +33,7 @@ LINE_HEIGHT = 0.14
 
 
 def per_run(name: str, x, num_runs: int | None = None) -> np.ndarray:
-    """Numbers [R], one per run; what is None is NaN."""
+    """Numbers [R], one per run; None becomes NaN."""
     x = np.asarray(x)
     x = x.astype(np.float64) if x.dtype == object else x
     x = require(name, x, "R") if num_runs is None else require_length(name, x, num_runs)
@@ -41,12 +41,12 @@ def per_run(name: str, x, num_runs: int | None = None) -> np.ndarray:
 
 
 def cells_of(name: str, x: Iterable, num_runs: int) -> np.ndarray:
-    """Numbers and words [R], one per run, each as it is."""
+    """Numbers and words [R], one per run, unchanged."""
     return require_length(name, np.array(list(x), dtype=object), num_runs)
 
 
 class Repeats(NamedTuple):
-    """Runs of one setting: their indices [n], and which of the distinct settings it is."""
+    """Runs with the same setting: their indices [n], and the index of the setting."""
 
     members: np.ndarray
     row: int
@@ -54,7 +54,7 @@ class Repeats(NamedTuple):
 
 
 def repeats(rows: np.ndarray, columns: np.ndarray) -> list[Repeats]:
-    """Runs [R] grouped by their place in the order of rows and of columns, int [R] each."""
+    """Groups runs [R] by their row and column indices, int [R] each."""
     pairs, group = np.unique(np.stack([rows, columns]), axis=1, return_inverse=True)
     return [
         Repeats(np.flatnonzero(group.ravel() == index), row, column)
@@ -63,7 +63,7 @@ def repeats(rows: np.ndarray, columns: np.ndarray) -> list[Repeats]:
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float | None, float | None]:
-    """The mean of what is finite in `values` [n] and its standard error, None where undefined."""
+    """The mean of the finite `values` [n] and its standard error; None if undefined."""
     values = values[drawable(values)].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = float(values.mean()) if len(values) else None
@@ -72,14 +72,14 @@ def mean_and_error(values: np.ndarray) -> tuple[float | None, float | None]:
 
 
 def table_of(*columns: tuple[str, Iterable | None]) -> Table:
-    """Columns [N] by name, less those that are None."""
+    """A table of columns [N] by name, without those that are None."""
     given = [(name, cells) for name, cells in columns if cells is not None]
     rows = zip(*(cells for _, cells in given), strict=True)
     return Table(tuple(name for name, _ in given), list(rows))
 
 
 def nothing(num_runs: int, quantity: str):
-    """The figure of a sweep without any finite `quantity`."""
+    """A figure for a sweep in which no `quantity` is finite."""
     if not num_runs:
         return in_words("no runs yet")
     who = f"all {num_runs} runs" if num_runs > 1 else "the only run"
@@ -87,7 +87,7 @@ def nothing(num_runs: int, quantity: str):
 
 
 def say_left_out(figure, num_runs: int, *, diverged: np.ndarray, beyond=()) -> None:
-    """Says how many runs are not drawn, bool [R] each, in a line of its own above all panels."""
+    """Writes how many runs are not drawn, bool [R] each, on a separate line above all panels."""
     counts = {"diverged": np.sum(diverged), "beyond the axes": np.sum(beyond)}
     parts = [f"{count:.0f} {why}" for why, count in counts.items() if count]
     if parts:
@@ -96,10 +96,10 @@ def say_left_out(figure, num_runs: int, *, diverged: np.ndarray, beyond=()) -> N
 
 
 def legend_width(num_letters: int) -> float:
-    """Inches, a scalar, that a column of a legend takes whose longest line has `num_letters`."""
+    """Width in inches, a scalar, of a legend column with up to `num_letters` per line."""
     return 0.55 + 0.072 * num_letters
 
 
 def num_letters(width: float) -> int:
-    """The longest line that a legend has room for in `width` inches, a scalar."""
+    """The number of letters, a scalar, that fit in a legend line of `width` inches."""
     return int((width - legend_width(0)) / 0.072)

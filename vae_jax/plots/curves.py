@@ -26,19 +26,19 @@ CLOCKS = ("step", "epoch", "seconds", "per_second")
 
 @house_style()
 def training_curves(rows: Sequence[Mapping[str, Any]]) -> Picture:
-    """Every logged quantity against the step, each in its own panel, train and validation together.
+    """Draws every logged quantity against the step, one panel each, with train and validation.
 
-    A quantity `name` is drawn with its twin `valid_name`. Loss, distortion, rate and elbo come
-    first, in nats per example, then active units; everything else is drawn where it changes.
-    Limits follow the bulk of the values; a far outlier is named at the edge it lies beyond.
+    A quantity `name` shares its panel with `valid_name`. Loss, distortion, rate and elbo come
+    first, in nats per example, then active units; other quantities are drawn if they change. Limits
+    show most of the values; a far outlier is labeled at the edge.
 
     Args:
         rows: N mappings from column to cell, as in metrics.csv: a number, a word that reads as one,
-            or nothing. Any column may be absent, empty or NaN. The axis is `step`, or `epoch`, or
-            else the row's index.
+            or nothing. Any column may be absent, empty or NaN. The x axis is `step`, otherwise
+            `epoch`, otherwise the row's index.
 
     Returns:
-        Picture; its table is the drawn columns, cells as given, one row of shape [columns] each.
+        Picture; its table has the drawn columns, cells unchanged, one row of shape [columns] each.
     """
     names = dict.fromkeys(name for row in rows for name in row)
     values = {name: np.array([as_number(row.get(name)) for row in rows]) for name in names}
@@ -75,7 +75,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]]) -> Picture:
 
 
 def _pair(values: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    """The columns [N] of a quantity: its own and its validation twin's, where they exist."""
+    """The columns [N] of a quantity: training and validation, if they exist."""
     return {column: values[column] for column in (name, f"valid_{name}") if column in values}
 
 
@@ -84,7 +84,7 @@ def _changes(column: np.ndarray) -> bool:
 
 
 def _draw_curves(axes, name: str, x: np.ndarray, pair: Mapping[str, np.ndarray]) -> None:
-    """One panel: the quantity `name`, curves [N] over x [N], the last value at the upper right."""
+    """Draws one panel: the quantity `name`, curves [N] over x [N], the last value at the top."""
     shown = []
     for column, y in pair.items():
         known = drawable(x) & drawable(y)

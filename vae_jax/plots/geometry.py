@@ -1,4 +1,4 @@
-"""The geometry of a latent plane: how far its places are stretched, and its shortest ways."""
+"""The geometry of a latent plane: magnification and geodesics."""
 
 import numpy as np
 
@@ -30,25 +30,23 @@ def latent_geometry(
     *,
     axis_names: tuple[str, str] = ("z0", "z1"),
 ) -> Picture:
-    """The magnification over a plane of latent space, geodesics over it against straight lines.
+    """Draws the magnification over a plane of latent space, with geodesics and straight lines.
 
-    Dark where the decoder changes little, bright where a step in z changes much: geodesics go
-    round bright places. The scale is logarithmic.
+    Dark means that the output changes little, bright that it changes much per step in z: geodesics
+    avoid bright regions. The scale is logarithmic.
 
     Args:
-        z0: [C], rising, the places of the columns.
-        z1: [R], rising, the places of the rows.
-        magnification: √det G at (z0[c], z1[r]), [R, C]; what is not from 1e-100 to 1e100 is left
-            white.
-        curves: geodesics, [P, T, 2]; the straight line between the ends of each is drawn dashed;
-            or None.
-        codes: [N, 2], examples to be drawn as dots where they lie in the picture, or None.
+        z0: [C], ascending, positions of the columns.
+        z1: [R], ascending, positions of the rows.
+        magnification: √det G at (z0[c], z1[r]), [R, C]; white if outside of 1e-100 … 1e100.
+        curves: geodesics, [P, T, 2], with the straight line between their ends dashed; or None.
+        codes: [N, 2], examples drawn as dots if they are inside the picture, or None.
         axis_names: the names of the two dimensions.
 
     Returns:
         Picture; its table has the rows (kind, index, point, *axis_names, magnification) of shape
-        [6]: kind is grid, geodesic or code, index is of the geodesic or of the code, and what does
-        not apply is empty.
+            [6]: kind is grid, geodesic or code; index is that of the geodesic or code; cells that
+            do not apply are empty.
 
     Raises:
         UsageError: the shapes do not fit together, or `z0` or `z1` does not rise.
@@ -73,7 +71,7 @@ def latent_geometry(
     if curves_drawn:
         _draw_geodesics(axes, curves_drawn)
     for i, (z, set_limits) in enumerate(((z0, axes.set_xlim), (z1, axes.set_ylim))):
-        # all of the grid and of the geodesics; a far code is only in the table
+        # all of the grid and of the geodesics; far codes are only in the table
         ends = z[[0, -1]] + 0.5 * np.array([z[0] - z[1], z[-1] - z[-2]])
         ends = np.append(ends, [curve[:, i] for curve in curves_drawn])
         set_limits(ends.min(), ends.max())
@@ -91,7 +89,7 @@ def _rising(name: str, z) -> np.ndarray:
 
 
 def _draw_magnification(figure, axes, z0, z1, magnification) -> None:
-    """Colors the plane with z0 [C], z1 [R] by magnification [R, C], and draws what colors mean."""
+    """Colors the plane with z0 [C], z1 [R] by magnification [R, C], and draws a color bar."""
     from matplotlib.colors import ListedColormap, LogNorm
 
     is_drawn = (magnification > 0) & drawable(1 / magnification) & drawable(magnification)
@@ -99,7 +97,7 @@ def _draw_magnification(figure, axes, z0, z1, magnification) -> None:
         axes.set_title("the decoder is degenerate everywhere: no magnification above 0", fontsize=8)
         return
     low, high = magnification[is_drawn].min(), magnification[is_drawn].max()
-    # a constant has no scale of its own
+    # constant values have no scale
     norm = LogNorm(low / 1.05, high * 1.05) if high < 1.1 * low else LogNorm(low, high)
     mesh = axes.pcolormesh(
         z0,

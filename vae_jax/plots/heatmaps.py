@@ -21,23 +21,23 @@ from vae_jax.plots.pictures import Picture
 
 __all__ = ["sweep_heatmap"]
 
-FLAT = "#dbe6ee"  # of cells that are all equal
+FLAT = "#dbe6ee"  # color of cells that are all equal
 
 
 @house_style()
 def sweep_heatmap(
     value: np.ndarray, x: Iterable, y: Iterable, *, value_name: str, x_name: str, y_name: str
 ) -> Picture:
-    """A quantity over the grid of two hyperparameters: the mean of the runs of each cell.
+    """Draws a quantity over the grid of two hyperparameters: the mean over the runs of each cell.
 
-    Cells without a run are hatched; so are those where all runs diverged, which say NaN. Where all
-    means are equal, colours could tell nothing apart: the number alone says it.
+    Cells without a run are hatched; so are cells in which all runs diverged, with the text NaN. If
+    all means are equal, there are no colors, only numbers.
 
     Args:
-        value: [R], a quantity of each run; NaN where it diverged.
-        x, y: [R], the hyperparameters: numbers, drawn in rising order, or words such as schedules,
-            drawn after them in the order of their first appearance.
-        value_name, x_name, y_name: what they are.
+        value: [R], a quantity of each run; NaN if it diverged.
+        x, y: [R], the hyperparameters: numbers in ascending order, then words such as schedules in
+            order of first appearance.
+        value_name, x_name, y_name: their names.
 
     Returns:
         Picture; its table has one row per cell that has runs, (x_name, y_name, num_runs,
@@ -84,9 +84,9 @@ def sweep_heatmap(
 
 
 def _draw_cells(grid: np.ndarray, has_runs: np.ndarray, name: str, room: tuple[float, float]):
-    """A figure with a coloured cell for each number in `grid` [Y, X], row 0 at the bottom.
+    """Draws a colored cell for each number in `grid` [Y, X], row 0 at the bottom.
 
-    Where `has_runs`, bool [Y, X], the number is written; `room` is left for the labels of y and of
+    If `has_runs`, bool [Y, X], the number is written; `room` is the space for the labels of y and
     x, in inches.
     """
     from matplotlib.colors import ListedColormap, Normalize
@@ -130,7 +130,7 @@ def _draw_cells(grid: np.ndarray, has_runs: np.ndarray, name: str, room: tuple[f
 
 
 def _alike(grid: np.ndarray) -> np.ndarray:
-    """Numbers [Y, X] in words, with as many decimals as tell a hundredth of their range."""
+    """Formats numbers [Y, X] with enough decimals for 1 % of their range."""
     largest, spread = np.nanmax(np.abs(grid)), np.nanmax(grid) - np.nanmin(grid)
     decimals = 2 - math.floor(math.log10(spread or 1.0))
     spec = f".{min(max(0, decimals), 4)}f" if largest < 1e5 else ".3g"
@@ -138,6 +138,6 @@ def _alike(grid: np.ndarray) -> np.ndarray:
 
 
 def _name_cells(axis, labels: Sequence[str], at_most: int) -> None:
-    """Ticks at the middle of the cells of one side of the grid, evenly thinned to `at_most`."""
+    """Sets ticks at the centers of cells on one side of the grid, at most `at_most`."""
     ticks = np.arange(0, len(labels), math.ceil(len(labels) / at_most))
     axis.set_ticks(ticks + 0.5, [labels[tick] for tick in ticks])

@@ -1,4 +1,4 @@
-"""Pictures of examples: as reconstructed, as sampled, and on the way from one to another."""
+"""Pictures of examples: reconstructions, samples, and interpolations."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ __all__ = ["interpolation", "reconstructions", "samples"]
 
 @house_style()
 def reconstructions(x: np.ndarray, reconstruction: np.ndarray) -> Picture:
-    """Inputs over their reconstructions over the errors, with each example's squared error.
+    """Draws inputs, reconstructions and errors below each other, with squared errors.
 
     error = reconstruction − x;  squared error = Σ_i error_i², over all dimensions of an example.
 
@@ -58,7 +58,7 @@ def reconstructions(x: np.ndarray, reconstruction: np.ndarray) -> Picture:
 
 
 def _same_decimals(values: np.ndarray) -> list[str]:
-    """Numbers [N], none negative, with as many decimals as give the largest three digits."""
+    """Formats numbers [N] >= 0 with the decimals that give the largest three digits."""
     largest = np.max(values, initial=0.0, where=drawable(values))
     decimals = 2 - math.floor(math.log10(largest)) if largest > 0 else 0
     decimals = min(max(0, decimals), 4)
@@ -66,7 +66,7 @@ def _same_decimals(values: np.ndarray) -> list[str]:
 
 
 def _symmetric(error: np.ndarray):
-    """Diverging colours for `error` of any shape, white at zero, as far as the largest error."""
+    """A diverging color scale for `error` of any shape, white at zero, up to the largest error."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -77,7 +77,7 @@ def _symmetric(error: np.ndarray):
 
 def _draw_image_reconstructions(x, reconstruction, squared_error):
     inputs, outputs = by_channel(x), by_channel(reconstruction)
-    # one color per pixel: the mean over the channels that are drawn together
+    # one color per pixel: the mean over channels that are drawn together
     errors = {name: (outputs[name] - inputs[name]).mean(axis=-1) for name in inputs}
     colours = _symmetric(np.stack(list(errors.values())))
 
@@ -122,12 +122,12 @@ def _draw_line_reconstructions(x, reconstruction, squared_error):
 def samples(
     x: np.ndarray, *, title: str = "samples from the prior", row_names: Sequence[str] = ()
 ) -> Picture:
-    """A grid of images in reading order, as square as can be, or with a row for each name.
+    """Draws a grid of images in reading order, nearly square, or with one row per name.
 
     Args:
         x: [N, H, W, C] in [0, 1].
-        title: the words above the grid.
-        row_names: what stands before the rows, R words, N a multiple of R; none: nothing.
+        title: text above the grid.
+        row_names: text on the left of each row, R words, N a multiple of R; empty for none.
 
     Returns:
         Picture; its table has the rows (example, x0, x1, …) of shape [1 + D].
@@ -145,12 +145,12 @@ def samples(
 
 @house_style()
 def interpolation(images: np.ndarray, title: str = "interpolation in latent space") -> Picture:
-    """The way between two examples in latent space, one pair per row.
+    """Draws the interpolation between two examples in latent space, one pair per row.
 
     Args:
         images: [P, T, H, W, C] in [0, 1]: for each of P pairs, T decoded images at equal
             steps from one end to the other.
-        title: the words above.
+        title: text above.
 
     Returns:
         Picture; its table has the rows (pair, position, x0, x1, …) of shape [2 + D], position in

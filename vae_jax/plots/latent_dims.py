@@ -31,18 +31,18 @@ def elbo_against_latent_dim(
     series: Iterable | None = None,
     series_name: str | None = None,
 ) -> Picture:
-    """How many latent dimensions help, and how many are used: means over repeated runs.
+    """Draws how many latent dimensions help, and how many are used: means over repeated runs.
 
-    Above the ELBO, below the number of active units with the line where all are active. Runs of
-    one latent dimension and series are repeats; bars are the standard error s/√n, none for one
-    run.
+    The upper panel has the ELBO; the lower one has the number of active units, with a line at which
+    all are active. Runs with the same latent dimension and series are repeats; bars are the
+    standard error s/√n, absent for a single run.
 
     Args:
         latent_dim: [R], the latent dimension of each run, positive.
-        elbo: [R] in nats per example; NaN where the run diverged, which leaves out both its values.
-        active_units: [R], a number of dimensions; NaN where it is not known.
+        elbo: [R] in nats per example; NaN if the run diverged, which drops both of its values.
+        active_units: [R], a number of dimensions; NaN if unknown.
         series: [R], one line for each distinct value: numbers, or words such as schedules.
-        series_name: what `series` is.
+        series_name: name of `series`.
 
     Returns:
         Picture; its table has one row per series and dimension, (series_name, latent_dim, num_runs,
@@ -100,7 +100,7 @@ def elbo_against_latent_dim(
 
 
 def _draw_line(panels, sizes: np.ndarray, numbers: np.ndarray, colour: np.ndarray) -> None:
-    """Draws a series of sizes [S]: means and errors of the ELBO and of the active units, [S, 4]."""
+    """Draws a series over sizes [S]: means and errors of the ELBO and the active units, [S, 4]."""
     style = {"color": colour, "capsize": 2, "elinewidth": 1.0}
     style |= {"marker": "o", "markersize": 3.5, "linewidth": 1.4}
     for axes, (mean, error) in zip(panels, np.split(numbers.T, 2), strict=True):
@@ -109,7 +109,7 @@ def _draw_line(panels, sizes: np.ndarray, numbers: np.ndarray, colour: np.ndarra
 
 
 def _name_axes(figure, panels, *, has_errors: bool) -> None:
-    """Names what the two panels show, and what their bars are."""
+    """Labels the two panels and explains their bars."""
     if has_errors:
         bars = {"color": MUTED, "marker": "o", "markersize": 3.5, "capsize": 2}
         panels[1].errorbar([], [], [], linestyle="", label="mean ± standard error", **bars)
@@ -122,7 +122,7 @@ def _name_axes(figure, panels, *, has_errors: bool) -> None:
 
 
 def _scale_sizes(axes, sizes: np.ndarray) -> None:
-    """Limits and ticks of x for rising `sizes` [S]; in octaves if wider than a factor 8."""
+    """Sets limits and ticks of x for ascending `sizes` [S]; log₂ if they span more than 8×."""
     from matplotlib.ticker import NullLocator
 
     is_wide = sizes[-1] > 8 * sizes[0]
@@ -142,7 +142,7 @@ def _scale_sizes(axes, sizes: np.ndarray) -> None:
 
 
 def _draw_all_active(axes, sizes: np.ndarray, active: np.ndarray) -> None:
-    """The line y = x as far as it is in view; y follows the means and errors `active` [G, 2]."""
+    """Draws the line y = x within the limits; y shows the means and errors `active` [G, 2]."""
     if not np.isfinite(active[:, 0]).any():
         axes.text(0.5, 0.5, "not measured", ha="center", color=MUTED, transform=axes.transAxes)
         axes.set_yticks([])

@@ -1,4 +1,4 @@
-"""Pictures of latent space: what its dimensions do, what they carry, where examples lie."""
+"""Pictures of latent space: the effect and rate of its dimensions, and codes of examples."""
 
 import math
 import statistics
@@ -45,13 +45,13 @@ __all__ = [
 
 
 def _by_rate(rates, num_dimensions: int, max_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """`rates` [L] and the dimensions [min(L, max_rows)] of the highest, the highest first."""
+    """`rates` [L], and the dimensions [min(L, max_rows)] with the highest rates, descending."""
     rates = as_float(require_length("rates", rates, num_dimensions))
     return rates, np.argsort(-rates, kind="stable")[:max_rows]
 
 
 def _numbers(dimensions, num_dimensions: int) -> list[int]:
-    """Which dimensions of the model are drawn, L of them: 0 … L − 1 where nothing tells."""
+    """Indices in the model of the L dimensions that are drawn; 0 … L − 1 by default."""
     if dimensions is None:
         return list(range(num_dimensions))
     return np.asarray(require_length("dimensions", dimensions, num_dimensions)).tolist()
@@ -70,19 +70,19 @@ def traversal(
     what: str = "value of this dimension, the others held",
     unit: str = "nats",
 ) -> Picture:
-    """What each latent dimension does alone: one row for each, the highest rate on top.
+    """Draws the effect of each latent dimension alone, one row each, by decreasing rate.
 
     Args:
-        images: [L, T, H, W, C] in [0, 1]: the decoded image where dimension l takes
-            value t and the others stay.
+        images: [L, T, H, W, C] in [0, 1]: the decoded image if dimension l has value t and the
+            others are unchanged.
         values: [T], the values that each dimension takes.
         rates: [L], KL(q(z_l|x) ‖ p(z_l)) in nats, averaged over examples.
-        max_rows: how many dimensions at most are drawn, scalar.
-        dimensions: which of the model's they are, integers [L]; None means 0 … L − 1.
-        prefix: what stands before that number.
-        title: the words above.
-        what: the words below, of the values.
-        unit: of the rates, "variance" where a code without a prior is sorted by its variances.
+        max_rows: maximum number of dimensions to draw, scalar.
+        dimensions: their indices in the model, integers [L]; None means 0 … L − 1.
+        prefix: text before that index.
+        title: text above.
+        what: text below, about the values.
+        unit: unit of the rates; "variance" if a code without a prior is sorted by its variances.
 
     Returns:
         Picture; its table has the rows (dimension, rate_nats, value, x0, x1, …) of shape [3 + D],
@@ -124,15 +124,15 @@ def traversal_frames(
     dimensions: np.ndarray | None = None,
     unit: str = "nats",
 ) -> np.ndarray:
-    """The rows of `traversal` in motion: all dimensions at once, there and back, for a GIF.
+    """Animates the rows of `traversal`: all dimensions at once, forward and back, for a GIF.
 
     Args:
-        images: [L, T, H, W, C] in [0, 1], as for `traversal`; of images of neither one nor three
-            channels, channels lie side by side.
+        images: [L, T, H, W, C] in [0, 1], as for `traversal`; if there are neither one nor three
+            channels, they are drawn side by side.
         values: [T].
         rates: [L] in nats.
-        max_rows: how many dimensions at most are shown, scalar.
-        dimensions: which of the model's they are, integers [L]; None means 0 … L − 1.
+        max_rows: maximum number of dimensions to show, scalar.
+        dimensions: their indices in the model, integers [L]; None means 0 … L − 1.
         unit: as for `traversal`.
 
     Returns:
@@ -145,12 +145,12 @@ def traversal_frames(
     values = require_length("values", values, images.shape[1])
     rates, order = _by_rate(rates, len(images), max_rows)
     numbers = _numbers(dimensions, len(images))
-    # Whole multiples of a pixel: sharp, all of one size, and they compress well.
+    # Integer multiples of a pixel: sharp, all of one size, and they compress well.
     times = max(1, round(112 / max(images.shape[2:4])))
     moving = to_rgb(images[order]).repeat(times, axis=2).repeat(times, axis=3)
     height, width = moving.shape[2:4]
     across, down = max(width, 96) + 12, height + 24
-    # About three columns to two rows, and few places left empty.
+    # About three columns to two rows, with few empty places.
     ideal = math.sqrt(1.5 * len(order))
     num_columns = min(range(1, 7), key=lambda c: -len(order) % c + abs(c - ideal))
     places = [divmod(i, num_columns) for i in range(len(order))]
@@ -187,17 +187,17 @@ def traversal_frames(
 
 
 def normal_quantiles(num: int, low: float, high: float) -> np.ndarray:
-    """Points of the standard normal at equal steps of probability: Φ⁻¹(linspace(low, high, num)).
+    """Points of the standard normal at equal probability steps: Φ⁻¹(linspace(low, high, num)).
 
     Args:
-        num: how many, scalar.
+        num: number of points, scalar.
         low, high: the probabilities at the two ends, scalars, 0 < low < high < 1.
 
     Returns:
-        [num], rising.
+        [num], ascending.
 
     Raises:
-        UsageError: `low` and `high` are no such probabilities.
+        UsageError: `low` and `high` are not such probabilities.
     """
     if not 0.0 < low < high < 1.0:
         raise UsageError(f"low={low}, high={high}: must be probabilities, 0 < low < high < 1")
@@ -215,7 +215,7 @@ def manifold(
     mean: np.ndarray = (0.0, 0.0),
     deviation: np.ndarray = (1.0, 1.0),
 ) -> Picture:
-    """A model with two latent dimensions, decoded over a grid of quantiles of its Gaussian prior.
+    """Draws a model with two latent dimensions, decoded over quantiles of its Gaussian prior.
 
     Args:
         images: [R, C, H, W, Ch] in [0, 1]: image (r, c) is decoded from
@@ -223,14 +223,14 @@ def manifold(
             z1 = mean[1] + deviation[1] · `normal_quantiles(R, low, high)[r]`;
             it is drawn with z0 to the right and z1 upwards.
         low, high: the probabilities at the two ends, scalars.
-        title: the words above.
-        mean, deviation: of the prior in each dimension, [2]; of N(0, I) unless given.
+        title: text above.
+        mean, deviation: of the prior in each dimension, [2]; N(0, I) by default.
 
     Returns:
         Picture; its table has the rows (z0, z1, x0, x1, …) of shape [2 + D].
 
     Raises:
-        UsageError: `images` has another shape, or `low`, `high` are no probabilities.
+        UsageError: `images` has another shape, or `low`, `high` are not probabilities.
     """
     images = shrink(as_float(require_images("images", images, "R C H W Ch")))
     z1, z0 = (
@@ -264,16 +264,16 @@ def latent_scatter(
     mean: np.ndarray = (0.0, 0.0),
     deviation: np.ndarray = (1.0, 1.0),
 ) -> Picture:
-    """Examples in a plane of latent space, coloured by label, over the prior's 1σ and 2σ ellipses.
+    """Draws examples in a latent plane, colored by label, with the prior's 1σ and 2σ ellipses.
 
     Args:
-        z: [N, 2]; a row that is not finite, or beyond 1e100, is left out of the figure.
-        labels: [N] numbers or words, or None. Up to 20 distinct ones get a legend, more a colour
-            bar in their order. An integer below 0 is an unknown label: grey, below the others.
+        z: [N, 2]; a row that is not finite, or exceeds 1e100, is left out of the figure.
+        labels: [N] numbers or words, or None. Up to 20 distinct ones get a legend, more a color bar
+            in their order. An integer below 0 is an unknown label: gray, below the others.
         axis_names: the names of the two dimensions.
-        label_names: of the labels 0 … C − 1, [C]; None: they are their own names.
-        has_prior: whether the ellipses are drawn, and both axes have one scale.
-        mean, deviation: of the Gaussian prior in each dimension, [2]; of N(0, I) unless given.
+        label_names: names of the labels 0 … C − 1, [C]; None uses the labels.
+        has_prior: whether the ellipses are drawn, and both axes have the same scale.
+        mean, deviation: of the Gaussian prior in each dimension, [2]; N(0, I) by default.
 
     Returns:
         Picture; its table has the rows (*axis_names, label) of shape [3], or [2] without labels.
@@ -326,7 +326,7 @@ def _scatter_by_label(
     dots: Mapping[str, Any],
 ) -> None:
     is_known = labels >= 0 if labels.dtype.kind == "i" else np.ones(len(labels), bool)
-    # named one by one: a legend that looks for names leaves out those that begin with _
+    # pass handles explicitly: matplotlib leaves names that begin with _ out of a legend
     handles, names = [], []
     if not is_known.all():
         handles.append(axes.scatter(*z[~is_known].T, color=MUTED, **dots))
@@ -336,7 +336,7 @@ def _scatter_by_label(
     if label_names is not None:
         found = [label_names[label] for label in found]
     if len(found) <= len(QUALITATIVE):
-        # One call for all: drawn label by label, the last would cover the first.
+        # One call for all labels: otherwise the last label would cover the others.
         axes.scatter(*z.T, c=[QUALITATIVE[rank] for rank in ranks], **dots)
         handles += [axes.scatter([], [], color=c, s=28) for c in QUALITATIVE[: len(found)]]
         names += [legible(name, 28) for name in found]
@@ -353,7 +353,7 @@ def _scatter_by_label(
 
 @house_style()
 def rate_per_dimension(rate: np.ndarray, active: np.ndarray) -> Picture:
-    """How many nats each latent dimension carries, the most first; active ones in colour.
+    """Draws the nats of each latent dimension, descending; active dimensions in color.
 
     Args:
         rate: [L], KL(q(z_l|x) ‖ p(z_l)) in nats, averaged over examples.

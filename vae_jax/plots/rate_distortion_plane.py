@@ -21,7 +21,7 @@ from vae_jax.plots.pictures import Picture
 
 __all__ = ["rate_distortion"]
 
-LINE = "#c9c9c9"  # of what is drawn for reference
+LINE = "#c9c9c9"  # color of reference lines
 
 
 @house_style()
@@ -34,24 +34,24 @@ def rate_distortion(
     names: Sequence[str] | None = None,
     num_iso: int = 7,
 ) -> Picture:
-    """The rate-distortion plane: one point per run, lines of equal ELBO, the highest ringed.
+    """Draws the rate-distortion plane: one point per run, lines of equal ELBO, the best run ringed.
 
-    ELBO = −(rate + distortion). The axes hold all but absurd outliers, which are counted above
-    them, and always the run of the highest ELBO.
+    ELBO = −(rate + distortion). The axes include all runs except extreme outliers, which are
+    counted above them, and always the run with the highest ELBO.
 
     Args:
-        rate: [R], KL(q(z|x) ‖ p(z)) in nats per example; NaN where the run diverged.
-        distortion: [R], −E_q[log p(x|z)] in nats per example; NaN where the run diverged.
+        rate: [R], KL(q(z|x) ‖ p(z)) in nats per example; NaN if the run diverged.
+        distortion: [R], −E_q[log p(x|z)] in nats per example; NaN if the run diverged.
         colour: [R], a hyperparameter: numbers, or words such as schedules. Words and up to 8
-            distinct numbers are categories; more numbers are a continuum, logarithmic where they
-            are positive and span more than a decade.
-        colour_name: what `colour` is.
+            distinct numbers are categories; more numbers are continuous, logarithmic if they are
+            positive and span more than a decade.
+        colour_name: name of `colour`.
         names: [R], the names of the runs.
-        num_iso: how many lines of equal ELBO are drawn at most, scalar.
+        num_iso: maximum number of lines of equal ELBO, scalar.
 
     Returns:
-        Picture; its table has one row per run, (run, name, colour_name, rate_nats,
-        distortion_nats, elbo_nats), of shape [6], less what was not given.
+        Picture; its table has one row per run, (run, name, colour_name, rate_nats, distortion_nats,
+            elbo_nats), of shape [6], without columns that were not passed.
 
     Raises:
         UsageError: the shapes do not fit together, or `num_iso` is negative.
@@ -104,7 +104,7 @@ def rate_distortion(
 
 
 def _name_highest(elbo: float, name: str, width: float) -> str:
-    """What the ring is around, in lines that a legend has room for in `width` inches."""
+    """The text for the ring, in lines that fit in a legend of `width` inches."""
     value, length = f"highest ELBO shown: {plain(elbo, '.2f')} nats", num_letters(width)
     if name and len(value) + 2 + len(name) <= length:
         return f"{value}, {legible(name, length)}"
@@ -112,7 +112,7 @@ def _name_highest(elbo: float, name: str, width: float) -> str:
 
 
 def _near(points: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which of `points` [R, 2] are no absurd outliers among those `known` [R]: bool [R]."""
+    """Which `points` [R, 2] are not extreme outliers among those `known` [R]: bool [R]."""
     low, high = np.transpose([robust_limits(x, reach=20.0) for x in points[known].T])
     return np.all((low <= points) & (points <= high), axis=1)
 
@@ -126,7 +126,7 @@ def _limits(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_iso_lines(axes, points: np.ndarray, num: int) -> None:
-    """At most `num` lines of equal ELBO, labelled where far from `points` [N, 2]."""
+    """Draws at most `num` lines of equal ELBO, labeled far from `points` [N, 2]."""
     from matplotlib.collections import LineCollection
 
     limits = np.array([axes.get_xlim(), axes.get_ylim()])
@@ -150,9 +150,9 @@ def _draw_iso_lines(axes, points: np.ndarray, num: int) -> None:
 
 
 def _iso_lines(limits: np.ndarray, num: int) -> dict[float, np.ndarray]:
-    """Ends [2, 2] of the lines rate + distortion = −ELBO in a box [2, 2], by ELBO, the best first.
+    """Ends [2, 2] of the lines rate + distortion = −ELBO in a box [2, 2], by ELBO, best first.
 
-    Those that only cut a corner of the box leave no room for their label and are left out.
+    Lines that only cut a corner of the box have no space for a label and are left out.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -168,7 +168,7 @@ def _iso_lines(limits: np.ndarray, num: int) -> dict[float, np.ndarray]:
 
 
 def _emptiest(ends: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The point [2] of a line from `ends` [2, 2] farthest from `points` [N, 2], or its middle."""
+    """The point [2] on a line with `ends` [2, 2] farthest from `points` [N, 2], or its middle."""
     along = np.linspace(0.15, 0.85, 29)
     places = ends[0] + along[:, None] * (ends[1] - ends[0])
     way = (ends[1] - ends[0]) / np.linalg.norm(ends[1] - ends[0])

@@ -1,4 +1,4 @@
-"""The training curves of a sweep, over one another."""
+"""The training curves of a sweep, in common panels."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,27 +44,26 @@ def sweep_curves(
     colour_name: str | None = None,
     metrics: Sequence[str] | None = None,
 ) -> Picture:
-    """The training curves of all runs over one another, one panel per metric.
+    """Draws the training curves of all runs in common panels, one per metric.
 
-    Up to 10 curves are named in a legend, those of one colour told apart by their dashes; of more,
-    a bar says what the colours mean. Limits follow the bulk of the values; a far outlier is named
-    at the edge it lies beyond.
+    Up to 10 curves are named in a legend, with different dashes for equal colors; for more curves,
+    a bar explains the colors. Limits show most of the values; a far outlier is labeled at the edge.
 
     Args:
-        rows: N mappings from column to cell: `run`, a whole number in [0, R), `epoch`, and metrics:
-            a number, a word that reads as one, or nothing. A metric may be absent or NaN.
+        rows: N mappings from column to cell: `run`, an integer in [0, R), `epoch`, and metrics: a
+            number, a word that reads as one, or nothing. A metric may be absent or NaN.
         run_names: [R], the names of the runs.
-        colour: [R], a hyperparameter: numbers, or words such as schedules; the run unless given.
-        colour_name: what `colour` is.
-        metrics: the columns to draw; unless given valid_elbo (or else elbo), rate, distortion and
-            active_units, as far as they are there.
+        colour: [R], a hyperparameter: numbers, or words such as schedules; the run by default.
+        colour_name: name of `colour`.
+        metrics: the columns to draw; by default those of valid_elbo (or else elbo), rate,
+            distortion and active_units that exist.
 
     Returns:
-        Picture; its table has one row per row given, (run, name, colour_name, epoch, *metrics), of
-        shape [4 + metrics], or [3 + metrics] without colour, cells of metrics as given.
+        Picture; its table has one row per input row, (run, name, colour_name, epoch, *metrics), of
+            shape [4 + metrics], or [3 + metrics] without colour, cells of metrics unchanged.
 
     Raises:
-        UsageError: the shapes do not fit together, or a row is of no run.
+        UsageError: the shapes do not fit together, or a row has an unknown run.
     """
     num_runs = len(run_names)
     cells = None if colour is None else cells_of("colour", colour, num_runs)
@@ -119,7 +118,7 @@ def _run_of(row: Mapping[str, Any], num_runs: int) -> int:
 
 
 def _usual_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The metrics drawn unless others are asked for, among the columns of `rows`."""
+    """The metrics to draw by default, among the columns of `rows`."""
     there = {name for row in rows for name in row}
     elbos = [name for name in ("valid_elbo", "elbo") if name in there]
     finite = [n for n in elbos if any(drawable(as_number(row.get(n))) for row in rows)]
@@ -128,7 +127,7 @@ def _usual_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _curves(run: np.ndarray, epoch: np.ndarray, value: np.ndarray) -> dict[int, np.ndarray]:
-    """Points [N] of all runs as one curve [n, 2] for each run that has any, along the epochs."""
+    """Points [N] of all runs as one curve [n, 2] per run, sorted by epoch."""
     order = np.lexsort((epoch, run))
     points = np.stack([epoch, value], axis=1)[order]
     runs, starts = np.unique(run[order], return_index=True)
@@ -136,7 +135,7 @@ def _curves(run: np.ndarray, epoch: np.ndarray, value: np.ndarray) -> dict[int, 
 
 
 def _line_styles(colours: Colours, drawn: np.ndarray) -> list:
-    """A dash pattern for each run [R]: few that are `drawn` in one colour differ, many do not."""
+    """A dash pattern for each run [R]: different within a color if few are `drawn`, else equal."""
     if drawn.sum() > FEW_RUNS:
         return ["solid"] * len(drawn)
     dashes = ["solid", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (8, 2))]
@@ -179,7 +178,7 @@ def _draw_runs(axes, name: str, curves: Mapping[int, np.ndarray], colours: Colou
 
 
 def _with_values(names: Sequence[str], cells: np.ndarray, colour_name: str | None) -> list[str]:
-    """Names [R], each with its run's value of the hyperparameter `cells` [R] unless it says so."""
+    """Adds to names [R] the run's value of the hyperparameter `cells` [R], unless it is there."""
     values, places = ordered(cells)
     texts = [name_of(values[place], 20) for place in places]
     called = f"{words(colour_name)} = " if colour_name else ""
@@ -192,9 +191,9 @@ def _with_values(names: Sequence[str], cells: np.ndarray, colour_name: str | Non
 
 
 def _name_runs(figure, labels: Mapping[int, str], colours: Colours, styles) -> None:
-    """A legend of the runs in `labels` below the panels, for which the figure grows.
+    """Draws a legend of the runs in `labels` below the panels, and enlarges the figure for it.
 
-    It has as many columns as the names leave room for.
+    It has as many columns as fit.
     """
     from matplotlib.lines import Line2D
 

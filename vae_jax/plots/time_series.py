@@ -34,21 +34,21 @@ def series(
     title: str = "",
     panel_names: Sequence[str] = (),
 ) -> Picture:
-    """Series over their steps: panels side by side, several curves in each.
+    """Draws series over their steps: panels side by side, several curves in each.
 
     Args:
-        x: [N, K, T, C], for each of N panels K series of T steps, C channels each, drawn in one
-            colour, a dash for each channel. NaN is not drawn.
-        names: of the K series, the same in every panel.
-        title: the words above the picture.
-        panel_names: the words above each panel, N or none.
+        x: [N, K, T, C], for each of N panels K series of T steps with C channels, one color per
+            series, one dash pattern per channel. NaN is not drawn.
+        names: names of the K series, the same in every panel.
+        title: text above the picture.
+        panel_names: text above each panel, N or none.
 
     Returns:
         Picture; its table has the rows (panel, name, step, x0, x1, …) of shape [3 + C], without
         steps that are NaN throughout.
 
     Raises:
-        UsageError: `x` has another shape, or there are other than K names or N panel names.
+        UsageError: `x` has another shape, or the number of names is not K, or of panel names N.
     """
     x = as_float(require("x", x, "N K T C"))
     if x.size == 0:
@@ -90,7 +90,7 @@ def series(
 
 
 def _colours(num: int) -> list:
-    """One is dark, two are dark and orange, more go from blue to orange."""
+    """One series is dark, two are dark and orange, more range from blue to orange."""
     from matplotlib.colors import LinearSegmentedColormap
 
     if num <= 2:

@@ -1,3 +1,3 @@
-"""The commands, one file each, found by name: its docstring's first line, and `run()`."""
+"""The commands: one file each, found by name, with a docstring and `run()`."""
 
 __all__ = []

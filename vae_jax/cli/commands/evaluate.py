@@ -1,6 +1,6 @@
 """Evaluates trained runs on the test split.
 
-A metric is a file in `vae_jax/evaluation/` with a function `measure`, whose settings are the flags
+A metric is a file in `vae_jax/evaluation/` with a function `measure`, whose settings are flags
 here; `vae_jax/lab/metrics.py` has the two that need more than a model and its data.
 """
 
@@ -54,7 +54,7 @@ WORDS = {
 
 
 def main(values: dict) -> None:
-    """Evaluates what the flags name."""
+    """Evaluates the runs that the flags name."""
     if values["run"] is None:
         raise UsageError("--run: name a run directory, such as --run=runs/digits-beta=4")
     request = parse_request(values)
@@ -85,7 +85,7 @@ def main(values: dict) -> None:
         known = [code for code in codes if code is not None]
         found.append(compare(directory, known, request.seed, keeper))
     if len(places) > 1:
-        # read and written in one turn: the last of several evaluations sees what all have kept
+        # read and write under one lock, so that the last of several evaluations sees all results
         keeper.do(
             directory,
             lambda: csv_rows.write_table(
@@ -102,10 +102,10 @@ def main(values: dict) -> None:
 
 
 def kept_in(directory: Path, places: Sequence[metrics.Place]) -> Path:
-    """The table of all runs; nothing that is kept, of any run, lies outside of what was named.
+    """The table of all runs; results are never written outside the named directory.
 
     Raises:
-        UsageError: a symbolic link leads there.
+        UsageError: a symbolic link leads outside.
     """
     for path in dict.fromkeys([directory, *(place.directory for place in places)]):
         report.folder(path)
@@ -113,12 +113,12 @@ def kept_in(directory: Path, places: Sequence[metrics.Place]) -> Path:
 
 
 class Outcome(NamedTuple):
-    """What became of one metric of one run.
+    """The outcome of one metric for one run.
 
     Attributes:
-        is_measured: whether there are numbers.
-        reason: why not, after the metric's name; else "".
-        is_refused: whether it is a setting that was given.
+        is_measured: whether there are results.
+        reason: why not, after the metric's name; otherwise "".
+        is_refused: whether a setting given by the user was refused.
     """
 
     is_measured: bool
@@ -127,14 +127,14 @@ class Outcome(NamedTuple):
 
 
 def complain(found: Sequence[Outcome], asked: str | None) -> None:
-    """Passes where what was asked for in so many words was measured, as far as it applies.
+    """Raises an error if a metric that was requested by name could not be measured.
 
     Args:
-        found: of all metrics of all runs.
-        asked: --metrics as it was given; what "all" brings may not apply.
+        found: outcomes of all metrics for all runs.
+        asked: the value of --metrics; metrics from "all" need not apply.
 
     Raises:
-        UsageError: a setting was refused, or nothing that was named could be measured.
+        UsageError: a setting was refused, or no requested metric could be measured.
     """
     for outcome in found:
         if outcome.is_refused:
@@ -151,10 +151,10 @@ def evaluate(
     request: metrics.Request,
     keeper: report.Keeper,
 ) -> list[Outcome]:
-    """Measures one run; each metric is printed and kept when it is done.
+    """Measures one run; each metric is printed and saved as soon as it is done.
 
     Returns:
-        What became of each, but for `udr`.
+        The outcome of each metric except `udr`.
     """
     dataset, found = trained.experiment.dataset, []
     console.say(
@@ -183,7 +183,7 @@ def evaluate(
 def compare(
     directory: Path, codes: Sequence[metrics.Code], seed: int, keeper: report.Keeper
 ) -> Outcome:
-    """Scores the runs of a sweep by how much they agree, prints and keeps that."""
+    """Scores the runs of a sweep by their agreement; prints and saves the scores."""
     if len(codes) < 2:
         reason = "it compares the runs of a sweep, of Gaussian codes"
         console.say(f"{UDR}: left out, {reason}")
@@ -197,7 +197,7 @@ def compare(
 
 
 def parse_request(values: dict) -> metrics.Request:
-    """What the flags ask for.
+    """Parses the flags of an evaluation.
 
     Raises:
         UsageError: a name or a number does not fit.
@@ -223,7 +223,7 @@ def parse_request(values: dict) -> metrics.Request:
 
 
 def parser(flag: str, default: Any) -> Callable[[str], Any]:
-    """How the flag of a setting is read: a count, or words among those that it takes."""
+    """The parser for the flag of a setting: a count, or one of its words."""
     if isinstance(default, int):
         return parsers.integer(1)
     if flag not in WORDS:
@@ -246,7 +246,7 @@ def setting_flags() -> dict[str, tuple[str, str, Any]]:
 
 
 def flag_texts() -> dict[str, str]:
-    """Flag → its line of help."""
+    """Flag → its help line."""
     texts = {
         "run": "directory of a run, of a sweep, or of one program of it (runs/…/programs/all)",
         "member": "which run of the program, from 0 (default: all)",
@@ -265,6 +265,6 @@ def flag_texts() -> dict[str, str]:
 
 
 def run() -> None:
-    """Reads the flags of an evaluation from `sys.argv`, evaluates, and exits."""
+    """Parses the flags of an evaluation from `sys.argv`, evaluates, and exits."""
     example = [*entry.words("evaluate"), "--run=runs/digits-beta=4", "--metrics=nll,latent_use"]
     cli.start(main, flag_texts(), DESCRIPTION, example=" ".join(example))

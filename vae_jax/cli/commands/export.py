@@ -1,6 +1,6 @@
 """Writes a trained run as one small file.
 
-The file is read by `vae_jax.storage.exported`, without training code, checkpoints or data.
+`vae_jax.storage.exported` reads the file, without training code, checkpoints or data.
 """
 
 from pathlib import Path
@@ -79,10 +79,10 @@ def main(values: dict) -> None:
 
 
 def target(to: str | None, place: metrics.Place) -> Path:
-    """The file that is to be written.
+    """The path of the file to write.
 
     Raises:
-        UsageError: it is named as no export is.
+        UsageError: the name is not valid for an export.
     """
     if to is None:
         is_alone = members.num_members(place.directory) == 1
@@ -95,11 +95,11 @@ def target(to: str | None, place: metrics.Place) -> Path:
 
 
 def about(trained: metrics.Trained, place: metrics.Place) -> dict:
-    """What the file is to say beside its model: where it comes from, and what x is."""
+    """The information in the file beside the model: its origin, and the meaning of x."""
     member, dataset = trained.member, trained.experiment.dataset
     settings = dict(member.settings)
     if settings["dataset"] != dataset.name:
-        # a file: where it lies on this machine is nobody else's
+        # for a file, do not export its path on this machine
         settings["dataset"] = Path(settings["dataset"]).name
     results = members.read_results(place.directory)
     result = None if results is None else results[place.member]
@@ -116,7 +116,7 @@ def about(trained: metrics.Trained, place: metrics.Place) -> dict:
 
 
 def scaling(dataset, binarization: str | None) -> dict:
-    """How values as they are stored become x: in words, and with the numbers of each column."""
+    """How stored values become x: in words, and with the numbers of each column."""
     scaled, told, numbers = dataset.scaling, "the values as they are", None
     if scaled is not None:
         cut = ", below 0 made 0 and above 1 made 1" if scaled.is_cut else ""
@@ -132,6 +132,6 @@ def scaling(dataset, binarization: str | None) -> dict:
 
 
 def run() -> None:
-    """Reads the flags of an export from `sys.argv`, writes the file, and exits."""
+    """Parses the flags of an export from `sys.argv`, writes the file, and exits."""
     example = [*entry.words("export"), "--run=runs/digits-beta=4", "--to=model.safetensors"]
     cli.start(main, FLAGS, DESCRIPTION, example=" ".join(example))

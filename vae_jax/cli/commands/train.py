@@ -16,5 +16,5 @@ DESCRIPTION = (
 
 
 def run() -> None:
-    """Reads the flags of a training from `sys.argv`, trains, and exits."""
+    """Parses the flags of a training from `sys.argv`, trains, and exits."""
     command.run(sweep.main, DESCRIPTION)
