@@ -217,7 +217,7 @@ ENTRY %main (x: f32[2,3]) -> f32[2,4] {
 """
 
 
-def test_what_the_instructions_of_a_program_do():
+def test_the_kinds_of_instructions():
     assert profile.kinds_of(PROGRAM) == {
         "dot.1": profile.PRODUCTS,
         "fusion.7": profile.PRODUCTS,
@@ -299,7 +299,7 @@ def test_a_process_that_fails_says_why():
         pass
 
 
-def test_what_takes_too_long_ends():
+def test_a_slow_worker_is_ended():
     with (
         pytest.raises(workers.WorkerError, match=r"took more than 0.01 s"),
         workers.worker("scaling.serve", [], patience=0.01, is_silent=True),

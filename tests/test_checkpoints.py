@@ -172,7 +172,7 @@ def test_a_save_beside_the_training_is_of_the_state_as_it_was(tmp_path):
         assert checkpoints.save_seconds > 0
 
 
-def test_what_a_save_takes_is_what_the_quickest_one_took(tmp_path, monkeypatch):
+def test_the_cost_of_a_save_is_the_minimum_over_saves(tmp_path, monkeypatch):
     clock = iter([10.0, 13.0, 20.0, 22.0, 30.0, 39.0])
     monkeypatch.setattr(module, "time", types.SimpleNamespace(perf_counter=lambda: next(clock)))
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
@@ -412,7 +412,7 @@ def test_reseal_alone_makes_a_step_that_verifies(directory):
         (file_outside, "../secret: missing"),
     ],
 )
-def test_what_is_no_checkpoint_is_set_aside_with_one_warning(directory, injure, reason):
+def test_a_damaged_checkpoint_is_set_aside_with_one_warning(directory, injure, reason):
     injure(directory)
     warnings = []
     with Checkpoints(directory, warn=warnings.append) as checkpoints:
@@ -675,7 +675,7 @@ def test_a_read_only_directory_restores(directory, monkeypatch):
     ]
 
 
-def test_what_fails_after_a_failed_save_is_not_told(monkeypatch):
+def test_errors_after_a_failed_save_are_silent(monkeypatch):
     told = []
     monkeypatch.setattr(sys, "unraisablehook", told.append)
     loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]

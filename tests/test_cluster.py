@@ -448,7 +448,7 @@ def test_a_job_that_saved_on_sigterm_comes_back_and_another_does_not(make, folde
     assert requeued() == ["scontrol requeue 78"]
 
 
-def test_what_sbatch_refuses_is_one_line_and_leaves_no_litter(make, folder, slurm, capfd):
+def test_an_error_of_sbatch_is_one_line_and_leaves_no_files(make, folder, slurm, capfd):
     (slurm / "bin" / "sbatch").write_text(
         "#!/bin/bash\necho 'sbatch: error: invalid partition specified: gpu' >&2; exit 1\n"
     )

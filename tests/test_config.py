@@ -60,7 +60,7 @@ def test_each_flag_is_the_hyperparameter_of_its_name():
         assert objective == pytest.approx({"gamma": 11.0, "capacity": capacity})
 
 
-def test_what_no_flag_names_is_left_out():
+def test_settings_without_a_flag_are_none():
     (found,) = hparams_of({"epochs": "1"})
     absent = ("clip_norm", "ema_decay", "init_scale", "latent_mask", "variance")
     assert [name for name in absent if getattr(found, name) is not None] == []

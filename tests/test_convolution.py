@@ -150,7 +150,7 @@ def test_accelerators_get_the_convolution_of_their_library(platform, is_lax):
         assert ("stablehlo.convolution" in text) == is_lax
 
 
-def test_what_lies_beyond_the_features_is_left_out():
+def test_rows_beyond_the_last_kernel_have_no_influence():
     """Rows that no kernel reaches have no influence and no gradient."""
     x, kernel = normal(0, 1, 7, 7, 2), normal(1, 2, 2, 2, 3)
 

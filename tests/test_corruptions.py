@@ -85,7 +85,7 @@ def test_a_lower_resolution_is_a_projection(x, factor):
         np.testing.assert_array_equal(shown, x)
 
 
-def test_what_does_not_fit_is_one_line(x):
+def test_invalid_settings_end_in_one_line(x):
     with pytest.raises(UsageError, match=r"factor=5: must divide height and width.*12×8"):
         corruptions.corrupt("resolution", KEY, x, 0.3, 5)
     with pytest.raises(UsageError, match=r"corruption=patch: needs images.*gaussian, masking"):
@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_one_line(x):
 
 
 @pytest.mark.parametrize("name", ["gaussian", "masking", "salt_and_pepper"])
-def test_what_is_missing_stays_missing(name, x):
+def test_nan_stays_nan(name, x):
     gone = x.at[:, 3:].set(jnp.nan)
     shown = corruptions.corrupt(name, KEY, gone, 0.9)
     np.testing.assert_array_equal(jnp.isnan(shown), jnp.isnan(gone))

@@ -186,7 +186,7 @@ def test_values_stay_where_nothing_is_to_be_scaled(tmp_path):
     ("x", "scaling"),
     [(TABLE, "auto"), (TABLE, "unit"), (BYTES * np.float32(0.99), "auto"), (UNIT * 3 - 1, "unit")],
 )
-def test_what_was_done_to_the_values_is_told_and_can_be_done_again(tmp_path, x, scaling):
+def test_the_scaling_of_a_dataset_can_be_repeated(tmp_path, x, scaling):
     dataset = load(save(tmp_path, x), scaling=scaling)
     x = x if x.ndim == 2 else x.reshape(-1, *dataset.shape)
     np.testing.assert_array_equal(rows(everything(dataset)), rows(dataset.scaling(x)))
@@ -530,7 +530,7 @@ def test_an_archive_that_lies_about_its_size_is_refused(tmp_path, savez):
 
 @pytest.mark.fault("R14")
 @pytest.mark.parametrize("suffix", ["npy", "npz"])
-def test_what_unpacks_to_more_than_there_is_memory_is_not_unpacked(tmp_path, monkeypatch, suffix):
+def test_a_file_that_unpacks_to_more_than_memory_is_refused(tmp_path, monkeypatch, suffix):
     path = tmp_path / f"a.{suffix}"
     x = np.zeros((4000, 100))
     np.save(path, x) if suffix == "npy" else np.savez_compressed(path, x=x)
@@ -578,7 +578,7 @@ def test_conditions_that_do_not_fit_are_refused(tmp_path, x, condition, message)
     assert message in str(error.value)
 
 
-def test_what_train_hardly_varies_must_not_carry_other_rows_beyond_float32(tmp_path):
+def test_standardized_rows_beyond_float32_are_refused(tmp_path):
     train, test = np.array([[0.0, 1], [1e-30, 2], [0, 3]]), np.array([[1e30, 1], [0, 2]])
     np.savez(tmp_path / "a.npz", train=train, test=test)
     with pytest.raises(DataError, match=r"other rows reach beyond float32: .* scaling=unit$"):
@@ -589,7 +589,7 @@ def test_what_train_hardly_varies_must_not_carry_other_rows_beyond_float32(tmp_p
     assert load(tmp_path / "b.npz", scaling="unit").test.x[0, 0] == 1
 
 
-def test_what_a_file_holds_does_not_steer_the_terminal(tmp_path):
+def test_control_sequences_in_a_file_are_escaped(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"a,b\n1,2\n3\x1b[2J\r\n")
     with pytest.raises(DataError) as error:
         load(tmp_path / "a.csv")

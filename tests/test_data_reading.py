@@ -231,7 +231,7 @@ def test_pictures_are_turned_as_a_viewer_turns_them(tmp_path, orientation, suffi
     assert bool(turned) == (orientation != 1)
 
 
-def test_what_is_left_of_a_picture_is_said(tmp_path):
+def test_dropped_frames_are_noted(tmp_path):
     frames = [PIL.Image.fromarray(PICTURES["train"][i]) for i in range(3)]
     for i in range(4):
         frames[0].save(tmp_path / f"{i}.gif", save_all=True, append_images=frames[1:])
@@ -566,7 +566,7 @@ def test_numbers_may_mark_missing_cells_and_empty_cells_are_missing(tmp_path):
     assert dataset.low == 0
 
 
-def test_what_is_text_in_most_cells_is_no_number(tmp_path):
+def test_a_column_of_mostly_text_is_not_numeric(tmp_path):
     cells = ["10"] * 14 + ["ten"] * 16
     dataset = load(write(tmp_path, {"a": TABLE[:, 0], "size": cells}, "csv"))
     said(dataset, "'size' (not numeric, such as '10')")

@@ -42,7 +42,7 @@ def test_a_line_is_an_example(tmp_path, end, head):
     data.check(dataset, "text", what="likelihood=text")
 
 
-def test_what_follows_the_end_of_a_string_is_missing(tmp_path):
+def test_nan_follows_the_end_of_a_string(tmp_path):
     dataset = load(write(tmp_path, "\n".join(LINES)))
     x = np.asarray(dataset.decode(np.array([[2, 1, 0, 0], [1, 1, 1, 1]], np.uint8)))
     top = dataset.num_levels - 1
@@ -215,7 +215,7 @@ def test_series_beside_what_is_none_are_refused(tmp_path, other):
     assert load(tmp_path / "a.npz").kind == "table"
 
 
-def test_what_is_no_table_has_no_windows(tmp_path):
+def test_windows_need_a_table(tmp_path):
     path = write(tmp_path, "\n".join(LINES))
     for name in ("digits", path):
         with pytest.raises(UsageError, match="window=4: cuts a table"):

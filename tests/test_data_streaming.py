@@ -115,7 +115,7 @@ def test_the_range_is_that_of_the_values(tmp_path, small_blocks):
 
 @pytest.mark.parametrize("loading", ["memory", "stream"])
 @pytest.mark.parametrize("name", ["digits", "mine.npz"])
-def test_what_cannot_stay_on_disk_is_only_marked(tmp_path, monkeypatch, name, loading):
+def test_data_in_memory_can_be_marked_as_streamed(tmp_path, monkeypatch, name, loading):
     monkeypatch.chdir(tmp_path)
     np.savez("mine.npz", x=UNIT)
     dataset = data.load(name, loading=loading)
@@ -182,7 +182,7 @@ def test_rows_are_taken_as_an_array_would(tmp_path, rows):
     assert part.dtype == np.float64
 
 
-def test_some_rows_of_some_rows(tmp_path):
+def test_a_selection_of_a_selection_of_rows(tmp_path):
     saved(tmp_path, BYTES)
     rows = data.Rows(FileRows(tmp_path / "mine.npy")).select(np.arange(0, 50, 3))
     some = rows.select(np.array([1, 4, 5]))
@@ -229,7 +229,7 @@ def test_blocks_are_bounded_and_together_the_whole(small_blocks):
         (np.array([[1, None]] * 9), "pickle"),
     ],
 )
-def test_what_is_refused_in_memory_is_refused_streamed(tmp_path, small_blocks, x, message):
+def test_streaming_refuses_the_same_data(tmp_path, small_blocks, x, message):
     path = saved(tmp_path, x)
     messages = []
     for loading in ("memory", "stream"):

@@ -148,7 +148,7 @@ def test_a_comma_may_be_that_of_decimals(tmp_path, separator):
         ("\n\n", ","),
     ],
 )
-def test_what_stands_above_the_names_is_no_name(tmp_path, above, separator):
+def test_lines_above_the_header_are_skipped(tmp_path, above, separator):
     dataset = load(written(tmp_path, separator=separator, above=above, label=TREES))
     assert dataset.columns == ("a", "b", "c")
     assert rows_of(dataset) == WHOLE
@@ -183,7 +183,7 @@ def test_other_encodings_are_read_and_said(tmp_path, encoding, told):
         ("a\0,\0b\0\n\0", "holds bytes of value 0"),
     ],
 )
-def test_what_no_table_can_be_cut_from_is_named(tmp_path, lines, match):
+def test_files_that_are_no_table_are_refused(tmp_path, lines, match):
     (tmp_path / "a.csv").write_text(lines)
     refused(tmp_path / "a.csv", match)
 
@@ -257,7 +257,7 @@ UNKNOWN = ["", "None", "NA", "N/A", "?", "-", "null", "nan", "NaN", "NONE", " ",
 
 @pytest.mark.parametrize("word", UNKNOWN)
 @pytest.mark.parametrize("known", [["ash", "elm"], [7, 12]])
-def test_what_says_unknown_is_no_class_in_any_format(tmp_path, word, known):
+def test_words_for_unknown_are_no_class_in_any_format(tmp_path, word, known):
     kinds = [word, *known]
     values = [kinds[code] for code in CODES]
     wanted = [None if value == word else value for value in values]
@@ -500,6 +500,6 @@ def test_a_few_values_that_outweigh_all_others_are_named_in_small_tables(tmp_pat
         assert not any("outweigh" in note for note in kept.notes)
 
 
-def test_what_is_rare_does_not_outweigh(tmp_path):
+def test_a_rare_value_does_not_dominate(tmp_path):
     rare = (np.arange(60) == 7).astype(float)
     assert not any("outweigh" in note for note in data.load(str(written(tmp_path, d=rare))).notes)

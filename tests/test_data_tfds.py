@@ -222,7 +222,7 @@ def test_a_version_can_be_asked_for(load, tmp_path):
 
 
 @pytest.mark.parametrize("file_format", [None, "tfrecord"])
-def test_what_is_not_prepared_names_the_extra_at_once(load, tmp_path, file_format):
+def test_an_unprepared_dataset_names_the_extra_at_once(load, tmp_path, file_format):
     if file_format:
         prepare(tmp_path / "data", "cifar10", TRAIN_AND_TEST, file_format=file_format)
     with pytest.raises(DataError) as error:
@@ -357,7 +357,7 @@ def test_auto_counts_the_train_split_alone(load, tmp_path, monkeypatch):
     assert load().streamed
 
 
-def test_what_must_stay_on_disk_needs_a_cache_that_can_be_written(tmp_path):
+def test_data_on_disk_need_a_writable_cache(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written") as error:
         _cache.cached(tmp_path / "file", "a", "0", 1, lambda: [("x", 40, IMAGES)], on_disk=True)
@@ -432,7 +432,7 @@ def test_a_cache_that_cannot_be_written_is_only_noted(tmp_path):
 
 @pytest.mark.fault("R19")
 @pytest.mark.parametrize("make", [os.mkfifo, pathlib.Path.touch])
-def test_what_is_no_folder_in_the_place_of_a_copy_is_replaced(tmp_path, make):
+def test_a_cache_entry_that_is_no_folder_is_replaced(tmp_path, make):
     arguments = tmp_path / "c", "a", "0", 1, lambda: [("x", 40, IMAGES)]
     _cache.cached(*arguments)
     (entry,) = (tmp_path / "c").iterdir()

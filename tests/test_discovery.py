@@ -34,7 +34,7 @@ def test_a_module_by_its_name(package):
 
 
 @pytest.mark.parametrize("name", ["_own", "secnd", "", "first.second", ".second"])
-def test_what_is_not_there_is_refused(package, name):
+def test_an_unknown_name_is_refused(package, name):
     with pytest.raises(UsageError, match=f"book '{name}' is unknown.*: choose from first, second"):
         discovery.load(package, name, "book")
 

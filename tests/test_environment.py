@@ -117,7 +117,7 @@ def test_every_setting_of_jax_and_flax_is_one_of_theirs():
     assert [name for name in names_of_jax() if not environment._OF_JAX.fullmatch(name)] == []
 
 
-def test_what_decides_numbers_is_not_heeded_but_for_one():
+def test_variables_that_change_numbers_are_ignored_except_one():
     assert not any(environment.is_heeded(name) for name in DECIDE_NUMBERS.split())
     kept = ("JAX_PLATFORMS", "JAX_COMPILATION_CACHE_DIR", "JAX_NUM_PROCESSES", "JAX_LOG_COMPILES")
     assert all(map(environment.is_heeded, (*kept, environment.PRECISION, "PATH", "XLA_FLAGS")))
@@ -142,7 +142,7 @@ def test_all_that_is_set_aside_changes_nothing_and_is_told(plain, tmp_path):
     assert read(tmp_path / "run", "env.json")["variables"] == {}
 
 
-def test_what_is_heeded_stands_beside_the_run(plain, tmp_path):
+def test_variables_that_are_used_are_recorded(plain, tmp_path):
     given = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "3", "JAX_LOG_COMPILES": "false"}
     directory, told = trained(tmp_path, "run", **given)
     assert numbers(directory) == numbers(plain)

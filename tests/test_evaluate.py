@@ -103,7 +103,7 @@ def refuse(subject, *, num_samples=5000):
     raise UsageError("num_samples=30: does not fit")
 
 
-def test_what_does_not_fit_the_data_is_left_out_and_the_rest_kept(single, capsys, monkeypatch):
+def test_a_metric_that_does_not_fit_is_skipped_and_others_are_kept(single, capsys, monkeypatch):
     monkeypatch.setattr(nll, "measure", refuse)
     run(single, metrics="nll,latent_probes", num_examples="40")  # one was measured
     assert "nll: left out, num_samples=30: does not fit" in capsys.readouterr().out
@@ -153,7 +153,7 @@ def test_neighbours_that_were_not_asked_for_may_be_fewer(single):
         run(single, metrics="latent_probes", latent_probes_num_neighbours="10", **flags)
 
 
-def test_what_is_measured_is_kept_at_once(single, monkeypatch):
+def test_each_metric_is_saved_as_soon_as_it_is_measured(single, monkeypatch):
     def interrupt(subject, *, num_neighbours=10):
         raise KeyboardInterrupt
 
@@ -242,7 +242,7 @@ def test_lists_words_and_long_definitions_are_told():
         assert words in page
 
 
-def test_what_does_not_apply_is_said(single, capsys):
+def test_a_metric_that_does_not_apply_is_reported(single, capsys):
     message = (
         "--metrics=disentanglement: nothing could be measured, "
         "disentanglement: the data have no factors"
@@ -445,7 +445,7 @@ def test_evaluations_at_once_lose_nothing(tmp_path):
     assert kept(tmp_path).keys() == {f"{who}{number}" for who in "ab" for number in range(30)}
 
 
-def test_what_is_kept_is_read_and_written_in_one_turn(swept, monkeypatch):
+def test_results_are_read_and_written_under_one_lock(swept, monkeypatch):
     """Of the files of runs and of the table alike."""
     seen = []
 
@@ -503,12 +503,12 @@ def test_where_there_are_no_locks_nothing_is_kept_and_this_is_said_once(
         ({"run": "/nowhere"}, r"/nowhere: holds no run"),
     ],
 )
-def test_what_does_not_fit_is_refused(single, flags, message):
+def test_invalid_settings_are_refused(single, flags, message):
     with pytest.raises(UsageError, match=message):
         run(single, **flags)
 
 
-def test_of_a_folder_of_runs_one_is_to_be_named(single, swept):
+def test_a_folder_of_several_runs_needs_a_choice(single, swept):
     assert single.parent == swept.parent
     match = rf"{single.parent}: holds no run .*; name one of the 2 below it, such as {single}$"
     with pytest.raises(UsageError, match=match):

@@ -166,7 +166,7 @@ def test_transitions_leave_the_target_as_it_is(beta, step_size):
     np.testing.assert_array_less(np.abs(np.cov(end.T) - covariance), 4.5 * spread)
 
 
-def test_what_overflows_is_refused():
+def test_a_step_that_overflows_is_rejected():
     """A step that leads to infinity or to no number leaves the chain where it is."""
 
     def cliff(z):
@@ -521,7 +521,7 @@ def test_draws_differ_between_examples_chains_and_keys():
 
 
 @pytest.mark.slow
-def test_a_masked_model_is_its_native_twin():
+def test_a_masked_model_equals_an_unmasked_one_of_that_size():
     wide, params = make(latent_mask=jnp.array([1.0, 1.0, 0.0]))
     narrow, _ = make(latent_dim=2)
     head = params["encoder"]["head"]["posterior"]
@@ -644,7 +644,7 @@ def test_summaries_weigh_examples_the_same():
         ({"schedule": "cubic"}, "schedule=cubic"),
     ],
 )
-def test_what_does_not_fit_is_refused(settings, message):
+def test_invalid_settings_are_refused(settings, message):
     model, params = make()
     with pytest.raises(UsageError, match=message):
         estimate(model, params, binary(1), **settings)

@@ -156,7 +156,7 @@ def test_an_independent_code_scores_chance(module):
 
 
 @pytest.mark.parametrize("module", [beta_vae, factor_vae])
-def test_of_two_mixed_factors_every_second_guess_is_right(module):
+def test_two_mixed_factors_score_three_quarters(module):
     """45° between two factors of the same size: nothing tells one from the other."""
     factors = shuffled(grid((4, 4, 3, 5), 3))
     codes = rotated(factors)

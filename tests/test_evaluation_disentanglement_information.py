@@ -68,7 +68,7 @@ def test_information_of_a_table_of_counts():
     assert float(_information.mutual_information(diagonal)) == pytest.approx(entropy, rel=1e-6)
 
 
-def test_what_is_constant_has_no_information_exactly():
+def test_a_constant_has_exactly_zero_information():
     """A quotient n / n may round, and a dead dimension would count as one that knows something."""
     counts = np.random.default_rng(0).integers(1, 200, (1000, 1, 3))
     one_bin = np.concatenate([0 * counts, counts], axis=1)

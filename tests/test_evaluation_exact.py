@@ -369,7 +369,7 @@ def test_evaluate_takes_the_closed_form_where_there_is_one():
     assert float(result["standard_error"]) == 0
 
 
-def test_what_cannot_be_had_is_refused():
+def test_models_without_an_exact_likelihood_are_refused():
     model, params = make("mlp", (4, 4, 1), 3, likelihoods.Bernoulli())
     x, key = binary(2), jax.random.key(0)
     with pytest.raises(UsageError, match="3 latent dimensions"):

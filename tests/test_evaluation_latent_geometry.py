@@ -366,7 +366,7 @@ def test_codes_where_the_decoder_is_degenerate_are_counted():
         ),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_one_line(decode, change, match):
+def test_invalid_arguments_are_refused_in_one_line(decode, change, match):
     arguments = {"codes": np.zeros((4, 2), np.float32), "key": jax.random.key(0)} | change
     with pytest.raises(UsageError, match=match) as caught:
         geometry.evaluate(decode, **arguments)

@@ -158,7 +158,7 @@ def test_support_is_that_of_a_loop():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("latent_dim", [1, 4])
-def test_of_equal_distributions_density_and_coverage_are_known(latent_dim):
+def test_density_and_coverage_of_equal_distributions(latent_dim):
     num, num_generated, k = 60, 40, 3
     keys = jax.random.split(jax.random.key(0), 300)
 
@@ -269,7 +269,7 @@ def test_the_ratio_and_its_error_are_those_of_repetition():
         (linear, {"num_draws": 0}, "num_draws=0: must be at least 1"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_one_line(decode, change, match):
+def test_invalid_arguments_are_refused_in_one_line(decode, change, match):
     arguments = {"x": normal(0, 20, 3, 2), "codes": normal(1, 20, 2), "key": jax.random.key(0)}
     with pytest.raises(UsageError, match=match) as caught:
         neighbours.evaluate(decode, **(arguments | change))

@@ -50,7 +50,7 @@ def test_the_bayes_rate_of_two_gaussians_is_reached():
     assert abs(result.value - best) < 4 * result.standard_error
 
 
-def test_a_ring_is_for_neighbours_and_not_for_a_line():
+def test_knn_separates_rings_and_a_linear_probe_does_not():
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=800)
     angle = rng.uniform(0, 2 * np.pi, 800)
@@ -117,7 +117,7 @@ def test_summary_is_what_is_defined_and_plain():
         ({"max_steps": 0}, "max_steps=0: must be at least 1"),
     ],
 )
-def test_what_cannot_be_probed_is_refused_in_one_line(change, match):
+def test_invalid_probes_are_refused_in_one_line(change, match):
     arguments = {
         "train_codes": np.zeros((4, 2)),
         "train_labels": np.arange(4),

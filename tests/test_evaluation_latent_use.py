@@ -323,7 +323,7 @@ def test_summary_is_what_is_defined_and_plain():
         ({"elbo": np.float32([np.nan]), "floor": np.zeros(1)}, "elbo: 1 of 1"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_one_line(change, match):
+def test_invalid_arguments_are_refused_in_one_line(change, match):
     arguments = {"mean": np.zeros((1, 2)), "logvar": np.zeros((1, 2)), "key": jax.random.key(0)}
     with pytest.raises(UsageError, match=match) as caught:
         latent_use.evaluate(**(arguments | {"num_samples": 5} | change))

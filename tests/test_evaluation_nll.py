@@ -269,7 +269,7 @@ def test_draws_follow_from_the_key_and_differ_between_examples():
     assert len({*np.asarray(first.nll).tolist(), *np.asarray(other.nll).tolist()}) == 16
 
 
-def test_a_masked_model_is_its_native_twin():
+def test_a_masked_model_equals_an_unmasked_one_of_that_size():
     wide, params = make(latent_mask=jnp.array([1.0, 1.0, 0.0]))
     narrow, _ = make(latent_dim=2)
     head = params["encoder"]["head"]["posterior"]
@@ -342,7 +342,7 @@ def test_values_are_finite_at_extreme_logits(scale):
         assert np.all(result.effective_samples >= 1 - 1e-6)
 
 
-def test_bits_of_models_that_know_nothing():
+def test_bits_of_uniform_models():
     """With every level as probable as another, and q(z|x) = p(z), log₂ of their number."""
     for likelihood, bits in (
         (likelihoods.Bernoulli(), 1.0),

@@ -76,7 +76,7 @@ def pca_model(**options):
 
 
 @pytest.mark.parametrize("mask", [None, [1.0, 1.0, 0.0]])
-def test_of_principal_components_themselves_the_ratio_is_one(mask):
+def test_the_ratio_of_principal_components_is_one(mask):
     subject = pca_model(mask=mask)
     measured = reconstruction.measure(subject)
     assert measured["num_components"] == (3 if mask is None else 2)
@@ -90,7 +90,7 @@ def test_of_principal_components_themselves_the_ratio_is_one(mask):
     assert entries == set(reconstruction.DEFINITIONS)
 
 
-def test_no_linear_code_is_better_than_principal_components():
+def test_principal_components_are_the_best_linear_code():
     subject = pca_model()
     noise = 0.05 * jax.random.normal(jax.random.key(0), (3, 64))
     decoder = subject.params["decoder"]["latent"]
@@ -116,7 +116,7 @@ def test_components_are_those_of_the_training_split():
     assert measured["pca_squared_error"] == pytest.approx(left, rel=1e-4)
 
 
-def test_of_a_decoder_that_is_not_linear_no_angle_is_told():
+def test_a_nonlinear_decoder_has_no_angle():
     measured = reconstruction.measure(make(preprocess=as_stored))
     assert "largest_angle" not in measured
     assert measured["squared_error"] > measured["pca_squared_error"]
@@ -134,7 +134,7 @@ def test_the_ratio_is_of_paired_examples(x):
     assert "psnr" not in measured
 
 
-def test_what_is_not_finite_is_refused(x):
+def test_values_that_are_not_finite_are_refused(x):
     components = reconstruction.principal_components(x, 2)
     restored = x.copy()
     restored[0, 0, 0] = np.nan

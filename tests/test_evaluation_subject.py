@@ -258,13 +258,13 @@ def test_a_linear_model_is_measured_by_its_formula():
     assert sampled["nll"] == pytest.approx(values["nll"], abs=0.2)
 
 
-def test_what_cannot_be_integrated_is_said():
+def test_too_many_dimensions_to_integrate_are_reported():
     with pytest.raises(NotApplicableError, match="more than 2 latent dimensions"):
         exact.measure(make())
 
 
 @pytest.mark.parametrize("metric", [disentanglement, latent_probes])
-def test_what_the_data_lack_is_said(metric):
+def test_missing_labels_or_factors_are_reported(metric):
     with pytest.raises(NotApplicableError, match="the data have no"):
         metric.measure(make())
 

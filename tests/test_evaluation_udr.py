@@ -131,7 +131,7 @@ def test_the_error_of_a_score_is_that_of_a_median_over_the_others():
     ).all()
 
 
-def test_what_cannot_be_ranked_is_refused():
+def test_models_that_cannot_be_ranked_are_refused():
     codes = noise(20, 3)
     for bad, settings, message in (
         ([codes], {}, "must be of at least 2"),

@@ -250,7 +250,7 @@ def test_a_picture_that_fails_takes_nothing_with_it(tmp_path, monkeypatch, capsy
 
 
 @pytest.mark.parametrize("error", [MemoryError, RuntimeError])
-def test_what_all_pictures_need_is_tried_once(tmp_path, monkeypatch, error):
+def test_the_common_data_of_pictures_are_computed_once(tmp_path, monkeypatch, error):
     tries = []
 
     def look(*_):
@@ -287,7 +287,7 @@ def test_a_run_of_one_step_has_results_and_pictures(tmp_path, monkeypatch):
 
 @pytest.mark.fault("R1")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, errors.StorageError])
-def test_what_ends_while_it_is_drawn_is_drawn_by_the_same_command(
+def test_the_same_command_draws_pictures_that_were_interrupted(
     tmp_path, monkeypatch, capsys, error
 ):
     run, write = tmp_path / "run", files.write_bytes
@@ -823,7 +823,7 @@ def test_misuse_exits_with_2_and_one_line(tmp_path, arguments, message):
 
 
 @pytest.mark.slow
-def test_a_reader_that_goes_away_and_a_poor_terminal_end_no_run(tmp_path):
+def test_a_closed_pipe_or_a_limited_terminal_does_not_end_a_run(tmp_path):
     poor = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     process = start(
         tmp_path / "run", "--epochs=2", "--widths=8", "--latent_dim=2", "--beta=2", env=poor
@@ -881,7 +881,7 @@ def test_help_fits_a_terminal():
     ],
     ids=str,
 )
-def test_what_help_is_asked_for(words, asked):
+def test_the_requested_help_topic(words, asked):
     assert help_lib.asked_for(words) == asked
 
 
@@ -957,7 +957,7 @@ class Store:
     ("chosen", "save_seconds", "waits"),
     [(None, 0.1, 5), (None, 2.0, 100), ("3", 2.0, 3), ("0", 2.0, 0)],
 )
-def test_saving_takes_a_fiftieth_of_the_time_at_most(monkeypatch, chosen, save_seconds, waits):
+def test_saving_takes_at_most_2_percent_of_the_time(monkeypatch, chosen, save_seconds, waits):
     clock = [0.0]
     monkeypatch.setattr(train.time, "perf_counter", lambda: clock[0])
     flags = {} if chosen is None else {"checkpoint_seconds": chosen}

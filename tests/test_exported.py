@@ -208,14 +208,16 @@ def test_a_reader_without_our_code_finds_arrays_by_name(small):
     assert described["model"]["likelihood"]["variance"] == 0.5
 
 
-def test_what_an_objective_added_is_left_out_and_the_same_run_is_the_same_file(small, tmp_path):
+def test_parameters_of_the_objective_are_not_exported_and_exports_are_deterministic(
+    small, tmp_path
+):
     path, model, params = small
     added = {**params, "objective": {"discriminator": jnp.ones(3)}}
     exported.save(tmp_path / "b.safetensors", model, added, {"step": 3})
     assert (tmp_path / "b.safetensors").read_bytes() == path.read_bytes()
 
 
-def test_what_cannot_be_rebuilt_is_not_written(small, tmp_path):
+def test_a_custom_likelihood_is_not_exported(small, tmp_path):
     _, model, params = small
 
     class Mine(likelihoods.Gaussian):
@@ -274,7 +276,7 @@ ABOUT = {
 
 
 @pytest.mark.parametrize("name", ABOUT)
-def test_what_is_said_beside_a_model_is_read_as_json_has_it(tmp_path, name):
+def test_the_description_of_an_export_round_trips_as_json(tmp_path, name):
     given, expected = ABOUT[name]
     path = tmp_path / "a.safetensors"
     exported.save(path, *made("linear"), given)
@@ -299,7 +301,7 @@ def endless():
     ],
     ids=["keys", "object", "array", "nan", "endless"],
 )
-def test_what_json_cannot_hold_is_refused(tmp_path, about, match):
+def test_a_description_that_is_not_json_is_refused(tmp_path, about, match):
     with pytest.raises(UsageError, match=rf"^about: cannot be written as JSON \({match}") as error:
         exported.save(tmp_path / "a", *made("linear"), about)
     assert str(error.value).isprintable()
@@ -316,7 +318,7 @@ NO_PARAMETERS = {
 
 
 @pytest.mark.parametrize("name", NO_PARAMETERS)
-def test_what_are_no_parameters_is_refused(tmp_path, name):
+def test_invalid_parameters_are_refused(tmp_path, name):
     make_params, match = NO_PARAMETERS[name]
     with pytest.raises(UsageError, match=rf"^params: {match}") as error:
         exported.save(tmp_path / "a", made("linear")[0], make_params())
@@ -332,7 +334,7 @@ def test_a_model_that_would_not_be_read_is_not_written(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_what_does_not_read_back_takes_no_place(small, monkeypatch):
+def test_a_file_that_does_not_read_back_does_not_replace_the_old_one(small, monkeypatch):
     """A disk that keeps something else: the file that was there stays."""
     path, model, params = small
     content, write = path.read_bytes(), files.write_bytes
@@ -700,7 +702,7 @@ def test_a_file_is_read_without_what_made_it(program, tmp_path):
     assert done.stdout.strip() == names["digest"]
 
 
-def test_what_does_not_fit_is_said(program, tmp_path):
+def test_invalid_flags_are_reported(program, tmp_path):
     with pytest.raises(UsageError, match=r"^--run: name a run directory"):
         export.main(dict.fromkeys(export.FLAGS))
     with pytest.raises(UsageError, match=r"holds 2 runs, name one, such as --run=\S+ --member=0$"):

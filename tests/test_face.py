@@ -85,7 +85,9 @@ def test_fit_gives_the_command_line_s_parameters_bit_for_bit(pair):
         ("autoencoder", {"optimizer": "adamw", "clip_norm": "1"}, {"clip_norm": 1}),
     ],
 )
-def test_so_does_it_for_what_objectives_bring(name, flags, settings, digits, tmp_path):
+def test_fit_equals_the_command_line_for_parts_of_objectives(
+    name, flags, settings, digits, tmp_path
+):
     run = on_the_command_line(tmp_path / "run", objective=name, **flags)
     counts = {n: v for n, v in settings.items() if isinstance(v, int)}
     counts.pop("clip_norm", None)
@@ -176,7 +178,7 @@ def test_labels_make_a_model_conditional(digits):
         ({"objective": "vq_vae", "code_dim": 7}, "latent_dim=20: .*7"),
     ],
 )
-def test_what_makes_no_model_is_refused_in_one_line(settings, message, digits):
+def test_settings_without_a_model_are_refused_in_one_line(settings, message, digits):
     with pytest.raises(UsageError, match=message) as error:
         vae_jax.make_model(digits, **settings)
     assert "\n" not in str(error.value)
@@ -401,7 +403,7 @@ def test_an_exported_model_is_loaded_and_measured(pair, digits, tmp_path):
     assert "objective" in vae_jax.evaluate(loaded, "objective", digits).skipped
 
 
-def test_what_fit_learned_of_arrays_is_measured_on_arrays(model):
+def test_a_model_fit_to_arrays_is_evaluated_on_arrays(model):
     trained = fit(model)
     with pytest.raises(UsageError, match="give data="):
         vae_jax.evaluate(trained, "reconstruction")
@@ -446,7 +448,7 @@ def test_a_member_of_a_sweep_is_loaded_by_its_number():
         ("", {"encoder": None}, r"'encoder' is unknown.*: choose from member, data_dir"),
     ],
 )
-def test_what_is_no_run_is_refused(name, options, message, tmp_path):
+def test_a_path_without_a_run_is_refused(name, options, message, tmp_path):
     with pytest.raises(UsageError, match=message):
         vae_jax.load(tmp_path / name, **options)
 

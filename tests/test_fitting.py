@@ -141,7 +141,7 @@ def test_words_and_counts_of_an_objective_are_static():
     assert "codebook" not in hparams.objective
 
 
-def test_what_a_flag_is_by_default_is_so_from_python():
+def test_python_has_the_defaults_of_the_flags():
     model = make(latent=objectives.latent("stacked"))
     _, _, hparams = begin("stacked", model, X)
     assert hparams.objective["pretrained"] == schedules.parse("linear(0, 1, 30%)", num_steps=6)
@@ -303,13 +303,13 @@ def test_conditions_that_do_not_do_are_refused(given, told, message):
         (X.reshape(N, 2, 3), r"shape \[2, 3\], the model takes \[6\]: give x.reshape\(-1, 6\)"),
     ],
 )
-def test_what_is_no_data_is_refused(x, message):
+def test_invalid_data_are_refused(x, message):
     refused(UsageError, message, "beta_vae", make(), x)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_named_with_its_place(value, kind, monkeypatch):
+def test_a_value_that_is_not_finite_is_named_with_its_place(value, kind, monkeypatch):
     x = X.copy()
     x[7, 2] = x[33, 5] = x[33, 0] = value
     message = rf"^x: 3 value\(s\) are not finite, the first is {value} in row 7, column 2: fill"
@@ -324,7 +324,7 @@ def test_what_is_not_finite_is_named_with_its_place(value, kind, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["x", "labels"])
-def test_what_is_masked_is_refused(name):
+def test_masked_arrays_are_refused(name):
     """NumPy's own conversion to an array takes what lies below a mask as values."""
     mask = np.zeros((N, 6) if name == "x" else N, bool)
     mask[3, ...] = True
@@ -339,7 +339,7 @@ def test_what_is_masked_is_refused(name):
     begin("cvae", make(num=3), kept)
 
 
-def test_what_preprocess_makes_is_looked_at():
+def test_preprocessed_values_are_checked():
     x = np.full((N, *SHAPE), 255, np.uint8)
     x[:, 0] = 0
 
@@ -426,7 +426,7 @@ def test_far_columns_are_named_with_a_remedy():
         begin("beta_vae", make(likelihoods.Gaussian()), (x - low[None]) / (high - low)[None])
 
 
-def test_what_is_traced_is_not_looked_at():
+def test_traced_values_are_not_checked():
     @jax.jit
     def see(x):
         sources._check_values(x, make(), None)

@@ -89,13 +89,13 @@ def test_one_label_is_that_of_every_row():
         (("a", "b"), ["a"], "the model has 2 for num_conditions=3: give as many"),
     ],
 )
-def test_what_is_no_class_is_refused_in_one_line(classes, given, message):
+def test_unknown_classes_are_refused_in_one_line(classes, given, message):
     with pytest.raises(UsageError, match=message) as error:
         make(classes).given(given)
     assert "\n" not in str(error.value)
 
 
-def test_what_is_masked_is_refused():
+def test_masked_arrays_are_refused():
     labels = np.ma.masked_array([0, 1, 2], [False, True, False])
     with pytest.raises(
         DataError, match=r"^condition: 1 of 3 values are masked, the first in row 1"
@@ -157,7 +157,7 @@ def test_batches_hold_class_indices_whatever_the_users_labels():
 
 
 @pytest.mark.parametrize("unknown", [-1, np.nan, None, "", "  "])
-def test_what_is_unknown_is_minus_one(unknown):
+def test_unknown_labels_are_minus_one(unknown):
     given = np.array([20, unknown, 10], object)
     found = labels.indices(given, TENS, what="labels", may_be_unknown=True)
     np.testing.assert_array_equal(found, [1, -1, 0])

@@ -201,7 +201,7 @@ def test_a_pair_without_categories_is_a_gaussian():
 
 
 @pytest.mark.parametrize("method", ["sample", "relaxed"])
-def test_what_is_continuous_of_a_pair_does_not_depend_on_the_category(method):
+def test_continuous_dimensions_are_independent_of_the_category(method):
     """Given the category that was drawn, the Gaussian dimensions have mean 0 and variance 1."""
     num, pair = 10_000, latents.Joint(3, 1).prior({}, 5)
     options = () if method == "sample" else (0.5,)

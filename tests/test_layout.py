@@ -86,7 +86,7 @@ def one_device():
     return run(1, 3)
 
 
-def test_runs_spread_without_a_word_between_devices(one_device):
+def test_runs_spread_without_communication_between_devices(one_device):
     """Three runs on two devices: one slot is filler, nothing is communicated, nothing changes."""
     spread = run(2, 3)
     assert spread["mesh"] == {"runs": 2, "data": 1}

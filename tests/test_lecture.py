@@ -149,7 +149,7 @@ def test_the_negative_elbo_by_hand():
     np.testing.assert_allclose(found, error + 2 * np.log(np.pi) + rate, rtol=1e-5)
 
 
-def test_what_is_high_for_the_class_held_out_tells_it(course, monkeypatch):
+def test_a_score_that_is_high_for_the_held_out_class_detects_it(course, monkeypatch):
     labels = course.dataset.test.labels
     is_new, train = labels == 9, course.dataset.train
     seen = types.SimpleNamespace(
@@ -276,7 +276,7 @@ def main_of(**values):
         ({"dataset": "digit"}, UsageError, r"dataset 'digit' is unknown.*digits"),
     ],
 )
-def test_what_does_not_fit_is_one_line(values, error, match, tmp_path):
+def test_invalid_settings_end_in_one_line(values, error, match, tmp_path):
     command, values = main_of(workdir=str(tmp_path), **values)
     with pytest.raises(error, match=match):
         command.main(values)

@@ -313,7 +313,7 @@ def test_the_mean_of_many_levels_is_that_of_each_looked_at():
         )
 
 
-def test_what_follows_the_first_end_is_missing_and_the_end_is_not():
+def test_nan_follows_the_first_end():
     x = jnp.float32([[0.5, 0, 1, 0], [0, 0, 0, 0], [1, 0.5, 1, 1]])
     nan = np.nan
     expected = [[0.5, 0, nan, nan], [0, nan, nan, nan], [1, 0.5, 1, 1]]

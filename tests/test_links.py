@@ -58,7 +58,7 @@ WRITES = {
 
 @pytest.mark.parametrize("name", WRITES)
 @pytest.mark.parametrize("link", [os.link, os.symlink], ids=["hard", "symbolic"])
-def test_what_a_name_links_to_stays_as_it_is(tmp_path, victim, link, name):
+def test_the_target_of_a_link_is_not_changed(tmp_path, victim, link, name):
     opened(tmp_path).close()
     path = tmp_path / "run" / name
     path.unlink(missing_ok=True)
@@ -74,7 +74,7 @@ def test_what_a_name_links_to_stays_as_it_is(tmp_path, victim, link, name):
 
 
 @pytest.mark.parametrize("name", ["run.log", "metrics.csv"])
-def test_what_is_added_to_goes_on_with_what_was_there(tmp_path, name):
+def test_appending_keeps_the_content_and_breaks_hard_links(tmp_path, name):
     """A copy by `cp -al` shares each file with the original until either is written."""
     with opened(tmp_path) as run:
         WRITES[name](run)

@@ -389,7 +389,7 @@ MASKS = {
 
 @pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("junk", [1e30, np.nan, -np.inf])
-def test_what_takes_a_mask_does_not_see_what_padding_holds(name, junk):
+def test_terms_with_a_mask_ignore_nan_in_padding(name, junk):
     def outcome(fill):
         values = np.where(MASK[:, None] > 0, normal(0, 5, 3), np.float32(fill))
         value, vjp = jax.vjp(lambda values: MASKS[name](values, MASK), values)

@@ -69,7 +69,7 @@ def test_a_member_is_a_model_in_a_few_lines(swept):
     assert shapes == jax.tree.map(np.shape, model.init(training.stream(0, "init")))
 
 
-def test_what_is_not_there_is_said(swept, tmp_path):
+def test_missing_runs_are_reported(swept, tmp_path):
     with pytest.raises(UsageError, match=r"member 4: .* choose from 0 to 3"):
         members.load_member(swept, 4)
     with pytest.raises(UsageError, match="name one of its programs/"):

@@ -198,7 +198,7 @@ HOSTILE = [
 
 @pytest.mark.fault("R20")
 @pytest.mark.parametrize("make", HOSTILE)
-def test_what_would_take_too_much_is_refused_before_it_is_taken(tmp_path, limited, make):
+def test_data_beyond_the_memory_limit_are_refused_before_reading(tmp_path, limited, make):
     path = make(tmp_path)
     tracemalloc.start()
     with pytest.raises(DataError, match=r"memory|bytes here") as caught:
@@ -242,7 +242,7 @@ def test_one_long_label_is_a_label_like_others(tmp_path, limited):
 
 
 @pytest.mark.parametrize("kind", ["npy", "csv", "parquet", "txt", "png"])
-def test_what_is_estimated_is_about_what_is_taken(tmp_path, monkeypatch, kind):
+def test_estimated_memory_is_close_to_peak_memory(tmp_path, monkeypatch, kind):
     """Files that can be read are not refused for what they never take."""
     asked = []
     monkeypatch.setattr(memory, "limit_bytes", lambda: asked.append(None) or 2**40)
@@ -391,7 +391,7 @@ def test_the_name_of_a_flag_has_an_end(word):
         cli._parse(["program", word], ["beta"])
 
 
-def test_what_a_library_says_is_quoted_up_to_a_length():
+def test_errors_of_libraries_are_shortened():
     told = errors.first_line(ValueError("x" * 10**6))
     assert len(told) < 500
     assert "…" in told

@@ -63,7 +63,7 @@ def test_bfloat16_computes_in_half_and_returns_float32():
     assert 0 < difference < 0.05
 
 
-def test_masked_model_equals_its_native_twin():
+def test_masked_model_equals_an_unmasked_one_of_that_size():
     """Same weights, unused dimensions masked: same rate and same decoded output, exactly."""
     mask = jnp.array([0.0, 1.0, 1.0, 0.0, 1.0])
     keep = np.flatnonzero(mask)
@@ -108,14 +108,14 @@ def test_masked_model_equals_its_native_twin():
     )
 
 
-def test_masked_model_starts_with_its_twins_fan_in():
+def test_masked_model_starts_with_the_fan_in_of_its_unmasked_dimensions():
     mask = jnp.array([1.0, 0.0, 0.0, 0.0])
     plain = make(4).init(jax.random.key(0))["decoder"]["latent"]["kernel"]
     masked = make(4, mask=mask).init(jax.random.key(0))["decoder"]["latent"]["kernel"]
     np.testing.assert_allclose(masked, 2.0 * plain, rtol=1e-6)
 
 
-def test_what_is_drawn_of_z_and_of_x_is_independent():
+def test_draws_of_z_and_x_are_independent():
     """A decoder that ignores z: x has a variance of 1 about its mean, whatever z is."""
     num, model = 4000, make(4, "linear", likelihoods.Gaussian(1.0), (4,))
     shapes = jax.eval_shape(model.init, jax.random.key(0))

@@ -544,7 +544,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "how", "message"), CASES)
-def test_what_a_module_may_not_ask_for_is_refused_in_one_line(kind, how, message):
+def test_unsupported_collections_and_keys_are_refused_in_one_line(kind, how, message):
     model = make(kind(how), DropoutDecoder(None))
     with pytest.raises(UsageError, match=f"^network {message}") as error:
         fitting.fit("beta_vae", model, images(), epochs=1)
@@ -560,7 +560,7 @@ def test_parameters_without_statistics_are_refused():
         model.encode(params, images(2))
 
 
-def test_what_a_module_sows_is_left_alone():
+def test_sown_values_are_ignored():
     model = make(Refused("sown"), DropoutDecoder(None))
     assert set(model.init(jax.random.key(0))) == {"encoder", "decoder", "likelihood"}
     jax.eval_shape(make_train(model).init, hparams())

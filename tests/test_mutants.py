@@ -75,7 +75,7 @@ def test_only_a_test_that_ran_and_failed_has_caught_a_fault():
     ]
 
 
-def test_what_saw_a_fault_is_kept_until_the_fault_is_tried_anew(tmp_path):
+def test_the_test_that_caught_a_fault_is_kept_until_the_next_try(tmp_path):
     first, second, *_ = _lab.FAULTS
     rows = [{"module": f.module, "what": f.what, "seconds": 1} for f in (first, second)]
     for file in (str(tmp_path / "kept.json"), None):

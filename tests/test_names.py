@@ -147,7 +147,7 @@ def test_keys_of_an_archive_are_names_alone(inside, hostile):
     assert os.listdir(inside) == ["x.npz"]
 
 
-def test_what_a_run_keeps_stays_in_it(inside, hostile):
+def test_files_of_a_run_stay_in_its_directory(inside, hostile):
     with runs.open_run("run", {}) as run:
         for parts in ((hostile,), ("plots", hostile), ("plots", "..", hostile)):
             with contextlib.suppress(UsageError):

@@ -54,7 +54,7 @@ def test_a_row_without_a_place_to_read_is_of_the_time(table, capsys):
         (["one"], "echo two", VaeJaxError, "one: its command does not print the number"),
     ],
 )
-def test_what_cannot_be_run_is_said_in_a_line(table, argv, command, error, message):
+def test_a_row_that_cannot_be_run_ends_in_one_line(table, argv, command, error, message):
     table(command, r"(\d+)")
     with pytest.raises(error, match=message) as caught:
         numbers.main(argv)

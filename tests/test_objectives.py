@@ -326,7 +326,7 @@ PARTS = {"loss", "mutual_information", "total_correlation", "dimension_wise_kl"}
 
 
 @pytest.mark.parametrize("name", objectives.names())
-def test_what_is_defined_is_logged(name):
+def test_every_defined_term_is_logged(name):
     terms = set(re.findall(r'"(\w+)"', inspect.getdoc(objectives.load(name)))) | PARTS
     assert objectives.definitions(name).keys() <= terms
 

@@ -221,7 +221,7 @@ def test_shuffled_dimensions_keep_their_values_and_lose_their_company():
 
 
 @pytest.mark.parametrize("mask", [[1, 1, 1, 1, 0, 0], [0, 1, 0, 1, 1, 1]])
-def test_shuffling_knows_no_padding(mask):
+def test_shuffling_ignores_padding(mask):
     z, kept = normal(3, 6, 3), np.array(mask) > 0
     for seed in range(20):
         key = jax.random.key(seed)

@@ -92,7 +92,7 @@ def test_a_condition_without_weight_is_none(network, x):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_masked_conditional_run_starts_as_its_native_twin(network, x):
+def test_a_masked_conditional_run_starts_as_an_unmasked_one_of_that_size(network, x):
     native, masked = make(network, latent_dim=2), make(network, mask=jnp.array([1.0, 1.0, 0.0]))
     params, wide = (model.init(jax.random.key(3)) for model in (native, masked))
     q, q_masked = (m.given(LABELS).encode(p, x) for m, p in ((native, params), (masked, wide)))
@@ -129,7 +129,7 @@ def test_labels_are_unit_vectors(x):
     )
 
 
-def test_what_is_missing_is_said(x):
+def test_missing_conditions_are_reported(x):
     model, params = make(), make().init(jax.random.key(0))
     with pytest.raises(UsageError, match=r"needs a condition, 4 numbers .* model\.given"):
         model.encode(params, x)
@@ -297,7 +297,7 @@ def test_the_unlabelled_bound_is_a_bound(part):
     assert (bound < log_p - 5 * error).any()
 
 
-def test_what_a_row_may_not_know_has_no_influence(x):
+def test_hidden_labels_and_padding_have_no_influence(x):
     """Truth scores, and nothing else; a padded row's label does nothing."""
     model = make()
     params = with_classifier(model, model.init(jax.random.key(0)), classifier_width=8)
@@ -468,7 +468,7 @@ def test_resuming_from_a_copy_changes_no_bit(trained):
     assert_identical(state, expected)
 
 
-def test_what_is_fed_is_what_would_be_taken_from_memory():
+def test_streamed_batches_equal_those_in_memory():
     """Bit by bit: each step's x, labels, truth and weight are the same rows."""
     pieces = m2_train()
     place = layout.make_layout(1, devices=jax.devices()[:1])

@@ -158,7 +158,7 @@ def test_labels_are_as_many_classes_as_are_told(labels, message):
 
 
 @pytest.mark.slow
-def test_it_tells_unseen_digits_apart():
+def test_it_classifies_unseen_digits():
     """Four layers of sigmoids, 1,200 steps, half of them of machines, which see no label."""
     digits = data.load("digits")
     x, test = (np.asarray(digits.decode(s.x)) for s in (digits.train, digits.test))

@@ -149,7 +149,7 @@ def test_exactly_k_dimensions_are_kept_also_of_equal_ones(num_active):
     )
 
 
-def test_of_masked_dimensions_none_is_kept():
+def test_masked_dimensions_are_never_kept():
     mask = jnp.array([1.0, 1.0, 1.0, 0.0, 0.0])
     family = latents.Deterministic(num_active=2)
     features = jnp.array([[1.0, 2.0, 3.0, 9.0, 9.0], [-1.0, -2.0, -3.0, 9.0, 9.0]])
@@ -233,7 +233,7 @@ def test_only_an_overcomplete_code_is_warned_of():
     assert not objective.notes(model)
 
 
-def test_what_is_restored_is_the_clean_x():
+def test_the_target_is_the_clean_x():
     objective, model = make("denoising", corruption="masking")
     params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(1)
     _, aux = objective(model, params, batch, key, level=0.5)
@@ -300,7 +300,7 @@ def test_the_price_of_activations_by_hand_with_padding_and_masked_dimensions(pen
 @pytest.mark.parametrize(
     ("num_active", "mask", "share"), [(4, None, 4 / 5), (2, [1.0, 0.0, 1.0, 0.0, 1.0], 2 / 3)]
 )
-def test_of_a_k_sparse_code_k_of_the_dimensions_are_active(num_active, mask, share):
+def test_a_k_sparse_code_has_k_active_dimensions(num_active, mask, share):
     mask = None if mask is None else jnp.array(mask)
     objective, model = make("k_sparse", num_active=num_active, mask=mask)
     params = model.init(jax.random.key(0))
@@ -308,7 +308,7 @@ def test_of_a_k_sparse_code_k_of_the_dimensions_are_active(num_active, mask, sha
     np.testing.assert_allclose(aux["active_share"], share, rtol=1e-6)
 
 
-def test_what_contraction_costs_is_the_norm_of_the_jacobian():
+def test_the_contractive_penalty_is_the_norm_of_the_jacobian():
     objective, model = make("contractive")
     params, batch = model.init(jax.random.key(0)), batch_of()
     loss, aux = objective(model, params, batch, jax.random.key(2), lambda_jacobian=0.7)

@@ -219,7 +219,7 @@ def test_dead_codes_begin_anew_among_the_features_and_live_ones_stay(batch, code
     np.testing.assert_allclose(count[~used], kept["objective"]["count"][0].mean(), rtol=1e-6)
 
 
-def test_what_revives_does_not_depend_on_padding():
+def test_revived_codes_do_not_depend_on_padding():
     codebook, vectors = jnp.zeros((5, 2)), normal(0, 7, 2)
     weights = jnp.array([0.0, 1, 1, 0, 1, 1, 1])
     args = jax.random.key(0), codebook, jnp.ones(5, bool)

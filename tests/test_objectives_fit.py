@@ -95,7 +95,7 @@ def test_other_latents_are_refused(name):
 
 
 @pytest.mark.parametrize("name", [n for n in objectives.names() if isinstance(asked(n)[2], dict)])
-def test_what_is_needed_of_each_row_is_asked_for_in_one_line(name):
+def test_missing_labels_or_conditions_are_requested_in_one_line(name):
     settings, is_conditional, _ = asked(name)
     model = make(objectives.latent(name, **settings), 3 * is_conditional)
     with pytest.raises(UsageError, match=r"give \{'x': x, '(condition|labels)': ") as error:

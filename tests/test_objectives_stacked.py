@@ -195,7 +195,7 @@ def test_masked_dimensions_of_the_code_train_nothing(pretraining):
 
 
 @pytest.mark.slow
-def test_what_is_hidden_is_restored():
+def test_denoising_restores_masked_inputs():
     objective, model = make(pretraining="denoising")
     plain, _ = make()
     params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
@@ -223,7 +223,7 @@ def test_the_whole_is_the_plain_autoencoder(pretraining, share):
 
 
 @pytest.mark.parametrize("pretraining", ["autoencoder", "rbm"])
-def test_what_a_step_has_moved_stands_of_the_layer_that_is_trained(pretraining):
+def test_a_step_changes_only_the_layer_in_training(pretraining):
     """Of the whole all of it; of a machine the mirror's kernel is the layer's own, transposed."""
     objective, model = make(pretraining=pretraining)
     before = model.init(jax.random.key(0))
@@ -374,7 +374,7 @@ def test_runs_of_one_program_may_be_at_different_layers():
         ),
     ],
 )
-def test_what_cannot_be_stacked_is_refused(options, message):
+def test_models_that_cannot_be_stacked_are_refused(options, message):
     objective, model = make(**options)
     with pytest.raises(UsageError, match=message):
         objective(model, model.init(jax.random.key(0)), batch_of(), jax.random.key(2))

@@ -183,7 +183,7 @@ except ModuleNotFoundError:
 """
 
 
-def test_what_needs_jax_alone_imports_without_posix():
+def test_parts_that_need_only_jax_import_without_posix():
     ran = subprocess.run(
         [sys.executable, "-c", WITHOUT_POSIX, *JAX_ALONE.split()],
         cwd=ROOT,

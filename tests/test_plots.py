@@ -360,7 +360,7 @@ def test_limits_hold_everything_where_nothing_is_far():
 @pytest.mark.parametrize(
     "rows", [[], [{}], [{"step": 1, "loss": "nan"}], [{"loss": 1.0}], [{"epoch": 1, "elbo": -1e4}]]
 )
-def test_training_curves_of_next_to_nothing(rows, tmp_path):
+def test_training_curves_of_tiny_tables(rows, tmp_path):
     plots.save(plots.training_curves(rows), tmp_path / "curves")
 
 

@@ -93,7 +93,7 @@ def test_the_file_holds_every_number(tmp_path):
     assert len(rows) == 20 + 6 + 2
 
 
-def test_what_has_no_magnification_is_white():
+def test_cells_without_a_magnification_are_white():
     magnification = example()["magnification"].copy()
     magnification[1, 2], magnification[0, 0], magnification[3, 3] = 0, np.nan, np.inf
     picture = plots.latent_geometry(**example(magnification=magnification))

@@ -156,7 +156,7 @@ def test_nothing_but_one_such_number_is_drawn(name, value, tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
-def test_a_film_of_such_numbers_is_written(value, tmp_path):
+def test_an_animation_of_extreme_numbers_is_written(value, tmp_path):
     numbers = np.full(3, value)
     frames = plots.traversal_frames(np.full((3, 3, 4, 4, 1), value), numbers, numbers)
     assert plots.save_gif(frames, tmp_path / "x.gif").stat().st_size > 100
@@ -204,7 +204,7 @@ def test_images_of_no_known_color_are_drawn_channel_by_channel(name, num):
     assert len(picture.table.rows[0]) >= 16 * num
 
 
-def test_a_film_has_the_channels_of_an_image_side_by_side():
+def test_an_animation_has_the_channels_of_an_image_side_by_side():
     frames = plots.traversal_frames(images_of(4, 1, 2), np.arange(2.0), np.ones(1))
     levels = [int(np.rint(255 * c / 4)) for c in range(4)]
     found = [pixel for pixel, _ in itertools.groupby(frames[0][40, 12:112, 0].tolist())]

@@ -209,7 +209,7 @@ def runs_without(diverged, num_runs):
     return rate, distortion
 
 
-def test_what_is_not_drawn_has_no_colour_in_the_key(tmp_path):
+def test_runs_that_are_not_drawn_are_not_in_the_legend(tmp_path):
     colour = [1.0, 4.0, 1e30, SCHEDULE, 1e30]
     picture = plots.rate_distortion(*runs_without([2, 3, 4], 5), colour=colour)
     figure = draw(picture, tmp_path).figure
@@ -220,7 +220,7 @@ def test_what_is_not_drawn_has_no_colour_in_the_key(tmp_path):
     assert column(picture, "colour") == colour
 
 
-def test_what_is_not_drawn_stretches_no_continuum(tmp_path):
+def test_runs_that_are_not_drawn_do_not_stretch_the_color_scale(tmp_path):
     colour = np.append(np.linspace(1.0, 5.0, 30), 1e30)
     picture = plots.rate_distortion(*runs_without([30], 31), colour=colour)
     bar = bar_of(draw(picture, tmp_path).figure)
@@ -563,7 +563,7 @@ def test_the_note_on_diverged_runs_covers_nothing(name, num_runs):
 @pytest.mark.parametrize(
     "value", [[0.0], [-3e38], [5.0] * 4, [1e-30] * 3, [1e17] * 3, [0.0, 3e38], [np.inf, 1.0, None]]
 )
-def test_next_to_nothing_and_extremes_are_drawn(name, value, tmp_path):
+def test_tiny_and_extreme_inputs_are_drawn(name, value, tmp_path):
     assert draw(SWEEPS[name](value), tmp_path).figure.axes
 
 
@@ -589,6 +589,6 @@ def test_equal_sweeps_give_equal_bytes(name, tmp_path):
         (lambda: plots.sweep_curves([{"epoch": 1}], run_names=["a"]), "run=None"),
     ],
 )
-def test_what_does_not_fit_is_one_clear_error(act, message):
+def test_invalid_arguments_are_one_clear_error(act, message):
     with pytest.raises(UsageError, match=re.escape(message)):
         act()

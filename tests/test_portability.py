@@ -105,14 +105,14 @@ def test_every_schema_has_a_fixture_and_is_small():
 
 
 @pytest.mark.parametrize("kind", [pytest.param(KINDS[0], marks=pytest.mark.slow), KINDS[1]])
-def test_what_another_version_wrote_is_evaluated(schema, kind, tmp_path):
+def test_runs_of_older_versions_are_evaluated(schema, kind, tmp_path):
     directory = copied(schema, kind, tmp_path / kind)
     measure(directory)
     assert_measured_as_stored(directory)
 
 
 @pytest.mark.parametrize("kind", [KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.slow)])
-def test_what_another_version_wrote_goes_on(schema, kind, tmp_path, capsys):
+def test_runs_of_older_versions_resume(schema, kind, tmp_path, capsys):
     directory = copied(schema, kind, tmp_path / kind)
     (program,) = places.programs_of(directory)
     before = (program / "metrics.csv").read_bytes()

@@ -448,7 +448,7 @@ def test_the_ellipses_are_those_of_the_prior():
         assert not drawn(latent_scatter, seen_of(name)[0]).figure.axes[0].patches
 
 
-def test_what_another_prior_does_not_tell_is_not_drawn():
+def test_pictures_that_need_a_gaussian_prior_are_skipped():
     for name in ("mixture", "opaque"):
         assert drawn(manifold, seen_of(name)[0]) is None
     seen, shown = seen_of("mixture")

@@ -182,7 +182,7 @@ def test_the_first_line_cannot_say_what_is_left(tmp_path):
     assert Screen(80).feed(text).lines[0].endswith("-:-- left")
 
 
-def test_what_is_printed_meanwhile_has_lines_of_its_own(tmp_path):
+def test_output_during_training_is_on_separate_lines(tmp_path):
     text, _ = watched(tmp_path, 80, each="console.say(f'run {epoch} became [bold] non-finite')")
     lines = Screen(80).feed(text).lines
     assert lines[:5] == [f"run {epoch} became [bold] non-finite" for epoch in range(1, 6)]
@@ -202,7 +202,7 @@ def test_an_error_stands_below_the_line_and_ends_it(tmp_path):
 @pytest.mark.parametrize(
     "environ", [{"TERM": "dumb"}, pytest.param({"TERM": "unknown"}, marks=pytest.mark.slow)]
 )
-def test_what_cannot_rewrite_a_line_gets_plain_ones(tmp_path, environ):
+def test_output_that_cannot_rewrite_lines_gets_plain_ones(tmp_path, environ):
     text, code = watched(tmp_path, 80, **environ)
     assert code == 0
     assert "\x1b" not in text

@@ -91,7 +91,7 @@ def test_far_columns_are_those_of_numpy():
     assert told.endswith(named)
 
 
-def test_what_is_constant_or_missing_is_not_far():
+def test_constant_and_missing_values_are_not_far():
     x = RNG.normal(size=(300, 3))
     x[:, 0] = 0.1
     rows = x.copy()

@@ -388,7 +388,7 @@ def test_the_table_of_faults_is_of_the_campaign():
         assert int(tries.replace(",", "")) == int(survived.replace(",", "")) + int(lost)
 
 
-def test_what_the_page_on_security_promises_is_tried():
+def test_the_promises_of_the_security_page_are_tested():
     text = PAGES["docs/security.md"]
     rows = {row for row, _ in faults_tried()}
     assert set(re.findall(r"\bR\d+\b", text)) <= rows

@@ -111,7 +111,7 @@ def test_cells_are_those_of_flax(cell):
 
 
 @pytest.mark.parametrize("network", ["gru", "bilstm"])
-def test_a_code_does_not_hear_of_padding(network):
+def test_a_code_does_not_depend_on_padding(network):
     lengths = (6, 1, 4)
     short, params = make(network)
     long, _ = make(network, shape=(9, 2))
@@ -160,7 +160,7 @@ def test_images_are_read_and_said_row_by_row():
     assert draws.shape == means.shape == (7, 4, 3, 1)
 
 
-def test_teacher_forcing_is_free_running_along_x():
+def test_teacher_forcing_equals_free_running_on_the_same_steps():
     model, params = make("lstm", widths=(6, 8))
     x = jax.random.normal(jax.random.key(2), (4, *SERIES))
     z = jax.random.normal(jax.random.key(3), (4, 3))
@@ -178,7 +178,7 @@ def test_teacher_forcing_is_free_running_along_x():
     np.testing.assert_allclose(decode(model, params, z, free), free, rtol=1e-4, atol=1e-5)
 
 
-def test_a_decoder_that_is_never_told_is_one_that_reads_no_x():
+def test_a_decoder_with_full_teacher_dropout_does_not_read_x():
     model, params = make(teacher_dropout=1.0)
     x, z = jnp.ones((2, *SERIES)), jnp.ones((2, 3))
     assert not model.reads_x
@@ -200,7 +200,7 @@ def test_dropout_is_of_training_alone_and_follows_the_key():
     assert 0.3 < is_told.mean() < 0.7
 
 
-def test_dropout_is_the_share_of_steps_that_are_not_told():
+def test_teacher_dropout_is_the_share_of_steps_without_input():
     model, params = make(teacher_dropout=0.1)
     x, z = jax.random.normal(jax.random.key(2), (256, *SERIES)), jnp.ones((256, 3))
     told = decode(model, params, z, x)
@@ -210,7 +210,7 @@ def test_dropout_is_the_share_of_steps_that_are_not_told():
     assert 0.8 < is_told.mean() < 1
 
 
-def test_a_step_of_training_has_the_dropout_of_the_teacher():
+def test_training_uses_teacher_dropout():
     """Its loss is the objective's with a key given, and another than that without one."""
     model, params = make(teacher_dropout=0.5)
     batch = {"x": jax.random.normal(jax.random.key(2), (8, *SERIES)), "mask": jnp.ones(8)}
@@ -263,7 +263,7 @@ OF_NUMBERS = [name for name in likelihoods.names() if likelihoods.load(name).req
 
 @pytest.mark.parametrize("per_dimension", [False, True])
 @pytest.mark.parametrize("name", OF_NUMBERS)
-def test_what_is_missing_counts_exactly_nothing(name, per_dimension):
+def test_missing_steps_contribute_exactly_nothing(name, per_dimension):
     """As if the sequence ended there: in value, and in every gradient."""
     words = {"learned_per_dimension"} & {*likelihoods.load(name).variances}
     if per_dimension and not words:
@@ -306,7 +306,7 @@ def test_gradients_are_finite_where_values_are_missing():
         assert np.abs(leaf).max() > 0
 
 
-def test_a_masked_network_starts_as_its_native_twin():
+def test_a_masked_network_starts_as_an_unmasked_one_of_that_size():
     mask = jnp.array([1.0, 1.0, 0.0, 0.0])
     native, masked = make(latent_dim=2)[0], make(latent_dim=4, mask=mask)[0]
     a, b = (jax.jit(model.init)(jax.random.key(0)) for model in (native, masked))
@@ -341,7 +341,7 @@ def test_bfloat16_computes_in_half_and_returns_float32():
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(options, message):
+def test_invalid_settings_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         networks.build(**{"shape": SERIES, "latent_dim": 2, **options})
 

@@ -64,7 +64,7 @@ def test_every_message_with_a_remedy_is_tried():
         assert is_known, f"{told}{message.text!r} {TODO}"
 
 
-def test_what_is_tried_is_still_said():
+def test_every_tried_message_still_exists():
     for key in [*TRIED, *ELSEWHERE, *UNTRIED]:
         assert any(is_of(key, message) for message in MESSAGES), f"no message holds {key}"
 
@@ -74,7 +74,7 @@ def test_cases_have_names_of_their_own():
     assert len(names) == len(set(names))
 
 
-def test_what_is_tried_elsewhere_is_a_test():
+def test_remedies_tried_elsewhere_name_existing_tests():
     for node in ELSEWHERE.values():
         file, name = node.split("::")
         source = ast.parse((_messages.ROOT / "tests" / file).read_text())

@@ -80,7 +80,7 @@ READERS = {
 @pytest.mark.fault("R14")
 @pytest.mark.parametrize("make", [pipe, link, device, folder, large])
 @pytest.mark.parametrize("name", READERS)
-def test_what_is_no_file_is_neither_read_nor_waited_for(held, tmp_path, make, name):
+def test_pipes_and_devices_are_neither_read_nor_waited_for(held, tmp_path, make, name):
     if name == "run.log":
         with runs.open_run(held, CONFIG) as run:
             if make is not large:
@@ -168,7 +168,7 @@ def test_damaged_configs_are_refused_in_a_line(held, text):
 
 
 @pytest.mark.parametrize("latent_dim", ["2", float("inf"), -1, None, [2], 4097, 10**12, 10**400])
-def test_what_has_no_number_of_dimensions_is_no_run(tmp_path, latent_dim):
+def test_a_config_without_latent_dim_is_refused(tmp_path, latent_dim):
     with runs.open_run(tmp_path, {"latent_dim": latent_dim}):
         pass
     message = refused(UsageError, lambda: members.num_members(tmp_path))
@@ -182,7 +182,7 @@ def test_what_has_no_number_of_dimensions_is_no_run(tmp_path, latent_dim):
         ("epochs", ["x", [], float("inf"), -1, 2.0, None, True]),
     ],
 )
-def test_what_the_hash_leaves_out_is_of_its_kind(held, name, values):
+def test_keys_outside_the_hash_must_have_their_types(held, name, values):
     for value in values:
         edit(held, lambda s, v=value: (s if name == "schema" else s["config"]).update({name: v}))
         assert "damaged or not ours" in refused(UsageError, lambda: runs.open_run(held, CONFIG))
@@ -204,7 +204,7 @@ def test_a_config_that_was_changed_is_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize("name", ["epochs", "later"])
-def test_what_goes_on_has_the_hash_of_what_it_then_holds(held, name):
+def test_a_resumed_run_has_the_hash_of_its_new_config(held, name):
     def as_of(config):
         return {k: v for k, v in changed.items() if k in config}
 

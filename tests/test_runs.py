@@ -194,7 +194,7 @@ def program_of(*members, data_sha256="a"):
         ),
     ],
 )
-def test_what_differs_between_sweeps_is_told_in_words(tmp_path, held, asked, message):
+def test_differences_between_sweeps_are_described(tmp_path, held, asked, message):
     assert refused(tmp_path / "x", held, asked) == message
 
 
@@ -247,7 +247,7 @@ def is_file(path):
     ],
 )
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_is_not_ours_is_refused_and_untouched(tmp_path, prepare, message, overwrite):
+def test_foreign_directories_are_refused_and_unchanged(tmp_path, prepare, message, overwrite):
     prepare(tmp_path / "x")
     before = snapshot(tmp_path)
     with pytest.raises(UsageError, match=message) as caught:
@@ -366,7 +366,7 @@ def test_an_interrupted_write_keeps_the_old_file(run, monkeypatch):
     assert sorted(os.listdir(run.directory)) == ["config.json", "lock", "result.json"]
 
 
-def test_what_was_written_is_on_the_disk_when_the_call_returns(run, monkeypatch):
+def test_writes_are_durable_when_the_call_returns(run, monkeypatch):
     """A file is synced before it takes its place, its folder after; rows where they are added."""
     told, sync, replace = [], os.fsync, os.replace
 
@@ -620,7 +620,7 @@ ADDING = textwrap.dedent(
 )
 
 
-def test_of_several_each_waits_until_it_is_alone(tmp_path):
+def test_several_holders_wait_for_each_other(tmp_path):
     path = tmp_path / "number"
     path.write_text("0")
     command = [sys.executable, "-c", ADDING, str(path)]
@@ -629,7 +629,7 @@ def test_of_several_each_waits_until_it_is_alone(tmp_path):
     assert path.read_text() == "100\n"
 
 
-def test_who_ends_or_fails_alone_lets_others_in(tmp_path):
+def test_the_lock_is_released_when_its_holder_ends_or_fails(tmp_path):
     with pytest.raises(ZeroDivisionError), locks.alone(tmp_path / "lock"):
         raise ZeroDivisionError
     path = tmp_path / "lock"
@@ -639,7 +639,7 @@ def test_who_ends_or_fails_alone_lets_others_in(tmp_path):
         pass
 
 
-def test_what_a_version_wrote_is_compared_as_that_version_puts_it(tmp_path):
+def test_an_older_config_is_compared_in_its_own_form(tmp_path):
     """A key that came later is left out, and written once the run goes on."""
     with runs.open_run(tmp_path, {"beta": 1, "epochs": 3}):
         pass
@@ -685,7 +685,7 @@ for is_error in (False, True):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_what_cannot_be_said_ends_nothing():
+def test_output_that_cannot_be_printed_does_not_end_the_program():
     done = subprocess.run([sys.executable, "-c", SAYING], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

@@ -202,7 +202,7 @@ def test_each_way_to_run_or_reach_something_is_found(source, use):
         "from vae_jax.data import _files\n_files.load(path)",
     ],
 )
-def test_what_runs_nothing_is_not_found(source):
+def test_code_that_runs_nothing_is_not_found(source):
     assert uses(source) == set()
 
 

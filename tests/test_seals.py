@@ -54,7 +54,7 @@ def test_a_seal_fits_its_body_and_its_owner_alone(body, owner, name, value):
 @pytest.mark.parametrize(
     "stored", [None, 3, [], "seal", {}, {"seal": 3}, {"seal": "0" * 64, "a": 1}]
 )
-def test_what_has_no_seal_is_not_opened(stored):
+def test_a_value_without_a_seal_is_refused(stored):
     assert seals.unseal(stored) is None
 
 
@@ -190,7 +190,7 @@ def test_rows_that_are_not_as_written_are_set_aside(copies, trained, change, cap
     assert [row["epoch"] for row in members.read_rows(copies / "seed0")] == [2]
 
 
-def test_what_was_appended_after_a_checkpoint_is_dropped(copies):
+def test_rows_appended_after_a_checkpoint_are_dropped(copies):
     path = copies / "seed0" / "metrics.csv"
     whole = path.read_bytes()
     path.write_bytes(whole + whole.splitlines(keepends=True)[-1] + b"torn")
@@ -201,7 +201,7 @@ def test_what_was_appended_after_a_checkpoint_is_dropped(copies):
 
 
 @pytest.mark.fault("R17")
-def test_what_was_measured_of_another_run_is_not_kept(copies, trained, capsys):
+def test_results_of_another_run_are_not_kept(copies, trained, capsys):
     kept = pathlib.Path("evaluation", "member-0.json")
     held = report.held(copies / "seed0", "member-0.json")
     assert held["objective"]["values"]["loss"] > 0

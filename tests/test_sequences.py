@@ -126,7 +126,7 @@ def test_variants_train_end_to_end(tmp_path, kind, values):
         ({"window": "0"}, UsageError, "--window=0: must be an integer, 1 or more"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_line(tmp_path, values, error, message):
+def test_invalid_settings_are_refused_in_one_line(tmp_path, values, error, message):
     with pytest.raises(error, match=message) as caught:
         train_here(tmp_path / "run", dataset=str(words_file(tmp_path)), **values)
     assert "\n" not in str(caught.value)

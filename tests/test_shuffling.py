@@ -63,7 +63,7 @@ def test_every_example_comes_to_every_position_equally_often(num_examples):
     assert abs(chi_squared - degrees) < 5 * np.sqrt(2 * degrees)
 
 
-def test_neighbours_are_torn_apart():
+def test_adjacent_examples_are_separated():
     """How far an example's successor lies: as for a uniform order, a third of N on average."""
     num = 10_000
     order = np.asarray(shuffle(jax.random.key(0), jnp.arange(num), num))

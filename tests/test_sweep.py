@@ -168,7 +168,7 @@ def test_a_file_that_does_not_fit_is_named(tmp_path, monkeypatch, text, message)
     assert "\n" not in str(error.value)
 
 
-def test_what_is_no_file_is_named(tmp_path):
+def test_a_sweep_file_that_cannot_be_read_is_named(tmp_path):
     for path, reason in [(tmp_path / "none.csv", "No such file"), (tmp_path, "no regular file")]:
         with pytest.raises(errors.UsageError, match=rf"^sweep={path}: cannot be read \({reason}"):
             sweep.make_configs({}, str(path))
@@ -248,7 +248,7 @@ def test_runs_that_differ_in_numbers_are_one_program(values):
     ],
     ids=str,
 )
-def test_what_changes_the_program_parts_runs(values):
+def test_settings_that_change_the_program_split_runs(values):
     configs = sweep.make_configs({**values, "seed": "0,1"})
     programs = sweep.group(configs)
     assert [len(p.members) for p in programs] == [2, 2]
@@ -584,7 +584,7 @@ sweep.run(configs, Plan(), [])
 
 @pytest.mark.fault("R13")
 @pytest.mark.slow
-def test_what_fills_devices_up_trains_nothing_and_no_result_depends_on_it(alone, folder):
+def test_filler_runs_do_not_train_and_do_not_affect_results(alone, folder):
     """Three runs over two devices, in slots of which the fourth is nobody's."""
     file, directory = folder / "filled.json", folder / "filled"
     file.write_text(json.dumps(MEMBERS))
@@ -610,7 +610,7 @@ def test_what_fills_devices_up_trains_nothing_and_no_result_depends_on_it(alone,
         assert results[run]["elbo"] == pytest.approx(result["elbo"], rel=CLOSE)
 
 
-def test_who_is_idle_is_not_computed():
+def test_idle_runs_are_not_computed():
     seen = []
 
     def double(x, is_idle):

@@ -6,7 +6,7 @@ DEVICES, TFDS = "vae_jax/devices/platform.py", "vae_jax/data/_tfds.py"
 
 ELSEWHERE = {
     at("vae_jax/cli/beginning.py", "begin")("correct or unset it"): (
-        "test_environment.py::test_what_is_heeded_stands_beside_the_run"
+        "test_environment.py::test_variables_that_are_used_are_recorded"
     ),
     at("vae_jax/lab/build.py", "far_values")("leave scaling=none out, or take scaling=unit"): (
         "test_ranges.py::test_values_far_from_0_are_a_line_of_the_log_and_the_remedies_work"

@@ -163,7 +163,7 @@ def new_figure(width: float, height: float):
 
 
 def require(name: str, x, axes: str) -> np.ndarray:
-    """Returns `x` as an array with one axis per word in `axes`; otherwise raises UsageError."""
+    """Returns `x` as an array of a shape with one axis per word in `axes`, or raises UsageError."""
     x = np.asarray(x)
     if x.ndim != len(axes.split()):
         raise UsageError(f"{name} has shape {list(x.shape)}: must be [{axes.replace(' ', ', ')}]")
