@@ -15,10 +15,9 @@ it needs and how it is drawn:
 | `OfSweep` | a `Sweep`: configs, rows of results, curves | of runs that compare |
 | `OfMetric` | a `vae_jax.evaluation.subject.Subject` | when the metric of that name is measured |
 
-`draw` returns a picture from a function of `vae_jax.plots`, so NAME.py leaves NAME.png and NAME.csv,
-its numbers. It may also return lines of text or frames of a film; `ending` is then that of the
+`draw` returns a picture from a function of `vae_jax.plots`: NAME.py leaves NAME.png, and NAME.csv
+with its numbers. It may also return lines of text or frames of a film; `ending` is then that of the
 file. Pictures of rows are drawn first, which need no model; all others by the names of their files.
-Modules with a leading underscore are what several share.
 """
 
 import functools
