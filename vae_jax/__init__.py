@@ -69,7 +69,7 @@ _HOMES = {
     "load": "lab.loading",
     "make_model": "assembly",
 }
-"""Names that are no module → the module that has them."""
+"""Names that are not modules → the module that defines them."""
 
 
 def _attribute(name: str) -> Any:

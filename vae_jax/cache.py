@@ -17,7 +17,7 @@ from pathlib import Path
 __all__ = ["CODE_BYTES", "code", "key", "private_folder", "user_folder"]
 
 CODE_BYTES = 32
-"""Length of what `code` gives, a count."""
+"""Length of the result of `code`, a count."""
 _KEY = "key"
 
 

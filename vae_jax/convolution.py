@@ -33,9 +33,9 @@ from jax.interpreters import ad, batching, mlir
 __all__ = ["Conv", "ConvTranspose", "convolve", "convolve_transpose"]
 
 THIN = 16
-"""Up to so many numbers in a block, blocks are put side by side before the product (a count)."""
+"""Blocks with at most this many numbers are concatenated before the product (a count)."""
 MAX_PARTS = 2**22
-"""Up to so many numbers, an image is the sum of parts, each of one product (a count): in cache."""
+"""Images of at most this many numbers, which fit in cache, are summed part by part (a count)."""
 
 
 class Geometry(NamedTuple):

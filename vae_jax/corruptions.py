@@ -80,7 +80,7 @@ CORRUPTIONS: dict[str, Callable] = {
     "salt_and_pepper": salt_and_pepper,
     "patch": patch,
 }
-"""By name: (key, x [B, *shape], level, a scalar) to x̃ [B, *shape].
+"""Corruption name → (key, x [B, *shape], level, a scalar) to x̃ [B, *shape].
 
 Reference: Vincent et al. 2010, Stacked Denoising Autoencoders, JMLR 11, section 3.3 (the first
 three); Pathak et al. 2016, Context Encoders, arXiv 1604.07379, section 3.2 (a region).

@@ -26,9 +26,9 @@ __all__ = [
 ]
 
 LEFT_BY_BROWSERS = frozenset({".DS_Store"})
-"""Names of files that a file browser, Finder of macOS, leaves in each folder that it has shown."""
+"""Names of files that a file browser (Finder on macOS) leaves in each folder that it shows."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
-"""How a folder is opened, and nothing else."""
+"""Flags to open a folder, and only a folder."""
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ __all__ = [
 
 LOGVAR_BOUND = 20.0
 LOWEST_TEMPERATURE = 1e-3
-"""A temperature (a scalar) below this one is taken for it: a limit, with a finite gradient."""
+"""Lower temperatures (a scalar) are clamped to this one to keep gradients finite."""
 
 
 def bound_logvar(logvar: chex.Numeric) -> jax.Array:

@@ -27,7 +27,7 @@ from vae_jax.trained import Trained
 __all__ = ["LEARNING_RATE", "Epoch", "fit"]
 
 LEARNING_RATE = "cosine(2e-3, 0, 100%)"
-"""The learning rate where none is given, a schedule of scalars: as on the command line."""
+"""The default learning rate, a schedule of scalars: the same as on the command line."""
 _POSITIVE = objectives.Interval.parse("(0, inf)")
 
 

@@ -20,11 +20,11 @@ from vae_jax.storage.checkpoints import Checkpoints
 __all__ = ["NAME", "Keeper", "sha256_of", "spelled"]
 
 NAME = "fit.json"
-"""The file that says which training a directory is of."""
+"""The file that identifies the training of a directory."""
 _SECONDS = 5.0
-"""Between two checkpoints, in seconds."""
+"""Minimum time between two checkpoints, in seconds."""
 _SHARE = 50
-"""So many times as long as a save takes is left between two, a ratio."""
+"""Minimum time between two checkpoints, relative to the time of a save: saves take at most 2 %."""
 
 
 class Keeper:

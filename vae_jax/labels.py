@@ -26,14 +26,14 @@ __all__ = [
 ]
 
 OWN = ", or make the model with classes=(…), your own labels in order"
-"""The remedy where a conditional model does not know the user's own labels [C]."""
+"""The remedy if a conditional model does not know the user's own labels [C]."""
 
 UNKNOWN = {"", "?", "-", "--", "none", "null", "na", "n/a", "#n/a", "<na>", "nan"}
-"""Words, in lower case, that say of a label or of a cell that it is unknown."""
+"""Words, in lower case, for an unknown label or cell."""
 
 _MOST_NAMED = 10
 _NUMBERS = "buif"
-"""Kinds of NumPy dtypes that hold real numbers."""
+"""Kinds of NumPy dtypes for real numbers."""
 
 
 def named(classes: tuple | int) -> str:

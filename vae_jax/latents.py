@@ -36,7 +36,7 @@ __all__ = [
 
 _STATIC = {"static": True}
 _DISCRETE = 2**32 - 1
-"""Folded into a key for what is discrete of a pair, beyond every latent dimension."""
+"""Folded into a key for the discrete dimensions of a pair; larger than any latent dimension."""
 
 
 def _where_kept(values: jax.Array, latent_mask: jax.Array | None) -> jax.Array:
@@ -148,7 +148,7 @@ CODE_ACTIVATIONS = {
     "relu": jax.nn.relu,
     "sigmoid": jax.nn.sigmoid,
 }
-"""What a deterministic code may be of an encoder's outputs, by name; shape in = shape out."""
+"""Activations of a deterministic code, by name; shape in = shape out."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,9 +16,9 @@ from vae_jax.errors import DataError, UsageError
 __all__ = ["FEWER_ROWS", "VARIABLE", "Tally", "check", "limit_bytes", "physical_bytes", "told"]
 
 VARIABLE = "VAE_JAX_MEMORY"
-"""The variable of the environment that says what reading may take, in GiB."""
+"""The environment variable for the memory limit of reading, in GiB."""
 FEWER_ROWS = "give fewer rows"
-"""What to do if nothing else is known."""
+"""The default remedy."""
 _SHARE = 3 / 4  # of all memory; the rest is for the system, the libraries and the model
 _UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 _OWN_GROUPS, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")

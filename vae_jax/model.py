@@ -24,7 +24,7 @@ __all__ = ["Model", "Prediction"]
 
 
 Array = jax.Array | np.ndarray
-"""What stands for an array of any shape where one is given."""
+"""Accepted types for an array of any shape."""
 
 
 class Prediction(NamedTuple):

@@ -23,7 +23,7 @@ MODES = {
     **dict.fromkeys(("train", "training", "is_train", "is_training"), True),
     **dict.fromkeys(("deterministic", "use_running_average", "inference"), False),
 }
-"""Arguments of `__call__` that say which mode it is → what they are in training."""
+"""Arguments of `__call__` that set the mode → their values in training."""
 STATISTICS = "batch_stats"
 """The collection of running statistics."""
 _REMEDY = (

@@ -42,14 +42,14 @@ __all__ = [
 ]
 
 BLOCK_BYTES = 2**26
-"""What is brought to a device at a time where the data is streamed, in bytes (a scalar)."""
+"""Bytes sent to a device at a time if the data is streamed (a scalar)."""
 EVALUATION_BATCH = 500
 """Examples that are evaluated at a time, a count."""
 NUM_FOR_VARIANCE = 5000
-"""Training examples from which an optimal variance is fixed for a validation, a count."""
+"""Number of training examples for the optimal variance in a validation, a count."""
 
 SAME = 1e-6
-"""A standard error below this share (a scalar) of its value is the rounding of equal numbers."""
+"""A standard error below this share (a scalar) of its value is rounding of equal numbers."""
 
 
 class Carried(NamedTuple):

@@ -12,15 +12,15 @@ from vae_jax.errors import DataError
 __all__ = ["DEVIATIONS", "Survey", "Values", "check", "far_columns", "far_values", "survey"]
 
 DEVIATIONS = 20
-"""Beyond so many standard deviations (a scalar) a value outweighs all others of its column."""
+"""Beyond this many standard deviations (a scalar) a value dominates its column."""
 _LARGEST = DEVIATIONS * math.exp(distributions.LOGVAR_BOUND / 2)
-"""The same in units of x, of the largest standard deviation that a likelihood can have."""
+"""The same in units of x, for the largest standard deviation that a likelihood can have."""
 _LEAST = math.exp(-distributions.LOGVAR_BOUND / 2)
-"""The least standard deviation that a likelihood can have."""
+"""The smallest standard deviation that a likelihood can have."""
 _REQUIREMENTS = ("unit", "levels", "text", "real")
 _MOST_NAMED = 5
 _OFF_GRID = 1e-3
-"""How far a value may be from a level, in steps between levels, beyond what float32 rounds."""
+"""Allowed distance of a value from a level, in steps between levels, beyond float32 rounding."""
 
 
 class Values(NamedTuple):

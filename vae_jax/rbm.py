@@ -51,7 +51,7 @@ UNITS: dict[str, Unit] = {
         lambda key, eta: eta + jax.random.normal(key, eta.shape, eta.dtype),
     ),
 }
-"""Units by name, each elementwise, shape in = shape out."""
+"""Kinds of units by name, each elementwise, shape in = shape out."""
 
 
 def _unit(name: str) -> Unit:

@@ -141,7 +141,7 @@ _INSTEAD = {
     "piecewise_interpolate": "piecewise",
     "sgdr": "cyclical",
 }
-"""Schedules of optax that take more than numbers → ours that serves instead."""
+"""Schedules of optax whose arguments are not only numbers → our replacement."""
 _DURATIONS = ("steps", "period", "begin")
 _NUMBER = re.compile(r"(?P<number>[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?)(?P<unit>ep|%)?", re.I)
 

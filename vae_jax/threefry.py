@@ -16,7 +16,7 @@ __all__ = ["unrolled"]
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
-"""Of the key schedule: the third word of a key is this, xor its two words."""
+"""Constant of the key schedule: the third word of a key is this, xor its two words."""
 
 
 def unrolled(key: jax.Array) -> jax.Array:

@@ -41,11 +41,11 @@ __all__ = [
 
 _STREAMS = ("init", "order", "step", "evaluation", "pictures", "objective")
 _UPDATE = 2**32 - 1
-"""Folded into a step's key for an objective's update, beyond what a loss splits off."""
+"""Folded into a step's key for an objective's update; differs from the splits of a loss."""
 _TEACHER = 2**32 - 2
-"""Likewise for what a decoder that reads x is not told."""
+"""Folded into a step's key for teacher dropout."""
 _TRAIN = 2**32 - 3
-"""Likewise for what networks draw in training."""
+"""Folded into a step's key for random draws of networks in training."""
 
 
 def stream(seed, name: str) -> jax.Array:
@@ -258,7 +258,8 @@ def _is_kernel(params):
 OPTIMIZERS: dict[str, Callable] = {"adam": _adam, "adamw": _adamw}
 """Optimizers by name: hyperparameters at one step to an optax transformation.
 
-They come by name: learning_rate and weight_decay, scalars, and adam, a dictionary of scalars.
+Arguments are passed by name: learning_rate and weight_decay, scalars, and adam, a dictionary of
+scalars.
 """
 
 

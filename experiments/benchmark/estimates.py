@@ -23,11 +23,11 @@ from vae_jax.lab import build
 
 WORKLOAD = mlp("28×28, MLP 784-200-200-50", "200,200", 50, 20, 28)
 NUM_SAMPLES = 5_000
-"""K: of z for an image, a count."""
+"""K, samples of z per image, a count."""
 NUM_IMAGES = 10
-"""Whose likelihoods a call estimates, a count."""
+"""Images per call, a count."""
 NUM_ROWS = 500
-"""Of z that are decoded at a time, a count: the default of `vae_jax.evaluation.nll.sample`."""
+"""Rows of z decoded at a time, a count: the default of `vae_jax.evaluation.nll.sample`."""
 
 
 def nll(effort: Effort) -> Iterator[Row]:

@@ -25,7 +25,7 @@ UNITS: dict[str, Callable[[float], str]] = {
     "s/image": lambda value: f"{value * 1e3:,.2f} ms/image",
     "bytes": lambda value: f"{value / 2**20:,.0f} MiB",
 }
-"""What a row may measure, by the unit of its value; each spells a value."""
+"""Units of a row's value → a function that formats a value."""
 
 
 class Target(NamedTuple):

@@ -11,7 +11,7 @@ from experiments.benchmark.measuring import Row, Target, compare, is_on_cpu
 from experiments.benchmark.workloads import MNIST, Effort, architecture, noise
 
 COPIES = 3
-"""Of the parameters in a state: themselves, and Adam's two moments."""
+"""Copies of the parameters in a state: themselves, and Adam's two moments."""
 
 
 def memory(effort: Effort) -> Iterator[Row | str]:

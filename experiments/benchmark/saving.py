@@ -13,9 +13,9 @@ from vae_jax.storage.checkpoints import Checkpoints
 
 BESIDE, AWAITED, NONE = "beside the training", "training waits for it", "none"
 SECONDS = 1.0
-"""What a turn lasts: so short that a save is a good part of it, which one of an interval is not."""
+"""Duration of a turn: so short that a save is a large part of it, unlike of an interval."""
 MORE_ROUNDS = 9
-"""Times as many turns as other sections take, for they are short and the difference is small."""
+"""Factor for the number of turns: they are short, and the difference is small."""
 
 
 def saving(effort: Effort) -> Iterator[Row | str]:

@@ -26,7 +26,7 @@ from vae_jax.devices.layout import Layout, make_layout
 from vae_jax.lab import train
 
 SWEEP_SIZE = 8
-"""Runs of a sweep, where a row says nothing else (a count)."""
+"""Number of runs in a sweep, unless a row says otherwise (a count)."""
 
 
 def sweep(effort: Effort) -> Iterator[Row]:

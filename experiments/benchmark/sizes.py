@@ -16,7 +16,7 @@ from experiments.benchmark.workloads import (
 )
 
 MAX_IMAGES = 8_192
-"""That are made up for a size, a count: each of the programs has its own."""
+"""Maximum number of synthetic images, a count: each program has its own copy."""
 
 
 class Axis(NamedTuple):

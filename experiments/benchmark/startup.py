@@ -13,9 +13,9 @@ from experiments.benchmark.peers import BURGESS
 from experiments.benchmark.workloads import SMALL, Effort, Workload, architecture, noise
 
 WIDTHS = {"mlp": (200, 200), "conv": (32, 64)}
-"""Of the networks whose start is measured, as `vae_jax.networks` has them by default."""
+"""Widths of the measured networks, the defaults of `vae_jax.networks`."""
 NOTHING_KEPT = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
-"""Has JAX compile whatever a process needs."""
+"""Makes JAX compile everything that a process needs."""
 
 
 def startup(effort: Effort) -> Iterator[Row]:

@@ -12,8 +12,8 @@ from experiments.benchmark.architecture import HIDDEN, KERNEL, Architecture
 from vae_jax.devices import hardware
 
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Has threads sleep while they wait. Where others compute as well, threads that spin, the default,
-make PyTorch many times slower; on a machine of one's own they are the faster ones."""
+"""Makes threads sleep while they wait. By default they spin, which is faster on a quiet machine,
+but makes PyTorch many times slower if other programs compute as well."""
 EAGER = "PyTorch eager"
 EAGER_PASSIVE = "PyTorch eager, OMP_WAIT_POLICY=PASSIVE"
 WAYS = {
@@ -22,8 +22,7 @@ WAYS = {
     "PyTorch eager, fused Adam": ("fused", {}),
     "torch.compile": ("compile", {}),
 }
-"""How it trains: what a table calls it, what `train` does, and the variables that it does it with.
-"""
+"""Ways to train: the name in tables, the argument of `train`, and environment variables."""
 
 
 def process(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-"""Where processes start, so that they find this package."""
+"""Working directory of processes, so that they find this package."""
 
 
 class WorkerError(Exception):

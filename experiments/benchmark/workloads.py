@@ -19,7 +19,7 @@ from vae_jax.lab.build import Experiment, build
 from vae_jax.lab.config import from_flags, resolve
 
 MAX_BYTES = 2**26
-"""Of images that are made up: larger ones are fewer, in bytes."""
+"""Maximum size of synthetic images, in bytes; there are fewer images if they are large."""
 
 
 class Workload(NamedTuple):

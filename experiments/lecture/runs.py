@@ -10,10 +10,10 @@ SIZES: dict[str, dict[str, str]] = {
     "digits": {"epochs": "150", "batch_size": "100", "widths": "200,100"},
     "mnist": {"epochs": "12", "batch_size": "128", "widths": "400,200"},
 }
-"""Dataset → flags of every run on it; of another dataset those of `mnist`."""
+"""Dataset → flags of every run on it; other datasets use those of `mnist`."""
 
 _LINEAR: dict[str, dict[str, str]] = {"digits": {"epochs": "1500"}}
-"""Dataset → flags of linear runs: directions of nearly the same variance are told apart slowly."""
+"""Dataset → flags of linear runs: separating directions of nearly equal variance takes long."""
 
 CORRUPTIONS: dict[str, dict[str, str]] = {
     "noise": {"corruption": "gaussian", "level": "0.5"},
@@ -22,7 +22,7 @@ CORRUPTIONS: dict[str, dict[str, str]] = {
     "half": {"corruption": "resolution", "factor": "2"},
     "quarter": {"corruption": "resolution", "factor": "4"},
 }
-"""Name of a run that restores → what it is shown."""
+"""Name of a run that restores → flags of its corruption."""
 
 _OVERCOMPLETE: dict[str, dict[str, str]] = {
     "autoencoder": {"objective": "autoencoder"},

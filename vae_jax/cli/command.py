@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 MAX_NAME = 100
-"""Characters of the longest name that may be that of a flag, a count."""
+"""Length of the longest possible name of a flag, a count."""
 
 
 def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: str) -> None:

@@ -10,10 +10,10 @@ __all__ = [
 ]
 
 THRESHOLDS = (50_000, 20, 100)
-"""New objects before the youngest are searched, and how many such searches before the older are.
+"""New objects before a collection of the youngest generation, and collections before the older.
 
-Tracing a program makes hundreds of thousands, most of which live: Python's own 700 searches often
-and finds nothing.
+Tracing a program makes hundreds of thousands of objects, most of which survive: with Python's
+default of 700, collections are frequent and find nothing.
 """
 
 

@@ -15,7 +15,7 @@ COMMON = (
     *("objective", "network", "latent_dim", "likelihood", "dataset", "missing_values"),
     *("epochs", "batch_size", "learning_rate", "patience", "seed", "workdir", "overwrite"),
 )
-"""Flags of the first page, beside those of the objective that is trained by default."""
+"""Flags of the first page, in addition to those of the default objective."""
 _HELP = ("help", "helpshort", "h")
 _SCHEDULES = (
     "A hyperparameter that is a real number may follow a schedule, and so may --learning_rate, "

@@ -32,7 +32,7 @@ _DRAFT = ".draft-"
 _MAX_RECORD_BYTES = 2**20
 
 Block = tuple[str, int, np.ndarray]
-"""The next rows [n, …] of an array: (its name, how many rows it has in all, the rows)."""
+"""The next rows [n, …] of an array: (its name, its total number of rows, the rows)."""
 
 
 def cached(

@@ -522,7 +522,7 @@ _REMEDIES = {
     "large": "rescale them with scaling=unit",
     "small": "rescale them with scaling=unit",
 }
-"""What to do by what is wrong, see `ranges.check`."""
+"""Kind of problem → remedy, see `ranges.check`."""
 
 
 def data_file(data_dir: Path, *parts: str) -> Path:

@@ -34,15 +34,15 @@ _OF_FILES: dict[str, Callable] = {
     ".npz": _arrays.read_npz,
     **dict.fromkeys(_tables.SUFFIXES, _tables.read),
 }
-"""Ending of a file → its reader, see `_part`."""
+"""Suffix of a file → its reader, see `_part`."""
 _OF_FOLDERS: dict[tuple[str, ...], Callable] = {
     _images.SUFFIXES: _images.read,
     _tables.SUFFIXES: _tables.read,
     (".npy",): _arrays.read_npy,
 }
-"""Endings of the files in a folder → their reader; the first for which there are some is taken."""
+"""Suffixes of the files in a folder → their reader; the first with any files is used."""
 SUFFIXES = (*_OF_FILES, ".txt")
-"""Endings of the files that are read, whatever the shape of what they hold."""
+"""Suffixes of supported files, with contents of any shape."""
 _BYTES_OF_VALUE = 24  # for a series while it is cut: source, steps, stored form, padded form
 _BYTES_OF_STEP = 48  # for the row index of each step
 

@@ -17,12 +17,12 @@ from vae_jax.errors import DataError, first_line
 __all__ = ["SUFFIXES", "read"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-"""Endings of the files that are read."""
+"""Suffixes of supported files."""
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # none that can run a program
 _GREY = {"1": "L", "L": "L", "I;16": "I;16", "I;16B": "I;16B", "I;16L": "I;16L", "I": "I", "F": "F"}
 _COLOR = {"P": "RGBA", "PA": "RGBA", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA"}
-"""Mode of a picture → the mode that it is read in."""
+"""Mode of an image → the mode to read it in."""
 _ORIENTATION = 0x112  # the EXIF tag
 _BYTES_OF_PIXEL = 24  # while one image is decoded
 _COPIES = 2  # of all images: one by one, and stacked

@@ -13,7 +13,7 @@ from vae_jax.errors import DataError, first_line
 __all__ = ["REMEDY", "SparseRows", "Stem", "groups", "read"]
 
 Stem = tuple[str, ...]
-"""The words that the names of a matrix's arrays share: "train" of "train_data", "train_indices"."""
+"""The common words in the names of a matrix's arrays: "train" in "train_data", "train_indices"."""
 
 _PARTS = {
     "csr": ("data", "indices", "indptr", "shape"),
@@ -22,14 +22,14 @@ _PARTS = {
     "coo": ("data", "row", "col", "shape"),
     "dia": ("data", "offsets", "shape"),
 }
-"""Layout → the arrays that describe it, as scipy.sparse.save_npz calls them, the shape last."""
+"""Layout → its arrays, named as in scipy.sparse.save_npz, the shape last."""
 _OTHERS = ("format", "_is_array")
 _PART_OF = {
     tuple(_spelling.words(part)): part
     for part in (*(part for needed in _PARTS.values() for part in needed), *_OTHERS)
 }
 REMEDY = "leave out rows or columns"
-"""What to do about a matrix that would take too much memory."""
+"""The remedy for a matrix that would need too much memory."""
 _MEMORY_SHARE = 1 / 12  # of the memory limit, for a dense row or the row pointers
 _COPIES = 4  # of its arrays, while a matrix is sorted by row
 _MOST_CELLS = 2**20  # for each nonzero value, if the matrix stays sparse

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 SPLITS = ("train", "valid", "test")
-"""What the splits are called here, however they were spelled."""
+"""Internal names of the splits."""
 
 _SPLIT_OF = {
     spelling: split
@@ -72,7 +72,7 @@ _HIDDEN = {"__macosx", "__pycache__", "$recycle.bin", "system volume information
     *("thumbs.db", "ehthumbs.db", "desktop.ini"),
 }
 _JOINED = {("t", "10", "k"): "t10k", ("hold", "out"): "holdout"}
-"""Words of a name → the one word that they are."""
+"""Adjacent words of a name → the single word that they mean."""
 _SPLITS = {"split", "splits", "partition", "subset", "set", "fold", "folds", "datasplit"}
 _INDEX = {"index", "row", "rows", "rownames", "rowname", "rowid", "unnamed", "sample", "samples"}
 _INDEX |= {"obs", "observation", "record", "serial", "sn", "sno", "slno", "srno"}
@@ -85,10 +85,10 @@ _THINGS = {
     *("doc", "page", "post", "event", "session", "device", "sensor", "station", "cell", "gene"),
     *("row", "u", "p", "s", "o"),
 }
-"""What "id" grows together with, so that "userid" is one and "grid" or "humid" is none."""
+"""Words that may precede "id": "userid" is an identifier, "grid" and "humid" are not."""
 _LIKE_UNKNOWN = {"unknown", "unlabeled", "unlabelled", "missing", "undefined", "."}
 MARKS = UNKNOWN | _LIKE_UNKNOWN
-"""Words, in lower case, that stand in a column of numbers where one is unknown."""
+"""Words, in lower case, that mark an unknown value in a column of numbers."""
 _RATING = (
     {"user", "reviewer", "customer", "member"},
     {"item", "movie", "film", "product", "book", "song", "track", "artist", "anime", "business"},

@@ -17,7 +17,7 @@ from vae_jax.errors import DataError, first_line
 __all__ = ["SUFFIXES", "read"]
 
 SUFFIXES = (".csv", ".parquet")
-"""Endings of the files that are read."""
+"""Suffixes of supported files."""
 
 _BYTES_OF_CELL = 40  # as read, as a number, in the table and among the selected rows
 _BYTES_OF_ROW = 256  # its split, its label, and the numbers of one column while it is examined

@@ -28,9 +28,9 @@ _LARGEST = float(np.finfo(np.float32).max)
 _DEPTHS = (10, 12, 14, 16)  # bits of image sensors with more than one byte per value
 _MOST_CHANNELS = 16  # of an image with channels first
 _FAR = 20.0
-"""Values of pictures beyond are none that somebody has scaled already."""
+"""Images with values beyond this were not scaled before."""
 _FACTOR = 64.0
-"""Splits whose values differ by more, as those of 0 … 1 and 0 … 255 do, are on no one scale."""
+"""Splits whose values differ by a larger factor, as 0 … 1 and 0 … 255, have different scales."""
 _SHARE_NEGATIVE = 1 / 20  # of images that have been centered
 _MOST_VALUES = 2**21  # of a table whose quartiles are computed
 _FEW = 5

@@ -12,13 +12,13 @@ from vae_jax.data._dataset import Dataset, Split, image_dataset, sha256_of_array
 __all__ = ["FACTOR_NAMES", "FACTOR_SIZES", "SHAPES", "load", "render"]
 
 SHAPES = ("square", "ellipse", "heart")
-"""What the values 0, 1, 2 of the factor `shape` mean."""
+"""The meanings of the values 0, 1, 2 of the factor `shape`."""
 
 FACTOR_NAMES = ("shape", "scale", "rotation", "x", "y")
 """Names of the five factors, shape (5,), in the order of the columns."""
 
 FACTOR_SIZES = (3, 6, 40, 32, 32)
-"""How many values each factor takes, shape (5,); the last varies fastest in the whole grid."""
+"""Number of values of each factor, shape (5,); the last varies fastest in the whole grid."""
 
 _SIZE = 64
 _SCALES = np.linspace(0.5, 1.0, 6, dtype=np.float32)

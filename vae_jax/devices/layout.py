@@ -21,7 +21,7 @@ __all__ = ["Layout", "make_layout"]
 _RUNS = PartitionSpec("runs")
 _SHARED = PartitionSpec()
 _LESS_EFFORT = {"xla_backend_optimization_level": 1}
-"""Of the compiler, on a CPU: half the time for the program that makes a state, the same bits."""
+"""Compiler options on CPU for the program that makes a state: half the time, same bits."""
 
 
 class Layout:

@@ -29,15 +29,15 @@ __all__ = [
 ]
 
 _LOGGER = "jax._src.xla_bridge"
-"""Through which JAX tells of platforms and plugins, at length."""
+"""The logger for JAX's long messages about platforms and plugins."""
 
 _COUNT = "--xla_force_host_platform_device_count"
 _READS_FLAGS = "from jaxlib import xla_client; xla_client.CompileOptions()"
-"""The least that has XLA read its flags."""
+"""The smallest program that makes XLA read its flags."""
 
 _CUDA, _TPU = ("cuda12", "cuda13"), ("tpu",)
 _EXTRAS = {"cuda": _CUDA, "gpu": _CUDA, "tpu": _TPU}
-"""Platforms → the extras of JAX that bring them."""
+"""Platforms → the extras of JAX that install them."""
 
 _heard: list[str] = []
 

@@ -34,10 +34,10 @@ __all__ = [
 ]
 
 HEARTBEAT_SECONDS = 30
-"""How long the others wait for a process that fell silent before they leave, a scalar."""
+"""How long processes wait for one that does not respond before they exit, a scalar."""
 
 LEAVE_SECONDS = 10
-"""How long a process that met an error waits for the others to leave with it, a scalar."""
+"""How long a process with an error waits for the others to exit, too, a scalar."""
 
 _ENDED = (
     "error: another process of this program has ended, see its own output: the same command "

@@ -12,7 +12,7 @@ from vae_jax.training import Block, Train
 __all__ = ["BLOCK_BYTES", "Feed"]
 
 BLOCK_BYTES = 2**26
-"""What a block of coming batches may take, over all runs, in bytes (a scalar)."""
+"""Maximum size of a prefetched block, over all runs, in bytes (a scalar)."""
 
 
 class Feed:

@@ -83,29 +83,29 @@ DEFINITIONS = {
     "simulated_gap": "the difference: in expectation at least the error of either bound",
     "simulated_gap_single": "the same with the C chains that run backwards from the exact sample",
 }
-"""What each entry of `measure` means; `name_standard_error` is the standard error of `name`."""
+"""The meaning of each entry of `measure`; `name_standard_error` is the error of `name`."""
 
 TARGET_ACCEPTANCE = 0.65
-"""The share of proposals (a scalar) that the step sizes aim at.
+"""The target share of accepted proposals (a scalar) for the step sizes.
 
 Reference: Beskos et al. 2013, Optimal tuning of the hybrid Monte Carlo algorithm, arXiv 1001.4460.
 """
 
 TUNING_CHAINS = 4
-"""Chains of the preliminary run that finds the step sizes, a count for each example."""
+"""Chains of the preliminary run that finds the step sizes, a count per example."""
 
 JITTER = 0.2
 """Each transition scales its step by a random factor between 1 − this and 1 + this (a scalar).
 
-Without it a trajectory that fits the period of a Gaussian returns to where it began. Reference:
-Neal 2011, MCMC using Hamiltonian dynamics, arXiv 1206.1901, section 3.2.
+Without it, a trajectory whose length is the period of a Gaussian would return to its start.
+Reference: Neal 2011, MCMC using Hamiltonian dynamics, arXiv 1206.1901, section 3.2.
 """
 
 INITIALS = ("posterior", "prior")
-"""Where chains may start: at q(z|x) or at p(z)."""
+"""Initial distributions of chains: q(z|x) or p(z)."""
 
 SCHEDULES = ("sigmoid", "linear")
-"""How the temperatures may be spaced."""
+"""Spacings of the temperatures."""
 
 _GAIN = 0.3
 _SIGMOID_WIDTH = 4.0

@@ -26,15 +26,16 @@ __all__ = [
 ]
 
 COLLAPSE_RATE = 0.1
-"""A model is called collapsed where I(x; z), in nats (a scalar), is below this; where only the rate
-is known, which is at least I(x; z), where that is below it or no dimension is active."""
+"""A model counts as collapsed if I(x; z), in nats (a scalar), is below this. If only the rate is
+known, which is at least I(x; z), it counts as collapsed if the rate is below this or no dimension
+is active."""
 
 MAX_TRAIN = 20_000
-"""Training examples that a floor rests on, evenly spread over the split (a count)."""
+"""Training examples for a floor, evenly spaced in the split (a count)."""
 
 FLOOR_MARGIN = 1.0
-"""An ELBO counts as that of a model that ignores z if it is above by at most this many nats (a
-scalar)."""
+"""An ELBO at most this many nats (a scalar) above that of a model that ignores z counts as equal to
+it."""
 
 
 def bernoulli_floor(train_mean: jax.Array, x: jax.Array, *, clip: float = 1e-3) -> jax.Array:

@@ -28,12 +28,12 @@ __all__ = [
 ]
 
 ACTIVE_VARIANCE = 0.01
-"""A latent dimension is active where the variance over x of the posterior mean (a scalar) exceeds
-this share of the prior's, which of N(0, I) is 1. Reference: Burda et al. 2015, arXiv 1509.00519,
-section 5.2."""
+"""A latent dimension is active if the variance over x of the posterior mean (a scalar) exceeds this
+share of the prior's variance, which is 1 for N(0, I). Reference: Burda et al. 2015, arXiv
+1509.00519, section 5.2."""
 
 NUM_DECOMPOSED = 256
-"""How many examples stand for the data where the rate is decomposed, see `decompose_rate`."""
+"""Number of examples that stand for the data in `decompose_rate`."""
 
 
 class Evaluation(NamedTuple):

@@ -59,23 +59,23 @@ DEFINITIONS = {
     "nll": "−log p(x) in nats per example; its standard error is that over the examples",
     "largest_error": "how far the grid may be off for any example, in nats",
 }
-"""What each entry of `measure` means; `name_standard_error` is the standard error of `name`."""
+"""The meaning of each entry of `measure`; `name_standard_error` is the error of `name`."""
 
 MAX_LATENTS = 2
-"""More latent dimensions than this are not integrated on a grid (a count)."""
+"""The maximum number of latent dimensions for integration on a grid (a count)."""
 
 NUM_POINTS = {1: 1025, 2: 129}
 """Points of a grid in each dimension, for one and for two dimensions (counts)."""
 
 CUTOFF = 30.0
-"""A grid narrows down to where the integrand is within this of its largest value, in nats (a
+"""A grid is refined to the region in which the integrand is within this of its maximum, in nats (a
 scalar): about 8 standard deviations of a Gaussian."""
 
 PRIOR_REACH = 8.0
 """The first grid covers this many standard deviations of p(z) and of q(z|x), a scalar."""
 
 METHODS = ("auto", "closed_form", "quadrature")
-"""How `evaluate` may proceed."""
+"""Methods of `evaluate`."""
 
 
 # ------------------------------------------------------------------ linear-Gaussian models

@@ -64,7 +64,7 @@ DEFINITIONS = {
     "length_ratio": "straight_length / geodesic_length of such a pair, at least 1; 1 if flat",
     "share_converged": "the share of the pairs whose search ended at a minimum; ± 0 at 0 and 1",
 }
-"""What each entry of `evaluate` means; `name_standard_error` is the standard error of `name`."""
+"""The meaning of each entry of `evaluate`; `name_standard_error` is the error of `name`."""
 
 _TOLERANCE = 1e-5  # relative decrease of the energy at which a search stops
 _DAMPING = (1e-3, 1e6)  # initial value, and the value at which a search gives up

@@ -70,7 +70,7 @@ DEFINITIONS = {
     "coverage": "share of the data whose neighbourhood holds a decoded draw",
     "coverage_if_equal": "the expected coverage if draws and data had one distribution",
 }
-"""What each entry of `evaluate` means; `name_standard_error` is the standard error of `name`."""
+"""The meaning of each entry of `evaluate`; `name_standard_error` is the error of `name`."""
 
 
 def _flat(x: jax.Array) -> jax.Array:

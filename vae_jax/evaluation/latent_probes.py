@@ -34,7 +34,7 @@ DEFINITIONS = {
     "linear_converged": "whether the fit of the logistic regression converged",
     "majority_accuracy": "test accuracy of always saying the commonest train label: chance",
 }
-"""What each entry of `evaluate` means; `name_standard_error` is the standard error of `name`."""
+"""The meaning of each entry of `evaluate`; `name_standard_error` is the error of `name`."""
 
 
 class Accuracy(NamedTuple):

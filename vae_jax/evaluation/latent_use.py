@@ -78,8 +78,8 @@ DEFINITIONS = {
     "at_floor": f"elbo_above_floor is at most {FLOOR_MARGIN:g} nat: z does not pay",
     "verdict": "the diagnosis of collapse in words",
 }
-"""What each entry of `evaluate` means, with its defaults; `name_standard_error` is the standard
-error of `name`."""
+"""The meaning of each entry of `evaluate`, with its defaults; `name_standard_error` is the error of
+`name`."""
 
 
 class AggregateDensity(NamedTuple):

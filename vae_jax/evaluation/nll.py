@@ -54,7 +54,7 @@ DEFINITIONS = {
     "bits_per_dim": "nll / (D log 2), of discrete data; D: of text the mean of characters and ends",
     "given": "of a conditional model, for p(x) read p(x|c): c",
 }
-"""What each entry of `measure` means; `name_standard_error` is the standard error of `name`."""
+"""The meaning of each entry of `measure`; `name_standard_error` is the error of `name`."""
 
 SAMPLES_PER_KEY = 500
 """Samples of z are drawn in blocks of this many, a scalar: the draws depend on it."""

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 MAX_NUMBERS = 2**27
-"""How many numbers of the training split PCA is fit to at most, a count."""
+"""Maximum number of training values for PCA, a count."""
 
 DEFINITIONS = {
     "num_examples": "N, the examples of the test split",
@@ -42,7 +42,7 @@ DEFINITIONS = {
     "ratio": "squared_error / pca_squared_error: 1 if as good as that linear code, below if better",
     "largest_angle": "between the subspaces of a linear decoder and of PCA, in degrees",
 }
-"""What each entry of `evaluate` means; `name_standard_error` is the standard error of `name`."""
+"""The meaning of each entry of `evaluate`; `name_standard_error` is the error of `name`."""
 
 
 class Components(NamedTuple):

@@ -28,11 +28,11 @@ __all__ = ["AtMost", "NotApplicableError", "Subject"]
 SPLITS = ("train", "valid", "test")
 
 BLOCK_BYTES = 2**24
-"""What is decoded at a time (a scalar)."""
+"""Bytes that are decoded at a time (a scalar)."""
 
 
 NUM_FITTED = 10_000
-"""Codes that a Gaussian in the place of a prior is fit to, a count."""
+"""Number of codes for the Gaussian that replaces a missing prior, a count."""
 
 
 class NotApplicableError(VaeJaxError):

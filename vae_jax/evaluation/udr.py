@@ -26,10 +26,10 @@ DEFINITIONS = {
     "udr": "median over the other models of how nearly each informative dimension of one is one"
     " dimension of the other; 0 to 1, with lasso 0 to 1 - penalty"
 }
-"""What the score means, a line for a scalar."""
+"""The meaning of the score, one line for a scalar."""
 
 INFORMATIVE_RATE = 0.01
-"""A dimension is informative where its mean rate exceeds this, a scalar, in nats.
+"""A dimension is informative if its mean rate exceeds this, a scalar, in nats.
 Reference: Duan et al. 2020, arXiv 1905.12614, section 4."""
 
 

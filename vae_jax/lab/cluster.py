@@ -39,9 +39,9 @@ __all__ = [
 
 EXECUTORS = ("local", "slurm")
 GRACE_SECONDS = 20.0
-"""What the workers of this machine have to save after a signal."""
+"""Seconds that local workers have to save after a signal."""
 MAX_REQUEUES = 100
-"""How often a job comes back after its time ran out, lest one that saves nothing do so for ever."""
+"""Maximum number of requeues after a time limit, so that a job that saves nothing ends."""
 
 _COUNTS = "time gpus_per_node cpus_per_task mem_gb array_parallelism signal_delay_s"
 _OPTIONS = """account begin cluster_constraint comment constraint contiguous core_spec cpus_per_gpu

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MAX_BYTES = 2**30
-"""If kept programs take more than this, the oldest are deleted until half of it is left."""
+"""If compiled programs exceed this size, the oldest are deleted until half of it is left."""
 _SCHEME = "vae-jax-programs://"
 
 

@@ -49,7 +49,7 @@ __all__ = [
 
 
 ADAM = {"adam_b1": "b1", "adam_b2": "b2", "adam_eps": "eps"}
-"""Flags that are arguments of Adam → what optax calls them."""
+"""Flags for arguments of Adam → their names in optax."""
 
 
 GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output")
@@ -59,7 +59,7 @@ BESIDE = {
     *("epochs", "epochs_of_schedules", "data_sha256", "matmul_precision", "xla_flags", "runs"),
     *("num_runs", "runs_sha256", "runs_per_program"),
 }
-"""What run directories hold beside the settings that decide a result."""
+"""Entries of run directories beside the settings that affect a result."""
 
 
 def _with_variance() -> list[str]:

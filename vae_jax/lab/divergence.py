@@ -19,7 +19,7 @@ __all__ = [
 
 
 NUM_RATES = 9
-"""Moments before a divergence whose learning rates are looked at, a count."""
+"""Number of steps before a divergence at which the learning rate is read, a count."""
 
 
 def failure_line(experiment: building.Experiment, r: int, failure: dict) -> str:

@@ -10,7 +10,7 @@ __all__ = [
 ]
 
 _MODULES = {"train": "vae"}
-"""Commands whose module in `experiments/` has another name."""
+"""Commands whose module in `experiments/` has a different name."""
 
 
 def words(command: str) -> list[str]:

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 PRECISION = "JAX_DEFAULT_MATMUL_PRECISION"
-"""What decides numbers and is the user's to choose."""
+"""The variable that affects numbers and is the user's choice."""
 
 _OF_JAX = re.compile(
     r"(JAX|JAX2TF|FLAX|NNX)_\w+|CHECK_VMA|EAGER_CONSTANT_FOLDING|MOCK_NUM_GPU_PROCESSES"
@@ -46,9 +46,9 @@ _HEEDED = re.compile(
     re.VERBOSE,
 )
 _OF_ARITHMETIC = re.compile(r"--xla_\w*(fast_math|fast_min_max|excess_precision|tf32)\w*(=\S*)?")
-"""Flags of XLA that have it compute other numbers."""
+"""Flags of XLA that change its arithmetic."""
 CALLED = {"matmul_precision": PRECISION, "xla_flags": "XLA_FLAGS"}
-"""What stands in the identity of a run → the variable that a user sets it by."""
+"""Key in the identity of a run → the environment variable that sets it."""
 _OF_COMPILERS = ("CUDA_VISIBLE_DEVICES", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE", "XLA_FLAGS")
 
 _set_aside: dict[str, str] = {}

@@ -37,11 +37,11 @@ __all__ = [
 
 
 SAVE_SECONDS = 5.0
-"""Between two checkpoints where the user names no time, in seconds."""
+"""Default minimum time between two checkpoints, in seconds."""
 
 
 SAVE_SHARE = 50
-"""So many times as long as a save takes is left between two, a ratio: where models are large."""
+"""Minimum time between two checkpoints as a multiple of the time of a save, for large models."""
 
 
 class Interrupt:

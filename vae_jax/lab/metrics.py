@@ -49,9 +49,9 @@ __all__ = [
 OBJECTIVE, UDR = "objective", "udr"
 ERROR = "_standard_error"
 MOST_COMPARED = 10_000
-"""Test examples whose codes `udr` compares, a count."""
+"""Number of test examples whose codes `udr` compares, a count."""
 FEW_SAMPLES = 10
-"""An effective sample size below this (a scalar) is told to be too small."""
+"""An effective sample size below this (a scalar) is reported as too small."""
 OBJECTIVE_DEFINITIONS = {
     "num_examples": "N, the examples of the test split",
     "loss": "what was minimised",
@@ -65,7 +65,7 @@ OBJECTIVE_DEFINITIONS = {
     "active_units": "dimensions whose posterior mean varies over x by more than 0.01 of what the "
     "prior varies (Burda 2015)",
 }
-"""What terms mean of most objectives; an objective's own `DEFINITIONS` come before."""
+"""Meanings of the terms of most objectives; an objective's own `DEFINITIONS` take precedence."""
 
 
 class Place(NamedTuple):

@@ -28,11 +28,11 @@ __all__ = [
 
 
 ANY_UNITS = {"steps_per_epoch": 100, "num_steps": 1000}
-"""What epochs and shares in a schedule are taken for before the data is known."""
+"""Assumed numbers of steps for epochs and shares in a schedule before the data is known."""
 
 
 LARGEST = 2**31 - 1
-"""The largest integer that a setting may be (a scalar): what 32 bits hold."""
+"""The largest integer that a setting may have (a scalar): the limit of 32 bits."""
 
 
 AT_LEAST_ZERO = objectives.Interval.parse("[0, inf)")

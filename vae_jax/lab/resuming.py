@@ -25,7 +25,7 @@ __all__ = [
 
 
 ROWS = "metrics_sha256"
-"""What a checkpoint says of the rows of `metrics.csv` that were there when it was saved."""
+"""The key in a checkpoint for the hash of the rows in `metrics.csv` when it was saved."""
 
 
 def store(run, **settings) -> checkpoints.Checkpoints:

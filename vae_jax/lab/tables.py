@@ -156,7 +156,7 @@ _SCORES = {
     "distortion": (-1, "test distortion"),
     "loss": (-1, "test loss"),
 }
-"""What the best run is chosen by, the first that there is: column → its sign, and in words."""
+"""Criteria for the best run, of which the first available is used: column → sign, description."""
 
 
 def _has(result: dict, name: str) -> bool:

@@ -55,11 +55,11 @@ __all__ = [
 
 
 DATA_SETTINGS = ("data_dir", "num_valid", "scaling", "loading", "window", "hop", "missing_values")
-"""Flags that `data.load` takes under the same names."""
+"""Flags that are arguments of `data.load` with the same names."""
 
 
 UNDRAWN = "undrawn.json"
-"""Of a run whose result is there and not all of its pictures: name of each → why."""
+"""File of a run with results but missing pictures: name of each → reason."""
 
 
 def load(config: Config, sha256: str | None = None):

@@ -7,7 +7,7 @@ from vae_jax.errors import UsageError
 __all__ = ["MANY_LEVELS", "check_num_levels"]
 
 MANY_LEVELS = 1024
-"""Levels (a scalar) up to which each has an output, or is looked at, of its own."""
+"""The maximum number of levels (a scalar) that are computed one by one."""
 
 
 def check_num_levels(num_levels: int) -> None:

@@ -19,7 +19,7 @@ __all__ = [
 
 
 SAMPLINGS = ("stratified", "weighted")
-"""How the aggregate posterior follows from a batch, see `aggregate_weights`: words, no shape."""
+"""Ways to estimate the aggregate posterior from a batch, see `aggregate_weights`: no shape."""
 
 
 def aggregate_weights(

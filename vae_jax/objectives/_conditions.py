@@ -34,9 +34,9 @@ DEFINITIONS = {
     "it finds all n of them the error is 0, and at most 3/n are missed with 95 % confidence",
     "cross_entropy": "−log q(y|x) of the label in nats, mean over the examples of known label",
 }
-"""Of a classifier's terms."""
+"""Definitions of a classifier's terms."""
 NUM_SHOWN = 10
-"""Pictures have a row for each of at most twice as many classes, or of so many conditions."""
+"""Pictures have one row per class, for up to twice as many classes; or this many conditions."""
 
 
 def taken(batch: dict, name: str):

@@ -32,7 +32,7 @@ DEFINITIONS = {
     "mirror restores; of the whole, x",
 }
 _UNITS = {"sigmoid": "bernoulli", "tanh": "spin", "linear": "gaussian"}
-"""Activations that are means of units of a Boltzmann machine."""
+"""Activations that are means of units of a Boltzmann machine → kinds of units."""
 
 
 def num_layers(model) -> int:

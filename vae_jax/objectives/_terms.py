@@ -18,12 +18,12 @@ __all__ = [
 DEFINITIONS_OF_ONE_HOT = {
     "distortion": "−log p(x|z) in nats per example, one draw of one-hot codes, not smoothed",
 }
-"""`DEFINITIONS` of such an objective."""
+"""`DEFINITIONS` of an objective with one-hot codes."""
 
 ESTIMATORS = {"estimator": ("relaxed", "straight_through")}
-"""`CHOICES` of an objective that trains on `relaxed_distortion`."""
+"""`CHOICES` of an objective that uses `relaxed_distortion`."""
 TEMPERATURES = {"temperature": f"[{distributions.LOWEST_TEMPERATURE}, inf)"}
-"""`INTERVALS` of one."""
+"""`INTERVALS` of an objective that uses `relaxed_distortion`."""
 
 
 def rate(model, params, posterior) -> jax.Array:

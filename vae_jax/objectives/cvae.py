@@ -6,7 +6,7 @@ from vae_jax.objectives._conditions import beside, conditions, given
 __all__ = ["CHOICES", "DEFINITIONS", "beside", "conditions", "given", "loss"]
 
 CHOICES = {"condition": ("labels", "factors", "array")}
-"""What x may be given, by name: labels [N], factors [N, F], an array [N, C]."""
+"""Possible conditions of x, by name: labels [N], factors [N, F], an array [N, C]."""
 DEFINITIONS = {
     "elbo": "−(distortion + rate) in nats per example, a bound on log p(x|c), c the condition",
     "rate": "KL(q(z|x, c) ‖ p(z)) in nats per example, c the condition",

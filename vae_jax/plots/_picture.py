@@ -72,7 +72,7 @@ STYLE: dict[str, Any] = {
     "savefig.bbox": "tight",
     "savefig.pad_inches": 0.1,
 }
-"""The one style of every picture, in matplotlib's names."""
+"""The style of every picture, in matplotlib's names."""
 _STYLING = threading.RLock()
 
 

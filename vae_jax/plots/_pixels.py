@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 MOST_CHANNELS = 16
-"""That are drawn, a count."""
+"""Maximum number of channels to draw, a count."""
 
 
 def require_images(name: str, x, axes: str) -> np.ndarray:

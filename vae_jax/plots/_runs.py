@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 LINE_HEIGHT = 0.14
-"""Of an entry of a legend, in inches."""
+"""Height of a legend entry, in inches."""
 
 
 def per_run(name: str, x, num_runs: int | None = None) -> np.ndarray:

@@ -104,7 +104,7 @@ class Checkpoints:
         self._owner = owner
         self._pending: concurrent.futures.Future | None = None
         self.save_seconds = 0.0
-        """What the quickest save so far took, in seconds: what others do is no price of it."""
+        """The minimum time of a save so far, in seconds, so that contention does not inflate it."""
 
     def __enter__(self) -> "Checkpoints":
         return self

@@ -47,13 +47,13 @@ _PARTS: dict[str, Callable[[], Mapping[str, type]]] = {
     "likelihood": likelihoods.classes,
     "latent": lambda: discovery.classes(latents, latents.Latent),
 }
-"""What a model is made of → a function that says what that may be, by name."""
+"""Part of a model → a function that returns its known classes, by name."""
 
 _OWN = ("encoder", "decoder")
-"""What may be of a class that is not ours: the file tells its name, `load` is given the module."""
+"""Parts that may have a custom class: the file stores its name, the caller passes the module."""
 
 _SIZES = {"shape": tuple[int, ...], "latent_dim": int, "num_conditions": int}
-"""What else describes a model, beside its mask → its type."""
+"""Other attributes that describe a model, except its mask → their types."""
 
 
 def save(

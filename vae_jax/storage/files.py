@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _LARGEST = 2**30
-"""Of a file that is read whole, a count of bytes."""
+"""Maximum size of a file that is read as a whole, a count of bytes."""
 
 
 _BYTES_OF_JSON = 48  # memory per byte of text at most: "[]," is an empty list in another

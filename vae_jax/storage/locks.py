@@ -25,7 +25,7 @@ from vae_jax.storage import files
 __all__ = ["NAME", "alone", "locked", "now", "sign"]
 
 NAME = "lock"
-"""Of the file in a run directory."""
+"""Name of the lock file in a run directory."""
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ __all__ = [
 
 
 MAX_LATENT_DIM = 4096
-"""The largest size of a code that a run may have, a count."""
+"""Maximum size of a code in a run, a count."""
 
 
 class Member(NamedTuple):
@@ -213,13 +213,13 @@ def _unsealed(result: Any, run_id: str | None, member: int) -> dict | None:
 
 
 _ROWS = "metrics_sha256"
-"""What a result's file says of the rows beside it."""
+"""The key in a results file for the hash of its rows."""
 _NO_METRICS = {"status", "step", "split"}
-"""What a result says besides its metrics."""
+"""Keys of a result other than metrics."""
 _MAY_LACK = {"examples_per_second"}
-"""What a result has as None where it could not be measured: of a run of one step."""
+"""Keys that may be None in a result because they could not be measured in a run of one step."""
 _MEASURED = {"loss", "elbo", "rate", "distortion", "squared_error", "accuracy"}
-"""What has a standard error beside it, where a result has it: it is told with it."""
+"""Metrics that are stored with a standard error, if a result has one."""
 
 
 def _is_result(result: Any) -> bool:

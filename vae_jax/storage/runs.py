@@ -33,9 +33,9 @@ __all__ = [
 ]
 
 SCHEMA = 2
-"""The version of a run directory that is written, a scalar; those up to it are read.
+"""The version of new run directories, a scalar; all versions up to it can be read.
 
-1: what a file says is taken as it stands. 2: each file is sealed and bound to the run's `id`.
+1: files are trusted. 2: each file is sealed and bound to the run's `id`.
 """
 _CONFIG = "config.json"
 _METRICS = "metrics.csv"

@@ -50,7 +50,7 @@ WORDS = {
     "exact_split": (SPLITS, False),
     "latent_use_kernel": (tuple(losses.KERNELS), False),
 }
-"""Flags that take words → which, and whether several."""
+"""Flags with words as values → the words, and whether several are allowed."""
 
 
 def main(values: dict) -> None:

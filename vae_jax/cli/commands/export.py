@@ -40,17 +40,17 @@ FLAGS = {
     f"model-3{SUFFIX} of member 3 of several)",
     "data_dir": "where datasets lie, or files that moved (default: where they lay in training)",
 }
-"""Flag → its line of help."""
+"""Flag → its help line."""
 BINARIZED = {
     "dynamic": "; then 1 with this probability, else 0",
     "threshold": "; then 1 above 0.5, else 0",
 }
-"""What is done after that to grey levels, by the name of the binarization."""
+"""The further processing of gray levels, by the name of the binarization."""
 TOLD = (
     *("name", "kind", "low", "high", "num_levels", "alphabet", "has_missing"),
     *("classes", "factor_names", "factor_sizes"),
 )
-"""What a file says of the data, as the fields of a `Dataset` do."""
+"""Fields of a `Dataset` that are stored in a file."""
 
 
 def main(values: dict) -> None:

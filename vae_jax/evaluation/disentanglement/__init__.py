@@ -170,4 +170,4 @@ DEFINITIONS = {
     "counts": "of each metric: the examples, groups or dimensions it rests on",
     **definitions(),
 }
-"""What each entry of `measure` means; `name_standard_error` is the standard error of `name`."""
+"""The meaning of each entry of `measure`; `name_standard_error` is the error of `name`."""

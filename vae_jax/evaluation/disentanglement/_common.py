@@ -26,7 +26,7 @@ __all__ = [
     "varying",
 ]
 
-"""How many resamples a standard error is taken over, a scalar; its own relative error is 7 %."""
+"""Number of resamples for a standard error, a scalar; its own relative error is 7 %."""
 
 
 class Result(NamedTuple):

@@ -13,7 +13,7 @@ DEFINITIONS = {
     "beta_vae": "accuracy of a linear classifier that tells the factor shared by pairs from their"
     " mean absolute difference in each dimension; 1 / factors to 1"
 }
-"""What each score means, a line for a scalar."""
+"""The meaning of each score, one line for a scalar."""
 
 
 @jax.jit

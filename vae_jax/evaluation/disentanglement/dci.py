@@ -39,11 +39,11 @@ _PREDICTORS = {
     "logistic": ("L1 logistic regression", "accuracy"),
 }
 PREDICTORS = tuple(_PREDICTORS)
-"""What can predict the factors: names, shape (3,)."""
+"""Names of the predictors of factors, shape (3,)."""
 
 CHANCE_ERRORS = 3.0
-"""A factor counts as predicted where the gain on rows not learnt from exceeds this many of its
-standard errors (a scalar)."""
+"""A factor counts as predicted if the gain on test rows exceeds this many of its standard errors (a
+scalar)."""
 
 
 def _name(predictor, score):
@@ -55,7 +55,7 @@ DEFINITIONS = {
     for predictor, how in _PREDICTORS.items()
     for score, what in _SCORES.items()
 }
-"""What each score means, a line for a scalar."""
+"""The meaning of each score, one line for a scalar."""
 
 
 class Predictions(NamedTuple):

@@ -15,7 +15,7 @@ DEFINITIONS = {
     "explicitness": "area under the ROC curve of a linear classifier of each value of each factor"
     " from the whole code; mean; 0.5 to 1"
 }
-"""What each score means, a line for a scalar."""
+"""The meaning of each score, one line for a scalar."""
 
 
 class RankStatistic(NamedTuple):

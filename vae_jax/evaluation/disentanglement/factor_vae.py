@@ -15,7 +15,7 @@ DEFINITIONS = {
     "factor_vae": "accuracy of telling the fixed factor of a batch from the dimension of least"
     " relative variance, by majority vote; 1 / factors to 1"
 }
-"""What each score means, a line for a scalar."""
+"""The meaning of each score, one line for a scalar."""
 
 
 @jax.jit

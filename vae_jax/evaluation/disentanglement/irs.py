@@ -18,7 +18,7 @@ DEFINITIONS = {
     " 99 % quantiles both; weighted mean; 0 to 1. Figures of disentanglement_lib, over the maximum,"
     " are higher"
 }
-"""What each score means, a line for a scalar."""
+"""The meaning of each score, one line for a scalar."""
 
 
 class Robustness(NamedTuple):

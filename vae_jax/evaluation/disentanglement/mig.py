@@ -16,7 +16,7 @@ DEFINITIONS = {
     "mig": "information about a factor in its best dimension less that in the second best, over"
     " the factor's entropy; mean; 0 to 1, less if values outnumber the bins or codes are crowded"
 }
-"""What each score means, a line for a scalar."""
+"""The meaning of each score, one line for a scalar."""
 
 
 @jax.jit

@@ -17,7 +17,7 @@ DEFINITIONS = {
     " relative to the best; mean over live dimensions (disentanglement_lib: dead ones count as 0);"
     " 0 to 1, of noise above 0"
 }
-"""What each score means, a line for a scalar."""
+"""The meaning of each score, one line for a scalar."""
 
 
 @jax.jit

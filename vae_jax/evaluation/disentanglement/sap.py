@@ -26,7 +26,7 @@ DEFINITIONS = {
     "sap_r2": "squared correlation of a factor with its best dimension less that with the second"
     " best; mean over factors; 0 to 1",
 }
-"""What each score means, a line for a scalar."""
+"""The meaning of each score, one line for a scalar."""
 
 
 @jax.jit
