@@ -496,7 +496,7 @@ def _require_integrable(model, params) -> None:
     lacking = [n for n in ("log_prob", "mean", "deviation") if not hasattr(prior, n)]
     if model.latent_mask is not None:
         lacking.append("marginal of the dimensions that are not masked")
-    # priors without a density can only draw samples
+    # ais and nll draw samples, but they need the density, too
     remedy = "" if "log_prob" in lacking else "; take ais or nll instead"
     if lacking:
         raise UsageError(

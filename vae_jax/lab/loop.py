@@ -173,7 +173,7 @@ class _Training:
         self._timed = self._clock.timed(experiment.chunk)
 
     def chunk(self, _, hparams, x, num_steps):
-        """Runs a chunk from the state that `take` returned, with its stops and finite sums."""
+        """Runs a chunk from the state that `take` left, with its stops and finite sums."""
         return self._timed(self._carried.state, hparams, x, num_steps)
 
     def take(self, step: int, state, tell: Callable) -> None:
