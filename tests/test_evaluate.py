@@ -117,7 +117,7 @@ def test_a_metric_that_does_not_fit_is_skipped_and_others_are_kept(single, capsy
 def test_a_reason_does_not_take_the_place_of_numbers(single, monkeypatch):
     run(single, metrics="nll", nll_num_samples="5")
     monkeypatch.setattr(nll, "measure", refuse)
-    with pytest.raises(UsageError, match="nothing could be measured, nll: num_samples=30: does"):
+    with pytest.raises(UsageError, match="nothing could be measured, `nll: num_samples=30: does"):
         run(single, metrics="nll")
     assert kept(single)["nll"]["values"]["num_samples"] == 5
 
@@ -139,7 +139,7 @@ def test_neighbourhoods_of_few_examples_are_small(single):
     ],
 )
 def test_more_than_there_are_must_not_be_asked_for(single, metric, setting):
-    with pytest.raises(UsageError, match=f"^{metric}: {setting}=5000: must be .* examples$"):
+    with pytest.raises(UsageError, match=f"^`{metric}: {setting}=5000: must be .* examples`$"):
         run(single, metrics=metric, num_examples="40", **{f"{metric}_{setting}": "5000"})
 
 
@@ -232,13 +232,20 @@ def test_lists_words_and_long_definitions_are_told():
     result = {
         "values": {"rates": [0.5] * 9, "verdict": "uses z " * 5, "counts": {"mig": {"n": 5}}},
         "definitions": {"rates": "the rates", "verdict": "the words " * 30, "counts": "how many"},
-        "notes": [],
+        "notes": ["give a larger `x_size`, or leave objective=vae"],
+        "settings": {"size": 3},
         "seconds": 1.0,
     }
     told = list(report.lines({"x": result}, {}))
     assert all(len(line) <= report.columns() for line in told)
     page = " ".join(" ".join(told).split())
-    for words in ("0.5 … the rates", "words the words", "counts: how many", "mig: n 5"):
+    for words in (
+        "0.5 … the rates",
+        "words the words",
+        "counts: how many",
+        "mig: n 5",
+        "larger --x_size",
+    ):
         assert words in page
 
 
