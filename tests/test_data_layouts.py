@@ -395,7 +395,7 @@ def test_classes_that_train_has_not_are_said(tmp_path):
 
 def test_validation_that_is_empty_is_said(tmp_path):
     np.savez(tmp_path / "a.npz", x_train=TABLE[:5], x_test=TABLE)
-    said(load(tmp_path / "a.npz"), "valid is empty, a tenth of 5 rows is none: give --num_valid=1")
+    said(load(tmp_path / "a.npz"), "valid is empty, a tenth of 5 rows is none: give num_valid=1")
     for num_valid in (0, 1):
         dataset = load(tmp_path / "a.npz", num_valid=num_valid)
         assert not any("valid is empty" in note for note in dataset.notes)

@@ -176,7 +176,7 @@ def test_windows_are_scaled_by_the_rows_of_train(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
-        ((20, 2), {"window": 10}, "20 rows, 2 windows of 10: .* give --window=6 or less"),
+        ((20, 2), {"window": 10}, "20 rows, 2 windows of 10: .* give window=6 or less"),
         ((20, 3, 3), {"window": 4}, "window=4: cuts a table"),
         ((40, 2), {"window": 4, "num_valid": 9}, "num_valid=9: must be >= 0 and leave"),
         (

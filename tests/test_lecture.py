@@ -271,8 +271,8 @@ def main_of(**values):
     ("values", "error", "match"),
     [
         ({"held_out": "12"}, DataError, r"--held_out=12: the classes of digits are 0, 1.*name one"),
-        ({"epochs": "0"}, UsageError, r"--epochs=0: must be an integer, 1 or more"),
-        ({"seed": "-1"}, UsageError, r"--seed=-1: must be an integer"),
+        ({"epochs": "0"}, UsageError, r"epochs=0: must be an integer, 1 or more"),
+        ({"seed": "-1"}, UsageError, r"seed=-1: must be an integer"),
         ({"dataset": "digit"}, UsageError, r"dataset 'digit' is unknown.*digits"),
     ],
 )

@@ -145,8 +145,8 @@ def test_errors_are_those_of_the_known_rows_where_only_these_count():
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 1, 2, 3], "--num_classes=3: toy has 4 classes: give --num_classes=4"),
-        (None, "--objective=dbn: train of toy has no labels"),
+        ([0, 1, 2, 3], "num_classes=3: toy has 4 classes: give num_classes=4"),
+        (None, "objective=dbn: train of toy has no labels"),
     ],
 )
 def test_labels_are_as_many_classes_as_are_told(labels, message):

@@ -249,7 +249,7 @@ def test_flags_beside_a_config_change_no_number(copies, wrong):
         again = metrics.load(copies / "seed0", 0).experiment
         assert (again.config.epochs, again.num_steps) == (whole.config.epochs, whole.num_steps)
     else:
-        with pytest.raises(UsageError, match=f"was trained with {name[2:]}="):
+        with pytest.raises(UsageError, match=f"was trained with `{name[2:]}="):
             metrics.load(copies / "seed0", 0)
 
 
