@@ -15,7 +15,7 @@ from vae_jax import (
 )
 from vae_jax.storage import exported
 
-from ._cases import at, attempt, tries
+from ._cases import SaidError, at, attempt, tries
 from .of_python import ASKED, LABELS, N, X, begin, make
 
 ASSEMBLY, FITTING = "vae_jax/assembly.py", "vae_jax/fitting.py"
@@ -247,6 +247,22 @@ def measured(data, model=None):
     model = model or make(likelihoods.Gaussian())
     left = vae_jax.Trained(model, begin_params(model))
     return vae_jax.evaluate(left, "reconstruction", data)
+
+
+@tries(at(TRAINED, "Measured", "__getitem__")("name the metric, then the entry"))
+def an_entry_of_two_metrics(folder, patch):
+    values = {"nll": {"num_examples": 3}, "elbo": {"num_examples": 5}}
+    measured = trained.Measured(values, {}, {})
+
+    def entry():
+        try:
+            return measured["num_examples"]
+        except KeyError as error:
+            raise SaidError(error.args[0]) from None
+
+    message = yield entry
+    for metric in re.search(r"is of (\w+) and (\w+):", message).groups():
+        yield lambda metric=metric: measured[metric]["num_examples"]
 
 
 @tries(at(TRAINED, "_subject")("give data=x, or {'x': x, 'labels': y}"))
