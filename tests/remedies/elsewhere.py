@@ -94,9 +94,6 @@ ELSEWHERE = {
     at("vae_jax/devices/processes.py", "initialize")("check JAX_COORDINATOR_ADDRESS"): (
         "test_sweep_faults.py::test_two_processes_are_one_program_which_one_process_continues"
     ),
-    at("vae_jax/trained.py", "Measured", "__getitem__")("name the metric, then the entry"): (
-        "test_face.py::test_evaluate_measures_both_alike"
-    ),
     at("launch.sh")("give a module"): (
         "test_sweep_faults.py::test_launch_of_one_process_names_nothing"
     ),

@@ -12,6 +12,7 @@ from vae_jax import (
     keeping,
     likelihoods,
     schedules,
+    trained,
 )
 from vae_jax.storage import exported
 
