@@ -1,6 +1,8 @@
 """`fitting.fit`: what does not fit together is refused in one line before anything is compiled."""
 
 import functools
+import json
+import math
 import re
 import warnings
 
@@ -10,9 +12,11 @@ import numpy as np
 import optax
 import pytest
 
+import vae_jax
 from vae_jax import (
     data,
     fitting,
+    keeping,
     latents,
     likelihoods,
     networks,
@@ -499,3 +503,83 @@ def test_a_loss_alone_is_no_training_where_its_objective_has_more(name):
         training.make_train(objectives.load(name), make(), **options)
     training.make_train(objectives.bind(name, num_examples=N), make(), **options)
     training.make_train(objectives.load("beta_vae"), make(), **options)
+
+
+# --- Settings have the intervals of the command line
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"clip_norm": -1}, r"^clip_norm=-1: must be finite and > 0"),
+        ({"clip_norm": 0}, r"^clip_norm=0: must be finite and > 0"),
+        ({"weight_decay": -1, "optimizer": "adamw"}, r"^weight_decay=-1: must be finite and >= 0"),
+        ({"ema_decay": 2.0}, r"^ema_decay=2.0: must be a finite number >= 0 and < 1"),
+        ({"ema_decay": math.nan}, r"^ema_decay=nan: must be a finite number >= 0 and < 1"),
+        ({"ema_decay": "x"}, r"^ema_decay=x: must be a finite number"),
+        ({"init_scale": 0}, r"^init_scale=0: must be a finite number >= 1e-06$"),
+        ({"adam": {"b1": 2}}, r"^b1=2: must be a finite number >= 0 and < 1"),
+        ({"adam": {"eps": -1}}, r"^eps=-1: must be a finite number >= 1e-20$"),
+    ],
+    ids=str,
+)
+def test_numbers_out_of_their_interval_are_refused(settings, message):
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("f4")
+    model = vae_jax.make_model(x, likelihood="gaussian", latent_dim=2, widths=[4])
+    with pytest.raises(UsageError, match=message):
+        vae_jax.fit("beta_vae", model, x, epochs=1, **settings)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"latent_dim": 0}, "latent_dim=0: must be an integer, at least 1"),
+        ({"latent_dim": "3"}, "latent_dim='3': must be an integer, at least 1"),
+        ({"latent_dim": True}, "latent_dim=True: must be an integer, at least 1"),
+        ({"widths": [8, 1.5]}, "widths=1.5: must be an integer, at least 1"),
+    ],
+    ids=str,
+)
+def test_sizes_that_are_no_counts_are_refused(sizes, message):
+    with pytest.raises(UsageError) as error:
+        vae_jax.make_model((6,), likelihood="gaussian", **sizes)
+    assert str(error.value) == message
+
+
+def scaled(constant):
+    def loss(model, params, batch, key):
+        return constant * model.distortion(params, model.encode(params, batch["x"]).mode, batch), {}
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (optax.adam(1e-3), optax.adam(1e-1)),
+        (optax.adam(1e-3), optax.sgd(1e-3)),
+        (optax.constant_schedule(1e-3), optax.constant_schedule(1e-1)),
+        (lambda step: 1.0, lambda step: 7.0),
+        (lambda step: 1.0 * step, lambda step: 1.0 + step),
+        (scaled(1.0), scaled(100.0)),
+    ],
+    ids=["rates", "optimizers", "schedules", "constants", "operations", "losses"],
+)
+def test_functions_that_do_something_else_are_told_apart(one, other):
+    """So the checkpoints of one are no beginning for the other."""
+    assert keeping.spelled(one) != keeping.spelled(other)
+    assert keeping.spelled(one) == keeping.spelled(one)
+    json.dumps(keeping.spelled(one))
+
+
+def test_functions_made_alike_are_spelled_alike():
+    assert keeping.spelled(optax.adam(1e-3)) == keeping.spelled(optax.adam(1e-3))
+    assert keeping.spelled(scaled(2.0)) == keeping.spelled(scaled(2.0))
+
+
+@pytest.mark.parametrize("answer", [True, np.bool_(True), np.array(True)], ids=repr)
+def test_a_callback_stops_training_by_any_true(answer):
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("f4")
+    model = vae_jax.make_model(x, likelihood="gaussian", latent_dim=2, widths=[4])
+    trained = vae_jax.fit("beta_vae", model, x, epochs=3, callbacks=[lambda epoch: answer])
+    assert len(trained.history) == 1

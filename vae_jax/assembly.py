@@ -4,6 +4,7 @@
 objective, such as the command line.
 """
 
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -106,6 +107,7 @@ def make_model(
         raise UsageError(
             f"{name}={hyperparameters[name]}: is no part of a model: give it to fit(…, {name}=…)"
         )
+    _check_sizes(latent_dim, widths)
     sizes: dict[str, Any] = {
         "network": network,
         "latent_dim": latent_dim,
@@ -120,6 +122,14 @@ def make_model(
     bound = objectives.bind(objective, num_examples=1, **hyperparameters)
     schema = _schema(data, bound, objectives.name_of(objective) or "the objective")
     return _model(schema, bound, _likelihood(schema, likelihood, variance), **sizes)
+
+
+def _check_sizes(latent_dim: Any, widths: Any) -> None:
+    """Raises UsageError unless sizes are integers of at least 1."""
+    for name, value in [("latent_dim", latent_dim), *(("widths", width) for width in widths or ())]:
+        is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not is_integer or value < 1:
+            raise UsageError(f"{name}={value!r}: must be an integer, at least 1")
 
 
 def assemble(

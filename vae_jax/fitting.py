@@ -29,6 +29,7 @@ __all__ = ["LEARNING_RATE", "Epoch", "fit"]
 LEARNING_RATE = "cosine(2e-3, 0, 100%)"
 """The default learning rate, a schedule of scalars: the same as on the command line."""
 _POSITIVE = objectives.Interval.parse("(0, inf)")
+_AT_LEAST_ZERO = objectives.Interval.parse("[0, inf)")
 
 
 class Epoch(NamedTuple):
@@ -196,6 +197,7 @@ def _planned(
 ) -> _Planned:
     """Builds and checks the program of a training; see `fit`."""
     _check_counts(epochs=epochs, batch_size=batch_size, patience=patience, seed=asked["seed"])
+    _check_numbers(asked)
     is_ours = isinstance(data, Dataset)
     held: Any = data if is_ours else sources.named(data)
     num_examples = len(held.train) if is_ours else len(held["x"])
@@ -285,6 +287,31 @@ def _check_counts(*, seed: Any, **counts: Any) -> None:
         raise UsageError(f"seed={seed}: must be an integer from 0 to {2**31 - 2}")
 
 
+_WITHIN = {
+    **dict.fromkeys(("ema_decay", "b1", "b2"), (0.0, 1.0)),
+    "init_scale": (1e-6, math.inf),
+    "eps": (1e-20, math.inf),
+}
+"""Setting → its least value and the end above it, as the command line has them."""
+
+
+def _check_numbers(asked: Mapping[str, Any]) -> None:
+    """Raises UsageError unless numbers are in the intervals of the command line."""
+    adam = asked["adam"] or {}
+    for name, value in {**{n: asked[n] for n in ("ema_decay", "init_scale")}, **adam}.items():
+        if value is None or name not in _WITHIN:
+            continue
+        low, high = _WITHIN[name]
+        if not _is_number(value) or not low <= np.float32(value) < high:
+            upper = "" if high == math.inf else f" and < {high:g}"
+            raise UsageError(f"{name}={value}: must be a finite number >= {low:g}{upper}")
+
+
+def _is_number(value: Any) -> bool:
+    is_array = isinstance(value, np.ndarray | jax.Array) and value.ndim == 0
+    return is_array or (isinstance(value, numbers.Real) and not isinstance(value, bool))
+
+
 def _is_count(value: Any) -> bool:
     return _is_integer(value) and int(value) >= 1
 
@@ -319,16 +346,21 @@ def _hparams(asked: Mapping[str, Any], objective: dict[str, Any], units: dict) -
         value = asked[name]
         return None if value is None else np.float32(value)
 
-    clip_norm, decay = asked["clip_norm"], asked["weight_decay"]
-    rate = _schedule("learning_rate", asked["learning_rate"], units)
-    _check_interval("learning_rate", rate, _POSITIVE, units, touches_low=True)
+    def schedule(name, value, interval, touches_low=False):
+        if value is None:
+            return None
+        made = _schedule(name, value, units)
+        _check_interval(name, made, interval, units, touches_low=touches_low)
+        return made
+
+    decay = 1e-4 if asked["weight_decay"] is None else asked["weight_decay"]
     return training.Hparams(
         seed=np.int32(asked["seed"]),
-        learning_rate=rate,
+        learning_rate=schedule("learning_rate", asked["learning_rate"], _POSITIVE, True),
         objective=objective,
-        weight_decay=_schedule("weight_decay", 1e-4 if decay is None else decay, units),
+        weight_decay=schedule("weight_decay", decay, _AT_LEAST_ZERO),
         adam={n: np.float32(value) for n, value in (asked["adam"] or {}).items()},
-        clip_norm=None if clip_norm is None else _schedule("clip_norm", clip_norm, units),
+        clip_norm=schedule("clip_norm", asked["clip_norm"], _POSITIVE, True),
         ema_decay=scalar("ema_decay"),
         init_scale=scalar("init_scale"),
     )
@@ -514,10 +546,15 @@ def _end_epoch(planned: _Planned, now: _Now, callbacks: Sequence[Callable]) -> _
     record = Epoch(row["epoch"], num_epochs, now.step, dict(row), params)
     # call every callback, even if an earlier one stops the training
     answers = [callback(record) for callback in callbacks]
-    if any(answer is True for answer in answers):
+    if any(map(_says_stop, answers)):
         stopped = program.layout.place_slots(np.ones(program.layout.num_slots, bool))
         carried = carried._replace(state=carried.state.replace(stopped=stopped))
     return now._replace(carried=carried)
+
+
+def _says_stop(answer: Any) -> bool:
+    """Whether a callback returned True: of Python, NumPy or JAX."""
+    return isinstance(answer, bool | np.bool_ | np.ndarray | jax.Array) and bool(np.all(answer))
 
 
 def _refuse_failure(planned: _Planned, state: training.State) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import time
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -136,7 +137,8 @@ def _named_as_in_fit() -> Iterator[None]:
 def spelled(value: Any) -> Any:
     """A setting as plain JSON, equal for equal settings; arrays of any shape by their hash.
 
-    A function of your own is identified by its name only.
+    A function is told by its name, its code, and the values that it closes over: so are optax's
+    transformations and schedules, which keep their numbers in closures.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -156,9 +158,38 @@ def spelled(value: Any) -> Any:
         return [spelled(each) for each in value]
     if hasattr(value, "func"):
         return [spelled(value.func), spelled(value.args), spelled(value.keywords)]
+    if isinstance(value, types.FunctionType):
+        return _spelled_function(value)
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     return str(value) if isinstance(value, np.dtype) else type(value).__qualname__
+
+
+def _spelled_function(function: types.FunctionType) -> Any:
+    """A function by its name, and by its code and what it holds if it is made at run time."""
+    name = f"{function.__module__}.{function.__qualname__}"
+    if "<" not in function.__qualname__:
+        return name
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    held = [cells, function.__defaults__, function.__kwdefaults__]
+    return [name, hashlib.sha256(_code(function.__code__)).hexdigest()[:16], spelled(held)]
+
+
+def _code(code: types.CodeType) -> bytes:
+    """What a code does, as bytes: its operations, names and constants."""
+    constants = b"".join(
+        _code(each) if isinstance(each, types.CodeType) else repr(each).encode()
+        for each in code.co_consts
+    )
+    return code.co_code + " ".join(code.co_names).encode() + constants
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018 (raises if a name is not bound yet)
+    except ValueError:
+        return False
+    return True
 
 
 def sha256_of(tree: Any) -> str:

@@ -116,6 +116,9 @@ class Measured:
             return self.values[name]
         owners = [metric for metric, values in self.values.items() if name in values]
         if len(owners) != 1:
+            if not self.values:
+                why = "; ".join(f"{metric}: {reason}" for metric, reason in self.skipped.items())
+                raise KeyError(f"{name}: nothing was measured, {why}")
             known = f"of {' and '.join(owners)}" if owners else f"not in {', '.join(self.values)}"
             raise KeyError(f"{name} is {known}: name the metric, then the entry")
         return self.values[owners[0]][name]

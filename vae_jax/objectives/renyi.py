@@ -16,8 +16,8 @@ def loss(model, params, batch, key, *, alpha=0.5, num_samples=5):
         params: its parameters.
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the K samples of z.
-        alpha: order α of the divergence; a small α covers the posterior, a large one seeks its
-        mode.
+        alpha: order α of the divergence; a small α covers the posterior, a large one seeks
+            its mode.
         num_samples: samples of z for each example, K.
 
     Returns:
