@@ -118,6 +118,27 @@ def test_evaluate_measures_both_alike(pair):
     assert list(vae_jax.evaluate(pair[0]).values) == ["objective"]
 
 
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.full((4, 6), np.nan, "f4"), DataError, "x: 24 value(s) are not finite"),
+        (
+            np.zeros((4, 6), np.int32),
+            UsageError,
+            "x holds int32: give floats in the range",
+        ),
+        (np.array([["a"] * 6]), UsageError, "x: holds <U1, must be real numbers"),
+    ],
+    ids=["nan", "integers", "text"],
+)
+def test_data_that_cannot_be_measured_are_refused(x, error, message):
+    model = vae_jax.make_model((6,), likelihood="gaussian", latent_dim=2, widths=[4])
+    trained = vae_jax.Trained(model, model.init(jax.random.key(0)))
+    with pytest.raises(error) as caught:
+        vae_jax.evaluate(trained, "reconstruction", x)
+    assert message in str(caught.value)
+
+
 def test_the_model_is_the_command_line_s(digits):
     """For each objective, from a dataset; also its errors, which name settings."""
     for name in objectives.names():

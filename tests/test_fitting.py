@@ -299,7 +299,7 @@ def test_conditions_that_do_not_do_are_refused(given, told, message):
         (np.array([["a"] * 6] * N), "x: holds <U1, must be real numbers"),
         (X.astype(complex), "x: holds complex128, must be real numbers"),
         (X.astype(object), "x: holds object, must be real numbers"),
-        (np.round(X).astype(np.uint8), "x holds uint8: give preprocess="),
+        (np.round(X).astype(np.uint8), "x holds uint8: give floats in the range of the likelihood"),
         (
             X[:, :5],
             r"x: has examples of shape \[5\], the model takes \[6\]: give another x, ",
@@ -433,7 +433,7 @@ def test_far_columns_are_named_with_a_remedy():
 def test_traced_values_are_not_checked():
     @jax.jit
     def see(x):
-        sources._check_values(x, make(), None)
+        sources.check_values(x, make(), None)
         return x
 
     assert np.isnan(see(jnp.full((2, 6), jnp.nan))).all()

@@ -17,7 +17,7 @@ from vae_jax import program as programs
 from vae_jax.data import Dataset
 from vae_jax.errors import DataError, UsageError, refuse_masked
 
-__all__ = ["Source", "named", "of_arrays", "of_dataset", "undecoded"]
+__all__ = ["Source", "check_values", "named", "of_arrays", "of_dataset", "undecoded"]
 
 _BLOCK_BYTES = 2**24
 """What is looked at at a time, in bytes."""
@@ -88,11 +88,11 @@ def of_arrays(
     """Arrays [N, …] as a training takes them: x, and what the objective asks for of each row."""
     if binarization is not None:
         raise UsageError(f"binarization={binarization}: is for a Dataset: give preprocess=…")
-    _check_values(told["x"], model, preprocess)
+    check_values(told["x"], model, preprocess)
     splits = {"train": _arrays(told, objective, model)}
     if valid is not None:
         held = named(valid)
-        _check_values(held["x"], model, preprocess)
+        check_values(held["x"], model, preprocess)
         splits["valid"] = _arrays(held, objective, model)
     return Source(splits, preprocess or undecoded)
 
@@ -167,7 +167,7 @@ def undecoded(stored: jax.Array, key: jax.Array) -> jax.Array:
     return stored
 
 
-def _check_values(x, model, preprocess: Callable | None) -> None:
+def check_values(x, model, preprocess: Callable | None) -> None:
     """Refuses values, as the likelihood sees them, that it cannot take; warns of far columns.
 
     Args:
@@ -180,7 +180,8 @@ def _check_values(x, model, preprocess: Callable | None) -> None:
     _check_numeric("x", x)
     if preprocess is None and not jnp.issubdtype(x.dtype, jnp.floating):
         raise UsageError(
-            f"x holds {x.dtype}: give preprocess=…, for a dataset of ours "
+            f"x holds {x.dtype}: give floats in the range of the likelihood, x.astype('float32') "
+            "of numbers in it, or give preprocess=…, for a dataset of ours "
             "preprocess=lambda stored, key: dataset.decode(stored)"
         )
     likelihood = getattr(model, "likelihood", None)

@@ -278,6 +278,9 @@ def _as_dataset(
     """Test examples as a `Dataset` whose training split is that of the training, if it is known."""
     told = sources.named(data)
     x, known = np.asarray(told["x"]), None
+    is_plain = preprocess is sources.undecoded
+    if not is_plain or x.shape[1:] == trained.model.shape:
+        sources.check_values(x, trained.model, None if is_plain else preprocess)
     codes, classes = None, None
     if "labels" in told and np.ndim(told["labels"]) == 1:
         classes = trained.model.classes or labels.classes_in(told["labels"], what="labels")

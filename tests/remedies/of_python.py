@@ -410,7 +410,7 @@ def words_in_place_of_x(folder, patch):
     yield attempt(begin, "beta_vae", make(), (words == "yes").astype(np.float32))
 
 
-own = at("vae_jax/sources.py", "_check_values")
+own = at("vae_jax/sources.py", "check_values")
 
 
 @tries(own("give preprocess=…, for a dataset of ours preprocess="))
@@ -452,7 +452,7 @@ def rescaled(message, x):
     return own["x"].astype(np.float32)
 
 
-@tries(at("vae_jax/sources.py", "_check_values")(", or take likelihoods.Gaussian()"))
+@tries(at("vae_jax/sources.py", "check_values")(", or take likelihoods.Gaussian()"))
 def probabilities_that_are_none(folder, patch):
     message = yield attempt(begin, "beta_vae", make(), 3 * X - 1)
     yield attempt(begin, "beta_vae", make(), rescaled(message, 3 * X - 1))
