@@ -3,7 +3,10 @@
 import functools
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 import warnings
 
 import jax
@@ -518,7 +521,11 @@ def test_a_loss_alone_is_no_training_where_its_objective_has_more(name):
         ({"ema_decay": math.nan}, r"^ema_decay=nan: must be a finite number >= 0 and < 1"),
         ({"ema_decay": "x"}, r"^ema_decay=x: must be a finite number"),
         ({"init_scale": 0}, r"^init_scale=0: must be a finite number >= 1e-06$"),
+        ({"ema_decay": 1 - 1e-12}, r"^ema_decay=0.99.*: must be a finite number >= 0 and < 1"),
+        ({"init_scale": 1e60}, r"^init_scale=1e\+60: must be a finite number >= 1e-06$"),
         ({"adam": {"b1": 2}}, r"^b1=2: must be a finite number >= 0 and < 1"),
+        ({"adam": {"beta1": 0.5}}, r"^setting of adam 'beta1' is unknown.*b1, b2, eps$"),
+        ({"adam": 3}, r"^adam=3: must be numbers by name: give adam=\{'b1': 0.9\}$"),
         ({"adam": {"eps": -1}}, r"^eps=-1: must be a finite number >= 1e-20$"),
     ],
     ids=str,
@@ -546,6 +553,24 @@ def test_sizes_that_are_no_counts_are_refused(sizes, message):
     assert str(error.value) == message
 
 
+def test_the_ends_of_the_intervals_are_taken():
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype("f4")
+    model = vae_jax.make_model(x, likelihood="gaussian", latent_dim=2, widths=[4])
+    ends = {"init_scale": 1e-6, "ema_decay": 0.0, "adam": {"b1": 0, "eps": 1e-20}}
+    assert vae_jax.fit("beta_vae", model, x, epochs=1, clip_norm=1e-3, **ends).step == 1
+
+
+class Rate:
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, step):
+        return self.value
+
+    def at(self, step):
+        return self.value
+
+
 def scaled(constant):
     def loss(model, params, batch, key):
         return constant * model.distortion(params, model.encode(params, batch["x"]).mode, batch), {}
@@ -562,8 +587,16 @@ def scaled(constant):
         (lambda step: 1.0, lambda step: 7.0),
         (lambda step: 1.0 * step, lambda step: 1.0 + step),
         (scaled(1.0), scaled(100.0)),
+        (jax.jit(scaled(1.0)), jax.jit(scaled(100.0))),
+        (functools.partial(scaled, 1.0), functools.partial(scaled, 100.0)),
+        (Rate(1.0), Rate(2.0)),
+        (Rate(1.0).at, Rate(2.0).at),
+        (lambda step, rate=1.0: rate, lambda step, rate=2.0: rate),
     ],
-    ids=["rates", "optimizers", "schedules", "constants", "operations", "losses"],
+    ids=[
+        *("rates", "optimizers", "schedules", "constants", "operations", "losses", "jitted"),
+        *("partial", "objects", "methods", "defaults"),
+    ],
 )
 def test_functions_that_do_something_else_are_told_apart(one, other):
     """So the checkpoints of one are no beginning for the other."""
@@ -573,8 +606,33 @@ def test_functions_that_do_something_else_are_told_apart(one, other):
 
 
 def test_functions_made_alike_are_spelled_alike():
-    assert keeping.spelled(optax.adam(1e-3)) == keeping.spelled(optax.adam(1e-3))
-    assert keeping.spelled(scaled(2.0)) == keeping.spelled(scaled(2.0))
+    for make in (lambda: optax.adam(1e-3), lambda: scaled(2.0), lambda: jax.jit(scaled(2.0))):
+        assert keeping.spelled(make()) == keeping.spelled(make())
+
+
+def test_a_function_that_holds_itself_is_spelled():
+    def made(base):
+        def power(step):
+            return base if step < 1 else base * power(step - 1)
+
+        return power
+
+    assert keeping.spelled(made(2)) == keeping.spelled(made(2)) != keeping.spelled(made(3))
+
+
+def test_the_next_process_spells_a_function_alike():
+    """The order of a set of words differs between processes."""
+    program = (
+        "from vae_jax import keeping; "
+        "print(keeping.spelled(lambda x: x in {'a', 'bc', 'def', 'g', 'hi'}))"
+    )
+    told = {
+        subprocess.check_output(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, text=True
+        )
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("answer", [True, np.bool_(True), np.array(True)], ids=repr)

@@ -1,5 +1,6 @@
 """README and docs: snippets run, links, flags and numbers exist, tables agree with the code."""
 
+import ast
 import csv
 import fnmatch
 import importlib
@@ -537,8 +538,38 @@ def test_the_map_of_the_house_names_each_room():
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def rooms_imported(path):
+    """The rooms of `vae_jax` that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "vae_jax":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module.startswith("vae_jax."):
+            found.add(node.module.split(".")[1])
+    return found
+
+
+def test_each_room_imports_only_rooms_above_it():
+    house = PAGES["docs/architecture.md"].partition("## The rooms\n")[2]
+    rooms = re.findall(r"^vae_jax/(\w+)", house, re.M)
+    assert len(rooms) == len(set(rooms))
+    for place, room in enumerate(rooms):
+        for path in [ROOT / "vae_jax" / f"{room}.py", *(ROOT / "vae_jax" / room).rglob("*.py")]:
+            if path.exists():
+                assert not rooms_imported(path) & set(rooms[place + 1 :]), path
+
+
 def test_the_walk_passes_files_that_exist():
     walk = PAGES["docs/architecture.md"].partition("## The rooms\n")[0]
     named = re.findall(r"`((?:vae_jax|experiments)/\S*\.py)`", walk)
     assert len(named) > 25
     assert [name for name in named if not (ROOT / name).exists()] == []
+    modules = {
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in named
+    }
+    program = (
+        "import sys; from vae_jax.cli import main; from vae_jax.cli.commands import train; "
+        f"sys.exit(', '.join({modules - {'experiments.vae'}} - set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

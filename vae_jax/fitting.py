@@ -287,24 +287,32 @@ def _check_counts(*, seed: Any, **counts: Any) -> None:
         raise UsageError(f"seed={seed}: must be an integer from 0 to {2**31 - 2}")
 
 
+_ADAM = ("b1", "b2", "eps")
+_BELOW_1 = objectives.Interval.parse("[0, 1)")
 _WITHIN = {
-    **dict.fromkeys(("ema_decay", "b1", "b2"), (0.0, 1.0)),
-    "init_scale": (1e-6, math.inf),
-    "eps": (1e-20, math.inf),
+    **dict.fromkeys(("ema_decay", "b1", "b2"), _BELOW_1),
+    "init_scale": objectives.Interval.parse("[1e-6, inf)"),
+    "eps": objectives.Interval.parse("[1e-20, inf)"),
 }
-"""Setting → its least value and the end above it, as the command line has them."""
+"""Number that follows no schedule → its interval, as the command line has it."""
 
 
 def _check_numbers(asked: Mapping[str, Any]) -> None:
-    """Raises UsageError unless numbers are in the intervals of the command line."""
-    adam = asked["adam"] or {}
+    """Raises UsageError unless numbers that follow no schedule are in their intervals."""
+    adam = {} if asked["adam"] is None else asked["adam"]
+    if not isinstance(adam, Mapping):
+        raise UsageError(f"adam={adam!r}: must be numbers by name: give adam={{'b1': 0.9}}")
+    for name in adam.keys() - _ADAM:
+        raise unknown("setting of adam", name, _ADAM)
     for name, value in {**{n: asked[n] for n in ("ema_decay", "init_scale")}, **adam}.items():
-        if value is None or name not in _WITHIN:
-            continue
-        low, high = _WITHIN[name]
-        if not _is_number(value) or not low <= np.float32(value) < high:
-            upper = "" if high == math.inf else f" and < {high:g}"
-            raise UsageError(f"{name}={value}: must be a finite number >= {low:g}{upper}")
+        if value is not None and not (_is_number(value) and _is_within(value, _WITHIN[name])):
+            raise UsageError(f"{name}={value}: must be a finite number {_WITHIN[name]}")
+
+
+def _is_within(value: Any, interval: objectives.Interval) -> bool:
+    """Whether a number is in an interval, and does not round to its upper end in float32."""
+    with np.errstate(over="ignore"):
+        return float(value) in interval and bool(np.float32(value) < interval.high)
 
 
 def _is_number(value: Any) -> bool:

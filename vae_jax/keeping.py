@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -137,59 +138,80 @@ def _named_as_in_fit() -> Iterator[None]:
 def spelled(value: Any) -> Any:
     """A setting as plain JSON, equal for equal settings; arrays of any shape by their hash.
 
-    A function is told by its name, its code, and the values that it closes over: so are optax's
-    transformations and schedules, which keep their numbers in closures.
+    A function that is made at run time, such as a lambda or one of optax's transformations, is
+    identified by its name, its code and the values in its closure; an object that can be called by
+    its attributes. A function of a module is identified by its name only.
     """
+    return _spelled(value, ())
+
+
+def _spelled(value: Any, above: tuple[int, ...]) -> Any:
+    """See `spelled`; `above` are the identities of the values that hold this one."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, np.generic):
-        return spelled(value.item())
+        return _spelled(value.item(), above)
     if isinstance(value, np.ndarray | jax.Array):
         return sha256_of(value)
+    if id(value) in above:
+        return "…"  # a function that calls itself holds itself
+    spell = functools.partial(_spelled, above=(*above, id(value)))
     if isinstance(value, Mapping):
-        return {str(name): spelled(each) for name, each in value.items()}
+        return {str(name): spell(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [spell(each) for each in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = (f.name for f in dataclasses.fields(value) if f.name not in ("parent", "name"))
-        own = {name: spelled(getattr(value, name, None)) for name in fields}
+        own = {name: spell(getattr(value, name, None)) for name in fields}
         return {"class": type(value).__qualname__, **own}
-    if isinstance(value, tuple | list):
-        return [spelled(each) for each in value]
-    if hasattr(value, "func"):
-        return [spelled(value.func), spelled(value.args), spelled(value.keywords)]
-    if isinstance(value, types.FunctionType):
-        return _spelled_function(value)
+    if callable(value) and not isinstance(value, type):
+        return _spelled_callable(value, spell)
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     return str(value) if isinstance(value, np.dtype) else type(value).__qualname__
 
 
-def _spelled_function(function: types.FunctionType) -> Any:
-    """A function by its name, and by its code and what it holds if it is made at run time."""
-    name = f"{function.__module__}.{function.__qualname__}"
-    if "<" not in function.__qualname__:
+def _spelled_callable(value: Any, spell: Callable) -> Any:
+    """A function, a method, a partial application, or an object that can be called."""
+    if isinstance(value, functools.partial | jax.tree_util.Partial):
+        return [spell(value.func), spell(value.args), spell(value.keywords)]
+    if isinstance(value, types.MethodType):
+        return [spell(value.__func__), spell(value.__self__)]
+    if hasattr(value, "__wrapped__"):  # of `jax.jit`, `functools.wraps`
+        return [type(value).__qualname__, spell(value.__wrapped__)]
+    if not isinstance(value, types.FunctionType):
+        name = getattr(value, "__qualname__", type(value).__qualname__)
+        return [name, spell(getattr(value, "__dict__", {}))]
+    name = f"{value.__module__}.{value.__qualname__}"
+    if "<" not in value.__qualname__:
         return name
-    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-    held = [cells, function.__defaults__, function.__kwdefaults__]
-    return [name, hashlib.sha256(_code(function.__code__)).hexdigest()[:16], spelled(held)]
+    cells = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
+    held = [cells, value.__defaults__, value.__kwdefaults__]
+    return [name, hashlib.sha256(_code(value.__code__)).hexdigest()[:16], spell(held)]
 
 
 def _code(code: types.CodeType) -> bytes:
     """What a code does, as bytes: its operations, names and constants."""
     constants = b"".join(
-        _code(each) if isinstance(each, types.CodeType) else repr(each).encode()
+        _code(each) if isinstance(each, types.CodeType) else _constant(each).encode()
         for each in code.co_consts
     )
     return code.co_code + " ".join(code.co_names).encode() + constants
 
 
+def _constant(value: Any) -> str:
+    """A constant as text; the order of a set differs from one process to the next."""
+    return str(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)
+
+
 def _is_filled(cell: types.CellType) -> bool:
+    """Whether a name that a function closes over is bound yet."""
     try:
-        cell.cell_contents  # noqa: B018 (raises if a name is not bound yet)
+        return cell.cell_contents is not cell
     except ValueError:
         return False
-    return True
 
 
 def sha256_of(tree: Any) -> str:

@@ -204,6 +204,12 @@ def fit(**changes):
     return vae_jax.fit("beta_vae", make(), X, learning_rate=1e-2, **changes)
 
 
+@tries(at(FITTING, "_check_numbers")("must be numbers by name: give adam={'b1': 0.9}"))
+def adam_without_names(folder, patch):
+    message = yield attempt(fit, epochs=1, adam=0.9)
+    yield attempt(fit, epochs=1, adam=eval(message.partition("give adam=")[2]))
+
+
 @tries(at(FITTING, "_beginning")("epochs already: give at least as many"), is_slow=True)
 def less_epochs_than_there_were(folder, patch):
     fit(epochs=2, checkpoint=folder)
