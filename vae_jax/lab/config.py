@@ -123,7 +123,7 @@ class Config:
         "beta_vae",
         "Model",
         parsers.choice(objectives.names(), "objective"),
-        "what is minimised: {objectives}",
+        "what is minimized: {objectives}",
     )
     network: str = flag(
         "mlp",
@@ -256,7 +256,7 @@ class Config:
         "cosine(2e-3, 0, 100%)",
         "Training",
         parsers.number(parsers.POSITIVE, somewhere=True, note=" (a rate such as 1e-3)"),
-        "a number or a schedule (see below)",
+        "a number or a schedule, such as linear(1e-3, 0, 100%)",
         is_array=True,
     )
     optimizer: str = flag(

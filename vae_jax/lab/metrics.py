@@ -54,7 +54,7 @@ FEW_SAMPLES = 10
 """An effective sample size below this (a scalar) is reported as too small."""
 OBJECTIVE_DEFINITIONS = {
     "num_examples": "N, the examples of the test split",
-    "loss": "what was minimised",
+    "loss": "what was minimized",
     "elbo": "−(distortion + rate) in nats per example",
     "rate": "KL(q(z|x) ‖ p(z)) in nats per example",
     "distortion": "−log p(x|z) in nats per example, as many samples of z as in training",

@@ -27,7 +27,7 @@ __all__ = [
 CHOICES = {"pretraining": ("autoencoder", "denoising", "rbm", "none")}
 INTERVALS = {"pretrained": "[0, 1]", "level": "[0, 1)"}
 DEFINITIONS = {
-    "loss": "what is minimised at that step: of the layer that is trained, or of the whole",
+    "loss": "what is minimized at that step: of the layer that is trained, or of the whole",
     "layer_error": "‖h − ĥ‖² per example, of the input h of the layer that is trained and what its "
     "mirror restores; of the whole, x",
 }

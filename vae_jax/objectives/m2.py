@@ -28,7 +28,7 @@ __all__ = [
 
 _OF_Z = "of the rate of z alone, given the class that q(y|x) finds likeliest, "
 DEFINITIONS = {
-    "loss": "what was minimised, of an example without a label: −elbo",
+    "loss": "what was minimized, of an example without a label: −elbo",
     "elbo": "−(distortion + rate) in nats per example, a bound on log p(x)",
     "rate": "E KL(q(z|x, y) ‖ p(z)) + KL(q(y|x) ‖ p(y)) in nats per example, of z and of the "
     "class, E over q(y|x)",
