@@ -68,7 +68,19 @@ ALLOWED = {
         *("keeping", "likelihoods", "live", "model", "modules", "networks", "objectives"),
         *("plots", "program", "ranges", "schedules", "storage", "trained", "training"),
     },
-    "cli": {"data", "devices", "evaluation", "lab", "losses", "objectives", "storage"},
+    "cli": {
+        *(
+            "data",
+            "devices",
+            "evaluation",
+            "lab",
+            "likelihoods",
+            "losses",
+            "networks",
+            "objectives",
+        ),
+        "storage",
+    },
     "__main__": {"cli"},
 }
 

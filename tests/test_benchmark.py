@@ -27,8 +27,8 @@ from experiments.benchmark import (
 from experiments.benchmark.architecture import Architecture
 from experiments.benchmark.measuring import Row, Target
 from vae_jax.errors import StorageError, UsageError
-from vae_jax.lab import build
-from vae_jax.lab.config import from_flags, resolve
+from vae_jax.lab.config import from_flags
+from vae_jax.lab.resolved import resolve
 
 MLP = Architecture("mlp", (28, 28, 1), (400,), 20, 128)
 CONV = Architecture("conv", (8, 8, 3), (4, 6), 5, 10)
@@ -89,7 +89,8 @@ def test_all_train_the_same_model(workload, usual_promotion):
     """Ours, plain Flax's and PyTorch's have as many parameters as the architecture says."""
     chosen = workloads.architecture(workload)
     dataset = workloads.make_dataset(workload, 64)
-    ours = build.num_parameters(resolve(from_flags(workload.flags), dataset), dataset)
+    found = resolve([from_flags(workload.flags)], dataset)
+    ours = found.num_parameters(found.latent_dim)
     flax_params = jax.tree.leaves(flax_peer.start(chosen).params)
     assert ours == chosen.num_parameters == sum(leaf.size for leaf in flax_params)
     if HAS_TORCH:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vae_jax import schedules
-from vae_jax.lab import config
+from vae_jax.lab import config, resolved
 
 FLAGS = {
     "objective": "capacity_vae",
@@ -38,8 +38,10 @@ def dataset(likelihood="gaussian", num_levels=None):
 
 
 def hparams_of(*flags, latent_dim=3):
-    configs = [config.resolve(config.from_flags(each), dataset()) for each in flags]
-    return config.make_hparams(configs, steps_per_epoch=10, latent_dim=latent_dim)
+    # 50 examples, so 10 steps in an epoch
+    asked = [config.from_flags({"batch_size": "5", **each}) for each in flags]
+    configs = [resolved.complete(each, dataset(), has_prior=True) for each in asked]
+    return resolved.Resolved(tuple(configs), dataset(), None).hparams(latent_dim)
 
 
 def test_each_flag_is_the_hyperparameter_of_its_name():
@@ -81,4 +83,14 @@ def test_grey_levels_are_drawn_where_x_has_a_probability_and_targets_else(
     objective, num_levels, binarization
 ):
     asked = config.from_flags({"objective": objective, "likelihood": "bernoulli"})
-    assert config.resolve(asked, dataset(num_levels=num_levels)).binarization == binarization
+    has_prior = config.latent_of(asked).has_prior
+    found = resolved.complete(asked, dataset(num_levels=num_levels), has_prior=has_prior)
+    assert found.binarization == binarization
+
+
+@pytest.mark.parametrize("settings", [config.Config, config.Plan])
+def test_a_default_is_what_its_text_is_parsed_to(settings):
+    """So a run of an older version, which stored a parsed value, goes on with the default."""
+    fields = [f for f in config.flag_fields(settings) if f.default is not None]
+    assert [f.name for f in fields if f.metadata["parse"](f.default) != f.default] == []
+    assert fields

@@ -13,7 +13,7 @@ from flax.configurations import config as flax_settings
 
 from vae_jax.devices import platform as devices
 from vae_jax.errors import UsageError
-from vae_jax.lab import config, environment, identity, sweep, train
+from vae_jax.lab import config, environment, identity, stored, sweep, train
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = ("--network=linear", "--latent_dim=2", "--epochs=2")
@@ -209,7 +209,7 @@ def test_the_precision_of_products_tells_a_run_from_others(plain, highest):
     with pytest.raises(UsageError, match=rf"holds no {environment.PRECISION}, you asked"):
         train.train([config.from_flags({**values, "workdir": str(plain)})])
     several = sweep.make_configs({**values, "beta": "1,2"})
-    assert sweep._identity(several, config.Plan())["matmul_precision"] == "highest"
+    assert identity.of_sweep(several, None)["matmul_precision"] == "highest"
 
 
 def test_a_run_is_measured_with_the_precision_that_it_was_trained_with(highest):
@@ -379,4 +379,4 @@ def test_flags_of_xla_that_change_arithmetic_tell_a_run_from_others(monkeypatch,
     monkeypatch.setenv("XLA_FLAGS", flags)
     assert environment.identity() == told
     assert environment.CALLED.keys() >= told.keys()
-    assert environment.CALLED.keys() <= config.BESIDE
+    assert environment.CALLED.keys() <= stored.BESIDE

@@ -14,6 +14,7 @@ from vae_jax.errors import UsageError
 from vae_jax.evaluation import ais, exact, nll
 from vae_jax.lab import build as building
 from vae_jax.lab import config, train
+from vae_jax.lab.resolved import resolve
 from vae_jax.model import Model
 from vae_jax.storage import members
 
@@ -686,7 +687,7 @@ def test_the_sandwich_closes_on_a_trained_model(tmp_path, likelihood, initial):
     asked = config.from_flags(values)
     train.train([asked])
     dataset = train.load(asked)
-    experiment = building.build([config.resolve(asked, dataset)], dataset)
+    experiment = building.build(resolve([asked], dataset))
     params = jax.tree.map(lambda leaf: leaf[None], members.load_member(tmp_path, 0).params)
     model, params, _ = building.member(experiment, 0, params)
     result = ais.evaluate_sandwich(model, params, jax.random.key(2), initial=initial)

@@ -909,7 +909,7 @@ def test_the_workdir_of_widths_is_readable(values, name):
     if len(configs) == 1:
         path = identity.default_workdir(configs[0], "digits")
     else:
-        path = sweep.default_workdir(configs)
+        path = identity.workdir_of_sweep(configs)
     assert path == pathlib.Path("runs", name)
 
 

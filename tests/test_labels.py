@@ -10,7 +10,7 @@ import pytest
 from vae_jax import data, labels, likelihoods, networks, objectives
 from vae_jax.errors import DataError, UsageError
 from vae_jax.evaluation import _shared
-from vae_jax.lab import build, config
+from vae_jax.lab import config, resolved
 from vae_jax.model import Model
 from vae_jax.objectives import _conditions, m2
 
@@ -192,8 +192,7 @@ def dataset_of(values, classes):
 def test_a_run_takes_the_labels_of_its_data(objective, values, classes, expected):
     dataset = dataset_of(values, classes)
     flags = {"objective": objective, "latent_dim": "2", "widths": "4"}
-    resolved = config.resolve(config.from_flags(flags), dataset)
-    model = build.build([resolved], dataset).model
+    model = resolved.resolve([config.from_flags(flags)], dataset).model(2)
     assert model.classes == expected
     user = [values[0] if classes is None else classes[values[0]]]
     assert float(model.given(user).condition.sum()) == 1.0

@@ -17,7 +17,7 @@ from vae_jax import data, errors, memory
 from vae_jax.cli import command as cli
 from vae_jax.data import _dataset
 from vae_jax.errors import DataError, UsageError
-from vae_jax.lab import sweep
+from vae_jax.lab import rows
 from vae_jax.storage import files
 
 RNG = np.random.default_rng(0)
@@ -364,24 +364,24 @@ def test_data_may_lie_in_a_folder_whose_name_is_no_text(tmp_path, suffix):
 def test_a_sweep_is_read_from_a_file_alone(tmp_path, make):
     make(tmp_path / "a.csv")
     with pytest.raises(UsageError, match="cannot be read"):
-        sweep.read_rows(str(tmp_path / "a.csv"), {})
+        rows.read_rows(str(tmp_path / "a.csv"), {})
 
 
 @pytest.mark.fault("R21")
 def test_a_sweep_is_not_read_without_bound(tmp_path, monkeypatch):
     path = tmp_path / "a.csv"
-    path.write_text("beta\n" + "1\n" * (sweep.MAX_RUNS + 1))
+    path.write_text("beta\n" + "1\n" * (rows.MAX_RUNS + 1))
     with pytest.raises(UsageError, match="has more than 10000 runs"):
-        sweep.read_rows(str(path), {})
-    monkeypatch.setattr(sweep, "MAX_BYTES", 10)
+        rows.read_rows(str(path), {})
+    monkeypatch.setattr(rows, "MAX_BYTES", 10)
     with pytest.raises(UsageError, match=r"cannot be read \(has more than 10 bytes"):
-        sweep.read_rows(str(path), {})
+        rows.read_rows(str(path), {})
 
 
 def test_a_sweep_may_be_linked(tmp_path):
     (tmp_path / "a.csv").write_text("beta\n1\n2\n")
     (tmp_path / "b.csv").symlink_to(tmp_path / "a.csv")
-    assert len(sweep.read_rows(str(tmp_path / "b.csv"), {})) == 2
+    assert len(rows.read_rows(str(tmp_path / "b.csv"), {})) == 2
 
 
 @pytest.mark.fault("R21")

@@ -19,7 +19,7 @@ from test_objectives import beside, bind, num_given
 from vae_jax import data, fitting, latents, likelihoods, modules, networks, objectives, training
 from vae_jax.cli.commands import export
 from vae_jax.errors import UsageError
-from vae_jax.lab import build, config, pictures, train
+from vae_jax.lab import config, pictures, resolved, train
 from vae_jax.model import Model
 from vae_jax.networks._shared import given
 from vae_jax.storage import checkpoints, exported, members
@@ -397,11 +397,11 @@ def train_here(directory, **values):
 
 def test_statistics_are_no_trained_numbers(mine):
     dataset = data.load("digits")
-    resolved = config.resolve(config.from_flags({"latent_dim": "2"}), dataset)
+    found = resolved.resolve([config.from_flags({"latent_dim": "2"})], dataset)
     params = jax.eval_shape(make().init, jax.random.key(0))
     del params["batch_stats"]
     trained = 1 + sum(leaf.size for leaf in jax.tree.leaves(params))  # a learned variance
-    assert build.num_parameters(resolved, dataset) == trained
+    assert found.num_parameters(2) == trained
 
 
 @pytest.mark.slow

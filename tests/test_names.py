@@ -95,7 +95,7 @@ def test_names_made_of_a_dataset_stay_in_the_folder_of_runs(hostile):
     one = config.from_flags({"dataset": f"{hostile}.npy"})
     paths = [
         identity.default_workdir(one, hostile),
-        sweep.default_workdir([one, config.from_flags({"dataset": "b.npy", "beta": "4"})]),
+        identity.workdir_of_sweep([one, config.from_flags({"dataset": "b.npy", "beta": "4"})]),
         course.parse({**own, "dataset": hostile}).workdir,
     ]
     for path in paths:

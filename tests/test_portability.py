@@ -14,7 +14,7 @@ import pytest
 
 from vae_jax.cli.commands import evaluate
 from vae_jax.errors import DataError, UsageError
-from vae_jax.lab import config, metrics, pictures, places, sweep
+from vae_jax.lab import config, metrics, pictures, places, stored, sweep
 from vae_jax.lab.config import Plan
 from vae_jax.storage import members, runs
 
@@ -204,7 +204,7 @@ def test_settings_that_are_not_known_are_refused_by_name(kind, tmp_path):
         kept = (changed / "config.json").read_bytes()
         edit(changed / "config.json", add)
         before = snapshot(changed)
-        with pytest.raises(UsageError, match=rf"^{changed} holds unheard_of=None, of which this"):
+        with pytest.raises(UsageError, match=rf"^{changed} holds unheard_of=None, which this"):
             resume(directory, epochs="2")
         assert snapshot(changed) == before
         (changed / "config.json").write_bytes(kept)
@@ -352,8 +352,8 @@ def test_a_users_file_is_known_by_its_name_and_content(tmp_path, monkeypatch):
         (["c/x.npy", "d/x.npy"], "a/x.npy"),
         (None, "a/x.npy"),
     ]:
-        assert config.with_dataset_of(one, held).dataset == named
-    assert config.with_dataset_of(config.from_flags({}), "a/digits").dataset == "digits"
+        assert stored.with_dataset_of(one, held).dataset == named
+    assert stored.with_dataset_of(config.from_flags({}), "a/digits").dataset == "digits"
 
 
 def test_other_data_than_a_run_was_trained_on_are_refused_with_both_hashes(tmp_path):

@@ -23,6 +23,7 @@ from flax import linen as nn
 import vae_jax
 from experiments import objectives_table, recipes
 from vae_jax import data, discovery, evaluation, likelihoods, losses, networks, objectives
+from vae_jax.cli import help
 from vae_jax.cli.commands import evaluate, export
 from vae_jax.lab import config, metrics, sweep
 from vae_jax.model import Model
@@ -357,8 +358,8 @@ def test_every_recipe_is_in_the_table():
 
 
 def test_the_help_names_the_default_widths_of_each_network():
-    (field,) = [f for f in config.flag_fields(config.Config) if f.name == "widths"]
-    defaults = re.search(r"default: (.*)\)", field.metadata["help"])[1]
+    page = re.sub(r"\s+", " ", help.of_training("all", ""))
+    defaults = re.search(r"--widths .*?\(default: (.*?)\)", page)[1]
     parts = re.findall(r"([\d,]+\d) for (.*?)(?=, \d|$)", defaults)
     told = {name: widths for widths, names in parts for name in re.findall(r"\w+", names)}
     for name in networks.names():

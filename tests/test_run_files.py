@@ -9,7 +9,8 @@ import pytest
 
 from vae_jax.cli.commands import evaluate
 from vae_jax.errors import DataError, StorageError, UsageError
-from vae_jax.lab import places, report, sweep, tables
+from vae_jax.lab import places, report, tables
+from vae_jax.lab.programs import Program
 from vae_jax.storage import csv_rows, members, runs
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures" / "schema1"
@@ -245,7 +246,7 @@ def test_other_data_are_told_as_such(held):
     ],
 )
 def test_damaged_rows_of_a_program_are_named(tmp_path, text, told):
-    programs = [sweep.Program("all", [3, 7], [])]
+    programs = [Program("all", [3, 7], [])]
     path = tmp_path / "programs" / "all" / "metrics.csv"
     path.parent.mkdir(parents=True)
     assert tables.curves(programs, tmp_path) == []
@@ -262,7 +263,7 @@ def test_rows_of_a_program_of_one_run_are_its_own(tmp_path):
     path = tmp_path / "programs" / "all" / "metrics.csv"
     path.parent.mkdir(parents=True)
     path.write_text("step,loss\n5,1.5\n")
-    (row,) = tables.curves([sweep.Program("all", [4], [])], tmp_path)
+    (row,) = tables.curves([Program("all", [4], [])], tmp_path)
     assert row == {"run": 4, "step": 5, "loss": 1.5}
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_jax.errors import StorageError, UsageError, VaeJaxError
-from vae_jax.lab import cluster, metrics, pictures, places, report, sweep
+from vae_jax.lab import cluster, metrics, pictures, places, report, sweep, sweep_results
 from vae_jax.lab.config import Plan
 from vae_jax.storage import checkpoints, members, runs, seals
 
@@ -258,12 +258,12 @@ def test_programs_of_a_sweep_in_one_anothers_place_are_missing(copies):
     """Neither its table nor its curves have their numbers, and no worker takes them for its own."""
     directory = copies / "sweep"
     (whole,) = sweep.group(sweep.make_configs({**FLAGS, "beta": "1,4"}))
-    assert None not in sweep._gather([whole], directory, 2)
-    assert sweep._ended([whole], directory) == [whole]
+    assert None not in sweep_results.gather([whole], directory, 2)
+    assert sweep_results.ended([whole], directory) == [whole]
     for other in ({"beta": "4,1"}, {"beta": "1,2"}, {"beta": "1"}, {"beta": "1,4", "seed": "1"}):
         configs = sweep.make_configs({**FLAGS, **other})
         program = whole._replace(configs=configs, members=list(range(len(configs))))
-        assert sweep._gather([program], directory, 2) == [None, None]
+        assert sweep_results.gather([program], directory, 2) == [None, None]
         executor = sweep._executor(Plan(executor="local"), [program], directory)
         task = cluster.Task(program.name, [], directory / "programs" / program.name)
         assert not executor["is_complete"](task)

@@ -13,7 +13,8 @@ import pytest
 from vae_jax import data
 from vae_jax.cli import garbage_collection
 from vae_jax.lab import build
-from vae_jax.lab.config import from_flags, resolve
+from vae_jax.lab.config import from_flags
+from vae_jax.lab.resolved import resolve
 
 ROOT = pathlib.Path(__file__).parents[1]
 # each is for one kind of data, for pictures or for what is saved, and takes up to a second
@@ -105,8 +106,7 @@ def test_a_device_of_the_host_takes_the_data_as_it_lies():
     if jax.devices()[0].platform != "cpu":
         pytest.skip("an accelerator has memory of its own")
     dataset = data.load("digits")
-    config = resolve(from_flags({}), dataset)
-    on_devices = build.build([config], dataset).resident("train")
+    on_devices = build.build(resolve([from_flags({})], dataset)).resident("train")
     places = {shard.data.unsafe_buffer_pointer() for shard in on_devices.addressable_shards}
     assert places == {dataset.train.x.ctypes.data}
     with pytest.raises(ValueError, match="read-only"):

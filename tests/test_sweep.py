@@ -15,7 +15,17 @@ import pytest
 
 from vae_jax import errors, plots
 from vae_jax.devices import layout
-from vae_jax.lab import cluster, config, metrics, pictures, sweep, tables, train
+from vae_jax.lab import (
+    cluster,
+    config,
+    expansion,
+    metrics,
+    pictures,
+    sweep,
+    sweep_results,
+    tables,
+    train,
+)
 from vae_jax.lab.config import Plan
 from vae_jax.lab.flags import as_flags
 from vae_jax.storage import members, runs
@@ -46,7 +56,7 @@ def no_pictures():
 
 
 def products(**values):
-    return [tuple(run[name] for name in values) for run in sweep.expand(values)]
+    return [tuple(run[name] for name in values) for run in expansion.expand(values)]
 
 
 def make(values=None, text=None, name="runs.csv"):
@@ -64,7 +74,7 @@ def test_the_last_flag_runs_fastest():
     assert products(beta="1,4", seed="0,1,2") == [
         (b, s) for b in ("1", "4") for s in ("0", "1", "2")
     ]
-    assert sweep.expand({"beta": "4", "seed": None}) == [{"beta": "4", "seed": None}]
+    assert expansion.expand({"beta": "4", "seed": None}) == [{"beta": "4", "seed": None}]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +142,7 @@ FILES = [
     ("beta,seed\n\n", "holds no runs: give a row for each"),
     ("beta,seed\n1\n", "row 1 has 1 cells, there are 2 columns"),
     ("beta,seed\n1,2\n1,2,3\n", "row 2 has 3 cells, there are 2 columns"),
-    ("widths\n16,8\n", "values with commas stand in double quotes"),
+    ("widths\n16,8\n", "put values with commas in double quotes"),
     ("beta,--beta\n1,2\n", "sets beta twice, give it once"),
     ("bta\n1\n", "'bta' is not a flag that a row may set (did you mean beta?)"),
     ("workdir\nhere\n", "'workdir' is not a flag that a row may set"),
@@ -146,7 +156,7 @@ FILES = [
     ("[]", "holds no runs: give a row for each"),
     ("[{}]", "row 1 sets no flag"),
     ("[{", "is not JSON (Expecting property name"),
-    ("[" * 100_000, "must be a list of objects, it nests deeper"),
+    ("[" * 100_000, "must be a list of objects, but is nested too deeply"),
     ('{"beta": [1, 4]}', "must be a list of objects, one for each run"),
     ("[1, 4]", "must be a list of objects, one for each run"),
     ('[{"beta": 1}, {"widths": 2}]', "row 2 has widths, the first row has beta: give the same"),
@@ -177,7 +187,7 @@ def test_a_sweep_file_that_cannot_be_read_is_named(tmp_path):
 def test_a_product_that_is_too_large_is_counted_not_made():
     many = ",".join(map(str, range(1, 2001)))
     with pytest.raises(errors.UsageError, match="8000000000 runs: at most 10000"):
-        sweep.expand({"beta": many, "seed": many, "latent_dim": many})
+        expansion.expand({"beta": many, "seed": many, "latent_dim": many})
 
 
 @pytest.mark.parametrize(
@@ -192,7 +202,7 @@ def test_a_value_that_stands_twice_is_refused(values):
     ("values", "message"),
     [
         ({"beta": "1,,2"}, "--beta=1,,2: holds an empty value"),
-        ({"learning_rate": "1e-3,linear(0,1"}, "a parenthesis has no partner"),
+        ({"learning_rate": "1e-3,linear(0,1"}, "a parenthesis is not closed, or not opened"),
         (
             {"objective": "beta_vae,capacity_vae", "gamma": "1,10"},
             "run 1 of 4: --gamma=1: objective beta_vae takes --beta, --free_bits, --num_samples "
@@ -438,7 +448,7 @@ def test_the_tables_of_a_sweep_are_there_before_its_pictures(tmp_path, monkeypat
         runs.open_run(tmp_path / "sweep", {}) as opened,
         pytest.raises(ZeroDivisionError),
     ):
-        sweep.report(opened, configs, programs, [result, {**result, "elbo": -6.0}])
+        sweep_results.report(opened, configs, programs, [result, {**result, "elbo": -6.0}])
     assert json.loads((tmp_path / "sweep" / "best.json").read_text())["run"] == 1
     assert len(read(tmp_path / "sweep" / "sweep.csv")) == 2
     assert len(read(tmp_path / "sweep" / "summary.csv")) == 2

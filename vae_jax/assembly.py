@@ -1,7 +1,7 @@
 """Builds a model from data, an objective and the sizes of its networks.
 
-`make_model` is for Python; `assemble` is for code that has a `Dataset` and also needs the bound
-objective, such as the command line.
+`make_model` is for Python; `assemble` is for code that has a `Dataset` and a bound objective, such
+as the command line.
 """
 
 import numbers
@@ -18,7 +18,7 @@ from vae_jax.data import Dataset
 from vae_jax.errors import UsageError, any_of, refuse_masked, unknown
 from vae_jax.model import Model
 
-__all__ = ["Assembled", "Schema", "assemble", "binarization", "make_model", "make_preprocess"]
+__all__ = ["Parts", "Schema", "assemble", "binarization", "make_model", "make_preprocess"]
 
 _BINARIZATIONS = ("dynamic", "soft", "threshold")
 
@@ -44,18 +44,28 @@ class Schema(NamedTuple):
     classes: tuple | None = None
 
 
-class Assembled(NamedTuple):
-    """A model, its bound objective, and what a batch holds beside x.
+class Parts(NamedTuple):
+    """What the models of an objective on given data share; their sizes are still free.
 
     Attributes:
-        model: a `Model`.
+        schema: the properties of the data.
         objective: bound, see `objectives.bind`.
+        likelihood: p(x|z).
         conditions: what batches hold beside x, arrays [N, …]; None for nothing.
     """
 
-    model: Model
+    schema: Schema
     objective: training.Objective
-    conditions: training.Conditions | None
+    likelihood: likelihoods.Likelihood
+    conditions: training.Conditions | None = None
+
+    def model(self, **sizes: Any) -> Model:
+        """A `Model` of these parts, with the network and its sizes; see `make_model`.
+
+        Raises:
+            UsageError: the network does not fit the shape of x, or L the objective.
+        """
+        return _model(self.schema, self.objective, self.likelihood, **sizes)
 
 
 def make_model(
@@ -116,12 +126,14 @@ def make_model(
         "dtype": dtype,
         "teacher_dropout": teacher_dropout,
     }
-    chosen: dict[str, Any] = {"likelihood": likelihood, "variance": variance}
+    num_examples = len(data.train) if is_ours else 1
+    bound = objectives.bind(objective, num_examples=num_examples, **hyperparameters)
     if isinstance(data, Dataset):
-        return assemble(data, objective=objective, **chosen, **sizes, **hyperparameters).model
-    bound = objectives.bind(objective, num_examples=1, **hyperparameters)
-    schema = _schema(data, bound, objectives.name_of(objective) or "the objective")
-    return _model(schema, bound, _likelihood(schema, likelihood, variance), **sizes)
+        parts = assemble(data, bound, likelihood=likelihood, variance=variance)
+    else:
+        schema = _schema(data, bound, objectives.name_of(objective) or "the objective")
+        parts = Parts(schema, bound, _likelihood(schema, likelihood, variance))
+    return parts.model(**sizes)
 
 
 def _check_sizes(latent_dim: Any, widths: Any) -> None:
@@ -134,19 +146,12 @@ def _check_sizes(latent_dim: Any, widths: Any) -> None:
 
 def assemble(
     dataset: Dataset,
+    objective: training.Objective,
     *,
-    objective: str | Callable,
     likelihood: str | likelihoods.Likelihood | None,
     variance: float | str,
-    network: str,
-    latent_dim: int,
-    widths: Sequence[int] | None,
-    activation: str | None,
-    dtype: Any,
-    teacher_dropout: float | None,
-    **hyperparameters: Any,
-) -> Assembled:
-    """Makes a model for a dataset, splits [N, *stored], with its objective; see `make_model`."""
+) -> Parts:
+    """Makes the parts of models for a dataset, splits [N, *stored]; see `make_model`."""
     schema = Schema(
         dataset.name, dataset.shape, dataset.likelihood, dataset.num_levels, dataset.has_missing
     )
@@ -154,22 +159,10 @@ def assemble(
     name = likelihood if isinstance(likelihood, str) else dataset.likelihood
     what = made if isinstance(likelihood, likelihoods.Likelihood) else f"likelihood={name}"
     datasets.check(dataset, made.requires, what=str(what))
-    bound = objectives.bind(objective, num_examples=len(dataset.train), **hyperparameters)
-    conditions = None if bound.conditions is None else bound.conditions(dataset)
+    conditions = None if objective.conditions is None else objective.conditions(dataset)
     if conditions is not None and conditions.num > 0:
         schema = schema._replace(num_conditions=conditions.num, classes=conditions.classes)
-    model = _model(
-        schema,
-        bound,
-        made,
-        network=network,
-        latent_dim=latent_dim,
-        widths=widths,
-        activation=activation,
-        dtype=dtype,
-        teacher_dropout=teacher_dropout,
-    )
-    return Assembled(model, bound, conditions)
+    return Parts(schema, objective, made, conditions)
 
 
 def _model(

@@ -16,7 +16,8 @@ from experiments.benchmark.architecture import Architecture
 from vae_jax import data, training
 from vae_jax.devices.layout import Layout
 from vae_jax.lab.build import Experiment, build
-from vae_jax.lab.config import from_flags, resolve
+from vae_jax.lab.config import from_flags
+from vae_jax.lab.resolved import resolve
 
 MAX_BYTES = 2**26
 """Maximum size of synthetic images, in bytes; there are fewer images if they are large."""
@@ -124,10 +125,10 @@ def make_program(
 ) -> Experiment:
     """The program of a sweep over seeds, with the default layout unless one is passed."""
     configs = [from_flags({**workload.flags, "seed": str(seed)}) for seed in range(num_runs)]
-    configs = [resolve(config, dataset) for config in configs]
+    resolved = resolve(configs, dataset)
     if layout is None:
-        return build(configs, dataset)
-    program = build(configs, dataset, num_data=1)
+        return build(resolved)
+    program = build(resolved, num_data=1)
     hparams = layout.place(program.layout.read(program.hparams))
     return dataclasses.replace(program, layout=layout, hparams=hparams)
 

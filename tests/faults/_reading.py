@@ -26,7 +26,7 @@ from experiments import reproduce
 from experiments.recipes import Column
 from vae_jax.cli.commands import evaluate
 from vae_jax.errors import VaeJaxError
-from vae_jax.lab import metrics, places, report, sweep, tables
+from vae_jax.lab import metrics, places, report, sweep, sweep_results, tables
 from vae_jax.storage import exported, members, seals
 
 _SWEEP = {"seed": "0,1", "beta": "1,4", "widths": "16", "latent_dim": "2", "epochs": "4"}
@@ -119,10 +119,10 @@ def of_sweep(directory: Path) -> Iterator[tuple[str, Any]]:
     # the runs that the sweep's command asks for, whose flags are in no file that could be damaged
     configs = sweep.make_configs(SWEEPS[directory.name])
     programs = sweep.group(configs, PER_PROGRAM)
-    gathered = read_or_none(lambda: sweep._gather(programs, directory, len(configs)))
+    gathered = read_or_none(lambda: sweep_results.gather(programs, directory, len(configs)))
     gathered = enumerate(gathered or ())
     yield from ((f"{directory.name}: gathered {run}", each) for run, each in gathered)
-    ended = read_or_none(lambda: sweep._ended(programs, directory)) or []
+    ended = read_or_none(lambda: sweep_results.ended(programs, directory)) or []
     curves = read_or_none(lambda: tables.curves(ended, directory)) or []
     for run in range(len(configs)):
         yield (

@@ -2,29 +2,31 @@
 
 from ._lab import of
 
-plant = of("vae_jax/lab/config.py", "config", "results", "experiments")
-plant(
-    'weight_decay=schedule(c.weight_decay or "1e-4")',
-    'weight_decay=schedule("1e-4")',
-    "--weight_decay is ignored",
-)
+plant = of("vae_jax/lab/settings.py", "config", "results", "experiments")
 plant(
     '{"adam_b1": "b1", "adam_b2": "b2", "adam_eps": "eps"}',
     '{"adam_b1": "b2", "adam_b2": "b1", "adam_eps": "eps"}',
     "--adam_b1 and --adam_b2 are exchanged",
 )
+
+plant = of("vae_jax/lab/resolved.py", "config", "results", "experiments")
 plant(
-    '"num_steps": max(1, configs[0].epochs * steps_per_epoch),',
-    '"num_steps": max(1, configs[0].epochs),',
+    'weight_decay=schedule(config.weight_decay or "1e-4")',
+    'weight_decay=schedule("1e-4")',
+    "--weight_decay is ignored",
+)
+plant(
+    '"num_steps": max(1, self.config.epochs * self.steps_per_epoch),',
+    '"num_steps": max(1, self.config.epochs),',
     "100% of a schedule is as many steps as there are epochs",
 )
 plant(
-    "(np.arange(latent_dim) < c.latent_dim)",
-    "(np.arange(latent_dim) <= c.latent_dim)",
+    "np.arange(masked) < config.latent_dim",
+    "np.arange(masked) <= config.latent_dim",
     "a mask leaves one dimension too many",
 )
 plant(
-    "clip_norm=schedule(c.clip_norm),",
+    "clip_norm=schedule(config.clip_norm),",
     "clip_norm=None,",
     "--clip_norm is ignored",
 )
@@ -103,7 +105,7 @@ plant(
     "rows after the checkpoint that is resumed stay",
 )
 
-plant = of("vae_jax/lab/sweep.py", "sweep", "tables")
+plant = of("vae_jax/lab/sweep_results.py", "sweep", "tables")
 plant(
     "for number, result in zip(program.members, found or (), strict=False):",
     "for number, result in enumerate(found or ()):",

@@ -102,7 +102,7 @@ ELSEWHERE = {
 
 VERSION = "another version of this program or of what it needs wrote what is read"
 UNTRIED = {
-    at("vae_jax/lab/config.py", "refuse_unknown")("use the version that wrote it"): VERSION,
+    at("vae_jax/lab/stored.py", "refuse_unknown")("use the version that wrote it"): VERSION,
     at("vae_jax/lab/metrics.py", "_refuse_other_settings")("use the version that"): VERSION,
     at("vae_jax/storage/checkpoints.py", "Checkpoints", "_reading")(
         "use the versions named in"

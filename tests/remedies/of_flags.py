@@ -7,6 +7,7 @@ import numpy as np
 
 from vae_jax import networks, schedules
 from vae_jax.lab import cluster, config, sweep, train
+from vae_jax.lab import rows as rows_lib
 
 from ._cases import at, attempt, flags_of, tries
 from .of_data import PICTURES, RNG, TABLE, archive, csv, draw, rows, saved
@@ -111,7 +112,7 @@ def a_weight_decay_without_its_optimizer(folder, patch):
     yield attempt(config.from_flags, flags_of(message))
 
 
-@tries(own("is from window to window, give `window` too"))
+@tries(own("counts rows from window to window, give `window` too"))
 def a_hop_flag_without_a_window(folder, patch):
     yield attempt(config.from_flags, {"hop": "2"})
     yield attempt(config.from_flags, {"hop": "2", "window": "4"})
@@ -126,7 +127,7 @@ def widths_of_no_hidden_layers(folder, patch):
     yield attempt(config.from_flags, kept)
 
 
-own = at(CONFIG, "resolve")
+own = at("vae_jax/lab/resolved.py", "complete")
 
 
 @tries(own("examples, give at most that"))
@@ -136,7 +137,7 @@ def a_batch_larger_than_the_split(folder, patch):
     yield attempt(prepare, given, batch_size=re.search(r"has (\d+) examples", message)[1])
 
 
-@tries(own("which become 0 to 1 in any case: leave the flag"))
+@tries(own("which always become 0 to 1: leave the flag out"))
 def a_scaling_of_levels(folder, patch):
     yield attempt(prepare, {"scaling": "unit"})
     yield attempt(prepare, {})
@@ -491,12 +492,12 @@ def a_classifier_of_several_lengths(folder, patch):
 
 # --- Sweeps
 
-own = at("vae_jax/lab/sweep.py", "expand")
+own = at("vae_jax/lab/expansion.py", "expand")
 
 
 @tries(own("at most … in one sweep, split it"))
 def too_many_runs(folder, patch):
-    patch.setattr(sweep, "MAX_RUNS", 4)
+    patch.setattr(rows_lib, "MAX_RUNS", 4)
     message = yield attempt(sweep.make_configs, {"seed": "0,1,2", "beta": "1,2"})
     most = int(re.search(r"at most (\d+)", message)[1])
     for beta in "12":
@@ -504,13 +505,13 @@ def too_many_runs(folder, patch):
         yield attempt(sweep.make_configs, {"seed": seeds, "beta": beta})
 
 
-@tries(at("vae_jax/lab/sweep.py", "split")("holds an empty value, give one after each comma"))
+@tries(at("vae_jax/lab/expansion.py", "split")("holds an empty value, give one after each comma"))
 def an_empty_value_in_a_list(folder, patch):
     yield attempt(sweep.make_configs, {"seed": "1,,2"})
     yield attempt(sweep.make_configs, {"seed": "1,3,2"})
 
 
-own = at("vae_jax/lab/sweep.py", "read_rows")
+own = at("vae_jax/lab/rows.py", "read_rows")
 
 
 def of_file(folder, lines, **values):
@@ -532,9 +533,9 @@ def a_row_without_a_flag(folder, patch):
     yield attempt(sweep.make_configs, {}, str(path))
 
 
-@tries(at("vae_jax/lab/sweep.py", "_csv_rows")("has more than … runs, split it"))
+@tries(at("vae_jax/lab/rows.py", "_csv_rows")("has more than … runs, split it"))
 def a_file_of_too_many_runs(folder, patch):
-    patch.setattr(sweep, "MAX_RUNS", 4)
+    patch.setattr(rows_lib, "MAX_RUNS", 4)
     yield attempt(of_file, folder, ["beta", *"12345"])
     yield attempt(of_file, folder, ["beta", *"123"])
     yield attempt(of_file, folder, ["beta", *"45"])
@@ -561,7 +562,7 @@ def rows_of_other_flags(folder, patch):
     yield attempt(sweep.make_configs, {}, str(path))
 
 
-@tries(at("vae_jax/lab/sweep.py", "make_configs")("are the same (…): give each value once"))
+@tries(at("vae_jax/lab/expansion.py", "make_configs")("are the same (…): give each value once"))
 def a_value_that_stands_twice(folder, patch):
     yield attempt(sweep.make_configs, {"seed": "0,1,0"})
     yield attempt(sweep.make_configs, {"seed": "0,1"})

@@ -109,7 +109,10 @@ def swept(path, is_overwritten=False, **changes):
     return sweep.run(sweep.make_configs(flags), plan, [])
 
 
-@tries(at("vae_jax/lab/sweep.py", "report")("try smaller values of `learning_rate`"), is_slow=True)
+@tries(
+    at("vae_jax/lab/sweep_results.py", "report")("try smaller values of `learning_rate`"),
+    is_slow=True,
+)
 def a_sweep_that_diverges(folder, patch):
     def choose(message):
         return [{"learning_rate": "1e-3,1e-4"}]

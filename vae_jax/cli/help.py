@@ -3,9 +3,11 @@
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from vae_jax import aliases, data, discovery, objectives
-from vae_jax.lab import config, entry
+from vae_jax import aliases, data, discovery, likelihoods, networks, objectives
+from vae_jax.errors import any_of
+from vae_jax.lab import entry
 from vae_jax.lab.flags import as_flags
+from vae_jax.lab.settings import GROUPS, Config, Plan, flag_fields, objective_flags
 
 __all__ = ["COMMON", "WIDTH", "asked_for", "of_flags", "of_training"]
 
@@ -83,10 +85,10 @@ def of_flags(texts: Mapping[str, str], description: str, example: str) -> str:
 
 def _first(description: str) -> str:
     lines = [*_wrapped(description), ""]
-    for group in config.GROUPS:
+    for group in GROUPS:
         entries = _entries(group, COMMON)
         if group == "Objective":
-            entries = _hyperparameters([config.Config.objective])
+            entries = _hyperparameters([Config.objective])
         if entries:
             lines += [f"{group}:", *entries, ""]
     lines += [*_wrapped(_SWEEPS), "", "Example:", f"  {_example()}", ""]
@@ -96,7 +98,7 @@ def _first(description: str) -> str:
 
 def _all(description: str) -> str:
     lines = [*_wrapped(description), ""]
-    for group in config.GROUPS:
+    for group in GROUPS:
         lines += [f"{group}:", *_entries(group)]
         if group == "Objective":
             for name in objectives.names():
@@ -121,12 +123,9 @@ def _of_objective(name: str) -> str:
 
 def _entries(group: str, names: Iterable[str] | None = None) -> list[str]:
     """The entries of the named flags in a group, or of all its flags."""
-    fills = {
-        "objectives": ", ".join(objectives.names()),
-        "datasets": ", ".join(data.names()),
-    }
+    fills = _fills()
     lines = []
-    for field in config.flag_fields() + config.flag_fields(config.Plan):
+    for field in flag_fields() + flag_fields(Plan):
         if field.metadata["group"] != group or (names is not None and field.name not in names):
             continue
         text = field.metadata["help"].format(**fills)
@@ -136,10 +135,36 @@ def _entries(group: str, names: Iterable[str] | None = None) -> list[str]:
     return lines
 
 
+def _fills() -> dict[str, str]:
+    """What the entries of flags have in braces: names, and defaults by name."""
+    with_variance = [n for n in likelihoods.names() if likelihoods.load(n).variances]
+    return {
+        "objectives": ", ".join(objectives.names()),
+        "datasets": ", ".join(data.names()),
+        "networks": ", ".join(networks.names()),
+        "widths": _defaults("widths"),
+        "activations": ", ".join(networks.ACTIVATIONS),
+        "activation": _defaults("activation"),
+        "likelihoods": ", ".join(likelihoods.names()),
+        "with_variance": ", ".join(with_variance),
+    }
+
+
+def _defaults(setting: str) -> str:
+    """The defaults of a setting of networks, as text: "32,64 for conv or conv_map"."""
+    named: dict[str, list[str]] = {}
+    for name in networks.names():
+        default = getattr(networks.load(name), setting)
+        if default:
+            text = default if isinstance(default, str) else ",".join(map(str, default))
+            named.setdefault(text, []).append(name)
+    return ", ".join(f"{default} for {any_of(names)}" for default, names in named.items())
+
+
 def _hyperparameters(several: Sequence[str]) -> list[str]:
     """The flags of objectives; equal flags of several objectives are listed once."""
     lines = []
-    for name, owners in config.objective_flags().items():
+    for name, owners in objective_flags().items():
         by_text: dict[str, list[str]] = {}
         for objective in several:
             if objective in owners:

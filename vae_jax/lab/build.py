@@ -1,4 +1,4 @@
-"""Builds the functions that train and evaluate one program, from its `Config`s and data."""
+"""Builds the functions that train and evaluate one program, from its resolved configs."""
 
 import dataclasses
 import functools
@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import assembly, likelihoods, modules, ranges, training
+from vae_jax import assembly, likelihoods, ranges, training
 from vae_jax.devices.layout import make_layout
-from vae_jax.lab.config import Config, make_hparams, settings, spell, statics_of
+from vae_jax.lab.config import spell
+from vae_jax.lab.resolved import Resolved
+from vae_jax.lab.settings import Config
 from vae_jax.program import (  # noqa: F401 (what a program is measured with, by one name)
     BLOCK_BYTES,
     EVALUATION_BATCH,
@@ -31,7 +33,6 @@ __all__ = [
     "differing",
     "far_values",
     "in_units",
-    "num_parameters",
 ]
 
 
@@ -40,19 +41,30 @@ class Experiment(Program):
     """All static parts of a program of R runs, and its functions; each compiles once.
 
     Attributes:
-        configs: resolved configs, one per run.
-        dataset: from `vae_jax.data.load`.
-        conditions: what the objective needs for each row beside x, or None.
+        resolved: the configs of the runs, their data, and what they name.
     """
 
-    configs: tuple[Config, ...]
-    dataset: Any
-    conditions: training.Conditions | None
+    resolved: Resolved
+
+    @property
+    def configs(self) -> tuple[Config, ...]:
+        """Complete configs, one per run."""
+        return self.resolved.configs
 
     @property
     def config(self) -> Config:
         """The config of the first run, for settings that all runs share."""
-        return self.configs[0]
+        return self.resolved.config
+
+    @property
+    def dataset(self) -> Any:
+        """From `vae_jax.data.load`."""
+        return self.resolved.dataset
+
+    @property
+    def conditions(self) -> training.Conditions | None:
+        """What the objective needs for each row beside x, or None."""
+        return self.resolved.parts.conditions
 
     @property
     def given(self) -> training.Conditions | None:
@@ -117,7 +129,7 @@ def differences(configs: Sequence[Config]) -> list[str]:
 
 def differing(configs: Sequence[Config]) -> list[dict[str, str]]:
     """The settings in which runs differ, as text; settings that a run lacks are left out."""
-    chosen = [settings(config) for config in configs]
+    chosen = [config.requested() for config in configs]
     names = dict.fromkeys(name for setting in chosen for name in setting)
     differ = [n for n in names if len({str(setting.get(n)) for setting in chosen}) > 1]
     return [
@@ -126,79 +138,47 @@ def differing(configs: Sequence[Config]) -> list[dict[str, str]]:
 
 
 def build(
-    configs: Sequence[Config],
-    dataset,
-    *,
-    num_data: int | None = None,
-    latent_dim: int | None = None,
+    resolved: Resolved, *, num_data: int | None = None, latent_dim: int | None = None
 ) -> Experiment:
-    """Builds the model, the objective and the training of the runs of one program.
+    """Builds the model and the training of the runs of one program.
 
     Args:
-        configs: resolved, with equal `config.program_key`.
-        dataset: from `vae_jax.data.load`.
+        resolved: its runs.
         num_data: devices that share a batch, a count; None lets `make_layout` choose.
         latent_dim: L of the model, at least that of each run; None means the largest of them.
 
     Raises:
-        DataError: the data's range does not fit the likelihood.
         UsageError: the network does not fit the data's shape.
     """
-    config = configs[0]
-    latent_dim = latent_dim or max(c.latent_dim for c in configs)
-    layout = make_layout(len(configs), num_data=num_data)
-    # numbers become one program with a variance "given", which takes any: each is checked here
-    known = {"num_levels": dataset.num_levels, "has_missing": dataset.has_missing}
-    for value in {c.variance for c in configs if not isinstance(c.variance, str)}:
-        likelihoods.make(config.likelihood, variance=value, **known)
-    model, loss_fn, conditions = assembly.assemble(
-        dataset,
-        objective=config.objective,
-        likelihood=config.likelihood,
-        variance=config.variance if isinstance(config.variance, str) else "given",
-        network=config.network,
-        latent_dim=latent_dim,
-        widths=config.widths,
-        activation=config.activation,
-        dtype=config.dtype,
-        teacher_dropout=config.teacher_dropout,
-        **statics_of(config),
-    )
+    config, dataset, parts = resolved.config, resolved.dataset, resolved.parts
+    latent_dim = latent_dim or resolved.latent_dim
+    layout = make_layout(len(resolved.configs), num_data=num_data)
+    model = resolved.model(latent_dim)
     preprocess = assembly.make_preprocess(dataset, config.binarization)
     train = training.make_train(
-        loss_fn,
+        parts.objective,
         model,
         preprocess=preprocess,
         num_examples=len(dataset.train),
         batch_size=config.batch_size,
         optimizer=config.optimizer,
         layout=layout,
-        beside=None if conditions is None else conditions.train,
+        beside=None if parts.conditions is None else parts.conditions.train,
     )
-    hparams = make_hparams(configs, steps_per_epoch=train.steps_per_epoch, latent_dim=latent_dim)
+    hparams = resolved.hparams(latent_dim)
     return Experiment(
-        configs=tuple(configs),
-        dataset=dataset,
+        resolved=resolved,
         layout=layout,
         model=model,
-        loss_fn=loss_fn,
+        loss_fn=parts.objective,
         preprocess=preprocess,
         train=train,
-        conditions=conditions,
         hparams=layout.place(jax.tree.map(lambda *v: np.stack(v), *hparams)),
         num_steps=config.epochs * train.steps_per_epoch,
-        splits=make_splits(dataset, conditions),
+        splits=make_splits(dataset, parts.conditions),
         streamed=dataset.streamed,
         patience=config.patience,
     )
-
-
-def num_parameters(config: Config, dataset) -> int:
-    """Trained numbers of a run's model, a count, without those that its mask makes unused."""
-    params = dict(build([config], dataset).state_shape.params)
-    for untrained in ("objective", modules.STATISTICS):
-        params.pop(untrained, None)
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def in_units(experiment: Experiment, elbo) -> dict[str, np.ndarray]:
@@ -221,7 +201,6 @@ def far_values(dataset, likelihood) -> list[str]:
 
     It checks the mean distance of all values from 0, and columns in which a few large values
     dominate.
-    others.
 
     Args:
         dataset: from `vae_jax.data.load`, splits [N, *stored].

@@ -6,9 +6,6 @@ from vae_jax import objectives
 from vae_jax.errors import DivergedError
 from vae_jax.lab import build as building
 from vae_jax.lab import records
-from vae_jax.lab.config import (
-    statics_of,
-)
 
 __all__ = [
     "NUM_RATES",
@@ -56,8 +53,8 @@ def _slower(experiment: building.Experiment, step: int) -> str:
 
 def _advice_at_first(experiment: building.Experiment) -> str:
     """The remedy if the first loss is not finite: the learning rate is not the cause."""
-    config = experiment.config
-    own = [name for name, _ in config.hyperparameters if name not in statics_of(config)]
+    known = experiment.resolved.hyperparameters
+    own = [name for name, _ in experiment.config.hyperparameters if not known[name].is_static]
     return " or ".join(["a smaller `init_scale`", *(f"another `{name}`" for name in own)])
 
 

@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Iterable
 
-from vae_jax.lab import config
+from vae_jax.lab.settings import Plan, flag_fields, objective_flags
 
 __all__ = ["as_flags", "known"]
 
@@ -44,5 +44,5 @@ def as_flags(message: str, names: Iterable[str] = ()) -> str:
 @functools.cache
 def known() -> frozenset[str]:
     """The names of the flags of a training."""
-    fields = config.flag_fields() + config.flag_fields(config.Plan)
-    return frozenset(field.name for field in fields) | config.objective_flags().keys()
+    fields = flag_fields() + flag_fields(Plan)
+    return frozenset(field.name for field in fields) | objective_flags().keys()

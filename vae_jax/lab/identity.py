@@ -1,26 +1,27 @@
-"""The identity of a program, and the name of its directory."""
+"""The identity of a program or a sweep, and the name of its directory."""
 
+import hashlib
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from vae_jax.lab import build as building
 from vae_jax.lab import environment
-from vae_jax.lab.config import (
-    Config,
-    from_flags,
-    identity_as_of,
-    lasts_a_share,
-    resolve,
-    with_dataset_of,
-)
+from vae_jax.lab.config import default, spell
+from vae_jax.lab.resolved import complete
+from vae_jax.lab.settings import Config, lasts_a_share
+from vae_jax.lab.stored import identity_as_of, with_dataset_of
 from vae_jax.storage import members, runs, seals
 
 __all__ = [
     "default_workdir",
     "holds",
     "of",
+    "of_sweep",
     "settings_in",
+    "workdir_of_sweep",
     "workdir_options",
 ]
 
@@ -31,22 +32,65 @@ def of(experiment: building.Experiment, held: dict | None = None) -> dict:
     Args:
         experiment: from `prepare`.
         held: the contents of a directory; if given, the result has the form of the version that
-            wrote it, see `config.identity_as_of` and `config.with_dataset_of`.
+            wrote it, see `stored.identity_as_of` and `stored.with_dataset_of`.
     """
     configs, dataset = experiment.configs, experiment.dataset
     if held is None:
         settings = [config.identity() for config in configs]
     else:
         known = {name: value for each in settings_in(held) for name, value in each.items()}
-        default = resolve(from_flags({"objective": configs[0].objective}), dataset)
+        has_prior = experiment.model.latent.has_prior
+        usual = complete(default(configs[0].objective), dataset, has_prior=has_prior)
         configs = [with_dataset_of(config, known.get("dataset")) for config in configs]
-        settings = [identity_as_of(config, known, default) for config in configs]
+        settings = [identity_as_of(config, known, usual) for config in configs]
     found = {"epochs": configs[0].epochs, "data_sha256": dataset.sha256}
     found |= environment.identity()
     found |= settings[0] if experiment.is_single else {"runs": settings}
     if any(map(lasts_a_share, settings)):
         found["epochs_of_schedules"] = configs[0].epochs
     return found
+
+
+def of_sweep(
+    configs: Sequence[Config], runs_per_program: int | None, held: dict | None = None
+) -> dict:
+    """The identity of a sweep, as plain JSON values.
+
+    Args:
+        configs: configs of all runs, from `config.from_flags`.
+        runs_per_program: see `Plan`.
+        held: see `of`.
+    """
+    if held is None:
+        settings = [config.identity() for config in configs]
+    else:
+        configs = [with_dataset_of(config, held.get("dataset")) for config in configs]
+        objectives = dict.fromkeys(config.objective for config in configs)
+        usual = {name: default(name) for name in objectives}
+        settings = [identity_as_of(c, held, usual[c.objective]) for c in configs]
+    values: dict[str, list] = {}
+    for own in settings:
+        for name, value in own.items():
+            several = values.setdefault(name, [])
+            if value not in several:
+                several.append(value)
+    return {
+        **{name: v if len(v) > 1 else v[0] for name, v in values.items()},
+        **environment.identity(),
+        "num_runs": len(configs),
+        "runs_sha256": _digest(configs, settings),
+        "runs_per_program": runs_per_program,
+    }
+
+
+def _digest(configs: Sequence[Config], settings: Sequence[dict]) -> str:
+    """A hash of the settings of each run, and of its epochs if runs differ in them.
+
+    If all runs have the same number of epochs, more epochs resume where fewer stopped.
+    """
+    epochs = [c.epochs for c in configs] if len({c.epochs for c in configs}) > 1 else None
+    rows = json.dumps([settings, epochs], sort_keys=True)
+    return hashlib.sha256(rows.encode()).hexdigest()
 
 
 def settings_in(held: dict) -> list[dict]:
@@ -61,13 +105,31 @@ def default_workdir(config: Config, dataset_name: str) -> Path:
 
 def workdir_options(config: Config) -> dict[str, Any]:
     """The settings in the name of a readable run directory."""
-    default = from_flags({"objective": config.objective}).identity()
-    default["objective"] = Config.objective
+    usual = {**default(config.objective).identity(), "objective": Config.objective}
     chosen = config.identity()
-    options = {k: v for k, v in chosen.items() if v != default[k] and k != "dataset"}
+    options = {k: v for k, v in chosen.items() if v != usual[k] and k != "dataset"}
     if config.epochs is not None and config.depends_on_epochs():
         options["epochs"] = config.epochs
     return options
+
+
+def workdir_of_sweep(configs: Sequence[Config]) -> Path:
+    """The readable default directory of a sweep, made from its settings."""
+    chosen = [workdir_options(config) for config in configs]
+    names = dict.fromkeys(name for options in chosen for name in options)
+    values = {}
+    for name in names:
+        told = (spell(config.requested().get(name)) for config in configs)
+        values[name] = list(dict.fromkeys(told))
+    # widths contain commas
+    words = {n: ("+" if n == "widths" else ",").join(told) for n, told in values.items()}
+    if math.prod(map(len, values.values())) != len(configs):
+        # only given settings, so that flags added later do not change the name
+        stems = (Path(config.dataset).stem for config in configs)
+        told = [{**own, "dataset": stem} for own, stem in zip(chosen, stems, strict=True)]
+        words["runs"] = _digest(configs, told)[:8]
+    datasets = dict.fromkeys(Path(config.dataset).stem for config in configs)
+    return runs.default_workdir("runs", ",".join(datasets), words)
 
 
 def holds(directory: Path, configs: Sequence[Config]) -> bool:

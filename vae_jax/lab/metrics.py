@@ -18,8 +18,9 @@ from vae_jax.errors import DataError, DivergedError, StorageError, UsageError, v
 from vae_jax.evaluation import udr
 from vae_jax.evaluation.subject import AtMost, NotApplicableError, Subject
 from vae_jax.lab import build as building
-from vae_jax.lab import config, environment, train
+from vae_jax.lab import config, environment, settings, stored, train
 from vae_jax.lab.progress import Watch
+from vae_jax.lab.resolved import resolve
 from vae_jax.model import Model
 from vae_jax.program import objective_terms
 from vae_jax.storage import files, members
@@ -81,7 +82,7 @@ class Place(NamedTuple):
     directory: Path
     member: int
     name: str
-    config: config.Config
+    config: settings.Config
 
 
 class Trained(NamedTuple):
@@ -134,16 +135,16 @@ def load(directory: str | Path, member: int, data_dir: str | None = None) -> Tra
         if "`data_dir`" not in told:
             told += "; of data that moved since training, name the folder by `data_dir`"
         raise type(error)(told) from None
-    resolved = config.resolve(asked, dataset)
-    _refuse_other_settings(Path(directory), resolved, loaded.settings)
+    resolved = resolve([asked], dataset)
+    _refuse_other_settings(Path(directory), resolved.config, loaded.settings)
     environment.restore(loaded.settings)
-    experiment = building.build([resolved], dataset, latent_dim=loaded.latent_dim)
+    experiment = building.build(resolved, latent_dim=loaded.latent_dim)
     params = jax.tree.map(lambda leaf: np.asarray(leaf)[None], loaded.params)
     params = building.frozen(experiment, experiment.layout.place(params))
     return Trained(experiment, params, loaded)
 
 
-def read_config(directory: Path, member: int, data_dir: str | None) -> config.Config:
+def read_config(directory: Path, member: int, data_dir: str | None) -> settings.Config:
     """The `Config` with which a run of a program was trained."""
     path, remedy = directory / "members.json", "use the run as it was left"
     try:
@@ -153,7 +154,7 @@ def read_config(directory: Path, member: int, data_dir: str | None) -> config.Co
         raise StorageError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
     except (ValueError, LookupError, AttributeError, TypeError):
         raise StorageError(f"{path} does not hold the flags of member {member}: {remedy}") from None
-    config.refuse_unknown(values, str(path))
+    stored.refuse_unknown(values, str(path))
     if data_dir is not None:
         values["data_dir"] = data_dir
         moved = os.path.join(data_dir, Path(values.get("dataset", "")).name)
@@ -177,7 +178,7 @@ def _from_training(directory: Path, dataset: str) -> str:
     return there if _is_path(dataset) and os.path.exists(there) else dataset
 
 
-def _refuse_other_settings(directory: Path, found: config.Config, trained: dict) -> None:
+def _refuse_other_settings(directory: Path, found: settings.Config, trained: dict) -> None:
     """Raises UsageError if the flags of a run have another meaning in this version.
 
     Args:

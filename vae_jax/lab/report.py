@@ -10,7 +10,7 @@ from typing import Any
 from vae_jax import console
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.evaluation.subject import Subject
-from vae_jax.lab import config, metrics, pictures, tables
+from vae_jax.lab import metrics, pictures, tables
 from vae_jax.lab.flags import as_flags
 from vae_jax.storage import files, locks, members, seals
 
@@ -275,7 +275,7 @@ def rows_of(
             for name, result in (_read(kept, owners[path]) or {}).items()
             if step is not None and result.get("step") == step
         }
-        setting = config.settings(each)
+        setting = each.requested()
         rows.append(
             {"program": path.name, "member": member}
             | {name: tables.plain(setting.get(name)) for name in apart}

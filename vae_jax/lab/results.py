@@ -41,8 +41,8 @@ def make_results(experiment: building.Experiment, ended: records.Ended, params) 
         columns["best_epoch"] = experiment.layout.read(ended.carried.best["epoch"])
     columns = {name: np.asarray(values).tolist() for name, values in columns.items()}
     configs, dataset = experiment.configs, experiment.dataset
-    by_size = {config.latent_dim: config for config in configs}
-    num_parameters = {d: building.num_parameters(c, dataset) for d, c in by_size.items()}
+    sizes = {config.latent_dim for config in configs}
+    num_parameters = {size: experiment.resolved.num_parameters(size) for size in sizes}
     results = []
     for r, step in enumerate(steps.tolist()):
         result = {name: values[r] for name, values in columns.items()}

@@ -8,7 +8,8 @@ from typing import Any
 
 from vae_jax import likelihoods
 from vae_jax.errors import StorageError
-from vae_jax.lab.config import Config, latent_of, settings
+from vae_jax.lab.config import latent_of
+from vae_jax.lab.settings import Config
 from vae_jax.storage import members
 
 __all__ = [
@@ -44,7 +45,7 @@ METRICS = (
 
 def hyperparameters(configs: Sequence[Config]) -> list[str]:
     """The columns that identify the runs of a sweep: differing settings and the usual ones."""
-    chosen = [settings(config) for config in configs]
+    chosen = [config.requested() for config in configs]
     names = dict.fromkeys(name for setting in chosen for name in setting)
     always = {"seed", "latent_dim", *(n for config in configs for n, _ in config.hyperparameters)}
     varying = [n for n in names if len({str(setting.get(n)) for setting in chosen}) > 1]
@@ -53,7 +54,7 @@ def hyperparameters(configs: Sequence[Config]) -> list[str]:
 
 def varying(configs: Sequence[Config]) -> list[str]:
     """The hyperparameters in which runs differ: the objective's first, the seed last."""
-    chosen = [settings(config) for config in configs]
+    chosen = [config.requested() for config in configs]
     own = {name for config in configs for name, _ in config.hyperparameters}
     names = [
         name
@@ -74,7 +75,7 @@ def sweep_rows(configs: Sequence[Config], programs, results: Sequence[dict | Non
     rows = []
     for number, (config, result) in enumerate(zip(configs, results, strict=True)):
         result = result or {"status": "missing", "step": None}
-        setting = settings(config)
+        setting = config.requested()
         errors = [
             f"{n}_standard_error"
             for n in ("elbo", "rate", "distortion", "squared_error", "accuracy")

@@ -29,15 +29,13 @@ from vae_jax.lab import (
     resuming,
     tables,
 )
-from vae_jax.lab.config import (
-    Config,
-    refuse_unknown,
-    resolve,
-    to_flags,
-)
+from vae_jax.lab.config import to_flags
 from vae_jax.lab.flags import as_flags
 from vae_jax.lab.progress import tensorboard_writer
+from vae_jax.lab.resolved import resolve
 from vae_jax.lab.results import make_results, summary
+from vae_jax.lab.settings import Config
+from vae_jax.lab.stored import refuse_unknown
 from vae_jax.program import (
     result_params,
     target,
@@ -84,7 +82,7 @@ def train(
     """Trains the runs of one program, or resumes them, or reports complete ones.
 
     Args:
-        configs: from `vae_jax.lab.config.from_flags`, with equal `program_key`.
+        configs: from `config.from_flags`, with equal `programs.program_key`.
         workdir: directory of the program; None means the first config's, or a name by its settings.
         overwrite: archives an existing run in the directory, and starts again.
         num_data: devices that share a batch, a count; None chooses automatically.
@@ -121,13 +119,13 @@ def prepare(configs: Sequence[Config], *, num_data: int | None = None) -> buildi
     """Loads the data of a program and builds it; finds all errors that a user can cause.
 
     Args:
-        configs: from `vae_jax.lab.config.from_flags`, with equal `program_key`.
+        configs: from `config.from_flags`, with equal `programs.program_key`.
         num_data: devices that share a batch, a count; None chooses automatically.
     """
     if configs[0].tensorboard:
         tensorboard_writer()
     dataset = load(configs[0])
-    return building.build([resolve(c, dataset) for c in configs], dataset, num_data=num_data)
+    return building.build(resolve(configs, dataset), num_data=num_data)
 
 
 def _open(workdir: Path, experiment: building.Experiment, overwrite: bool):

@@ -65,6 +65,7 @@ __all__ = [
     "bind",
     "definitions",
     "formula",
+    "has_phases",
     "hyperparameters",
     "latent",
     "load",
@@ -306,15 +307,21 @@ def bind(objective: str | Callable, *, num_examples: int, **settings) -> Objecti
         told = {"num_examples": num_examples, **settings}
         return Objective(_bound(objective, told, ()))
     known = hyperparameters(name)
+    told = {"num_examples": num_examples, **_checked(name, known, settings)}
+    bound = {part: _bound(f, told, known) for part, f in _parts(name).items()}
+    return Objective(**{"latent": latents.Gaussian, **bound})
+
+
+def _checked(
+    name: str, known: Mapping[str, Hyperparameter], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The hyperparameters of a built-in objective: its defaults, and checked settings."""
     for setting, value in settings.items():
         if setting not in known:
             raise errors.unknown(f"hyperparameter of {name}", setting, known)
         if known[setting].is_static:
             known[setting].check(setting, value)
-    defaults = {name: hyperparameter.default for name, hyperparameter in known.items()}
-    told = {"num_examples": num_examples, **defaults, **settings}
-    bound = {part: _bound(f, told, known) for part, f in _parts(name).items()}
-    return Objective(**{"latent": latents.Gaussian, **bound})
+    return {**{n: hyperparameter.default for n, hyperparameter in known.items()}, **settings}
 
 
 def latent(name: str, **settings) -> latents.Latent:
@@ -327,7 +334,16 @@ def latent(name: str, **settings) -> latents.Latent:
         name: name of the objective.
         settings: hyperparameters that are words or counts.
     """
-    return bind(name, num_examples=1, **settings).latent()
+    part = _parts(name).get("latent")
+    if part is None:
+        return latents.Gaussian()
+    known = hyperparameters(name)
+    return _bound(part, _checked(name, known, settings), known)()
+
+
+def has_phases(name: str) -> bool:
+    """Whether an objective is several trainings in sequence, see `phase`."""
+    return "phase" in _parts(name)
 
 
 def statics(

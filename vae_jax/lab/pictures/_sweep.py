@@ -9,7 +9,7 @@ import numpy as np
 
 from vae_jax.lab import build as building
 from vae_jax.lab import tables
-from vae_jax.lab.config import Config
+from vae_jax.lab.settings import Config
 
 __all__ = ["Sweep"]
 

@@ -1,0 +1,402 @@
+"""The settings of a run, one field each: default, help, parser, and whether it decides the result.
+
+A flag is a field of `Config` or `Plan`; the flags of hyperparameters come from the objectives.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+from vae_jax import likelihoods, networks, objectives, training
+from vae_jax.lab import parsers
+from vae_jax.storage import members
+
+__all__ = [
+    "ADAM",
+    "GROUPS",
+    "Config",
+    "Plan",
+    "flag",
+    "flag_fields",
+    "lasts_a_share",
+    "objective_flags",
+    "statics_of",
+]
+
+
+ADAM = {"adam_b1": "b1", "adam_b2": "b2", "adam_eps": "eps"}
+"""Flags for arguments of Adam → their names in optax."""
+
+
+GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output")
+
+
+def flag(
+    default,
+    group: str,
+    parse: Callable,
+    help: str,
+    *,
+    identity: bool = True,
+    is_array: bool = False,
+    sweeps: bool = True,
+):
+    """Defines a field that is a flag.
+
+    The default of a new flag must mean the behavior before the flag existed, because a run
+    directory of an older version resumes with the default.
+
+    Args:
+        default: the value without the flag, in the form that `parse` returns.
+        group: its group on the help page, one of `GROUPS`.
+        parse: text → value.
+        help: its entry on the help page; `cli.help` fills in names in braces.
+        identity: whether it decides the result of the run.
+        is_array: whether the runs of one program may differ in it.
+        sweeps: whether it accepts several values, separated by commas.
+    """
+    metadata = {
+        "group": group,
+        "parse": parse,
+        "help": help,
+        "identity": identity,
+        "is_array": is_array,
+        "sweeps": sweeps,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of a run, as plain values; `resolved.complete` adds what depends on the data."""
+
+    objective: str = flag(
+        "beta_vae",
+        "Model",
+        parsers.choice(objectives.names(), "objective"),
+        "what is minimized: {objectives}",
+    )
+    network: str = flag(
+        "mlp",
+        "Model",
+        parsers.choice(networks.names(), "network"),
+        "one of {networks}",
+    )
+    widths: tuple[int, ...] | None = flag(
+        None,
+        "Model",
+        parsers.integers,
+        "hidden units (mlp, cascade, gru, …) or channels (conv, conv_map) of the encoder; the "
+        "decoder mirrors them (default: {widths})",
+    )
+    activation: str | None = flag(
+        None,
+        "Model",
+        parsers.choice(tuple(networks.ACTIVATIONS), "activation"),
+        "one of {activations} (default: {activation})",
+    )
+    teacher_dropout: float | None = flag(
+        None,
+        "Model",
+        parsers.plain_number(0, 1),
+        "of a recurrent decoder in training: the share of steps without teacher forcing; 1: the "
+        "decoder sees the code alone (default: 0)",
+    )
+    latent_dim: int = flag(
+        20, "Model", parsers.integer(1, members.MAX_LATENT_DIM), "size of the code z", is_array=True
+    )
+    likelihood: str | None = flag(
+        None,
+        "Model",
+        parsers.choice(likelihoods.names(), "likelihood"),
+        "p(x|z), one of {likelihoods} (default: depends on the dataset)",
+    )
+    variance: str | float = flag(
+        "learned",
+        "Model",
+        parsers.variance,
+        "variance of the likelihood ({with_variance}): a number, or learned (one scalar), "
+        "learned_per_dimension, or optimal (gaussian: the analytic optimum of each batch)",
+        is_array=True,
+    )
+    dataset: str = flag(
+        "digits",
+        "Data",
+        parsers.text,
+        "{datasets}, any image dataset of tensorflow-datasets, or the path of a .npy, .npz, .csv, "
+        ".parquet or .txt file, or of a folder of images, tables or .npy files",
+    )
+    data_dir: str | None = flag(
+        None,
+        "Data",
+        parsers.text,
+        "folder of the datasets (default: $VAE_JAX_DATA_DIR)",
+        identity=False,
+        sweeps=False,
+    )
+    loading: str = flag(
+        "auto",
+        "Data",
+        parsers.choice(("auto", "memory", "stream")),
+        "memory reads the data at once; stream reads them in blocks (.npy files and "
+        "tensorflow-datasets from disk, other formats from memory); auto streams from disk if the "
+        "data would take more than a quarter of the memory; batches do not depend on it, results "
+        "only by rounding",
+        identity=False,
+        sweeps=False,
+    )
+    binarization: str | None = flag(
+        None,
+        "Data",
+        parsers.choice(("dynamic", "soft", "threshold")),
+        "gray levels under a bernoulli likelihood: drawn at each use (dynamic), used as "
+        "probabilities (soft), or cut at 0.5 (threshold) (default: dynamic)",
+    )
+    scaling: str = flag(
+        "auto",
+        "Data",
+        parsers.choice(("auto", "unit", "none")),
+        "scaling of your own continuous data: auto (images from 0 to 255 to [0, 1], columns of a "
+        "table to mean 0 and variance 1), unit (the range to [0, 1]) or none",
+    )
+    window: int | None = flag(
+        None,
+        "Data",
+        parsers.integer(1),
+        "cut your own table, whose rows are consecutive in time, into series of this many rows: "
+        "the first for training, the last for testing",
+    )
+    hop: int | None = flag(
+        None,
+        "Data",
+        parsers.integer(1),
+        "rows from the start of one window to the start of the next (default: no overlap)",
+    )
+    missing_values: tuple[str, ...] | None = flag(
+        None,
+        "Data",
+        parsers.words,
+        "text that marks a missing cell of your own table, such as '?,-,NA'; empty cells count "
+        "too; rows with a missing cell are then dropped (default: such a table is refused)",
+        sweeps=False,
+    )
+    num_valid: int | None = flag(
+        None,
+        "Data",
+        parsers.integer(0),
+        "examples held out of the training split for validation, if the source has no such split "
+        "(default: 10 %, at most 5000)",
+    )
+    epochs: int | None = flag(
+        None,
+        "Training",
+        parsers.integer(0),
+        "passes over the training split (default: about 30,000 steps, at most 200 epochs)",
+        identity=False,
+    )
+    batch_size: int | None = flag(
+        None,
+        "Training",
+        parsers.integer(1),
+        "examples per step (default: 100, or all if there are fewer)",
+    )
+    learning_rate: str = flag(
+        "cosine(0.002, 0, 100%)",
+        "Training",
+        parsers.number(parsers.POSITIVE, somewhere=True, note=" (a rate such as 1e-3)"),
+        "a number or a schedule, such as linear(1e-3, 0, 100%)",
+        is_array=True,
+    )
+    optimizer: str = flag(
+        "adam",
+        "Training",
+        parsers.choice(tuple(training.OPTIMIZERS)),
+        f"one of {', '.join(training.OPTIMIZERS)}",
+    )
+    weight_decay: str | None = flag(
+        None,
+        "Training",
+        parsers.number(parsers.AT_LEAST_ZERO),
+        "weight decay of adamw, for kernels only (default: 1e-4)",
+        is_array=True,
+    )
+    adam_b1: float | None = flag(
+        None,
+        "Training",
+        parsers.fraction,
+        "decay of Adam's first moment (default: 0.9)",
+        is_array=True,
+    )
+    adam_b2: float | None = flag(
+        None,
+        "Training",
+        parsers.fraction,
+        "decay of Adam's second moment (default: 0.999)",
+        is_array=True,
+    )
+    adam_eps: float | None = flag(
+        None,
+        "Training",
+        parsers.plain_number(1e-20),
+        "added to the root of Adam's second moment (default: 1e-8)",
+        is_array=True,
+    )
+    clip_norm: str | None = flag(
+        None,
+        "Training",
+        parsers.number(parsers.POSITIVE, somewhere=True),
+        "largest norm of the gradient (default: no clipping)",
+        is_array=True,
+    )
+    ema_decay: float | None = flag(
+        None,
+        "Training",
+        parsers.fraction,
+        "evaluate an average of the parameters with this decay, e.g. 0.999 (default: no average)",
+        is_array=True,
+    )
+    patience: int | None = flag(
+        None,
+        "Training",
+        parsers.integer(1),
+        "stop after this many epochs without a better validation ELBO (without a prior: loss), "
+        "and keep the best parameters (default: never)",
+    )
+    init_scale: float | None = flag(
+        None,
+        "Training",
+        parsers.plain_number(1e-6),
+        "standard deviation of the initial weights times the root of the fan-in; PyTorch's layers "
+        "have 0.577 (default: 1)",
+        is_array=True,
+    )
+    dtype: str = flag(
+        "float32",
+        "Training",
+        parsers.choice(("float32", "bfloat16")),
+        "dtype of the networks' computation; parameters and losses stay float32",
+    )
+    seed: int = flag(
+        0, "Training", parsers.integer(0, 2**31 - 2), "seed of all randomness", is_array=True
+    )
+    workdir: str | None = flag(
+        None,
+        "Output",
+        parsers.text,
+        "directory of the run (default: runs/<its settings>)",
+        identity=False,
+        sweeps=False,
+    )
+    checkpoint_seconds: float | None = flag(
+        None,
+        "Output",
+        parsers.plain_number(0),
+        "seconds between two checkpoints (default: 5, or 50 times as long as a save takes)",
+        identity=False,
+        sweeps=False,
+    )
+    tensorboard: bool = flag(
+        False,
+        "Output",
+        bool,
+        "also write TensorBoard events (extra: tensorboard)",
+        identity=False,
+        sweeps=False,
+    )
+    hyperparameters: tuple[tuple[str, str], ...] = ()
+
+    def identity(self) -> dict:
+        """The settings that affect the result of the run, as plain JSON values."""
+        flags = {f.name: getattr(self, f.name) for f in flag_fields() if f.metadata["identity"]}
+        flags = {k: list(v) if isinstance(v, tuple) else v for k, v in flags.items()}
+        return {**flags, **dict(self.hyperparameters)}
+
+    def requested(self) -> dict:
+        """The requested settings, as plain JSON values: `identity`, and the epochs."""
+        return {**self.identity(), "epochs": self.epochs}
+
+    def depends_on_epochs(self) -> bool:
+        """Whether a schedule lasts a share of the run, so that the result depends on its length."""
+        return lasts_a_share(self.identity())
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the runs are trained: these settings do not change a result."""
+
+    sweep: str | None = flag(
+        None,
+        "Sweep",
+        parsers.text,
+        "a CSV or JSON file of runs, with a column or key for each flag; flags given beside it "
+        "apply to every row, and every row is trained with each of several values",
+    )
+    runs_per_program: int | None = flag(
+        None,
+        "Sweep",
+        parsers.integer(1),
+        "most runs in one compiled program, which limits its memory (default: all that can share "
+        "a program)",
+    )
+    data_devices: int | None = flag(
+        None,
+        "Sweep",
+        parsers.integer(1),
+        "devices that split the batch of each run (default: the spare ones)",
+    )
+    executor: str | None = flag(
+        None,
+        "Sweep",
+        parsers.choice(("local", "slurm")),
+        "train the programs of a sweep in processes on this machine (local), or as a SLURM job "
+        "array (slurm) (extra: cluster) (default: one after the other in this process)",
+    )
+    num_workers: int = flag(1, "Sweep", parsers.integer(1), "number of processes of executor=local")
+    slurm: str | None = flag(
+        None,
+        "Sweep",
+        parsers.text,
+        "settings of executor=slurm, such as partition=gpu,time=120,gpus_per_node=1",
+    )
+    as_program: bool = flag(
+        False,
+        "Sweep",
+        bool,
+        "train one program in `workdir` itself, as the processes of `executor` do",
+    )
+    dry_run: bool = flag(
+        False, "Sweep", bool, "show the programs, or the SLURM script, and do not train"
+    )
+    overwrite: bool = flag(
+        False, "Output", bool, "archive an existing run in the directory, and start again"
+    )
+
+
+def lasts_a_share(identity: Mapping) -> bool:
+    """Whether a schedule among the settings of a run lasts a share of the run."""
+    return any("%" in str(value) for value in identity.values())
+
+
+def flag_fields(of: type = Config) -> list[dataclasses.Field]:
+    """The fields of `Config`, or of `Plan`, that are flags."""
+    return [f for f in dataclasses.fields(of) if f.metadata]
+
+
+@functools.cache
+def objective_flags() -> dict[str, dict[str, objectives.Hyperparameter]]:
+    """Hyperparameter → {objective → default and help}, over all objectives."""
+    flags: dict[str, dict] = {}
+    for objective in objectives.names():
+        for name, hyperparameter in objectives.hyperparameters(objective).items():
+            flags.setdefault(name, {})[objective] = hyperparameter
+    return flags
+
+
+def statics_of(config: Config) -> dict[str, int | str]:
+    """The hyperparameters of the objective that are not arrays: counts and words."""
+    known = objectives.hyperparameters(config.objective)
+    return {
+        name: value if known[name].choices else int(value)
+        for name, value in config.hyperparameters
+        if known[name].is_static
+    }

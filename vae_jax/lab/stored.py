@@ -1,0 +1,68 @@
+"""Settings in the directories of runs, which another version may have written."""
+
+import dataclasses
+import os
+from collections.abc import Container, Mapping, Sequence
+
+from vae_jax.errors import UsageError
+from vae_jax.lab.settings import Config, flag_fields, objective_flags
+
+__all__ = ["BESIDE", "identity_as_of", "refuse_unknown", "with_dataset_of"]
+
+
+BESIDE = {
+    *("epochs", "epochs_of_schedules", "data_sha256", "matmul_precision", "xla_flags", "runs"),
+    *("num_runs", "runs_sha256", "runs_per_program"),
+}
+"""Entries of run directories beside the settings that affect a result."""
+
+
+def identity_as_of(config: Config, known: Container[str], default: Config) -> dict:
+    """`Config.identity` in the form of a version that only had the `known` settings.
+
+    A newer flag is left out if it has its default: see `flag`.
+
+    Args:
+        config: config of a run.
+        known: the settings that were stored.
+        default: config of the same objective, without other flags.
+    """
+    usual = default.identity()
+    return {n: v for n, v in config.identity().items() if n in known or v != usual[n]}
+
+
+def with_dataset_of(config: Config, held: str | Sequence[str] | None) -> Config:
+    """The config with the stored name of its dataset, if a user's file has moved.
+
+    A file that was moved, or is used from another working directory, counts as the same by its
+    content, which `data_sha256` identifies.
+
+    Args:
+        config: config of a run.
+        held: the name of the dataset, or the names, stored in the directory.
+    """
+    names = [held] if isinstance(held, str) else held or []
+    if config.dataset in names or not os.path.lexists(config.dataset):
+        return config
+    own = os.path.basename(os.path.normpath(config.dataset))
+    same = [name for name in names if os.path.basename(os.path.normpath(name)) == own]
+    return dataclasses.replace(config, dataset=same[0]) if len(same) == 1 else config
+
+
+def refuse_unknown(held: Mapping, where: str) -> None:
+    """Raises an error unless all stored settings are flags of this version.
+
+    Args:
+        held: setting → value.
+        where: what contains them, for the message.
+
+    Raises:
+        UsageError: some are unknown; the message names them.
+    """
+    known = {f.name for f in flag_fields()} | objective_flags().keys() | BESIDE
+    unknown = sorted(f"{name}={value}" for name, value in held.items() if name not in known)
+    if unknown:
+        raise UsageError(
+            f"{where} holds {', '.join(unknown)}, which this version of vae_jax does not know: "
+            "use the version that wrote it, or a newer one"
+        )
