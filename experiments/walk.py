@@ -6,6 +6,7 @@ bound. `--list` as the first word lists the files.
 """
 
 import atexit
+import functools
 import os
 import sys
 import threading
@@ -67,6 +68,7 @@ class Walk:
         return [*lines, f"times an objective was bound: {binds}"]
 
 
+@functools.cache
 def own(file: str) -> str | None:
     """The path of a file from the root of this project; None if it lies elsewhere."""
     path = os.path.relpath(file, ROOT)

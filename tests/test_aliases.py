@@ -30,9 +30,9 @@ def each_value():
 def asked(*words):
     """The values of the flags of a command line, as the program that trains gets them."""
     values = flags.FlagValues()
-    command.define_flags(values)
+    names = command.define_flags(words, values)
     values(["program", *words])
-    return {name: values[name].value for name in command._names()}
+    return {name: values[name].value for name in names}
 
 
 def configs_of(*words, file=None):

@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 from absl import app, flags, logging
 
-from vae_jax import aliases, console
+from vae_jax import aliases, console, objectives
 from vae_jax.cli import help as help_lib
 from vae_jax.devices import hardware, processes
 from vae_jax.devices import platform as devices
 from vae_jax.errors import UsageError, VaeJaxError, did_you_mean
 from vae_jax.lab import compiled, environment, interrupts
-from vae_jax.lab import config as config_lib
+from vae_jax.lab.config import plan_from_flags
 from vae_jax.lab.flags import as_flags
+from vae_jax.lab.settings import Config, Plan, flag_fields, objective_flags
 
 __all__ = [
     "MAX_NAME",
@@ -30,7 +31,7 @@ MAX_NAME = 100
 """Length of the longest possible name of a flag, a count."""
 
 
-def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: str) -> None:
+def run(main: Callable[[dict, Plan, list[str]], None], description: str) -> None:
     """Parses the flags of a training, calls `main(values, plan, flags as given)`, and exits.
 
     Exit codes: 0 done, 2 usage, 3 data, 4 diverged (all runs), 5 storage, 6 locked, 7 incomplete (a
@@ -40,17 +41,17 @@ def run(main: Callable[[dict, config_lib.Plan, list[str]], None], description: s
         main: runs the training.
         description: the head of the help page.
     """
-    define_flags()
+    names = define_flags(sys.argv[1:])
 
     def train(values):
         processes.initialize()
-        given = {f.name: values.pop(f.name) for f in config_lib.flag_fields(config_lib.Plan)}
-        plan = config_lib.plan_from_flags(given)
+        given = {f.name: values.pop(f.name) for f in flag_fields(Plan)}
+        plan = plan_from_flags(given)
         if plan.executor is None:  # otherwise this process leaves the accelerators to others
             devices.check_platform()
         main(values, plan, sys.argv[1:])
 
-    launch(train, _names(), lambda asked: help_lib.of_training(asked, description))
+    launch(train, names, lambda asked: help_lib.of_training(asked, description))
 
 
 def start(
@@ -116,23 +117,32 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[s
     app.run(call, flags_parser=parse)
 
 
-def define_flags(into: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines a flag for each field of `Config` and `Plan`, hyperparameter and alias."""
-    for field in _fields():
+def define_flags(argv: Sequence[str], into: flags.FlagValues = flags.FLAGS) -> list[str]:
+    """Defines a flag for each field of `Config` and `Plan`, hyperparameter and alias.
+
+    The hyperparameters are those of the default objective, or of all objectives if there is a flag
+    that is not one of these: the other objectives are then not imported for nothing.
+
+    Args:
+        argv: the words after the name of the program.
+        into: where the flags are defined.
+
+    Returns:
+        The names of the flags, without aliases.
+    """
+    fields = flag_fields() + flag_fields(Plan)
+    own = list(objectives.hyperparameters(Config.objective))
+    asked = {word.lstrip("-").partition("=")[0] for word in argv if word.startswith("-")}
+    if not asked <= {*(f.name for f in fields), *own, *aliases.SETTINGS}:
+        own = list(objective_flags())
+    for field in fields:
         define = flags.DEFINE_boolean if field.default is False else flags.DEFINE_string
         define(field.name, None, field.metadata["help"], into)
-    for name, owners in config_lib.objective_flags().items():
-        flags.DEFINE_string(name, None, next(iter(owners.values())).help, into)
+    for name in own:
+        flags.DEFINE_string(name, None, "a hyperparameter, see --help=all", into)
     for alias, name in aliases.SETTINGS.items():
         flags.DEFINE_alias(alias, name, into)
-
-
-def _fields() -> list:
-    return config_lib.flag_fields() + config_lib.flag_fields(config_lib.Plan)
-
-
-def _names() -> list[str]:
-    return [f.name for f in _fields()] + list(config_lib.objective_flags())
+    return [f.name for f in fields] + own
 
 
 def _parse(argv, names: Sequence[str]):

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax import cache, discovery
-from vae_jax.data import _files, _tfds
 from vae_jax.data._dataset import Dataset, Rows, Split, check, other_content
 from vae_jax.data._part import Reading
 from vae_jax.data._sequences import strings
@@ -106,6 +105,8 @@ def load(
     own = _own(name, data_dir)
     reading = Reading(num_valid, scaling, loading, window, hop, marks, sha256)
     if own is not None:
+        from vae_jax.data import _files
+
         dataset = _files.load(own, reading)
     else:
         dataset = _load(name, data_dir, cache_dir, num_valid, loading, may_prepare=sha256 is None)
@@ -129,6 +130,8 @@ def _own(name: str, data_dir: Path) -> Path | None:
     """The path of the user's own data, or None if the name means something else."""
     if name in names():
         return None
+    from vae_jax.data import _tfds
+
     if not os.path.lexists(name):
         below = data_dir / name
         return below if _looks_like_path(name) and os.path.lexists(below) else None
@@ -136,6 +139,8 @@ def _own(name: str, data_dir: Path) -> Path | None:
 
 
 def _looks_like_path(name: str) -> bool:
+    from vae_jax.data import _files
+
     return bool(os.path.dirname(name)) or Path(name).suffix.lower() in _files.SUFFIXES
 
 
@@ -150,6 +155,9 @@ def _load(
 ) -> Dataset:
     if name in names():
         return discovery.load(__name__, name, "dataset").load(data_dir, num_valid)
+    # formats that a built-in dataset does not need
+    from vae_jax.data import _files, _tfds
+
     if _tfds.is_name(name):
         return _tfds.load(name, data_dir, cache_dir, num_valid, loading, may_prepare=may_prepare)
     if _looks_like_path(name):

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import assembly, likelihoods, ranges, training
+from vae_jax import assembly, ranges, training
 from vae_jax.devices.layout import make_layout
 from vae_jax.lab.config import spell
 from vae_jax.lab.resolved import Resolved
 from vae_jax.lab.settings import Config
+from vae_jax.likelihoods.gaussian import Gaussian
 from vae_jax.program import (  # noqa: F401 (what a program is measured with, by one name)
     BLOCK_BYTES,
     EVALUATION_BATCH,
@@ -221,6 +222,6 @@ def far_values(dataset, likelihood) -> list[str]:
     told = ranges.far_values(values, splits["train"], likelihood.initial_deviation)
     if told:
         return [f"{told}: leave scaling=none out, or take scaling=unit"]
-    if isinstance(likelihood, likelihoods.Gaussian):
+    if isinstance(likelihood, Gaussian):
         told = ranges.far_columns(values, splits, dataset.columns)
     return [f"{told}: take scaling=unit, or likelihood=laplace"] if told else []

@@ -7,13 +7,12 @@ backticks. What has to stay as it is, such as the settings that a run is told by
 once.
 """
 
-import functools
 import re
 from collections.abc import Iterable
 
 from vae_jax.lab.settings import Plan, flag_fields, objective_flags
 
-__all__ = ["as_flags", "known"]
+__all__ = ["as_flags", "is_flag"]
 
 _SETTING = re.compile(r"`([^`]*)`|(?<![^\s(])(?<!\w\()(\w+)(?==)")
 """Words in backticks, or a name before "=" that begins a word, but for an argument of a call."""
@@ -27,22 +26,22 @@ def as_flags(message: str, names: Iterable[str] = ()) -> str:
             switched on, such as `overwrite=True` in backticks; words that are no flags stay.
         names: of the flags of a command, beside those of a training.
     """
-    every = known().union(names)
+    several = frozenset(names)
 
     def spell(found: re.Match) -> str:
         quoted, name = found[1], found[2]
         if quoted is None:
-            return f"--{name}" if name in every else name
+            return f"--{name}" if name in several or is_flag(name) else name
         name = quoted.removesuffix("=True")
-        if name in every:
+        if name in several or is_flag(name):
             return f"--{name}"
         return quoted if "=" in quoted else found[0]
 
     return _SETTING.sub(spell, message)
 
 
-@functools.cache
-def known() -> frozenset[str]:
-    """The names of the flags of a training."""
+def is_flag(name: str) -> bool:
+    """Whether a training has a flag of this name."""
+    # other objectives are imported only for a name that is no setting
     fields = flag_fields() + flag_fields(Plan)
-    return frozenset(field.name for field in fields) | objective_flags().keys()
+    return name in {field.name for field in fields} or name in objective_flags()

@@ -56,14 +56,20 @@ def words(value: str) -> tuple[str, ...]:
     return found
 
 
-def choice(allowed: Sequence[str], setting: str = "") -> Callable[[str], str]:
-    """One of the names in `allowed`; or an alias, of a value of `setting`, for its name."""
+def choice(allowed: Sequence[str] | Callable[[], Sequence[str]], setting: str = ""):
+    """One of the names in `allowed`, or an alias of a value of `setting`, which becomes its name.
 
-    def parse(value):
-        value = aliases.canonical(setting, value)
-        if value not in allowed:
-            hint = did_you_mean(value, allowed)
-            raise UsageError(f"unknown{hint}, choose from {', '.join(allowed)}")
+    A function in place of `allowed` is called when there is a value to parse.
+    """
+
+    def parse(value: str) -> str:
+        value, names = (
+            aliases.canonical(setting, value),
+            allowed() if callable(allowed) else allowed,
+        )
+        if value not in names:
+            hint = did_you_mean(value, names)
+            raise UsageError(f"unknown{hint}, choose from {', '.join(names)}")
         return value
 
     return parse

@@ -73,13 +73,13 @@ class Config:
     objective: str = flag(
         "beta_vae",
         "Model",
-        parsers.choice(objectives.names(), "objective"),
+        parsers.choice(objectives.names, "objective"),
         "what is minimized: {objectives}",
     )
     network: str = flag(
         "mlp",
         "Model",
-        parsers.choice(networks.names(), "network"),
+        parsers.choice(networks.names, "network"),
         "one of {networks}",
     )
     widths: tuple[int, ...] | None = flag(
@@ -108,7 +108,7 @@ class Config:
     likelihood: str | None = flag(
         None,
         "Model",
-        parsers.choice(likelihoods.names(), "likelihood"),
+        parsers.choice(likelihoods.names, "likelihood"),
         "p(x|z), one of {likelihoods} (default: depends on the dataset)",
     )
     variance: str | float = flag(

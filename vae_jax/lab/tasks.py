@@ -33,16 +33,14 @@ def make_tasks(programs: Sequence[Program], directory: Path, plan: Plan) -> list
 _NOT_IN_ROWS = [f.name for f in flag_fields() if not f.metadata["sweeps"]]
 
 
-def _row(config: Config) -> dict[str, str]:
+def _row(config: Config) -> dict[str, str | None]:
+    """The settings of a run as a row of the file of `sweep`."""
     flags = (flag.removeprefix("--").partition("=") for flag in to_flags(config))
     row = {name: value for name, _, value in flags if name not in _NOT_IN_ROWS}
+    names = [f.name for f in flag_fields() if f.metadata["sweeps"]] + list(objective_flags())
     # no row may be empty, and all have the same keys
-    return {**_NO_CHOICES, **row, "seed": str(config.seed), "latent_dim": str(config.latent_dim)}
-
-
-_NO_CHOICES = dict.fromkeys(
-    [f.name for f in flag_fields() if f.metadata["sweeps"]] + list(objective_flags())
-)
+    chosen = {**row, "seed": str(config.seed), "latent_dim": str(config.latent_dim)}
+    return {**dict.fromkeys(names), **chosen}
 
 
 def _flags_beside(config: Config, plan: Plan) -> list[str]:

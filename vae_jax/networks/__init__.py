@@ -4,7 +4,8 @@ An encoder maps x [B, *shape] to the parts of the posterior, arrays [B, L]: mean
 those of other latents. A decoder maps z [B, L] to prod(shape)·num_outputs numbers per example, in
 any layout whose flat order is [*shape, num_outputs].
 
-To add a network, add a file: `NETWORKS` in it says the names and what each is made of, a `Network`.
+To add a network, add a file NAME.py with `NETWORKS`: NAME, and perhaps other names, each with the
+`Network` that it stands for.
 `build(NAME)`, `network=NAME`, the classes as names of this package, and export to one file
 follow. Modules with a leading underscore are what several share.
 
@@ -61,7 +62,10 @@ def load(name: str) -> Network:
     Raises:
         UsageError: there is no such network.
     """
-    known, name = _known(), aliases.canonical("network", name)
+    name = aliases.canonical("network", name)
+    if name in discovery.names(__name__):  # other files are then not imported
+        return discovery.load(__name__, name, "network").NETWORKS[name]
+    known = _known()
     if name not in known:
         raise unknown("network", name, known)
     return known[name]
