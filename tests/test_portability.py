@@ -209,7 +209,7 @@ def test_settings_that_are_not_known_are_refused_by_name(kind, tmp_path):
         assert snapshot(changed) == before
         (changed / "config.json").write_bytes(kept)
     edit(program / "members.json", lambda flags: flags[0].append("--unheard_of=3"))
-    with pytest.raises(UsageError, match=r"members\.json holds unheard_of=3, of which this"):
+    with pytest.raises(UsageError, match=r"members\.json holds unheard_of=3, which this"):
         measure(directory)
 
 

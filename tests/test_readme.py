@@ -214,9 +214,10 @@ def commands(text):
 
 def flags_of(module):
     """The names of a command's flags; None if it is not ours."""
-    if module == "experiments.vae":
+    if module in ("experiments.vae", "experiments.walk"):
         fields = [f.name for of in (config.Config, config.Plan) for f in config.flag_fields(of)]
-        return {*fields, *config.objective_flags(), "help"}
+        own = ["list"] if module == "experiments.walk" else []
+        return {*fields, *config.objective_flags(), *own, "help"}
     if module == "experiments.evaluate":
         return {*evaluate.flag_texts(), "help"}
     if module == "experiments.export":
@@ -569,7 +570,9 @@ def test_the_walk_passes_files_that_exist():
         name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in named
     }
     program = (
-        "import sys; from vae_jax.cli import main; from vae_jax.cli.commands import train; "
+        "import sys; from vae_jax.cli import command, main; "
+        "from vae_jax.cli.commands import train; "
+        "command.define_flags(['--beta=4']); "
         f"sys.exit(', '.join({modules - {'experiments.vae'}} - set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

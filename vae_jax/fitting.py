@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import inspect
-import math
 import numbers
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -397,13 +396,8 @@ def _check_interval(
 ) -> None:
     """Raises UsageError unless a schedule stays in an interval; it may touch an open low end."""
     values = schedules.extremes(schedule, units["num_steps"])
-    inside = [value in interval for value in values]
-    if touches_low and any(inside):
-        inside = [value in interval or value == interval.low for value in values]
-    if not all(inside) or not all(map(math.isfinite, values)):
-        wrong = next(
-            v for v, ok in zip(values, inside, strict=True) if not (ok and math.isfinite(v))
-        )
+    wrong = interval.first_outside(values, touches_low=touches_low)
+    if wrong is not None:
         raise UsageError(f"{name}={wrong:g}: must be finite and {interval}")
 
 

@@ -20,7 +20,7 @@ def describe(experiment: building.Experiment) -> list[str]:
         values = f"{len(dataset.alphabet)} characters and an end"
     treatment = f", {config.binarization} binarization" if config.binarization else ""
     if config.binarization == "soft":
-        treatment = ", grey levels as soft targets"
+        treatment = ", gray levels as soft targets"
     hyperparameters = ", ".join(
         f"{name} {experiment.values_of(name)}" for name, _ in config.hyperparameters
     )

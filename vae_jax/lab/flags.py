@@ -1,10 +1,9 @@
 """Settings and flags: what the library calls `workdir` is `--workdir` on the command line.
 
-The library knows no flags. Its messages write a setting with its value as `beta=4` stands in this
-line without the backticks, and a setting alone, or one to be switched on (`overwrite=True`), in
-backticks. What has to stay as it is, such as the settings that a run is told by, is marked by
-`errors.verbatim`. Whoever says a message on the command line or in `run.log` says it by `as_flags`,
-once.
+The library knows no flags. In its messages, a setting with a value is plain text: beta=4. A setting
+without a value, or a switch (`overwrite=True`), is in backticks. Text that must not change, such as
+the settings that identify a run, is marked by `errors.verbatim`. A message is passed through
+`as_flags` once, where it is printed on the command line or written to the log of a run.
 """
 
 import re
@@ -15,16 +14,16 @@ from vae_jax.lab.settings import Plan, flag_fields, objective_flags
 __all__ = ["as_flags", "is_flag"]
 
 _SETTING = re.compile(r"`([^`]*)`|(?<![^\s(])(?<!\w\()(\w+)(?==)")
-"""Words in backticks, or a name before "=" that begins a word, but for an argument of a call."""
+"""Words in backticks, or a name before "=" that starts a word and is no argument of a call."""
 
 
 def as_flags(message: str, names: Iterable[str] = ()) -> str:
     """Spells the settings of a message of the library as flags.
 
     Args:
-        message: `beta=4` becomes `--beta=4`, a name in backticks `--name`, and so does one that is
-            switched on, such as `overwrite=True` in backticks; words that are no flags stay.
-        names: of the flags of a command, beside those of a training.
+        message: `beta=4` becomes `--beta=4`. A name in backticks becomes `--name`, and so does a
+            switch such as `overwrite=True` in backticks. Other words do not change.
+        names: flags of a command in addition to those of a training.
     """
     several = frozenset(names)
 

@@ -137,7 +137,7 @@ def holds(directory: Path, configs: Sequence[Config]) -> bool:
 
     Args:
         directory: directory of a program that has started.
-        configs: of its runs, from `vae_jax.lab.config.from_flags`.
+        configs: configs of its runs, from `config.from_flags`.
     """
     held = members.settings(directory)
     asked = [with_dataset_of(c, h.get("dataset")) for c, h in zip(configs, held, strict=False)]

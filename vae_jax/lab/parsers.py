@@ -108,10 +108,7 @@ def number(
 
     def parse(value):
         ends = schedules.extremes(schedules.parse(value, **ANY_UNITS), ANY_UNITS["num_steps"])
-        inside = [end in interval for end in ends]
-        if somewhere and any(inside):
-            inside = [end in interval or end == interval.low for end in ends]
-        if not all(inside) or not all(map(math.isfinite, ends)):
+        if interval.first_outside(ends, touches_low=somewhere) is not None:
             raise UsageError(f"must be finite and {interval}{note}")
         return canonical(value)
 

@@ -53,7 +53,7 @@ import functools
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vae_jax import aliases, discovery, errors, latents
@@ -103,6 +103,18 @@ class Interval(NamedTuple):
     def __contains__(self, number: float) -> bool:
         above = self.low < number if self.is_open[0] else self.low <= number
         return above and (number < self.high if self.is_open[1] else number <= self.high)
+
+    def first_outside(self, values: Sequence[float], *, touches_low: bool = False) -> float | None:
+        """The first of some scalars that is not finite or not in the interval; None if all are.
+
+        With `touches_low`, some of them, but not all, may be an excluded low end.
+        """
+        may_touch = touches_low and any(value in self for value in values)
+        for value in values:
+            is_inside = value in self or (may_touch and value == self.low)
+            if not (is_inside and math.isfinite(value)):
+                return value
+        return None
 
     def __str__(self) -> str:
         low = f"{'>' if self.is_open[0] else '>='} {self.low:g}"

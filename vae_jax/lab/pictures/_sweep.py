@@ -1,4 +1,4 @@
-"""What the pictures of a sweep are made of."""
+"""The data of the pictures of a sweep."""
 
 import dataclasses
 import functools
@@ -16,11 +16,11 @@ __all__ = ["Sweep"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sweep:
-    """The runs of a sweep that compare, one at least.
+    """Comparable runs of a sweep, at least one.
 
     Attributes:
-        configs: of the R runs.
-        rows: of `sweep.csv`, R of them.
+        configs: configs of the R runs.
+        rows: R rows of `sweep.csv`.
         curves: rows of metrics, `run` a number from 0 to R − 1.
     """
 
@@ -30,7 +30,7 @@ class Sweep:
 
     @functools.cached_property
     def names(self) -> list[str]:
-        """What sets each run apart, in words."""
+        """The settings in which each run differs from the others, as text."""
         return building.differences(self.configs)
 
     @functools.cached_property
@@ -40,17 +40,17 @@ class Sweep:
 
     @property
     def others(self) -> list[str]:
-        """Those of `varying` that are neither the latent dimension nor the seed."""
+        """The settings in `varying` except the latent dimension and the seed."""
         return [name for name in self.varying if name not in ("latent_dim", "seed")]
 
     @property
     def metric(self) -> str:
-        """What the runs are compared by."""
+        """The metric by which runs are compared."""
         return "elbo" if "elbo" in self.rows[0] else "loss"
 
     @property
     def color(self) -> dict[str, Any]:
-        """What colors tell apart, as `vae_jax.plots` takes it."""
+        """The values that colors show, as keyword arguments of `vae_jax.plots`."""
         name = self.varying[0] if self.varying else "seed"
         return {"colour": self.values(name), "colour_name": name}
 
