@@ -541,6 +541,12 @@ def a_file_of_too_many_runs(folder, patch):
     yield attempt(of_file, folder, ["beta", *"45"])
 
 
+@tries(at("vae_jax/lab/rows.py", "_csv_rows")("put values with commas in double quotes"))
+def a_cell_with_commas(folder, patch):
+    yield attempt(of_file, folder, ["widths,seed", "16,8,0"])
+    yield attempt(of_file, folder, ["widths,seed", '"16,8",0'])
+
+
 @tries(own("sets … twice, give it once"))
 def a_flag_that_a_file_sets_twice(folder, patch):
     yield attempt(of_file, folder, ["beta,beta", "1,2"])
