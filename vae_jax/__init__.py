@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         networks,
         objectives,
         plots,
+        priors,
         schedules,
         training,
     )
@@ -57,6 +58,7 @@ __all__ = [
     "networks",
     "objectives",
     "plots",
+    "priors",
     "schedules",
     "training",
 ]

@@ -13,12 +13,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import data as datasets
-from vae_jax import labels, latents, likelihoods, networks, objectives, training
+from vae_jax import labels, latents, likelihoods, networks, objectives, priors, training
 from vae_jax.data import Dataset
 from vae_jax.errors import UsageError, any_of, refuse_masked, unknown
 from vae_jax.model import Model
 
-__all__ = ["Parts", "Schema", "assemble", "binarization", "make_model", "make_preprocess"]
+__all__ = [
+    "Parts",
+    "Schema",
+    "assemble",
+    "binarization",
+    "initial_examples",
+    "make_model",
+    "make_preprocess",
+]
 
 _BINARIZATIONS = ("dynamic", "soft", "threshold")
 
@@ -52,12 +60,14 @@ class Parts(NamedTuple):
         objective: bound, see `objectives.bind`.
         likelihood: p(x|z).
         conditions: what batches hold beside x, arrays [N, …]; None for nothing.
+        prior: p(z) if it is not that of the objective's latents, else None.
     """
 
     schema: Schema
     objective: training.Objective
     likelihood: likelihoods.Likelihood
     conditions: training.Conditions | None = None
+    prior: priors.Prior | None = None
 
     def model(self, **sizes: Any) -> Model:
         """A `Model` of these parts, with the network and its sizes; see `make_model`.
@@ -65,7 +75,7 @@ class Parts(NamedTuple):
         Raises:
             UsageError: the network does not fit the shape of x, or L the objective.
         """
-        return _model(self.schema, self.objective, self.likelihood, **sizes)
+        return _model(self.schema, self.objective, self.likelihood, self.prior, **sizes)
 
 
 def make_model(
@@ -76,6 +86,7 @@ def make_model(
     latent_dim: int = 20,
     likelihood: str | likelihoods.Likelihood | None = None,
     variance: float | str = "learned",
+    prior: str | priors.Prior | None = None,
     widths: Sequence[int] | None = None,
     activation: str | None = None,
     dtype: Any = "float32",
@@ -97,6 +108,8 @@ def make_model(
         likelihood: p(x|z) by name or as one of `vae_jax.likelihoods`; None is the default of a
             `Dataset`.
         variance: variance of a likelihood given by name, see `likelihoods.make`.
+        prior: p(z) of a Gaussian code by name or as one of `vae_jax.priors`; None is that of the
+            objective's latents, N(0, I) for Gaussian ones.
         widths, activation, dtype, teacher_dropout: settings of the networks, see `networks.build`.
         hyperparameters: counts and words of the objective that decide its latents, such as
             `num_codes=64`.
@@ -129,10 +142,11 @@ def make_model(
     num_examples = len(data.train) if is_ours else 1
     bound = objectives.bind(objective, num_examples=num_examples, **hyperparameters)
     if isinstance(data, Dataset):
-        parts = assemble(data, bound, likelihood=likelihood, variance=variance)
+        parts = assemble(data, bound, likelihood=likelihood, variance=variance, prior=prior)
     else:
         schema = _schema(data, bound, objectives.name_of(objective) or "the objective")
-        parts = Parts(schema, bound, _likelihood(schema, likelihood, variance))
+        made = _likelihood(schema, likelihood, variance)
+        parts = Parts(schema, bound, made, prior=_prior(prior))
     return parts.model(**sizes)
 
 
@@ -150,6 +164,7 @@ def assemble(
     *,
     likelihood: str | likelihoods.Likelihood | None,
     variance: float | str,
+    prior: str | priors.Prior | None,
 ) -> Parts:
     """Makes the parts of models for a dataset, splits [N, *stored]; see `make_model`."""
     schema = Schema(
@@ -162,13 +177,19 @@ def assemble(
     conditions = None if objective.conditions is None else objective.conditions(dataset)
     if conditions is not None and conditions.num > 0:
         schema = schema._replace(num_conditions=conditions.num, classes=conditions.classes)
-    return Parts(schema, objective, made, conditions)
+    return Parts(schema, objective, made, conditions, _prior(prior))
+
+
+def _prior(asked: str | priors.Prior | None) -> priors.Prior | None:
+    """The requested p(z); None for that of the objective's latents."""
+    return None if asked is None else priors.make(asked)
 
 
 def _model(
     schema: Schema,
     objective: training.Objective,
     likelihood: likelihoods.Likelihood,
+    prior: priors.Prior | None,
     *,
     network: str,
     latent_dim: int,
@@ -192,7 +213,7 @@ def _model(
             f"network={network}: {schema.name} has examples of several lengths: take "
             f"network={any_of(networks.names(lambda each: each.reads_missing))}"
         )
-    return Model(
+    model = Model(
         encoder,
         decoder,
         likelihood,
@@ -201,7 +222,25 @@ def _model(
         latent=latent,
         num_conditions=schema.num_conditions,
         classes=schema.classes,
+        prior_family=prior,
     )
+    model.check_prior()
+    return model
+
+
+def initial_examples(model: Model, x: Any) -> np.ndarray | None:
+    """The training rows from which a model's prior is initialized; None if it needs none.
+
+    Args:
+        model: a `Model`.
+        x: stored training rows, [N, *stored].
+
+    Returns:
+        Rows [num_examples, *stored], evenly spaced; some several times if there are fewer.
+    """
+    family = getattr(model, "prior_family", None)
+    num = 0 if family is None else family.num_examples
+    return np.asarray(x[np.arange(num) * len(x) // num]) if num else None
 
 
 def _likelihood(schema: Schema, asked: Any, variance: float | str) -> likelihoods.Likelihood:

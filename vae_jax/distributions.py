@@ -298,9 +298,12 @@ class DiagonalGaussian(NamedTuple):
         Returns:
             Log-densities in nats, shape [...].
         """
-        mean = jnp.broadcast_to(self.mean, z.shape)
         # log p(z) = Σ_l log N(z_l; mean_l, exp(logvar_l))
-        return sums.over_last(gaussian_log_prob(z, mean, self.logvar))
+        return sums.over_last(self.log_probs(z))
+
+    def log_probs(self, z: jax.Array) -> jax.Array:
+        """Log-density of each dimension of z in nats, [..., L] to the same shape."""
+        return gaussian_log_prob(z, jnp.broadcast_to(self.mean, z.shape), self.logvar)
 
 
 @jax.tree_util.register_dataclass
@@ -539,6 +542,6 @@ def kl_divergence(posterior, prior) -> jax.Array:
         names = ", ".join(each.__name__ for each in pair)
         raise UnsupportedError(
             f"kl_divergence({names}): no closed form is known for this pair; estimate the rate "
-            "as log q(z|x) − log p(z) from samples"
+            "from samples, as vae_jax.rates.rate does"
         )
     return CLOSED_FORM_KL[pair](posterior, prior)

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vae_jax import objectives, schedules, sources, training
+from vae_jax import assembly, objectives, schedules, sources, training
 from vae_jax import program as programs
 from vae_jax.data import Dataset
 from vae_jax.devices.layout import make_layout
 from vae_jax.errors import DivergedError, UsageError, unknown
-from vae_jax.program import Program
+from vae_jax.program import Program, x_of
 from vae_jax.trained import Trained
 
 __all__ = ["LEARNING_RATE", "Epoch", "fit"]
@@ -242,6 +242,7 @@ def _program(
         optimizer=make_optimizer,
         layout=layout,
         beside=_beside(source.splits["train"]),
+        examples=assembly.initial_examples(model, x_of(source.splits["train"])),
     )
     return Program(
         layout=layout,

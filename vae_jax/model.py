@@ -1,10 +1,12 @@
 """A model: an encoder, a decoder, a likelihood and a family of latents, as one value.
 
 A model is a pytree whose only array is the latent mask; the modules are static. Parameters are kept
-outside, as a plain dict `{"encoder", "decoder", "likelihood"}`, with "latent" if the latents have
-parameters, and "batch_stats" for running statistics of the modules, which have no gradient.
+outside, as a plain dict `{"encoder", "decoder", "likelihood"}`, with "latent" or "prior" if the
+latents or the prior have parameters, and "batch_stats" for running statistics of the modules, which
+have no gradient.
 """
 
+import functools
 import html
 import math
 from typing import Any, NamedTuple
@@ -17,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vae_jax import labels, latents, modules
+from vae_jax import labels, latents, modules, priors
 from vae_jax.errors import UsageError
 
 __all__ = ["Model", "Prediction"]
@@ -58,7 +60,8 @@ class Model(flax.struct.PyTreeNode):
         latent_mask: None, or [L] of zeros and ones. A masked dimension has mean 0 and logvar 0 and
             is decoded as z = 0, so its rate is exactly 0, and the model is one of sum(latent_mask)
             dimensions. The mask is applied only here.
-        latent: one of `vae_jax.latents`: the family of q(z|x) and p(z).
+        latent: one of `vae_jax.latents`: the family of q(z|x), and of p(z) unless it is given.
+        prior_family: one of `vae_jax.priors`, for Gaussian latents; None for that of `latent`.
         num_conditions: C, the size of the condition of x and z; 0 for none. In a conditional model
             both modules take a second argument [B, C], and `given` must be called before all else.
         condition: the condition set by `given`, [B, C].
@@ -76,6 +79,7 @@ class Model(flax.struct.PyTreeNode):
     latent_dim: int = flax.struct.field(pytree_node=False)
     latent_mask: jax.Array | None = None
     latent: latents.Latent = flax.struct.field(pytree_node=False, default=latents.Gaussian())
+    prior_family: priors.Prior | None = flax.struct.field(pytree_node=False, default=None)
     num_conditions: int = flax.struct.field(pytree_node=False, default=0)
     condition: jax.Array | None = None
     teacher_key: jax.Array | None = None
@@ -89,6 +93,7 @@ class Model(flax.struct.PyTreeNode):
         parts = [
             f"{type(self.encoder).__name__} → {used} {self.latent} → {type(self.decoder).__name__}",
             f"p(x|z) {self.likelihood}",
+            *([] if self.prior_family is None else [f"p(z) {self.prior_family}"]),
             f"x {'×'.join(map(str, self.shape)) or 'a number'}",
         ]
         parts += [f"{self.num_conditions} conditions"] if self.num_conditions else []
@@ -130,23 +135,26 @@ class Model(flax.struct.PyTreeNode):
             )
         return (self.condition,)
 
-    def init(self, key: jax.Array) -> dict:
+    def init(self, key: jax.Array, examples: Array | None = None) -> dict:
         """Initializes the parameters.
 
         Args:
             key: PRNG key, scalar.
+            examples: training rows from which a prior is initialized, [prior_family.num_examples,
+                *shape]; None if the prior needs none.
 
         Returns:
-            Pytree of float32 arrays, `{"encoder", "decoder", "likelihood"}`; also "latent" if the
-            latents have parameters, and "batch_stats", by module, if modules keep running
-            statistics.
+            Pytree of float32 arrays, `{"encoder", "decoder", "likelihood"}`; also "latent" or
+            "prior" if the latents or the prior have parameters, and "batch_stats", by module, if
+            modules keep running statistics.
 
         Raises:
             UsageError: a module's output does not have the shape that `Model` needs, a module needs
-                a collection or key that `Model` does not supply, or the latents cannot have L
-                dimensions.
+                a collection or key that `Model` does not supply, the latents cannot have L
+                dimensions, the prior does not fit the other parts, or it needs examples.
         """
         self.latent.check(self.latent_dim)
+        self.check_prior()
         encoder_key, decoder_key = jax.random.split(key)
         x = jnp.zeros((1, *self.shape))
         z = jnp.zeros((1, self.latent_dim))
@@ -157,16 +165,25 @@ class Model(flax.struct.PyTreeNode):
             "decoder": modules.init(self.decoder, decoder_key, z, *given)[1],
         }
         # does not change the two keys that were split off
-        own = self.latent.init(jax.random.fold_in(key, 2))
+        own = {"latent": self.latent.init(jax.random.fold_in(key, 2))}
+        if self.prior_family is not None:
+            sizes = priors.Sizes(self.latent_dim, self.latent_mask, self.shape)
+            own["prior"] = self.prior_family.init(jax.random.fold_in(key, 3), sizes, examples)
         params = {
             "encoder": held["encoder"]["params"],
             "decoder": self.scale_to_fan_in(held["decoder"]["params"]),
             "likelihood": self.likelihood.init(self.shape),
-            **({"latent": own} if own else {}),
+            **{name: learned for name, learned in own.items() if learned},
         }
         return self._with_statistics(
             params, {n: v.get(modules.STATISTICS) for n, v in held.items()}
         )
+
+    def param_shapes(self) -> dict:
+        """The shapes and dtypes of the result of `init`, without computing it."""
+        num = 0 if self.prior_family is None else self.prior_family.num_examples
+        examples = jax.ShapeDtypeStruct((num, *self.shape), jnp.float32) if num else None
+        return jax.eval_shape(self.init, jax.random.key(0), examples)
 
     def _with_statistics(self, params: dict, statistics: dict) -> dict:
         """Adds the running statistics of the modules, if any, to the parameters."""
@@ -203,9 +220,38 @@ class Model(flax.struct.PyTreeNode):
                 f"output(s) of {self.likelihood}"
             )
 
+    def check_prior(self) -> None:
+        """Raises UsageError if the prior, over [L], does not fit the latents or the data."""
+        prior = self.prior_family
+        if prior is None:
+            return
+        if not isinstance(self.latent, latents.Gaussian):
+            raise UsageError(
+                f"prior={prior}: is a density of Gaussian codes, these are {self.latent}: leave "
+                "prior out, or take an objective with Gaussian codes, such as beta_vae"
+            )
+        if prior.reads_x and self.num_conditions:
+            raise UsageError(
+                f"prior={prior}: encodes examples without a condition, the model needs one: take "
+                "prior='mixture'"
+            )
+        if prior.reads_x and (self.likelihood.requires == "text" or self.likelihood.has_missing):
+            raise UsageError(
+                f"prior={prior}: its pseudo-inputs are numbers of one length, x is not: take "
+                "prior='mixture'"
+            )
+
     def prior(self, params) -> Any:
-        """p(z), as a value over [L]; for Gaussian latents N(0, I)."""
-        return self.latent.prior(params.get("latent"), self.latent_dim)
+        """p(z), as a value over [L]; for Gaussian latents N(0, I) unless `prior_family` is given.
+
+        In masked dimensions it is independent N(0, 1).
+        """
+        if self.prior_family is None:
+            return self.latent.prior(params.get("latent"), self.latent_dim)
+        # the same density in training and in evaluation
+        encode = functools.partial(self.replace(train_key=None).encode, params)
+        own = params.get("prior", {})
+        return self.prior_family.of(own, self.latent_dim, self.latent_mask, encode)
 
     def per_latent(self, value: Any) -> Any:
         """Broadcasts a scalar to [L], with 0 in masked dimensions; the Python number 0 stays."""

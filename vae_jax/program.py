@@ -39,6 +39,7 @@ __all__ = [
     "source",
     "target",
     "with_fillers",
+    "x_of",
 ]
 
 BLOCK_BYTES = 2**26
@@ -99,7 +100,7 @@ class Program:
     def size(self, split: str) -> int:
         """The number of examples in a split, a count; 0 if the split does not exist."""
         rows = self.splits.get(split)
-        return 0 if rows is None else len(_x(rows))
+        return 0 if rows is None else len(x_of(rows))
 
     @functools.cached_property
     def init(self) -> Callable:
@@ -259,7 +260,7 @@ class Program:
             num: the number of examples, from the first; None takes all.
         """
         held = self.rows(split)
-        x = _x(held)
+        x = x_of(held)
         num = len(x) if num is None else min(num, len(x))
         if not self.streamed:
             whole = self.resident(split)
@@ -274,7 +275,7 @@ class Program:
 
 
 def _x(rows: Any) -> Any:
-    """The examples in the rows that batches are gathered from, [N, *stored]."""
+    """The examples [N, *stored] in the rows that batches are gathered from, see `make_splits`."""
     return rows["x"] if isinstance(rows, Mapping) else rows
 
 
@@ -460,11 +461,12 @@ def objective_terms(program: Program, params, step: int) -> dict[str, float | in
 
 
 def latent_use(evaluated: elbo.Evaluation) -> dict[str, Any]:
-    """Active units [R] and the rate of each dimension [R, L]; {} if there is no prior."""
-    if evaluated.rate_per_dim is None:
+    """Active units [R] and the rate of each dimension [R, L], each only if it is known."""
+    if evaluated.mean_variance is None:
         return {}
     units = elbo.active_units(evaluated.mean_variance).sum(axis=-1)
-    return {"active_units": units, "rate_per_dim": evaluated.rate_per_dim}
+    of_dims = evaluated.rate_per_dim
+    return {"active_units": units} | ({} if of_dims is None else {"rate_per_dim": of_dims})
 
 
 def member(program: Program, run: int, params) -> tuple[Any, Any, Any]:

@@ -44,6 +44,8 @@ _UPDATE = 2**32 - 1
 """Folded into a step's key for an objective's update; differs from the splits of a loss."""
 _TEACHER = 2**32 - 2
 """Folded into a step's key for teacher dropout."""
+_EXAMPLES = 2**32 - 1
+"""Folded into the key of the initial parameters for the preprocessing of training rows."""
 _TRAIN = 2**32 - 3
 """Folded into a step's key for random draws of networks in training."""
 
@@ -386,7 +388,8 @@ class _Program:
     Attributes:
         objective: the objective, its hyperparameters not yet bound.
         make_transformation: (hyperparameters at one step, params) → the optimizer.
-        model, preprocess, num_examples, batch_size, layout, beside: see `make_train`.
+        model, preprocess, num_examples, batch_size, layout, beside, examples: see
+            `make_train`.
     """
 
     objective: Objective
@@ -397,6 +400,7 @@ class _Program:
     batch_size: int
     layout: Any
     beside: Mapping[str, Any]
+    examples: Any
 
     @property
     def steps_per_epoch(self) -> int:
@@ -458,7 +462,7 @@ class _Program:
     def _initial_params(self, hparams: Hparams, at_start: Hparams):
         """The initial parameters of a run, including the objective's own; any shapes."""
         own_model = masked(self.model, at_start)
-        params = own_model.init(stream(at_start.seed, "init"))
+        params = self._init_model(own_model, stream(at_start.seed, "init"))
         if hparams.init_scale is not None:
             scale = functools.partial(jnp.multiply, hparams.init_scale)
             params = jax.tree.map(
@@ -473,6 +477,13 @@ class _Program:
             params = {**params, "objective": own}
         # astype drops weak types, each of which would compile the chunk once more
         return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), params)
+
+    def _init_model(self, model, key: jax.Array):
+        """The initial parameters of the model, of any shapes, from training rows if it asks."""
+        if self.examples is None:
+            return model.init(key)
+        stored, own_key = jnp.asarray(self.examples), jax.random.fold_in(key, jnp.uint32(_EXAMPLES))
+        return model.init(key, self.preprocess(stored, own_key))
 
     def _example_batch(self) -> dict:
         """A batch of zeros in which every row counts, {"x": [B, *shape], "mask": [B], …}."""
@@ -535,6 +546,7 @@ def make_train(
     optimizer: str | Callable = "adam",
     layout: Any = None,
     beside: Mapping[str, Any] | None = None,
+    examples: Any = None,
 ) -> Train:
     """Builds the pure functions of a training.
 
@@ -550,6 +562,7 @@ def make_train(
             number of devices; neither the rows nor the draws of the examples that count depend on
             it. None keeps batches on one device.
         beside: what batches hold beside x and mask, by name: anything [N, …] with shape and dtype.
+        examples: stored rows for `model.init(key, examples)`, [K, *stored]; None for `init(key)`.
 
     Returns:
         `Train`.
@@ -568,6 +581,7 @@ def make_train(
         batch_size=batch_size,
         layout=layout,
         beside=beside or {},
+        examples=examples,
     )
     return Train(program.init, program.step, program.chunk, program.rows, program.steps_per_epoch)
 

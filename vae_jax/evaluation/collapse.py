@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import distributions
+from vae_jax import distributions, rates
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import mean_and_error, require_at_least, require_finite
 from vae_jax.evaluation.elbo import active_units
@@ -264,7 +264,7 @@ def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]
         eps = jax.vmap(lambda key: jax.random.normal(key, (model.latent_dim,)))(keys)
         z = posterior.mean + jnp.exp(0.5 * distributions.bound_logvar(posterior.logvar)) * eps
         distortion = -likelihood.log_prob(params["likelihood"], model.decode(params, z, x), x)
-        rate = distributions.kl_divergence(posterior, model.prior(params)).sum(axis=-1)
+        rate = rates.rate(posterior, model.prior(params), z)
         if isinstance(likelihood, Bernoulli):
             return -(distortion + rate), bernoulli_floor(train_mean, x)
         return -(distortion + rate), gaussian_floor(train_mean, variance, x)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vae_jax import distributions, losses
+from vae_jax import distributions, losses, rates
 from vae_jax.evaluation._shared import mean_and_error_of_traced
 
 __all__ = [
@@ -35,6 +35,9 @@ share of the prior's variance, which is 1 for N(0, I). Reference: Burda et al. 2
 NUM_DECOMPOSED = 256
 """Number of examples that stand for the data in `decompose_rate`."""
 
+_RATES = 2**32 - 1
+"""Folded into the key of a batch for the draws of rates without a closed form."""
+
 
 class Evaluation(NamedTuple):
     """The results of one pass over N examples, with one sample of z each.
@@ -44,7 +47,8 @@ class Evaluation(NamedTuple):
             with `training.Objective.row_weights` is averaged over the rows that count: NaN if there
             are none.
         standard_errors: standard errors of those means, scalars, in nats; NaN for a single row.
-        rate_per_dim: mean rate of each latent dimension, [L], in nats; None without a prior.
+        rate_per_dim: mean rate of each latent dimension, [L], in nats, see `rates.per_dim`; None
+            without a prior, or if its density is only known jointly.
         mean_variance: variance over the examples of the posterior mean, divided by the prior's
             variance, [L]; None without a prior.
         num_rows: number of rows that count, for each term with row weights, scalars.
@@ -145,9 +149,9 @@ class _Measured(NamedTuple):
     Args:
         terms: the objective's loss and aux, [B] each.
         weights: row weights, [B], of each term that has them.
-        rates: rates of each latent dimension, [B, L].
-        means: posterior means in units of the prior's standard deviation, [B, L]. Both are None if
-            there is no prior.
+        rates: rates of each latent dimension, [B, L]; None if unknown.
+        means: posterior means in units of the prior's standard deviation, [B, L]; None without a
+            prior.
     """
 
     terms: dict[str, jax.Array]
@@ -166,9 +170,9 @@ class Moments(NamedTuple):
 
     Args:
         terms: moments of the objective's loss and aux, M terms in the order of their names.
-        rates: moments of the rate of each latent dimension, M = L.
+        rates: moments of the rate of each latent dimension, M = L; None if unknown.
         means: moments of the posterior mean of each latent dimension in units of the prior's
-            standard deviation, M = L. Both are None if there is no prior.
+            standard deviation, M = L; None without a prior.
         within: for the terms, the number of batches and the sum of squared deviations from the mean
             of the same batch, (scalar, [M]).
         ratios: a `Ratio` for each term with row weights, by name.
@@ -184,22 +188,24 @@ class Moments(NamedTuple):
     def empty(cls, shapes: _Measured) -> "Moments":
         """Moments of zero batches, for measurements with the shapes of a `_Measured`."""
         terms = _no_moments(len(shapes.terms))
-        of_latents = None if shapes.rates is None else _no_moments(shapes.rates.shape[1])
+        of_latents = (
+            None if values is None else _no_moments(values.shape[1])
+            for values in (shapes.rates, shapes.means)
+        )
         ratios = {name: Ratio.empty() for name in shapes.weights}
-        return cls(terms, of_latents, of_latents, terms[:2], ratios)
+        return cls(terms, *of_latents, terms[:2], ratios)
 
     def add(self, measured: _Measured, mask: jax.Array) -> "Moments":
         """Adds the measurements of a batch; its mask [B] tells which rows count."""
         terms, weights = measured.terms, measured.weights
         stacked = jnp.stack([terms[name] for name in sorted(terms)], axis=1)
-        rates, means = None, None
-        if measured.rates is not None:
-            rates = merge_moments(self.rates, measured.rates, mask)
-            means = merge_moments(self.means, measured.means, mask)
+        of_latents = (
+            None if values is None else merge_moments(moments, values, mask)
+            for moments, values in ((self.rates, measured.rates), (self.means, measured.means))
+        )
         return Moments(
             merge_moments(self.terms, stacked, mask),
-            rates,
-            means,
+            *of_latents,
             (self.within[0] + 1, self.within[1] + _squares(stacked, mask)),
             {n: r.add(terms[n], weights[n] * mask) for n, r in self.ratios.items()},
         )
@@ -357,8 +363,9 @@ def _measure(loss_fn, model, params, batch: dict, key, hparams: dict, given) -> 
         return _Measured(terms, weights, None, None)
     posterior = _given(model, params, batch, given).encode(params, batch["x"])
     prior = model.prior(params)
-    rates = distributions.kl_divergence(posterior, prior)
-    return _Measured(terms, weights, rates, standardized_mean(posterior, prior))
+    z = posterior.sample(jax.random.fold_in(key, jnp.uint32(_RATES)))
+    of_dims = rates.per_dim(posterior, prior, z) if rates.has_dims(posterior, prior) else None
+    return _Measured(terms, weights, of_dims, standardized_mean(posterior, prior))
 
 
 def summarize(moments: dict[str, Moments]) -> Evaluation:
@@ -368,7 +375,7 @@ def summarize(moments: dict[str, Moments]) -> Evaluation:
     that allows, as a term of the whole batch does, the batches are the draws. A term with row
     weights belongs to single examples, see `Ratio`.
     """
-    ((names, (terms, rates, means, (num_batches, within), ratios)),) = moments.items()
+    ((names, (terms, of_dims, means, (num_batches, within), ratios)),) = moments.items()
     count, mean, squares = terms
     count, num_batches = count[..., None], num_batches[..., None]
     # s.e. = √(Σ(v − v̄)² / (N − 1) / N)
@@ -387,7 +394,7 @@ def summarize(moments: dict[str, Moments]) -> Evaluation:
     return Evaluation(
         {name: value for name, (value, _) in found.items()},
         {name: error for name, (_, error) in found.items()},
-        None if rates is None else rates[1],
+        None if of_dims is None else of_dims[1],
         None if means is None else means[2] / means[0][..., None],
         {name: ratio.num for name, ratio in ratios.items()},
     )
@@ -415,7 +422,7 @@ def decompose_rate(
 
     Returns:
         Means and standard errors over the M examples, a dictionary of scalars each, in nats; both
-            are empty unless posterior and prior are `DiagonalGaussian`s.
+            are empty unless the posterior is a `DiagonalGaussian`.
 
     Reference:
         Chen et al. 2018, arXiv 1802.04942, equation 2, and appendix C (weights).
@@ -425,17 +432,11 @@ def decompose_rate(
     batch = _batch(x, jnp.arange(num), jnp.ones(num), preprocess_key, preprocess)
     posterior = _given(model, params, batch, given).encode(params, batch["x"])
     prior = model.prior(params) if model.latent.has_prior else None
-    if {type(posterior), type(prior)} != {distributions.DiagonalGaussian}:
+    if prior is None or type(posterior) is not distributions.DiagonalGaussian:
         return {}, {}
     weights = losses.aggregate_weights(num, num_examples)
-    parts = losses.rate_decomposition(
-        posterior.sample(z_key),
-        *posterior,
-        weights,
-        model.latent_mask,
-        prior_mean=prior.mean,
-        prior_logvar=prior.logvar,
-    )
+    z = posterior.sample(z_key)
+    parts = rates.parts(posterior, prior, z, weights, model.latent_mask)
     names = "mutual_information", "total_correlation", "dimension_wise_kl"
     of_each = [mean_and_error_of_traced(part) for part in parts]
     means, errors = zip(*of_each, strict=True)

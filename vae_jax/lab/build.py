@@ -105,7 +105,7 @@ class Experiment(Program):
 
     def _bytes_per_example(self) -> int:
         """The size of the values in a forward pass of one example, a count of bytes."""
-        params = jax.eval_shape(self.model.init, jax.random.key(0))
+        params = self.model.param_shapes()
         x = jax.ShapeDtypeStruct((1, *self.model.shape), jnp.float32)
         z = jax.ShapeDtypeStruct((1, self.model.latent_dim), jnp.float32)
         model = self.model.given(jnp.zeros((1, self.model.num_conditions)))
@@ -165,6 +165,7 @@ def build(
         optimizer=config.optimizer,
         layout=layout,
         beside=None if parts.conditions is None else parts.conditions.train,
+        examples=assembly.initial_examples(model, dataset.train.x),
     )
     hparams = resolved.hparams(latent_dim)
     return Experiment(

@@ -68,7 +68,7 @@ class Resolved:
 
     def num_parameters(self, latent_dim: int) -> int:
         """Trained numbers of a model with L = `latent_dim`, a count."""
-        params = dict(jax.eval_shape(self.model(latent_dim).init, jax.random.key(0)))
+        params = self.model(latent_dim).param_shapes()
         params.pop(modules.STATISTICS, None)
         return sum(leaf.size for leaf in jax.tree.leaves(params))
 

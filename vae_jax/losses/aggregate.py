@@ -78,15 +78,16 @@ def rate_decomposition(
     *,
     prior_mean: chex.Numeric = 0.0,
     prior_logvar: chex.Numeric = 0.0,
+    log_prior: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Splits the rate into three parts, from one sample of z per example of a batch.
 
     log q(z|x) − log p(z) = [log q(z|x) − log q(z)] + [log q(z) − Σ_l log q(z_l)]
     + [Σ_l log q(z_l) − log p(z)]
 
-    p(z) is a Gaussian with independent dimensions. In expectation the parts are the mutual
-    information, the total correlation and the dimension-wise KL. They add up to the left side for
-    any estimate of q(z).
+    In expectation the parts are the mutual information, the total correlation and, if p(z) has
+    independent dimensions, the dimension-wise KL. They add up to the left side for any estimate of
+    q(z). p(z) is a Gaussian with independent dimensions unless `log_prior` is given.
 
     Args:
         z: z_i ~ q(z|x_i), shape [B, L].
@@ -96,6 +97,7 @@ def rate_decomposition(
         latent_mask: dimensions that count, shape [L].
         prior_mean: mean of p(z), a scalar or [L]; standard normal by default.
         prior_logvar: log variance of p(z), likewise.
+        log_prior: log p(z_i) over the dimensions that count, shape [B], for any other p(z).
 
     Returns:
         (mutual information, total correlation, dimension-wise KL) in nats, shape [B] each.
@@ -123,9 +125,10 @@ def rate_decomposition(
     log_joint = jax.nn.logsumexp(jnp.sum(densities, axis=2) + log_weights, axis=1)
     log_marginals = jax.nn.logsumexp(densities + log_weights[:, :, None], axis=1) * kept[None, :]
     log_product = jnp.sum(log_marginals, axis=1)
-    prior_mean = jnp.broadcast_to(jnp.asarray(prior_mean, z.dtype), z.shape)
-    log_prior = distributions.gaussian_log_prob(z, prior_mean, prior_logvar) * kept[None, :]
-    log_prior = jnp.sum(log_prior, axis=1)
+    if log_prior is None:
+        prior_mean = jnp.broadcast_to(jnp.asarray(prior_mean, z.dtype), z.shape)
+        log_priors = distributions.gaussian_log_prob(z, prior_mean, prior_logvar)
+        log_prior = jnp.sum(log_priors * kept[None, :], axis=1)
     return jnp.sum(own, axis=1) - log_joint, log_joint - log_product, log_product - log_prior
 
 

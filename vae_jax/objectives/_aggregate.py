@@ -36,7 +36,7 @@ def compare(model, params, batch, z_key, prior_key) -> Compared:
     posterior = model.encode(params, batch["x"])
     z = posterior.sample(z_key)
     distortion = model.distortion(params, z, batch)
-    rate = _terms.rate(model, params, posterior)
+    rate = _terms.rate(model, params, posterior, z)
     return Compared(z, model.prior(params).sample(prior_key, len(z)), distortion, rate)
 
 

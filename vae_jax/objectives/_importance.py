@@ -34,15 +34,16 @@ def mean_of_bounds(log_weights: jax.Array, num_bounds: int) -> jax.Array:
     return jax.vmap(losses.importance_weighted_bound)(grouped).mean(axis=0)
 
 
-def terms(model, params, posterior, distortion: jax.Array) -> dict[str, jax.Array]:
+def terms(model, params, posterior, z: jax.Array, distortion: jax.Array) -> dict[str, jax.Array]:
     """The terms that every run logs: {"elbo", "rate", "distortion"} [B], in nats.
 
     Args:
         model, params: as in `loss`.
-        posterior: q(z|x) of B examples; its rate is in closed form.
+        posterior: q(z|x) of B examples.
+        z: its samples, [K, B, L]; used only if the rate has no closed form.
         distortion: of K samples, [K, B]; the mean is logged.
     """
-    return _terms.elbo_terms(distortion.mean(axis=0), _terms.rate(model, params, posterior))
+    return _terms.elbo_terms(distortion.mean(axis=0), _terms.rate(model, params, posterior, z))
 
 
 def with_gradient_of(value: jax.Array, surrogate: jax.Array) -> jax.Array:

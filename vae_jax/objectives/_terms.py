@@ -2,7 +2,7 @@
 
 import jax
 
-from vae_jax import distributions, losses
+from vae_jax import distributions, losses, rates
 
 __all__ = [
     "DEFINITIONS_OF_ONE_HOT",
@@ -26,9 +26,13 @@ TEMPERATURES = {"temperature": f"[{distributions.LOWEST_TEMPERATURE}, inf)"}
 """`INTERVALS` of an objective that uses `relaxed_distortion`."""
 
 
-def rate(model, params, posterior) -> jax.Array:
-    """KL(q(z|x) ‖ p(z)) of B examples, in closed form, in nats: [B]."""
-    return losses.sum_event(distributions.kl_divergence(posterior, model.prior(params)))
+def rate(model, params, posterior, z: jax.Array | None = None) -> jax.Array:
+    """KL(q(z|x) ‖ p(z)) of B examples in nats, [B].
+
+    It is in closed form if there is one, else estimated from draws z, [B, L] or [K, B, L], see
+    `rates.rate`.
+    """
+    return rates.rate(posterior, model.prior(params), z)
 
 
 def gaussian_prior(model, params, objective: str) -> distributions.DiagonalGaussian:

@@ -1,6 +1,6 @@
 """The variational autoencoder (β = 1), disentangling (β > 1), or a plain autoencoder (β = 0)."""
 
-from vae_jax import distributions, losses
+from vae_jax import losses, rates
 from vae_jax.objectives._terms import elbo_terms
 
 __all__ = ["loss"]
@@ -27,15 +27,18 @@ def loss(model, params, batch, key, *, beta=1.0, free_bits=0.0, num_samples=1):
         Higgins et al. 2017 (β-VAE), equation 4; Kingma & Welling 2014, arXiv 1312.6114, equation 7;
         Kingma et al. 2016, arXiv 1606.04934, equation 15 (free bits).
     """
-    posterior = model.encode(params, batch["x"])
+    posterior, prior = model.encode(params, batch["x"]), model.prior(params)
     if num_samples == 1:
-        distortion = model.distortion(params, posterior.sample(key), batch)
+        z = posterior.sample(key)
+        distortion = model.distortion(params, z, batch)
     else:
         z = posterior.sample(key, num_samples)  # [K, B, L]
         distortion = model.distortion(params, z, batch).mean(axis=0)
-    rate_per_dim = distributions.kl_divergence(posterior, model.prior(params))  # [B, L]
-    rate = losses.sum_event(rate_per_dim)
+    priced_rate = rate = rates.rate(posterior, prior, z)
+    least = model.per_latent(free_bits)
+    if not isinstance(least, int | float):  # the Python number 0 asks for no rates of dimensions
+        rate_per_dim = rates.per_dim(posterior, prior, z)  # [B, L]
+        priced_rate = losses.free_bits(rate_per_dim, least, batch["mask"])
     # loss = D + β·R
-    priced_rate = losses.free_bits(rate_per_dim, model.per_latent(free_bits), batch["mask"])
     loss = losses.beta_elbo_loss(distortion, priced_rate, beta)
     return loss, elbo_terms(distortion, rate)

@@ -28,7 +28,7 @@ def loss(model, params, batch, key, *, gamma=1000.0, capacity=25.0):
     posterior = model.encode(params, batch["x"])
     z = posterior.sample(key)
     distortion = model.distortion(params, z, batch)
-    rate = _terms.rate(model, params, posterior)
+    rate = _terms.rate(model, params, posterior, z)
     # loss = D + γ·|E[R] − C|
     loss = distortion + losses.capacity_penalty(rate, capacity, gamma, batch["mask"])
     return loss, _terms.elbo_terms(distortion, rate)

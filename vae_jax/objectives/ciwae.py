@@ -34,4 +34,4 @@ def loss(model, params, batch, key, *, beta=0.05, num_samples=64):
     bound = losses.importance_weighted_bound(log_weights)
     # loss = −β · 1/K Σ_k log w_k − (1 − β) · bound
     loss = -beta * log_weights.mean(axis=0) - (1.0 - beta) * bound
-    return loss, {"bound": bound, **_importance.terms(model, params, posterior, distortion)}
+    return loss, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}

@@ -37,4 +37,4 @@ def loss(model, params, batch, key, *, num_samples=5):
     log_weights, distortion = _importance.log_weights(model, params, density, scaled, batch)
     bound = losses.importance_weighted_bound(log_weights)
     # its gradient is Σ_k v_k ∇ log w_k, and the part through z has another factor v_k
-    return -bound, {"bound": bound, **_importance.terms(model, params, posterior, distortion)}
+    return -bound, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}

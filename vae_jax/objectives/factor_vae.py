@@ -35,7 +35,7 @@ def loss(model, params, batch, key, *, gamma=10.0):
     posterior = model.encode(params, batch["x"])
     z = model.without_masked(posterior.sample(z_key))
     distortion = model.distortion(params, z, batch)
-    rate = _terms.rate(model, params, posterior)
+    rate = _terms.rate(model, params, posterior, z)
     # TC(z) ≈ E d(z); this term does not train the discriminator
     logit = _adversary.logits(jax.lax.stop_gradient(params["objective"]), z)
     shuffled = losses.permute_dimensions(shuffle_key, z, batch["mask"])

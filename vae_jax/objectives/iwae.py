@@ -30,4 +30,4 @@ def loss(model, params, batch, key, *, num_samples=5):
     log_weights, distortion = _importance.log_weights(model, params, posterior, z, batch)
     # bound = log 1/K Σ_k w_k
     bound = losses.importance_weighted_bound(log_weights)
-    return -bound, {"bound": bound, **_importance.terms(model, params, posterior, distortion)}
+    return -bound, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}

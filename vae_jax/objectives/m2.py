@@ -88,7 +88,7 @@ def loss(model, params, batch, key, *, alpha=1.0):
     repeated = jnp.tile(x, (num_classes, *[1] * (x.ndim - 1)))
     weighed = {"x": repeated, "mask": (share * batch["mask"][:, None]).T.reshape(-1)}
     distortion = every.distortion(params, z, weighed).reshape(num_classes, num_rows).T
-    rate = _terms.rate(every, params, posterior).reshape(num_classes, num_rows).T
+    rate = _terms.rate(every, params, posterior, z).reshape(num_classes, num_rows).T
 
     distortion = jnp.sum(share * distortion, axis=1)
     rate = jnp.sum(share * rate, axis=1) + negentropy + jnp.log(float(num_classes))

@@ -29,4 +29,4 @@ def loss(model, params, batch, key, *, num_bounds=8, num_samples=8):
     log_weights, distortion = _importance.log_weights(model, params, posterior, z, batch)
     # bound = 1/M Σ_m log 1/K Σ_k w_mk
     bound = _importance.mean_of_bounds(log_weights, num_bounds)
-    return -bound, {"bound": bound, **_importance.terms(model, params, posterior, distortion)}
+    return -bound, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}

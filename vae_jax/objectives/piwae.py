@@ -39,4 +39,4 @@ def loss(model, params, batch, key, *, num_bounds=8, num_samples=8):
     bound = losses.importance_weighted_bound(of_decoder)
     encoder_bound = _importance.mean_of_bounds(of_encoder, num_bounds)
     loss = _importance.with_gradient_of(-bound, -bound - encoder_bound)
-    return loss, {"bound": bound, **_importance.terms(model, params, posterior, distortion)}
+    return loss, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}

@@ -30,4 +30,4 @@ def loss(model, params, batch, key, *, alpha=0.5, num_samples=5):
     z = posterior.sample(key, num_samples)
     log_weights, distortion = _importance.log_weights(model, params, posterior, z, batch)
     bound = losses.renyi_bound(log_weights, alpha)
-    return -bound, {"bound": bound, **_importance.terms(model, params, posterior, distortion)}
+    return -bound, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}

@@ -33,4 +33,4 @@ def loss(model, params, batch, key, *, num_samples=1):
     log_weights, distortion = _importance.log_weights(model, params, density, z, batch)
     # loss = −1/K Σ_k log w_k
     loss = -log_weights.mean(axis=0)
-    return loss, _importance.terms(model, params, posterior, distortion)
+    return loss, _importance.terms(model, params, posterior, z, distortion)

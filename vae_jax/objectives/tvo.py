@@ -44,4 +44,4 @@ def loss(model, params, batch, key, *, first_beta=0.1, num_partitions=5, num_sam
     betas = jnp.append(0.0, jnp.asarray(first_beta, jnp.float32) ** exponents)
     bound, surrogate = losses.thermodynamic_bound(log_weights, posterior.log_prob(z), betas)
     loss = _importance.with_gradient_of(-bound, -surrogate)
-    return loss, {"bound": bound, **_importance.terms(model, params, posterior, distortion)}
+    return loss, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}

@@ -35,7 +35,7 @@ def loss(model, params, batch, key, *, lambda_gan=1.0):
     posterior = model.encode(params, batch["x"])
     z = model.without_masked(posterior.sample(z_key))
     distortion = model.distortion(params, z, batch)
-    rate = _terms.rate(model, params, posterior)
+    rate = _terms.rate(model, params, posterior, z)
     draws = model.without_masked(model.prior(params).sample(prior_key, len(z)))
     # −log σ(d(z)); this term does not train the discriminator
     logits = _adversary.logits(jax.lax.stop_gradient(params["objective"]), z)

@@ -27,7 +27,7 @@ import numpy as np
 from flax import linen as nn
 
 import vae_jax
-from vae_jax import discovery, latents, likelihoods, memory, networks
+from vae_jax import discovery, latents, likelihoods, memory, networks, priors
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.model import Model
 from vae_jax.storage import files
@@ -48,6 +48,9 @@ _PARTS: dict[str, Callable[[], Mapping[str, type]]] = {
     "latent": lambda: discovery.classes(latents, latents.Latent),
 }
 """Part of a model → a function that returns its known classes, by name."""
+
+_CLASSES = {**_PARTS, "prior_family": priors.classes}
+"""The same, with the part that a file may lack."""
 
 _OWN = ("encoder", "decoder")
 """Parts that may have a custom class: the file stores its name, the caller passes the module."""
@@ -90,7 +93,7 @@ def save(
         _built(body["model"], own)
     except ValueError as error:
         raise UsageError(f"model: {error}: a file cannot describe it") from None
-    tensors = _tensors(params, _shapes(model))
+    tensors = _tensors(params, model.param_shapes())
     text = {_NAME: _sealed(body, tensors)}
     check = functools.partial(_read, own=own, shown=path)
     files.write_bytes(path, safetensors.numpy.save(tensors, text), remedy=_REMEDY, check=check)
@@ -245,13 +248,17 @@ def _check_schema(path: pathlib.Path, body: Any) -> None:
 def _described(model: Model) -> dict:
     """Describes a model by plain values, from which `_built` makes an equal one."""
     mask = model.latent_mask
-    # a file without classes can also be read by versions before classes
-    classes = {} if model.classes is None else {"classes": [*map(_plain_label, model.classes)]}
+    # a file without classes and prior can also be read by versions before them
+    later: dict[str, Any] = {}
+    if model.classes is not None:
+        later["classes"] = [*map(_plain_label, model.classes)]
+    if model.prior_family is not None:
+        later["prior_family"] = _described_part("prior_family", model.prior_family)
     return {
         **{part: _described_part(part, getattr(model, part)) for part in _PARTS},
         **{name: _plain(kind, getattr(model, name)) for name, kind in _SIZES.items()},
         "latent_mask": None if mask is None else np.asarray(mask).astype(int).tolist(),
-        **classes,
+        **later,
     }
 
 
@@ -261,7 +268,9 @@ def _asked(described: Any) -> dict[str, str]:
     Raises:
         ValueError: it is not a description of a model, or a part does not name a class.
     """
-    optional = {"classes"} & described.keys() if isinstance(described, dict) else set()
+    optional = (
+        {"classes", "prior_family"} & described.keys() if isinstance(described, dict) else set()
+    )
     known = {*_PARTS, *_SIZES, "latent_mask", *optional}
     _check_names("the model", described, known, required=True)
     asked = {}
@@ -297,7 +306,7 @@ def _check_own(path: pathlib.Path, asked: dict[str, str], own: dict[str, nn.Modu
 def _fitting_shapes(path: pathlib.Path, model: Model, told: dict[str, str], has_own: bool) -> dict:
     """The shapes of a model's parameters; raises an error if the file holds others."""
     try:
-        wanted = _shapes(model)
+        wanted = model.param_shapes()
         difference = _difference(told, _told(_named(wanted)), "its description asks for")
         if difference:
             raise ValueError(difference)
@@ -326,7 +335,9 @@ def _built(described: Any, own: dict[str, nn.Module]) -> Model:
         mask = jnp.array(mask, jnp.float32)
     parts = {p: own[p] if p in own else _built_part(p, described[p]) for p in _PARTS}
     classes = _built_classes(described.get("classes"), sizes["num_conditions"])
-    return Model(**parts, **sizes, latent_mask=mask, classes=classes)
+    prior = described.get("prior_family")
+    prior = None if prior is None else _built_part("prior_family", prior)
+    return Model(**parts, **sizes, latent_mask=mask, classes=classes, prior_family=prior)
 
 
 def _built_classes(described: Any, num: int) -> tuple | None:
@@ -355,7 +366,7 @@ def _fields(of: type) -> dict[str, Any]:
 
 
 def _described_part(part: str, value: Any) -> dict:
-    name, known = type(value).__name__, _PARTS[part]()
+    name, known = type(value).__name__, _CLASSES[part]()
     if known.get(name) is not type(value):
         if part in _OWN:
             return _own_part(name)
@@ -368,7 +379,7 @@ def _described_part(part: str, value: Any) -> dict:
 
 
 def _built_part(part: str, described: Any) -> Any:
-    name, known = described.get("class") if isinstance(described, dict) else None, _PARTS[part]()
+    name, known = described.get("class") if isinstance(described, dict) else None, _CLASSES[part]()
     if not isinstance(name, str) or name not in known:
         raise ValueError(f"{part} {name!r} is none of {', '.join(known)}")
     fields = _fields(known[name])
@@ -382,6 +393,7 @@ def _built_part(part: str, described: Any) -> Any:
 def _check_counts(part: str, values: dict[str, Any]) -> None:
     """Refuses counts for which building the class would take too long."""
     num_layers = (len(values.get("widths", ())) + 1) * values.get("num_stages", 1)
+    num_layers = max(num_layers, values.get("num_flows", 1))
     for what, num in {"layers": num_layers, "parts": values.get("num_parts", 1)}.items():
         if num > _MOST_LAYERS:
             raise ValueError(f"{part} has {num:,} {what}, more than {_MOST_LAYERS}")
@@ -432,11 +444,6 @@ def _value(name: str, kind: Any, plain: Any) -> Any:
     if is_plain and is_in_range and isinstance(plain, bool) == (kind is bool):
         return plain
     raise ValueError(f"{name} is {plain!r}")
-
-
-def _shapes(model: Model) -> dict:
-    """Shapes and dtypes of a model's parameters, without computing them."""
-    return jax.eval_shape(model.init, jax.random.key(0))
 
 
 def _name(place: tuple) -> str:

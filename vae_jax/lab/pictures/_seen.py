@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import data, distributions, latents, plots, schedules, training
+from vae_jax import data, distributions, latents, plots, rates, schedules, training
 from vae_jax.distributions import DiagonalGaussian, FullGaussian
 from vae_jax.evaluation import elbo
 
@@ -38,8 +38,8 @@ class Seen(NamedTuple):
         codes: the likeliest code of each, [N, L].
         means: posterior means, [N, L].
         prior: what codes are drawn from: p(z), or where there is none a Gaussian fit to `codes`.
-        rates: of each dimension in nats, averaged over the examples, [L]; without a prior the
-            variance of its codes.
+        rates: of each dimension in nats, averaged over the examples, [L], see
+            `rates.per_dim_or_like_gaussian`; without a prior the variance of its codes.
         is_active: which dimensions are active units, [L]; without a prior those that vary.
         continuous: dimensions that are continuous, by falling rate.
         few: numbers of F examples, with one of each label first.
@@ -113,16 +113,16 @@ def look(experiment, model, params, hparams) -> Seen:
     for start, batch in _batches(experiment, data_key):
         rows = np.asarray(batch["x"])
         x |= {n: rows[n - start] for n in few if 0 <= n - start < len(rows)}
-        encoded.append(_encode(model, params, batch, experiment.loss_fn.given))
+        encoded.append(_encode(model, params, batch, key, experiment.loss_fn.given))
     encoded = jax.tree.map(lambda *parts: np.concatenate(parts), *encoded)
     x = np.stack([x[n] for n in few])
     codes, condition = encoded["codes"], encoded["condition"]
     if model.latent.has_prior:
-        rates, variances = encoded["rates"].mean(axis=0), encoded["standardized"].var(axis=0)
+        of_dims, variances = encoded["rates"].mean(axis=0), encoded["standardized"].var(axis=0)
     else:
-        rates = codes.var(axis=0)
-        variances = rates / max(rates.max(), 1e-12)
-    falling = np.argsort(-rates, kind="stable")
+        of_dims = codes.var(axis=0)
+        variances = of_dims / max(of_dims.max(), 1e-12)
+    falling = np.argsort(-of_dims, kind="stable")
     corrupt = experiment.loss_fn.corrupt
     h = schedules.evaluate(hparams, jnp.int32(experiment.num_steps - 1)).objective
     return Seen(
@@ -140,7 +140,7 @@ def look(experiment, model, params, hparams) -> Seen:
             if model.latent.has_prior
             else distributions.FullGaussian.fit(jnp.asarray(codes))
         ),
-        rates=rates,
+        rates=of_dims,
         is_active=np.asarray(elbo.active_units(variances)),
         continuous=falling[falling >= model.latent.num_discrete(model.latent_dim)],
         few=few,
@@ -176,15 +176,15 @@ def _batches(experiment, key) -> Iterator[tuple[int, dict]]:
         yield start, {"x": x, **{name: each[rows] for name, each in known.items()}}
 
 
-@functools.partial(jax.jit, static_argnums=3)
-def _encode(model, params, batch, given):
+@functools.partial(jax.jit, static_argnums=4)
+def _encode(model, params, batch, key, given):
     """Of a batch codes, means, conditions, and with a prior rates and standardized means [B, L]."""
     model = model if given is None else given(model, params, batch)
     posterior = model.encode(params, batch["x"])
     seen = {"codes": posterior.mode, "means": posterior.mean, "condition": model.condition}
     if model.latent.has_prior:
         prior = model.prior(params)
-        seen["rates"] = distributions.kl_divergence(posterior, prior)
+        seen["rates"] = rates.per_dim_or_like_gaussian(posterior, prior, posterior.sample(key))
         seen["standardized"] = elbo.standardized_mean(posterior, prior)
     return seen
 

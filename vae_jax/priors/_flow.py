@@ -1,0 +1,170 @@
+"""Flows over codes [L]: the density of an invertible map of a standard normal variable.
+
+A map is a chain of layers ε = (z − t(z)) exp(−s(z)), each with one network for (s, t) of which some
+connections are cut, so that the Jacobian is triangular up to the order of the dimensions.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax import distributions, sums
+from vae_jax.priors._prior import Prior, Sizes, each_dimension
+
+__all__ = ["Connections", "Flow", "FlowPrior", "scale_and_shift"]
+
+_NUM_FOR_MOMENTS = 4096
+_MAX_LOG_SCALE = 3.0
+_STATIC = {"static": True}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Flow:
+    """p(z) = N(ε; 0, I) |∂ε/∂z|, ε = inverse(z); independent N(0, 1) in masked dimensions.
+
+    Attributes:
+        layers: learned numbers of each layer, any pytrees.
+        latent_mask: None or [L] of zeros and ones.
+        latent_dim: L of the map, a count.
+        inverse: (layer, index, mask, z [..., L]) to (ε [..., L], log |∂ε/∂z| [...]).
+        forward: (layer, index, mask, ε [..., L]) to z [..., L].
+        num: the number of dimensions of a marginal; the others must be masked. None is all.
+    """
+
+    layers: tuple[Any, ...]
+    latent_mask: jax.Array | None
+    latent_dim: int = dataclasses.field(metadata=_STATIC)
+    inverse: Callable = dataclasses.field(metadata=_STATIC)
+    forward: Callable = dataclasses.field(metadata=_STATIC)
+    num: int | None = dataclasses.field(default=None, metadata=_STATIC)
+
+    @functools.cached_property
+    def _moments(self) -> tuple[jax.Array, jax.Array]:
+        """Mean and standard deviation of each dimension, [L] each, from draws with a fixed key."""
+        z = self.sample(jax.random.key(0), _NUM_FOR_MOMENTS)
+        return jnp.mean(z, axis=0), jnp.std(z, axis=0)
+
+    @property
+    def mean(self) -> jax.Array:
+        """E[z], [L]: the mean of 4,096 draws with a fixed key."""
+        return self._moments[0]
+
+    @property
+    def deviation(self) -> jax.Array:
+        """Standard deviation of each dimension, [L]: that of 4,096 draws with a fixed key."""
+        return self._moments[1]
+
+    def first(self, num: int) -> "Flow":
+        """The marginal of the first `num` dimensions, if the others are masked: [num]."""
+        return dataclasses.replace(self, num=num)
+
+    def sample(self, key: jax.Array, num_samples: int | None = None) -> jax.Array:
+        """Draws z: [L], or [N, L]."""
+        z = distributions.standard_gaussian(self.latent_dim).sample(key, num_samples)
+        for index, layer in enumerate(self.layers):
+            z = self.forward(layer, index, self.latent_mask, z)
+        return z[..., : self.num]
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """log p(z) = log N(ε; 0, I) + log |∂ε/∂z|: [..., L] to [...]."""
+        size = z.shape[-1]
+        noise = jnp.pad(z, [*[(0, 0)] * (z.ndim - 1), (0, self.latent_dim - size)])
+        log_det = jnp.zeros(z.shape[:-1])
+        for index, layer in reversed([*enumerate(self.layers)]):
+            noise, change = self.inverse(layer, index, self.latent_mask, noise)
+            log_det = log_det + change
+        kept = noise[..., :size]
+        terms = distributions.gaussian_log_prob(kept, jnp.zeros_like(kept), 0.0)
+        return sums.over_last(terms) + log_det
+
+
+class Connections(NamedTuple):
+    """The connections of a network that are not cut, as zeros and ones.
+
+    Attributes:
+        inputs: from dimensions to the first hidden layer, [L, H] or [L, 1].
+        hidden: from the first hidden layer to the second, [H, H] or [1, 1].
+        outputs: from the second hidden layer to dimensions, [H, L] or [1, L].
+        moved: the dimensions that the layer moves, [L].
+    """
+
+    inputs: jax.Array
+    hidden: jax.Array
+    outputs: jax.Array
+    moved: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowPrior(Prior):
+    """z = f(ε), ε ~ N(0, I), f a chain of `num_flows` layers; starts as N(0, I) itself.
+
+    A subclass defines how many dimensions a layer reads and the two maps of a layer.
+
+    Attributes:
+        num_flows: number of layers.
+        flow_width: units of each of the two hidden layers of a network.
+    """
+
+    num_flows: int = 6
+    flow_width: int = 128
+
+    def init(self, key, sizes, examples=None):
+        del examples
+        keys = jax.random.split(key, self.num_flows)
+        return {f"flow_{i}": self._init_layer(keys[i], i, sizes) for i in range(self.num_flows)}
+
+    def _init_layer(self, key: jax.Array, index: int, sizes: Sizes) -> dict:
+        """A network that returns zeros; its first kernel is scaled to the dimensions it reads."""
+        first, second = jax.random.split(key)
+        size, width = sizes.latent_dim, self.flow_width
+        fan_in = jnp.maximum(self.num_read(index, size, sizes.latent_mask), 1.0)
+        lecun = jax.nn.initializers.lecun_normal()
+        kernels = {
+            "hidden_0": each_dimension(first, size, width).T / jnp.sqrt(fan_in),
+            "hidden_1": lecun(second, (width, width)),
+            "scale": jnp.zeros((width, size)),
+            "shift": jnp.zeros((width, size)),
+        }
+        return {n: {"kernel": k, "bias": jnp.zeros(k.shape[1])} for n, k in kernels.items()}
+
+    def num_read(self, index: int, latent_dim: int, latent_mask: jax.Array | None) -> jax.Array:
+        """The number of dimensions of [L] that a layer's network reads, a scalar."""
+        raise NotImplementedError
+
+    def of(self, params, latent_dim, latent_mask=None, encode=None):
+        del encode
+        layers = tuple(params[f"flow_{i}"] for i in range(self.num_flows))
+        return Flow(layers, latent_mask, latent_dim, type(self).inverse, type(self).forward)
+
+    @staticmethod
+    def inverse(layer: dict, index: int, latent_mask, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """See `Flow`: z [..., L] to (ε [..., L], log |∂ε/∂z| [...])."""
+        raise NotImplementedError
+
+    @staticmethod
+    def forward(layer: dict, index: int, latent_mask, noise: jax.Array) -> jax.Array:
+        """See `Flow`: ε [..., L] to z [..., L]."""
+        raise NotImplementedError
+
+
+def scale_and_shift(
+    layer: dict, connections: Connections, z: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """(s, t) of a layer's network, |s| < 3, 0 in dimensions that are not moved: z [..., L] to it."""
+
+    def apply(name, kept, values):
+        own = layer[name]
+        bias = own["bias"].reshape((1,) * (values.ndim - 1) + own["bias"].shape)
+        return jnp.matmul(values, own["kernel"] * kept, precision="highest") + bias
+
+    hidden = jax.nn.relu(apply("hidden_0", connections.inputs, z))
+    hidden = jax.nn.relu(apply("hidden_1", connections.hidden, hidden))
+    moved = connections.moved.reshape((1,) * (z.ndim - 1) + connections.moved.shape)
+    scale = jnp.tanh(apply("scale", connections.outputs, hidden) / _MAX_LOG_SCALE)
+    shift = apply("shift", connections.outputs, hidden)
+    return _MAX_LOG_SCALE * scale * moved, shift * moved

@@ -1,0 +1,128 @@
+"""The rate of a code, KL(q(z|x) ‖ p(z)), in closed form if there is one, else from draws.
+
+The estimate from draws is log q(z|x) − log p(z). It is unbiased, and so is its gradient through z.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax import distributions, losses, sums
+from vae_jax.errors import UnsupportedError
+
+__all__ = [
+    "has_closed_form",
+    "has_dims",
+    "parts",
+    "per_dim",
+    "per_dim_or_like_gaussian",
+    "rate",
+]
+
+
+def has_closed_form(posterior, prior) -> bool:
+    """Whether the rate of this pair of types is known in closed form; values of any shapes."""
+    return (type(posterior), type(prior)) in distributions.CLOSED_FORM_KL
+
+
+def rate(posterior, prior, z: jax.Array | None = None) -> jax.Array:
+    """The rate of each example: in closed form, or the mean over the draws.
+
+    Args:
+        posterior: q(z|x), parameters of shape [B, L].
+        prior: p(z) over [L].
+        z: draws from q(z|x), [B, L] or [K, B, L]; used only if there is no closed form.
+
+    Returns:
+        Rates in nats, [B].
+
+    Raises:
+        UnsupportedError: there is no closed form, and no draws are given.
+    """
+    if z is None or has_closed_form(posterior, prior):
+        return losses.sum_event(distributions.kl_divergence(posterior, prior))
+    ratio = posterior.log_prob(z) - prior.log_prob(z)
+    return ratio if z.ndim == 2 else ratio.mean(axis=0)
+
+
+def per_dim(posterior, prior, z: jax.Array | None = None) -> jax.Array:
+    """The rate of each latent dimension given those before it; the sum has the mean of `rate`.
+
+    With draws it follows the chain rule, log q(z_l|x) − log p(z_l | z_1 … z_{l−1}).
+
+    Args:
+        posterior, prior, z: see `rate`.
+
+    Returns:
+        Rates in nats, [B, L].
+
+    Raises:
+        UnsupportedError: there is no closed form, and no draws are given, or a density of single
+            dimensions is unknown.
+    """
+    if z is None or has_closed_form(posterior, prior):
+        return distributions.kl_divergence(posterior, prior)
+    if not has_dims(posterior, prior):
+        name = type(prior).__name__
+        raise UnsupportedError(
+            f"the rate of single dimensions: p(z) is of type {name}, whose density is only known "
+            "jointly: leave free_bits out, or take prior=normal or prior=mixture"
+        )
+    rates = posterior.log_probs(z) - prior.log_probs(z)
+    return rates if z.ndim == 2 else rates.mean(axis=0)
+
+
+def has_dims(posterior, prior) -> bool:
+    """Whether `per_dim` knows the rate of single dimensions; values of any shapes."""
+    is_known = all(hasattr(each, "log_probs") for each in (posterior, prior))
+    return is_known or has_closed_form(posterior, prior)
+
+
+def per_dim_or_like_gaussian(posterior, prior, z: jax.Array) -> jax.Array:
+    """`per_dim`, or if it is unknown the rate under a Gaussian of the prior's mean and deviation.
+
+    For pictures, which sort dimensions: the sum of the second is not `rate`.
+
+    Args:
+        posterior, prior, z: see `rate`.
+
+    Returns:
+        Rates in nats, [B, L].
+    """
+    if has_dims(posterior, prior):
+        return per_dim(posterior, prior, z)
+    logvar = 2.0 * jnp.log(jnp.maximum(prior.deviation, 1e-6))
+    like = distributions.DiagonalGaussian(prior.mean, logvar)
+    return distributions.kl_divergence(posterior, like)
+
+
+def parts(
+    posterior: distributions.DiagonalGaussian,
+    prior,
+    z: jax.Array,
+    log_weights: jax.Array,
+    latent_mask: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`losses.rate_decomposition` under any prior.
+
+    Args:
+        posterior: of the B examples of a batch, [B, L].
+        prior: p(z) over [L], independent N(0, 1) in masked dimensions.
+        z: one draw per example, [B, L].
+        log_weights: see `losses.aggregate_weights`, [B, B].
+        latent_mask: None or [L] of zeros and ones.
+
+    Returns:
+        (mutual information, total correlation, Σ_l log q(z_l) − log p(z)) in nats, [B] each.
+    """
+    if type(prior) is distributions.DiagonalGaussian:
+        own = {"prior_mean": prior.mean, "prior_logvar": prior.logvar}
+    elif latent_mask is None:
+        own = {"log_prior": prior.log_prob(z)}
+    else:
+        # a masked dimension adds log N(0; 0, 1) = −½ log 2π
+        num_masked = sums.over_last(1.0 - latent_mask)
+        joint = prior.log_prob(z * latent_mask[None, :])
+        own = {"log_prior": joint + 0.5 * math.log(2 * math.pi) * num_masked}
+    return losses.rate_decomposition(z, *posterior, log_weights, latent_mask, **own)
