@@ -315,15 +315,14 @@ def test_a_gaussian_prior_of_any_kind_is_one():
         subject_of(name).require_gaussian()
 
 
-def test_the_decomposed_rate_is_that_of_the_prior():
-    model, params, _ = linear("shifted", 3)
+@pytest.mark.parametrize("name", ["shifted", "mixture"])
+def test_the_decomposed_rate_is_that_of_the_prior(name):
+    model, params, _ = linear(name, 3)
     parts, _ = elbo.decompose_rate(model, params, X, KEY, 50, preprocess=identity)
     posterior = model.encode(params, X)
     z = posterior.sample(jax.random.split(KEY)[1])
     rates = posterior.log_prob(z) - model.prior(params).log_prob(z)
     assert float(sum(parts.values())) == pytest.approx(float(rates.mean()), rel=1e-4)
-    model, params, _ = linear("mixture", 3)
-    assert elbo.decompose_rate(model, params, X, KEY, 50, preprocess=identity) == ({}, {})
 
 
 @pytest.mark.parametrize("name", ["standard", "shifted"])
@@ -347,8 +346,9 @@ BATCH = {"x": jnp.asarray(X), "mask": jnp.ones(N)}
 ASSUMING = {"beta_tc_vae": {"num_examples": 50, "beta": 1.0}, "dip_vae_i": {}, "dip_vae_ii": {}}
 
 
-def test_beta_tc_vae_at_1_is_the_elbo_of_the_prior():
-    model, params, _ = linear("shifted", 3)
+@pytest.mark.parametrize("name", ["shifted", "mixture"])
+def test_beta_tc_vae_at_1_is_the_elbo_of_the_prior(name):
+    model, params, _ = linear(name, 3)
     loss, aux = objectives.load("beta_tc_vae")(model, params, BATCH, KEY, **ASSUMING["beta_tc_vae"])
     posterior = model.encode(params, BATCH["x"])
     z = posterior.sample(KEY)
@@ -369,7 +369,7 @@ def test_dip_vae_draws_the_covariance_to_that_of_the_prior(name, share):
     np.testing.assert_allclose(aux["penalty"], expected, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ASSUMING)
+@pytest.mark.parametrize("name", ["dip_vae_i", "dip_vae_ii"])
 def test_objectives_that_assume_a_gaussian_prior_refuse_another(name):
     model, params, _ = linear("mixture", 3)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Learned priors: densities that integrate to 1, maps that invert, and every objective with them."""
+"""Learned priors: densities that integrate to 1, maps that invert, all objectives with them."""
 
 import math
 
@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from vae_jax import distributions, likelihoods, networks, objectives, priors, rates, training
+from vae_jax import (
+    distributions,
+    latents,
+    likelihoods,
+    networks,
+    objectives,
+    priors,
+    rates,
+    training,
+)
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import elbo, latent_use, nll
@@ -285,7 +294,10 @@ def test_the_importance_weighted_bound_meets_the_integral_over_one_dimension(nam
     found = nll.sample(
         model, params, x, KEY, preprocess=lambda stored, key: stored, num_samples=20_000
     )
-    np.testing.assert_allclose(-found.nll, jax.vmap(exact)(x), atol=0.02)
+    # the variance of log 1/K Σ w is about 1 / (effective samples)
+    error = 1 / np.sqrt(found.effective_samples)
+    assert (np.abs(-found.nll - jax.vmap(exact)(x)) < 6 * error + 1e-3).all()
+    assert (error < 0.2).all()
 
 
 @pytest.mark.parametrize("name", LEARNED)
@@ -348,19 +360,19 @@ def test_an_evaluation_knows_the_terms_of_every_prior(name):
 
 
 def test_what_does_not_go_together_is_refused_before_anything_is_compiled():
+    of_codes = make_model(priors.Mixture(4)).replace(latent=latents.Quantized(8, 1))
     with pytest.raises(UsageError, match="is a density of Gaussian codes"):
-        model = make_model(priors.Mixture(4))
-        model.replace(latent=objectives.latent("vq_vae", code_dim=1)).check_prior()
+        of_codes.check_prior()
     with pytest.raises(UsageError, match="without a condition"):
         make_model(priors.Vamp(4)).replace(num_conditions=2).check_prior()
     with pytest.raises(UsageError, match="starts from training rows"):
         make_model(priors.Vamp(4)).init(KEY)
     with pytest.raises(UsageError, match="examples have shape"):
         make_model(priors.Vamp(4)).init(KEY, X[:3])
+    model = make_model(small("realnvp"))
+    params, bound = init(model), objectives.bind("beta_vae", num_examples=N)
     with pytest.raises(UsageError, match="only known jointly"):
-        model = make_model(small("realnvp"))
-        bound = objectives.bind("beta_vae", num_examples=N)
-        bound(model, init(model), {"x": X, "mask": jnp.ones(N)}, KEY, free_bits=0.1)
+        bound(model, params, {"x": X, "mask": jnp.ones(N)}, KEY, free_bits=0.1)
     for wrong in (0, 2.5, True):
         with pytest.raises(UsageError, match="num_components"):
             priors.Mixture(wrong)

@@ -61,7 +61,6 @@ class Model(flax.struct.PyTreeNode):
             is decoded as z = 0, so its rate is exactly 0, and the model is one of sum(latent_mask)
             dimensions. The mask is applied only here.
         latent: one of `vae_jax.latents`: the family of q(z|x), and of p(z) unless it is given.
-        prior_family: one of `vae_jax.priors`, for Gaussian latents; None for that of `latent`.
         num_conditions: C, the size of the condition of x and z; 0 for none. In a conditional model
             both modules take a second argument [B, C], and `given` must be called before all else.
         condition: the condition set by `given`, [B, C].
@@ -70,6 +69,7 @@ class Model(flax.struct.PyTreeNode):
         classes: the user's own labels of the C classes, numbers or words in the order of their
             indices; None if they are 0 … C − 1; () if the condition is numbers, not labels.
         train_key: in training, the PRNG key for modules that take `train`; None in evaluation.
+        prior_family: one of `vae_jax.priors`, for Gaussian latents; None for that of `latent`.
     """
 
     encoder: nn.Module = flax.struct.field(pytree_node=False)
@@ -79,12 +79,12 @@ class Model(flax.struct.PyTreeNode):
     latent_dim: int = flax.struct.field(pytree_node=False)
     latent_mask: jax.Array | None = None
     latent: latents.Latent = flax.struct.field(pytree_node=False, default=latents.Gaussian())
-    prior_family: priors.Prior | None = flax.struct.field(pytree_node=False, default=None)
     num_conditions: int = flax.struct.field(pytree_node=False, default=0)
     condition: jax.Array | None = None
     teacher_key: jax.Array | None = None
     classes: tuple | None = flax.struct.field(pytree_node=False, default=None)
     train_key: jax.Array | None = None
+    prior_family: priors.Prior | None = flax.struct.field(pytree_node=False, default=None)
 
     def __repr__(self) -> str:
         used = self.latent_dim

@@ -274,7 +274,7 @@ class Program:
             yield first // EVALUATION_BATCH, self.layout.replicate(taken)
 
 
-def _x(rows: Any) -> Any:
+def x_of(rows: Any) -> Any:
     """The examples [N, *stored] in the rows that batches are gathered from, see `make_splits`."""
     return rows["x"] if isinstance(rows, Mapping) else rows
 

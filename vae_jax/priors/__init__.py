@@ -1,10 +1,9 @@
 """Priors p(z) of Gaussian codes. One file each, found by its name.
 
 A prior is a frozen dataclass, so it is a static part of a model; its learned parameters are in
-`params["latent"]["prior"]`. `Prior.of` turns them into a density: a value with `sample`, `log_prob`,
-`mean`, `deviation` and `first`, like `distributions.DiagonalGaussian`. If the rate of a posterior
-has no closed form under it, the objectives estimate the rate from their own samples, see
-`distributions.rate`.
+`params["prior"]`. `Prior.of` turns them into a density: a value with `sample`, `log_prob`, `mean`,
+`deviation` and `first`, like `distributions.DiagonalGaussian`. If the rate of a posterior has no
+closed form under it, the objectives estimate the rate from their own samples, see `vae_jax.rates`.
 
 To add one, add a file `NAME.py` with one public subclass of `Prior` that has at least `of`, and
 fields with a default. `make_model(…, prior=NAME)`, the class as a name of this package, and export

@@ -67,7 +67,7 @@ class GaussianMixture:
         return GaussianMixture(self.logits, self.means[:, :num], self.logvars[:, :num])
 
     def sample(self, key: jax.Array, num_samples: int | None = None) -> jax.Array:
-        """Draws z: [L], or [N, L]. Each dimension has its own key, see `DiagonalGaussian.sample`."""
+        """Draws z, [L] or [N, L]; each dimension has its own key."""
         lead = () if num_samples is None else (num_samples,)
         own_key = unrolled(jax.random.fold_in(key, jnp.uint32(_COMPONENT)))
         component = jax.random.categorical(own_key, self.logits, shape=lead)

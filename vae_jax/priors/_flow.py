@@ -155,7 +155,7 @@ class FlowPrior(Prior):
 def scale_and_shift(
     layer: dict, connections: Connections, z: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """(s, t) of a layer's network, |s| < 3, 0 in dimensions that are not moved: z [..., L] to it."""
+    """(s, t) of a layer's network, [..., L] like z; 0 in dimensions that it does not move."""
 
     def apply(name, kept, values):
         own = layer[name]
