@@ -48,7 +48,7 @@ def test_an_alias_of_a_value_is_no_name_and_stands_for_one(setting, alias, value
 
 def test_an_alias_of_a_setting_is_no_flag_and_stands_for_one():
     names = {f.name for f in config.flag_fields() + config.flag_fields(config.Plan)}
-    names |= config.objective_flags().keys()
+    names |= config.hyperparameter_flags().keys()
     assert aliases.SETTINGS.keys().isdisjoint(names)
     assert names.issuperset(aliases.SETTINGS.values())
     assert names.issuperset(aliases.VALUES)

@@ -847,7 +847,8 @@ def test_help_goes_to_a_reader_that_reads_its_head(tmp_path):
 
 def test_help_is_complete():
     page = help_lib.of_training("all", "Head.")
-    names = [f.name for f in config.flag_fields()] + list(config.objective_flags()) + ["overwrite"]
+    names = [f.name for f in config.flag_fields()]
+    names += [*config.hyperparameter_flags(), "overwrite"]
     for name in names:
         assert f"  --{name} " in page
     assert "{" not in page

@@ -217,7 +217,7 @@ def flags_of(module):
     if module in ("experiments.vae", "experiments.walk"):
         fields = [f.name for of in (config.Config, config.Plan) for f in config.flag_fields(of)]
         own = ["list"] if module == "experiments.walk" else []
-        return {*fields, *config.objective_flags(), *own, "help"}
+        return {*fields, *config.hyperparameter_flags(), *own, "help"}
     if module == "experiments.evaluate":
         return {*evaluate.flag_texts(), "help"}
     if module == "experiments.export":

@@ -85,7 +85,7 @@ def test_remedies_tried_elsewhere_name_existing_tests():
 
 def flags_known():
     fields = config.flag_fields() + config.flag_fields(config.Plan)
-    own = {field.name for field in fields} | config.objective_flags().keys()
+    own = {field.name for field in fields} | config.hyperparameter_flags().keys()
     return own | evaluate.flag_texts().keys() | export.FLAGS.keys()
 
 

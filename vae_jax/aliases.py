@@ -11,6 +11,7 @@ VALUES = {
     "likelihood": {"mse": "gaussian", "normal": "gaussian", "bce": "bernoulli"},
     "network": {"cnn": "conv", "dense": "mlp", "fc": "mlp"},
     "activation": {"swish": "silu"},
+    "prior": {"standard": "normal", "mog": "mixture", "gmm": "mixture", "vampprior": "vamp"},
 }
 """Setting → alias of a value → the value."""
 SETTINGS = {"lr": "learning_rate"}

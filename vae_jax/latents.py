@@ -51,10 +51,12 @@ class Latent:
     Attributes:
         parts: names of the arrays [B, L] that an encoder returns.
         has_prior: whether there is a p(z), and so a rate and samples of codes.
+        takes_priors: whether p(z) may be one of `vae_jax.priors` instead.
     """
 
     parts: ClassVar[tuple[str, ...]] = ()
     has_prior: ClassVar[bool] = True
+    takes_priors: ClassVar[bool] = False
 
     def init(self, key: jax.Array) -> dict:
         """Initial parameters of the family itself, from a PRNG key [], or {}."""
@@ -64,6 +66,14 @@ class Latent:
     def check(self, latent_dim: int) -> None:
         """Raises UsageError if codes of L dimensions, a count, cannot be of this family."""
         del latent_dim
+
+    def check_prior(self, prior: Any) -> None:
+        """Raises UsageError if p(z) of codes [B, L] cannot be `prior`; None is the family's own."""
+        if prior is not None and not self.takes_priors:
+            raise UsageError(
+                f"prior={prior}: is a density of Gaussian codes, these are {self}: leave prior "
+                "out, or take an objective with Gaussian codes, such as beta_vae"
+            )
 
     @property
     def group_size(self) -> int:
@@ -95,6 +105,7 @@ class Gaussian(Latent):
     """q(z|x) = N(mean, diag exp(logvar)), p(z) = N(0, I); for codes [B, L]."""
 
     parts: ClassVar[tuple[str, ...]] = ("mean", "logvar")
+    takes_priors: ClassVar[bool] = True
 
     def posterior(self, params, parts, latent_mask=None):
         if latent_mask is None:

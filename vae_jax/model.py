@@ -223,13 +223,9 @@ class Model(flax.struct.PyTreeNode):
     def check_prior(self) -> None:
         """Raises UsageError if the prior, over [L], does not fit the latents or the data."""
         prior = self.prior_family
+        self.latent.check_prior(prior)
         if prior is None:
             return
-        if not isinstance(self.latent, latents.Gaussian):
-            raise UsageError(
-                f"prior={prior}: is a density of Gaussian codes, these are {self.latent}: leave "
-                "prior out, or take an objective with Gaussian codes, such as beta_vae"
-            )
         if prior.reads_x and self.num_conditions:
             raise UsageError(
                 f"prior={prior}: encodes examples without a condition, the model needs one: take "

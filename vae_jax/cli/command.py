@@ -16,7 +16,7 @@ from vae_jax.errors import UsageError, VaeJaxError, did_you_mean
 from vae_jax.lab import compiled, environment, interrupts
 from vae_jax.lab.config import plan_from_flags
 from vae_jax.lab.flags import as_flags
-from vae_jax.lab.settings import Config, Plan, flag_fields, objective_flags
+from vae_jax.lab.settings import Config, Plan, flag_fields, hyperparameter_flags
 
 __all__ = [
     "MAX_NAME",
@@ -134,7 +134,7 @@ def define_flags(argv: Sequence[str], into: flags.FlagValues = flags.FLAGS) -> l
     own = list(objectives.hyperparameters(Config.objective))
     asked = {word.lstrip("-").partition("=")[0] for word in argv if word.startswith("-")}
     if not asked <= {*(f.name for f in fields), *own, *aliases.SETTINGS}:
-        own = list(objective_flags())
+        own = list(hyperparameter_flags())
     for field in fields:
         define = flags.DEFINE_boolean if field.default is False else flags.DEFINE_string
         define(field.name, None, field.metadata["help"], into)

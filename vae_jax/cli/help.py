@@ -3,11 +3,11 @@
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from vae_jax import aliases, data, discovery, likelihoods, networks, objectives
+from vae_jax import aliases, data, discovery, likelihoods, networks, objectives, priors
 from vae_jax.errors import any_of
 from vae_jax.lab import entry
 from vae_jax.lab.flags import as_flags
-from vae_jax.lab.settings import GROUPS, Config, Plan, flag_fields, objective_flags
+from vae_jax.lab.settings import GROUPS, Config, Plan, flag_fields, hyperparameter_flags
 
 __all__ = ["COMMON", "WIDTH", "asked_for", "of_flags", "of_training"]
 
@@ -100,6 +100,10 @@ def _all(description: str) -> str:
     lines = [*_wrapped(description), ""]
     for group in GROUPS:
         lines += [f"{group}:", *_entries(group)]
+        if group == "Model":
+            for name in priors.names():
+                lines += _wrapped(f"prior={name}: {priors.summary(name)}", "  ", "    ")
+            lines += _hyperparameters([f"prior={name}" for name in priors.names()])
         if group == "Objective":
             for name in objectives.names():
                 purpose = objectives.summary(name).partition(": ")[2]
@@ -146,6 +150,7 @@ def _fills() -> dict[str, str]:
         "activations": ", ".join(networks.ACTIVATIONS),
         "activation": _defaults("activation"),
         "likelihoods": ", ".join(likelihoods.names()),
+        "priors": ", ".join(priors.names()),
         "with_variance": ", ".join(with_variance),
     }
 
@@ -164,7 +169,7 @@ def _defaults(setting: str) -> str:
 def _hyperparameters(several: Sequence[str]) -> list[str]:
     """The flags of objectives; equal flags of several objectives are listed once."""
     lines = []
-    for name, owners in objective_flags().items():
+    for name, owners in hyperparameter_flags().items():
         by_text: dict[str, list[str]] = {}
         for objective in several:
             if objective in owners:

@@ -6,9 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vae_jax import latents, objectives
-from vae_jax.errors import UsageError
+from vae_jax.errors import UsageError, any_of
 from vae_jax.lab import parsers
-from vae_jax.lab.settings import Config, Plan, flag_fields, objective_flags, statics_of
+from vae_jax.lab.settings import (
+    Config,
+    Plan,
+    flag_fields,
+    hyperparameter_flags,
+    hyperparameters_of,
+    prior_of,
+    statics_of,
+)
 
 __all__ = [
     "CombinationError",
@@ -46,32 +54,45 @@ def from_flags(values: Mapping[str, str | None]) -> Config:
         if f.name in given
     }
     objective = settings.get("objective", Config.objective)
-    config = Config(**settings, hyperparameters=_hyperparameters(objective, given))
+    config = Config(
+        **settings, hyperparameters=_hyperparameters(objective, settings.get("prior"), given)
+    )
     _check_together(config)
     return config
 
 
 def default(objective: str) -> Config:
     """The `Config` of an objective (its name) without other flags."""
-    return Config(objective=objective, hyperparameters=_hyperparameters(objective, {}))
+    return Config(objective=objective, hyperparameters=_hyperparameters(objective, None, {}))
 
 
-def _hyperparameters(objective: str, given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The hyperparameters of an objective by name, sorted: the given ones, and defaults.
+def _hyperparameters(
+    objective: str, prior: str | None, given: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """The hyperparameters of an objective and a prior, sorted: the given ones, and defaults.
 
     Raises:
-        CombinationError: one of them belongs to other objectives.
+        CombinationError: one of them belongs to other objectives or priors.
     """
-    known = objectives.hyperparameters(objective)
+    known = hyperparameters_of(objective, prior)
     for name in given:
-        if name not in known and name in objective_flags():
-            takes = ", ".join(f"`{each}`" for each in known) or "none"
-            raise CombinationError(f"{name}={given[name]}: objective {objective} takes {takes}")
+        if name not in known and name in hyperparameter_flags():
+            raise CombinationError(_misplaced(name, given[name], objective, prior))
     parsed = {
         name: parse_flag(name, given.get(name, each.text), _parser(each))
         for name, each in known.items()
     }
     return tuple(sorted(parsed.items()))
+
+
+def _misplaced(name: str, value: str, objective: str, prior: str | None) -> str:
+    """The error of a hyperparameter of another objective or prior."""
+    owners = [owner for owner in hyperparameter_flags()[name] if owner.startswith("prior=")]
+    if owners:
+        given = "no prior is given" if prior is None else f"prior={prior} has none"
+        return f"{name}={value}: {given}: give {any_of(owners)} too, or leave `{name}` out"
+    takes = ", ".join(f"`{each}`" for each in objectives.hyperparameters(objective)) or "none"
+    return f"{name}={value}: objective {objective} takes {takes}"
 
 
 def _parser(hyperparameter: objectives.Hyperparameter) -> Callable[[str], str]:
@@ -135,7 +156,9 @@ def _check_together(config: Config) -> None:
             "network=linear has no hidden layers: leave `widths` and `activation`"
         )
     try:
-        latent_of(config).check(config.latent_dim)
+        latent = latent_of(config)
+        latent.check(config.latent_dim)
+        latent.check_prior(prior_of(config))
     except UsageError as error:
         raise CombinationError(f"{error} (objective {config.objective})") from None
 
@@ -151,7 +174,7 @@ def to_flags(config: Config) -> list[str]:
     data_dir = config.data_dir or os.environ.get("VAE_JAX_DATA_DIR")
     # absolute, so that it works from any working directory
     values["data_dir"] = (data_dir and os.path.abspath(data_dir), None)
-    known = objectives.hyperparameters(config.objective)
+    known = hyperparameters_of(config.objective, config.prior)
     for name, value in config.hyperparameters:
         values[name] = (value, parsers.canonical(known[name].text))
     chosen = {

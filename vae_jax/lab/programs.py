@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 from vae_jax import networks, schedules
 from vae_jax.lab import parsers
 from vae_jax.lab.config import spell
-from vae_jax.lab.settings import ADAM, Config, flag_fields, statics_of
+from vae_jax.lab.settings import (
+    ADAM,
+    Config,
+    flag_fields,
+    hyperparameters_of_prior,
+    statics_of,
+)
 from vae_jax.storage import files
 
 __all__ = [
@@ -141,7 +147,7 @@ def program_settings(config: Config) -> dict:
         "ema_decay": config.ema_decay is None,
         "variance": config.variance if isinstance(config.variance, str) else "given",
     }
-    statics = statics_of(config)
+    statics = statics_of(config).keys() | hyperparameters_of_prior(config.prior).keys()
     hyperparameters = {
         name: value if name in statics else structure(value)
         for name, value in config.hyperparameters

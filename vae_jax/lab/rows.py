@@ -11,7 +11,7 @@ from typing import Any
 
 from vae_jax import aliases, disk
 from vae_jax.errors import UsageError, did_you_mean
-from vae_jax.lab.settings import flag_fields, objective_flags
+from vae_jax.lab.settings import flag_fields, hyperparameter_flags
 
 __all__ = ["MAX_BYTES", "MAX_RUNS", "read_rows"]
 
@@ -39,7 +39,7 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
             f"sweep={file}: row 1 sets no flag, name at least one (its value may be empty)"
         )
     sweeping = {f.name for f in flag_fields() if f.metadata["sweeps"]}
-    sweeping |= objective_flags().keys()
+    sweeping |= hyperparameter_flags().keys()
     first = [name for name, _ in rows[0]]
     for number, row in enumerate(rows, 1):
         names = [name for name, _ in row]

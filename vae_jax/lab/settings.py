@@ -7,7 +7,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 
-from vae_jax import likelihoods, networks, objectives, training
+from vae_jax import likelihoods, networks, objectives, priors, training
 from vae_jax.lab import parsers
 from vae_jax.storage import members
 
@@ -18,8 +18,11 @@ __all__ = [
     "Plan",
     "flag",
     "flag_fields",
+    "hyperparameter_flags",
+    "hyperparameters_of",
+    "hyperparameters_of_prior",
     "lasts_a_share",
-    "objective_flags",
+    "prior_of",
     "statics_of",
 ]
 
@@ -110,6 +113,13 @@ class Config:
         "Model",
         parsers.choice(likelihoods.names, "likelihood"),
         "p(x|z), one of {likelihoods} (default: depends on the dataset)",
+    )
+    prior: str | None = flag(
+        None,
+        "Model",
+        parsers.choice(priors.names, "prior"),
+        "p(z) of a Gaussian code, one of {priors} (default: normal, or that of the objective's own "
+        "codes)",
     )
     variance: str | float = flag(
         "learned",
@@ -383,13 +393,52 @@ def flag_fields(of: type = Config) -> list[dataclasses.Field]:
 
 
 @functools.cache
-def objective_flags() -> dict[str, dict[str, objectives.Hyperparameter]]:
-    """Hyperparameter → {objective → default and help}, over all objectives."""
+def hyperparameter_flags() -> dict[str, dict[str, objectives.Hyperparameter]]:
+    """Hyperparameter → {its owner → default and help}, of all objectives and priors.
+
+    An owner is the name of an objective, or `prior=` and the name of a prior.
+    """
+    owners = {name: objectives.hyperparameters(name) for name in objectives.names()}
+    owners |= {f"prior={name}": hyperparameters_of_prior(name) for name in priors.names()}
     flags: dict[str, dict] = {}
-    for objective in objectives.names():
-        for name, hyperparameter in objectives.hyperparameters(objective).items():
-            flags.setdefault(name, {})[objective] = hyperparameter
+    for owner, own in owners.items():
+        for name, hyperparameter in own.items():
+            flags.setdefault(name, {})[owner] = hyperparameter
     return flags
+
+
+def hyperparameters_of_prior(name: str | None) -> dict[str, objectives.Hyperparameter]:
+    """The settings of a prior by name; none if there is no prior."""
+    if name is None:
+        return {}
+    cls, told = priors.load(name), priors.settings(name)
+    return {
+        field.name: objectives.Hyperparameter(
+            field.default,
+            told[field.name],
+            objectives.Interval.parse("[1, inf)"),
+            cls.choices.get(field.name, ()),
+        )
+        for field in dataclasses.fields(cls)
+    }
+
+
+def hyperparameters_of(
+    objective: str, prior: str | None = None
+) -> dict[str, objectives.Hyperparameter]:
+    """The hyperparameters of an objective and a prior, given by their names."""
+    return {**objectives.hyperparameters(objective), **hyperparameters_of_prior(prior)}
+
+
+def prior_of(config: Config) -> priors.Prior | None:
+    """The prior that is asked for by name, with its settings; None for that of the objective."""
+    if config.prior is None:
+        return None
+    known, given = hyperparameters_of_prior(config.prior), dict(config.hyperparameters)
+    return priors.make(
+        config.prior,
+        **{n: given[n] if own.choices else int(given[n]) for n, own in known.items()},
+    )
 
 
 def statics_of(config: Config) -> dict[str, int | str]:
@@ -398,5 +447,5 @@ def statics_of(config: Config) -> dict[str, int | str]:
     return {
         name: value if known[name].choices else int(value)
         for name, value in config.hyperparameters
-        if known[name].is_static
+        if name in known and known[name].is_static
     }

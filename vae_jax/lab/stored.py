@@ -5,7 +5,7 @@ import os
 from collections.abc import Container, Mapping, Sequence
 
 from vae_jax.errors import UsageError
-from vae_jax.lab.settings import Config, flag_fields, objective_flags
+from vae_jax.lab.settings import Config, flag_fields, hyperparameter_flags
 
 __all__ = ["BESIDE", "identity_as_of", "refuse_unknown", "with_dataset_of"]
 
@@ -59,7 +59,7 @@ def refuse_unknown(held: Mapping, where: str) -> None:
     Raises:
         UsageError: some are unknown; the message names them.
     """
-    known = {f.name for f in flag_fields()} | objective_flags().keys() | BESIDE
+    known = {f.name for f in flag_fields()} | hyperparameter_flags().keys() | BESIDE
     unknown = sorted(f"{name}={value}" for name, value in held.items() if name not in known)
     if unknown:
         raise UsageError(

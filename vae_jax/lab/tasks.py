@@ -6,7 +6,7 @@ from pathlib import Path
 from vae_jax.lab import cluster, entry
 from vae_jax.lab.config import command_line, to_flags
 from vae_jax.lab.programs import Program, folder
-from vae_jax.lab.settings import Config, Plan, flag_fields, objective_flags
+from vae_jax.lab.settings import Config, Plan, flag_fields, hyperparameter_flags
 from vae_jax.storage import files
 
 __all__ = ["make_tasks"]
@@ -37,7 +37,7 @@ def _row(config: Config) -> dict[str, str | None]:
     """The settings of a run as a row of the file of `sweep`."""
     flags = (flag.removeprefix("--").partition("=") for flag in to_flags(config))
     row = {name: value for name, _, value in flags if name not in _NOT_IN_ROWS}
-    names = [f.name for f in flag_fields() if f.metadata["sweeps"]] + list(objective_flags())
+    names = [f.name for f in flag_fields() if f.metadata["sweeps"]] + list(hyperparameter_flags())
     # no row may be empty, and all have the same keys
     chosen = {**row, "seed": str(config.seed), "latent_dim": str(config.latent_dim)}
     return {**dict.fromkeys(names), **chosen}

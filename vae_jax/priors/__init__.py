@@ -10,13 +10,15 @@ fields with a default. `make_model(…, prior=NAME)`, the class as a name of thi
 to one file follow. Modules with a leading underscore are what several share.
 """
 
+import inspect
+import re
 from typing import Any
 
 from vae_jax import discovery
 from vae_jax.errors import UsageError
 from vae_jax.priors._prior import Prior, Sizes
 
-__all__ = ["Prior", "Sizes", "classes", "load", "make", "names"]
+__all__ = ["Prior", "Sizes", "classes", "load", "make", "names", "settings", "summary"]
 
 
 def names() -> list[str]:
@@ -38,6 +40,20 @@ def load(name: str) -> type[Prior]:
 def classes() -> dict[str, type[Prior]]:
     """The classes of all priors by class name: "Mixture", not "mixture"."""
     return {cls.__name__: cls for cls in map(load, names())}
+
+
+def summary(name: str) -> str:
+    """The first line of the docstring of a prior's module."""
+    return discovery.summary(__name__, name)
+
+
+def settings(name: str) -> dict[str, str]:
+    """Setting → its help, from the section "Attributes" of the class; scalars and words."""
+    section = re.search(
+        r"^Attributes:\n((?:(?:    .*)?\n)+)", f"{inspect.getdoc(load(name))}\n", re.M
+    )
+    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", section[1] if section else "", re.M)
+    return {setting: re.sub(r"\s+", " ", text) for setting, text in entries}
 
 
 def make(name: str | Prior, **settings: Any) -> Prior:
