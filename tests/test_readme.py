@@ -5,6 +5,7 @@ import csv
 import fnmatch
 import importlib
 import importlib.util
+import math
 import pathlib
 import re
 import shlex
@@ -22,10 +23,20 @@ from flax import linen as nn
 
 import vae_jax
 from experiments import objectives_table, recipes
-from vae_jax import data, discovery, evaluation, likelihoods, losses, networks, objectives
+from vae_jax import (
+    assembly,
+    data,
+    discovery,
+    evaluation,
+    likelihoods,
+    losses,
+    networks,
+    objectives,
+    priors,
+)
 from vae_jax.cli import help
 from vae_jax.cli.commands import evaluate, export
-from vae_jax.lab import config, metrics, sweep
+from vae_jax.lab import config, metrics, settings, sweep
 from vae_jax.model import Model
 from vae_jax.storage import exported
 
@@ -56,19 +67,40 @@ def test_every_snippet_is_run():
     """The pages with snippets are those that the tests below run."""
     have = {page for page in PAGES if snippets(page)}
     assert have == {
-        *("README.md", "docs/contributing.md", "docs/python-api.md", "docs/sweeps-and-clusters.md")
+        *("README.md", "docs/contributing.md", "docs/python-api.md", "docs/priors.md"),
+        "docs/sweeps-and-clusters.md",
     }
 
 
 def test_the_snippet_of_a_picture():
     """It draws two of three dimensions, and nothing of one."""
-    (text,), names = snippets("docs/contributing.md"), {}
+    (_, text), names = snippets("docs/contributing.md"), {}
     exec(text, names)
     (picture,) = names["PICTURES"]
     means, labels = np.arange(12.0).reshape(4, 3), np.arange(4) % 2
     drawn = picture(types.SimpleNamespace(means=means, labels=labels, rates=np.ones(3)))
     assert [row[:2] for row in drawn.table.rows] == [tuple(row[:2]) for row in means]
     assert picture(types.SimpleNamespace(rates=np.ones(1))) is None
+
+
+def test_the_snippet_of_a_prior():
+    """Its density is Gaussian, so the rate is in closed form and has a gradient to the scale."""
+    (text, _), names = snippets("docs/contributing.md"), {}
+    exec(text, names)
+    scaled = names["Scaled"]()
+    params = {"log_scale": jnp.float32(0.5)}
+    found = scaled.of(params, 3, jnp.float32([1, 1, 0]))
+    np.testing.assert_allclose(found.deviation, [math.exp(0.5), math.exp(0.5), 1.0], rtol=1e-6)
+    model = assembly.make_model((4,), likelihood="gaussian", latent_dim=3, prior=scaled)
+    assert model.init(jax.random.key(0))["prior"] == {"log_scale": 0.0}
+
+
+def test_the_snippet_of_learned_priors():
+    names = {}
+    (text,) = snippets("docs/priors.md")
+    exec(text, names)
+    assert names["density"].log_prob(jnp.zeros(3)).shape == ()
+    assert names["density"].means.shape == (8, 3)
 
 
 class MyEncoder(nn.Module):
@@ -339,8 +371,13 @@ def test_the_table_of_numbers_is_whole():
 
 def test_the_table_of_objectives_is_that_of_their_docstrings():
     """`python -m experiments.objectives_table --write` puts it there."""
-    page = PAGES["docs/objectives.md"]
-    assert objectives_table.inserted(page) == page
+    for name in objectives_table.TABLES:
+        page = PAGES[f"docs/{name}.md"]
+        assert objectives_table.inserted(name, page) == page
+    for name in priors.names():
+        (row,) = re.findall(rf"^\| `{name}` \|.*$", objectives_table.table_of_priors(), re.M)
+        for hyperparameter in settings.hyperparameters_of_prior(name):
+            assert f"--{hyperparameter}" in row
     for name in objectives.names():
         (row,) = re.findall(rf"^\| `{name}` \|.*$", objectives_table.table(), re.M)
         for hyperparameter in objectives.hyperparameters(name):

@@ -72,6 +72,7 @@ __all__ = [
     "name_of",
     "names",
     "optimizer_settings",
+    "papers",
     "purpose",
     "references",
     "statics",
@@ -219,7 +220,12 @@ def definitions(name: str) -> dict[str, str]:
 
 def references(name: str) -> dict[str, str | None]:
     """The papers in the docstring of an objective: "authors year" → arXiv number."""
-    docstring = inspect.getdoc(load(name)) + "\n"
+    return papers(load(name))
+
+
+def papers(documented: Any) -> dict[str, str | None]:
+    """The papers in the section "Reference" of a docstring, a scalar, see `references`."""
+    docstring = inspect.getdoc(documented) + "\n"
     section = re.search(r"^Reference:\n((?:    .*\n)+)", docstring, re.M)[1]
     found = {}
     for paper, details in _PAPER.findall(re.sub(r"\s+", " ", section)):

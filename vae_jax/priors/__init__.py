@@ -18,7 +18,7 @@ from vae_jax import discovery
 from vae_jax.errors import UsageError
 from vae_jax.priors._prior import Prior, Sizes
 
-__all__ = ["Prior", "Sizes", "classes", "load", "make", "names", "settings", "summary"]
+__all__ = ["Prior", "Sizes", "classes", "formula", "load", "make", "names", "settings", "summary"]
 
 
 def names() -> list[str]:
@@ -45,6 +45,11 @@ def classes() -> dict[str, type[Prior]]:
 def summary(name: str) -> str:
     """The first line of the docstring of a prior's module."""
     return discovery.summary(__name__, name)
+
+
+def formula(name: str) -> str:
+    """The density of a prior: its class's docstring up to "over [L]"."""
+    return inspect.getdoc(load(name)).partition(" over [L]")[0]
 
 
 def settings(name: str) -> dict[str, str]:

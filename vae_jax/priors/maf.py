@@ -12,7 +12,7 @@ __all__ = ["MAF"]
 
 @dataclasses.dataclass(frozen=True)
 class MAF(FlowPrior):
-    """z = f(ε), ε ~ N(0, I), f a chain of autoregressive layers; starts as N(0, I) itself.
+    """z = f(ε), ε ~ N(0, I) over [L], f a chain of autoregressive layers; starts as N(0, I).
 
     A layer has ε_l = (z_l − t_l(z_<l)) exp(−s_l(z_<l)), with one masked network for all l; every
     second layer takes the dimensions in reverse. The density takes one pass per layer, a draw L.

@@ -12,7 +12,7 @@ __all__ = ["RealNVP"]
 
 @dataclasses.dataclass(frozen=True)
 class RealNVP(FlowPrior):
-    """z = f(ε), ε ~ N(0, I), f a chain of affine couplings; starts as N(0, I) itself.
+    """z = f(ε), ε ~ N(0, I) over [L], f a chain of affine couplings; starts as N(0, I).
 
     A coupling reads the even dimensions and moves the odd ones, the next one the reverse:
     ε_odd = (z_odd − t(z_even)) exp(−s(z_even)).
