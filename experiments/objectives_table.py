@@ -76,8 +76,6 @@ if __name__ == "__main__":
             page = DOCS / f"{name}.md"
             files.write_text(page, inserted(name, page.read_text(encoding="utf-8")).splitlines())
     elif sys.argv[1:]:
-        sys.exit(
-            f"error: {' '.join(sys.argv[1:])}: must be --write, or nothing"
-        )
+        sys.exit(f"error: {' '.join(sys.argv[1:])}: must be --write, or nothing")
     else:
         console.say_page("\n".join(make() for make in TABLES.values()).removesuffix("\n"))

@@ -382,6 +382,22 @@ def test_free_bits_have_a_floor_of_the_batch_mean(setting):
     assert float(loss.mean()) == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_free_bits_do_not_count_padding(setting):
+    """The floor lies between the means with and without padding, so the mask decides."""
+    model, params, batch, key = setting
+    rate = np.asarray(
+        distributions.kl_divergence(model.encode(params, batch["x"]), model.prior(params))
+    )
+    real = rate[:2].mean(axis=0)
+    gap = np.abs(real - rate.mean(axis=0))
+    floor = float((real + rate.mean(axis=0))[gap.argmax()] / 2)
+    assert gap.max() > 1e-3
+    padded = {**batch, "mask": (jnp.arange(B) < 2).astype(jnp.float32)}
+    loss, aux = objectives.load("beta_vae")(model, params, padded, key, free_bits=floor)
+    expected = aux["distortion"][:2].mean() + np.maximum(real, floor).sum()
+    assert float(loss[:2].mean()) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_capacity_of_zero_is_beta_vae_with_beta_gamma(setting):
     """|rate − 0| = rate: the classic mistake clamps the penalty away at C = 0."""
     model, params, batch, key = setting

@@ -38,7 +38,7 @@ plant(
     "bits per character are nats",
 )
 
-plant = of("vae_jax/assembly.py", "experiments")
+plant = of("vae_jax/assembly.py", "config")
 plant(
     'asked or ("dynamic" if has_prior else "soft")',
     'asked or "dynamic"',
@@ -124,7 +124,7 @@ plant(
     "the error over seeds has n below",
 )
 
-plant = of("vae_jax/lab/metrics.py", "evaluate")
+plant = of("vae_jax/lab/metrics.py", "portability")
 plant(
     "dataset = train.load(asked, expected)",
     "dataset = train.load(asked, None)",

@@ -87,8 +87,8 @@ plant(
     "a damaged file is read",
 )
 plant(
-    "latent_mask=mask, classes=classes)",
-    "latent_mask=mask)",
+    "latent_mask=mask, classes=classes, prior_family=prior)",
+    "latent_mask=mask, prior_family=prior)",
     "a model is read without the user's labels",
 )
 plant(
