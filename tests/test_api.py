@@ -68,7 +68,17 @@ ALLOWED = {
     "lab": {
         *("assembly", "cache", "data", "devices", "distributions", "evaluation", "latents"),
         *("keeping", "likelihoods", "live", "model", "modules", "networks", "objectives"),
-        *("plots", "program", "ranges", "rates", "schedules", "storage", "trained", "training"),
+        *(
+            "plots",
+            "priors",
+            "program",
+            "ranges",
+            "rates",
+            "schedules",
+            "storage",
+            "trained",
+            "training",
+        ),
     },
     "cli": {
         *(
