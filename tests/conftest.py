@@ -6,7 +6,10 @@ import pathlib
 import jax
 import pytest
 from absl import flags
+from jaxlib import xla_client
 
+from vae_jax.devices import platform
+from vae_jax.errors import UsageError
 from vae_jax.lab import compiled
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -16,16 +19,38 @@ flags.FLAGS.mark_as_parsed()
 compiled.keep()
 
 
-COMPILE_BOUND = ("test_objectives", "test_likelihoods", "test_latents")
-"""Heads of the names of files whose many small programs take longer to compile than to run."""
+QUICK_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+"""XLA compiles small programs in half the time with these, and needs a third with
+`jax_disable_most_optimizations` beside them."""
+OPTIMIZED = ("test_benchmark", "test_memory")
+"""Files that measure what a user's programs take, and so compile them as a user does. The many
+small programs of the others take longer to compile than to run."""
+
+
+def pytest_configure(config):
+    """Has XLA compile quickly in this process; commands that tests start compile as a user's do.
+
+    The slow run, and one with XLA_FLAGS of its own, compile all as a user's programs are compiled.
+    """
+    config.is_quick = config.option.markexpr == "not slow" and "XLA_FLAGS" not in os.environ
+    if not config.is_quick:
+        return
+    os.environ["XLA_FLAGS"] = QUICK_FLAGS
+    try:
+        platform.check_flags()
+        xla_client.CompileOptions()  # reads the flags, once in a process
+    except UsageError:
+        pass  # another version of XLA lacks one
+    finally:
+        del os.environ["XLA_FLAGS"]
 
 
 def pytest_runtest_setup(item):
-    is_bound = item.path.stem.startswith(COMPILE_BOUND)
-    if jax.config.read("jax_disable_most_optimizations") != is_bound:
-        # a program that was compiled the other way rounds its last bits otherwise
+    is_quick = item.config.is_quick and item.path.stem not in OPTIMIZED
+    if jax.config.read("jax_disable_most_optimizations") != is_quick:
+        # programs that are compiled the other way round differently
         jax.clear_caches()
-        jax.config.update("jax_disable_most_optimizations", is_bound)
+        jax.config.update("jax_disable_most_optimizations", is_quick)
 
 
 LONGEST = ("test_sweep_faults", "test_experiments", "test_sweep", "test_training")
