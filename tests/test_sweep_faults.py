@@ -470,6 +470,7 @@ def test_a_second_sweep_is_refused_by_name_and_a_killed_one_lets_go(start, tmp_p
     sweep = tmp_path / "sweep"
     holder = start(sweep, *GROWING, f"--epochs={NEVER}")
     wait_for(lambda: steps(sweep / "programs" / "all"), holder)
+    holder.send_signal(signal.SIGSTOP)  # it holds its lock and takes no time
     code, out, err = finish(start(sweep, *GROWING, f"--epochs={NEVER}"))
     assert code == 6
     assert err.startswith(f"error: {sweep} is in use by process {holder.pid} on ")
