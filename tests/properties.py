@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from vae_jax.model import Model
+
 SETTINGS = hypothesis.settings(
     deadline=None,  # the first example of a shape compiles
     derandomize=True,
@@ -113,6 +115,11 @@ def close(actual, expected, tolerance) -> None:
 def jitted(function: Callable, *static: str) -> Callable:
     """The function compiled, its arguments of these names static; op by op takes many programs."""
     return jax.jit(function, static_argnames=static)
+
+
+def initial(model: Model, seed: int = 0) -> dict:
+    """The initial parameters of a model, by one program for all models like it."""
+    return jitted(Model.init)(model, jax.random.key(seed))
 
 
 def all_finite(*values) -> None:

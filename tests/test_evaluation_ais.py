@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from properties import initial
 
 from vae_jax import data, likelihoods, networks
 from vae_jax.errors import UsageError
@@ -458,7 +459,7 @@ def make(likelihood=None, latent_dim=3, dtype=jnp.float32, **settings):
         dtype=dtype,
     )
     model = Model(encoder, decoder, likelihood, SHAPE, latent_dim, **settings)
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     # far enough from the prior and from each other that weights differ
     return model, jax.tree.map(lambda leaf: 2 * leaf, params)
 

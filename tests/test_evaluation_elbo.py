@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from properties import initial
 
 from vae_jax import latents, likelihoods, losses, networks, objectives, training
 from vae_jax.evaluation import elbo
@@ -18,7 +19,7 @@ def identity(stored, key):
 def make(likelihood=None, latent_dim=3):
     encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=latent_dim, widths=(8,))
     model = Model(encoder, decoder, likelihood or likelihoods.Bernoulli(), SHAPE, latent_dim)
-    return model, model.init(jax.random.key(0))
+    return model, initial(model)
 
 
 def mean_loss(model, params, batch, key):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+from properties import initial
 
 from vae_jax import data, likelihoods, networks
 from vae_jax.errors import UsageError
@@ -33,7 +34,7 @@ def make(network, shape, latent_dim, likelihood, **settings):
         **widths,
     )
     model = Model(encoder, decoder, likelihood, shape, latent_dim, **settings)
-    return model, jax.tree.map(lambda leaf: 2 * leaf, model.init(jax.random.key(0)))
+    return model, jax.tree.map(lambda leaf: 2 * leaf, initial(model))
 
 
 def linear(latent_dim, variance=0.4, size=6, **settings):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+from properties import initial
 
 from vae_jax import data, likelihoods, networks
 from vae_jax.distributions import DiagonalGaussian
@@ -35,7 +36,7 @@ def make(likelihood=None, latent_dim=3, **settings):
         widths=(8,),
     )
     model = Model(encoder, decoder, likelihood, SHAPE, latent_dim, **settings)
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     # far enough from the prior and from each other that weights differ
     return model, jax.tree.map(lambda leaf: 2 * leaf, params)
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from properties import initial
 
 from vae_jax import data, evaluation, latents, likelihoods, networks
 from vae_jax.distributions import kl_divergence
@@ -50,7 +51,7 @@ def make(
     encoder, decoder = networks.build(network, shape=SHAPE, latent_dim=latent_dim, widths=widths)
     chosen = likelihoods.make(likelihood, variance="learned", num_levels=None)
     model = Model(encoder, decoder, chosen, SHAPE, latent_dim)
-    params = model.init(jax.random.key(1))
+    params = initial(model, 1)
     if mask is not None:
         model = model.replace(latent_mask=jnp.array(mask))
     dataset = dataset or Rows()
@@ -302,7 +303,7 @@ def test_a_code_without_a_prior_is_drawn_from_the_gaussian_of_training_codes():
     encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=3, widths=(16,), num_parts=1)
     likelihood = likelihoods.make("bernoulli", variance="learned", num_levels=None)
     model = Model(encoder, decoder, likelihood, SHAPE, 3, latent=latents.Deterministic())
-    rows, params = Rows(60, are_apart=True), model.init(jax.random.key(0))
+    rows, params = Rows(60, are_apart=True), initial(model)
     subject = Subject(model, params, rows, preprocess=as_stored, key=jax.random.key(1))
     codes = subject.posterior("train").mean
     np.testing.assert_allclose(subject.prior.mean, codes.mean(axis=0), atol=1e-5)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from properties import initial
 
 import vae_jax
 from vae_jax import (
@@ -92,7 +93,7 @@ def test_a_name_a_function_and_what_is_bound_are_one_training():
         (lambda *a, num_examples, beta: load(*a, num_examples=num_examples, beta=beta), beta),
     ]
     model = make()
-    params, batch = model.init(jax.random.key(0)), {"x": jnp.asarray(X[:16]), "mask": jnp.ones(16)}
+    params, batch = initial(model), {"x": jnp.asarray(X[:16]), "mask": jnp.ones(16)}
     units = {"steps_per_epoch": 3, "num_steps": 6}
     bound = [fitting._bound(objective, settings, N, units)[1:] for objective, settings in ways]
     bound = [(loss, schedules.evaluate(left, 0)) for loss, left in bound]

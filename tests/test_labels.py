@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from properties import initial
 
 from vae_jax import data, labels, likelihoods, networks, objectives
 from vae_jax.errors import DataError, UsageError
@@ -59,7 +60,7 @@ def test_numbers_stay_as_they_are():
 
 def test_one_label_is_that_of_every_row():
     model = make(WORDS)
-    params, z = model.init(jax.random.key(0)), jnp.ones((4, L))
+    params, z = initial(model), jnp.ones((4, L))
     alone = model.given("dog").decode(params, z)
     np.testing.assert_array_equal(alone, model.given(["dog"] * 4).decode(params, z))
 
@@ -123,7 +124,7 @@ def test_many_classes_are_named_in_short():
 def test_under_jit_what_is_no_class_is_nan(classes, given):
     """Never a row of zeros, which would be a condition that says "no class"."""
     model = make(classes)
-    params = model.init(jax.random.key(0))
+    params = initial(model)
 
     @jax.jit
     def see(given):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from properties import initial
 
 from vae_jax import distributions, likelihoods, networks
 from vae_jax.errors import UsageError
@@ -41,23 +42,35 @@ def test_shapes(network, shape, likelihood):
     # of a map, one number for each place
     latent_dim = shape[0] * shape[1] // 16 if networks.load(network).has_fixed_codes else 3
     model = make(latent_dim, network, likelihood, shape)
-    params = model.init(jax.random.key(0))
-    x = jnp.zeros((2, *shape))
-    posterior = model.encode(params, x)
+
+    def everything(key, x):
+        params = model.init(key)
+        posterior = model.encode(params, x)
+        outputs = model.decode(params, posterior.mean)
+        return posterior, outputs, model.reconstruct(params, x), model.sample(params, key, 5)
+
+    # shapes need no program
+    x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    posterior, outputs, reconstruction, (draws, means) = jax.eval_shape(
+        everything, jax.random.key(0), x
+    )
     assert posterior.mean.shape == posterior.logvar.shape == (2, latent_dim)
-    outputs = model.decode(params, posterior.mean)
     assert outputs.shape == (2, *shape, *(() if likelihood.num_outputs == 1 else (5,)))
-    assert model.reconstruct(params, x).shape == x.shape
-    draws, means = model.sample(params, jax.random.key(1), 5)
+    assert reconstruction.shape == x.shape
     assert draws.shape == means.shape == (5, *shape)
 
 
 def test_bfloat16_computes_in_half_and_returns_float32():
-    model = make(dtype=jnp.bfloat16)
-    params = model.init(jax.random.key(0))
+    model, other = make(dtype=jnp.bfloat16), make()
+
+    @jax.jit
+    def both(key, x):
+        params = model.init(key)
+        return params, model.encode(params, x), other.encode(params, x)
+
+    x = np.random.default_rng(1).random((16, *SHAPE), np.float32)
+    params, half, full = both(jax.random.key(0), x)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
-    x = jax.random.uniform(jax.random.key(1), (16, *SHAPE))
-    half, full = model.encode(params, x), make().encode(params, x)
     assert half.mean.dtype == jnp.float32
     difference = float(jnp.abs(half.mean - full.mean).max())
     assert 0 < difference < 0.05
@@ -65,53 +78,51 @@ def test_bfloat16_computes_in_half_and_returns_float32():
 
 def test_masked_model_equals_an_unmasked_one_of_that_size():
     """Same weights, unused dimensions masked: same rate and same decoded output, exactly."""
-    mask = jnp.array([0.0, 1.0, 1.0, 0.0, 1.0])
+    mask = np.float32([0, 1, 1, 0, 1])
     keep = np.flatnonzero(mask)
-    native, masked = make(3), make(5, mask=mask)
-    params = native.init(jax.random.key(0))
-    wide = masked.init(jax.random.key(1))
+    native, masked = make(3), make(5, mask=jnp.asarray(mask))
+    start = jax.jit(lambda *keys: (native.init(keys[0]), masked.init(keys[1])))
+    params, wide = jax.tree.map(np.array, start(*map(jax.random.key, (0, 1))))
     columns = np.concatenate([keep, keep + 5])
-    head = wide["encoder"]["head"]["posterior"]
-    own = params["encoder"]["head"]["posterior"]
-    wide["encoder"] = {
-        **params["encoder"],
-        "head": {
-            "posterior": {
-                "kernel": head["kernel"].at[:, columns].set(own["kernel"]),
-                "bias": head["bias"].at[columns].set(own["bias"]),
-            }
-        },
-    }
-    latent = wide["decoder"]["latent"]
-    wide["decoder"] = {
-        **params["decoder"],
-        "latent": {
-            "kernel": latent["kernel"].at[keep].set(params["decoder"]["latent"]["kernel"]),
-            "bias": params["decoder"]["latent"]["bias"],
-        },
-    }
-    x = jax.random.uniform(jax.random.key(2), (7, *SHAPE))
-    q, q_masked = native.encode(params, x), masked.encode(wide, x)
+    for name, own in params["encoder"]["head"]["posterior"].items():
+        wide["encoder"]["head"]["posterior"][name][..., columns] = own
+    own = params["decoder"]["latent"]
+    wide["decoder"]["latent"]["kernel"][keep] = own["kernel"]
+    wide["decoder"]["latent"]["bias"] = own["bias"]
+    wide["encoder"] = {**params["encoder"], "head": wide["encoder"]["head"]}
+    wide["decoder"] = {**params["decoder"], "latent": wide["decoder"]["latent"]}
+
+    def terms(model, params, q, z):
+        """The rate of q, log p(z) − log q(z|x), and what z decodes to."""
+        prior = model.prior(params)
+        rate = distributions.kl_divergence(q, prior)
+        return rate, prior.log_prob(z) - q.log_prob(z), model.decode(params, z)
+
+    @jax.jit
+    def both(params, wide, x, key):
+        q, q_masked = native.encode(params, x), masked.encode(wide, x)
+        z = q_masked.sample(key)
+        own = terms(native, params, q, z[:, keep])
+        return (q, *own), (q_masked, *terms(masked, wide, q_masked, z))
+
+    x = np.random.default_rng(2).random((7, *SHAPE), np.float32)
+    (q, rate, weight, outputs), (q_masked, rate_masked, weight_masked, outputs_masked) = both(
+        params, wide, x, jax.random.key(3)
+    )
     # other columns beside them may be another order of summing
     np.testing.assert_allclose(q_masked.mean[:, keep], q.mean, rtol=1e-5, atol=1e-6)
-    rate = distributions.kl_divergence(q, native.prior(params))
-    rate_masked = distributions.kl_divergence(q_masked, masked.prior(wide))
     np.testing.assert_allclose(rate_masked[:, keep], rate, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(rate_masked[:, np.flatnonzero(mask == 0)], 0.0)
-    z = q_masked.sample(jax.random.key(3))
+    np.testing.assert_array_equal(rate_masked[:, mask == 0], 0.0)
     # log p(z) − log q(z|x): masked dimensions cancel, whatever was drawn for them
-    weight = masked.prior(wide).log_prob(z) - q_masked.log_prob(z)
-    native_weight = native.prior(params).log_prob(z[:, keep]) - q.log_prob(z[:, keep])
-    np.testing.assert_allclose(weight, native_weight, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(
-        masked.decode(wide, z), native.decode(params, z[:, keep]), rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(weight_masked, weight, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs_masked, outputs, rtol=1e-5, atol=1e-6)
 
 
 def test_masked_model_starts_with_the_fan_in_of_its_unmasked_dimensions():
     mask = jnp.array([1.0, 0.0, 0.0, 0.0])
-    plain = make(4).init(jax.random.key(0))["decoder"]["latent"]["kernel"]
-    masked = make(4, mask=mask).init(jax.random.key(0))["decoder"]["latent"]["kernel"]
+    models = make(4), make(4, mask=mask)
+    start = jax.jit(lambda key: [model.init(key)["decoder"]["latent"] for model in models])
+    plain, masked = (layer["kernel"] for layer in start(jax.random.key(0)))
     np.testing.assert_allclose(masked, 2.0 * plain, rtol=1e-6)
 
 
@@ -158,14 +169,17 @@ def test_each_part_begins_with_draws_of_its_own_by_its_fan_in():
 
 def test_samples_of_a_row_meet_its_own_x():
     model = make(2, "linear", likelihoods.Gaussian(1.0), (3,))
-    params = model.init(jax.random.key(0))
-    x, z = (
-        jax.random.normal(jax.random.key(i), shape) for i, shape in ((1, (4, 3)), (2, (5, 4, 2)))
-    )
-    batch = {"x": x, "mask": jnp.ones(4)}
-    found = model.distortion(params, z, batch)
-    each = [model.distortion(params, own, batch) for own in z]
-    np.testing.assert_allclose(found, jnp.stack(each), rtol=1e-5)
+    generator = np.random.default_rng(0)
+    x, z = (generator.normal(size=shape).astype(np.float32) for shape in ((4, 3), (5, 4, 2)))
+    batch = {"x": x, "mask": np.ones(4, np.float32)}
+
+    @jax.jit
+    def both(key, z):
+        params = model.init(key)
+        each = [model.distortion(params, own, batch) for own in z]
+        return model.distortion(params, z, batch), jnp.stack(each)
+
+    np.testing.assert_allclose(*both(jax.random.key(0), z), rtol=1e-5)
 
 
 def test_a_users_own_modules_plug_in():
@@ -181,7 +195,7 @@ def test_a_users_own_modules_plug_in():
             return nn.Dense(64)(z)
 
     model = Model(Encoder(), Decoder(), likelihoods.Bernoulli(), SHAPE, 2)
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     assert model.reconstruct(params, jnp.ones((3, *SHAPE))).shape == (3, *SHAPE)
 
 
@@ -264,26 +278,34 @@ def test_an_odd_picture_is_the_even_one_without_its_last_row_and_column(network)
 
 def test_linear_network_is_linear():
     model = make(3, "linear", likelihoods.Gaussian(1.0))
-    params = model.init(jax.random.key(0))
-    x, y = jax.random.normal(jax.random.key(1), (2, 4, *SHAPE))
+    x, y = np.random.default_rng(1).normal(size=(2, 4, *SHAPE)).astype(np.float32)
 
-    def mean(x):
-        return model.encode(params, x).mean
+    @jax.jit
+    def encode(key, *points):
+        params = model.init(key)
+        return [model.encode(params, point) for point in points]
 
-    zero = mean(jnp.zeros_like(x))
-    np.testing.assert_allclose(mean(x + y) - zero, mean(x) + mean(y) - 2 * zero, atol=1e-5)
-    logvar = model.encode(params, x).logvar
-    np.testing.assert_array_equal(logvar, jnp.broadcast_to(logvar[:1], logvar.shape))
+    codes = encode(jax.random.key(0), np.zeros_like(x), x, y, x + y)
+    zero, of_x, of_y, of_sum = (np.asarray(code.mean) for code in codes)
+    np.testing.assert_allclose(of_sum - zero, of_x + of_y - 2 * zero, atol=1e-5)
+    logvar = np.asarray(codes[1].logvar)
+    np.testing.assert_array_equal(logvar, np.broadcast_to(logvar[:1], logvar.shape))
 
 
 def test_a_number_of_a_map_belongs_to_its_place():
-    """Codes of a map hear what lies around their place, and are heard there."""
+    """A code of a map depends on the pixels around its place, and changes pixels there."""
     model = make(8, "conv_map", likelihoods.Gaussian(1.0), widths=(4,), shape=(4, 8, 1))
-    params = model.init(jax.random.key(0))
-    x = jax.random.normal(jax.random.key(1), (1, 4, 8, 1))
-    jacobian = jax.jacobian(lambda x: model.encode(params, x).mean[0])(x)[:, 0, :, :, 0]
+
+    @jax.jit
+    def jacobians(key, x, z):
+        params = model.init(key)
+        of_code = jax.jacobian(lambda x: model.encode(params, x).mean[0])(x)
+        return of_code, jax.jacobian(lambda z: model.decode(params, z)[0])(z)
+
+    x = np.random.default_rng(1).normal(size=(1, 4, 8, 1)).astype(np.float32)
+    jacobian, output = jacobians(jax.random.key(0), x, np.ones((1, 8), np.float32))
+    jacobian, output = np.asarray(jacobian)[:, 0, :, :, 0], np.asarray(output)[..., 0, 0, :]
     hears = np.abs(jacobian.reshape(2, 4, 4, 8)).max(axis=(0, 2)) > 0  # place × column
-    output = jax.jacobian(lambda z: model.decode(params, z)[0])(jnp.ones((1, 8)))[..., 0, 0, :]
     heard = np.abs(output.reshape(4, 8, 2, 4)).max(axis=(0, 2)) > 0  # column × place
     np.testing.assert_array_equal(hears, heard.T)
     np.testing.assert_array_equal(hears.sum(axis=1), [3, 4, 4, 3])
@@ -294,7 +316,7 @@ def test_a_number_of_a_map_belongs_to_its_place():
 
 def test_predict_is_the_code_and_its_reconstruction():
     model = make()
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     x = np.random.default_rng(0).random((5, *SHAPE)).astype(np.float32)
     code, reconstruction = model.predict(params, x)
     np.testing.assert_array_equal(code, model.encode(params, x).mode)
@@ -304,7 +326,7 @@ def test_predict_is_the_code_and_its_reconstruction():
 @pytest.mark.parametrize("mask", [None, jnp.array([1.0, 1.0, 0.0, 0.0])])
 def test_the_ends_of_an_interpolation_are_reconstructions(mask):
     model = make(mask=mask)
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     first, last = np.random.default_rng(0).random((2, 3, *SHAPE)).astype(np.float32)
     lines = model.interpolate(params, first, last, 5)
     assert lines.shape == (3, 5, *SHAPE)
@@ -321,7 +343,7 @@ def test_the_ends_of_an_interpolation_are_reconstructions(mask):
 
 def test_ends_that_are_no_examples_are_refused():
     model = make()
-    params, x = model.init(jax.random.key(0)), np.zeros((2, *SHAPE), np.float32)
+    params, x = initial(model), np.zeros((2, *SHAPE), np.float32)
     for ends, num, message in [
         ((x, x), 1, "num=1: must be at least 2, the two ends"),
         ((x, x[0]), 3, r"x0 and x1 have shapes \[2, 8, 8, 1\] and \[8, 8, 1\]: must be both \[8"),
@@ -333,7 +355,7 @@ def test_ends_that_are_no_examples_are_refused():
 
 def test_arrays_may_be_those_of_numpy():
     model, key = make(), jax.random.key(1)
-    params = jax.tree.map(np.asarray, model.init(jax.random.key(0)))
+    params = jax.tree.map(np.asarray, initial(model))
     x = np.random.default_rng(0).random((3, *SHAPE)).astype(np.float32)
     z = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
     batch = {"x": x, "mask": np.ones(3, np.float32)}

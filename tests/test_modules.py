@@ -14,6 +14,7 @@ import optax
 import pytest
 import safetensors.numpy
 from flax import linen as nn
+from properties import initial
 from test_objectives import beside, bind, num_given
 
 from vae_jax import data, fitting, latents, likelihoods, modules, networks, objectives, training
@@ -277,7 +278,7 @@ def test_dropout_follows_the_key_of_the_step_and_not_the_part():
     model = Model(
         *pair, likelihoods.Gaussian(1.0), SHAPE, 64, latent=latents.Deterministic("linear")
     )
-    params, x = model.init(jax.random.key(0)), images(3)
+    params, x = initial(model), images(3)
 
     def both(model):
         z = model.encode(params, x).mode
@@ -554,7 +555,7 @@ def test_unsupported_collections_and_keys_are_refused_in_one_line(kind, how, mes
 
 def test_parameters_without_statistics_are_refused():
     model = make()
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     del params["batch_stats"]
     with pytest.raises(UsageError, match="give parameters with 'batch_stats'"):
         model.encode(params, images(2))
@@ -562,7 +563,7 @@ def test_parameters_without_statistics_are_refused():
 
 def test_sown_values_are_ignored():
     model = make(Refused("sown"), DropoutDecoder(None))
-    assert set(model.init(jax.random.key(0))) == {"encoder", "decoder", "likelihood"}
+    assert set(initial(model)) == {"encoder", "decoder", "likelihood"}
     jax.eval_shape(make_train(model).init, hparams())
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from properties import initial
 
 from vae_jax import (
     distributions,
@@ -120,14 +121,14 @@ def fitted(name, setting, latent_mask=None):
     _, _, batch, key = setting
     more = beside(objective, B)
     model = make_model(L, latent_mask, objective, num_conditions=num_given(objective))
-    params = with_own(objective, model, model.init(jax.random.key(0)))
+    params = with_own(objective, model, initial(model))
     return objective, model, params, {**batch, **more}, key
 
 
 @pytest.fixture(scope="module")
 def setting():
     model = make_model(L)
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     x = jax.random.bernoulli(jax.random.key(1), 0.3, (B, *SHAPE)).astype(jnp.float32)
     return model, params, {"x": x, "mask": jnp.ones(B)}, jax.random.key(2)
 
@@ -226,7 +227,7 @@ def test_padded_rows_and_masked_dimensions_are_as_good_as_gone(setting):
     padded = {"x": batch["x"].at[4:].set(1.0), "mask": (jnp.arange(B) < 4).astype(jnp.float32)}
     short = {"x": batch["x"][:4], "mask": jnp.ones(4)}
     wide, native = make_model(L, mask), make_model(3)
-    params, own = (model.init(jax.random.key(0)) for model in (wide, native))
+    params, own = (initial(model) for model in (wide, native))
 
     @jax.jit
     def all_of(params, own):
@@ -349,7 +350,7 @@ def test_nearest_objective_is_suggested():
 def test_beta_one_is_the_negative_elbo(latent_dim, setting):
     _, _, batch, key = setting
     model = make_model(latent_dim)
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     loss, aux = jax.jit(objectives.load("beta_vae"))(model, params, batch, key, beta=1.0)
     np.testing.assert_array_equal(loss, -aux["elbo"])
     np.testing.assert_array_equal(aux["elbo"], -(aux["distortion"] + aux["rate"]))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from properties import initial
 
 from vae_jax import likelihoods, losses, networks, objectives, training
 from vae_jax.errors import UsageError
@@ -27,7 +28,7 @@ def normal(seed, *shape):
 def setting():
     encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=L, widths=(16,))
     model = Model(encoder, decoder, likelihoods.Bernoulli(), SHAPE, L)
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     params["objective"] = _adversary.init(model, jax.random.key(1), **SIZE)
     x = jax.random.bernoulli(jax.random.key(2), 0.3, (B, *SHAPE)).astype(jnp.float32)
     return model, params, {"x": x, "mask": jnp.ones(B)}, jax.random.key(3)

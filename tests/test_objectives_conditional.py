@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+from properties import initial
 
 from vae_jax import data, fitting, likelihoods, losses, networks, objectives, training
 from vae_jax.cli.commands import evaluate
@@ -77,7 +78,7 @@ HIDDEN = np.full(B, -1, np.int32)
 def test_a_condition_without_weight_is_none(network, x):
     """Draws are those of the unconditional model; with its layer at 0 so is all that follows."""
     plain, conditional = make(network, num_conditions=0), make(network).given(LABELS)
-    params, more = (model.init(jax.random.key(0)) for model in (plain, make(network)))
+    params, more = (initial(model) for model in (plain, make(network)))
     zeroed = without_condition(more)
     for part in params:
         for name, leaves in params[part].items():
@@ -94,7 +95,7 @@ def test_a_condition_without_weight_is_none(network, x):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_masked_conditional_run_starts_as_an_unmasked_one_of_that_size(network, x):
     native, masked = make(network, latent_dim=2), make(network, mask=jnp.array([1.0, 1.0, 0.0]))
-    params, wide = (model.init(jax.random.key(3)) for model in (native, masked))
+    params, wide = (initial(model, 3) for model in (native, masked))
     q, q_masked = (m.given(LABELS).encode(p, x) for m, p in ((native, params), (masked, wide)))
     np.testing.assert_allclose(q_masked.mean[:, :2], q.mean, rtol=1e-5, atol=1e-6)
     outputs = native.given(LABELS).decode(params, q.mean)
@@ -105,7 +106,7 @@ def test_a_masked_conditional_run_starts_as_an_unmasked_one_of_that_size(network
 @pytest.mark.parametrize("network", [*NETWORKS, *MAPS])
 def test_every_condition_at_once_is_each_in_turn(network, x):
     model = make(network)
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     every = model.given(jnp.repeat(jnp.eye(C), B, axis=0))
     size = model.latent_dim
     posterior, z = every.encode(params, x), jax.random.normal(jax.random.key(2), (C, B, size))
@@ -176,7 +177,7 @@ def test_the_likelihood_given_each_condition_is_that_of_each_alone(x):
 def test_with_all_labels_m2_is_the_bound_of_cvae(likelihood, x):
     """And log C, minus the log-probability of a label: also where the variance is the batch's."""
     model = make(likelihood=likelihood)
-    params = with_classifier(model, model.init(jax.random.key(0)), classifier_width=8)
+    params = with_classifier(model, initial(model), classifier_width=8)
     key = jax.random.key(2)
 
     @jax.jit
@@ -197,7 +198,7 @@ def test_with_all_labels_m2_is_the_bound_of_cvae(likelihood, x):
 def test_the_unlabelled_bound_is_the_sum_over_classes(x):
     """Σ_y q(y|x) (bound of y) + H(q(y|x)), with one class at a time."""
     model = make()
-    params = with_classifier(model, model.init(jax.random.key(0)), classifier_width=8)
+    params = with_classifier(model, initial(model), classifier_width=8)
     key = jax.random.key(2)
     loss, aux = objectives.load("m2")(model, params, batch_of(x, HIDDEN), key, alpha=3.0)
     q = np.float64(jax.nn.softmax(m2._logits(params["objective"], x, C)))
@@ -223,7 +224,7 @@ def test_the_unlabelled_bound_is_the_sum_over_classes(x):
 def test_a_label_costs_its_cross_entropy(alpha, x):
     """Over an epoch Σ/N of α·N/N_l·(−log q(y|x)) is α times the mean over the labelled."""
     model = make()
-    params = with_classifier(model, model.init(jax.random.key(0)), classifier_width=8)
+    params = with_classifier(model, initial(model), classifier_width=8)
     labels = np.where(np.arange(B) < 2, LABELS, -1).astype(np.int32)
     batch = batch_of(x, labels, labels)
     loss, aux = objectives.load("m2")(model, params, batch, jax.random.key(2), alpha=alpha)
@@ -300,7 +301,7 @@ def test_the_unlabelled_bound_is_a_bound(part):
 def test_hidden_labels_and_padding_have_no_influence(x):
     """Truth scores, and nothing else; a padded row's label does nothing."""
     model = make()
-    params = with_classifier(model, model.init(jax.random.key(0)), classifier_width=8)
+    params = with_classifier(model, initial(model), classifier_width=8)
     labels = np.where(np.arange(B) % 2, LABELS, -1).astype(np.int32)
     mask = jnp.array([1.0, 1, 1, 1, 0, 0])
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from properties import initial
 
 from vae_jax import data, fitting, likelihoods, networks, objectives, rbm, schedules, training
 from vae_jax.errors import DataError
@@ -34,7 +35,7 @@ def make(*, shape=SHAPE, widths=(8,), latent_dim=L, num_classes=C, mask=None, **
 
 def setting():
     objective, model = make()
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     params["objective"] = objective.init(model, jax.random.key(1))
     labels = np.array([0, 2, -1, 1, -1, 2], np.int32)
     x = jax.random.uniform(jax.random.key(2), (B, *SHAPE))

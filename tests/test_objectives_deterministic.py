@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
+from properties import initial
 from sklearn.decomposition import PCA
 
 from vae_jax import (
@@ -44,7 +45,7 @@ def batch_of(num=B, shape=SHAPE):
 def test_variance_of_one_half_is_the_sum_of_squares():
     objective, model = make("autoencoder")
     batch = batch_of()
-    loss, aux = objective(model, model.init(jax.random.key(0)), batch, jax.random.key(2))
+    loss, aux = objective(model, initial(model), batch, jax.random.key(2))
     # −log N(x; x̂, ½) = (x − x̂)² + ½ log π
     np.testing.assert_allclose(loss, aux["squared_error"] + 8 * np.log(np.pi), rtol=1e-5)
 
@@ -89,7 +90,7 @@ def test_jacobian_of_a_sigmoid_layer_in_closed_form(num_inputs, num_outputs):
 
 def test_the_estimate_of_the_jacobian_has_no_bias():
     _, model = make("contractive")
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     x = batch_of()["x"]
 
     def encode(x):
@@ -114,7 +115,7 @@ def test_both_jacobians_train_alike():
 
     def gradient(**own):
         objective, model = make("contractive", **own)
-        params = model.init(jax.random.key(0))
+        params = initial(model)
 
         def mean(params):
             return objective(model, params, batch, key, lambda_jacobian=10.0)[0].mean()
@@ -194,7 +195,7 @@ def test_a_price_on_activations_makes_them_few(penalty):
 
 def test_a_deterministic_code_has_no_prior_and_no_rate():
     objective, model = make("autoencoder")
-    params, batch = model.init(jax.random.key(0)), batch_of()
+    params, batch = initial(model), batch_of()
     with pytest.raises(UsageError, match=r"no prior: draw codes from distributions.FullGaussian"):
         model.sample(params, jax.random.key(1), 3)
     evaluated = elbo.evaluate(
@@ -235,7 +236,7 @@ def test_only_an_overcomplete_code_is_warned_of():
 
 def test_the_target_is_the_clean_x():
     objective, model = make("denoising", corruption="masking")
-    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(1)
+    params, batch, key = initial(model), batch_of(), jax.random.key(1)
     _, aux = objective(model, params, batch, key, level=0.5)
     shown = objective.corrupt(batch["x"], key, level=0.5)
     restored = model.decode_mean(params, model.encode(params, shown).mode)
@@ -253,7 +254,7 @@ def test_the_target_is_the_clean_x():
 @pytest.mark.parametrize("corruption", ["gaussian", "masking"])
 def test_the_loss_of_a_corrupted_x_is_of_the_clean_one(corruption):
     objective, model = make("denoising", corruption=corruption)
-    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(1)
+    params, batch, key = initial(model), batch_of(), jax.random.key(1)
     loss, aux = objective(model, params, batch, key, level=0.5)
     z = model.encode(params, objective.corrupt(batch["x"], key, level=0.5)).mode
     np.testing.assert_allclose(loss, model.distortion(params, z, batch), rtol=1e-6)
@@ -265,7 +266,7 @@ def test_the_loss_of_a_corrupted_x_is_of_the_clean_one(corruption):
 def test_the_price_of_activations_by_hand_with_padding_and_masked_dimensions(penalty):
     mask, weight, rho = np.array([1.0, 1.0, 0.0, 1.0, 0.0]), 3.0, 0.2
     objective, model = make("sparse", penalty=penalty, mask=jnp.asarray(mask, jnp.float32))
-    params, batch = model.init(jax.random.key(0)), batch_of()
+    params, batch = initial(model), batch_of()
     # the last row is padding, and unlike the others
     batch["x"] = batch["x"].at[-1].add(20.0)
     batch["mask"] = batch["mask"].at[-1].set(0.0)
@@ -303,14 +304,14 @@ def test_the_price_of_activations_by_hand_with_padding_and_masked_dimensions(pen
 def test_a_k_sparse_code_has_k_active_dimensions(num_active, mask, share):
     mask = None if mask is None else jnp.array(mask)
     objective, model = make("k_sparse", num_active=num_active, mask=mask)
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     _, aux = objective(model, params, batch_of(), jax.random.key(2))
     np.testing.assert_allclose(aux["active_share"], share, rtol=1e-6)
 
 
 def test_the_contractive_penalty_is_the_norm_of_the_jacobian():
     objective, model = make("contractive")
-    params, batch = model.init(jax.random.key(0)), batch_of()
+    params, batch = initial(model), batch_of()
     loss, aux = objective(model, params, batch, jax.random.key(2), lambda_jacobian=0.7)
 
     def encode(x):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from properties import initial
 
 from vae_jax import likelihoods, losses, networks, objectives
 from vae_jax.evaluation import discrepancy
@@ -21,7 +22,7 @@ def normal(seed, *shape):
 def setting():
     encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=L, widths=(16,))
     model = Model(encoder, decoder, likelihoods.Bernoulli(), SHAPE, L)
-    params = model.init(jax.random.key(0))
+    params = initial(model)
     x = jax.random.bernoulli(jax.random.key(1), 0.3, (B, *SHAPE)).astype(jnp.float32)
     return model, params, {"x": x, "mask": jnp.ones(B)}, jax.random.key(2)
 

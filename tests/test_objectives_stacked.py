@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from properties import initial
 
 from vae_jax import (
     corruptions,
@@ -91,7 +92,7 @@ def test_shares_of_the_pretraining_are_layers():
 @pytest.mark.parametrize("mask", [None, jnp.array([1.0, 0.0, 1.0])])
 def test_layers_in_turn_are_the_model(mask):
     _, model = make(mask=mask)
-    params, x = model.init(jax.random.key(0)), batch_of()["x"]
+    params, x = initial(model), batch_of()["x"]
     z = _layers._below(model, params, N, x)
     np.testing.assert_allclose(z, model.encode(params, x).mode, rtol=1e-6)
     h = z
@@ -103,7 +104,7 @@ def test_layers_in_turn_are_the_model(mask):
 @pytest.mark.parametrize(("pretraining", "layer"), EVERY)
 def test_only_the_layer_that_is_trained_has_a_gradient(pretraining, layer):
     objective, model = make(pretraining=pretraining)
-    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+    params, batch, key = initial(model), batch_of(), jax.random.key(2)
 
     def mean(params):
         loss, terms = objective(model, params, batch, key, pretrained=at(layer))
@@ -126,7 +127,7 @@ def test_only_the_layer_that_is_trained_has_a_gradient(pretraining, layer):
 
 def test_a_machine_is_trained_on_what_is_below_it():
     objective, model = make(pretraining="rbm", num_gibbs=2)
-    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+    params, batch, key = initial(model), batch_of(), jax.random.key(2)
     loss, terms = objective(model, params, batch, key, pretrained=at(2))
     encoder, decoder = params["encoder"], params["decoder"]
     h = batch["x"].reshape(B, -1)
@@ -145,7 +146,7 @@ def test_a_machine_is_trained_on_what_is_below_it():
 
 def test_machines_of_tanh_layers_are_of_spins():
     objective, model = make(pretraining="rbm", activation="tanh")
-    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+    params, batch, key = initial(model), batch_of(), jax.random.key(2)
     loss, terms = objective(model, params, batch, key, pretrained=at(1))
     below, own = (params["encoder"][name] for name in ("hidden_0", "hidden_1"))
     bias = params["decoder"]["hidden_1"]["bias"]
@@ -162,7 +163,7 @@ def test_machines_of_tanh_layers_are_of_spins():
 
 def test_a_layer_restores_what_was_hidden_of_its_input():
     objective, model = make(pretraining="denoising")
-    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+    params, batch, key = initial(model), batch_of(), jax.random.key(2)
     loss, terms = objective(model, params, batch, key, pretrained=at(1), level=0.5)
     encoder, decoder = params["encoder"], params["decoder"]
 
@@ -183,7 +184,7 @@ def test_a_layer_restores_what_was_hidden_of_its_input():
 def test_masked_dimensions_of_the_code_train_nothing(pretraining):
     mask = jnp.array([1.0, 0.0, 1.0])
     objective, model = make(mask=mask, pretraining=pretraining)
-    params, key = model.init(jax.random.key(0)), jax.random.key(2)
+    params, key = initial(model), jax.random.key(2)
 
     def mean(params):
         return objective(model, params, batch_of(), key, pretrained=at(N - 1))[0].mean()
@@ -198,7 +199,7 @@ def test_masked_dimensions_of_the_code_train_nothing(pretraining):
 def test_denoising_restores_masked_inputs():
     objective, model = make(pretraining="denoising")
     plain, _ = make()
-    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+    params, batch, key = initial(model), batch_of(), jax.random.key(2)
     for layer in range(N):
         h = {"pretrained": at(layer)}
         clean, terms = plain(model, params, batch, key, **h)
@@ -215,7 +216,7 @@ def test_denoising_restores_masked_inputs():
 def test_the_whole_is_the_plain_autoencoder(pretraining, share):
     objective, model = make(pretraining=pretraining)
     plain, _ = make("autoencoder")
-    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+    params, batch, key = initial(model), batch_of(), jax.random.key(2)
     loss, terms = objective(model, params, batch, key, pretrained=share)
     want, plain_terms = plain(model, params, batch, key)
     np.testing.assert_allclose(loss, want, rtol=1e-6)
@@ -226,7 +227,7 @@ def test_the_whole_is_the_plain_autoencoder(pretraining, share):
 def test_a_step_changes_only_the_layer_in_training(pretraining):
     """Of the whole all of it; of a machine the mirror's kernel is the layer's own, transposed."""
     objective, model = make(pretraining=pretraining)
-    before = model.init(jax.random.key(0))
+    before = initial(model)
     after = jax.tree.map(lambda leaf: leaf + 1.0, before)
     for layer in range(N + 1):
         found = objective.update(model, before, after, None, None, pretrained=at(layer))
@@ -276,7 +277,7 @@ def test_each_layer_is_a_training_of_its_own(pretraining):
 
 def test_a_stage_reads_x_and_what_the_stage_before_made_of_it():
     _, model = make(network="cascade")
-    params, x = model.init(jax.random.key(0)), batch_of()["x"].reshape(B, -1)
+    params, x = initial(model), batch_of()["x"].reshape(B, -1)
     own = params["encoder"]
     assert own["encoder_0"]["hidden_0"]["kernel"].shape == (16, 10)
     assert own["encoder_1"]["hidden_0"]["kernel"].shape == (32, 10)
@@ -296,7 +297,7 @@ def test_a_stage_reads_x_and_what_the_stage_before_made_of_it():
 @pytest.mark.slow
 def test_a_stage_is_trained_alone_at_restoring_x():
     objective, model = make(network="cascade")
-    params, batch, key = model.init(jax.random.key(0)), batch_of(), jax.random.key(2)
+    params, batch, key = initial(model), batch_of(), jax.random.key(2)
     stages = [
         [params["encoder"]["encoder_0"], params["encoder"]["decoder_0"]],
         [params["encoder"]["encoder_1"], params["decoder"]],
@@ -377,7 +378,7 @@ def test_runs_of_one_program_may_be_at_different_layers():
 def test_models_that_cannot_be_stacked_are_refused(options, message):
     objective, model = make(**options)
     with pytest.raises(UsageError, match=message):
-        objective(model, model.init(jax.random.key(0)), batch_of(), jax.random.key(2))
+        objective(model, initial(model), batch_of(), jax.random.key(2))
 
 
 @pytest.mark.slow
