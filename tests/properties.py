@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from vae_jax import objectives
 from vae_jax.model import Model
 
 SETTINGS = hypothesis.settings(
@@ -120,6 +121,13 @@ def jitted(function: Callable, *static: str) -> Callable:
 def initial(model: Model, seed: int = 0) -> dict:
     """The initial parameters of a model, by one program for all models like it."""
     return jitted(Model.init)(model, jax.random.key(seed))
+
+
+def loss_of(objective: str | Callable, model: Model, params, batch, key, **settings) -> tuple:
+    """The loss and terms of an objective, by one program for all models and batches like these."""
+    function = objectives.load(objective) if isinstance(objective, str) else objective
+    static = [name for name, value in settings.items() if isinstance(value, int | str)]
+    return jitted(function, *static)(model, params, batch, key, **settings)
 
 
 def all_finite(*values) -> None:

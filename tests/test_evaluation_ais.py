@@ -82,26 +82,30 @@ def bent(z):
     return -jnp.log1p(jnp.sum(jnp.square(z), axis=-1)) - 0.25 * jnp.sum(z**4, axis=-1)
 
 
+@jax.jit
 def move(z):
     return ais.locate(INITIAL, bent, z)
 
 
+leapfrog = jax.jit(ais.leapfrog, static_argnums=(0, 5))
+
+
 def test_points_know_densities_and_slopes():
-    z = jnp.float32(normal(0, 3, 2, 2))
+    z = normal(0, 3, 2, 2)
     point = move(z)
     for name, function in (("initial", INITIAL), ("target", bent)):
         np.testing.assert_allclose(getattr(point, f"log_{name}"), function(z))
-        expected = jax.vmap(jax.vmap(jax.grad(function)))(z)
+        expected = jax.jit(jax.vmap(jax.vmap(jax.grad(function))))(z)
         np.testing.assert_allclose(getattr(point, f"{name}_slope"), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("num_leapfrog", [1, 2, 9])
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
 def test_leapfrog_goes_back_the_way_it_came(num_leapfrog, beta):
-    start, momentum = move(jnp.float32(normal(0, 3, 4, 2))), jnp.float32(normal(1, 3, 4, 2))
-    step = jnp.broadcast_to(jnp.array([0.1, 0.3]), (3, 4, 2))
-    end, momentum_end = ais.leapfrog(move, start, momentum, beta, step, num_leapfrog)
-    back, reverse = ais.leapfrog(move, end, -momentum_end, beta, step, num_leapfrog)
+    start, momentum = move(normal(0, 3, 4, 2)), normal(1, 3, 4, 2)
+    step = np.broadcast_to(np.float32([0.1, 0.3]), (3, 4, 2))
+    end, momentum_end = leapfrog(move, start, momentum, beta, step, num_leapfrog)
+    back, reverse = leapfrog(move, end, -momentum_end, beta, step, num_leapfrog)
     assert np.max(np.abs(end.z - start.z)) > 0.1
     np.testing.assert_allclose(back.z, start.z, atol=1e-5)
     np.testing.assert_allclose(-reverse, momentum, atol=1e-5)
@@ -111,10 +115,10 @@ def test_leapfrog_keeps_volumes():
     def flow(state):
         z, momentum = state[:2].reshape(1, 1, 2), state[2:].reshape(1, 1, 2)
         step = jnp.array([0.2, 0.4]).reshape(1, 1, 2)
-        end, momentum = ais.leapfrog(move, move(z), momentum, 0.7, step, 5)
+        end, momentum = leapfrog(move, move(z), momentum, 0.7, step, 5)
         return jnp.concatenate([end.z.ravel(), momentum.ravel()])
 
-    derivative = np.float64(jax.jacfwd(flow)(jnp.float32(normal(2, 4))))
+    derivative = np.float64(jax.jit(jax.jacfwd(flow))(normal(2, 4)))
     assert np.linalg.det(derivative) == pytest.approx(1, abs=1e-5)
     assert np.max(np.abs(derivative - np.eye(4))) > 0.1
 
@@ -128,7 +132,7 @@ def test_the_energy_is_kept_to_second_order():
     errors = []
     for num_leapfrog in (16, 32):
         step = jnp.full((1, 50, 2), 1.6 / num_leapfrog)
-        end = ais.leapfrog(move, start, momentum, 0.8, step, num_leapfrog)
+        end = leapfrog(move, start, momentum, 0.8, step, num_leapfrog)
         errors.append(np.abs(energy(*end) - energy(start, momentum)))
     assert np.median(errors[0]) / np.median(errors[1]) == pytest.approx(4, rel=0.25)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-from properties import initial
+from properties import initial, jitted
 
 from vae_jax import data, likelihoods, networks
 from vae_jax.errors import UsageError
@@ -34,15 +34,15 @@ def make(network, shape, latent_dim, likelihood, **settings):
         **widths,
     )
     model = Model(encoder, decoder, likelihood, shape, latent_dim, **settings)
-    return model, jax.tree.map(lambda leaf: 2 * leaf, initial(model))
+    return model, jax.tree.map(lambda leaf: 2 * np.asarray(leaf), initial(model))
 
 
 def linear(latent_dim, variance=0.4, size=6, **settings):
     """A linear model whose posterior is correlated, its encoder far off, and p(x)."""
     model, params = make("linear", (size,), latent_dim, likelihoods.Gaussian("learned"), **settings)
     weights, mean = normal(1, latent_dim, size), normal(2, size)
-    params["decoder"] = {"latent": {"kernel": jnp.float32(weights), "bias": jnp.float32(mean)}}
-    params["likelihood"] = {"logvar": jnp.log(jnp.float32(variance))}
+    params["decoder"] = {"latent": {"kernel": np.float32(weights), "bias": np.float32(mean)}}
+    params["likelihood"] = {"logvar": np.log(np.float32(variance))}
     active = weights if model.latent_mask is None else np.asarray(model.latent_mask) @ weights
     if model.latent_mask is not None:
         active = np.asarray(model.latent_mask)[:, None] * weights
@@ -62,10 +62,10 @@ def test_a_linear_gaussian_is_a_gaussian(latent_dim, variance):
     covariance = weights @ weights.T + variance * np.eye(5)
     density = scipy.stats.multivariate_normal(mean, covariance)
     x = np.vstack([density.rvs(4, random_state=0), mean + 3 * normal(3, 4, 5)])
-    arguments = jax.tree.map(jnp.float32, (x, mean, weights, variance))
+    arguments = jax.tree.map(np.float32, (x, mean, weights, variance))
     # where the noise is small, the rounding of x itself is a part of it
     expected = density.logpdf(np.float64(arguments[0]))
-    value = exact.linear_gaussian_log_prob(*arguments)
+    value = jitted(exact.linear_gaussian_log_prob)(*arguments)
     np.testing.assert_allclose(value, expected, rtol=2e-3, atol=1e-4)
 
 
@@ -75,7 +75,7 @@ def test_no_digits_are_lost_where_noise_explains_most():
     covariance = weights @ weights.T + 0.035 * np.eye(784)
     density = scipy.stats.multivariate_normal(mean, covariance)
     x = np.float32(density.rvs(20, random_state=0))
-    value = exact.linear_gaussian_log_prob(x, *map(jnp.float32, (mean, weights, 0.035)))
+    value = jitted(exact.linear_gaussian_log_prob)(x, *map(np.float32, (mean, weights, 0.035)))
     np.testing.assert_allclose(value, density.logpdf(np.float64(x)), atol=5e-3)
 
 
@@ -159,8 +159,11 @@ def test_published_values_of_mnist(data_dir, q, train, test):
 
 
 def integrate(log_density, dim, reach=8.0, **settings):
-    corner = jnp.full(dim, reach)
-    return exact.integrate(log_density, -corner, corner, **settings)
+    @jax.jit
+    def whole(corner):
+        return exact.integrate(log_density, -corner, corner, **settings)
+
+    return whole(np.full(dim, reach, np.float32))
 
 
 @pytest.mark.parametrize("deviation", [1.0, 1e-1, 1e-2, 1e-3])

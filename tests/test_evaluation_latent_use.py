@@ -1,5 +1,6 @@
 """What the aggregate posterior shares with x and the prior, against closed forms and loops."""
 
+import functools
 import json
 import math
 import subprocess
@@ -23,15 +24,19 @@ def normal(seed, *shape):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def terms_of(mean, logvar, key=0, num_samples=4000, prior=None, **blocks):
-    mean, logvar = jnp.asarray(mean, jnp.float32), jnp.asarray(logvar, jnp.float32)
-    rows, z = latent_use.sample(mean, logvar, jax.random.key(key), num_samples)
+@functools.partial(jax.jit, static_argnames=("num_samples", "num_rows", "num_columns"))
+def compiled_terms(mean, logvar, key, prior, *, num_samples, **blocks):
+    rows, z = latent_use.sample(mean, logvar, key, num_samples)
     density = latent_use.aggregate_log_density(z, mean, logvar, **blocks)
     posterior = DiagonalGaussian(mean[rows], logvar[rows])
-    return (
-        rows,
-        z,
-        latent_use.decompose(z, posterior, density, prior or standard_gaussian(mean.shape[1])),
+    return rows, z, latent_use.decompose(z, posterior, density, prior)
+
+
+def terms_of(mean, logvar, key=0, num_samples=4000, prior=None, **blocks):
+    mean, logvar = np.asarray(mean, np.float32), np.asarray(logvar, np.float32)
+    prior = prior or standard_gaussian(mean.shape[1])
+    return compiled_terms(
+        mean, logvar, jax.random.key(key), prior, num_samples=num_samples, **blocks
     )
 
 

@@ -38,7 +38,7 @@ def make(likelihood=None, latent_dim=3, **settings):
     model = Model(encoder, decoder, likelihood, SHAPE, latent_dim, **settings)
     params = initial(model)
     # far enough from the prior and from each other that weights differ
-    return model, jax.tree.map(lambda leaf: 2 * leaf, params)
+    return model, jax.tree.map(lambda leaf: 2 * np.asarray(leaf), params)
 
 
 def binary(num_examples, seed=1):
@@ -202,13 +202,17 @@ def test_one_sample_is_the_elbo_of_its_draw():
     model, params = make()
     x, key = binary(6), jax.random.key(2)
     result = estimate(model, params, x, num_samples=1)
-    for i in range(6):
-        _, z_key = jax.random.split(jax.random.fold_in(key, i))
-        posterior = model.encode(params, x[i : i + 1])
+
+    @jax.jit
+    def negative_elbo(x, number):
+        _, z_key = jax.random.split(jax.random.fold_in(key, number))
+        posterior = model.encode(params, x)
         z = posterior.sample(jax.random.fold_in(z_key, 0), nll.SAMPLES_PER_KEY)[0]
-        batch = {"x": x[i : i + 1], "mask": jnp.ones(1)}
         rate = posterior.log_prob(z) - model.prior(params).log_prob(z)
-        expected = model.distortion(params, z, batch) + rate
+        return model.distortion(params, z, {"x": x, "mask": jnp.ones(1)}) + rate
+
+    for i in range(6):
+        expected = negative_elbo(x[i : i + 1], i)
         np.testing.assert_allclose(result.nll[i : i + 1], expected, rtol=1e-5)
     np.testing.assert_allclose(result.effective_samples, 1.0)
 
@@ -274,7 +278,7 @@ def test_a_masked_model_equals_an_unmasked_one_of_that_size():
     wide, params = make(latent_mask=jnp.array([1.0, 1.0, 0.0]))
     narrow, _ = make(latent_dim=2)
     head = params["encoder"]["head"]["posterior"]
-    kept = jnp.array([0, 1, 3, 4])
+    kept = np.array([0, 1, 3, 4])
     native = {
         **params,
         "encoder": {

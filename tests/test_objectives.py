@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from properties import initial
+from properties import initial, loss_of
 
 from vae_jax import (
     distributions,
@@ -367,7 +367,7 @@ def test_beta_weighs_the_rate_and_not_the_elbo(beta, setting):
 
 def test_the_distortion_of_several_samples_is_their_mean(setting):
     model, params, batch, key = setting
-    _, aux = objectives.load("beta_vae")(model, params, batch, key, num_samples=3)
+    _, aux = loss_of("beta_vae", model, params, batch, key, num_samples=3)
     z = model.encode(params, batch["x"]).sample(key, 3)
     each = jnp.stack([model.distortion(params, own, batch) for own in z])
     assert each.std(axis=0).min() > 1e-3
@@ -378,7 +378,7 @@ def test_free_bits_have_a_floor_of_the_batch_mean(setting):
     model, params, batch, key = setting
     rate = distributions.kl_divergence(model.encode(params, batch["x"]), model.prior(params))
     floor = float(np.median(rate.mean(axis=0)))
-    loss, aux = objectives.load("beta_vae")(model, params, batch, key, beta=2.0, free_bits=floor)
+    loss, aux = loss_of("beta_vae", model, params, batch, key, beta=2.0, free_bits=floor)
     expected = aux["distortion"].mean() + 2 * np.maximum(rate.mean(axis=0), floor).sum()
     assert float(loss.mean()) == pytest.approx(float(expected), rel=1e-5)
 
@@ -402,21 +402,20 @@ def test_free_bits_do_not_count_padding(setting):
 def test_capacity_of_zero_is_beta_vae_with_beta_gamma(setting):
     """|rate − 0| = rate: the classic mistake clamps the penalty away at C = 0."""
     model, params, batch, key = setting
-    capacity, _ = objectives.load("capacity_vae")(
-        model, params, batch, key, gamma=7.0, capacity=0.0
-    )
-    beta, _ = objectives.load("beta_vae")(model, params, batch, key, beta=7.0)
+    capacity, _ = loss_of("capacity_vae", model, params, batch, key, gamma=7.0, capacity=0.0)
+    beta, _ = loss_of("beta_vae", model, params, batch, key, beta=7.0)
     assert float(capacity.mean()) == pytest.approx(float(beta.mean()), rel=1e-5)
 
 
 def test_capacity_above_the_rate_pulls_it_up(setting):
     model, params, batch, key = setting
 
+    @jax.jit
     def loss(params, capacity):
-        return objectives.load("capacity_vae")(
-            model, params, batch, key, gamma=1e6, capacity=capacity
-        )[0].mean()
+        settings = {"gamma": 1e6, "capacity": capacity}
+        return loss_of("capacity_vae", model, params, batch, key, **settings)[0].mean()
 
+    @jax.jit
     def rate(params):
         posterior = model.encode(params, batch["x"])
         return distributions.kl_divergence(posterior, model.prior(params)).sum(axis=1).mean()
@@ -424,10 +423,10 @@ def test_capacity_above_the_rate_pulls_it_up(setting):
     low, high = rate(params) - 1, rate(params) + 1
     for capacity, sign in ((low, 1), (high, -1)):
         along = sum(
-            float(jnp.vdot(a, b))
+            float(np.vdot(a, b))
             for a, b in zip(
-                jax.tree.leaves(jax.grad(loss)(params, capacity)),
-                jax.tree.leaves(jax.grad(rate)(params)),
+                jax.tree.leaves(jax.jit(jax.grad(loss))(params, capacity)),
+                jax.tree.leaves(jax.jit(jax.grad(rate))(params)),
                 strict=True,
             )
         )

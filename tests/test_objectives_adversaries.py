@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from properties import initial
+from properties import initial, loss_of
 
 from vae_jax import likelihoods, losses, networks, objectives, training
 from vae_jax.errors import UsageError
@@ -85,7 +85,7 @@ def test_the_cross_entropy_does_not_train_the_model(name, setting):
 def test_the_loss_is_the_models(name, setting):
     """What trains the discriminator adds nothing to the value."""
     model, params, batch, key = setting
-    loss, aux = objectives.load(name)(model, params, batch, key, **{PRICES[name]: 2.0})
+    loss, aux = loss_of(name, model, params, batch, key, **{PRICES[name]: 2.0})
     expected = {
         "factor_vae": lambda: -aux["elbo"] + 2 * aux["discriminator_logit"],
         "wae_gan": lambda: aux["distortion"] + 2 * aux["adversarial_loss"],
@@ -97,7 +97,7 @@ def test_codes_and_draws_of_the_prior_are_independent(setting):
     """Of posteriors that are the prior, what is called real and fake would be one with one key."""
     model, params, batch, key = setting
     encoder = jax.tree.map(jnp.zeros_like, params["encoder"])
-    _, aux = objectives.load("wae_gan")(model, {**params, "encoder": encoder}, batch, key)
+    _, aux = loss_of("wae_gan", model, {**params, "encoder": encoder}, batch, key)
     # softplus(−d) − softplus(d) = −d: of equal logits the cross-entropy follows from one of them
     of_codes = aux["adversarial_loss"]
     logits = -jnp.log(jnp.expm1(of_codes))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-from properties import initial
+from properties import initial, jitted, loss_of
 
 from vae_jax import data, fitting, likelihoods, losses, networks, objectives, training
 from vae_jax.cli.commands import evaluate
@@ -46,6 +46,14 @@ def make(network="mlp", likelihood=None, latent_dim=L, mask=None, num_conditions
     )
 
 
+encode, decode = jitted(Model.encode), jitted(Model.decode)
+"""(model, params, …): one program for all models like it."""
+
+
+def normal(*shape):
+    return np.random.default_rng(2).normal(size=shape).astype(np.float32)
+
+
 def without_condition(params):
     """The parameters with what a condition adds set to 0."""
     return jax.tree.map_with_path(
@@ -60,11 +68,11 @@ def with_classifier(model, params, **sizes):
 
 @pytest.fixture(scope="module")
 def x():
-    return jax.random.bernoulli(jax.random.key(1), 0.3, (B, *SHAPE)).astype(jnp.float32)
+    return np.random.default_rng(1).binomial(1, 0.3, (B, *SHAPE)).astype(np.float32)
 
 
 def batch_of(x, labels=LABELS, truth=LABELS, mask=None):
-    mask = jnp.ones(len(x)) if mask is None else mask
+    mask = np.ones(len(x), np.float32) if mask is None else mask
     return {"x": x, "mask": mask, "condition": LABELS, **m2.rows(labels, truth)}
 
 
@@ -84,22 +92,22 @@ def test_a_condition_without_weight_is_none(network, x):
         for name, leaves in params[part].items():
             jax.tree.map(np.testing.assert_array_equal, leaves, more[part][name])
         assert len(more[part]) == len(params[part]) + (part != "likelihood")
-    posterior = plain.encode(params, x)
-    jax.tree.map(np.testing.assert_array_equal, conditional.encode(zeroed, x), posterior)
-    outputs = plain.decode(params, posterior.mean)
-    np.testing.assert_array_equal(conditional.decode(zeroed, posterior.mean), outputs)
-    assert np.abs(conditional.encode(more, x).mean - posterior.mean).max() > 1e-2
-    assert np.abs(conditional.decode(more, posterior.mean) - outputs).max() > 1e-2
+    posterior = encode(plain, params, x)
+    jax.tree.map(np.testing.assert_array_equal, encode(conditional, zeroed, x), posterior)
+    outputs = decode(plain, params, posterior.mean)
+    np.testing.assert_array_equal(decode(conditional, zeroed, posterior.mean), outputs)
+    assert np.abs(encode(conditional, more, x).mean - posterior.mean).max() > 1e-2
+    assert np.abs(decode(conditional, more, posterior.mean) - outputs).max() > 1e-2
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_masked_conditional_run_starts_as_an_unmasked_one_of_that_size(network, x):
-    native, masked = make(network, latent_dim=2), make(network, mask=jnp.array([1.0, 1.0, 0.0]))
+    native, masked = make(network, latent_dim=2), make(network, mask=np.float32([1, 1, 0]))
     params, wide = (initial(model, 3) for model in (native, masked))
-    q, q_masked = (m.given(LABELS).encode(p, x) for m, p in ((native, params), (masked, wide)))
+    q, q_masked = (encode(m.given(LABELS), p, x) for m, p in ((native, params), (masked, wide)))
     np.testing.assert_allclose(q_masked.mean[:, :2], q.mean, rtol=1e-5, atol=1e-6)
-    outputs = native.given(LABELS).decode(params, q.mean)
-    wide_outputs = masked.given(LABELS).decode(wide, q_masked.mean)
+    outputs = decode(native.given(LABELS), params, q.mean)
+    wide_outputs = decode(masked.given(LABELS), wide, q_masked.mean)
     np.testing.assert_allclose(wide_outputs, outputs, rtol=1e-5, atol=1e-6)
 
 
@@ -107,31 +115,31 @@ def test_a_masked_conditional_run_starts_as_an_unmasked_one_of_that_size(network
 def test_every_condition_at_once_is_each_in_turn(network, x):
     model = make(network)
     params = initial(model)
-    every = model.given(jnp.repeat(jnp.eye(C), B, axis=0))
+    every = model.given(np.repeat(np.eye(C, dtype=np.float32), B, axis=0))
     size = model.latent_dim
-    posterior, z = every.encode(params, x), jax.random.normal(jax.random.key(2), (C, B, size))
-    outputs = every.decode(params, z.reshape(-1, size)).reshape(C, B, *SHAPE)
+    posterior, z = encode(every, params, x), normal(C, B, size)
+    outputs = decode(every, params, z.reshape(-1, size)).reshape(C, B, *SHAPE)
     for c in range(C):
-        one = model.given(jnp.full(B, c))
-        expected = one.encode(params, x)
+        one = model.given(np.full(B, c))
+        expected = encode(one, params, x)
         np.testing.assert_allclose(posterior.mean[c * B :][:B], expected.mean, atol=1e-6)
-        np.testing.assert_allclose(outputs[c], one.decode(params, z[c]), atol=1e-5)
+        np.testing.assert_allclose(outputs[c], decode(one, params, z[c]), atol=1e-5)
     # and K samples of a batch are given what the batch is given
-    both = model.given(LABELS).decode(params, z[:2].reshape(-1, size))
-    again = model.given(np.tile(LABELS, 2)).decode(params, z[:2].reshape(-1, size))
+    both = decode(model.given(LABELS), params, z[:2].reshape(-1, size))
+    again = decode(model.given(np.tile(LABELS, 2)), params, z[:2].reshape(-1, size))
     np.testing.assert_array_equal(both, again)
 
 
 def test_labels_are_unit_vectors(x):
-    model, params = make(), make().init(jax.random.key(0))
+    model, params = make(), initial(make())
     by_label, by_vector = (model.given(c) for c in (LABELS, np.eye(C, dtype=np.float32)[LABELS]))
     jax.tree.map(
-        np.testing.assert_array_equal, by_label.encode(params, x), by_vector.encode(params, x)
+        np.testing.assert_array_equal, encode(by_label, params, x), encode(by_vector, params, x)
     )
 
 
 def test_missing_conditions_are_reported(x):
-    model, params = make(), make().init(jax.random.key(0))
+    model, params = make(), initial(make())
     with pytest.raises(UsageError, match=r"needs a condition, 4 numbers .* model\.given"):
         model.encode(params, x)
     with pytest.raises(UsageError, match="the batch holds x, mask: give 'condition'"):
@@ -146,17 +154,17 @@ def test_missing_conditions_are_reported(x):
 
 @pytest.mark.parametrize("beta", [1.0, 4.0])
 def test_cvae_without_conditions_is_beta_vae(beta, x):
-    params = without_condition(make().init(jax.random.key(0)))
+    params = without_condition(initial(make()))
     key, batch = jax.random.key(2), batch_of(x)
-    loss, aux = objectives.load("cvae")(make(), params, batch, key, beta=beta)
+    loss, aux = loss_of("cvae", make(), params, batch, key, beta=beta)
     plain = make(num_conditions=0)
-    expected, terms = objectives.load("beta_vae")(plain, params, batch, key, beta=beta)
+    expected, terms = loss_of("beta_vae", plain, params, batch, key, beta=beta)
     np.testing.assert_array_equal(loss, expected)
     jax.tree.map(np.testing.assert_array_equal, aux, terms)
 
 
 def test_the_likelihood_given_each_condition_is_that_of_each_alone(x):
-    model, params = make(), jax.tree.map(lambda leaf: 2 * leaf, make().init(jax.random.key(0)))
+    model, params = make(), jax.tree.map(lambda leaf: 2 * leaf, initial(make()))
 
     def estimate(model, x, first=0):
         settings = {"preprocess": lambda stored, key: stored, "num_samples": 50}
@@ -182,8 +190,8 @@ def test_with_all_labels_m2_is_the_bound_of_cvae(likelihood, x):
 
     @jax.jit
     def both(params):
-        m2_loss, aux = objectives.load("m2")(model, params, batch_of(x), key, alpha=0.0)
-        cvae_loss, terms = objectives.load("cvae")(model, params, batch_of(x), key)
+        m2_loss, aux = loss_of("m2", model, params, batch_of(x), key, alpha=0.0)
+        cvae_loss, terms = loss_of("cvae", model, params, batch_of(x), key)
         return m2_loss, cvae_loss, aux, terms
 
     m2_loss, cvae_loss, aux, terms = both(params)
@@ -200,12 +208,10 @@ def test_the_unlabelled_bound_is_the_sum_over_classes(x):
     model = make()
     params = with_classifier(model, initial(model), classifier_width=8)
     key = jax.random.key(2)
-    loss, aux = objectives.load("m2")(model, params, batch_of(x, HIDDEN), key, alpha=3.0)
+    loss, aux = loss_of("m2", model, params, batch_of(x, HIDDEN), key, alpha=3.0)
     q = np.float64(jax.nn.softmax(m2._logits(params["objective"], x, C)))
     bounds = [
-        -objectives.load("cvae")(model, params, {**batch_of(x), "condition": jnp.full(B, c)}, key)[
-            0
-        ]
+        -loss_of("cvae", model, params, {**batch_of(x), "condition": jnp.full(B, c)}, key)[0]
         - np.log(C)
         for c in range(C)
     ]
@@ -214,7 +220,7 @@ def test_the_unlabelled_bound_is_the_sum_over_classes(x):
     np.testing.assert_array_equal(loss, -aux["elbo"])
     # the rate is what it is told to be: E KL(q(z|x, y) ‖ p(z)) + KL(q(y|x) ‖ p(y))
     conditions = [{**batch_of(x), "condition": jnp.full(B, c)} for c in range(C)]
-    rates = [objectives.load("cvae")(model, params, b, key)[1]["rate"] for b in conditions]
+    rates = [loss_of("cvae", model, params, b, key)[1]["rate"] for b in conditions]
     of_class = scipy.stats.entropy(q, np.full_like(q, 1 / C), axis=1)
     expected = np.sum(q * np.stack(rates, axis=1), axis=1) + of_class
     np.testing.assert_allclose(aux["rate"], expected, rtol=1e-5)
@@ -227,7 +233,7 @@ def test_a_label_costs_its_cross_entropy(alpha, x):
     params = with_classifier(model, initial(model), classifier_width=8)
     labels = np.where(np.arange(B) < 2, LABELS, -1).astype(np.int32)
     batch = batch_of(x, labels, labels)
-    loss, aux = objectives.load("m2")(model, params, batch, jax.random.key(2), alpha=alpha)
+    loss, aux = loss_of("m2", model, params, batch, jax.random.key(2), alpha=alpha)
     log_q = jax.nn.log_softmax(m2._logits(params["objective"], x, C))
     cross_entropy = -np.asarray(log_q)[np.arange(2), LABELS[:2]]
     np.testing.assert_allclose((loss + aux["elbo"])[2:], 0, atol=1e-5)
@@ -277,7 +283,7 @@ def mean_bound(model, params, x, labels, num=4000):
     batch = batch_of(x, labels, labels)
 
     def one(key):
-        return objectives.load("m2")(model, params, batch, key)[1]["elbo"]
+        return loss_of("m2", model, params, batch, key)[1]["elbo"]
 
     values = np.float64(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(3), num)))
     return values.mean(axis=0), values.std(axis=0) / num**0.5
@@ -308,9 +314,7 @@ def test_hidden_labels_and_padding_have_no_influence(x):
     def mean_loss(params, labels, truth):
         batch = batch_of(x, mask=mask)
         batch |= {"labels": labels, "truth": truth, "weight": jnp.ones(B)}
-        return losses.batch_mean(
-            objectives.load("m2")(model, params, batch, jax.random.key(2))[0], mask
-        )
+        return losses.batch_mean(loss_of("m2", model, params, batch, jax.random.key(2))[0], mask)
 
     both = jax.jit(jax.value_and_grad(mean_loss))
     expected = both(params, labels, labels)

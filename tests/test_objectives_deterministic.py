@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
-from properties import initial
+from properties import initial, loss_of
 from sklearn.decomposition import PCA
 
 from vae_jax import (
@@ -45,7 +45,7 @@ def batch_of(num=B, shape=SHAPE):
 def test_variance_of_one_half_is_the_sum_of_squares():
     objective, model = make("autoencoder")
     batch = batch_of()
-    loss, aux = objective(model, initial(model), batch, jax.random.key(2))
+    loss, aux = loss_of(objective, model, initial(model), batch, jax.random.key(2))
     # −log N(x; x̂, ½) = (x − x̂)² + ½ log π
     np.testing.assert_allclose(loss, aux["squared_error"] + 8 * np.log(np.pi), rtol=1e-5)
 
@@ -237,7 +237,7 @@ def test_only_an_overcomplete_code_is_warned_of():
 def test_the_target_is_the_clean_x():
     objective, model = make("denoising", corruption="masking")
     params, batch, key = initial(model), batch_of(), jax.random.key(1)
-    _, aux = objective(model, params, batch, key, level=0.5)
+    _, aux = loss_of(objective, model, params, batch, key, level=0.5)
     shown = objective.corrupt(batch["x"], key, level=0.5)
     restored = model.decode_mean(params, model.encode(params, shown).mode)
     np.testing.assert_allclose(
@@ -247,7 +247,7 @@ def test_the_target_is_the_clean_x():
         aux["corruption_error"], losses.squared_error(batch["x"], shown), rtol=1e-6
     )
     of_clean, _ = make("autoencoder")[0](model, params, batch, key)
-    clean, _ = objective(model, params, batch, key, level=0.0)
+    clean, _ = loss_of(objective, model, params, batch, key, level=0.0)
     np.testing.assert_allclose(clean, of_clean, rtol=1e-6)
 
 
@@ -255,7 +255,7 @@ def test_the_target_is_the_clean_x():
 def test_the_loss_of_a_corrupted_x_is_of_the_clean_one(corruption):
     objective, model = make("denoising", corruption=corruption)
     params, batch, key = initial(model), batch_of(), jax.random.key(1)
-    loss, aux = objective(model, params, batch, key, level=0.5)
+    loss, aux = loss_of(objective, model, params, batch, key, level=0.5)
     z = model.encode(params, objective.corrupt(batch["x"], key, level=0.5)).mode
     np.testing.assert_allclose(loss, model.distortion(params, z, batch), rtol=1e-6)
     # −log N(x; x̂, ½) = (x − x̂)² + ½ log π
@@ -305,7 +305,7 @@ def test_a_k_sparse_code_has_k_active_dimensions(num_active, mask, share):
     mask = None if mask is None else jnp.array(mask)
     objective, model = make("k_sparse", num_active=num_active, mask=mask)
     params = initial(model)
-    _, aux = objective(model, params, batch_of(), jax.random.key(2))
+    _, aux = loss_of(objective, model, params, batch_of(), jax.random.key(2))
     np.testing.assert_allclose(aux["active_share"], share, rtol=1e-6)
 
 

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from properties import initial
+from properties import initial, loss_of
 
-from vae_jax import likelihoods, losses, networks, objectives
+from vae_jax import likelihoods, losses, networks
 from vae_jax.evaluation import discrepancy
 from vae_jax.model import Model
 
@@ -95,9 +95,9 @@ def test_sliced_wasserstein_of_a_shift():
 
 def test_info_vae_holds_the_elbo(setting):
     model, params, batch, key = setting
-    loss, aux = objectives.load("info_vae")(model, params, batch, key, alpha=0.0, lambda_mmd=1.0)
+    loss, aux = loss_of("info_vae", model, params, batch, key, alpha=0.0, lambda_mmd=1.0)
     np.testing.assert_allclose(loss, -aux["elbo"], rtol=1e-6)
-    loss, aux = objectives.load("info_vae")(model, params, batch, key, alpha=1.0, lambda_mmd=5.0)
+    loss, aux = loss_of("info_vae", model, params, batch, key, alpha=1.0, lambda_mmd=5.0)
     np.testing.assert_allclose(loss, aux["distortion"] + 5 * aux["mmd"], rtol=1e-5)
 
 
@@ -119,7 +119,7 @@ def test_the_penalty_draws_the_code_to_the_prior(name, weight, term, setting):
     def mean_loss(bias):
         moved = {**shifted, "bias": bias}
         inner = {**params, "encoder": {**params["encoder"], "head": {"posterior": moved}}}
-        loss, aux = objectives.load(name)(model, inner, batch, key, **{weight: 1e5})
+        loss, aux = loss_of(name, model, inner, batch, key, **{weight: 1e5})
         return loss.mean(), aux[term].mean()
 
     slope, before = jax.jit(jax.grad(mean_loss, has_aux=True))(shifted["bias"])
@@ -136,6 +136,6 @@ def test_codes_and_draws_of_the_prior_are_independent(name, term, setting):
     """Of posteriors that are the prior both are N(0, I): with one key they would be the same."""
     model, params, batch, key = setting
     encoder = jax.tree.map(jnp.zeros_like, params["encoder"])
-    _, aux = objectives.load(name)(model, {**params, "encoder": encoder}, batch, key)
+    _, aux = loss_of(name, model, {**params, "encoder": encoder}, batch, key)
     np.testing.assert_array_equal(aux["rate"], 0.0)
     assert abs(float(aux[term][0])) > 1e-4

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from properties import initial
+from properties import initial, loss_of
 
 from vae_jax import (
     corruptions,
@@ -107,7 +107,7 @@ def test_only_the_layer_that_is_trained_has_a_gradient(pretraining, layer):
     params, batch, key = initial(model), batch_of(), jax.random.key(2)
 
     def mean(params):
-        loss, terms = objective(model, params, batch, key, pretrained=at(layer))
+        loss, terms = loss_of(objective, model, params, batch, key, pretrained=at(layer))
         return loss.mean(), terms
 
     gradient, terms = jax.grad(mean, has_aux=True)(params)
@@ -128,7 +128,7 @@ def test_only_the_layer_that_is_trained_has_a_gradient(pretraining, layer):
 def test_a_machine_is_trained_on_what_is_below_it():
     objective, model = make(pretraining="rbm", num_gibbs=2)
     params, batch, key = initial(model), batch_of(), jax.random.key(2)
-    loss, terms = objective(model, params, batch, key, pretrained=at(2))
+    loss, terms = loss_of(objective, model, params, batch, key, pretrained=at(2))
     encoder, decoder = params["encoder"], params["decoder"]
     h = batch["x"].reshape(B, -1)
     for name in ("hidden_0", "hidden_1"):
@@ -147,7 +147,7 @@ def test_a_machine_is_trained_on_what_is_below_it():
 def test_machines_of_tanh_layers_are_of_spins():
     objective, model = make(pretraining="rbm", activation="tanh")
     params, batch, key = initial(model), batch_of(), jax.random.key(2)
-    loss, terms = objective(model, params, batch, key, pretrained=at(1))
+    loss, terms = loss_of(objective, model, params, batch, key, pretrained=at(1))
     below, own = (params["encoder"][name] for name in ("hidden_0", "hidden_1"))
     bias = params["decoder"]["hidden_1"]["bias"]
     h = jnp.tanh(batch["x"].reshape(B, -1) @ below["kernel"] + below["bias"][None])
@@ -164,7 +164,7 @@ def test_machines_of_tanh_layers_are_of_spins():
 def test_a_layer_restores_what_was_hidden_of_its_input():
     objective, model = make(pretraining="denoising")
     params, batch, key = initial(model), batch_of(), jax.random.key(2)
-    loss, terms = objective(model, params, batch, key, pretrained=at(1), level=0.5)
+    loss, terms = loss_of(objective, model, params, batch, key, pretrained=at(1), level=0.5)
     encoder, decoder = params["encoder"], params["decoder"]
 
     def layer(own, h):
@@ -204,9 +204,9 @@ def test_denoising_restores_masked_inputs():
         h = {"pretrained": at(layer)}
         clean, terms = plain(model, params, batch, key, **h)
         np.testing.assert_array_equal(
-            objective(model, params, batch, key, level=0.0, **h)[0], clean
+            loss_of(objective, model, params, batch, key, level=0.0, **h)[0], clean
         )
-        loss, _ = objective(model, params, batch, key, level=0.9, **h)
+        loss, _ = loss_of(objective, model, params, batch, key, level=0.9, **h)
         assert (loss != clean).all()
         if layer == 0:
             assert (terms["layer_error"] != terms["squared_error"]).all()
@@ -217,7 +217,7 @@ def test_the_whole_is_the_plain_autoencoder(pretraining, share):
     objective, model = make(pretraining=pretraining)
     plain, _ = make("autoencoder")
     params, batch, key = initial(model), batch_of(), jax.random.key(2)
-    loss, terms = objective(model, params, batch, key, pretrained=share)
+    loss, terms = loss_of(objective, model, params, batch, key, pretrained=share)
     want, plain_terms = plain(model, params, batch, key)
     np.testing.assert_allclose(loss, want, rtol=1e-6)
     np.testing.assert_allclose(terms["layer_error"], plain_terms["squared_error"], rtol=1e-6)
@@ -305,7 +305,7 @@ def test_a_stage_is_trained_alone_at_restoring_x():
     for stage in range(3):
 
         def mean(params, stage=stage):
-            loss, terms = objective(model, params, batch, key, pretrained=stage / 2)
+            loss, terms = loss_of(objective, model, params, batch, key, pretrained=stage / 2)
             return loss.mean(), (loss, terms)
 
         gradient, (loss, terms) = jax.grad(mean, has_aux=True)(params)
@@ -323,7 +323,7 @@ def test_a_stage_is_trained_alone_at_restoring_x():
     alone = {**params, "encoder": stages[0][0], "decoder": stages[0][1]}
     want, _ = plain(one, alone, batch, key)
     np.testing.assert_allclose(
-        objective(model, params, batch, key, pretrained=0.0)[0], want, rtol=1e-6
+        loss_of(objective, model, params, batch, key, pretrained=0.0)[0], want, rtol=1e-6
     )
 
 
@@ -378,7 +378,7 @@ def test_runs_of_one_program_may_be_at_different_layers():
 def test_models_that_cannot_be_stacked_are_refused(options, message):
     objective, model = make(**options)
     with pytest.raises(UsageError, match=message):
-        objective(model, initial(model), batch_of(), jax.random.key(2))
+        loss_of(objective, model, initial(model), batch_of(), jax.random.key(2))
 
 
 @pytest.mark.slow

@@ -132,7 +132,7 @@ def test_runs_mapped_equal_runs_alone():
 
 def test_jit_equals_eager():
     train, h = vae_train(), hparams()
-    state = train.init(h)
+    state = jax.jit(train.init)(h)
     batch = {"x": data(B).astype(jnp.float32), "mask": jnp.ones(B)}
     eager, metrics = train.step(state, h, batch, jax.random.key(0))
     jitted, jitted_metrics = jax.jit(train.step)(state, h, batch, jax.random.key(0))
