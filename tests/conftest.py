@@ -53,7 +53,7 @@ def pytest_runtest_setup(item):
         jax.config.update("jax_disable_most_optimizations", is_quick)
 
 
-LONGEST = ("test_sweep_faults", "test_experiments", "test_sweep", "test_training")
+LONGEST = ("test_experiments", "test_sweep_faults", "test_sweep", "test_evaluate")
 """Files that a worker should begin with, lest one of them runs alone at the end."""
 
 
