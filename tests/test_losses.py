@@ -1,5 +1,7 @@
 """The terms of the losses: reductions, known answers, masks, and the identities between scales."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -387,13 +389,18 @@ MASKS = {
 }
 
 
+@functools.partial(jax.jit, static_argnames="name")
+def value_and_slope(name, values, mask):
+    value, vjp = jax.vjp(lambda values: MASKS[name](values, mask), values)
+    return value, *vjp(jnp.ones_like(value))
+
+
 @pytest.mark.parametrize("name", MASKS)
 @pytest.mark.parametrize("junk", [1e30, np.nan, -np.inf])
 def test_terms_with_a_mask_ignore_nan_in_padding(name, junk):
     def outcome(fill):
         values = np.where(MASK[:, None] > 0, normal(0, 5, 3), np.float32(fill))
-        value, vjp = jax.vjp(lambda values: MASKS[name](values, MASK), values)
-        return value, *vjp(jnp.ones_like(value))
+        return value_and_slope(name, values, MASK)
 
     for clean, actual in zip(outcome(0.0), outcome(junk), strict=True):
         assert np.isfinite(clean).all()
@@ -402,10 +409,10 @@ def test_terms_with_a_mask_ignore_nan_in_padding(name, junk):
 
 @pytest.mark.parametrize("name", MASKS)
 def test_a_mask_may_be_true_and_false_and_values_of_half_precision(name):
-    values = normal(0, 5, 3)
-    expected = MASKS[name](values, MASK)
-    np.testing.assert_array_equal(MASKS[name](values, MASK > 0), expected)
-    half = MASKS[name](jnp.asarray(values, jnp.bfloat16), MASK)
+    values, term = normal(0, 5, 3), jax.jit(MASKS[name])
+    expected = term(values, MASK)
+    np.testing.assert_array_equal(term(values, MASK > 0), expected)
+    half = term(values.astype(jnp.bfloat16), MASK)
     assert half.dtype == jnp.bfloat16
     np.testing.assert_allclose(np.float32(half), expected, atol=0.1 * np.abs(expected).max())
 
