@@ -59,6 +59,9 @@ json.dump({
 }, sys.stdout)
 """
 
+QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+"""The program takes longer to compile than to run, and is partitioned before it is optimized."""
+
 
 def run(num_devices, num_runs, num_data=None, vectorized=None):
     arguments = [str(num_runs), json.dumps(num_data), json.dumps(vectorized)]
@@ -67,7 +70,7 @@ def run(num_devices, num_runs, num_data=None, vectorized=None):
         [sys.executable, "-c", PROGRAM, *arguments],
         capture_output=True,
         text=True,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **QUICK},
         cwd=pathlib.Path(__file__).parents[1],
         timeout=300,
     )
