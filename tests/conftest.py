@@ -20,21 +20,18 @@ compiled.keep()
 
 
 QUICK_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-"""XLA compiles small programs in half the time with these, and needs a third with
-`jax_disable_most_optimizations` beside them."""
-OPTIMIZED = ("test_benchmark", "test_memory")
-"""Files that measure what a user's programs take, and so compile them as a user does. The many
-small programs of the others take longer to compile than to run."""
+"""XLA's part of compiling quickly; `jax_disable_most_optimizations` is JAX's."""
 
 
 def pytest_configure(config):
-    """Has XLA compile quickly in this process; commands that tests start compile as a user's do.
+    """Compiles quickly in this process: most programs of tests take longer to compile than to run.
 
-    The slow run, and one with XLA_FLAGS of its own, compile all as a user's programs are compiled.
+    Commands that tests start compile as a user's do, for XLA_FLAGS is unset again. The slow run,
+    and one with XLA_FLAGS of its own, compile all programs as a user's.
     """
-    config.is_quick = config.option.markexpr == "not slow" and "XLA_FLAGS" not in os.environ
-    if not config.is_quick:
+    if config.option.markexpr != "not slow" or "XLA_FLAGS" in os.environ:
         return
+    jax.config.update("jax_disable_most_optimizations", True)
     os.environ["XLA_FLAGS"] = QUICK_FLAGS
     try:
         platform.check_flags()
@@ -43,14 +40,6 @@ def pytest_configure(config):
         pass  # another version of XLA lacks one
     finally:
         del os.environ["XLA_FLAGS"]
-
-
-def pytest_runtest_setup(item):
-    is_quick = item.config.is_quick and item.path.stem not in OPTIMIZED
-    if jax.config.read("jax_disable_most_optimizations") != is_quick:
-        # programs that are compiled the other way round differently
-        jax.clear_caches()
-        jax.config.update("jax_disable_most_optimizations", is_quick)
 
 
 LONGEST = ("test_experiments", "test_sweep_faults", "test_sweep", "test_evaluate")
