@@ -73,8 +73,7 @@ ALLOWED = {
     },
     "cli": {
         *("data", "devices", "evaluation", "lab"),
-        *("likelihoods", "losses", "networks", "objectives"),
-        "storage",
+        *("likelihoods", "losses", "networks", "objectives", "priors", "storage"),
     },
     "__main__": {"cli"},
 }
