@@ -28,7 +28,17 @@ BANNED = re.compile(r"\b(mu|kld|recon_x|log_var|logvar_x|rng)\b")
 GATHERED = ["vae_jax.losses", "vae_jax.plots"]
 
 # who may import whom, below the package; everyone may import errors, draw random numbers and sum
-SHARED = {"aliases", "console", "discovery", "disk", "errors", "memory", "sums", "threefry"}
+SHARED = {
+    "aliases",
+    "arguments",
+    "console",
+    "discovery",
+    "disk",
+    "errors",
+    "memory",
+    "sums",
+    "threefry",
+}
 ALLOWED = {
     "__init__": {*vae_jax.__all__, "assembly", "lab", "model", "storage", "trained"},
     "assembly": {

@@ -345,7 +345,7 @@ def test_ends_that_are_no_examples_are_refused():
     model = make()
     params, x = initial(model), np.zeros((2, *SHAPE), np.float32)
     for ends, num, message in [
-        ((x, x), 1, "num=1: must be at least 2, the two ends"),
+        ((x, x), 1, "num=1: must be an integer, at least 2"),
         ((x, x[0]), 3, r"x0 and x1 have shapes \[2, 8, 8, 1\] and \[8, 8, 1\]: must be both \[8"),
         ((x[:, :7], x[:, :7]), 3, r"must be both \[8, 8, 1\], or both \[B, …\]"),
     ]:

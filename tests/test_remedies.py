@@ -14,6 +14,7 @@ from remedies import (  # noqa
     of_data,
     of_face,
     of_flags,
+    of_mistakes,
     of_python,
     of_storage,
     of_tables,

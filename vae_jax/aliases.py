@@ -4,7 +4,7 @@ An alias is read wherever the name is, and goes no further: `config.json`, direc
 and lines of a log hold the name.
 """
 
-__all__ = ["SETTINGS", "VALUES", "canonical", "setting"]
+__all__ = ["ARGUMENTS", "SETTINGS", "VALUES", "argument", "canonical", "setting"]
 
 VALUES = {
     "objective": {"vae": "beta_vae", "ae": "autoencoder", "dae": "denoising"},
@@ -17,6 +17,23 @@ VALUES = {
 SETTINGS = {"lr": "learning_rate"}
 """Alias of a setting → the setting; as a flag, and in the file of a sweep."""
 
+ARGUMENTS = {
+    **SETTINGS,
+    **dict.fromkeys(("num_epochs", "n_epochs"), "epochs"),
+    **dict.fromkeys(("latent_size", "num_latents", "n_latents", "z_dim"), "latent_dim"),
+    **dict.fromkeys(("hidden_dims", "hidden_sizes", "hidden_units"), "widths"),
+    **dict.fromkeys(("random_state", "rng"), "seed"),
+    **dict.fromkeys(("validation_data", "valid_data"), "valid"),
+    **{"callback": "callbacks", "early_stopping": "patience", "verbose": "progress"},
+    **{"workdir": "checkpoint", "checkpoint_dir": "checkpoint", "batchsize": "batch_size"},
+}
+"""Other names that people know for arguments in Python, which a message answers with ours."""
+
+
+def argument(name: str) -> str:
+    """The argument that is meant by a name; what is no alias is returned as it is (a scalar)."""
+    return ARGUMENTS.get(name, name)
+
 
 def canonical(setting: str, value: str) -> str:
     """The name that a value of a setting has here, a scalar as the value is.
@@ -25,7 +42,7 @@ def canonical(setting: str, value: str) -> str:
         setting: its name, such as "objective".
         value: a name or an alias; what is neither is returned as it is.
     """
-    return VALUES.get(setting, {}).get(value, value)
+    return VALUES.get(setting, {}).get(value, value) if isinstance(value, str) else value
 
 
 def setting(name: str) -> str:

@@ -4,18 +4,16 @@
 as the command line.
 """
 
-import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax import arguments, labels, latents, likelihoods, networks, objectives, priors, training
 from vae_jax import data as datasets
-from vae_jax import labels, latents, likelihoods, networks, objectives, priors, training
 from vae_jax.data import Dataset
-from vae_jax.errors import UsageError, any_of, refuse_masked, unknown
+from vae_jax.errors import DataError, UsageError, any_of, shown, unknown
 from vae_jax.model import Model
 
 __all__ = [
@@ -29,6 +27,7 @@ __all__ = [
 ]
 
 _BINARIZATIONS = ("dynamic", "soft", "threshold")
+_DTYPES = ("float32", "bfloat16", "float16")
 
 
 class Schema(NamedTuple):
@@ -41,6 +40,7 @@ class Schema(NamedTuple):
         num_levels: see `data.Dataset`, a count or None.
         has_missing: whether x may hold NaN.
         num_conditions, classes: see `Model`.
+        missing: where x holds NaN, in words, if not at the end of examples of several lengths.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Schema(NamedTuple):
     has_missing: bool = False
     num_conditions: int = 0
     classes: tuple | None = None
+    missing: str = ""
 
 
 class Parts(NamedTuple):
@@ -123,20 +124,20 @@ def make_model(
         DataError: the data do not fit the likelihood or the objective.
     """
     is_ours = isinstance(data, Dataset)
-    static = objectives.statics(objective, hyperparameters, has_dataset=is_ours)
+    static = objectives.statics(objective, hyperparameters, has_dataset=is_ours, call="make_model")
     given = hyperparameters.keys() - static.keys()
     if given:
         name = min(given)
         raise UsageError(
-            f"{name}={hyperparameters[name]}: is no part of a model: give it to fit(…, {name}=…)"
+            f"{name}={shown(hyperparameters[name])}: is no part of a model: give it to fit(…, "
+            f"{name}=…)"
         )
-    _check_sizes(latent_dim, widths)
     sizes: dict[str, Any] = {
         "network": network,
-        "latent_dim": latent_dim,
-        "widths": widths,
+        "latent_dim": arguments.integer("latent_dim", latent_dim, 1),
+        "widths": _widths(widths),
         "activation": activation,
-        "dtype": dtype,
+        "dtype": _dtype(dtype),
         "teacher_dropout": teacher_dropout,
     }
     num_examples = len(data.train) if is_ours else 1
@@ -150,12 +151,27 @@ def make_model(
     return parts.model(**sizes)
 
 
-def _check_sizes(latent_dim: Any, widths: Any) -> None:
-    """Raises UsageError unless sizes are integers of at least 1."""
-    for name, value in [("latent_dim", latent_dim), *(("widths", width) for width in widths or ())]:
-        is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if not is_integer or value < 1:
-            raise UsageError(f"{name}={value!r}: must be an integer, at least 1")
+def _widths(widths: Any) -> tuple[int, ...] | None:
+    """The sizes of the layers as Python integers; raises UsageError for anything else."""
+    if widths is None:
+        return None
+    if isinstance(widths, str | Mapping) or not isinstance(widths, Iterable):
+        raise UsageError(
+            f"widths={shown(widths)}: must be a size for each layer: give a tuple such as "
+            "widths=(64, 64)"
+        )
+    return tuple(arguments.integer("widths", width, 1) for width in widths)
+
+
+def _dtype(dtype: Any) -> Any:
+    """The name of a dtype of the networks; raises UsageError unless it is one of `_DTYPES`."""
+    try:
+        name = str(jnp.dtype("none" if dtype is None else dtype))
+    except TypeError:
+        name = dtype
+    if name not in _DTYPES:
+        raise unknown("dtype", dtype if isinstance(dtype, str) else name, _DTYPES)
+    return name
 
 
 def assemble(
@@ -208,7 +224,13 @@ def _model(
         num_parts=len(latent.parts),
         **sizes,
     )
-    if schema.has_missing and not getattr(encoder, "reads_missing", False):
+    reads_missing = getattr(encoder, "reads_missing", False)
+    if schema.missing and not reads_missing and likelihood.requires != "text":
+        raise DataError(
+            f"x: {schema.missing}, which network={network} cannot read: fill them in, such as "
+            "numpy.nan_to_num(x), or leave these rows out"
+        )
+    if schema.has_missing and not reads_missing:
         raise UsageError(
             f"network={network}: {schema.name} has examples of several lengths: take "
             f"network={any_of(networks.names(lambda each: each.reads_missing))}"
@@ -245,6 +267,11 @@ def initial_examples(model: Model, x: Any) -> np.ndarray | None:
 
 def _likelihood(schema: Schema, asked: Any, variance: float | str) -> likelihoods.Likelihood:
     """The requested p(x|z), or the default."""
+    if isinstance(asked, type) and issubclass(asked, likelihoods.Likelihood):
+        raise UsageError(
+            f"likelihood={asked.__name__}: is a class: give likelihoods.{asked.__name__}(), or its "
+            "name"
+        )
     if isinstance(asked, likelihoods.Likelihood):
         if variance != "learned":
             raise UsageError(f"variance={variance}: {asked} has its own: leave variance out")
@@ -265,19 +292,20 @@ def _likelihood(schema: Schema, asked: Any, variance: float | str) -> likelihood
 
 def _schema(data: Any, objective: training.Objective, who: str) -> Schema:
     """The schema of data other than a `Dataset`, for an objective called `who`."""
-    if isinstance(data, tuple) and data and all(isinstance(n, int) for n in data):
-        schema = Schema("a shape", data)
+    if isinstance(data, tuple) and data and all(np.ndim(size) == 0 for size in data):
+        schema = Schema("a shape", tuple(arguments.integer("shape", size, 1) for size in data))
     else:
-        x = data.get("x") if isinstance(data, Mapping) else data
-        refuse_masked("x", x)
-        array = x if isinstance(x, jax.Array) else np.asarray(x)
-        if array.ndim < 2 or array.dtype == object:
+        array = arguments.examples(data)["x"]
+        if array.ndim < 2 or 0 in array.shape:
             raise UsageError(
                 f"data: is no array of examples (its shape is {list(array.shape)}): give x "
                 "[N, *shape], {'x': x, …}, the shape of one example as a tuple, or a Dataset"
             )
-        is_real = jnp.issubdtype(array.dtype, jnp.floating)
-        schema = Schema("an array", array.shape[1:], has_missing=is_real and _has_nan(array))
+        arguments.numeric("x", array)
+        missing = _missing(array)
+        schema = Schema(
+            "an array", array.shape[1:], has_missing=missing is not None, missing=missing or ""
+        )
     if objective.given is None:
         return schema
     told = data if isinstance(data, Mapping) else {}
@@ -291,9 +319,23 @@ def _schema(data: Any, objective: training.Objective, who: str) -> Schema:
     return schema._replace(num_conditions=num, classes=classes)
 
 
-def _has_nan(x: Any) -> bool:
-    """Whether numbers of any shape contain NaN."""
-    return bool(np.isnan(np.asarray(x)).any())
+def _missing(x: Any) -> str | None:
+    """Where NaN is in x [N, …], in words; "" if examples of several lengths end in it, or None."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return None
+    is_missing = np.isnan(np.asarray(x).astype(np.float32))
+    if not is_missing.any():
+        return None
+    steps = is_missing.reshape(*is_missing.shape[:2], -1)
+    is_step = steps.all(axis=2)
+    if x.ndim > 2 and (is_step == steps.any(axis=2)).all() and (np.diff(is_step * 1) >= 0).all():
+        return ""
+    row, *place = np.argwhere(is_missing)[0].tolist()
+    column = place[0] if len(place) == 1 else place
+    return (
+        f"{is_missing.sum():,} of {x.size:,} values are NaN, the first in row {row}, "
+        f"column {column}"
+    )
 
 
 def _conditions(name: str, values: Any) -> tuple[int, tuple | None]:

@@ -16,6 +16,7 @@ __all__ = [
     "first_line",
     "printable",
     "refuse_masked",
+    "shown",
     "unknown",
     "verbatim",
 ]
@@ -134,6 +135,23 @@ _LONGEST_LINE = 4000
 _LONGEST_QUOTE = 400  # characters of a library's message
 
 
+def shown(value: Any) -> str:
+    """A value that was received, for a message: short, on one line, arrays by shape and dtype."""
+    if isinstance(value, str):
+        return _shortened(repr(value), _LONGEST_VALUE)
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if dtype is not None and isinstance(shape, tuple) and (shape or "key" in str(dtype)):
+        return f"{dtype}[{', '.join(map(str, shape))}]"
+    if callable(value) and hasattr(value, "__name__"):
+        return str(value.__name__)
+    text = " ".join(repr(value).split())
+    is_plain = len(text) <= _LONGEST_VALUE and " at 0x" not in text
+    return text if is_plain else f"{type(value).__name__}(…)"
+
+
+_LONGEST_VALUE = 80
+
+
 def refuse_masked(name: str, values: Any) -> None:
     """Refuses an array [N, …] with masked values: JAX would ignore the mask.
 
@@ -156,8 +174,11 @@ def refuse_masked(name: str, values: Any) -> None:
     )
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
-    """The error for an unknown name: it gives the nearest known name, and all of them."""
+def unknown(what: str, name: Any, known: Iterable[str]) -> UsageError:
+    """The error for an unknown name, a scalar: it gives the nearest known name, and all of them."""
     known = list(known)
+    if not isinstance(name, str):
+        told = f"{what}={shown(name)}: must be a name"
+        return UsageError(f"{told}: choose from {', '.join(known)}")
     hint = did_you_mean(name, known)
     return UsageError(f"{what} {name!r} is unknown{hint}: choose from {', '.join(known)}")

@@ -5,7 +5,7 @@ import functools
 import inspect
 import numbers
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vae_jax import assembly, objectives, schedules, sources, training
+from vae_jax import aliases, arguments, assembly, objectives, schedules, sources, training
 from vae_jax import program as programs
 from vae_jax.data import Dataset
 from vae_jax.devices.layout import make_layout
-from vae_jax.errors import DivergedError, UsageError, unknown
+from vae_jax.errors import DivergedError, UsageError, shown, unknown
 from vae_jax.program import Program, x_of
 from vae_jax.trained import Trained
 
@@ -134,6 +134,7 @@ def fit(
         "init_scale": init_scale,
         "seed": seed,
     }
+    callbacks = _callbacks(callbacks)
     with _in_32_bits():
         planned = _planned(
             objective,
@@ -152,6 +153,21 @@ def fit(
         with _kept(checkpoint, planned) as keeper:
             now = _train(planned, keeper, callbacks, progress)
         return _trained(planned, now)
+
+
+def _callbacks(callbacks: Any) -> tuple[Callable, ...]:
+    """The callbacks of `fit`; raises UsageError unless each is a function of an `Epoch`."""
+    given = () if callbacks is None else callbacks
+    if callable(given) or isinstance(given, str) or not isinstance(given, Iterable):
+        remedy = f": give callbacks=[{shown(given)}]" if callable(given) else ""
+        raise UsageError(f"callbacks={shown(given)}: must be a list of functions{remedy}")
+    given = tuple(given)
+    for each in given:
+        if not callable(each) or not arguments.takes(each, 1):
+            raise UsageError(
+                f"callbacks: holds {shown(each)}: give functions of one argument, the `Epoch`"
+            )
+    return given
 
 
 def _in_32_bits():
@@ -197,6 +213,7 @@ def _planned(
     """Builds and checks the program of a training; see `fit`."""
     _check_counts(epochs=epochs, batch_size=batch_size, patience=patience, seed=asked["seed"])
     _check_numbers(asked)
+    _check_kinds(model, preprocess)
     is_ours = isinstance(data, Dataset)
     held: Any = data if is_ours else sources.named(data)
     num_examples = len(held.train) if is_ours else len(held["x"])
@@ -210,6 +227,8 @@ def _planned(
     make_optimizer, has_rate = _optimizer(optimizer, asked)
     hparams = _hparams(asked, left, units)
     program = _program(bound, model, source, hparams, make_optimizer, batch_size, units, patience)
+    if name is None and not isinstance(objective, training.Objective):
+        _check_traced(objective, program)
     settings = {
         "objective": name or objective,
         "chosen": {n: v for n, v in hyperparameters.items() if n not in left},
@@ -219,6 +238,47 @@ def _planned(
         **_told_schedules(hparams),
     }
     return _Planned(program, source, settings, has_rate)
+
+
+def _check_kinds(model: Any, preprocess: Any) -> None:
+    """Raises UsageError unless there is a model, and a function to preprocess with."""
+    is_model = callable(getattr(model, "init", None)) and hasattr(model, "shape")
+    if isinstance(model, type) or not is_model:
+        held = getattr(model, "model", None)
+        remedy = "give vae_jax.make_model(data)" if held is None else "give trained.model"
+        raise UsageError(f"model={shown(model)}: must be a Model: {remedy}")
+    if preprocess is not None and not (
+        callable(preprocess) and arguments.takes_leading(preprocess, 2)
+    ):
+        raise UsageError(
+            f"preprocess={shown(preprocess)}: must be a function of two arguments: give "
+            "lambda stored, key: x"
+        )
+
+
+def _check_traced(objective: Any, program: Program) -> None:
+    """Traces a step's loss of a user's own objective; its mistakes become a UsageError.
+
+    What else goes wrong in the function is the user's to read, with its traceback.
+    """
+    function = getattr(objective, "func", objective)
+    try:
+        _ = program.state_shape
+    except arguments.TRACING as error:
+        raise UsageError(
+            f"objective {shown(function)}{arguments.place_of(error, function)}: cannot be traced, "
+            "arrays have no values yet: take jax.numpy in place of numpy and float(), and "
+            "jax.numpy.where in place of if"
+        ) from None
+    except KeyError as error:
+        place, (name, *_) = arguments.place_of(error, function), error.args
+        held = {"x", "mask", *(_beside(program.splits["train"]) or ())}
+        if not place or not isinstance(name, str) or name in held:
+            raise
+        raise UsageError(
+            f"objective {shown(function)}{place}: asks for {name!r}, batches hold "
+            f"{', '.join(sorted(held))}: give {{'x': x, {name!r}: …}} in place of x"
+        ) from None
 
 
 def _program(
@@ -282,9 +342,9 @@ def _check_counts(*, seed: Any, **counts: Any) -> None:
     for setting, value in counts.items():
         is_left_out = value is None and setting == "patience"
         if not (is_left_out or _is_count(value)):
-            raise UsageError(f"{setting}={value}: must be an integer, at least 1")
+            raise UsageError(f"{setting}={shown(value)}: must be an integer, at least 1")
     if not _is_integer(seed) or not 0 <= seed < 2**31 - 1:
-        raise UsageError(f"seed={seed}: must be an integer from 0 to {2**31 - 2}")
+        raise UsageError(f"seed={shown(seed)}: must be an integer from 0 to {2**31 - 2}")
 
 
 _ADAM = ("b1", "b2", "eps")
@@ -301,12 +361,13 @@ def _check_numbers(asked: Mapping[str, Any]) -> None:
     """Raises UsageError unless numbers that follow no schedule are in their intervals."""
     adam = {} if asked["adam"] is None else asked["adam"]
     if not isinstance(adam, Mapping):
-        raise UsageError(f"adam={adam!r}: must be numbers by name: give adam={{'b1': 0.9}}")
+        raise UsageError(f"adam={shown(adam)}: must be numbers by name: give adam={{'b1': 0.9}}")
     for name in adam.keys() - _ADAM:
         raise unknown("setting of adam", name, _ADAM)
     for name, value in {**{n: asked[n] for n in ("ema_decay", "init_scale")}, **adam}.items():
         if value is not None and not (_is_number(value) and _is_within(value, _WITHIN[name])):
-            raise UsageError(f"{name}={value}: must be a finite number {_WITHIN[name]}")
+            told = f"{name}={shown(value)}"
+            raise UsageError(f"{told}: must be a finite number {_WITHIN[name]}")
 
 
 def _is_within(value: Any, interval: objectives.Interval) -> bool:
@@ -354,17 +415,18 @@ def _hparams(asked: Mapping[str, Any], objective: dict[str, Any], units: dict) -
         value = asked[name]
         return None if value is None else np.float32(value)
 
-    def schedule(name, value, interval, touches_low=False):
-        if value is None:
-            return None
+    def required(name, value, interval, touches_low=False):
         made = _schedule(name, value, units)
         _check_interval(name, made, interval, units, touches_low=touches_low)
         return made
 
+    def schedule(name, value, *interval):
+        return None if value is None else required(name, value, *interval)
+
     decay = 1e-4 if asked["weight_decay"] is None else asked["weight_decay"]
     return training.Hparams(
         seed=np.int32(asked["seed"]),
-        learning_rate=schedule("learning_rate", asked["learning_rate"], _POSITIVE, True),
+        learning_rate=required("learning_rate", asked["learning_rate"], _POSITIVE, True),
         objective=objective,
         weight_decay=schedule("weight_decay", decay, _AT_LEAST_ZERO),
         adam={n: np.float32(value) for n, value in (asked["adam"] or {}).items()},
@@ -376,10 +438,17 @@ def _hparams(asked: Mapping[str, Any], objective: dict[str, Any], units: dict) -
 
 def _schedule(name: str, value: Any, units: dict) -> Callable:
     """Makes a schedule from the value of a setting."""
+    if value is None:
+        raise UsageError(f"{name}=None: must be a number or a schedule: leave it out, or give one")
+    if isinstance(value, optax.GradientTransformation):
+        raise UsageError(
+            f"{name}: is an optax transformation: give optimizer=…, which has its own rate"
+        )
+    told = value if isinstance(value, str) else shown(value)
     try:
         return schedules.make(value, **units)
     except UsageError as error:
-        raise UsageError(f"{name}={value}: {error}") from None
+        raise UsageError(f"{name}={told}: {error}") from None
 
 
 def _told_schedule(value: Any) -> Any:
@@ -410,25 +479,40 @@ def _optimizer(optimizer: Any, asked: Mapping[str, Any]) -> tuple[str | Callable
         )
     if isinstance(optimizer, str):
         if optimizer not in training.OPTIMIZERS:
-            raise unknown("optimizer", optimizer, training.OPTIMIZERS)
+            error = unknown("optimizer", optimizer, training.OPTIMIZERS)
+            is_optax = callable(getattr(optax, optimizer, None))
+            raise UsageError(f"{error}, or give optimizer=optax.{optimizer}") if is_optax else error
         return optimizer, True
     if isinstance(optimizer, optax.GradientTransformation):
         rate = asked["learning_rate"]
         if not (isinstance(rate, str) and rate == LEARNING_RATE):
+            told = rate if isinstance(rate, str) else shown(rate)
             raise UsageError(
-                f"learning_rate={rate}: the optimizer is a transformation with "
+                f"learning_rate={told}: the optimizer is a transformation with "
                 "its own: leave learning_rate out, or give a factory such as optimizer=optax.sgd"
             )
         return lambda h: optimizer, False
-    if not callable(optimizer):
+    if not callable(optimizer) or not arguments.takes_leading(optimizer, 1):
         raise UsageError(
-            f"optimizer={optimizer!r}: must be one of {', '.join(training.OPTIMIZERS)}, a factory "
-            "such as optax.sgd, or an optax transformation"
+            f"optimizer={shown(optimizer)}: must be one of {', '.join(training.OPTIMIZERS)}, a "
+            "factory such as optax.sgd, or an optax transformation"
         )
-    first = next(iter(inspect.signature(optimizer).parameters), "")
-    if first == "learning_rate":
-        return lambda h: optimizer(h["learning_rate"]), True
-    return optimizer, True
+    try:
+        first = aliases.argument(next(iter(inspect.signature(optimizer).parameters), ""))
+    except ValueError:
+        first = ""
+    is_of_rate = first == "learning_rate"
+
+    def make(h):
+        made = optimizer(h["learning_rate"] if is_of_rate else h)
+        if not isinstance(made, optax.GradientTransformation):
+            raise UsageError(
+                f"optimizer={shown(optimizer)}: returns {shown(made)}, must be a factory of an "
+                "optax transformation: give one such as optax.sgd"
+            )
+        return made
+
+    return make, True
 
 
 # --- The loop
@@ -448,6 +532,8 @@ def _kept(checkpoint: Any, planned: _Planned) -> Iterator[Any]:
     if checkpoint is None:
         yield None
         return
+    if not isinstance(checkpoint, str | os.PathLike) or not os.fspath(checkpoint):
+        raise UsageError(f"checkpoint={shown(checkpoint)}: must be the path of a directory")
     from vae_jax import keeping
 
     source = planned.source
@@ -621,8 +707,17 @@ def _bound(
         settings = {**objective.keywords, **settings}
         objective = objective.func
     settings = dict(settings)
-    num_examples = settings.pop("num_examples", num_examples)
-    chosen = objectives.statics(objective, settings, has_dataset=has_dataset)
+    told = settings.pop("num_examples", num_examples)
+    if not _is_count(told) or told != num_examples:
+        raise UsageError(
+            f"num_examples={shown(told)}: is {num_examples}, the rows that are trained on: leave "
+            "it out, or give fewer rows of data"
+        )
+    chosen = objectives.statics(objective, settings, has_dataset=has_dataset, call="fit")
+    for lacking in objectives.lacking(objective, settings):
+        raise UsageError(
+            f"{lacking}: the objective has no default for it: give fit(…, {lacking}=…)"
+        )
     bound = objectives.bind(objective, num_examples=num_examples, **chosen)
     name = objectives.name_of(objective)
     known = {} if name is None else objectives.hyperparameters(name)

@@ -6,6 +6,7 @@ the indices themselves.
 """
 
 import math
+from collections.abc import Hashable
 from typing import Any
 
 import jax
@@ -78,7 +79,7 @@ def indices(
         dtype = array.dtype if array.dtype.kind == "f" else np.float64
         values, array = values.astype(dtype), array.astype(dtype)
     table, rows = {_bare(v): index for index, v in enumerate(values.tolist())}, array.tolist()
-    codes = [table.get(_bare(value)) for value in rows]
+    codes = [table.get(_bare(value)) if _is_plain(value) else None for value in rows]
     if may_be_unknown:
         pairs = zip(codes, rows, strict=True)
         codes = [-1 if code is None and _is_unknown(value) else code for code, value in pairs]
@@ -125,6 +126,11 @@ def refuse_twice(classes: tuple) -> None:
     if len({*bare}) < len(bare):
         twice = next(value for value in bare if bare.count(value) > 1)
         raise UsageError(f"classes: {twice!r} stands more than once: name each class once")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value can be a label: not a list or a dict."""
+    return isinstance(value, Hashable)
 
 
 def _bare(value: Any) -> Any:

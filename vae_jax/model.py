@@ -9,9 +9,9 @@ have no gradient.
 import functools
 import html
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import chex
 import flax.struct
 import jax
 import jax.core
@@ -19,14 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vae_jax import labels, latents, modules, priors
-from vae_jax.errors import UsageError
+from vae_jax import arguments, labels, latents, modules, priors
+from vae_jax.errors import UsageError, shown
 
 __all__ = ["Model", "Prediction"]
 
 
 Array = jax.Array | np.ndarray
-"""Accepted types for an array of any shape."""
+"""Accepted types for an array of any shape; lists of numbers are accepted, too."""
 
 
 class Prediction(NamedTuple):
@@ -120,11 +120,12 @@ class Model(flax.struct.PyTreeNode):
 
     def given_encoded(self, condition: jax.Array) -> "Model":
         """Like `given`, for what batches hold: class indices [B] in [0, C), or numbers [B, C]."""
+        condition = arguments.numeric("condition", condition)
         if condition.ndim == 1:
             condition = labels.one_hot(condition, self.num_conditions)
         return self.given(condition)
 
-    def _conditions(self) -> tuple[jax.Array, ...]:
+    def _conditions(self, inputs: Array) -> tuple[jax.Array, ...]:
         """Extra arguments of the modules after x or z: (condition [B, C],) or ()."""
         if self.num_conditions == 0:
             return ()
@@ -132,6 +133,12 @@ class Model(flax.struct.PyTreeNode):
             raise UsageError(
                 f"the model needs a condition, {self.num_conditions} numbers for each row: call "
                 "model.given(condition) first"
+            )
+        fewer, more = sorted((len(self.condition), len(inputs)))
+        if fewer != more and (fewer == 0 or more % fewer):
+            raise UsageError(
+                f"the model is given {len(self.condition)} conditions for {len(inputs)} rows: call "
+                "model.given(condition) with one for each row, or with one for all"
             )
         return (self.condition,)
 
@@ -153,6 +160,8 @@ class Model(flax.struct.PyTreeNode):
                 a collection or key that `Model` does not supply, the latents cannot have L
                 dimensions, the prior does not fit the other parts, or it needs examples.
         """
+        arguments.prng_key(key)
+        self._check_fields()
         self.latent.check(self.latent_dim)
         self.check_prior()
         encoder_key, decoder_key = jax.random.split(key)
@@ -202,6 +211,38 @@ class Model(flax.struct.PyTreeNode):
         kernel = params["latent"]["kernel"] * jnp.sqrt(self.latent_dim / fan_in)
         return {**params, "latent": {**params["latent"], "kernel": kernel}}
 
+    def _check_fields(self) -> None:
+        """Raises UsageError for a part of the model that is of another kind."""
+        for name in ("encoder", "decoder"):
+            module = getattr(self, name)
+            if not isinstance(module, nn.Module):
+                raise UsageError(
+                    f"{name}={shown(module)}: must be a Linen module: give one that is made, such "
+                    "as MyModule(), or take vae_jax.make_model"
+                )
+        for name, kind in (("likelihood", "num_outputs"), ("latent", "parts")):
+            value = getattr(self, name)
+            if isinstance(value, type) or not hasattr(value, kind):
+                room = {"latent": "latents"}.get(name, "likelihoods")
+                raise UsageError(
+                    f"{name}={shown(value)}: must be one of vae_jax.{room}: give "
+                    f"{room}.Gaussian(), for example"
+                )
+        if not isinstance(self.shape, tuple | list):
+            raise UsageError(
+                f"shape={shown(self.shape)}: must be the shape of one example: give a tuple such "
+                "as (28, 28, 1)"
+            )
+        for size in self.shape:
+            arguments.integer("shape", size, 1)
+        arguments.integer("latent_dim", self.latent_dim, 1)
+        arguments.integer("num_conditions", self.num_conditions, 0)
+        if self.latent_mask is not None and np.shape(self.latent_mask) != (self.latent_dim,):
+            raise UsageError(
+                f"latent_mask: has shape {list(np.shape(self.latent_mask))}, must be "
+                f"[{self.latent_dim}], an array of zeros and ones"
+            )
+
     def _check_modules(self, x, z, given):
         key = jax.random.key(0)
         code = jax.eval_shape(lambda: modules.init(self.encoder, key, x, *given))[0]
@@ -243,10 +284,10 @@ class Model(flax.struct.PyTreeNode):
         In masked dimensions it is independent N(0, 1).
         """
         if self.prior_family is None:
-            return self.latent.prior(params.get("latent"), self.latent_dim)
+            return self.latent.prior(_part(params, "latent"), self.latent_dim)
         # the same density in training and in evaluation
         encode = functools.partial(self.replace(train_key=None).encode, params)
-        own = params.get("prior", {})
+        own = _part(params, "prior") if self.prior_family.is_learned else {}
         return self.prior_family.of(own, self.latent_dim, self.latent_mask, encode)
 
     def per_latent(self, value: Any) -> Any:
@@ -267,20 +308,32 @@ class Model(flax.struct.PyTreeNode):
             params: from `init`.
             x: [B, *shape] in the likelihood's range; with K·B conditions the result has K·B rows.
         """
-        chex.assert_shape(x, (None, *self.shape))
+        x = self._examples("x", x)
         outputs, _ = self._run("encoder", params, x)
         parts = tuple(part.astype(jnp.float32) for part in jax.tree.leaves(outputs))
-        return self.latent.posterior(params.get("latent"), parts, self.latent_mask)
+        return self.latent.posterior(_part(params, "latent"), parts, self.latent_mask)
+
+    def _examples(self, name: str, x: Any) -> Any:
+        """Returns x [B, *shape] as it is; lists become arrays. Raises UsageError otherwise."""
+        x = arguments.rows(name, x, self.shape)
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            raise UsageError(
+                f"{name}: holds {x.dtype}, must be floats in the range of the likelihood: give "
+                f"dataset.decode({name}) of stored values, or {name}.astype('float32')"
+            )
+        if len(x) == 0:
+            raise UsageError(f"{name}: has no rows: must have at least 1")
+        return x
 
     def _run(self, part: str, params: Any, inputs: Array, **read: Any):
         """Runs the encoder or the decoder: (outputs, running statistics after it)."""
-        variables, train_key = {"params": params[part]}, self.train_key
+        variables, train_key = {"params": _part(params, part)}, self.train_key
         if part in params.get(modules.STATISTICS, {}):
             statistics = params[modules.STATISTICS][part]
             variables[modules.STATISTICS] = jax.lax.stop_gradient(statistics)
         if train_key is not None:
             train_key = jax.random.fold_in(train_key, ("encoder", "decoder").index(part))
-        given = inputs, *self._conditions()
+        given = inputs, *self._conditions(inputs)
         return modules.apply(getattr(self, part), variables, *given, train_key=train_key, **read)
 
     @property
@@ -308,10 +361,11 @@ class Model(flax.struct.PyTreeNode):
         """Extra inputs of the decoder beside z: x and the key for teacher dropout, or none."""
         if not self.reads_x:
             return {}
+        x = arguments.rows("x", x, self.shape)
         return {"x": x} if self.teacher_key is None else {"x": x, "key": self.teacher_key}
 
     def _apply(self, params, z, **read):
-        chex.assert_shape(z, (None, self.latent_dim))
+        z = arguments.rows("z", z, (self.latent_dim,))
         return self._run("decoder", params, self.without_masked(z), **read)
 
     @property
@@ -327,7 +381,7 @@ class Model(flax.struct.PyTreeNode):
             x: [B, *shape].
             key: PRNG key for one z ~ q(z|x) per example, which the decoder gets.
         """
-        z = self.encode(params, x).sample(key)
+        z = self.encode(params, x).sample(arguments.prng_key(key))
         _, of_encoder = self._run("encoder", params, x)
         _, of_decoder = self._apply(params, z, **self._read(x))
         return self._with_statistics(params, {"encoder": of_encoder, "decoder": of_decoder})
@@ -369,6 +423,14 @@ class Model(flax.struct.PyTreeNode):
         Returns:
             [B], or [K, B].
         """
+        if not isinstance(batch, Mapping) or not {"x", "mask"} <= batch.keys():
+            held = (
+                f"holds {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else "is none"
+            )
+            raise UsageError(
+                f"batch: {held}: give {{'x': x, 'mask': mask}}, mask [B] with 1 for each row that "
+                "counts"
+            )
         num_samples = math.prod(z.shape[:-2])
         rows = z.reshape(-1, self.latent_dim)
         x, mask = batch["x"], batch["mask"]
@@ -395,7 +457,7 @@ class Model(flax.struct.PyTreeNode):
         Returns:
             `Prediction`: the mode of q(z|x), [B, L], and the result of `reconstruct`, [B, *shape].
         """
-        code = self.encode(params, jnp.asarray(x)).mode
+        code = self.encode(params, jnp.asarray(self._examples("x", x))).mode
         return Prediction(code, self.decode_mean(params, code))
 
     def interpolate(self, params: Any, x0: Array, x1: Array, num: int) -> jax.Array:
@@ -415,9 +477,8 @@ class Model(flax.struct.PyTreeNode):
         Raises:
             UsageError: there are fewer than 2 points, or the shapes do not fit.
         """
-        x0, x1 = jnp.asarray(x0), jnp.asarray(x1)
-        if num < 2:
-            raise UsageError(f"num={num}: must be at least 2, the two ends")
+        x0, x1 = (jnp.asarray(arguments.numeric(n, x)) for n, x in (("x0", x0), ("x1", x1)))
+        num = arguments.integer("num", num, 2)
         is_one = x0.shape == self.shape
         if x0.shape != x1.shape or not (is_one or x0.shape[1:] == self.shape):
             raise UsageError(
@@ -437,7 +498,7 @@ class Model(flax.struct.PyTreeNode):
 
         For text, the most likely characters.
         """
-        return self.likelihood.mean(params["likelihood"], self.decode(params, z))
+        return self.likelihood.mean(_part(params, "likelihood"), self.decode(params, z))
 
     def sample(self, params: Any, key: jax.Array, num_samples: int) -> tuple[jax.Array, jax.Array]:
         """Draws from the model: z ~ p(z), x ~ p(x|z).
@@ -450,7 +511,8 @@ class Model(flax.struct.PyTreeNode):
         Returns:
             (x [N, *shape], E[x|z] [N, *shape]).
         """
-        z_key, x_key = jax.random.split(key)
+        num_samples = arguments.integer("num_samples", num_samples, 1)
+        z_key, x_key = jax.random.split(arguments.prng_key(key))
         return self.sample_given(params, x_key, self.prior(params).sample(z_key, num_samples))
 
     def sample_given(self, params: Any, key: jax.Array, z: Array) -> tuple[jax.Array, jax.Array]:
@@ -465,7 +527,8 @@ class Model(flax.struct.PyTreeNode):
             (x [B, *shape], E[x|z] [B, *shape]; in a sequence, the mean of each step given the drawn
                 steps before it).
         """
-        own = params["likelihood"]
+        own = _part(params, "likelihood")
+        arguments.prng_key(key)
         if not self.reads_x:
             outputs = self.decode(params, z)
             draws = self.likelihood.sample(own, key, outputs)
@@ -476,3 +539,14 @@ class Model(flax.struct.PyTreeNode):
 
         outputs, draws = self._unroll(params, z, say)
         return self.likelihood.cut(draws), self.likelihood.mean(own, outputs)
+
+
+def _part(params: Any, name: str) -> Any:
+    """A part of the parameters; None if the latents have none. Raises UsageError otherwise."""
+    if isinstance(params, Mapping) and (name in params or name == "latent"):
+        return params.get(name)
+    is_dict = isinstance(params, Mapping)
+    held = f"holds {', '.join(map(repr, params)) or 'nothing'}" if is_dict else "is no dict"
+    raise UsageError(
+        f"params: {held}, must hold {name!r} as Model.init returns it: give trained.params"
+    )

@@ -137,6 +137,11 @@ def _in_one_line(module: nn.Module) -> Iterator[None]:
         if f'collection "{STATISTICS}"' in str(error):
             remedy = f"give parameters with {STATISTICS!r}, as Model.init returns them"
         raise UsageError(f"network {name}: {_sentence(error)}: {remedy}") from None
+    except (flax_errors.ScopeParamShapeError, flax_errors.ScopeParamNotFoundError) as error:
+        raise UsageError(
+            f"network {name}: the parameters are those of another model, {_sentence(error)}: give "
+            "the parameters that were trained with this model"
+        ) from None
     except (flax_errors.InvalidRngError, flax_errors.ModifyScopeVariableError) as error:
         raise UsageError(f"network {name} in evaluation: {_sentence(error)}: {_REMEDY}") from None
     except NameError as error:

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vae_jax.errors import UsageError, did_you_mean
+from vae_jax import arguments
+from vae_jax.errors import UsageError, did_you_mean, shown
 
 __all__ = [
     "Schedule",
@@ -216,16 +217,41 @@ def make(value: Any, *, steps_per_epoch: int = 1, num_steps: int = 1) -> Callabl
     """
     if isinstance(value, str):
         return parse(value, steps_per_epoch=steps_per_epoch, num_steps=num_steps)
+    if isinstance(value, Schedule):
+        return value
     if callable(value):
-        is_tree = isinstance(value, Schedule | jax.tree_util.Partial)
+        _refuse_untraceable(value)
+        is_tree = isinstance(value, jax.tree_util.Partial)
         return value if is_tree else jax.tree_util.Partial(value)
     try:
         return constant(float(value))
     except (TypeError, ValueError):
         raise UsageError(
-            f"{value!r} is no number: give one, a function of the step, or text such as "
+            f"{shown(value)} is no number: give one, a function of the step, or text such as "
             "'linear(0, 4, 10ep)'"
         ) from None
+
+
+def _refuse_untraceable(function: Callable) -> None:
+    """Raises UsageError unless a function maps a traced step (a scalar) to a real scalar."""
+    name = shown(function)
+    if not arguments.takes_leading(function, 1):
+        raise UsageError(f"{name} does not take a step alone: give a function of the step")
+    try:
+        found = jax.eval_shape(functools.partial(evaluate, function), jnp.int32(0))
+    except arguments.TRACING as error:
+        raise UsageError(
+            f"{name}{arguments.place_of(error, function)} cannot be traced, its step is no Python "
+            "number: take jax.numpy.where(step < 10, a, b) in place of if, or text such as "
+            "'piecewise(1e-3, 10, 1e-4)'"
+        ) from None
+    except TypeError:
+        found = None
+    is_real = getattr(found, "shape", None) == () and not jnp.issubdtype(
+        found.dtype, jnp.complexfloating
+    )
+    if not is_real:
+        raise UsageError(f"{name} returns no number: give a function from a step to a number")
 
 
 def extremes(schedule: Callable, num_steps: int = 1000) -> list[float]:

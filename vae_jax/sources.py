@@ -1,5 +1,6 @@
 """Data as a training from Python takes them: looked at once, before anything is compiled."""
 
+import contextlib
 import functools
 import math
 import warnings
@@ -11,11 +12,11 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import assembly, likelihoods, ranges, training
+from vae_jax import arguments, assembly, likelihoods, ranges, training
 from vae_jax import data as datasets
 from vae_jax import program as programs
 from vae_jax.data import Dataset
-from vae_jax.errors import DataError, UsageError, refuse_masked
+from vae_jax.errors import DataError, UsageError, shown
 
 __all__ = ["Source", "check_values", "named", "of_arrays", "of_dataset", "undecoded"]
 
@@ -54,18 +55,7 @@ class Source(NamedTuple):
 
 def named(data: Any) -> dict[str, Any]:
     """What the user gives, by name: arrays [N, …], of whatever dtype."""
-    given = dict(data) if isinstance(data, Mapping) else {"x": data}
-    if "x" not in given:
-        raise UsageError(f"data: holds {', '.join(map(repr, given)) or 'nothing'}: give 'x'")
-    told = {}
-    for name, values in given.items():
-        refuse_masked(name, values)
-        try:
-            told[name] = values if isinstance(values, jax.Array) else np.asarray(values)
-        except ValueError:
-            raise UsageError(f"{name}: has rows of several lengths: must be an array") from None
-        if told[name].ndim == 0:
-            raise UsageError(f"{name}: is no array: give one with a row for each example")
+    told = arguments.examples(data)
     num_examples = len(told["x"])
     if num_examples == 0:
         raise UsageError("x: has no rows, there is nothing to learn from")
@@ -91,10 +81,21 @@ def of_arrays(
     check_values(told["x"], model, preprocess)
     splits = {"train": _arrays(told, objective, model)}
     if valid is not None:
-        held = named(valid)
-        check_values(held["x"], model, preprocess)
-        splits["valid"] = _arrays(held, objective, model)
+        with _as_valid():
+            held = named(valid)
+            check_values(held["x"], model, preprocess)
+            splits["valid"] = _arrays(held, objective, model)
     return Source(splits, preprocess or undecoded)
+
+
+@contextlib.contextmanager
+def _as_valid() -> Iterator[None]:
+    """Names the validation data in an error."""
+    try:
+        yield
+    except (DataError, UsageError) as error:
+        told = str(error).removeprefix("data: ").removeprefix("x: ")
+        raise type(error)(f"valid: {told}") from None
 
 
 def _arrays(told: dict, objective: training.Objective, model) -> dict[str, np.ndarray]:
@@ -225,6 +226,24 @@ def check_values(x, model, preprocess: Callable | None) -> None:
             warnings.warn(f"{far}: {_OF_FAR_COLUMNS}", stacklevel=5)
 
 
+def _refuse_preprocess(preprocess: Callable, x: np.ndarray) -> None:
+    """Raises UsageError unless a function maps stored values [n, *stored] to an array of floats."""
+    try:
+        found = jax.eval_shape(preprocess, x, jax.random.key(0))
+    except arguments.TRACING as error:
+        raise UsageError(
+            f"preprocess={shown(preprocess)}{arguments.place_of(error, preprocess)}: cannot be "
+            "traced, it runs inside the step: take jax.numpy in place of numpy, and "
+            "jax.numpy.where in place of if"
+        ) from None
+    if not jnp.issubdtype(getattr(found, "dtype", np.dtype(object)), jnp.floating):
+        told = getattr(found, "dtype", type(found).__name__)
+        raise UsageError(
+            f"preprocess={shown(preprocess)}: returns {told}, must be an array of floats: "
+            "convert it with .astype('float32')"
+        )
+
+
 def _blocks(
     x: np.ndarray, preprocess: Callable | None, shape: tuple[int, ...] | None
 ) -> Iterator[tuple[int, np.ndarray]]:
@@ -235,6 +254,8 @@ def _blocks(
     """
     num_rows = max(1, _BLOCK_BYTES // max(1, x.nbytes // len(x)))
     decode, key = None if preprocess is None else jax.jit(preprocess), jax.random.key(0)
+    if preprocess is not None and len(x):
+        _refuse_preprocess(preprocess, x[:num_rows])
     for start in range(0, len(x), num_rows):
         block = x[start : start + num_rows]
         block = np.asarray(block if decode is None else decode(jnp.asarray(block), key))

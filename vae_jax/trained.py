@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import html
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -10,10 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import assembly, evaluation, labels, objectives, plots, sources, training
+from vae_jax import (
+    arguments,
+    assembly,
+    evaluation,
+    labels,
+    objectives,
+    plots,
+    sources,
+    training,
+)
 from vae_jax import program as programs
 from vae_jax.data import Dataset, Split
-from vae_jax.errors import DataError, UsageError, unknown
+from vae_jax.errors import DataError, UsageError, shown, unknown
 from vae_jax.evaluation.subject import NotApplicableError, Subject
 from vae_jax.likelihoods import Bernoulli
 from vae_jax.model import Model
@@ -176,6 +186,10 @@ def evaluate(
     """
     settings = {} if settings is None else settings
     asked = _asked(metrics)
+    _check_kinds(trained, settings)
+    seed = arguments.integer("seed", seed, 0)
+    if num_examples is not None:
+        num_examples = arguments.integer("num_examples", num_examples, 1)
     for name in [*settings]:
         if name not in asked:
             raise UsageError(f"settings: of {name!r}, which metrics={metrics} leaves out: add it")
@@ -201,16 +215,38 @@ def evaluate(
     return Measured(values, skipped, definitions)
 
 
+def _check_kinds(trained: Any, settings: Any) -> None:
+    """Raises UsageError unless there is a trained model, and settings by metric."""
+    model, params = getattr(trained, "model", None), getattr(trained, "params", None)
+    if isinstance(trained, str | os.PathLike):
+        path = str(trained)
+        raise UsageError(f"trained={path!r}: is a path: give vae_jax.load({path!r})")
+    if isinstance(trained, Model):
+        raise UsageError("trained: is a Model: give vae_jax.Trained(model, params)")
+    if not isinstance(model, Model) or not isinstance(params, Mapping):
+        raise UsageError(
+            f"trained={shown(trained)}: must be the result of vae_jax.fit or vae_jax.load: give "
+            "one, or vae_jax.Trained(model, params)"
+        )
+    is_named = isinstance(settings, Mapping)
+    if not is_named or not all(isinstance(own, Mapping) for own in settings.values()):
+        raise UsageError(
+            f"settings={shown(settings)}: must be settings by metric: give {{'nll': "
+            "{'num_samples': 100}}, for example"
+        )
+
+
 def _asked(metrics: str | Iterable[str] | None) -> list[str]:
     """The requested metrics, without repetition."""
     known = [OBJECTIVE, *evaluation.names(), UDR]
-    if metrics == "all":
-        return known
-    given = [metrics] if isinstance(metrics, str) else [*(metrics or [OBJECTIVE])]
+    if metrics is None:
+        return [OBJECTIVE]
+    is_several = isinstance(metrics, Iterable) and not isinstance(metrics, str | bytes)
+    given = [*metrics] if is_several else [metrics]
     for name in given:
-        if name not in known:
-            raise unknown("metric", name, known)
-    return [*dict.fromkeys(given)]
+        if name not in (*known, "all"):
+            raise unknown("metric", name, [*known, "all"])
+    return known if "all" in given else [*dict.fromkeys(given or [OBJECTIVE])]
 
 
 def _objective_terms(trained: Trained, data: Any) -> dict[str, float | int]:
@@ -278,6 +314,11 @@ def _as_dataset(
     """Test examples as a `Dataset` whose training split is that of the training, if it is known."""
     told = sources.named(data)
     x, known = np.asarray(told["x"]), None
+    if x.ndim < 2:
+        raise UsageError(
+            f"data: x has shape {list(x.shape)}, must be a row for each example: give "
+            "x[None] for one example"
+        )
     is_plain = preprocess is sources.undecoded
     if not is_plain or x.shape[1:] == trained.model.shape:
         sources.check_values(x, trained.model, None if is_plain else preprocess)

@@ -265,6 +265,40 @@ scalars.
 """
 
 
+def _terms(returned: Any, num_rows: int) -> dict[str, jax.Array]:
+    """The terms [B] of what an objective returns, "loss" among them; their shapes are checked."""
+    is_pair = isinstance(returned, tuple) and len(returned) == 2
+    if not is_pair or not isinstance(returned[1], Mapping):
+        raise UsageError(
+            f"the objective returns {_kinds(returned)}: must be (loss, aux), loss [B] and aux a "
+            "dict of [B]: write return loss, {} at its end"
+        )
+    loss, aux = returned
+    for name, values in {"loss of the objective": loss, **aux}.items():
+        shape, dtype = getattr(values, "shape", None), getattr(values, "dtype", None)
+        is_number = isinstance(values, int | float) or (
+            dtype is not None and not jnp.issubdtype(dtype, jnp.complexfloating)
+        )
+        if not isinstance(name, str) or not is_number or shape not in (None, (), (num_rows,)):
+            raise UsageError(
+                f"{name}: is {_kinds(values)}, must be a real number for each row, [B]: sum over "
+                "the other axes, or leave it out of aux"
+            )
+    for name in ("loss", "grad_norm"):
+        if name in aux:
+            raise UsageError(f"aux holds {name!r}, which training adds: give it another name")
+    return {"loss": loss, **aux}
+
+
+def _kinds(values: Any) -> str:
+    """What values are, in words: "(float32[5], dict)"."""
+    if isinstance(values, tuple):
+        return f"({', '.join(map(_kinds, values))})"
+    shape, dtype = getattr(values, "shape", None), getattr(values, "dtype", None)
+    is_array = isinstance(shape, tuple) and dtype is not None
+    return f"{dtype}[{', '.join(map(str, shape))}]" if is_array else type(values).__name__
+
+
 def _batch_means(values: dict, mask: jax.Array) -> dict:
     """Means of [B] arrays over the rows that are not padding, whatever the padded rows hold."""
     weight = mask / mask.sum()
@@ -497,8 +531,8 @@ class _Program:
     def _mean_loss(self, params, batch: dict, key: jax.Array, h: Hparams):
         """The mean of the loss over the rows that count, a scalar, and the means of all terms."""
         own_model = _in_training(self.model, h, key)
-        loss, aux = self.objective(own_model, params, batch, key, **h.objective)
-        means = _batch_means({"loss": loss, **aux}, batch["mask"])
+        terms = _terms(self.objective(own_model, params, batch, key, **h.objective), self.num_rows)
+        means = _batch_means(terms, batch["mask"])
         return means["loss"], means
 
     def _renewed(self, state: State, hparams: Hparams, h: Hparams) -> State:

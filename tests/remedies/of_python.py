@@ -363,7 +363,7 @@ def a_condition_for_a_model_that_takes_none(folder, patch):
     yield attempt(begin, "cvae", make(num=3), {"x": X, "labels": LABELS})
 
 
-own = at("vae_jax/sources.py", "named")
+own = at("vae_jax/arguments.py", "examples")
 
 
 @tries(own("data: holds …: give 'x'"))
@@ -372,13 +372,13 @@ def data_without_x(folder, patch):
     yield attempt(begin, "beta_vae", make(), {re.search(r"give '(\w+)'", message)[1]: X})
 
 
-@tries(own("is no array: give one with a row for each example"))
+@tries(at("vae_jax/arguments.py", "_array")("is no array: give one with a row for each example"))
 def data_that_are_no_array(folder, patch):
     yield attempt(begin, "beta_vae", make(), np.float32(0.5))
     yield attempt(begin, "beta_vae", make(), X)
 
 
-@tries(own("give one for each row of x"))
+@tries(at("vae_jax/sources.py", "named")("give one for each row of x"))
 def labels_of_too_few_rows(folder, patch):
     yield attempt(begin, "cvae", make(num=3), {"x": X, "labels": LABELS[:-1]})
     yield attempt(begin, "cvae", make(num=3), {"x": X, "labels": LABELS})

@@ -8,7 +8,7 @@ code.
 import dataclasses
 import numbers
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from vae_jax import cache, discovery
 from vae_jax.data._dataset import Dataset, Rows, Split, check, other_content
 from vae_jax.data._part import Reading
 from vae_jax.data._sequences import strings
-from vae_jax.errors import UsageError, did_you_mean
+from vae_jax.errors import UsageError, did_you_mean, shown
 from vae_jax.threefry import unrolled
 
 __all__ = ["Dataset", "Rows", "Split", "binarize", "check", "load", "names", "strings"]
@@ -34,7 +34,7 @@ def names() -> list[str]:
 
 
 def load(
-    name: str,
+    name: str | os.PathLike,
     *,
     data_dir: str | os.PathLike | None = None,
     num_valid: int | None = None,
@@ -82,6 +82,17 @@ def load(
         UsageError: if there is no dataset of that name, or an argument does not fit.
         DataError: if its files are missing, damaged, or contain nothing to learn from.
     """
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        raise UsageError(
+            f"name={shown(name)}: must be the name of a dataset, or a path: give "
+            "load('digits'), for example; arrays go into make_model and fit as they are"
+        )
+    name = str(name)
+    for setting, value in {"data_dir": data_dir, "cache_dir": cache_dir}.items():
+        if value is not None and not isinstance(value, str | os.PathLike):
+            raise UsageError(f"{setting}={shown(value)}: must be the path of a folder")
+    if sha256 is not None and not isinstance(sha256, str):
+        raise UsageError(f"sha256={shown(sha256)}: must be a hash in hexadecimal")
     if scaling not in _SCALINGS:
         raise UsageError(f"scaling={scaling!r}: must be one of {', '.join(_SCALINGS)}")
     if loading not in _LOADINGS:
@@ -101,7 +112,7 @@ def load(
             raise UsageError(f"{setting}={value}: must be at least 1")
     if hop is not None and window is None:
         raise UsageError(f"hop={hop}: is from one window to the next, give window too")
-    marks = None if missing_values is None else tuple(missing_values)
+    marks = _marks(missing_values)
     own = _own(name, data_dir)
     reading = Reading(num_valid, scaling, loading, window, hop, marks, sha256)
     if own is not None:
@@ -124,6 +135,20 @@ def _integer(setting: str, value: Any) -> int | None:
     if not isinstance(value, numbers.Integral) or isinstance(value, bool):
         raise UsageError(f"{setting}={value!r}: must be an integer, or be left out")
     return int(value)
+
+
+def _marks(missing_values: Any) -> tuple[str, ...] | None:
+    """The texts that mark a missing cell; one text alone is one mark."""
+    if missing_values is None:
+        return None
+    is_one = isinstance(missing_values, str) or not isinstance(missing_values, Iterable)
+    marks = (missing_values,) if is_one else tuple(missing_values)
+    if not all(isinstance(mark, str) for mark in marks):
+        raise UsageError(
+            f"missing_values={shown(missing_values)}: must be texts: give missing_values=['NA'], "
+            "for example"
+        )
+    return marks
 
 
 def _own(name: str, data_dir: Path) -> Path | None:

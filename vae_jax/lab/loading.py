@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vae_jax import keeping
+from vae_jax import errors, keeping
 from vae_jax.errors import StorageError, UsageError, unknown
 from vae_jax.lab import metrics
 from vae_jax.lab import places as places_lib
@@ -34,6 +34,11 @@ def load(path: str | os.PathLike, **options: Any) -> Trained:
         DivergedError: the run diverged.
         StorageError: a file cannot be read, or was changed.
     """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise UsageError(
+            f"path={errors.shown(path)}: must be the path of a run directory or an exported file: "
+            "give load('runs/name'), for example"
+        )
     shown = os.fspath(path)
     is_folder = os.path.isdir(shown)
     known = ("member", "data_dir") if is_folder else ("encoder", "decoder")
@@ -67,6 +72,8 @@ def of_run(
         DataError, DivergedError, StorageError: see `metrics.load`.
     """
     directory = Path(path)
+    if data_dir is not None and not isinstance(data_dir, str | os.PathLike):
+        raise UsageError(f"data_dir={errors.shown(data_dir)}: must be the path of a folder")
     if (directory / keeping.NAME).exists():
         raise UsageError(
             f"{directory}: holds the checkpoints of a fit, without its model: call fit with the "

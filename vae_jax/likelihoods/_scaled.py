@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax import distributions
-from vae_jax.errors import UsageError, did_you_mean
+from vae_jax.errors import UsageError, did_you_mean, shown
 from vae_jax.likelihoods._likelihood import Likelihood, Params, at_least_float32
 
 __all__ = ["INITIAL_LOGVAR", "Scaled"]
@@ -35,14 +35,15 @@ class Scaled(Likelihood):
     variances: ClassVar[tuple[str, ...]] = ("learned", "learned_per_dimension", "given")
 
     def __post_init__(self):
-        if self.variance in self.variances:
+        if isinstance(self.variance, str) and self.variance in self.variances:
             return
         # Outside this range, `bound_logvar` would clamp the variance.
         lowest, highest = (math.exp(s * distributions.LOGVAR_BOUND) for s in (-1, 1))
         if is_number(self.variance) and lowest <= self.variance <= highest:
             return
+        told = self.variance if isinstance(self.variance, str) else shown(self.variance)
         raise UsageError(
-            f"variance={self.variance}: {type(self).__name__} takes a number from {lowest:.2g} to "
+            f"variance={told}: {type(self).__name__} takes a number from {lowest:.2g} to "
             f"{highest:.2g} or one of {', '.join(self.variances)}"
             f"{did_you_mean(str(self.variance), self.variances)}"
         )

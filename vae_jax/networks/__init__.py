@@ -18,6 +18,7 @@ An encoder with `reads_missing` accepts NaN in x. A decoder with `reads_x` facto
 steps: it also takes x, or `feed`, see `RecurrentDecoder`.
 """
 
+import numbers
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vae_jax import aliases, discovery
-from vae_jax.errors import UsageError, any_of, unknown
+from vae_jax.errors import UsageError, any_of, shown, unknown
 from vae_jax.networks._shared import Network
 
 __all__ = ["ACTIVATIONS", "Network", "build", "decoders", "encoders", "load", "names"]
@@ -66,7 +67,7 @@ def load(name: str) -> Network:
     if name in discovery.names(__name__):  # other files are then not imported
         return discovery.load(__name__, name, "network").NETWORKS[name]
     known = _known()
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise unknown("network", name, known)
     return known[name]
 
@@ -104,7 +105,7 @@ def build(
     latent_dim: int,
     num_outputs: int = 1,
     widths: Sequence[int] | None = None,
-    activation: str | None = None,
+    activation: str | Callable | None = None,
     dtype: Any = jnp.float32,
     num_parts: int = 2,
     teacher_dropout: float | None = None,
@@ -118,7 +119,8 @@ def build(
         num_outputs: decoder outputs per number of x (`Likelihood.num_outputs`).
         widths: hidden units (mlp, gru, …) or channels (conv) of the encoder; the decoder mirrors
             them. None is the network's default, `load(name).widths`.
-        activation: one of `ACTIVATIONS`; None is the network's default, `load(name).activation`.
+        activation: one of `ACTIVATIONS`, its name or its function; None is the network's default,
+            `load(name).activation`.
         dtype: dtype of the computation; parameters stay float32.
         num_parts: number of arrays [B, L] that make the posterior; 2 for a Gaussian.
         teacher_dropout: for a recurrent decoder, see `RecurrentDecoder`, a scalar; None means 0.
@@ -131,13 +133,20 @@ def build(
     """
     network = load(name)
     widths = network.widths if widths is None else tuple(widths)
+    named = {function: name for name, function in ACTIVATIONS.items()}
     if activation is None:
         activation = network.activation
+    elif callable(activation) and activation in named:
+        activation = named[activation]
     elif (activation := aliases.canonical("activation", activation)) not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
     function = None if activation is None else ACTIVATIONS[activation]
     encoder, decoder = network.build(shape, latent_dim, num_outputs, widths, function, dtype)
     if teacher_dropout is not None:
+        if not isinstance(teacher_dropout, numbers.Real) or not 0 <= teacher_dropout <= 1:
+            raise UsageError(
+                f"teacher_dropout={shown(teacher_dropout)}: must be a number from 0 to 1"
+            )
         if not network.has_teacher:
             raise UsageError(
                 f"teacher_dropout={teacher_dropout}: network '{name}' has no teacher, take "

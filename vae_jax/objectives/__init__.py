@@ -56,7 +56,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from vae_jax import aliases, discovery, errors, latents
+from vae_jax import aliases, arguments, discovery, errors, latents
 from vae_jax.training import Objective
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "formula",
     "has_phases",
     "hyperparameters",
+    "lacking",
     "latent",
     "load",
     "name_of",
@@ -159,7 +160,7 @@ class Hyperparameter(NamedTuple):
                 value: a value of a hyperparameter that `is_static`, a scalar.
         """
         if self.choices and value not in self.choices:
-            raise errors.unknown(name, str(value), self.choices)
+            raise errors.unknown(name, value, self.choices)
         if not self.choices and value not in self.interval:
             raise errors.UsageError(f"{name}={value}: must be at least {self.interval.low:g}")
 
@@ -248,10 +249,10 @@ def _functions(objective: Any) -> dict[str, Callable]:
     if isinstance(objective, Objective):
         parts = {part: getattr(objective, part) for part in _PARTS}
         return {part: function for part, function in parts.items() if function is not None}
-    if not callable(objective):
+    if not callable(objective) or not arguments.takes_leading(objective, 4):
         raise errors.UsageError(
-            f"objective={objective!r}: must be a name ({', '.join(names())}), an Objective, or a "
-            "function loss(model, params, batch, key, **hyperparameters)"
+            f"objective={errors.shown(objective)}: must be a name ({', '.join(names())}), an "
+            "Objective, or a function loss(model, params, batch, key, **hyperparameters)"
         )
     return {"loss": objective}
 
@@ -263,10 +264,9 @@ def _keywords(function: Callable) -> list[inspect.Parameter]:
 
 def _settable(function: Callable) -> list[inspect.Parameter]:
     """Keyword-only parameters, and other parameters with a default of a user's function."""
-    parameters = inspect.signature(function).parameters.values()
     return [
         p
-        for p in parameters
+        for p in _parameters(function)
         if p.kind is p.KEYWORD_ONLY
         or (p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty)
     ]
@@ -365,7 +365,11 @@ def has_phases(name: str) -> bool:
 
 
 def statics(
-    objective: str | Callable, settings: Mapping[str, Any], *, has_dataset: bool = False
+    objective: str | Callable,
+    settings: Mapping[str, Any],
+    *,
+    has_dataset: bool = False,
+    call: str = "",
 ) -> dict[str, int | str]:
     """The hyperparameters among `settings` that are words or counts: they decide a program.
 
@@ -373,17 +377,31 @@ def statics(
         objective: see `bind`.
         settings: values by name; scalars, or schedules.
         has_dataset: whether those of `Objective.conditions` are among them, which ask a `Dataset`.
+        call: the function of the face that got them, "fit", for messages; "" for none.
 
     Raises:
         UsageError: the objective has no such hyperparameter, or a count is not an integer.
     """
-    known = _refuse_unknown(objective, settings, has_dataset)
+    known = _refuse_unknown(objective, settings, has_dataset, call)
     chosen = {n: v for n, v in settings.items() if type(known.get(n)) in (int, str)}
-    return {n: v if isinstance(v, str) else _count(n, v) for n, v in chosen.items()}
+    return {n: v if type(known[n]) is str else _count(n, v) for n, v in chosen.items()}
+
+
+def lacking(objective: str | Callable, given: Mapping[str, Any]) -> list[str]:
+    """Hyperparameters of a user's own function without a default or a value, sorted.
+
+    Args:
+        objective: see `bind`; built-in objectives lack none.
+        given: values by name; scalars, or schedules.
+    """
+    if name_of(objective) is not None or isinstance(objective, Objective):
+        return []
+    needed = {p.name for p in _settable(objective) if p.default is p.empty}
+    return sorted(needed - given.keys() - {"num_examples"})
 
 
 def _refuse_unknown(
-    objective: Any, settings: Mapping[str, Any], has_dataset: bool = False
+    objective: Any, settings: Mapping[str, Any], has_dataset: bool = False, call: str = ""
 ) -> dict[str, Any]:
     """Hyperparameter → default, of `bind`'s objectives; UsageError if `settings` has another."""
     parts = _functions(objective).items()
@@ -391,6 +409,7 @@ def _refuse_unknown(
     known = {p.name: p.default for function in functions for p in _settable(function)}
     unknown = settings.keys() - known.keys()
     if unknown and not any(map(_takes_any, functions)):
+        arguments.refuse_elsewhere(call, {name: settings[name] for name in sorted(unknown)})
         of = f" of {objective}" if isinstance(objective, str) else ""
         known.pop("num_examples", None)
         raise errors.unknown(f"hyperparameter{of}", min(unknown), known)
@@ -399,15 +418,25 @@ def _refuse_unknown(
 
 def _count(name: str, value: Any) -> int:
     """Converts a hyperparameter that is a count to a Python integer."""
-    number = None if callable(value) else float(value)
-    if number is None or not number.is_integer():
-        raise errors.UsageError(f"{name}={value}: must be an integer")
+    try:
+        number = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not number.is_integer():
+        raise errors.UsageError(f"{name}={errors.shown(value)}: must be an integer")
     return int(number)
 
 
 def _takes_any(function: Callable) -> bool:
-    parameters = inspect.signature(function).parameters.values()
-    return any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return any(p.kind is p.VAR_KEYWORD for p in _parameters(function))
+
+
+def _parameters(function: Callable) -> list[inspect.Parameter]:
+    """The parameters of a function; [] if Python does not know them."""
+    try:
+        return [*inspect.signature(function).parameters.values()]
+    except ValueError:
+        return []
 
 
 def _bound(function: Callable, told: dict, known: Iterable[str]) -> Callable:

@@ -32,10 +32,12 @@ class Prior:
 
     Attributes:
         choices: words that a field accepts, by the name of the field.
+        is_learned: whether the prior has parameters.
         reads_x: whether the prior encodes examples, so q(z|x) must be a function of x alone.
     """
 
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+    is_learned: ClassVar[bool] = True
     reads_x: ClassVar[bool] = False
 
     def __post_init__(self):

@@ -1,6 +1,7 @@
 """The standard normal distribution, N(0, I): nothing is learned."""
 
 import dataclasses
+from typing import ClassVar
 
 from vae_jax import distributions
 from vae_jax.priors._prior import Prior
@@ -15,6 +16,8 @@ class Normal(Prior):
     Reference:
         Kingma & Welling 2014, arXiv 1312.6114, section 3.
     """
+
+    is_learned: ClassVar[bool] = False
 
     def of(self, params, latent_dim, latent_mask=None, encode=None):
         del params, latent_mask, encode
