@@ -108,7 +108,7 @@ def test_masked_arrays_are_refused():
 
 
 def test_a_model_without_conditions_says_so():
-    with pytest.raises(UsageError, match=r"takes 0 numbers .* make it with num_conditions=C"):
+    with pytest.raises(UsageError, match=r"takes 0 numbers .* make it with make_model\("):
         make(num=0).given([1, 2])
 
 
@@ -214,3 +214,32 @@ def test_the_class_that_m2_finds_is_one_of_the_model(monkeypatch):
     monkeypatch.setattr(m2, "_logits", lambda *_: jnp.eye(3)[jnp.array([2, 0])])
     given = m2.given(model, {"objective": None}, {"x": jnp.ones((2, *SHAPE))})
     np.testing.assert_array_equal(given.condition, np.eye(3)[[2, 0]])
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        (["cat", "-1", "dog", "", "NA"], ("cat", "dog")),
+        (np.array(["cat", -1, "dog", None, np.nan], object), ("cat", "dog")),
+        ([0, 1, -1, 2], (0, 1, 2)),
+        ([0.0, np.nan, -1.0, 2.0], (0, 2)),
+        ([-1, 1, 1, -1], (-1, 1)),
+        ([-2, -1, 0, 1], (-2, -1, 0, 1)),
+    ],
+)
+def test_unknown_labels_are_the_same_in_memory_and_in_a_file(values, classes, tmp_path):
+    """−1 is unknown beside words as beside numbers, unless it must be a class."""
+    assert labels.classes_in(values, what="labels") == classes
+    found = labels.indices(values, classes, what="labels", may_be_unknown=True)
+    assert sorted({*found.tolist()} - {-1}) == [*range(len(classes))]
+    many = [*values] * 10
+    x = np.random.default_rng(0).random((len(many), 4)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", x=x, y=np.array(["" if v is None else str(v) for v in many]))
+    words = any(isinstance(value, str) for value in classes)
+    if not words:
+        np.savez(tmp_path / "a.npz", x=x, y=np.array(many))
+    read = data.load(tmp_path / "a.npz")
+    assert (read.classes or tuple(range(len(classes)))) == classes
+    share = np.mean(np.asarray(found) < 0)
+    held = np.concatenate([read.train.labels, read.valid.labels, read.test.labels])
+    assert np.mean(held < 0) == pytest.approx(share)

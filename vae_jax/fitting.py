@@ -220,7 +220,8 @@ def _planned(
     batch_size = min(int(batch_size), num_examples)
     units = _units(num_examples, batch_size, epochs)
     name, bound, left = _bound(objective, hyperparameters, num_examples, units, is_ours)
-    _check_model(bound, model, name)
+    sizes = objectives.statics(objective, hyperparameters, has_dataset=is_ours)
+    _check_model(bound, model, name, _made_by(bound, name, sizes, is_ours))
     read = sources.of_dataset if is_ours else sources.of_arrays
     source = read(held, valid, bound, model, preprocess, binarization)
     _check_patience(patience, source, bound, name)
@@ -736,21 +737,39 @@ def _is_left_out(schedule: Callable, known: objectives.Hyperparameter | None) ->
     return known is not None and known.default == 0 and is_zero
 
 
-def _check_model(objective: training.Objective, model, name: str | None) -> None:
-    """Raises UsageError unless the model has the objective's latents and takes its conditions."""
+def _made_by(
+    objective: training.Objective, name: str | None, sizes: Mapping[str, Any], is_ours: bool
+) -> str:
+    """The call that makes a model for a built-in objective and the data at hand; "" for others."""
+    if name is None:
+        return ""
+    data = "data" if is_ours or objective.given is None else "{'x': x, 'labels': y}"
+    told = {"objective": repr(name)}
+    if not is_ours:
+        told["likelihood"] = "model.likelihood"
+    told |= {setting: repr(value) for setting, value in sizes.items()}
+    return f"make_model({data}, {', '.join(f'{n}={text}' for n, text in told.items())})"
+
+
+def _check_model(objective: training.Objective, model, name: str | None, call: str) -> None:
+    """Raises UsageError unless the model has the objective's latents and takes its conditions.
+
+    The remedy is `call`, if there is one.
+    """
     who = name or "the objective"
     asked = None if objective.latent is None else objective.latent()
     found = getattr(model, "latent", asked)
     if asked is not None and found != asked:
-        ours = "" if name is None else f"make_model(data, objective={name!r}, …) or "
+        ours = f"{call}, or " if call else ""
         raise UsageError(
             f"{who} asks for latents.{asked}, the model has latents.{found}: make it with {ours}"
             f"Model(…, latent=latents.{asked}) and an encoder that returns "
             f"({', '.join(asked.parts)}){_same_family(name, asked, found)}"
         )
     if objective.given is not None and not model.num_conditions:
+        ours = f"{call}, or " if call else ""
         raise UsageError(
-            f"{who} gives the model a condition, this one takes none: make it with "
+            f"{who} gives the model a condition, this one takes none: make it with {ours}"
             "Model(…, num_conditions=C) and an encoder and a decoder that take a condition [B, C] "
             "as second argument"
         )

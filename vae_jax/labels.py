@@ -6,7 +6,7 @@ the indices themselves.
 """
 
 import math
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from typing import Any
 
 import jax
@@ -16,11 +16,15 @@ import numpy as np
 from vae_jax.errors import UsageError, refuse_masked
 
 __all__ = [
+    "MADE",
     "OWN",
     "UNKNOWN",
     "classes_in",
     "condition",
     "indices",
+    "is_blank",
+    "is_minus_one",
+    "minus_one_is_unknown",
     "named",
     "one_hot",
     "refuse_twice",
@@ -32,6 +36,10 @@ OWN = ", or make the model with classes=(…), your own labels in order"
 UNKNOWN = {"", "?", "-", "--", "none", "null", "na", "n/a", "#n/a", "<na>", "nan"}
 """Words, in lower case, for an unknown label or cell."""
 
+MADE = (
+    "make it with make_model({'x': x, 'labels': y}, objective='cvae', likelihood=model.likelihood)"
+)
+"""The remedy if a model of x alone is given labels [B]."""
 _MOST_NAMED = 10
 _NUMBERS = "buif"
 """Kinds of NumPy dtypes for real numbers."""
@@ -59,7 +67,8 @@ def indices(
         labels: [N], numbers or words, not traced.
         classes: see the docstring of this module.
         what: the source of the labels, for messages: "labels".
-        may_be_unknown: whether −1, NaN, None or an empty label means unknown.
+        may_be_unknown: whether a label that is no class may be unknown: −1 as a number or a word,
+            NaN, None, an empty label, or a word such as "NA".
         remedy: an additional remedy if the classes are 0 … C − 1, such as `OWN`.
 
     Returns:
@@ -82,7 +91,10 @@ def indices(
     codes = [table.get(_bare(value)) if _is_plain(value) else None for value in rows]
     if may_be_unknown:
         pairs = zip(codes, rows, strict=True)
-        codes = [-1 if code is None and _is_unknown(value) else code for code, value in pairs]
+        codes = [
+            -1 if code is None and (is_blank(value) or is_minus_one(value)) else code
+            for code, value in pairs
+        ]
     wrong = [row for row, code in enumerate(codes) if code is None]
     if wrong:
         more = f" (and {len(wrong) - 1:,} more)" if len(wrong) > 1 else ""
@@ -109,7 +121,9 @@ def classes_in(labels: Any, *, what: str) -> tuple:
     array = _as_array(labels, what)
     if array.ndim != 1:
         raise UsageError(f"{what}: have shape {list(array.shape)}: give one for each row, [N]")
-    known = {_bare(value) for value in array.tolist() if not _is_unknown(value)}
+    known = {_bare(value) for value in array.tolist() if not is_blank(value)}
+    if minus_one_is_unknown(known):
+        known = {value for value in known if not is_minus_one(value)}
     try:
         return tuple(sorted(known))
     except TypeError:
@@ -159,11 +173,30 @@ def _values(classes: tuple | int) -> np.ndarray:
     return np.array(classes, object if is_mixed else None)
 
 
-def _is_unknown(value: Any) -> bool:
-    """Whether a value, a scalar, stands for an unknown label."""
-    if value is None or (isinstance(value, str) and value.strip().casefold() in UNKNOWN):
+def is_blank(value: Any) -> bool:
+    """Whether a value, a scalar, always stands for an unknown label: None, NaN, "", "NA"."""
+    if isinstance(value, str):
+        return value.strip().casefold() in UNKNOWN
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def is_minus_one(value: Any) -> bool:
+    """Whether a value, a scalar, is −1 as a number or a word, see `minus_one_is_unknown`."""
+    if isinstance(value, str):
+        return value.strip() in ("-1", "-1.0")
+    return isinstance(value, int | float) and value == -1
+
+
+def minus_one_is_unknown(values: Collection) -> bool:
+    """Whether −1 stands for an unknown label among distinct labels, in any order: scalars.
+
+    It does beside words. Among numbers it does unless another negative number, or 1 alone, occurs
+    with it: those are labels like the others.
+    """
+    if any(isinstance(value, str) for value in values):
         return True
-    return isinstance(value, int | float) and (value == -1 or math.isnan(value))
+    numbers = {value for value in values if isinstance(value, int | float)}
+    return {value for value in numbers if value < 0} == {-1} and numbers != {-1, 1}
 
 
 def one_hot(labels: jax.Array, classes: tuple | int) -> jax.Array:
@@ -185,18 +218,21 @@ def one_hot(labels: jax.Array, classes: tuple | int) -> jax.Array:
     return jnp.where(is_class.any(axis=1, keepdims=True), vectors, jnp.nan)
 
 
-def condition(given: Any, num: int, classes: tuple | None = None) -> jax.Array:
+def condition(
+    given: Any, num: int, classes: tuple | None = None, what: str = "condition"
+) -> jax.Array:
     """The condition of each row of a conditional model: labels [B] or numbers [B, C] to [B, C].
 
     Args:
         given: the user's own labels, or numbers used as they are; a single label may be [].
         num: C, the size of the condition, a count.
         classes: see `Model`.
+        what: the name under which they were given, for messages.
 
     Raises:
         UsageError: a label is not one of the classes, or the shape does not fit.
     """
-    array = given if isinstance(given, jax.Array) else _as_array(given, "condition")
+    array = given if isinstance(given, jax.Array) else _as_array(given, what)
     if array.ndim == 2 and array.shape[1] == num and _is_numeric(array.dtype):
         array = jnp.asarray(array)
         return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.float32)
@@ -204,9 +240,9 @@ def condition(given: Any, num: int, classes: tuple | None = None) -> jax.Array:
     if array.ndim > 1 or not takes_labels:
         known = classes if classes else num
         labels = f"labels [B], each one of {named(known)}, or " if takes_labels else ""
-        wanted = f"give {labels}numbers [B, {num}]" if num else "make it with num_conditions=C"
+        wanted = f"give {labels}numbers [B, {num}]" if num else MADE
         raise UsageError(
-            f"condition: has shape {list(array.shape)}, the model takes {num} numbers for each "
+            f"{what}: has shape {list(array.shape)}, the model takes {num} numbers for each "
             f"row: {wanted}"
         )
     if classes is not None and len(classes) != num:
@@ -216,7 +252,7 @@ def condition(given: Any, num: int, classes: tuple | None = None) -> jax.Array:
     known, array = num if classes is None else classes, array.reshape(-1)
     if isinstance(array, jax.core.Tracer):
         return one_hot(array, known)
-    return one_hot(jnp.asarray(indices(array, known, what="condition", remedy=OWN)), num)
+    return one_hot(jnp.asarray(indices(array, known, what=what, remedy=OWN)), num)
 
 
 def _is_numeric(dtype: Any) -> bool:

@@ -64,7 +64,8 @@ def begin(objective, model, x, settings=None, **changes):
 
 def names(**more):
     """What the expressions of messages are made of."""
-    return {**vars(vae_jax), "likelihoods": likelihoods, "latents": latents, **more}
+    known = {"make_model": vae_jax.make_model, "likelihoods": likelihoods, "latents": latents}
+    return {**vars(vae_jax), **known, **more}
 
 
 # --- Names, schedules, densities
@@ -284,10 +285,12 @@ def a_condition_of_another_shape(folder, patch):
     yield lambda: make(num=3).given(np.zeros(4, int))
 
 
-@tries(own("make it with num_conditions=C"))
+@tries(at("vae_jax/labels.py")("make it with make_model("))
 def a_condition_of_a_model_without(folder, patch):
-    yield lambda: make().given([0, 1])
-    yield lambda: make(num=2).given([0, 1])
+    model = make()
+    message = yield lambda: model.given([0, 1])
+    call = message.partition("make it with ")[2]
+    yield lambda: eval(call, names(x=X, y=LABELS, model=model)).given([0, 1])
 
 
 @tries(own("the model has … for num_conditions=…: give as many"))
@@ -299,12 +302,13 @@ def classes_of_another_number(folder, patch):
 own = at("vae_jax/objectives/_conditions.py", "beside")
 
 
-@tries(own("give {'x': x, 'condition': c} in place of x"))
+@tries(own("give {'x': x, 'labels': y} in place of x"))
 def rows_without_their_condition(folder, patch):
     message = yield attempt(begin, "cvae", make(num=3), X)
-    told = re.search(r"give (\{.*?\}) in place of x", message)[1]
-    for c in (LABELS, np.eye(3)[LABELS]):
-        yield attempt(begin, "cvae", make(num=3), eval(told, {"x": X, "c": c}))
+    told = re.search(r"give (\{.*?\}) in place of x.*, or (\{.*?\}), c", message)
+    names = {"x": X, "y": LABELS, "c": np.eye(3)[LABELS]}
+    for text in told.groups():
+        yield attempt(begin, "cvae", make(num=3), eval(text, names))
 
 
 own = at("vae_jax/objectives/_conditions.py", "told_labels")
@@ -351,16 +355,22 @@ SAME = at("vae_jax/fitting.py", "_same_family")("; or give fit(…, …)")
 def other_latents_than_those_asked_for(folder, patch):
     model = make(latent=latents.Quantized(8, 3))
     message = yield attempt(begin, "vq_vae", model, X)
+    call = re.search(r"make it with (make_model\(.*?\)), or Model", message)[1]
+    made = eval(call, names(data=X, model=model))
+    yield attempt(begin, "vq_vae", made, X)
     asked = eval(re.search(r"latent=latents\.(\w+\(.*?\))\)", message)[1], vars(latents))
     yield attempt(begin, "vq_vae", make(latent=asked, dim=2 * asked.code_dim), X)
     sizes = eval(f"dict({re.search(r'or give fit.…, (.*).$', message)[1]})")
     yield attempt(begin, "vq_vae", model, X, sizes)
 
 
-@tries(own("make it with Model(…, num_conditions=C) and an encoder and a decoder that take"))
+@tries(own("make it with …Model(…, num_conditions=C) and an encoder and a decoder that take"))
 def a_condition_for_a_model_that_takes_none(folder, patch):
-    yield attempt(begin, "cvae", make(), {"x": X, "labels": LABELS})
-    yield attempt(begin, "cvae", make(num=3), {"x": X, "labels": LABELS})
+    message = yield attempt(begin, "m2", make(), {"x": X, "labels": LABELS})
+    call = re.search(r"make it with (make_model\(.*?\)), or Model", message)[1]
+    made = eval(call, names(x=X, y=LABELS, model=make()))
+    yield attempt(begin, "m2", made, {"x": X, "labels": LABELS})
+    yield attempt(begin, "m2", make(num=3), {"x": X, "labels": LABELS})
 
 
 own = at("vae_jax/arguments.py", "examples")

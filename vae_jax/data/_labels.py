@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vae_jax import labels as user_labels
 from vae_jax.data._part import Part
-from vae_jax.data._spelling import is_unknown, may_be_unknown, quoted
+from vae_jax.data._spelling import may_be_unknown, quoted
 from vae_jax.errors import DataError
 
 __all__ = ["bytes_to_encode", "encode", "unseen"]
@@ -139,7 +140,7 @@ def _value(label) -> Label | _Odd | _Unknown:
         label = label.decode("utf-8", errors="replace")
     if isinstance(label, str):
         label = label.strip()
-        return _Unknown(label) if is_unknown(label) else label
+        return _Unknown(label) if user_labels.is_blank(label) else label
     if isinstance(label, float):
         if math.isnan(label):
             return _Unknown("NaN")
@@ -158,10 +159,9 @@ def _settled(values: dict[str, list]) -> tuple[dict[str, list], tuple[Label, ...
         values = {name: [_word(v) for v in own] for name, own in values.items()}
         found = {v for own in values.values() for v in own if not isinstance(v, _Unknown)}
     numbers = {v for v in found if isinstance(v, int)}
-    negative = {v for v in numbers if v < 0}
-    if negative == {-1} and numbers != {-1, 1}:
-        found = found - {-1}
-    elif negative:
+    if user_labels.minus_one_is_unknown(found):
+        found = {v for v in found if not user_labels.is_minus_one(v)}
+    elif min(numbers, default=0) < 0:
         notes.append(
             f"labels are numbers from {min(numbers)} to {max(numbers)}: those below 0 are labels"
             " like the others"
@@ -176,6 +176,4 @@ def _settled(values: dict[str, list]) -> tuple[dict[str, list], tuple[Label, ...
 
 
 def _word(value: Label | _Unknown) -> str:
-    if isinstance(value, _Unknown):
-        return value
-    return _Unknown(value) if str(value) in ("-1", "-1.0") else str(value)
+    return value if isinstance(value, _Unknown) else str(value)

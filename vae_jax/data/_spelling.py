@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from vae_jax.labels import UNKNOWN
+from vae_jax.labels import UNKNOWN, is_blank
 
 __all__ = [
     "MARKS",
@@ -259,7 +259,7 @@ def flag_of_split(name: str) -> str | None:
 
 def is_unknown(text: str) -> bool:
     """Whether a cell or a label means unknown: empty, "?", "NA", "None"."""
-    return text.strip().casefold() in UNKNOWN
+    return is_blank(text)
 
 
 def may_be_unknown(text: str) -> bool:

@@ -69,15 +69,15 @@ def beside(model, told: dict) -> dict:
     name = "condition" if "condition" in told else "labels"
     if name not in told:
         raise UsageError(
-            "the model is given something of each row: give {'x': x, 'condition': c} in place of "
-            f"x, c labels [N] or numbers [N, {model.num_conditions}]"
+            "the model is given something of each row: give {'x': x, 'labels': y} in place of x, "
+            f"y [N], or {{'x': x, 'condition': c}}, c [N, {model.num_conditions}]"
         )
     values = told[name]
     others = {other: told[other] for other in told.keys() - {name}}
     if np.ndim(values) == 1 and model.classes != ():
         codes = labels.indices(values, classes_of(model), what=name, remedy=labels.OWN)
         return {**others, "condition": codes}
-    values = np.asarray(labels.condition(values, model.num_conditions, model.classes))
+    values = np.asarray(labels.condition(values, model.num_conditions, model.classes, name))
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
         raise UsageError(
