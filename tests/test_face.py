@@ -298,7 +298,10 @@ def test_a_directory_of_another_training_is_refused(model, tmp_path):
         ({"data": OTHERS}, "data="),
         ({"valid": OTHERS}, "data="),
         ({"batch_size": 8}, "batch_size=16, this one has 8"),
-        ({"learning_rate": "linear(1e-2, 0, 100%)"}, "learning_rate=0.01, this one has from 0.01"),
+        (
+            {"learning_rate": "linear(1e-2, 0, 100%)"},
+            "learning_rate=0.01, this one has linear.0.01, 0, 3",
+        ),
         ({"optimizer": "adamw"}, "optimizer=adam, this one has adamw"),
         ({"optimizer": optax.sgd}, "optimizer=adam, this one has .*sgd"),
     ]

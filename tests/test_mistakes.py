@@ -1,5 +1,7 @@
 """The mistakes of a user in Python: each is one line that says what to give, never a traceback."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,10 @@ import optax
 import pytest
 
 import vae_jax
-from vae_jax import arguments, latents, likelihoods
-from vae_jax.errors import DataError, UsageError, VaeJaxError
+from vae_jax import arguments, fitting, keeping, latents, likelihoods, objectives, schedules
+from vae_jax.cli import help as help_pages
+from vae_jax.errors import DataError, LockedError, UsageError, VaeJaxError
+from vae_jax.storage import exported
 
 SMALL = {"likelihood": "bernoulli", "latent_dim": 3, "widths": (4,)}
 X = np.random.default_rng(0).random((40, 6)).astype(np.float32)
@@ -469,3 +473,99 @@ def test_a_path_is_the_name_of_a_dataset(tmp_path):
     np.save(tmp_path / "x.npy", X)
     assert vae_jax.data.load(tmp_path / "x.npy").shape == (6,)
     assert_refused(lambda: vae_jax.data.load(tmp_path / "y.npy"), "no such file or folder")
+
+
+# --- Checkpoints
+
+
+def test_more_epochs_of_a_schedule_over_the_run_are_remedied_by_its_length(tmp_path):
+    fit(checkpoint=tmp_path)
+    with pytest.raises(UsageError) as caught:
+        fit(checkpoint=tmp_path, epochs=2)
+    message = (
+        f"checkpoint={tmp_path}: is of a training with learning_rate=cosine(0.002, 0, 3), this one "
+        "has cosine(0.002, 0, 6): a schedule over the whole run changes with epochs: give "
+        "learning_rate='cosine(0.002, 0, 3)' to go on with that one, or name another directory"
+    )
+    assert str(caught.value) == message
+    longer = fit(checkpoint=tmp_path, epochs=2, learning_rate="cosine(0.002, 0, 3)")
+    assert longer.step == 6
+
+
+def test_the_rate_of_a_transformation_is_its_own(tmp_path):
+    """`learning_rate` decides nothing then, so more epochs go on."""
+    options = {"checkpoint": tmp_path, "optimizer": optax.sgd(0.1)}
+    assert fit(**options).step == 3
+    assert fit(**options, epochs=2).step == 6
+
+
+@pytest.mark.parametrize(
+    ("spelled", "written"),
+    [
+        ("from 0.002 to 0.0 in 9.0 of 0.0 steps (cosine: 1.0)", "cosine(0.002, 0, 9)"),
+        ("from 0.0 to 4.0 in 10.0 of 0.0 steps (cosine: 0.0)", "linear(0, 4, 10)"),
+        ("from 0.0 to 1.0 in 5.0 of 10.0 steps (cosine: 0.0)", "cyclical(0, 1, 10, 0.5)"),
+    ],
+)
+def test_schedules_are_read_back_as_they_are_written(spelled, written):
+    assert keeping._readable(spelled) == written
+    assert fitting._told_schedule(schedules.parse(written)) == spelled
+
+
+def test_a_checkpoint_in_use_is_refused_at_once(tmp_path):
+    settings = {"seed": 0}
+    with keeping.Keeper(tmp_path, settings):
+        message = f"checkpoint={tmp_path}: is in use by process {os.getpid()} on "
+        with pytest.raises(LockedError) as caught, keeping.Keeper(tmp_path, settings):
+            pass
+        assert str(caught.value).startswith(message)
+        assert str(caught.value).endswith(
+            ": wait until that fit has ended, or name another directory"
+        )
+    with keeping.Keeper(tmp_path, settings):
+        pass
+
+
+# --- The objective's terms on own data
+
+
+def test_the_objective_is_measured_on_the_user_s_own_data(tmp_path):
+    trained = fit("beta_vae", beta=2.0)
+    found = vae_jax.evaluate(trained, data=X[:10])["objective"]
+    assert found["num_examples"] == 10
+    assert found["loss"] == pytest.approx(found["distortion"] + 2 * found["rate"], rel=1e-5)
+    # the distortion draws one z for each example, the rate is exact
+    posterior = trained.model.encode(trained.params, X[:10])
+    rate = 0.5 * (posterior.mean**2 + np.exp(posterior.logvar) - 1 - posterior.logvar).sum(axis=1)
+    assert found["rate"] == pytest.approx(float(rate.mean()), rel=1e-4)
+    # a file has no objective, and says so
+    path = tmp_path / "model.safetensors"
+    exported.save(path, trained.model, trained.params, {"step": trained.step})
+    measured = vae_jax.evaluate(vae_jax.load(path), data=X[:10])
+    assert measured.skipped["objective"].startswith("a model alone does not hold its objective")
+    with pytest.raises(KeyError, match="a model alone does not hold its objective: load the run"):
+        measured["elbo"]
+
+
+def test_the_objective_is_measured_with_labels_of_the_user_s_own():
+    rows = {"x": X, "labels": np.array(["a", "b", "c"])[LABELS]}
+    trained = fit("cvae", model=make(rows, objective="cvae"), data=rows)
+    few = {name: values[:9] for name, values in rows.items()}
+    assert vae_jax.evaluate(trained, data=few)["objective"]["num_examples"] == 9
+
+
+# --- Objectives without a docstring
+
+
+def test_an_objective_without_a_docstring_has_its_name(tmp_path, monkeypatch):
+    source = "def loss(model, params, batch, key, *, gamma=2.0):\n    return batch['x'][:, 0], {}\n"
+    (tmp_path / "bare.py").write_text(source)
+    monkeypatch.setattr(objectives, "__path__", [*objectives.__path__, str(tmp_path)])
+    for told in (objectives.summary, objectives.purpose, objectives.formula):
+        assert told("bare") == "bare"
+    assert objectives.references("bare") == {}
+    assert objectives.hyperparameters("bare")["gamma"].help == ""
+    for page in ("all", "bare"):
+        text = help_pages._all("about") if page == "all" else help_pages._of_objective(page)
+        assert "bare" in text
+        assert "--gamma" in text

@@ -52,14 +52,14 @@ def find(package: str, name: str, what: str) -> str:
 
 
 def summary(package: str, name: str) -> str:
-    """Returns the first line of a module's docstring, without importing the module.
+    """Returns the first line of a module's docstring, or its name, without importing the module.
 
     Args:
         package, name: see `load`.
     """
     spec = importlib.util.find_spec(f"{package}.{name}")
     tree = ast.parse(pathlib.Path(spec.origin).read_text())
-    return ast.get_docstring(tree).splitlines()[0]
+    return (ast.get_docstring(tree) or name).splitlines()[0]
 
 
 def classes(module: ModuleType, base: type) -> dict[str, type]:

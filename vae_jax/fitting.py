@@ -123,6 +123,7 @@ def fit(
             masked.
         UsageError: objective, model, data and settings do not fit together.
         DivergedError: a loss, gradient or update was not finite.
+        LockedError: another process trains with this checkpoint.
         StorageError: a checkpoint cannot be written or read.
     """
     asked = {
@@ -220,7 +221,8 @@ def _planned(
     batch_size = min(int(batch_size), num_examples)
     units = _units(num_examples, batch_size, epochs)
     name, bound, left = _bound(objective, hyperparameters, num_examples, units, is_ours)
-    sizes = objectives.statics(objective, hyperparameters, has_dataset=is_ours)
+    # a weight of 0 is neither a schedule that is left nor a count
+    sizes = {n: v for n, v in hyperparameters.items() if n not in left and v != 0}
     _check_model(bound, model, name, _made_by(bound, name, sizes, is_ours))
     read = sources.of_dataset if is_ours else sources.of_arrays
     source = read(held, valid, bound, model, preprocess, binarization)
@@ -544,7 +546,8 @@ def _kept(checkpoint: Any, planned: _Planned) -> Iterator[Any]:
         sizes = [planned.program.size(split) for split in source.splits]
         held = [source.dataset.sha256, *sizes]
     settings = keeping.spelled({"data": held, **planned.settings})
-    with keeping.Keeper(checkpoint, settings) as keeper:
+    unused = () if planned.has_rate else ("learning_rate",)
+    with keeping.Keeper(checkpoint, settings, unused) as keeper:
         yield keeper
 
 

@@ -2,20 +2,22 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import functools
 import hashlib
 import json
 import os
 import pathlib
+import re
 import time
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from vae_jax.errors import StorageError, UsageError
+from vae_jax.errors import LockedError, StorageError, UsageError
 from vae_jax.storage import files, locks
 from vae_jax.storage.checkpoints import Checkpoints
 
@@ -32,20 +34,28 @@ _SHARE = 50
 class Keeper:
     """Saves the state of a training, arrays of any shape, and restores the newest valid one.
 
-    Only one process can use a directory: another waits until this keeper is closed.
+    Only one process can use a directory: another is refused until this keeper is closed.
 
     Args:
         directory: created if it does not exist.
         settings: everything that decides the training, see `spelled`.
+        unused: names of settings that decide nothing in this training.
 
     Raises:
+        LockedError: another process uses the directory.
         UsageError: the directory holds something else, or a different training.
         StorageError: it cannot be written.
     """
 
-    def __init__(self, directory: str | os.PathLike, settings: Mapping[str, Any]):
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        settings: Mapping[str, Any],
+        unused: Collection[str] = (),
+    ):
         self._directory = pathlib.Path(directory)
         self._settings = dict(settings)
+        self._unused = unused
         self._saved: int | None = None
         self._at = time.perf_counter()
 
@@ -62,9 +72,10 @@ class Keeper:
             files.make_folder(self._directory)
             if is_new:
                 files.write_json(self._directory / NAME, {"settings": self._settings})
-            stack.enter_context(locks.alone(self._directory / "lock"))
-            self._refuse_other()
-            owner = hashlib.sha256(_text(self._settings).encode()).hexdigest()
+            lock = self._locked()
+            stack.callback(os.close, lock)
+            locks.sign(lock, self._directory)
+            owner = hashlib.sha256(_text(self._held()).encode()).hexdigest()
             store = Checkpoints(self._directory / "checkpoints", owner=owner)
             self._store = stack.enter_context(store)
             self._stack = stack.pop_all()
@@ -73,18 +84,35 @@ class Keeper:
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
 
-    def _refuse_other(self) -> None:
-        """Raises UsageError if the directory belongs to a training with other settings."""
+    def _locked(self) -> int:
+        """The lock of the directory; raises LockedError if another process holds it."""
+        try:
+            return locks.locked(self._directory / locks.NAME, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except LockedError as error:
+            raise LockedError(
+                f"checkpoint={self._directory}: {error}: wait until that fit has ended, or name "
+                "another directory"
+            ) from None
+
+    def _held(self) -> dict[str, Any]:
+        """The settings of the directory; raises UsageError if those of this training differ."""
         held = files.read_json(self._directory / NAME)
         held = held.get("settings", {}) if isinstance(held, dict) else {}
         asked = json.loads(_text(self._settings))
-        names = sorted(held.keys() | asked.keys())
+        names = sorted((held.keys() | asked.keys()) - set(self._unused))
         differing = [name for name in names if held.get(name) != asked.get(name)]
         if not differing:
-            return
+            return held
         name = differing[0]
+        before, now = _readable(held.get(name)), _readable(asked.get(name))
         more = f" (and {', '.join(differing[1:4])} differ)" if differing[1:] else ""
-        told = f"{name}={_short(held.get(name))}, this one has {_short(asked.get(name))}{more}"
+        told = f"{name}={_short(before)}, this one has {_short(now)}{more}"
+        if not differing[1:] and _is_shape(held.get(name), asked.get(name)):
+            raise UsageError(
+                f"checkpoint={self._directory}: is of a training with {told}: a schedule over the "
+                f"whole run changes with epochs: give {name}={before!r} to go on with that one, "
+                "or name another directory"
+            )
         raise UsageError(
             f"checkpoint={self._directory}: is of a training with {told}: name another directory, "
             "or give the same settings and data"
@@ -222,6 +250,33 @@ def sha256_of(tree: Any) -> str:
         digest.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+_RAMP = re.compile(
+    r"from (?P<start>\S+) to (?P<end>\S+) in (?P<steps>\S+) of (?P<period>\S+) steps "
+    r"\(cosine: (?P<is_cosine>\S+)\)"
+)
+"""A schedule as `fit` spells it in a directory."""
+
+
+def _readable(value: Any) -> Any:
+    """A schedule that was spelled, as a user writes it; other values as they are."""
+    found = _RAMP.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return value
+    start, end, steps, period = (found[n].removesuffix(".0") for n in list(found.groupdict())[:4])
+    if float(period) > 0:
+        rising = float(steps) / float(period)
+        return f"cyclical({start}, {end}, {period}, {rising:g})"
+    return f"{'cosine' if float(found['is_cosine']) else 'linear'}({start}, {end}, {steps})"
+
+
+def _is_shape(before: Any, now: Any) -> bool:
+    """Whether two spelled schedules differ in their length alone."""
+    pair = [_RAMP.fullmatch(v) if isinstance(v, str) else None for v in (before, now)]
+    if pair[0] is None or pair[1] is None:
+        return False
+    return all(pair[0][name] == pair[1][name] for name in ("start", "end", "is_cosine"))
 
 
 def _text(settings: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from vae_jax import program as programs
 from vae_jax.data import Dataset
 from vae_jax.errors import DataError, UsageError, shown
 
-__all__ = ["Source", "check_values", "named", "of_arrays", "of_dataset", "undecoded"]
+__all__ = ["Source", "check_values", "named", "of_arrays", "of_dataset", "rows", "undecoded"]
 
 _BLOCK_BYTES = 2**24
 """What is looked at at a time, in bytes."""
@@ -79,12 +79,12 @@ def of_arrays(
     if binarization is not None:
         raise UsageError(f"binarization={binarization}: is for a Dataset: give preprocess=…")
     check_values(told["x"], model, preprocess)
-    splits = {"train": _arrays(told, objective, model)}
+    splits = {"train": rows(told, objective, model)}
     if valid is not None:
         with _as_valid():
             held = named(valid)
             check_values(held["x"], model, preprocess)
-            splits["valid"] = _arrays(held, objective, model)
+            splits["valid"] = rows(held, objective, model)
     return Source(splits, preprocess or undecoded)
 
 
@@ -98,8 +98,14 @@ def _as_valid() -> Iterator[None]:
         raise type(error)(f"valid: {told}") from None
 
 
-def _arrays(told: dict, objective: training.Objective, model) -> dict[str, np.ndarray]:
-    """What batches are gathered from: x and what the objective asks for, [N, …] each."""
+def rows(told: dict, objective: training.Objective, model: Any) -> dict[str, np.ndarray]:
+    """What batches are gathered from: x and what the objective asks for, [N, …] each.
+
+    Args:
+        told: see `named`.
+        objective: bound; it checks what it asks for.
+        model: see `check_values`.
+    """
     beside = {name: values for name, values in told.items() if name != "x"}
     if objective.beside is not None:
         beside = objective.beside(model, beside)

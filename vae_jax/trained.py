@@ -170,7 +170,8 @@ def evaluate(
     Args:
         trained: from `vae_jax.fit` or `vae_jax.load`.
         metrics: one or several names of `evaluation.names()`; None measures "objective", the terms
-            that were minimized; "all" measures all that apply, which may take minutes.
+            that were minimized, which only the result of `fit` or a run knows; "all" measures all
+            that apply, which may take minutes.
         data: a `Dataset`, or test examples: x [N, *stored] or {"x": x, "labels": y}. None is the
             data of the training.
         seed: seed of every draw, a count.
@@ -200,7 +201,8 @@ def evaluate(
     for name in asked:
         try:
             if name == OBJECTIVE:
-                values[name], definitions[name] = _objective_terms(trained, data), {}
+                values[name] = _objective_terms(trained, data, subject)
+                definitions[name] = {}
             elif name == UDR:
                 raise NotApplicableError("it compares the runs of a sweep")
             else:
@@ -249,13 +251,32 @@ def _asked(metrics: str | Iterable[str] | None) -> list[str]:
     return known if "all" in given else [*dict.fromkeys(given or [OBJECTIVE])]
 
 
-def _objective_terms(trained: Trained, data: Any) -> dict[str, float | int]:
-    """The minimized terms on the test split of the training's data."""
+def _objective_terms(trained: Trained, data: Any, subject: Subject) -> dict[str, float | int]:
+    """The minimized terms on the user's own data, or on the test split of the training's."""
     program = trained.program
-    if program is None or trained.step is None or data is not None or not program.size("test"):
-        raise NotApplicableError("it is measured on the test split that the training came with")
+    if program is None or trained.step is None:
+        raise NotApplicableError(
+            "a model alone does not hold its objective: load the run instead, or call fit again"
+        )
+    if data is not None:
+        rows = _rows(trained, data)
+        program = dataclasses.replace(
+            program, preprocess=subject.preprocess, splits={**program.splits, "test": rows}
+        )
+    if not program.size("test"):
+        raise NotApplicableError("the training came without a test split")
     params = program.layout.place(jax.tree.map(lambda leaf: np.asarray(leaf)[None], trained.params))
     return programs.objective_terms(program, params, trained.step)
+
+
+def _rows(trained: Trained, data: Any) -> Any:
+    """The test rows of the user's own data as the objective takes them, arrays [N, …]."""
+    assert trained.program is not None
+    objective = trained.program.loss_fn
+    if isinstance(data, Dataset):
+        conditions = None if objective.conditions is None else objective.conditions(data)
+        return programs.make_splits(data, conditions)["test"]
+    return sources.rows(sources.named(data), objective, trained.model)
 
 
 def _subject(trained: Trained, data: Any, seed: int, num_examples: int | None) -> Subject:

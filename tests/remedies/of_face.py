@@ -192,7 +192,7 @@ def checkpoints_among_other_files(folder, patch):
     yield attempt(kept, folder / "b")
 
 
-@tries(at(KEEPING, "Keeper", "_refuse_other")("or give the same settings and data"))
+@tries(at(KEEPING, "Keeper", "_held")("or give the same settings and data"))
 def checkpoints_of_another_training(folder, patch):
     kept(folder / "a")
     yield attempt(kept, folder / "a", seed=1)

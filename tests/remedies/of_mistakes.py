@@ -8,9 +8,9 @@ import numpy as np
 import optax
 
 import vae_jax
-from vae_jax import arguments, fitting, likelihoods, networks, schedules
+from vae_jax import arguments, fitting, keeping, likelihoods, networks, schedules
 
-from ._cases import at, attempt, tries
+from ._cases import SaidError, at, attempt, tries
 from .of_face import GIVEN, SWEEP, model_of, planned
 from .of_python import LABELS, L, X, make
 
@@ -422,6 +422,47 @@ def a_schedule_of_several_numbers(folder, patch):
     yield attempt(schedules.make, lambda step: jnp.ones(2).sum())
 
 
+# --- Checkpoints
+
+
+own = at("vae_jax/keeping.py", "Keeper", "_held")
+
+
+def kept(folder, rate):
+    with keeping.Keeper(folder, {"learning_rate": rate}):
+        pass
+
+
+@tries(own("changes with epochs: give …=… to go on with that one, or name another directory"))
+def a_checkpoint_of_fewer_epochs(folder, patch):
+    def told(value):
+        schedule = schedules.parse(value, steps_per_epoch=3, num_steps=9)
+        return fitting._told_schedule(schedule)
+
+    kept(folder / "a", told("cosine(2e-3, 0, 100%)"))
+    message = yield attempt(kept, folder / "a", told("cosine(2e-3, 0, 12)"))
+    value = re.search(r"give learning_rate='(.*)' to go on", message)[1]
+    yield attempt(kept, folder / "a", told(value))
+    yield attempt(kept, folder / "b", told("cosine(2e-3, 0, 12)"))
+
+
+@tries(at("vae_jax/keeping.py", "Keeper", "_locked")("wait until that fit has ended, or name"))
+def a_checkpoint_in_use(folder, patch):
+    def twice(other):
+        with keeping.Keeper(folder / "a", {}):
+            kept(folder / other, 0.1)
+
+    def after():
+        with keeping.Keeper(folder / "a", {}):
+            pass
+        with keeping.Keeper(folder / "a", {}):
+            pass
+
+    yield attempt(twice, "a")
+    yield after
+    yield attempt(twice, "b")
+
+
 # --- What a training left
 
 
@@ -472,6 +513,20 @@ def one_example_to_measure(folder, patch):
     message = yield attempt(vae_jax.evaluate, left, "reconstruction", X[0])
     given = eval(re.search(r"give (\S+) for", message)[1], {"x": X[0]})
     yield attempt(vae_jax.evaluate, left, "reconstruction", given)
+
+
+@tries(
+    at("vae_jax/trained.py", "_objective_terms")("load the run instead, or call fit"), is_slow=True
+)
+def a_model_alone_without_its_objective(folder, patch):
+    def terms(left, data=None):
+        skipped = vae_jax.evaluate(left, "objective", data).skipped
+        if skipped:
+            raise SaidError(skipped["objective"])
+
+    yield attempt(terms, left_by(make()), X)
+    yield lambda: terms(vae_jax.load(SWEEP / "programs" / "all", member=0))
+    yield lambda: terms(vae_jax.fit("beta_vae", make(), X, epochs=1), X)
 
 
 @tries(at("vae_jax/lab/loading.py", "load")("give load('runs/name'), for example"))

@@ -107,7 +107,7 @@ def _all(description: str) -> str:
         if group == "Objective":
             for name in objectives.names():
                 purpose = objectives.summary(name).partition(": ")[2]
-                lines += _wrapped(f"{name}: {purpose}", "  ", "    ")
+                lines += _wrapped(f"{name}: {purpose}" if purpose else name, "  ", "    ")
             lines += _hyperparameters(objectives.names())
         lines.append("")
     lines += [*_wrapped(_SCHEDULES), "", *_wrapped(f"{_SWEEPS} {_WIDTHS}"), ""]

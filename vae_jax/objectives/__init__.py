@@ -194,24 +194,30 @@ def name_of(objective: Any) -> str | None:
 
 
 def summary(name: str) -> str:
-    """The first line of the objective's docstring."""
-    return inspect.getdoc(load(name)).splitlines()[0]
+    """The first line of the objective's docstring; its name if there is none."""
+    return _docstring(load(name), name).splitlines()[0]
 
 
 def purpose(name: str) -> str:
-    """The purpose of an objective: the first line of its module's docstring, without the period."""
-    return inspect.getdoc(inspect.getmodule(load(name))).splitlines()[0].rstrip(".")
+    """The first line of its module's docstring without the period; its name if there is none."""
+    return _docstring(inspect.getmodule(load(name)), name).splitlines()[0].rstrip(".")
 
 
 def formula(name: str) -> str:
-    """The loss as a formula: the docstring's text after "loss =", up to a comma."""
-    text = re.search(r"^loss = ((?:.+\n)+)", inspect.getdoc(load(name)) + "\n", re.M)[1]
+    """The loss as a formula: the docstring's text after "loss =", up to a comma; or its name."""
+    found = re.search(r"^loss = ((?:.+\n)+)", _docstring(load(name), name) + "\n", re.M)
+    text = name if found is None else found[1]
     text, depth = re.sub(r"\s+", " ", text).strip(), 0
     for place, character in enumerate(text):
         depth += (character in "([") - (character in ")]")
         if depth == 0 and re.match(r"[,;] ", text[place:]):
             return text[:place]
     return text
+
+
+def _docstring(value: Any, name: str) -> str:
+    """The docstring of a function or a module; the name of the objective if there is none."""
+    return inspect.getdoc(value) or name
 
 
 def definitions(name: str) -> dict[str, str]:
@@ -226,10 +232,10 @@ def references(name: str) -> dict[str, str | None]:
 
 def papers(documented: Any) -> dict[str, str | None]:
     """The papers in the section "Reference" of a docstring, a scalar, see `references`."""
-    docstring = inspect.getdoc(documented) + "\n"
-    section = re.search(r"^Reference:\n((?:    .*\n)+)", docstring, re.M)[1]
+    docstring = (inspect.getdoc(documented) or "") + "\n"
+    section = re.search(r"^Reference:\n((?:    .*\n)+)", docstring, re.M)
     found = {}
-    for paper, details in _PAPER.findall(re.sub(r"\s+", " ", section)):
+    for paper, details in _PAPER.findall(re.sub(r"\s+", " ", section[1] if section else "")):
         number = re.search(r"arXiv (\d{4}\.\d{4,5})", details)
         found[paper] = number and number[1]
     return found
@@ -278,7 +284,7 @@ def hyperparameters(name: str) -> dict[str, Hyperparameter]:
     limits = {name: getattr(module, name, {}) for name in ("INTERVALS", "CHOICES", "SCHEDULES")}
     found = {}
     for function in _parts(name).values():
-        help_lines = _argument_help(inspect.getdoc(function))
+        help_lines = _argument_help(_docstring(function, name))
         for p in _keywords(function):
             if p.default is not p.empty:
                 least = "[1, inf)" if isinstance(p.default, int) else "[0, inf)"
