@@ -35,7 +35,7 @@ plant(
     "a rate below the capacity costs nothing",
 )
 
-plant = of("vae_jax/losses/bounds.py", *OF_LOSSES)
+plant = of("vae_jax/losses/bounds.py", *OF_LOSSES, "objectives_bounds")
 plant(
     "jnp.log(float(log_weights.shape[0]))",
     "jnp.log(float(log_weights.shape[1]))",
@@ -81,7 +81,7 @@ plant(
     "the sliced Wasserstein distance is divided by all rows",
 )
 
-plant = of("vae_jax/losses/adversaries.py", *OF_LOSSES)
+plant = of("vae_jax/losses/adversaries.py", *OF_LOSSES, "objectives_adversaries")
 plant(
     "(None, 0))(key, jnp.arange(z.shape[1]))",
     "(None, 0))(key, jnp.zeros(z.shape[1], int))",
