@@ -1,5 +1,6 @@
 """No name in a run directory, whatever it links to, has anything written outside of it."""
 
+import fcntl
 import os
 
 import jax.numpy as jnp
@@ -7,9 +8,9 @@ import numpy as np
 import pytest
 
 from vae_jax import disk
-from vae_jax.errors import LockedError, VaeJaxError
+from vae_jax.errors import LockedError, StorageError, VaeJaxError
 from vae_jax.lab import cluster, pictures, report
-from vae_jax.storage import checkpoints, runs
+from vae_jax.storage import checkpoints, locks, runs
 
 CONFIG = {"beta": 4.0, "epochs": 2}
 
@@ -207,3 +208,16 @@ def test_a_folder_is_held_whatever_takes_its_name(tmp_path):
     for make in (False, True):
         with pytest.raises(OSError, match="is a link"), disk.folder(tmp_path, "ab", make=make):
             pass
+
+
+def test_a_lock_whose_file_is_replaced_again_and_again_ends_in_one_line(tmp_path, monkeypatch):
+    """Each time the file is locked, somebody else has put another one in its place."""
+    path, attempts = tmp_path / "lock", []
+
+    def replaced(path, how, held):
+        attempts.append(path)
+
+    monkeypatch.setattr(locks, "_locked_if_alone", replaced)
+    with pytest.raises(StorageError, match="another file took its place 1000 times: end what"):
+        locks.locked(path, fcntl.LOCK_EX)
+    assert len(attempts) == 1000

@@ -27,6 +27,8 @@ __all__ = ["NAME", "alone", "locked", "now", "sign"]
 NAME = "lock"
 """Name of the lock file in a run directory."""
 
+_MOST_ATTEMPTS = 1000
+
 
 @contextlib.contextmanager
 def alone(path: pathlib.Path) -> Iterator[None]:
@@ -52,12 +54,18 @@ def locked(path: pathlib.Path, how: int) -> int:
 
     Raises:
         LockedError: another process holds it, and `how` requests not to wait.
-        StorageError: it cannot be opened, or its file system does not support locks.
+        StorageError: it cannot be opened, its file system does not support locks, or others keep
+            putting another file in its place.
     """
     with files.storing(path), disk.folder(path.parent) as held:
-        while (lock := _locked_if_alone(path, how, held)) is None:
-            pass
-        return lock
+        for _ in range(_MOST_ATTEMPTS):
+            lock = _locked_if_alone(path, how, held)
+            if lock is not None:
+                return lock
+    raise StorageError(
+        f"{path}: another file took its place {_MOST_ATTEMPTS} times: end what writes there, or "
+        "choose another place"
+    )
 
 
 def _locked_if_alone(path: pathlib.Path, how: int, held: int) -> int | None:
