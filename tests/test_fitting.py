@@ -262,7 +262,7 @@ DBN = ("dbn", {"latent": latents.Deterministic("sigmoid")})
             {"labels": LABELS},
             "cvae gives the model a condition, .* num_conditions=C",
         ),
-        (CVAE, {}, r"give \{'x': x, 'condition': c\} in place of x, c labels \[N\] or numbers \[N"),
+        (CVAE, {}, r"give \{'x': x, 'labels': y\} in place of x, y \[N\], or"),
         (CVAE, {"condition": LABELS[:-1]}, "condition: has 39 rows, x has 40: give one for each"),
         (CVAE, {"condition": [*LABELS, 0]}, "condition: has 41 rows, x has 40"),
         (CVAE, {"condition": LABELS + 1}, r"condition: 3 in row 2 .* none of the classes 0 … 2"),

@@ -276,7 +276,7 @@ def _likelihood(schema: Schema, asked: Any, variance: float | str) -> likelihood
         if variance != "learned":
             raise UsageError(f"variance={variance}: {asked} has its own: leave variance out")
         return asked
-    name = schema.likelihood if asked is None else asked
+    name: Any = schema.likelihood if asked is None else asked
     if name is None:
         raise UsageError(
             f"likelihood: {schema.name} does not say what the values of x are: give "

@@ -244,7 +244,7 @@ def _asked(metrics: str | Iterable[str] | None) -> list[str]:
     if metrics is None:
         return [OBJECTIVE]
     is_several = isinstance(metrics, Iterable) and not isinstance(metrics, str | bytes)
-    given = [*metrics] if is_several else [metrics]
+    given: list[Any] = [*metrics] if is_several else [metrics]
     for name in given:
         if name not in (*known, "all"):
             raise unknown("metric", name, [*known, "all"])
