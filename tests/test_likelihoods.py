@@ -51,6 +51,21 @@ def make_data(likelihood, batch_size: int = 4, dtype=jnp.float32):
     return jnp.asarray(x, dtype), jnp.asarray(outputs, dtype)
 
 
+@pytest.mark.parametrize("name", WITH_VARIANCE)
+def test_a_given_variance_is_the_fixed_one_and_has_no_gradient(name):
+    given, fixed = (likelihoods.make(name, variance=v, num_levels=5) for v in ("given", 0.05))
+    x, outputs = make_data(given)
+    start = {"logvar": jnp.log(jnp.float32(0.05))}
+
+    def density(params, outputs):
+        return given.log_prob(params, outputs, x).sum()
+
+    value, (slope, of_outputs) = jax.value_and_grad(density, (0, 1))(start, outputs)
+    assert float(value) == pytest.approx(float(fixed.log_prob({}, outputs, x).sum()), rel=1e-5)
+    assert float(slope["logvar"]) == 0.0
+    assert np.abs(of_outputs).min() > 0.0
+
+
 @every_likelihood
 def test_shapes_and_dtypes(likelihood):
     x, outputs = make_data(likelihood)
