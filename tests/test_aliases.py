@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 
 import vae_jax
-from vae_jax import aliases, likelihoods, networks, objectives
+from vae_jax import aliases, likelihoods, networks, objectives, priors
 from vae_jax.cli import command
 from vae_jax.cli import help as help_lib
 from vae_jax.errors import UsageError
@@ -17,6 +17,7 @@ NAMES = {
     "likelihood": likelihoods.names(),
     "network": networks.names(),
     "activation": list(networks.ACTIVATIONS),
+    "prior": priors.names(),
 }
 SHAPE = (3, 2)
 

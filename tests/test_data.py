@@ -279,7 +279,7 @@ def test_the_data_directory_is_that_of_the_environment(monkeypatch, tmp_path):
     [
         ({"name": "digit"}, "dataset 'digit' is unknown (did you mean digits?)"),
         ({"name": "fashion_mnits"}, "did you mean fashion_mnist?"),
-        ({"name": ""}, "dataset '' is unknown"),
+        ({"name": ""}, "name='': must be the name of a dataset, or a path"),
         ({"name": "no/such.npz"}, "dataset 'no/such.npz': no such file"),
         ({"name": "../digits"}, "dataset '../digits': no such file"),
         ({"name": "_cache"}, "dataset '_cache' is unknown"),

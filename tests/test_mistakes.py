@@ -12,7 +12,7 @@ import vae_jax
 from vae_jax import arguments, fitting, keeping, latents, likelihoods, objectives, schedules
 from vae_jax.cli import help as help_pages
 from vae_jax.errors import DataError, LockedError, UsageError, VaeJaxError
-from vae_jax.lab import config
+from vae_jax.lab import settings
 from vae_jax.storage import exported
 
 SMALL = {"likelihood": "bernoulli", "latent_dim": 3, "widths": (4,)}
@@ -566,7 +566,8 @@ def test_an_objective_without_a_docstring_has_its_name(tmp_path, monkeypatch):
         assert told("bare") == "bare"
     assert objectives.references("bare") == {}
     assert objectives.hyperparameters("bare")["gamma"].help == ""
-    monkeypatch.setattr(config, "objective_flags", config.objective_flags.__wrapped__)
+    all_flags = settings.hyperparameter_flags.__wrapped__
+    monkeypatch.setattr(help_pages, "hyperparameter_flags", all_flags)
     for page in ("all", "bare"):
         text = help_pages._all("about") if page == "all" else help_pages._of_objective(page)
         assert "bare" in text

@@ -347,6 +347,7 @@ GAUSSIANS = st.builds(DiagonalGaussian, arrays(numbers(1e4), (B, L)), arrays(LOG
     "DiagonalGaussian.first",
     "DiagonalGaussian.sample",
     "DiagonalGaussian.log_prob",
+    "DiagonalGaussian.log_probs",
     "standard_gaussian",
     seed=SEED,
     gaussian=GAUSSIANS,
@@ -381,6 +382,7 @@ def test_a_gaussian_of_latents(seed, gaussian, z, times):
     value, size = of_gaussian(*map(np.float64, (z, *gaussian)))
     assert (log_prob.shape, log_prob.dtype) == ((K, B), np.float32)
     close(log_prob, value.sum(axis=2), 1e-5 * size.sum(axis=2))
+    close(jitted(DiagonalGaussian.log_probs)(gaussian, z), value, 1e-5 * size)
     halves = gaussian.first(2), DiagonalGaussian(*(each[:, 2:] for each in gaussian))
     parts = [density(half, own) for half, own in zip(halves, np.split(z, 2, axis=2), strict=True)]
     close(np.sum(parts, axis=0), np.float64(log_prob), 1e-5 * size.sum(axis=2))

@@ -542,6 +542,6 @@ def kl_divergence(posterior, prior) -> jax.Array:
         names = ", ".join(each.__name__ for each in pair)
         raise UnsupportedError(
             f"kl_divergence({names}): no closed form is known for this pair; estimate the rate "
-            "from samples, as vae_jax.rates.rate does"
+            "as log q(z|x) − log p(z) from samples, see vae_jax.rates"
         )
     return CLOSED_FORM_KL[pair](posterior, prior)

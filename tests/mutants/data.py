@@ -56,13 +56,6 @@ plant(
     "few levels are taken for dark pictures of 8 bits",
 )
 
-plant = of("vae_jax/data/_labels.py", "labels", "data_reading", "data_files")
-plant(
-    "if negative == {-1} and numbers != {-1, 1}:",
-    "if negative == {-1}:",
-    "of the labels −1 and 1 half are unknown",
-)
-
 plant = of("vae_jax/data/_spelling.py", "names", "data_reading")
 plant(
     "if not own.rest or len(shared[rests[name]] - {None}) > 1 else None",
@@ -192,6 +185,11 @@ plant(
 )
 
 plant = of("vae_jax/labels.py", "labels", "objectives_conditional")
+plant(
+    "== {-1} and numbers != {-1, 1}",
+    "== {-1}",
+    "of the labels −1 and 1 half are unknown",
+)
 plant(
     "return jnp.where(is_class.any(axis=1, keepdims=True), vectors, jnp.nan)",
     "return vectors",

@@ -64,7 +64,7 @@ class Prior:
         """The number of training examples from which the initial values are made, a count."""
         return 0
 
-    def init(self, key: jax.Array, sizes: Sizes, examples: jax.Array | None = None) -> dict:
+    def init(self, key: jax.Array, sizes: Sizes, examples: Any = None) -> dict:
         """Initial parameters, or {}.
 
         Args:
