@@ -16,7 +16,7 @@ from vae_jax import cache, latents, likelihoods, memory, networks
 from vae_jax.lab import compiled, config, metrics, places, tables
 from vae_jax.model import Model
 from vae_jax.plots import _picture
-from vae_jax.storage import checkpoints, exported, files, members, runs
+from vae_jax.storage import checkpoints, exported, files, locks, members, runs
 from vae_jax.storage.checkpoints import Checkpoints
 
 from ._cases import at, attempt, flags_of, said, tries
@@ -684,3 +684,17 @@ def an_export_of_several_runs(folder, patch):
     message = yield attempt(export.main, {"run": str(folder / "run"), "member": None})
     named = flags_of(message.partition("such as")[2])
     yield lambda: places.choose(Path(named["run"]), named["member"])
+
+
+@tries(at(LOCKS, "locked")("another file took its place"))
+def a_lock_whose_file_is_replaced_again_and_again(folder, patch):
+    place = folder / "lock"
+
+    def locked_under_attack():
+        with patch.context() as attacked:
+            attacked.setattr(locks, "_locked_if_alone", lambda *_: None)
+            return locks.locked(place, fcntl.LOCK_EX)
+
+    yield locked_under_attack
+    # nobody writes there any more
+    yield lambda: os.close(locks.locked(place, fcntl.LOCK_EX))

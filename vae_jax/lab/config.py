@@ -90,7 +90,7 @@ def _misplaced(name: str, value: str, objective: str, prior: str | None) -> str:
     owners = [owner for owner in hyperparameter_flags()[name] if owner.startswith("prior=")]
     if owners:
         given = "no prior is given" if prior is None else f"prior={prior} has none"
-        return f"{name}={value}: {given}: give {any_of(owners)} too, or leave `{name}` out"
+        return f"{name}={value}: {given}: give {any_of(owners)} too, or leave it out"
     takes = ", ".join(f"`{each}`" for each in objectives.hyperparameters(objective)) or "none"
     return f"{name}={value}: objective {objective} takes {takes}"
 
