@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import assembly, schedules
+from vae_jax import schedules
 from vae_jax.lab import config, resolved
 
 FLAGS = {
@@ -94,13 +94,3 @@ def test_a_default_is_what_its_text_is_parsed_to(settings):
     fields = [f for f in config.flag_fields(settings) if f.default is not None]
     assert [f.name for f in fields if f.metadata["parse"](f.default) != f.default] == []
     assert fields
-
-
-def test_gray_levels_are_targets_of_a_plain_autoencoder_and_drawn_for_a_prior():
-    def chosen(num_levels=17, **settings):
-        return assembly.binarization(num_levels, is_bernoulli=True, **settings)
-
-    assert chosen(has_prior=False) == "soft"
-    assert chosen(has_prior=True) == "dynamic"
-    assert chosen(has_prior=False, asked="threshold") == "threshold"
-    assert chosen(2, has_prior=True) is None

@@ -679,27 +679,26 @@ class Refusing:
 sys.meta_path.insert(0, Refusing())
 """
 READING = """
-import hashlib
 import numpy as np
 from vae_jax.storage import exported
 
 model, params = exported.load(PATH)
 x = np.linspace(0, 1, 128, dtype=np.float32).reshape(2, *model.shape)
 codes = np.asarray(model.encode(params, x).mean)
-digest = hashlib.sha256(codes).hexdigest()
 """
 
 
 def test_a_file_is_read_without_what_made_it(program, tmp_path):
     path = str(tmp_path / "model.safetensors")
     run(program, member="0", to=path)
-    source = f"{REFUSING}PATH = {path!r}{READING}print(digest)"
+    source = f"{REFUSING}PATH = {path!r}{READING}print(codes.tolist())"
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     names = {"PATH": path}
     exec(READING, names)
     assert names["codes"].shape == (2, 3)
-    assert done.stdout.strip() == names["digest"]
+    # the other process compiles with other settings
+    np.testing.assert_allclose(json.loads(done.stdout), names["codes"], rtol=1e-5, atol=1e-6)
 
 
 def test_invalid_flags_are_reported(program, tmp_path):
