@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vae_jax import schedules
-from vae_jax.lab import config, resolved
+from vae_jax.lab import config, identity, resolved
 
 FLAGS = {
     "objective": "capacity_vae",
@@ -94,3 +94,12 @@ def test_a_default_is_what_its_text_is_parsed_to(settings):
     fields = [f for f in config.flag_fields(settings) if f.default is not None]
     assert [f.name for f in fields if f.metadata["parse"](f.default) != f.default] == []
     assert fields
+
+
+def test_the_directory_of_a_run_with_a_prior_names_what_differs():
+    def options(**flags):
+        return identity.workdir_options(config.from_flags(flags))
+
+    assert options(prior="vamp") == {"prior": "vamp"}
+    named = options(prior="vamp", num_components="20", beta="4")
+    assert named == {"prior": "vamp", "num_components": "20", "beta": "4"}

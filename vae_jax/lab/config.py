@@ -61,9 +61,13 @@ def from_flags(values: Mapping[str, str | None]) -> Config:
     return config
 
 
-def default(objective: str) -> Config:
-    """The `Config` of an objective (its name) without other flags."""
-    return Config(objective=objective, hyperparameters=_hyperparameters(objective, None, {}))
+def default(config: Config) -> Config:
+    """The `Config` of the same objective without other flags.
+
+    It has no prior, but the defaults of the settings of the prior that `config` has.
+    """
+    usual = _hyperparameters(config.objective, config.prior, {})
+    return Config(objective=config.objective, hyperparameters=usual)
 
 
 def _hyperparameters(

@@ -40,7 +40,7 @@ def of(experiment: building.Experiment, held: dict | None = None) -> dict:
     else:
         known = {name: value for each in settings_in(held) for name, value in each.items()}
         has_prior = experiment.model.latent.has_prior
-        usual = complete(default(configs[0].objective), dataset, has_prior=has_prior)
+        usual = complete(default(configs[0]), dataset, has_prior=has_prior)
         configs = [with_dataset_of(config, known.get("dataset")) for config in configs]
         settings = [identity_as_of(config, known, usual) for config in configs]
     found = {"epochs": configs[0].epochs, "data_sha256": dataset.sha256}
@@ -65,9 +65,9 @@ def of_sweep(
         settings = [config.identity() for config in configs]
     else:
         configs = [with_dataset_of(config, held.get("dataset")) for config in configs]
-        objectives = dict.fromkeys(config.objective for config in configs)
-        usual = {name: default(name) for name in objectives}
-        settings = [identity_as_of(c, held, usual[c.objective]) for c in configs]
+        usual = {(c.objective, c.prior): c for c in configs}
+        usual = {key: default(config) for key, config in usual.items()}
+        settings = [identity_as_of(c, held, usual[c.objective, c.prior]) for c in configs]
     values: dict[str, list] = {}
     for own in settings:
         for name, value in own.items():
@@ -105,7 +105,7 @@ def default_workdir(config: Config, dataset_name: str) -> Path:
 
 def workdir_options(config: Config) -> dict[str, Any]:
     """The settings in the name of a readable run directory."""
-    usual = {**default(config.objective).identity(), "objective": Config.objective}
+    usual = {**default(config).identity(), "objective": Config.objective}
     chosen = config.identity()
     options = {k: v for k, v in chosen.items() if v != usual[k] and k != "dataset"}
     if config.epochs is not None and config.depends_on_epochs():
