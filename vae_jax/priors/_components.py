@@ -91,26 +91,24 @@ class GaussianMixture:
         scores = constant.reshape((1,) * (z.ndim - 1) + constant.shape) - 0.5 * products
         return jax.nn.logsumexp(scores, axis=-1)
 
+    def _weights_and_terms(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """log w_k and log N(z_l; mean_kl, exp(logvar_kl)): [..., L] to [..., K, 1], [..., K, L]."""
+        shape = (*z.shape[:-1], *self.means.shape)
+        means = jnp.broadcast_to(self.means, shape)
+        each = jnp.broadcast_to(z[..., None, :], shape)
+        terms = distributions.gaussian_log_prob(each, means, self.logvars)
+        return self.log_weights.reshape((1,) * (z.ndim - 1) + (-1, 1)), terms
+
     def log_probs(self, z: jax.Array) -> jax.Array:
         """log p(z_l | z_1 … z_{l−1}) of each dimension, whose sum is `log_prob`: [..., L]."""
-        terms = distributions.gaussian_log_prob(
-            jnp.broadcast_to(z[..., None, :], (*z.shape[:-1], *self.means.shape)),
-            jnp.broadcast_to(self.means, (*z.shape[:-1], *self.means.shape)),
-            self.logvars,
-        )
-        weights = self.log_weights.reshape((1,) * (z.ndim - 1) + (-1, 1))
+        weights, terms = self._weights_and_terms(z)
         # log p(z_1 … z_l) = logsumexp_k (log w_k + Σ_{j ≤ l} log N_kj)
         joint = jax.nn.logsumexp(weights + jnp.cumsum(terms, axis=-1), axis=-2)
         return jnp.diff(joint, axis=-1, prepend=jnp.zeros((*z.shape[:-1], 1)))
 
     def marginal_log_probs(self, z: jax.Array) -> jax.Array:
         """log p(z_l) of each dimension alone: [..., L]."""
-        terms = distributions.gaussian_log_prob(
-            jnp.broadcast_to(z[..., None, :], (*z.shape[:-1], *self.means.shape)),
-            jnp.broadcast_to(self.means, (*z.shape[:-1], *self.means.shape)),
-            self.logvars,
-        )
-        weights = self.log_weights.reshape((1,) * (z.ndim - 1) + (-1, 1))
+        weights, terms = self._weights_and_terms(z)
         return jax.nn.logsumexp(weights + terms, axis=-2)
 
 
