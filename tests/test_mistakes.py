@@ -443,6 +443,13 @@ TRAINED = vae_jax.Trained(MODEL, MODEL.init(KEY))
         ({"num_examples": 2.5}, "num_examples=2.5: must be an integer, at least 1"),
         ({"settings": 3}, "settings=3: must be settings by metric: give {'nll': "),
         ({"metrics": "nll", "settings": {"nll": 3}}, "settings={'nll': 3}: must be settings by"),
+        ({"metrics": "nll", "settings": {"nll": {"num_samples": "a"}}}, "num_samples='a': must be"),
+        ({"metrics": "nll", "settings": {"nll": {"num_samples": 2.5}}}, "num_samples=2.5: must be"),
+        ({"metrics": "nll", "settings": {"nll": {"num": 3}}}, "setting of nll 'num' is unknown"),
+        (
+            {"metrics": "latent_use", "settings": {"latent_use": {"kernel": 3}}},
+            "kernel=3: must be words: give one, or several with commas",
+        ),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(changes, message):

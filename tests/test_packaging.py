@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import textwrap
 import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests import test_types
 from vae_jax.cli import commands, main
 from vae_jax.lab import entry
 
@@ -96,6 +98,18 @@ def test_the_wheel_holds_the_package_alone_and_its_types(wheel):
     (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
     told = zipfile.ZipFile(wheel).read(metadata).decode()
     assert not re.search(r"\]\((?!https://)", told), "a link or a picture of the checkout"
+
+
+@pytest.mark.slow
+def test_the_types_of_the_wheel_are_those_of_the_checkout(wheel, tmp_path):
+    test_types.require_pyright()
+    place = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(place)
+    right = textwrap.dedent(test_types.RIGHT)
+    (tmp_path / "right.py").write_text(right)
+    (tmp_path / "wrong.py").write_text(f"{right}vae_jax.loses\n")
+    found, report = test_types.errors_of(tmp_path, ["right.py", "wrong.py"], place)
+    assert found == [("wrong.py", "reportAttributeAccessIssue")], report
 
 
 @pytest.mark.slow

@@ -48,9 +48,12 @@ WRONG = {
 """What is no use of the face → the rule of pyright that it breaks."""
 
 
-def errors_of(folder, files):
-    """The (file, rule) of each error that pyright finds in files, and the whole report."""
-    settings = {"typeCheckingMode": "basic", "extraPaths": [str(ROOT)], "include": files}
+def errors_of(folder, files, place=ROOT):
+    """The (file, rule) of each error that pyright finds in files, and the whole report.
+
+    The package lies in `place`.
+    """
+    settings = {"typeCheckingMode": "basic", "extraPaths": [str(place)], "include": files}
     (folder / "pyrightconfig.json").write_text(json.dumps(settings))
     command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
     done = subprocess.run([*command, "-p", str(folder)], capture_output=True, text=True)
@@ -61,9 +64,14 @@ def errors_of(folder, files):
     return sorted(found), done.stdout
 
 
-def test_the_face_and_the_examples_are_clean_and_a_wrong_use_is_not(tmp_path):
+def require_pyright():
+    """Skips a test where there is no pyright."""
     if importlib.util.find_spec("pyright") is None:
         pytest.skip("pyright is not installed: pip install 'vae_jax[test]'")
+
+
+def test_the_face_and_the_examples_are_clean_and_a_wrong_use_is_not(tmp_path):
+    require_pyright()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pyright"]
     assert project["typeCheckingMode"] == "basic"
     files = [os.path.relpath(ROOT / path, tmp_path) for path in project["include"]]

@@ -237,11 +237,15 @@ class Model(flax.struct.PyTreeNode):
             arguments.integer("shape", size, 1)
         arguments.integer("latent_dim", self.latent_dim, 1)
         arguments.integer("num_conditions", self.num_conditions, 0)
-        if self.latent_mask is not None and np.shape(self.latent_mask) != (self.latent_dim,):
+        if self.latent_mask is None:
+            return
+        is_array = isinstance(self.latent_mask, jax.Array | np.ndarray)
+        if not is_array or np.shape(self.latent_mask) != (self.latent_dim,):
+            told = f"has shape {list(self.latent_mask.shape)}" if is_array else "is no array"
             raise UsageError(
-                f"latent_mask: has shape {list(np.shape(self.latent_mask))}, must be "
-                f"[{self.latent_dim}], an array of zeros and ones"
+                f"latent_mask: {told}, must be [{self.latent_dim}], an array of zeros and ones"
             )
+        arguments.numeric("latent_mask", self.latent_mask)
 
     def _check_modules(self, x, z, given):
         key = jax.random.key(0)

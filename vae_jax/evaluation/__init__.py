@@ -8,8 +8,8 @@ import inspect
 from types import ModuleType
 from typing import Any
 
-from vae_jax import discovery
-from vae_jax.errors import unknown
+from vae_jax import arguments, discovery
+from vae_jax.errors import UsageError, shown, unknown
 
 __all__ = ["load", "measure", "names", "settings"]
 
@@ -58,7 +58,8 @@ def measure(subject: Any, name: str, **given: Any) -> tuple[dict[str, Any], dict
         if setting not in known:
             raise unknown(f"setting of {name}", setting, known)
     module = load(name)
-    values = module.measure(subject, **{**known, **given})
+    fitting = {setting: _of_kind(setting, value, known[setting]) for setting, value in given.items()}
+    values = module.measure(subject, **{**known, **fitting})
     order = {entry: place for place, entry in enumerate(module.DEFINITIONS)}
 
     def place(entry: str) -> int:
@@ -66,3 +67,18 @@ def measure(subject: Any, name: str, **given: Any) -> tuple[dict[str, Any], dict
 
     definitions = {n: text for n, text in module.DEFINITIONS.items() if n in values}
     return {entry: values[entry] for entry in sorted(values, key=place)}, definitions
+
+
+def _of_kind(setting: str, value: Any, default: object) -> Any:
+    """A value as a metric takes it: a count where the default is one, words where it is not."""
+    if isinstance(value, type(default)) and not isinstance(default, int):
+        return value
+    if isinstance(default, int):
+        # what is left to fit the data stays so
+        return value if value is default else arguments.integer(setting, value, 1)
+    is_words = isinstance(value, list | tuple) and all(isinstance(word, str) for word in value)
+    if is_words:
+        return ",".join(value)
+    if isinstance(value, str):
+        return value
+    raise UsageError(f"{setting}={shown(value)}: must be words: give one, or several with commas")
