@@ -283,7 +283,7 @@ def test_workers_that_do_not_leave_are_killed(make, folder, call):
     ("text", "message"),
     [
         ("partitoin=gpu", "'partitoin' is not an option of sbatch (did you mean partition?)"),
-        ("colour=red", "'colour' is not an option of sbatch: give it as in partition=gpu"),
+        ("color=red", "'color' is not an option of sbatch: give it as in partition=gpu"),
         ("partition", "'partition' must be name=value"),
         ("=gpu", "'=gpu' must be name=value"),
         ("time=", "'time=' must be name=value"),

@@ -167,7 +167,7 @@ def test_original_files_of_another_dataset_are_named_with_both_hashes(data_dir, 
 # --- Any other
 
 
-def test_colour_images_labels_and_names(load, tmp_path):
+def test_color_images_labels_and_names(load, tmp_path):
     prepare(tmp_path / "data/tensorflow_datasets", "cifar10", TRAIN_AND_TEST)
     dataset = load(num_valid=0)
     assert dataset.shape == (6, 5, 3)

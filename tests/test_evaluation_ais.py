@@ -476,7 +476,7 @@ def binary(num_examples, seed=1):
 def test_the_result_does_not_depend_on_how_the_work_is_cut():
     """Neither on the chunks inside a program, nor on blocks of the data, which are one program."""
     model, params = make()
-    grey = jax.random.uniform(jax.random.key(1), (5, *SHAPE))
+    gray = jax.random.uniform(jax.random.key(1), (5, *SHAPE))
 
     def both(stored, key):
         return data.binarize(key, stored)
@@ -485,7 +485,7 @@ def test_the_result_does_not_depend_on_how_the_work_is_cut():
         return ais.sample(
             model,
             params,
-            grey[first : first + num],
+            gray[first : first + num],
             jax.random.key(2),
             first,
             preprocess=both,
@@ -493,8 +493,8 @@ def test_the_result_does_not_depend_on_how_the_work_is_cut():
             num_temperatures=6,
         )
 
-    whole = estimate(model, params, grey, preprocess=both)
-    cut = estimate(model, params, grey, preprocess=both, num_rows=11)
+    whole = estimate(model, params, gray, preprocess=both)
+    cut = estimate(model, params, gray, preprocess=both, num_rows=11)
     before = ais.sample._cache_size()
     first, second = block(0, 2), block(2, 2)
     assert ais.sample._cache_size() == before + 1

@@ -323,21 +323,21 @@ def test_half_precision():
 def test_blocks_and_binarization_are_those_of_the_other_estimate():
     """With the same key both see the same binary images, whatever the cut of the data."""
     model, params = make("mlp", (4, 4, 1), 1, likelihoods.Bernoulli())
-    grey = jax.random.uniform(jax.random.key(1), (6, 4, 4, 1))
+    gray = jax.random.uniform(jax.random.key(1), (6, 4, 4, 1))
 
     def both(stored, key):
         return data.binarize(key, stored)
 
-    whole = quadrature(model, params, grey, key=3, preprocess=both)
+    whole = quadrature(model, params, gray, key=3, preprocess=both)
     before = exact._quadrature._cache_size()
     parts = [
-        quadrature(model, params, grey[i : i + 2], 3, i, preprocess=both, num_rows=77)
+        quadrature(model, params, gray[i : i + 2], 3, i, preprocess=both, num_rows=77)
         for i in (0, 2, 4)
     ]
     assert exact._quadrature._cache_size() == before + 1
     np.testing.assert_allclose(np.concatenate([p.nll for p in parts]), whole.nll, rtol=1e-5)
     estimate = nll.sample(
-        model, params, grey, jax.random.key(3), preprocess=both, num_samples=20_000
+        model, params, gray, jax.random.key(3), preprocess=both, num_samples=20_000
     )
     # a standard deviation of log p̂ is √(1/ESS − 1/K)
     tolerance = 5 / np.sqrt(np.asarray(estimate.effective_samples))

@@ -225,17 +225,17 @@ def test_one_sample_is_the_elbo_of_its_draw():
 @pytest.mark.parametrize("num_rows", [1, 7, 64, 2500])
 def test_the_result_does_not_depend_on_how_the_work_is_cut(num_samples, num_rows):
     model, params = make()
-    grey = jax.random.uniform(jax.random.key(1), (5, *SHAPE))
+    gray = jax.random.uniform(jax.random.key(1), (5, *SHAPE))
 
     def both(stored, key):
         return data.binarize(key, stored)
 
-    expected = estimate(model, params, grey, preprocess=both, num_samples=num_samples)
-    cut = estimate(model, params, grey, preprocess=both, num_samples=num_samples, num_rows=num_rows)
+    expected = estimate(model, params, gray, preprocess=both, num_samples=num_samples)
+    cut = estimate(model, params, gray, preprocess=both, num_samples=num_samples, num_rows=num_rows)
     rest = nll.sample(
         model,
         params,
-        grey[3:],
+        gray[3:],
         jax.random.key(2),
         3,
         preprocess=both,

@@ -21,13 +21,13 @@ def random_images(*shape):
     return np.random.default_rng(0).random(shape).astype(np.float32)
 
 
-def flat_images(greys):
-    """One image of 4 x 4 equal pixels for each grey level."""
-    return np.broadcast_to(np.asarray(greys)[..., None, None, None], (*np.shape(greys), 4, 4, 1))
+def flat_images(grays):
+    """One image of 4 x 4 equal pixels for each gray level."""
+    return np.broadcast_to(np.asarray(grays)[..., None, None, None], (*np.shape(grays), 4, 4, 1))
 
 
 def shown_at(axes, column, row):
-    """The colour of the picture's only image at the data point (column, row)."""
+    """The color of the picture's only image at the data point (column, row)."""
     (image,) = axes.images
     left, right, bottom, top = image.get_extent()
     pixels = np.asarray(image.get_array())
@@ -58,7 +58,7 @@ PICTURES = {
     "latent_scatter": lambda: plots.latent_scatter(random_images(9, 2), np.arange(9) % 3),
     "rate_per_dimension": lambda: plots.rate_per_dimension(random_images(6), np.arange(6) > 2),
     "rate_distortion": lambda: plots.rate_distortion(
-        random_images(6), 9.0 + random_images(6), colour=["linear(0, 4, 100%)", 4.0] * 3
+        random_images(6), 9.0 + random_images(6), color=["linear(0, 4, 100%)", 4.0] * 3
     ),
     "elbo_against_latent_dim": lambda: plots.elbo_against_latent_dim(
         [2, 2, 4, 4], -random_images(4), np.arange(4)
@@ -156,22 +156,22 @@ def test_image_grid_clips_and_rounds():
 
 
 def test_samples_are_in_reading_order_on_white(tmp_path):
-    greys = np.linspace(0.0, 0.9, 10)
-    picture = plots.samples(flat_images(greys), title="$\\no formula$")
+    grays = np.linspace(0.0, 0.9, 10)
+    picture = plots.samples(flat_images(grays), title="$\\no formula$")
     plots.save(picture, tmp_path / "words are shown as they are")
     (axes,) = picture.figure.axes
     assert axes.get_title(loc="left") == "$\\no formula$"
-    for n, grey in enumerate(greys):
-        assert shown_at(axes, n % 4, n // 4) == [round(255 * grey)] * 3
+    for n, gray in enumerate(grays):
+        assert shown_at(axes, n % 4, n // 4) == [round(255 * gray)] * 3
     assert shown_at(axes, 2, 2) == shown_at(axes, 3, 2) == [255] * 3
-    assert picture.table.rows[3] == (3, *[greys[3]] * 16)
+    assert picture.table.rows[3] == (3, *[grays[3]] * 16)
 
 
 def test_traversal_is_sorted_by_rate():
     rates = np.array([0.25, 3.0, -0.001, 1.5])
-    greys = np.arange(12).reshape(4, 3) / 12
+    grays = np.arange(12).reshape(4, 3) / 12
     values = np.array([-2.0, 0.0, 2.0])
-    picture = plots.traversal(flat_images(greys), values, rates, max_rows=3)
+    picture = plots.traversal(flat_images(grays), values, rates, max_rows=3)
     (axes,) = picture.figure.axes
     assert labels(axes.get_yticklabels()) == ["z1", "z3", "z0"]
     assert labels(axes.get_xticklabels()) == ["−2", "0", "2"]
@@ -179,17 +179,17 @@ def test_traversal_is_sorted_by_rate():
     assert [text.xy[1] for text in axes.texts] == [0, 1, 2]
     for row, dimension in enumerate([1, 3, 0]):
         for t in range(3):
-            assert shown_at(axes, t, row) == [round(255 * greys[dimension, t])] * 3
+            assert shown_at(axes, t, row) == [round(255 * grays[dimension, t])] * 3
             assert picture.table.rows[3 * row + t] == (
                 *(dimension, rates[dimension], values[t]),
-                *[greys[dimension, t]] * 16,
+                *[grays[dimension, t]] * 16,
             )
     assert len(picture.table.rows) == 9
 
 
 def test_traversal_frames_go_there_and_back(tmp_path):
-    greys = np.linspace(0.0, 0.9, 10).reshape(2, 5)
-    images, values = flat_images(greys), np.linspace(-2.0, 2.0, 5)
+    grays = np.linspace(0.0, 0.9, 10).reshape(2, 5)
+    images, values = flat_images(grays), np.linspace(-2.0, 2.0, 5)
     frames = plots.traversal_frames(images, values, np.array([0.5, 1.5]))
     assert frames.dtype == np.uint8
     assert frames.shape[0] == 8
@@ -197,7 +197,7 @@ def test_traversal_frames_go_there_and_back(tmp_path):
         np.testing.assert_array_equal(frames[t], frames[8 - t])
         assert (frames[t] != frames[t - 1]).any()
     # The left image is of the dimension with the higher rate, the right one of the other.
-    for t, (left, right) in enumerate(greys[::-1].T):
+    for t, (left, right) in enumerate(grays[::-1].T):
         assert (frames[t][50:100, 20:100] == round(255 * left)).all()
         assert (frames[t][50:100, 150:230] == round(255 * right)).all()
 
@@ -227,18 +227,18 @@ def test_save_gif_takes_a_list_of_grey_images(tmp_path):
 
 
 def test_interpolation_runs_from_left_to_right():
-    greys = np.arange(6).reshape(2, 3) / 6
-    picture = plots.interpolation(flat_images(greys))
+    grays = np.arange(6).reshape(2, 3) / 6
+    picture = plots.interpolation(flat_images(grays))
     (axes,) = picture.figure.axes
     for pair in range(2):
         for t in range(3):
-            assert shown_at(axes, t, pair) == [round(255 * greys[pair, t])] * 3
-            assert picture.table.rows[3 * pair + t][:3] == (pair, t / 2, greys[pair, t])
+            assert shown_at(axes, t, pair) == [round(255 * grays[pair, t])] * 3
+            assert picture.table.rows[3 * pair + t][:3] == (pair, t / 2, grays[pair, t])
 
 
 def test_manifold_has_z0_to_the_right_and_z1_upwards():
-    greys = np.arange(12).reshape(3, 4) / 12
-    picture = plots.manifold(flat_images(greys), 0.025, 0.975)
+    grays = np.arange(12).reshape(3, 4) / 12
+    picture = plots.manifold(flat_images(grays), 0.025, 0.975)
     (axes,) = picture.figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("z0", "z1")
     assert labels(axes.get_xticklabels())[::3] == ["−1.96", "1.96"]
@@ -246,12 +246,12 @@ def test_manifold_has_z0_to_the_right_and_z1_upwards():
     assert labels(axes.get_yticklabels()) == ["1.96", "0.00", "−1.96"]
     for r in range(3):
         for c in range(4):
-            assert shown_at(axes, c, 2 - r) == [round(255 * greys[r, c])] * 3
+            assert shown_at(axes, c, 2 - r) == [round(255 * grays[r, c])] * 3
     z1, z0 = (stats.norm.ppf(np.linspace(0.025, 0.975, num)) for num in (3, 4))
     coordinates = np.array([row[:3] for row in picture.table.rows])
     np.testing.assert_allclose(coordinates[:, 0], np.tile(z0, 3), atol=1e-9)
     np.testing.assert_allclose(coordinates[:, 1], np.repeat(z1, 4), atol=1e-9)
-    np.testing.assert_array_equal(coordinates[:, 2], greys.ravel())
+    np.testing.assert_array_equal(coordinates[:, 2], grays.ravel())
 
 
 def test_reconstructions_of_images():
@@ -364,18 +364,18 @@ def test_training_curves_of_tiny_tables(rows, tmp_path):
     plots.save(plots.training_curves(rows), tmp_path / "curves")
 
 
-def test_latent_scatter_colours_by_label():
+def test_latent_scatter_colors_by_label():
     z = np.array([[0.0, 1.0], [2.0, -1.0], [np.nan, 0.0], [0.5, 0.5]])
     picture = plots.latent_scatter(z, np.array(["b", "a", "a", "b"]), axis_names=("z3", "z7"))
     (axes,) = picture.figure.axes
     points = axes.collections[0]
     np.testing.assert_array_equal(points.get_offsets(), z[[0, 1, 3]])
-    colours = points.get_facecolor()[:, :3]
-    np.testing.assert_array_equal(colours[0], colours[2])
+    colors = points.get_facecolor()[:, :3]
+    np.testing.assert_array_equal(colors[0], colors[2])
     legend = axes.get_legend()
     assert labels(legend.texts) == ["a", "b"]
     shown = [handle.get_facecolor()[0, :3] for handle in legend.legend_handles]
-    np.testing.assert_array_equal(shown, colours[[1, 0]])
+    np.testing.assert_array_equal(shown, colors[[1, 0]])
     assert [(circle.width, circle.height) for circle in axes.patches] == [(2, 2), (4, 4)]
     assert axes.get_aspect() == 1.0
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("z3", "z7")
@@ -383,7 +383,7 @@ def test_latent_scatter_colours_by_label():
     assert picture.table.rows[1] == (2.0, -1.0, "a")
 
 
-def test_latent_scatter_has_no_colour_for_an_unknown_label():
+def test_latent_scatter_has_no_color_for_an_unknown_label():
     z = random_images(6, 2)
     (axes,) = plots.latent_scatter(z, np.array([-1, 0, 1, -1, 1, 0])).figure.axes
     unknown, known = axes.collections[:2]
@@ -401,7 +401,7 @@ def test_latent_scatter_calls_labels_by_their_names():
     assert [row[2] for row in picture.table.rows] == ["ash", None, "oak", 30]
 
 
-def test_latent_scatter_of_many_labels_has_a_colour_bar_and_of_none_nothing():
+def test_latent_scatter_of_many_labels_has_a_color_bar_and_of_none_nothing():
     z = random_images(50, 2)
     axes, bar = plots.latent_scatter(z, np.linspace(0.0, 1.0, 50)).figure.axes
     assert axes.get_legend() is None
@@ -412,7 +412,7 @@ def test_latent_scatter_of_many_labels_has_a_colour_bar_and_of_none_nothing():
     assert picture.table.columns == ("z0", "z1")
 
 
-def test_rates_are_sorted_and_active_ones_coloured():
+def test_rates_are_sorted_and_active_ones_colored():
     rate = np.array([0.5, 2.0, -0.001, 1.25])
     active = np.array([True, True, False, True])
     picture = plots.rate_per_dimension(rate, active)

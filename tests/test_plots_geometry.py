@@ -41,7 +41,7 @@ def test_geodesics_and_their_straight_lines_are_drawn():
     assert texts == ["geodesic", "straight line"]
 
 
-def test_colours_are_the_magnification_at_its_place():
+def test_colors_are_the_magnification_at_its_place():
     arguments = example()
     axes = plots.latent_geometry(**arguments).figure.axes[0]
     mesh = axes.collections[0]

@@ -74,7 +74,7 @@ OF_WORDS = {
         *(np.arange(3.0), np.arange(3.0), 1 + some(3, 3)), axis_names=(w[0], w[0])
     ),
     "rate_distortion": lambda w: plots.rate_distortion(
-        *some(2, len(w)), colour=w, colour_name=w[0], names=[w[0]] * len(w)
+        *some(2, len(w)), color=w, color_name=w[0], names=[w[0]] * len(w)
     ),
     "elbo_against_latent_dim": lambda w: plots.elbo_against_latent_dim(
         np.arange(1, 1 + len(w)), *some(2, len(w)), series=w, series_name=w[0]
@@ -83,8 +83,8 @@ OF_WORDS = {
         some(len(w)), w, w, value_name=w[0], x_name=w[0], y_name=w[0]
     ),
     "sweep_curves": lambda w: plots.sweep_curves(
-        metric_rows(w[0]), run_names=(w * 2)[:2], metrics=w[:1], colour=(w * 2)[:2],
-        colour_name=w[0],
+        metric_rows(w[0]), run_names=(w * 2)[:2], metrics=w[:1], color=(w * 2)[:2],
+        color_name=w[0],
     ),
 }  # fmt: skip
 
@@ -131,7 +131,7 @@ OF_NUMBERS = {
         np.arange(1.0 + len(v)), np.arange(3.0), np.ones((3, 1)) * np.append(v, v[0]),
         np.stack([v, v], 1)[None].repeat(2, 0), np.stack([v, v], 1),
     ),
-    "rate_distortion": lambda v: plots.rate_distortion(v, v[::-1], colour=v),
+    "rate_distortion": lambda v: plots.rate_distortion(v, v[::-1], color=v),
     "elbo_against_latent_dim": lambda v: plots.elbo_against_latent_dim(
         np.arange(1, 1 + len(v)), v, v
     ),

@@ -148,36 +148,36 @@ def test_runs_that_mostly_agree_do_not_hide_the_others(tmp_path):
     assert len(axes.collections[1].get_offsets()) == 9
 
 
-# colours
+# colors
 
 
-def colours_of(colour, tmp_path, name="beta"):
-    num_runs = len(colour)
-    picture = plots.rate_distortion(*some_runs(num_runs), colour=colour, colour_name=name)
+def colors_of(color, tmp_path, name="beta"):
+    num_runs = len(color)
+    picture = plots.rate_distortion(*some_runs(num_runs), color=color, color_name=name)
     figure = draw(picture, tmp_path).figure
-    assert column(picture, name) == list(colour)
+    assert column(picture, name) == list(color)
     return figure, figure.axes[0].collections[1].get_facecolors()
 
 
 def test_words_and_few_numbers_are_categories_in_order(tmp_path):
-    colour = [4.0, SCHEDULE, 0.5, "cosine(0, 4, 50%)", 4.0, SCHEDULE, 10.0]
-    figure, shown = colours_of(colour, tmp_path)
+    color = [4.0, SCHEDULE, 0.5, "cosine(0, 4, 50%)", 4.0, SCHEDULE, 10.0]
+    figure, shown = colors_of(color, tmp_path)
     key = legend_of(figure)
     in_order = ["0.5", "4", "10", SCHEDULE, "cosine(0, 4, 50%)"]
     assert [label for label in key if "ELBO" not in label] == in_order
     assert labels([legend.get_title() for legend in figure.legends])[0] == "β"
-    for value, seen in zip(colour, shown, strict=True):
+    for value, seen in zip(color, shown, strict=True):
         label = value if isinstance(value, str) else f"{value:g}"
         np.testing.assert_allclose(to_rgba(key[label].get_color()), seen)
 
 
 def test_numbers_in_float32_are_named_as_they_were_written(tmp_path):
-    key = legend_of(colours_of(np.array([0.1, 0.2], np.float32), tmp_path)[0])
+    key = legend_of(colors_of(np.array([0.1, 0.2], np.float32), tmp_path)[0])
     assert {"0.1", "0.2"} < set(key)
 
 
 @pytest.mark.parametrize(
-    ("colour", "is_log"),
+    ("color", "is_log"),
     [
         (np.geomspace(0.01, 100.0, 30), True),
         (np.linspace(1.0, 10.0, 30), False),
@@ -185,22 +185,22 @@ def test_numbers_in_float32_are_named_as_they_were_written(tmp_path):
         (np.linspace(-1.0, 100.0, 30), False),
     ],
 )
-def test_a_continuum_is_logarithmic_over_more_than_a_decade(colour, is_log, tmp_path):
-    figure, shown = colours_of(colour, tmp_path)
+def test_a_continuum_is_logarithmic_over_more_than_a_decade(color, is_log, tmp_path):
+    figure, shown = colors_of(color, tmp_path)
     bar = bar_of(figure)
     assert (bar.get_yscale() == "log") == is_log
-    np.testing.assert_allclose(bar.get_ylim(), colour[[0, -1]])
-    along = LogNorm(colour[0], colour[-1]) if is_log else lambda x: (x - x[0]) / np.ptp(x)
-    expected = shown[np.rint(along(colour) * 29).astype(int)]
+    np.testing.assert_allclose(bar.get_ylim(), color[[0, -1]])
+    along = LogNorm(color[0], color[-1]) if is_log else lambda x: (x - x[0]) / np.ptp(x)
+    expected = shown[np.rint(along(color) * 29).astype(int)]
     np.testing.assert_allclose(shown, expected, atol=0.05)
     assert not [t for t in bar.get_yticklabels() if "$" in t.get_text()]
 
 
 def test_more_words_than_hues_get_a_bar_in_their_order(tmp_path):
-    colour = [f"linear(0, {r}, 100%)" for r in range(50)]
-    bar = bar_of(colours_of(colour, tmp_path)[0])
+    color = [f"linear(0, {r}, 100%)" for r in range(50)]
+    bar = bar_of(colors_of(color, tmp_path)[0])
     shown = labels(bar.get_yticklabels())
-    assert (shown[0], shown[-1]) == (colour[0], colour[-1])
+    assert (shown[0], shown[-1]) == (color[0], color[-1])
 
 
 def runs_without(diverged, num_runs):
@@ -210,19 +210,19 @@ def runs_without(diverged, num_runs):
 
 
 def test_runs_that_are_not_drawn_are_not_in_the_legend(tmp_path):
-    colour = [1.0, 4.0, 1e30, SCHEDULE, 1e30]
-    picture = plots.rate_distortion(*runs_without([2, 3, 4], 5), colour=colour)
+    color = [1.0, 4.0, 1e30, SCHEDULE, 1e30]
+    picture = plots.rate_distortion(*runs_without([2, 3, 4], 5), color=color)
     figure = draw(picture, tmp_path).figure
     key = legend_of(figure)
     assert [label for label in key if "ELBO" not in label] == ["1", "4"]
     shown = figure.axes[0].collections[1].get_facecolors()
     np.testing.assert_allclose([to_rgba(key[x].get_color()) for x in "14"], shown)
-    assert column(picture, "colour") == colour
+    assert column(picture, "color") == color
 
 
 def test_runs_that_are_not_drawn_do_not_stretch_the_color_scale(tmp_path):
-    colour = np.append(np.linspace(1.0, 5.0, 30), 1e30)
-    picture = plots.rate_distortion(*runs_without([30], 31), colour=colour)
+    color = np.append(np.linspace(1.0, 5.0, 30), 1e30)
+    picture = plots.rate_distortion(*runs_without([30], 31), color=color)
     bar = bar_of(draw(picture, tmp_path).figure)
     np.testing.assert_allclose(bar.get_ylim(), [1.0, 5.0])
 
@@ -284,7 +284,7 @@ def test_lines_and_bars_are_the_table_s(tmp_path):
     assert picture.figure.get_suptitle() == "of 24 runs, 8 diverged"
 
 
-def test_a_series_that_diverged_has_no_line_and_no_colour(tmp_path):
+def test_a_series_that_diverged_has_no_line_and_no_color(tmp_path):
     elbo, series = [-9.0, -8.0, np.nan, np.nan], [1.0, 1.0, 1e30, 1e30]
     picture = plots.elbo_against_latent_dim([2, 4, 2, 4], elbo, [2, 3, 1, 1], series=series)
     figure = draw(picture, tmp_path).figure
@@ -361,7 +361,7 @@ def test_each_cell_is_the_mean_of_its_runs_and_says_so(tmp_path):
 
 
 @pytest.mark.parametrize("value", [[-94.0], [-94.0] * 4, [np.nan, -94.0, np.nan, np.nan]])
-def test_one_value_alone_has_no_scale_of_colours(value, tmp_path):
+def test_one_value_alone_has_no_scale_of_colors(value, tmp_path):
     figure = draw(heatmap(value, range(len(value)), [1] * len(value)), tmp_path).figure
     (axes,) = figure.axes
     assert axes.get_title(loc="left") == "validation ELBO (nats)"
@@ -447,8 +447,8 @@ def test_ten_runs_have_a_legend_and_eleven_a_bar(tmp_path):
             plots.sweep_curves(
                 logged(num_runs, 3),
                 run_names=[f"r{r}" for r in range(num_runs)],
-                colour=[SCHEDULE, 4.0, 1.0, 1.0, 1.0] + [2.0] * (num_runs - 5),
-                colour_name="beta",
+                color=[SCHEDULE, 4.0, 1.0, 1.0, 1.0] + [2.0] * (num_runs - 5),
+                color_name="beta",
             ),
             tmp_path,
         )
@@ -461,11 +461,11 @@ def test_ten_runs_have_a_legend_and_eleven_a_bar(tmp_path):
             shown = list(legend_of(figure))
             assert shown[:2] == [f"r0: β = {SCHEDULE}", "r1: β = 4"]
         lines = figure.axes[0].collections[0]
-        assert len({tuple(colour) for colour in lines.get_edgecolors()}) == 4
+        assert len({tuple(color) for color in lines.get_edgecolors()}) == 4
 
 
-def test_runs_of_one_colour_have_other_dashes():
-    picture = plots.sweep_curves(logged(3, 3), run_names="abc", colour=[1.0, 1.0, 4.0])
+def test_runs_of_one_color_have_other_dashes():
+    picture = plots.sweep_curves(logged(3, 3), run_names="abc", color=[1.0, 1.0, 4.0])
     a, b, c = picture.figure.axes[0].collections[0].get_linestyles()
     assert a == c != b
 
@@ -484,7 +484,7 @@ def test_a_run_without_a_number_is_in_the_table_only(tmp_path):
 def test_only_runs_with_a_curve_are_in_the_legend(tmp_path):
     rows = [row for row in logged(32, 3) if row["run"] in (1, 6)]
     names = [f"learning_rate=0.00025 latent_dim=32 beta={r} seed={r}" for r in range(32)]
-    kwargs = {"run_names": names, "colour": [1e30, 4.0] * 16, "colour_name": "beta"}
+    kwargs = {"run_names": names, "color": [1e30, 4.0] * 16, "color_name": "beta"}
     figure = draw(plots.sweep_curves(rows, **kwargs), tmp_path).figure
     assert len(figure.axes) == 2, "no bar"
     shown = [" ".join(label.split("\n")) for label in legend_of(figure)]
@@ -496,8 +496,8 @@ def test_only_runs_with_a_curve_are_in_the_legend(tmp_path):
 
 def test_a_diverged_run_stretches_no_bar(tmp_path):
     rows = [row for row in logged(32, 3) if row["run"] < 31]
-    colour = [*np.linspace(1.0, 5.0, 31), 1e30]
-    picture = plots.sweep_curves(rows, run_names=[""] * 32, colour=colour)
+    color = [*np.linspace(1.0, 5.0, 31), 1e30]
+    picture = plots.sweep_curves(rows, run_names=[""] * 32, color=color)
     np.testing.assert_allclose(bar_of(draw(picture, tmp_path).figure).get_ylim(), [1.0, 5.0])
 
 
@@ -516,14 +516,14 @@ def test_a_long_legend_takes_no_room_from_the_curves():
 def test_256_runs_are_quick(tmp_path):
     beta = np.geomspace(0.01, 100.0, 256)
     start = time.monotonic()
-    draw(plots.rate_distortion(*some_runs(256), colour=beta, colour_name="beta"), tmp_path)
+    draw(plots.rate_distortion(*some_runs(256), color=beta, color_name="beta"), tmp_path)
     names = [str(r) for r in range(256)]
-    draw(plots.sweep_curves(logged(256, 100), run_names=names, colour=beta), tmp_path)
+    draw(plots.sweep_curves(logged(256, 100), run_names=names, color=beta), tmp_path)
     assert time.monotonic() - start < 20.0  # about one second where nothing else runs
 
 
 SWEEPS = {
-    "rate_distortion": lambda v: plots.rate_distortion(v, v, colour=[SCHEDULE] * len(v)),
+    "rate_distortion": lambda v: plots.rate_distortion(v, v, color=[SCHEDULE] * len(v)),
     "elbo_against_latent_dim": lambda v: plots.elbo_against_latent_dim([8] * len(v), v, v),
     "sweep_heatmap": lambda v: heatmap(v, [SCHEDULE] * len(v), [1] * len(v)),
     "sweep_curves": lambda v: plots.sweep_curves(
@@ -580,7 +580,7 @@ def test_equal_sweeps_give_equal_bytes(name, tmp_path):
         (lambda: plots.rate_distortion(np.zeros(3), np.zeros(2)), "distortion has shape [2]"),
         (lambda: plots.rate_distortion(np.zeros((3, 1)), np.zeros(3)), "must be [R]"),
         (lambda: plots.rate_distortion([1.0], [1.0], num_iso=-1), "num_iso=-1: must be >= 0"),
-        (lambda: plots.rate_distortion([1.0], [1.0], colour=[1, 2]), "colour has shape [2]"),
+        (lambda: plots.rate_distortion([1.0], [1.0], color=[1, 2]), "color has shape [2]"),
         (lambda: plots.rate_distortion([1.0], [1.0], names=[]), "names has shape [0]"),
         (lambda: plots.elbo_against_latent_dim([0], [1.0], [1]), "no positive number"),
         (lambda: plots.elbo_against_latent_dim([1], [1.0], [1], series=[]), "series has shape"),

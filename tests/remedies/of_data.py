@@ -347,7 +347,7 @@ def a_picture_beside_the_folders_of_labels(folder, patch):
     yield attempt(load, folder)
 
 
-@tries(at(DATA + "_images.py", "_counted")("must be grey (8, 16 or 32 bits) or RGB: convert it"))
+@tries(at(DATA + "_images.py", "_counted")("must be gray (8, 16 or 32 bits) or RGB: convert it"))
 def a_picture_of_another_mode(folder, patch):
     draw(folder, np.stack([PICTURES] * 3, axis=-1), "jpg")
     PIL.Image.open(folder / "000.jpg").convert("CMYK").save(folder / "000.jpg")

@@ -100,12 +100,12 @@ def _of_one_size(
             " must be of one depth; convert it, or leave it out"
         )
     num_channels = max(image.shape[2] for image in pixels)
-    grey = sum(image.shape[2] < num_channels for image in pixels)
-    if not grey:
+    gray = sum(image.shape[2] < num_channels for image in pixels)
+    if not gray:
         return pixels, []
     shape = (*pixels[0].shape[:2], num_channels)
     return [np.broadcast_to(image, shape) for image in pixels], [
-        f"{grey} grey pictures taken as color, as the others are"
+        f"{gray} gray pictures taken as color, as the others are"
     ]
 
 
@@ -277,7 +277,7 @@ def _counted(path: Path, image, tally: memory.Tally) -> _Image:
     """Calls `_decoded` if the image's mode is supported and it fits in memory."""
     if image.mode not in _GREY | _COLOR:
         raise DataError(
-            f"{path}: is of mode {image.mode}: must be grey (8, 16 or 32 bits) or RGB:"
+            f"{path}: is of mode {image.mode}: must be gray (8, 16 or 32 bits) or RGB:"
             " convert it first"
         )
     num_pixels = image.width * image.height

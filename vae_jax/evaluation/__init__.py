@@ -58,7 +58,9 @@ def measure(subject: Any, name: str, **given: Any) -> tuple[dict[str, Any], dict
         if setting not in known:
             raise unknown(f"setting of {name}", setting, known)
     module = load(name)
-    fitting = {setting: _of_kind(setting, value, known[setting]) for setting, value in given.items()}
+    fitting = {
+        setting: _of_kind(setting, value, known[setting]) for setting, value in given.items()
+    }
     values = module.measure(subject, **{**known, **fitting})
     order = {entry: place for place, entry in enumerate(module.DEFINITIONS)}
 

@@ -97,7 +97,7 @@ def _draw_curves(axes, name: str, x: np.ndarray, pair: Mapping[str, np.ndarray])
             marker="o" if known.sum() < 3 else None,
             markersize=3,
         )
-    last, colour = shown[-1][-1:], axes.lines[-1].get_color()
+    last, color = shown[-1][-1:], axes.lines[-1].get_color()
     shown = np.concatenate(shown)
     if name not in TERMS and name in PANELS:
         axes.set_ylim(0.0, 1.1 * shown.max(initial=0.0) or 1.0)
@@ -107,6 +107,6 @@ def _draw_curves(axes, name: str, x: np.ndarray, pair: Mapping[str, np.ndarray])
     axes.grid(axis="y")
     axes.set_title(words(name))
     for value in last:
-        axes.set_title(plain(value, ".4g"), loc="right", fontsize=8, color=colour)
+        axes.set_title(plain(value, ".4g"), loc="right", fontsize=8, color=color)
     if name in TERMS:
         axes.set_ylabel("nats")

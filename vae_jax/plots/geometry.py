@@ -4,7 +4,7 @@ import numpy as np
 
 from vae_jax.errors import UsageError
 from vae_jax.plots._axes import drawable
-from vae_jax.plots._colours import shades
+from vae_jax.plots._colors import shades
 from vae_jax.plots._picture import (
     ORANGE,
     as_float,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from vae_jax.plots._axes import drawable, with_unit, words
-from vae_jax.plots._colours import name_of, ordered, shades
+from vae_jax.plots._colors import name_of, ordered, shades
 from vae_jax.plots._picture import FAINT, INK, MUTED, house_style, new_figure, plain
 from vae_jax.plots._runs import (
     cells_of,
@@ -100,9 +100,9 @@ def _draw_cells(grid: np.ndarray, has_runs: np.ndarray, name: str, room: tuple[f
     axes = figure.add_subplot()
     low, high = np.nanmin(grid), np.nanmax(grid)
     is_flat = low == high
-    colours, norm = ListedColormap([FLAT] if is_flat else shades(256)), Normalize(low, high)
+    colors, norm = ListedColormap([FLAT] if is_flat else shades(256)), Normalize(low, high)
     cells, gap = np.ma.masked_invalid(grid), min(0.8, 5 * min(width, height))
-    mesh = axes.pcolormesh(cells, cmap=colours, norm=norm, edgecolors="white", linewidth=gap)
+    mesh = axes.pcolormesh(cells, cmap=colors, norm=norm, edgecolors="white", linewidth=gap)
     axes.patch.set(hatch="/////", edgecolor=FAINT, linewidth=0.0)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

@@ -79,10 +79,10 @@ def _draw_image_reconstructions(x, reconstruction, squared_error):
     inputs, outputs = by_channel(x), by_channel(reconstruction)
     # one color per pixel: the mean over channels that are drawn together
     errors = {name: (outputs[name] - inputs[name]).mean(axis=-1) for name in inputs}
-    colours = _symmetric(np.stack(list(errors.values())))
+    colors = _symmetric(np.stack(list(errors.values())))
 
     def rows(name):
-        shades = colours.cmap(colours.norm(errors[name]), bytes=True)[..., :3]
+        shades = colors.cmap(colors.norm(errors[name]), bytes=True)[..., :3]
         return np.stack([to_rgb(inputs[name]), to_rgb(outputs[name]), shades])
 
     figure = draw_grids({name: rows(name) for name in inputs})
@@ -93,7 +93,7 @@ def _draw_image_reconstructions(x, reconstruction, squared_error):
         axis_names=("squared error, summed over the image", ""),
     )
     place = figure.axes[-1].inset_axes((1.0 + 0.15 / len(x), 0.0, 0.12 / len(x), 0.31))
-    bar = figure.colorbar(colours, cax=place)
+    bar = figure.colorbar(colors, cax=place)
     bar.outline.set_visible(False)
     return figure
 

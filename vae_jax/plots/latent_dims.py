@@ -6,7 +6,7 @@ import numpy as np
 
 from vae_jax.errors import UsageError
 from vae_jax.plots._axes import drawable
-from vae_jax.plots._colours import colour_by, draw_key, key_width, ordered
+from vae_jax.plots._colors import color_by, draw_key, key_width, ordered
 from vae_jax.plots._picture import MUTED, house_style, new_figure
 from vae_jax.plots._runs import (
     cells_of,
@@ -81,27 +81,27 @@ def elbo_against_latent_dim(
     if not known.any():
         return Picture(nothing(len(sizes), "ELBO"), table)
 
-    colours = colour_by(cells, series_name, known)
-    figure = new_figure(3.5 + key_width(colours), 4.4)
+    colors = color_by(cells, series_name, known)
+    figure = new_figure(3.5 + key_width(colors), 4.4)
     panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     _scale_sizes(panels[1], distinct)
     numbers = statistics.astype(float)  # None becomes NaN
     for place in np.unique(places[known]):
         line = [index for index, group in enumerate(groups) if group.row == place]
-        colour = colours.each[np.argmax(known & (places == place))]
-        _draw_line(panels, sizes[firsts][line], numbers[line], colour)
+        color = colors.each[np.argmax(known & (places == place))]
+        _draw_line(panels, sizes[firsts][line], numbers[line], color)
     _draw_all_active(panels[1], distinct, numbers[:, 2:])
     _name_axes(figure, panels, has_errors=np.isfinite(numbers[:, 1]).any())
     say_left_out(figure, len(sizes), diverged=~known)
-    draw_key(figure, panels, colours)
+    draw_key(figure, panels, colors)
     reference = panels[1].get_legend_handles_labels()
     figure.legend(*reference, loc="outside lower left", handlelength=1.6)
     return Picture(figure, table)
 
 
-def _draw_line(panels, sizes: np.ndarray, numbers: np.ndarray, colour: np.ndarray) -> None:
+def _draw_line(panels, sizes: np.ndarray, numbers: np.ndarray, color: np.ndarray) -> None:
     """Draws a series over sizes [S]: means and errors of the ELBO and the active units, [S, 4]."""
-    style = {"color": colour, "capsize": 2, "elinewidth": 1.0}
+    style = {"color": color, "capsize": 2, "elinewidth": 1.0}
     style |= {"marker": "o", "markersize": 3.5, "linewidth": 1.4}
     for axes, (mean, error) in zip(panels, np.split(numbers.T, 2), strict=True):
         there = np.isfinite(mean)

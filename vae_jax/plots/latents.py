@@ -371,8 +371,8 @@ def rate_per_dimension(rate: np.ndarray, active: np.ndarray) -> Picture:
     figure = new_figure(float(np.clip(0.9 + 0.36 * len(rate), 4.5, 9.0)), 2.7)
     axes = figure.add_subplot()
     place = np.arange(1, len(rate) + 1)
-    colours = [BLUE if active[d] else "#c4c4c4" for d in order]
-    bars = axes.bar(place, np.where(drawable(rate), rate, np.nan)[order], width=0.75, color=colours)
+    colors = [BLUE if active[d] else "#c4c4c4" for d in order]
+    bars = axes.bar(place, np.where(drawable(rate), rate, np.nan)[order], width=0.75, color=colors)
     if len(rate) <= 24:
         names = [plain(rate[d], ".2f") for d in order]
         axes.bar_label(bars, names, fontsize=6.5, color=MUTED, padding=2)

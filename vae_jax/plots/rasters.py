@@ -75,7 +75,7 @@ def encode_gif(frames: np.ndarray | Sequence[np.ndarray], *, milliseconds: int =
 
     frames = to_rgb(require_colors("frames", frames, "T H W C"))
     num_frames, height, width, _ = frames.shape
-    # One palette for all, so that colours do not flicker; dithering would compress badly.
+    # One palette for all, so that colors do not flicker; dithering would compress badly.
     strip = Image.fromarray(frames.reshape(num_frames * height, width, 3))
     strip = strip.quantize(dither=Image.Dither.NONE)
     first, *others = (

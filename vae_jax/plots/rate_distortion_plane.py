@@ -6,7 +6,7 @@ import numpy as np
 
 from vae_jax.errors import UsageError
 from vae_jax.plots._axes import drawable, robust_limits, wrap
-from vae_jax.plots._colours import colour_by, draw_key, key_width
+from vae_jax.plots._colors import color_by, draw_key, key_width
 from vae_jax.plots._picture import INK, MUTED, house_style, legible, new_figure, plain
 from vae_jax.plots._runs import (
     LINE_HEIGHT,
@@ -29,8 +29,8 @@ def rate_distortion(
     rate: np.ndarray,
     distortion: np.ndarray,
     *,
-    colour: Iterable | None = None,
-    colour_name: str | None = None,
+    color: Iterable | None = None,
+    color_name: str | None = None,
     names: Sequence[str] | None = None,
     num_iso: int = 7,
 ) -> Picture:
@@ -42,15 +42,15 @@ def rate_distortion(
     Args:
         rate: [R], KL(q(z|x) ‖ p(z)) in nats per example; NaN if the run diverged.
         distortion: [R], −E_q[log p(x|z)] in nats per example; NaN if the run diverged.
-        colour: [R], a hyperparameter: numbers, or words such as schedules. Words and up to 8
+        color: [R], a hyperparameter: numbers, or words such as schedules. Words and up to 8
             distinct numbers are categories; more numbers are continuous, logarithmic if they are
             positive and span more than a decade.
-        colour_name: name of `colour`.
+        color_name: name of `color`.
         names: [R], the names of the runs.
         num_iso: maximum number of lines of equal ELBO, scalar.
 
     Returns:
-        Picture; its table has one row per run, (run, name, colour_name, rate_nats, distortion_nats,
+        Picture; its table has one row per run, (run, name, color_name, rate_nats, distortion_nats,
             elbo_nats), of shape [6], without columns that were not passed.
 
     Raises:
@@ -61,7 +61,7 @@ def rate_distortion(
     rate = per_run("rate", rate)
     distortion = per_run("distortion", distortion, len(rate))
     names = None if names is None else cells_of("names", names, len(rate))
-    cells = None if colour is None else cells_of("colour", colour, len(rate))
+    cells = None if color is None else cells_of("color", color, len(rate))
     if num_iso < 0:
         raise UsageError(f"num_iso={num_iso}: must be >= 0")
     points = np.stack([rate, distortion], axis=1).astype(np.float64)
@@ -70,7 +70,7 @@ def rate_distortion(
     table = table_of(
         ("run", range(len(rate))),
         ("name", names),
-        (colour_name or "colour", cells),
+        (color_name or "color", cells),
         ("rate_nats", rate),
         ("distortion_nats", distortion),
         ("elbo_nats", elbo),
@@ -83,14 +83,14 @@ def rate_distortion(
     inside = known & _near(points, known)
     inside[best] = True
     low, high = _limits(points[inside])
-    colours = colour_by(cells, colour_name, inside)
-    width = 3.5 + key_width(colours)
+    colors = color_by(cells, color_name, inside)
+    width = 3.5 + key_width(colors)
     label = _name_highest(elbo[best], "" if names is None else str(names[best]), width)
     figure = new_figure(width, 3.5 + LINE_HEIGHT * label.count("\n"))
     axes = figure.add_subplot(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     _draw_iso_lines(axes, points[inside], num_iso)
     size = float(np.clip(2500 / inside.sum(), 16, 36))
-    dots = {"c": colours.each[inside], "edgecolors": "white", "linewidths": 0.5, "zorder": 3}
+    dots = {"c": colors.each[inside], "edgecolors": "white", "linewidths": 0.5, "zorder": 3}
     axes.scatter(*points[inside].T, s=size, **dots)
     ring = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.2, "zorder": 4}
     axes.scatter(*points[best], s=3 * size, label=label, **ring)
@@ -98,7 +98,7 @@ def rate_distortion(
     axes.set_xlabel("rate (nats)")
     axes.set_ylabel("distortion (nats)")
     say_left_out(figure, len(rate), diverged=~known, beyond=known & ~inside)
-    draw_key(figure, axes, colours)
+    draw_key(figure, axes, colors)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", handlelength=1.6)
     return Picture(figure, table)
 

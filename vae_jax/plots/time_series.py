@@ -60,12 +60,12 @@ def series(
     num_rows = math.ceil(len(x) / num_columns)
     figure = new_figure(0.6 + 2.0 * num_columns, 0.8 + 1.15 * num_rows)
     panels = figure.subplots(num_rows, num_columns, sharex=True, sharey=True, squeeze=False).ravel()
-    colours = _colours(x.shape[1])
+    colors = _colors(x.shape[1])
     for n, axes in enumerate(panels[: len(x)]):
-        for curve, colour in zip(np.where(drawable(x[n]), x[n], np.nan), colours, strict=True):
+        for curve, color in zip(np.where(drawable(x[n]), x[n], np.nan), colors, strict=True):
             for c, channel in enumerate(curve.T):
                 dash = _DASHES[c % len(_DASHES)]
-                axes.plot(channel, color=colour, linestyle=dash, linewidth=1.1)
+                axes.plot(channel, color=color, linestyle=dash, linewidth=1.1)
         if len(panel_names):
             axes.set_title(legible(panel_names[n], 28), fontsize=8, color=MUTED)
         axes.tick_params(labelbottom=n + num_columns >= len(x))
@@ -89,7 +89,7 @@ def series(
     return Picture(figure, Table(columns, rows))
 
 
-def _colours(num: int) -> list:
+def _colors(num: int) -> list:
     """One series is dark, two are dark and orange, more range from blue to orange."""
     from matplotlib.colors import LinearSegmentedColormap
 

@@ -52,7 +52,7 @@ class Sweep:
     def color(self) -> dict[str, Any]:
         """The values that colors show, as keyword arguments of `vae_jax.plots`."""
         name = self.varying[0] if self.varying else "seed"
-        return {"colour": self.values(name), "colour_name": name}
+        return {"color": self.values(name), "color_name": name}
 
     def values(self, name: str) -> list:
         """A setting or metric of each run, R values."""

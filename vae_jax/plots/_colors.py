@@ -9,8 +9,8 @@ from vae_jax.plots._axes import as_number, drawable, words
 from vae_jax.plots._picture import BLUE, QUALITATIVE, legible, plain, require_length
 
 __all__ = [
-    "Colours",
-    "colour_by",
+    "Colors",
+    "color_by",
     "draw_bar",
     "draw_key",
     "key_width",
@@ -22,7 +22,7 @@ __all__ = [
 FEW = 8
 
 
-class Colours(NamedTuple):
+class Colors(NamedTuple):
     """The colors of R runs and their meaning.
 
     Args:
@@ -67,7 +67,7 @@ def name_of(value: float | str, length: int = 28) -> str:
     return legible(value, length) if isinstance(value, str) else plain(value, ".10g")
 
 
-def colour_by(cells: Iterable | None, name: str | None, drawn: np.ndarray) -> Colours:
+def color_by(cells: Iterable | None, name: str | None, drawn: np.ndarray) -> Colors:
     """Colors by category for words and for few distinct numbers, otherwise by a continuous scale.
 
     The scale is logarithmic if the numbers are positive and span more than a decade. Runs that are
@@ -88,8 +88,8 @@ def colour_by(cells: Iterable | None, name: str | None, drawn: np.ndarray) -> Co
     from matplotlib.colors import ListedColormap, LogNorm, Normalize, to_rgba_array
 
     if cells is None:
-        return Colours(to_rgba_array([BLUE] * len(drawn)), "", [], None)
-    cells = require_length("colour", np.array(list(cells), dtype=object), len(drawn))
+        return Colors(to_rgba_array([BLUE] * len(drawn)), "", [], None)
+    cells = require_length("color", np.array(list(cells), dtype=object), len(drawn))
     values, places = ordered(cells[drawn])
     each = np.zeros((len(drawn), 4))
     are_numbers = all(isinstance(value, float) for value in values)
@@ -98,12 +98,12 @@ def colour_by(cells: Iterable | None, name: str | None, drawn: np.ndarray) -> Co
         norm = (LogNorm if is_wide else Normalize)(values[0], values[-1])
         scale = ScalarMappable(norm, ListedColormap(shades(256)))
         each[drawn] = scale.to_rgba(np.array(values)[places])
-        return Colours(each, name or "", [], scale)
+        return Colors(each, name or "", [], scale)
     use_hues = not are_numbers and len(values) <= len(QUALITATIVE)
     swatches = to_rgba_array(QUALITATIVE[: len(values)]) if use_hues else shades(len(values))
     scale = ScalarMappable(Normalize(-0.5, len(values) - 0.5), ListedColormap(swatches))
     each[drawn] = swatches[places]
-    return Colours(each, name or "", [name_of(value) for value in values], scale)
+    return Colors(each, name or "", [name_of(value) for value in values], scale)
 
 
 def shades(num: int) -> np.ndarray:
@@ -113,26 +113,26 @@ def shades(num: int) -> np.ndarray:
     return matplotlib.colormaps["viridis"](np.linspace(0.0, 0.9, num))
 
 
-def key_width(colours: Colours) -> float:
+def key_width(colors: Colors) -> float:
     """The width in inches, a scalar, that `draw_key` or `draw_bar` needs beside a figure."""
-    if colours.scale is None:
+    if colors.scale is None:
         return 0.0
-    return 0.5 + 0.07 * max(map(len, (words(colours.name), "0.001", *colours.categories)))
+    return 0.5 + 0.07 * max(map(len, (words(colors.name), "0.001", *colors.categories)))
 
 
-def draw_key(figure, axes, colours: Colours) -> None:
+def draw_key(figure, axes, colors: Colors) -> None:
     """Explains colors [R, 4]: with a legend for up to 20 categories, otherwise with a bar."""
     from matplotlib.lines import Line2D
 
-    if not 0 < len(colours.categories) <= len(QUALITATIVE):
-        draw_bar(figure, axes, colours)
+    if not 0 < len(colors.categories) <= len(QUALITATIVE):
+        draw_bar(figure, axes, colors)
         return
-    swatches = colours.scale.cmap.colors
+    swatches = colors.scale.cmap.colors
     handles = [Line2D([], [], linestyle="", marker="o", markersize=5, color=c) for c in swatches]
     legend = figure.legend(
         handles,
-        colours.categories,
-        title=words(colours.name) or None,
+        colors.categories,
+        title=words(colors.name) or None,
         loc="outside right upper",
         handletextpad=0.1,
         alignment="left",
@@ -140,26 +140,26 @@ def draw_key(figure, axes, colours: Colours) -> None:
     legend.get_title().set_fontsize(9)
 
 
-def draw_bar(figure, axes, colours: Colours) -> None:
+def draw_bar(figure, axes, colors: Colors) -> None:
     """Draws a color bar beside `axes` for colors [R, 4], in steps for categories."""
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    if colours.scale is None:
+    if colors.scale is None:
         return
-    num = len(colours.categories)
-    low, high = colours.scale.get_clim()
-    bar = figure.colorbar(colours.scale, ax=axes, aspect=30, pad=0.02)
+    num = len(colors.categories)
+    low, high = colors.scale.get_clim()
+    bar = figure.colorbar(colors.scale, ax=axes, aspect=30, pad=0.02)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
     bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.set_title(words(colours.name), fontsize=9)
+    bar.ax.set_title(words(colors.name), fontsize=9)
     if num:
         ticks = np.unique(np.linspace(0, num - 1, min(num, 12)).round().astype(int))
         bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
-        bar.set_ticklabels([colours.categories[tick] for tick in ticks])
+        bar.set_ticklabels([colors.categories[tick] for tick in ticks])
         return
-    is_log = isinstance(colours.scale.norm, LogNorm)
+    is_log = isinstance(colors.scale.norm, LogNorm)
     subs = (1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)
     bar.ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8) if is_log else MaxNLocator(6))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value, ".6g")))
