@@ -1,14 +1,15 @@
-"""Prints the tables of objectives and of priors, made from their docstrings.
+"""Prints the tables of objectives, priors and posteriors, made from their docstrings.
 
-`python -m experiments.objectives_table --write` writes them into docs/objectives.md and
-docs/priors.md, each between two marks.
+`python -m experiments.objectives_table --write` writes them into docs/objectives.md,
+docs/priors.md and docs/posteriors.md, each between two marks.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vae_jax import console, objectives, priors
+from vae_jax import console, objectives
 from vae_jax.lab import settings
 from vae_jax.storage import files
 
@@ -32,25 +33,36 @@ def table() -> str:
     return _markdown(rows)
 
 
-def table_of_priors() -> str:
-    """The table of priors as Markdown, one row for each."""
-    rows = [("`--prior`", "p(z)", "flags", "what it is", "paper"), ("---",) * 5]
-    for name in priors.names():
-        flags = " ".join(f"--{flag}" for flag in settings.hyperparameters_of_prior(name))
-        papers = objectives.papers(priors.load(name))
+def table_of(setting: str, density: str) -> str:
+    """The table of priors or posteriors as Markdown, one row for each.
+
+    Args:
+        setting: one of `settings.FAMILIES`.
+        density: heading of the column of their densities.
+    """
+    family = settings.FAMILIES[setting]
+    rows = [(f"`--{setting}`", density, "flags", "what it is", "paper"), ("---",) * 5]
+    for name in family.names():
+        known = settings.hyperparameters_of_family(setting, name)
+        flags = " ".join(f"--{flag}" for flag in known)
+        papers = objectives.papers(family.load(name))
         rows.append(
             (
                 f"`{name}`",
-                priors.formula(name),
+                family.formula(name),
                 f"`{flags}`" if flags else "",
-                priors.summary(name).rstrip("."),
+                family.summary(name).rstrip("."),
                 "; ".join(_linked(*paper) for paper in papers.items()),
             )
         )
     return _markdown(rows)
 
 
-TABLES = {"objectives": table, "priors": table_of_priors}
+TABLES = {
+    "objectives": table,
+    "priors": functools.partial(table_of, "prior", "p(z)"),
+    "posteriors": functools.partial(table_of, "posterior", "q(z|x)"),
+}
 """Table, which is also the name of its page and of its marks → its text."""
 
 

@@ -32,7 +32,6 @@ from vae_jax import (
     losses,
     networks,
     objectives,
-    priors,
 )
 from vae_jax.cli import help
 from vae_jax.cli.commands import evaluate, export
@@ -374,10 +373,12 @@ def test_the_table_of_objectives_is_that_of_their_docstrings():
     for name in objectives_table.TABLES:
         page = PAGES[f"docs/{name}.md"]
         assert objectives_table.inserted(name, page) == page
-    for name in priors.names():
-        (row,) = re.findall(rf"^\| `{name}` \|.*$", objectives_table.table_of_priors(), re.M)
-        for hyperparameter in settings.hyperparameters_of_prior(name):
-            assert f"--{hyperparameter}" in row
+    for setting, family in settings.FAMILIES.items():
+        for name in family.names():
+            table = objectives_table.TABLES[f"{setting}s"]()
+            (row,) = re.findall(rf"^\| `{name}` \|.*$", table, re.M)
+            for hyperparameter in settings.hyperparameters_of_family(setting, name):
+                assert f"--{hyperparameter}" in row
     for name in objectives.names():
         (row,) = re.findall(rf"^\| `{name}` \|.*$", objectives_table.table(), re.M)
         for hyperparameter in objectives.hyperparameters(name):

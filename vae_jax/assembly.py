@@ -10,7 +10,17 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import arguments, labels, latents, likelihoods, networks, objectives, priors, training
+from vae_jax import (
+    arguments,
+    labels,
+    latents,
+    likelihoods,
+    networks,
+    objectives,
+    posteriors,
+    priors,
+    training,
+)
 from vae_jax import data as datasets
 from vae_jax.data import Dataset
 from vae_jax.errors import DataError, UsageError, any_of, shown, unknown
@@ -22,6 +32,7 @@ __all__ = [
     "assemble",
     "binarization",
     "initial_examples",
+    "latent_of",
     "make_model",
     "make_preprocess",
 ]
@@ -62,6 +73,7 @@ class Parts(NamedTuple):
         likelihood: p(x|z).
         conditions: what batches hold beside x, arrays [N, …]; None for nothing.
         prior: p(z) if it is not that of the objective's latents, else None.
+        posterior: q(z|x) in place of a Gaussian of independent dimensions, else None.
     """
 
     schema: Schema
@@ -69,6 +81,7 @@ class Parts(NamedTuple):
     likelihood: likelihoods.Likelihood
     conditions: training.Conditions | None = None
     prior: priors.Prior | None = None
+    posterior: posteriors.Posterior | None = None
 
     def model(self, **sizes: Any) -> Model:
         """A `Model` of these parts, with the network and its sizes; see `make_model`.
@@ -76,7 +89,8 @@ class Parts(NamedTuple):
         Raises:
             UsageError: the network does not fit the shape of x, or L the objective.
         """
-        return _model(self.schema, self.objective, self.likelihood, self.prior, **sizes)
+        latent = latent_of(self.objective, self.posterior)
+        return _model(self.schema, latent, self.likelihood, self.prior, **sizes)
 
 
 def make_model(
@@ -88,6 +102,7 @@ def make_model(
     likelihood: str | likelihoods.Likelihood | None = None,
     variance: float | str = "learned",
     prior: str | priors.Prior | None = None,
+    posterior: str | posteriors.Posterior | None = None,
     widths: Sequence[int] | None = None,
     activation: str | None = None,
     dtype: Any = "float32",
@@ -111,6 +126,8 @@ def make_model(
         variance: variance of a likelihood given by name, see `likelihoods.make`.
         prior: p(z) of a Gaussian code by name or as one of `vae_jax.priors`; None is that of the
             objective's latents, N(0, I) for Gaussian ones.
+        posterior: q(z|x) of a Gaussian code by name or as one of `vae_jax.posteriors`; None is a
+            Gaussian with independent dimensions.
         widths, activation, dtype, teacher_dropout: settings of the networks, see `networks.build`.
         hyperparameters: counts and words of the objective that decide its latents, such as
             `num_codes=64`.
@@ -143,11 +160,19 @@ def make_model(
     num_examples = len(data.train) if is_ours else 1
     bound = objectives.bind(objective, num_examples=num_examples, **hyperparameters)
     if isinstance(data, Dataset):
-        parts = assemble(data, bound, likelihood=likelihood, variance=variance, prior=prior)
+        parts = assemble(
+            data,
+            bound,
+            likelihood=likelihood,
+            variance=variance,
+            prior=prior,
+            posterior=posterior,
+        )
     else:
         schema = _schema(data, bound, objectives.name_of(objective) or "the objective")
         made = _likelihood(schema, likelihood, variance)
-        parts = Parts(schema, bound, made, prior=_prior(prior))
+        chosen = _made(prior, posterior)
+        parts = Parts(schema, bound, made, None, *chosen)
     return parts.model(**sizes)
 
 
@@ -180,7 +205,8 @@ def assemble(
     *,
     likelihood: str | likelihoods.Likelihood | None,
     variance: float | str,
-    prior: str | priors.Prior | None,
+    prior: str | priors.Prior | None = None,
+    posterior: str | posteriors.Posterior | None = None,
 ) -> Parts:
     """Makes the parts of models for a dataset, splits [N, *stored]; see `make_model`."""
     schema = Schema(
@@ -193,17 +219,31 @@ def assemble(
     conditions = None if objective.conditions is None else objective.conditions(dataset)
     if conditions is not None and conditions.num > 0:
         schema = schema._replace(num_conditions=conditions.num, classes=conditions.classes)
-    return Parts(schema, objective, made, conditions, _prior(prior))
+    return Parts(schema, objective, made, conditions, *_made(prior, posterior))
 
 
-def _prior(asked: str | priors.Prior | None) -> priors.Prior | None:
-    """The requested p(z); None for that of the objective's latents."""
-    return None if asked is None else priors.make(asked)
+def _made(prior: Any, posterior: Any) -> tuple[Any, Any]:
+    """The requested p(z) and q(z|x); None for those of the objective's latents."""
+    asked = ((priors, prior), (posteriors, posterior))
+    made = [None if value is None else family.make(value) for family, value in asked]
+    return made[0], made[1]
+
+
+def latent_of(
+    objective: training.Objective, posterior: posteriors.Posterior | None = None
+) -> latents.Latent:
+    """The family of latents of a model for codes [B, L]: the objective's, or the given posterior.
+
+    Raises:
+        UsageError: the objective's codes are not Gaussian, so they have no other posterior.
+    """
+    own = latents.Gaussian() if objective.latent is None else objective.latent()
+    return own if posterior is None else posteriors.instead_of(own, posterior)
 
 
 def _model(
     schema: Schema,
-    objective: training.Objective,
+    latent: latents.Latent,
     likelihood: likelihoods.Likelihood,
     prior: priors.Prior | None,
     *,
@@ -212,8 +252,7 @@ def _model(
     dtype: Any,
     **sizes: Any,
 ) -> Model:
-    """Builds the model of a schema: latents from the objective, networks from the sizes."""
-    latent = latents.Gaussian() if objective.latent is None else objective.latent()
+    """Builds the model of a schema and latents, with networks from the sizes."""
     latent.check(latent_dim)
     encoder, decoder = networks.build(
         network,
@@ -221,7 +260,7 @@ def _model(
         latent_dim=latent_dim,
         num_outputs=likelihood.num_outputs,
         dtype=jnp.dtype(dtype),
-        num_parts=len(latent.parts),
+        num_parts=len(latent.parts_for(latent_dim)),
         **sizes,
     )
     reads_missing = getattr(encoder, "reads_missing", False)

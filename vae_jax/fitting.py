@@ -15,7 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from vae_jax import aliases, arguments, assembly, objectives, schedules, sources, training
+from vae_jax import (
+    aliases,
+    arguments,
+    assembly,
+    objectives,
+    posteriors,
+    schedules,
+    sources,
+    training,
+)
 from vae_jax import program as programs
 from vae_jax.data import Dataset
 from vae_jax.devices.layout import make_layout
@@ -762,6 +771,8 @@ def _check_model(objective: training.Objective, model, name: str | None, call: s
     who = name or "the objective"
     asked = None if objective.latent is None else objective.latent()
     found = getattr(model, "latent", asked)
+    if asked is not None and isinstance(found, posteriors.Posterior):
+        asked = posteriors.instead_of(asked, found)
     if asked is not None and found != asked:
         ours = f"{call}, or " if call else ""
         raise UsageError(

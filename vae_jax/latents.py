@@ -32,6 +32,7 @@ __all__ = [
     "Quantized",
     "UniformCodes",
     "residual_codes",
+    "where_kept",
 ]
 
 _STATIC = {"static": True}
@@ -39,9 +40,12 @@ _DISCRETE = 2**32 - 1
 """Folded into a key for the discrete dimensions of a pair; larger than any latent dimension."""
 
 
-def _where_kept(values: jax.Array, latent_mask: jax.Array | None) -> jax.Array:
-    """Sets the masked dimensions of [B, L] to 0."""
-    return values if latent_mask is None else jnp.where(latent_mask[None, :] > 0, values, 0.0)
+def where_kept(values: jax.Array, latent_mask: jax.Array | None) -> jax.Array:
+    """Sets the masked dimensions of [..., L] to 0."""
+    if latent_mask is None:
+        return values
+    is_kept = (latent_mask > 0).reshape((1,) * (values.ndim - 1) + latent_mask.shape)
+    return jnp.where(is_kept, values, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,18 +53,31 @@ class Latent:
     """A family of posteriors q(z|x) and priors p(z) of codes [B, L].
 
     Attributes:
-        parts: names of the arrays [B, L] that an encoder returns.
+        parts: names of the arrays [B, L] that an encoder returns, if they do not depend on L.
         has_prior: whether there is a p(z), and so a rate and samples of codes.
         takes_priors: whether p(z) may be one of `vae_jax.priors` instead.
+        is_continuous: whether all dimensions are continuous.
     """
 
     parts: ClassVar[tuple[str, ...]] = ()
     has_prior: ClassVar[bool] = True
     takes_priors: ClassVar[bool] = False
+    is_continuous: ClassVar[bool] = False
 
-    def init(self, key: jax.Array) -> dict:
-        """Initial parameters of the family itself, from a PRNG key [], or {}."""
-        del key
+    def parts_for(self, latent_dim: int) -> tuple[str, ...]:
+        """Names of the arrays [B, L] that an encoder returns, for L, a count."""
+        del latent_dim
+        return self.parts
+
+    def init(self, key: jax.Array, latent_dim: int, latent_mask: jax.Array | None = None) -> dict:
+        """Initial parameters of the family itself, or {}.
+
+        Args:
+            key: PRNG key, scalar.
+            latent_dim: L, a count.
+            latent_mask: None or [L] of zeros and ones.
+        """
+        del key, latent_dim, latent_mask
         return {}
 
     def check(self, latent_dim: int) -> None:
@@ -95,9 +112,19 @@ class Latent:
         """
         raise NotImplementedError
 
-    def prior(self, params: dict, latent_dim: int) -> Any:
-        """p(z) of L dimensions, a count; params as from `init`."""
+    def prior(self, params: dict, latent_dim: int, latent_mask: jax.Array | None = None) -> Any:
+        """p(z) of L dimensions.
+
+        Args:
+            params: from `init`.
+            latent_dim: L, a count.
+            latent_mask: None or [L] of zeros and ones.
+        """
         raise NotImplementedError
+
+    def onto(self, z: jax.Array) -> jax.Array:
+        """The codes that can occur and are nearest to z, [B, L] to [B, L]; z itself if all can."""
+        return z
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +133,7 @@ class Gaussian(Latent):
 
     parts: ClassVar[tuple[str, ...]] = ("mean", "logvar")
     takes_priors: ClassVar[bool] = True
+    is_continuous: ClassVar[bool] = True
 
     def posterior(self, params, parts, latent_mask=None):
         if latent_mask is None:
@@ -118,8 +146,8 @@ class Gaussian(Latent):
         pairs = zip(parts, prior, strict=True)
         return DiagonalGaussian(*(jnp.where(is_kept, part, own[None, :]) for part, own in pairs))
 
-    def prior(self, params, latent_dim):
-        del params
+    def prior(self, params, latent_dim, latent_mask=None):
+        del params, latent_mask
         return distributions.standard_gaussian(latent_dim)
 
 
@@ -180,6 +208,7 @@ class Deterministic(Latent):
 
     parts: ClassVar[tuple[str, ...]] = ("code",)
     has_prior: ClassVar[bool] = False
+    is_continuous: ClassVar[bool] = True
 
     def __post_init__(self):
         if self.activation not in CODE_ACTIVATIONS:
@@ -195,7 +224,7 @@ class Deterministic(Latent):
     def posterior(self, params, parts, latent_mask=None):
         del params
         features = parts[0]
-        z = _where_kept(CODE_ACTIVATIONS[self.activation](features), latent_mask)
+        z = where_kept(CODE_ACTIVATIONS[self.activation](features), latent_mask)
         if self.num_active and self.num_active < features.shape[-1]:
             rank = features
             if latent_mask is not None:
@@ -204,7 +233,7 @@ class Deterministic(Latent):
             z = z * jnp.sum(jax.nn.one_hot(largest, z.shape[-1], dtype=z.dtype), axis=1)
         return Point(z)
 
-    def prior(self, params, latent_dim):
+    def prior(self, params, latent_dim, latent_mask=None):
         raise UsageError(
             f"a deterministic code of {latent_dim} dimensions has no prior: draw codes from "
             "distributions.FullGaussian.fit(codes) of the training data"
@@ -256,9 +285,9 @@ class Categorical(Latent):
 
     def posterior(self, params, parts, latent_mask=None):
         del params
-        return OneHotCategorical(_where_kept(parts[0], latent_mask), self.num_categories)
+        return OneHotCategorical(where_kept(parts[0], latent_mask), self.num_categories)
 
-    def prior(self, params, latent_dim):
+    def prior(self, params, latent_dim, latent_mask=None):
         del params
         return OneHotCategorical(jnp.zeros(latent_dim), self.num_categories)
 
@@ -365,10 +394,10 @@ class Joint(Latent):
 
     def posterior(self, params, parts, latent_mask=None):
         del params
-        first, logvar = (_where_kept(part, latent_mask) for part in parts)
+        first, logvar = (where_kept(part, latent_mask) for part in parts)
         return self._pair(first, logvar)
 
-    def prior(self, params, latent_dim):
+    def prior(self, params, latent_dim, latent_mask=None):
         del params
         return self._pair(jnp.zeros(latent_dim), jnp.zeros(latent_dim))
 
@@ -535,13 +564,14 @@ class Quantized(Latent):
     def num_discrete(self, latent_dim):
         return latent_dim
 
-    def init(self, key):
+    def init(self, key, latent_dim, latent_mask=None):
+        del latent_dim, latent_mask
         shape = (self.num_stages, self.num_codes, self.code_dim)
         return {"codebook": jax.random.normal(key, shape)}
 
     def posterior(self, params, parts, latent_mask=None):
-        features = _where_kept(parts[0], latent_mask)
-        kept = _where_kept(jnp.ones_like(features), latent_mask)
+        features = where_kept(parts[0], latent_mask)
+        kept = where_kept(jnp.ones_like(features), latent_mask)
         vectors = features.reshape(-1, self.code_dim)
         indices, chosen = residual_codes(vectors, params["codebook"])
         num = features.shape[0]
@@ -553,7 +583,7 @@ class Quantized(Latent):
         stages = by_example(chosen) * kept[:, None, :]
         return Codes(features, stages, by_example(indices), kept, self.num_codes, self.code_dim)
 
-    def prior(self, params, latent_dim):
+    def prior(self, params, latent_dim, latent_mask=None):
         return UniformCodes(params["codebook"], latent_dim)
 
 

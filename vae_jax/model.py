@@ -174,7 +174,7 @@ class Model(flax.struct.PyTreeNode):
             "decoder": modules.init(self.decoder, decoder_key, z, *given)[1],
         }
         # does not change the two keys that were split off
-        own = {"latent": self.latent.init(jax.random.fold_in(key, 2))}
+        own = {"latent": self.latent.init(jax.random.fold_in(key, 2), *self._sizes)}
         if self.prior_family is not None:
             sizes = priors.Sizes(self.latent_dim, self.latent_mask, self.shape)
             own["prior"] = self.prior_family.init(jax.random.fold_in(key, 3), sizes, examples)
@@ -251,10 +251,11 @@ class Model(flax.struct.PyTreeNode):
         key = jax.random.key(0)
         code = jax.eval_shape(lambda: modules.init(self.encoder, key, x, *given))[0]
         shapes = [v.shape for v in jax.tree.leaves(code)]
-        if shapes != [z.shape] * len(self.latent.parts):
+        parts = self.latent.parts_for(self.latent_dim)
+        if shapes != [z.shape] * len(parts):
             raise UsageError(
                 f"the encoder returns shapes {shapes} for one example: it must return "
-                f"({', '.join(self.latent.parts)}), each [1, latent_dim] = {list(z.shape)}"
+                f"({', '.join(parts)}), each [1, latent_dim] = {list(z.shape)}"
             )
         output = jax.eval_shape(lambda: modules.init(self.decoder, key, z, *given))[0]
         wanted = math.prod(self.shape) * self.likelihood.num_outputs
@@ -288,11 +289,16 @@ class Model(flax.struct.PyTreeNode):
         In masked dimensions it is independent N(0, 1).
         """
         if self.prior_family is None:
-            return self.latent.prior(_part(params, "latent"), self.latent_dim)
+            return self.latent.prior(_part(params, "latent"), *self._sizes)
         # the same density in training and in evaluation
         encode = functools.partial(self.replace(train_key=None).encode, params)
         own = _part(params, "prior") if self.prior_family.is_learned else {}
-        return self.prior_family.of(own, self.latent_dim, self.latent_mask, encode)
+        return self.prior_family.of(own, *self._sizes, encode)
+
+    @property
+    def _sizes(self) -> tuple[int, jax.Array | None]:
+        """L and the mask, None or [L]."""
+        return self.latent_dim, self.latent_mask
 
     def per_latent(self, value: Any) -> Any:
         """Broadcasts a scalar to [L], with 0 in masked dimensions; the Python number 0 stays."""

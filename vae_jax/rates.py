@@ -12,6 +12,7 @@ from vae_jax import distributions, losses, sums
 from vae_jax.errors import UnsupportedError
 
 __all__ = [
+    "draw",
     "has_closed_form",
     "has_dims",
     "parts",
@@ -26,13 +27,33 @@ def has_closed_form(posterior, prior) -> bool:
     return (type(posterior), type(prior)) in distributions.CLOSED_FORM_KL
 
 
-def rate(posterior, prior, z: jax.Array | None = None) -> jax.Array:
+def draw(
+    posterior, key: jax.Array, num_samples: int | None = None
+) -> tuple[jax.Array, jax.Array | None]:
+    """Draws z ~ q(z|x), with log q(z|x) if the posterior computes it together with the draw.
+
+    Args:
+        posterior: q(z|x), parameters of shape [B, …].
+        key: PRNG key, scalar.
+        num_samples: K; None draws once.
+
+    Returns:
+        (z [B, L] or [K, B, L], log q(z|x) in nats [B] or [K, B]; or None: ask `log_prob`).
+    """
+    together = getattr(posterior, "sample_and_log_prob", None)
+    if together is not None:
+        return together(key, num_samples)
+    return posterior.sample(key, num_samples) if num_samples else posterior.sample(key), None
+
+
+def rate(posterior, prior, z: jax.Array | None = None, log_q: jax.Array | None = None) -> jax.Array:
     """The rate of each example: in closed form, or the mean over the draws.
 
     Args:
         posterior: q(z|x), parameters of shape [B, L].
         prior: p(z) over [L].
         z: draws from q(z|x), [B, L] or [K, B, L]; used only if there is no closed form.
+        log_q: log q(z|x) of the draws from `draw`, [B] or [K, B]; None computes it.
 
     Returns:
         Rates in nats, [B].
@@ -42,7 +63,8 @@ def rate(posterior, prior, z: jax.Array | None = None) -> jax.Array:
     """
     if z is None or has_closed_form(posterior, prior):
         return losses.sum_event(distributions.kl_divergence(posterior, prior))
-    ratio = posterior.log_prob(z) - prior.log_prob(z)
+    log_q = posterior.log_prob(z) if log_q is None else log_q
+    ratio = log_q - prior.log_prob(z)
     return ratio if z.ndim == 2 else ratio.mean(axis=0)
 
 
@@ -116,6 +138,11 @@ def parts(
     Returns:
         (mutual information, total correlation, Σ_l log q(z_l) − log p(z)) in nats, [B] each.
     """
+    if type(posterior) is not distributions.DiagonalGaussian:
+        raise UnsupportedError(
+            f"q(z|x) is of type {type(posterior).__name__}: the parts of the rate need a Gaussian "
+            "with independent dimensions: leave posterior out, or take another objective"
+        )
     if type(prior) is distributions.DiagonalGaussian:
         own = {"prior_mean": prior.mean, "prior_logvar": prior.logvar}
     elif latent_mask is None:

@@ -3,11 +3,11 @@
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from vae_jax import aliases, data, discovery, likelihoods, networks, objectives, priors
+from vae_jax import aliases, data, discovery, likelihoods, networks, objectives
 from vae_jax.errors import any_of
 from vae_jax.lab import entry
 from vae_jax.lab.flags import as_flags
-from vae_jax.lab.settings import GROUPS, Config, Plan, flag_fields, hyperparameter_flags
+from vae_jax.lab.settings import FAMILIES, GROUPS, Config, Plan, flag_fields, hyperparameter_flags
 
 __all__ = ["COMMON", "WIDTH", "asked_for", "of_flags", "of_training"]
 
@@ -101,9 +101,11 @@ def _all(description: str) -> str:
     for group in GROUPS:
         lines += [f"{group}:", *_entries(group)]
         if group == "Model":
-            for name in priors.names():
-                lines += _wrapped(f"prior={name}: {priors.summary(name)}", "  ", "    ")
-            lines += _hyperparameters([f"prior={name}" for name in priors.names()])
+            for setting, family in FAMILIES.items():
+                owners = {f"{setting}={name}": name for name in family.names()}
+                for owner, name in owners.items():
+                    lines += _wrapped(f"{owner}: {family.summary(name)}", "  ", "    ")
+                lines += _hyperparameters(list(owners))
         if group == "Objective":
             for name in objectives.names():
                 purpose = objectives.summary(name).partition(": ")[2]
@@ -150,7 +152,7 @@ def _fills() -> dict[str, str]:
         "activations": ", ".join(networks.ACTIVATIONS),
         "activation": _defaults("activation"),
         "likelihoods": ", ".join(likelihoods.names()),
-        "priors": ", ".join(priors.names()),
+        **{f"{setting}s": ", ".join(family.names()) for setting, family in FAMILIES.items()},
         "with_variance": ", ".join(with_variance),
     }
 

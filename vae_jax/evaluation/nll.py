@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import latents
+from vae_jax import latents, rates
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import (
     example_and_key,
@@ -241,21 +241,26 @@ def sample(
         data, z_key = example_and_key(preprocess, key, stored, index)
         posterior = own.encode(params, data)
 
-        def log_weights(z):
-            """l = log p(x|z) + log p(z) − log q(z|x): z [k, L] to [k]."""
+        def log_weights(drawn):
+            """l = log p(x|z) + log p(z) − log q(z|x): z [k, L], log q [k] or None, to [k]."""
+            z, log_q = drawn
             log_prob = log_likelihood(own, params, z, data)
-            return log_prob + prior.log_prob(z) - posterior.log_prob(z)
+            log_q = posterior.log_prob(z) if log_q is None else log_q
+            return log_prob + prior.log_prob(z) - log_q
 
         def add_block(sums, block, size=SAMPLES_PER_KEY):
             # always draw the whole block, so that its first draws do not depend on how many are
             # used
-            z = posterior.sample(jax.random.fold_in(z_key, block), SAMPLES_PER_KEY)[:size, 0]
+            drawn = rates.draw(posterior, jax.random.fold_in(z_key, block), SAMPLES_PER_KEY)
+            drawn = jax.tree.map(lambda leaf: leaf[:size, 0], drawn)
             rows = min(num_rows, size)
             end = size - size % rows
-            chunks = z[:end].reshape(-1, rows, model.latent_dim)
+            chunks = jax.tree.map(lambda leaf: leaf[:end].reshape(-1, rows, *leaf.shape[1:]), drawn)
             values = jax.lax.map(log_weights, chunks).reshape(-1)
             if end < size:
-                values = jnp.append(values, log_weights(z[end:]))
+                values = jnp.append(
+                    values, log_weights(jax.tree.map(lambda leaf: leaf[end:], drawn))
+                )
             return add_weights(sums, values), None
 
         sums = empty_sums()

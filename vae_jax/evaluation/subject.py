@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import latents
 from vae_jax.distributions import DiagonalGaussian, FullGaussian
 from vae_jax.errors import UsageError, VaeJaxError
 
@@ -145,7 +144,7 @@ class Subject:
         """Raises NotApplicableError unless q(z|x) over [L] is a `DiagonalGaussian`; any p(z)."""
         if not self.model.latent.has_prior:
             raise NotApplicableError("it asks for a Gaussian code, and this one is a point")
-        if not isinstance(self.model.latent, latents.Gaussian):
+        if not self.model.latent.is_continuous:
             raise NotApplicableError(f"it asks for a Gaussian code, z is {self.model.latent}")
         model = self.model.given(jnp.zeros((1, self.model.num_conditions)))
         x = jax.ShapeDtypeStruct((1, *model.shape), jnp.float32)
@@ -158,7 +157,7 @@ class Subject:
 
     def require_continuous(self) -> None:
         """Raises NotApplicableError if dimensions of a code [L] are discrete."""
-        if not isinstance(self.model.latent, latents.Gaussian | latents.Deterministic):
+        if not self.model.latent.is_continuous:
             raise NotApplicableError(f"it asks for a continuous code, z is {self.model.latent}")
 
     @functools.cached_property

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vae_jax import latents, objectives
+from vae_jax import latents, objectives, posteriors
 from vae_jax.errors import UsageError, any_of
 from vae_jax.lab import parsers
 from vae_jax.lab.settings import (
@@ -14,7 +14,8 @@ from vae_jax.lab.settings import (
     flag_fields,
     hyperparameter_flags,
     hyperparameters_of,
-    prior_of,
+    members_of,
+    named_in,
     statics_of,
 )
 
@@ -55,7 +56,7 @@ def from_flags(values: Mapping[str, str | None]) -> Config:
     }
     objective = settings.get("objective", Config.objective)
     config = Config(
-        **settings, hyperparameters=_hyperparameters(objective, settings.get("prior"), given)
+        **settings, hyperparameters=_hyperparameters(objective, named_in(settings), given)
     )
     _check_together(config)
     return config
@@ -64,24 +65,24 @@ def from_flags(values: Mapping[str, str | None]) -> Config:
 def default(config: Config) -> Config:
     """The `Config` of the same objective without other flags.
 
-    It has no prior, but the defaults of the settings of the prior that `config` has.
+    It has no prior and posterior, but the defaults of the settings of those that `config` has.
     """
-    usual = _hyperparameters(config.objective, config.prior, {})
+    usual = _hyperparameters(config.objective, named_in(vars(config)), {})
     return Config(objective=config.objective, hyperparameters=usual)
 
 
 def _hyperparameters(
-    objective: str, prior: str | None, given: Mapping[str, str]
+    objective: str, names: Mapping[str, str], given: Mapping[str, str]
 ) -> tuple[tuple[str, str], ...]:
-    """The hyperparameters of an objective and a prior, sorted: the given ones, and defaults.
+    """The hyperparameters of an objective and the `named_in` names, sorted: given, and defaults.
 
     Raises:
-        CombinationError: one of them belongs to other objectives or priors.
+        CombinationError: one of them belongs to other objectives, priors or posteriors.
     """
-    known = hyperparameters_of(objective, prior)
+    known = hyperparameters_of(objective, names)
     for name in given:
         if name not in known and name in hyperparameter_flags():
-            raise CombinationError(_misplaced(name, given[name], objective, prior))
+            raise CombinationError(_misplaced(name, given[name], objective, names))
     parsed = {
         name: parse_flag(name, given.get(name, each.text), _parser(each))
         for name, each in known.items()
@@ -89,11 +90,13 @@ def _hyperparameters(
     return tuple(sorted(parsed.items()))
 
 
-def _misplaced(name: str, value: str, objective: str, prior: str | None) -> str:
-    """The error of a hyperparameter of another objective or prior."""
-    owners = [owner for owner in hyperparameter_flags()[name] if owner.startswith("prior=")]
+def _misplaced(name: str, value: str, objective: str, names: Mapping[str, str]) -> str:
+    """The error of a hyperparameter of another objective, prior or posterior."""
+    owners = [owner for owner in hyperparameter_flags()[name] if "=" in owner]
     if owners:
-        given = "no prior is given" if prior is None else f"prior={prior} has none"
+        setting = owners[0].partition("=")[0]
+        has = f"{setting}={names[setting]} has none" if setting in names else ""
+        given = has or f"no {setting} is given"
         return f"{name}={value}: {given}: give {any_of(owners)} too, or leave it out"
     takes = ", ".join(f"`{each}`" for each in objectives.hyperparameters(objective)) or "none"
     return f"{name}={value}: objective {objective} takes {takes}"
@@ -162,14 +165,16 @@ def _check_together(config: Config) -> None:
     try:
         latent = latent_of(config)
         latent.check(config.latent_dim)
-        latent.check_prior(prior_of(config))
+        latent.check_prior(members_of(config)["prior"])
     except UsageError as error:
         raise CombinationError(f"{error} (objective {config.objective})") from None
 
 
 def latent_of(config: Config) -> latents.Latent:
-    """The family of latents, of codes [B, L], that the objective needs."""
-    return objectives.latent(config.objective, **statics_of(config))
+    """The family of latents, of codes [B, L], that the objective needs, or the posterior asked."""
+    own = objectives.latent(config.objective, **statics_of(config))
+    posterior = members_of(config)["posterior"]
+    return own if posterior is None else posteriors.instead_of(own, posterior)
 
 
 def to_flags(config: Config) -> list[str]:
@@ -178,7 +183,7 @@ def to_flags(config: Config) -> list[str]:
     data_dir = config.data_dir or os.environ.get("VAE_JAX_DATA_DIR")
     # absolute, so that it works from any working directory
     values["data_dir"] = (data_dir and os.path.abspath(data_dir), None)
-    known = hyperparameters_of(config.objective, config.prior)
+    known = hyperparameters_of(config.objective, named_in(vars(config)))
     for name, value in config.hyperparameters:
         values[name] = (value, parsers.canonical(known[name].text))
     chosen = {

@@ -11,7 +11,7 @@ from vae_jax.lab import build as building
 from vae_jax.lab import environment
 from vae_jax.lab.config import default, spell
 from vae_jax.lab.resolved import complete
-from vae_jax.lab.settings import Config, lasts_a_share
+from vae_jax.lab.settings import Config, lasts_a_share, named_in
 from vae_jax.lab.stored import identity_as_of, with_dataset_of
 from vae_jax.storage import members, runs, seals
 
@@ -65,9 +65,9 @@ def of_sweep(
         settings = [config.identity() for config in configs]
     else:
         configs = [with_dataset_of(config, held.get("dataset")) for config in configs]
-        usual = {(c.objective, c.prior): c for c in configs}
-        usual = {key: default(config) for key, config in usual.items()}
-        settings = [identity_as_of(c, held, usual[c.objective, c.prior]) for c in configs]
+        usual = {_kind(config): config for config in configs}
+        usual = {kind: default(config) for kind, config in usual.items()}
+        settings = [identity_as_of(config, held, usual[_kind(config)]) for config in configs]
     values: dict[str, list] = {}
     for own in settings:
         for name, value in own.items():
@@ -81,6 +81,11 @@ def of_sweep(
         "runs_sha256": _digest(configs, settings),
         "runs_per_program": runs_per_program,
     }
+
+
+def _kind(config: Config) -> tuple:
+    """What decides which hyperparameters a config has: objective, prior and posterior."""
+    return config.objective, *named_in(vars(config)).items()
 
 
 def _digest(configs: Sequence[Config], settings: Sequence[dict]) -> str:

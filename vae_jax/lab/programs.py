@@ -12,7 +12,8 @@ from vae_jax.lab.settings import (
     ADAM,
     Config,
     flag_fields,
-    hyperparameters_of_prior,
+    hyperparameters_of_family,
+    named_in,
     statics_of,
 )
 from vae_jax.storage import files
@@ -147,7 +148,9 @@ def program_settings(config: Config) -> dict:
         "ema_decay": config.ema_decay is None,
         "variance": config.variance if isinstance(config.variance, str) else "given",
     }
-    statics = statics_of(config).keys() | hyperparameters_of_prior(config.prior).keys()
+    statics = statics_of(config).keys()
+    for setting, name in named_in(vars(config)).items():
+        statics |= hyperparameters_of_family(setting, name).keys()
     hyperparameters = {
         name: value if name in statics else structure(value)
         for name, value in config.hyperparameters

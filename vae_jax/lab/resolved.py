@@ -10,7 +10,7 @@ import numpy as np
 
 from vae_jax import assembly, likelihoods, modules, objectives, schedules, training
 from vae_jax.errors import UsageError
-from vae_jax.lab.settings import ADAM, Config, prior_of, statics_of
+from vae_jax.lab.settings import ADAM, Config, members_of, statics_of
 from vae_jax.model import Model
 
 __all__ = ["Resolved", "complete", "resolve"]
@@ -159,7 +159,7 @@ def resolve(configs: Sequence[Config], dataset) -> Resolved:
         objective,
         likelihood=likelihood,
         variance=config.variance if isinstance(config.variance, str) else "given",
-        prior=prior_of(config),
+        **members_of(config),
     )
     return Resolved(tuple(configs), dataset, parts)
 

@@ -6,13 +6,15 @@ A flag is a field of `Config` or `Plan`; the flags of hyperparameters come from 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from vae_jax import likelihoods, networks, objectives, priors, training
+from vae_jax import families, likelihoods, networks, objectives, posteriors, priors, training
 from vae_jax.lab import parsers
 from vae_jax.storage import members
 
 __all__ = [
     "ADAM",
+    "FAMILIES",
     "GROUPS",
     "Config",
     "Plan",
@@ -20,9 +22,10 @@ __all__ = [
     "flag_fields",
     "hyperparameter_flags",
     "hyperparameters_of",
-    "hyperparameters_of_prior",
+    "hyperparameters_of_family",
     "lasts_a_share",
-    "prior_of",
+    "members_of",
+    "named_in",
     "statics_of",
 ]
 
@@ -30,6 +33,12 @@ __all__ = [
 ADAM = {"adam_b1": "b1", "adam_b2": "b2", "adam_eps": "eps"}
 """Flags for arguments of Adam → their names in optax."""
 
+
+FAMILIES: dict[str, families.Family] = {
+    "prior": priors.FAMILY,
+    "posterior": posteriors.FAMILY,
+}
+"""Setting that names a class with settings of its own → the classes."""
 
 GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output")
 
@@ -120,6 +129,13 @@ class Config:
         parsers.choice(priors.names, "prior"),
         "p(z) of a Gaussian code, one of {priors} (default: normal, or that of the objective's own "
         "codes)",
+    )
+    posterior: str | None = flag(
+        None,
+        "Model",
+        parsers.choice(posteriors.names, "posterior"),
+        "q(z|x) of a Gaussian code, one of {posteriors} (default: a Gaussian with independent "
+        "dimensions)",
     )
     variance: str | float = flag(
         "learned",
@@ -394,12 +410,14 @@ def flag_fields(of: type = Config) -> list[dataclasses.Field]:
 
 @functools.cache
 def hyperparameter_flags() -> dict[str, dict[str, objectives.Hyperparameter]]:
-    """Hyperparameter → {its owner → default and help}, of all objectives and priors.
+    """Hyperparameter → {its owner → default and help}, of all objectives and families.
 
-    An owner is the name of an objective, or `prior=` and the name of a prior.
+    An owner is the name of an objective, or a setting and its value: `prior=mixture`.
     """
     owners = {name: objectives.hyperparameters(name) for name in objectives.names()}
-    owners |= {f"prior={name}": hyperparameters_of_prior(name) for name in priors.names()}
+    for setting, family in FAMILIES.items():
+        for name in family.names():
+            owners[f"{setting}={name}"] = hyperparameters_of_family(setting, name)
     flags: dict[str, dict] = {}
     for owner, own in owners.items():
         for name, hyperparameter in own.items():
@@ -407,11 +425,9 @@ def hyperparameter_flags() -> dict[str, dict[str, objectives.Hyperparameter]]:
     return flags
 
 
-def hyperparameters_of_prior(name: str | None) -> dict[str, objectives.Hyperparameter]:
-    """The settings of a prior by name; none if there is no prior."""
-    if name is None:
-        return {}
-    cls, told = priors.load(name), priors.settings(name)
+def hyperparameters_of_family(setting: str, name: str) -> dict[str, objectives.Hyperparameter]:
+    """The settings of a class of `FAMILIES` by its name."""
+    cls, told = FAMILIES[setting].load(name), FAMILIES[setting].settings(name)
     return {
         field.name: objectives.Hyperparameter(
             field.default,
@@ -423,22 +439,29 @@ def hyperparameters_of_prior(name: str | None) -> dict[str, objectives.Hyperpara
     }
 
 
+def named_in(values: Mapping[str, Any]) -> dict[str, str]:
+    """Setting of `FAMILIES` → the name that is given for it; without those that are not given."""
+    return {name: values[name] for name in FAMILIES if values.get(name) is not None}
+
+
 def hyperparameters_of(
-    objective: str, prior: str | None = None
+    objective: str, names: Mapping[str, str]
 ) -> dict[str, objectives.Hyperparameter]:
-    """The hyperparameters of an objective and a prior, given by their names."""
-    return {**objectives.hyperparameters(objective), **hyperparameters_of_prior(prior)}
+    """The hyperparameters of an objective by its name, and of the classes of `named_in`."""
+    known = dict(objectives.hyperparameters(objective))
+    for setting, name in names.items():
+        known |= hyperparameters_of_family(setting, name)
+    return known
 
 
-def prior_of(config: Config) -> priors.Prior | None:
-    """The prior that is asked for by name, with its settings; None for that of the objective."""
-    if config.prior is None:
-        return None
-    known, given = hyperparameters_of_prior(config.prior), dict(config.hyperparameters)
-    return priors.make(
-        config.prior,
-        **{n: given[n] if own.choices else int(given[n]) for n, own in known.items()},
-    )
+def members_of(config: Config) -> dict[str, Any]:
+    """Setting of `FAMILIES` → the value that is asked for; None for that of the objective."""
+    given, made = dict(config.hyperparameters), dict.fromkeys(FAMILIES)
+    for setting, name in named_in(vars(config)).items():
+        known = hyperparameters_of_family(setting, name)
+        own = {n: given[n] if each.choices else int(given[n]) for n, each in known.items()}
+        made[setting] = FAMILIES[setting].make(name, **own)
+    return made
 
 
 def statics_of(config: Config) -> dict[str, int | str]:

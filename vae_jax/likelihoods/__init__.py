@@ -14,7 +14,7 @@ underscore are what several share.
 import dataclasses
 from typing import Any
 
-from vae_jax import discovery
+from vae_jax import families
 from vae_jax.errors import UsageError
 from vae_jax.likelihoods._levels import MANY_LEVELS
 from vae_jax.likelihoods._likelihood import Likelihood
@@ -23,33 +23,12 @@ from vae_jax.likelihoods._scaled import INITIAL_LOGVAR
 __all__ = ["INITIAL_LOGVAR", "MANY_LEVELS", "Likelihood", "classes", "load", "make", "names"]
 
 
-def names() -> list[str]:
-    """Names of all likelihoods, sorted."""
-    return discovery.names(__name__)
-
-
-def load(name: str) -> type[Likelihood]:
-    """The class of a likelihood, for data of any shape.
-
-    Raises:
-        UsageError: there is no such likelihood.
-    """
-    module = discovery.load(__name__, name, "likelihood")
-    (found,) = discovery.classes(module, Likelihood).values()
-    return found
-
-
-def classes() -> dict[str, type[Likelihood]]:
-    """The classes of all likelihoods by class name: "Gaussian", not "gaussian"."""
-    return {cls.__name__: cls for cls in map(load, names())}
+_FAMILY = families.Family(__name__, Likelihood, "likelihood")
+names, load, classes = _FAMILY.names, _FAMILY.load, _FAMILY.classes
 
 
 def __getattr__(name: str) -> Any:
-    # a class is looked up on first use, so adding a file is enough
-    found = {} if name.startswith("_") else classes()
-    if name not in found:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return found[name]
+    return _FAMILY.attribute(name)
 
 
 def __dir__() -> list[str]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from vae_jax import losses
+from vae_jax import losses, rates
 from vae_jax.objectives import _terms
 
 __all__ = ["KERNELS", "Compared", "compare", "covariance_terms", "mmd_terms"]
@@ -34,9 +34,9 @@ class Compared(NamedTuple):
 def compare(model, params, batch, z_key, prior_key) -> Compared:
     """Encodes and decodes a batch {"x": [B, *shape], …} once, and draws B codes from the prior."""
     posterior = model.encode(params, batch["x"])
-    z = posterior.sample(z_key)
+    z, log_q = rates.draw(posterior, z_key)
     distortion = model.distortion(params, z, batch)
-    rate = _terms.rate(model, params, posterior, z)
+    rate = _terms.rate(model, params, posterior, z, log_q)
     return Compared(z, model.prior(params).sample(prior_key, len(z)), distortion, rate)
 
 

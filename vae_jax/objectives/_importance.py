@@ -13,19 +13,23 @@ from vae_jax.objectives import _terms
 __all__ = ["log_weights", "mean_of_bounds", "scale_gradient", "terms", "with_gradient_of"]
 
 
-def log_weights(model, params, posterior, z: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
+def log_weights(
+    model, params, posterior, z: jax.Array, batch: dict, log_q: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """log w = log p(x|z) + log p(z) − log q(z|x) of a training batch.
 
     Args:
         model, params, batch: as in `loss`.
         posterior: q(z|x) of B examples.
         z: [K, B, L].
+        log_q: log q(z|x) from `rates.draw`, [K, B]; None asks the posterior.
 
     Returns:
         (log w, the distortion −log p(x|z)), in nats, [K, B] each.
     """
     distortion = model.distortion(params, z, batch)
-    return model.prior(params).log_prob(z) - posterior.log_prob(z) - distortion, distortion
+    log_q = posterior.log_prob(z) if log_q is None else log_q
+    return model.prior(params).log_prob(z) - log_q - distortion, distortion
 
 
 def mean_of_bounds(log_weights: jax.Array, num_bounds: int) -> jax.Array:
@@ -34,7 +38,14 @@ def mean_of_bounds(log_weights: jax.Array, num_bounds: int) -> jax.Array:
     return jax.vmap(losses.importance_weighted_bound)(grouped).mean(axis=0)
 
 
-def terms(model, params, posterior, z: jax.Array, distortion: jax.Array) -> dict[str, jax.Array]:
+def terms(
+    model,
+    params,
+    posterior,
+    z: jax.Array,
+    distortion: jax.Array,
+    log_q: jax.Array | None = None,
+) -> dict[str, jax.Array]:
     """The terms that every run logs: {"elbo", "rate", "distortion"} [B], in nats.
 
     Args:
@@ -42,8 +53,10 @@ def terms(model, params, posterior, z: jax.Array, distortion: jax.Array) -> dict
         posterior: q(z|x) of B examples.
         z: its samples, [K, B, L]; used only if the rate has no closed form.
         distortion: of K samples, [K, B]; the mean is logged.
+        log_q: see `log_weights`.
     """
-    return _terms.elbo_terms(distortion.mean(axis=0), _terms.rate(model, params, posterior, z))
+    rate = _terms.rate(model, params, posterior, z, log_q)
+    return _terms.elbo_terms(distortion.mean(axis=0), rate)
 
 
 def with_gradient_of(value: jax.Array, surrogate: jax.Array) -> jax.Array:

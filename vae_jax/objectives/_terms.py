@@ -26,13 +26,15 @@ TEMPERATURES = {"temperature": f"[{distributions.LOWEST_TEMPERATURE}, inf)"}
 """`INTERVALS` of an objective that uses `relaxed_distortion`."""
 
 
-def rate(model, params, posterior, z: jax.Array | None = None) -> jax.Array:
+def rate(
+    model, params, posterior, z: jax.Array | None = None, log_q: jax.Array | None = None
+) -> jax.Array:
     """KL(q(z|x) ‖ p(z)) of B examples in nats, [B].
 
-    It is in closed form if there is one, else estimated from draws z, [B, L] or [K, B, L], see
-    `rates.rate`.
+    It is in closed form if there is one, else estimated from draws z, [B, L] or [K, B, L], and
+    their log q(z|x), see `rates.rate`.
     """
-    return rates.rate(posterior, model.prior(params), z)
+    return rates.rate(posterior, model.prior(params), z, log_q)
 
 
 def gaussian_prior(model, params, objective: str) -> distributions.DiagonalGaussian:

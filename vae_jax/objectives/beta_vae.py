@@ -29,12 +29,12 @@ def loss(model, params, batch, key, *, beta=1.0, free_bits=0.0, num_samples=1):
     """
     posterior, prior = model.encode(params, batch["x"]), model.prior(params)
     if num_samples == 1:
-        z = posterior.sample(key)
+        z, log_q = rates.draw(posterior, key)
         distortion = model.distortion(params, z, batch)
     else:
-        z = posterior.sample(key, num_samples)  # [K, B, L]
+        z, log_q = rates.draw(posterior, key, num_samples)  # [K, B, L]
         distortion = model.distortion(params, z, batch).mean(axis=0)
-    priced_rate = rate = rates.rate(posterior, prior, z)
+    priced_rate = rate = rates.rate(posterior, prior, z, log_q)
     least = model.per_latent(free_bits)
     if not isinstance(least, int | float):  # the Python number 0 asks for no rates of dimensions
         rate_per_dim = rates.per_dim(posterior, prior, z)  # [B, L]

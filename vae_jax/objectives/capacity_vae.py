@@ -1,6 +1,6 @@
 """A code with a target rate, which usually increases during training."""
 
-from vae_jax import losses
+from vae_jax import losses, rates
 from vae_jax.objectives import _terms
 
 __all__ = ["loss"]
@@ -26,9 +26,9 @@ def loss(model, params, batch, key, *, gamma=1000.0, capacity=25.0):
         Burgess et al. 2018, arXiv 1804.03599, equation 8.
     """
     posterior = model.encode(params, batch["x"])
-    z = posterior.sample(key)
+    z, log_q = rates.draw(posterior, key)
     distortion = model.distortion(params, z, batch)
-    rate = _terms.rate(model, params, posterior, z)
+    rate = _terms.rate(model, params, posterior, z, log_q)
     # loss = D + γ·|E[R] − C|
     loss = distortion + losses.capacity_penalty(rate, capacity, gamma, batch["mask"])
     return loss, _terms.elbo_terms(distortion, rate)

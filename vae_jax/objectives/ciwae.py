@@ -1,6 +1,6 @@
 """Combination importance-weighted autoencoder: a mixture of the ELBO and the IWAE bound."""
 
-from vae_jax import losses
+from vae_jax import losses, rates
 from vae_jax.objectives import _importance
 
 __all__ = ["loss"]
@@ -29,9 +29,12 @@ def loss(model, params, batch, key, *, beta=0.05, num_samples=64):
         Rainforth et al. 2018, arXiv 1802.04537, section 5 (CIWAE).
     """
     posterior = model.encode(params, batch["x"])
-    z = posterior.sample(key, num_samples)
-    log_weights, distortion = _importance.log_weights(model, params, posterior, z, batch)
+    z, log_q = rates.draw(posterior, key, num_samples)
+    log_weights, distortion = _importance.log_weights(model, params, posterior, z, batch, log_q)
     bound = losses.importance_weighted_bound(log_weights)
     # loss = −β · 1/K Σ_k log w_k − (1 − β) · bound
     loss = -beta * log_weights.mean(axis=0) - (1.0 - beta) * bound
-    return loss, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}
+    return loss, {
+        "bound": bound,
+        **_importance.terms(model, params, posterior, z, distortion, log_q),
+    }

@@ -2,7 +2,7 @@
 
 import jax
 
-from vae_jax import losses
+from vae_jax import losses, rates
 from vae_jax.objectives import _importance
 
 __all__ = ["loss"]
@@ -29,7 +29,7 @@ def loss(model, params, batch, key, *, num_samples=5):
     """
     posterior = model.encode(params, batch["x"])
     density = jax.lax.stop_gradient(posterior)
-    z = posterior.sample(key, num_samples)
+    z, log_q = rates.draw(posterior, key, num_samples)
     # the same values as below; the compiler computes them once
     log_weights, _ = _importance.log_weights(model, params, density, z, batch)
     shares = jax.lax.stop_gradient(jax.nn.softmax(log_weights, axis=0))  # v_k
@@ -37,4 +37,7 @@ def loss(model, params, batch, key, *, num_samples=5):
     log_weights, distortion = _importance.log_weights(model, params, density, scaled, batch)
     bound = losses.importance_weighted_bound(log_weights)
     # its gradient is Σ_k v_k ∇ log w_k, and the part through z has another factor v_k
-    return -bound, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}
+    return -bound, {
+        "bound": bound,
+        **_importance.terms(model, params, posterior, z, distortion, log_q),
+    }

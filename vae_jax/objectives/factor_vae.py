@@ -2,7 +2,7 @@
 
 import jax
 
-from vae_jax import losses
+from vae_jax import losses, rates
 from vae_jax.objectives import _adversary, _terms
 from vae_jax.objectives._adversary import init, optimizer
 
@@ -33,9 +33,10 @@ def loss(model, params, batch, key, *, gamma=10.0):
     """
     z_key, shuffle_key = jax.random.split(key)
     posterior = model.encode(params, batch["x"])
-    z = model.without_masked(posterior.sample(z_key))
+    drawn, log_q = rates.draw(posterior, z_key)
+    z = model.without_masked(drawn)
     distortion = model.distortion(params, z, batch)
-    rate = _terms.rate(model, params, posterior, z)
+    rate = _terms.rate(model, params, posterior, drawn, log_q)
     # TC(z) ≈ E d(z); this term does not train the discriminator
     logit = _adversary.logits(jax.lax.stop_gradient(params["objective"]), z)
     shuffled = losses.permute_dimensions(shuffle_key, z, batch["mask"])

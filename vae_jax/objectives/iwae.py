@@ -1,6 +1,6 @@
 """Importance-weighted autoencoder: a bound on log p(x) that tightens with the number of samples."""
 
-from vae_jax import losses
+from vae_jax import losses, rates
 from vae_jax.objectives import _importance
 
 __all__ = ["loss"]
@@ -26,8 +26,11 @@ def loss(model, params, batch, key, *, num_samples=5):
         Burda et al. 2015, arXiv 1509.00519, equation 8, with the gradient of equation 14.
     """
     posterior = model.encode(params, batch["x"])
-    z = posterior.sample(key, num_samples)  # [K, B, L]
-    log_weights, distortion = _importance.log_weights(model, params, posterior, z, batch)
+    z, log_q = rates.draw(posterior, key, num_samples)  # [K, B, L]
+    log_weights, distortion = _importance.log_weights(model, params, posterior, z, batch, log_q)
     # bound = log 1/K Σ_k w_k
     bound = losses.importance_weighted_bound(log_weights)
-    return -bound, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}
+    return -bound, {
+        "bound": bound,
+        **_importance.terms(model, params, posterior, z, distortion, log_q),
+    }

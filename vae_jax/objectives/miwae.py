@@ -1,5 +1,6 @@
 """Multiply importance-weighted autoencoder: the mean of several bounds, for a better gradient."""
 
+from vae_jax import rates
 from vae_jax.objectives import _importance
 
 __all__ = ["loss"]
@@ -25,8 +26,11 @@ def loss(model, params, batch, key, *, num_bounds=8, num_samples=8):
         Rainforth et al. 2018, arXiv 1802.04537, section 5 (MIWAE).
     """
     posterior = model.encode(params, batch["x"])
-    z = posterior.sample(key, num_bounds * num_samples)
-    log_weights, distortion = _importance.log_weights(model, params, posterior, z, batch)
+    z, log_q = rates.draw(posterior, key, num_bounds * num_samples)
+    log_weights, distortion = _importance.log_weights(model, params, posterior, z, batch, log_q)
     # bound = 1/M Σ_m log 1/K Σ_k w_mk
     bound = _importance.mean_of_bounds(log_weights, num_bounds)
-    return -bound, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}
+    return -bound, {
+        "bound": bound,
+        **_importance.terms(model, params, posterior, z, distortion, log_q),
+    }

@@ -2,7 +2,7 @@
 
 import jax
 
-from vae_jax import losses
+from vae_jax import losses, rates
 from vae_jax.objectives import _importance
 
 __all__ = ["loss"]
@@ -30,13 +30,18 @@ def loss(model, params, batch, key, *, num_bounds=8, num_samples=8):
         Rainforth et al. 2018, arXiv 1802.04537, section 5 (PIWAE).
     """
     posterior = model.encode(params, batch["x"])
-    z = posterior.sample(key, num_bounds * num_samples)
-    fixed_posterior, fixed_z = jax.lax.stop_gradient((posterior, z))
-    of_decoder, distortion = _importance.log_weights(model, params, fixed_posterior, fixed_z, batch)
+    z, log_q = rates.draw(posterior, key, num_bounds * num_samples)
+    fixed_posterior, fixed_z, fixed_log_q = jax.lax.stop_gradient((posterior, z, log_q))
+    of_decoder, distortion = _importance.log_weights(
+        model, params, fixed_posterior, fixed_z, batch, fixed_log_q
+    )
     of_encoder, _ = _importance.log_weights(
-        model, jax.lax.stop_gradient(params), posterior, z, batch
+        model, jax.lax.stop_gradient(params), posterior, z, batch, log_q
     )
     bound = losses.importance_weighted_bound(of_decoder)
     encoder_bound = _importance.mean_of_bounds(of_encoder, num_bounds)
     loss = _importance.with_gradient_of(-bound, -bound - encoder_bound)
-    return loss, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}
+    return loss, {
+        "bound": bound,
+        **_importance.terms(model, params, posterior, z, distortion, log_q),
+    }

@@ -1,6 +1,6 @@
 """Variational Rényi bound: one family from the importance-weighted bound to the ELBO and below."""
 
-from vae_jax import losses
+from vae_jax import losses, rates
 from vae_jax.objectives import _importance
 
 __all__ = ["loss"]
@@ -27,7 +27,10 @@ def loss(model, params, batch, key, *, alpha=0.5, num_samples=5):
         Li and Turner 2016, arXiv 1602.02311, section 4.
     """
     posterior = model.encode(params, batch["x"])
-    z = posterior.sample(key, num_samples)
-    log_weights, distortion = _importance.log_weights(model, params, posterior, z, batch)
+    z, log_q = rates.draw(posterior, key, num_samples)
+    log_weights, distortion = _importance.log_weights(model, params, posterior, z, batch, log_q)
     bound = losses.renyi_bound(log_weights, alpha)
-    return -bound, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}
+    return -bound, {
+        "bound": bound,
+        **_importance.terms(model, params, posterior, z, distortion, log_q),
+    }

@@ -2,6 +2,7 @@
 
 import jax
 
+from vae_jax import rates
 from vae_jax.objectives import _importance
 
 __all__ = ["loss"]
@@ -28,9 +29,9 @@ def loss(model, params, batch, key, *, num_samples=1):
         Roeder et al. 2017, arXiv 1703.09194, section 3.
     """
     posterior = model.encode(params, batch["x"])
-    z = posterior.sample(key, num_samples)
+    z, log_q = rates.draw(posterior, key, num_samples)
     density = jax.lax.stop_gradient(posterior)
     log_weights, distortion = _importance.log_weights(model, params, density, z, batch)
     # loss = −1/K Σ_k log w_k
     loss = -log_weights.mean(axis=0)
-    return loss, _importance.terms(model, params, posterior, z, distortion)
+    return loss, _importance.terms(model, params, posterior, z, distortion, log_q)

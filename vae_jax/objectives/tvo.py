@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from vae_jax import losses
+from vae_jax import losses, rates
 from vae_jax.objectives import _importance
 
 __all__ = ["loss"]
@@ -37,11 +37,14 @@ def loss(model, params, batch, key, *, first_beta=0.1, num_partitions=5, num_sam
         Masrani et al. 2019, arXiv 1907.00031, sections 3 and 4.
     """
     posterior = model.encode(params, batch["x"])
-    z = jax.lax.stop_gradient(posterior.sample(key, num_samples))
+    z, log_q = jax.lax.stop_gradient(rates.draw(posterior, key, num_samples))
     log_weights, distortion = _importance.log_weights(model, params, posterior, z, batch)
     # β_t = β_1^{1 − (t − 1)/(T − 1)}, t = 1 … T − 1
     exponents = 1.0 - jnp.arange(num_partitions - 1) / max(num_partitions - 1, 1)
     betas = jnp.append(0.0, jnp.asarray(first_beta, jnp.float32) ** exponents)
     bound, surrogate = losses.thermodynamic_bound(log_weights, posterior.log_prob(z), betas)
     loss = _importance.with_gradient_of(-bound, -surrogate)
-    return loss, {"bound": bound, **_importance.terms(model, params, posterior, z, distortion)}
+    return loss, {
+        "bound": bound,
+        **_importance.terms(model, params, posterior, z, distortion, log_q),
+    }

@@ -2,6 +2,7 @@
 
 import jax
 
+from vae_jax import rates
 from vae_jax.objectives import _adversary, _terms
 from vae_jax.objectives._adversary import init, optimizer
 
@@ -33,9 +34,10 @@ def loss(model, params, batch, key, *, lambda_gan=1.0):
     """
     z_key, prior_key = jax.random.split(key)
     posterior = model.encode(params, batch["x"])
-    z = model.without_masked(posterior.sample(z_key))
+    drawn, log_q = rates.draw(posterior, z_key)
+    z = model.without_masked(drawn)
     distortion = model.distortion(params, z, batch)
-    rate = _terms.rate(model, params, posterior, z)
+    rate = _terms.rate(model, params, posterior, drawn, log_q)
     draws = model.without_masked(model.prior(params).sample(prior_key, len(z)))
     # −log σ(d(z)); this term does not train the discriminator
     logits = _adversary.logits(jax.lax.stop_gradient(params["objective"]), z)

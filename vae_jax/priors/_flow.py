@@ -1,24 +1,19 @@
-"""Flows over codes [L]: the density of an invertible map of a standard normal variable.
-
-A map is a chain of layers ε = (z − t(z)) exp(−s(z)), each with one network for (s, t) of which some
-connections are cut, so that the Jacobian is triangular up to the order of the dimensions.
-"""
+"""Flows as priors of codes [L]: the density of an invertible map of a standard normal variable."""
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from vae_jax import distributions, sums
-from vae_jax.priors._prior import Prior, Sizes, each_dimension
+from vae_jax import distributions, flows, sums
+from vae_jax.priors._prior import Prior
 
-__all__ = ["Connections", "Flow", "FlowPrior", "scale_and_shift"]
+__all__ = ["Flow", "FlowPrior"]
 
 _NUM_FOR_MOMENTS = 4096
-_MAX_LOG_SCALE = 3.0
 _STATIC = {"static": True}
 
 
@@ -83,22 +78,6 @@ class Flow:
         return sums.over_last(terms) + log_det
 
 
-class Connections(NamedTuple):
-    """The connections of a network that are not cut, as zeros and ones.
-
-    Attributes:
-        inputs: from dimensions to the first hidden layer, [L, H] or [L, 1].
-        hidden: from the first hidden layer to the second, [H, H] or [1, 1].
-        outputs: from the second hidden layer to dimensions, [H, L] or [1, L].
-        moved: the dimensions that the layer moves, [L].
-    """
-
-    inputs: jax.Array
-    hidden: jax.Array
-    outputs: jax.Array
-    moved: jax.Array
-
-
 @dataclasses.dataclass(frozen=True)
 class FlowPrior(Prior):
     """z = f(ε), ε ~ N(0, I), f a chain of `num_flows` layers; starts as N(0, I) itself.
@@ -116,21 +95,13 @@ class FlowPrior(Prior):
     def init(self, key, sizes, examples=None):
         del examples
         keys = jax.random.split(key, self.num_flows)
-        return {f"flow_{i}": self._init_layer(keys[i], i, sizes) for i in range(self.num_flows)}
-
-    def _init_layer(self, key: jax.Array, index: int, sizes: Sizes) -> dict:
-        """A network that returns zeros; its first kernel is scaled to the dimensions it reads."""
-        first, second = jax.random.split(key)
         size, width = sizes.latent_dim, self.flow_width
-        fan_in = jnp.maximum(self.num_read(index, size, sizes.latent_mask), 1.0)
-        lecun = jax.nn.initializers.lecun_normal()
-        kernels = {
-            "hidden_0": each_dimension(first, size, width).T / jnp.sqrt(fan_in),
-            "hidden_1": lecun(second, (width, width)),
-            "scale": jnp.zeros((width, size)),
-            "shift": jnp.zeros((width, size)),
-        }
-        return {n: {"kernel": k, "bias": jnp.zeros(k.shape[1])} for n, k in kernels.items()}
+
+        def layer(index):
+            num_read = self.num_read(index, size, sizes.latent_mask)
+            return flows.init_network(keys[index], size, width, num_read)
+
+        return {f"flow_{i}": layer(i) for i in range(self.num_flows)}
 
     def num_read(self, index: int, latent_dim: int, latent_mask: jax.Array | None) -> jax.Array:
         """The number of dimensions of [L] that a layer's network reads, a scalar."""
@@ -150,21 +121,3 @@ class FlowPrior(Prior):
     def forward(layer: dict, index: int, latent_mask, noise: jax.Array) -> jax.Array:
         """See `Flow`: ε [..., L] to z [..., L]."""
         raise NotImplementedError
-
-
-def scale_and_shift(
-    layer: dict, connections: Connections, z: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """(s, t) of a layer's network, [..., L] like z; 0 in dimensions that it does not move."""
-
-    def apply(name, kept, values):
-        own = layer[name]
-        bias = own["bias"].reshape((1,) * (values.ndim - 1) + own["bias"].shape)
-        return jnp.matmul(values, own["kernel"] * kept, precision="highest") + bias
-
-    hidden = jax.nn.relu(apply("hidden_0", connections.inputs, z))
-    hidden = jax.nn.relu(apply("hidden_1", connections.hidden, hidden))
-    moved = connections.moved.reshape((1,) * (z.ndim - 1) + connections.moved.shape)
-    scale = jnp.tanh(apply("scale", connections.outputs, hidden) / _MAX_LOG_SCALE)
-    shift = apply("shift", connections.outputs, hidden)
-    return _MAX_LOG_SCALE * scale * moved, shift * moved

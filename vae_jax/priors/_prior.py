@@ -1,15 +1,14 @@
 """The base class of all priors, and what they share."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from vae_jax.errors import UsageError, unknown
+from vae_jax.families import Settings
 
-__all__ = ["Prior", "Sizes", "check_counts", "each_dimension", "where_kept"]
+__all__ = ["Prior", "Sizes"]
 
 
 class Sizes(NamedTuple):
@@ -27,37 +26,16 @@ class Sizes(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Prior:
+class Prior(Settings):
     """A family of densities p(z) over codes [L], independent N(0, 1) in masked dimensions.
 
     Attributes:
-        choices: words that a field accepts, by the name of the field.
         is_learned: whether the prior has parameters.
         reads_x: whether the prior encodes examples, so q(z|x) must be a function of x alone.
     """
 
-    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
     is_learned: ClassVar[bool] = True
     reads_x: ClassVar[bool] = False
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name in self.choices and value not in self.choices[field.name]:
-                raise unknown(field.name, str(value), self.choices[field.name])
-            if isinstance(field.default, int):
-                check_counts(**{field.name: value})
-
-    @classmethod
-    def refuse_unknown(cls, name: str, settings: Iterable[str]) -> None:
-        """Raises UsageError if a setting is not a field of the class; the prior is called `name`.
-
-        The class does not depend on the shape of codes.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        for setting in settings:
-            if setting not in known:
-                raise unknown(f"setting of prior={name}", setting, sorted(known))
 
     @property
     def num_examples(self) -> int:
@@ -92,24 +70,3 @@ class Prior:
             encode: x [K, *shape] to q(z|x), for priors that read x.
         """
         raise NotImplementedError
-
-
-def check_counts(**counts: Any) -> None:
-    """Raises UsageError unless each value is an integer of at least 1; scalars."""
-    for name, value in counts.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UsageError(f"{name}={value!r}: must be an integer, at least 1")
-
-
-def each_dimension(key: jax.Array, latent_dim: int, num: int) -> jax.Array:
-    """Standard normal numbers [num, L] with one key per dimension, so any L starts alike."""
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(latent_dim))
-    return jax.vmap(lambda own: jax.random.normal(own, (num,)), out_axes=1)(keys)
-
-
-def where_kept(values: jax.Array, latent_mask: jax.Array | None) -> jax.Array:
-    """Sets masked dimensions of [..., L] to 0."""
-    if latent_mask is None:
-        return values
-    is_kept = (latent_mask > 0).reshape((1,) * (values.ndim - 1) + latent_mask.shape)
-    return jnp.where(is_kept, values, 0.0)

@@ -5,8 +5,10 @@ import math
 
 import jax.numpy as jnp
 
+from vae_jax.flows import each_dimension
+from vae_jax.latents import where_kept
 from vae_jax.priors import _components
-from vae_jax.priors._prior import Prior, each_dimension, where_kept
+from vae_jax.priors._prior import Prior
 
 __all__ = ["Mixture"]
 

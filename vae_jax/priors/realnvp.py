@@ -5,7 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from vae_jax.priors._flow import Connections, FlowPrior, scale_and_shift
+from vae_jax.flows import Connections, scale_and_shift
+from vae_jax.priors._flow import FlowPrior
 
 __all__ = ["RealNVP"]
 

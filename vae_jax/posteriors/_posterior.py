@@ -1,0 +1,63 @@
+"""The base class of all posteriors, and what they share."""
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+
+from vae_jax import distributions
+from vae_jax.errors import UsageError
+from vae_jax.families import Settings
+from vae_jax.latents import Latent, where_kept
+
+__all__ = ["Posterior", "Summary", "gaussian"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Posterior(Settings, Latent):
+    """A family of posteriors q(z|x) of continuous codes [B, L]; p(z) is N(0, I) unless it says so.
+
+    Attributes:
+        knows_log_prob: whether log q(z|x) is known at any z, not only at the posterior's own draws.
+    """
+
+    is_continuous: ClassVar[bool] = True
+    takes_priors: ClassVar[bool] = True
+    knows_log_prob: ClassVar[bool] = True
+
+    def check_prior(self, prior):
+        super().check_prior(prior)
+        if prior is not None and prior.reads_x:
+            raise UsageError(
+                f"prior={prior}: mixes q(z|x) of its pseudo-inputs, which must be Gaussians with "
+                f"independent dimensions, not {self}: leave posterior out, or take prior='mixture'"
+            )
+
+    def prior(self, params, latent_dim, latent_mask=None):
+        del params, latent_mask
+        return distributions.standard_gaussian(latent_dim)
+
+
+def gaussian(
+    mean: jax.Array, logvar: jax.Array, latent_mask: jax.Array | None
+) -> distributions.DiagonalGaussian:
+    """The Gaussian [B, L] from which draws of a posterior start; N(0, 1) in masked dimensions."""
+    return distributions.DiagonalGaussian(*(where_kept(v, latent_mask) for v in (mean, logvar)))
+
+
+class Summary(NamedTuple):
+    """Mean and standard deviation of q(z|x), for evaluation; arrays [B, num].
+
+    Attributes:
+        mean: E[z|x].
+        mode: the code that is decoded as the reconstruction of x.
+        deviation: standard deviation of each dimension.
+    """
+
+    mean: jax.Array
+    mode: jax.Array
+    deviation: jax.Array
+
+    def first(self, num: int) -> "Summary":
+        """The same for the first `num` dimensions, [B, num]."""
+        return Summary(*(values[:, :num] for values in self))
