@@ -416,7 +416,9 @@ def launcher(tmp_path):
     (project / ".venv" / version / "installed").write_text(stamp)
 
     def run(*arguments, **environ):
-        inherited = {n: v for n, v in os.environ.items() if not n.startswith("JAX_")}
+        # of the environment that runs these tests
+        own = ("JAX_", "RESOLUTION")
+        inherited = {n: v for n, v in os.environ.items() if not n.startswith(own)}
         inherited |= {"PYTHON": sys.executable, "EXTRAS": "test"}
         return subprocess.run(
             ["bash", str(script), "launched", *arguments],

@@ -298,8 +298,8 @@ def _decoded(path: Path, image) -> _Image:
         notes.append("have 16 bits a channel, of which 8 are read")
     if image.getexif().get(_ORIENTATION, 1) != 1:
         notes.append("were turned upright, as their EXIF says")
-        image.load()  # this rotates a TIFF and removes the tag
-        image = PIL.ImageOps.exif_transpose(image)
+        image.load()  # this turns a TIFF, of which Pillow before 10.1 keeps the tag
+        image = image if image.format == "TIFF" else PIL.ImageOps.exif_transpose(image)
     # a palette may contain colors or an alpha channel that the mode does not tell
     wanted = "RGB" if image.mode == "P" and "transparency" not in image.info else None
     pixels = np.asarray(image.convert(wanted or (_GREY | _COLOR)[image.mode]))
