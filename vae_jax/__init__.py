@@ -29,7 +29,9 @@ if TYPE_CHECKING:
         networks,
         objectives,
         plots,
+        posteriors,
         priors,
+        samplers,
         schedules,
         training,
     )
@@ -58,7 +60,9 @@ __all__ = [
     "networks",
     "objectives",
     "plots",
+    "posteriors",
     "priors",
+    "samplers",
     "schedules",
     "training",
 ]

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from vae_jax import aliases, data, discovery, likelihoods, networks, objectives
+from vae_jax import aliases, data, discovery, likelihoods, networks, objectives, samplers
 from vae_jax.errors import any_of
 from vae_jax.lab import entry
 from vae_jax.lab.flags import as_flags
@@ -152,6 +152,7 @@ def _fills() -> dict[str, str]:
         "activations": ", ".join(networks.ACTIVATIONS),
         "activation": _defaults("activation"),
         "likelihoods": ", ".join(likelihoods.names()),
+        "samplers": ", ".join(samplers.names()),
         **{f"{setting}s": ", ".join(family.names()) for setting, family in FAMILIES.items()},
         "with_variance": ", ".join(with_variance),
     }

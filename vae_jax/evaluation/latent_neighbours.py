@@ -477,6 +477,7 @@ def measure(
     num_lines: int = 100,
     num_draws: int = 1000,
     max_examples: int = 10_000,
+    sampler: str = "prior",
 ) -> dict:
     """Continuity and completeness of the latent space, on the test split.
 
@@ -485,6 +486,8 @@ def measure(
         num_neighbours, num_lines, num_draws: scalars, see `evaluate`; by default k is at most (N −
             1) / 2 for N examples.
         max_examples: the number of examples, evenly spaced in the split: the time grows with N².
+        sampler: where draws come from: "prior", or a density fit to the codes of the training
+            split, one of `samplers.names()`.
 
     Returns:
         The entries of `DEFINITIONS`, as of `evaluate`.
@@ -502,7 +505,7 @@ def measure(
         x,
         subject.posterior(num_examples=max_examples).mean,
         jax.random.fold_in(subject.key, zlib.crc32(b"latent_neighbours")),
-        prior=subject.prior,
+        prior=subject.draws_from(sampler),
         num_neighbours=AtMost.fit(num_neighbours, (len(x) - 1) // 2),
         num_lines=num_lines,
         num_draws=num_draws,

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax import samplers
 from vae_jax.distributions import DiagonalGaussian, FullGaussian
 from vae_jax.errors import UsageError, VaeJaxError
 
@@ -32,6 +33,10 @@ BLOCK_BYTES = 2**24
 
 NUM_FITTED = 10_000
 """Number of codes for the Gaussian that replaces a missing prior, a count."""
+
+
+_SAMPLER = 2**32 - 3
+"""Folded into the key for the draws and the fit of a sampler, a scalar."""
 
 
 class NotApplicableError(VaeJaxError):
@@ -90,6 +95,7 @@ class Subject:
         self.preprocess, self.key = preprocess, key
         self.num_examples = num_examples
         self._held: dict[tuple, Any] = {}
+        self._fitted: dict[str, Any] = {}
 
     def size(self, split: str = "test") -> int:
         """The number of examples in use from a split, a count."""
@@ -129,6 +135,38 @@ class Subject:
             codes = self.posterior("train", NUM_FITTED).mean
             return FullGaussian.fit(codes)
         return self.model.prior(self.params).first(self.latent_dim)
+
+    def draws_from(self, sampler: str) -> Any:
+        """What new codes are drawn from, over the dimensions in use, arrays [L].
+
+        Args:
+            sampler: "prior" is `prior`; otherwise one of `samplers.names()`, fit to the codes of at
+                most `NUM_FITTED` training examples, one draw of q(z|x) each.
+
+        Raises:
+            NotApplicableError: dimensions of the code are discrete.
+            UsageError: there is no such sampler.
+            DataError: there are too few codes.
+        """
+        if sampler == "prior":
+            return self.prior
+        made = samplers.make(sampler)
+        self.require_continuous()
+        if sampler not in self._fitted:
+            draw_key, fit_key = jax.random.split(jax.random.fold_in(self.key, _SAMPLER))
+            codes = np.asarray(self._draws(draw_key))
+            self._fitted[sampler] = made.fit(codes, fit_key)
+        return self._fitted[sampler]
+
+    def _draws(self, key: jax.Array) -> np.ndarray:
+        """One draw of q(z|x) for each of at most `NUM_FITTED` training examples, [N, L]."""
+
+        def draw(params, stored, positions):
+            x = self.inputs(stored, positions)
+            own_key = jax.random.fold_in(key, positions[0])
+            return self.given(params, stored, x).encode(params, x).sample(own_key)
+
+        return self.over(draw, "train", num_examples=NUM_FITTED)[:, : self.latent_dim]
 
     def require_gaussian(self) -> None:
         """Raises NotApplicableError unless q(z|x) and p(z) over [L] are `DiagonalGaussian`s."""

@@ -6,7 +6,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -286,7 +286,7 @@ def measure(trained: Trained, subject: Subject, request: Request, name: str) -> 
     return {
         "values": {entry: values[entry] for entry in entries},
         "definitions": definitions,
-        "notes": list(notes(name, values, subject)),
+        "notes": list(notes(name, values, subject, settings)),
         "settings": settings,
         "step": trained.member.step,
         "seed": seed,
@@ -307,7 +307,9 @@ def objective_definitions(trained: Trained, terms: Sequence[str]) -> dict[str, s
     return {**dict.fromkeys(terms, generic), **counts, **OBJECTIVE_DEFINITIONS, **own}
 
 
-def notes(metric: str, values: dict, subject: Subject) -> Iterator[str]:
+def notes(
+    metric: str, values: dict, subject: Subject, settings: Mapping[str, Any] | None = None
+) -> Iterator[str]:
     """What a reader of a metric's values should know in addition to their definitions."""
     # terms of an objective have their own definitions, and "given" tells of p(x|c)
     if subject.conditions is not None and metric != OBJECTIVE and "given" not in values:
@@ -315,7 +317,10 @@ def notes(metric: str, values: dict, subject: Subject) -> Iterator[str]:
             f"the codes are of q(z|x, c), c is {subject.conditions.what}: what c tells of x they "
             "need not hold"
         )
-    if "num_draws" in values and not subject.model.latent.has_prior:
+    sampler = (settings or {}).get("sampler", "prior")
+    if sampler != "prior":
+        yield f"draws are from sampler={sampler}, fit to codes of the training split"
+    elif "num_draws" in values and not subject.model.latent.has_prior:
         yield "a code without a prior: draws are from a Gaussian fit to codes of the training split"
     if metric == "nll" and values.get("effective_samples", FEW_SAMPLES) < FEW_SAMPLES:
         yield (

@@ -8,7 +8,16 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vae_jax import families, likelihoods, networks, objectives, posteriors, priors, training
+from vae_jax import (
+    families,
+    likelihoods,
+    networks,
+    objectives,
+    posteriors,
+    priors,
+    samplers,
+    training,
+)
 from vae_jax.lab import parsers
 from vae_jax.storage import members
 
@@ -318,6 +327,15 @@ class Config:
         "Output",
         parsers.plain_number(0),
         "seconds between two checkpoints (default: 5, or 50 times as long as a save takes)",
+        identity=False,
+        sweeps=False,
+    )
+    sampler: str | None = flag(
+        None,
+        "Output",
+        parsers.choice(samplers.names, "sampler"),
+        "what codes of pictures of samples are drawn from, one of {samplers}, fit to the codes "
+        "(default: the prior; without one, gaussian)",
         identity=False,
         sweeps=False,
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_jax import console, evaluation, losses
+from vae_jax import console, evaluation, losses, samplers
 from vae_jax.cli import command as cli
 from vae_jax.devices import platform as devices
 from vae_jax.errors import DivergedError, UsageError, verbatim
@@ -48,6 +48,7 @@ WORDS = {
     "disentanglement_metrics": (disentanglement.names(), True),
     "disentanglement_predictors": (dci.PREDICTORS, True),
     "exact_split": (SPLITS, False),
+    "latent_neighbours_sampler": (("prior", *samplers.names()), False),
     "latent_use_kernel": (tuple(losses.KERNELS), False),
 }
 """Flags with words as values → the words, and whether several are allowed."""

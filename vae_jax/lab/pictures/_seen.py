@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import data, distributions, latents, plots, rates, schedules, training
+from vae_jax import data, distributions, latents, plots, rates, samplers, schedules, training
 from vae_jax.distributions import DiagonalGaussian, FullGaussian
 from vae_jax.evaluation import elbo
 
@@ -17,6 +17,8 @@ __all__ = ["MOST_AT_ONCE", "NUM_EXAMPLES", "NUM_FEW", "Seen", "kind_of", "look"]
 
 NUM_EXAMPLES = 2000
 """That are encoded at most, a count."""
+_SAMPLER = 2**32 - 3
+"""Folded into the key for the fit of a sampler, a scalar."""
 NUM_FEW = 10
 """Examples that are shown one by one at most, a count."""
 MOST_AT_ONCE = 2**24
@@ -38,6 +40,8 @@ class Seen(NamedTuple):
         codes: the likeliest code of each, [N, L].
         means: posterior means, [N, L].
         prior: what codes are drawn from: p(z), or where there is none a Gaussian fit to `codes`.
+        draws: what pictures of samples draw codes from, with `sample`: `prior`, or a sampler.
+        source: `draws` in words.
         rates: of each dimension in nats, averaged over the examples, [L], see
             `rates.per_dim_or_like_gaussian`; without a prior the variance of its codes.
         is_active: which dimensions are active units, [L]; without a prior those that vary.
@@ -59,6 +63,8 @@ class Seen(NamedTuple):
     codes: np.ndarray
     means: np.ndarray
     prior: Any
+    draws: Any
+    source: str
     rates: np.ndarray
     is_active: np.ndarray
     continuous: np.ndarray
@@ -125,6 +131,8 @@ def look(experiment, model, params, hparams) -> Seen:
     falling = np.argsort(-of_dims, kind="stable")
     corrupt = experiment.loss_fn.corrupt
     h = schedules.evaluate(hparams, jnp.int32(experiment.num_steps - 1)).objective
+    prior = _prior(model, params, codes)
+    draws, source = _draws(experiment.config.sampler, prior, model, encoded, key)
     return Seen(
         model=model,
         params=params,
@@ -135,11 +143,9 @@ def look(experiment, model, params, hparams) -> Seen:
         alphabet=experiment.dataset.alphabet,
         codes=codes,
         means=encoded["means"],
-        prior=(
-            model.prior(params)
-            if model.latent.has_prior
-            else distributions.FullGaussian.fit(jnp.asarray(codes))
-        ),
+        prior=prior,
+        draws=draws,
+        source=source,
         rates=of_dims,
         is_active=np.asarray(elbo.active_units(variances)),
         continuous=falling[falling >= model.latent.num_discrete(model.latent_dim)],
@@ -149,6 +155,21 @@ def look(experiment, model, params, hparams) -> Seen:
         shown=None if corrupt is None else np.asarray(corrupt(jnp.asarray(x), key, **h)),
         key=key,
     )
+
+
+def _prior(model, params, codes: np.ndarray) -> Any:
+    """p(z), or a Gaussian fit to codes [N, L] if there is none."""
+    if model.latent.has_prior:
+        return model.prior(params)
+    return distributions.FullGaussian.fit(jnp.asarray(codes))
+
+
+def _draws(sampler: str | None, prior, model, encoded: dict, key) -> tuple[Any, str]:
+    """What codes are drawn from, and its words: the prior, or a sampler fit to draws of q(z|x)."""
+    if sampler is None or not model.latent.is_continuous:
+        return prior, "the prior" if model.latent.has_prior else "a Gaussian fit to the codes"
+    fit_key = jax.random.fold_in(key, jnp.uint32(_SAMPLER))
+    return samplers.make(sampler).fit(encoded["drawn"], fit_key), f"sampler={sampler} of the codes"
 
 
 def _few(experiment, labels: np.ndarray | None) -> np.ndarray:
@@ -182,9 +203,10 @@ def _encode(model, params, batch, key, given):
     model = model if given is None else given(model, params, batch)
     posterior = model.encode(params, batch["x"])
     seen = {"codes": posterior.mode, "means": posterior.mean, "condition": model.condition}
+    seen["drawn"] = posterior.sample(key)
     if model.latent.has_prior:
         prior = model.prior(params)
-        seen["rates"] = rates.per_dim_or_like_gaussian(posterior, prior, posterior.sample(key))
+        seen["rates"] = rates.per_dim_or_like_gaussian(posterior, prior, seen["drawn"])
         seen["standardized"] = elbo.standardized_mean(posterior, prior)
     return seen
 

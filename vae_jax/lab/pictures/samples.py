@@ -1,6 +1,7 @@
-"""Decoded draws from the prior; without a prior, from a Gaussian fit to the codes."""
+"""Decoded draws from the prior or from a sampler; without both, from a Gaussian fit to codes."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import plots
@@ -16,29 +17,25 @@ NUM_CURVES = 12
 
 def draw(seen: Seen) -> plots.Picture:
     """Draws a grid of E[x|z], or a row of it for each condition that is shown."""
-    model, params, conditions = seen.model, seen.params, seen.conditions
-    if not seen.has_rates:
-        z = np.asarray(seen.prior.sample(seen.key, NUM_SAMPLES))
-        title = "E[x|z], z from a Gaussian fit to the codes"
-        return plots.samples(seen.decode(z[None])[0], title=title)
+    conditions = seen.conditions
     if conditions is None:
-        z = model.prior(params).sample(jax.random.split(seen.key)[0], NUM_SAMPLES)
-        return plots.samples(seen.decode(z[None])[0], title="E[x|z], z from the prior")
-    z = np.asarray(model.prior(params).sample(seen.key, NUM_STYLES))
+        key = jax.random.split(seen.key)[0] if seen.has_rates else seen.key
+        z = np.asarray(seen.draws.sample(key, NUM_SAMPLES))
+        return plots.samples(seen.decode(z[None])[0], title=f"E[x|z], z from {seen.source}")
+    z = np.asarray(seen.draws.sample(seen.key, NUM_STYLES))
     z = np.tile(z, (len(conditions.names), 1, 1))
     samples = seen.decode(z, conditions.shown[:, None])
     return plots.samples(
         samples.reshape(-1, *samples.shape[2:]),
-        title="E[x|z, c]: c of the row, z of the column from the prior",
+        title=f"E[x|z, c]: c of the row, z of the column from {seen.source}",
         row_names=conditions.names,
     )
 
 
 def draw_series(seen: Seen) -> plots.Picture:
     """Draws series from p(x|z)."""
-    source = "the prior" if seen.has_rates else "a Gaussian fit to the codes"
     draws = _sampled(seen, NUM_CURVES)[:, None]
-    return plots.series(draws, title=f"x ~ p(x|z), z from {source}")
+    return plots.series(draws, title=f"x ~ p(x|z), z from {seen.source}")
 
 
 def read(seen: Seen) -> list[str]:
@@ -47,9 +44,9 @@ def read(seen: Seen) -> list[str]:
 
 
 def _sampled(seen: Seen, num: int) -> np.ndarray:
-    """x ~ p(x|z), z from the prior, or from what stands for it: [num, *shape]."""
+    """x ~ p(x|z), z from `Seen.draws`: [num, *shape]."""
     z_key, x_key = jax.random.split(seen.key)
-    z = seen.prior.sample(z_key, num)
+    z = jnp.asarray(seen.draws.sample(z_key, num))
     return np.asarray(jax.jit(seen.model.sample_given)(seen.params, x_key, z)[0])
 
 
