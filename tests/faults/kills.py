@@ -1,5 +1,6 @@
 """R1 and R3: killed without a word, at any time."""
 
+import contextlib
 import functools
 import re
 import time
@@ -98,12 +99,20 @@ def after(seconds: float) -> Callable:
 
 def inside_a_save(lab, process, workdir) -> bool:
     """A moment at which a step is half written."""
-    staged = [program / "checkpoints" / ".staging" for program in programs(workdir)]
-    known = {path for folder in staged for path in folder.glob("*")}
+    folders = [program / "checkpoints" / ".staging" for program in programs(workdir)]
+
+    def staged():
+        found = set()
+        for folder in folders:
+            # it comes and goes with each save
+            with contextlib.suppress(FileNotFoundError):
+                found |= set(folder.iterdir())
+        return found
+
+    known = staged()
 
     def is_writing():
-        found = {path for folder in staged for path in folder.glob("*")}
-        return bool(found - known)
+        return bool(staged() - known)
 
     if not wait_for(is_writing, process):
         return False
