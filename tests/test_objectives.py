@@ -62,7 +62,7 @@ SMALL = {
     "num_classes": 3,
 }
 KINDS = {
-    "autoencoder": "contractive dbn denoising k_sparse sparse stacked",
+    "autoencoder": "contractive dbn denoising k_sparse rae sparse stacked",
     "beta_vae": "capacity_vae ciwae cvae dip_vae_i dip_vae_ii dreg info_vae iwae miwae",
     "beta_tc_vae": "",
     "factor_vae": "wae_gan",

@@ -28,6 +28,7 @@ from vae_jax.losses import (
     rates,
     reductions,
     sparsity,
+    weights,
 )
 from vae_jax.losses.adversaries import *
 from vae_jax.losses.aggregate import *
@@ -39,6 +40,7 @@ from vae_jax.losses.quantization import *
 from vae_jax.losses.rates import *
 from vae_jax.losses.reductions import *
 from vae_jax.losses.sparsity import *
+from vae_jax.losses.weights import *
 
 # one line per file: the form that type checkers read
 __all__: list[str] = []
@@ -52,3 +54,4 @@ __all__ += quantization.__all__
 __all__ += rates.__all__
 __all__ += reductions.__all__
 __all__ += sparsity.__all__
+__all__ += weights.__all__
