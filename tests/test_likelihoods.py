@@ -15,6 +15,7 @@ from vae_jax.likelihoods import (
     DiscretizedLogistic,
     Gaussian,
     Laplace,
+    LogisticMixture,
     Text,
 )
 from vae_jax.likelihoods.text import ended
@@ -273,6 +274,7 @@ def test_make_gives_each_name_its_class():
         "gaussian": (Gaussian("learned"), "real", 1),
         "laplace": (Laplace("learned"), "real", 1),
         "logistic": (DiscretizedLogistic("learned", 17), "levels", 1),
+        "logistic_mixture": (LogisticMixture(17), "levels", 50),
         "categorical": (Categorical(17), "levels", 17),
         "text": (Text(17), "text", 17),
     }
@@ -333,3 +335,70 @@ def test_nan_follows_the_first_end():
     nan = np.nan
     expected = [[0.5, 0, nan, nan], [0, nan, nan, nan], [1, 0.5, 1, 1]]
     np.testing.assert_array_equal(ended(x), expected)
+
+
+# --- Mixtures of logistic variables
+
+
+def mixture_of(shape, num_levels, num_components=3):
+    """A mixture with random outputs for one example."""
+    likelihood = LogisticMixture(num_levels, num_components)
+    size = (1, *shape, likelihood.num_outputs)
+    return likelihood, jnp.asarray(np.random.default_rng(3).normal(size=size), jnp.float32)
+
+
+@pytest.mark.parametrize("num_levels", [2, 256])
+def test_a_mixture_sums_to_one_over_the_levels(num_levels):
+    likelihood, outputs = mixture_of((), num_levels)
+    levels = jnp.arange(num_levels) / (num_levels - 1)
+    repeated = jnp.broadcast_to(outputs, (num_levels, *outputs.shape[1:]))
+    probs = jnp.exp(likelihood.log_prob({}, repeated, levels))
+    np.testing.assert_allclose(np.float64(probs).sum(), 1.0, atol=1e-5)
+    mean = np.float64(probs) @ np.float64(levels)
+    np.testing.assert_allclose(likelihood.mean({}, outputs), [mean], atol=1e-5)
+
+
+@pytest.mark.parametrize("num_channels", [2, 3])
+def test_the_channels_of_a_pixel_sum_to_one_together_and_depend_on_each_other(num_channels):
+    num_levels = 5
+    likelihood, outputs = mixture_of((1, 1, num_channels), num_levels)
+    grid = list(itertools.product(np.arange(num_levels) / (num_levels - 1), repeat=num_channels))
+    x = jnp.asarray(grid, jnp.float32).reshape(-1, 1, 1, num_channels)
+    repeated = jnp.broadcast_to(outputs, (len(x), *outputs.shape[1:]))
+    probs = np.exp(np.float64(likelihood.log_prob({}, repeated, x)))
+    assert probs.sum() == pytest.approx(1.0, abs=1e-5)
+    joint = probs.reshape([num_levels] * num_channels)
+    first = joint.sum(axis=tuple(range(1, num_channels)))
+    last = joint.sum(axis=tuple(range(num_channels - 1)))
+    pair = joint.sum(axis=tuple(range(1, num_channels - 1)))
+    assert np.abs(pair - np.outer(first, last)).max() > 1e-3
+    # each channel given those before it
+    each = likelihood.log_probs({}, repeated, x).reshape(-1, num_channels)
+    np.testing.assert_allclose(
+        each[:, 0], np.log(np.repeat(first, len(x) // num_levels)), atol=1e-4
+    )
+
+
+def test_draws_of_a_mixture_are_as_often_as_it_says():
+    num_levels, num_draws = 4, 20_000
+    likelihood, outputs = mixture_of((1, 1, 2), num_levels)
+    repeated = jnp.broadcast_to(outputs, (num_draws, *outputs.shape[1:]))
+    draws = jax.jit(likelihood.sample)({}, jax.random.key(0), repeated).reshape(-1, 2)
+    places = np.asarray(jnp.round(draws * (num_levels - 1)), int)
+    np.testing.assert_allclose(draws, places / (num_levels - 1), atol=1e-6)
+    found = np.zeros((num_levels, num_levels))
+    np.add.at(found, tuple(places.T), 1 / num_draws)
+    grid = np.stack(np.meshgrid(*[np.arange(num_levels) / (num_levels - 1)] * 2, indexing="ij"), -1)
+    x = jnp.asarray(grid, jnp.float32).reshape(-1, 1, 1, 2)
+    expected = jnp.exp(likelihood.log_prob({}, jnp.repeat(outputs, len(x), axis=0), x))
+    expected = np.float64(expected).reshape(num_levels, num_levels)
+    error = np.sqrt(expected * (1 - expected) / num_draws)
+    assert (np.abs(found - expected) < 5 * error + 1e-4).all()
+
+
+def test_one_component_alone_is_the_logistic_likelihood():
+    likelihood, outputs = mixture_of((3, 2), 17, 1)
+    x = jnp.asarray(np.random.default_rng(0).integers(0, 17, (1, 3, 2)) / 16, jnp.float32)
+    center, logvar = outputs[..., 1] + 0.5, outputs[..., 2] - 3.0
+    expected = distributions.discretized_logistic_log_prob(x, center, logvar, num_levels=17)
+    np.testing.assert_allclose(likelihood.log_probs({}, outputs, x), expected, rtol=1e-5)

@@ -321,3 +321,57 @@ def test_the_contractive_penalty_is_the_norm_of_the_jacobian():
     np.testing.assert_allclose(aux["jacobian_norm"], norm, rtol=1e-5)
     want = model.distortion(params, encode(batch["x"]), batch) + 0.7 * norm
     np.testing.assert_allclose(loss, want, rtol=1e-5)
+
+
+# --- The regularized autoencoder
+
+
+@pytest.mark.parametrize("penalty", ["l2", "gradient", "spectral"])
+def test_the_terms_of_a_regularized_autoencoder(penalty):
+    objective, model = make("rae", penalty=penalty, mask=jnp.array([1.0, 1, 1, 0, 0]))
+    params, batch = initial(model), batch_of()
+    weights = {"lambda_code": 0.3, "lambda_decoder": 0.7}
+    loss, aux = objective(model, params, batch, jax.random.key(2), **weights)
+    z = model.encode(params, batch["x"]).mode
+    kernels = {name: np.asarray(own["kernel"]) for name, own in params["decoder"].items()}
+    kernels["latent"] = kernels["latent"][:3]  # what masked dimensions would add is not there
+    if penalty == "l2":
+        biases = [np.asarray(own["bias"]) for own in params["decoder"].values()]
+        want = sum(np.square(each).sum() for each in [*kernels.values(), *biases])
+    elif penalty == "spectral":
+        want = sum(np.linalg.norm(each, 2) ** 2 for each in kernels.values())
+    else:
+        each = jax.vmap(jax.jacfwd(lambda one: model.decode_mean(params, one[None])[0].ravel()))(z)
+        want = np.square(each).sum(axis=(1, 2))
+    np.testing.assert_allclose(aux["decoder_penalty"], np.broadcast_to(want, B), rtol=2e-3)
+    np.testing.assert_allclose(aux["code_norm"], 0.5 * np.square(z).sum(axis=1), rtol=1e-5)
+    want = aux["distortion"] + 0.3 * aux["code_norm"] + 0.7 * aux["decoder_penalty"]
+    np.testing.assert_allclose(loss, want, rtol=1e-5)
+
+
+def test_without_penalties_it_is_the_plain_autoencoder():
+    (plain, model), (objective, _) = make("autoencoder"), make("rae")
+    params, batch, key = initial(model), batch_of(), jax.random.key(2)
+    loss, _ = objective(model, params, batch, key, lambda_code=0.0, lambda_decoder=0.0)
+    np.testing.assert_array_equal(loss, plain(model, params, batch, key)[0])
+
+
+def test_the_spectral_norm_has_the_gradient_of_the_largest_singular_value():
+    kernel = jax.random.normal(jax.random.key(0), (6, 4)) + 1.0
+    left, values, right = np.linalg.svd(kernel)
+    value, slope = jax.value_and_grad(losses.squared_spectral_norms)({"kernel": kernel})
+    np.testing.assert_allclose(value, values[0] ** 2, rtol=1e-4)
+    # ∂σ²/∂W = 2σ u vᵀ
+    np.testing.assert_allclose(
+        slope["kernel"], 2 * values[0] * np.outer(left[:, 0], right[0]), atol=2e-2
+    )
+
+
+def test_a_penalty_on_the_gradient_of_text_is_refused():
+    shape, likelihood = (5,), likelihoods.Text(4)
+    objective = objectives.bind("rae", num_examples=100, penalty="gradient")
+    sizes = {"shape": shape, "latent_dim": L, "num_outputs": 4, "widths": (6,), "num_parts": 1}
+    model = Model(*networks.build("gru", **sizes), likelihood, shape, L, None, objective.latent())
+    batch = {"x": jnp.zeros((B, *shape)), "mask": jnp.ones(B)}
+    with pytest.raises(UsageError, match="penalty=gradient: characters have no derivative: x is t"):
+        jax.eval_shape(lambda key: objective(model, initial(model), batch, key), jax.random.key(0))

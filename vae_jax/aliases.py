@@ -8,9 +8,16 @@ __all__ = ["ARGUMENTS", "SETTINGS", "VALUES", "argument", "canonical", "setting"
 
 VALUES = {
     "objective": {"vae": "beta_vae", "ae": "autoencoder", "dae": "denoising"},
-    "likelihood": {"mse": "gaussian", "normal": "gaussian", "bce": "bernoulli"},
+    "likelihood": {
+        "mse": "gaussian",
+        "normal": "gaussian",
+        "bce": "bernoulli",
+        "dmol": "logistic_mixture",
+    },
     "network": {"cnn": "conv", "dense": "mlp", "fc": "mlp"},
     "activation": {"swish": "silu"},
+    "posterior": {"multivariate": "full", "full_covariance": "full", "von_mises_fisher": "vmf"},
+    "sampler": {"gmm": "mixture", "normal": "gaussian", "flow": "maf"},
     "prior": {"standard": "normal", "mog": "mixture", "gmm": "mixture", "vampprior": "vamp"},
 }
 """Setting → alias of a value → the value."""

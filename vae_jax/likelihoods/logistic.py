@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax import distributions
-from vae_jax.likelihoods._levels import MANY_LEVELS, check_num_levels
+from vae_jax.likelihoods._levels import check_num_levels, mean_of_rounded, nearest_levels
 from vae_jax.likelihoods._likelihood import Params, at_least_float32
 from vae_jax.likelihoods._scaled import Scaled
 
@@ -48,29 +48,13 @@ class DiscretizedLogistic(Scaled):
 
     def mean(self, params, outputs):
         outputs = at_least_float32(outputs)
-        scale = self._scale(params, outputs)
-
-        if self.num_levels > MANY_LEVELS:
-            # the sum below is the midpoint rule of ∫₀¹ σ((m − t)/s) dt, accurate to half a level
-            above, below = (scale * jax.nn.softplus((outputs - t) / scale) for t in (0.0, 1.0))
-            return above - below
-
-        def add_level(k, total):
-            bin_edge = (k - 0.5) / (self.num_levels - 1)
-            return total + jax.nn.sigmoid((outputs - bin_edge) / scale)
-
-        # E[x] = 1/(V−1) Σ_{k=1}^{V−1} p(x ≥ level k); a loop avoids an array [B, *shape, V]
-        total = jax.lax.fori_loop(1, self.num_levels, add_level, jnp.zeros_like(outputs))
-        return total / (self.num_levels - 1)
+        return mean_of_rounded(outputs, self._scale(params, outputs), self.num_levels)
 
     def mode(self, params, outputs):
-        return self._nearest(at_least_float32(outputs))
-
-    def _nearest(self, values: jax.Array) -> jax.Array:
-        """The levels nearest to values of any shape."""
-        return jnp.round(jnp.clip(values, 0.0, 1.0) * (self.num_levels - 1)) / (self.num_levels - 1)
+        return nearest_levels(at_least_float32(outputs), self.num_levels)
 
     def sample(self, params, key, outputs):
         outputs = at_least_float32(outputs)
         noise = jax.random.logistic(key, outputs.shape, outputs.dtype)
-        return self._nearest(outputs + self._scale(params, outputs) * noise)
+        draws = outputs + self._scale(params, outputs) * noise
+        return nearest_levels(draws, self.num_levels)

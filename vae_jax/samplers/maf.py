@@ -71,7 +71,9 @@ def fit_by_adam(loss, params, train, valid, key, num_epochs: int):
     def step(state, rows):
         params, moments = state
         gradient = jax.grad(loss)(params, rows)
-        updates, moments = optimizer.update(gradient, moments, params)
+        # optax relies on implicit promotion, even if a user forbids it
+        with jax.numpy_dtype_promotion("standard"):
+            updates, moments = optimizer.update(gradient, moments, params)
         return (optax.apply_updates(params, updates), moments), None
 
     def epoch(carried, own_key):
