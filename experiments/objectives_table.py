@@ -1,7 +1,7 @@
-"""Prints the tables of objectives, priors and posteriors, made from their docstrings.
+"""Prints the tables of objectives, priors, posteriors and samplers, made from their docstrings.
 
-`python -m experiments.objectives_table --write` writes them into docs/objectives.md,
-docs/priors.md and docs/posteriors.md, each between two marks.
+`python -m experiments.objectives_table --write` writes them into docs/objectives.md
+and the pages of the others, each between two marks.
 """
 
 import functools
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vae_jax import console, objectives
+from vae_jax import console, families, objectives, posteriors, priors, samplers
 from vae_jax.lab import settings
 from vae_jax.storage import files
 
@@ -33,24 +33,24 @@ def table() -> str:
     return _markdown(rows)
 
 
-def table_of(setting: str, density: str) -> str:
-    """The table of priors or posteriors as Markdown, one row for each.
+def table_of(family: families.Family, density: str) -> str:
+    """The table of priors, posteriors or samplers as Markdown, one row for each.
 
     Args:
-        setting: one of `settings.FAMILIES`.
+        family: all of them.
         density: heading of the column of their densities.
     """
-    family = settings.FAMILIES[setting]
-    rows = [(f"`--{setting}`", density, "flags", "what it is", "paper"), ("---",) * 5]
+    has_flags = family.what in settings.FAMILIES
+    own = ("flags", "--") if has_flags else ("settings", "")
+    rows = [(f"`--{family.what}`", density, own[0], "what it is", "paper"), ("---",) * 5]
     for name in family.names():
-        known = settings.hyperparameters_of_family(setting, name)
-        flags = " ".join(f"--{flag}" for flag in known)
+        known = " ".join(f"{own[1]}{setting}" for setting in family.settings_of(name))
         papers = objectives.papers(family.load(name))
         rows.append(
             (
                 f"`{name}`",
                 family.formula(name),
-                f"`{flags}`" if flags else "",
+                f"`{known}`" if known else "",
                 family.summary(name).rstrip("."),
                 "; ".join(_linked(*paper) for paper in papers.items()),
             )
@@ -60,8 +60,9 @@ def table_of(setting: str, density: str) -> str:
 
 TABLES = {
     "objectives": table,
-    "priors": functools.partial(table_of, "prior", "p(z)"),
-    "posteriors": functools.partial(table_of, "posterior", "q(z|x)"),
+    "priors": functools.partial(table_of, priors.FAMILY, "p(z)"),
+    "posteriors": functools.partial(table_of, posteriors.FAMILY, "q(z|x)"),
+    "samplers": functools.partial(table_of, samplers.FAMILY, "density"),
 }
 """Table, which is also the name of its page and of its marks → its text."""
 

@@ -67,7 +67,7 @@ def test_every_snippet_is_run():
     have = {page for page in PAGES if snippets(page)}
     assert have == {
         *("README.md", "docs/contributing.md", "docs/python-api.md", "docs/priors.md"),
-        "docs/sweeps-and-clusters.md",
+        *("docs/samplers.md", "docs/sweeps-and-clusters.md"),
     }
 
 
@@ -100,6 +100,14 @@ def test_the_snippet_of_learned_priors():
     exec(text, names)
     assert names["density"].log_prob(jnp.zeros(3)).shape == ()
     assert names["density"].means.shape == (8, 3)
+
+
+def test_the_snippet_of_samplers(capsys):
+    names = {}
+    (text,) = snippets("docs/samplers.md")
+    exec(text, names)
+    assert names["new"].shape == (8, 8, 8, 1)
+    assert 0 < float(capsys.readouterr().out) <= 1
 
 
 class MyEncoder(nn.Module):

@@ -110,6 +110,10 @@ class Family(Generic[T]):
         entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.M)
         return {setting: re.sub(r"\s+", " ", told) for setting, told in entries}
 
+    def settings_of(self, name: str) -> list[str]:
+        """The settings of a name: the fields of its class, in their order."""
+        return [field.name for field in dataclasses.fields(self.load(name))]
+
     def make(self, name: Any, **settings: Any) -> T:
         """Makes one by its name.
 
