@@ -122,6 +122,10 @@ class Latent:
         """
         raise NotImplementedError
 
+    def decoded(self, z: jax.Array) -> jax.Array:
+        """What the decoder reads of z, the rest 0: [B, L] to [B, L]."""
+        return z
+
     def onto(self, z: jax.Array) -> jax.Array:
         """The codes that can occur and are nearest to z, [B, L] to [B, L]; z itself if all can."""
         return z

@@ -376,7 +376,8 @@ class Model(flax.struct.PyTreeNode):
 
     def _apply(self, params, z, **read):
         z = arguments.rows("z", z, (self.latent_dim,))
-        return self._run("decoder", params, self.without_masked(z), **read)
+        read_of_z = self.without_masked(self.latent.decoded(z))
+        return self._run("decoder", params, read_of_z, **read)
 
     @property
     def has_modes(self) -> bool:

@@ -63,8 +63,11 @@ def rate(posterior, prior, z: jax.Array | None = None, log_q: jax.Array | None =
     """
     if z is None or has_closed_form(posterior, prior):
         return losses.sum_event(distributions.kl_divergence(posterior, prior))
-    log_q = posterior.log_prob(z) if log_q is None else log_q
-    ratio = log_q - prior.log_prob(z)
+    if hasattr(posterior, "rates_given"):
+        ratio = sums.over_last(posterior.rates_given(prior, z))
+    else:
+        log_q = posterior.log_prob(z) if log_q is None else log_q
+        ratio = log_q - prior.log_prob(z)
     return ratio if z.ndim == 2 else ratio.mean(axis=0)
 
 
@@ -91,7 +94,10 @@ def per_dim(posterior, prior, z: jax.Array | None = None) -> jax.Array:
             f"the rate of single dimensions: p(z) is of type {name}, whose density is only known "
             "jointly: leave free_bits out, or take prior=normal or prior=mixture"
         )
-    rates = posterior.log_probs(z) - prior.log_probs(z)
+    if hasattr(posterior, "rates_given"):
+        rates = posterior.rates_given(prior, z)
+    else:
+        rates = posterior.log_probs(z) - prior.log_probs(z)
     return rates if z.ndim == 2 else rates.mean(axis=0)
 
 

@@ -1,0 +1,167 @@
+"""Codes in groups, each given the group above it: what posteriors of several layers share.
+
+The groups 1 … G lie in each other, so that any number of leading dimensions of [L] has all of them:
+each group has twice as many dimensions as the one above it. The decoder reads group 1 alone.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax import distributions, flows, sums
+from vae_jax.distributions import DiagonalGaussian
+
+__all__ = ["HierarchicalPrior", "conditional", "groups", "init_conditional", "lead", "noise_like"]
+
+_NUM_FOR_MOMENTS = 4096
+_STATIC = {"static": True}
+
+
+def groups(latent_dim: int, num_groups: int, latent_mask: jax.Array | None) -> list[jax.Array]:
+    """The dimensions of each group, from the lowest to the highest: zeros and ones [L] each.
+
+    Args:
+        latent_dim: L, a count.
+        num_groups: G, a count.
+        latent_mask: None or [L] of zeros and ones.
+    """
+    place = jnp.arange(latent_dim) % (2**num_groups - 1)
+    first, found = 0, []
+    for index in range(num_groups):
+        size = 2 ** (num_groups - 1 - index)
+        is_in = (place >= first) & (place < first + size)
+        own = is_in.astype(jnp.float32)
+        found.append(own if latent_mask is None else own * latent_mask)
+        first += size
+    return found
+
+
+def lead(values: jax.Array, like: jax.Array) -> jax.Array:
+    """Prepends axes of size 1 to values [...] until they have the rank of `like` [..., L]."""
+    return values.reshape((1,) * (like.ndim - values.ndim) + values.shape)
+
+
+def init_conditional(
+    key: jax.Array, latent_dim: int, width: int, group: jax.Array, *, is_zero: bool
+) -> dict:
+    """A network from one group to the mean and log variance of another.
+
+    Args:
+        key: PRNG key, scalar.
+        latent_dim: L, a count.
+        width: units of each of the two hidden layers, a count.
+        group: the dimensions that are read, [L] of zeros and ones.
+        is_zero: whether it starts with mean 0 and log variance 0.
+    """
+    first, second, mean, logvar = jax.random.split(key, 4)
+    fan_in = jnp.maximum(sums.over_last(group), 1.0)
+
+    def last(own_key):
+        kernel = flows.each_dimension(own_key, latent_dim, width) / width**0.5
+        return jnp.zeros_like(kernel) if is_zero else kernel
+
+    kernels = {
+        "hidden_0": flows.each_dimension(first, latent_dim, width).T / jnp.sqrt(fan_in),
+        "hidden_1": jax.nn.initializers.lecun_normal()(second, (width, width)),
+        "mean": last(mean),
+        "logvar": last(logvar),
+    }
+    return {name: {"kernel": k, "bias": jnp.zeros(k.shape[1])} for name, k in kernels.items()}
+
+
+def dense(own: dict, values: jax.Array) -> jax.Array:
+    """A layer with a bias, [..., N] to [..., M]."""
+    return jnp.matmul(values, own["kernel"], precision="highest") + lead(own["bias"], values)
+
+
+def conditional(own: dict, z: jax.Array, read: jax.Array, written: jax.Array) -> Any:
+    """Mean and log variance [..., L] of the group `written` given the group `read`, [L] each.
+
+    Args:
+        own: from `init_conditional`.
+        z: codes, [..., L].
+        read, written: groups of zeros and ones, [L].
+    """
+    hidden = jnp.tanh(dense(own["hidden_0"], z * lead(read, z)))
+    hidden = jnp.tanh(dense(own["hidden_1"], hidden))
+    kept = lead(written, z)
+    return dense(own["mean"], hidden) * kept, dense(own["logvar"], hidden) * kept
+
+
+def noise_like(parameters: jax.Array, key: jax.Array, num_samples: int | None) -> jax.Array:
+    """N(0, 1) in the shape of parameters [B, L], or [K, B, L]; a key for each dimension."""
+    zeros = jnp.zeros_like(parameters)
+    return DiagonalGaussian(zeros, zeros).sample(key, num_samples)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class HierarchicalPrior:
+    """p(z) = p(z_G) Π_i p(z_i | z_{i+1}), all Gaussian; N(0, I) at the top and where masked.
+
+    Attributes:
+        networks: of p(z_i | z_{i+1}), from the lowest, G − 1 pytrees.
+        members: the groups from the lowest, [L] of zeros and ones each.
+        num: the number of dimensions of a marginal; the others must be masked. None is all.
+    """
+
+    networks: tuple[dict, ...]
+    members: tuple[jax.Array, ...]
+    num: int | None = dataclasses.field(default=None, metadata=_STATIC)
+
+    def conditionals(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and log variance of each dimension given the group above it: [..., L] each."""
+        mean, logvar = jnp.zeros_like(z), jnp.zeros_like(z)
+        for index, own in enumerate(self.networks):
+            of_group = conditional(own, z, self.members[index + 1], self.members[index])
+            mean, logvar = mean + of_group[0], logvar + of_group[1]
+        return mean, logvar
+
+    def _along(self, noise: jax.Array) -> jax.Array:
+        """z of noise [..., L], from the top to the bottom."""
+        # the group at the top, and what is masked
+        z = noise * lead(1.0 - sum(self.members[:-1], jnp.zeros_like(self.members[0])), noise)
+        for index in reversed(range(len(self.networks))):
+            own, kept = self.networks[index], lead(self.members[index], noise)
+            mean, logvar = conditional(own, z, self.members[index + 1], self.members[index])
+            deviation = jnp.exp(0.5 * distributions.bound_logvar(logvar))
+            z = z + kept * (mean + deviation * noise)
+        return z
+
+    def sample(self, key: jax.Array, num_samples: int | None = None) -> jax.Array:
+        """Draws z, a key for each dimension: [L], or [N, L]."""
+        z = self._along(noise_like(jnp.zeros_like(self.members[0]), key, num_samples))
+        return z[..., : self.num]
+
+    def log_probs(self, z: jax.Array) -> jax.Array:
+        """log p(z_l | the group above) of each dimension, whose sum is log p(z): [..., L]."""
+        whole = self.members[0].shape[0]
+        padded = jnp.pad(z, [*[(0, 0)] * (z.ndim - 1), (0, whole - z.shape[-1])])
+        mean, logvar = self.conditionals(padded)
+        return distributions.gaussian_log_prob(padded, mean, logvar)[..., : z.shape[-1]]
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """log p(z), [..., L] to [...]."""
+        return sums.over_last(self.log_probs(z))
+
+    @functools.cached_property
+    def _moments(self) -> tuple[jax.Array, jax.Array]:
+        z = self.sample(jax.random.key(0), _NUM_FOR_MOMENTS)
+        return jnp.mean(z, axis=0), jnp.std(z, axis=0)
+
+    @property
+    def mean(self) -> jax.Array:
+        """E[z], [L]: the mean of 4,096 draws with a fixed key."""
+        return self._moments[0]
+
+    @property
+    def deviation(self) -> jax.Array:
+        """Standard deviation of each dimension, [L]: that of 4,096 draws with a fixed key."""
+        return self._moments[1]
+
+    def first(self, num: int) -> "HierarchicalPrior":
+        """The marginal of the first `num` dimensions, if the others are masked: [num]."""
+        return dataclasses.replace(self, num=num)
