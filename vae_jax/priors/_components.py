@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vae_jax import distributions
+from vae_jax import distributions, sums
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.threefry import unrolled
 
@@ -105,6 +105,11 @@ class GaussianMixture:
         # log p(z_1 … z_l) = logsumexp_k (log w_k + Σ_{j ≤ l} log N_kj)
         joint = jax.nn.logsumexp(weights + jnp.cumsum(terms, axis=-1), axis=-2)
         return jnp.diff(joint, axis=-1, prepend=jnp.zeros((*z.shape[:-1], 1)))
+
+    def responsibilities(self, z: jax.Array) -> jax.Array:
+        """p(k|z), the probability that z is of component k: [..., L] to [..., K]."""
+        weights, terms = self._weights_and_terms(jnp.asarray(z, jnp.float32))
+        return jax.nn.softmax(weights[..., 0] + sums.over_last(terms), axis=-1)
 
     def marginal_log_probs(self, z: jax.Array) -> jax.Array:
         """log p(z_l) of each dimension alone: [..., L]."""
