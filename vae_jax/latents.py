@@ -57,12 +57,14 @@ class Latent:
         has_prior: whether there is a p(z), and so a rate and samples of codes.
         takes_priors: whether p(z) may be one of `vae_jax.priors` instead.
         is_continuous: whether all dimensions are continuous.
+        is_quantized: whether dimensions are codes of a codebook.
     """
 
     parts: ClassVar[tuple[str, ...]] = ()
     has_prior: ClassVar[bool] = True
     takes_priors: ClassVar[bool] = False
     is_continuous: ClassVar[bool] = False
+    is_quantized: ClassVar[bool] = False
 
     def parts_for(self, latent_dim: int) -> tuple[str, ...]:
         """Names of the arrays [B, L] that an encoder returns, for L, a count."""
@@ -86,11 +88,13 @@ class Latent:
 
     def check_prior(self, prior: Any) -> None:
         """Raises UsageError if p(z) of codes [B, L] cannot be `prior`; None is the family's own."""
-        if prior is not None and not self.takes_priors:
-            raise UsageError(
-                f"prior={prior}: is a density of Gaussian codes, these are {self}: leave prior "
-                "out, or take an objective with Gaussian codes, such as beta_vae"
-            )
+        if prior is None or (self.takes_priors and prior.of_codes == self.is_quantized):
+            return
+        kind, example = ("quantized", "vq_vae") if prior.of_codes else ("Gaussian", "beta_vae")
+        raise UsageError(
+            f"prior={prior}: is a density of {kind} codes, these are {self}: leave prior out, or "
+            f"take an objective with {kind} codes, such as {example}"
+        )
 
     @property
     def group_size(self) -> int:
@@ -554,6 +558,8 @@ class Quantized(Latent):
     num_stages: int = 1
 
     parts: ClassVar[tuple[str, ...]] = ("features",)
+    takes_priors: ClassVar[bool] = True
+    is_quantized: ClassVar[bool] = True
 
     def __post_init__(self):
         _check_counts(1, **dataclasses.asdict(self))

@@ -176,7 +176,7 @@ class Model(flax.struct.PyTreeNode):
         # does not change the two keys that were split off
         own = {"latent": self.latent.init(jax.random.fold_in(key, 2), *self._sizes)}
         if self.prior_family is not None:
-            sizes = priors.Sizes(self.latent_dim, self.latent_mask, self.shape)
+            sizes = priors.Sizes(*self._sizes, self.shape, self.latent)
             own["prior"] = self.prior_family.init(jax.random.fold_in(key, 3), sizes, examples)
         params = {
             "encoder": held["encoder"]["params"],
@@ -293,7 +293,8 @@ class Model(flax.struct.PyTreeNode):
         # the same density in training and in evaluation
         encode = functools.partial(self.replace(train_key=None).encode, params)
         own = _part(params, "prior") if self.prior_family.is_learned else {}
-        return self.prior_family.of(own, *self._sizes, encode)
+        beside = {"of_latent": _part(params, "latent")} if self.prior_family.of_codes else {}
+        return self.prior_family.of(own, *self._sizes, encode, **beside)
 
     @property
     def _sizes(self) -> tuple[int, jax.Array | None]:

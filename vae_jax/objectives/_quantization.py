@@ -12,7 +12,8 @@ __all__ = ["CHOICES", "DEFINITIONS", "INTERVALS", "follow", "init", "revive", "t
 
 CHOICES = {"codebook": ("ema", "gradient")}
 DEFINITIONS = {
-    "rate": "KL(q(z|x) ‖ p(z)) in nats per example: log K for each code, a constant",
+    "rate": "KL(q(z|x) ‖ p(z)) in nats per example: the length of the codes, log K each unless "
+    "there is a prior",
     "distortion": "−log p(x|e) in nats per example, e the nearest codes: nothing is drawn",
     "commitment": "squared distance of the encoder's features from the codes they became, summed "
     "over the stages",
@@ -31,6 +32,9 @@ def terms(model, params, batch, key, commitment_weight, codebook):
     features = jnp.broadcast_to(posterior.features[:, None, :], posterior.stages.shape)
     commitment = losses.commitment(features, jnp.cumsum(posterior.stages, axis=1))
     loss = distortion + commitment_weight * commitment
+    if model.prior_family is not None:
+        # log p of the codes' indices: it trains the prior alone
+        loss = loss + rate
     if codebook == "gradient":
         # ‖sg[z_e − e_1 − … − e_{s−1}] − e_s‖²
         loss = loss + losses.commitment(posterior.stages, posterior.residuals)

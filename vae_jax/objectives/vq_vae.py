@@ -22,7 +22,8 @@ def loss(model, params, batch, key, *, commitment_weight=0.25, codebook="ema"):
 
     loss = −log p(x|e) + β·‖z_e − sg[e]‖², e the code nearest to the features z_e, with a
     straight-through gradient of the decoder; if a gradient moves the codebook, + ‖sg[z_e] − e‖².
-    The rate, log K for each code, is constant and appears in the ELBO only.
+    The rate, log K for each code, is constant and appears in the ELBO only; a learned prior of the
+    codes adds it to the loss, and gets its gradient alone.
 
     Args:
         model: a `Model`.

@@ -18,11 +18,13 @@ class Sizes(NamedTuple):
         latent_dim: L.
         latent_mask: None or [L] of zeros and ones.
         shape: shape of one example x.
+        latent: the family of latents, such as `latents.Quantized`.
     """
 
     latent_dim: int
     latent_mask: jax.Array | None
     shape: tuple[int, ...]
+    latent: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +34,13 @@ class Prior(Settings):
     Attributes:
         is_learned: whether the prior has parameters.
         reads_x: whether the prior encodes examples, so q(z|x) must be a function of x alone.
+        of_codes: whether it is a prior of quantized codes; `of` then takes their parameters, the
+            codebook, as `of_latent`.
     """
 
     is_learned: ClassVar[bool] = True
     reads_x: ClassVar[bool] = False
+    of_codes: ClassVar[bool] = False
 
     @property
     def num_examples(self) -> int:
