@@ -101,11 +101,7 @@ def _all(description: str) -> str:
     for group in GROUPS:
         lines += [f"{group}:", *_entries(group)]
         if group == "Model":
-            for setting, family in FAMILIES.items():
-                owners = {f"{setting}={name}": name for name in family.names()}
-                for owner, name in owners.items():
-                    lines += _wrapped(f"{owner}: {family.summary(name)}", "  ", "    ")
-                lines += _hyperparameters(list(owners))
+            lines += [line for setting in FAMILIES for line in _of_family(setting)]
         if group == "Objective":
             for name in objectives.names():
                 purpose = objectives.summary(name).partition(": ")[2]
@@ -115,6 +111,14 @@ def _all(description: str) -> str:
     lines += [*_wrapped(_SCHEDULES), "", *_wrapped(f"{_SWEEPS} {_WIDTHS}"), ""]
     lines += [*_wrapped(_aliases()), ""]
     return "\n".join([*lines, "Example:", f"  {_example()}"])
+
+
+def _of_family(setting: str) -> list[str]:
+    """The classes that a setting chooses among, and their flags."""
+    family = FAMILIES[setting]
+    owners = {f"{setting}={name}": family.summary(name) for name in family.names()}
+    lines = [line for own in owners.items() for line in _wrapped(": ".join(own), "  ", "    ")]
+    return [*lines, *_hyperparameters(list(owners))]
 
 
 def _of_objective(name: str) -> str:

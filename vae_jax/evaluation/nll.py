@@ -11,7 +11,7 @@ Reference: Burda et al. 2015, Importance Weighted Autoencoders, arXiv 1509.00519
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -253,15 +253,7 @@ def sample(
             # used
             drawn = rates.draw(posterior, jax.random.fold_in(z_key, block), SAMPLES_PER_KEY)
             drawn = jax.tree.map(lambda leaf: leaf[:size, 0], drawn)
-            rows = min(num_rows, size)
-            end = size - size % rows
-            chunks = jax.tree.map(lambda leaf: leaf[:end].reshape(-1, rows, *leaf.shape[1:]), drawn)
-            values = jax.lax.map(log_weights, chunks).reshape(-1)
-            if end < size:
-                values = jnp.append(
-                    values, log_weights(jax.tree.map(lambda leaf: leaf[end:], drawn))
-                )
-            return add_weights(sums, values), None
+            return add_weights(sums, _by_rows(log_weights, drawn, min(num_rows, size))), None
 
         sums = empty_sums()
         if num_blocks:
@@ -280,6 +272,17 @@ def sample(
     bits = nll / (num_known * math.log(2))
     bits = jnp.where(is_mass, bits, jnp.nan)
     return Likelihoods(nll, effective_sample_size(sums), bits, num_known)
+
+
+def _by_rows(function: Callable, drawn: Any, num_rows: int) -> jax.Array:
+    """A function of rows, pytrees of [k, …], that gives [k]: so many rows at a time."""
+    size = len(jax.tree.leaves(drawn)[0])
+    end = size - size % num_rows
+    chunks = jax.tree.map(lambda leaf: leaf[:end].reshape(-1, num_rows, *leaf.shape[1:]), drawn)
+    values = jax.lax.map(function, chunks).reshape(-1)
+    if end < size:
+        values = jnp.append(values, function(jax.tree.map(lambda leaf: leaf[end:], drawn)))
+    return values
 
 
 def summarize(likelihoods: Likelihoods) -> Estimate:

@@ -3,16 +3,13 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from vae_jax import priors
 from vae_jax.samplers._sampler import Sampler, Standardized
+from vae_jax.samplers._training import fit_by_adam
 
 __all__ = ["MAF"]
-
-_BATCH = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,54 +37,12 @@ class MAF(Sampler):
         standardized, center, scale = Standardized.of(np.asarray(codes))
         size = standardized.shape[1]
         family = priors.MAF(num_flows=self.num_flows, flow_width=self.flow_width)
-        init_key, order_key, fit_key = jax.random.split(key, 3)
-        order = np.asarray(jax.random.permutation(order_key, len(standardized)))
-        valid, train = np.split(standardized[order], [len(order) // 10])
+        init_key, fit_key = jax.random.split(key)
         params = family.init(init_key, priors.Sizes(size, None, (size,)))
 
-        def loss(params, z):
+        def loss(params, z, key):
+            del key
             return -family.of(params, size).log_prob(z).mean()
 
-        best = fit_by_adam(
-            loss, params, jnp.asarray(train), jnp.asarray(valid), fit_key, self.num_epochs
-        )
+        best = fit_by_adam(loss, params, standardized, fit_key, self.num_epochs)
         return Standardized(family.of(best, size), center, scale)
-
-
-def fit_by_adam(loss, params, train, valid, key, num_epochs: int):
-    """Minimizes a loss of rows by Adam; the parameters of the epoch of least validation loss.
-
-    Args:
-        loss: (params, rows [B, L]) to a scalar.
-        params: initial values, any pytree.
-        train, valid: rows, [N, L] each.
-        key: PRNG key, scalar, for the order of the rows.
-        num_epochs: a count.
-    """
-    size = min(_BATCH, len(train))
-    num_batches = len(train) // size
-    optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, num_epochs * num_batches))
-
-    def step(state, rows):
-        params, moments = state
-        gradient = jax.grad(loss)(params, rows)
-        # optax relies on implicit promotion, even if a user forbids it
-        with jax.numpy_dtype_promotion("standard"):
-            updates, moments = optimizer.update(gradient, moments, params)
-        return (optax.apply_updates(params, updates), moments), None
-
-    def epoch(carried, own_key):
-        state, best, least = carried
-        order = jax.random.permutation(own_key, len(train))[: num_batches * size]
-        state, _ = jax.lax.scan(step, state, train[order].reshape(num_batches, size, -1))
-        value = loss(state[0], valid)
-        is_better = value < least
-        best = jax.tree.map(lambda new, old: jnp.where(is_better, new, old), state[0], best)
-        return (state, best, jnp.where(is_better, value, least)), None
-
-    @jax.jit
-    def run(params, keys):
-        start = (params, optimizer.init(params)), params, loss(params, valid)
-        return jax.lax.scan(epoch, start, keys)[0][1]
-
-    return run(params, jax.random.split(key, num_epochs))

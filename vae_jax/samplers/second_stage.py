@@ -3,9 +3,14 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from vae_jax import assembly
+from vae_jax.model import Model
+from vae_jax.objectives.beta_vae import loss as _elbo_loss
 from vae_jax.samplers._sampler import Sampler, Standardized
+from vae_jax.samplers._training import fit_by_adam
 
 __all__ = ["SecondStage", "SecondVAE"]
 
@@ -19,7 +24,7 @@ class SecondVAE:
         params: its parameters.
     """
 
-    model: object
+    model: Model
     params: dict
 
     def sample(self, key: jax.Array, num_samples: int) -> jax.Array:
@@ -43,8 +48,6 @@ class SecondStage(Sampler):
     stage_epochs: int = 100
 
     def fit(self, codes, key):
-        from vae_jax import assembly, fitting
-
         self.require(codes, 20)
         standardized, center, scale = Standardized.of(np.asarray(codes))
         model = assembly.make_model(
@@ -53,13 +56,11 @@ class SecondStage(Sampler):
             likelihood="gaussian",
             widths=(self.stage_width, self.stage_width),
         )
-        trained = fitting.fit(
-            "beta_vae",
-            model,
-            standardized,
-            epochs=self.stage_epochs,
-            batch_size=min(100, len(codes)),
-            seed=int(jax.random.randint(key, (), 0, 2**31 - 1)),
-            progress=False,
-        )
-        return Standardized(SecondVAE(model, trained.params), center, scale)
+        init_key, fit_key = jax.random.split(key)
+
+        def loss(params, z, key):
+            batch = {"x": z, "mask": jnp.ones(len(z))}
+            return _elbo_loss(model, params, batch, key)[0].mean()
+
+        params = fit_by_adam(loss, model.init(init_key), standardized, fit_key, self.stage_epochs)
+        return Standardized(SecondVAE(model, params), center, scale)
