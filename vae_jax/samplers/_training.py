@@ -30,7 +30,7 @@ def fit_by_adam(
     valid, train = (jnp.asarray(part) for part in np.split(rows[order], [len(rows) // 10]))
     size = min(_BATCH, len(train))
     num_batches = len(train) // size
-    optimizer = optax.adam(optax.cosine_decay_schedule(1e-3, num_epochs * num_batches))
+    optimizer = optax.adam(optax.cosine_decay_schedule(2e-3, num_epochs * num_batches))
 
     def step(state, batch):
         params, moments = state

@@ -45,7 +45,8 @@ class Mixture(Sampler):
     """Σ_k w_k N(m_k, V_k) over [L], by expectation maximization on standardized codes.
 
     Attributes:
-        num_components: K; None takes the K of 1, 2, 5, 10, 20, 50 with the least BIC.
+        num_components: K; None takes the K of 1, 2, 5, 10, 20, 50 with the least BIC, tried upwards
+            until two were worse.
 
     Reference:
         Ghosh et al. 2020, From Variational to Deterministic Autoencoders, arXiv 1903.12436,
@@ -60,21 +61,37 @@ class Mixture(Sampler):
             raise UsageError(f"num_components={num!r}: must be an integer, at least 1, or None")
 
     def fit(self, codes, key):
-        from sklearn.mixture import GaussianMixture
-
         self.require(codes, 2 * (self.num_components or 1))
         standardized, center, scale = Standardized.of(np.asarray(codes))
         seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
-        asked = [self.num_components] if self.num_components else _COUNTS
-        found = [
-            GaussianMixture(num, random_state=seed, reg_covar=_REGULARIZATION).fit(standardized)
-            for num in asked
-            if num <= len(codes) // 2
-        ]
-        best = (
-            min(found, key=lambda fitted: fitted.bic(standardized)) if len(found) > 1 else found[0]
-        )
+        if self.num_components:
+            best = _fitted(standardized, self.num_components, seed)
+        else:
+            best = _of_least_bic(standardized, seed)
         log_weights = np.log(np.maximum(best.weights_, 1e-30))
         factors = np.linalg.cholesky(best.covariances_)
         parts = (jnp.asarray(part, jnp.float32) for part in (log_weights, best.means_, factors))
         return Standardized(FullMixture(*parts), center, scale)
+
+
+def _fitted(codes: np.ndarray, num_components: int, seed: int):
+    """scikit-learn's mixture of so many components, fit to codes [N, L]."""
+    from sklearn.mixture import GaussianMixture
+
+    mixture = GaussianMixture(num_components, random_state=seed, reg_covar=_REGULARIZATION)
+    return mixture.fit(codes)
+
+
+def _of_least_bic(codes: np.ndarray, seed: int):
+    """The mixture of least BIC on codes [N, L]; the search ends when two counts were worse."""
+    best, least, num_worse = None, np.inf, 0
+    for num in _COUNTS:
+        if num_worse == 2 or num > max(1, len(codes) // 2):
+            break
+        fitted = _fitted(codes, num, seed)
+        bic = fitted.bic(codes)
+        if bic < least:
+            best, least, num_worse = fitted, bic, 0
+        else:
+            num_worse += 1
+    return best
