@@ -32,10 +32,8 @@ from vae_jax.errors import DivergedError, UsageError, shown, unknown
 from vae_jax.program import Program, x_of
 from vae_jax.trained import Trained
 
-__all__ = ["LEARNING_RATE", "Epoch", "fit"]
+__all__ = ["Epoch", "fit"]
 
-LEARNING_RATE = "cosine(2e-3, 0, 100%)"
-"""The default learning rate, a schedule of scalars: the same as on the command line."""
 _POSITIVE = objectives.Interval.parse("(0, inf)")
 _AT_LEAST_ZERO = objectives.Interval.parse("[0, inf)")
 
@@ -64,7 +62,7 @@ def fit(
     *,
     epochs: int,
     optimizer: str | Callable | optax.GradientTransformation = "adam",
-    learning_rate: float | str | Callable = LEARNING_RATE,
+    learning_rate: float | str | Callable = training.LEARNING_RATE,
     batch_size: int = 100,
     seed: int = 0,
     valid: Any = None,
@@ -96,7 +94,7 @@ def fit(
         optimizer: a name in `training.OPTIMIZERS`; a factory that takes a learning rate, as
             `optax.sgd`, or hyperparameters, as those in `OPTIMIZERS`; or an optax transformation
             with its own learning rate.
-        learning_rate: a number, text such as "cosine(2e-3, 0, 100%)" (see `schedules.parse`), or a
+        learning_rate: a number, text such as "cosine(0.002, 0, 100%)" (see `schedules.parse`), or a
             function of the step such as an optax schedule.
         batch_size: B, a count; all examples if there are fewer.
         seed: seed of all randomness, a count.
@@ -497,7 +495,7 @@ def _optimizer(optimizer: Any, asked: Mapping[str, Any]) -> tuple[str | Callable
         return optimizer, True
     if isinstance(optimizer, optax.GradientTransformation):
         rate = asked["learning_rate"]
-        if not (isinstance(rate, str) and rate == LEARNING_RATE):
+        if not (isinstance(rate, str) and rate == training.LEARNING_RATE):
             told = rate if isinstance(rate, str) else shown(rate)
             raise UsageError(
                 f"learning_rate={told}: the optimizer is a transformation with "

@@ -25,6 +25,7 @@ from vae_jax import modules, schedules, shuffling
 from vae_jax.errors import UsageError
 
 __all__ = [
+    "LEARNING_RATE",
     "OPTIMIZERS",
     "Block",
     "Conditions",
@@ -257,6 +258,8 @@ def _is_kernel(params):
     return jax.tree.map_with_path(lambda path, _: getattr(path[-1], "key", "") == "kernel", params)
 
 
+LEARNING_RATE = "cosine(0.002, 0, 100%)"
+"""The usual learning rate, as the text of a schedule."""
 OPTIMIZERS: dict[str, Callable] = {"adam": _adam, "adamw": _adamw}
 """Optimizers by name: hyperparameters at one step to an optax transformation.
 

@@ -13,6 +13,7 @@ from vae_jax import (
     likelihoods,
     schedules,
     trained,
+    training,
 )
 from vae_jax.storage import exported
 
@@ -136,7 +137,7 @@ def weight_decay_of_adam(folder, patch):
 @tries(own("leave learning_rate out, or give a factory such as optimizer=optax.sgd"))
 def a_rate_of_a_transformation(folder, patch):
     message = yield attempt(planned, optimizer=optax.sgd(0.1), learning_rate=0.2)
-    usual = fitting.LEARNING_RATE
+    usual = training.LEARNING_RATE
     yield attempt(planned, optimizer=optax.sgd(0.1), learning_rate=usual)
     factory = eval(re.search(r"such as optimizer=(\S+)$", message)[1], {"optax": optax})
     yield attempt(planned, optimizer=factory, learning_rate=0.2)

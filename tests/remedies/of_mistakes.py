@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 import vae_jax
-from vae_jax import arguments, fitting, keeping, likelihoods, networks, schedules
+from vae_jax import arguments, fitting, keeping, likelihoods, networks, schedules, training
 
 from ._cases import SaidError, at, attempt, tries
 from .of_face import GIVEN, SWEEP, model_of, planned
@@ -376,7 +376,7 @@ def no_learning_rate(folder, patch):
 @tries(own("is an optax transformation: give optimizer=…, which has its own rate"))
 def a_transformation_for_a_rate(folder, patch):
     yield attempt(planned, learning_rate=optax.sgd(0.1))
-    yield attempt(planned, optimizer=optax.sgd(0.1), learning_rate=fitting.LEARNING_RATE)
+    yield attempt(planned, optimizer=optax.sgd(0.1), learning_rate=training.LEARNING_RATE)
 
 
 own = at(FITTING, "_optimizer")

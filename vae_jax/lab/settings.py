@@ -236,7 +236,7 @@ class Config:
         "examples per step (default: 100, or all if there are fewer)",
     )
     learning_rate: str = flag(
-        "cosine(0.002, 0, 100%)",
+        training.LEARNING_RATE,
         "Training",
         parsers.number(parsers.POSITIVE, somewhere=True, note=" (a rate such as 1e-3)"),
         "a number or a schedule, such as linear(1e-3, 0, 100%)",
