@@ -5,6 +5,7 @@ import functools
 from absl import flags
 
 from experiments.benchmark import (
+    densities,
     estimates,
     measuring,
     memory,
@@ -21,8 +22,8 @@ from vae_jax.errors import UsageError
 
 DESCRIPTION = (
     "Measures our training beside PyTorch, plain Flax and the machine's own limit; what a member "
-    "of a sweep costs, how runs spread over devices, what streaming and checkpoints cost; what an "
-    "estimate of log p(x) costs; how time grows with size, how long a start takes, and how much "
+    "of a sweep costs, what priors and posteriors cost, how runs spread over devices, what "
+    "streaming and checkpoints cost; what an estimate of log p(x) costs; how time grows with size, how long a start takes, and how much "
     "memory. Whatever is compared takes turns; times are medians, without compilation."
 )
 SECTIONS = {
@@ -31,6 +32,7 @@ SECTIONS = {
         peers.peers,
         profile.profile,
         sizes.sizes,
+        densities.densities,
         estimates.nll,
         startup.startup,
         memory.memory,
