@@ -26,7 +26,7 @@ CLOSE = 1e-4
 """Of numbers in float32 from another version of JAX, or another processor."""
 NEWER = (
     *("adam_b1", "hop", "init_scale", "missing_values", "scaling", "teacher_dropout", "window"),
-    *("free_bits", "prior"),
+    *("free_bits", "posterior", "prior"),
 )
 """Flags that an older version may not have had; some are None where they are not given, not all."""
 

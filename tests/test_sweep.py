@@ -569,14 +569,14 @@ def test_a_sweep_goes_on_where_it_ended(swept, folder):
 PROGRAM = """
 import json, pathlib, sys
 import numpy as np
-from vae_jax.lab import pictures, sweep, train
+from vae_jax.lab import loop, pictures, sweep
 from vae_jax.lab.config import Plan
 
 pictures.draw = pictures.draw_sweep = lambda *_: []
-loop, kept = train._loop, {}
+inner, kept = loop.run, {}
 
 def watched(run, experiment, *rest):
-    ended = loop(run, experiment, *rest)
+    ended = inner(run, experiment, *rest)
     state = ended.carried.state
     kept.update(
         mesh=dict(experiment.layout.mesh.shape), step=np.asarray(state.step).tolist(),
@@ -584,7 +584,7 @@ def watched(run, experiment, *rest):
     )
     return ended
 
-train._loop = watched
+loop.run = watched
 values, directory = json.loads(sys.argv[1]), pathlib.Path(sys.argv[2])
 configs = sweep.make_configs({**values, "workdir": str(directory)}, sys.argv[3])
 sweep.run(configs, Plan(), [])

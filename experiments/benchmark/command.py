@@ -23,8 +23,9 @@ from vae_jax.errors import UsageError
 DESCRIPTION = (
     "Measures our training beside PyTorch, plain Flax and the machine's own limit; what a member "
     "of a sweep costs, what priors and posteriors cost, how runs spread over devices, what "
-    "streaming and checkpoints cost; what an estimate of log p(x) costs; how time grows with size, how long a start takes, and how much "
-    "memory. Whatever is compared takes turns; times are medians, without compilation."
+    "streaming and checkpoints cost; what an estimate of log p(x) costs; how time grows with "
+    "size, how long a start takes, and how much memory. Whatever is compared takes turns; times "
+    "are medians, without compilation."
 )
 SECTIONS = {
     section.__name__: section
