@@ -1,5 +1,6 @@
 """Every test runs with strict promotion of dtypes and ranks; warnings are errors."""
 
+import gc
 import os
 import pathlib
 
@@ -11,12 +12,15 @@ from jaxlib import xla_client
 from vae_jax.devices import platform
 from vae_jax.errors import UsageError
 from vae_jax.lab import compiled
+from vae_jax.plots._picture import STYLE
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()
 # many tests build the same programs; commands they start keep theirs in the same place
 compiled.keep()
+# tracing makes many objects and little garbage: looking for it as often as Python does takes longer
+gc.set_threshold(100_000, 20, 20)
 
 
 QUICK_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
@@ -65,3 +69,10 @@ def data_dir() -> pathlib.Path:
     if not path or not pathlib.Path(path).is_dir():
         pytest.skip("VAE_JAX_DATA_DIR names no folder: this test needs the real datasets")
     return pathlib.Path(path)
+
+
+@pytest.fixture(autouse=True)
+def coarse_pictures(request, monkeypatch):
+    """Few pixels where no picture is tested: writing them takes longer than training here."""
+    if not request.path.stem.startswith("test_plots"):
+        monkeypatch.setitem(STYLE, "savefig.dpi", 50)

@@ -19,6 +19,7 @@ from vae_jax.lab import config, pictures, sweep
 
 ROOT = pathlib.Path(__file__).parents[1]
 COMMON = {"epochs": "1", "widths": "8", "batch_size": "300", "num_valid": "0"}
+COMMON["learning_rate"] = "1e-3"  # such a run may go on for longer
 
 
 def make_recipe(**changes):
@@ -137,16 +138,10 @@ def test_a_recipe_from_flags_to_its_table(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "all" / "table.md").read_text() == first
     # trained further: what was measured before does not count
     monkeypatch.setattr(reproduce.metrics, "load", load)
-    longer = {"small": {**COMMON, "epochs": "2", "learning_rate": "1e-3"}}
-    once = {"small": {**longer["small"], "epochs": "1"}}
-    values = {**values, "workdir": str(tmp_path / "again")}
-    tables = []
-    for budgets in (once, longer):
-        recipe = make_recipe(SEEDS=1, BUDGETS=budgets)
-        monkeypatch.setattr(recipes, "load", lambda name, recipe=recipe: recipe)
-        reproduce.main(values)
-        tables.append((tmp_path / "again" / "table.md").read_text())
-    assert tables[0] != tables[1]
+    longer = make_recipe(SEEDS=1, BUDGETS={"small": {**COMMON, "epochs": "2"}})
+    monkeypatch.setattr(recipes, "load", lambda name: longer)
+    reproduce.main(values)
+    assert (tmp_path / "all" / "table.md").read_text() != first
 
 
 @pytest.mark.slow

@@ -395,8 +395,20 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("lost", ["none", "some", "all"])
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        *((name, "none") for name in SETTINGS),
+        ("three", "some"),
+        ("three", "all"),
+        *(
+            pytest.param(name, lost, marks=pytest.mark.slow)
+            for name in SETTINGS
+            for lost in ("some", "all")
+            if name != "three"
+        ),
+    ],
+)
 def test_whatever_varies_is_drawn(tmp_path, no_pictures, name, lost):
     configs = sweep.make_configs(SETTINGS[name])
     result = {"status": "done", "step": 9, "rate": 2.0, "distortion": 5.0, "active_units": 2}
@@ -537,6 +549,7 @@ def test_patience_stops_each_run_for_itself(swept, alone):
 
 
 @pytest.mark.fault("R7")
+@pytest.mark.slow
 def test_a_run_that_diverges_changes_no_bit_of_the_others(swept, folder):
     directory, results = swept
     assert results[1].keys() >= {"status", "step", "not_finite"}
@@ -755,6 +768,14 @@ def test_only_what_is_missing_is_trained(parted, capsys):
 
 
 @pytest.mark.fault("R7")
+def test_a_sweep_whose_runs_all_diverge_is_an_error(folder):
+    rates = {"learning_rate": "1e30,1e31", "beta": "1", "latent_dim": "2"}
+    with pytest.raises(errors.DivergedError, match="all 2 runs diverged"):
+        train_grid(folder / "all_lost", **rates)
+
+
+@pytest.mark.fault("R7")
+@pytest.mark.slow
 def test_a_program_that_diverges_altogether_holds_up_no_other(folder, capsys):
     plan = Plan(runs_per_program=1)
     rates = {"learning_rate": "1e30,1e-3", "beta": "1", "latent_dim": "2"}
@@ -764,8 +785,6 @@ def test_a_program_that_diverges_altogether_holds_up_no_other(folder, capsys):
     before = contents(folder / "lost")
     assert train_grid(folder / "lost", plan, **rates) == [lost, won]
     assert contents(folder / "lost").keys() == before.keys()
-    with pytest.raises(errors.DivergedError, match="all 2 runs diverged"):
-        train_grid(folder / "all_lost", plan, **{**rates, "learning_rate": "1e30,1e31"})
 
 
 def test_other_runs_in_the_same_place_are_refused(parted):

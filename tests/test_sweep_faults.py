@@ -194,6 +194,7 @@ def test_a_killed_sweep_resumes_bit_by_bit(start, long, tmp_path):
     assert_same(sweep, long)
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_the_same_command_goes_on(start, long, tmp_path):
     sweep = tmp_path / "sweep"
     all_runs = sweep / "programs" / "all"
@@ -357,7 +358,8 @@ def test_a_process_that_waits_for_nothing_says_so_too():
 
 
 @pytest.mark.fault("R12")
-@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
 def test_where_one_process_is_killed_the_other_says_so_and_leaves(start, tmp_path, victim):
     sweep = tmp_path / "sweep"
     both = start_two(start, sweep, *GROWING, f"--epochs={NEVER}")
