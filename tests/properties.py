@@ -3,7 +3,7 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import hypothesis
 import jax
@@ -24,6 +24,20 @@ SETTINGS = hypothesis.settings(
 )
 LEAST = float(np.finfo(np.float32).tiny)
 TIMES = [pytest.param(1, id="few"), pytest.param(20, id="many", marks=pytest.mark.slow)]
+
+
+def slow(*values, ids: Sequence[str] | None = None) -> list:
+    """Parameters of cases that the default run leaves to `pytest -m slow`.
+
+    Args:
+        values: one parameter each.
+        ids: a name for each; None: pytest's.
+    """
+    ids = [None] * len(values) if ids is None else ids
+    return [
+        pytest.param(value, id=name, marks=pytest.mark.slow)
+        for value, name in zip(values, ids, strict=True)
+    ]
 
 
 def law(*covers: str, examples: int = 10, **drawn: st.SearchStrategy) -> Callable:
