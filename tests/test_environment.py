@@ -142,13 +142,18 @@ def test_all_that_is_set_aside_changes_nothing_and_is_told(plain, tmp_path):
     assert read(tmp_path / "run", "env.json")["variables"] == {}
 
 
-def test_variables_that_are_used_are_recorded(plain, tmp_path):
-    given = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "3", "JAX_LOG_COMPILES": "false"}
+@pytest.mark.parametrize(
+    ("num_devices", "devices"),
+    [("1", "device: cpu"), pytest.param("3", "devices: 3 × cpu", marks=pytest.mark.slow)],
+)
+def test_variables_that_are_used_are_recorded(plain, tmp_path, num_devices, devices):
+    given = {"JAX_PLATFORMS": "cpu", "JAX_LOG_COMPILES": "false"}
+    given |= {"JAX_NUM_CPU_DEVICES": num_devices}
     directory, told = trained(tmp_path, "run", **given)
     assert numbers(directory) == numbers(plain)
     assert read(directory, "env.json")["variables"] == dict(sorted(given.items()))
     assert told == ""
-    assert (directory / "run.log").read_text().splitlines()[0].endswith("devices: 3 × cpu")
+    assert (directory / "run.log").read_text().splitlines()[0].endswith(devices)
 
 
 @pytest.mark.slow

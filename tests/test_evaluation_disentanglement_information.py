@@ -120,7 +120,7 @@ def test_one_code_far_out_crowds_the_others_and_is_told():
 
 
 def test_mig_of_an_independent_code_is_its_bias():
-    num_rows, num_bins, sizes = 20_000, 10, (4, 12)
+    num_rows, num_bins, sizes = 5000, 10, (4, 12)
     factors = np.random.default_rng(0).integers(0, sizes, (num_rows, 2))
     codes = np.random.default_rng(1).uniform(size=(num_rows, 30))
     result = mig.evaluate(codes, factors, KEY, num_points=num_rows, num_bins=num_bins)

@@ -172,7 +172,7 @@ def test_the_discriminator_tells_the_total_correlation():
     """TC = −½ log(1 − ρ²) of two Gaussians of correlation ρ."""
     correlation = 0.8
 
-    def draws(key, size=1000):
+    def draws(key, size=500):
         a, b = jax.random.normal(key, (2, size))
         return jnp.stack([a, correlation * a + (1 - correlation**2) ** 0.5 * b], axis=1)
 
@@ -181,7 +181,7 @@ def test_the_discriminator_tells_the_total_correlation():
         z = draws(z_key)
         return z, losses.permute_dimensions(shuffle_key, z)
 
-    own = fit_discriminator(real_and_fake, 800)
+    own = fit_discriminator(real_and_fake, 500)
     estimate = float(_adversary.logits(own, draws(jax.random.key(7), 20_000)).mean())
     assert estimate == pytest.approx(-0.5 * np.log(1 - correlation**2), abs=0.06)
 
@@ -191,10 +191,10 @@ def test_the_discriminator_tells_a_divergence_from_the_prior():
     shift = jnp.array([1.0, -0.5])
 
     def real_and_fake(key):
-        real, fake = jax.random.normal(key, (2, 1000, 2))
+        real, fake = jax.random.normal(key, (2, 500, 2))
         return real, shift[None] + fake
 
-    own = fit_discriminator(real_and_fake, 800)
+    own = fit_discriminator(real_and_fake, 500)
     z = normal(3, 2000, 2)
     expected = -z @ shift + 0.5 * jnp.sum(shift**2)
     errors = jnp.abs(_adversary.logits(own, z) - expected)

@@ -350,7 +350,7 @@ def test_the_thermodynamic_gradient_of_one_partition_is_that_of_the_elbo(far_set
 
     @jax.jit
     def both(params):
-        keys = jax.random.split(jax.random.key(1), 10_000)
+        keys = jax.random.split(jax.random.key(1), 2500)
         each = jax.lax.map(lambda key: gradients(params, key), keys, batch_size=500)
         means = jax.tree.map(lambda leaf: leaf.mean(axis=0), each)
         return means, jax.grad(negative_elbo)(params)
@@ -359,7 +359,7 @@ def test_the_thermodynamic_gradient_of_one_partition_is_that_of_the_elbo(far_set
     for found in means:
         for part in ("encoder", "decoder"):
             error = np.linalg.norm(flat(found[part]) - flat(expected[part]))
-            assert error < 0.01 * np.linalg.norm(flat(expected[part]))
+            assert error < 0.02 * np.linalg.norm(flat(expected[part]))
 
 
 def masrani_gradient(log_joint, log_posterior, slopes_of_joint, slopes_of_posterior, betas):

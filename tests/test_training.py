@@ -130,6 +130,7 @@ def test_runs_mapped_equal_runs_alone():
         )
 
 
+@pytest.mark.slow
 def test_jit_equals_eager():
     train, h = vae_train(), hparams()
     state = jax.jit(train.init)(h)
