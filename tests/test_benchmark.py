@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from properties import slow
 
 from experiments.benchmark import (
     architecture,
@@ -81,7 +82,7 @@ def test_operations_of_a_dense_step_as_jax_counts_them():
     [
         workloads.mlp("mlp", "30,20", 4, 16, 8),
         workloads.conv("conv", "4,8", 4, 16, 8, 3),
-        workloads.conv("deep", "4,4,4", 2, 16, 16),
+        *slow(workloads.conv("deep", "4,4,4", 2, 16, 16)),
     ],
     ids=lambda w: w.name,
 )

@@ -559,6 +559,7 @@ def killed_at(nth, calls, function):
 
 
 @pytest.mark.fault("R3")
+@pytest.mark.slow
 def test_killed_by_sigkill_while_saving(tmp_path):
     program = textwrap.dedent(
         """

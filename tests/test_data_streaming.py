@@ -316,8 +316,8 @@ print(peak() - before)
     ("dtype", "shape", "scaling"),
     [
         ("<f4", (400_000, 200), "auto"),
-        ("<f4", (400_000, 200), "unit"),
-        ("|u1", (100_000, 32, 32, 3), "auto"),
+        pytest.param("<f4", (400_000, 200), "unit", marks=pytest.mark.slow),
+        pytest.param("|u1", (100_000, 32, 32, 3), "auto", marks=pytest.mark.slow),
     ],
 )
 def test_memory_is_bounded_by_blocks(tmp_path, dtype, shape, scaling):

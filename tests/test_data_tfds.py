@@ -127,6 +127,7 @@ def in_any_order(x, labels):
     return rows[np.lexsort(rows.T[::-1])]
 
 
+@pytest.mark.slow
 def test_prepared_mnist_is_the_original_read_once(data_dir, raw_mnist, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     dataset = data.load("mnist", data_dir=data_dir, num_valid=0)

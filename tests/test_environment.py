@@ -17,6 +17,12 @@ from vae_jax.lab import config, environment, identity, stored, sweep, train
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = ("--network=linear", "--latent_dim=2", "--epochs=2")
+COARSE_PICTURES = WITHOUT_PICTURES.replace(
+    "from vae_jax.lab import pictures\npictures.draw = pictures.draw_sweep = lambda *_: []",
+    "from vae_jax.plots._picture import STYLE\nSTYLE['savefig.dpi'] = 50",
+)
+"""The same with pictures of few pixels, which are written quickly."""
+assert COARSE_PICTURES.count("STYLE") == 2
 DECIDE_NUMBERS = """JAX_ENABLE_X64 JAX_DEFAULT_PRNG_IMPL JAX_THREEFRY_PARTITIONABLE JAX_DISABLE_JIT
     JAX_NUMPY_DTYPE_PROMOTION JAX_NUMPY_RANK_PROMOTION JAX_DEBUG_NANS JAX_DEBUG_INFS JAX_NO_TRACING
     JAX_RANDOM_SEED_OFFSET JAX_DISABLE_MOST_OPTIMIZATIONS JAX_LEGACY_PRNG_KEY JAX_TRANSFER_GUARD
@@ -129,8 +135,7 @@ def test_all_that_is_set_aside_changes_nothing_and_is_told(plain, tmp_path):
     aside = {name: hostile(name) for name in names if not environment.is_heeded(name)}
     assert len(aside) > 60
     aside |= {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-    main = ("-m", "experiments.vae")
-    ran = start(tmp_path, *FLAGS, "--workdir=run", main=main, **aside)
+    ran = start(tmp_path, *FLAGS, "--workdir=run", main=("-c", COARSE_PICTURES), **aside)
     assert ran.returncode == 0, ran.stderr
     assert numbers(tmp_path / "run") == numbers(plain)
     assert (tmp_path / "run" / "plots" / "samples.png").exists()

@@ -25,6 +25,7 @@ def test_floors_are_the_densities_of_one_distribution():
         np.testing.assert_allclose(collapse.gaussian_floor(mean, variance, x), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_floor_of_binarized_mnist_is_the_known_one(data_dir):
     dataset = data.load("binarized_mnist", data_dir=data_dir)
     train, test = (dataset.decode(jnp.asarray(s.x)) for s in (dataset.train, dataset.test))

@@ -249,9 +249,7 @@ def test_a_picture_that_fails_takes_nothing_with_it(tmp_path, monkeypatch, capsy
     assert train_here(run) == result
 
 
-@pytest.mark.parametrize(
-    "error", [pytest.param(MemoryError, marks=pytest.mark.slow), RuntimeError]
-)
+@pytest.mark.parametrize("error", [pytest.param(MemoryError, marks=pytest.mark.slow), RuntimeError])
 def test_the_common_data_of_pictures_are_computed_once(tmp_path, monkeypatch, error):
     tries = []
 

@@ -37,7 +37,11 @@ FAMILIES = [
 
 @pytest.mark.parametrize(
     ("latent", "network"),
-    [*((latent, "mlp") for latent in FAMILIES), (FAMILIES[3], "linear"), (FAMILIES[1], "conv")],
+    [
+        *((latent, "mlp") for latent in FAMILIES),
+        pytest.param(FAMILIES[3], "linear", marks=pytest.mark.slow),
+        pytest.param(FAMILIES[1], "conv", marks=pytest.mark.slow),
+    ],
     ids=repr,
 )
 def test_shapes_and_masks(latent, network):

@@ -23,6 +23,7 @@ def swept(tmp_path_factory):
     directory = tmp_path_factory.mktemp("swept") / "sweep"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "draw", lambda *_: [])
+        patch.setattr(pictures, "draw_sweep", lambda *_: [])
         configs = sweep.make_configs({**FLAGS, "workdir": str(directory)})
         sweep.run(configs, Plan(), [])
     return directory / "programs" / "all"

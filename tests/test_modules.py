@@ -14,7 +14,7 @@ import optax
 import pytest
 import safetensors.numpy
 from flax import linen as nn
-from properties import initial
+from properties import initial, slow
 from test_objectives import beside, bind, num_given
 
 from vae_jax import data, fitting, latents, likelihoods, modules, networks, objectives, training
@@ -146,7 +146,7 @@ def assert_close(a, b):
 # --- Training and evaluation
 
 
-@pytest.mark.parametrize("model", [make(), dropout(0.2)], ids=["BatchNorm", "Dropout"])
+@pytest.mark.parametrize("model", [make(), *slow(dropout(0.2))], ids=["BatchNorm", "Dropout"])
 def test_a_pair_learns_and_is_evaluated_without_chance(model):
     trained = fitting.fit("beta_vae", model, digits(), learning_rate=1e-2, epochs=4)
     state, rows = trained.state, trained.history
@@ -428,7 +428,14 @@ def test_a_run_is_resumed_and_loaded_with_its_statistics(mine, tmp_path):
 ONLY_OURS = {"stacked", "dbn"}
 
 
-@pytest.mark.parametrize("name", objectives.names())
+SEVERAL = ("beta_vae", "cvae", "dbn", "factor_vae", "m2", "stacked", "vq_vae")
+"""One objective of each kind of what is bound, and those of layers in turn."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*SEVERAL, *slow(*(n for n in objectives.names() if n not in SEVERAL))],
+)
 def test_every_objective_trains_a_pair_with_statistics(name):
     """Traced, not compiled: whatever an objective does with its model, no tracer is left behind."""
     objective = bind(name)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-from properties import initial, jitted, loss_of
+from properties import initial, jitted, loss_of, slow
 
 from vae_jax import data, fitting, likelihoods, losses, networks, objectives, training
 from vae_jax.cli.commands import evaluate
@@ -82,7 +82,7 @@ HIDDEN = np.full(B, -1, np.int32)
 # --- A model that is given something
 
 
-@pytest.mark.parametrize("network", [*NETWORKS, *MAPS])
+@pytest.mark.parametrize("network", ["mlp", "conv", *slow("linear", *MAPS)])
 def test_a_condition_without_weight_is_none(network, x):
     """Draws are those of the unconditional model; with its layer at 0 so is all that follows."""
     plain, conditional = make(network, num_conditions=0), make(network).given(LABELS)
@@ -100,7 +100,7 @@ def test_a_condition_without_weight_is_none(network, x):
     assert np.abs(decode(conditional, more, posterior.mean) - outputs).max() > 1e-2
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["mlp", *slow("conv", "linear")])
 def test_a_masked_conditional_run_starts_as_an_unmasked_one_of_that_size(network, x):
     native, masked = make(network, latent_dim=2), make(network, mask=np.float32([1, 1, 0]))
     params, wide = (initial(model, 3) for model in (native, masked))
@@ -181,7 +181,9 @@ def test_the_likelihood_given_each_condition_is_that_of_each_alone(x):
 # --- M2
 
 
-@pytest.mark.parametrize("likelihood", [likelihoods.Bernoulli(), likelihoods.Gaussian("optimal")])
+@pytest.mark.parametrize(
+    "likelihood", [*slow(likelihoods.Bernoulli()), likelihoods.Gaussian("optimal")]
+)
 def test_with_all_labels_m2_is_the_bound_of_cvae(likelihood, x):
     """And log C, minus the log-probability of a label: also where the variance is the batch's."""
     model = make(likelihood=likelihood)
@@ -660,7 +662,7 @@ def test_data_without_labels_end_in_one_line(tmp_path):
             train.prepare([config.from_flags(values)])
 
 
-@pytest.mark.parametrize("num_known", [0, 3])
+@pytest.mark.parametrize("num_known", [*slow(0), 3])
 def test_a_test_split_of_few_labels_or_none(num_known, tmp_path, monkeypatch):
     """The error of the accuracy is over what is known, and told with how many examples that is."""
     monkeypatch.setattr("vae_jax.lab.pictures.draw", lambda *_: [])

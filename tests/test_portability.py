@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from properties import slow
 
 from vae_jax.cli.commands import evaluate
 from vae_jax.errors import DataError, UsageError
@@ -21,6 +22,7 @@ from vae_jax.storage import members, runs
 ROOT = pathlib.Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
 SCHEMAS = sorted(path.name for path in FIXTURES.glob("schema*"))
+OLDEST = [SCHEMAS[0], *slow(*SCHEMAS[1:])]
 KINDS = ("single", "sweep")
 CLOSE = 1e-4
 """Of numbers in float32 from another version of JAX, or another processor."""
@@ -104,14 +106,16 @@ def test_every_schema_has_a_fixture_and_is_small():
     assert sum(sizes) < 200 * 2**10 * len(SCHEMAS)
 
 
-@pytest.mark.parametrize("kind", [pytest.param(KINDS[0], marks=pytest.mark.slow), KINDS[1]])
+@pytest.mark.parametrize("schema", OLDEST, indirect=True)
+@pytest.mark.parametrize("kind", [*slow(KINDS[0]), KINDS[1]])
 def test_runs_of_older_versions_are_evaluated(schema, kind, tmp_path):
     directory = copied(schema, kind, tmp_path / kind)
     measure(directory)
     assert_measured_as_stored(directory)
 
 
-@pytest.mark.parametrize("kind", [KINDS[0], pytest.param(KINDS[1], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("schema", OLDEST, indirect=True)
+@pytest.mark.parametrize("kind", [KINDS[0], *slow(KINDS[1])])
 def test_runs_of_older_versions_resume(schema, kind, tmp_path, capsys):
     directory = copied(schema, kind, tmp_path / kind)
     (program,) = places.programs_of(directory)

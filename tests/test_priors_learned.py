@@ -31,6 +31,8 @@ SIZE, N, L = 6, 12, 3
 GAUSSIAN = [name for name in priors.names() if not priors.load(name).of_codes]
 """The priors of Gaussian codes; a prior of quantized ones has tests of its own."""
 LEARNED = [name for name in GAUSSIAN if name != "normal"]
+DENSITIES = [n if n in ("mixture", "realnvp") else slow(n)[0] for n in LEARNED]
+"""One density of components and one of a flow, the others as slow tests."""
 SMALL = {
     "normal": {},
     "mixture": {"num_components": 4},
@@ -244,7 +246,7 @@ def test_pseudo_inputs_move_only_if_they_are_learned(pseudo_inputs):
     np.testing.assert_array_equal(params["prior"]["inputs"], X[:4])
 
 
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", DENSITIES)
 def test_the_estimated_rate_has_the_mean_of_the_divergence(name):
     own = density(name, 1)
     posterior = DiagonalGaussian(jnp.float32([[0.4]]), jnp.float32([[-1.0]]))
@@ -315,7 +317,7 @@ def test_masked_dimensions_start_and_are_drawn_as_in_a_smaller_model(name):
         np.testing.assert_allclose(masked, small(name).of(own, L).sample(KEY, 5), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("name", DENSITIES)
 def test_the_importance_weighted_bound_meets_the_integral_over_one_dimension(name):
     model = make_model(small(name), 1)
     params = init(model)

@@ -291,7 +291,12 @@ def interrupted(tmp_path, is_time):
             pressed.append(1)
             os.write(master, b"\x03")
 
-    flags = ["--epochs=100000", "--widths=16", "--latent_dim=2", f"--workdir={tmp_path / 'run'}"]
+    flags = [
+        "--epochs=100000",
+        "--network=linear",
+        "--latent_dim=2",
+        f"--workdir={tmp_path / 'run'}",
+    ]
     text, code = on_a_terminal(["-c", IN_THE_FOREGROUND + WITHOUT_PICTURES, *flags], 80, press)
     return Screen(80).feed(text).lines, code
 

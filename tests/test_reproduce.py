@@ -199,6 +199,10 @@ def test_the_recipe_may_stand_first():
 def test_two_recipes_are_one_too_many(words):
     with pytest.raises(UsageError, match=r"two recipes, name one of them$"):
         reproduce.named(["x", *words])
+
+
+def test_a_command_of_two_recipes_ends_in_one_line():
+    words = ["ppca", "--recipe=iwae"]
     command = [sys.executable, "-m", "experiments.reproduce", *words]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert (ran.returncode, ran.stdout) == (2, "")

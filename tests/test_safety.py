@@ -239,7 +239,7 @@ def test_the_main_job_needs_no_network_and_runs_no_program(tmp_path, pictures):
     main = ["-m", "experiments.vae"] if pictures else ["-c", WITHOUT_PICTURES]
     (tmp_path / "sitecustomize.py").write_text(WATCHED.format(path=str(told)))
     paths = [str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")]
-    flags = ["--epochs=1", "--widths=8", "--latent_dim=2", f"--workdir={tmp_path / 'run'}"]
+    flags = ["--epochs=1", "--network=linear", "--latent_dim=2", f"--workdir={tmp_path / 'run'}"]
     done = subprocess.run(
         [*without_network(), sys.executable, *main, *flags],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},

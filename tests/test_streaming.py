@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from properties import slow
 
 from vae_jax import data, shuffling, training
 from vae_jax.data._npy import FileRows
@@ -102,7 +103,7 @@ def order_of(seed, epoch, num):
 # --- The same batches
 
 
-@pytest.mark.parametrize("steps_at_once", [1, 3, 4, 100])
+@pytest.mark.parametrize("steps_at_once", [1, 3, *slow(4, 100)])
 @pytest.mark.parametrize("seeds", [(0,), (3, 7, 3)])
 def test_each_batch_is_a_function_of_seed_epoch_and_index(feed_of, seeds, steps_at_once):
     """Four steps an epoch, the last of two rows; blocks divide epochs, or do not."""

@@ -12,6 +12,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from properties import slow
 
 from vae_jax import errors, plots
 from vae_jax.devices import layout
@@ -795,7 +796,7 @@ def test_other_runs_in_the_same_place_are_refused(parted):
     assert contents(parted) == before
 
 
-@pytest.mark.parametrize("executor", [None, "local"])
+@pytest.mark.parametrize("executor", [None, *slow("local")])
 def test_a_dry_run_writes_nothing(tmp_path, monkeypatch, capsys, executor):
     monkeypatch.chdir(tmp_path)
     plan = Plan(dry_run=True, executor=executor, runs_per_program=3)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from properties import slow
 
 from vae_jax import fitting, likelihoods, networks, objectives, schedules, training
 from vae_jax.errors import DivergedError
@@ -484,7 +485,7 @@ def test_train_until_ends_where_every_run_has_stopped():
     assert len(list(states)) == 1
 
 
-@pytest.mark.parametrize("make", [likelihoods.Gaussian, likelihoods.Laplace])
+@pytest.mark.parametrize("make", [likelihoods.Gaussian, *slow(likelihoods.Laplace)])
 def test_a_given_variance_is_a_fixed_one(make):
     """Same loss, same gradients of the networks, and no step moves the variance."""
     variance = 0.3
