@@ -20,7 +20,7 @@ flags.FLAGS.mark_as_parsed()
 # many tests build the same programs; commands they start keep theirs in the same place
 compiled.keep()
 # tracing makes many objects and little garbage: looking for it as often as Python does takes longer
-gc.set_threshold(100_000, 20, 20)
+gc.set_threshold(20_000, 10, 10)
 
 
 QUICK_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from properties import initial
 
 from vae_jax import distributions, latents, likelihoods, losses, networks, objectives, training
 from vae_jax.errors import UsageError
@@ -39,7 +40,7 @@ def bind(name, **settings):
 def begin(objective, mask=None):
     """A model with what its objective adds to its parameters."""
     model = make(objective, mask=mask)
-    params = jax.jit(model.init)(jax.random.key(0))
+    params = initial(model)
     if objective.init is not None:
         params["objective"] = objective.init(model, jax.random.key(1))
     return model, params

@@ -768,7 +768,6 @@ def test_only_what_is_missing_is_trained(parted, capsys):
         assert after[name][0] == before[name][0]
 
 
-@pytest.mark.fault("R7")
 def test_a_sweep_whose_runs_all_diverge_is_an_error(folder):
     rates = {"learning_rate": "1e30,1e31", "beta": "1", "latent_dim": "2"}
     with pytest.raises(errors.DivergedError, match="all 2 runs diverged"):

@@ -111,6 +111,7 @@ def test_same_seed_same_run_and_another_seed_another():
 
 
 @pytest.mark.fault("R13")
+@pytest.mark.slow
 def test_runs_mapped_equal_runs_alone():
     train = vae_train()
     alone = [
