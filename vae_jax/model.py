@@ -312,6 +312,10 @@ class Model(flax.struct.PyTreeNode):
         """Codes [B, L] as the decoder sees them: 0 in the masked dimensions."""
         return z if self.latent_mask is None else z * self.latent_mask[None, :]
 
+    def onto(self, z: Any) -> jax.Array:
+        """The codes that can occur and are nearest to z, [B, L] to [B, L]; see `latents.Latent`."""
+        return self.latent.onto(self.without_masked(z))
+
     def encode(self, params: Any, x: Array) -> Any:
         """q(z|x), as a value with arrays of shape [B, L]; for Gaussian latents `DiagonalGaussian`.
 
@@ -476,7 +480,8 @@ class Model(flax.struct.PyTreeNode):
         """Decodes points on the lines between the codes of examples; the ends are reconstructions.
 
         z_i = (1 − t_i) z_0 + t_i z_1, t_i = i / (num − 1), z the mode of q(z|x). Between the ends,
-        discrete latents are mixtures of two values.
+        discrete latents are mixtures of two values, and points that are no codes, such as those
+        inside a sphere, are replaced by the nearest code.
 
         Args:
             params: from `init`.
@@ -501,7 +506,7 @@ class Model(flax.struct.PyTreeNode):
         z0, z1 = (self.encode(params, x).mode for x in ends)
         share = jnp.linspace(0.0, 1.0, num)[None, :, None]
         z = (1.0 - share) * z0[:, None, :] + share * z1[:, None, :]
-        decoded = self.decode_mean(params, z.reshape(-1, self.latent_dim))
+        decoded = self.decode_mean(params, self.onto(z.reshape(-1, self.latent_dim)))
         lines = decoded.reshape(len(z0), num, *self.shape)
         return lines[0] if is_one else lines
 

@@ -10,7 +10,7 @@ from vae_jax.errors import UsageError
 from vae_jax.families import Settings
 from vae_jax.latents import Latent, where_kept
 
-__all__ = ["Posterior", "Summary", "gaussian"]
+__all__ = ["Posterior", "Summary", "gaussian", "lift"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,11 @@ def gaussian(
 ) -> distributions.DiagonalGaussian:
     """The Gaussian [B, L] from which draws of a posterior start; N(0, 1) in masked dimensions."""
     return distributions.DiagonalGaussian(*(where_kept(v, latent_mask) for v in (mean, logvar)))
+
+
+def lift(values: jax.Array, like: jax.Array) -> jax.Array:
+    """Prepends axes of size 1 to [...] until it has the rank of `like`."""
+    return values.reshape((1,) * (like.ndim - values.ndim) + values.shape)
 
 
 class Summary(NamedTuple):

@@ -27,7 +27,7 @@ import numpy as np
 from flax import linen as nn
 
 import vae_jax
-from vae_jax import discovery, latents, likelihoods, memory, networks, priors
+from vae_jax import discovery, latents, likelihoods, memory, networks, posteriors, priors
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.model import Model
 from vae_jax.storage import files
@@ -45,7 +45,7 @@ _PARTS: dict[str, Callable[[], Mapping[str, type]]] = {
     "encoder": networks.encoders,
     "decoder": networks.decoders,
     "likelihood": likelihoods.classes,
-    "latent": lambda: discovery.classes(latents, latents.Latent),
+    "latent": lambda: {**discovery.classes(latents, latents.Latent), **posteriors.classes()},
 }
 """Part of a model → a function that returns its known classes, by name."""
 

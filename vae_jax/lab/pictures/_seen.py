@@ -84,6 +84,16 @@ class Seen(NamedTuple):
         """Whether each continuous dimension of `prior` is Gaussian, of its mean and deviation."""
         return type(self.prior) in (DiagonalGaussian, FullGaussian, latents.Pair)
 
+    def onto(self, z: np.ndarray) -> np.ndarray:
+        """The codes nearest to points [rows, columns, L], see `Model.onto`; the same shape."""
+        rows = jnp.asarray(z, jnp.float32).reshape(-1, z.shape[-1])
+        return np.asarray(self.model.onto(rows)).reshape(z.shape)
+
+    @property
+    def is_curved(self) -> bool:
+        """Whether some points of [L] are no codes, as on a sphere."""
+        return type(self.model.latent).onto is not latents.Latent.onto
+
     @property
     def is_standard(self) -> bool:
         """Whether each continuous dimension of `prior` is N(0, 1)."""

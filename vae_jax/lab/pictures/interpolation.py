@@ -45,7 +45,7 @@ def _between(seen: Seen) -> np.ndarray:
         return (start[:, None] * (1 - weight) + end[:, None] * weight).astype(np.float32)
 
     told = None if seen.told is None else between(seen.told, t)
-    return seen.decode(between(codes, weight), told)
+    return seen.decode(seen.onto(between(codes, weight)), told)
 
 
 def _has_pair(seen: Seen) -> bool:

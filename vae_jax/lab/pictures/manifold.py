@@ -1,4 +1,4 @@
-"""The decoded grid of quantiles of a Gaussian prior over a code of two dimensions."""
+"""The decoded grid of quantiles of a Gaussian over a code of two dimensions, or of a curved space."""
 
 import numpy as np
 
@@ -17,13 +17,15 @@ def draw(seen: Seen) -> plots.Picture:
     mean, deviation = np.asarray(seen.prior.mean), np.asarray(seen.prior.deviation)
     z = mean + deviation * np.stack(np.meshgrid(axis, axis), axis=-1)
     words = {} if seen.has_rates else {"title": "decoded quantiles of Gaussians fit to the codes"}
-    return plots.manifold(seen.decode(z), mean=mean, deviation=deviation, **words)
+    if seen.is_curved:
+        words = {"title": "decoded grid, points that are no codes replaced by the nearest code"}
+    return plots.manifold(seen.decode(seen.onto(z)), mean=mean, deviation=deviation, **words)
 
 
 def _is_plane(seen: Seen) -> bool:
-    """Whether the code is two continuous dimensions, of a Gaussian prior, and z is all of it."""
+    """Whether the code is two continuous dimensions, of a known prior, and z is all of it."""
     is_continuous = not seen.num_discrete and seen.conditions is None
-    return len(seen.rates) == 2 and is_continuous and seen.is_gaussian
+    return len(seen.rates) == 2 and is_continuous and (seen.is_gaussian or seen.is_curved)
 
 
 PICTURES = (OfModel(draw, kinds=("image",), needs=_is_plane),)

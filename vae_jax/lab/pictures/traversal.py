@@ -54,7 +54,7 @@ def traversed(seen: Seen) -> dict[str, Any]:
     for row, dimension in enumerate(dimensions):
         z[row, :, dimension] = mean[dimension] + deviation[dimension] * VALUES
     return {
-        "images": seen.decode(z, None if seen.told is None else seen.told[0]),
+        "images": seen.decode(seen.onto(z), None if seen.told is None else seen.told[0]),
         "values": VALUES,
         "rates": seen.rates[dimensions],
         "dimensions": dimensions,
