@@ -19,6 +19,7 @@ __all__ = [
     "per_dim",
     "per_dim_or_like_gaussian",
     "rate",
+    "require_gaussian",
 ]
 
 
@@ -88,6 +89,12 @@ def per_dim(posterior, prior, z: jax.Array | None = None) -> jax.Array:
     """
     if z is None or has_closed_form(posterior, prior):
         return distributions.kl_divergence(posterior, prior)
+    if not hasattr(posterior, "log_probs"):
+        name = type(posterior).__name__
+        raise UnsupportedError(
+            f"the rate of single dimensions: q(z|x) is of type {name}, whose density is only known "
+            "jointly: leave free_bits out, or leave posterior out"
+        )
     if not has_dims(posterior, prior):
         name = type(prior).__name__
         raise UnsupportedError(
@@ -108,7 +115,7 @@ def has_dims(posterior, prior) -> bool:
 
 
 def per_dim_or_like_gaussian(posterior, prior, z: jax.Array) -> jax.Array:
-    """`per_dim`, or if it is unknown the rate under a Gaussian of the prior's mean and deviation.
+    """`per_dim`, or if it is unknown that of Gaussians with the mean and deviation of both.
 
     For pictures, which sort dimensions: the sum of the second is not `rate`.
 
@@ -120,9 +127,33 @@ def per_dim_or_like_gaussian(posterior, prior, z: jax.Array) -> jax.Array:
     """
     if has_dims(posterior, prior):
         return per_dim(posterior, prior, z)
-    logvar = 2.0 * jnp.log(jnp.maximum(prior.deviation, 1e-6))
-    like = distributions.DiagonalGaussian(prior.mean, logvar)
-    return distributions.kl_divergence(posterior, like)
+    return distributions.kl_divergence(_like(posterior), _like(prior))
+
+
+def _like(density) -> distributions.DiagonalGaussian:
+    """A Gaussian with the mean and deviation of a posterior [B, L] or a prior [L]."""
+    if type(density) is distributions.DiagonalGaussian:
+        return density
+    logvar = 2.0 * jnp.log(jnp.maximum(density.deviation, 1e-6))
+    return distributions.DiagonalGaussian(density.mean, logvar)
+
+
+def require_gaussian(posterior, what: str) -> distributions.DiagonalGaussian:
+    """Returns q(z|x), [B, L], if it is a Gaussian with independent dimensions.
+
+    Args:
+        posterior: of any type.
+        what: who asks, for the message.
+
+    Raises:
+        UnsupportedError: it is of another type.
+    """
+    if type(posterior) is not distributions.DiagonalGaussian:
+        raise UnsupportedError(
+            f"{what}: q(z|x) is of type {type(posterior).__name__}, must be a Gaussian with "
+            "independent dimensions: leave posterior out, or take another objective"
+        )
+    return posterior
 
 
 def parts(
@@ -144,11 +175,7 @@ def parts(
     Returns:
         (mutual information, total correlation, Σ_l log q(z_l) − log p(z)) in nats, [B] each.
     """
-    if type(posterior) is not distributions.DiagonalGaussian:
-        raise UnsupportedError(
-            f"q(z|x) is of type {type(posterior).__name__}: the parts of the rate need a Gaussian "
-            "with independent dimensions: leave posterior out, or take another objective"
-        )
+    posterior = require_gaussian(posterior, "the parts of the rate")
     if type(prior) is distributions.DiagonalGaussian:
         own = {"prior_mean": prior.mean, "prior_logvar": prior.logvar}
     elif latent_mask is None:

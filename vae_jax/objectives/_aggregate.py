@@ -69,10 +69,10 @@ def covariance_terms(
         lambda_od, lambda_d: see `losses.decorrelation_penalty`, scalars.
 
     Raises:
-        UsageError: the prior is not a Gaussian with independent dimensions.
+        UsageError: posterior or prior is not a Gaussian with independent dimensions.
     """
+    posterior = rates.require_gaussian(model.encode(params, batch["x"]), objective)
     prior = _terms.gaussian_prior(model, params, objective)
-    posterior = model.encode(params, batch["x"])
     distortion = model.distortion(params, posterior.sample(key), batch)
     rate = _terms.rate(model, params, posterior)
     scaled = _terms.standardized(posterior, prior)

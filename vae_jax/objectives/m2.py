@@ -83,7 +83,7 @@ def loss(model, params, batch, key, *, alpha=1.0):
     num_rows = len(x)
     every = model.given(jnp.repeat(jnp.eye(num_classes), num_rows, axis=0))
     posterior = every.encode(params, x)
-    by_class = jax.tree.map(lambda leaf: leaf.reshape(num_classes, num_rows, -1), posterior)
+    by_class = _by_class(posterior, num_classes, num_rows)
     z = jax.vmap(lambda q: q.sample(key))(by_class).reshape(num_classes * num_rows, -1)
     repeated = jnp.tile(x, (num_classes, *[1] * (x.ndim - 1)))
     weighed = {"x": repeated, "mask": (share * batch["mask"][:, None]).T.reshape(-1)}
@@ -100,6 +100,17 @@ def loss(model, params, batch, key, *, alpha=1.0):
         "accuracy": weight * is_right,
         "cross_entropy": -weight * jnp.sum(true_class * log_q, axis=1),
     }
+
+
+def _by_class(posterior, num_classes: int, num_rows: int):
+    """q(z|x, y) of C·B rows with an axis for the classes: arrays [C·B, …] to [C, B, …]."""
+    num = num_classes * num_rows
+    if any(leaf.shape[:1] != (num,) for leaf in jax.tree.leaves(posterior)):
+        raise UsageError(
+            f"m2: q(z|x, y) is of type {type(posterior).__name__}, must hold numbers of each row "
+            "alone: leave posterior out, or take posterior=full"
+        )
+    return jax.tree.map(lambda leaf: leaf.reshape(num_classes, num_rows, *leaf.shape[1:]), posterior)
 
 
 def init(model, key, *, classifier_width=500, classifier_depth=1) -> dict:

@@ -26,7 +26,11 @@ class Posterior(Settings, Latent):
     knows_log_prob: ClassVar[bool] = True
 
     def check_prior(self, prior):
-        super().check_prior(prior)
+        if prior is not None and not self.takes_priors:
+            raise UsageError(
+                f"prior={prior}: is a density of Gaussian codes, posterior={self} has its own "
+                "p(z): leave prior or posterior out"
+            )
         if prior is not None and prior.reads_x:
             raise UsageError(
                 f"prior={prior}: mixes q(z|x) of its pseudo-inputs, which must be Gaussians with "

@@ -100,7 +100,8 @@ def draw(log_density: Callable, params: Any, table: Table, level: jax.Array) -> 
     known = below(held)
     wanted = level * known[-1]
     panel = jnp.minimum(jnp.sum(known[1:] < wanted), _NUM_PANELS - 1)
-    start = table.low + table.width * jnp.where(is_upper, _NUM_PANELS - panel, panel)
+    edge = jnp.where(is_upper, _NUM_PANELS - panel, panel).astype(jnp.float32)
+    start = table.low + table.width * edge
 
     def density(share, params):
         place = start + sign * table.width * share

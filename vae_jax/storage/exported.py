@@ -38,6 +38,7 @@ _NAME = "vae_jax"
 _SCHEMA = 1
 _LARGEST = 2**31 - 1
 _MOST_LAYERS = 100  # each takes time to examine, before its shape can be compared
+_MOST_PARTS = 1000  # slices of one layer, of which a full covariance has two more than dimensions
 _REMEDY = "choose another place for it"
 
 
@@ -393,10 +394,11 @@ def _built_part(part: str, described: Any) -> Any:
 def _check_counts(part: str, values: dict[str, Any]) -> None:
     """Refuses counts for which building the class would take too long."""
     num_layers = (len(values.get("widths", ())) + 1) * values.get("num_stages", 1)
-    num_layers = max(num_layers, values.get("num_flows", 1))
-    for what, num in {"layers": num_layers, "parts": values.get("num_parts", 1)}.items():
-        if num > _MOST_LAYERS:
-            raise ValueError(f"{part} has {num:,} {what}, more than {_MOST_LAYERS}")
+    num_layers = max(num_layers, values.get("num_flows", 1), values.get("num_steps", 1))
+    parts = (values.get(name, 1) for name in ("num_parts", "num_reflections", "num_context"))
+    for what, num, most in (("layers", num_layers, _MOST_LAYERS), ("parts", max(parts), _MOST_PARTS)):
+        if num > most:
+            raise ValueError(f"{part} has {num:,} {what}, more than {most:,}")
 
 
 def _check_names(what: str, given: Any, known: Any, *, required: bool = False) -> None:
