@@ -25,6 +25,7 @@ import vae_jax
 from experiments import objectives_table, recipes
 from vae_jax import (
     assembly,
+    distributions,
     data,
     discovery,
     evaluation,
@@ -67,13 +68,13 @@ def test_every_snippet_is_run():
     have = {page for page in PAGES if snippets(page)}
     assert have == {
         *("README.md", "docs/contributing.md", "docs/python-api.md", "docs/priors.md"),
-        *("docs/samplers.md", "docs/sweeps-and-clusters.md"),
+        *("docs/posteriors.md", "docs/samplers.md", "docs/sweeps-and-clusters.md"),
     }
 
 
 def test_the_snippet_of_a_picture():
     """It draws two of three dimensions, and nothing of one."""
-    (_, text), names = snippets("docs/contributing.md"), {}
+    (_, _, text), names = snippets("docs/contributing.md"), {}
     exec(text, names)
     (picture,) = names["PICTURES"]
     means, labels = np.arange(12.0).reshape(4, 3), np.arange(4) % 2
@@ -84,7 +85,7 @@ def test_the_snippet_of_a_picture():
 
 def test_the_snippet_of_a_prior():
     """Its density is Gaussian, so the rate is in closed form and has a gradient to the scale."""
-    (text, _), names = snippets("docs/contributing.md"), {}
+    (text, *_), names = snippets("docs/contributing.md"), {}
     exec(text, names)
     scaled = names["Scaled"]()
     params = {"log_scale": jnp.float32(0.5)}
@@ -108,6 +109,26 @@ def test_the_snippet_of_samplers(capsys):
     exec(text, names)
     assert names["new"].shape == (8, 8, 8, 1)
     assert 0 < float(capsys.readouterr().out) <= 1
+
+
+def test_the_snippet_of_a_posterior():
+    """Its variance is the same in all dimensions in use; its rate is in closed form."""
+    (_, text, _), names = snippets("docs/contributing.md"), {}
+    exec(text, names)
+    own, prior = names["Isotropic"](), distributions.standard_gaussian(3)
+    parts = jnp.ones((2, 3)), jnp.float32([[1.0, 3.0, 9.0]] * 2)
+    found = own.posterior({}, parts, jnp.float32([1, 1, 0]))
+    np.testing.assert_allclose(found.logvar, [[2.0, 2.0, 0.0]] * 2)
+    assert distributions.kl_divergence(found, prior)[0, 2] == 0
+    model = assembly.make_model((4,), likelihood="gaussian", latent_dim=3, posterior=own)
+    assert model.encode(model.init(jax.random.key(0)), jnp.ones((2, 4))).mean.shape == (2, 3)
+
+
+def test_the_snippet_of_posteriors():
+    names = {}
+    (text,) = snippets("docs/posteriors.md")
+    exec(text, names)
+    assert (jnp.sum(jnp.square(names["posterior"].mode), axis=1) < 1).all()
 
 
 class MyEncoder(nn.Module):

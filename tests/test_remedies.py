@@ -15,6 +15,7 @@ from remedies import (  # noqa
     of_face,
     of_flags,
     of_mistakes,
+    of_posteriors,
     of_priors,
     of_python,
     of_storage,

@@ -80,7 +80,7 @@ def rates_of_dimensions_that_are_only_known_jointly(folder, patch):
         yield lambda name=name: rates.per_dim(posterior, density(name), z)
 
 
-@tries(at("vae_jax/priors/__init__.py", "make")("has its own settings: leave out …"))
+@tries(at("vae_jax/families.py", "Family", "make")("has its own settings: leave out …"))
 def settings_beside_a_prior(folder, patch):
     message = yield attempt(priors.make, priors.Mixture(3), num_components=4)
     assert message.endswith("leave out num_components")
