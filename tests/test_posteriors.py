@@ -1,4 +1,4 @@
-"""Posteriors: densities that integrate to 1, unbiased gradients, masks, all objectives with them."""
+"""Posteriors: densities that integrate to 1, unbiased gradients, masks, objectives with them."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import nll
 from vae_jax.lab import config
-from vae_jax.posteriors import full, iaf, poincare, power_spherical, vmf
+from vae_jax.posteriors import full, poincare, power_spherical, vmf
 from vae_jax.posteriors._sphere import UniformSphere, unit
 from vae_jax.storage import exported
 
@@ -261,7 +261,8 @@ def test_draws_on_the_ball_lie_inside_with_their_density(kind):
 
     found = jax.tree.map(np.asarray, evaluate(mean, logvar))
     z, log_q, log_p = found[:3]
-    assert np.isfinite(log_q).all() and np.isfinite(log_p).all()
+    assert np.isfinite(log_q).all()
+    assert np.isfinite(log_p).all()
     assert (np.square(z).sum(axis=-1) < 1.0).all()
     # four ordinary rows
     z, log_q, _, again, back, distance, lengths = (values[:, :4] for values in found)
@@ -337,7 +338,7 @@ def test_masked_dimensions_are_as_if_there_were_none(name):
     for index, (found, expected) in enumerate(zip(masked, native, strict=True)):
         assert np.isfinite(found).all()
         if index == 6:
-            assert found.shape == (B, L + 2) and expected.shape == (B, L)
+            assert [found.shape, expected.shape] == [(B, L + 2), (B, L)]
             continue
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-5, err_msg=str(index))
 
@@ -373,9 +374,7 @@ def test_reflections_keep_volumes_and_lengths():
     z = own.sample(KEY, 3)
     back = own._reflected(z, is_back=True)
     np.testing.assert_allclose(own._reflected(back), z, atol=1e-5)
-    np.testing.assert_allclose(
-        np.linalg.norm(back, axis=-1), np.linalg.norm(z, axis=-1), rtol=1e-5
-    )
+    np.testing.assert_allclose(np.linalg.norm(back, axis=-1), np.linalg.norm(z, axis=-1), rtol=1e-5)
     axes = jnp.eye(L)[:, None, :] * jnp.ones((1, B, 1))
     turned = np.asarray(own._reflected(axes)).swapaxes(0, 1)  # [B, L, L]
     np.testing.assert_allclose(np.abs(np.linalg.det(turned)), 1.0, atol=1e-5)

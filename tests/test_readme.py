@@ -25,9 +25,9 @@ import vae_jax
 from experiments import objectives_table, recipes
 from vae_jax import (
     assembly,
-    distributions,
     data,
     discovery,
+    distributions,
     evaluation,
     likelihoods,
     losses,

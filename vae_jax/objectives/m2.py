@@ -110,7 +110,9 @@ def _by_class(posterior, num_classes: int, num_rows: int):
             f"m2: q(z|x, y) is of type {type(posterior).__name__}, must hold numbers of each row "
             "alone: leave posterior out, or take posterior=full"
         )
-    return jax.tree.map(lambda leaf: leaf.reshape(num_classes, num_rows, *leaf.shape[1:]), posterior)
+    return jax.tree.map(
+        lambda leaf: leaf.reshape(num_classes, num_rows, *leaf.shape[1:]), posterior
+    )
 
 
 def init(model, key, *, classifier_width=500, classifier_depth=1) -> dict:

@@ -263,4 +263,3 @@ class Spherical:
 
         nats = jax.vmap(divergence)(kappa, tables) + log_area(num) - log_area(num - 1.0)
         return (nats / num)[:, None] * self.kept
-

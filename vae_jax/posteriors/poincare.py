@@ -253,7 +253,9 @@ class WrappedNormal(_BallNormal):
 
     def _log_density_of(self, vector):
         terms = distributions.gaussian_log_prob(
-            vector, jnp.zeros_like(vector), jnp.broadcast_to(lift(self.logvar, vector), vector.shape)
+            vector,
+            jnp.zeros_like(vector),
+            jnp.broadcast_to(lift(self.logvar, vector), vector.shape),
         )
         length = _length(vector)[..., 0]
         # exp_m stretches volumes by (sinh r / r)^(n − 1)

@@ -396,7 +396,10 @@ def _check_counts(part: str, values: dict[str, Any]) -> None:
     num_layers = (len(values.get("widths", ())) + 1) * values.get("num_stages", 1)
     num_layers = max(num_layers, values.get("num_flows", 1), values.get("num_steps", 1))
     parts = (values.get(name, 1) for name in ("num_parts", "num_reflections", "num_context"))
-    for what, num, most in (("layers", num_layers, _MOST_LAYERS), ("parts", max(parts), _MOST_PARTS)):
+    for what, num, most in (
+        ("layers", num_layers, _MOST_LAYERS),
+        ("parts", max(parts), _MOST_PARTS),
+    ):
         if num > most:
             raise ValueError(f"{part} has {num:,} {what}, more than {most:,}")
 

@@ -1,4 +1,4 @@
-"""The decoded grid of quantiles of a Gaussian over a code of two dimensions, or of a curved space."""
+"""The decoded grid of quantiles of a Gaussian prior, or of one like the prior, of two dimensions."""
 
 import numpy as np
 
