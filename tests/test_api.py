@@ -72,7 +72,7 @@ ALLOWED = {
     },
     "training": {"modules", "schedules", "shuffling"},
     "devices": {"training"},
-    "storage": {"latents", "likelihoods", "model", "networks", "priors"},
+    "storage": {"latents", "likelihoods", "model", "networks", "posteriors", "priors"},
     "data": {"cache", "labels", "ranges"},
     "ranges": {"distributions"},
     "fitting": {
