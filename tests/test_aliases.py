@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 
 import vae_jax
-from vae_jax import aliases, likelihoods, networks, objectives, priors
+from vae_jax import aliases, likelihoods, networks, objectives, posteriors, priors
 from vae_jax.cli import command
 from vae_jax.cli import help as help_lib
 from vae_jax.errors import UsageError
@@ -18,6 +18,7 @@ NAMES = {
     "network": networks.names(),
     "activation": list(networks.ACTIVATIONS),
     "prior": priors.names(),
+    "posterior": posteriors.names(),
 }
 SHAPE = (3, 2)
 

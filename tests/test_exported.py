@@ -17,7 +17,7 @@ import pytest
 import safetensors.numpy
 from flax import linen as nn
 
-from vae_jax import data, latents, likelihoods, networks
+from vae_jax import data, latents, likelihoods, networks, posteriors
 from vae_jax.cli.commands import export
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.lab import config, metrics, pictures, train
@@ -65,6 +65,7 @@ MODELS = {
     "joint": {**DENSE, "activation": "gelu", "latent": latents.Joint(2, 1)},
     "k_sparse": {**DENSE, "latent": latents.Deterministic("relu", 2)},
     "logistic": {**DENSE, "likelihood": likelihoods.DiscretizedLogistic("given", 17)},
+    **{f"q_{name}": {**DENSE, "latent": posteriors.make(name)} for name in posteriors.names()},
 }
 NEW_OF_ITS_KIND = ("conditional", "masked")
 """Whose outputs an ordinary test computes: of the others equal parts say enough."""
@@ -83,7 +84,9 @@ def make(
 ):
     """A model, and parameters that are like no others."""
     shapes = {"shape": shape, "latent_dim": latent_dim, "num_outputs": likelihood.num_outputs}
-    modules = networks.build(network, **shapes, **sizes, num_parts=len(latent.parts))
+    modules = networks.build(
+        network, **shapes, **sizes, num_parts=len(latent.parts_for(latent_dim))
+    )
     mask = None if latent_mask is None else jnp.array(latent_mask, jnp.float32)
     model = Model(*modules, likelihood, shape, latent_dim, mask, latent, num_conditions)
     generator = np.random.default_rng(0)

@@ -27,6 +27,8 @@ SIZE, N, B, L = 6, 12, 5, 4
 SMALL = {
     "householder": {"num_reflections": 3},
     "iaf": {"num_steps": 2, "step_width": 8, "num_context": 2},
+    "chain": {"group_width": 6},
+    "ladder": {"group_width": 6},
 }
 CASES = {name: posteriors.make(name, **SMALL.get(name, {})) for name in posteriors.names()}
 CASES["riemannian"] = posteriors.Poincare("riemannian")
@@ -35,6 +37,9 @@ X = jax.random.bernoulli(jax.random.key(1), 0.4, (N, SIZE)).astype(jnp.float32)
 BATCH = {"x": X, "mask": jnp.ones(N)}
 
 each = pytest.mark.parametrize("name", list(CASES))
+LAYERS = ("chain", "ladder")
+"""Their masks and moments have tests in test_hierarchies.py."""
+each_of_one_layer = pytest.mark.parametrize("name", [name for name in CASES if name not in LAYERS])
 on_sphere = pytest.mark.parametrize("name", list(ON_SPHERE))
 on_ball = pytest.mark.parametrize("kind", ["wrapped", "riemannian"])
 
@@ -331,7 +336,7 @@ def _smaller(name, mask):
     return own, prior
 
 
-@each
+@each_of_one_layer
 def test_masked_dimensions_are_as_if_there_were_none(name):
     masked, native = facts(name)
     # draws, rates, mean, mode, deviation, the first dimensions' mean, rates for pictures, p(z)
@@ -343,7 +348,7 @@ def test_masked_dimensions_are_as_if_there_were_none(name):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-5, err_msg=str(index))
 
 
-@each
+@each_of_one_layer
 def test_moments_are_those_of_draws(name):
     z, _, mean, _, deviation, *_ = facts(name)[1]
     if name == "iaf":

@@ -17,7 +17,6 @@ VALUES = {
     "network": {"cnn": "conv", "dense": "mlp", "fc": "mlp"},
     "activation": {"swish": "silu"},
     "posterior": {"multivariate": "full", "full_covariance": "full", "von_mises_fisher": "vmf"},
-    "sampler": {"gmm": "mixture", "normal": "gaussian", "flow": "maf"},
     "prior": {"standard": "normal", "mog": "mixture", "gmm": "mixture", "vampprior": "vamp"},
 }
 """Setting → alias of a value → the value."""

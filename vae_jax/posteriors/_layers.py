@@ -7,11 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax import distributions, sums
+from vae_jax.errors import UsageError
 from vae_jax.posteriors import _hierarchy
 from vae_jax.posteriors._hierarchy import lead
 from vae_jax.posteriors._posterior import Posterior, Summary
 
-__all__ = ["GroupedPosterior", "Layers"]
+__all__ = ["MOST_GROUPS", "GroupedPosterior", "Layers"]
+
+MOST_GROUPS = 10
+"""The largest number of groups, a count."""
 
 _STATIC = {"static": True}
 
@@ -29,6 +33,14 @@ class Layers(Posterior):
     group_width: int = 100
 
     takes_priors: ClassVar[bool] = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.num_groups > MOST_GROUPS:
+            raise UsageError(
+                f"num_groups={self.num_groups}: must be at most {MOST_GROUPS}, each group has "
+                "twice as many dimensions as the one above it: give num_groups=2"
+            )
 
     def init(self, key, latent_dim, latent_mask=None):
         members = _hierarchy.groups(latent_dim, self.num_groups, latent_mask)

@@ -1,4 +1,4 @@
-"""The decoded grid of quantiles of a Gaussian prior, or of a Gaussian like it, of two dimensions."""
+"""The decoded grid of quantiles of a Gaussian prior of two dimensions, or of one like the prior."""
 
 import numpy as np
 
