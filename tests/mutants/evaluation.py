@@ -58,8 +58,8 @@ plant(
     "squares of weights are not rescaled as squares",
 )
 plant(
-    "posterior.sample(jax.random.fold_in(z_key, block), SAMPLES_PER_KEY)",
-    "posterior.sample(z_key, SAMPLES_PER_KEY)",
+    "rates.draw(posterior, jax.random.fold_in(z_key, block), SAMPLES_PER_KEY)",
+    "rates.draw(posterior, z_key, SAMPLES_PER_KEY)",
     "each block has the same samples",
 )
 plant(

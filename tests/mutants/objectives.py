@@ -201,8 +201,8 @@ plant(
     "the partitions are not at equal ratios up to 1",
 )
 plant(
-    "z = jax.lax.stop_gradient(posterior.sample(key, num_samples))",
-    "z = posterior.sample(key, num_samples)",
+    "z, log_q = jax.lax.stop_gradient(rates.draw(posterior, key, num_samples))",
+    "z, log_q = rates.draw(posterior, key, num_samples)",
     "samples are differentiated beside their scores",
 )
 

@@ -4,8 +4,8 @@ from tests.mutants._lab import of
 
 plant = of("vae_jax/rates.py", "priors_learned")
 plant(
-    "ratio = posterior.log_prob(z) - prior.log_prob(z)",
-    "ratio = prior.log_prob(z) - posterior.log_prob(z)",
+    "ratio = log_q - prior.log_prob(z)",
+    "ratio = prior.log_prob(z) - log_q",
     "the estimated rate has the other sign",
 )
 plant(
@@ -76,11 +76,6 @@ plant(
     "for index, layer in enumerate(self.layers):",
     "the layers of a flow are inverted in the wrong order",
 )
-plant(
-    "return _MAX_LOG_SCALE * scale * moved, shift * moved",
-    "return _MAX_LOG_SCALE * scale * moved, shift",
-    "a flow moves the dimensions that it reads",
-)
 
 plant = of("vae_jax/priors/realnvp.py", "priors_learned")
 plant(
@@ -94,7 +89,12 @@ plant(
     "a coupling moves what it reads",
 )
 
-plant = of("vae_jax/priors/maf.py", "priors_learned")
+plant = of("vae_jax/flows.py", "priors_learned")
+plant(
+    "return _MAX_LOG_SCALE * scale * moved, shift * moved",
+    "return _MAX_LOG_SCALE * scale * moved, shift",
+    "a flow moves the dimensions that it reads",
+)
 plant(
     "(degree[:, None] < place[None, :])",
     "(degree[:, None] <= place[None, :])",

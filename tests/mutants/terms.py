@@ -183,10 +183,10 @@ plant(
     "Laplace draws have twice the variance",
 )
 
-plant = of("vae_jax/likelihoods/logistic.py", "likelihoods", "recurrent")
+plant = of("vae_jax/likelihoods/_levels.py", "likelihoods", "recurrent")
 plant(
-    "bin_edge = (k - 0.5) / (self.num_levels - 1)",
-    "bin_edge = (k + 0.5) / (self.num_levels - 1)",
+    "bin_edge = (k - 0.5) / (num_levels - 1)",
+    "bin_edge = (k + 0.5) / (num_levels - 1)",
     "the mean of levels is one level too low",
 )
 
