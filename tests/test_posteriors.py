@@ -459,7 +459,7 @@ def test_the_gradients_of_stl_and_dreg_are_unbiased_with_a_flow(name, plain):
         ]
         return jax.tree.map(lambda a: (a.mean(axis=0), a.var(axis=0)), both)
 
-    num = 4000
+    num = 1000
     first, second = gradients(jax.random.split(KEY, num))
     is_pair = {"is_leaf": lambda leaf: isinstance(leaf, tuple)}
     pairs = zip(jax.tree.leaves(first, **is_pair), jax.tree.leaves(second, **is_pair), strict=True)

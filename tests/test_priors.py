@@ -93,7 +93,7 @@ class Latent(latents.Gaussian):
 
     name: str = "standard"
 
-    def prior(self, params, latent_dim):
+    def prior(self, params, latent_dim, latent_mask=None):
         del params
         return PRIORS[self.name](latent_dim)
 
