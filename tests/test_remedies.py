@@ -18,6 +18,7 @@ from remedies import (  # noqa
     of_posteriors,
     of_priors,
     of_python,
+    of_samplers,
     of_storage,
     of_tables,
     of_training,
