@@ -904,6 +904,35 @@ def test_perplexity_is_the_number_of_codes_that_are_in_use(counts, scale, order)
 
 
 @jax.jit
+def of_weights(kernel, bias):
+    """Both penalties of a layer, and the gradient of the second in its kernel."""
+    layer = {"kernel": kernel, "bias": bias}
+    spectral, slope = jax.value_and_grad(losses.squared_spectral_norms)(layer)
+    return losses.squared_norm(layer), spectral, slope["kernel"], slope["bias"]
+
+
+@law(
+    "squared_norm",
+    "squared_spectral_norms",
+    kernel=arrays(numbers(1e3), (K, L)),
+    bias=arrays(numbers(1e3), (L,)),
+)
+def test_norms_of_weights_are_those_of_matrices(kernel, bias):
+    whole, spectral, slope, of_bias = of_weights(kernel, bias)
+    exact = np.float64(kernel)
+    squares = np.square(exact).sum() + np.square(np.float64(bias)).sum()
+    np.testing.assert_allclose(whole, squares, rtol=1e-5)
+    largest = np.linalg.norm(exact, 2) ** 2
+    # power iterations come from below
+    assert 0.8 * largest <= spectral <= largest * (1 + 1e-4) or largest < 1e-20
+    all_finite(slope)
+    np.testing.assert_array_equal(of_bias, 0.0)
+    # σ² is homogeneous of degree 2: ⟨∂σ²/∂W, W⟩ = 2σ²
+    products = np.sum(np.float64(slope) * exact)
+    np.testing.assert_allclose(products, 2 * np.float64(spectral), rtol=1e-3, atol=1e-20)
+
+
+@jax.jit
 def activations(rates, target):
     """The divergence and the gradient of its sum."""
     value, vjp = jax.vjp(lambda rates: losses.activation_divergence(rates, target), rates)

@@ -272,7 +272,8 @@ def test_missing_steps_contribute_exactly_nothing(name, per_dimension):
     likelihood = likelihoods.make(name, variance=variance, num_levels=2, has_missing=True)
     params = likelihood.init((5,))
     x = jnp.array([[1.0, 0.0, 1.0, jnp.nan, jnp.nan], [0.0, 1.0, 0.0, 1.0, 1.0]])
-    shape = (2, 5, 2) if likelihood.num_outputs == 2 else (2, 5)
+    several = () if likelihood.num_outputs == 1 else (likelihood.num_outputs,)
+    shape = (2, 5, *several)
     outputs = jax.random.normal(jax.random.key(0), shape)
 
     def short(params, outputs):

@@ -6,9 +6,8 @@ into q(z|x): a value with `sample`, `log_prob`, `mean`, `mode`, `deviation` and 
 cheap at draws alone, the value has `sample_and_log_prob` too, see `vae_jax.rates.draw`.
 
 To add one, add a file `NAME.py` with one public subclass of `Posterior` that has `parts_for` and
-`posterior`, and fields with a default. `make_model(…, posterior=NAME)`, `--posterior=NAME`, the
-class as a name of this package, and export to one file follow. Modules with a leading underscore
-are what several share.
+`posterior`, and fields with a default. `make_model(…, posterior=NAME)`, the class as a name of this
+package, and export to one file follow. Modules with a leading underscore are what several share.
 """
 
 from typing import Any

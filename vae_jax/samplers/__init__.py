@@ -4,8 +4,8 @@ They serve models without a prior, and show for models with one how far the code
 from it. A sampler is a frozen dataclass below `Sampler`; its fields are settings.
 
 To add one, add a file `NAME.py` with one public subclass of `Sampler` that has `fit`, and fields
-with a default. `evaluate(…, settings={"latent_neighbours": {"sampler": NAME}})`, its flag and
-`--sampler=NAME` for pictures follow.
+with a default. `evaluate(…, settings={"latent_neighbours": {"sampler": NAME}})` and the settings of
+the command line follow.
 
 Reference:
     Ghosh et al. 2020, From Variational to Deterministic Autoencoders, arXiv 1903.12436, section 4.
