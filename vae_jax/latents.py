@@ -92,8 +92,9 @@ class Latent:
             return
         kind, example = ("quantized", "vq_vae") if prior.of_codes else ("Gaussian", "beta_vae")
         raise UsageError(
-            f"prior={prior}: is a density of {kind} codes, these are {self}: leave prior out, or "
-            f"take an objective with {kind} codes, such as {example}"
+            f"prior={type(prior).__name__}: is a density of {kind} codes, these are "
+            f"{type(self).__name__}: leave prior out, or take an objective with {kind} codes, such "
+            f"as {example}"
         )
 
     @property

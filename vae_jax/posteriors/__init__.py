@@ -31,8 +31,9 @@ def instead_of(latent: latents.Latent, posterior: Posterior) -> Posterior:
     """
     if type(latent) is not latents.Gaussian:
         raise UsageError(
-            f"posterior={posterior}: is of Gaussian codes, these are {latent}: leave posterior "
-            "out, or take an objective with Gaussian codes, such as beta_vae"
+            f"posterior={type(posterior).__name__}: is of Gaussian codes, these are "
+            f"{type(latent).__name__}: leave posterior out, or take an objective with Gaussian "
+            "codes, such as beta_vae"
         )
     return posterior
 
