@@ -9,7 +9,7 @@ plant(
     "the groups grow upwards",
 )
 plant(
-    'hidden = jnp.tanh(dense(own["hidden_0"], z * lead(read, z)))',
+    'hidden = jnp.tanh(dense(own["hidden_0"], z * lift(read, z)))',
     'hidden = jnp.tanh(dense(own["hidden_0"], z))',
     "a group is conditioned on itself",
 )
@@ -21,7 +21,7 @@ plant(
     "the density of a draw has the volume of the inverse map",
 )
 plant(
-    "return z * lead(_hierarchy.groups(z.shape[-1], self.num_groups, None)[0], z)",
+    "return z * lift(_hierarchy.groups(z.shape[-1], self.num_groups, None)[0], z)",
     "return z",
     "the decoder reads all groups",
 )

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 
 from vae_jax import distributions, flows, sums
 from vae_jax.distributions import DiagonalGaussian
+from vae_jax.posteriors._posterior import lift
 
-__all__ = ["HierarchicalPrior", "conditional", "groups", "init_conditional", "lead", "noise_like"]
+__all__ = ["HierarchicalPrior", "conditional", "groups", "init_conditional", "noise_like"]
 
 _NUM_FOR_MOMENTS = 4096
 _STATIC = {"static": True}
@@ -37,11 +38,6 @@ def groups(latent_dim: int, num_groups: int, latent_mask: jax.Array | None) -> l
         found.append(own if latent_mask is None else own * latent_mask)
         first += size
     return found
-
-
-def lead(values: jax.Array, like: jax.Array) -> jax.Array:
-    """Prepends axes of size 1 to values [...] until they have the rank of `like` [..., L]."""
-    return values.reshape((1,) * (like.ndim - values.ndim) + values.shape)
 
 
 def init_conditional(
@@ -74,7 +70,7 @@ def init_conditional(
 
 def dense(own: dict, values: jax.Array) -> jax.Array:
     """A layer with a bias, [..., N] to [..., M]."""
-    return jnp.matmul(values, own["kernel"], precision="highest") + lead(own["bias"], values)
+    return jnp.matmul(values, own["kernel"], precision="highest") + lift(own["bias"], values)
 
 
 def conditional(own: dict, z: jax.Array, read: jax.Array, written: jax.Array) -> Any:
@@ -85,9 +81,9 @@ def conditional(own: dict, z: jax.Array, read: jax.Array, written: jax.Array) ->
         z: codes, [..., L].
         read, written: groups of zeros and ones, [L].
     """
-    hidden = jnp.tanh(dense(own["hidden_0"], z * lead(read, z)))
+    hidden = jnp.tanh(dense(own["hidden_0"], z * lift(read, z)))
     hidden = jnp.tanh(dense(own["hidden_1"], hidden))
-    kept = lead(written, z)
+    kept = lift(written, z)
     return dense(own["mean"], hidden) * kept, dense(own["logvar"], hidden) * kept
 
 
@@ -123,9 +119,9 @@ class HierarchicalPrior:
     def _along(self, noise: jax.Array) -> jax.Array:
         """z of noise [..., L], from the top to the bottom."""
         # the group at the top, and what is masked
-        z = noise * lead(1.0 - sum(self.members[:-1], jnp.zeros_like(self.members[0])), noise)
+        z = noise * lift(1.0 - sum(self.members[:-1], jnp.zeros_like(self.members[0])), noise)
         for index in reversed(range(len(self.networks))):
-            own, kept = self.networks[index], lead(self.members[index], noise)
+            own, kept = self.networks[index], lift(self.members[index], noise)
             mean, logvar = conditional(own, z, self.members[index + 1], self.members[index])
             deviation = jnp.exp(0.5 * distributions.bound_logvar(logvar))
             z = z + kept * (mean + deviation * noise)

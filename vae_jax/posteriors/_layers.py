@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from vae_jax import distributions, sums
 from vae_jax.errors import UsageError
 from vae_jax.posteriors import _hierarchy
-from vae_jax.posteriors._hierarchy import lead
-from vae_jax.posteriors._posterior import Posterior, Summary
+from vae_jax.posteriors._posterior import Posterior, Summary, lift
 
 __all__ = ["MOST_GROUPS", "GroupedPosterior", "Layers"]
 
@@ -62,7 +61,7 @@ class Layers(Posterior):
         return _hierarchy.HierarchicalPrior(networks, members)
 
     def decoded(self, z):
-        return z * lead(_hierarchy.groups(z.shape[-1], self.num_groups, None)[0], z)
+        return z * lift(_hierarchy.groups(z.shape[-1], self.num_groups, None)[0], z)
 
 
 @jax.tree_util.register_dataclass
@@ -88,12 +87,12 @@ class GroupedPosterior:
     def _along(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
         """z of noise [..., B, L], and the log variance of each dimension given those before it."""
         # what is masked
-        z = noise * lead(1.0 - sum(self.members, jnp.zeros_like(self.members[0])), noise)
+        z = noise * lift(1.0 - sum(self.members, jnp.zeros_like(self.members[0])), noise)
         logvars = jnp.zeros_like(noise)
         for index in self.order:
             mean, logvar = self.conditional(self.parameters, self.members, z, index)
             logvar = distributions.bound_logvar(logvar)
-            z = z + lead(self.members[index], noise) * (mean + jnp.exp(0.5 * logvar) * noise)
+            z = z + lift(self.members[index], noise) * (mean + jnp.exp(0.5 * logvar) * noise)
             logvars = logvars + logvar
         return z, logvars
 

@@ -15,26 +15,22 @@ __all__ = ["Posterior", "Summary", "gaussian", "lift"]
 
 @dataclasses.dataclass(frozen=True)
 class Posterior(Settings, Latent):
-    """A family of posteriors q(z|x) of continuous codes [B, L]; p(z) is N(0, I) unless it says so.
-
-    Attributes:
-        knows_log_prob: whether log q(z|x) is known at any z, not only at the posterior's own draws.
-    """
+    """A family of posteriors q(z|x) of continuous codes [B, L]; p(z) is N(0, I) unless it says."""
 
     is_continuous: ClassVar[bool] = True
     takes_priors: ClassVar[bool] = True
-    knows_log_prob: ClassVar[bool] = True
 
     def check_prior(self, prior):
         if prior is not None and not self.takes_priors:
             raise UsageError(
-                f"prior={prior}: is a density of Gaussian codes, posterior={self} has its own "
-                "p(z): leave prior or posterior out"
+                f"prior={type(prior).__name__}: is a density of Gaussian codes, "
+                f"posterior={type(self).__name__} has its own p(z): leave prior or posterior out"
             )
         if prior is not None and prior.reads_x:
             raise UsageError(
-                f"prior={prior}: mixes q(z|x) of its pseudo-inputs, which must be Gaussians with "
-                f"independent dimensions, not {self}: leave posterior out, or take prior='mixture'"
+                f"prior={type(prior).__name__}: mixes q(z|x) of its pseudo-inputs, which must be "
+                f"Gaussians with independent dimensions, not {type(self).__name__}: leave "
+                "posterior out, or take prior='mixture'"
             )
 
     def prior(self, params, latent_dim, latent_mask=None):

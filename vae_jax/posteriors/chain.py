@@ -5,9 +5,8 @@ import dataclasses
 import jax
 
 from vae_jax.posteriors import _hierarchy
-from vae_jax.posteriors._hierarchy import lead
 from vae_jax.posteriors._layers import GroupedPosterior, Layers
-from vae_jax.posteriors._posterior import gaussian
+from vae_jax.posteriors._posterior import gaussian, lift
 
 __all__ = ["Chain"]
 
@@ -59,5 +58,5 @@ def _given_below(parameters, members, z: jax.Array, index: int) -> tuple[jax.Arr
     base, networks = parameters
     if index == 0:
         mean, logvar = base
-        return lead(mean, z), lead(logvar, z)
+        return lift(mean, z), lift(logvar, z)
     return _hierarchy.conditional(networks[index - 1], z, members[index - 1], members[index])

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from vae_jax import distributions, flows
 from vae_jax.latents import where_kept
 from vae_jax.posteriors import _hierarchy
-from vae_jax.posteriors._hierarchy import HierarchicalPrior, dense, lead
+from vae_jax.posteriors._hierarchy import HierarchicalPrior, dense
 from vae_jax.posteriors._layers import GroupedPosterior, Layers
-from vae_jax.posteriors._posterior import gaussian
+from vae_jax.posteriors._posterior import gaussian, lift
 
 __all__ = ["Ladder", "LadderPosterior"]
 
@@ -125,8 +125,8 @@ class LadderPosterior(GroupedPosterior):
 def _merged(parameters, members, z: jax.Array, index: int) -> tuple[jax.Array, jax.Array]:
     """Mean and log variance of a group given x and the one above; 0 elsewhere: [..., B, L] each."""
     evidence, prior = parameters
-    kept = lead(members[index], z)
-    mean, logvar = (lead(values, z) * kept for values in evidence)
+    kept = lift(members[index], z)
+    mean, logvar = (lift(values, z) * kept for values in evidence)
     if index == len(members) - 1:  # nothing is above it
         return mean, logvar
     above, own = prior.networks[index], members[index + 1]
