@@ -107,8 +107,11 @@ def main() -> int:
                 table = [rows[n] for n in sorted(rows)]
                 Path(flags.json).write_text(json.dumps(table, indent=1) + "\n")
 
+    numbers = range(len(faults))
+    for number in (n for n in numbers if faults[n].alone):
+        one(number)
     with ThreadPoolExecutor(flags.jobs) as pool:
-        list(pool.map(one, range(len(faults))))
+        list(pool.map(one, (n for n in numbers if not faults[n].alone)))
     print("\n| | fault | tries | survived | lost |\n|---|---|---|---|---|")
     for number in sorted(rows, key=lambda n: (int(faults[n].row[1:]), n)):
         print(line(rows[number]))

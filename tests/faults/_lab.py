@@ -47,23 +47,25 @@ class Fault(NamedTuple):
         name: what is done.
         tries: how often, a count; None: as often as there are cases.
         run: from a `Lab` and a count of tries to what each of them lost: None, or the reason.
+        alone: whether it measures a time, and nothing may run beside it.
     """
 
     row: str
     name: str
     tries: int | None
     run: Callable[["Lab", int | None], Iterator[str | None]]
+    alone: bool = False
 
 
 FAULTS: list[Fault] = []
 """In the order in which their modules define them."""
 
 
-def fault(row: str, name: str, tries: int | None = None) -> Callable:
+def fault(row: str, name: str, tries: int | None = None, alone: bool = False) -> Callable:
     """Enters a function as a fault, see `Fault`."""
 
     def enter(run):
-        FAULTS.append(Fault(row, name, tries, run))
+        FAULTS.append(Fault(row, name, tries, run, alone))
         return run
 
     return enter

@@ -7,7 +7,7 @@ import numpy as np
 from ._lab import fault, steps, wait_for
 
 
-@fault("R1", "goodput: steps kept of steps computed, at the default interval", tries=3)
+@fault("R1", "goodput: steps kept of steps computed, at the default interval", tries=3, alone=True)
 def goodput(lab, tries):
     """Kills a training of MNIST's size, and counts what its checkpoints held."""
     workdir = lab.new()
