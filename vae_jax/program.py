@@ -481,7 +481,7 @@ def member(program: Program, run: int, params) -> tuple[Any, Any, Any]:
         (`Model` with the run's mask, its parameters, its `Hparams`), without the axis of runs.
     """
     hparams, params = jax.tree.map(
-        lambda leaf: jnp.asarray(leaf[run]), (program.layout.read(program.hparams), params)
+        lambda leaf: jax.device_put(leaf[run]), (program.layout.read(program.hparams), params)
     )
     model = training.masked(program.model, hparams)
     return model.replace(likelihood=model.likelihood.frozen()), params, hparams
