@@ -391,11 +391,11 @@ def test_pictures_are_the_same_in_however_many_blocks(tmp_path, monkeypatch):
 def test_killed_and_interrupted_runs_resume_bit_identically(tmp_path):
     flags = [
         "--beta=4",
-        "--epochs=30",
+        "--epochs=20",
         "--widths=16",
         "--latent_dim=2",
         "--ema_decay=0.99",
-        "--patience=30",
+        "--patience=20",
         "--checkpoint_seconds=0",
     ]
 

@@ -25,8 +25,8 @@ SMALL = {
     "num_samples": 2,
     "num_active": 2,
 }
-BINDINGS = ("beta_tc_vae", "cvae", "factor_vae", "k_sparse", "m2", "vq_vae")
-"""One of each kind of what is bound: N, conditions, own parameters, latents, an update."""
+BINDINGS = ("factor_vae", "k_sparse", "m2", "vq_vae")
+"""One of each kind of what is bound: own parameters, an update, conditions with labels, latents."""
 
 
 def make(latent, num_conditions=0):
