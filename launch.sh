@@ -3,7 +3,7 @@
 #   ./launch.sh experiments.vae --beta=4      as  python -m experiments.vae --beta=4
 #   ./launch.sh pytest                        as  python -m pytest
 # PYTHON=python3.12 chooses the interpreter (each version has its own environment under .venv/);
-# EXTRAS=test,tensorboard chooses the extras (default: test).
+# EXTRAS=test,cluster adds extras to it (default: test).
 # RESOLUTION=lowest installs the lowest versions that pyproject.toml allows, in an environment of their own.
 # PROCESSES=2 runs two processes as one program on this machine; under SLURM, Open MPI and on TPU pods
 # start it once per process (srun ./launch.sh …): they find each other.
@@ -23,56 +23,124 @@ command -v "$python" >/dev/null || fail "PYTHON=$python is not there: install Py
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || fail "$python does not start"
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "$python is Python $version: 3.11 or newer is needed, set PYTHON"
 
-environment=$project/.venv/$version
+first=$project/.venv/$version
 case $resolution in
     highest) ;;
-    lowest) environment=$environment-lowest ;;
+    lowest) first=$first-lowest ;;
     *) fail "RESOLUTION=$resolution: must be highest or lowest" ;;
 esac
-stamp=$environment/installed
-wanted="$("$python" -c 'import sys; print(sys.executable)') $extras $project
-$(cat "$project/pyproject.toml")"
+executable=$("$python" -c 'import sys; print(sys.executable)')
 
-# what pip has no option for: the lowest version that pyproject.toml allows of each package, as constraints
-floors() {
+# An environment that was replaced stays for the processes and queued jobs that use it: the newest has another
+# name, which this file holds.
+in_use() { echo "$project/.venv/$(cat "$first.current" 2>/dev/null || echo "${first##*/}")"; }
+
+# what an environment was made of: the interpreter, extras, project and pyproject.toml
+stamp_with() { printf '%s %s %s\n' "$executable" "$1" "$project"; cat "$project/pyproject.toml"; }
+
+# the extras of an environment that is whole, and otherwise nothing
+extras_of() {
+    local stamp line found
+    stamp=$(cat "$1/installed" 2>/dev/null) || return 0
+    line=${stamp%%$'\n'*}
+    found=${line#"$executable "}
+    found=${found%" $project"}
+    [ "$stamp" != "$(stamp_with "$found")" ] || echo "$found"
+}
+
+# what is in the second list of extras and not in the first
+beyond() {
+    "$python" -c 'import sys; old, new = (word.split(",") for word in sys.argv[1:]); print(*[e for e in new if e and e not in old], sep=",")' "$@"
+}
+
+# Requirements from pyproject.toml, for what pip has no option: "floors" are the lowest versions of all packages,
+# "extras" the lines of the extras alone.
+requirements() {
     "$python" -c '
 import re, sys, tomllib
-project = tomllib.load(open(sys.argv[1], "rb"))["project"]
-extras = [project["optional-dependencies"].get(extra, []) for extra in sys.argv[2].split(",")]
-lowest = {}
-for line in sum(extras, project["dependencies"]):
-    name, floor, marker = re.fullmatch(r"([\w-]+)(?:\[.*\])?>=([\d.]+)(;.*)?", line).groups()
-    order = [int(part) for part in floor.split(".")]
-    lowest[name] = max(lowest.get(name, ([],)), (order, f"{name}=={floor}{marker or str()}"))
-print(*(line for _, line in lowest.values()), sep="\n")
-' "$project/pyproject.toml" "$extras"
+what, path, extras = sys.argv[1:]
+project = tomllib.load(open(path, "rb"))["project"]
+optional = project["optional-dependencies"]
+for extra in extras.split(","):
+    if extra not in optional:
+        known = ", ".join(optional)
+        sys.exit(f"launch.sh: EXTRAS={extra}: must be among {known}, with commas between several")
+lines = sum((optional[extra] for extra in extras.split(",")), [])
+if what == "floors":
+    lowest = {}
+    for line in project["dependencies"] + lines:
+        name, floor, marker = re.fullmatch(r"([\w-]+)(?:\[.*\])?>=([\d.]+)(;.*)?", line).groups()
+        order = [int(part) for part in floor.split(".")]
+        lowest[name] = max(lowest.get(name, ([],)), (order, f"{name}=={floor}{marker or str()}"))
+    lines = [line for _, line in lowest.values()]
+print(*lines, sep="\n")
+' "$1" "$project/pyproject.toml" "$2"
 }
 
-install() {
-    echo "launch.sh: making the environment $environment (once; some minutes)" >&2
-    rm -rf "$environment"
+# makes an environment in a folder: 1 folder, 2 extras
+make() {
+    echo "launch.sh: making the environment $1 (once; some minutes)" >&2
+    rm -rf "$1"
     if command -v uv >/dev/null; then
-        [ "$resolution" = highest ] || resolution=lowest-direct
-        uv venv --quiet --python "$(command -v "$python")" "$environment" &&
-            uv pip install --quiet --resolution "$resolution" --python "$environment/bin/python" \
-                --editable "$project[$extras]"
+        local order=$resolution
+        [ "$order" = highest ] || order=lowest-direct
+        uv venv --quiet --python "$(command -v "$python")" "$1" &&
+            uv pip install --quiet --resolution "$order" --python "$1/bin/python" --editable "$project[$2]"
     else
-        "$python" -m venv "$environment" &&
-            { [ "$resolution" = highest ] || floors; } >"$environment/constraints.txt" &&
-            "$environment/bin/python" -m pip install --quiet --disable-pip-version-check \
-                --constraint "$environment/constraints.txt" --editable "$project[$extras]"
-    fi || { rm -rf "$environment"; fail "the installation failed, see above; run the same command again"; }
-    printf '%s\n' "$wanted" >"$stamp"
+        "$python" -m venv "$1" &&
+            { [ "$resolution" = highest ] || requirements floors "$2"; } >"$1/constraints.txt" &&
+            "$1/bin/python" -m pip install --quiet --disable-pip-version-check \
+                --constraint "$1/constraints.txt" --editable "$project[$2]"
+    fi || { rm -rf "$1"; fail "the installation failed, see above; run the same command again"; }
+    stamp_with "$2" >"$1/installed"
 }
 
-if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+# adds extras to an environment in which processes may run, so that nothing there changes: 1 folder, 2 extras
+add() {
+    echo "launch.sh: adding $2 to the environment $1" >&2
+    requirements extras "$2" >"$1/extras.txt"
+    if command -v uv >/dev/null; then
+        uv pip freeze --quiet --exclude-editable --python "$1/bin/python" >"$1/kept.txt" &&
+            uv pip install --quiet --python "$1/bin/python" --constraint "$1/kept.txt" --requirement "$1/extras.txt"
+    else
+        "$1/bin/python" -m pip freeze --quiet --exclude-editable >"$1/kept.txt" &&
+            "$1/bin/python" -m pip install --quiet --disable-pip-version-check \
+                --constraint "$1/kept.txt" --requirement "$1/extras.txt"
+    fi
+}
+
+# makes the environment have the extras, and otherwise another one take its place
+prepare() {
+    local old extras_there missing next number=2
+    old=$(in_use)
+    extras_there=$(extras_of "$old")
+    missing=$(beyond "$extras_there" "$extras")
+    [ -z "$missing" ] || requirements extras "$missing" >/dev/null || exit 1
+    if [ -n "$extras_there" ] && { [ -z "$missing" ] || add "$old" "$missing"; }; then
+        stamp_with "$extras_there${missing:+,$missing}" >"$old/installed.new"
+        mv "$old/installed.new" "$old/installed"
+        return
+    fi
+    next=$old
+    # what has no stamp was not finished, and nobody uses it
+    while [ -f "$next/installed" ]; do next=$first.$number && number=$((number + 1)); done
+    make "$next" "$extras_there${extras_there:+${missing:+,}}${missing}"
+    [ "$next" != "$old" ] || return 0
+    echo "${next##*/}" >"$first.current.new"
+    mv "$first.current.new" "$first.current"
+    echo "launch.sh: $old stays for what runs or is queued with it: delete it when nothing does" >&2
+}
+
+environment=$(in_use)
+if there=$(extras_of "$environment") && [ -z "$there" ] || [ -n "$(beyond "$there" "$extras")" ]; then
     mkdir -p "$project/.venv"
     exec 9>"$project/.venv/lock"
     # A second caller waits for the first and then finds the environment made. The lock is that of descriptor 9,
     # which this shell keeps open; macOS has no command for it.
     "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' ||
         echo "launch.sh: $project/.venv/lock cannot be locked: start one at a time until the environment is made" >&2
-    [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] || install
+    prepare
+    environment=$(in_use)
     exec 9>&-
 fi
 

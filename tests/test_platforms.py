@@ -272,7 +272,7 @@ class Launcher:
         self.project, self.events = folder / "project", folder / "events"
         (self.project).mkdir()
         (folder / "bin").mkdir()
-        for name in ("bash", "cat", "cp", "dirname", "mkdir", "rm", "sh", "sleep"):
+        for name in ("bash", "cat", "cp", "dirname", "mkdir", "mv", "rm", "sh", "sleep"):
             (folder / "bin" / name).symlink_to(shutil.which(name))
         words = {"events": self.events, "python": sys.executable, "seconds": seconds}
         words["installed"] = folder / "installed"
@@ -342,6 +342,60 @@ def test_the_lowest_versions_have_an_environment_of_their_own(tmp_path):
     assert {line.partition("=")[0] for line in floors} == {re.match(r"[\w-]+", x)[0] for x in lines}
     assert all(re.fullmatch(r"[\w-]+==[\d.]+(;.*)?", line) for line in floors)
     assert len(floors) == len({line.partition("=")[0] for line in floors})
+
+
+def launched(launcher, **environ):
+    """What a launch told on its standard error, and the lines of pip since the one before."""
+    before = len(launcher.told())
+    out, err = launcher.start(**environ).communicate(timeout=60)
+    assert out == "launched\n", err
+    return err, launcher.told()[before:]
+
+
+def test_extras_are_added_where_processes_may_run(tmp_path):
+    launcher = Launcher(tmp_path, seconds=0)
+    launched(launcher)
+    (environment,) = (p for p in (launcher.project / ".venv").iterdir() if p.is_dir())
+    (environment / "used").touch()
+    err, told = launched(launcher, EXTRAS="cluster")
+    assert "adding cluster to the environment" in err
+    # what is there keeps its version, and the project is not installed again
+    assert [line.split()[2] for line in told] == ["freeze", "install"]
+    assert f"--constraint {environment}/kept.txt" in told[1]
+    assert "--editable" not in told[1]
+    asked = (environment / "extras.txt").read_text().splitlines()
+    assert [re.match(r"\w+", line)[0] for line in asked] == ["submitit"]
+    # both are there now, in any order
+    for extras in ("test", "cluster", "cluster,test"):
+        assert launched(launcher, EXTRAS=extras) == ("", [])
+    assert (environment / "used").exists()
+
+
+def test_another_environment_takes_the_place_of_one_that_may_be_in_use(tmp_path):
+    launcher = Launcher(tmp_path, seconds=0)
+    launched(launcher, EXTRAS="test,cluster")
+    (old,) = (p for p in (launcher.project / ".venv").iterdir() if p.is_dir())
+    text = (launcher.project / "pyproject.toml").read_text()
+    (launcher.project / "pyproject.toml").write_text(text + "# changed\n")
+    err, told = launched(launcher)
+    new = old.with_name(f"{old.name}.2")
+    assert f"{old} stays for what runs or is queued with it: delete it when nothing does" in err
+    assert told[0] == "made"
+    assert told[1].endswith(f"--editable {launcher.project}[test]")
+    assert (old / "bin" / "python").exists()
+    assert (new / "bin" / "python").exists()
+    assert launched(launcher) == ("", [])
+    # the remedy works
+    shutil.rmtree(old)
+    assert launched(launcher) == ("", [])
+
+
+def test_an_extra_that_is_none_is_refused(tmp_path):
+    launcher = Launcher(tmp_path, seconds=0)
+    _, err = launcher.start(EXTRAS="test,clustr").communicate(timeout=60)
+    assert re.fullmatch(r"launch.sh: EXTRAS=clustr: must be among .*cluster, test, with commas .*\n", err)
+    assert launcher.told() == []
+    launched(launcher, EXTRAS="test,cluster")
 
 
 def test_another_resolution_is_refused(tmp_path):
