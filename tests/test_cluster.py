@@ -17,6 +17,8 @@ import pytest
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.lab import cluster
 from vae_jax.lab.cluster import Task
+from vae_jax.lab.executors import local
+from vae_jax.lab.executors import slurm as slurm_executor
 
 ROOT = pathlib.Path(__file__).parents[1]
 SETTINGS = "partition=gpu,time=120,gpus_per_node=1,cpus_per_task=8,mem_gb=32,array_parallelism=2"
@@ -33,6 +35,9 @@ WORKER = """
                 return
             time.sleep(0.2)
             (directory / "saved").write_text(str(signum))
+            if what != "early":
+                (directory / "checkpoints").mkdir(exist_ok=True)
+                (directory / "checkpoints" / str(os.getpid())).touch()
             sys.exit(128 + signum)
 
         signal.signal(signal.SIGTERM, save)
@@ -43,7 +48,7 @@ WORKER = """
             sys.exit(4)
         if what == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        deadline = time.monotonic() + (60 if what in ("long", "deaf") else 0.3)
+        deadline = time.monotonic() + (60 if what in ("long", "early", "deaf") else 0.3)
         while time.monotonic() < deadline:
             time.sleep(0.02)
         (directory / "complete").touch()
@@ -203,10 +208,11 @@ CALLER = """
     import json, sys
     from pathlib import Path
     from vae_jax.lab import cluster
+    from vae_jax.lab.executors import local
     tasks, folder, grace = json.loads(sys.argv[1])
-    cluster.GRACE_SECONDS = grace
+    local.GRACE_SECONDS = grace
     tasks = [cluster.Task(n, a, Path(d)) for n, a, d in tasks]
-    cluster.run_local(tasks, Path(folder), num_workers=2)
+    local.run_local(tasks, Path(folder), num_workers=2)
 """
 
 
@@ -288,10 +294,13 @@ def test_workers_that_do_not_leave_are_killed(make, folder, call):
         ("=gpu", "'=gpu' must be name=value"),
         ("time=", "'time=' must be name=value"),
         ("partition=gpu\nrm", "must be name=value"),
-        ("time=2:00:00", "time=2:00:00: must be a whole number of at least 1"),
-        ("time=0", "time=0: must be a whole number"),
+        ("time=2h", "time=2h: must be minutes, as 120, or as 2:00:00 or 1-12:00:00"),
+        ("time=0", "the signal to save would come before a step: give at least time=3"),
+        ("time=1:30", "time=1:30 with signal_delay_s=90: the signal to save would come"),
+        ("time=0:10:00,signal_delay_s=600", "give at least time=11"),
+        ("setup='module load cuda", "a quote is not closed: give setup='module load cuda'"),
         ("mem_gb=-1", "mem_gb=-1: must be a whole number"),
-        ("time=10,time=20", "time=10,20: must be a whole number"),
+        ("time=10,time=20", "time=10,20: must be minutes"),
         ("cpus_per_task=²", "must be a whole number"),
         ("signal=KILL@1", "signal is chosen by the sweep itself: leave it out"),
         ("open-mode=truncate", "open_mode is chosen by the sweep itself"),
@@ -299,13 +308,13 @@ def test_workers_that_do_not_leave_are_killed(make, folder, call):
 )
 def test_settings_that_do_not_fit_are_refused(text, message):
     with pytest.raises(UsageError, match=re.escape(message)) as error:
-        cluster.parse_slurm(text)
+        slurm_executor.parse(text)
     assert "\n" not in str(error.value)
 
 
 def test_settings_become_parameters():
-    parameters = cluster.parse_slurm(f"{SETTINGS},gpu-bind=none,exclude=n1,exclude=n2,hold=true,")
-    assert parameters["time"] == 120
+    parameters = slurm_executor.parse(f"{SETTINGS},gpu-bind=none,exclude=n1,exclude=n2,hold=true,")
+    assert parameters["time"] == "120"
     assert parameters["array_parallelism"] == 2
     options = parameters["additional_parameters"]
     assert options["partition"] == "gpu"
@@ -314,17 +323,25 @@ def test_settings_become_parameters():
     assert options["exclude"] == "n1,n2"
     assert options["hold"] is True
     assert options["signal"] == "TERM@90"
-    assert cluster.parse_slurm("signal_delay_s=30")["additional_parameters"]["signal"] == "TERM@30"
-    assert cluster.parse_slurm("")["time"] is None
+    for limit in ("3", "2:30", "1:00:00", "1-0", "1-12:30:00"):
+        assert slurm_executor.parse(f"time={limit}")["time"] == limit
+    several = slurm_executor.parse("setup='module load a,b; source x',nodes=2,ntasks_per_node=4")
+    assert several["setup"] == ["module load a,b", "source x"]
+    assert (several["nodes"], several["ntasks_per_node"]) == (2, 4)
+    steps = slurm_executor.parse("container-image=a.sqsh,container_writable=true,cpus_per_task=2")
+    assert steps["srun_args"] == [
+        "--cpus-per-task=2", "--container-image=a.sqsh", "--container-writable"
+    ]  # fmt: skip
+    assert slurm_executor.parse("signal_delay_s=30")["additional_parameters"]["signal"] == "TERM@30"
+    assert slurm_executor.parse("")["time"] is None
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"executor": "slrum"}, "executor=slrum: must be one of local, slurm"),
+        ({"executor": "slrum"}, "executor 'slrum' is unknown (did you mean slurm?)"),
         ({"num_workers": 0}, "num_workers=0: must be at least 1"),
-        ({"slurm": "time=1"}, "`slurm`: only executor=slurm has these settings"),
-        ({"executor": "slurm", "slurm": "tme=1"}, "did you mean time?"),
+        ({"executor": "slurm", "settings": "tme=1"}, "did you mean time?"),
     ],
 )
 @pytest.mark.parametrize("function", [cluster.fan_out, cluster.preview])
@@ -353,7 +370,7 @@ def test_a_preview_needs_no_slurm_and_writes_nothing(make, folder):
     pytest.importorskip("submitit")
     tasks = make(a="quick", b="quick", c="quick")
     text = cluster.preview(
-        tasks, folder, is_complete=lambda t: t.name == "b", executor="slurm", slurm=SETTINGS
+        tasks, folder, is_complete=lambda t: t.name == "b", executor="slurm", settings=SETTINGS
     )
     assert not folder.exists()
     assert text.startswith("#!/bin/bash\n")
@@ -363,14 +380,15 @@ def test_a_preview_needs_no_slurm_and_writes_nothing(make, folder):
         "#SBATCH --time=120",
         "#SBATCH --signal=TERM@90",
         "#SBATCH --requeue",
-        "# 2 of 3 programs to train in the job array",
+        "# 2 to train in the job array",
+        "# 2 of 3 programs are missing",
         shlex.join([sys.executable, "-m", *tasks[2].arguments]),
     ):
         assert line in text.splitlines()
     assert shlex.join(tasks[1].arguments) not in text
 
-    local = cluster.preview(tasks, folder, is_complete=is_complete, num_workers=2)
-    assert local.splitlines()[0] == "# 3 of 3 programs to train here, at most 2 at a time"
+    here = cluster.preview(tasks, folder, is_complete=is_complete, num_workers=2)
+    assert here.splitlines()[0] == "# 3 to train here, at most 2 at a time"
     assert not folder.exists()
 
 
@@ -384,7 +402,7 @@ def test_without_slurm_the_error_says_what_to_do(make, folder, tmp_path, monkeyp
 
 def test_an_array_is_submitted_once_and_runs_the_commands(make, folder, slurm):
     tasks = make(a="quick", b="quick", c="quick")
-    arguments = {"is_complete": is_complete, "executor": "slurm", "slurm": SETTINGS}
+    arguments = {"is_complete": is_complete, "executor": "slurm", "settings": SETTINGS}
     shown = cluster.preview(tasks, folder, **arguments)
     outcomes = cluster.fan_out(tasks, folder, **arguments)
     assert [(o.status, o.exit_code, o.message) for o in outcomes] == [
@@ -392,30 +410,36 @@ def test_an_array_is_submitted_once_and_runs_the_commands(make, folder, slurm):
     ]
     script = (slurm / "script.sh").read_text()
     assert shown.startswith(script.rstrip())
-    assert json.loads((folder / "jobs.json").read_text()) == {
-        "a": "77_0",
-        "b": "77_1",
-        "c": "77_2",
+    recorded = json.loads((folder / "jobs.json").read_text())
+    assert {name: [job[0] for job in jobs] for name, jobs in recorded.items()} == {
+        "a": ["77_0"],
+        "b": ["77_1"],
+        "c": ["77_2"],
     }
 
     # queued: nothing to submit, nor to run here
-    (slurm / "queue").write_text("12\n77_0\n77_1\n77_2\n")
-    assert cluster.pending(folder) == {"a", "b", "c"}
-    assert [o.status for o in cluster.fan_out(tasks, folder, **arguments)] == ["queued"] * 3
-    local = cluster.fan_out(tasks, folder, is_complete=is_complete)
-    assert [o.status for o in local] == ["queued"] * 3
+    queue = ["12|RUNNING|None|1:00", "77_0|PENDING|Priority|0:00", "77_1|RUNNING|None|0:07"]
+    (slurm / "queue").write_text("\n".join([*queue, "77_2|PENDING|Resources|0:00"]))
+    waiting = cluster.fan_out(tasks, folder, **arguments)
+    assert [o.status for o in waiting] == ["queued", "running", "queued"]
+    assert [o.message for o in waiting] == [
+        "job 77_0, Priority", "job 77_1, 0:07", "job 77_2, Resources"
+    ]  # fmt: skip
+    here = cluster.fan_out(tasks, folder, is_complete=is_complete)
+    assert here == waiting == cluster.look(tasks, folder, is_complete)
     assert (slurm / "calls").read_text().count("sbatch") == 1
 
     # the second one runs, the first is still queued, the third was lost
     assert run_job(slurm, 1).wait(60) == 0
     assert is_complete(tasks[1])
     assert "the last line of b" in (folder / "logs" / "slurm" / "77_1_0_log.out").read_text()
-    (slurm / "queue").write_text("77_0\n")
+    (slurm / "queue").write_text("77_0|PENDING|Priority|0:00\n")
     again = cluster.fan_out(tasks, folder, **arguments)
     assert [o.status for o in again] == ["queued", "complete", "submitted"]
     assert again[2].message == "job 77"
     assert "--array" not in (slurm / "script.sh").read_text()
-    assert json.loads((folder / "jobs.json").read_text())["c"] == "77"
+    recorded = json.loads((folder / "jobs.json").read_text())["c"]
+    assert [job[0] for job in recorded] == ["77_2", "77"]
 
 
 def test_a_job_that_saved_on_sigterm_comes_back_and_another_does_not(make, folder, slurm):
@@ -424,7 +448,7 @@ def test_a_job_that_saved_on_sigterm_comes_back_and_another_does_not(make, folde
 
     def requeued():
         lines = (slurm / "calls").read_text().splitlines()
-        return [line for line in lines if line.startswith("scontrol")]
+        return [line for line in lines if line.startswith("scontrol requeue")]
 
     job = run_job(slurm, 0)
     wait_for(tasks[0].directory / "ready")
@@ -434,7 +458,7 @@ def test_a_job_that_saved_on_sigterm_comes_back_and_another_does_not(make, folde
     assert requeued() == ["scontrol requeue 78"]
 
     assert run_job(slurm, 1).wait(30) == 4
-    job = run_job(slurm, 2, SLURM_RESTART_COUNT=str(cluster.MAX_REQUEUES))
+    job = run_job(slurm, 2, SLURM_RESTART_COUNT=str(slurm_executor.MAX_REQUEUES))
     wait_for(tasks[2].directory / "ready")
     os.kill(started(folder)[-1], signal.SIGTERM)
     assert job.wait(30) == 143
@@ -462,16 +486,93 @@ def test_an_error_of_sbatch_is_one_line_and_leaves_no_files(make, folder, slurm,
     assert not (folder / "jobs.json").exists()
 
 
+def test_a_failure_is_told_and_submitted_again_only_if_asked(make, folder, slurm):
+    arguments = {"is_complete": is_complete, "executor": "slurm"}
+    tasks = make(a="fail", b="quick", c="quick")
+    cluster.fan_out(tasks, folder, **arguments)
+    assert [run_job(slurm, i).wait(30) for i in (0, 1)] == [4, 0]
+
+    # c was lost, as with its node: it left no exit code
+    again = cluster.fan_out(tasks, folder, **arguments)
+    assert [o.status for o in again] == ["failed", "complete", "submitted"]
+    assert (again[0].exit_code, again[0].message) == (4, "error: no such thing")
+    assert again[0].log.read_text().endswith("error: no such thing\n")
+    assert cluster.look(tasks, folder, is_complete)[0] == again[0]
+    # other settings may not fail
+    other = make(a="quick", b="quick", c="quick")
+    assert cluster.fan_out(other[:1], folder, **arguments)[0].status == "submitted"
+    assert run_job(slurm, 0, SLURM_ARRAY_JOB_ID="", SLURM_JOB_ID="77").wait(30) == 0
+    assert is_complete(other[0])
+
+
+def test_a_failure_that_is_retried_may_succeed(make, folder, slurm):
+    arguments = {"is_complete": is_complete, "executor": "slurm"}
+    task = make(a="fail")
+    cluster.fan_out(task, folder, **arguments)
+    alone = {"SLURM_ARRAY_JOB_ID": "", "SLURM_JOB_ID": "77"}
+    assert run_job(slurm, 0, **alone).wait(30) == 4
+    assert cluster.fan_out(task, folder, **arguments)[0].status == "failed"
+    assert cluster.fan_out(task, folder, **arguments, retries=True)[0].status == "submitted"
+    # its exit code is that of the job before, until it starts
+    (slurm / "queue").write_text("77|PENDING|Priority|0:00\n")
+    assert cluster.fan_out(task, folder, **arguments)[0].status == "queued"
+
+
+def test_a_job_that_saved_nothing_is_not_requeued(make, folder, slurm):
+    tasks = make(a="early", b="quick")
+    cluster.fan_out(tasks, folder, is_complete=is_complete, executor="slurm")
+    job = run_job(slurm, 0)
+    wait_for(tasks[0].directory / "ready")
+    os.kill(started(folder)[-1], signal.SIGTERM)
+    assert job.wait(30) == 143
+    assert "scontrol requeue" not in (slurm / "calls").read_text()
+    failed, _ = cluster.fan_out(tasks, folder, is_complete=is_complete, executor="slurm")
+    assert (failed.status, failed.exit_code) == ("failed", 143)
+    assert failed.message.startswith("it saved nothing before its time limit: give a longer time")
+
+
+def test_more_tasks_than_an_array_may_have_are_several_arrays(make, folder, slurm):
+    (slurm / "bin" / "scontrol").write_text("#!/bin/bash\necho 'MaxArraySize            = 3'\n")
+    (slurm / "bin" / "sbatch").write_text(
+        f'#!/bin/bash\ncp "$1" {slurm}/script.sh; echo >>{slurm}/count\n'
+        f"echo Submitted batch job 8$(wc -l <{slurm}/count)\n"
+    )
+    tasks = make(**{f"p{i}": "quick" for i in range(7)})
+    outcomes = cluster.fan_out(tasks, folder, is_complete=is_complete, executor="slurm")
+    ids = ["81_0", "81_1", "81_2", "82_0", "82_1", "82_2", "83"]
+    assert [o.message for o in outcomes] == [f"job {job}" for job in ids]
+    assert [job.id for job in slurm_executor.jobs(folder).values()] == ids
+
+
+def test_what_is_queued_or_runs_is_canceled(make, folder, slurm):
+    cluster.fan_out(make(a="quick", b="quick", c="quick"), folder, is_complete=is_complete,
+                    executor="slurm")  # fmt: skip
+    (slurm / "queue").write_text(
+        "77_0|PENDING|Priority|0:00\n77_2|RUNNING|None|0:07\n9|RUNNING|None|1"
+    )
+    (slurm / "bin" / "scancel").write_text(f'#!/bin/bash\necho scancel "$@" >>{slurm}/calls\n')
+    (slurm / "bin" / "scancel").chmod(0o755)
+    assert slurm_executor.cancel(folder) == ["77_0", "77_2"]
+    assert "scancel 77_0 77_2" in (slurm / "calls").read_text().splitlines()
+
+
 @pytest.mark.parametrize("failure", ["missing", "failing"])
-def test_a_squeue_that_does_not_answer_holds_nothing_up(make, folder, slurm, failure):
+def test_a_squeue_that_does_not_answer_submits_nothing_twice(
+    make, folder, slurm, failure, monkeypatch
+):
     tasks = make(a="quick", b="quick")
     cluster.fan_out(tasks, folder, is_complete=is_complete, executor="slurm")
     if failure == "missing":
         (slurm / "bin" / "squeue").unlink()
+        monkeypatch.setenv("PATH", str(slurm / "bin"))
         assert shutil.which("squeue") is None
     else:
         (slurm / "bin" / "squeue").write_text("#!/bin/bash\nexit 1\n")
-    assert cluster.pending(folder) == set()
+    outcomes = cluster.fan_out(tasks, folder, is_complete=is_complete, executor="slurm")
+    assert [o.status for o in outcomes] == ["queued"] * 2
+    assert outcomes[0].message == "job 77_0, squeue gives no answer"
+    with pytest.raises(UsageError, match="squeue gives no answer: cancel from a login node"):
+        slurm_executor.cancel(folder)
 
 
 @pytest.mark.parametrize("content", ["{", "3", '["a"]', "\x00"])
@@ -479,4 +580,32 @@ def test_damaged_records_are_named(make, folder, content):
     folder.mkdir()
     (folder / "jobs.json").write_text(content)
     with pytest.raises(StorageError, match=r"jobs\.json cannot be read .*: move it away"):
-        cluster.pending(folder)
+        slurm_executor.jobs(folder)
+
+
+def test_records_of_an_older_version_are_read(folder):
+    folder.mkdir()
+    (folder / "jobs.json").write_text('{"a": "77_0"}')
+    assert slurm_executor.jobs(folder) == {"a": slurm_executor.Job("77_0")}
+
+
+@pytest.mark.parametrize(
+    ("environ", "shares"),
+    [
+        ({}, [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}] * 2),
+        ({"CUDA_VISIBLE_DEVICES": "4,6"}, [{"CUDA_VISIBLE_DEVICES": d} for d in "4646"]),
+        ({"CUDA_VISIBLE_DEVICES": ""}, [{}] * 4),
+        ({"JAX_PLATFORMS": "cpu"}, [{}] * 4),
+    ],
+)
+def test_workers_share_the_devices_of_a_machine(tmp_path, environ, shares):
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    for slot, share in enumerate(shares):
+        found = local.share_of_devices(slot, 4, environ, tmp_path)
+        # two workers of a device have its memory, less what it needs itself
+        fraction = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.45"} if share else {}
+        assert found == share | fraction
+        assert local.share_of_devices(slot, 1, environ, tmp_path) == {}
+    two = local.share_of_devices(1, 2, environ, tmp_path)
+    assert two == shares[1]

@@ -17,8 +17,9 @@ ENTRY_POINTS = ("cli/", "__main__.py", "lab/flags.py")
 """They spell what the library says, and may name flags."""
 OF_OTHERS = {
     "devices/platform.py::_COUNT": "is a flag of XLA",
-    "lab/cluster.py::parse_slurm": "is an option of SLURM's sbatch",
-    "lab/cluster.py::pending": "asks SLURM's squeue",
+    "lab/executors/slurm.py::_option": "is an option of SLURM's srun",
+    "lab/executors/slurm.py::_of_clusters": "is an option of SLURM's squeue",
+    "lab/executors/slurm.py::_queue": "asks SLURM's squeue",
     "lab/config.py::command_line": "spells every flag, and names none",
     "lab/environment.py::_OF_ARITHMETIC": "are flags of XLA",
     "storage/provenance.py::_git": "asks git",

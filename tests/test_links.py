@@ -9,7 +9,8 @@ import pytest
 
 from vae_jax import disk
 from vae_jax.errors import LockedError, StorageError, VaeJaxError
-from vae_jax.lab import cluster, pictures, report
+from vae_jax.lab import pictures, report
+from vae_jax.lab.executors import local, slurm
 from vae_jax.storage import checkpoints, locks, runs
 
 CONFIG = {"beta": 4.0, "epochs": 2}
@@ -127,8 +128,12 @@ def keep(run):
     report.write(run.directory, "member-0.json", {"elbo": {"values": {"elbo": 1.0}}})
 
 
+def submit(run):
+    slurm._record(run.directory, {"a": [slurm.Job("1")]})
+
+
 def work(run):
-    cluster.run_local([], run.directory, num_workers=1)
+    local.run_local([], run.directory, num_workers=1)
 
 
 FOLDERS = {
@@ -138,8 +143,8 @@ FOLDERS = {
     "logs": work,
     "checkpoints": save,
     "checkpoints/.staging": save,
-    "jobs.json": lambda run: cluster._write_jobs(run.directory, {"a": "1"}),
-    ".jobs.json.tmp": lambda run: cluster._write_jobs(run.directory, {"a": "1"}),
+    "jobs.json": submit,
+    ".jobs.json.tmp": submit,
 }
 
 

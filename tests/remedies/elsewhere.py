@@ -14,10 +14,10 @@ ELSEWHERE = {
     at("vae_jax/lab/build.py", "far_values")("take scaling=unit, or likelihood=laplace"): (
         "test_ranges.py::test_far_columns_are_a_line_of_the_log_and_the_remedies_work"
     ),
-    at("vae_jax/lab/cluster.py", "submit")("Submit from a login node, or choose"): (
+    at("vae_jax/lab/executors/slurm.py", "_submit")("Submit from a login node, or choose"): (
         "test_cluster.py::test_never_more_than_num_workers_run_at_once"
     ),
-    at("vae_jax/lab/cluster.py", "_submitit")("pip install 'vae_jax[cluster]'"): (
+    at("vae_jax/lab/executors/slurm.py", "_submitit")("pip install 'vae_jax[cluster]'"): (
         "test_cluster.py::test_an_array_is_submitted_once_and_runs_the_commands"
     ),
     at(DEVICES, "check_flags")("correct or unset it"): (
@@ -34,6 +34,21 @@ ELSEWHERE = {
     ),
     at("vae_jax/cli/commands/evaluate.py", "main")("--run: name a run directory"): (
         "test_evaluate.py::test_numbers_are_printed_and_kept"
+    ),
+    at("vae_jax/cli/commands/status.py", "main")("--run: name the directory of a sweep"): (
+        "test_overview.py::test_the_commands_show_and_cancel_a_sweep"
+    ),
+    at("vae_jax/cli/commands/cancel.py", "main")("--run: name the directory of a sweep"): (
+        "test_overview.py::test_the_commands_show_and_cancel_a_sweep"
+    ),
+    at("vae_jax/lab/overview.py", "of_directory")("name the directory of a sweep"): (
+        "test_overview.py::test_the_commands_show_and_cancel_a_sweep"
+    ),
+    at("vae_jax/lab/executors/slurm.py", "_state")("give a longer time in `slurm`"): (
+        "test_cluster.py::test_a_job_that_saved_nothing_is_not_requeued"
+    ),
+    at("launch.sh", "")("delete it when nothing does"): (
+        "test_platforms.py::test_another_environment_takes_the_place_of_one_that_may_be_in_use"
     ),
     at("vae_jax/cli/commands/export.py", "main")("--run: name a run directory"): (
         "test_exported.py::test_a_member_is_exported_as_it_is_evaluated"

@@ -6,8 +6,9 @@ import jax
 import numpy as np
 
 from vae_jax import networks, schedules
-from vae_jax.lab import cluster, config, sweep, train
+from vae_jax.lab import config, sweep, train
 from vae_jax.lab import rows as rows_lib
+from vae_jax.lab.executors import local, slurm
 
 from ._cases import at, attempt, flags_of, tries
 from .of_data import PICTURES, RNG, TABLE, archive, csv, draw, rows, saved
@@ -82,7 +83,7 @@ def a_word_that_is_none_of_those_known(folder, patch):
 own = at(CONFIG, "plan_from_flags")
 
 
-@tries(own("slurm=…: give executor=slurm too"))
+@tries(own("…=…: give executor=… too"))
 def settings_of_slurm_without_it(folder, patch):
     given = {"slurm": "time=5"}
     message = yield attempt(config.plan_from_flags, given)
@@ -574,47 +575,60 @@ def a_value_that_stands_twice(folder, patch):
     yield attempt(sweep.make_configs, {"seed": "0,1"})
 
 
-own = at("vae_jax/lab/cluster.py", "parse_slurm")
+own = at("vae_jax/lab/executors/slurm.py", "_values")
 
 
 @tries(own("is chosen by the sweep itself: leave it out"))
 def a_setting_of_slurm_that_is_not_the_users(folder, patch):
-    yield attempt(cluster.parse_slurm, "time=5,array=3")
-    yield attempt(cluster.parse_slurm, "time=5")
+    yield attempt(slurm.parse, "time=5,array=3")
+    yield attempt(slurm.parse, "time=5")
 
 
 @tries(own("is not an option of sbatch…: give it as in …"))
 def a_setting_of_slurm_that_is_unknown(folder, patch):
-    message = yield attempt(cluster.parse_slurm, "partitoin=gpu")
-    yield attempt(cluster.parse_slurm, message.partition("give it as in ")[2])
-    yield attempt(cluster.parse_slurm, re.search(r"did you mean (\w+)", message)[1] + "=gpu")
+    message = yield attempt(slurm.parse, "partitoin=gpu")
+    yield attempt(slurm.parse, message.partition("give it as in ")[2])
+    yield attempt(slurm.parse, re.search(r"did you mean (\w+)", message)[1] + "=gpu")
 
 
-own = at("vae_jax/lab/cluster.py", "_checked")
+@tries(own("a quote is not closed: give setup='module load cuda', for example"))
+def a_quote_of_slurm_that_is_open(folder, patch):
+    yield attempt(slurm.parse, "setup='module load cuda")
+    yield attempt(slurm.parse, "setup='module load cuda'")
 
 
-@tries(own("only executor=slurm has these settings: choose it"))
-def settings_of_slurm_for_workers(folder, patch):
-    message = yield attempt(cluster._checked, folder, "local", 1, "time=5")
-    yield attempt(cluster._checked, folder, flags_of(message)["executor"], 1, "time=5")
+own = at("vae_jax/lab/executors/slurm.py", "_check_time")
+
+
+@tries(own("the signal to save would come before a step: give at least time=…"))
+def a_time_of_slurm_that_is_too_short(folder, patch):
+    message = yield attempt(slurm.parse, "time=2,signal_delay_s=300")
+    yield attempt(slurm.parse, message.partition("give at least ")[2] + ",signal_delay_s=300")
+
+
+own = at("vae_jax/lab/executors/slurm.py", "_check_folder")
 
 
 @tries(own("SLURM reads % and \\ in a path in its own way: choose another"))
 def a_folder_that_slurm_misreads(folder, patch):
-    yield attempt(cluster._checked, folder / "50%", "slurm", 1, "")
-    yield attempt(cluster._checked, folder / "half", "slurm", 1, "")
+    yield attempt(slurm.preview, [], folder / "50%", slurm.parse(""))
+    yield attempt(slurm.preview, [], folder / "half", slurm.parse(""))
 
 
-@tries(at("vae_jax/lab/cluster.py", "_read_jobs")("cannot be read (…): move it away"))
+@tries(at("vae_jax/lab/executors/slurm.py", "_read")("cannot be read (…): move it away"))
 def damaged_records_of_jobs(folder, patch):
     path = csv(folder / "jobs.json", "7")
-    yield attempt(cluster.pending, folder)
+    yield attempt(slurm.jobs, folder)
     path.rename(folder / "away.json")
-    yield attempt(cluster.pending, folder)
+    yield attempt(slurm.jobs, folder)
 
 
-@tries(at("vae_jax/lab/cluster.py", "_storing")("cannot be written (…): choose another `workdir`"))
+@tries(
+    at("vae_jax/lab/executors/_task.py", "storing")(
+        "cannot be written (…): choose another `workdir`"
+    )
+)
 def a_sweep_that_cannot_be_written(folder, patch):
     csv(folder / "file")
-    yield attempt(cluster.run_local, [], folder / "file", num_workers=1)
-    yield attempt(cluster.run_local, [], folder / "other", num_workers=1)
+    yield attempt(local.run_local, [], folder / "file", num_workers=1)
+    yield attempt(local.run_local, [], folder / "other", num_workers=1)

@@ -44,10 +44,13 @@ def run(main: Callable[[dict, Plan, list[str]], None], description: str) -> None
     names = define_flags(sys.argv[1:])
 
     def train(values):
-        processes.initialize()
         given = {f.name: values.pop(f.name) for f in flag_fields(Plan)}
         plan = plan_from_flags(given)
-        if plan.executor is None:  # otherwise this process leaves the accelerators to others
+        if plan.executor is not None:
+            # this process leaves the accelerators to others, and a login node may have none
+            jax.config.update("jax_platforms", "cpu")
+        processes.initialize()
+        if plan.executor is None:
             devices.check_platform()
         main(values, plan, sys.argv[1:])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from vae_jax import latents, objectives, posteriors
 from vae_jax.errors import UsageError, any_of
-from vae_jax.lab import parsers
+from vae_jax.lab import executors, parsers
 from vae_jax.lab.settings import (
     Config,
     Plan,
@@ -123,8 +123,10 @@ def plan_from_flags(values: dict[str, str | None]) -> Plan:
             if given[f.name] is not None
         }
     )
-    if plan.slurm is not None and plan.executor != "slurm":
-        raise UsageError(f"slurm={plan.slurm}: give executor=slurm too")
+    for name in executors.names():
+        text = getattr(plan, name, None)
+        if text is not None and plan.executor != name:
+            raise UsageError(f"{name}={text}: give executor={name} too")
     if given["num_workers"] is not None and plan.executor != "local":
         raise UsageError(f"num_workers={plan.num_workers}: give executor=local too")
     return plan

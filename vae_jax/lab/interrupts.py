@@ -8,11 +8,14 @@ import threading
 
 __all__ = [
     "INTERRUPTS",
+    "SAVES",
     "exit_at_once",
     "tell",
 ]
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+SAVES = (signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that ask for a checkpoint, as some clusters send them some time before the end."""
 
 _is_leaving = threading.Lock()
 
@@ -20,11 +23,15 @@ _is_leaving = threading.Lock()
 def exit_at_once() -> None:
     """Makes the first SIGINT or SIGTERM end the process with 128 + n and one line.
 
+    SIGUSR1 and SIGUSR2, which would end it, too, are told and change nothing.
+
     It also works in a computation of minutes, during which Python calls no handler: a thread ends
     the process. Other handlers take precedence while they are installed.
     """
     for signum in INTERRUPTS:
         signal.signal(signum, _exit)
+    for signum in SAVES:
+        signal.signal(signum, lambda signum, _: tell(signum, "nothing is to be saved, going on"))
     _watch()
 
 

@@ -45,19 +45,26 @@ SAVE_SHARE = 50
 
 
 class Interrupt:
-    """Turns the first SIGINT or SIGTERM into a request to stop, so that the loop can save first."""
+    """Turns signals into requests: the first SIGINT or SIGTERM to stop, SIGUSR1 and 2 to save."""
 
     def __init__(self):
         self.signum = 0
+        self.asks_to_save = False
 
     def __enter__(self):
-        signals = (signal.SIGINT, signal.SIGTERM)
-        self._before = {s: signal.signal(s, self._handle) for s in signals}
+        handlers = dict.fromkeys(interrupts.INTERRUPTS, self._handle)
+        handlers |= dict.fromkeys(interrupts.SAVES, self._ask)
+        self._before = {s: signal.signal(s, handler) for s, handler in handlers.items()}
         return self
 
     def __exit__(self, *exception):
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
+
+    def _ask(self, signum, frame):
+        del frame
+        self.asks_to_save = True
+        interrupts.tell(signum, "saving, then going on")
 
     def _handle(self, signum, frame):
         del frame
@@ -95,8 +102,8 @@ class Saver:
         """Waits until the last save is durable; if it failed, every process ends."""
         processes.on_first(self._store.wait)
 
-    def is_due(self) -> bool:
-        """Whether enough time has passed for all processes to save, or one has failed."""
+    def is_due(self, asked: bool = False) -> bool:
+        """Whether all processes save: one was asked for, enough time has passed, or one failed."""
         waited = time.perf_counter() - self._at
         if self._seconds is not None:
             is_due = waited >= self._seconds
@@ -104,7 +111,7 @@ class Saver:
             # do not let the training wait for the previous save
             share = SAVE_SHARE * self._store.save_seconds
             is_due = waited >= max(SAVE_SECONDS, share) and not self._store.is_saving()
-        return processes.agree(is_due or self._store.has_failed())
+        return processes.agree(asked or is_due or self._store.has_failed())
 
 
 def _chunks(experiment: building.Experiment, chunk, begun: records.Begun, x):
@@ -153,7 +160,8 @@ def _go_on(training_of: "_Training", chunks, tell: Callable, interrupt: Interrup
         training_of.take(step, state, tell)
         if training_of.is_over() or processes.largest(interrupt.signum) > 0:
             return
-        training_of.save_if_due()
+        asked, interrupt.asks_to_save = interrupt.asks_to_save, False
+        training_of.save_if_due(asked)
 
 
 class _Training:
@@ -201,9 +209,9 @@ class _Training:
         stopped = self._experiment.layout.read(self._carried.state.stopped)
         return self._have_all_failed() or bool(stopped.all())
 
-    def save_if_due(self) -> None:
-        """Starts a checkpoint if the last one is old enough."""
-        if self._saver.is_due():
+    def save_if_due(self, asked: bool) -> None:
+        """Starts a checkpoint if one is asked for, or the last one is old enough."""
+        if self._saver.is_due(asked):
             self._save()
 
     def finish(self) -> None:

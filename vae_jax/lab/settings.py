@@ -18,7 +18,7 @@ from vae_jax import (
     samplers,
     training,
 )
-from vae_jax.lab import parsers
+from vae_jax.lab import executors, parsers
 from vae_jax.storage import members
 
 __all__ = [
@@ -391,7 +391,7 @@ class Plan:
     executor: str | None = flag(
         None,
         "Sweep",
-        parsers.choice(("local", "slurm")),
+        parsers.choice(executors.names),
         "train the programs of a sweep in processes on this machine (local), or as a SLURM job "
         "array (slurm) (extra: cluster) (default: one after the other in this process)",
     )
@@ -410,6 +410,12 @@ class Plan:
     )
     dry_run: bool = flag(
         False, "Sweep", bool, "show the programs, or the SLURM script, and do not train"
+    )
+    retry_failed: bool = flag(
+        False, "Sweep", bool, "submit programs again whose jobs failed, with the same settings"
+    )
+    follow: bool = flag(
+        False, "Sweep", bool, "with executor=slurm, show the jobs until all have ended"
     )
     overwrite: bool = flag(
         False, "Output", bool, "archive an existing run in the directory, and start again"

@@ -4,13 +4,14 @@ A sweep's directory contains a run directory for each program in `programs/`, an
 runs together: `sweep.csv`, `summary.csv`, pictures, the best run and its command.
 """
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from vae_jax import console
 from vae_jax.devices import processes
 from vae_jax.errors import DivergedError, IncompleteError, verbatim
-from vae_jax.lab import cluster, entry, environment, identity, stored, sweep_results
+from vae_jax.lab import cluster, entry, environment, identity, overview, stored, sweep_results
 from vae_jax.lab import train as training_lib
 from vae_jax.lab.config import command_line
 from vae_jax.lab.expansion import make_configs
@@ -20,7 +21,10 @@ from vae_jax.lab.settings import Config, Plan
 from vae_jax.lab.tasks import make_tasks
 from vae_jax.storage import files, runs
 
-__all__ = ["main", "run", "train_rows"]
+__all__ = ["FOLLOW_SECONDS", "main", "run", "train_rows"]
+
+FOLLOW_SECONDS = 10.0
+"""Seconds from a look at the jobs to the next."""
 
 
 def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[dict | None]:
@@ -43,9 +47,8 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
     """
     programs = group(configs, plan.runs_per_program)
     directory = Path(configs[0].workdir or identity.workdir_of_sweep(configs))
-    # refuse a program that cannot train before others have trained for hours; if other processes
-    # train, this one leaves data and accelerators to them
-    estimates = {} if plan.executor else {p.name: _estimate(p, plan) for p in programs}
+    # refuse a program that cannot train before others have trained for hours
+    estimates = {p.name: _estimate(p, plan) for p in _tried(programs, plan)}
     if plan.dry_run:
         if processes.is_first():
             for text in _preview(configs, programs, directory, plan, estimates):
@@ -60,22 +63,35 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
         train = _train_elsewhere if plan.executor else _train_here
         failed = train(sweep, programs, directory, plan)
         results = sweep_results.gather(programs, directory, len(configs))
-        missing = results.count(None)
-        if missing:
-            sweep.log(
-                f"{missing} of {len(results)} runs have no result yet: the same command trains "
-                "what is missing",
-                echo=True,
-            )
+        if None in results:
+            sweep.log(_what_is_missing(results, plan), echo=True)
         if processes.is_first():
             sweep_results.report(sweep, configs, programs, results)
     if failed:
+        retry = "`retry_failed=True`" if plan.executor == "slurm" else "the same command"
         raise IncompleteError(
             f"{len(failed)} of {_count(len(programs), 'program')} failed "
-            f"({verbatim(failed[0])}): "
-            f"see {directory / 'logs'}, the same command trains what is missing"
+            f"({verbatim(failed[0])}): see {directory / 'logs'}, {retry} tries again"
         )
     return results
+
+
+def _what_is_missing(results: Sequence[dict | None], plan: Plan) -> str:
+    """A line on the runs without results."""
+    does = "gathers what has ended since, and trains" if plan.executor == "slurm" else "trains"
+    return (
+        f"{results.count(None)} of {len(results)} runs have no result yet: the same command {does} "
+        "what is missing"
+    )
+
+
+def _tried(programs: Sequence[Program], plan: Plan) -> list[Program]:
+    """The programs to try before any is trained: all, or one of each kind for other processes."""
+    if plan.executor is None:
+        return list(programs)
+    parts = ("dataset", "objective", "network", "likelihood")
+    kinds = {tuple(getattr(p.configs[0], name) for name in parts): p for p in reversed(programs)}
+    return list(reversed(kinds.values()))
 
 
 def _estimate(program: Program, plan: Plan) -> str:
@@ -127,18 +143,31 @@ def _train_here(sweep, programs: Sequence[Program], directory: Path, plan: Plan)
 
 def _train_elsewhere(sweep, programs: Sequence[Program], directory: Path, plan: Plan) -> list[str]:
     """Trains the programs in other processes; returns a note on each that failed."""
-    asked, by_name = make_tasks(programs, directory, plan), {p.name: p for p in programs}
+    tasks, by_name = make_tasks(programs, directory, plan), {p.name: p for p in programs}
+    options = _executor(plan, programs, directory)
+    outcomes = cluster.fan_out(tasks, directory, **options)
+    _tell(sweep, outcomes)
+    while plan.follow and any(map(overview.is_under_way, outcomes)):
+        time.sleep(FOLLOW_SECONDS)
+        before, outcomes = outcomes, cluster.look(tasks, directory, options["is_complete"])
+        if outcomes != before:
+            _tell(sweep, outcomes)
     failed = []
-    for outcome in cluster.fan_out(asked, directory, **_executor(plan, programs, directory)):
-        if outcome.status in ("done", "complete"):
-            continue
-        note = f"program {outcome.name}: {outcome.status} {outcome.message}"
-        sweep.log(note, echo=True)
+    for outcome in outcomes:
         # a program that diverged has results
         has_results = sweep_results.of_program(by_name[outcome.name], directory) is not None
         if outcome.status == "failed" and not has_results:
-            failed.append(note)
+            told = f"exit code {outcome.exit_code}: {outcome.message}"
+            failed.append(f"program {outcome.name}: {told}")
+            sweep.log(f"program {outcome.name} failed, {told}")
     return failed
+
+
+def _tell(sweep, outcomes: Sequence[cluster.Outcome]) -> None:
+    """Shows the programs, unless all that there is to tell was told: they are done."""
+    if any(outcome.status not in ("done", "complete") for outcome in outcomes):
+        for line in overview.lines(outcomes, Path(sweep.directory)):
+            sweep.say(line)
 
 
 def _executor(plan: Plan, programs: Sequence[Program], directory: Path) -> dict:
@@ -147,7 +176,8 @@ def _executor(plan: Plan, programs: Sequence[Program], directory: Path) -> dict:
         "is_complete": lambda task: task.name in ended and training_lib.has_ended(task.directory),
         "executor": plan.executor,
         "num_workers": plan.num_workers,
-        "slurm": plan.slurm or "",
+        "settings": getattr(plan, plan.executor, None) or "",
+        "retries": plan.retry_failed,
     }
 
 

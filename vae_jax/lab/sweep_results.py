@@ -63,7 +63,9 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
     if bests:
         sweep.write_json("best.json", bests[0] if len(groups) == 1 else bests)
     _draw(sweep, configs, programs, rows, groups)
-    sweep.say(f"in {sweep.directory}: sweep.csv, summary.csv, plots/, programs/")
+    left = ("sweep.csv", "summary.csv", "plots/", "programs/")
+    told = [name for name in left if Path(sweep.directory, name).exists()]
+    sweep.say(f"in {sweep.directory}: {', '.join(told)}")
 
 
 def _groups(configs: Sequence[Config]) -> list[tuple[list[int], str, list[str]]]:

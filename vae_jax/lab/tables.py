@@ -241,9 +241,7 @@ def lines(summary: Sequence[dict], *, most: int = 40) -> list[str]:
     table = [[*header, *(metric.replace("_", " ") for metric in metrics)]]
     for row in summary[:most]:
         told = [" ".join(f"{n}={row[n]}" for n in own if row[n] is not None)] if own else []
-        count = str(row["num_runs"])
-        lost = [f"{row[f'num_{w}']} {w}" for w in ("diverged", "missing") if row[f"num_{w}"]]
-        cells = [", ".join([count, *lost]) if lost else count]
+        cells = [_count(row)]
         for metric in metrics:
             mean, error = row[f"{metric}_mean"], row[f"{metric}_standard_error"]
             text = "" if mean is None else f"{mean:.2f}"
@@ -253,6 +251,13 @@ def lines(summary: Sequence[dict], *, most: int = 40) -> list[str]:
     text = ["  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)) for line in table]
     more = len(summary) - most
     return [*text, f"and {more} more, in summary.csv"] if more > 0 else text
+
+
+def _count(row: dict) -> str:
+    """How many runs a row is of: "3", or "3 of 4" where some have no result."""
+    num, diverged, missing = (row[f"num_{what}"] for what in ("runs", "diverged", "missing"))
+    of = f" of {num + diverged + missing}" if diverged or missing else ""
+    return f"{num}{of}" + (f", {diverged} diverged" if diverged else "")
 
 
 def _differs(name: str, chosen: Sequence[dict]) -> bool:

@@ -1,0 +1,6 @@
+"""Cancels a sweep on a cluster: `python -m experiments.cancel --run=DIR`."""
+
+from vae_jax.cli import main
+
+if __name__ == "__main__":
+    main.start("cancel")
