@@ -35,7 +35,7 @@ from vae_jax import (
     objectives,
 )
 from vae_jax.cli import help
-from vae_jax.cli.commands import evaluate, export
+from vae_jax.cli.commands import cancel, evaluate, export, status
 from vae_jax.lab import config, metrics, settings, sweep
 from vae_jax.model import Model
 from vae_jax.storage import exported
@@ -280,8 +280,9 @@ def flags_of(module):
         return {*fields, *config.hyperparameter_flags(), *own, "help"}
     if module == "experiments.evaluate":
         return {*evaluate.flag_texts(), "help"}
-    if module == "experiments.export":
-        return {*export.FLAGS, "help"}
+    of_texts = {f"experiments.{c.__name__.rpartition('.')[2]}": c for c in (cancel, export, status)}
+    if module in of_texts:
+        return {*of_texts[module].FLAGS, "help"}
     if module == "pytest":
         return None
     spec = importlib.util.find_spec(module)

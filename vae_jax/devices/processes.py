@@ -3,6 +3,7 @@
 With one process each function here returns at once.
 """
 
+import contextlib
 import ctypes
 import inspect
 import json
@@ -11,13 +12,14 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from vae_jax import console
 from vae_jax.errors import UsageError, VaeJaxError
 
 __all__ = [
@@ -38,6 +40,9 @@ HEARTBEAT_SECONDS = 30
 
 LEAVE_SECONDS = 10
 """How long a process with an error waits for the others to exit, too, a scalar."""
+
+TELL_SECONDS = 10.0
+"""Seconds after which a process that waits for others says so, again and again."""
 
 _ENDED = (
     "error: another process of this program has ended, see its own output: the same command "
@@ -77,7 +82,8 @@ def initialize() -> None:
         if is_named:
             named["num_processes"] = int(environ["JAX_NUM_PROCESSES"])
             named["process_id"] = int(environ["JAX_PROCESS_ID"])
-        jax.distributed.initialize(**named)
+        with _told_while_waiting(environ):
+            jax.distributed.initialize(**named)
     except Exception as error:  # JAX raises several types
         reason = " ".join(str(error).split())[:200]
         raise UsageError(
@@ -85,6 +91,28 @@ def initialize() -> None:
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or the cluster's own"
         ) from None
     _leave_where_jax_aborts()
+
+
+@contextlib.contextmanager
+def _told_while_waiting(environ: Mapping[str, str]) -> Iterator[None]:
+    """Says every `TELL_SECONDS` for which processes this one waits, and where."""
+    ours = (("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"), ("SLURM_NTASKS", "SLURM_PROCID"))
+    num, own = next(
+        ((environ[n], environ.get(k, "?")) for n, k in ours if n in environ), ("all", "?")
+    )
+    where = environ.get("JAX_COORDINATOR_ADDRESS") or environ.get("SLURM_STEP_NODELIST")
+    told = f"process {own} of {num} waits for the others" + (f" at {where}" if where else "")
+    is_over = threading.Event()
+
+    def tell():
+        while not is_over.wait(TELL_SECONDS):
+            console.say(told, is_error=True)
+
+    threading.Thread(target=tell, name="waiting", daemon=True).start()
+    try:
+        yield
+    finally:
+        is_over.set()
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)

@@ -171,9 +171,14 @@ def _tell(sweep, outcomes: Sequence[cluster.Outcome]) -> None:
 
 
 def _executor(plan: Plan, programs: Sequence[Program], directory: Path) -> dict:
-    ended = {program.name for program in sweep_results.ended(programs, directory)}
+    by_name = {program.name: program for program in programs}
+
+    def is_complete(task: cluster.Task) -> bool:
+        has_results = sweep_results.of_program(by_name[task.name], directory) is not None
+        return has_results and training_lib.has_ended(task.directory)
+
     return {
-        "is_complete": lambda task: task.name in ended and training_lib.has_ended(task.directory),
+        "is_complete": is_complete,
         "executor": plan.executor,
         "num_workers": plan.num_workers,
         "settings": getattr(plan, plan.executor, None) or "",

@@ -7,9 +7,10 @@ from vae_jax.cli import command as cli
 from vae_jax.errors import UsageError
 from vae_jax.lab import entry, executors
 
-__all__ = ["main", "run"]
+__all__ = ["FLAGS", "main", "run"]
 
-_TEXTS = {"run": "directory of the sweep"}
+FLAGS = {"run": "directory of the sweep"}
+"""Flag → its help line."""
 
 
 def main(values: dict) -> None:
@@ -26,4 +27,4 @@ def main(values: dict) -> None:
 def run() -> None:
     """The command `cancel`."""
     example = " ".join([*entry.words("cancel"), "--run=runs/sweep"])
-    cli.start(main, _TEXTS, "Cancels the jobs of a sweep on a cluster.", example=example)
+    cli.start(main, FLAGS, "Cancels the jobs of a sweep on a cluster.", example=example)

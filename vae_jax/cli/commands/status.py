@@ -8,14 +8,15 @@ from vae_jax.cli import command as cli
 from vae_jax.errors import UsageError
 from vae_jax.lab import entry, overview
 
-__all__ = ["SECONDS", "main", "run"]
+__all__ = ["FLAGS", "SECONDS", "main", "run"]
 
 SECONDS = 10.0
 """Seconds from a table to the next, while it follows."""
-_TEXTS = {
+FLAGS = {
     "run": "directory of the sweep",
     "follow": "yes: shows the table again until all programs have ended",
 }
+"""Flag → its help line."""
 
 
 def main(values: dict) -> None:
@@ -39,4 +40,4 @@ def main(values: dict) -> None:
 def run() -> None:
     """The command `status`."""
     example = " ".join([*entry.words("status"), "--run=runs/sweep --follow=yes"])
-    cli.start(main, _TEXTS, "Shows the programs of a sweep on a cluster.", example=example)
+    cli.start(main, FLAGS, "Shows the programs of a sweep on a cluster.", example=example)

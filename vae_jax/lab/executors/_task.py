@@ -87,6 +87,7 @@ def last_line(log: Path, start: int = 0) -> str:
     except OSError:
         return ""
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-    # a cluster may say something after the program
-    found = [line for line in lines if line.startswith("error:")] or lines
+    # SLURM may say something after the program
+    own = [line for line in lines if not re.match(r"(srun|slurm\w*): ", line)] or lines
+    found = [line for line in own if line.startswith("error:")] or own
     return found[-1] if found else ""

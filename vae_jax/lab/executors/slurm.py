@@ -44,6 +44,8 @@ _SIGTERM = 143
 _STUCK = "stuck"
 """In place of 143, if nothing was saved since the job started."""
 
+_KEPT = ("PYTHONPATH", "PYTHONSAFEPATH")
+"""Variables without which a job would not find this program."""
 _COUNTS = """gpus_per_node cpus_per_task mem_gb array_parallelism signal_delay_s nodes
     ntasks_per_node"""
 _OPTIONS = """account begin cluster_constraint clusters comment constraint contiguous core_spec
@@ -370,7 +372,11 @@ def _parameters(tasks: Sequence[Task], folder: Path, settings: Mapping[str, Any]
     """Parameters of submitit for an array of tasks: settings, and the script around the step."""
     places = " ".join(shlex.quote(str(task.directory.absolute())) for task in tasks)
     logs = shlex.quote(str((folder / "logs" / "slurm").absolute()))
+    environ = {name: os.environ[name] for name in _KEPT if name in os.environ}
     before = [
+        # steps have the script's variables, also those of a job that has none of the caller's
+        "export SLURM_EXPORT_ENV=ALL",
+        *(f"export {name}={shlex.quote(value)}" for name, value in environ.items()),
         f"places=({places})",
         "place=${places[${SLURM_ARRAY_TASK_ID:-0}]}",
         "id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
