@@ -44,6 +44,21 @@ ELSEWHERE = {
     at("vae_jax/lab/overview.py", "of_directory")("name the directory of a sweep"): (
         "test_overview.py::test_the_commands_show_and_cancel_a_sweep"
     ),
+    at("vae_jax/lab/executors/kubernetes.py", "_kubectl")("or apply what `dry_run=True` shows"): (
+        "test_executors.py::test_a_program_is_an_index_of_the_job"
+    ),
+    at("vae_jax/lab/executors/ray.py", "_joined")("start one, or leave address out"): (
+        "test_executors.py::test_tasks_run_on_a_cluster_of_two_nodes"
+    ),
+    at("vae_jax/lab/executors/ray.py", "_ray")("pip install 'vae_jax[ray]'"): (
+        "test_executors.py::test_tasks_run_on_a_cluster_of_two_nodes"
+    ),
+    at("vae_jax/lab/executors/slurm.py", "_parameters")("export SLURM_EXPORT_ENV=ALL"): (
+        "test_slurm.py::test_a_failure_is_told_once_and_retried_if_asked"
+    ),
+    at("vae_jax/lab/executors/slurm.py", "_parameters")("export …=…"): (
+        "test_slurm.py::test_a_failure_is_told_once_and_retried_if_asked"
+    ),
     at("vae_jax/lab/executors/slurm.py", "_state")("give a longer time in `slurm`"): (
         "test_cluster.py::test_a_job_that_saved_nothing_is_not_requeued"
     ),

@@ -8,7 +8,7 @@ import numpy as np
 from vae_jax import networks, schedules
 from vae_jax.lab import config, sweep, train
 from vae_jax.lab import rows as rows_lib
-from vae_jax.lab.executors import local, slurm
+from vae_jax.lab.executors import kubernetes, local, ray, slurm
 
 from ._cases import at, attempt, flags_of, tries
 from .of_data import PICTURES, RNG, TABLE, archive, csv, draw, rows, saved
@@ -595,6 +595,41 @@ def a_setting_of_slurm_that_is_unknown(folder, patch):
 def a_quote_of_slurm_that_is_open(folder, patch):
     yield attempt(slurm.parse, "setup='module load cuda")
     yield attempt(slurm.parse, "setup='module load cuda'")
+
+
+own = at("vae_jax/lab/executors/kubernetes.py", "parse")
+
+
+@tries(own("is no setting…: give …"))
+def a_setting_of_kubernetes_that_is_unknown(folder, patch):
+    message = yield attempt(kubernetes.parse, "imag=a")
+    yield attempt(kubernetes.parse, message.partition(": give ")[2])
+
+
+@tries(own("names no image: give …, for example"))
+def an_image_that_is_not_named(folder, patch):
+    message = yield attempt(kubernetes.parse, "cpus=2")
+    yield attempt(kubernetes.parse, message.partition(": give ")[2].removesuffix(", for example"))
+
+
+@tries(own("claim and mount go together: give …, for example"))
+def a_claim_without_a_mount(folder, patch):
+    message = yield attempt(kubernetes.parse, "image=a,claim=b")
+    yield attempt(kubernetes.parse, message.partition(": give ")[2].removesuffix(", for example"))
+
+
+@tries(at("vae_jax/lab/executors/kubernetes.py", "_read")("cannot be read: move it away"))
+def a_damaged_record_of_a_job(folder, patch):
+    path = csv(folder / "kubernetes.json", "7")
+    yield attempt(kubernetes.recorded, [], folder)
+    path.rename(folder / "away.json")
+    yield attempt(kubernetes.recorded, [], folder)
+
+
+@tries(at("vae_jax/lab/executors/ray.py", "parse")("is no setting…: give …, for example"))
+def a_setting_of_ray_that_is_unknown(folder, patch):
+    message = yield attempt(ray.parse, "adress=auto")
+    yield attempt(ray.parse, message.partition(": give ")[2].removesuffix(", for example"))
 
 
 own = at("vae_jax/lab/executors/slurm.py", "_check_time")

@@ -61,7 +61,7 @@ def tensorboard_writer():
     except ImportError:
         raise UsageError(
             "`tensorboard=True`: tensorboardX is not installed: pip install "
-            "'vae_jax[tensorboard]', or EXTRAS=test,tensorboard ./launch.sh …"
+            "'vae_jax[tensorboard]', or EXTRAS=tensorboard ./launch.sh …"
         ) from None
     return SummaryWriter
 

@@ -392,8 +392,9 @@ class Plan:
         None,
         "Sweep",
         parsers.choice(executors.names),
-        "train the programs of a sweep in processes on this machine (local), or as a SLURM job "
-        "array (slurm) (extra: cluster) (default: one after the other in this process)",
+        "train the programs of a sweep in processes on this machine (local), as a SLURM job array "
+        "(slurm) (extra: cluster), as a Job (kubernetes) or by Ray (ray) (extra: ray) (default: "
+        "one after the other in this process)",
     )
     num_workers: int = flag(1, "Sweep", parsers.integer(1), "number of processes of executor=local")
     slurm: str | None = flag(
@@ -401,6 +402,15 @@ class Plan:
         "Sweep",
         parsers.text,
         "settings of executor=slurm, such as partition=gpu,time=120,gpus_per_node=1",
+    )
+    kubernetes: str | None = flag(
+        None,
+        "Sweep",
+        parsers.text,
+        "settings of executor=kubernetes, such as image=vae:1,claim=shared,mount=/shared,gpus=1",
+    )
+    ray: str | None = flag(
+        None, "Sweep", parsers.text, "settings of executor=ray, such as address=auto,cpus=4,gpus=1"
     )
     as_program: bool = flag(
         False,

@@ -193,6 +193,8 @@ def _preview(configs, programs, directory: Path, plan: Plan, estimates: dict) ->
         estimate = f", {as_flags(estimates[p.name])}" if p.name in estimates else ""
         lines.append(f"program {p.name}: {_count(len(p.members), 'run')}{estimate}")
     if plan.executor is not None:
+        # comments of the script or the manifest that follows
+        lines = [f"# {line}" for line in lines]
         tasks = make_tasks(programs, directory, plan)
         lines.append(cluster.preview(tasks, directory, **_executor(plan, programs, directory)))
     return lines
