@@ -49,6 +49,7 @@ ALLOWED = {
     "flows": set(),
     "keeping": {"storage"},
     "live": set(),
+    "moments": set(),
     "program": {"devices", "evaluation", "schedules", "training"},
     "trained": {
         *("assembly", "data", "evaluation", "labels", "likelihoods", "model", "objectives"),
@@ -57,8 +58,8 @@ ALLOWED = {
     "losses": {"distributions"},
     "likelihoods": {"distributions", "families", "losses"},
     "latents": {"distributions", "losses"},
-    "priors": {"distributions", "families", "flows", "latents"},
-    "posteriors": {"distributions", "families", "flows", "latents"},
+    "priors": {"distributions", "families", "flows", "latents", "moments"},
+    "posteriors": {"distributions", "families", "flows", "latents", "moments"},
     "samplers": {"assembly", "distributions", "families", "model", "objectives", "priors"},
     "rates": {"distributions", "losses"},
     "model": {"distributions", "labels", "latents", "modules", "priors"},

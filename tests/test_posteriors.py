@@ -399,10 +399,10 @@ def test_an_inverse_flow_knows_its_volume_and_its_inverse():
         noise = own.base.sample(KEY)
 
         def flow(row):  # of the example, all others held
-            return jax.jacfwd(lambda n: own._flow(noise.at[row].set(n))[0][row])(noise[row])
+            return jax.jacfwd(lambda n: own.forward(noise.at[row].set(n))[0][row])(noise[row])
 
         jacobians = jnp.stack([flow(row) for row in range(B)])
-        return log_q, own.log_prob(z), own._flow(noise)[1], jacobians
+        return log_q, own.log_prob(z), own.forward(noise)[1], jacobians
 
     log_q, again, log_det, jacobians = map(np.asarray, evaluate())
     np.testing.assert_allclose(again, log_q, atol=1e-4)

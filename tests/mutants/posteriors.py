@@ -67,11 +67,11 @@ plant(
     "reflections are undone in the wrong order",
 )
 
-plant = of("vae_jax/posteriors/iaf.py", "posteriors")
+plant = of("vae_jax/posteriors/_flow.py", "posteriors")
 plant(
     "return z, self.base.log_prob(noise) - log_det",
     "return z, self.base.log_prob(noise) + log_det",
-    "the volume of an inverse flow has the other sign",
+    "the volume of a flow has the other sign",
 )
 
 plant = of("vae_jax/posteriors/full.py", "posteriors")

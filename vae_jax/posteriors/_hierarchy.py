@@ -5,19 +5,17 @@ each group has twice as many dimensions as the one above it. The decoder reads g
 """
 
 import dataclasses
-import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from vae_jax import distributions, flows, sums
+from vae_jax import distributions, flows, moments, sums
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.posteriors._posterior import lift
 
 __all__ = ["HierarchicalPrior", "conditional", "groups", "init_conditional", "noise_like"]
 
-_NUM_FOR_MOMENTS = 4096
 _STATIC = {"static": True}
 
 
@@ -95,7 +93,7 @@ def noise_like(parameters: jax.Array, key: jax.Array, num_samples: int | None) -
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class HierarchicalPrior:
+class HierarchicalPrior(moments.Drawn):
     """p(z) = p(z_G) Π_i p(z_i | z_{i+1}), all Gaussian; N(0, I) at the top and where masked.
 
     Attributes:
@@ -107,6 +105,8 @@ class HierarchicalPrior:
     networks: tuple[dict, ...]
     members: tuple[jax.Array, ...]
     num: int | None = dataclasses.field(default=None, metadata=_STATIC)
+
+    num_draws: ClassVar[int] = moments.OF_PRIOR
 
     def conditionals(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and log variance of each dimension given the group above it: [..., L] each."""
@@ -142,21 +142,6 @@ class HierarchicalPrior:
     def log_prob(self, z: jax.Array) -> jax.Array:
         """log p(z), [..., L] to [...]."""
         return sums.over_last(self.log_probs(z))
-
-    @functools.cached_property
-    def _moments(self) -> tuple[jax.Array, jax.Array]:
-        z = self.sample(jax.random.key(0), _NUM_FOR_MOMENTS)
-        return jnp.mean(z, axis=0), jnp.std(z, axis=0)
-
-    @property
-    def mean(self) -> jax.Array:
-        """E[z], [L]: the mean of 4,096 draws with a fixed key."""
-        return self._moments[0]
-
-    @property
-    def deviation(self) -> jax.Array:
-        """Standard deviation of each dimension, [L]: that of 4,096 draws with a fixed key."""
-        return self._moments[1]
 
     def first(self, num: int) -> "HierarchicalPrior":
         """The marginal of the first `num` dimensions, if the others are masked: [num]."""

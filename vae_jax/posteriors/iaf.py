@@ -1,19 +1,16 @@
 """Inverse autoregressive flow: a flexible posterior whose draws take one pass per step."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 
-from vae_jax import distributions, flows
+from vae_jax import flows
 from vae_jax.latents import where_kept
-from vae_jax.posteriors._posterior import Posterior, Summary, gaussian
+from vae_jax.posteriors._flow import Flowed
+from vae_jax.posteriors._posterior import Posterior, gaussian
 
 __all__ = ["IAF", "InverseFlow"]
-
-_NUM_FOR_MOMENTS = 64
-_STATIC = {"static": True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +59,8 @@ class IAF(Posterior):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class InverseFlow:
-    """q(z|x) of `IAF` for B examples.
+class InverseFlow(Flowed):
+    """q(z|x) of `IAF` for B examples, see `Flowed`.
 
     Attributes:
         base_mean, base_logvar: of ε, [B, L].
@@ -72,19 +69,11 @@ class InverseFlow:
         latent_mask: None or [L] of zeros and ones.
     """
 
-    base_mean: jax.Array
-    base_logvar: jax.Array
     context: jax.Array
     steps: tuple
     latent_mask: jax.Array | None
 
-    @property
-    def base(self) -> distributions.DiagonalGaussian:
-        """The density of ε, [B, L]."""
-        return distributions.DiagonalGaussian(self.base_mean, self.base_logvar)
-
-    def _flow(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(z, log |∂z/∂ε|) of ε [..., B, L]."""
+    def forward(self, noise):
         log_det = jnp.zeros(noise.shape[:-1])
         for index, step in enumerate(self.steps):
             noise, change = flows.autoregressive_inverse(
@@ -93,45 +82,8 @@ class InverseFlow:
             log_det = log_det + change
         return noise, log_det
 
-    @property
-    def mode(self) -> jax.Array:
-        """The code of ε = m, at the center of the draws, [B, L]."""
-        return self._flow(self.base_mean)[0]
-
-    @functools.cached_property
-    def _moments(self) -> tuple[jax.Array, jax.Array]:
-        z = self.sample(jax.random.key(0), _NUM_FOR_MOMENTS)
-        return jnp.mean(z, axis=0), jnp.std(z, axis=0)
-
-    @property
-    def mean(self) -> jax.Array:
-        """E[z|x], [B, L]: the mean of 64 draws with a fixed key."""
-        return self._moments[0]
-
-    @property
-    def deviation(self) -> jax.Array:
-        """Standard deviation of each dimension, [B, L]: that of 64 draws with a fixed key."""
-        return self._moments[1]
-
-    def first(self, num: int) -> Summary:
-        """Moments of the first `num` dimensions, [B, num]."""
-        return Summary(self.mean, self.mode, self.deviation).first(num)
-
-    def sample(self, key: jax.Array, num_samples: int | None = None) -> jax.Array:
-        """Draws z, each dimension of ε with its own key: [B, L] or [K, B, L]."""
-        return self.sample_and_log_prob(key, num_samples)[0]
-
-    def sample_and_log_prob(
-        self, key: jax.Array, num_samples: int | None = None
-    ) -> tuple[jax.Array, jax.Array]:
-        """Draws z and its log q(z|x), one pass per step: ([B, L], [B]), or with [K, …] in front."""
-        noise = self.base.sample(key, num_samples)
-        z, log_det = self._flow(noise)
-        return z, self.base.log_prob(noise) - log_det
-
-    def log_prob(self, z: jax.Array) -> jax.Array:
-        """log q(z|x) of any z, [..., B, L] to [..., B], in L passes per step."""
-        noise = z
+    def backward(self, z):
+        # L passes per step
         for index, step in reversed([*enumerate(self.steps)]):
-            noise = flows.autoregressive_forward(step, index, self.latent_mask, noise, self.context)
-        return self.base.log_prob(noise) - self._flow(noise)[1]
+            z = flows.autoregressive_forward(step, index, self.latent_mask, z, self.context)
+        return z

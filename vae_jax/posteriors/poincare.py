@@ -7,7 +7,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from vae_jax import distributions, sums
+from vae_jax import distributions, moments, sums
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError
 from vae_jax.latents import where_kept
@@ -25,7 +25,6 @@ _CENTER = 9.0
 """The largest distance of a mean from the origin, a scalar."""
 _LEVEL = 2**32 - 1
 """Folded into a key for the radius of a draw; larger than any latent dimension."""
-_NUM_FOR_MOMENTS, _NUM_OF_PRIOR = 64, 4096
 _TINY = 1e-30
 
 
@@ -194,9 +193,9 @@ class _BallNormal:
         That of a prior is from 4096 draws, the same in each dimension, and 1 in masked ones.
         """
         if self.tangent.ndim > 1:
-            return jnp.std(self.sample(jax.random.key(0), _NUM_FOR_MOMENTS), axis=0)
-        z = self.sample(jax.random.key(0), _NUM_OF_PRIOR)
-        own = jnp.sqrt(jnp.mean(jnp.sum(jnp.square(z), axis=-1)) / self.num)
+            return moments.of_draws(self, moments.OF_EACH)[1]
+        squares = sum(map(jnp.square, moments.of_draws(self, moments.OF_PRIOR)))  # E z_l²
+        own = jnp.sqrt(jnp.sum(squares, axis=-1) / self.num)
         return jnp.where(self.kept > 0, own, 1.0)
 
     def first(self, num: int):

@@ -1,25 +1,23 @@
 """Flows as priors of codes [L]: the density of an invertible map of a standard normal variable."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from vae_jax import distributions, flows, sums
+from vae_jax import distributions, flows, moments, sums
 from vae_jax.priors._prior import Prior
 
 __all__ = ["Flow", "FlowPrior"]
 
-_NUM_FOR_MOMENTS = 4096
 _STATIC = {"static": True}
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Flow:
+class Flow(moments.Drawn):
     """p(z) = N(ε; 0, I) |∂ε/∂z|, ε = inverse(z); independent N(0, 1) in masked dimensions.
 
     Attributes:
@@ -38,21 +36,7 @@ class Flow:
     forward: Callable = dataclasses.field(metadata=_STATIC)
     num: int | None = dataclasses.field(default=None, metadata=_STATIC)
 
-    @functools.cached_property
-    def _moments(self) -> tuple[jax.Array, jax.Array]:
-        """Mean and standard deviation of each dimension, [L] each, from draws with a fixed key."""
-        z = self.sample(jax.random.key(0), _NUM_FOR_MOMENTS)
-        return jnp.mean(z, axis=0), jnp.std(z, axis=0)
-
-    @property
-    def mean(self) -> jax.Array:
-        """E[z], [L]: the mean of 4,096 draws with a fixed key."""
-        return self._moments[0]
-
-    @property
-    def deviation(self) -> jax.Array:
-        """Standard deviation of each dimension, [L]: that of 4,096 draws with a fixed key."""
-        return self._moments[1]
+    num_draws: ClassVar[int] = moments.OF_PRIOR
 
     def first(self, num: int) -> "Flow":
         """The marginal of the first `num` dimensions, if the others are masked: [num]."""
