@@ -324,6 +324,24 @@ def test_every_objective_explains_itself(name):
         assert len(hyperparameter.help) > 10, flag
 
 
+def test_surnames_of_several_words_are_read():
+    def documented():
+        """Sums it up.
+
+        Reference:
+            De Cao & Aziz 2020, The Power Spherical distribution, arXiv 2006.04437, equation 9; van
+            den Oord et al. 2017, Neural Discrete Representation Learning, arXiv 1711.00937; Knuth &
+            de Bruijn 1970; Burda et al. 2015, arXiv 1509.00519.
+        """
+
+    assert objectives.papers(documented) == {
+        "De Cao & Aziz 2020": "2006.04437",
+        "van den Oord et al. 2017": "1711.00937",
+        "Knuth & de Bruijn 1970": None,
+        "Burda et al. 2015": "1509.00519",
+    }
+
+
 PARTS = {"loss", "mutual_information", "total_correlation", "dimension_wise_kl"}
 
 

@@ -81,7 +81,8 @@ __all__ = [
 ]
 
 _PARTS = tuple(field.name for field in dataclasses.fields(Objective))
-_PAPER = re.compile(r"((?:van den )?[A-Z][\w-]+(?: et al\.| (?:and|&) [A-Z][\w-]+)? \d{4})([^;]*)")
+_SURNAME = r"(?:(?:[Vv]an|[Vv]on|[Dd]e[nr]?|[Dd]i|[Dd]a|[Ll]a) )*[A-Z][\w-]+"
+_PAPER = re.compile(rf"({_SURNAME}(?: et al\.| (?:and|&) {_SURNAME})? \d{{4}})([^;]*)")
 
 
 class Interval(NamedTuple):
