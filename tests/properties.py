@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from vae_jax import objectives
+from vae_jax import families, objectives
 from vae_jax.model import Model
 
 SETTINGS = hypothesis.settings(
@@ -24,6 +24,30 @@ SETTINGS = hypothesis.settings(
 )
 LEAST = float(np.finfo(np.float32).tiny)
 TIMES = [pytest.param(1, id="few"), pytest.param(20, id="many", marks=pytest.mark.slow)]
+
+SMALL = {
+    "prior": {
+        "mixture": {"num_components": 4},
+        "vamp": {"num_components": 4},
+        "realnvp": {"num_flows": 2, "flow_width": 8},
+        "maf": {"num_flows": 2, "flow_width": 8},
+        "transformer": {"num_layers": 1, "num_heads": 2, "model_width": 8},
+    },
+    "posterior": {
+        "householder": {"num_reflections": 3},
+        "iaf": {"num_steps": 2, "step_width": 8, "num_context": 2},
+        "planar": {"num_steps": 2},
+        "sylvester": {"num_steps": 2, "num_axes": 2},
+        "chain": {"group_width": 6},
+        "ladder": {"group_width": 6},
+    },
+}
+"""Settings of few parameters, by family and name; one that a file adds has its defaults."""
+
+
+def small(family: families.Family, name: str):
+    """A prior or a posterior of few parameters."""
+    return family.make(name, **SMALL[family.what].get(name, {}))
 
 
 def slow(*values, ids: Sequence[str] | None = None) -> list:

@@ -74,6 +74,41 @@ plant(
     "the volume of a flow has the other sign",
 )
 
+plant(
+    "missing = target - found - (slope - 1.0) * jnp.tanh(found)",
+    "missing = jax.lax.stop_gradient(target - found - (slope - 1.0) * jnp.tanh(found))",
+    "the inverse of a step has no gradient",
+)
+
+plant = of("vae_jax/posteriors/planar.py", "posteriors")
+plant(
+    "high + jnp.expm1(low), high + jnp.exp(low)",
+    "along, 1.0 + along",
+    "a step may fold over its plane",
+)
+plant(
+    "moved = shift + normal * ((wanted - along) / square)[:, None]",
+    "moved = shift",
+    "the volume of a step is that of another shift",
+)
+
+plant = of("vae_jax/posteriors/sylvester.py", "posteriors")
+plant(
+    "inner = jnp.tril(rows, -1).swapaxes(-1, -2) +",
+    "inner = jnp.tril(rows, -1) +",
+    "a triangle is the other one",
+)
+plant(
+    "vectors = vectors * sums.over_last(starts)[None, None, :, None]",
+    "vectors = vectors * 1.0",
+    "axes that are not in use turn the others",
+)
+plant(
+    "for axis in reversed(range(targets.shape[-1])):",
+    "for axis in range(targets.shape[-1]):",
+    "equations are solved before those they depend on",
+)
+
 plant = of("vae_jax/posteriors/full.py", "posteriors")
 plant(
     "below = jnp.tril(jnp.stack(columns, axis=-1), -1)",

@@ -4,11 +4,49 @@ import dataclasses
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 
 from vae_jax import distributions, moments
 from vae_jax.posteriors._posterior import Summary
 
-__all__ = ["Flowed"]
+__all__ = ["Flowed", "log_slope", "solve"]
+
+_NUM_HALVINGS = 40
+
+
+def log_slope(value: jax.Array, slope: jax.Array) -> jax.Array:
+    """log of the derivative of a + (s − 1) tanh a, that is log (tanh² a + s (1 − tanh² a)).
+
+    Args:
+        value: a, any shape.
+        slope: s > 0, the derivative at a = 0, the same shape.
+    """
+    square = jnp.square(jnp.tanh(value))
+    return jnp.log(square + slope * (1.0 - square))
+
+
+def solve(target: jax.Array, slope: jax.Array) -> jax.Array:
+    """The a of a + (s − 1) tanh a = y, which rises in a; only first derivatives are right.
+
+    Args:
+        target: y, any shape.
+        slope: s > 0, the same shape.
+    """
+    fixed, held = jax.lax.stop_gradient((target, slope))
+
+    def halve(_, ends):
+        low, high = ends
+        middle = 0.5 * (low + high)
+        is_low = middle + (held - 1.0) * jnp.tanh(middle) < fixed
+        return jnp.where(is_low, middle, low), jnp.where(is_low, high, middle)
+
+    # |tanh| < 1
+    reach = jnp.abs(held - 1.0)
+    low, high = jax.lax.fori_loop(0, _NUM_HALVINGS, halve, (fixed - reach, fixed + reach))
+    found = 0.5 * (low + high)
+    # a step of Newton's method, which has the derivatives of the solution
+    missing = target - found - (slope - 1.0) * jnp.tanh(found)
+    return found + missing * jnp.exp(-log_slope(found, held))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from vae_jax import distributions
 from vae_jax.latents import where_kept
-from vae_jax.posteriors._posterior import Posterior, gaussian
+from vae_jax.posteriors._posterior import Posterior, gaussian, lift
 
-__all__ = ["Householder", "ReflectedGaussian"]
+__all__ = ["Householder", "ReflectedGaussian", "reflected"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,29 @@ class Householder(Posterior):
         return ReflectedGaussian(base.mean, base.logvar, vectors)
 
 
+def reflected(vectors: jax.Array, values: jax.Array, *, is_back: bool = False) -> jax.Array:
+    """H_T … H_1 values, H = I − 2 v vᵀ / |v|².
+
+    Args:
+        vectors: v_1 … v_T of each example, of any length, [B, T, L]; one of length 0 reflects
+            nothing.
+        values: [..., B, L].
+        is_back: whether to return H_1 … H_T values, the inverse.
+
+    Returns:
+        The shape of values.
+    """
+    order = range(vectors.shape[1])
+    for index in reversed(order) if is_back else order:
+        own = vectors[:, index]
+        square = jnp.sum(jnp.square(own), axis=-1, keepdims=True)
+        square = jnp.where(square < 1e-12, 1.0, square)
+        own, square = lift(own, values), lift(square, values)
+        along = jnp.sum(own * values, axis=-1, keepdims=True)
+        values = values - 2.0 * own * along / square
+    return values
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ReflectedGaussian:
@@ -54,20 +77,6 @@ class ReflectedGaussian:
     base_logvar: jax.Array
     vectors: jax.Array
 
-    def _reflected(self, values: jax.Array, *, is_back: bool = False) -> jax.Array:
-        """H_T … H_1 values, or H_1 … H_T values: [..., B, L]."""
-        order = range(self.vectors.shape[1])
-        for index in reversed(order) if is_back else order:
-            own = self.vectors[:, index]
-            # of length 0 it reflects nothing
-            square = jnp.maximum(jnp.sum(jnp.square(own), axis=-1, keepdims=True), 1e-12)
-            own = own.reshape((1,) * (values.ndim - 2) + own.shape)
-            along = jnp.sum(own * values, axis=-1, keepdims=True)
-            values = values - 2.0 * own * along / square.reshape(
-                (1,) * (values.ndim - 2) + square.shape
-            )
-        return values
-
     @property
     def base(self) -> distributions.DiagonalGaussian:
         """The Gaussian before the reflections, [B, L]."""
@@ -76,7 +85,7 @@ class ReflectedGaussian:
     @property
     def mean(self) -> jax.Array:
         """H_T … H_1 m, [B, L]."""
-        return self._reflected(self.base_mean)
+        return reflected(self.vectors, self.base_mean)
 
     @property
     def mode(self) -> jax.Array:
@@ -88,7 +97,7 @@ class ReflectedGaussian:
         """Standard deviation of each dimension, [B, L]."""
         size = self.base_mean.shape[-1]
         axes = jnp.eye(size)[:, None, :] * self.base.deviation[None]  # σ_k e_k, [L, B, L]
-        return jnp.sqrt(jnp.sum(jnp.square(self._reflected(axes)), axis=0))
+        return jnp.sqrt(jnp.sum(jnp.square(reflected(self.vectors, axes)), axis=0))
 
     def first(self, num: int) -> distributions.DiagonalGaussian:
         """Mean and variance of the first `num` dimensions, which may be correlated: [B, num]."""
@@ -97,8 +106,8 @@ class ReflectedGaussian:
 
     def sample(self, key: jax.Array, num_samples: int | None = None) -> jax.Array:
         """Draws z, each dimension of ε with its own key: [B, L] or [K, B, L]."""
-        return self._reflected(self.base.sample(key, num_samples))
+        return reflected(self.vectors, self.base.sample(key, num_samples))
 
     def log_prob(self, z: jax.Array) -> jax.Array:
         """log q(z|x), [..., B, L] to [..., B]: reflections keep volumes."""
-        return self.base.log_prob(self._reflected(z, is_back=True))
+        return self.base.log_prob(reflected(self.vectors, z, is_back=True))
