@@ -1,10 +1,12 @@
 """Learned priors: densities that integrate to 1, maps that invert, all objectives with them."""
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import properties
 import pytest
 import scipy.stats
 from properties import slow
@@ -17,14 +19,12 @@ from vae_jax import (
     objectives,
     priors,
     rates,
-    training,
 )
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import elbo, latent_use, nll
 from vae_jax.model import Model
 from vae_jax.priors import _components
-from vae_jax.storage import exported
 
 KEY = jax.random.key(0)
 SIZE, N, L = 6, 12, 3
@@ -33,19 +33,8 @@ GAUSSIAN = [name for name in priors.names() if not priors.load(name).of_codes]
 LEARNED = [name for name in GAUSSIAN if name != "normal"]
 DENSITIES = [n if n in ("mixture", "realnvp") else slow(n)[0] for n in LEARNED]
 """One density of components and one of a flow, the others as slow tests."""
-SMALL = {
-    "normal": {},
-    "mixture": {"num_components": 4},
-    "vamp": {"num_components": 4},
-    "realnvp": {"num_flows": 2, "flow_width": 8},
-    "maf": {"num_flows": 2, "flow_width": 8},
-}
+small = functools.partial(properties.small, priors.FAMILY)
 X = jax.random.bernoulli(jax.random.key(1), 0.4, (N, SIZE)).astype(jnp.float32)
-
-
-def small(name):
-    """A prior of a few parameters; one that a file adds has its defaults."""
-    return priors.make(name, **SMALL.get(name, {}))
 
 
 def make_model(prior, latent_dim=L, latent_mask=None):
@@ -338,42 +327,6 @@ def test_the_importance_weighted_bound_meets_the_integral_over_one_dimension(nam
     error = 1 / np.sqrt(found.effective_samples)
     assert (np.abs(-found.nll - jax.jit(jax.vmap(exact))(x)) < 6 * error + 1e-3).all()
     assert (error < 0.2).all()
-
-
-@pytest.mark.parametrize("name", LEARNED)
-def test_training_steps_resume_and_lower_the_loss(name):
-    model = make_model(small(name))
-    x = np.asarray(X)
-    num = model.prior_family.num_examples
-    train = training.make_train(
-        objectives.bind("beta_vae", num_examples=N),
-        model,
-        preprocess=lambda stored, key: stored,
-        num_examples=N,
-        batch_size=N,
-        examples=x[:num] if num else None,
-    )
-    hparams = training.Hparams(seed=jnp.int32(0), learning_rate=0.02)
-    chunk = jax.jit(train.chunk)
-    start = train.init(hparams)
-    whole = chunk(start, hparams, x, 40)
-    halves = chunk(chunk(start, hparams, x, 20), hparams, x, 20)
-    jax.tree.map(np.testing.assert_array_equal, whole, halves)
-    first = chunk(start, hparams, x, 1)
-    assert float(whole.sums["loss"]) < float(first.sums["loss"])
-    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), whole.params, start.params)
-    assert all(jax.tree.leaves(moved["prior"]))
-
-
-@pytest.mark.parametrize("name", GAUSSIAN)
-def test_a_file_holds_the_prior(name, tmp_path):
-    model = make_model(small(name))
-    params = init(model)
-    exported.save(tmp_path / "model.safetensors", model, params)
-    again, found = exported.load(tmp_path / "model.safetensors")[:2]
-    assert again == model
-    jax.tree.map(np.testing.assert_array_equal, found, params)
-    np.testing.assert_array_equal(again.sample(found, KEY, 3)[1], model.sample(params, KEY, 3)[1])
 
 
 @pytest.mark.parametrize("name", LEARNED)

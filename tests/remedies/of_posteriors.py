@@ -65,6 +65,14 @@ def a_prior_beside_that_of_a_sphere(folder, patch):
     yield lambda: made(None, prior="mixture")
 
 
+@tries(at(POSTERIOR, "Posterior", "check_prior")("posterior out and take an objective with quan"))
+def a_prior_of_quantized_codes_beside_a_posterior(folder, patch):
+    message = yield attempt(made, "full", prior="transformer")
+    yield lambda: made("full")
+    objective = re.search(r"such as (\w+)$", message)[1]
+    yield lambda: made(None, objective, prior="transformer", code_dim=2)
+
+
 @tries(at("vae_jax/posteriors/_sphere.py", "Sphere", "check")("give latent_dim=2 or more"))
 def a_sphere_of_one_dimension(folder, patch):
     message = yield attempt(made, "vmf", latent_dim=1)

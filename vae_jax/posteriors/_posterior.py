@@ -21,6 +21,12 @@ class Posterior(Settings, Latent):
     takes_priors: ClassVar[bool] = True
 
     def check_prior(self, prior):
+        if prior is not None and prior.of_codes:
+            raise UsageError(
+                f"prior={type(prior).__name__}: is a density of quantized codes, those of "
+                f"posterior={type(self).__name__} are continuous: leave prior out, or leave "
+                "posterior out and take an objective with quantized codes, such as vq_vae"
+            )
         if prior is not None and not self.takes_priors:
             raise UsageError(
                 f"prior={type(prior).__name__}: is a density of Gaussian codes, "
