@@ -1,7 +1,7 @@
 """Mean and standard deviation of densities without closed forms of them: those of their draws."""
 
 import functools
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +14,8 @@ OF_EACH = 64
 """Draws behind the moments of each of B densities, [B, L], a count."""
 
 
-def of_draws(density: Any, num_draws: int) -> tuple[jax.Array, jax.Array]:
-    """Mean and standard deviation of each dimension, from draws with a fixed key.
-
-    Args:
-        density: a value with `sample`, over [L] or [B, L].
-        num_draws: a count.
-
-    Returns:
-        Two arrays, [L] or [B, L].
-    """
-    z = density.sample(jax.random.key(0), num_draws)
+def of_draws(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation of each dimension of draws, [N, …] to two arrays […]."""
     return jnp.mean(z, axis=0), jnp.std(z, axis=0)
 
 
@@ -37,16 +28,20 @@ class Drawn:
 
     num_draws: ClassVar[int]
 
+    def draws(self) -> jax.Array:
+        """`num_draws` draws with a fixed key, [N, L] or [N, B, L]."""
+        return self.sample(jax.random.key(0), self.num_draws)
+
     @functools.cached_property
     def _moments(self) -> tuple[jax.Array, jax.Array]:
-        return of_draws(self, self.num_draws)
+        return of_draws(self.draws())
 
     @property
     def mean(self) -> jax.Array:
-        """E[z], [L] or [B, L]: the mean of `num_draws` draws with a fixed key."""
+        """E[z], [L] or [B, L]: the mean of `draws`."""
         return self._moments[0]
 
     @property
     def deviation(self) -> jax.Array:
-        """Standard deviation of each dimension of `num_draws` draws, [L] or [B, L]."""
+        """Standard deviation of each dimension of `draws`, [L] or [B, L]."""
         return self._moments[1]

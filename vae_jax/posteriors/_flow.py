@@ -82,6 +82,15 @@ class Flowed(moments.Drawn):
         """The code of ε = m, at the center of the draws, [B, L]."""
         return self.forward(self.base_mean)[0]
 
+    def draws(self) -> jax.Array:
+        """`num_draws` draws with a fixed key, [N, B, L], the same noise for all examples.
+
+        So equal posteriors have equal means, wherever they stand in a batch.
+        """
+        noise = distributions.standard_gaussian(self.base_mean.shape[-1])
+        noise = noise.sample(jax.random.key(0), self.num_draws)[:, None]
+        return self.forward(self.base.mean[None] + self.base.deviation[None] * noise)[0]
+
     def first(self, num: int) -> Summary:
         """Moments of the first `num` dimensions, [B, num]."""
         return Summary(self.mean, self.mode, self.deviation).first(num)

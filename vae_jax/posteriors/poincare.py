@@ -193,8 +193,9 @@ class _BallNormal:
         That of a prior is from 4096 draws, the same in each dimension, and 1 in masked ones.
         """
         if self.tangent.ndim > 1:
-            return moments.of_draws(self, moments.OF_EACH)[1]
-        squares = sum(map(jnp.square, moments.of_draws(self, moments.OF_PRIOR)))  # E z_l²
+            return moments.of_draws(self.sample(jax.random.key(0), moments.OF_EACH))[1]
+        z = self.sample(jax.random.key(0), moments.OF_PRIOR)
+        squares = sum(map(jnp.square, moments.of_draws(z)))  # E z_l²
         own = jnp.sqrt(jnp.sum(squares, axis=-1) / self.num)
         return jnp.where(self.kept > 0, own, 1.0)
 
