@@ -294,6 +294,40 @@ def test_a_search_that_may_not_move_says_so():
         geometry.geodesics(sphere, starts, ends, num_points=2)
 
 
+# ---------------------------------------------------------------- codes that cannot be anywhere
+
+
+def unit(z):
+    return z / jnp.linalg.norm(z, axis=-1, keepdims=True)
+
+
+def test_paths_on_a_sphere_of_codes_are_on_it_and_the_shortest_are_great_circles():
+    """x = 3 z, |z| = 1: areas grow ninefold, alike in all directions of the sphere."""
+    codes = np.asarray(unit(normal(3, 20, 3)))
+    starts, ends = codes[:4], codes[4:8]
+    found = geometry.geodesics(lambda z: 3 * z, starts, ends, num_points=9, onto=unit)
+    straight = geometry.straight_lines(0.5 * starts, 2.0 * ends, 9, unit)
+    for curves in (found.curves, straight):
+        np.testing.assert_allclose(np.linalg.norm(curves, axis=-1), 1.0, atol=1e-6)
+    assert found.converged.all()
+    exact = 3 * np.arccos((np.float64(starts) * ends).sum(axis=1))
+    np.testing.assert_allclose(found.lengths, exact, rtol=2e-3)
+    assert geometry.directions(unit, 3) == 2
+    assert geometry.directions(lambda z: z, 3) == 3
+
+
+@pytest.mark.slow
+def test_summary_of_a_sphere_of_codes_is_that_of_its_surface():
+    codes = 0.7 * unit(normal(3, 30, 3))  # means of codes lie inside
+    result = geometry.evaluate(
+        lambda z: 3 * z, codes, jax.random.key(0), num_pairs=3, num_points=9, onto=unit
+    )
+    assert result["num_degenerate"] == 0
+    assert result["log_magnification"] == pytest.approx(2 * np.log(3), abs=1e-4)
+    assert result["log_anisotropy"] == pytest.approx(0, abs=1e-4)
+    assert result["length_ratio"] == pytest.approx(1, abs=1e-4)
+
+
 # ---------------------------------------------------------------- the summary
 
 

@@ -247,6 +247,24 @@ def test_summary_of_a_decoder_that_jumps_to_nowhere():
     assert result["interpolation_ratio_standard_error"] > 0
 
 
+def test_what_is_decoded_of_a_sphere_of_codes_is_on_it():
+    """x = |z|, so that points inside of the sphere are as far from the data as from it."""
+
+    def length(z):
+        return jnp.linalg.norm(z, axis=1, keepdims=True)
+
+    def unit(z):
+        return z / length(z)
+
+    codes, x = np.asarray(unit(normal(2, 30, 3))), np.ones((30, 1), np.float32)
+    settings = {"num_lines": 9, "num_draws": 20, "num_points": 5}
+    loose = neighbours.evaluate(length, x, codes, jax.random.key(0), **settings)
+    held = neighbours.evaluate(length, x, codes, jax.random.key(0), onto=unit, **settings)
+    assert loose["interior_distance"] > 0.1
+    assert held["interior_distance"] == pytest.approx(0, abs=1e-5)
+    assert held["end_distance"] == pytest.approx(loose["end_distance"], abs=1e-6)
+
+
 def test_the_ratio_and_its_error_are_those_of_repetition():
     rng = np.random.default_rng(0)
     lower = rng.uniform(1, 3, (2000, 50))

@@ -188,6 +188,11 @@ plant(
 
 plant = of("vae_jax/evaluation/latent_neighbours.py", "evaluation_latent_neighbours")
 plant(
+    "lines = straight_lines(codes[first], codes[second], num_points, onto)",
+    "lines = straight_lines(codes[first], codes[second], num_points)",
+    "lines between codes leave the sphere",
+)
+plant(
     "Preservation(penalty(among_codes, among_data), penalty(among_data, among_codes))",
     "Preservation(penalty(among_data, among_codes), penalty(among_codes, among_data))",
     "trustworthiness and continuity are exchanged",
@@ -199,6 +204,11 @@ plant(
 )
 
 plant = of("vae_jax/evaluation/latent_geometry.py", "evaluation_latent_geometry")
+plant(
+    "return z if onto is None else onto(z.reshape(-1, z.shape[-1])).reshape(z.shape)",
+    "return z",
+    "paths leave the sphere of codes",
+)
 plant(
     "bend = 2.0 * decoded[1:-1] - decoded[:-2] - decoded[2:]",
     "bend = decoded[1:-1] - decoded[:-2]",

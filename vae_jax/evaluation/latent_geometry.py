@@ -8,6 +8,9 @@ Here `decode` is any pure function of codes [B, L] to events [B, *event], row by
 `model.decode_mean`, in the units of x. A decoder with its own standard deviation s(z) has the
 expected metric JᵀJ + J_sᵀJ_s: return mean and standard deviation concatenated.
 
+If codes cannot be anywhere, as on a sphere, `onto` moves points to the nearest codes, row by row:
+`model.onto`. Curves then stay among the codes, and so do the directions in which f is stretched.
+
 Reference: Arvanitidis et al. 2018, Latent space oddity, arXiv 1710.11379; Shao et al. 2017, The
 Riemannian geometry of deep generative models, arXiv 1711.08014; Chen et al. 2018, Metrics for deep
 generative models, arXiv 1711.01204.
@@ -40,6 +43,7 @@ __all__ = [
     "Grid",
     "curve_energy",
     "curve_length",
+    "directions",
     "evaluate",
     "geodesics",
     "jacobian",
@@ -71,12 +75,15 @@ _DAMPING = (1e-3, 1e6)  # initial value, and the value at which a search gives u
 _FINER = 4  # how many times more points are used to measure a length than to search
 
 
-def straight_lines(starts: jax.Array, ends: jax.Array, num_points: int) -> jax.Array:
+def straight_lines(
+    starts: jax.Array, ends: jax.Array, num_points: int, onto: Callable | None = None
+) -> jax.Array:
     """Evenly spaced points on the straight lines between codes: (1 − t) z₀ + t z₁.
 
     Args:
         starts, ends: z₀ and z₁, [P, L].
         num_points: T >= 2, including the ends.
+        onto: points [B, L] to the nearest codes, which take their places; None leaves them.
 
     Returns:
         [P, T, L].
@@ -84,7 +91,18 @@ def straight_lines(starts: jax.Array, ends: jax.Array, num_points: int) -> jax.A
     chex.assert_rank(starts, 2)
     chex.assert_equal_shape([starts, ends])
     t = jnp.linspace(0.0, 1.0, num_points)[None, :, None]
-    return (1.0 - t) * starts[:, None] + t * ends[:, None]
+    lines = (1.0 - t) * starts[:, None] + t * ends[:, None]
+    return _rows(onto, lines)
+
+
+def _rows(onto: Callable | None, z: jax.Array) -> jax.Array:
+    """The codes nearest to points [..., L]; the points themselves if `onto` is None."""
+    return z if onto is None else onto(z.reshape(-1, z.shape[-1])).reshape(z.shape)
+
+
+def _among_codes(decode: Callable, onto: Callable | None) -> Callable:
+    """A decoder of points [B, L] that decodes the codes nearest to them."""
+    return decode if onto is None else lambda z: decode(onto(z))
 
 
 def _flat(decode: Callable, z: jax.Array) -> jax.Array:
@@ -183,9 +201,15 @@ class Grid(NamedTuple):
     magnification: jax.Array
 
 
-@functools.partial(jax.jit, static_argnames=("decode", "num_points", "num_rows"))
+@functools.partial(jax.jit, static_argnames=("decode", "num_points", "num_rows", "onto"))
 def magnification_grid(
-    decode: Callable, low: jax.Array, high: jax.Array, *, num_points: int = 64, num_rows: int = 256
+    decode: Callable,
+    low: jax.Array,
+    high: jax.Array,
+    *,
+    num_points: int = 64,
+    num_rows: int = 256,
+    onto: Callable | None = None,
 ) -> Grid:
     """The magnification of a decoder with two latent dimensions over a rectangle.
 
@@ -194,6 +218,7 @@ def magnification_grid(
         low, high: the corners, [2].
         num_points: R = C, scalar.
         num_rows: codes at a time, scalar.
+        onto: see `geodesics`; where there are no codes, such as outside of a ball, it is 0.
 
     Returns:
         `Grid`.
@@ -205,6 +230,7 @@ def magnification_grid(
     chex.assert_shape([low, high], (2,))
     z0, z1 = (jnp.linspace(low[i], high[i], num_points) for i in range(2))
     z = jnp.stack(jnp.meshgrid(z0, z1), axis=-1).reshape(-1, 2)
+    decode = _among_codes(decode, onto)
     values = by_blocks(functools.partial(magnification, decode), z, num_rows)
     return Grid(z0, z1, values.reshape(num_points, num_points))
 
@@ -313,12 +339,12 @@ class _Search(NamedTuple):
     converged: jax.Array
 
 
-def _shorten(decode: Callable, curve: jax.Array, max_steps: int) -> _Search:
+def _shorten(decode: Callable, onto: Callable | None, curve: jax.Array, max_steps: int) -> _Search:
     """Levenberg-Marquardt on the energy Σ_t ‖x_{t+1} − x_t‖² of a curve [T, L] with fixed ends.
 
     The Gauss-Newton matrix has the blocks 2 J_tᵀJ_t on its diagonal and −J_tᵀJ_{t+1} beside it: a
     Laplacian in the metric. Its inverse straightens the whole curve at once; plain gradient descent
-    would need about T² steps.
+    would need about T² steps. `decode` decodes the codes nearest to its points, if `onto` is given.
     """
     ends = _flat(decode, curve[jnp.array([0, -1])])
     latent_dim = curve.shape[1]
@@ -346,7 +372,7 @@ def _shorten(decode: Callable, curve: jax.Array, max_steps: int) -> _Search:
         floor = 1e-6 * (size + jnp.mean(size)) + tiny
         damped = 2.0 * metric + search.damping * (size * eye) + floor * eye
         move = -_solve_tridiagonal(damped, beside, gradient)
-        trial = inner + move
+        trial = _rows(onto, inner + move)
         trial_energy = energy(trial)
         is_better = trial_energy < search.energy
         # the decrease predicted by the quadratic model, relative to the energy
@@ -380,6 +406,7 @@ def geodesics(
     initial: jax.Array | None = None,
     num_points: int = 32,
     max_steps: int = 100,
+    onto: Callable | None = None,
 ) -> Geodesics:
     """Finds shortest curves between pairs of codes, as polygons of least energy with fixed ends.
 
@@ -394,6 +421,8 @@ def geodesics(
         initial: [P, T, L] to start from another curve, its ends replaced; or None.
         num_points: T >= 3, including the ends; the T of `initial` if it is passed.
         max_steps: maximum number of steps, scalar.
+        onto: points [B, L] to the nearest codes, row by row and hashable; the curves consist of
+            codes, and so do the lines. None: codes may be anywhere.
 
     Returns:
         `Geodesics`.
@@ -408,19 +437,21 @@ def geodesics(
     require_at_least(3, num_points=num_points)
     require_finite(starts=starts, ends=ends)
     starts, ends = jnp.asarray(starts, jnp.float32), jnp.asarray(ends, jnp.float32)
-    lines = straight_lines(starts, ends, num_points)
-    initial = lines if initial is None else jnp.asarray(initial, jnp.float32)
+    lines = straight_lines(starts, ends, num_points, onto)
+    initial = lines if initial is None else _rows(onto, jnp.asarray(initial, jnp.float32))
     require_finite(initial=initial)
     chex.assert_equal_shape([initial, lines])
     initial = jnp.concatenate([lines[:, :1], initial[:, 1:-1], lines[:, -1:]], axis=1)
-    return _geodesics(decode, lines, initial, max_steps)
+    return _geodesics(decode, onto, lines, initial, max_steps)
 
 
-@functools.partial(jax.jit, static_argnames=("decode", "max_steps"))
-def _geodesics(decode: Callable, lines, initial, max_steps: int) -> Geodesics:
+@functools.partial(jax.jit, static_argnames=("decode", "onto", "max_steps"))
+def _geodesics(decode: Callable, onto: Callable | None, lines, initial, max_steps) -> Geodesics:
+    decode = _among_codes(decode, onto)
+
     def one(pair):
         line, curve = pair
-        search = _shorten(decode, curve, max_steps)
+        search = _shorten(decode, onto, curve, max_steps)
         curve = jnp.concatenate([curve[:1], search.inner, curve[-1:]])
         finer = jnp.stack([_refine(each) for each in (curve, line)])
         length, straight = curve_length(decode, finer)
@@ -439,6 +470,7 @@ def evaluate(
     num_points: int = 32,
     max_steps: int = 100,
     num_rows: int = 64,
+    onto: Callable | None = None,
 ) -> dict:
     """How curved the latent space is near the data.
 
@@ -450,6 +482,8 @@ def evaluate(
         num_pairs: number of pairs to connect, scalar.
         num_points, max_steps: scalars, see `geodesics`.
         num_rows: codes at a time, scalar.
+        onto: see `geodesics`. On a sphere, volumes are areas: directions in which a point leaves
+            the codes are no directions of the metric.
 
     The entries of `DEFINITIONS`, plain numbers; None if all codes are degenerate. Those of
         geodesics are None if no search converged: an unfinished curve has no length to report.
@@ -466,17 +500,21 @@ def evaluate(
     require_at_least(1, num_codes=num_codes, num_pairs=num_pairs, num_rows=num_rows)
     require_at_least(2, examples=codes.shape[0])
     require_at_least(3, num_points=num_points)
-    codes = jnp.asarray(codes, jnp.float32)
+    codes = _rows(onto, jnp.asarray(codes, jnp.float32))
     code_key, pair_key, step_key = jax.random.split(key, 3)
     chosen = codes[jax.random.permutation(code_key, len(codes))[:num_codes]]
-    stretch = _stretches(decode, chosen, num_rows)
-    least = stretch.shape[1] * np.finfo(np.float32).eps
+    num_directions = codes.shape[1] if onto is None else directions(onto, codes.shape[1])
+    stretch = _stretches(_among_codes(decode, onto), chosen, num_rows)[:, :num_directions]
+    least = codes.shape[1] * np.finfo(np.float32).eps
     is_degenerate = stretch[:, -1] <= least * stretch[:, 0]
     kept = stretch[~is_degenerate]
     log_magnification = np.log(kept).sum(axis=1)
     first, second = distinct_pairs(pair_key, step_key, num_pairs, len(codes))
     found = geodesics(
-        decode, codes[first], codes[second], num_points=num_points, max_steps=max_steps
+        *(decode, codes[first], codes[second]),
+        num_points=num_points,
+        max_steps=max_steps,
+        onto=onto,
     )
     spread, spread_error = _deviation_and_error(log_magnification)
     values = {
@@ -493,6 +531,18 @@ def evaluate(
         "log_magnification_sd_standard_error": spread_error,
         **with_errors(values),
     }
+
+
+def directions(onto: Callable, latent_dim: int) -> int:
+    """The number of directions in which codes can move: L, on a sphere L − 1; a count.
+
+    Args:
+        onto: points [B, L] to the nearest codes.
+        latent_dim: L, a count.
+    """
+    point = jnp.full((1, latent_dim), 0.1 / latent_dim)
+    slopes = jax.jacfwd(lambda step: onto(point + step[None])[0])(jnp.zeros(latent_dim))
+    return int(jnp.linalg.matrix_rank(slopes))
 
 
 def _stretches(decode: Callable, codes: jax.Array, num_rows: int) -> np.ndarray:
@@ -542,5 +592,6 @@ def measure(subject, *, num_codes: int = AtMost(500), num_pairs: int = 50) -> di
     """
     subject.require_continuous()
     key = jax.random.fold_in(subject.key, zlib.crc32(b"latent_geometry"))
+    sizes = {"num_codes": num_codes, "num_pairs": num_pairs}
     codes = subject.posterior().mean
-    return evaluate(subject.decode_mean, codes, key, num_codes=num_codes, num_pairs=num_pairs)
+    return evaluate(subject.decode_mean, codes, key, onto=subject.onto, **sizes)

@@ -375,6 +375,7 @@ def evaluate(
     num_points: int = 11,
     num_draws: int = 1000,
     num_rows: int = 64,
+    onto: Callable | None = None,
 ) -> dict:
     """Continuity and completeness of a latent space, for the encoder and for the decoder.
 
@@ -389,6 +390,8 @@ def evaluate(
         num_lines, num_points: P lines of T >= 3 points, scalars.
         num_draws: M, scalar.
         num_rows: rows at a time, scalar.
+        onto: points [B, L] to the nearest codes that can occur, such as those on a sphere, which
+            take the places of points on lines, and of codes and draws that are none: `model.onto`.
 
     Returns:
         The entries of `DEFINITIONS`, plain numbers. Standard errors are over the examples (for
@@ -406,19 +409,21 @@ def evaluate(
     require_at_least(3, num_points=num_points)
     num, latent_dim = codes.shape
     codes = jnp.asarray(codes, jnp.float32)
+    codes = codes if onto is None else onto(codes)
     prior = distributions.standard_gaussian(latent_dim) if prior is None else prior
     sizes = {"num_neighbours": num_neighbours, "num_rows": num_rows}
     of_codes = _of_codes(x, codes, **sizes)
     pair_key, step_key, draw_key = jax.random.split(key, 3)
     first, second = distinct_pairs(pair_key, step_key, num_lines, num)
-    lines = straight_lines(codes[first], codes[second], num_points)
+    lines = straight_lines(codes[first], codes[second], num_points, onto)
 
     @jax.jit
     def decode_blocks(z):
         return by_blocks(decode, z, num_rows)
 
     decoded = decode_blocks(lines.reshape(-1, latent_dim))
-    draws = decode_blocks(prior.sample(draw_key, num_draws))
+    drawn = prior.sample(draw_key, num_draws)
+    draws = decode_blocks(drawn if onto is None else onto(drawn))
     require_finite(decoded=decoded, draws=draws)
     of_lines = _of_lines(x, decoded.reshape(num_lines, num_points, *decoded.shape[1:]), num_rows)
     ratio, ratio_error = _ratio(of_lines["interior_distance"], of_lines["end_distance"])
@@ -509,4 +514,5 @@ def measure(
         num_neighbours=AtMost.fit(num_neighbours, (len(x) - 1) // 2),
         num_lines=num_lines,
         num_draws=num_draws,
+        onto=subject.onto,
     )

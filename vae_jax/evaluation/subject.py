@@ -214,6 +214,19 @@ class Subject:
 
         return decode_mean
 
+    @functools.cached_property
+    def onto(self) -> Callable:
+        """The codes nearest to points of the dimensions in use, see `Model.onto`: [B, L] to [B, L].
+
+        Codes of a sphere are on it, codes of a ball in it; other points are codes themselves.
+        """
+
+        def onto(z):
+            unused = self.model.latent_dim - z.shape[1]
+            return self.model.onto(jnp.pad(z, ((0, 0), (0, unused))))[:, : z.shape[1]]
+
+        return onto
+
     def require_complete(self) -> None:
         """Raises NotApplicableError if numbers of x [N, *shape] may be missing."""
         if self.model.likelihood.has_missing:

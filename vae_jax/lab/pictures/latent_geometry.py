@@ -14,17 +14,26 @@ NUM_CODES, NUM_GEODESICS = 2000, 12
 
 def draw(subject: Subject) -> plots.Picture:
     """Draws magnification factors, geodesics between codes, and the codes."""
-    codes = np.asarray(subject.posterior().mean)
+    codes = np.asarray(subject.onto(subject.posterior().mean))
     margin = 0.1 * np.ptp(codes, axis=0)
     grid = latent_geometry.magnification_grid(
-        subject.decode_mean, codes.min(axis=0) - margin, codes.max(axis=0) + margin
+        *(subject.decode_mean, codes.min(axis=0) - margin, codes.max(axis=0) + margin),
+        onto=subject.onto,
     )
     pairs = np.arange(2 * NUM_GEODESICS) * len(codes) // (2 * NUM_GEODESICS)
     found = latent_geometry.geodesics(
-        subject.decode_mean, codes[pairs[:NUM_GEODESICS]], codes[pairs[NUM_GEODESICS:]]
+        *(subject.decode_mean, codes[pairs[:NUM_GEODESICS]], codes[pairs[NUM_GEODESICS:]]),
+        onto=subject.onto,
     )
     arrays = (*(np.asarray(leaf) for leaf in grid), np.asarray(found.curves))
     return plots.latent_geometry(*arrays, codes[:NUM_CODES])
 
 
-PICTURES = (OfMetric(draw, needs=lambda subject: subject.latent_dim == 2),)
+def _has_plane(subject: Subject) -> bool:
+    """Whether codes lie in a plane; those of a circle do not."""
+    if subject.latent_dim != 2:
+        return False
+    return latent_geometry.directions(subject.onto, 2) == 2
+
+
+PICTURES = (OfMetric(draw, needs=_has_plane),)
