@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.special
 import scipy.stats
 
@@ -38,6 +39,9 @@ class Mixture(NamedTuple):
     @property
     def deviation(self):
         return jnp.sqrt(self.spread**2 + self.means.var(axis=0))
+
+    def first(self, num):
+        return self._replace(means=self.means[:, :num])
 
     def sample(self, key, num_samples=None):
         shape = () if num_samples is None else (num_samples,)
@@ -290,24 +294,40 @@ def test_latent_use_does_not_depend_on_units():
         np.testing.assert_allclose(other[name], plain[name], rtol=1e-3, atol=1e-3, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["mixture", "opaque", "full"])
-def test_latent_use_of_another_prior_is_refused(name):
-    """A full Gaussian has two fields as well, of which the second is no log variance."""
+@pytest.mark.parametrize(
+    ("name", "lacking"), [("opaque", "first, mean, deviation"), ("full", "log_prob")]
+)
+def test_latent_use_of_a_prior_without_its_terms_is_refused(name, lacking):
     mean, logvar = posteriors()
     prior = PRIORS[name](3)
-    told = (
-        rf"^latent_use: p\(z\) is of type {type(prior).__name__}, must be a DiagonalGaussian: take"
-    )
-    with pytest.raises(UsageError, match=told):
+    told = rf"p\(z\) is of type {type(prior).__name__}, without {lacking}, which its terms need$"
+    with pytest.raises(UsageError, match=f"^latent_use: {told}"):
         latent_use.evaluate(mean, logvar, KEY, prior=prior, num_samples=10)
     density = latent_use.AggregateDensity(jnp.zeros(40), jnp.zeros((40, 3)))
-    with pytest.raises(UsageError, match=r"^decompose: p\(z\) is of"):
+    with pytest.raises(UsageError, match=f"^decompose: {told}"):
         latent_use.decompose(mean, DiagonalGaussian(mean, logvar), density, prior)
-    subject = subject_of(name)
-    told = f"a Gaussian prior with independent dimensions, p.z. is of type {type(prior).__name__}"
-    with pytest.raises(NotApplicableError, match=told):
-        latent_use.measure(subject, num_samples=10)
-    assert metrics.code_of(types.SimpleNamespace(), subject, {}) is None
+    with pytest.raises(NotApplicableError, match=f"^{told}"):
+        latent_use.measure(subject_of(name), num_samples=10)
+
+
+def test_runs_of_another_prior_are_not_compared():
+    for name in ("mixture", "opaque", "full"):
+        assert metrics.code_of(types.SimpleNamespace(), subject_of(name), {}) is None
+
+
+def test_latent_use_of_a_mixture_is_measured():
+    """KL(q(z) ‖ p(z)) by quadrature, of q(z) with as many components as examples."""
+    subject = subject_of("mixture")
+    found = latent_use.measure(subject, num_samples=2000)
+    axis = np.linspace(-12, 12, 4001)
+    q, prior = subject.posterior(), mixture(1)
+    each = scipy.stats.norm.pdf(axis, np.float64(q.mean), np.exp(0.5 * np.float64(q.logvar)))
+    aggregate = each.mean(axis=0)
+    log_p = np.float64(prior.log_prob(jnp.asarray(axis[:, None], jnp.float32)))
+    terms = -scipy.special.entr(aggregate) - aggregate * log_p
+    expected = scipy.integrate.trapezoid(terms, axis)
+    error = found["marginal_kl_standard_error"]
+    assert abs(found["marginal_kl"] - expected) < 5 * error < 0.5
 
 
 def test_a_gaussian_prior_of_any_kind_is_one():

@@ -220,6 +220,48 @@ def test_pseudo_inputs_at_the_data_make_the_aggregate_posterior():
     expected = latent_use.aggregate_log_density(z, *posterior, num_rows=4, num_columns=4)
     np.testing.assert_allclose(prior.log_prob(z), expected.joint, atol=1e-4)
     np.testing.assert_allclose(prior.marginal_log_probs(z), expected.marginals, atol=1e-4)
+    found = latent_use.evaluate(*posterior, KEY, prior=prior, num_samples=300)
+    for name in ("marginal_kl", "dimension_wise_kl"):
+        assert found[name] == pytest.approx(0, abs=1e-4)
+    assert found["rate"] == pytest.approx(found["mutual_information"], abs=1e-4)
+    assert abs(found["mmd"]) < 5 * found["mmd_standard_error"]
+
+
+def use_of(prior):
+    mean, logvar = normal(0, 40, L), normal(1, 40, L) - 1
+    return latent_use.evaluate(mean, logvar, KEY, prior=prior, num_samples=400)
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_latent_use_of_a_mixture_of_equal_components_is_that_of_one_gaussian():
+    mean, logvar = jnp.asarray(0.5 * normal(2, L)), jnp.asarray(0.3 * normal(3, L))
+    both = [jnp.stack([each, each]) for each in (mean, logvar)]
+    found = use_of(_components.GaussianMixture(jnp.float32([0.3, -1.0]), *both))
+    expected = use_of(DiagonalGaussian(mean, logvar))
+    for name in ("mutual_information", "marginal_kl", "dimension_wise_kl", "kl_per_dim"):
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-4, err_msg=name)
+    # from draws, not in closed form
+    error = found["rate_standard_error"]
+    assert abs(found["rate"] - expected["rate"]) < 5 * error < 1.0
+    assert sum(found["rate_per_dim"]) == pytest.approx(found["rate"], abs=1e-4)
+    difference = np.subtract(found["rate_per_dim"], expected["rate_per_dim"])
+    assert (np.abs(difference) < 5 * error).all()
+
+
+def test_latent_use_of_a_flow_knows_its_joint_density_alone():
+    prior = small("realnvp")
+    start = prior.of(prior.init(KEY, priors.Sizes(L, None, (SIZE,))), L)  # N(0, I)
+    found, expected = use_of(start), use_of(distributions.standard_gaussian(L))
+    for name in ("mutual_information", "marginal_kl", "total_correlation", "active_units"):
+        assert found[name] == pytest.approx(expected[name], abs=1e-4)
+    assert abs(found["rate"] - expected["rate"]) < 5 * found["rate_standard_error"]
+    for name in ("rate_per_dim", "kl_per_dim", "dimension_wise_kl", "top_rate_share"):
+        assert found[name] is None
+    assert "of it in the top" not in found["verdict"]
+    assert found.keys() == expected.keys()
 
 
 @pytest.mark.parametrize("pseudo_inputs", ["learned", "data"])

@@ -109,6 +109,18 @@ plant(
     "information is never said to be saturated",
 )
 
+plant = of("vae_jax/evaluation/latent_use.py", "priors_learned", "priors")
+plant(
+    "joint = by_blocks(prior.log_prob, z, num_rows)",
+    "joint = by_blocks(distributions.standard_gaussian(z.shape[1]).log_prob, z, num_rows)",
+    "the aggregate posterior is compared with N(0, I) whatever the prior",
+)
+plant(
+    "each = terms.mutual_information + terms.marginal_kl",
+    "each = terms.marginal_kl",
+    "the rate under another prior lacks the information",
+)
+
 plant = of("vae_jax/evaluation/latent_probes.py", "evaluation_latent_probes")
 plant(
     "names, counts = np.unique(arrays[1], return_counts=True)",

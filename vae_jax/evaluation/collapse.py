@@ -84,7 +84,7 @@ class Collapse(NamedTuple):
         active_units: the number of active dimensions, see `elbo.active_units`.
         rate: mean rate in nats.
         num_top_dims, top_rate_share: the number of dimensions with the largest rates, and their
-            share of the rate.
+            share of the rate; None if their rates are unknown.
         mutual_information: I(x; z) in nats; None if it was not passed.
         collapse_rate, collapsed: the threshold in nats, and whether q(z|x) hardly depends on x.
         elbo_above_floor, elbo_above_floor_standard_error: the mean over examples of ELBO − floor,
@@ -99,7 +99,7 @@ class Collapse(NamedTuple):
     rate: float
     mutual_information: float | None
     num_top_dims: int
-    top_rate_share: float
+    top_rate_share: float | None
     collapse_rate: float
     collapsed: bool
     elbo_above_floor: float | None
@@ -110,9 +110,10 @@ class Collapse(NamedTuple):
 
 
 def diagnose(
-    rate_per_dim: jax.Array,
+    rate_per_dim: jax.Array | None,
     mean_variance: jax.Array,
     *,
+    rate: float | None = None,
     mutual_information: float | None = None,
     elbo: jax.Array | None = None,
     floor: jax.Array | None = None,
@@ -128,8 +129,9 @@ def diagnose(
     rate, too.
 
     Args:
-        rate_per_dim: mean rate of each latent dimension, [L], in nats.
+        rate_per_dim: mean rate of each latent dimension, [L], in nats; None if it is unknown.
         mean_variance: variance over the examples of the posterior mean, [L].
+        rate: mean rate, a scalar in nats; None is the sum of those of the dimensions.
         mutual_information: I(x; z), a scalar in nats, see `latent_use`; or None. If it is None, a
             low rate or no active dimension counts as a collapse.
         elbo: ELBO of each example, [N], in nats; or None.
@@ -150,20 +152,23 @@ def diagnose(
         Burda et al. 2015, arXiv 1509.00519, section 5.2 (active units); Lucas et al. 2019, arXiv
         1911.02469, on the meaning of posterior collapse.
     """
-    chex.assert_rank(rate_per_dim, 1)
-    chex.assert_equal_shape([rate_per_dim, mean_variance])
-    require_finite(rate_per_dim=rate_per_dim, mean_variance=mean_variance)
+    chex.assert_rank(mean_variance, 1)
+    require_finite(mean_variance=mean_variance)
     require_at_least(1, num_top_dims=num_top_dims)
-    rates = np.sort(np.asarray(rate_per_dim, np.float64))[::-1]
-    rate = float(rates.sum())
-    num_top_dims = min(num_top_dims, len(rates))
-    share = float(rates[:num_top_dims].sum() / rate) if rate > 0 else 0.0
+    num_top_dims = min(num_top_dims, len(mean_variance))
+    share = None
+    if rate_per_dim is not None:
+        chex.assert_equal_shape([rate_per_dim, mean_variance])
+        require_finite(rate_per_dim=rate_per_dim)
+        rates = np.sort(np.asarray(rate_per_dim, np.float64))[::-1]
+        rate = float(rates.sum()) if rate is None else rate
+        share = float(rates[:num_top_dims].sum() / rate) if rate > 0 else 0.0
     num_active = int(np.sum(active_units(mean_variance)))
     above, error = _above_floor(elbo, floor)
     bounds = [rate] if mutual_information is None else [mutual_information, rate]
     collapsed = min(bounds) < collapse_rate or (mutual_information is None and num_active == 0)
     found = Collapse(
-        num_dims=len(rates),
+        num_dims=len(mean_variance),
         active_units=num_active,
         rate=rate,
         mutual_information=mutual_information,
@@ -211,8 +216,9 @@ def _use(found: Collapse) -> str:
         dims = "dimension" if num == 1 else f"{num} dimensions"
         # the measure that decides is printed first
         known = [f"I(x; z) is {information:.4g} nats"] if information is not None else []
-        share = f"{found.top_rate_share:.0%} of it in the top {dims}"
-        known.append(f"the rate is {rate:.4g} nats, {share}")
+        known.append(f"the rate is {rate:.4g} nats")
+        if found.top_rate_share is not None:
+            known.append(f"{found.top_rate_share:.0%} of it in the top {dims}")
         return f"uses z: {', '.join(known)}"
     if rate < found.collapse_rate:
         return f"collapsed: the rate of {rate:.3g} nats is below {found.collapse_rate:g}"

@@ -10,6 +10,10 @@ is used, so for these N examples the only error is that of sampling. Compared wi
 that the N examples come from, I(x; z) is biased down (it is at most log N), and KL(q(z) ‖ p(z)) is
 biased up by the same amount.
 
+The second line holds if the dimensions of p(z) are independent. Other priors have terms of their
+own: their joint density gives KL(q(z) ‖ p(z)), their marginals, if they are known, each KL(q(z_l) ‖
+p(z_l)).
+
 Reference: Hoffman & Johnson 2016, ELBO surgery, NIPS workshop on advances in approximate Bayesian
 inference; Chen et al. 2018, arXiv 1802.04942, eq. 2.
 """
@@ -17,15 +21,16 @@ inference; Chen et al. 2018, arXiv 1802.04942, eq. 2.
 import functools
 import math
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import distributions
+from vae_jax import distributions, rates
 from vae_jax.distributions import DiagonalGaussian
+from vae_jax.errors import UsageError
 from vae_jax.evaluation import nll
 from vae_jax.evaluation._shared import (
     NUM_BOOTSTRAP,
@@ -39,6 +44,7 @@ from vae_jax.evaluation._shared import (
 from vae_jax.evaluation.collapse import COLLAPSE_RATE, FLOOR_MARGIN, diagnose, elbo_and_floor
 from vae_jax.evaluation.discrepancy import maximum_mean_discrepancy
 from vae_jax.evaluation.elbo import standardized_mean
+from vae_jax.evaluation.subject import NotApplicableError
 from vae_jax.losses import aggregate_covariance, covariance
 
 __all__ = [
@@ -58,21 +64,21 @@ DEFINITIONS = {
     "num_examples": "N, the posteriors whose mixture is the aggregate posterior q(z)",
     "num_samples": "S, the samples z ~ q(z) behind each term with a standard error",
     "num_dims": "L, the latent dimensions",
-    "rate": "E_n KL(q(z|x_n) ‖ p(z)) in nats, closed form; standard error over the N examples",
-    "rate_per_dim": "the rate of each latent dimension, in nats",
+    "rate": "E_n KL(q(z|x_n) ‖ p(z)) in nats, in closed form over the N, else from the S samples",
+    "rate_per_dim": "the rate of each dimension in nats; None if p(z) is only known jointly",
     "active_units": "dimensions whose posterior mean varies by over 0.01 of the prior (Burda 2015)",
     "mutual_information": "I(x; z) = E log q(z|x) − log q(z) in nats, at most log N",
     "mutual_information_bound": "log N, which I(x; z) over N examples cannot exceed",
     "mutual_information_saturated": "I(x; z) is within log 2 of log N: more examples may raise it",
-    "marginal_kl": "KL(q(z) ‖ p(z)) in nats: total_correlation + dimension_wise_kl",
+    "marginal_kl": "KL(q(z) ‖ p(z)) in nats: total_correlation + dimension_wise_kl if p = Π p(z_l)",
     "total_correlation": "KL(q(z) ‖ Π_l q(z_l)) in nats, 0 where the dimensions are independent",
-    "dimension_wise_kl": "Σ_l KL(q(z_l) ‖ p(z_l)) in nats",
-    "kl_per_dim": "KL(q(z_l) ‖ p(z_l)) of each latent dimension, in nats",
+    "dimension_wise_kl": "Σ_l KL(q(z_l) ‖ p(z_l)) in nats; None if p(z_l) is unknown",
+    "kl_per_dim": "KL(q(z_l) ‖ p(z_l)) of each latent dimension, in nats; None likewise",
     "gaussian_tc_means": "total correlation of a Gaussian fit to the posterior means, in nats",
     "gaussian_tc_samples": "total correlation of a Gaussian with the covariance of q(z), in nats",
     "mmd": "unbiased estimate of the squared MMD of q(z) and p(z); 0 in expectation if equal",
     "mmd_kernel": "the kernel of mmd, imq or rbf, of squared width 2L",
-    "top_rate_share": "the share of the rate in the 5 dimensions of the highest, from 0 to 1",
+    "top_rate_share": "the share of the rate in the 5 dimensions of the highest; None if unknown",
     "collapsed": f"I(x; z) is below {COLLAPSE_RATE:g} nats: z says nothing of x, whatever the rate",
     "elbo_above_floor": "mean ELBO less that of the best model that ignores z, in nats, paired",
     "at_floor": f"elbo_above_floor is at most {FLOOR_MARGIN:g} nat: z does not pay",
@@ -101,13 +107,13 @@ class Terms(NamedTuple):
         mutual_information: log q(z|x) − log q(z), [S].
         marginal_kl: log q(z) − log p(z), [S].
         total_correlation: log q(z) − Σ_l log q(z_l), [S].
-        dimension_wise_kl: log q(z_l) − log p(z_l), [S, L].
+        dimension_wise_kl: log q(z_l) − log p(z_l), [S, L]; None if p(z_l) is unknown.
     """
 
     mutual_information: jax.Array
     marginal_kl: jax.Array
     total_correlation: jax.Array
-    dimension_wise_kl: jax.Array
+    dimension_wise_kl: jax.Array | None
 
 
 def _check_codes(mean, logvar):
@@ -203,38 +209,67 @@ def decompose(
     z: jax.Array,
     posterior: DiagonalGaussian,
     density: AggregateDensity,
-    prior: DiagonalGaussian,
+    prior: Any,
+    *,
+    num_rows: int = 64,
 ) -> Terms:
     """The terms of each sample; the identities hold for each sample, not only on average.
 
     log q(z|x) − log p(z) = mutual_information + marginal_kl
-    marginal_kl = total_correlation + Σ_l dimension_wise_kl_l
+    marginal_kl = total_correlation + Σ_l dimension_wise_kl_l, if p(z) = Π_l p(z_l)
 
     Args:
         z: [S, L].
         posterior: posterior of the example from which each z was drawn, arrays [S, L].
         density: log-densities of these z under the aggregate posterior.
-        prior: a `DiagonalGaussian`, arrays [L].
+        prior: a density over [L]; `marginal_log_probs` gives log p(z_l) of each dimension.
+        num_rows: samples at a time, a scalar.
 
     Returns:
         `Terms`, in nats.
 
     Raises:
-        UsageError: the prior is of another type.
+        UsageError: the prior has no density.
 
     Reference:
         Hoffman & Johnson 2016, ELBO surgery, section 2; Chen et al. 2018, arXiv 1802.04942, eq. 2.
     """
     chex.assert_equal_shape([z, posterior.mean, density.marginals])
-    prior = distributions.require_diagonal_gaussian(prior, "decompose")
-    prior_mean, prior_logvar = (jnp.broadcast_to(value, z.shape) for value in prior)
-    log_prior = distributions.gaussian_log_prob(z, prior_mean, prior_logvar)
+    _require_density(prior, "decompose")
+    joint, marginals = _log_prior(prior, z, num_rows)
     return Terms(
         posterior.log_prob(z) - density.joint,
-        density.joint - jnp.sum(log_prior, axis=1),
+        density.joint - joint,
         density.joint - jnp.sum(density.marginals, axis=1),
-        density.marginals - log_prior,
+        None if marginals is None else density.marginals - marginals,
     )
+
+
+def _log_prior(prior, z: jax.Array, num_rows: int) -> tuple[jax.Array, jax.Array | None]:
+    """log p(z) of samples [S, L], [S], and log p(z_l), [S, L] or None."""
+    if type(prior) is DiagonalGaussian:
+        marginals = prior.log_probs(z)
+        return jnp.sum(marginals, axis=1), marginals
+    joint = by_blocks(prior.log_prob, z, num_rows)
+    if not hasattr(prior, "marginal_log_probs"):
+        return joint, None
+    return joint, by_blocks(prior.marginal_log_probs, z, num_rows)
+
+
+def _lacking(prior) -> list[str]:
+    """What a prior over [L] lacks of what the terms ask for."""
+    return [n for n in ("log_prob", "first", "mean", "deviation") if not hasattr(prior, n)]
+
+
+def _require_density(prior, what: str) -> None:
+    """Raises UsageError unless a prior over [L] has a density, marginals and moments."""
+    if _lacking(prior):
+        raise UsageError(f"{what}: {_told(prior)}")
+
+
+def _told(prior) -> str:
+    lacking = ", ".join(_lacking(prior))
+    return f"p(z) is of type {type(prior).__name__}, without {lacking}, which its terms need"
 
 
 def is_saturated(mutual_information: float, num_examples: int) -> bool:
@@ -316,7 +351,7 @@ def evaluate(
     logvar: jax.Array,
     key: jax.Array,
     *,
-    prior: DiagonalGaussian | None = None,
+    prior: Any = None,
     elbo: jax.Array | None = None,
     floor: jax.Array | None = None,
     num_samples: int = 5000,
@@ -332,7 +367,7 @@ def evaluate(
     Args:
         mean, logvar: parameters of the posteriors, [N, L].
         key: PRNG key, scalar, for the samples of q(z) and of p(z).
-        prior: p(z), a `DiagonalGaussian`, arrays [L]; N(0, I) by default.
+        prior: p(z), a density over [L]; N(0, I) by default.
         elbo, floor: values of each example, [N], in nats, or None: see `collapse.diagnose`.
         num_samples: S >= 3, scalar.
         kernel: kernel of the discrepancy, "imq" or "rbf".
@@ -341,11 +376,12 @@ def evaluate(
 
     Returns:
         The entries of `DEFINITIONS`: numbers, bools, words, lists [L]; None if `elbo` was not
-            passed. `name_standard_error` is the standard error of `name`: for `rate` over the N
-            examples, for `gaussian_tc_…` by bootstrap over them, for the others over the S samples.
+            passed, or if the prior does not know a term. `name_standard_error` is the standard
+            error of `name`: for a `rate` in closed form over the N examples, for `gaussian_tc_…` by
+            bootstrap over them, for the others over the S samples.
 
     Raises:
-        UsageError: a value is not finite, a number is too small, or the prior is of another type.
+        UsageError: a value is not finite, a number is too small, or the prior has no density.
     """
     _check_codes(mean, logvar)
     given = {"elbo": elbo, "floor": floor}
@@ -356,20 +392,20 @@ def evaluate(
     num_examples, latent_dim = mean.shape
     mean, logvar = jnp.asarray(mean, jnp.float32), jnp.asarray(logvar, jnp.float32)
     prior = distributions.standard_gaussian(latent_dim) if prior is None else prior
-    distributions.require_diagonal_gaussian(prior, "latent_use")
+    _require_density(prior, "latent_use")
     q_key, p_key, rows_key = jax.random.split(key, 3)
     rows, z = sample(mean, logvar, q_key, num_samples)
     density = aggregate_log_density(z, mean, logvar, num_rows=num_rows, num_columns=num_columns)
-    terms = decompose(z, DiagonalGaussian(mean[rows], logvar[rows]), density, prior)
-    terms = Terms(*(np.float64(values) for values in terms))
-    posterior = DiagonalGaussian(mean, logvar)
-    rates = np.float64(distributions.kl_divergence(posterior, prior))
+    posterior, of_rows = DiagonalGaussian(mean, logvar), DiagonalGaussian(mean[rows], logvar[rows])
+    terms = jax.tree.map(np.float64, decompose(z, of_rows, density, prior, num_rows=num_rows))
+    rate, rate_per_dim = _rates(posterior, of_rows, z, prior, terms, num_rows)
     discrepancy = maximum_mean_discrepancy(
         z, prior.sample(p_key, num_samples), kernel=kernel, num_rows=num_rows
     )
     collapse = diagnose(
-        rates.mean(axis=0),
+        rate_per_dim,
         np.var(np.float64(standardized_mean(posterior, prior)), axis=0),
+        rate=float(rate.mean()),
         mutual_information=float(terms.mutual_information.mean()),
         elbo=elbo,
         floor=floor,
@@ -380,22 +416,50 @@ def evaluate(
     return {
         "num_examples": num_examples,
         "num_samples": num_samples,
-        "rate_per_dim": rates.mean(axis=0).tolist(),
-        "kl_per_dim": terms.dimension_wise_kl.mean(axis=0).tolist(),
+        "rate_per_dim": None if rate_per_dim is None else rate_per_dim.tolist(),
+        "kl_per_dim": _kl_per_dim(terms),
         "mutual_information_bound": math.log(num_examples),
         "mmd": float(discrepancy.value),
         "mmd_standard_error": float(discrepancy.standard_error),
         "mmd_kernel": kernel,
         **{name: value for name, value in collapse._asdict().items() if name in DEFINITIONS},
         **_gaussian_tcs(mean, logvar, rows_key),
-        **with_errors({"rate": rates.sum(axis=1), **_totals(terms)}),
+        **with_errors({"rate": rate, **_totals(terms)}),
         "mutual_information_saturated": is_saturated(collapse.mutual_information, num_examples),
     }
 
 
+def _rates(
+    posterior: DiagonalGaussian, of_rows, z, prior, terms: Terms, num_rows: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rate of each example, [N], or of each sample, [S]; and the mean of each dimension, [L].
+
+    The second is None if the prior's density is only known jointly.
+    """
+    if rates.has_closed_form(posterior, prior):
+        own = np.float64(distributions.kl_divergence(posterior, prior))
+        return own.sum(axis=1), own.mean(axis=0)
+    each = terms.mutual_information + terms.marginal_kl
+    if not rates.has_dims(of_rows, prior):
+        return each, None
+
+    def of_block(block):
+        return rates.per_dim(block[0], prior, block[1])
+
+    return each, np.float64(by_blocks(of_block, (of_rows, z), num_rows)).mean(axis=0)
+
+
+def _kl_per_dim(terms: Terms) -> list[float] | None:
+    """The mean of each dimension's terms over the samples, [L], or None if they are unknown."""
+    of_dims = terms.dimension_wise_kl
+    return None if of_dims is None else of_dims.mean(axis=0).tolist()
+
+
 def _totals(terms: Terms) -> dict[str, np.ndarray]:
-    """Terms of each sample by name, summed over latent dimensions: [S] each."""
-    return {**terms._asdict(), "dimension_wise_kl": terms.dimension_wise_kl.sum(axis=1)}
+    """Terms of each sample by name, summed over latent dimensions: [S] each, or none of them."""
+    of_dims = terms.dimension_wise_kl
+    total = np.zeros(0) if of_dims is None else of_dims.sum(axis=1)
+    return {**terms._asdict(), "dimension_wise_kl": total}
 
 
 def measure(subject, *, num_samples: int = 5000, kernel: str = "imq") -> dict:
@@ -410,9 +474,13 @@ def measure(subject, *, num_samples: int = 5000, kernel: str = "imq") -> dict:
             Bernoulli or Gaussian, whose floor has a closed form.
 
     Raises:
-        NotApplicableError: posterior or prior is not a Gaussian with independent dimensions.
+        NotApplicableError: the posterior is not a Gaussian with independent dimensions, or p(z) has
+            no density.
     """
-    subject.require_gaussian()
+    subject.require_gaussian_posterior()
+    prior = subject.model.prior(subject.params)
+    if _lacking(prior):
+        raise NotApplicableError(_told(prior))
     elbo, floor = elbo_and_floor(subject)
     posterior = subject.posterior()
     return evaluate(
