@@ -190,6 +190,34 @@ def test_a_mixture_is_scipys():
     np.testing.assert_allclose(each_given_before[:, :2], of_first, atol=2e-5)
 
 
+def test_the_elbo_of_a_mixture_is_that_of_clusters_with_the_best_responsibilities():
+    """Of each draw z, Σ_c γ_c (log γ_c − log p(c) p(z|c)) = −log p(z) with γ_c = p(c|z).
+
+    A q(c) that is not told z costs the mean of KL(q(c) ‖ p(c|z)) more, whatever the draws; the best
+    of those has q(c) ∝ exp E log p(c|z), and costs at least nothing.
+    """
+    own = density("mixture")
+    z = np.asarray(own.sample(KEY, 50))
+    gamma = np.asarray(own.responsibilities(z), np.float64)
+    means, deviations = np.asarray(own.means), np.exp(0.5 * np.asarray(own.logvars))
+    each = scipy.stats.norm.logpdf(z[:, None], means[None], deviations[None]).sum(axis=-1)
+    joint = np.asarray(own.log_weights) + each  # log p(c) p(z|c), [N, K]
+    cost = np.asarray(-own.log_prob(z), np.float64)
+    np.testing.assert_allclose((gamma * (np.log(gamma) - joint)).sum(axis=1), cost, atol=2e-5)
+
+    def more(q):
+        return (q * (np.log(q) - joint.mean(axis=0))).sum() - cost.mean()
+
+    def divergence(q):
+        return (q * (np.log(q) - np.log(gamma))).sum(axis=1).mean()
+
+    best = np.exp(np.log(gamma).mean(axis=0))
+    assert more(best / best.sum()) == pytest.approx(-np.log(best.sum()), abs=2e-5)
+    for q in (best / best.sum(), gamma.mean(axis=0), np.full(4, 0.25)):
+        assert more(q) == pytest.approx(divergence(q), abs=2e-5)
+        assert more(q) >= more(best / best.sum()) - 1e-9 > 0
+
+
 def test_products_are_as_exact_as_sums_far_from_the_origin():
     @jax.jit
     def measure():

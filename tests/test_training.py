@@ -356,6 +356,30 @@ def test_a_phase_begins_with_a_fresh_optimizer():
     assert_identical(seen[1].opt_state[0].nu, seen[3].opt_state[0].nu)
 
 
+def test_a_phase_begins_with_its_own_parameters_and_average():
+    """Only at the first step of the second phase, from its batch: gradients are the mean of x."""
+    objective = training.Objective(
+        lambda model, params, batch, key, *, stage: toy_loss(model, params, batch, key),
+        phase=lambda model, *, stage: jnp.floor(stage),
+        begin=lambda model, params, batch, key, *, stage: {"w": 100.0 * batch["x"].sum() + stage},
+    )
+    train = training.make_train(
+        objective,
+        Toy(),
+        preprocess=lambda stored, key: stored,
+        num_examples=1,
+        batch_size=1,
+        optimizer=lambda h: optax.sgd(h["learning_rate"]),
+    )
+    stage = {"stage": schedules.linear(0, 2, 4)}
+    h = hparams(learning_rate=jnp.float32(1.0), objective=stage, ema_decay=jnp.float32(0.5))
+    state, chunk, seen = jax.jit(train.init)(h), jax.jit(train.chunk), []
+    for step in range(4):
+        state = chunk(state, h, jnp.float32([1.0 + step]), jnp.int32(1))
+        seen.append((float(state.params["w"]), float(state.ema["w"])))
+    assert seen == [(-1, -0.5), (-3, -1.75), (298, 299.5), (294, 296.75)]
+
+
 def test_schedules_are_read_at_the_step():
     x = jnp.ones(4)
     h = hparams(learning_rate=schedules.linear(1, 4, 3))

@@ -20,6 +20,7 @@ from vae_jax import (
     arguments,
     assembly,
     objectives,
+    phases,
     posteriors,
     schedules,
     sources,
@@ -77,6 +78,7 @@ def fit(
     clip_norm: float | str | Callable | None = None,
     ema_decay: float | None = None,
     init_scale: float | None = None,
+    prior_phase: float | str | Callable | None = None,
     **hyperparameters: Any,
 ) -> Trained:
     """Trains a model as the command line does: the same settings give the same parameters.
@@ -119,6 +121,9 @@ def fit(
         ema_decay: decay of the exponential moving average (EMA) of the parameters, a scalar; None
             keeps no average.
         init_scale: factor of the standard deviations of the initial kernels, a scalar.
+        prior_phase: what is trained of a model with a learned prior, in the form of
+            `learning_rate`: 0 the codes without the prior, 1 the prior alone, 2 both, such as
+            "piecewise(0, 50%, 1)"; None trains both. See `vae_jax.phases`.
         hyperparameters: settings of the objective: numbers, schedules in the form of
             `learning_rate`, counts and words.
 
@@ -157,6 +162,7 @@ def fit(
             patience=patience,
             preprocess=preprocess,
             binarization=binarization,
+            prior_phase=prior_phase,
         )
         with _kept(checkpoint, planned) as keeper:
             now = _train(planned, keeper, callbacks, progress)
@@ -217,6 +223,7 @@ def _planned(
     patience: int | None = None,
     preprocess: Callable | None = None,
     binarization: str | None = None,
+    prior_phase: Any = None,
 ) -> _Planned:
     """Builds and checks the program of a training; see `fit`."""
     _check_counts(epochs=epochs, batch_size=batch_size, patience=patience, seed=asked["seed"])
@@ -231,6 +238,8 @@ def _planned(
     # a weight of 0 is neither a schedule that is left nor a count
     sizes = {n: v for n, v in hyperparameters.items() if n not in left and v != 0}
     _check_model(bound, model, name, _made_by(bound, name, sizes, is_ours))
+    if prior_phase is not None:
+        bound, left = _in_phases(bound, left, model, prior_phase, units)
     read = sources.of_dataset if is_ours else sources.of_arrays
     source = read(held, valid, bound, model, preprocess, binarization)
     _check_patience(patience, source, bound, name)
@@ -248,6 +257,16 @@ def _planned(
         **_told_schedules(hparams),
     }
     return _Planned(program, source, settings, has_rate)
+
+
+def _in_phases(
+    objective: training.Objective, left: dict[str, Any], model: Any, asked: Any, units: dict
+) -> tuple[training.Objective, dict[str, Any]]:
+    """The objective in the phases that are asked for, and its hyperparameters with them."""
+    phases.require_learned(getattr(model, "prior_family", None), shown(asked))
+    schedule = _schedule(phases.NAME, asked, units)
+    _check_interval(phases.NAME, schedule, phases.INTERVAL, units)
+    return phases.by_prior_phase(objective), {**left, phases.NAME: schedule}
 
 
 def _check_kinds(model: Any, preprocess: Any) -> None:

@@ -49,6 +49,8 @@ _EXAMPLES = 2**32 - 1
 """Folded into the key of the initial parameters for the preprocessing of training rows."""
 _TRAIN = 2**32 - 3
 """Folded into a step's key for random draws of networks in training."""
+_BEGIN = 2**32 - 4
+"""Folded into a step's key for what a phase begins with."""
 
 
 def stream(seed, name: str) -> jax.Array:
@@ -87,6 +89,8 @@ class Objective:
             itself.
         phase: (model, **h) → a scalar; the optimizer state is reset whenever it changes; None for
         never.
+        begin: (model, params, batch, key, **h) → the params with which a new phase begins, from its
+            first batch; an average of the parameters begins anew there. None for those there are.
         notes: (model) → lines to print before training.
         row_weights: (batch, **h) → {term: weights [B]} of the terms that are means over some rows
             only, such as those with a known label: the loss or aux holds w·v of each row, and the
@@ -104,6 +108,7 @@ class Objective:
     beside: Callable | None = None
     corrupt: Callable | None = None
     phase: Callable | None = None
+    begin: Callable | None = None
     notes: Callable = lambda model: ()
     row_weights: Callable | None = None
 
@@ -340,13 +345,13 @@ def _settling(
     own_key = jax.random.fold_in(key, jnp.uint32(_UPDATE))
 
     def settle(after):
-        if objective.update is not None:
-            after = objective.update(model, before, after, batch, own_key, **h.objective)
         if _has_statistics(before):
             given = _given(objective, model, before, batch)
             # the key of the loss: most objectives draw the same z, so it is computed once
             seen = given.update_statistics(before, batch["x"], key)
             after = {**after, modules.STATISTICS: seen[modules.STATISTICS]}
+        if objective.update is not None:
+            after = objective.update(model, before, after, batch, own_key, **h.objective)
         return after
 
     return settle
@@ -468,7 +473,7 @@ class _Program:
     def step(self, state: State, hparams: Hparams, batch: dict, key: jax.Array):
         h = schedules.evaluate(hparams, state.step)
         if self.objective.phase is not None:
-            state = self._renewed(state, hparams, h)
+            state = self._renewed(state, hparams, h, batch, key)
         grads, metrics = jax.grad(self._mean_loss, has_aux=True)(state.params, batch, key, h)
         metrics["grad_norm"] = optax.tree.norm(grads)
         settle = _settling(self.objective, self.model, state.params, batch, key, h)
@@ -538,14 +543,27 @@ class _Program:
         means = _batch_means(terms, batch["mask"])
         return means["loss"], means
 
-    def _renewed(self, state: State, hparams: Hparams, h: Hparams) -> State:
+    def _renewed(
+        self, state: State, hparams: Hparams, h: Hparams, batch: dict, key: jax.Array
+    ) -> State:
         """Resets the optimizer state, moments and step count, if a phase begins."""
         before = schedules.evaluate(hparams, jnp.maximum(state.step - 1, 0))
         phase = functools.partial(self.objective.phase, self.model)
         is_new = phase(**h.objective) != phase(**before.objective)
         fresh = self.make_transformation(h, state.params).init(state.params)
         select = functools.partial(jnp.where, is_new)
-        return state.replace(opt_state=jax.tree.map(select, fresh, state.opt_state))
+        renewed = state.replace(opt_state=jax.tree.map(select, fresh, state.opt_state))
+        if self.objective.begin is None:
+            return renewed
+
+        def begin(params):
+            model = _in_training(self.model, h, key)
+            own_key = jax.random.fold_in(key, jnp.uint32(_BEGIN))
+            return self.objective.begin(model, params, batch, own_key, **h.objective)
+
+        params = jax.lax.cond(is_new, begin, _as_it_is, state.params)
+        ema = None if state.ema is None else jax.tree.map(select, params, state.ema)
+        return renewed.replace(params=params, ema=ema)
 
     def _positions(self, step):
         """Positions of a step's rows in the order of its epoch, [B], and which rows count, [B]."""

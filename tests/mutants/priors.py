@@ -58,6 +58,69 @@ plant(
     "masked dimensions of a mixture are not N(0, 1)",
 )
 
+plant = of("vae_jax/priors/mixture.py", "phases")
+plant(
+    '"mean": found.centers,',
+    '"mean": jnp.zeros_like(found.centers),',
+    "a mixture does not start at clusters of codes",
+)
+plant(
+    "if len(z) < num:",
+    "if False:",
+    "a mixture starts at fewer codes than it has components",
+)
+
+plant = of("vae_jax/priors/_clusters.py", "phases")
+plant(
+    "own = jax.nn.one_hot(nearest, len(centers)) * weights[:, None]",
+    "own = jax.nn.one_hot(nearest, len(centers))",
+    "padding moves the centers of clusters",
+)
+plant(
+    "centers = every[jnp.argmin(errors)]",
+    "centers = every[jnp.argmax(errors)]",
+    "of several starts the worst is taken",
+)
+plant(
+    "return Clusters(centers + middle[None], shares,",
+    "return Clusters(centers, shares,",
+    "centers are left where the points were moved to",
+)
+
+plant = of("vae_jax/phases.py", "phases")
+plant(
+    'return of(model, {**still, "prior": params["prior"]})',
+    "return of(model, still)",
+    "the prior alone has no gradient",
+)
+plant(
+    'is_still = now == (_CODES if name == "prior" else _PRIOR)',
+    'is_still = (now == _CODES) & (name == "prior")',
+    "codes go on moving while the prior is trained",
+)
+plant(
+    "lambda params: of(model.replace(prior_family=None), params),",
+    "lambda params: of(model, params),",
+    "codes that are trained first see the prior",
+)
+plant(
+    'prior = _select(_index(prior_phase) == _PRIOR, started, params["prior"])',
+    "prior = started",
+    "the last phase throws away what the prior has learned",
+)
+
+plant = of("vae_jax/training.py", "phases", "training")
+plant(
+    "params = jax.lax.cond(is_new, begin, _as_it_is, state.params)",
+    "params = jax.lax.cond(is_new, _as_it_is, _as_it_is, state.params)",
+    "a phase does not begin with its own parameters",
+)
+plant(
+    "ema = None if state.ema is None else jax.tree.map(select, params, state.ema)",
+    "ema = state.ema",
+    "the average goes on from the parameters before a phase",
+)
+
 plant = of("vae_jax/priors/vamp.py", "priors_learned")
 plant(
     'if self.pseudo_inputs == "data":',

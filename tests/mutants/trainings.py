@@ -29,8 +29,8 @@ plant(
     "dropout has the key of the loss",
 )
 plant(
-    "return state.replace(opt_state=jax.tree.map(select, fresh, state.opt_state))",
-    "return state",
+    "renewed = state.replace(opt_state=jax.tree.map(select, fresh, state.opt_state))",
+    "renewed = state",
     "the optimizer is never renewed",
 )
 plant(

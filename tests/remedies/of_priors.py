@@ -80,6 +80,28 @@ def rates_of_dimensions_that_are_only_known_jointly(folder, patch):
         yield lambda name=name: rates.per_dim(posterior, density(name), z)
 
 
+@tries(
+    at("vae_jax/phases.py", "require_learned")("leave prior_phase out, or give the model one, such")
+)
+def phases_of_a_prior_that_is_not_learned(folder, patch):
+    asked = {"prior_phase": "1"}
+    message = yield attempt(config.from_flags, asked)
+    yield lambda: config.from_flags({})
+    prior = re.search(r"such as prior=(\w+)", message)[1]
+    yield lambda: config.from_flags({**asked, "prior": prior})
+
+
+@tries(at("vae_jax/priors/mixture.py", "Mixture", "at_codes")("give batch_size=… or more"))
+def more_components_than_codes_of_a_batch(folder, patch):
+    prior = priors.Mixture(5)
+    z = jax.random.normal(KEY, (9, 2))
+    message = yield attempt(prior.at_codes, KEY, {}, z[:4], jnp.ones(4))
+    num = int(re.search(r"batch_size=(\d+)", message)[1])
+    yield lambda: jax.eval_shape(prior.at_codes, KEY, {}, z[:num], jnp.ones(num))
+    # without phases there is no batch to start from
+    yield lambda: jax.eval_shape(made(prior).init, KEY)
+
+
 @tries(at("vae_jax/families.py", "Family", "make")("has its own settings: leave out …"))
 def settings_beside_a_prior(folder, patch):
     message = yield attempt(priors.make, priors.Mixture(3), num_components=4)

@@ -21,7 +21,8 @@ COMMON = (
 _HELP = ("help", "helpshort", "h")
 _SCHEDULES = (
     "A hyperparameter that is a real number may follow a schedule, and so may --learning_rate, "
-    "--weight_decay and --clip_norm: linear(0, 4, 2000) goes from 0 to 4 in 2000 steps, "
+    "--weight_decay, --clip_norm and --prior_phase: linear(0, 4, 2000) goes from 0 to 4 in 2000 "
+    "steps, "
     "cosine(1e-3, 0, 100%) falls over the whole run, cyclical(0, 1, 10ep) restarts every 10 "
     "epochs; schedules of optax serve by name: 'warmup_cosine_decay(0, 1e-3, 5ep, 100%)'."
 )

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vae_jax import latents, objectives, posteriors
+from vae_jax import latents, objectives, phases, posteriors
 from vae_jax.errors import UsageError, any_of
 from vae_jax.lab import executors, parsers
 from vae_jax.lab.settings import (
@@ -147,11 +147,14 @@ def _check_together(config: Config) -> None:
         raise CombinationError(
             f"patience={config.patience}: needs a validation split, num_valid=0 leaves none"
         )
-    if config.patience is not None and objectives.has_phases(config.objective):
+    has_phases = objectives.has_phases(config.objective) or config.prior_phase is not None
+    if config.patience is not None and has_phases:
         raise CombinationError(
             f"patience={config.patience}: {config.objective} is several trainings whose losses "
             "do not compare: leave it"
         )
+    if config.prior_phase is not None:
+        phases.require_learned(members_of(config)["prior"], config.prior_phase)
     if config.weight_decay is not None and config.optimizer != "adamw":
         raise CombinationError(
             f"weight_decay={config.weight_decay}: {config.optimizer} has none, give optimizer=adamw"

@@ -145,6 +145,7 @@ def program_settings(config: Config) -> dict:
         **{name: getattr(config, name) is None for name in ADAM},
         "init_scale": config.init_scale is None,
         "clip_norm": structure(config.clip_norm),
+        "prior_phase": structure(config.prior_phase),
         "ema_decay": config.ema_decay is None,
         "variance": config.variance if isinstance(config.variance, str) else "given",
     }

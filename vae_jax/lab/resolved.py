@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vae_jax import assembly, likelihoods, modules, objectives, schedules, training
+from vae_jax import assembly, likelihoods, modules, objectives, phases, schedules, training
 from vae_jax.errors import UsageError
 from vae_jax.lab.settings import ADAM, Config, members_of, statics_of
 from vae_jax.model import Model
@@ -117,6 +117,8 @@ def _hparams(
 
     mask = None if masked is None else np.arange(masked) < config.latent_dim
     own = dict(config.hyperparameters)
+    if config.prior_phase is not None:
+        own[phases.NAME], names = config.prior_phase, [*names, phases.NAME]
     adam = {keyword: getattr(config, name) for name, keyword in ADAM.items()}
     return training.Hparams(
         seed=np.int32(config.seed),
@@ -147,6 +149,8 @@ def resolve(configs: Sequence[Config], dataset) -> Resolved:
     objective = objectives.bind(
         config.objective, num_examples=len(dataset.train), **statics_of(config)
     )
+    if config.prior_phase is not None:
+        objective = phases.by_prior_phase(objective)
     has_prior = objective.latent().has_prior
     configs = [complete(each, dataset, has_prior=has_prior) for each in configs]
     likelihood = configs[0].likelihood

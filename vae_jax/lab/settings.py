@@ -13,6 +13,7 @@ from vae_jax import (
     likelihoods,
     networks,
     objectives,
+    phases,
     posteriors,
     priors,
     samplers,
@@ -288,6 +289,14 @@ class Config:
         "Training",
         parsers.fraction,
         "evaluate an average of the parameters with this decay, e.g. 0.999 (default: no average)",
+        is_array=True,
+    )
+    prior_phase: str | None = flag(
+        None,
+        "Training",
+        parsers.number(phases.INTERVAL),
+        "what is trained of a model with a learned prior, as a schedule: 0 the codes without the "
+        "prior, 1 the prior alone, 2 both, such as 'piecewise(0, 50%, 1)' (default: both)",
         is_array=True,
     )
     patience: int | None = flag(

@@ -36,6 +36,8 @@ Beside `loss` the module may define
   training; pictures show it.
 - `phase(model, *, …) -> scalar`, for several trainings in sequence: the optimizer state is reset
   whenever `phase` changes.
+- `begin(model, params, batch, key, *, …) -> params`, what such a phase begins with, from its first
+  batch.
 - `notes(model) -> lines` to be printed before training.
 - `row_weights(batch, *, …) -> {term: weights [B]}`, for terms that are means over some rows only
   (such as those with a known label): the rows hold w·v, and the standard error is that of the ratio

@@ -59,6 +59,21 @@ class Prior(Settings):
         del key, sizes, examples
         return {}
 
+    def at_codes(self, key: jax.Array, params: Any, z: jax.Array, weights: jax.Array) -> Any:
+        """The parameters with which training of the prior alone begins, once there are codes.
+
+        Args:
+            key: PRNG key, scalar.
+            params: from `init`.
+            z: codes of training examples, [B, L], 0 in masked dimensions.
+            weights: 0 for rows that do not count, else 1, [B].
+
+        Returns:
+            `params` unless the prior depends on where it starts.
+        """
+        del key, z, weights
+        return params
+
     def of(
         self,
         params: Any,
