@@ -48,6 +48,16 @@ def test_names_of_labels_do_not_matter(found):
     assert renamed == {name: value for name, value in found.items() if "prior" not in name}
 
 
+@pytest.mark.slow
+def test_a_map_of_few_enough_examples_keeps_far_clusters_apart():
+    parts = split(60, 0), split(40, 1)
+    found = [clustering.evaluate(*parts, KEY, max_tsne=num) for num in (99, 100)]
+    ways = [{name for name in each if name.startswith("tsne")} for each in found]
+    assert ways[0] == set()
+    for score in ("accuracy", "nmi", "ari"):
+        assert found[1][f"tsne_{score}"] == pytest.approx(1.0)
+
+
 def test_labels_that_say_nothing_of_the_clusters():
     train, test = split(600, 0), split(600, 1)
     labels = np.random.default_rng(2).integers(0, 3, 1200)

@@ -22,6 +22,7 @@ _WAYS = {
     "prior": "the likeliest component of the prior at the code",
     "data": "k-means of x",
     "pca": "a mixture of Gaussians on as many principal components of x as the code has dimensions",
+    "tsne": "k-means of a t-SNE map of x, of both splits at once",
 }
 _SCORES = {
     "accuracy": "share of test examples whose cluster is assigned their label on the train split",
@@ -117,6 +118,17 @@ def _mixture_of_components(train, test, num_clusters: int, num_dims: int, seed: 
     return Clusters(fitted.predict(seen), fitted.predict(components.transform(test)))
 
 
+def _map_of_neighbours(train, test, num_clusters: int, seed: int) -> Clusters:
+    """k-means of a t-SNE map of rows [N, D] and [M, D], which has no place for rows it lacks."""
+    from sklearn.manifold import TSNE
+
+    both = np.concatenate([train, test])
+    perplexity = min(30.0, (len(both) - 1) / 3)
+    places = TSNE(perplexity=perplexity, random_state=seed).fit_transform(both)
+    clusters = _k_means(places, places, num_clusters, _NUM_STARTS["codes"], seed).train
+    return Clusters(clusters[: len(train)], clusters[len(train) :])
+
+
 def evaluate(
     train: Mapping[str, np.ndarray],
     test: Mapping[str, np.ndarray],
@@ -124,6 +136,7 @@ def evaluate(
     *,
     num_clusters: int | None = None,
     prior: Any = None,
+    max_tsne: int = 0,
 ) -> dict:
     """How well clusters of codes agree with labels, beside clusters of the data themselves.
 
@@ -136,10 +149,11 @@ def evaluate(
         key: PRNG key, scalar, for the starts of the fits.
         num_clusters: a count; None is that of the distinct labels of the train split.
         prior: p(z) of components with `responsibilities`, over [L]; None has none.
+        max_tsne: the largest N + M of which a t-SNE map is made, a count.
 
     Returns:
         The entries of `DEFINITIONS`, plain numbers; those of `prior` only if it has as many
-            components as there are clusters.
+            components as there are clusters, those of `tsne` only up to `max_tsne` examples.
 
     Raises:
         UsageError: a value is not finite, or there are more clusters than examples.
@@ -165,6 +179,8 @@ def evaluate(
     }
     num_dims = train["codes"].shape[1]
     found["pca"] = _mixture_of_components(train["x"], test["x"], num, num_dims, seed)
+    if len(train["x"]) + len(test["x"]) <= max_tsne:
+        found["tsne"] = _map_of_neighbours(train["x"], test["x"], num, seed)
     if prior is not None:
         of_split = [np.asarray(prior.responsibilities(s["codes"])) for s in (train, test)]
         if of_split[0].shape[1] == num:
@@ -185,12 +201,14 @@ def evaluate(
     }
 
 
-def measure(subject, *, max_train: int = 10_000) -> dict:
+def measure(subject, *, max_train: int = 10_000, max_tsne: int = 1) -> dict:
     """How well clusters of the codes agree with the labels.
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
         max_train: the largest number of training examples, evenly spaced in the split, a scalar.
+        max_tsne: the largest number of training and test examples of which a t-SNE map is made, a
+            scalar; none by default, it takes minutes.
 
     Returns:
         The entries of `DEFINITIONS`, as of `evaluate`.
@@ -219,4 +237,4 @@ def measure(subject, *, max_train: int = 10_000) -> dict:
         raise NotApplicableError("all training examples whose label is known have one label")
     prior = subject.prior if hasattr(subject.prior, "responsibilities") else None
     key = jax.random.fold_in(subject.key, zlib.crc32(b"clustering"))
-    return evaluate(splits["train"], splits["test"], key, prior=prior)
+    return evaluate(splits["train"], splits["test"], key, prior=prior, max_tsne=max_tsne)
