@@ -396,7 +396,7 @@ def test_codes_that_are_not_gaussian_leave_out_what_asks_for_one(
     for member in (0, 1):
         metrics = kept(program, member)
         left_out = {name for name, result in metrics.items() if "left_out" in result}
-        asking = {"ais", "exact", "latent_geometry", "latent_neighbours", "latent_use"}
+        asking = {"ais", "exact", "latent_geometry", "latent_use"}
         assert left_out == asking | {"disentanglement"} | ({"nll"} - own)
         assert all("Gaussian code" in metrics[name]["left_out"] for name in asking)
         found = {name for each in metrics.values() for name in each.get("values", {})}

@@ -1,6 +1,7 @@
 """A subject shows each metric the same examples and codes, however the work is cut."""
 
 import json
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,14 @@ from properties import initial
 from vae_jax import data, evaluation, latents, likelihoods, networks
 from vae_jax.distributions import kl_divergence
 from vae_jax.errors import UsageError
-from vae_jax.evaluation import collapse, disentanglement, exact, latent_probes, nll
+from vae_jax.evaluation import (
+    collapse,
+    disentanglement,
+    exact,
+    latent_neighbours,
+    latent_probes,
+    nll,
+)
 from vae_jax.evaluation.subject import NotApplicableError, Subject
 from vae_jax.model import Model
 
@@ -297,6 +305,23 @@ def test_no_or_one_known_label_is_not_read_out(labels):
 def test_an_unknown_metric_is_corrected():
     with pytest.raises(UsageError, match="did you mean latent_use"):
         evaluation.load("latent_us")
+
+
+def test_discrete_codes_are_measured_by_their_draws():
+    encoder, decoder = networks.build("mlp", shape=SHAPE, latent_dim=4, widths=(16,), num_parts=1)
+    likelihood = likelihoods.make("bernoulli", variance="learned", num_levels=None)
+    model = Model(encoder, decoder, likelihood, SHAPE, 4, latent=latents.Quantized(5, 2))
+    rows, params = Rows(60, are_apart=True), initial(model)
+    subject = Subject(model, params, rows, preprocess=as_stored, key=jax.random.key(1))
+    values = latent_neighbours.measure(subject, num_draws=30)
+    assert values.keys() & {"trustworthiness", "smoothness", "num_lines"} == set()
+    key = jax.random.fold_in(subject.key, zlib.crc32(b"latent_neighbours"))
+    draws = subject.decode_mean(subject.prior.sample(key, 30))
+    held = latent_neighbours.support(subject.x(), draws, num_neighbours=5)
+    assert values["precision"] == pytest.approx(np.mean(held.num_balls > 0))
+    assert values["coverage"] == pytest.approx(np.mean(held.is_covered))
+    with pytest.raises(NotApplicableError, match="asks for a continuous code"):
+        latent_neighbours.measure(subject, sampler="gaussian")
 
 
 def test_a_code_without_a_prior_is_drawn_from_the_gaussian_of_training_codes():

@@ -18,7 +18,7 @@ distances.
 import functools
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -43,6 +43,7 @@ __all__ = [
     "DEFINITIONS",
     "Preservation",
     "Support",
+    "completeness",
     "continuity",
     "evaluate",
     "measure",
@@ -417,26 +418,58 @@ def evaluate(
     first, second = distinct_pairs(pair_key, step_key, num_lines, num)
     lines = straight_lines(codes[first], codes[second], num_points, onto)
 
-    @jax.jit
-    def decode_blocks(z):
-        return by_blocks(decode, z, num_rows)
-
+    decode_blocks = _in_blocks(decode, num_rows)
+    of_draws = decode_blocks if onto is None else lambda z: decode_blocks(onto(z))
     decoded = decode_blocks(lines.reshape(-1, latent_dim))
-    drawn = prior.sample(draw_key, num_draws)
-    draws = decode_blocks(drawn if onto is None else onto(drawn))
-    require_finite(decoded=decoded, draws=draws)
+    require_finite(decoded=decoded)
     of_lines = _of_lines(x, decoded.reshape(num_lines, num_points, *decoded.shape[1:]), num_rows)
     ratio, ratio_error = _ratio(of_lines["interior_distance"], of_lines["end_distance"])
     return {
-        "num_examples": num,
-        "num_neighbours": num_neighbours,
+        **completeness(of_draws, x, draw_key, prior=prior, num_draws=num_draws, **sizes),
         "num_lines": num_lines,
         "num_points": num_points,
-        "num_draws": num_draws,
-        "coverage_if_equal": _coverage_if_equal(num, num_draws, num_neighbours),
-        **with_errors({**of_codes, **of_lines, **_of_draws(x, draws, **sizes)}),
+        **with_errors({**of_codes, **of_lines}),
         "interpolation_ratio": ratio,
         "interpolation_ratio_standard_error": ratio_error,
+    }
+
+
+def _in_blocks(decode: Callable, num_rows: int = 64) -> Callable:
+    """Codes [N, L] to the means of the data, so many rows at a time."""
+    return jax.jit(lambda z: by_blocks(decode, z, num_rows))
+
+
+def completeness(
+    decode: Callable,
+    x: jax.Array,
+    key: jax.Array,
+    *,
+    prior: Any,
+    num_neighbours: int = 5,
+    num_draws: int = 1000,
+    num_rows: int = 64,
+) -> dict:
+    """Whether decoded draws from the prior are as the data, and the data as they are.
+
+    Args:
+        decode: codes [B, L] to the mean of the data [B, *event].
+        x: data, [N, *event].
+        key: PRNG key, scalar.
+        prior: a value with `sample`, over [L].
+        num_neighbours, num_draws, num_rows: k, M, and rows at a time, scalars.
+
+    Returns:
+        The entries of `DEFINITIONS` that are about draws, plain numbers.
+    """
+    draws = decode(prior.sample(key, num_draws))
+    require_finite(draws=draws)
+    of_draws = _of_draws(x, draws, num_neighbours=num_neighbours, num_rows=num_rows)
+    return {
+        "num_examples": len(x),
+        "num_neighbours": num_neighbours,
+        "num_draws": num_draws,
+        "coverage_if_equal": _coverage_if_equal(len(x), num_draws, num_neighbours),
+        **with_errors(of_draws),
     }
 
 
@@ -495,24 +528,25 @@ def measure(
             split, one of `samplers.names()`.
 
     Returns:
-        The entries of `DEFINITIONS`, as of `evaluate`.
+        The entries of `DEFINITIONS`, as of `evaluate`; if z is not continuous, those of draws.
 
     Raises:
-        NotApplicableError: z is not continuous, or there are fewer than three examples.
+        NotApplicableError: there are fewer than three examples, or z is not continuous and a
+            sampler is asked for.
         UsageError: `num_neighbours` is not below half of the examples.
     """
-    subject.require_continuous()
     x = subject.x(num_examples=max_examples)
     if len(x) < 3:
         raise NotApplicableError(f"of {len(x)} examples none has neighbours and others")
+    key = jax.random.fold_in(subject.key, zlib.crc32(b"latent_neighbours"))
+    sizes = {
+        "prior": subject.draws_from(sampler),
+        "num_neighbours": AtMost.fit(num_neighbours, (len(x) - 1) // 2),
+        "num_draws": num_draws,
+    }
+    if not subject.model.latent.is_continuous:
+        return completeness(_in_blocks(subject.decode_mean), x, key, **sizes)
+    codes = subject.posterior(num_examples=max_examples).mean
     return evaluate(
-        subject.decode_mean,
-        x,
-        subject.posterior(num_examples=max_examples).mean,
-        jax.random.fold_in(subject.key, zlib.crc32(b"latent_neighbours")),
-        prior=subject.draws_from(sampler),
-        num_neighbours=AtMost.fit(num_neighbours, (len(x) - 1) // 2),
-        num_lines=num_lines,
-        num_draws=num_draws,
-        onto=subject.onto,
+        subject.decode_mean, x, codes, key, num_lines=num_lines, onto=subject.onto, **sizes
     )
