@@ -53,8 +53,9 @@ def _slower(experiment: building.Experiment, step: int) -> str:
 
 def _advice_at_first(experiment: building.Experiment) -> str:
     """The remedy if the first loss is not finite: the learning rate is not the cause."""
-    known = experiment.resolved.hyperparameters
-    own = [name for name, _ in experiment.config.hyperparameters if not known[name].is_static]
+    # not those of a prior or a posterior, which are words and counts
+    known = experiment.resolved.hyperparameters.items()
+    own = sorted(name for name, hyperparameter in known if not hyperparameter.is_static)
     return " or ".join(["a smaller `init_scale`", *(f"another `{name}`" for name in own)])
 
 
