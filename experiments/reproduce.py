@@ -16,8 +16,7 @@ import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from experiments import recipes
 from vae_jax import console
@@ -48,10 +47,10 @@ class Result(NamedTuple):
     published: dict[str, float]
 
 
-def flags_of(recipe: ModuleType, budget: str) -> list[dict[str, str]]:
+def flags_of(recipe: Any, budget: str) -> list[dict[str, str]]:
     """The flags of every run: the rows that can be trained, with every seed."""
     common = recipe.BUDGETS[budget]
-    rows = [row for row in recipe.ROWS if not row.waits_for]
+    rows = [row for row in recipes.for_budget(recipe, budget).ROWS if not row.waits_for]
     return [
         {**common, **row.flags, **row.by_budget.get(budget, {}), "seed": str(seed)}
         for row in rows
@@ -70,6 +69,7 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
         raise StorageError(f"{directory}: its results are damaged: move it away, then run again")
     step, owner = results[member]["step"], members.owner(directory)
     found, trained = {}, None
+    measured: list[tuple[dict, dict]] = []
     for column in columns:
         path = directory / "evaluation" / f"column-{column.name.replace(' ', '_')}-{member}.json"
         settings = dict(column.settings)
@@ -77,18 +77,27 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
         values = _held(path, key, owner)
         if values is None:
             trained = trained or metrics.load(directory, member, data_dir)
-            request = metrics.Request([column.metric], {column.metric: settings})
-            subject = metrics.make_subject(trained, request.seed)
-            result = metrics.measure(trained, subject, request, column.metric)
-            if "left_out" in result:
-                raise UsageError(f"{column.metric} of {directory}: {result['left_out']}")
+            # columns of one metric and its settings are measured once
+            result = next((own for known, own in measured if known == key), None)
+            result = result or _measured(trained, column.metric, settings, directory)
+            measured.append((key, result))
             with locks.alone(files.make_folder(path.parent, directory) / "lock"):
                 sealed = seals.seal({"key": key, **result}, owner, path.name)
                 files.write_json(path, sealed, root=directory)
             values = result["values"]
         error = values.get(f"{column.entry}_standard_error", math.nan)
-        found[column.name] = (column.sign * values[column.entry], error)
+        found[column.name] = column.factor * values[column.entry], abs(column.factor) * error
     return found
+
+
+def _measured(trained, metric: str, settings: dict, directory: Path) -> dict:
+    """The result of a metric of a trained run; raises UsageError if it does not apply."""
+    request = metrics.Request([metric], {metric: settings})
+    subject = metrics.make_subject(trained, request.seed)
+    result = metrics.measure(trained, subject, request, metric)
+    if "left_out" in result:
+        raise UsageError(f"{metric} of {directory}: {result['left_out']}")
+    return result
 
 
 def _held(path: Path, key: dict, owner: str | None) -> dict | None:
@@ -102,7 +111,7 @@ def _held(path: Path, key: dict, owner: str | None) -> dict | None:
         return None
 
 
-def gather(recipe: ModuleType, measured: Sequence[dict | None]) -> dict[str, dict[str, Result]]:
+def gather(recipe: Any, measured: Sequence[dict | None]) -> dict[str, dict[str, Result]]:
     """Row → column → `Result`; measured runs are in the order of `flags_of`, None if missing."""
     table: dict[str, dict[str, Result]] = {}
     left = iter(measured)
@@ -130,7 +139,7 @@ def mean_and_error(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
 
 
-def lines(recipe: ModuleType, table: dict[str, dict[str, Result]]) -> Iterator[str]:
+def lines(recipe: Any, table: dict[str, dict[str, Result]]) -> Iterator[str]:
     """The table as Markdown: row, published numbers, ours."""
     for column in recipe.COLUMNS:
         names = dict.fromkeys(n for row in table.values() for n in row[column.name].published)
@@ -161,6 +170,7 @@ def main(values: dict) -> None:
     budget = values["budget"] or next(iter(recipe.BUDGETS))
     if budget not in recipe.BUDGETS:
         raise UsageError(f"--budget={budget}: {name} has {', '.join(recipe.BUDGETS)}")
+    recipe = recipes.for_budget(recipe, budget)
     workdir = Path(values["workdir"] or Path("runs", "reproduce", f"{name}-{budget}"))
     for line in recipe.__doc__.strip().splitlines():
         console.say(line)

@@ -421,9 +421,11 @@ def test_every_metric_is_in_the_table():
 
 
 def test_every_recipe_is_in_the_table():
+    page = PAGES["docs/evaluation.md"]
+    (waiting,) = re.findall(r"^Not run at their budgets yet: (.*)\.$", page, re.M)
     for name in recipes.names():
-        assert f"experiments.reproduce {name}" in PAGES["docs/evaluation.md"]
-        assert name in numbers_named(PAGES["docs/evaluation.md"])
+        assert f"experiments.reproduce {name}" in page
+        assert (name in numbers_named(page)) != (f"`{name}`" in waiting)
 
 
 def test_the_help_names_the_default_widths_of_each_network():

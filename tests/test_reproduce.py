@@ -1,5 +1,6 @@
 """A recipe becomes a sweep, its runs become numbers beside those that were published."""
 
+import itertools
 import json
 import math
 import pathlib
@@ -35,7 +36,7 @@ def make_recipe(**changes):
         ],
         "COLUMNS": [
             Column("nll", "nll", "nll", {"num_samples": 3}),
-            Column("log p", "nll", "nll", {"num_samples": 3}, sign=-1),
+            Column("log p", "nll", "nll", {"num_samples": 3}, factor=-1),
         ],
     }
     return types.SimpleNamespace(**{**values, **changes})
@@ -144,6 +145,98 @@ def test_a_recipe_from_flags_to_its_table(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "all" / "table.md").read_text() != first
 
 
+def shrunk(name):
+    """A recipe on digits: a few steps of small layers, few samples; phases of an epoch each."""
+    recipe = recipes.for_budget(recipes.load(name), "cpu")
+    every = [
+        {**recipe.BUDGETS["cpu"], **row.flags, **row.by_budget.get("cpu", {})}
+        for row in recipe.ROWS
+    ]
+    lengths = sorted({int(flags["epochs"]) for flags in every})
+
+    def of_row(row, flags):
+        length = 2 + lengths.index(int(flags["epochs"]))
+        for flag, value in flags.items():
+            ends = itertools.count(1)
+            flags[flag] = re.sub(r"\d+ep", lambda _, ends=ends: f"{next(ends)}ep", value)
+        flags |= {
+            "dataset": "digits",
+            "epochs": str(length),
+            "batch_size": "500",
+            "num_valid": "100",
+        }
+        flags["widths"] = re.sub(r"\d+", "8", flags.get("widths", "8"))
+        flags.setdefault("likelihood", "bernoulli")
+        if flags["network"] == "conv_map":
+            flags["latent_dim"] = "16"
+        return row._replace(flags=flags, by_budget={})
+
+    few = {"num_samples": 3, "max_train": 200, "max_tsne": 1000, "num_draws": 20}
+    columns = [
+        column._replace(settings={n: few.get(n, value) for n, value in column.settings.items()})
+        for column in recipe.COLUMNS
+    ]
+    rows = [of_row(*each) for each in zip(recipe.ROWS, every, strict=True)]
+    changes = {"BUDGETS": {"cpu": {}}, "SEEDS": 1, "ROWS": rows, "COLUMNS": columns}
+    return types.SimpleNamespace(**{**vars(recipe), **changes})
+
+
+OF_MNIST = [
+    name
+    for name in recipes.names()
+    if recipes.load(name).BUDGETS["cpu"].get("dataset") in ("mnist", "binarized_mnist")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_MNIST)
+def test_a_recipe_runs_from_its_flags_to_its_table(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pictures, "draw", lambda *_: [])
+    monkeypatch.setattr(pictures, "draw_sweep", lambda *_: [])
+    recipe = shrunk(name)
+    monkeypatch.setattr(recipes, "load", lambda _: recipe)
+    reproduce.main(
+        {"recipe": name, "budget": "cpu", "workdir": str(tmp_path / "all"), "data_dir": None}
+    )
+    table = (tmp_path / "all" / "table.md").read_text()
+    assert "not trained" not in table
+    for row in recipe.ROWS:
+        assert table.count(f"| {row.name} |") == len(recipe.COLUMNS)
+
+
+def test_claims_are_judged_with_their_errors():
+    def result(mean, error):
+        return reproduce.Result(mean, error, {"paper": 84.0})
+
+    results = {"a": {"nll": result(84.5, 0.3)}, "b": {"nll": result(86.5, 0.4)}}
+    (line,) = recipes.below(results, "a", "b", "nll")
+    assert line == "nll: a is 2 ± 0.5 below b: holds"
+    (line,) = recipes.below(results, "a", "b", "nll", least=1.5)
+    assert line.endswith("(claimed: at least 1.5): undecided within two standard errors")
+    (line,) = recipes.below(results, "b", "a", "nll")
+    assert line == "nll: b is -2 ± 0.5 below a: fails"
+    (line,) = recipes.near(results, "a", "nll", "paper", within=2.0)
+    assert line == "nll: a is +0.5 ± 0.3 from paper (claimed: within 2): holds"
+    (line,) = recipes.near(results, "b", "nll", "paper", within=1.0)
+    assert line.endswith("fails")
+    constant = {**results, "c": {"nll": result(87.0, math.nan)}}
+    assert recipes.below(constant, "a", "c", "nll") == ["nll: a is 2.5 ± 0.3 below c: holds"]
+    assert recipes.below(results, "a", "c", "nll") == []
+    assert recipes.near(results, "c", "nll", "paper", within=1.0) == []
+
+
+def test_a_budget_chooses_rows_and_settings_of_columns():
+    rows = [Row("two", {}, {}), Row("three", {}, {}, budgets=("large",))]
+    columns = [Column("nll", "nll", "nll", {"a": 1, "b": 2}, by_budget={"small": {"b": 3}})]
+    recipe = make_recipe(ROWS=rows, COLUMNS=columns, SEEDS=1)
+    own = {budget: recipes.for_budget(recipe, budget) for budget in ("small", "large")}
+    assert [row.name for row in own["small"].ROWS] == ["two"]
+    assert [row.name for row in own["large"].ROWS] == ["two", "three"]
+    assert own["small"].COLUMNS[0].settings == {"a": 1, "b": 3}
+    assert own["large"].COLUMNS[0].settings == {"a": 1, "b": 2}
+    assert len(reproduce.flags_of(recipe, "small")) == 1
+
+
 @pytest.mark.slow
 def test_one_run_of_a_recipe_trains_alone(tmp_path, monkeypatch, capsys):
     rows = [Row("two", {"latent_dim": "2"}, {"nll": {"paper": 1.5}})]
@@ -160,7 +253,7 @@ def test_one_run_of_a_recipe_trains_alone(tmp_path, monkeypatch, capsys):
 def test_the_command_that_is_kept_is_the_one_that_trains(tmp_path, monkeypatch, capsys):
     """Given again as it stands in `command.txt`, it finds everything complete."""
     monkeypatch.setattr(recipes, "load", lambda name: make_recipe())
-    reproduce.train(make_recipe(), "small", tmp_path, None)
+    sweep.train_rows(reproduce.flags_of(make_recipe(), "small"), tmp_path, None)
     words = shlex.split((tmp_path / "runs" / "command.txt").read_text())
     assert words[:3] == ["python", "-m", "experiments.vae"]
     given = dict(word.removeprefix("--").split("=", 1) for word in words[3:])

@@ -37,8 +37,8 @@ ROWS = [
     for q, (train, test) in _EXACT.items()
 ]
 COLUMNS = [
-    Column("train log p(x)", "exact", "nll", {"split": "train"}, sign=-1),
-    Column("test log p(x)", "exact", "nll", sign=-1),
+    Column("train log p(x)", "exact", "nll", {"split": "train"}, factor=-1),
+    Column("test log p(x)", "exact", "nll", factor=-1),
 ]
 
 
