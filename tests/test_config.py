@@ -22,6 +22,7 @@ FLAGS = {
     "adam_b2": "0.92",
     "adam_eps": "1e-5",
     "clip_norm": "2.5",
+    "skip_norm": "7.5",
     "ema_decay": "0.75",
     "init_scale": "0.577",
     "variance": "0.2",
@@ -56,7 +57,7 @@ def test_each_flag_is_the_hyperparameter_of_its_name():
     # 40 steps, of which 100 % and two epochs of 10 steps each
     for step, rate, capacity in ((0, 1.0, 0.0), (10, 1.5, 4.0), (20, 2.0, 8.0), (40, 3.0, 8.0)):
         at_step = schedules.evaluate(found, jnp.int32(step))
-        numbers = {"learning_rate": rate, "weight_decay": 0.3, "clip_norm": 2.5}
+        numbers = {"learning_rate": rate, "weight_decay": 0.3, "clip_norm": 2.5, "skip_norm": 7.5}
         assert {n: float(getattr(at_step, n)) for n in numbers} == pytest.approx(numbers)
         objective = jax.tree.map(float, at_step.objective)
         assert objective == pytest.approx({"gamma": 11.0, "capacity": capacity})
@@ -64,7 +65,7 @@ def test_each_flag_is_the_hyperparameter_of_its_name():
 
 def test_settings_without_a_flag_are_none():
     (found,) = hparams_of({"epochs": "1"})
-    absent = ("clip_norm", "ema_decay", "init_scale", "latent_mask", "variance")
+    absent = ("clip_norm", "skip_norm", "ema_decay", "init_scale", "latent_mask", "variance")
     assert [name for name in absent if getattr(found, name) is not None] == []
     assert found.adam == {}
     assert float(found.weight_decay(0)) == pytest.approx(1e-4)

@@ -61,7 +61,7 @@ def begin(objective, model, x, settings=None, preprocess=None):
 
 def planned(objective, model, x, settings=None, **changes):
     """A training that is checked, and not compiled."""
-    asked = {"seed": 0, "learning_rate": 1e-3, "adam": None, "clip_norm": None}
+    asked = {"seed": 0, "learning_rate": 1e-3, "adam": None, "clip_norm": None, "skip_norm": None}
     asked |= {"ema_decay": None, "init_scale": None, "weight_decay": None}
     options = {"epochs": 2, "batch_size": 16, **changes}
     return fitting._planned(objective, model, x, settings or {}, asked, **options)

@@ -54,7 +54,9 @@ def fit(objective, name, fitted=fitting.fit, **options):
 
 def traced(objective, model, data, **settings):
     """The state after two steps, as shapes, and the metrics' names: nothing is compiled."""
-    asked = dict.fromkeys(("adam", "clip_norm", "ema_decay", "init_scale", "weight_decay"))
+    asked = dict.fromkeys(
+        ("adam", "clip_norm", "skip_norm", "ema_decay", "init_scale", "weight_decay")
+    )
     asked |= {"seed": 0, "learning_rate": 1e-3}
     options = {"epochs": 1, "batch_size": BATCH}
     program = fitting._planned(objective, model, data, settings, asked, **options).program

@@ -1,3 +1,4 @@
+import functools
 import types
 
 import jax
@@ -271,6 +272,44 @@ def test_averaged_parameters_and_clipping():
     assert float(state.params["w"]) == pytest.approx(-0.4)
     assert float(state.ema["w"]) == pytest.approx(-0.1375)
     assert training.epoch_metrics(state, 2)["grad_norm"] == pytest.approx(10.0)
+
+
+def test_steps_with_a_large_gradient_are_skipped_and_counted():
+    x = jnp.float32([1.0, 10.0, 2.0, 20.0])
+    asked = {"learning_rate": jnp.float32(0.1), "skip_norm": jnp.float32(5.0)}
+    state = run(toy_train(4, 1), hparams(**asked), [3, 1], x)
+    assert_identical(state, run(toy_train(4, 1), hparams(**asked), [4], x))
+    # the gradients are 1, 10, 2 and 20: w = −0.1 · (1 + 2)
+    assert float(state.params["w"]) == pytest.approx(-0.3)
+    found = training.epoch_metrics(state, 4)
+    assert found[training.SKIPPED] == 2
+    assert found["grad_norm"] == pytest.approx(33 / 4)
+    # of a padded batch, too: 5 rows in batches of 2
+    state = run(toy_train(5, 2), hparams(**asked), [3], jnp.full(5, 10.0))
+    assert training.epoch_metrics(state, 5)[training.SKIPPED] == pytest.approx(3)
+
+
+def test_a_skipped_step_changes_no_bit():
+    train = vae_train()
+    more = {"ema_decay": jnp.float32(0.9), "skip_norm": jnp.float32(1e-6)}
+    h = hparams(**more)
+    start, after = run(train, h, []), run(train, h, [3])
+    for name in ("params", "opt_state", "ema", "failure", "stopped"):
+        assert_identical(getattr(start, name), getattr(after, name))
+    assert after.step == 3
+    # a norm that no gradient exceeds changes nothing of the training but its rounding
+    wanted = run(train, hparams(ema_decay=jnp.float32(0.9)), [3])
+    large = run(train, hparams(**{**more, "skip_norm": jnp.float32(1e6)}), [3])
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-7)
+    jax.tree.map(close, (wanted.params, wanted.ema), (large.params, large.ema))
+    assert large.sums[training.SKIPPED] == 0
+
+
+def test_a_gradient_that_is_not_finite_is_a_failure_not_a_skipped_step():
+    h = hparams(learning_rate=jnp.float32(0.1), skip_norm=jnp.float32(5.0))
+    state = run(toy_train(4, 1), h, [4], jnp.full(4, jnp.inf))
+    assert state.failure == 0
+    assert state.stopped
 
 
 class Keyed:

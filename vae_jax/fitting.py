@@ -76,6 +76,7 @@ def fit(
     weight_decay: float | str | Callable | None = None,
     adam: Mapping[str, float] | None = None,
     clip_norm: float | str | Callable | None = None,
+    skip_norm: float | str | Callable | None = None,
     ema_decay: float | None = None,
     init_scale: float | None = None,
     prior_phase: float | str | Callable | None = None,
@@ -118,6 +119,8 @@ def fit(
         adam: values of Adam's b1, b2 and eps that differ from optax's defaults, scalars.
         clip_norm: the largest norm of a gradient, in the form of `learning_rate`; None does not
             clip.
+        skip_norm: a step whose gradient has a larger norm changes nothing, in the form of
+            `learning_rate`; `skipped_steps` of an epoch counts them. None skips none.
         ema_decay: decay of the exponential moving average (EMA) of the parameters, a scalar; None
             keeps no average.
         init_scale: factor of the standard deviations of the initial kernels, a scalar.
@@ -143,6 +146,7 @@ def fit(
         "weight_decay": weight_decay,
         "adam": adam,
         "clip_norm": clip_norm,
+        "skip_norm": skip_norm,
         "ema_decay": ema_decay,
         "init_scale": init_scale,
         "seed": seed,
@@ -460,6 +464,7 @@ def _hparams(asked: Mapping[str, Any], objective: dict[str, Any], units: dict) -
         weight_decay=schedule("weight_decay", decay, _AT_LEAST_ZERO),
         adam={n: np.float32(value) for n, value in (asked["adam"] or {}).items()},
         clip_norm=schedule("clip_norm", asked["clip_norm"], _POSITIVE, True),
+        skip_norm=schedule("skip_norm", asked["skip_norm"], _POSITIVE, True),
         ema_decay=scalar("ema_decay"),
         init_scale=scalar("init_scale"),
     )

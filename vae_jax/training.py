@@ -27,6 +27,7 @@ from vae_jax.errors import UsageError
 __all__ = [
     "LEARNING_RATE",
     "OPTIMIZERS",
+    "SKIPPED",
     "Block",
     "Conditions",
     "Hparams",
@@ -40,6 +41,8 @@ __all__ = [
     "train_until",
 ]
 
+SKIPPED = "skipped_steps"
+"""The number of skipped steps of an epoch among its metrics, if `skip_norm` is given; scalars."""
 _STREAMS = ("init", "order", "step", "evaluation", "pictures", "objective")
 _UPDATE = 2**32 - 1
 """Folded into a step's key for an objective's update; differs from the splits of a loss."""
@@ -152,6 +155,8 @@ class Hparams(flax.struct.PyTreeNode):
         adam: values of Adam's b1, b2 and eps (named as in optax) that differ from the defaults,
             scalars.
         clip_norm: largest global norm of a gradient, scalar or schedule; None does not clip.
+        skip_norm: a step whose gradient has a larger global norm changes no parameter and nothing
+            of the optimizer, scalar or schedule; None skips none.
         ema_decay: decay of the exponential moving average (EMA) of the parameters, scalar; it
             includes running statistics of networks. None keeps no average.
         init_scale: factor of the standard deviation of initial kernels, scalar; None leaves them as
@@ -167,6 +172,7 @@ class Hparams(flax.struct.PyTreeNode):
     weight_decay: Any = 1e-4
     adam: dict[str, Any] = flax.struct.field(default_factory=dict)
     clip_norm: Any = None
+    skip_norm: Any = None
     ema_decay: Any = None
     init_scale: Any = None
     latent_mask: Any = None
@@ -201,7 +207,7 @@ class State(flax.struct.PyTreeNode):
         params: pytree of float32 arrays.
         opt_state: state of the optax optimizer.
         ema: averaged parameters, same shapes as `params`, or None.
-        sums: metrics of the current epoch, summed over its examples; scalars.
+        sums: metrics of the current epoch, summed over its examples, N times a count; scalars.
         failure: the first step with a loss, gradient or update that was not finite, or −1: int32
             scalar.
         stopped: whether the state no longer changes, bool scalar: after a failure, or if the caller
@@ -292,7 +298,7 @@ def _terms(returned: Any, num_rows: int) -> dict[str, jax.Array]:
                 f"{name}: is {_kinds(values)}, must be a real number for each row, [B]: sum over "
                 "the other axes, or leave it out of aux"
             )
-    for name in ("loss", "grad_norm"):
+    for name in ("loss", "grad_norm", SKIPPED):
         if name in aux:
             raise UsageError(f"aux holds {name!r}, which training adds: give it another name")
     return {"loss": loss, **aux}
@@ -391,6 +397,10 @@ def _advance(
         # average ← d·average + (1 − d)·params
         ema = optax.incremental_update(params, ema, 1.0 - h.ema_decay)
     advanced = state.replace(step=state.step + 1, params=params, opt_state=opt_state, ema=ema)
+    if SKIPPED in metrics:
+        skipped = state.replace(step=advanced.step)
+        is_large = metrics[SKIPPED] > 0
+        advanced = jax.tree.map(lambda a, b: jnp.where(is_large, a, b), skipped, advanced)
     has_failed = ~is_finite & ~state.stopped
     frozen = state.replace(
         failure=jnp.where(has_failed, state.step, state.failure), stopped=jnp.bool_(True)
@@ -398,6 +408,11 @@ def _advance(
     # a select, not a branch: a select fuses with the update, a branch copies the state
     ok = is_finite & ~state.stopped
     return jax.tree.map(lambda a, b: jnp.where(ok, a, b), advanced, frozen)
+
+
+def _added(hparams: Hparams) -> list[str]:
+    """Metrics of a step beside the terms of the objective, scalars."""
+    return ["grad_norm", *([] if hparams.skip_norm is None else [SKIPPED])]
 
 
 def _as_it_is(value):
@@ -465,7 +480,7 @@ class _Program:
             params=params,
             opt_state=self.make_transformation(at_start, params).init(params),
             ema=None if hparams.ema_decay is None else params,
-            sums={name: jnp.float32(0) for name in (*terms, "grad_norm")},
+            sums={name: jnp.float32(0) for name in (*terms, *_added(hparams))},
             failure=jnp.int32(-1),
             stopped=jnp.bool_(False),
         )
@@ -476,6 +491,8 @@ class _Program:
             state = self._renewed(state, hparams, h, batch, key)
         grads, metrics = jax.grad(self._mean_loss, has_aux=True)(state.params, batch, key, h)
         metrics["grad_norm"] = optax.tree.norm(grads)
+        if h.skip_norm is not None:
+            metrics[SKIPPED] = (metrics["grad_norm"] > h.skip_norm).astype(jnp.float32)
         settle = _settling(self.objective, self.model, state.params, batch, key, h)
         transformation = self.make_transformation(h, state.params)
         return _advance(transformation, state, h, grads, metrics, settle), metrics
@@ -488,14 +505,19 @@ class _Program:
             is_first = state.step % self.steps_per_epoch == 0
             after, metrics = self.step(state, hparams, batch, loss_key)
             # a new epoch resets the sums; a run that stopped keeps its own
+            num_rows = batch["mask"].sum()
             sums = {
-                name: jnp.where(is_first, 0.0, total) + metrics[name] * batch["mask"].sum()
+                name: jnp.where(is_first, 0.0, total) + metrics[name] * self._weight(name, num_rows)
                 for name, total in state.sums.items()
             }
             keep = functools.partial(jnp.where, state.stopped)
             return after.replace(sums=jax.tree.map(keep, state.sums, sums))
 
         return jax.lax.fori_loop(0, num_steps, body, state)
+
+    def _weight(self, name: str, num_rows):
+        """The weight of a step's metric in `State.sums`, a scalar: its rows, or N for a count."""
+        return self.num_examples if name == SKIPPED else num_rows
 
     def rows(self, seed, step):
         epoch_key = jax.random.fold_in(stream(seed, "order"), step // self.steps_per_epoch)
@@ -642,7 +664,10 @@ def make_train(
 
 
 def epoch_metrics(state: State, num_examples: int) -> dict[str, Any]:
-    """Exact means over the epoch that just ended, all examples weighted equally; scalars or [R]."""
+    """Exact means over the epoch that just ended, all examples weighted equally; scalars or [R].
+
+    The number of skipped steps is their count.
+    """
     return {name: total / num_examples for name, total in state.sums.items()}
 
 

@@ -14,6 +14,16 @@ plant(
     "the update is clipped, not the gradient",
 )
 plant(
+    'metrics["grad_norm"] > h.skip_norm',
+    'metrics["grad_norm"] < h.skip_norm',
+    "steps of a small gradient are skipped",
+)
+plant(
+    "skipped = state.replace(step=advanced.step)",
+    "skipped = state.replace(step=advanced.step, opt_state=opt_state)",
+    "a skipped step moves the moments",
+)
+plant(
     "step(state, hparams, batch, loss_key)",
     "step(state, hparams, batch, preprocess_key)",
     "binarization and loss share a key",
@@ -54,8 +64,8 @@ plant(
     "init_scale scales what is no kernel",
 )
 plant(
-    'total) + metrics[name] * batch["mask"].sum()',
-    "total) + metrics[name] * self.batch_size",
+    "return self.num_examples if name == SKIPPED else num_rows",
+    "return self.num_examples if name == SKIPPED else self.batch_size",
     "the last batch of an epoch weighs as if it were full",
 )
 plant(

@@ -39,7 +39,7 @@ N, L, SHAPE = 40, 3, (6,)
 X = np.random.default_rng(0).random((N, *SHAPE)).astype(np.float32)
 LABELS = np.arange(N, dtype=np.int32) % 3
 ASKED = {"seed": 0, "learning_rate": 1e-3, "weight_decay": None, "adam": None}
-ASKED |= {"clip_norm": None, "ema_decay": None, "init_scale": None}
+ASKED |= {"clip_norm": None, "skip_norm": None, "ema_decay": None, "init_scale": None}
 
 
 def make(likelihood=None, latent=None, num=0, classes=None, shape=SHAPE, dim=L):

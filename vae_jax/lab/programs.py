@@ -146,6 +146,7 @@ def program_settings(config: Config) -> dict:
         "init_scale": config.init_scale is None,
         "clip_norm": structure(config.clip_norm),
         "prior_phase": structure(config.prior_phase),
+        "skip_norm": structure(config.skip_norm),
         "ema_decay": config.ema_decay is None,
         "variance": config.variance if isinstance(config.variance, str) else "given",
     }

@@ -127,6 +127,7 @@ def _hparams(
         weight_decay=schedule(config.weight_decay or "1e-4"),
         adam={keyword: scalar(value) for keyword, value in adam.items() if value is not None},
         clip_norm=schedule(config.clip_norm),
+        skip_norm=schedule(config.skip_norm),
         init_scale=scalar(config.init_scale),
         ema_decay=scalar(config.ema_decay),
         latent_mask=None if mask is None else mask.astype(np.float32),

@@ -284,6 +284,14 @@ class Config:
         "largest norm of the gradient (default: no clipping)",
         is_array=True,
     )
+    skip_norm: str | None = flag(
+        None,
+        "Training",
+        parsers.number(parsers.POSITIVE, somewhere=True),
+        "skip the update of a step whose gradient has a larger norm; metrics count the skipped "
+        "steps (default: skip none)",
+        is_array=True,
+    )
     ema_decay: float | None = flag(
         None,
         "Training",
