@@ -40,6 +40,7 @@ SMALL = {
         "sylvester": {"num_steps": 2, "num_axes": 2},
         "chain": {"group_width": 6},
         "ladder": {"group_width": 6},
+        "vdvae": {"map_size": 1, "num_maps": 1, "groups_per_map": 2, "map_width": 4},
     },
 }
 """Settings of few parameters, by family and name; one that a file adds has its defaults."""

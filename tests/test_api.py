@@ -60,7 +60,10 @@ ALLOWED = {
     "latents": {"distributions", "losses"},
     "phases": {"objectives", "rates", "training"},
     "priors": {"distributions", "families", "flows", "latents", "losses", "moments"},
-    "posteriors": {"distributions", "families", "flows", "latents", "moments"},
+    "posteriors": {
+        *("distributions", "families", "flows", "latents", "modules", "moments", "rates"),
+        "residual",
+    },
     "samplers": {"assembly", "distributions", "families", "model", "objectives", "priors"},
     "rates": {"distributions", "losses"},
     "model": {"distributions", "labels", "latents", "modules", "priors"},
@@ -82,7 +85,8 @@ ALLOWED = {
         *("program", "schedules", "sources", "trained", "training"),
     },
     "sources": {"assembly", "data", "likelihoods", "program", "ranges", "training"},
-    "networks": {"convolution"},
+    "networks": {"convolution", "residual"},
+    "residual": {"convolution"},
     "lab": {
         *("assembly", "cache", "data", "devices", "distributions", "evaluation", "families"),
         *("keeping", "latents", "likelihoods", "live", "model", "modules", "networks"),

@@ -66,6 +66,10 @@ MODELS = {
     "k_sparse": {**DENSE, "latent": latents.Deterministic("relu", 2)},
     "logistic": {**DENSE, "likelihood": likelihoods.DiscretizedLogistic("given", 17)},
     **{f"q_{name}": {**DENSE, "latent": posteriors.make(name)} for name in posteriors.names()},
+    "q_vdvae": {
+        **{"network": "resnet", "widths": (4,), "latent_dim": 21},
+        "latent": posteriors.VDVAE(map_width=4),
+    },
 }
 NEW_OF_ITS_KIND = ("conditional", "masked")
 """Whose outputs an ordinary test computes: of the others equal parts say enough."""
@@ -85,7 +89,11 @@ def make(
     """A model, and parameters that are like no others."""
     shapes = {"shape": shape, "latent_dim": latent_dim, "num_outputs": likelihood.num_outputs}
     modules = networks.build(
-        network, **shapes, **sizes, num_parts=len(latent.parts_for(latent_dim))
+        network,
+        **shapes,
+        **sizes,
+        num_parts=len(latent.parts_for(latent_dim)),
+        maps=latent.maps(),
     )
     mask = None if latent_mask is None else jnp.array(latent_mask, jnp.float32)
     model = Model(*modules, likelihood, shape, latent_dim, mask, latent, num_conditions)

@@ -125,6 +125,120 @@ def test_a_ladder_multiplies_prior_and_evidence():
     np.testing.assert_allclose(posterior.log_probs(z[:, None])[:, 0, 0], product, atol=2e-3)
 
 
+def test_a_draw_on_the_way_is_that_of_the_separate_functions(pair):
+    model, params = pair
+
+    @jax.jit
+    def both(params):
+        posterior, prior = model.encode(params, X), model.prior(params)
+        drawn = rates.walk(posterior, prior, KEY, 3)
+        again = posterior.sample_and_log_prob(KEY, 3)
+        known = rates.Draw(*again)
+        found = [f(posterior, prior, drawn) for f in (rates.of_draw, rates.per_dim_of_draw)]
+        wanted = [f(posterior, prior, known) for f in (rates.of_draw, rates.per_dim_of_draw)]
+        return (*drawn[:2], *found), (*again, *wanted)
+
+    for a, b in zip(*both(params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", HIERARCHIES)
+def test_rates_of_groups_sum_to_the_rate_and_free_bits_are_of_groups(name):
+    model = made(name, 7, num_groups=3, mask=[1, 1, 1, 1, 1, 0, 0])
+    batch = {"x": X, "mask": jnp.ones(len(X))}
+    loss = vae_jax.objectives.load("beta_vae")
+
+    @jax.jit
+    def terms(free_bits):
+        value, aux = loss(model, moved(model.init(KEY)), batch, KEY, free_bits=free_bits)
+        return value, aux
+
+    value, aux = terms(jnp.float32(0.0))
+    of_groups = np.stack([aux[f"rate_group_{index}"] for index in (1, 2, 3)])
+    np.testing.assert_allclose(of_groups.sum(axis=0), aux["rate"], rtol=1e-5)
+    np.testing.assert_allclose(value, -aux["elbo"], rtol=1e-5)
+    means = np.sort(of_groups.mean(axis=1))
+    # of the three groups one, then all, are below their floor; the group at the top is masked
+    members = np.asarray(model.groups).sum(axis=1)
+    np.testing.assert_array_equal(members, [4, 1, 0])
+    floor = float(means[1:].mean())
+    expected = aux["distortion"] + sum(
+        np.where(rate.mean() >= floor, rate, floor if num else 0.0)
+        for rate, num in zip(of_groups, members, strict=True)
+    )
+    np.testing.assert_allclose(terms(jnp.float32(floor))[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(terms(jnp.float32(1e3))[0], aux["distortion"] + 2e3, rtol=1e-5)
+
+
+def products(jaxpr, shape):
+    """How often an array of a shape is the right factor of a product."""
+    found = 0
+    for equation in jaxpr.eqns:
+        inner = [v for v in equation.params.values() if hasattr(v, "jaxpr") or hasattr(v, "eqns")]
+        found += sum(products(getattr(each, "jaxpr", each), shape) for each in inner)
+        if equation.primitive.name == "dot_general":
+            found += equation.invars[1].aval.shape == shape
+    return found
+
+
+def test_a_ladder_runs_its_path_once():
+    model = made("ladder", num_groups=2)
+    loss = vae_jax.objectives.load("beta_vae")
+    batch = {"x": X, "mask": jnp.ones(len(X))}
+
+    def mean_loss(params):
+        return loss(model, params, batch, KEY, free_bits=jnp.float32(0.1))[0].mean()
+
+    jaxpr = jax.make_jaxpr(mean_loss)(model.param_shapes()).jaxpr
+    assert products(jaxpr, (6, 6)) == 1  # between the two hidden layers of p(z_1 | z_2)
+
+
+def test_batch_norm_of_a_ladder_has_the_moments_of_the_batch_in_training():
+    ladder = posteriors.Ladder(3, 6, normalization="batch")
+    model = vae_jax.make_model(
+        X, latent_dim=7, likelihood="bernoulli", widths=(7,), posterior=ladder
+    )
+    assert model.has_modes
+    params = moved(model.init(KEY))
+    training = model.replace(train_key=KEY)
+    parts = [jax.random.normal(jax.random.fold_in(KEY, i), (12, 7)) for i in range(4)]
+    own, features = params["latent"], jnp.stack(parts[2:], axis=1)
+    _, moments = ladder._hidden(own, features)
+    normal = {**own, "batch_stats": moments}
+    np.testing.assert_allclose(
+        ladder.posterior(own, parts).mean, ladder.posterior(normal, parts).mean, atol=1e-6
+    )
+    # moved and scaled features of the first layer, which sees them linearly, change nothing
+    scaled = [*parts[:2], *(3.0 * part for part in parts[2:])]
+    np.testing.assert_allclose(
+        ladder.posterior(own, parts).mean, ladder.posterior(own, scaled).mean, atol=1e-3
+    )
+    before = params["batch_stats"]["latent"]
+    after = training.update_statistics(params, X, KEY)["batch_stats"]["latent"]
+    outputs, _ = training._run("encoder", params, X)
+    _, of_batch = ladder._hidden(own, jnp.stack(outputs[2:], axis=1))
+    for name in ("up_1", "up_2"):
+        for moment in ("mean", "var"):
+            wanted = 0.99 * before[name][moment] + 0.01 * of_batch[name][moment]
+            np.testing.assert_allclose(after[name][moment], wanted, rtol=1e-5, atol=1e-7)
+    # evaluation reads the running statistics, so an example has one code in any batch
+    alone = model.encode(params, X[:1]).mode
+    np.testing.assert_allclose(alone, model.encode(params, X).mode[:1], atol=1e-6)
+    assert np.abs(training.encode(params, X).mode[:1] - alone).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_a_ladder_with_batch_norm_trains_and_resumes():
+    ladder = posteriors.Ladder(2, 6, normalization="batch")
+    model = vae_jax.make_model(
+        X, latent_dim=3, likelihood="bernoulli", widths=(7,), posterior=ladder
+    )
+    whole = vae_jax.fit("beta_vae", model, X, epochs=4, progress=False, batch_size=5)
+    assert np.isfinite(whole.history[-1]["loss"])
+    moved_by = jax.tree.map(jnp.subtract, whole.params, jax.jit(model.init)(KEY))
+    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(moved_by["batch_stats"]))
+
+
 @pytest.mark.parametrize("name", HIERARCHIES)
 def test_one_group_is_the_flat_model_bit_for_bit(name):
     flat = vae_jax.make_model(X, latent_dim=3, likelihood="bernoulli", widths=(7,))

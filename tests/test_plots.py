@@ -57,6 +57,7 @@ PICTURES = {
     "manifold": lambda: plots.manifold(random_images(3, 4, 8, 8, 1), 0.1, 0.9),
     "latent_scatter": lambda: plots.latent_scatter(random_images(9, 2), np.arange(9) % 3),
     "rate_per_dimension": lambda: plots.rate_per_dimension(random_images(6), np.arange(6) > 2),
+    "rate_per_group": lambda: plots.rate_per_group(random_images(3), np.array([8, 4, 2])),
     "rate_distortion": lambda: plots.rate_distortion(
         random_images(6), 9.0 + random_images(6), color=["linear(0, 4, 100%)", 4.0] * 3
     ),
@@ -454,6 +455,8 @@ def test_rates_are_sorted_and_active_ones_colored():
         (lambda: plots.latent_scatter(np.zeros((5, 3))), "must be [N, 2]"),
         (lambda: plots.latent_scatter(np.zeros((5, 2)), np.zeros(4)), "must be [5]"),
         (lambda: plots.rate_per_dimension(np.zeros(3), np.zeros(2)), "must be [3]"),
+        (lambda: plots.rate_per_group(np.zeros((3, 1)), np.zeros(3)), "must be [G]"),
+        (lambda: plots.rate_per_group(np.zeros(3), np.zeros(3), ["a"]), "must be [3]"),
         (lambda: plots.save_gif(np.zeros((2, 4, 4)), "x.gif"), "must be [T, H, W, C]"),
     ],
 )

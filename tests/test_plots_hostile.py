@@ -123,6 +123,7 @@ OF_NUMBERS = {
     "traversal": lambda v: plots.traversal(some(len(v), len(v), 4, 4, 1), v, v),
     "latent_scatter": lambda v: plots.latent_scatter(np.stack([v, v], 1), np.arange(len(v))),
     "rate_per_dimension": lambda v: plots.rate_per_dimension(v, v > 0),
+    "rate_per_group": lambda v: plots.rate_per_group(v, np.ones(len(v), int)),
     "series": lambda v: plots.series(v * np.ones((2, 1, 5, len(v)))),
     "training_curves": lambda v: plots.training_curves(
         [{"step": t, "loss": x, "beta": x, "rate": 1.0} for t, x in enumerate(v)]

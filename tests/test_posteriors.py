@@ -42,8 +42,8 @@ BATCH = {"x": X, "mask": jnp.ones(N)}
 
 each = pytest.mark.parametrize("name", list(CASES))
 flowing = pytest.mark.parametrize("flow", ["iaf", "planar", "sylvester"])
-LAYERS = ("chain", "ladder")
-"""Their masks and moments have tests in test_hierarchies.py."""
+LAYERS = ("chain", "ladder", "vdvae")
+"""Their masks and moments have tests in test_hierarchies.py and test_vdvae.py."""
 each_of_one_layer = pytest.mark.parametrize("name", [name for name in CASES if name not in LAYERS])
 on_sphere = pytest.mark.parametrize("name", list(ON_SPHERE))
 on_ball = pytest.mark.parametrize("kind", ["wrapped", "riemannian"])

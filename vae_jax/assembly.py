@@ -261,6 +261,7 @@ def _model(
         num_outputs=likelihood.num_outputs,
         dtype=jnp.dtype(dtype),
         num_parts=len(latent.parts_for(latent_dim)),
+        maps=latent.maps(),
         **sizes,
     )
     reads_missing = getattr(encoder, "reads_missing", False)

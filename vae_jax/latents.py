@@ -30,7 +30,9 @@ __all__ = [
     "Pair",
     "Point",
     "Quantized",
+    "Tempered",
     "UniformCodes",
+    "at_temperature",
     "residual_codes",
     "where_kept",
 ]
@@ -82,6 +84,58 @@ class Latent:
         del key, latent_dim, latent_mask
         return {}
 
+    def init_statistics(self, latent_dim: int) -> dict:
+        """Initial running statistics of batches for codes of L dimensions, a count, or {}."""
+        del latent_dim
+        return {}
+
+    def update_statistics(
+        self, params: dict, statistics: dict, parts: tuple, latent_mask: jax.Array | None = None
+    ) -> dict:
+        """Running statistics after one more batch.
+
+        Args:
+            params, parts, latent_mask: see `posterior`.
+            statistics: from `init_statistics`.
+        """
+        del params, parts, latent_mask
+        return statistics
+
+    def groups(self, latent_dim: int, latent_mask: jax.Array | None = None) -> jax.Array | None:
+        """The dimensions of each group of a hierarchy, from the one nearest to x; None if flat.
+
+        Args:
+            latent_dim: L, a count.
+            latent_mask: None or [L] of zeros and ones.
+
+        Returns:
+            Zeros and ones [G, L]; 0 in masked dimensions.
+        """
+        del latent_dim, latent_mask
+        return None
+
+    def maps(self) -> tuple[int, ...]:
+        """Rows of the square map of each group, counts; () if groups are not on maps [L]."""
+        return ()
+
+    def num_read(self, latent_dim: int) -> int | None:
+        """How many numbers `read` returns for codes of L dimensions, counts; None: no `read`."""
+        del latent_dim
+        return None
+
+    def read(self, params: dict, z: jax.Array, latent_mask: jax.Array | None = None) -> jax.Array:
+        """What the decoder reads in place of the code, if `num_read` says so.
+
+        Args:
+            params: from `init`.
+            z: [B, L].
+            latent_mask: None or [L] of zeros and ones.
+
+        Returns:
+            [B, num_read].
+        """
+        raise NotImplementedError
+
     def check(self, latent_dim: int) -> None:
         """Raises UsageError if codes of L dimensions, a count, cannot be of this family."""
         del latent_dim
@@ -111,7 +165,8 @@ class Latent:
         """q(z|x); in a masked dimension it equals the prior, and z is decoded as 0.
 
         Args:
-            params: from `init`.
+            params: from `init`; with running statistics under "batch_stats" if there are any, but
+                not in a training step, which takes those of its batch.
             parts: outputs of the encoder, [B, L] each.
             latent_mask: None or [L].
         """
@@ -414,6 +469,52 @@ class Joint(Latent):
         size = self.num_discrete(first.shape[-1])
         discrete = OneHotCategorical(first[..., :size], self.num_categories)
         return Pair(discrete, DiagonalGaussian(first[..., size:], logvar[..., size:]))
+
+
+class Tempered(NamedTuple):
+    """Draws of a Gaussian over [L] with all deviations times a temperature.
+
+    Attributes:
+        density: `DiagonalGaussian` or `FullGaussian`, [L].
+        temperature: a scalar; 0 draws the mean.
+    """
+
+    density: Any
+    temperature: float
+
+    def sample(self, key: chex.PRNGKey, num_samples: int | None = None) -> jax.Array:
+        """mean + temperature · (z − mean) for draws z of the density: [L] or [N, L]."""
+        z = self.density.sample(key, num_samples)
+        mean = self.density.mean.reshape((1,) * (z.ndim - 1) + self.density.mean.shape)
+        return mean + self.temperature * (z - mean)
+
+
+def at_temperature(density: Any, temperature: float) -> Any:
+    """Something to draw codes [N, L] from with `sample`, as p(z) at a temperature.
+
+    Each Gaussian of the density has its deviation times the temperature: 1 is the density itself,
+    0 its mean, or the path along the means of a hierarchy.
+
+    Args:
+        density: p(z) over [L].
+        temperature: ≥ 0, a scalar.
+
+    Raises:
+        UsageError: it is negative, or the density is not made of Gaussians.
+    """
+    if temperature == 1:
+        return density
+    if not temperature >= 0:
+        raise UsageError(f"sampling_temperature={temperature}: must be at least 0")
+    if hasattr(density, "at_temperature"):
+        return density.at_temperature(float(temperature))
+    if type(density) in (DiagonalGaussian, distributions.FullGaussian):
+        return Tempered(density, float(temperature))
+    raise UsageError(
+        f"sampling_temperature={temperature}: draws are from {type(density).__name__}, which has "
+        "no temperature: leave sampling_temperature out, or take prior=normal or a hierarchy, such "
+        "as posterior=ladder"
+    )
 
 
 @jax.tree_util.register_dataclass

@@ -166,7 +166,8 @@ class Model(flax.struct.PyTreeNode):
         self.check_prior()
         encoder_key, decoder_key = jax.random.split(key)
         x = jnp.zeros((1, *self.shape))
-        z = jnp.zeros((1, self.latent_dim))
+        read = self.latent.num_read(self.latent_dim)
+        z = jnp.zeros((1, self.latent_dim if read is None else read))
         given = (jnp.zeros((1, self.num_conditions)),) if self.num_conditions else ()
         self._check_modules(x, z, given)
         held = {
@@ -184,9 +185,9 @@ class Model(flax.struct.PyTreeNode):
             "likelihood": self.likelihood.init(self.shape),
             **{name: learned for name, learned in own.items() if learned},
         }
-        return self._with_statistics(
-            params, {n: v.get(modules.STATISTICS) for n, v in held.items()}
-        )
+        statistics = {n: v.get(modules.STATISTICS) for n, v in held.items()}
+        of_latent = self.latent.init_statistics(self.latent_dim)
+        return self._with_statistics(params, {**statistics, "latent": of_latent})
 
     def param_shapes(self) -> dict:
         """The shapes and dtypes of the result of `init`, without computing it."""
@@ -205,7 +206,8 @@ class Model(flax.struct.PyTreeNode):
         Its layer named `latent` sees only the unmasked dimensions, so its kernel is scaled to that
         fan-in: a masked run starts from the same initial values as an unmasked model of that size.
         """
-        if self.latent_mask is None or "latent" not in params:
+        reads_code = self.latent.num_read(self.latent_dim) is None
+        if self.latent_mask is None or "latent" not in params or not reads_code:
             return params
         fan_in = jnp.maximum(self.latent_mask.sum(), 1.0)
         kernel = params["latent"]["kernel"] * jnp.sqrt(self.latent_dim / fan_in)
@@ -252,10 +254,10 @@ class Model(flax.struct.PyTreeNode):
         code = jax.eval_shape(lambda: modules.init(self.encoder, key, x, *given))[0]
         shapes = [v.shape for v in jax.tree.leaves(code)]
         parts = self.latent.parts_for(self.latent_dim)
-        if shapes != [z.shape] * len(parts):
+        if shapes != [(1, self.latent_dim)] * len(parts):
             raise UsageError(
                 f"the encoder returns shapes {shapes} for one example: it must return "
-                f"({', '.join(parts)}), each [1, latent_dim] = {list(z.shape)}"
+                f"({', '.join(parts)}), each [1, latent_dim] = {[1, self.latent_dim]}"
             )
         output = jax.eval_shape(lambda: modules.init(self.decoder, key, z, *given))[0]
         wanted = math.prod(self.shape) * self.likelihood.num_outputs
@@ -308,6 +310,24 @@ class Model(flax.struct.PyTreeNode):
         values = jnp.full((self.latent_dim,), value, jnp.float32)
         return values if self.latent_mask is None else values * self.latent_mask
 
+    @property
+    def groups(self) -> jax.Array | None:
+        """The dimensions of each group of a hierarchy, [G, L]; None if the code is flat."""
+        return self.latent.groups(*self._sizes)
+
+    def per_group(self, value: Any) -> Any:
+        """Like `per_latent`; of a hierarchy a value for each group, [G], 0 if all is masked."""
+        found = self.per_latent(value)
+        if isinstance(found, int | float) or self.groups is None:
+            return found
+        return jnp.max(found[None, :] * self.groups, axis=1)
+
+    def grouped(self, values: jax.Array) -> jax.Array:
+        """Sums over the dimensions of each group, [B, L] to [B, G]; unchanged if it is flat."""
+        if self.groups is None:
+            return values
+        return jnp.matmul(values, self.groups.T, precision="highest")
+
     def without_masked(self, z: Any) -> jax.Array:
         """Codes [B, L] as the decoder sees them: 0 in the masked dimensions."""
         return z if self.latent_mask is None else z * self.latent_mask[None, :]
@@ -323,10 +343,16 @@ class Model(flax.struct.PyTreeNode):
             params: from `init`.
             x: [B, *shape] in the likelihood's range; with K·B conditions the result has K·B rows.
         """
-        x = self._examples("x", x)
-        outputs, _ = self._run("encoder", params, x)
-        parts = tuple(part.astype(jnp.float32) for part in jax.tree.leaves(outputs))
-        return self.latent.posterior(_part(params, "latent"), parts, self.latent_mask)
+        outputs, _ = self._run("encoder", params, self._examples("x", x))
+        own = _part(params, "latent")
+        if self.train_key is None and "latent" in params.get(modules.STATISTICS, {}):
+            own = {**own, modules.STATISTICS: params[modules.STATISTICS]["latent"]}
+        return self.latent.posterior(own, self._parts(outputs), self.latent_mask)
+
+    @staticmethod
+    def _parts(outputs: Any) -> tuple[jax.Array, ...]:
+        """The outputs of the encoder as float32 [B, L]."""
+        return tuple(part.astype(jnp.float32) for part in jax.tree.leaves(outputs))
 
     def _examples(self, name: str, x: Any) -> Any:
         """Returns x [B, *shape] as it is; lists become arrays. Raises UsageError otherwise."""
@@ -356,7 +382,9 @@ class Model(flax.struct.PyTreeNode):
         """Whether p(x|z) is a product over steps of x, each given those before it; a scalar."""
         return getattr(self.decoder, "reads_x", False)
 
-    def decode(self, params: Any, z: Array, x: Array | None = None) -> jax.Array:
+    def decode(
+        self, params: Any, z: Array, x: Array | None = None, read: jax.Array | None = None
+    ) -> jax.Array:
         """The decoder's outputs for z, the parameters of p(x|z).
 
         Args:
@@ -364,13 +392,15 @@ class Model(flax.struct.PyTreeNode):
             z: [B, L].
             x: [B, *shape], for teacher forcing of a decoder that reads x; None feeds back the modes
                 of its own outputs.
+            read: what the decoder reads of z, [B, F], if a draw found it (`rates.Draw`); None
+                computes it.
 
         Returns:
             float32 [B, *shape], or [B, *shape, num_outputs] if the likelihood has several outputs.
         """
         if self.reads_x and x is None:
             return self._unroll(params, z, lambda step, own, _, outputs: step.mode(own, outputs))[0]
-        return self._outputs(self._apply(params, z, **self._read(x))[0])
+        return self._outputs(self._apply(params, z, read, **self._read(x))[0])
 
     def _read(self, x: Any) -> dict[str, Any]:
         """Extra inputs of the decoder beside z: x and the key for teacher dropout, or none."""
@@ -379,15 +409,19 @@ class Model(flax.struct.PyTreeNode):
         x = arguments.rows("x", x, self.shape)
         return {"x": x} if self.teacher_key is None else {"x": x, "key": self.teacher_key}
 
-    def _apply(self, params, z, **read):
+    def _apply(self, params, z, of_z=None, **read):
         z = arguments.rows("z", z, (self.latent_dim,))
-        read_of_z = self.without_masked(self.latent.decoded(z))
-        return self._run("decoder", params, read_of_z, **read)
+        if of_z is None and self.latent.num_read(self.latent_dim) is None:
+            of_z = self.without_masked(self.latent.decoded(z))
+        elif of_z is None:
+            of_z = self.latent.read(_part(params, "latent"), z, self.latent_mask)
+        return self._run("decoder", params, of_z, **read)
 
     @property
     def has_modes(self) -> bool:
-        """Whether a module behaves differently in training and in evaluation; a scalar."""
-        return any(map(modules.has_modes, (self.encoder, self.decoder)))
+        """Whether a part behaves differently in training and in evaluation; a scalar."""
+        of_latent = bool(self.latent.init_statistics(self.latent_dim))
+        return of_latent or any(map(modules.has_modes, (self.encoder, self.decoder)))
 
     def update_statistics(self, params: Any, x: Array, key: jax.Array) -> dict:
         """Updates the running statistics with one batch; other parameters do not change.
@@ -398,9 +432,14 @@ class Model(flax.struct.PyTreeNode):
             key: PRNG key for one z ~ q(z|x) per example, which the decoder gets.
         """
         z = self.encode(params, x).sample(arguments.prng_key(key))
-        _, of_encoder = self._run("encoder", params, x)
+        outputs, of_encoder = self._run("encoder", params, x)
         _, of_decoder = self._apply(params, z, **self._read(x))
-        return self._with_statistics(params, {"encoder": of_encoder, "decoder": of_decoder})
+        found = {"encoder": of_encoder, "decoder": of_decoder}
+        if "latent" in params.get(modules.STATISTICS, {}):
+            own = params[modules.STATISTICS]["latent"]
+            given = params["latent"], own, self._parts(outputs), self.latent_mask
+            found["latent"] = self.latent.update_statistics(*given)
+        return self._with_statistics(params, found)
 
     def _outputs(self, outputs, first_axis: int = 0):
         """Reshapes outputs for the likelihood: [B, *shape[first_axis:], num_outputs], float32."""
@@ -426,7 +465,9 @@ class Model(flax.struct.PyTreeNode):
         outputs, x = self._apply(params, z, feed=feed)[0]
         return self._outputs(outputs), x
 
-    def distortion(self, params: Any, z: Array, batch: dict) -> jax.Array:
+    def distortion(
+        self, params: Any, z: Array, batch: dict, read: jax.Array | None = None
+    ) -> jax.Array:
         """−log p(x|z) of a training batch, in nats.
 
         If the variance has an analytic optimum, it is computed from this batch.
@@ -435,6 +476,7 @@ class Model(flax.struct.PyTreeNode):
             params: from `init`.
             z: [B, L], or K samples per example, [K, B, L].
             batch: {"x": [B, *shape], "mask": [B], 0 for padding}.
+            read: see `decode`, [B, F] or [K, B, F].
 
         Returns:
             [B], or [K, B].
@@ -452,7 +494,8 @@ class Model(flax.struct.PyTreeNode):
         x, mask = batch["x"], batch["mask"]
         if num_samples > 1:
             x, mask = jnp.tile(x, (num_samples, *[1] * (x.ndim - 1))), jnp.tile(mask, num_samples)
-        outputs = self.decode(params, rows, x)
+        read = None if read is None else read.reshape(-1, read.shape[-1])
+        outputs = self.decode(params, rows, x, read)
         scale = self.likelihood.fit(params["likelihood"], outputs, x, mask)
         return -self.likelihood.log_prob(scale, outputs, x).reshape(z.shape[:-1])
 
@@ -517,20 +560,27 @@ class Model(flax.struct.PyTreeNode):
         """
         return self.likelihood.mean(_part(params, "likelihood"), self.decode(params, z))
 
-    def sample(self, params: Any, key: jax.Array, num_samples: int) -> tuple[jax.Array, jax.Array]:
+    def sample(
+        self, params: Any, key: jax.Array, num_samples: int, temperature: float = 1.0
+    ) -> tuple[jax.Array, jax.Array]:
         """Draws from the model: z ~ p(z), x ~ p(x|z).
 
         Args:
             params: from `init`.
             key: PRNG key, scalar.
             num_samples: N.
+            temperature: factor of the deviations of p(z), see `latents.at_temperature`.
 
         Returns:
             (x [N, *shape], E[x|z] [N, *shape]).
+
+        Raises:
+            UsageError: the temperature is negative, or p(z) has none.
         """
         num_samples = arguments.integer("num_samples", num_samples, 1)
         z_key, x_key = jax.random.split(arguments.prng_key(key))
-        return self.sample_given(params, x_key, self.prior(params).sample(z_key, num_samples))
+        prior = latents.at_temperature(self.prior(params), temperature)
+        return self.sample_given(params, x_key, prior.sample(z_key, num_samples))
 
     def sample_given(self, params: Any, key: jax.Array, z: Array) -> tuple[jax.Array, jax.Array]:
         """Draws x ~ p(x|z).

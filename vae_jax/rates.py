@@ -4,6 +4,7 @@ The estimate from draws is log q(z|x) − log p(z). It is unbiased, and so is it
 """
 
 import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +13,36 @@ from vae_jax import distributions, losses, sums
 from vae_jax.errors import UnsupportedError
 
 __all__ = [
+    "Draw",
+    "by_group",
     "draw",
     "has_closed_form",
     "has_dims",
+    "of_draw",
     "parts",
     "per_dim",
+    "per_dim_of_draw",
     "per_dim_or_like_gaussian",
     "rate",
     "require_gaussian",
+    "walk",
 ]
+
+
+class Draw(NamedTuple):
+    """A draw z ~ q(z|x), with what the posterior computed on its way; None is unknown.
+
+    Attributes:
+        z: [B, L] or [K, B, L].
+        log_q: log q(z|x) in nats, [B] or [K, B].
+        rates: the rate of each dimension given those before it, in nats, the shape of z.
+        read: what the decoder reads of z, [B, F] or [K, B, F].
+    """
+
+    z: jax.Array
+    log_q: Any = None
+    rates: Any = None
+    read: Any = None
 
 
 def has_closed_form(posterior, prior) -> bool:
@@ -47,6 +69,51 @@ def draw(
     return posterior.sample(key, num_samples) if num_samples else posterior.sample(key), None
 
 
+def walk(posterior, prior, key: jax.Array, num_samples: int | None = None) -> Draw:
+    """Draws z ~ q(z|x) like `draw`; a hierarchy runs its path once for the draw and the rates.
+
+    Args:
+        posterior, key, num_samples: see `draw`.
+        prior: p(z) over [L].
+    """
+    if hasattr(posterior, "walk"):
+        return posterior.walk(prior, key, num_samples)
+    return Draw(*draw(posterior, key, num_samples))
+
+
+def of_draw(posterior, prior, drawn: Draw) -> jax.Array:
+    """`rate` of a draw from `walk`: nats, [B]."""
+    if drawn.rates is None:
+        return rate(posterior, prior, drawn.z, drawn.log_q)
+    return _mean_of_draws(sums.over_last(drawn.rates), drawn.z)
+
+
+def per_dim_of_draw(posterior, prior, drawn: Draw) -> jax.Array:
+    """`per_dim` of a draw from `walk`: nats, [B, L]."""
+    if drawn.rates is None:
+        return per_dim(posterior, prior, drawn.z)
+    return _mean_of_draws(drawn.rates, drawn.z)
+
+
+def _mean_of_draws(values: jax.Array, z: jax.Array) -> jax.Array:
+    """The mean over K of [K, …]; the same values for a single draw z [B, L]."""
+    return values if z.ndim == 2 else values.mean(axis=0)
+
+
+def by_group(rates_per_dim: jax.Array, groups: jax.Array) -> dict[str, jax.Array]:
+    """The rate of each group by name: "rate_group_1" is the group nearest to x.
+
+    Args:
+        rates_per_dim: in nats, [B, L].
+        groups: the dimensions of each group, zeros and ones [G, L].
+
+    Returns:
+        Nats, [B] for each of G names; they add up to the rate.
+    """
+    of_groups = jnp.matmul(rates_per_dim, groups.T, precision="highest")
+    return {f"rate_group_{index + 1}": of_groups[:, index] for index in range(len(groups))}
+
+
 def rate(posterior, prior, z: jax.Array | None = None, log_q: jax.Array | None = None) -> jax.Array:
     """The rate of each example: in closed form, or the mean over the draws.
 
@@ -69,7 +136,7 @@ def rate(posterior, prior, z: jax.Array | None = None, log_q: jax.Array | None =
     else:
         log_q = posterior.log_prob(z) if log_q is None else log_q
         ratio = log_q - prior.log_prob(z)
-    return ratio if z.ndim == 2 else ratio.mean(axis=0)
+    return _mean_of_draws(ratio, z)
 
 
 def per_dim(posterior, prior, z: jax.Array | None = None) -> jax.Array:
@@ -105,7 +172,7 @@ def per_dim(posterior, prior, z: jax.Array | None = None) -> jax.Array:
         rates = posterior.rates_given(prior, z)
     else:
         rates = posterior.log_probs(z) - prior.log_probs(z)
-    return rates if z.ndim == 2 else rates.mean(axis=0)
+    return _mean_of_draws(rates, z)
 
 
 def has_dims(posterior, prior) -> bool:

@@ -16,8 +16,8 @@ plant(
 
 plant = of("vae_jax/posteriors/_layers.py", "hierarchies")
 plant(
-    "return z, sums.over_last(log_probs - 0.5 * logvars)",
-    "return z, sums.over_last(log_probs + 0.5 * logvars)",
+    "return standard - 0.5 * distributions.bound_logvar(logvar)",
+    "return standard + 0.5 * distributions.bound_logvar(logvar)",
     "the density of a draw has the volume of the inverse map",
 )
 plant(
@@ -28,9 +28,80 @@ plant(
 
 plant = of("vae_jax/posteriors/ladder.py", "hierarchies")
 plant(
-    "return merged * kept, -jnp.log(both) * kept",
-    "return merged * kept, logvar * kept",
+    "return merged * kept, -jnp.log(both) * kept, *of_prior",
+    "return merged * kept, logvar * kept, *of_prior",
     "a ladder keeps the variance of the evidence",
+)
+
+plant(
+    "jnp.var(read, axis=0)",
+    "jnp.std(read, axis=0)",
+    "the variance of a batch is its deviation",
+)
+plant(
+    "_MOMENTUM * before + (1.0 - _MOMENTUM) * of_batch",
+    "(1.0 - _MOMENTUM) * before + _MOMENTUM * of_batch",
+    "running statistics are those of the last batch",
+)
+
+plant = of("vae_jax/posteriors/vdvae.py", "vdvae")
+plant(
+    "(mean, logvar, known * step.mean, known * step.logvar)",
+    "(mean, logvar, known * step.mean, jnp.zeros_like(logvar))",
+    "the rate of a group assumes a prior of variance 1",
+)
+plant(
+    "layout.to_maps(where_kept(z, latent_mask))",
+    "layout.to_maps(jnp.zeros_like(z))",
+    "the decoder does not read the code",
+)
+plant(
+    "return kept[step.index] * (step.mean + deviation * codes[step.index]), None",
+    "return kept[step.index] * (deviation * codes[step.index]), None",
+    "draws of the prior have no mean",
+)
+
+plant = of("vae_jax/posteriors/_maps.py", "vdvae")
+plant(
+    "kept = jnp.maximum(num_kept / layout.num_places, 1.0)",
+    "kept = jnp.float32(layout.channels)",
+    "a masked path starts at the scale of the whole one",
+)
+plant(
+    "falling = np.arange(len(self.maps))[::-1]",
+    "falling = np.arange(len(self.maps))",
+    "groups are counted from the top",
+)
+plant(
+    "listed = jnp.swapaxes(values.reshape(-1, self.channels, self.num_places), 1, 2)",
+    "listed = values.reshape(-1, self.num_places, self.channels)",
+    "a code lists all numbers of a place before the next",
+)
+plant(
+    'return mean + dense(own["mean"], hidden), logvar',
+    'return dense(own["mean"], hidden), logvar',
+    "q(z|x) does not read the mean of the encoder",
+)
+
+plant = of("vae_jax/rates.py", "hierarchies", "vdvae")
+plant(
+    'jnp.matmul(rates_per_dim, groups.T, precision="highest")',
+    'jnp.matmul(rates_per_dim, groups[::-1].T, precision="highest")',
+    "the rates of groups have each other's names",
+)
+
+plant = of("vae_jax/latents.py", "vdvae")
+plant(
+    "return mean + self.temperature * (z - mean)",
+    "return self.temperature * z",
+    "a temperature scales the mean too",
+)
+
+plant = of("vae_jax/residual.py", "vdvae")
+plant(
+    "return x[:, : size[0], : size[1]]",
+    "return x[:, -size[0] :, -size[1] :]",
+    "doubled maps are cropped at the wrong side",
 )
 
 plant = of("vae_jax/priors/transformer.py", "priors_codes")

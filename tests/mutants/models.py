@@ -41,8 +41,8 @@ plant(
 
 plant = of("vae_jax/model.py", "model", "recurrent", "modules")
 plant(
-    "return self.sample_given(params, x_key, self.prior",
-    "return self.sample_given(params, z_key, self.prior",
+    "return self.sample_given(params, x_key, prior.sample",
+    "return self.sample_given(params, z_key, prior.sample",
     "z and x are drawn with one key",
 )
 plant(

@@ -47,13 +47,13 @@ plant(
 
 plant = of("vae_jax/objectives/beta_vae.py", "objectives", "objectives_bounds")
 plant(
-    "distortion = model.distortion(params, z, batch).mean(axis=0)",
-    "distortion = model.distortion(params, z, batch)[0]",
+    "distortion = distortion.mean(axis=0)",
+    "distortion = distortion[0]",
     "of K samples the first alone counts",
 )
 plant(
-    'losses.free_bits(rate_per_dim, least, batch["mask"])',
-    "losses.free_bits(rate_per_dim, least)",
+    'losses.free_bits(model.grouped(rate_per_dim), least, batch["mask"])',
+    "losses.free_bits(model.grouped(rate_per_dim), least)",
     "free bits count padding",
 )
 

@@ -9,8 +9,8 @@ plant(
     "the estimated rate has the other sign",
 )
 plant(
-    "return ratio if z.ndim == 2 else ratio.mean(axis=0)",
-    "return ratio if z.ndim == 2 else ratio.sum(axis=0)",
+    "return values if z.ndim == 2 else values.mean(axis=0)",
+    "return values if z.ndim == 2 else values.sum(axis=0)",
     "the rates of several draws are added",
 )
 plant(

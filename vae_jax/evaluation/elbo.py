@@ -365,6 +365,9 @@ def _measure(loss_fn, model, params, batch: dict, key, hparams: dict, given) -> 
     prior = model.prior(params)
     z = posterior.sample(jax.random.fold_in(key, jnp.uint32(_RATES)))
     of_dims = rates.per_dim(posterior, prior, z) if rates.has_dims(posterior, prior) else None
+    if of_dims is not None and model.groups is not None:
+        # an objective that logs them has them from its own draws
+        terms = {**rates.by_group(of_dims, model.groups), **terms}
     return _Measured(terms, weights, of_dims, standardized_mean(posterior, prior))
 
 

@@ -5,7 +5,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vae_jax import latents, objectives, phases, posteriors
+import jax
+
+from vae_jax import latents, objectives, phases, posteriors, priors
 from vae_jax.errors import UsageError, any_of
 from vae_jax.lab import executors, parsers
 from vae_jax.lab.settings import (
@@ -171,8 +173,28 @@ def _check_together(config: Config) -> None:
         latent = latent_of(config)
         latent.check(config.latent_dim)
         latent.check_prior(members_of(config)["prior"])
+        _check_temperature(config, latent)
     except UsageError as error:
         raise CombinationError(f"{error} (objective {config.objective})") from None
+
+
+def _check_temperature(config: Config, latent: latents.Latent) -> None:
+    """Raises UsageError if p(z) of codes [B, L] cannot be drawn from at the temperature asked."""
+    temperature = config.sampling_temperature
+    if temperature is None:
+        return
+    if config.sampler is not None:
+        raise UsageError(
+            f"sampling_temperature={temperature}: is of the prior, draws are from "
+            f"sampler={config.sampler}: leave one of them out"
+        )
+    prior = members_of(config)["prior"]
+    if prior is not None and type(prior) is not priors.Normal:
+        latents.at_temperature(prior, temperature)
+    elif latent.has_prior:  # without a prior, draws are from a Gaussian fit to the codes
+        key, size = jax.random.key(0), config.latent_dim
+        density = jax.eval_shape(lambda: latent.prior(latent.init(key, size), size))
+        latents.at_temperature(density, temperature)
 
 
 def latent_of(config: Config) -> latents.Latent:

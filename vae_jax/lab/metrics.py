@@ -303,7 +303,13 @@ def objective_definitions(trained: Trained, terms: Sequence[str]) -> dict[str, s
         for name in terms
         if (term := name.removesuffix("_num_examples")) != name
     }
-    own = objectives.definitions(objective)
+    own = {
+        name: f"of the rate, group {name.rpartition('_')[2]} given those above it in nats; group 1 "
+        "is nearest to x"
+        for name in terms
+        if name.startswith("rate_group_")
+    }
+    own |= objectives.definitions(objective)
     return {**dict.fromkeys(terms, generic), **counts, **OBJECTIVE_DEFINITIONS, **own}
 
 

@@ -356,6 +356,15 @@ class Config:
         identity=False,
         sweeps=False,
     )
+    sampling_temperature: float | None = flag(
+        None,
+        "Output",
+        parsers.plain_number(0),
+        "what the deviations of p(z) are multiplied by where pictures show samples; 0 draws its "
+        "mean (default: 1)",
+        identity=False,
+        sweeps=False,
+    )
     tensorboard: bool = flag(
         False,
         "Output",

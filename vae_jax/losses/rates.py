@@ -51,8 +51,8 @@ def free_bits(
     also skips the computation of batch means.
 
     Args:
-        rate_per_dim: KL_l in nats, shape [B, L].
-        threshold: floor λ in nats per latent dimension, a scalar or [L].
+        rate_per_dim: KL_l in nats, shape [B, L]; of a hierarchy that of each group, [B, G].
+        threshold: floor λ in nats per latent dimension, a scalar or [L]; or per group, [G].
         mask: rows that count, shape [B]; use the same one in `batch_mean`.
 
     Returns:

@@ -25,7 +25,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vae_jax import aliases, discovery
+from vae_jax import aliases, discovery, residual
 from vae_jax.errors import UsageError, any_of, shown, unknown
 from vae_jax.networks._shared import Network
 
@@ -108,6 +108,7 @@ def build(
     activation: str | Callable | None = None,
     dtype: Any = jnp.float32,
     num_parts: int = 2,
+    maps: Sequence[int] = (),
     teacher_dropout: float | None = None,
 ) -> tuple[nn.Module, nn.Module]:
     """An encoder and the decoder that mirrors it.
@@ -123,6 +124,8 @@ def build(
             `load(name).activation`.
         dtype: dtype of the computation; parameters stay float32.
         num_parts: number of arrays [B, L] that make the posterior; 2 for a Gaussian.
+        maps: rows of the square maps on which a hierarchy has its groups, counts; networks without
+            maps of many sizes do not read them.
         teacher_dropout: for a recurrent decoder, see `RecurrentDecoder`, a scalar; None means 0.
 
     Returns:
@@ -154,4 +157,20 @@ def build(
                 "it out"
             )
         decoder = decoder.clone(teacher_dropout=teacher_dropout)
+    if maps and network.has_maps:
+        _check_maps(name, shape, maps)
+        encoder, decoder = encoder.clone(maps=tuple(maps)), decoder.clone(maps=tuple(maps))
     return encoder if num_parts == 2 else encoder.clone(num_parts=num_parts), decoder
+
+
+def _check_maps(name: str, shape: tuple[int, ...], maps: Sequence[int]) -> None:
+    """Raises UsageError unless an image [H, W, C] is halved to each of the square maps."""
+    halved = residual.sizes(shape[:2], (1, 1)) or []
+    if not {(size, size) for size in maps} <= {*halved}:
+        squares = [rows for rows, columns in halved if rows == columns]
+        raise UsageError(
+            f"network '{name}': images of {shape[0]}×{shape[1]} are halved to square maps of "
+            f"{', '.join(map(str, squares))} rows, the groups are on maps of "
+            f"{', '.join(map(str, sorted({*maps}, reverse=True)))}: give map_size={squares[0]}, or "
+            "take network='conv', which reads groups of any size"
+        )

@@ -21,6 +21,7 @@ class Network(NamedTuple):
         activation: the name of the default activation; None if it cannot be chosen.
         has_fixed_codes: whether a mask [L] cannot make a smaller network, because its latent
             dimensions are places of a map, or because it has other codes of L numbers inside.
+        has_maps: whether both modules have `maps`, the sizes of maps with groups of a hierarchy.
     """
 
     encoder: type[nn.Module]
@@ -29,6 +30,7 @@ class Network(NamedTuple):
     widths: tuple[int, ...] = ()
     activation: str | None = None
     has_fixed_codes: bool = False
+    has_maps: bool = False
 
     @property
     def reads_missing(self) -> bool:

@@ -10,6 +10,7 @@ __all__ = [
     "TEMPERATURES",
     "elbo_terms",
     "gaussian_prior",
+    "group_terms",
     "rate",
     "relaxed_distortion",
     "standardized",
@@ -60,6 +61,13 @@ def standardized(posterior, prior) -> distributions.DiagonalGaussian:
 def elbo_terms(distortion: jax.Array, rate: jax.Array) -> dict[str, jax.Array]:
     """{"elbo", "rate", "distortion"} from distortion and rate, in nats, [B] each; unweighted."""
     return {"elbo": losses.elbo(distortion, rate), "rate": rate, "distortion": distortion}
+
+
+def group_terms(model, posterior, prior, drawn: rates.Draw) -> dict[str, jax.Array]:
+    """The rate of each group of a hierarchy by name, in nats, [B] each; {} if the code is flat."""
+    if model.groups is None:
+        return {}
+    return rates.by_group(rates.per_dim_of_draw(posterior, prior, drawn), model.groups)
 
 
 def relaxed_distortion(

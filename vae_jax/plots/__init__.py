@@ -16,6 +16,7 @@ package.
 from vae_jax.plots import (
     curves,
     geometry,
+    groups,
     heatmaps,
     images,
     latent_dims,
@@ -28,6 +29,7 @@ from vae_jax.plots import (
 )
 from vae_jax.plots.curves import *
 from vae_jax.plots.geometry import *
+from vae_jax.plots.groups import *
 from vae_jax.plots.heatmaps import *
 from vae_jax.plots.images import *
 from vae_jax.plots.latent_dims import *
@@ -42,6 +44,7 @@ from vae_jax.plots.time_series import *
 __all__: list[str] = []
 __all__ += curves.__all__
 __all__ += geometry.__all__
+__all__ += groups.__all__
 __all__ += heatmaps.__all__
 __all__ += images.__all__
 __all__ += latent_dims.__all__

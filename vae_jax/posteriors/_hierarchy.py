@@ -14,7 +14,14 @@ from vae_jax import distributions, flows, moments, sums
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.posteriors._posterior import lift
 
-__all__ = ["HierarchicalPrior", "conditional", "groups", "init_conditional", "noise_like"]
+__all__ = [
+    "HierarchicalPrior",
+    "PathPrior",
+    "conditional",
+    "groups",
+    "init_conditional",
+    "noise_like",
+]
 
 _STATIC = {"static": True}
 
@@ -91,25 +98,76 @@ def noise_like(parameters: jax.Array, key: jax.Array, num_samples: int | None) -
     return DiagonalGaussian(zeros, zeros).sample(key, num_samples)
 
 
+class PathPrior(moments.Drawn):
+    """p(z) over [L] as a path of Gaussians, each group given those above it.
+
+    A frozen dataclass below it has the fields `num`, the number of dimensions of a marginal (the
+    others must be masked, None is all), and `temperature`, the factor of all deviations of draws.
+    """
+
+    num: int | None
+    temperature: float
+    num_draws: ClassVar[int] = moments.OF_PRIOR
+
+    @property
+    def size(self) -> int:
+        """L with the masked dimensions, a count."""
+        raise NotImplementedError
+
+    def conditionals(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and log variance of each dimension given the groups above it: [..., L] each."""
+        raise NotImplementedError
+
+    def _along(self, noise: jax.Array) -> jax.Array:
+        """z of noise [..., L], from the top to the bottom."""
+        raise NotImplementedError
+
+    def at_temperature(self, temperature: float) -> "PathPrior":
+        """The same path over [L], with the deviation of each draw times the temperature."""
+        return dataclasses.replace(self, temperature=temperature)
+
+    def sample(self, key: jax.Array, num_samples: int | None = None) -> jax.Array:
+        """Draws z, a key for each dimension: [L], or [N, L]."""
+        noise = noise_like(jnp.zeros(self.size), key, num_samples)
+        z = self._along(noise if self.temperature == 1 else self.temperature * noise)
+        return z[..., : self.num]
+
+    def log_probs(self, z: jax.Array) -> jax.Array:
+        """log p(z_l | the groups above) of each dimension, whose sum is log p(z): [..., L]."""
+        padded = jnp.pad(z, [*[(0, 0)] * (z.ndim - 1), (0, self.size - z.shape[-1])])
+        mean, logvar = self.conditionals(padded)
+        return distributions.gaussian_log_prob(padded, mean, logvar)[..., : z.shape[-1]]
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """log p(z), [..., L] to [...]."""
+        return sums.over_last(self.log_probs(z))
+
+    def first(self, num: int) -> "PathPrior":
+        """The marginal of the first `num` dimensions, if the others are masked: [num]."""
+        return dataclasses.replace(self, num=num)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class HierarchicalPrior(moments.Drawn):
+class HierarchicalPrior(PathPrior):
     """p(z) = p(z_G) Π_i p(z_i | z_{i+1}), all Gaussian; N(0, I) at the top and where masked.
 
     Attributes:
         networks: of p(z_i | z_{i+1}), from the lowest, G − 1 pytrees.
         members: the groups from the lowest, [L] of zeros and ones each.
-        num: the number of dimensions of a marginal; the others must be masked. None is all.
+        num, temperature: see `PathPrior`.
     """
 
     networks: tuple[dict, ...]
     members: tuple[jax.Array, ...]
     num: int | None = dataclasses.field(default=None, metadata=_STATIC)
+    temperature: float = dataclasses.field(default=1.0, metadata=_STATIC)
 
-    num_draws: ClassVar[int] = moments.OF_PRIOR
+    @property
+    def size(self) -> int:
+        return self.members[0].shape[0]
 
     def conditionals(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean and log variance of each dimension given the group above it: [..., L] each."""
         mean, logvar = jnp.zeros_like(z), jnp.zeros_like(z)
         for index, own in enumerate(self.networks):
             of_group = conditional(own, z, self.members[index + 1], self.members[index])
@@ -117,7 +175,6 @@ class HierarchicalPrior(moments.Drawn):
         return mean, logvar
 
     def _along(self, noise: jax.Array) -> jax.Array:
-        """z of noise [..., L], from the top to the bottom."""
         # the group at the top, and what is masked
         z = noise * lift(1.0 - sum(self.members[:-1], jnp.zeros_like(self.members[0])), noise)
         for index in reversed(range(len(self.networks))):
@@ -126,23 +183,3 @@ class HierarchicalPrior(moments.Drawn):
             deviation = jnp.exp(0.5 * distributions.bound_logvar(logvar))
             z = z + kept * (mean + deviation * noise)
         return z
-
-    def sample(self, key: jax.Array, num_samples: int | None = None) -> jax.Array:
-        """Draws z, a key for each dimension: [L], or [N, L]."""
-        z = self._along(noise_like(jnp.zeros_like(self.members[0]), key, num_samples))
-        return z[..., : self.num]
-
-    def log_probs(self, z: jax.Array) -> jax.Array:
-        """log p(z_l | the group above) of each dimension, whose sum is log p(z): [..., L]."""
-        whole = self.members[0].shape[0]
-        padded = jnp.pad(z, [*[(0, 0)] * (z.ndim - 1), (0, whole - z.shape[-1])])
-        mean, logvar = self.conditionals(padded)
-        return distributions.gaussian_log_prob(padded, mean, logvar)[..., : z.shape[-1]]
-
-    def log_prob(self, z: jax.Array) -> jax.Array:
-        """log p(z), [..., L] to [...]."""
-        return sums.over_last(self.log_probs(z))
-
-    def first(self, num: int) -> "HierarchicalPrior":
-        """The marginal of the first `num` dimensions, if the others are masked: [num]."""
-        return dataclasses.replace(self, num=num)

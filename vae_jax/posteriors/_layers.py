@@ -1,12 +1,13 @@
 """Families whose codes are in groups: their networks, and densities along the groups."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from vae_jax import distributions, sums
+from vae_jax import distributions, rates, sums
 from vae_jax.errors import UsageError
 from vae_jax.posteriors import _hierarchy
 from vae_jax.posteriors._posterior import Posterior, Summary, lift
@@ -60,6 +61,11 @@ class Layers(Posterior):
         members = tuple(_hierarchy.groups(latent_dim, self.num_groups, latent_mask))
         return _hierarchy.HierarchicalPrior(networks, members)
 
+    def groups(self, latent_dim, latent_mask=None):
+        if self.num_groups == 1:
+            return None
+        return jnp.stack(_hierarchy.groups(latent_dim, self.num_groups, latent_mask))
+
     def decoded(self, z):
         return z * lift(_hierarchy.groups(z.shape[-1], self.num_groups, None)[0], z)
 
@@ -71,7 +77,8 @@ class GroupedPosterior:
 
     Attributes:
         conditional: (parameters, members, z [..., B, L], index of a group) to mean and log variance
-            [..., B, L] of the group given those before it in `order`; 0 elsewhere.
+            [..., B, L] of the group given those before it in `order`, 0 elsewhere; perhaps followed
+            by other arrays [..., B, L] that are known with them.
         order: indices of the groups in the order of the chain.
         parameters: what `conditional` reads, pytrees.
         like: an array [B, L], for the shape of draws.
@@ -84,17 +91,22 @@ class GroupedPosterior:
     like: Any = None
     members: Any = None
 
-    def _along(self, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """z of noise [..., B, L], and the log variance of each dimension given those before it."""
+    def _along(self, noise: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        """z of noise [..., B, L], and what `conditional` returns, summed over the groups."""
         # what is masked
         z = noise * lift(1.0 - sum(self.members, jnp.zeros_like(self.members[0])), noise)
-        logvars = jnp.zeros_like(noise)
+        found: list[jax.Array] = []
         for index in self.order:
-            mean, logvar = self.conditional(self.parameters, self.members, z, index)
-            logvar = distributions.bound_logvar(logvar)
-            z = z + lift(self.members[index], noise) * (mean + jnp.exp(0.5 * logvar) * noise)
-            logvars = logvars + logvar
-        return z, logvars
+            of_group = self.conditional(self.parameters, self.members, z, index)
+            mean, deviation = of_group[0], jnp.exp(0.5 * distributions.bound_logvar(of_group[1]))
+            z = z + lift(self.members[index], noise) * (mean + deviation * noise)
+            found = _added(found, of_group)
+        return z, found
+
+    def _log_probs_of(self, noise: jax.Array, logvar: jax.Array) -> jax.Array:
+        """log q of each dimension of the draw of noise [..., B, L]: the same shape."""
+        standard = distributions.gaussian_log_prob(noise, jnp.zeros_like(noise), 0.0)
+        return standard - 0.5 * distributions.bound_logvar(logvar)
 
     @property
     def mode(self) -> jax.Array:
@@ -109,7 +121,8 @@ class GroupedPosterior:
     @property
     def deviation(self) -> jax.Array:
         """The deviation of each dimension along the means of the chain, [B, L]."""
-        return jnp.exp(0.5 * self._along(jnp.zeros_like(self.like))[1])
+        logvar = self._along(jnp.zeros_like(self.like))[1][1]
+        return jnp.exp(0.5 * distributions.bound_logvar(logvar))
 
     def first(self, num: int) -> Summary:
         """Moments of the first `num` dimensions, [B, num]."""
@@ -124,22 +137,40 @@ class GroupedPosterior:
     ) -> tuple[jax.Array, jax.Array]:
         """Draws z and its log q(z|x) in one pass: ([B, L], [B]), or with [K, …] in front."""
         noise = _hierarchy.noise_like(self.like, key, num_samples)
-        z, logvars = self._along(noise)
-        log_probs = distributions.gaussian_log_prob(noise, jnp.zeros_like(noise), 0.0)
-        return z, sums.over_last(log_probs - 0.5 * logvars)
+        z, found = self._along(noise)
+        return z, sums.over_last(self._log_probs_of(noise, found[1]))
 
-    def conditionals(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean and log variance of each dimension given those before it: [..., B, L] each."""
-        mean, logvar = jnp.zeros_like(z), jnp.zeros_like(z)
+    def walk(self, prior: Any, key: jax.Array, num_samples: int | None = None) -> rates.Draw:
+        """Draws like `sample_and_log_prob`, with log q − log p of each dimension, see `rates.walk`.
+
+        Args:
+            prior: p(z) over [L].
+            key: PRNG key, scalar.
+            num_samples: K; None draws once.
+        """
+        noise = _hierarchy.noise_like(self.like, key, num_samples)
+        z, found = self._along(noise)
+        log_probs = self._log_probs_of(noise, found[1])
+        return rates.Draw(z, sums.over_last(log_probs), log_probs - prior.log_probs(z))
+
+    def conditionals(self, z: jax.Array) -> list[jax.Array]:
+        """What `conditional` returns, summed over the groups: [..., B, L] each."""
+        found: list[jax.Array] = []
         for index in self.order:
-            of_group = self.conditional(self.parameters, self.members, z, index)
-            mean, logvar = mean + of_group[0], logvar + of_group[1]
-        return mean, logvar
+            found = _added(found, self.conditional(self.parameters, self.members, z, index))
+        return found
 
     def log_probs(self, z: jax.Array) -> jax.Array:
         """log q of each dimension given those before it in the chain: [..., B, L], in nats."""
-        return distributions.gaussian_log_prob(z, *self.conditionals(z))
+        return distributions.gaussian_log_prob(z, *self.conditionals(z)[:2])
 
     def log_prob(self, z: jax.Array) -> jax.Array:
         """log q(z|x), [..., B, L] to [..., B]."""
         return sums.over_last(self.log_probs(z))
+
+
+def _added(found: list[jax.Array], of_group: Iterable[jax.Array]) -> list[jax.Array]:
+    """Sums of arrays of equal shapes, one by one; the second ones if there are no first."""
+    if not found:
+        return [*of_group]
+    return [a + b for a, b in zip(found, of_group, strict=True)]

@@ -142,7 +142,7 @@ def look(experiment, model, params, hparams) -> Seen:
     corrupt = experiment.loss_fn.corrupt
     h = schedules.evaluate(hparams, jnp.int32(experiment.num_steps - 1)).objective
     prior = _prior(model, params, codes)
-    draws, source = _draws(experiment.config.sampler, prior, model, encoded, key)
+    draws, source = _draws(experiment.config, prior, model, encoded, key)
     return Seen(
         model=model,
         params=params,
@@ -174,10 +174,15 @@ def _prior(model, params, codes: np.ndarray) -> Any:
     return distributions.FullGaussian.fit(jnp.asarray(codes))
 
 
-def _draws(sampler: str | None, prior, model, encoded: dict, key) -> tuple[Any, str]:
+def _draws(config, prior, model, encoded: dict, key) -> tuple[Any, str]:
     """What codes are drawn from, and its words: the prior, or a sampler fit to draws of q(z|x)."""
+    sampler, temperature = config.sampler, config.sampling_temperature
     if sampler is None or not model.latent.is_continuous:
-        return prior, "the prior" if model.latent.has_prior else "a Gaussian fit to the codes"
+        source = "the prior" if model.latent.has_prior else "a Gaussian fit to the codes"
+        if temperature is None:
+            return prior, source
+        tempered = latents.at_temperature(prior, temperature)
+        return tempered, f"{source} at temperature {temperature:g}"
     fit_key = jax.random.fold_in(key, jnp.uint32(_SAMPLER))
     return samplers.make(sampler).fit(encoded["drawn"], fit_key), f"sampler={sampler} of the codes"
 
