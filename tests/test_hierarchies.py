@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import vae_jax
-from vae_jax import distributions, posteriors, rates
+from vae_jax import distributions, latents, posteriors, rates
 from vae_jax.errors import UsageError
 from vae_jax.posteriors import _hierarchy
 
@@ -168,6 +168,15 @@ def test_rates_of_groups_sum_to_the_rate_and_free_bits_are_of_groups(name):
     )
     np.testing.assert_allclose(terms(jnp.float32(floor))[0], expected, rtol=1e-5)
     np.testing.assert_allclose(terms(jnp.float32(1e3))[0], aux["distortion"] + 2e3, rtol=1e-5)
+
+
+def test_at_temperature_0_draws_of_the_prior_are_its_path_of_means(pair):
+    model, params = pair
+    prior = model.prior(params)
+    z = latents.at_temperature(prior, 0.0).sample(KEY, 4)
+    np.testing.assert_allclose(z, prior.conditionals(z)[0], atol=1e-6)
+    assert np.abs(z).max() > 1e-3
+    assert latents.at_temperature(prior, 1.0) is prior
 
 
 def products(jaxpr, shape):
