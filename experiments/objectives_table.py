@@ -1,7 +1,7 @@
-"""Prints the tables of objectives, priors, posteriors and samplers, made from their docstrings.
+"""Prints the tables of objectives, likelihoods, priors, posteriors and samplers.
 
-`python -m experiments.objectives_table --write` writes them into docs/objectives.md
-and the pages of the others, each between two marks.
+They are made from docstrings. `python -m experiments.objectives_table --write` writes them into
+docs/objectives.md and the pages of the others, each between two marks.
 """
 
 import functools
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vae_jax import console, families, objectives, posteriors, priors, samplers
+from vae_jax import console, families, likelihoods, objectives, posteriors, priors, samplers
 from vae_jax.lab import settings
 from vae_jax.storage import files
 
@@ -34,7 +34,7 @@ def table() -> str:
 
 
 def table_of(family: families.Family, density: str) -> str:
-    """The table of priors, posteriors or samplers as Markdown, one row for each.
+    """The table of a family, such as priors, as Markdown, one row for each.
 
     Args:
         family: all of them.
@@ -60,6 +60,7 @@ def table_of(family: families.Family, density: str) -> str:
 
 TABLES = {
     "objectives": table,
+    "likelihoods": functools.partial(table_of, likelihoods.FAMILY, "p(x|z)"),
     "priors": functools.partial(table_of, priors.FAMILY, "p(z)"),
     "posteriors": functools.partial(table_of, posteriors.FAMILY, "q(z|x)"),
     "samplers": functools.partial(table_of, samplers.FAMILY, "density"),

@@ -35,6 +35,7 @@ SHARED = {
     "discovery",
     "disk",
     "errors",
+    "gammas",
     "memory",
     "sums",
     "threefry",

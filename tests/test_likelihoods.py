@@ -11,12 +11,18 @@ from vae_jax import distributions, likelihoods, losses
 from vae_jax.errors import UsageError
 from vae_jax.likelihoods import (
     Bernoulli,
+    Beta,
     Categorical,
     DiscretizedLogistic,
     Gaussian,
     Laplace,
     LogisticMixture,
+    Multinomial,
+    NegativeBinomial,
+    Poisson,
+    StudentT,
     Text,
+    ZeroInflatedNegativeBinomial,
 )
 from vae_jax.likelihoods.text import ended
 
@@ -43,10 +49,11 @@ every_likelihood = pytest.mark.parametrize("likelihood", ALL, ids=str)
 
 
 def make_data(likelihood, batch_size: int = 4, dtype=jnp.float32):
-    """Data in {0, ¼, …, 1} or {0, 1} [B, *shape] and outputs [B, *shape] or [B, *shape, 5]."""
+    """Data in {0, ¼, …, 1}, {0, 1}, {0, …, 4} or (0, 1), and outputs [B, *shape(, num_outputs)]."""
     rng = np.random.default_rng(1)
     num_steps = 1 if likelihood.requires == "unit" else 4
     x = rng.integers(0, num_steps, (batch_size, *SHAPE), endpoint=True) / num_steps
+    x = {"counts": 4 * x, "open": (1 + 6 * x) / 8}.get(likelihood.requires, x)
     extra = () if likelihood.num_outputs == 1 else (likelihood.num_outputs,)
     outputs = 0.5 + rng.standard_normal((batch_size, *SHAPE, *extra))
     return jnp.asarray(x, dtype), jnp.asarray(outputs, dtype)
@@ -56,13 +63,15 @@ def make_data(likelihood, batch_size: int = 4, dtype=jnp.float32):
 def test_a_given_variance_is_the_fixed_one_and_has_no_gradient(name):
     given, fixed = (likelihoods.make(name, variance=v, num_levels=5) for v in ("given", 0.05))
     x, outputs = make_data(given)
-    start = {"logvar": jnp.log(jnp.float32(0.05))}
+    start = {**given.init(SHAPE), "logvar": jnp.log(jnp.float32(0.05))}
 
     def density(params, outputs):
         return given.log_prob(params, outputs, x).sum()
 
     value, (slope, of_outputs) = jax.value_and_grad(density, (0, 1))(start, outputs)
-    assert float(value) == pytest.approx(float(fixed.log_prob({}, outputs, x).sum()), rel=1e-5)
+    assert float(value) == pytest.approx(
+        float(fixed.log_prob(fixed.init(SHAPE), outputs, x).sum()), rel=1e-5
+    )
     assert float(slope["logvar"]) == 0.0
     assert np.abs(of_outputs).min() > 0.0
 
@@ -103,8 +112,9 @@ def test_half_precision_is_computed_in_float32(likelihood):
 
 @every_likelihood
 def test_samples_have_the_mean(likelihood):
-    _, outputs = make_data(likelihood, batch_size=1)
+    x, outputs = make_data(likelihood, batch_size=1)
     params = likelihood.init(SHAPE)
+    outputs = likelihood.sized(params, outputs, x)
     num_samples = 20_000
     many = np.broadcast_to(outputs, (num_samples, *outputs.shape[1:]))
     samples = np.asarray(jax.jit(likelihood.sample)(params, jax.random.key(2), many))
@@ -144,12 +154,12 @@ def test_continuous_samples_have_the_variance(cls):
 def test_fixed_variance_equals_the_same_value_learned(name):
     fixed = likelihoods.make(name, variance=0.3, num_levels=5)
     x, outputs = make_data(fixed)
-    expected = fixed.log_prob({}, outputs, x)
+    expected = fixed.log_prob(fixed.init(SHAPE), outputs, x)
     for variance, shape in (("learned", ()), ("learned_per_dimension", SHAPE)):
         learned = likelihoods.make(name, variance=variance, num_levels=5)
         start = learned.init(SHAPE)
         assert start["logvar"].shape == shape
-        params = {"logvar": np.full(shape, np.log(0.3))}
+        params = {**start, "logvar": np.full(shape, np.log(0.3))}
         np.testing.assert_allclose(
             learned.log_prob(params, outputs, x), expected, rtol=1e-5, atol=1e-5
         )
@@ -254,10 +264,11 @@ def test_value_and_gradient_are_finite_at_extremes(likelihood):
 
 @pytest.mark.parametrize("name", WITH_VARIANCE)
 def test_samples_obey_the_bound_of_the_density(name):
-    sample = jax.jit(likelihoods.make(name, num_levels=256).sample)
+    likelihood = likelihoods.make(name, num_levels=256)
+    sample, start = jax.jit(likelihood.sample), likelihood.init(SHAPE)
     key, outputs = jax.random.key(0), np.full((3, *SHAPE), 0.5, np.float32)
     of = {
-        logvar: np.asarray(sample({"logvar": np.float32(logvar)}, key, outputs))
+        logvar: np.asarray(sample({**start, "logvar": np.float32(logvar)}, key, outputs))
         for logvar in (-1000, -distributions.LOGVAR_BOUND, 0, distributions.LOGVAR_BOUND, 1000)
     }
     np.testing.assert_array_equal(of[-1000], of[-distributions.LOGVAR_BOUND])
@@ -277,7 +288,14 @@ def test_make_gives_each_name_its_class():
         "logistic_mixture": (LogisticMixture(17), "levels", 50),
         "categorical": (Categorical(17), "levels", 17),
         "text": (Text(17), "text", 17),
+        "poisson": (Poisson(), "counts", 1),
+        "negative_binomial": (NegativeBinomial(), "counts", 1),
+        "zero_inflated_negative_binomial": (ZeroInflatedNegativeBinomial(), "counts", 2),
+        "multinomial": (Multinomial(), "counts", 1),
+        "student_t": (StudentT(), "real", 1),
+        "beta": (Beta(), "open", 1),
     }
+    assert known.keys() == made.keys()
     for name, (likelihood, requires, num_outputs) in known.items():
         assert made[name] == likelihood
         assert (made[name].requires, made[name].num_outputs) == (requires, num_outputs)

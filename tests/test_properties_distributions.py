@@ -44,11 +44,13 @@ class Density:
         function: arrays of one shape to values of that shape.
         elements: what each of the arrays holds.
         expected: the arrays in float64 to (values, what rounding is relative to).
+        has_half: whether it is computed in half precision, too.
     """
 
     function: Callable
     elements: tuple[st.SearchStrategy, ...]
     expected: Callable
+    has_half: bool = True
 
 
 def of_gaussian(x, mean, logvar):
@@ -88,7 +90,97 @@ def of_kl(mean, logvar, prior_mean, prior_logvar):
     return value, value * (1 + 0.1 * np.abs(ratio)) + 0.2 * np.abs(ratio)
 
 
+def rate_bounded(log_rate):
+    bound = distributions.LOG_RATE_BOUND
+    return np.minimum(log_rate, bound) + np.log1p(np.maximum(log_rate - bound, 0))
+
+
+def of_poisson(x, log_rate):
+    log_rate = rate_bounded(log_rate)
+    rate = np.exp(log_rate)
+    value = x * log_rate - rate - scipy.special.gammaln(x + 1)
+    # what a rounded log rate or log x changes
+    return value, 2 + np.abs(value) + 0.02 * (1 + np.abs(log_rate) + np.log1p(x)) * np.abs(x - rate)
+
+
+def of_negative_binomial(x, log_mean, log_dispersion):
+    log_mean, theta = rate_bounded(log_mean), np.exp(-bounded(log_dispersion))
+    mean, gammaln = np.exp(log_mean), scipy.special.gammaln
+    value = gammaln(x + theta) - gammaln(theta) - gammaln(x + 1) - theta * np.log1p(mean / theta)
+    value = value + x * (log_mean - np.log(theta + mean))
+    rounded = (1 + np.abs(log_mean) + np.log1p(x)) * np.abs(x - mean) * theta / (theta + mean)
+    return value, 3 + np.abs(value) + np.abs(bounded(log_dispersion)) + 0.02 * rounded
+
+
+def of_zero_inflated(x, gate_logits, log_prob, log_prob_of_zero):
+    is_open, is_closed = -np.logaddexp(0, gate_logits), -np.logaddexp(0, -gate_logits)
+    value = np.where(x > 0, is_open + log_prob, np.logaddexp(is_closed, is_open + log_prob_of_zero))
+    return value, 1 + np.abs(value)
+
+
+def of_student_t(x, center, logvar, log_degrees):
+    logvar, degrees = bounded(logvar), np.exp(bounded(log_degrees))
+    # log(1 + r²/ν) = log ν + … would cancel
+    square = (x - center) ** 2 / np.exp(logvar) / degrees
+    value = scipy.special.gammaln((degrees + 1) / 2) - scipy.special.gammaln(degrees / 2)
+    value = value - 0.5 * np.log(degrees * np.pi) - logvar / 2
+    value = value - (degrees + 1) / 2 * np.log1p(square)
+    return value, 3 + np.abs(value) + np.abs(logvar) + np.abs(bounded(log_degrees))
+
+
+def of_beta(x, logits, log_concentration):
+    log_size = bounded(log_concentration)
+    size, value = np.exp(log_size), scipy.special.gammaln(np.exp(log_size) + 1) - log_size
+    rounding = 3 + np.abs(log_size) + np.abs(logits)
+    for share, side in ((x, logits), (1 - x, -logits)):
+        log_mean = -np.logaddexp(0, -side)
+        part = size * np.exp(log_mean)
+        # log Γ(a) of a that float64 cannot hold
+        value = value - scipy.special.gammaln(part + 1) + (log_size + log_mean)
+        value = value + (part - 1) * np.log(share)
+        change = 1 + np.abs(np.log(share)) + np.abs(log_mean)
+        rounding = rounding + np.abs(np.log(share)) + 0.02 * change * np.abs(size * share - part)
+    return value, rounding + np.abs(value)
+
+
+COUNT = st.one_of(st.integers(0, 20), st.sampled_from([0, 1, 1000, 10**6]), st.integers(0, 10**6))
+LOG_RATE = st.one_of(numbers(30.0), st.sampled_from([-1e4, -100.0, 100.0, 1e4]))
+SHARE = st.one_of(st.floats(1e-3, 1 - 1e-3), st.sampled_from([1e-30, 0.5, 1 - 2.0**-24]))
+LOG_PROB = st.floats(-1e4, 0)
+
 DENSITIES = {
+    "bound_log_rate": Density(
+        distributions.bound_log_rate,
+        (LOG_RATE,),
+        lambda v: (rate_bounded(v), 1 + np.abs(rate_bounded(v))),
+    ),
+    "bound_proportion": Density(
+        distributions.bound_proportion,
+        (UNIT,),
+        lambda v: (np.clip(v, 2.0**-126, 1 - 2.0**-24), 1 + v),
+        has_half=False,
+    ),
+    "poisson_log_prob": Density(
+        distributions.poisson_log_prob, (COUNT, LOG_RATE), of_poisson, has_half=False
+    ),
+    "negative_binomial_log_prob": Density(
+        distributions.negative_binomial_log_prob,
+        (COUNT, LOG_RATE, LOGVAR),
+        of_negative_binomial,
+        has_half=False,
+    ),
+    "zero_inflated_log_prob": Density(
+        distributions.zero_inflated_log_prob, (COUNT, REAL, LOG_PROB, LOG_PROB), of_zero_inflated
+    ),
+    "student_t_log_prob": Density(
+        distributions.student_t_log_prob,
+        (REAL, REAL, LOGVAR, LOGVAR),
+        of_student_t,
+        has_half=False,
+    ),
+    "beta_log_prob": Density(
+        distributions.beta_log_prob, (SHARE, REAL, LOGVAR), of_beta, has_half=False
+    ),
     "gaussian_log_prob": Density(
         distributions.gaussian_log_prob, (REAL, REAL, LOGVAR), of_gaussian
     ),
@@ -137,7 +229,11 @@ HALF = ("gaussian_kl",)
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in HALF else pytest.param(name, marks=pytest.mark.slow) for name in DENSITIES],
+    [
+        name if name in HALF else pytest.param(name, marks=pytest.mark.slow)
+        for name, each in DENSITIES.items()
+        if each.has_half
+    ],
 )
 @law(data=st.data())
 def test_a_density_of_half_precision_is_rounded_and_finite(name, data):
@@ -156,6 +252,37 @@ def test_a_density_of_nothing_is_empty(name):
     for shape in ((0,), (0, L), (B, 0)):
         value = jax.jit(density.function)(*[np.zeros(shape, np.float32)] * len(density.elements))
         assert (value.shape, value.dtype) == (shape, np.float32)
+
+
+@law("multinomial_log_prob", x=arrays(COUNT, (B, V)), logits=arrays(REAL, (B, V)))
+def test_counts_given_their_total_are_those_of_scipy_with_finite_gradients(x, logits):
+    x[0] = 0
+    value, (slope,) = value_and_slopes_of_logits(x, logits)
+    shares = scipy.special.log_softmax(np.float64(logits), axis=1)
+    wide = np.float64(x)
+    expected = scipy.special.gammaln(wide.sum(axis=1) + 1)
+    expected = expected + np.sum(wide * shares - scipy.special.gammaln(wide + 1), axis=1)
+    gap = np.abs(wide - wide.sum(axis=1, keepdims=True) * np.exp(shares))
+    close(value, expected, 1e-5 * (9 + np.abs(expected) + np.sum(gap * (1 - shares), axis=1)))
+    assert value[0] == 0
+    close(slope, wide - wide.sum(axis=1, keepdims=True) * np.exp(shares), 1e-4 * (1 + wide.max()))
+
+
+@jax.jit
+def value_and_slopes_of_logits(x, logits):
+    value, vjp = jax.vjp(lambda own: distributions.multinomial_log_prob(x, own), logits)
+    return value, vjp(jnp.ones_like(value))
+
+
+@law("LOG_RATE_BOUND", log_rate=LOG_RATE)
+def test_a_rate_beyond_the_bound_is_linear(log_rate):
+    bound = distributions.LOG_RATE_BOUND
+    value, slope = jax.value_and_grad(distributions.bound_log_rate)(np.float32(log_rate))
+    rate = np.exp(np.float64(value) - bound)
+    expected = np.exp(log_rate - bound) if log_rate < bound else 1 + log_rate - bound
+    close(rate, expected, 1e-4 * expected + 1e-12)
+    # of the rate, the slope is the rate itself up to the bound, and that at the bound from there
+    close(slope * rate, min(rate, 1.0), 1e-4)
 
 
 @law("LOGVAR_BOUND", logvar=LOGVAR)

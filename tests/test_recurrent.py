@@ -165,7 +165,7 @@ def test_teacher_forcing_equals_free_running_on_the_same_steps():
     x = jax.random.normal(jax.random.key(2), (4, *SERIES))
     z = jax.random.normal(jax.random.key(3), (4, 3))
     forced = decode(model, params, z, x)
-    apply = jax.jit(lambda own: model.decoder.apply(own, z, feed=lambda t, _: x[:, t]))
+    apply = jax.jit(lambda own: model.decoder.apply(own, z, feed=lambda t, _: (x[:, t], x[:, t])))
     along, fed = apply({"params": params["decoder"]})
     np.testing.assert_array_equal(fed, x)
     np.testing.assert_allclose(along.reshape(x.shape), forced, rtol=1e-5, atol=1e-6)

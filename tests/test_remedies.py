@@ -14,6 +14,7 @@ from remedies import (  # noqa
     of_data,
     of_face,
     of_flags,
+    of_likelihoods,
     of_mistakes,
     of_posteriors,
     of_priors,

@@ -170,7 +170,7 @@ def make_model(
         )
     else:
         schema = _schema(data, bound, objectives.name_of(objective) or "the objective")
-        made = _likelihood(schema, likelihood, variance)
+        made = _likelihood(schema, likelihood, variance, {})
         chosen = _made(prior, posterior)
         parts = Parts(schema, bound, made, None, *chosen)
     return parts.model(**sizes)
@@ -205,14 +205,18 @@ def assemble(
     *,
     likelihood: str | likelihoods.Likelihood | None,
     variance: float | str,
+    settings: Mapping[str, float | str] | None = None,
     prior: str | priors.Prior | None = None,
     posterior: str | posteriors.Posterior | None = None,
 ) -> Parts:
-    """Makes the parts of models for a dataset, splits [N, *stored]; see `make_model`."""
+    """Makes the parts of models for a dataset, splits [N, *stored]; see `make_model`.
+
+    `settings` are those of a likelihood given by name, see `likelihoods.make`.
+    """
     schema = Schema(
         dataset.name, dataset.shape, dataset.likelihood, dataset.num_levels, dataset.has_missing
     )
-    made = _likelihood(schema, likelihood, variance)
+    made = _likelihood(schema, likelihood, variance, settings or {})
     name = likelihood if isinstance(likelihood, str) else dataset.likelihood
     what = made if isinstance(likelihood, likelihoods.Likelihood) else f"likelihood={name}"
     datasets.check(dataset, made.requires, what=str(what))
@@ -287,11 +291,12 @@ def _model(
         prior_family=prior,
     )
     model.check_prior()
+    model.check_steps()
     return model
 
 
 def initial_examples(model: Model, x: Any) -> np.ndarray | None:
-    """The training rows from which a model's prior is initialized; None if it needs none.
+    """The training rows from which prior and likelihood are initialized; None if they need none.
 
     Args:
         model: a `Model`.
@@ -300,12 +305,13 @@ def initial_examples(model: Model, x: Any) -> np.ndarray | None:
     Returns:
         Rows [num_examples, *stored], evenly spaced; some several times if there are fewer.
     """
-    family = getattr(model, "prior_family", None)
-    num = 0 if family is None else family.num_examples
-    return np.asarray(x[np.arange(num) * len(x) // num]) if num else None
+    parts = [np.arange(num) * len(x) // num for num in getattr(model, "num_examples", ()) if num]
+    return np.asarray(x[np.concatenate(parts)]) if parts else None
 
 
-def _likelihood(schema: Schema, asked: Any, variance: float | str) -> likelihoods.Likelihood:
+def _likelihood(
+    schema: Schema, asked: Any, variance: float | str, settings: Mapping[str, float | str]
+) -> likelihoods.Likelihood:
     """The requested p(x|z), or the default."""
     if isinstance(asked, type) and issubclass(asked, likelihoods.Likelihood):
         raise UsageError(
@@ -324,7 +330,7 @@ def _likelihood(schema: Schema, asked: Any, variance: float | str) -> likelihood
             f"{', '.join(likelihoods.names())}), or a Dataset of vae_jax.data.load"
         )
     known = {"num_levels": schema.num_levels, "has_missing": schema.has_missing}
-    return likelihoods.make(name, variance=variance, **known)
+    return likelihoods.make(name, variance=variance, **known, **settings)
 
 
 # --- The schema of an array or a shape

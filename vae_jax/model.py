@@ -147,8 +147,8 @@ class Model(flax.struct.PyTreeNode):
 
         Args:
             key: PRNG key, scalar.
-            examples: training rows from which a prior is initialized, [prior_family.num_examples,
-                *shape]; None if the prior needs none.
+            examples: training rows from which the prior and then the likelihood are initialized,
+                [sum(num_examples), *shape]; None if they need none, or for a likelihood without.
 
         Returns:
             Pytree of float32 arrays, `{"encoder", "decoder", "likelihood"}`; also "latent" or
@@ -164,6 +164,7 @@ class Model(flax.struct.PyTreeNode):
         self._check_fields()
         self.latent.check(self.latent_dim)
         self.check_prior()
+        self.check_steps()
         encoder_key, decoder_key = jax.random.split(key)
         x = jnp.zeros((1, *self.shape))
         read = self.latent.num_read(self.latent_dim)
@@ -176,22 +177,41 @@ class Model(flax.struct.PyTreeNode):
         }
         # does not change the two keys that were split off
         own = {"latent": self.latent.init(jax.random.fold_in(key, 2), *self._sizes)}
+        of_likelihood = self.likelihood.init(self.shape)
+        of_prior, rest = self._divided(examples)
+        if rest is not None:
+            of_likelihood = self.likelihood.begin(of_likelihood, rest)
         if self.prior_family is not None:
             sizes = priors.Sizes(*self._sizes, self.shape, self.latent)
-            own["prior"] = self.prior_family.init(jax.random.fold_in(key, 3), sizes, examples)
+            own["prior"] = self.prior_family.init(jax.random.fold_in(key, 3), sizes, of_prior)
         params = {
             "encoder": held["encoder"]["params"],
             "decoder": self.scale_to_fan_in(held["decoder"]["params"]),
-            "likelihood": self.likelihood.init(self.shape),
+            "likelihood": of_likelihood,
             **{name: learned for name, learned in own.items() if learned},
         }
         statistics = {n: v.get(modules.STATISTICS) for n, v in held.items()}
         of_latent = self.latent.init_statistics(self.latent_dim)
         return self._with_statistics(params, {**statistics, "latent": of_latent})
 
+    @property
+    def num_examples(self) -> tuple[int, int]:
+        """The numbers of training rows from which the prior and the likelihood are initialized."""
+        of_prior = 0 if self.prior_family is None else self.prior_family.num_examples
+        return of_prior, self.likelihood.num_examples
+
+    def _divided(self, examples: Any) -> tuple[Any, Any]:
+        """The training rows of the prior and of the likelihood, [n, *shape] each, or None."""
+        of_prior, of_likelihood = self.num_examples
+        if examples is None or of_likelihood == 0:
+            return examples, None
+        rows = jnp.asarray(examples)
+        rest = rows[of_prior:]
+        return rows[:of_prior] if of_prior else None, rest if len(rest) else None
+
     def param_shapes(self) -> dict:
         """The shapes and dtypes of the result of `init`, without computing it."""
-        num = 0 if self.prior_family is None else self.prior_family.num_examples
+        num = sum(self.num_examples)
         examples = jax.ShapeDtypeStruct((num, *self.shape), jnp.float32) if num else None
         return jax.eval_shape(self.init, jax.random.key(0), examples)
 
@@ -266,6 +286,14 @@ class Model(flax.struct.PyTreeNode):
                 f"the decoder returns shape {list(output.shape)} for one example: it must hold "
                 f"{wanted} numbers, shape {list(self.shape)} × {self.likelihood.num_outputs} "
                 f"output(s) of {self.likelihood}"
+            )
+
+    def check_steps(self) -> None:
+        """Raises UsageError if x [*shape] is decoded in steps, and its likelihood is of all."""
+        if self.reads_x and self.likelihood.is_joint:
+            raise UsageError(
+                f"likelihood {self.likelihood}: reads the total of x, which is decoded step by "
+                "step: take network='mlp'"
             )
 
     def check_prior(self) -> None:
@@ -343,7 +371,8 @@ class Model(flax.struct.PyTreeNode):
             params: from `init`.
             x: [B, *shape] in the likelihood's range; with K·B conditions the result has K·B rows.
         """
-        outputs, _ = self._run("encoder", params, self._examples("x", x))
+        x = self._examples("x", x)
+        outputs, _ = self._run("encoder", params, self.likelihood.seen(x))
         own = _part(params, "latent")
         if self.train_key is None and "latent" in params.get(modules.STATISTICS, {}):
             own = {**own, modules.STATISTICS: params[modules.STATISTICS]["latent"]}
@@ -390,23 +419,26 @@ class Model(flax.struct.PyTreeNode):
         Args:
             params: from `init`.
             z: [B, L].
-            x: [B, *shape], for teacher forcing of a decoder that reads x; None feeds back the modes
-                of its own outputs.
+            x: [B, *shape], for teacher forcing of a decoder that reads x, and for a likelihood that
+                reads the total of each row; None feeds back the modes of its own outputs, and takes
+                a typical total.
             read: what the decoder reads of z, [B, F], if a draw found it (`rates.Draw`); None
                 computes it.
 
         Returns:
             float32 [B, *shape], or [B, *shape, num_outputs] if the likelihood has several outputs.
+            If it reads the totals of rows, these are the totals of x.
         """
         if self.reads_x and x is None:
             return self._unroll(params, z, lambda step, own, _, outputs: step.mode(own, outputs))[0]
-        return self._outputs(self._apply(params, z, read, **self._read(x))[0])
+        outputs = self._outputs(self._apply(params, z, read, **self._read(x))[0])
+        return self.likelihood.sized(_part(params, "likelihood"), outputs, x)
 
     def _read(self, x: Any) -> dict[str, Any]:
         """Extra inputs of the decoder beside z: x and the key for teacher dropout, or none."""
         if not self.reads_x:
             return {}
-        x = arguments.rows("x", x, self.shape)
+        x = self.likelihood.seen(arguments.rows("x", x, self.shape))
         return {"x": x} if self.teacher_key is None else {"x": x, "key": self.teacher_key}
 
     def _apply(self, params, z, of_z=None, **read):
@@ -432,7 +464,7 @@ class Model(flax.struct.PyTreeNode):
             key: PRNG key for one z ~ q(z|x) per example, which the decoder gets.
         """
         z = self.encode(params, x).sample(arguments.prng_key(key))
-        outputs, of_encoder = self._run("encoder", params, x)
+        outputs, of_encoder = self._run("encoder", params, self.likelihood.seen(x))
         _, of_decoder = self._apply(params, z, **self._read(x))
         found = {"encoder": of_encoder, "decoder": of_decoder}
         if "latent" in params.get(modules.STATISTICS, {}):
@@ -451,7 +483,8 @@ class Model(flax.struct.PyTreeNode):
 
         Args:
             params, z: as in `decode`.
-            say: (likelihood of a step, its parameters, t, outputs [B, …]) to x_t [B, *shape[1:]].
+            say: (likelihood of a step, its parameters, t, outputs [B, …]) to x_t [B, *shape[1:]];
+                the next step reads it as `Likelihood.seen`.
 
         Returns:
             (outputs as in `decode`, x [B, *shape]).
@@ -460,7 +493,8 @@ class Model(flax.struct.PyTreeNode):
 
         def feed(t, outputs):
             own = jax.tree.map(lambda leaf: leaf[t] if leaf.ndim else leaf, params["likelihood"])
-            return say(step, own, t, self._outputs(outputs, first_axis=1))
+            x = say(step, own, t, self._outputs(outputs, first_axis=1))
+            return x, step.seen(x)
 
         outputs, x = self._apply(params, z, feed=feed)[0]
         return self._outputs(outputs), x
@@ -504,7 +538,13 @@ class Model(flax.struct.PyTreeNode):
 
         It is free running: the decoder gets the code only, not x.
         """
-        return self.decode_mean(params, self.encode(params, x).mode)
+        return self._reconstructed(params, self.encode(params, x).mode, x)
+
+    def _reconstructed(self, params: Any, z: jax.Array, x: Array) -> jax.Array:
+        """E[x|z] in which rows have the totals of x, if the likelihood reads them: [B, *shape]."""
+        own = _part(params, "likelihood")
+        outputs = self.likelihood.sized(own, self.decode(params, z), jnp.asarray(x))
+        return self.likelihood.mean(own, outputs)
 
     def predict(self, params: Any, x: Array) -> "Prediction":
         """The code and the reconstruction of x in one pass.
@@ -516,8 +556,9 @@ class Model(flax.struct.PyTreeNode):
         Returns:
             `Prediction`: the mode of q(z|x), [B, L], and the result of `reconstruct`, [B, *shape].
         """
-        code = self.encode(params, jnp.asarray(self._examples("x", x))).mode
-        return Prediction(code, self.decode_mean(params, code))
+        x = jnp.asarray(self._examples("x", x))
+        code = self.encode(params, x).mode
+        return Prediction(code, self._reconstructed(params, code, x))
 
     def interpolate(self, params: Any, x0: Array, x1: Array, num: int) -> jax.Array:
         """Decodes points on the lines between the codes of examples; the ends are reconstructions.

@@ -17,7 +17,9 @@ _LARGEST = DEVIATIONS * math.exp(distributions.LOGVAR_BOUND / 2)
 """The same in units of x, for the largest standard deviation that a likelihood can have."""
 _LEAST = math.exp(-distributions.LOGVAR_BOUND / 2)
 """The smallest standard deviation that a likelihood can have."""
-_REQUIREMENTS = ("unit", "levels", "text", "real")
+_REQUIREMENTS = ("unit", "open", "levels", "counts", "text", "real")
+_LARGEST_COUNT = 2**24
+"""The largest count below which float32 holds every whole number."""
 _MOST_NAMED = 5
 _OFF_GRID = 1e-3
 """Allowed distance of a value from a level, in steps between levels, beyond float32 rounding."""
@@ -30,12 +32,14 @@ class Values(NamedTuple):
         low, high: the smallest and the largest value, scalars.
         num_levels: values are k / (num_levels − 1), k = 0, 1, …; None if continuous.
         is_text: whether levels stand for characters.
+        is_whole: whether all values are known to be whole numbers.
     """
 
     low: float
     high: float
     num_levels: int | None = None
     is_text: bool = False
+    is_whole: bool = False
 
 
 def check(
@@ -45,18 +49,20 @@ def check(
 
     Args:
         values: properties of the data, which may have any shape.
-        requires: see `likelihoods.Likelihood`: 'unit', 'levels', 'text' or 'real'.
+        requires: see `likelihoods.Likelihood`: 'unit', 'open', 'levels', 'counts', 'text' or
+            'real'.
         what: the setting that requires it, as the user wrote it: 'likelihood=bernoulli'.
         holder: the name of the data.
-        remedies: kind of problem → remedy: 'unit', 'levels', 'text', 'large', 'small'.
+        remedies: kind of problem → remedy: 'unit', 'open', 'levels', 'counts', 'text', 'large',
+            'small'.
 
     Raises:
         DataError: the values do not fit; the message names them, what is allowed and the remedy.
-        ValueError: `requires` is not one of the four.
+        ValueError: `requires` is not one of these.
     """
     if requires not in _REQUIREMENTS:
-        known = "'unit', 'levels', 'text' or 'real'"
-        raise ValueError(f"requires={requires!r}: must be {known}")
+        known = ", ".join(map(repr, _REQUIREMENTS))
+        raise ValueError(f"requires={requires!r}: must be one of {known}")
     problem = _problem(values, requires, holder)
     if problem is not None:
         kind, words = problem
@@ -74,6 +80,10 @@ def _problem(values: Values, requires: str, holder: str) -> tuple[str, str] | No
     if requires == "unit" and not (low >= 0 and high <= 1):
         # another likelihood is a remedy only if the values fit some likelihood
         return misfit or "unit", f"needs values in [0, 1], {told}"
+    if requires == "open" and not (low > 0 and high < 1):
+        return misfit or "open", f"needs values between 0 and 1, neither 0 nor 1, {told}"
+    if requires == "counts":
+        return _not_counts(values, told)
     if requires == "levels" and values.num_levels is None:
         return misfit or "levels", f"needs discrete levels, {told} that are continuous"
     if requires == "real" and misfit == "large":
@@ -81,6 +91,19 @@ def _problem(values: Values, requires: str, holder: str) -> tuple[str, str] | No
     if requires == "real" and misfit == "small":
         return "small", f"{told}, no likelihood tells apart what differs by < {_LEAST:.2g}"
     return None
+
+
+def _not_counts(values: Values, told: str) -> tuple[str, str] | None:
+    """Why values are not counts, as `_problem` says it; None if they are."""
+    # two levels are 0 and 1
+    is_whole = values.is_whole if values.num_levels is None else values.num_levels == 2
+    if values.low >= 0 and is_whole and values.high <= _LARGEST_COUNT:
+        return None
+    reason = "" if values.low < 0 else " that are not whole"
+    if is_whole and values.low >= 0:
+        reason = f", float32 holds no whole numbers beyond {_LARGEST_COUNT:,}"
+    kind = _misfit(values.low, values.high) or "counts"
+    return kind, f"needs counts, whole numbers of at least 0, {told}{reason}"
 
 
 def _misfit(low: float, high: float) -> str | None:
@@ -98,6 +121,7 @@ class Survey(NamedTuple):
         num_bad: how many values are neither finite nor missing, a count.
         first_bad: the first of these: (row, place in the example, value), or None.
         is_on_grid: whether all are levels k / (num_levels − 1); None if this was not checked.
+        is_whole: whether all are whole numbers.
     """
 
     low: float
@@ -105,6 +129,7 @@ class Survey(NamedTuple):
     num_bad: int
     first_bad: tuple[int, tuple[int, ...], float] | None
     is_on_grid: bool | None
+    is_whole: bool
 
 
 def survey(
@@ -120,7 +145,7 @@ def survey(
         num_levels: number of levels of a likelihood of levels, a count.
         has_missing: whether NaN means a missing value.
     """
-    low, high, num_bad, first_bad = math.inf, -math.inf, 0, None
+    low, high, num_bad, first_bad, is_whole = math.inf, -math.inf, 0, None, True
     is_on_grid = None if num_levels is None else True
     for start, block in blocks:
         known = block
@@ -135,13 +160,14 @@ def survey(
             known = block[np.isfinite(block)]
         if known.size:
             low, high = min(low, float(known.min())), max(high, float(known.max()))
+            is_whole = is_whole and bool((known == np.floor(known)).all())
         if is_on_grid:
             steps = known.astype(np.float64) * (num_levels - 1)
             allowed = _OFF_GRID + np.finfo(np.float32).eps * (num_levels - 1)
             is_on_grid = bool((np.abs(steps - np.round(steps)) < allowed).all())
     if is_on_grid is not None:
         is_on_grid &= low >= 0 and high <= 1
-    return Survey(low, high, num_bad, first_bad, is_on_grid)
+    return Survey(low, high, num_bad, first_bad, is_on_grid, is_whole)
 
 
 def far_values(values: Values, blocks: Callable[[], Iterable[np.ndarray]], deviation: float) -> str:

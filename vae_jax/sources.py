@@ -23,6 +23,7 @@ __all__ = ["Source", "check_values", "named", "of_arrays", "of_dataset", "rows",
 _BLOCK_BYTES = 2**24
 """What is looked at at a time, in bytes."""
 _RESCALE = "rescale it, x = (x - x.min()) / (x.max() - x.min())"
+_MOVE_INSIDE = "move it inside, x = 0.01 + 0.98 * (x - x.min()) / (x.max() - x.min())"
 _REMEDIES = {
     "text": "give the k-th of V − 1 characters as k / (V − 1), 0 for the end and NaN after it, as "
     "vae_jax.data.load decodes a .txt file",
@@ -211,12 +212,19 @@ def check_values(x, model, preprocess: Callable | None) -> None:
         found.high,
         num_levels if found.is_on_grid else None,
         is_text=requires == "text" and bool(found.is_on_grid),
+        is_whole=found.is_whole,
     )
     # which would begin too far from other values
     is_near = max(-found.low, found.high) <= ranges.DEVIATIONS
     other = ", or take likelihoods.Gaussian()" if is_near else ""
     level = f"give level k as k / {(num_levels or 2) - 1}{other}"
-    remedies = {**_REMEDIES, "unit": f"{_RESCALE}{other}", "levels": level}
+    remedies = {
+        **_REMEDIES,
+        "unit": f"{_RESCALE}{other}",
+        "open": f"{_MOVE_INSIDE}{other}",
+        "levels": level,
+        "counts": f"give the counts themselves{other}",
+    }
     ranges.check(values, requires, what=f"likelihoods.{likelihood}", holder="x", remedies=remedies)
 
     def seen():

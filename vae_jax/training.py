@@ -535,7 +535,8 @@ class _Program:
                 _is_kernel(params),
             )
         if hparams.variance is not None:
-            params = {**params, "likelihood": {"logvar": jnp.log(hparams.variance)}}
+            own = {**params["likelihood"], "logvar": jnp.log(hparams.variance)}
+            params = {**params, "likelihood": own}
         if self.objective.init is not None:
             own = self.objective.init(own_model, stream(at_start.seed, "objective"))
             params = {**params, "objective": own}

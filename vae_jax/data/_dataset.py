@@ -287,7 +287,6 @@ class Dataset:
         kind: 'image', 'table' or 'sequence'.
         low: smallest decoded value of all splits; 0 by definition if `num_levels` is set.
         high: largest decoded value of all splits; 1 by definition if `num_levels` is set.
-        high: the greatest decoded value of any split; 1 by definition where `num_levels` is set.
         num_levels: decoded values are k / (num_levels - 1), k = 0, 1, …; None if continuous.
         sha256: SHA-256 of the content of the source (a user's file itself), hexadecimal.
         likelihood: name of the default p(x|z).
@@ -305,6 +304,7 @@ class Dataset:
         notes: one line per conversion, for the log.
         streamed: whether the training rows must be sent to the device block by block, as for data
             larger than memory.
+        is_whole: whether all decoded values are known to be whole numbers, as counts are.
     """
 
     name: str
@@ -329,6 +329,7 @@ class Dataset:
     scaling: Scaling | None = None
     notes: tuple[str, ...] = ()
     streamed: bool = False
+    is_whole: bool = False
 
     def __post_init__(self):
         labels.refuse_twice(self.classes or ())
@@ -496,16 +497,21 @@ def check(dataset: Dataset, requires: str, *, what: str) -> None:
 
     Args:
         dataset: its range and levels are checked, not the values of its splits [N, *stored].
-        requires: 'unit' (values in [0, 1]), 'levels' (discrete values), 'text' (characters) or
-            'real' (numbers of a magnitude that a likelihood's variance supports).
+        requires: 'unit' (values in [0, 1]), 'open' (in (0, 1)), 'levels' (discrete values),
+            'counts' (whole numbers of at least 0), 'text' (characters) or 'real' (numbers of a
+            magnitude that a likelihood's variance supports).
         what: the setting that requires it, as the user wrote it: 'likelihood=bernoulli'.
 
     Raises:
         DataError: the values do not fit; the message names them, what is allowed and the remedy.
-        ValueError: `requires` is not one of the four.
+        ValueError: `requires` is not one of these.
     """
     values = ranges.Values(
-        dataset.low, dataset.high, dataset.num_levels, is_text=dataset.alphabet is not None
+        dataset.low,
+        dataset.high,
+        dataset.num_levels,
+        is_text=dataset.alphabet is not None,
+        is_whole=dataset.is_whole,
     )
     is_image = dataset.kind == "image"
     levels = "uint8 (binary data, or integers 0 … 255)" if is_image else "0 and 1 alone"
@@ -513,11 +519,23 @@ def check(dataset: Dataset, requires: str, *, what: str) -> None:
         **_REMEDIES,
         "text": f"take likelihood={dataset.likelihood}",
         "levels": f"store the data as {levels}, or take likelihood=gaussian",
+        "counts": f"{_of_counts(dataset)}take likelihood=gaussian",
     }
     ranges.check(values, requires, what=what, holder=dataset.name, remedies=remedies)
 
 
+def _of_counts(dataset: Dataset) -> str:
+    """How data that may be counts, splits [N, *stored], are read as counts, or ""."""
+    if dataset.scaling is not None:
+        return "if the data are counts, keep them with scaling=none, or "
+    if dataset.num_levels is not None:
+        return "if the data are counts, store them as int32 and take scaling=none, or "
+    return ""
+
+
 _REMEDIES = {
+    "open": "move them inside, 0.01 + 0.98 · (x − low) / (high − low) say, or take "
+    "likelihood=gaussian",
     "unit": "rescale them with scaling=unit, or take likelihood=gaussian",
     "large": "rescale them with scaling=unit",
     "small": "rescale them with scaling=unit",

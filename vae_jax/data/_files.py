@@ -220,11 +220,14 @@ def _examples(
     )
     notes += _note_no_valid(splits, reading)
     notes += _unseen(splits, classes)
-    low, high, decode = 0.0, 1.0, functools.partial(decode_levels, num_levels=num_levels)
+    low, high, is_whole = 0.0, 1.0, False
+    decode = functools.partial(decode_levels, num_levels=num_levels)
     if num_levels is None:
+        is_whole = _values.are_whole(parts, reading.scaling)
         splits, parts, told = _rescaled(splits, parts, kind, reading.scaling)
         low, high = _values.stored_range(path, parts)
-        notes += told
+        # counts have far values, for which a likelihood of counts allows
+        notes += [] if is_whole and low >= 0 else told
         decode = decode_real
     scaling = _values.scaling_of(splits[0].x)
     if not stays:
@@ -242,6 +245,7 @@ def _examples(
         "columns": next(iter(parts.values())).columns,
         "scaling": scaling,
         "streamed": stays,
+        "is_whole": is_whole,
         "notes": notes,
     }
 
@@ -323,6 +327,7 @@ def _series(
         "columns": table.columns,
         "has_missing": has_missing,
         "scaling": _values.scaling_of(whole["all"].x),
+        "is_whole": num_levels is None and _values.are_whole(whole, reading.scaling),
         "notes": notes,
     }
 

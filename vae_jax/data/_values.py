@@ -12,6 +12,7 @@ from vae_jax.data._part import Part
 from vae_jax.errors import DataError
 
 __all__ = [
+    "are_whole",
     "as_levels",
     "converted",
     "encode_conditions",
@@ -351,6 +352,11 @@ def _everywhere(parts: Mapping[str, Part], test: Callable[[np.ndarray], np.ndarr
     """Whether all values of the sources satisfy a test."""
     sources = [part.x.source for part in parts.values()]
     return all(bool(np.all(test(x))) for source in sources for _, x in blocks(source))
+
+
+def are_whole(parts: Mapping[str, Part], scaling: str) -> bool:
+    """Whether all values of parts [N, *stored] stay as they are and are whole numbers."""
+    return scaling == "none" and _everywhere(parts, _is_whole)
 
 
 def _is_whole(x: np.ndarray) -> np.ndarray:

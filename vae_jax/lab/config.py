@@ -106,6 +106,8 @@ def _misplaced(name: str, value: str, objective: str, names: Mapping[str, str]) 
 
 def _parser(hyperparameter: objectives.Hyperparameter) -> Callable[[str], str]:
     """The parser for the flag of a hyperparameter."""
+    if hyperparameter.or_number:
+        return parsers.word_or_number(hyperparameter.choices)
     if hyperparameter.choices:
         return parsers.choice(hyperparameter.choices)
     interval = hyperparameter.interval

@@ -23,6 +23,7 @@ __all__ = [
     "plain_number",
     "text",
     "variance",
+    "word_or_number",
     "words",
 ]
 
@@ -168,8 +169,16 @@ def variance(value: str) -> str | float:
     """A positive number, or the name of a way to learn the variance."""
     words = (word for cls in likelihoods.classes().values() for word in cls.variances)
     names = tuple(dict.fromkeys(word for word in words if word != "given"))
-    if value in names:
-        return value
+    return value if value in names else _positive(value, names)
+
+
+def word_or_number(words: Sequence[str]) -> Callable[[str], str]:
+    """One of the words, or a positive number; kept as text."""
+    return lambda value: value if value in words else canonical(str(_positive(value, words)))
+
+
+def _positive(value: str, names: Sequence[str]) -> float:
+    """A positive number in place of one of the names."""
     try:
         result = float(value)
     except ValueError:

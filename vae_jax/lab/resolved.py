@@ -10,7 +10,7 @@ import numpy as np
 
 from vae_jax import assembly, likelihoods, modules, objectives, phases, schedules, training
 from vae_jax.errors import UsageError
-from vae_jax.lab.settings import ADAM, Config, members_of, statics_of
+from vae_jax.lab.settings import ADAM, Config, likelihood_settings, members_of, statics_of
 from vae_jax.model import Model
 
 __all__ = ["Resolved", "complete", "resolve"]
@@ -156,7 +156,8 @@ def resolve(configs: Sequence[Config], dataset) -> Resolved:
     configs = [complete(each, dataset, has_prior=has_prior) for each in configs]
     likelihood = configs[0].likelihood
     # all numbers share a program with the variance "given", so each is checked here
-    known = {"num_levels": dataset.num_levels, "has_missing": dataset.has_missing}
+    settings = likelihood_settings(config)
+    known = {"num_levels": dataset.num_levels, "has_missing": dataset.has_missing, **settings}
     for value in {c.variance for c in configs if not isinstance(c.variance, str)}:
         likelihoods.make(likelihood, variance=value, **known)
     parts = assembly.assemble(
@@ -164,6 +165,7 @@ def resolve(configs: Sequence[Config], dataset) -> Resolved:
         objective,
         likelihood=likelihood,
         variance=config.variance if isinstance(config.variance, str) else "given",
+        settings=settings,
         **members_of(config),
     )
     return Resolved(tuple(configs), dataset, parts)

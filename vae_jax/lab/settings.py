@@ -34,6 +34,7 @@ __all__ = [
     "hyperparameters_of",
     "hyperparameters_of_family",
     "lasts_a_share",
+    "likelihood_settings",
     "members_of",
     "named_in",
     "statics_of",
@@ -45,6 +46,7 @@ ADAM = {"adam_b1": "b1", "adam_b2": "b2", "adam_eps": "eps"}
 
 
 FAMILIES: dict[str, families.Family] = {
+    "likelihood": likelihoods.FAMILY,
     "prior": priors.FAMILY,
     "posterior": posteriors.FAMILY,
 }
@@ -487,15 +489,18 @@ def hyperparameter_flags() -> dict[str, dict[str, objectives.Hyperparameter]]:
 
 def hyperparameters_of_family(setting: str, name: str) -> dict[str, objectives.Hyperparameter]:
     """The settings of a class of `FAMILIES` by its name."""
-    cls, told = FAMILIES[setting].load(name), FAMILIES[setting].settings(name)
+    family = FAMILIES[setting]
+    cls, told, own = family.load(name), family.settings(name), family.settings_of(name)
     return {
         field.name: objectives.Hyperparameter(
             field.default,
             told[field.name],
             objectives.Interval.parse("[1, inf)"),
             cls.choices.get(field.name, ()),
+            or_number=field.name in getattr(cls, "numeric", ()),
         )
         for field in dataclasses.fields(cls)
+        if field.name in own
     }
 
 
@@ -515,13 +520,26 @@ def hyperparameters_of(
 
 
 def members_of(config: Config) -> dict[str, Any]:
-    """Setting of `FAMILIES` → the value that is asked for; None for that of the objective."""
-    given, made = dict(config.hyperparameters), dict.fromkeys(FAMILIES)
-    for setting, name in named_in(vars(config)).items():
-        known = hyperparameters_of_family(setting, name)
-        own = {n: given[n] if each.choices else int(given[n]) for n, each in known.items()}
-        made[setting] = FAMILIES[setting].make(name, **own)
-    return made
+    """The prior and the posterior that are asked for; None for those of the objective."""
+    names = named_in(vars(config))
+    return {
+        setting: FAMILIES[setting].make(names[setting], **_own_settings(config, setting))
+        if setting in names
+        else None
+        for setting in ("prior", "posterior")
+    }
+
+
+def likelihood_settings(config: Config) -> dict[str, float | str]:
+    """The settings of the likelihood that is asked for, see `likelihoods.make`; scalars."""
+    return _own_settings(config, "likelihood") if config.likelihood is not None else {}
+
+
+def _own_settings(config: Config, setting: str) -> dict[str, Any]:
+    """The settings of the class that a setting of `FAMILIES` names: words and numbers."""
+    given = dict(config.hyperparameters)
+    known = hyperparameters_of_family(setting, getattr(config, setting))
+    return {name: each.value_of(given[name]) for name, each in known.items()}
 
 
 def statics_of(config: Config) -> dict[str, int | str]:

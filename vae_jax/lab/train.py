@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from vae_jax import data
+from vae_jax import data, likelihoods
 from vae_jax.devices import platform as devices
 from vae_jax.devices import processes
 from vae_jax.errors import DivergedError
@@ -68,6 +68,7 @@ def load(config: Config, sha256: str | None = None):
         sha256: required hash of the data, see `data.load`; None accepts any.
     """
     settings = {name: getattr(config, name) for name in DATA_SETTINGS}
+    settings["scaling"] = likelihoods.scaling_for(config.likelihood, config.scaling)
     return data.load(config.dataset, sha256=sha256, **settings)
 
 

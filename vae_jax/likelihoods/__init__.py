@@ -7,28 +7,53 @@ Half-precision data and outputs are cast to float32 here, before any density is 
 To add one, add a file `NAME.py` with one public class: a frozen dataclass below `Likelihood` that
 has at least `log_probs`, `mean` and `sample`. `make(NAME)`, `likelihood=NAME`, the class as a
 name of this package, and export to one file follow. `make` sets a field `num_levels`, and a field
-`variance` if the class has `variances`; other fields need a default. Modules with a leading
+`variance` if the class has `variances`; other fields need a default. A field of `choices` is a
+setting with a flag. Modules with a leading
 underscore are what several share.
 """
 
 import dataclasses
+import inspect
 from typing import Any
 
 from vae_jax import families
-from vae_jax.errors import UsageError
+from vae_jax.errors import UsageError, unknown
 from vae_jax.likelihoods._levels import MANY_LEVELS
 from vae_jax.likelihoods._likelihood import Likelihood
 from vae_jax.likelihoods._scaled import INITIAL_LOGVAR
 
-__all__ = ["INITIAL_LOGVAR", "MANY_LEVELS", "Likelihood", "classes", "load", "make", "names"]
+__all__ = [
+    "FAMILY",
+    "INITIAL_LOGVAR",
+    "MANY_LEVELS",
+    "Likelihood",
+    "classes",
+    "load",
+    "make",
+    "names",
+    "scaling_for",
+]
 
 
-_FAMILY = families.Family(__name__, Likelihood, "likelihood")
-names, load, classes = _FAMILY.names, _FAMILY.load, _FAMILY.classes
+class _Family(families.Family):
+    """All likelihoods; only the fields of `choices` are settings, `make` gives the others."""
+
+    def settings_of(self, name: str) -> list[str]:
+        return list(self.load(name).choices)
+
+    def formula(self, name: str) -> str:
+        """The first paragraph of the docstring of the class, for arrays of any shape."""
+        first = (inspect.getdoc(self.load(name)) or "").partition("\n\n")[0]
+        return " ".join(first.split()).rstrip(".")
+
+
+FAMILY = _Family(__name__, Likelihood, "likelihood")
+"""All likelihoods by name."""
+names, load, classes = FAMILY.names, FAMILY.load, FAMILY.classes
 
 
 def __getattr__(name: str) -> Any:
-    return _FAMILY.attribute(name)
+    return FAMILY.attribute(name)
 
 
 def __dir__() -> list[str]:
@@ -41,6 +66,7 @@ def make(
     variance: float | str = "learned",
     num_levels: int | None = None,
     has_missing: bool = False,
+    **settings: float | str,
 ) -> Likelihood:
     """Makes a likelihood by its name.
 
@@ -51,16 +77,22 @@ def make(
         num_levels: number of levels of the data, a scalar, 256 by default; used only by likelihoods
             of levels and of text.
         has_missing: whether x may hold NaN; text always may.
+        settings: fields of its `choices`, words or positive numbers.
 
     Returns:
         A frozen, hashable likelihood for data of any shape.
 
     Raises:
-        UsageError: the name is unknown, or the variance or the number of levels does not fit it.
+        UsageError: the name is unknown, or the variance, the number of levels or a setting does not
+            fit it.
     """
     cls = load(name)
+    for setting in settings:
+        if setting not in cls.choices:
+            raise unknown(f"setting of likelihood={name}", setting, list(cls.choices))
     fields = {field.name for field in dataclasses.fields(cls)}
     options: dict[str, Any] = {"has_missing": True} if has_missing else {}
+    options |= settings
     if cls.variances:
         options["variance"] = variance
     elif variance != "learned":
@@ -78,3 +110,12 @@ def make(
     if "num_levels" in fields and num_levels is not None:
         options["num_levels"] = num_levels
     return cls(**options)
+
+
+def scaling_for(name: str | None, scaling: str) -> str:
+    """The scaling of your own data for a likelihood by name, see `vae_jax.data.load`; scalars.
+
+    `auto` keeps the values if the likelihood is of their own units, as of counts and proportions.
+    """
+    is_raw = name is not None and load(name).is_of_raw
+    return "none" if is_raw and scaling == "auto" else scaling

@@ -31,9 +31,13 @@ class Likelihood:
     Attributes:
         has_missing: whether x may hold NaN.
         num_outputs: decoder outputs per data dimension.
-        requires: values the data must have: 'unit' (in [0, 1]), 'levels' (on the grid k/(num_levels
-            − 1)), 'text' (characters, see `Text`) or 'real'.
+        requires: values the data must have: 'unit' (in [0, 1]), 'open' (in (0, 1)), 'levels' (on
+            the grid k/(num_levels − 1)), 'counts' (whole numbers ≥ 0), 'text' (characters, see
+            `Text`) or 'real'.
+        is_of_raw: whether x must keep its own units, so that `scaling=auto` does not rescale it.
         variances: the words accepted for a variance; () if there is none.
+        choices: the words accepted for each setting that is a flag, by field.
+        numeric: the fields of `choices` that accept a positive number, too.
         max_levels: the largest number of levels that `make` accepts; None for no limit.
         initial_deviation: the standard deviation of each dimension at the start of training, a
             scalar; values many deviations away cause a warning.
@@ -43,6 +47,9 @@ class Likelihood:
 
     num_outputs: ClassVar[int] = 1
     requires: ClassVar[str] = "real"
+    is_of_raw: ClassVar[bool] = False
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+    numeric: ClassVar[tuple[str, ...]] = ()
     variances: ClassVar[tuple[str, ...]] = ()
     max_levels: ClassVar[int | None] = None
     initial_deviation: ClassVar[float] = 1.0
@@ -54,9 +61,50 @@ class Likelihood:
             shape: shape of one data example.
 
         Returns:
-            {} if nothing is learned, else {'logvar': a scalar or [*shape]}.
+            {} if nothing is learned, else arrays by name: {'logvar': a scalar or [*shape]}.
         """
         return {}
+
+    @property
+    def num_examples(self) -> int:
+        """The number of training rows that `begin` needs, a count; 0 for none."""
+        return 0
+
+    def begin(self, params: Params, examples: jax.Array) -> Params:
+        """Sets initial parameters that depend on the data.
+
+        Args:
+            params: parameters from `init`.
+            examples: evenly spaced training rows, [num_examples, *shape].
+
+        Returns:
+            Parameters of the same structure.
+        """
+        del examples
+        return params
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether the distribution of a number depends on the others of its row; a scalar."""
+        return False
+
+    def seen(self, x: jax.Array) -> jax.Array:
+        """What the networks read in place of x, [B, *shape] to the same shape."""
+        return x
+
+    def sized(self, params: Params, outputs: jax.Array, x: jax.Array | None = None) -> jax.Array:
+        """Outputs as the other methods take them: with the total of each row of x, if it counts.
+
+        Args:
+            params: parameters from `init` or training.
+            outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
+            x: data, shape [B, *shape]; None takes a typical total.
+
+        Returns:
+            The same shape.
+        """
+        del params, x
+        return outputs
 
     def fit(
         self, params: Params, outputs: jax.Array, x: jax.Array, mask: jax.Array | None = None
@@ -148,7 +196,7 @@ class Likelihood:
         Returns:
             Booleans, shape [B]: False for a density, and for soft targets.
         """
-        return jnp.full(x.shape[:1], self.requires == "levels")
+        return jnp.full(x.shape[:1], self.requires in ("levels", "counts"))
 
     def frozen(self) -> "Likelihood":
         """The same density with `fit` as the identity: for evaluation and after training.

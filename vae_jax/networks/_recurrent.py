@@ -173,8 +173,9 @@ class RecurrentDecoder(nn.Module):
 
     - the true step before it, if x [B, T, …] is passed (teacher forcing): outputs of p(x_t | x_<t,
       z)
-    - feed(t, outputs [B, F·num_outputs]) of its own output before, if `feed` is passed (free
-      running); the result is then (outputs, the values that were fed [B, T, …])
+    - the second result of feed(t, outputs [B, F·num_outputs]) of its own output before, if `feed`
+      is passed (free running): (x_t, what the next step reads in its place), [B, …] each; the
+      result is then (outputs, x [B, T, …])
     - nothing, if neither is passed.
 
     Attributes:
@@ -256,8 +257,8 @@ class RecurrentDecoder(nn.Module):
                 new.append(cell.step(state, added, *layer))
                 h = new[-1][0]
             outputs = _product(h, *output)
-            said = feed(t, outputs)
-            return (new, _features(said[:, None], self.num_outputs, self.dtype)[:, 0]), (
+            said, seen = feed(t, outputs)
+            return (new, _features(seen[:, None], self.num_outputs, self.dtype)[:, 0]), (
                 outputs,
                 said,
             )

@@ -137,6 +137,7 @@ class Hyperparameter(NamedTuple):
         interval: the allowed values of a number, at every step.
         choices: the allowed words.
         schedule: the value of its flag unless it is given, as text; "" for the default.
+        or_number: whether a positive number is allowed beside the words.
     """
 
     default: float | int | str
@@ -144,6 +145,7 @@ class Hyperparameter(NamedTuple):
     interval: Interval = Interval.parse("[0, inf)")
     choices: tuple[str, ...] = ()
     schedule: str = ""
+    or_number: bool = False
 
     @property
     def text(self) -> str:
@@ -154,6 +156,12 @@ class Hyperparameter(NamedTuple):
     def is_static(self) -> bool:
         """Whether it is a word or a count, which is fixed when a program is compiled."""
         return not isinstance(self.default, float)
+
+    def value_of(self, text: str) -> float | int | str:
+        """The value of a parsed text, if it `is_static`: a word, or a number; a scalar."""
+        if text in self.choices:
+            return text
+        return float(text) if self.or_number else int(text)
 
     def check(self, name: str, value: int | str) -> None:
         """Raises UsageError unless a word is one of the choices, or a count lies in the interval.

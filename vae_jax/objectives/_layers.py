@@ -111,7 +111,7 @@ def _down(model, params, layer: int, h: jax.Array) -> jax.Array:
 
 def _below(model, params, layer: int, x: jax.Array) -> jax.Array:
     """h_i [B, D_i], computed from x [B, *shape] by the layers below, without a gradient."""
-    h = x.reshape(len(x), -1)
+    h = model.likelihood.seen(x).reshape(len(x), -1)
     for i in range(layer):
         h = _up(model, params, i, h)
     return jax.lax.stop_gradient(h)
@@ -132,6 +132,7 @@ def _of_outputs(model, params, outputs, batch) -> tuple[jax.Array, jax.Array]:
     likelihood, own = model.likelihood, params["likelihood"]
     extra = () if likelihood.num_outputs == 1 else (likelihood.num_outputs,)
     outputs = outputs.astype(jnp.float32).reshape(-1, *model.shape, *extra)
+    outputs = likelihood.sized(own, outputs, batch["x"])
     scale = likelihood.fit(own, outputs, batch["x"], batch["mask"])
     error = losses.squared_error(batch["x"], likelihood.mean(own, outputs))
     return -likelihood.log_prob(scale, outputs, batch["x"]), error
@@ -147,7 +148,8 @@ def _restaging(model, params, stage: int, batch) -> tuple[jax.Array, jax.Array]:
         z = model.encode(params, batch["x"]).mode
         return _of_outputs(model, params, model.decode(params, z), batch)
     held = {"params": params["encoder"]}
-    _, kept = model.encoder.apply(held, batch["x"], mutable=["intermediates"])
+    seen = model.likelihood.seen(batch["x"])
+    _, kept = model.encoder.apply(held, seen, mutable=["intermediates"])
     return _of_outputs(model, params, kept["intermediates"]["outputs"][stage], batch)
 
 

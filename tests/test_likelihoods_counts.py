@@ -1,0 +1,385 @@
+"""Likelihoods of counts, proportions and heavy tails: scipy's answers, limits, and totals."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from vae_jax import likelihoods, make_model
+from vae_jax.errors import UsageError
+from vae_jax.likelihoods import (
+    Beta,
+    Categorical,
+    Gaussian,
+    Multinomial,
+    NegativeBinomial,
+    Poisson,
+    StudentT,
+    ZeroInflatedNegativeBinomial,
+)
+
+OF_COUNTS = [name for name in likelihoods.names() if likelihoods.load(name).requires == "counts"]
+LEAST, MANY = 1e-8, 1e8  # dispersions and degrees of freedom that float32 tells from a limit
+RNG = np.random.default_rng(0)
+LOG_MEANS = np.float32([-100, -3, 0, 1.5, 6, 13.8, 100])
+X = np.float32([0, 1, 2, 7, 8, 400, 1e6])
+PAIRS = [np.float32(grid.ravel()[:, None]) for grid in np.meshgrid(X, LOG_MEANS)]
+"""Counts and log means, each with each, [49, 1]."""
+
+
+def gated(outputs, gate):
+    """Outputs of a zero-inflated likelihood, [..., 2]."""
+    return np.stack([outputs, np.full_like(outputs, gate)], axis=-1)
+
+
+def tabulated(likelihood, params, output, largest):
+    """Probabilities of 0 … largest for one output [] or [num_outputs]."""
+    x = np.arange(largest + 1, dtype=np.float32)[:, None]
+    outputs = np.broadcast_to(np.float32(output), (len(x), 1, *np.shape(output)))
+    return np.exp(np.float64(jax.jit(likelihood.log_prob)(params, outputs, x)))
+
+
+# --- Limits
+
+
+def test_a_negative_binomial_variable_without_dispersion_is_a_poisson_variable():
+    x, log_mean = PAIRS
+    mean = np.exp(np.minimum(log_mean, 20))
+    # what a dispersion changes, to the first order
+    change = LEAST * np.abs(np.square(x - mean) - x)[:, 0] / 2
+    near = change < 1e-3
+    assert near.sum() > 25
+    found, expected = (
+        np.asarray(each.log_prob({}, log_mean, x))[near]
+        for each in (NegativeBinomial(dispersion=LEAST), Poisson())
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-3)
+
+
+def test_a_zero_inflated_variable_with_open_gates_has_no_more_zeros():
+    x, log_mean = PAIRS
+    np.testing.assert_allclose(
+        ZeroInflatedNegativeBinomial(dispersion=2.0).log_prob({}, gated(log_mean, -100.0), x),
+        NegativeBinomial(dispersion=2.0).log_prob({}, log_mean, x),
+        rtol=1e-6,
+    )
+
+
+def test_a_multinomial_variable_of_one_trial_is_categorical():
+    logits = RNG.normal(size=(6, 5)).astype(np.float32)
+    level = RNG.integers(0, 5, 6)
+    one_hot = np.eye(5, dtype=np.float32)[level]
+    x = np.float32(level[:, None] / 4)
+    np.testing.assert_allclose(
+        Multinomial().log_prob({}, logits, one_hot),
+        Categorical(5).log_prob({}, logits[:, None], x),
+        rtol=1e-5,
+    )
+
+
+def test_a_student_t_variable_of_many_degrees_is_gaussian():
+    x, mean = RNG.normal(size=(2, 9, 4)).astype(np.float32)
+    np.testing.assert_allclose(
+        StudentT(0.3, MANY).log_prob({}, mean, x), Gaussian(0.3).log_prob({}, mean, x), rtol=1e-5
+    )
+
+
+# --- Probabilities and moments
+
+
+CASES = {
+    "poisson": (Poisson(), 1.5, scipy.stats.poisson(np.exp(1.5))),
+    "poisson_of_many": (Poisson(), 7.0, scipy.stats.poisson(np.exp(7.0))),
+    "negative_binomial": (
+        NegativeBinomial(dispersion=0.5),
+        1.0,
+        scipy.stats.nbinom(2, 2 / (2 + np.e)),
+    ),
+    "negative_binomial_of_few": (
+        NegativeBinomial(dispersion=4.0),
+        0.5,
+        scipy.stats.nbinom(0.25, 0.25 / (0.25 + np.exp(0.5))),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_probabilities_mean_and_draws_are_those_of_scipy(case):
+    likelihood, output, known = CASES[case]
+    largest = int(known.isf(1e-7))
+    probs = tabulated(likelihood, {}, output, largest)
+    np.testing.assert_allclose(probs.sum(), 1.0, atol=1e-5)
+    np.testing.assert_allclose(probs, known.pmf(np.arange(largest + 1)), rtol=1e-4, atol=1e-9)
+    outputs = np.full((40_000, 1), output, np.float32)
+    np.testing.assert_allclose(likelihood.mean({}, outputs[:1])[0, 0], known.mean(), rtol=1e-5)
+    mode = float(likelihood.mode({}, outputs[:1])[0, 0])
+    assert probs[int(mode)] == pytest.approx(probs.max(), rel=1e-3)
+    draws = np.asarray(jax.jit(likelihood.sample)({}, jax.random.key(0), outputs))
+    assert np.all((draws >= 0) & (draws == np.floor(draws)))
+    error = known.std() / np.sqrt(len(draws))
+    assert abs(draws.mean() - known.mean()) < 5 * error
+    kurtosis = float(known.stats("k")) + 2
+    assert abs(draws.var() / known.var() - 1) < 5 * np.sqrt(kurtosis / len(draws))
+
+
+def test_a_gate_adds_zeros():
+    likelihood = ZeroInflatedNegativeBinomial(dispersion=0.5)
+    open_, output = NegativeBinomial(dispersion=0.5), (1.0, 0.4)
+    probs = tabulated(likelihood, {}, output, 100)
+    of_open = tabulated(open_, {}, output[0], 100)
+    gate = 1 / (1 + np.exp(-output[1]))
+    np.testing.assert_allclose(probs[1:], (1 - gate) * of_open[1:], rtol=1e-5)
+    np.testing.assert_allclose(probs[0], gate + (1 - gate) * of_open[0], rtol=1e-5)
+    outputs = np.broadcast_to(np.float32(output), (40_000, 1, 2))
+    draws = np.asarray(jax.jit(likelihood.sample)({}, jax.random.key(0), outputs))
+    mean, second = (probs * np.arange(101) ** k for k in (1, 2))
+    np.testing.assert_allclose(likelihood.mean({}, outputs[:1])[0, 0], mean.sum(), rtol=1e-5)
+    error = np.sqrt((second.sum() - mean.sum() ** 2) / len(draws))
+    assert abs(draws.mean() - mean.sum()) < 5 * error
+    assert abs((draws == 0).mean() - probs[0]) < 5 / np.sqrt(len(draws))
+    # the likeliest is 0 here, and where gates are open that of the counts
+    assert float(likelihood.mode({}, outputs[:1])[0, 0]) == 0
+    opened = np.float32([[[3.0, -9.0]]])
+    assert likelihood.mode({}, opened)[0, 0] == open_.mode({}, opened[..., 0])[0, 0] > 0
+
+
+def test_a_multinomial_variable_is_that_of_scipy():
+    logits = np.float32([[0.3, -1.0, 0.8]])
+    shares = scipy.special.softmax(np.float64(logits[0]))
+    num = 4
+    x = np.float32([[a, b, num - a - b] for a in range(num + 1) for b in range(num + 1 - a)])
+    log_prob = Multinomial().log_prob({}, np.broadcast_to(logits, x.shape), x)
+    known = scipy.stats.multinomial(num, shares)
+    np.testing.assert_allclose(np.exp(log_prob).sum(), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(log_prob, known.logpmf(x.astype(int)), rtol=1e-5, atol=1e-5)
+    outputs = Multinomial().sized({}, np.repeat(logits, 20_000, axis=0), x[:1])
+    draws = np.asarray(jax.jit(Multinomial().sample)({}, jax.random.key(0), outputs))
+    np.testing.assert_array_equal(draws.sum(axis=1), num)
+    np.testing.assert_allclose(Multinomial().mean({}, outputs)[0], num * shares, rtol=1e-5)
+    np.testing.assert_allclose(draws.mean(axis=0), num * shares, atol=5 / np.sqrt(len(draws)))
+    np.testing.assert_allclose(np.cov(draws.T), known.cov(), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "output", "known"),
+    [
+        (StudentT(0.5, 6.0), 1.0, scipy.stats.t(6.0, 1.0, np.sqrt(0.5))),
+        (Beta(5.0), 0.4, scipy.stats.beta(5 / (1 + np.exp(-0.4)), 5 / (1 + np.exp(0.4)))),
+        (Beta(0.3), -1.0, scipy.stats.beta(0.3 / (1 + np.e), 0.3 / (1 + np.exp(-1)))),
+    ],
+    ids=str,
+)
+def test_density_and_draws_are_those_of_scipy(likelihood, output, known):
+    x = np.float32(known.ppf(np.linspace(0.2, 0.8, 7)))[:, None]
+    outputs = np.full((30_000, 1), output, np.float32)
+    np.testing.assert_allclose(
+        likelihood.log_prob({}, outputs[:7], x), known.logpdf(np.float64(x[:, 0])), rtol=1e-4
+    )
+    draws = np.asarray(jax.jit(likelihood.sample)({}, jax.random.key(0), outputs))[:, 0]
+    np.testing.assert_allclose(likelihood.mean({}, outputs[:1])[0, 0], known.mean(), rtol=1e-5)
+    assert scipy.stats.kstest(np.float64(draws), known.cdf).pvalue > 1e-3
+    np.testing.assert_allclose(draws.var(), known.var(), rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    "likelihood",
+    [Poisson(), NegativeBinomial("total"), ZeroInflatedNegativeBinomial(), Multinomial()],
+    ids=str,
+)
+def test_extreme_counts_have_finite_values_and_gradients(likelihood):
+    grids = np.meshgrid(X, np.float32([-100, 0, 100]), indexing="ij")
+    x, output = (np.float32(np.stack([grid.ravel()] * 2, axis=1)) for grid in grids)
+    outputs = np.stack([output, -output], axis=-1) if likelihood.num_outputs == 2 else output
+    start = likelihood.init((2,))
+
+    @jax.jit
+    def run(params, outputs):
+        outputs = likelihood.sized(params, outputs, x)
+        value, vjp = jax.vjp(lambda p, o: likelihood.log_prob(p, o, x), params, outputs)
+        return value, vjp(jnp.ones_like(value)), likelihood.mean(params, outputs)
+
+    for dispersion in (1e-8, 1.0, 1e3):
+        params = {name: jnp.full(v.shape, np.log(dispersion)) for name, v in start.items()}
+        for leaf in jax.tree.leaves(run(params, outputs)):
+            assert np.isfinite(leaf).all()
+
+
+# --- Missing numbers
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative_binomial", "multinomial", "beta"])
+def test_missing_numbers_cost_nothing(name):
+    likelihood = likelihoods.make(name, has_missing=True)
+    x = np.float32([[3, 0, 5, 2], [1, 4, 0, 7]])
+    x = x / 8 + 0.01 if name == "beta" else x
+    outputs = RNG.normal(size=x.shape).astype(np.float32)
+    x[:, 1], keep = np.nan, [0, 2, 3]
+    params = likelihood.init((4,))
+    value, slope = jax.value_and_grad(lambda o: likelihood.log_prob(params, o, x).sum())(outputs)
+    whole = likelihoods.make(name)
+    known = whole.log_prob(whole.init((3,)), outputs[:, keep], x[:, keep]).sum()
+    np.testing.assert_allclose(value, known, rtol=1e-5)
+    np.testing.assert_array_equal(np.asarray(slope)[:, 1], 0.0)
+    assert np.isfinite(slope).all()
+    if likelihood.requires == "counts":
+        np.testing.assert_array_equal(np.isnan(likelihood.seen(x)), np.isnan(x))
+
+
+# --- Totals
+
+
+@pytest.mark.parametrize("name", OF_COUNTS)
+def test_with_totals_rates_are_shares_of_the_row(name):
+    cls = likelihoods.load(name)
+    likelihood = cls("total") if cls.choices else cls()
+    x = RNG.integers(0, 50, (5, 3, 2)).astype(np.float32)
+    x[0] = 0
+    extra = () if likelihood.num_outputs == 1 else (likelihood.num_outputs,)
+    outputs = RNG.normal(size=(*x.shape, *extra)).astype(np.float32)
+    shifted = np.array(outputs)
+    if extra:
+        shifted[..., 1:] = outputs[..., 1:] = -100.0  # gates that are open
+        shifted[..., 0] += 2.0
+    else:
+        shifted += 2.0
+    params = likelihood.init((3, 2))
+    sized = likelihood.sized(params, outputs, x)
+    totals = np.asarray(likelihood.mean(params, sized)).sum(axis=(1, 2))
+    np.testing.assert_allclose(totals, x.sum(axis=(1, 2)), rtol=1e-5, atol=1e-5)
+    # only the shares count, so neither a shift nor a second pass changes anything
+    for other in (likelihood.sized(params, shifted, x), likelihood.sized(params, sized, x)):
+        np.testing.assert_allclose(other, sized, rtol=1e-5, atol=1e-5)
+    # rows that are drawn have the mean total of the examples
+    begun = likelihood.begin(params, x)
+    drawn = likelihood.mean(begun, likelihood.sized(begun, outputs))
+    np.testing.assert_allclose(np.sum(drawn, axis=(1, 2)), totals.mean(), rtol=1e-5)
+    missing = np.where(np.arange(2) == 1, np.nan, x)
+    of_known = likelihood.mean(params, likelihood.sized(params, outputs, missing))
+    np.testing.assert_allclose(
+        np.sum(of_known, axis=(1, 2)), x[..., 0].sum(axis=1), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_without_totals_nothing_is_shared():
+    for likelihood in (Poisson(), NegativeBinomial(), ZeroInflatedNegativeBinomial()):
+        assert not likelihood.is_joint
+        assert likelihood.num_examples == 0
+        outputs = np.ones((2, 3, likelihood.num_outputs), np.float32)
+        assert likelihood.sized({}, outputs, outputs) is outputs
+    assert Multinomial().is_joint
+
+
+def test_networks_read_the_logarithm_of_counts():
+    seen = Poisson().seen
+    x = np.float32([0, 1, 9, 1e6])
+    np.testing.assert_allclose(seen(x), np.log1p(x), rtol=1e-6)
+    slope = jax.vmap(jax.grad(lambda one: seen(one)))(np.float32([-2, 0, 1]))
+    np.testing.assert_allclose(slope, [1, 1, 0.5], rtol=1e-6)
+    assert Gaussian().seen(x) is x
+    model = make_model((4,), likelihood="poisson", latent_dim=2, widths=(3,))
+    params = model.init(jax.random.key(0))
+    rows = RNG.integers(0, 9, (5, 4)).astype(np.float32)
+    expected = model.replace(likelihood=Gaussian()).encode(params, np.log1p(rows))
+    np.testing.assert_allclose(model.encode(params, rows).mean, expected.mean, rtol=1e-6)
+
+
+def test_a_model_of_totals_reconstructs_and_scores_rows_with_their_own():
+    model = make_model((4,), likelihood=Multinomial(), latent_dim=2, widths=(3,))
+    rows = RNG.integers(1, 9, (6, 4)).astype(np.float32)
+    params = model.init(jax.random.key(0), rows)
+    totals = rows.sum(axis=1)
+
+    @jax.jit
+    def run(params, z):
+        outputs = model.decode(params, z[0], rows)
+        batch = {"x": jnp.asarray(rows), "mask": jnp.ones(6)}
+        return (
+            model.reconstruct(params, rows),
+            model.predict(params, rows).reconstruction,
+            model.sample(params, jax.random.key(1), 7),
+            model.distortion(params, z, batch),
+            -Multinomial().log_prob({}, outputs, rows),
+        )
+
+    restored, predicted, (drawn, mean), distortion, expected = run(params, jnp.zeros((2, 6, 2)))
+    np.testing.assert_allclose(restored.sum(axis=1), totals, rtol=1e-5)
+    np.testing.assert_allclose(predicted, restored, rtol=1e-6)
+    np.testing.assert_allclose(mean.sum(axis=1), totals.mean(), rtol=1e-5)
+    np.testing.assert_array_equal(drawn.sum(axis=1), np.round(totals.mean()))
+    for row in distortion:
+        np.testing.assert_allclose(row, expected, rtol=1e-5)
+
+
+def test_a_total_is_not_decoded_step_by_step():
+    with pytest.raises(UsageError, match=r"Multinomial.*step by step: take network='mlp'$"):
+        make_model((5, 2), likelihood="multinomial", network="gru", latent_dim=2)
+    make_model((5, 2), likelihood="poisson", network="gru", latent_dim=2)
+    make_model((5, 2), likelihood="multinomial", network="gru", latent_dim=2, teacher_dropout=1)
+
+
+def test_a_recurrent_decoder_reads_the_logarithm_of_counts():
+    model = make_model((3, 2), likelihood="poisson", network="gru", latent_dim=2, widths=(4,))
+    params = model.init(jax.random.key(0))
+    x = RNG.integers(0, 9, (5, 3, 2)).astype(np.float32)
+    z = jnp.zeros((5, 2))
+    plain = model.replace(likelihood=Gaussian())
+
+    @jax.jit
+    def run(params):
+        told = plain.decode({**params, "likelihood": {"logvar": 0.0}}, z, np.log1p(x))
+        drawn, mean = model.sample_given(params, jax.random.key(0), z)
+        again = model.likelihood.mean({}, model.decode(params, z, drawn))
+        return model.decode(params, z, x), told, mean, again
+
+    outputs, told, mean, again = run(params)
+    np.testing.assert_allclose(outputs, told, rtol=1e-5, atol=1e-6)
+    # what it says itself is fed back in the same form
+    np.testing.assert_allclose(mean, again, rtol=1e-4, atol=1e-5)
+
+
+# --- Settings
+
+
+def test_make_gives_the_settings():
+    make = functools.partial(likelihoods.make, "negative_binomial")
+    assert make(dispersion=0.5) == NegativeBinomial("none", 0.5)
+    assert make(size_factor="total") == NegativeBinomial("total")
+    assert make(dispersion="decoded").num_outputs == 2
+    assert (
+        likelihoods.make("zero_inflated_negative_binomial", dispersion="decoded").num_outputs == 3
+    )
+    assert likelihoods.make("student_t", degrees=3.0, variance=0.5) == StudentT(0.5, 3.0)
+    assert make(dispersion="learned").init((3, 2))["log_dispersion"].shape == ()
+    assert make().init((3, 2))["log_dispersion"].shape == (3, 2)
+    assert make(dispersion=0.5).init((3, 2)) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("poisson", {"dispersion": 1.0}, "setting of likelihood=poisson 'dispersion' is unknown"),
+        ("gaussian", {"degrees": 1.0}, "setting of likelihood=gaussian 'degrees' is unknown"),
+        ("poisson", {"size_factor": "totl"}, "size_factor 'totl' is unknown.*did you mean total"),
+        (
+            "negative_binomial",
+            {"dispersion": "lerned"},
+            "dispersion=lerned: .*did you mean learned",
+        ),
+        (
+            "negative_binomial",
+            {"dispersion": -1.0},
+            "dispersion=-1.0: must be a number from 2.1e-09",
+        ),
+        ("student_t", {"degrees": 0}, "degrees=0: must be a number from .* or one of learned, "),
+        ("beta", {"concentration": True}, "concentration=True: "),
+        ("beta", {"concentration": float("nan")}, "concentration=nan: "),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_refused_in_one_line(name, settings, message):
+    with pytest.raises(UsageError, match=message) as error:
+        likelihoods.make(name, **settings)
+    assert "\n" not in str(error.value)
