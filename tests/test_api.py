@@ -51,6 +51,7 @@ ALLOWED = {
     "keeping": {"storage"},
     "live": set(),
     "moments": set(),
+    "looks": set(),
     "program": {"devices", "evaluation", "schedules", "training"},
     "trained": {
         *("assembly", "data", "evaluation", "labels", "likelihoods", "model", "objectives"),
@@ -79,7 +80,7 @@ ALLOWED = {
     "training": {"modules", "schedules", "shuffling"},
     "devices": {"training"},
     "storage": {"latents", "likelihoods", "model", "networks", "posteriors", "priors"},
-    "data": {"cache", "labels", "ranges"},
+    "data": {"cache", "labels", "looks", "ranges"},
     "ranges": {"distributions"},
     "fitting": {
         *("assembly", "data", "devices", "keeping", "live", "objectives", "phases", "posteriors"),
@@ -90,7 +91,7 @@ ALLOWED = {
     "residual": {"convolution"},
     "lab": {
         *("assembly", "cache", "data", "devices", "distributions", "evaluation", "families"),
-        *("keeping", "latents", "likelihoods", "live", "model", "modules", "networks"),
+        *("keeping", "latents", "likelihoods", "live", "looks", "model", "modules", "networks"),
         *("objectives", "phases", "plots", "posteriors", "priors", "program", "ranges", "rates"),
         *("samplers", "schedules", "storage", "trained", "training"),
     },

@@ -486,7 +486,7 @@ def test_images_that_do_not_fit_together_are_named(tmp_path):
 def test_images_with_transparency_are_refused(tmp_path):
     write_images(tmp_path, BYTES[:5])
     PIL.Image.fromarray(np.full((6, 5, 4), 9, np.uint8)).save(tmp_path / "clear.png")
-    with pytest.raises(DataError, match=r"clear\.png: is transparent in places: put it on"):
+    with pytest.raises(DataError, match=r"clear\.png: is transparent in places: give background"):
         load(tmp_path)
 
 

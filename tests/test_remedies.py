@@ -16,6 +16,7 @@ from remedies import (  # noqa
     of_flags,
     of_likelihoods,
     of_mistakes,
+    of_pictures,
     of_posteriors,
     of_priors,
     of_python,
@@ -113,7 +114,7 @@ def test_extras_that_remedies_name_are_offered():
         for found in re.findall(pattern, message.text)
         for extra in found.split(",")
     }
-    assert named >= {"cluster", "ray", "tensorboard", "tensorflow"}
+    assert named >= {"cluster", "dicom", "ray", "tensorboard", "tensorflow"}
     assert named <= project["optional-dependencies"].keys()
 
 

@@ -87,6 +87,9 @@ ELSEWHERE = {
     at("vae_jax/lab/resuming.py", "_refuse_fewer_epochs")("give at least as many"): (
         "test_experiments.py::test_more_epochs_go_on_where_the_run_ended"
     ),
+    at("vae_jax/data/_dicom.py", "_opened")("pip install 'vae_jax[dicom]'"): (
+        "test_data_pictures.py::test_dicom_is_in_the_units_of_its_header"
+    ),
     at("vae_jax/data/_dataset.py", "mismatch")("fetch the original again"): (
         "test_data_tfds.py::test_the_four_original_files_are_enough"
     ),

@@ -198,30 +198,6 @@ def links_in_a_folder(folder, patch):
 
 # --- Pictures
 
-own = at(DATA + "_images.py", "_of_one_size")
-
-
-@tries(own("all must be of one size; resize or crop them first"))
-def pictures_of_two_sizes(folder, patch):
-    draw(folder, [*PICTURES, PICTURES[0][:3]])
-    message = yield attempt(load, folder)
-    path = message.partition(": ")[0]
-    PIL.Image.open(path).resize((5, 4)).save(path)
-    yield attempt(load, folder)
-
-
-@tries(own("all must be of one depth; convert it, or leave it out"))
-def pictures_of_two_depths(folder, patch):
-    draw(folder, [*PICTURES, 257 * PICTURES[0].astype(np.uint16)])
-    message = yield attempt(load, folder)
-    path = message.partition(": ")[0]
-    deep = np.asarray(PIL.Image.open(path))
-    PIL.Image.fromarray((deep // 257).astype(np.uint8)).save(path)
-    yield attempt(load, folder)
-    os.remove(path)
-    yield attempt(load, folder)
-
-
 own = at(DATA + "_images.py", "_refuse_mixed")
 
 
@@ -344,29 +320,6 @@ def a_picture_beside_the_folders_of_labels(folder, patch):
     os.remove(path)
     yield attempt(load, folder)
     os.remove(folder / "cat" / "one.png")
-    yield attempt(load, folder)
-
-
-@tries(at(DATA + "_images.py", "_counted")("must be gray (8, 16 or 32 bits) or RGB: convert it"))
-def a_picture_of_another_mode(folder, patch):
-    draw(folder, np.stack([PICTURES] * 3, axis=-1), "jpg")
-    PIL.Image.open(folder / "000.jpg").convert("CMYK").save(folder / "000.jpg")
-    message = yield attempt(load, folder)
-    path = message.partition(": ")[0]
-    PIL.Image.open(path).convert("RGB").save(path)
-    yield attempt(load, folder)
-
-
-@tries(at(DATA + "_images.py", "_opaque")("put it on a background first, for instance with"))
-def a_transparent_picture(folder, patch):
-    hidden = PIL.Image.fromarray(RNG.integers(0, 200, (4, 5, 4), np.uint8))
-    draw(folder, np.stack([PICTURES] * 3, axis=-1))
-    hidden.save(folder / "000.png")
-    yield attempt(load, folder)
-    white = PIL.Image.new("RGBA", hidden.size, "white")
-    PIL.Image.alpha_composite(white, hidden).save(folder / "000.png")
-    yield attempt(load, folder)
-    hidden.convert("RGB").save(folder / "000.png")
     yield attempt(load, folder)
 
 

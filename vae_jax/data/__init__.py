@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vae_jax import cache, discovery
+from vae_jax import cache, discovery, looks
 from vae_jax.data._dataset import Dataset, Rows, Split, check, other_content
 from vae_jax.data._part import Reading
 from vae_jax.data._sequences import strings
@@ -43,6 +43,12 @@ def load(
     window: int | None = None,
     hop: int | None = None,
     missing_values: Sequence[str] | None = None,
+    resize: int | Sequence[int] | None = None,
+    crop: str = "none",
+    pad: bool = False,
+    background: str | None = None,
+    frames: str = "first",
+    icc: str = "stored",
     sha256: str | None = None,
     cache_dir: str | os.PathLike | None = None,
 ) -> Dataset:
@@ -50,8 +56,9 @@ def load(
 
     Args:
         name: one of `names()`, a dataset of tensorflow-datasets ('mnist', 'config/of:1.0.0'), or
-            the path of an .npy, .npz, .csv, .parquet or .txt file or of a folder of images, tables
-            or .npy files. A path that does not exist is searched below `data_dir`.
+            the path of an .npy, .npz, .csv, .parquet or .txt file, of a file with several pages of
+            images, or of a folder of images, tables or .npy files. A path that does not exist is
+            searched below `data_dir`.
         data_dir: the folder of all datasets; None means $VAE_JAX_DATA_DIR, else
             $XDG_CACHE_HOME/vae_jax/data (~/.cache/vae_jax/data; if there is no home, below the
             working directory).
@@ -70,6 +77,16 @@ def load(
         missing_values: text that marks a missing cell of your own table, in addition to empty
             cells; rows with a missing cell are then dropped. None refuses a table with missing
             cells.
+        resize: of your own pictures: (height, width) in pixels, or one number for both.
+        crop: 'center' cuts the largest centered part of that shape out first; 'none' stretches.
+        pad: whether pictures are resized to fit inside and the rest is filled with `background`,
+            black by default.
+        background: a color, such as 'white' or '#808080', on which transparent pictures are put;
+            'alpha' keeps their alpha channel as the last one. None refuses them.
+        frames: 'first' reads the first page of each file of pictures, 'all' reads each page as a
+            row.
+        icc: 'srgb' converts pictures of another color profile to sRGB; 'stored' keeps their
+            numbers, with a note.
         sha256: required hash of the content: other data are refused, your own file before it is
             parsed, and nothing is prepared or downloaded. None accepts any content.
         cache_dir: folder for prepared arrays; None means $XDG_CACHE_HOME/vae_jax/datasets
@@ -113,8 +130,13 @@ def load(
     if hop is not None and window is None:
         raise UsageError(f"hop={hop}: is from one window to the next, give window too")
     marks = _marks(missing_values)
+    look = looks.make(
+        resize=resize, crop=crop, pad=pad, background=background, frames=frames, icc=icc
+    )
     own = _own(name, data_dir)
-    reading = Reading(num_valid, scaling, loading, window, hop, marks, sha256)
+    reading = Reading(
+        num_valid, scaling, loading, window, hop, marks, sha256, look=look, cache_dir=cache_dir
+    )
     if own is not None:
         from vae_jax.data import _files
 
@@ -123,6 +145,7 @@ def load(
         dataset = _load(name, data_dir, cache_dir, num_valid, loading, may_prepare=sha256 is None)
         for setting in ("window", "missing_values"):
             reading.refuse(setting, f"{name} is none")
+        look.refuse(f"{name} has a form of its own")
     if sha256 not in (None, dataset.sha256):
         raise other_content(name, dataset.sha256, sha256)
     return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")

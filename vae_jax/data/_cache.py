@@ -24,7 +24,7 @@ from vae_jax.data import _npy
 from vae_jax.data._dataset import sha256_of_file
 from vae_jax.errors import DataError
 
-__all__ = ["Block", "cached"]
+__all__ = ["Block", "cached", "gathered"]
 
 _RECORD = "record.json"
 _CODE = "code"
@@ -85,7 +85,7 @@ def cached(
                 " block: make room there, or name another folder for the cache by XDG_CACHE_HOME"
             ) from None
         return _opened(entry, on_disk), tuple(notes)
-    arrays = _gathered(build())
+    arrays = gathered(build())
     try:
         _write(entry, record, ((name, len(x), x) for name, x in arrays.items()))
     except OSError as error:
@@ -93,7 +93,8 @@ def cached(
     return arrays, tuple(notes)
 
 
-def _gathered(blocks: Iterable[Block]) -> dict[str, np.ndarray]:
+def gathered(blocks: Iterable[Block]) -> dict[str, np.ndarray]:
+    """Arrays [N, …] by name from their blocks, in memory."""
     arrays, filled = {}, collections.Counter()
     for name, num_rows, block in blocks:
         if name not in arrays:

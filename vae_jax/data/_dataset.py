@@ -7,6 +7,7 @@ import html
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -305,6 +306,8 @@ class Dataset:
         streamed: whether the training rows must be sent to the device block by block, as for data
             larger than memory.
         is_whole: whether all decoded values are known to be whole numbers, as counts are.
+        manifest: what became of each file of a folder (read, converted, skipped), one mapping per
+            row; or empty.
     """
 
     name: str
@@ -330,6 +333,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     streamed: bool = False
     is_whole: bool = False
+    manifest: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self):
         labels.refuse_twice(self.classes or ())

@@ -33,6 +33,7 @@ _OF_FILES: dict[str, Callable] = {
     ".npy": _arrays.read_npy,
     ".npz": _arrays.read_npz,
     **dict.fromkeys(_tables.SUFFIXES, _tables.read),
+    **dict.fromkeys(_images.SUFFIXES, _images.read),
 }
 """Suffix of a file → its reader, see `_part`."""
 _OF_FOLDERS: dict[tuple[str, ...], Callable] = {
@@ -75,17 +76,30 @@ def load(path: Path, reading: Reading) -> Dataset:
     if path.suffix.lower() == ".txt" and not is_folder:
         for setting in ("window", "missing_values"):
             reading.refuse(setting, f"{path} is text")
+        reading.look.refuse(f"{path} is text")
         _refuse_other(path, [path], reading)
         return _text(path, reading)
-    read, files, notes = _folder_reader(path) if is_folder else _file_reader(path)
+    read, files, unused = _folder_reader(path, reading) if is_folder else _file_reader(path)
     if read is not _tables.read:
         reading.refuse("missing_values", f"{path} is none")
+    if read is not _images.read:
+        reading.look.refuse(f"{path} holds none")
     _refuse_other(path, files, reading)
     parts, told = read(path, files, reading)
+    manifest = [row for part in parts.values() for row in part.manifest]
+    manifest += [{"file": name, "what": "skipped"} for name in unused] if manifest else []
+    notes = [f"files that are not used: {_spelling.quoted(unused)}"] if unused else []
     is_series = reading.window is not None or any(part.is_series for part in parts.values())
     splits, settings = (_series if is_series else _examples)(path, parts, reading)
     notes = tuple(f"{path}: {note}" for note in (*told, *notes, *settings.pop("notes")))
-    return Dataset(path.stem, *splits, sha256=_sha256(path, files), notes=notes, **settings)
+    return Dataset(
+        path.stem,
+        *splits,
+        sha256=_sha256(path, files),
+        notes=notes,
+        manifest=tuple(manifest),
+        **settings,
+    )
 
 
 def _sha256(path: Path, files: Sequence[Path]) -> str:
@@ -110,8 +124,8 @@ def _file_reader(path: Path) -> tuple[Callable, list[Path], list[str]]:
     return _OF_FILES[path.suffix.lower()], [path], []
 
 
-def _folder_reader(folder: Path) -> tuple[Callable, list[Path], list[str]]:
-    """The reader of a folder, its files, and a note on files that no reader uses."""
+def _folder_reader(folder: Path, reading: Reading) -> tuple[Callable, list[Path], list[str]]:
+    """The reader of a folder, its files, and the names of files that no reader uses."""
     files = _files_below(folder)
     by_reader = {
         suffixes: [file for file in files if file.name.lower().endswith(suffixes)]
@@ -131,12 +145,12 @@ def _folder_reader(folder: Path) -> tuple[Callable, list[Path], list[str]]:
             f"{folder}: holds tables and arrays ({used[0].name}, {others[0].name}): give the path"
             " of one file, or leave one kind out"
         )
-    unused = [str(file.relative_to(folder)) for file in files if file not in {*used}]
-    return (
-        _OF_FOLDERS[chosen],
-        used,
-        ([f"files that are not used: {_spelling.quoted(unused)}"] if unused else []),
-    )
+    unused = [file for file in files if file not in {*used}]
+    tables = _images.label_files(folder, used, unused) if chosen is _images.SUFFIXES else []
+    # a run of a version that read no tables of labels wants the hash without them
+    if tables and (reading.sha256 is None or reading.sha256 != sha256_of_folder(folder, used)):
+        used, unused = used + tables, [file for file in unused if file not in tables]
+    return _OF_FOLDERS[chosen], used, [str(file.relative_to(folder)) for file in unused]
 
 
 def _files_below(folder: Path) -> list[Path]:

@@ -1,40 +1,71 @@
-"""Folders of images: which files are read, how they are decoded, and what folders mean."""
+"""Folders of images: which files are read, and what folders and tables beside them mean."""
 
 import collections
-import struct
-import warnings
-from collections.abc import Sequence
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from vae_jax import memory
-from vae_jax.data import _spelling
+from vae_jax.data import _cache, _label_files, _pictures, _spelling
+from vae_jax.data._dataset import is_streamed, sha256_of_file, sha256_of_folder
 from vae_jax.data._part import Part, Reading, complete, named_splits
-from vae_jax.errors import DataError, first_line
+from vae_jax.errors import DataError
+from vae_jax.looks import Look
 
-__all__ = ["SUFFIXES", "read"]
+__all__ = ["SUFFIXES", "label_files", "read"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+SUFFIXES = _pictures.SUFFIXES
 """Suffixes of supported files."""
 
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")  # none that can run a program
-_GREY = {"1": "L", "L": "L", "I;16": "I;16", "I;16B": "I;16B", "I;16L": "I;16L", "I": "I", "F": "F"}
-_COLOR = {"P": "RGBA", "PA": "RGBA", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBA": "RGBA"}
-"""Mode of an image → the mode to read it in."""
-_ORIENTATION = 0x112  # the EXIF tag
+_VERSION = 1  # of decoding: cached pixels of another are made again
 _BYTES_OF_PIXEL = 24  # while one image is decoded
-_COPIES = 2  # of all images: one by one, and stacked
+_BLOCK_BYTES = 2**22  # that are decoded together
+_LEAST_CACHED = 2**22  # pixels in files; fewer are decoded as fast as they are looked up
+_MANIFEST = "manifest"
 _REMEDY = "resize them, or give fewer pictures"
-_DAMAGE = (EOFError, KeyError, OSError, SyntaxError, TypeError, ValueError, struct.error)
 
 
-class _Image(NamedTuple):
-    """An image: pixels [H, W, 1 or 3], and what was converted or dropped, in words."""
+class _Row(NamedTuple):
+    """One picture that becomes a row: the number of its file, and of its page in there."""
 
-    pixels: np.ndarray
-    notes: tuple[str, ...]
+    file: int
+    page: int
+
+
+class _Plan(NamedTuple):
+    """What is decoded to what.
+
+    Attributes:
+        folder: the path given by the user.
+        files: the pictures.
+        counts: how many pages of each are read.
+        splits: split → numbers of its files.
+        shape, dtype: of every picture, [H, W, C].
+        look: how they are read.
+    """
+
+    folder: Path
+    files: Sequence[Path]
+    counts: Sequence[int]
+    splits: Mapping[str, Sequence[int]]
+    shape: tuple[int, int, int]
+    dtype: str
+    look: Look
+
+    def rows(self, split: str) -> list[_Row]:
+        """The rows of a split, in order."""
+        return [_Row(f, page) for f in self.splits[split] for page in range(self.counts[f])]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one picture (scalar)."""
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
 
 def read(
@@ -43,9 +74,9 @@ def read(
     """Reads images [N, H, W, C] of one size, with splits and labels from their folders.
 
     Args:
-        folder: the folder given by the user.
-        files: the images in it, sorted.
-        reading: only its tally is used.
+        folder: the folder given by the user, or one file of pages.
+        files: the images in it, sorted; and tables of labels, see `label_files`.
+        reading: its look, its tally, and whether and where decoded pictures are kept.
 
     Returns:
         (parts, notes).
@@ -54,59 +85,205 @@ def read(
         DataError: an image cannot be read, has another size than most, or is in a folder that does
             not tell its split or its label.
     """
-    images = []
-    for file in files:
-        images.append(_read_image(file, reading.tally))
-        if len(images) == 1:  # all must have the same size
-            memory.check(folder, images[0].pixels.nbytes * len(files) * _COPIES, _REMEDY)
-    pixels, notes = _of_one_size(folder, files, [image.pixels for image in images])
-    reading.tally.add(folder, sum(image.nbytes for image in pixels), _REMEDY)
-    told = collections.Counter(note for image in images for note in image.notes)
-    notes += [f"{count} pictures {note}" for note, count in told.items()]
-
-    paths = [file.relative_to(folder).parts[:-1] for file in files]
-    splits, labels, more = _places(folder, files, paths)
-    parts = {}
-    for split in dict.fromkeys(splits):
-        rows = [i for i, own in enumerate(splits) if own == split]
-        parts[split] = Part(
-            np.stack([pixels[i] for i in rows]),
-            None if labels is None else np.array([labels[i] for i in rows]),
+    tables = [file for file in files if file.name.lower().endswith(".csv")]
+    files = [file for file in files if file not in tables]
+    base = folder if folder.is_dir() else folder.parent
+    if base != folder and reading.look.frames == "first":
+        raise DataError(
+            f"{folder}: is one file of pictures: give frames=all to read each of its pages, or the"
+            " path of a folder of pictures"
         )
-    notes += more
+    with _pictures.each(functools.partial(_pictures.pages, look=reading.look), files) as found:
+        pages = list(found)
+    shape, dtype, notes = _form(folder, files, pages, reading.look)
+    splits, labels, more = _places(base, files, [f.relative_to(base).parts[:-1] for f in files])
+    if tables and labels is None:
+        labels, told = _label_files.read(base, tables, files)
+        more += told
+    numbers = {s: [i for i, own in enumerate(splits) if own == s] for s in dict.fromkeys(splits)}
+    plan = _Plan(folder, files, [*map(len, pages)], numbers, shape, dtype, reading.look)
+    _check_memory(plan, pages, reading)
+    pixels, told_of, kept = _prepared(plan, pages, reading)
+    told = collections.Counter(note for own in told_of.values() for row in own for note in row)
+    notes += [f"{count} pictures {note}" for note, count in told.items()]
+    parts = {
+        split: _part(plan, split, pixels[split], labels, told_of[split], base) for split in numbers
+    }
+    notes = [*notes, *more, *kept]
     if "all" in parts:
         return parts, notes
     parts, told = complete(folder, parts, "folders")
     return parts, [*told, *notes]
 
 
-def _of_one_size(
-    folder: Path, files: Sequence[Path], pixels: list[np.ndarray]
-) -> tuple[list[np.ndarray], list[str]]:
-    sizes = collections.Counter(image.shape[:2] for image in pixels)
-    if len(sizes) > 1:
+def label_files(folder: Path, files: Sequence[Path], others: Sequence[Path]) -> list[Path]:
+    """The tables of labels among other files, unless folders are the labels already.
+
+    Args:
+        folder: the folder given by the user.
+        files: the images in it.
+        others: the other files in it.
+    """
+    tables = [file for file in others if file.name.casefold() == _label_files.NAME]
+    if not tables:
+        return []
+    _, labels, _ = _places(folder, files, [f.relative_to(folder).parts[:-1] for f in files])
+    return tables if labels is None else []
+
+
+def _part(
+    plan: _Plan, split: str, pixels, labels: Sequence | None, told: Sequence, base: Path
+) -> Part:
+    """A split with the labels of its rows, and what became of each of them."""
+    rows = plan.rows(split)
+    own = None if labels is None else [labels[row.file] for row in rows]
+    manifest = []
+    for number, row in enumerate(rows):
+        line = {"file": plan.files[row.file].relative_to(base).as_posix()}
+        line |= {"page": row.page} if plan.counts[row.file] > 1 else {}
+        line |= {} if split == "all" else {"split": split}
+        line |= {} if own is None else {"label": own[number]}
+        manifest.append({**line, "what": "; ".join(["read", *told[number]])})
+    is_mixed = own is not None and any(label is None for label in own)
+    values = None if own is None else np.array(own, object if is_mixed else None)
+    return Part(pixels, values, manifest=tuple(manifest))
+
+
+# --- One form for all
+
+
+def _form(
+    folder: Path, files: Sequence[Path], pages: Sequence[Sequence[_pictures.Page]], look: Look
+) -> tuple[tuple[int, int, int], str, list[str]]:
+    """The shape [H, W, C] and dtype of all pictures, and notes; refuses those that differ."""
+    flat = [(file, page) for file, own in zip(files, pages, strict=True) for page in own]
+    sizes = collections.Counter(page.size for _, page in flat)
+    if len(sizes) > 1 and look.resize is None:
         (common, _), *_ = sizes.most_common()
-        odd = next(i for i, image in enumerate(pixels) if image.shape[:2] != common)
+        odd, size = next((file, page.size) for file, page in flat if page.size != common)
         raise DataError(
-            f"{files[odd]}: is {_size(pixels[odd].shape)} pixels, most of {folder} are"
-            f" {_size(common)}: all must be of one size; resize or crop them first"
+            f"{odd}: is {_size(size)} pixels, most of {folder} are {_size(common)}: all must be of"
+            f" one size; give resize={common[0]},{common[1]}, with crop=center or `pad=True` to"
+            " keep their shape"
         )
-    dtypes = collections.Counter(image.dtype for image in pixels)
-    if len(dtypes) > 1:
+    dtypes = collections.Counter(page.dtype for _, page in flat)
+    if len(dtypes) > 1 and not all(_pictures.is_dicom(file) for file in files):
         (common, _), *_ = dtypes.most_common()
-        odd = next(i for i, image in enumerate(pixels) if image.dtype != common)
+        odd, dtype = next((file, page.dtype) for file, page in flat if page.dtype != common)
         raise DataError(
-            f"{files[odd]}: has values of {pixels[odd].dtype}, most of {folder} of {common}: all"
-            " must be of one depth; convert it, or leave it out"
+            f"{odd}: has values of {dtype}, most of {folder} of {common}: all must be of one depth;"
+            " convert it, or leave it out"
         )
-    num_channels = max(image.shape[2] for image in pixels)
-    gray = sum(image.shape[2] < num_channels for image in pixels)
-    if not gray:
-        return pixels, []
-    shape = (*pixels[0].shape[:2], num_channels)
-    return [np.broadcast_to(image, shape) for image in pixels], [
-        f"{gray} gray pictures taken as color, as the others are"
-    ]
+    num_gray = sum(not page.is_color for _, page in flat)
+    num_channels = (1 if num_gray == len(flat) else 3) + look.keeps_alpha
+    notes = []
+    if 0 < num_gray < len(flat):
+        notes.append(f"{num_gray} gray pictures taken as color, as the others are")
+    if max(map(len, pages)) > 1 and folder.is_dir():
+        notes.append("pages of one file are rows like others, which splits may divide")
+    dtype = np.result_type(*dtypes).name
+    return (*(look.resize or next(iter(sizes))), num_channels), dtype, notes
+
+
+def _check_memory(plan: _Plan, pages: Sequence, reading: Reading) -> None:
+    """Refuses pictures that take too much memory, all together or while some are decoded."""
+    num_rows = sum(plan.counts)
+    largest = max(page.size[0] * page.size[1] for own in pages for page in own)
+    decoding = largest * _BYTES_OF_PIXEL * min(_pictures.num_workers(), len(plan.files))
+    reading.tally.add(plan.folder, min(_BLOCK_BYTES, num_rows * plan.row_bytes) + decoding, _REMEDY)
+    if not _stays(plan, reading):
+        reading.tally.add(plan.folder, num_rows * plan.row_bytes, _REMEDY)
+
+
+def _stays(plan: _Plan, reading: Reading) -> bool:
+    """Whether decoded pictures are left in the cache's files, and read block by block."""
+    num_bytes = sum(plan.counts) * plan.row_bytes
+    return reading.cache_dir is not None and is_streamed(reading.loading, num_bytes)
+
+
+def _prepared(
+    plan: _Plan, pages: Sequence, reading: Reading
+) -> tuple[dict[str, np.ndarray], dict[str, list], list[str]]:
+    """Pixels of each split [N, H, W, C], notes of each row, and notes on the cache."""
+    num_pixels = sum(page.size[0] * page.size[1] for own in pages for page in own)
+    stays = _stays(plan, reading)
+    if reading.cache_dir is None or not (stays or num_pixels >= _LEAST_CACHED):
+        arrays, notes = _cache.gathered(_blocks(plan)), ()
+    else:
+        source = (
+            sha256_of_folder(plan.folder, plan.files)
+            if plan.folder.is_dir()
+            else sha256_of_file(plan.folder)
+        )
+        arrays, notes = _cache.cached(
+            reading.cache_dir,
+            _cached_name(plan),
+            source,
+            _VERSION,
+            lambda: _blocks(plan),
+            on_disk=stays,
+        )
+    told = json.loads(bytes(arrays.pop(_MANIFEST)[:]))
+    return arrays, told, list(notes)
+
+
+def _cached_name(plan: _Plan) -> str:
+    """The name of an entry of the cache: the folder, and what else decides its pixels."""
+    import PIL
+
+    path = plan.folder.resolve()
+    key = f"{path} {plan.look} {plan.shape} {plan.dtype} {PIL.__version__}"
+    digest = hashlib.sha256(os.fsencode(key)).hexdigest()
+    return f"{re.sub('[^a-zA-Z0-9-]+', '_', path.stem)}-{digest[:16]}"
+
+
+def _blocks(plan: _Plan) -> Iterator[_cache.Block]:
+    """The pictures of each split, block by block; then the notes of each, as JSON."""
+    told: dict[str, list] = {split: [] for split in plan.splits}
+    for split, numbers in plan.splits.items():
+        num_rows = sum(plan.counts[number] for number in numbers)
+        most = max(1, _BLOCK_BYTES // plan.row_bytes)
+        for own in _chunks(numbers, plan.counts, most):
+            files = [plan.files[number] for number in own]
+            with _pictures.each(functools.partial(_pictures.read, look=plan.look), files) as found:
+                pictures = [_alike(plan, n, read) for n, read in zip(own, found, strict=True)]
+            told[split] += [picture.notes for each in pictures for picture in each]
+            yield split, num_rows, np.stack([p.pixels for each in pictures for p in each])
+    content = np.frombuffer(json.dumps(told).encode(), np.uint8)
+    yield _MANIFEST, len(content), content
+
+
+def _chunks(numbers: Sequence[int], counts: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Numbers of consecutive files with at most `most` rows, or of one file."""
+    chunk: list[int] = []
+    for number in numbers:
+        if chunk and sum(counts[n] for n in (*chunk, number)) > most:
+            yield chunk
+            chunk = []
+        chunk.append(number)
+    yield chunk
+
+
+def _alike(plan: _Plan, number: int, found: list[_pictures.Picture]) -> list[_pictures.Picture]:
+    """Pictures of a file in the common form."""
+    alike = [each._replace(pixels=_widened(each.pixels, plan)) for each in found]
+    if len(found) != plan.counts[number] or any(p.pixels.shape != plan.shape for p in alike):
+        raise DataError(
+            f"{plan.files[number]}: holds other pictures than its header says, or changes while it"
+            " is read: repair it, or leave it out"
+        )
+    return alike
+
+
+def _widened(pixels: np.ndarray, plan: _Plan) -> np.ndarray:
+    """Pixels [H, W, C] with the channels of the plan: gray becomes color, alpha stays the last."""
+    num_colors = pixels.shape[-1] - plan.look.keeps_alpha
+    if num_colors == 1 and plan.shape[-1] > pixels.shape[-1]:
+        pixels = pixels[..., [0, 0, 0, *range(1, pixels.shape[-1])]]
+    return pixels.astype(plan.dtype, copy=False)
+
+
+# --- What folders mean
 
 
 def _places(
@@ -251,71 +428,5 @@ def _shared(paths: Sequence[tuple[str, ...]]) -> int:
     return next((d for d in range(most) if len({path[d] for path in paths}) > 1), most)
 
 
-def _size(shape: tuple[int, ...]) -> str:
+def _size(shape: tuple[int, int]) -> str:
     return f"{shape[1]}×{shape[0]}"
-
-
-def _read_image(path: Path, tally: memory.Tally) -> _Image:
-    import PIL.Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            # open it as a file object: given a name, Pillow memory-maps a TIFF, and then swaps the
-            # sides of a rotated one
-            with path.open("rb") as file, PIL.Image.open(file, formats=_FORMATS) as image:
-                return _counted(path, image, tally)
-    except (
-        *_DAMAGE,
-        PIL.Image.DecompressionBombError,
-        PIL.Image.DecompressionBombWarning,
-    ) as error:
-        raise DataError(f"{path}: not a readable image ({first_line(error)})") from None
-
-
-def _counted(path: Path, image, tally: memory.Tally) -> _Image:
-    """Calls `_decoded` if the image's mode is supported and it fits in memory."""
-    if image.mode not in _GREY | _COLOR:
-        raise DataError(
-            f"{path}: is of mode {image.mode}: must be gray (8, 16 or 32 bits) or RGB:"
-            " convert it first"
-        )
-    num_pixels = image.width * image.height
-    memory.check(path, tally.num_bytes + num_pixels * _BYTES_OF_PIXEL, _REMEDY)
-    found = _decoded(path, image)
-    tally.add(path, found.pixels.nbytes, _REMEDY)
-    return found
-
-
-def _decoded(path: Path, image) -> _Image:
-    """Pixels of an open image, upright, without an unused alpha channel."""
-    import PIL.ImageOps
-
-    notes = []
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append("have several frames, of which the first is read")
-    if any("16" in str(tile[3]) for tile in image.tile) and image.mode in ("RGB", "RGBA"):
-        notes.append("have 16 bits a channel, of which 8 are read")
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        notes.append("were turned upright, as their EXIF says")
-        image.load()  # this turns a TIFF, of which Pillow before 10.1 keeps the tag
-        image = image if image.format == "TIFF" else PIL.ImageOps.exif_transpose(image)
-    # a palette may contain colors or an alpha channel that the mode does not tell
-    wanted = "RGB" if image.mode == "P" and "transparency" not in image.info else None
-    pixels = np.asarray(image.convert(wanted or (_GREY | _COLOR)[image.mode]))
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if pixels.shape[2] in (1, 3):
-        if "transparency" in image.info and image.mode in ("L", "RGB", "1"):
-            return _Image(_opaque(path, np.asarray(image.convert("RGBA")), pixels), tuple(notes))
-        return _Image(pixels.astype(pixels.dtype.newbyteorder("=")), tuple(notes))
-    notes.append("have an alpha channel that is opaque everywhere: left out")
-    return _Image(_opaque(path, pixels, pixels[..., :-1]), tuple(notes))
-
-
-def _opaque(path: Path, with_alpha: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    if (with_alpha[..., -1] != 255).any():
-        raise DataError(
-            f"{path}: is transparent in places: put it on a background first, for instance with"
-            " Pillow's Image.alpha_composite, or save it without an alpha channel"
-        )
-    return pixels

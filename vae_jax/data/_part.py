@@ -7,6 +7,7 @@ are the files below it for this reader, or the path itself.
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from vae_jax.data import _spelling
 from vae_jax.data._dataset import Rows
 from vae_jax.data._spelling import SPLITS
 from vae_jax.errors import DataError, UsageError
+from vae_jax.looks import Look
 
 __all__ = ["Part", "Reading", "complete", "named_splits"]
 
@@ -32,6 +34,8 @@ class Reading:
         missing_values: text that marks a missing cell of a table, beside an empty one, or None.
         sha256: required hash of the content, checked before parsing; None accepts any.
         tally: the memory needed for reading.
+        look: how pictures are read.
+        cache_dir: folder for prepared arrays, or None: nothing is kept.
     """
 
     num_valid: int | None = None
@@ -42,6 +46,8 @@ class Reading:
     missing_values: tuple[str, ...] | None = None
     sha256: str | None = None
     tally: memory.Tally = dataclasses.field(default_factory=memory.Tally)
+    look: Look = dataclasses.field(default_factory=Look)
+    cache_dir: Path | None = None
 
     def refuse(self, setting: str, why: str) -> None:
         """Refuses a setting for data that are not a table, with a reason in words."""
@@ -70,6 +76,7 @@ class Part:
             once it has been surveyed.
         is_series: whether the second axis of x is time.
         unlabeled: why labels of the source were dropped, or "".
+        manifest: what became of each row's file, one mapping per row; or empty.
     """
 
     x: np.ndarray | Rows
@@ -80,6 +87,7 @@ class Part:
     high: np.ndarray | None = None
     is_series: bool = False
     unlabeled: str = ""
+    manifest: tuple[Mapping[str, Any], ...] = ()
 
 
 def named_splits(where: Path, names: Iterable[str], what: str) -> dict[str, str | None]:

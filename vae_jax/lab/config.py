@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from vae_jax import latents, objectives, phases, posteriors, priors
+from vae_jax import latents, looks, objectives, phases, posteriors, priors
 from vae_jax.errors import UsageError, any_of
 from vae_jax.lab import executors, parsers
 from vae_jax.lab.settings import (
@@ -167,6 +167,10 @@ def _check_together(config: Config) -> None:
         raise CombinationError(
             f"hop={config.hop}: counts rows from window to window, give `window` too"
         )
+    try:
+        looks.check_together(config)
+    except UsageError as error:
+        raise CombinationError(str(error)) from None
     if config.network == "linear" and (config.widths or config.activation):
         raise CombinationError(
             "network=linear has no hidden layers: leave `widths` and `activation`"

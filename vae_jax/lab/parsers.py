@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vae_jax import aliases, likelihoods, objectives, schedules
+from vae_jax import aliases, likelihoods, looks, objectives, schedules
 from vae_jax.errors import UsageError, did_you_mean
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "integers",
     "number",
     "plain_number",
+    "size",
     "text",
     "variance",
     "word_or_number",
@@ -97,6 +98,16 @@ def integer(low: int, high: int = LARGEST) -> Callable[[str], int]:
 def integers(value: str) -> tuple[int, ...]:
     """Positive integers, separated by commas."""
     return tuple(integer(1)(item.strip()) for item in value.split(","))
+
+
+def size(value: str) -> tuple[int, int]:
+    """A height and a width in pixels; one number is both."""
+    try:
+        return looks.size(integers(value))
+    except UsageError:
+        raise UsageError(
+            f"must be a height and a width in pixels, 1 to {looks.LARGEST:,}, such as 64,64"
+        ) from None
 
 
 def number(

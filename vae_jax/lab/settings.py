@@ -11,6 +11,7 @@ from typing import Any
 from vae_jax import (
     families,
     likelihoods,
+    looks,
     networks,
     objectives,
     phases,
@@ -217,6 +218,47 @@ class Config:
         "text that marks a missing cell of your own table, such as '?,-,NA'; empty cells count "
         "too; rows with a missing cell are then dropped (default: such a table is refused)",
         sweeps=False,
+    )
+    resize: tuple[int, int] | None = flag(
+        None,
+        "Data",
+        parsers.size,
+        "height and width of your own pictures in pixels, such as 64,64 (default: their own)",
+        sweeps=False,
+    )
+    crop: str = flag(
+        "none",
+        "Data",
+        parsers.choice(looks.CROPS),
+        "with resize: center cuts the largest centered part of that shape out first; none "
+        "stretches pictures of another shape",
+    )
+    pad: bool = flag(
+        False,
+        "Data",
+        bool,
+        "with resize: pictures fit inside, and the rest is filled with the background",
+        sweeps=False,
+    )
+    background: str | None = flag(
+        None,
+        "Data",
+        parsers.text,
+        "color on which your own transparent pictures are put, such as white or #808080; alpha "
+        "keeps their alpha channel (default: transparent pictures are refused)",
+        sweeps=False,
+    )
+    frames: str = flag(
+        "first",
+        "Data",
+        parsers.choice(looks.FRAMES),
+        "pages of a file of pictures that are read: first or all",
+    )
+    icc: str = flag(
+        "stored",
+        "Data",
+        parsers.choice(looks.ICC),
+        "srgb converts your own pictures of another color profile; stored keeps their numbers",
     )
     num_valid: int | None = flag(
         None,

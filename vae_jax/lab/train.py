@@ -44,6 +44,7 @@ from vae_jax.storage import files, members, provenance, runs
 
 __all__ = [
     "DATA_SETTINGS",
+    "MANIFEST",
     "UNDRAWN",
     "has_ended",
     "load",
@@ -52,8 +53,15 @@ __all__ = [
 ]
 
 
-DATA_SETTINGS = ("data_dir", "num_valid", "scaling", "loading", "window", "hop", "missing_values")
+DATA_SETTINGS = (
+    *("data_dir", "num_valid", "scaling", "loading", "window", "hop", "missing_values"),
+    *("resize", "crop", "pad", "background", "frames", "icc"),
+)
 """Flags that are arguments of `data.load` with the same names."""
+
+
+MANIFEST = "manifest.csv"
+"""File of a run on a folder of pictures: what became of each file."""
 
 
 UNDRAWN = "undrawn.json"
@@ -187,6 +195,8 @@ def _write_origin(run, experiment: building.Experiment, asked: Sequence[Config])
     if experiment.is_single:
         run.write_command([*entry.words("train"), *flags[0]])
     run.write_json("members.json", flags)
+    if experiment.dataset.manifest:
+        run.write_table(MANIFEST, experiment.dataset.manifest)
     told = {"working_directory": os.getcwd(), "data_sha256": experiment.dataset.sha256}
     told["variables"] = environment.recorded()
     run.write_json("env.json", {**provenance.environment(jax.devices()), **told})
