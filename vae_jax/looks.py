@@ -88,7 +88,7 @@ def make(**settings: Any) -> Look:
 
 
 def check_together(settings: Any) -> None:
-    """Refuses crop and pad without a size (H, W), or with one another.
+    """Refuses crop and pad without the shape (H, W) to resize to, or with one another.
 
     Args:
         settings: has all of `Look` as attributes.

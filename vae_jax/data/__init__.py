@@ -99,23 +99,8 @@ def load(
         UsageError: if there is no dataset of that name, or an argument does not fit.
         DataError: if its files are missing, damaged, or contain nothing to learn from.
     """
-    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
-        raise UsageError(
-            f"name={shown(name)}: must be the name of a dataset, or a path: give "
-            "load('digits'), for example; arrays go into make_model and fit as they are"
-        )
+    _check(name, data_dir, cache_dir, sha256, scaling, loading)
     name = str(name)
-    for setting, value in {"data_dir": data_dir, "cache_dir": cache_dir}.items():
-        if value is not None and not isinstance(value, str | os.PathLike):
-            raise UsageError(f"{setting}={shown(value)}: must be the path of a folder")
-    if sha256 is not None and not isinstance(sha256, str):
-        raise UsageError(f"sha256={shown(sha256)}: must be a hash in hexadecimal")
-    if scaling not in _SCALINGS:
-        raise UsageError(f"scaling={scaling!r}: must be one of {', '.join(_SCALINGS)}")
-    if loading not in _LOADINGS:
-        raise UsageError(f"loading={loading!r}: must be one of {', '.join(_LOADINGS)}")
-    if data_dir is not None and not os.path.isdir(data_dir):
-        raise UsageError(f"data_dir={os.fspath(data_dir)}: no such folder")
     home = cache.user_folder() or Path(".cache", "vae_jax")
     data_dir = Path(data_dir or os.environ.get("VAE_JAX_DATA_DIR") or home / "data")
     cache_dir = Path(cache_dir or home / "datasets")
@@ -149,6 +134,26 @@ def load(
     if sha256 not in (None, dataset.sha256):
         raise other_content(name, dataset.sha256, sha256)
     return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")
+
+
+def _check(name: Any, data_dir: Any, cache_dir: Any, sha256: Any, scaling: Any, loading: Any):
+    """Refuses arguments of `load` that are no names, paths or choices."""
+    if not isinstance(name, str | os.PathLike) or not os.fspath(name):
+        raise UsageError(
+            f"name={shown(name)}: must be the name of a dataset, or a path: give "
+            "load('digits'), for example; arrays go into make_model and fit as they are"
+        )
+    for setting, value in {"data_dir": data_dir, "cache_dir": cache_dir}.items():
+        if value is not None and not isinstance(value, str | os.PathLike):
+            raise UsageError(f"{setting}={shown(value)}: must be the path of a folder")
+    if sha256 is not None and not isinstance(sha256, str):
+        raise UsageError(f"sha256={shown(sha256)}: must be a hash in hexadecimal")
+    if scaling not in _SCALINGS:
+        raise UsageError(f"scaling={scaling!r}: must be one of {', '.join(_SCALINGS)}")
+    if loading not in _LOADINGS:
+        raise UsageError(f"loading={loading!r}: must be one of {', '.join(_LOADINGS)}")
+    if data_dir is not None and not os.path.isdir(data_dir):
+        raise UsageError(f"data_dir={os.fspath(data_dir)}: no such folder")
 
 
 def _integer(setting: str, value: Any) -> int | None:
