@@ -408,7 +408,7 @@ def test_rows_and_pictures_without_a_match_are_named(tmp_path):
     table = tmp_path / "labels.csv"
     table.write_text("name,y\n0.png,a\n1.png,b\nlost.png,b\n")
     dataset = load(tmp_path)
-    said(dataset, "1 rows of labels.csv name no picture: 'lost.png'", "4 pictures without a row")
+    said(dataset, "1 rows of labels.csv name no file: 'lost.png'", "4 pictures without a row")
     table.write_text("name,y\nx,a\ny,b\n")
     dataset = load(tmp_path)
     assert dataset.train.labels is None

@@ -156,18 +156,62 @@ plant(
     "windows of validation begin in train",
 )
 
-plant = of("vae_jax/data/_images.py", "data_layouts")
+plant = of("vae_jax/data/_folders.py", "data_layouts")
 plant(
     "if len(own) == 1 and head and _spelling.split(head[0]).split == split",
     "if len(own) == 1 and head and _spelling.split(head[0]) == (split, ())",
     "the folders of splits that come twice are labels",
 )
 
-plant = of("vae_jax/data/_images.py", "data_reading", "data_files")
+plant = of("vae_jax/data/_pictures.py", "data_pictures")
 plant(
-    "if (with_alpha[..., -1] != 255).any():",
-    "if (with_alpha[..., -1] != 255).all():",
+    'if image.getchannel("A").getextrema()[0] == _OPAQUE:',
+    'if image.getchannel("A").getextrema()[1] == _OPAQUE:',
     "pictures that are transparent in places are read",
+)
+plant(
+    "left, top = (across - cut_across) // 2, (down - cut_down) // 2",
+    "left, top = 0, 0",
+    "a crop is of the corner",
+)
+plant(
+    'return {"L": round(gray), "I": round(gray * 257), "F": gray / _OPAQUE}[mode]',
+    'return {"L": round(gray), "I": round(gray), "F": gray / _OPAQUE}[mode]',
+    "padding of 16 bits is nearly black",
+)
+plant(
+    'converted.putalpha(image.getchannel("A"))',
+    "converted.putalpha(255)",
+    "a color profile makes pictures opaque",
+)
+plant(
+    "image.seek(number)\n    notes: list[str] = []",
+    "image.seek(0)\n    notes: list[str] = []",
+    "each page is the first",
+)
+
+plant = of("vae_jax/data/_images.py", "data_pictures")
+plant(
+    "pixels = pixels[..., [0, 0, 0, *range(1, pixels.shape[-1])]]",
+    "pixels = pixels[..., [0, 0, 0, *range(0, pixels.shape[-1] - 1)]]",
+    "the alpha of gray pictures among color is their gray",
+)
+plant(
+    "{path} {plan.look} {plan.shape} {plan.dtype}",
+    "{path} {plan.shape} {plan.dtype}",
+    "pixels in another look are taken from the cache",
+)
+
+plant = of("vae_jax/data/_label_files.py", "data_pictures")
+plant(
+    "len({number for cell in column for number in places.get(cell, ())})",
+    "sum(cell in places for cell in column)",
+    "labels are taken for names of files",
+)
+plant(
+    "return by_name | by_path",
+    "return by_path | by_name",
+    "a path in a table of labels means every file of that name",
 )
 
 plant = of("vae_jax/data/_cache.py", "data_tfds", "cache")

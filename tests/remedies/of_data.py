@@ -198,7 +198,7 @@ def links_in_a_folder(folder, patch):
 
 # --- Pictures
 
-own = at(DATA + "_images.py", "_refuse_mixed")
+own = at(DATA + "_folders.py", "_refuse_mixed")
 
 
 splits = at(DATA + "_part.py", "named_splits")("rename or move away all but one for each split")
@@ -252,7 +252,7 @@ def a_folder_beside_those_of_splits(folder, patch):
     yield lambda: np.testing.assert_equal(len(load(folder / "c").classes), 3)
 
 
-@tries(at(DATA + "_images.py", "_refuse_both_sides")("give the path of one of the first"))
+@tries(at(DATA + "_folders.py", "_refuse_both_sides")("give the path of one of the first"))
 def folders_that_differ_above_and_below_the_splits(folder, patch):
     for name in ("north/train/a", "north/test/b", "south/train/a", "south/test/b"):
         draw(folder / name)
@@ -262,7 +262,7 @@ def folders_that_differ_above_and_below_the_splits(folder, patch):
 
 
 @tries(
-    at(DATA + "_images.py", "_refuse_parts")(
+    at(DATA + "_folders.py", "_refuse_parts")(
         "move all but one of them away, or rename them if they are labels"
     )
 )
@@ -277,7 +277,7 @@ def folders_of_parts(folder, patch):
     yield lambda: np.testing.assert_equal(load(folder / "b").classes, ("masks", "plain"))
 
 
-own = at(DATA + "_images.py", "_refuse_unlike_labels")
+own = at(DATA + "_folders.py", "_refuse_unlike_labels")
 
 
 @tries(own("give the path of one of them, or rename them if they are labels"))
@@ -309,7 +309,7 @@ def folders_of_splits_in_one_of_a_split(folder, patch):
     yield lambda: np.testing.assert_equal(load(folder / "b").classes, ("seen", "unseen"))
 
 
-@tries(at(DATA + "_images.py", "_labels")("move them into one of these, or away"))
+@tries(at(DATA + "_folders.py", "_labels")("move them into one of these, or away"))
 def a_picture_beside_the_folders_of_labels(folder, patch):
     draw(folder / "cat")
     draw(folder / "dog")

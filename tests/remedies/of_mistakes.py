@@ -220,7 +220,7 @@ def a_mask_beside_x(folder, patch):
     yield attempt(planned, {"x": X, "weight": LABELS})
 
 
-@tries(at("vae_jax/data/__init__.py", "load")("give load('digits'), for example"))
+@tries(at("vae_jax/data/__init__.py", "_check")("give load('digits'), for example"))
 def an_array_for_the_name_of_a_dataset(folder, patch):
     message = yield attempt(vae_jax.data.load, X)
     yield lambda: eval(re.search(r"give (load\(.*?\))", message)[1], vars(vae_jax.data))

@@ -10,7 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from vae_jax import memory
-from vae_jax.data import _arrays, _images, _labels, _npy, _sequences, _spelling, _tables, _values
+from vae_jax.data import (
+    _arrays,
+    _images,
+    _label_files,
+    _labels,
+    _npy,
+    _sequences,
+    _spelling,
+    _tables,
+    _values,
+)
 from vae_jax.data._dataset import (
     Dataset,
     Split,
@@ -146,7 +156,9 @@ def _folder_reader(folder: Path, reading: Reading) -> tuple[Callable, list[Path]
             " of one file, or leave one kind out"
         )
     unused = [file for file in files if file not in {*used}]
-    tables = _images.label_files(folder, used, unused) if chosen is _images.SUFFIXES else []
+    tables = []
+    if chosen is _images.SUFFIXES:
+        tables = _label_files.beside(folder, used, unused, "pictures")
     # a run of a version that read no tables of labels wants the hash without them
     if tables and (reading.sha256 is None or reading.sha256 != sha256_of_folder(folder, used)):
         used, unused = used + tables, [file for file in unused if file not in tables]

@@ -1,4 +1,4 @@
-"""Folders of images: which files are read, and what folders and tables beside them mean."""
+"""Folders of images: one form for all, decoded block by block, kept in the cache."""
 
 import collections
 import functools
@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vae_jax.data import _cache, _label_files, _pictures, _spelling
+from vae_jax.data import _cache, _folders, _label_files, _pictures
 from vae_jax.data._dataset import is_streamed, sha256_of_file, sha256_of_folder
-from vae_jax.data._part import Part, Reading, complete, named_splits
+from vae_jax.data._part import Part, Reading, complete
 from vae_jax.errors import DataError
 from vae_jax.looks import Look
 
-__all__ = ["SUFFIXES", "label_files", "read"]
+__all__ = ["SUFFIXES", "read"]
 
 SUFFIXES = _pictures.SUFFIXES
 """Suffixes of supported files."""
@@ -28,6 +28,7 @@ _BYTES_OF_PIXEL = 24  # while one image is decoded
 _BLOCK_BYTES = 2**22  # that are decoded together
 _LEAST_CACHED = 2**22  # pixels in files; fewer are decoded as fast as they are looked up
 _MANIFEST = "manifest"
+_WHAT = "pictures"
 _REMEDY = "resize them, or give fewer pictures"
 
 
@@ -75,7 +76,7 @@ def read(
 
     Args:
         folder: the folder given by the user, or one file of pages.
-        files: the images in it, sorted; and tables of labels, see `label_files`.
+        files: the images in it, sorted; and tables of labels, see `_label_files.beside`.
         reading: its look, its tally, and whether and where decoded pictures are kept.
 
     Returns:
@@ -96,9 +97,9 @@ def read(
     with _pictures.each(functools.partial(_pictures.pages, look=reading.look), files) as found:
         pages = list(found)
     shape, dtype, notes = _form(folder, files, pages, reading.look)
-    splits, labels, more = _places(base, files, [f.relative_to(base).parts[:-1] for f in files])
+    splits, labels, more = _folders.places(base, files, _WHAT)
     if tables and labels is None:
-        labels, told = _label_files.read(base, tables, files)
+        labels, told = _label_files.read(base, tables, files, _WHAT)
         more += told
     numbers = {s: [i for i, own in enumerate(splits) if own == s] for s in dict.fromkeys(splits)}
     plan = _Plan(folder, files, [*map(len, pages)], numbers, shape, dtype, reading.look)
@@ -114,21 +115,6 @@ def read(
         return parts, notes
     parts, told = complete(folder, parts, "folders")
     return parts, [*told, *notes]
-
-
-def label_files(folder: Path, files: Sequence[Path], others: Sequence[Path]) -> list[Path]:
-    """The tables of labels among other files, unless folders are the labels already.
-
-    Args:
-        folder: the folder given by the user.
-        files: the images in it.
-        others: the other files in it.
-    """
-    tables = [file for file in others if file.name.casefold() == _label_files.NAME]
-    if not tables:
-        return []
-    _, labels, _ = _places(folder, files, [f.relative_to(folder).parts[:-1] for f in files])
-    return tables if labels is None else []
 
 
 def _part(
@@ -281,151 +267,6 @@ def _widened(pixels: np.ndarray, plan: _Plan) -> np.ndarray:
     if num_colors == 1 and plan.shape[-1] > pixels.shape[-1]:
         pixels = pixels[..., [0, 0, 0, *range(1, pixels.shape[-1])]]
     return pixels.astype(plan.dtype, copy=False)
-
-
-# --- What folders mean
-
-
-def _places(
-    folder: Path, files: Sequence[Path], paths: list[tuple[str, ...]]
-) -> tuple[list[str], list[str] | None, list[str]]:
-    """The split and the label of each image from the folders above it, and notes.
-
-    The first level with a folder that names a split is the level of splits, and every image must be
-    in one. The first other level on which folders differ is the level of labels.
-    """
-    splits = ["all"] * len(paths)
-    for depth in range(max(map(len, paths))):
-        names = {path[depth] for path in paths if len(path) > depth}
-        meanings = named_splits(folder, names, "folders")
-        if any(meanings.values()):
-            _refuse_mixed(folder, files, paths, depth, meanings)
-            splits = [meanings[path[depth]] for path in paths]
-            above = [path[:depth] for path in paths]
-            below = _undoubled(splits, [path[depth + 1 :] for path in paths])
-            _refuse_both_sides(folder, above, below)
-            paths = [first + second for first, second in zip(above, below, strict=True)]
-            break
-    labels, notes = _labels(folder, files, paths)
-    return splits, labels, notes
-
-
-def _undoubled(splits: Sequence[str], paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Paths below the folders of splits, without a folder that repeats the split's name.
-
-    "seg_train/seg_train/cat": it is the only folder there, and is in no other split.
-    """
-    heads: dict[str, set[tuple[str, ...]]] = {}
-    for split, path in zip(splits, paths, strict=True):
-        heads.setdefault(split, set()).add(path[:1])
-    doubled = {
-        split
-        for split, own in heads.items()
-        for head in own
-        if len(own) == 1 and head and _spelling.split(head[0]).split == split
-        if sum(head in other for other in heads.values()) == 1
-    }
-    if not doubled:
-        return paths
-    pairs = zip(splits, paths, strict=True)
-    return _undoubled(splits, [path[split in doubled :] for split, path in pairs])
-
-
-def _refuse_both_sides(
-    folder: Path, above: Sequence[tuple[str, ...]], below: Sequence[tuple[str, ...]]
-) -> None:
-    """Refuses folders that differ both above and below the folders of splits."""
-    first, second = _names(above), _names(below)
-    if len(first) > 1 and len(second) > 1:
-        raise DataError(
-            f"{folder}: the folders {_spelling.quoted(first)} lie above those of the splits,"
-            f" {_spelling.quoted(second)} below, and either may be labels: give the path of one of"
-            " the first"
-        )
-
-
-def _refuse_mixed(
-    folder: Path,
-    files: Sequence[Path],
-    paths: Sequence[tuple[str, ...]],
-    depth: int,
-    meanings: dict[str, str | None],
-) -> None:
-    """Refuses folders of splits beside images that are in no split."""
-    own = sorted(name for name, split in meanings.items() if split)
-    lost = [
-        file
-        for file, path in zip(files, paths, strict=True)
-        if len(path) <= depth or meanings[path[depth]] is None
-    ]
-    if lost:
-        raise DataError(
-            f"{lost[0]}: lies beside the folders {_spelling.quoted(own)}, which look like splits"
-            f" ({len(lost):,} pictures do): move them into one of these or away, or rename these"
-            " if they are labels"
-        )
-
-
-def _labels(
-    folder: Path, files: Sequence[Path], paths: Sequence[tuple[str, ...]]
-) -> tuple[list[str] | None, list[str]]:
-    """The label of each image, or None if no folder tells it, and notes."""
-    names = _names(paths)
-    paths = [path[_shared(paths) :] for path in paths]
-    bare = [file for file, path in zip(files, paths, strict=True) if not path]
-    if not names or (len(names) == 1 and not bare and _spelling.is_data(names[0])):
-        return None, []
-    for depth in range(max(map(len, paths))):
-        _refuse_parts(folder, sorted({path[depth] for path in paths if len(path) > depth}))
-    _refuse_unlike_labels(folder, names)
-    if bare:
-        raise DataError(
-            f"{bare[0]}: lies beside the folders {_spelling.quoted(names)}, which are the labels"
-            f" ({len(bare):,} pictures do): move them into one of these, or away"
-        )
-    notes = [f"folders are the labels: {_spelling.quoted(names)}"]
-    if max(map(len, paths)) > 1:
-        notes.append("folders below those of the labels are not told apart")
-    return [path[0] for path in paths], notes
-
-
-def _refuse_parts(folder: Path, names: Sequence[str]) -> None:
-    """Refuses sibling folders that hold parts of an example, such as images and masks."""
-    if len(names) > 1 and all(map(_spelling.is_part, names)):
-        raise DataError(
-            f"{folder}: the folders {_spelling.quoted(names)} are parts of an example, no labels:"
-            " move all but one of them away, or rename them if they are labels"
-        )
-
-
-def _refuse_unlike_labels(folder: Path, names: Sequence[str]) -> None:
-    """Refuses folders of labels whose names mean something else."""
-    told = f"{folder}: the folders {_spelling.quoted(names)}"
-    if len(names) > 1 and all(map(_spelling.is_fold, names)):
-        raise DataError(
-            f"{told} are folds of a cross-validation, no labels: give the path of one of them, or"
-            " rename them if they are labels"
-        )
-    if len(set().union(*map(_spelling.splits_in, names))) > 1:
-        raise DataError(
-            f"{told} name splits, but not each of them one: make one folder for each split, side by"
-            " side, or rename them if they are labels"
-        )
-
-
-def _names(paths: Sequence[tuple[str, ...]]) -> list[str]:
-    """The folder names, sorted, on the first level on which paths differ; see `_shared`."""
-    place = _shared(paths)
-    return sorted({path[place] for path in paths if len(path) > place})
-
-
-def _shared(paths: Sequence[tuple[str, ...]]) -> int:
-    """The number of leading folders that all paths share; a count.
-
-    The last folder of a path is not counted: if it is the only one, it is a label.
-    """
-    most = max(min(map(len, paths)) - 1, 0)
-    return next((d for d in range(most) if len({path[d] for path in paths}) > 1), most)
 
 
 def _size(shape: tuple[int, int]) -> str:

@@ -1,21 +1,36 @@
-"""Tables beside pictures, labels.csv: which label each picture has."""
+"""Tables beside pictures or recordings, labels.csv: which label each file has."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from vae_jax.data import _spelling
+from vae_jax.data import _folders, _spelling
 from vae_jax.errors import DataError, first_line
 
-__all__ = ["NAME", "read"]
+__all__ = ["beside", "read"]
 
-NAME = "labels.csv"
-"""Name of such a file, in any case."""
+_NAME = "labels.csv"  # in any case
 _SEPARATORS = ",;\t"
 
 
+def beside(folder: Path, files: Sequence[Path], others: Sequence[Path], what: str) -> list[Path]:
+    """The tables of labels among other files, unless folders are the labels already.
+
+    Args:
+        folder: the folder given by the user, of any shape.
+        files: the files that are read.
+        others: the other files in the folder.
+        what: see `read`.
+    """
+    tables = [file for file in others if file.name.casefold() == _NAME]
+    if not tables:
+        return []
+    _, labels, _ = _folders.places(folder, files, what)
+    return tables if labels is None else []
+
+
 def read(
-    folder: Path, tables: Sequence[Path], files: Sequence[Path]
+    folder: Path, tables: Sequence[Path], files: Sequence[Path], what: str
 ) -> tuple[list[int | str | None] | None, list[str]]:
     """The label of each of N files by tables of file names and labels, and notes.
 
@@ -25,14 +40,15 @@ def read(
     Args:
         folder: contains them all.
         tables: the tables; one applies to the files in its own folder and below.
-        files: the pictures.
+        files: the pictures or recordings.
+        what: their kind ("pictures"), for messages.
 
     Returns:
-        (N labels, integers if all are, or None if no row names a picture; notes).
+        (N labels, integers if all are, or None if no row names a file; notes).
 
     Raises:
         DataError: a table cannot be read, has no column of labels that can be told, names several
-            pictures by one name, or gives one picture two labels.
+            files by one name, or gives one file two labels.
     """
     found: dict[int, str] = {}
     named: set[int] = set()
@@ -45,13 +61,13 @@ def read(
         named |= told.keys()
         where = table.relative_to(folder)
         if lost:
-            notes.append(f"{len(lost):,} rows of {where} name no picture: {_spelling.quoted(lost)}")
+            notes.append(f"{len(lost):,} rows of {where} name no file: {_spelling.quoted(lost)}")
     if not named:
-        return None, [*notes, f"{NAME} names none of the pictures: not used"]
-    notes.insert(0, f"{NAME} has the labels of {len(named):,} of {len(files):,} pictures")
+        return None, [*notes, f"{_NAME} names none of the {what}: not used"]
+    notes.insert(0, f"{_NAME} has the labels of {len(named):,} of {len(files):,} {what}")
     if len(named) < len(files):
         bare = [str(f.relative_to(folder)) for i, f in enumerate(files) if i not in named]
-        notes.append(f"{len(bare):,} pictures without a row there: {_spelling.quoted(bare)}")
+        notes.append(f"{len(bare):,} {what} without a row there: {_spelling.quoted(bare)}")
     is_whole = all(_is_integer(label) for label in found.values())
     labels = {number: int(label) if is_whole else label for number, label in found.items()}
     return [labels.get(number) for number in range(len(files))], notes
