@@ -52,6 +52,7 @@ ALLOWED = {
     "live": set(),
     "moments": set(),
     "looks": set(),
+    "sounds": set(),
     "program": {"devices", "evaluation", "schedules", "training"},
     "trained": {
         *("assembly", "data", "evaluation", "labels", "likelihoods", "model", "objectives"),
@@ -80,7 +81,7 @@ ALLOWED = {
     "training": {"modules", "schedules", "shuffling"},
     "devices": {"training"},
     "storage": {"latents", "likelihoods", "model", "networks", "posteriors", "priors"},
-    "data": {"cache", "labels", "looks", "ranges"},
+    "data": {"cache", "labels", "looks", "ranges", "sounds"},
     "ranges": {"distributions"},
     "fitting": {
         *("assembly", "data", "devices", "keeping", "live", "objectives", "phases", "posteriors"),
@@ -93,7 +94,7 @@ ALLOWED = {
         *("assembly", "cache", "data", "devices", "distributions", "evaluation", "families"),
         *("keeping", "latents", "likelihoods", "live", "looks", "model", "modules", "networks"),
         *("objectives", "phases", "plots", "posteriors", "priors", "program", "ranges", "rates"),
-        *("samplers", "schedules", "storage", "trained", "training"),
+        *("samplers", "schedules", "sounds", "storage", "trained", "training"),
     },
     "cli": {
         *("data", "devices", "evaluation", "lab"),

@@ -388,6 +388,8 @@ NAMES = [f"{n}.png" for n in range(6)]
             "name,y\n" + "\n".join(f"{n},0{i}" for i, n in enumerate(NAMES)),
             [f"0{i}" for i in range(6)],
         ),
+        ("\n".join(f"{5 - i},{n}" for i, n in enumerate(NAMES)), [5, 4, 3, 2, 1, 0]),
+        ("\n".join(f"{i % 2},{i}" for i, n in enumerate(NAMES)), [0, 1] * 3),
     ],
 )
 def test_a_table_beside_pictures_has_their_labels(tmp_path, text, expected):
@@ -482,6 +484,17 @@ def test_pictures_are_decoded_once_and_a_change_is_seen(tmp_path, monkeypatch):
     assert len(decoded) == 9
     np.testing.assert_array_equal(first(changed)[..., 0], FOUR // 2)
     said(changed, "the source has changed and is read again")
+
+
+def test_pixels_are_kept_for_each_look(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(_images, "_LEAST_CACHED", 1)
+    folder = write(tmp_path / "pictures", of(WIDE))
+    whole = [first(load(folder, resize=2, **own)) for own in ({}, {"crop": "center"}) * 2]
+    np.testing.assert_array_equal(whole[0], whole[2])
+    np.testing.assert_array_equal(whole[1], whole[3])
+    np.testing.assert_array_equal(whole[1][..., 0], WIDE[:, 1:3])
+    assert (whole[0] != whole[1]).any()
 
 
 def test_streamed_pictures_stay_on_disk_and_are_the_same(tmp_path, monkeypatch):

@@ -204,14 +204,50 @@ plant(
 
 plant = of("vae_jax/data/_label_files.py", "data_pictures")
 plant(
-    "len({number for cell in column for number in places.get(cell, ())})",
-    "sum(cell in places for cell in column)",
-    "labels are taken for names of files",
+    "return len(named), sum(cell.endswith(endings) for cell in column)",
+    "return len(named), 0",
+    "numbers are taken for names of files, and the names for labels",
 )
 plant(
-    "return by_name | by_path",
-    "return by_path | by_name",
-    "a path in a table of labels means every file of that name",
+    "return len(named), sum(",
+    "return sum(cell in places for cell in column), sum(",
+    "labels that are spelled as files are names",
+)
+
+plant = of("vae_jax/sounds.py", "data_recordings")
+plant(
+    "/ np.sum(self._window**2)",
+    "/ self.frame",
+    "energies of bands depend on the window",
+)
+plant(
+    "spectrum = np.sqrt(energy) * own / np.maximum(np.abs(own), 1e-12)",
+    "spectrum = np.sqrt(energy).astype(complex)",
+    "the sound of bands has no phases",
+)
+plant(
+    "1 + max(0, -(-(num_samples - self.frame) // self.hop))",
+    "1 + max(0, (num_samples - self.frame) // self.hop)",
+    "the end of a recording is lost",
+)
+
+plant = of("vae_jax/data/_recordings.py", "data_recordings")
+plant(
+    "np.frombuffer(raw, np.uint8).astype(np.float64) / 128 - 1",
+    "np.frombuffer(raw, np.int8).astype(np.float64) / 128",
+    "samples of 8 bits have a sign",
+)
+plant(
+    "if len(raw) != about.nframes * size or not raw:",
+    "if not raw:",
+    "a recording that ends early is read",
+)
+
+plant = of("vae_jax/data/_dataset.py", "data_recordings")
+plant(
+    "frames = frames * self.scaling.scale.ravel() + self.scaling.offset.ravel()",
+    "frames = frames * self.scaling.scale.ravel()",
+    "sound is written without its offset",
 )
 
 plant = of("vae_jax/data/_cache.py", "data_tfds", "cache")

@@ -1,4 +1,4 @@
-"""What is said of a user's pictures: sizes, colors, pages, and the tables of their labels."""
+"""What is said of a user's pictures and recordings, and of the tables of their labels."""
 
 import os
 import re
@@ -6,7 +6,10 @@ import re
 import numpy as np
 import PIL.Image
 import pytest
+import test_data_pictures as _pictures_test
+import test_data_recordings as _recordings_test
 
+from vae_jax import memory
 from vae_jax.data import _images, _pictures
 
 from ._cases import at, attempt, tries
@@ -168,10 +171,10 @@ def pictures_that_are_stretched(folder, patch):
 
 @tries(at(DATA + "_pictures.py", "_in_srgb")("give icc=srgb to convert them"))
 def pictures_of_another_color_profile(folder, patch):
-    from test_data_pictures import profile
-
     draw(folder, np.stack([PICTURES] * 3, axis=-1))
-    PIL.Image.open(folder / "000.png").save(folder / "000.png", icc_profile=profile(1.0))
+    PIL.Image.open(folder / "000.png").save(
+        folder / "000.png", icc_profile=_pictures_test.profile(1.0)
+    )
     yield attempt(notes, "give icc=srgb", folder)
     yield attempt(notes, "give icc=srgb", folder, icc="srgb")
 
@@ -179,12 +182,10 @@ def pictures_of_another_color_profile(folder, patch):
 @tries(at(DATA + "_dicom.py", "read")("convert it to uncompressed DICOM or to PNG"))
 def dicom_without_all_its_pixels(folder, patch):
     pytest.importorskip("pydicom")
-    from test_data_pictures import dicom
-
     for number, picture in enumerate(PICTURES):
-        dicom(folder / f"{number}.dcm", picture, Rows=5 if number == 2 else 4)
+        _pictures_test.dicom(folder / f"{number}.dcm", picture, Rows=5 if number == 2 else 4)
     message = yield attempt(load, folder, resize=4)
-    dicom(folder / "2.dcm", PICTURES[2])
+    _pictures_test.dicom(folder / "2.dcm", PICTURES[2])
     assert message.startswith(str(folder / "2.dcm"))
     yield attempt(load, folder, resize=4)
 
@@ -237,3 +238,105 @@ def two_columns_of_labels(folder, patch):
     for word in re.search(r"called (.*?): call", message)[1].replace(" or ", ", ").split(", "):
         path.write_text(f"name,p,{word}\n000.png,a,1\n001.png,b,2\n")
         yield lambda: load(folder).classes == (1, 2) or 1 / 0
+
+
+# --- Recordings
+
+
+def recordings(folder, num=6):
+    """Recordings of 16 bits in a folder, which is returned."""
+    for number in range(num):
+        _recordings_test.write(folder / f"{number}.wav", RNG.integers(-999, 999, 2000))
+    return folder
+
+
+@tries(at(DATA + "_part.py", "Reading.refuse_sound")("is a setting of recordings, …: leave it out"))
+def a_setting_of_sound_for_others(folder, patch):
+    yield attempt(load, "digits", sound="raw")
+    yield attempt(load, "digits")
+
+
+own = at(DATA + "_recordings.py", "read")
+
+
+@tries(own("give window=16 to cut it into series of 16, or the path of a folder of recordings"))
+def one_recording(folder, patch):
+    path = _recordings_test.write(folder / "a.wav", RNG.integers(-999, 999, 9000))
+    message = yield attempt(load, path)
+    yield attempt(load, path, window=int(re.search(r"window=(\d+)", message)[1]))
+    yield attempt(load, recordings(folder / "several"))
+
+
+@tries(at(DATA + "_recordings.py")("give fewer or shorter recordings"))
+def recordings_of_too_much_memory(folder, patch):
+    patch.setenv(memory.VARIABLE, str(200_000 / 2**30))
+    yield attempt(load, recordings(folder / "many", 40))
+    yield attempt(load, recordings(folder / "few", 3))
+    for path in (folder / "many").iterdir():
+        _recordings_test.write(path, RNG.integers(-999, 999, 50))
+    yield attempt(load, folder / "many")
+
+
+@tries(at(DATA + "_recordings.py", "_framing")("resample it, or leave it out"))
+def a_recording_of_another_rate(folder, patch):
+    recordings(folder)
+    _recordings_test.write(folder / "9.wav", RNG.integers(-999, 999, 2000), rate=16000)
+    message = yield attempt(load, folder)
+    path = folder / "9.wav"
+    assert message.startswith(str(path))
+    _recordings_test.write(path, RNG.integers(-999, 999, 1000))
+    yield attempt(load, folder)
+    path.unlink()
+    yield attempt(load, folder)
+
+
+own = at(DATA + "_recordings.py", "_read_file")
+
+
+@tries(own("is no recording of integers (…): save it as 16-bit PCM"))
+def a_recording_of_floats(folder, patch):
+    path = recordings(folder) / "0.wav"
+    raw = bytearray(path.read_bytes())
+    raw[20:22] = (3).to_bytes(2, "little")  # the format of floats
+    path.write_bytes(raw)
+    yield attempt(load, folder)
+    _recordings_test.write(path, RNG.integers(-999, 999, 2000))
+    yield attempt(load, folder)
+
+
+@tries(own("fetch it again, or leave it out"))
+def a_recording_that_ends_early(folder, patch):
+    path = recordings(folder) / "0.wav"
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-99])
+    yield attempt(load, folder)
+    path.write_bytes(raw)
+    yield attempt(load, folder)
+    path.unlink()
+    yield attempt(load, folder)
+
+
+@tries(at("vae_jax/sounds.py", "Framing.check_bands")("give fewer mel_bands, or a longer frame"))
+def bands_without_a_frequency(folder, patch):
+    message = yield attempt(load, recordings(folder), mel_bands=100)
+    yield attempt(load, folder, mel_bands=20)
+    length = int(re.search(r"frame_length=(\d+)", message)[1])
+    yield attempt(load, folder, mel_bands=100, frame_length=length)
+
+
+own = at("vae_jax/sounds.py", "make")
+
+
+@tries(own("is of sound=mel: leave it out"))
+def a_hop_of_raw_frames(folder, patch):
+    recordings(folder)
+    yield attempt(load, folder, sound="raw", frame_hop=8)
+    yield attempt(load, folder, sound="raw")
+    yield attempt(load, folder, sound="mel", frame_hop=8)
+
+
+@tries(own("give at most frame_hop=…"))
+def a_hop_of_more_than_a_frame(folder, patch):
+    message = yield attempt(load, recordings(folder), frame_length=64, frame_hop=70)
+    hop = int(re.search(r"at most frame_hop=(\d+)", message)[1])
+    yield attempt(load, folder, frame_length=64, frame_hop=hop)

@@ -49,6 +49,10 @@ def load(
     background: str | None = None,
     frames: str = "first",
     icc: str = "stored",
+    sound: str | None = None,
+    frame_length: int | None = None,
+    frame_hop: int | None = None,
+    mel_bands: int | None = None,
     sha256: str | None = None,
     cache_dir: str | os.PathLike | None = None,
 ) -> Dataset:
@@ -87,6 +91,11 @@ def load(
             row.
         icc: 'srgb' converts pictures of another color profile to sRGB; 'stored' keeps their
             numbers, with a note.
+        sound: of your own recordings: 'mel' reads the log energies of mel bands in overlapping
+            frames, 'raw' frames of samples; None means 'mel'.
+        frame_length: samples of a frame (scalar); None: the power of two next to 32 ms.
+        frame_hop: samples from a frame of mel bands to the next (scalar); None: half a frame.
+        mel_bands: their number (scalar); None: 40, fewer for short frames.
         sha256: required hash of the content: other data are refused, your own file before it is
             parsed, and nothing is prepared or downloaded. None accepts any content.
         cache_dir: folder for prepared arrays; None means $XDG_CACHE_HOME/vae_jax/datasets
@@ -120,7 +129,15 @@ def load(
     )
     own = _own(name, data_dir)
     reading = Reading(
-        num_valid, scaling, loading, window, hop, marks, sha256, look=look, cache_dir=cache_dir
+        *(num_valid, scaling, loading, window, hop, marks, sha256),
+        look=look,
+        cache_dir=cache_dir,
+        sound={
+            "sound": sound,
+            "frame_length": frame_length,
+            "frame_hop": frame_hop,
+            "mel_bands": mel_bands,
+        },
     )
     if own is not None:
         from vae_jax.data import _files
@@ -131,6 +148,7 @@ def load(
         for setting in ("window", "missing_values"):
             reading.refuse(setting, f"{name} is none")
         look.refuse(f"{name} has a form of its own")
+        reading.refuse_sound(f"{name} holds none")
     if sha256 not in (None, dataset.sha256):
         raise other_content(name, dataset.sha256, sha256)
     return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")

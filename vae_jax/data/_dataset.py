@@ -16,6 +16,7 @@ import numpy as np
 from vae_jax import labels, memory, ranges
 from vae_jax.data._npy import FileRows
 from vae_jax.errors import DataError, UsageError
+from vae_jax.sounds import Framing
 
 __all__ = [
     "Dataset",
@@ -308,6 +309,7 @@ class Dataset:
         is_whole: whether all decoded values are known to be whole numbers, as counts are.
         manifest: what became of each file of a folder (read, converted, skipped), one mapping per
             row; or empty.
+        framing: how recordings became series of frames, or None.
     """
 
     name: str
@@ -334,9 +336,29 @@ class Dataset:
     streamed: bool = False
     is_whole: bool = False
     manifest: tuple[Mapping[str, Any], ...] = ()
+    framing: Framing | None = None
 
     def __post_init__(self):
         labels.refuse_twice(self.classes or ())
+
+    def wave(self, x: np.ndarray) -> np.ndarray:
+        """A decoded series of frames as sound, see `Framing.wave`.
+
+        Args:
+            x: [T, C], as decoded.
+
+        Returns:
+            [n] samples in [−1, 1], `framing.rate` per second.
+
+        Raises:
+            UsageError: the data are no recordings.
+        """
+        if self.framing is None:
+            raise UsageError(f"{self.name}: holds no recordings, which alone become sound")
+        frames = np.asarray(x, np.float64)
+        if self.scaling is not None:
+            frames = frames * self.scaling.scale.ravel() + self.scaling.offset.ravel()
+        return self.framing.wave(frames)
 
     def _lines(self) -> dict[str, str]:
         """A short summary, as name → value."""

@@ -16,6 +16,7 @@ from vae_jax.data import (
     _label_files,
     _labels,
     _npy,
+    _recordings,
     _sequences,
     _spelling,
     _tables,
@@ -44,14 +45,18 @@ _OF_FILES: dict[str, Callable] = {
     ".npz": _arrays.read_npz,
     **dict.fromkeys(_tables.SUFFIXES, _tables.read),
     **dict.fromkeys(_images.SUFFIXES, _images.read),
+    **dict.fromkeys(_recordings.SUFFIXES, _recordings.read),
 }
 """Suffix of a file → its reader, see `_part`."""
 _OF_FOLDERS: dict[tuple[str, ...], Callable] = {
     _images.SUFFIXES: _images.read,
+    _recordings.SUFFIXES: _recordings.read,
     _tables.SUFFIXES: _tables.read,
     (".npy",): _arrays.read_npy,
 }
 """Suffixes of the files in a folder → their reader; the first with any files is used."""
+_WITH_TABLES = {_images.SUFFIXES: "pictures", _recordings.SUFFIXES: "recordings"}
+"""Suffixes of files that may have a table of labels beside them → what they are."""
 SUFFIXES = (*_OF_FILES, ".txt")
 """Suffixes of supported files, with contents of any shape."""
 _BYTES_OF_VALUE = 24  # for a series while it is cut: source, steps, stored form, padded form
@@ -87,6 +92,7 @@ def load(path: Path, reading: Reading) -> Dataset:
         for setting in ("window", "missing_values"):
             reading.refuse(setting, f"{path} is text")
         reading.look.refuse(f"{path} is text")
+        reading.refuse_sound(f"{path} is text")
         _refuse_other(path, [path], reading)
         return _text(path, reading)
     read, files, unused = _folder_reader(path, reading) if is_folder else _file_reader(path)
@@ -94,6 +100,8 @@ def load(path: Path, reading: Reading) -> Dataset:
         reading.refuse("missing_values", f"{path} is none")
     if read is not _images.read:
         reading.look.refuse(f"{path} holds none")
+    if read is not _recordings.read:
+        reading.refuse_sound(f"{path} holds none")
     _refuse_other(path, files, reading)
     parts, told = read(path, files, reading)
     manifest = [row for part in parts.values() for row in part.manifest]
@@ -108,6 +116,7 @@ def load(path: Path, reading: Reading) -> Dataset:
         sha256=_sha256(path, files),
         notes=notes,
         manifest=tuple(manifest),
+        framing=next(iter(parts.values())).framing,
         **settings,
     )
 
@@ -150,15 +159,15 @@ def _folder_reader(folder: Path, reading: Reading) -> tuple[Callable, list[Path]
         )
     used = by_reader.pop(chosen)
     others = [file for own in by_reader.values() for file in own]
-    if others and chosen is not _images.SUFFIXES:
+    if others and chosen not in _WITH_TABLES:
         raise DataError(
             f"{folder}: holds tables and arrays ({used[0].name}, {others[0].name}): give the path"
             " of one file, or leave one kind out"
         )
     unused = [file for file in files if file not in {*used}]
     tables = []
-    if chosen is _images.SUFFIXES:
-        tables = _label_files.beside(folder, used, unused, "pictures")
+    if chosen in _WITH_TABLES:
+        tables = _label_files.beside(folder, used, unused, _WITH_TABLES[chosen])
     # a run of a version that read no tables of labels wants the hash without them
     if tables and (reading.sha256 is None or reading.sha256 != sha256_of_folder(folder, used)):
         used, unused = used + tables, [file for file in unused if file not in tables]

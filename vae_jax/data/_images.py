@@ -130,8 +130,7 @@ def _part(
         line |= {} if split == "all" else {"split": split}
         line |= {} if own is None else {"label": own[number]}
         manifest.append({**line, "what": "; ".join(["read", *told[number]])})
-    is_mixed = own is not None and any(label is None for label in own)
-    values = None if own is None else np.array(own, object if is_mixed else None)
+    values = None if own is None else _label_files.array(own)
     return Part(pixels, values, manifest=tuple(manifest))
 
 

@@ -4,10 +4,12 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from vae_jax.data import _folders, _spelling
 from vae_jax.errors import DataError, first_line
 
-__all__ = ["beside", "read"]
+__all__ = ["array", "beside", "read"]
 
 _NAME = "labels.csv"  # in any case
 _SEPARATORS = ",;\t"
@@ -73,6 +75,11 @@ def read(
     return [labels.get(number) for number in range(len(files))], notes
 
 
+def array(labels: Sequence[int | str | None]) -> np.ndarray:
+    """N labels as an array [N], of objects if some are unknown."""
+    return np.array(labels, object if any(label is None for label in labels) else None)
+
+
 def _is_integer(text: str) -> bool:
     """Whether a text is a whole number as it is written by default: 01 is a word."""
     digits = text.removeprefix("-")
@@ -93,12 +100,10 @@ def _refuse_two_labels(
 def _of_table(table: Path, files: Sequence[Path]) -> tuple[dict[int, str], list[str]]:
     """Number of each named file → its label, and the names that are no file's."""
     rows, places = list(_rows(table)), _places(table, files)
-    # labels may be spelled as names of files are, 1 and 1.png, but fewer of them
-    matches = [
-        len({number for cell in column for number in places.get(cell, ())})
-        for column in zip(*rows, strict=True)
-    ]
-    if not any(matches):
+    # labels may be spelled as names of files are, 1 and 1.png
+    columns = zip(*rows, strict=True)
+    matches = [_num_named(column, places, files) for column in columns]
+    if not any(num for num, _ in matches):
         return {}, [row[0] for row in rows]
     of_names = matches.index(max(matches))
     has_header = rows[0][of_names] not in places
@@ -120,6 +125,15 @@ def _of_table(table: Path, files: Sequence[Path]) -> tuple[dict[int, str], list[
         _refuse_two_labels(table, files, told, own)
         told |= own
     return told, lost
+
+
+def _num_named(
+    column: Sequence[str], places: Mapping[str, list[int]], files: Sequence[Path]
+) -> tuple[int, int]:
+    """How many files a column names, and how many of its cells have the ending of a file."""
+    endings = tuple({file.suffix for file in files})
+    named = {number for cell in column for number in places.get(cell, ())}
+    return len(named), sum(cell.endswith(endings) for cell in column)
 
 
 def _rows(table: Path) -> Iterator[list[str]]:
@@ -145,21 +159,16 @@ def _rows(table: Path) -> Iterator[list[str]]:
 
 
 def _places(table: Path, files: Sequence[Path]) -> dict[str, list[int]]:
-    """Each spelling of a file's name → the numbers of the files that it means.
-
-    A path from the table's folder means that file alone, even if its name is that of others too.
-    """
-    by_path: dict[str, list[int]] = {}
-    by_name: dict[str, list[int]] = {}
+    """Each spelling of a file's name → the numbers of the files that it means."""
+    places: dict[str, list[int]] = {}
     for number, file in enumerate(files):
         if not file.is_relative_to(table.parent):
             continue
         path = PurePosixPath(file.relative_to(table.parent).as_posix())
-        for spelling in {str(path), str(path.with_suffix("")), f"./{path}"}:
-            by_path.setdefault(spelling, []).append(number)
-        for spelling in {path.name, path.stem}:
-            by_name.setdefault(spelling, []).append(number)
-    return by_name | by_path
+        spellings = str(path), f"./{path}", str(path.with_suffix("")), path.name, path.stem
+        for spelling in dict.fromkeys(spellings):
+            places.setdefault(spelling, []).append(number)
+    return places
 
 
 def _column_of_labels(

@@ -17,6 +17,7 @@ from vae_jax.data._dataset import Rows
 from vae_jax.data._spelling import SPLITS
 from vae_jax.errors import DataError, UsageError
 from vae_jax.looks import Look
+from vae_jax.sounds import Framing
 
 __all__ = ["Part", "Reading", "complete", "named_splits"]
 
@@ -36,6 +37,7 @@ class Reading:
         tally: the memory needed for reading.
         look: how pictures are read.
         cache_dir: folder for prepared arrays, or None: nothing is kept.
+        sound: settings of recordings by name, see `vae_jax.sounds.make`; None if not given.
     """
 
     num_valid: int | None = None
@@ -48,6 +50,7 @@ class Reading:
     tally: memory.Tally = dataclasses.field(default_factory=memory.Tally)
     look: Look = dataclasses.field(default_factory=Look)
     cache_dir: Path | None = None
+    sound: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def refuse(self, setting: str, why: str) -> None:
         """Refuses a setting for data that are not a table, with a reason in words."""
@@ -55,6 +58,12 @@ class Reading:
         if value is not None:
             value = ",".join(value) if isinstance(value, tuple) else value
             raise UsageError(f"{setting}={value}: {_WHAT[setting]}, {why}: leave it out")
+
+    def refuse_sound(self, why: str) -> None:
+        """Refuses settings of recordings for data that are none, with a reason in words."""
+        for name, value in self.sound.items():
+            if value is not None:
+                raise UsageError(f"{name}={value}: is a setting of recordings, {why}: leave it out")
 
 
 _WHAT = {
@@ -77,6 +86,7 @@ class Part:
         is_series: whether the second axis of x is time.
         unlabeled: why labels of the source were dropped, or "".
         manifest: what became of each row's file, one mapping per row; or empty.
+        framing: how recordings became frames, or None.
     """
 
     x: np.ndarray | Rows
@@ -88,6 +98,7 @@ class Part:
     is_series: bool = False
     unlabeled: str = ""
     manifest: tuple[Mapping[str, Any], ...] = ()
+    framing: Framing | None = None
 
 
 def named_splits(where: Path, names: Iterable[str], what: str) -> dict[str, str | None]:

@@ -18,6 +18,7 @@ from vae_jax import (
     posteriors,
     priors,
     samplers,
+    sounds,
     training,
 )
 from vae_jax.lab import executors, parsers
@@ -259,6 +260,31 @@ class Config:
         "Data",
         parsers.choice(looks.ICC),
         "srgb converts your own pictures of another color profile; stored keeps their numbers",
+    )
+    sound: str | None = flag(
+        None,
+        "Data",
+        parsers.choice(sounds.KINDS),
+        "your own recordings (.wav) as frames of log mel energies (mel) or of samples (raw) "
+        "(default: mel)",
+    )
+    frame_length: int | None = flag(
+        None,
+        "Data",
+        parsers.integer(1),
+        "samples of a frame (default: the power of two next to 32 ms)",
+    )
+    frame_hop: int | None = flag(
+        None,
+        "Data",
+        parsers.integer(1),
+        "samples from a frame to the next with sound=mel (default: half a frame)",
+    )
+    mel_bands: int | None = flag(
+        None,
+        "Data",
+        parsers.integer(1),
+        "mel bands of a frame (default: 40, fewer for short frames)",
     )
     num_valid: int | None = flag(
         None,

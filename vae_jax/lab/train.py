@@ -56,6 +56,7 @@ __all__ = [
 DATA_SETTINGS = (
     *("data_dir", "num_valid", "scaling", "loading", "window", "hop", "missing_values"),
     *("resize", "crop", "pad", "background", "frames", "icc"),
+    *("sound", "frame_length", "frame_hop", "mel_bands"),
 )
 """Flags that are arguments of `data.load` with the same names."""
 

@@ -18,9 +18,10 @@ class Drawing:
 
     Attributes:
         draw: maps what it is drawn of to a `vae_jax.plots.Picture`, which is kept as a PNG and a
-            CSV, to lines of text, or to frames of a film [T, H, W, C]; None: it does not apply.
+            CSV, to lines of text, to frames of a film [T, H, W, C], or to the content of a file;
+            None: it does not apply.
         needs: whether what it is drawn of has all that `draw` reads.
-        ending: of the file of lines or frames, such as ".txt".
+        ending: of the file of lines, frames or content, such as ".txt".
     """
 
     draw: Callable[[Any], Any]

@@ -24,8 +24,8 @@ def draw_each(
     """Draws and saves pictures, each on its own: one that fails is a line in the log.
 
     Args:
-        pictures: name → what makes it: a `plots.Picture`, lines of text, or frames of a film
-            [T, H, W, C]; None where it does not apply.
+        pictures: name → what makes it: a `plots.Picture`, lines of text, frames of a film
+            [T, H, W, C], or the content of a file; None where it does not apply.
         root: the run's directory, or what else they are kept in; no link leads out of it.
         folder: names from there to the folder that receives them.
         log: takes a line, and `echo`, whether it is printed too; None: there is no log.
@@ -72,6 +72,8 @@ def _encode_each(made: Any) -> dict[str, bytes]:
     """Ending of a file → what it is to hold; none where the picture's name has one."""
     if isinstance(made, plots.Picture):
         return dict(zip((".png", ".csv"), plots.encode(made), strict=True))
+    if isinstance(made, bytes):
+        return {"": made}
     if isinstance(made, np.ndarray):
         return {"": plots.encode_gif(made)}
     return {"": "".join(f"{line}\n" for line in made).encode(errors="surrogateescape")}

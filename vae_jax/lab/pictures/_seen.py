@@ -9,7 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import data, distributions, latents, plots, rates, samplers, schedules, training
+from vae_jax import (
+    data,
+    distributions,
+    latents,
+    plots,
+    rates,
+    samplers,
+    schedules,
+    sounds,
+    training,
+)
 from vae_jax.distributions import DiagonalGaussian, FullGaussian
 from vae_jax.evaluation import elbo
 
@@ -37,6 +47,8 @@ class Seen(NamedTuple):
         labels: [N], below 0 where unknown, or None.
         label_names: of the labels 0 … C − 1, or None.
         alphabet: of text, else None.
+        to_wave: of recordings, decoded frames [T, C] to samples [n], else None.
+        rate: of recordings, samples per second, else None.
         codes: the likeliest code of each, [N, L].
         means: posterior means, [N, L].
         prior: what codes are drawn from: p(z), or where there is none a Gaussian fit to `codes`.
@@ -60,6 +72,8 @@ class Seen(NamedTuple):
     labels: np.ndarray | None
     label_names: tuple | None
     alphabet: Any
+    to_wave: Callable | None
+    rate: int | None
     codes: np.ndarray
     means: np.ndarray
     prior: Any
@@ -107,6 +121,10 @@ class Seen(NamedTuple):
         """The first dimensions of a code, which are discrete, a count."""
         return self.model.latent.num_discrete(self.model.latent_dim)
 
+    def sound(self, x: np.ndarray) -> bytes:
+        """Series of frames [N, T, C] as one file of sound, one after the other."""
+        return sounds.encode([self.to_wave(frames) for frames in x], self.rate)
+
     def read(self, x: np.ndarray) -> list[str]:
         """The strings that arrays [..., T] of text stand for."""
         return data.strings(x.reshape(-1, x.shape[-1]), self.alphabet)
@@ -124,6 +142,7 @@ def look(experiment, model, params, hparams) -> Seen:
     conditions, test = experiment.given, experiment.dataset.test
     data_key, key = jax.random.split(training.stream(hparams.seed, "pictures"))
     labels = None if test.labels is None else test.labels[:NUM_EXAMPLES]
+    framing = experiment.dataset.framing
     few = _few(experiment, labels)
     x, encoded = {}, []
     for start, batch in _batches(experiment, data_key):
@@ -151,6 +170,8 @@ def look(experiment, model, params, hparams) -> Seen:
         labels=labels,
         label_names=experiment.dataset.classes,
         alphabet=experiment.dataset.alphabet,
+        to_wave=None if framing is None else experiment.dataset.wave,
+        rate=None if framing is None else framing.rate,
         codes=codes,
         means=encoded["means"],
         prior=prior,

@@ -5,7 +5,7 @@ import numpy as np
 from vae_jax import plots
 from vae_jax.lab.pictures import OfModel, Seen
 
-__all__ = ["PICTURES", "draw", "draw_series", "read"]
+__all__ = ["PICTURES", "draw", "draw_series", "hear", "read"]
 
 
 def draw(seen: Seen) -> plots.Picture:
@@ -21,6 +21,13 @@ def draw_series(seen: Seen) -> plots.Picture:
     return plots.series(pairs, ("input", "from its code"))
 
 
+def hear(seen: Seen) -> bytes:
+    """Returns recordings as sound, after each its reconstruction."""
+    decoded = seen.decode(seen.codes[seen.few][None], seen.told)[0]
+    pairs = np.stack([seen.x, np.where(np.isnan(seen.x), np.nan, decoded)], axis=1)
+    return seen.sound(pairs.reshape(-1, *seen.x.shape[1:]))
+
+
 def read(seen: Seen) -> list[str]:
     """Returns strings, below each its reconstruction."""
     decoded = seen.decode(seen.codes[seen.few][None])
@@ -31,5 +38,6 @@ def read(seen: Seen) -> list[str]:
 PICTURES = (
     OfModel(draw, kinds=("image", "table")),
     OfModel(draw_series, kinds=("series",)),
+    OfModel(hear, kinds=("series",), needs=lambda seen: seen.to_wave is not None, ending=".wav"),
     OfModel(read, kinds=("text",), ending=".txt"),
 )

@@ -7,7 +7,16 @@ import numpy as np
 from vae_jax import plots
 from vae_jax.lab.pictures import OfModel, Seen
 
-__all__ = ["NUM_CURVES", "NUM_SAMPLES", "NUM_STYLES", "PICTURES", "draw", "draw_series", "read"]
+__all__ = [
+    "NUM_CURVES",
+    "NUM_SAMPLES",
+    "NUM_STYLES",
+    "PICTURES",
+    "draw",
+    "draw_series",
+    "hear",
+    "read",
+]
 
 NUM_SAMPLES = 100
 NUM_STYLES = 10
@@ -38,6 +47,11 @@ def draw_series(seen: Seen) -> plots.Picture:
     return plots.series(draws, title=f"x ~ p(x|z), z from {seen.source}")
 
 
+def hear(seen: Seen) -> bytes:
+    """Returns sound from p(x|z)."""
+    return seen.sound(_sampled(seen, NUM_CURVES))
+
+
 def read(seen: Seen) -> list[str]:
     """Returns strings from p(x|z)."""
     return seen.read(_sampled(seen, NUM_SAMPLES))
@@ -53,5 +67,11 @@ def _sampled(seen: Seen, num: int) -> np.ndarray:
 PICTURES = (
     OfModel(draw, kinds=("image",)),
     OfModel(draw_series, kinds=("series",), needs=lambda seen: seen.conditions is None),
+    OfModel(
+        hear,
+        kinds=("series",),
+        needs=lambda seen: seen.to_wave is not None and seen.conditions is None,
+        ending=".wav",
+    ),
     OfModel(read, kinds=("text",), ending=".txt"),
 )
