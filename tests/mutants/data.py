@@ -38,7 +38,7 @@ plant(
 
 plant = of("vae_jax/data/_values.py", "data_tables", "data_files", "data", "data_reading")
 plant(
-    "squares += step**2 * (num_rows * len(block) / total)",
+    "squares += step**2 * (num_rows * count / np.maximum(total, 1))",
     "squares += 0.0",
     "columns are scaled by the deviation within blocks",
 )
@@ -188,6 +188,39 @@ plant(
     "image.seek(number)\n    notes: list[str] = []",
     "image.seek(0)\n    notes: list[str] = []",
     "each page is the first",
+)
+
+plant = of("vae_jax/data/_sequences.py", "data_sequences")
+plant(
+    "starts = np.arange(start + length - size, start - 1, -hop)[::-1]\n",
+    "starts = np.arange(start + length - size, max(start - hop, 0) - 1, -hop)[::-1]\n",
+    "windows of a series begin in the one before",
+)
+plant(
+    "starts = np.cumsum([0, *lengths[:-1]])",
+    "starts = np.cumsum(lengths) * 0",
+    "windows of every file are those of the first",
+)
+
+plant = of("vae_jax/data/_values.py", "data_sequences")
+plant(
+    "count = is_known.sum(axis=0, keepdims=True)",
+    "count = np.full((1, block.shape[1]), len(block))",
+    "missing values of series count as 0 in the mean",
+)
+
+plant = of("vae_jax/data/_times.py", "data_sequences")
+plant(
+    "back = steps < 0",
+    "back = steps < steps.min()",
+    "rows that go back in time are taken",
+)
+
+plant = of("vae_jax/data/_tables.py", "data_sequences")
+plant(
+    "reading.missing_values, drops=reading.window is None)",
+    "reading.missing_values, drops=True)",
+    "rows with missing cells are cut out of time",
 )
 
 plant = of("vae_jax/data/_images.py", "data_pictures")

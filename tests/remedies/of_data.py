@@ -745,13 +745,71 @@ def a_series_of_nothing(folder, patch):
     yield attempt(load, archive(path, series=np.delete(x, empty, axis=0)))
 
 
-@tries(own("only what follows the end of a series may be NaN; fill them in"))
-def a_hole_in_a_series(folder, patch):
-    path, x = folder / "a.npz", TABLE[..., None].copy()
-    x[4, 1] = np.nan
-    message = yield attempt(load, archive(path, series=x))
-    x[eval(re.search(r"at index (\(.*?\))", message)[1])] = 0
-    yield attempt(load, archive(path, series=x))
+@tries(at(DATA + "_sequences.py", "gaps")("holds nothing but missing values: leave it out"))
+def a_channel_of_nothing(folder, patch):
+    x = TABLE.copy()
+    x[:, 1] = np.nan
+    message = yield attempt(load, saved(folder / "a.npy", x), window=3)
+    empty = int(re.search(r"channel (\d+)", message)[1])
+    yield attempt(load, saved(folder / "a.npy", np.delete(x, empty, axis=1)), window=3)
+
+
+own = at(DATA + "_times.py", "check")
+
+
+@tries(own("fill it in, or leave the rows out"))
+def a_row_without_a_time(folder, patch):
+    columns = {"time": [*range(30)], "a": TABLE[:, 0]}
+    holed = {**columns, "time": ["" if n == 4 else n for n in range(30)]}
+    path = csv(folder / "a.csv", rows(holed))
+    message = yield attempt(load, path, window=3)
+    assert "row 5" in message
+    csv(path, rows(columns))
+    yield attempt(load, path, window=3)
+    csv(path, rows({name: np.delete(values, 4) for name, values in columns.items()}))
+    yield attempt(load, path, window=3)
+
+
+@tries(own("sort the rows by it, and put each series into a file of its own if there are several"))
+def rows_that_go_back_in_time(folder, patch):
+    times = np.array([*range(15), *range(15)])
+    path = csv(folder / "a.csv", rows({"time": times, "a": TABLE[:, 0]}))
+    message = yield attempt(load, path, window=3)
+    order = np.argsort(times, kind="stable")
+    csv(path, rows({"time": times[order], "a": TABLE[order, 0]}))
+    yield attempt(load, path, window=3)
+    assert "goes back in time in 1 of 30" in message
+    for name, part in {"north": slice(15), "south": slice(15, 30)}.items():
+        csv(folder / "each" / f"{name}.csv", rows({"time": times[part], "a": TABLE[part, 0]}))
+    yield attempt(load, folder / "each", window=3)
+
+
+own = at(DATA + "_files.py", "_several")
+
+
+def two_series(folder):
+    """A folder of two tables of the columns time and a."""
+    for name, part in {"north": slice(15), "south": slice(15, 30)}.items():
+        csv(folder / f"{name}.csv", rows({"time": range(15), "a": TABLE[part, 0]}))
+    return folder
+
+
+@tries(own("give both the same, in one order"))
+def series_of_other_columns(folder, patch):
+    other = csv(two_series(folder) / "west.csv", rows({"b": TABLE[:, 0], "time": range(30)}))
+    yield attempt(load, folder, window=3)
+    csv(other, rows({"time": range(30), "a": TABLE[:, 0]}))
+    yield attempt(load, folder, window=3)
+
+
+@tries(own("is no table of one series, or says splits: leave it out"))
+def a_series_that_says_splits(folder, patch):
+    words = ["train"] * 20 + ["test"] * 10
+    columns = {"time": range(30), "a": TABLE[:, 0], "split": words}
+    other = csv(two_series(folder) / "west.csv", rows(columns))
+    yield attempt(load, folder, window=3)
+    other.unlink()
+    yield attempt(load, folder, window=3)
 
 
 own = at(DATA + "_sequences.py", "divide_in_time")

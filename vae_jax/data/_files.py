@@ -103,6 +103,8 @@ def load(path: Path, reading: Reading) -> Dataset:
     if read is not _recordings.read:
         reading.refuse_sound(f"{path} holds none")
     _refuse_other(path, files, reading)
+    if reading.window is not None and _are_several(path, files, read):
+        read = functools.partial(_several, read)
     parts, told = read(path, files, reading)
     manifest = [row for part in parts.values() for row in part.manifest]
     manifest += [{"file": name, "what": "skipped"} for name in unused] if manifest else []
@@ -323,7 +325,7 @@ def _series(
     Checks and conversions are those of a table with one row per step.
     """
     _refuse_large(path, parts)
-    if reading.window is None:
+    if reading.window is None or any(part.is_series for part in parts.values()):
         table, splits, num_steps, classes, notes = _whole_series(path, parts, reading)
         unlabeled = _unlabeled(parts)
     else:
@@ -336,7 +338,12 @@ def _series(
         num_values * (table.x.shape[1] * _BYTES_OF_VALUE + _BYTES_OF_STEP),
         "give fewer or shorter series, of windows a longer `hop`",
     )
-    whole = _values.surveyed(path, {"all": table})
+    has_gaps = table.x.dtype.kind == "f" and bool(np.isnan(table.x).any())
+    notes += _sequences.gaps(path, table.x, table.columns) if has_gaps else []
+    whole = _values.surveyed(path, {"all": table}, has_gaps=has_gaps)
+    if has_gaps:
+        splits, told = _without_unknown(splits, table.x)
+        notes += told
     whole, num_levels, told = _values.as_levels(whole, "table", reading.scaling)
     notes += told
     low, high = 0.0, 1.0
@@ -346,7 +353,7 @@ def _series(
         low, high = _values.stored_range(path, whole)
         notes += told
     steps = whole["all"].x.in_memory()
-    has_missing = any((split.x[:, 1] < num_steps).any() for split in splits)
+    has_missing = has_gaps or any((split.x[:, 1] < num_steps).any() for split in splits)
     splits = [_replaced(s, _sequences.gathered(steps, s.x, num_steps)) for s in splits]
     return splits, {
         "shape": splits[0].x.shape[1:],
@@ -367,6 +374,13 @@ def _series(
     }
 
 
+def _without_unknown(splits: Sequence[Split], rows: np.ndarray) -> tuple[list[Split], list[str]]:
+    """Splits without the series of which no value in rows [M, C] is known, and a note on these."""
+    kept = [split[_sequences.known(rows, split.x)] for split in splits]
+    num = sum(map(len, splits)) - sum(map(len, kept))
+    return kept, [f"{num:,} series in which every value is missing are left out"] if num else []
+
+
 def _whole_series(
     path: Path, parts: Mapping[str, Part], reading: Reading
 ) -> tuple[Part, Sequence[Split], int, tuple | None, list[str]]:
@@ -380,27 +394,78 @@ def _whole_series(
         rows.append(own)
     _values.refuse_misshapen(path, parts)
     steps = {name: Part(own) for name, own in zip(parts, rows, strict=True)}
-    _values.refuse_mixed(path, _values.surveyed(path, steps), "table")
+    _values.refuse_mixed(path, _values.surveyed(path, steps, has_gaps=True), "table")
     splits = divide(spans, reading.num_valid, name=str(path))
     notes += _note_no_valid(splits, reading)
-    return Part(np.concatenate(rows)), splits, part.x.shape[1], classes, notes
+    num_steps = part.x.shape[1]
+    if reading.window is not None:
+        num_steps = min(reading.window, num_steps)
+        splits, told = _cut(splits, reading)
+        notes += told
+    return Part(np.concatenate(rows)), splits, num_steps, classes, notes
+
+
+def _cut(splits: Sequence[Split], reading: Reading) -> tuple[list[Split], list[str]]:
+    """Splits of series as splits of their windows, with the labels of the series; and a note."""
+    window, made = reading.window, []
+    for split in splits:
+        spans, owners = _sequences.cut(split.x, window, reading.hop or window)
+        made.append(_replaced(split[owners], spans))
+    lengths = np.concatenate([split.x[:, 1] for split in splits])
+    num = sum(map(len, made))
+    note = (
+        f"{len(lengths):,} series of {lengths.min():,} to {lengths.max():,} steps cut into {num:,}"
+    )
+    return made, [f"{note} of at most {window}, no series in two splits"]
+
+
+def _are_several(path: Path, files: Sequence[Path], read: Callable) -> bool:
+    """Whether the files of a folder are series of their own: no splits, no shards of one table."""
+    names = [*(file.stem for file in files), *(file.parent.name for file in files)]
+    if len(files) == 1 or read not in (_tables.read, _arrays.read_npy):
+        return False
+    has_splits = any(_spelling.folders(names).values())
+    return not has_splits and len({_spelling.shard(file.stem) for file in files}) > 1
+
+
+def _several(
+    read: Callable, folder: Path, files: Sequence[Path], reading: Reading
+) -> tuple[dict[str, Part], list[str]]:
+    """Reads each file of a folder as one series: x [M, D] of all rows, with the length of each."""
+    parts, notes = [], []
+    for file in files:
+        own, told = read(file, [file], reading)
+        if set(own) != {"all"} or own["all"].x.ndim != 2:
+            raise DataError(f"{file}: is no table of one series, or says splits: leave it out")
+        if parts and _width(own["all"]) != _width(parts[0]):
+            raise DataError(
+                f"{file}: has other columns than {files[0]}: give both the same, in one order"
+            )
+        parts.append(own["all"])
+        notes += [note for note in told if note not in notes]
+    lengths = tuple(len(part.x) for part in parts)
+    notes.insert(0, f"{len(files):,} files, a series each, of {min(lengths):,} to {max(lengths):,}")
+    x = np.concatenate([part.x for part in parts])
+    return {"all": Part(x, columns=parts[0].columns, lengths=lengths)}, notes
+
+
+def _width(part: Part) -> tuple:
+    """The columns of a table, or their number."""
+    return part.columns or part.x.shape[1:]
 
 
 def _windows(
     path: Path, parts: Mapping[str, Part], reading: Reading
 ) -> tuple[Part, Sequence[Split], list[str]]:
     """A table cut into windows: the table, splits as spans, notes."""
-    if set(parts) != {"all"} or parts["all"].is_series or parts["all"].x.ndim != 2:
+    if set(parts) != {"all"} or parts["all"].x.ndim != 2:
         reading.refuse("window", f"{path} is none, or comes with its own splits")
     table = parts["all"]
     notes = ["labels are those of rows, not of windows: left out"]
-    splits = _sequences.divide_in_time(
-        len(table.x),
-        reading.window,
-        reading.hop or reading.window,
-        reading.num_valid,
-        name=str(path),
-    )
+    lengths = table.lengths or (len(table.x),)
+    settings = reading.window, reading.hop or reading.window, reading.num_valid
+    each = [_sequences.divide_in_time(length, *settings, name=str(path)) for length in lengths]
+    splits = _sequences.joined(each, lengths)
     has_labels = table.labels is not None
     table = dataclasses.replace(table, labels=None, condition=None)
     return table, splits, notes if has_labels else []

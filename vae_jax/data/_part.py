@@ -67,7 +67,7 @@ class Reading:
 
 
 _WHAT = {
-    "window": "cuts a table whose rows follow one another in time",
+    "window": "cuts series, or a table whose rows follow one another in time",
     "missing_values": "marks missing cells of a table (.csv, .parquet)",
 }
 
@@ -87,6 +87,7 @@ class Part:
         unlabeled: why labels of the source were dropped, or "".
         manifest: what became of each row's file, one mapping per row; or empty.
         framing: how recordings became frames, or None.
+        lengths: rows of each of several series that x [M, D] holds one after the other; or None.
     """
 
     x: np.ndarray | Rows
@@ -99,6 +100,7 @@ class Part:
     unlabeled: str = ""
     manifest: tuple[Mapping[str, Any], ...] = ()
     framing: Framing | None = None
+    lengths: tuple[int, ...] | None = None
 
 
 def named_splits(where: Path, names: Iterable[str], what: str) -> dict[str, str | None]:

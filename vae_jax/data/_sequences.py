@@ -13,9 +13,13 @@ from vae_jax.data._dataset import Split
 from vae_jax.errors import DataError, UsageError
 
 __all__ = [
+    "cut",
     "decode_text",
     "divide_in_time",
+    "gaps",
     "gathered",
+    "joined",
+    "known",
     "read_text",
     "rows_of",
     "spans_of",
@@ -129,13 +133,14 @@ def spans_of(path: Path, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         path: path for messages.
-        x: [N, T, C] or [N, T], numbers, NaN after the end of series shorter than T.
+        x: [N, T, C] or [N, T], numbers, NaN after the end of series shorter than T, and where a
+            value is missing.
 
     Returns:
         (rows [M, C], spans [N, 2]: the first row and the number of rows of each series).
 
     Raises:
-        DataError: it has another shape or no numbers, or a number is missing before the end.
+        DataError: it has another shape or no numbers, or a series has no value.
     """
     if x.dtype.kind not in "buif" or x.ndim not in (2, 3) or 0 in x.shape:
         raise DataError(
@@ -150,13 +155,53 @@ def spans_of(path: Path, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"{path}: series {empty} holds nothing but NaN: leave it out")
     lengths = x.shape[1] - np.argmax(is_step[:, ::-1], axis=1)
     is_before = np.arange(x.shape[1]) < lengths[:, None]
-    bad = np.argwhere(is_before[..., None] & ~is_known)
-    if len(bad):
-        raise DataError(
-            f"{path}: {len(bad)} values are missing, the first at index {tuple(bad[0].tolist())}: "
-            "only what follows the end of a series may be NaN; fill them in"
-        )
     return x[is_before], np.stack([np.cumsum(lengths) - lengths, lengths], axis=1)
+
+
+def gaps(path: Path, rows: np.ndarray, columns: Sequence[str] | None) -> list[str]:
+    """A note on the values that are missing in rows of series.
+
+    Args:
+        path: path for messages.
+        rows: [M, C], NaN where a value is missing.
+        columns: names of the C channels, or None.
+
+    Raises:
+        DataError: a channel has no value.
+    """
+    is_missing = np.isnan(rows)
+    empty = np.flatnonzero(is_missing.all(axis=0))
+    if len(empty):
+        name = f"channel {empty[0]}" if columns is None else f"column {columns[empty[0]]!r}"
+        raise DataError(f"{path}: {name} holds nothing but missing values: leave it out")
+    num = int(is_missing.sum())
+    if not num:
+        return []
+    steps = int(is_missing.all(axis=1).sum())
+    return [
+        f"{num:,} of {rows.size:,} values of series are missing ({steps:,} of {len(rows):,} whole"
+        " steps): they cost nothing, encoders read 0 there"
+    ]
+
+
+def cut(spans: np.ndarray, window: int, hop: int) -> tuple[np.ndarray, np.ndarray]:
+    """Windows within series; what does not fill one is dropped at the start.
+
+    Args:
+        spans: [N, 2], see `spans_of`; series shorter than a window stay as they are.
+        window: W, rows per window, a count.
+        hop: rows from the start of a window to the next, a count.
+
+    Returns:
+        (spans of the windows [K, 2], the number of the series of each [K]).
+    """
+    made, owners = [np.zeros((0, 2), int)], [np.zeros(0, int)]
+    for number, (start, length) in enumerate(spans):
+        size = min(window, length)
+        starts = np.arange(start + length - size, start - 1, -hop)[::-1]
+        made.append(np.stack([starts, np.full_like(starts, size)], axis=1))
+        owners.append(np.full(len(starts), number))
+    return np.concatenate(made), np.concatenate(owners)
 
 
 def divide_in_time(
@@ -205,6 +250,27 @@ def divide_in_time(
         starts = np.arange(end - window, start - 1, -hop)[::-1]
         splits.append(Split(np.stack([starts, np.full_like(starts, window)], axis=1)))
     return tuple(splits)
+
+
+def joined(each: Sequence[Sequence[Split]], lengths: Sequence[int]) -> list[Split]:
+    """The splits of several series as those of their rows, one series after the other.
+
+    Args:
+        each: the splits of each series, x its spans [N, 2].
+        lengths: rows of each series, counts.
+    """
+    starts = np.cumsum([0, *lengths[:-1]])
+    pairs = list(zip(starts, each, strict=True))
+    return [
+        Split(np.concatenate([own[number].x + np.array([start, 0]) for start, own in pairs]))
+        for number in range(len(each[0]))
+    ]
+
+
+def known(rows: np.ndarray, spans: np.ndarray) -> np.ndarray:
+    """The numbers [n] of those of N spans [N, 2] in which some value of rows [M, C] is known."""
+    counts = np.concatenate([[0], np.cumsum(~np.isnan(rows).all(axis=1))])
+    return np.flatnonzero(counts[spans.sum(axis=1)] > counts[spans[:, 0]])
 
 
 def rows_of(spans: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ __all__ = [
     "is_label",
     "is_part",
     "is_splits",
+    "is_time",
     "is_unknown",
     "may_be_unknown",
     "quoted",
@@ -76,6 +77,7 @@ _JOINED = {("t", "10", "k"): "t10k", ("hold", "out"): "holdout"}
 _SPLITS = {"split", "splits", "partition", "subset", "set", "fold", "folds", "datasplit"}
 _INDEX = {"index", "row", "rows", "rownames", "rowname", "rowid", "unnamed", "sample", "samples"}
 _INDEX |= {"obs", "observation", "record", "serial", "sn", "sno", "slno", "srno"}
+_TIMES = {"time", "timestamp", "datetime", "date", "epoch", "unixtime"}
 _NUMBER = {"level", "number", "no", "nr", "num"}
 _IDENTIFIER = {"id", "ids", "uuid", "guid", "identifier"}
 _THINGS = {
@@ -243,6 +245,11 @@ def is_splits(name: str) -> bool:
     """Whether a column with this name holds the split of each row."""
     own = words(name)
     return "".join(own) in _SPLITS
+
+
+def is_time(name: str) -> bool:
+    """Whether a column with this name holds the time of each row."""
+    return bool({*words(name)} & _TIMES)
 
 
 def flag_of_split(name: str) -> str | None:

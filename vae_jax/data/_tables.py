@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_jax import memory
-from vae_jax.data import _cells, _csv, _spelling, _splits
+from vae_jax.data import _cells, _csv, _spelling, _splits, _times
 from vae_jax.data._part import Part, Reading, complete, named_splits
 from vae_jax.errors import DataError, first_line
 
@@ -77,7 +77,8 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
     Args:
         path: the table, or the folder given by the user.
         files: CSV and Parquet files, sorted.
-        reading: if missing_values is set, rows with a missing cell are dropped, with a note.
+        reading: if missing_values is set, rows with a missing cell are dropped, with a note, unless
+            a window is cut from them.
 
     Returns:
         (parts, notes); x [N, D] float64, NaN for missing cells.
@@ -99,8 +100,11 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
         is_named=all(file.is_named for file in files),
         unlabeled=next((file.unlabeled for file in files if file.unlabeled), ""),
     )
+    if reading.window is not None:
+        whole.notes.extend(_times.check(path, whole.table.column_names, whole.table.columns))
     sizes = {split: len(table) for split, table in tables.items()}
-    return _parts(path, whole, sizes, reading.missing_values)
+    # without a row, others would become neighbors in time
+    return _parts(path, whole, sizes, reading.missing_values, drops=reading.window is None)
 
 
 def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
@@ -287,7 +291,12 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 
 def _parts(
-    where: Path, source: _Source, sizes: Mapping[str, int], missing_values: Sequence[str] | None
+    where: Path,
+    source: _Source,
+    sizes: Mapping[str, int],
+    missing_values: Sequence[str] | None,
+    *,
+    drops: bool,
 ) -> tuple[dict[str, Part], list[str]]:
     """Parts of a table whose rows are sorted by split: split → number of rows."""
     _refuse_ratings(where, source.table.column_names)
@@ -308,7 +317,7 @@ def _parts(
     if columns.splits is not None and splits == ["all"]:
         splits, of_rows = columns.splits.names, columns.splits.numbers
     kept = np.ones(len(x), bool)
-    if missing_values is not None:
+    if missing_values is not None and drops:
         kept, told = _complete_rows(where, names, x)
         notes += told
     parts = {}

@@ -73,15 +73,21 @@ def encode_conditions(path: Path, parts: Mapping[str, Part]) -> dict[str, Part]:
     return {name: encoded(part) for name, part in parts.items()}
 
 
-def surveyed(path: Path, parts: Mapping[str, Part]) -> dict[str, Part]:
+def surveyed(path: Path, parts: Mapping[str, Part], *, has_gaps: bool = False) -> dict[str, Part]:
     """Parts with x as `Rows` [N, D] or [N, H, W, C], and the extremes at each position.
+
+    Args:
+        path: path for messages.
+        parts: x of any shape.
+        has_gaps: whether values may be NaN: missing; each position has others.
 
     Raises:
         DataError: x has another shape, a value that is not a finite number, or only one value.
     """
     viewed = {name: dataclasses.replace(p, x=_viewed(path, p.x)) for name, p in parts.items()}
     refuse_misshapen(path, viewed)
-    found = {name: _with_extremes(path, part, viewed.values()) for name, part in viewed.items()}
+    is_bad = np.isinf if has_gaps else lambda x: ~np.isfinite(x)
+    found = {k: _with_extremes(path, part, viewed.values(), is_bad) for k, part in viewed.items()}
     low, high = _range(found.values())
     if low == high:
         raise DataError(f"{path}: every value is {low:g}: there is nothing to learn from it")
@@ -138,19 +144,20 @@ def refuse_misshapen(path: Path, parts: Mapping[str, Part]) -> None:
         )
 
 
-def _with_extremes(path: Path, part: Part, parts: Iterable[Part]) -> Part:
+def _with_extremes(path: Path, part: Part, parts: Iterable[Part], is_bad: Callable) -> Part:
     """Adds low and high to a part, in one pass that refuses values that are not numbers.
 
     Args:
         path: path for messages.
         part: one of the parts.
         parts: all parts; the remedy applies to all.
+        is_bad: which values [n, …] are refused.
     """
     x = part.x.source
     num_bad, first, low, high = 0, (), None, None
     for start, block in blocks(x):
-        if x.dtype.kind == "f" and not np.isfinite(block).all():
-            bad = np.argwhere(~np.isfinite(block))
+        if x.dtype.kind == "f" and is_bad(block).any():
+            bad = np.argwhere(is_bad(block))
             first = first or (start + int(bad[0, 0]), *(int(i) for i in bad[0, 1:]))
             num_bad += len(bad)
         low, high = _extremes(block, low, high)
@@ -258,11 +265,16 @@ def _mean(part: Part, function: Callable[[np.ndarray], np.ndarray]) -> float:
 def _extremes(
     x: np.ndarray, low: np.ndarray | None, high: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Extremes at each position, [1, …], of a block [n, …] merged with earlier blocks."""
+    """Extremes at each position, [1, …], of a block [n, …] merged with earlier blocks.
+
+    Missing values, NaN, are ignored where there are others.
+    """
     lows, highs = x.min(axis=0, keepdims=True), x.max(axis=0, keepdims=True)
+    if x.dtype.kind == "f" and np.isnan(lows).any():
+        lows, highs = (f.reduce(x, axis=0, keepdims=True) for f in (np.fmin, np.fmax))
     return (
-        lows if low is None else np.minimum(low, lows),
-        highs if high is None else np.maximum(high, highs),
+        lows if low is None else np.fmin(low, lows),
+        highs if high is None else np.fmax(high, highs),
     )
 
 
@@ -278,8 +290,8 @@ def _range(parts: Iterable[Part]) -> tuple[float, float]:
     """Smallest and largest value after conversion: conversions are monotonic at each position."""
     parts = list(parts)
     return (
-        min(float(part.x.convert(part.low).min()) for part in parts),
-        max(float(part.x.convert(part.high).max()) for part in parts),
+        min(float(np.fmin.reduce(part.x.convert(part.low), axis=None)) for part in parts),
+        max(float(np.fmax.reduce(part.x.convert(part.high), axis=None)) for part in parts),
     )
 
 
@@ -360,7 +372,7 @@ def are_whole(parts: Mapping[str, Part], scaling: str) -> bool:
 
 
 def _is_whole(x: np.ndarray) -> np.ndarray:
-    return x == np.floor(x)
+    return (x == np.floor(x)) | np.isnan(x)
 
 
 def _deepest(high: float) -> int:
@@ -416,6 +428,8 @@ def outweighed(train: Rows, columns: Sequence[str] | None) -> list[str]:
     if num_rows * width > _MOST_VALUES:
         return []
     x = np.asarray(train[:], np.float64)
+    if np.isnan(x).any():
+        return []
     low, middle, high = np.quantile(x, (0.25, 0.5, 0.75), axis=0)
     # the quartiles of a normal distribution are 1.349 standard deviations apart
     is_far = np.abs(x - middle) * 1.349 > ranges.DEVIATIONS * (high - low)
@@ -470,17 +484,33 @@ def scaling_of(x: Rows) -> Scaling | None:
 def _moments(x: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column [1, D]; exactly 0 for a constant column.
 
-    For two blocks of m and n rows, with d the difference of their means,
+    Missing values, NaN, are left out; a column of nothing else has mean and deviation 0. For two
+    blocks of m and n rows, with d the difference of their means,
     Σ (x − mean)² = Σ₁ + Σ₂ + d² m n / (m + n).
     """
     num_rows, mean, squares, low, high = 0, 0.0, 0.0, None, None
     for _, block in blocks(x):
         low, high = _extremes(block, low, high)
-        total = num_rows + len(block)
-        step = block.mean(axis=0, keepdims=True, dtype=np.float64) - mean
-        squares += block.var(axis=0, keepdims=True, dtype=np.float64) * len(block)
-        squares += step**2 * (num_rows * len(block) / total)
-        mean += step * (len(block) / total)
+        count, own_mean, own_squares = _moments_of(block)
+        total = num_rows + count
+        step = own_mean - mean
+        squares += own_squares
+        squares += step**2 * (num_rows * count / np.maximum(total, 1))
+        mean += step * (count / np.maximum(total, 1))
         num_rows = total
     # The rounded mean of a constant column leaves a tiny deviation that is not 0.
-    return mean, np.where(low == high, 0, np.sqrt(squares / num_rows))
+    is_constant = (low == high) | np.isnan(low)
+    return mean, np.where(is_constant, 0, np.sqrt(squares / np.maximum(num_rows, 1)))
+
+
+def _moments_of(block: np.ndarray) -> tuple[int | np.ndarray, np.ndarray, np.ndarray]:
+    """Of the columns of a block [n, D]: how many values are known, their mean, Σ (x − mean)²."""
+    is_known = ~np.isnan(block)
+    if is_known.all():
+        mean = block.mean(axis=0, keepdims=True, dtype=np.float64)
+        variance = block.var(axis=0, keepdims=True, dtype=np.float64)
+        return len(block), mean, variance * len(block)
+    count = is_known.sum(axis=0, keepdims=True)
+    values = np.where(is_known, block, 0).astype(np.float64)
+    mean = values.sum(axis=0, keepdims=True) / np.maximum(count, 1)
+    return count, mean, np.sum(np.square(values - mean), axis=0, keepdims=True, where=is_known)
