@@ -1,5 +1,6 @@
 """Pictures as users bring them: four pixels of known values in every mode, size and file."""
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -10,11 +11,13 @@ from PIL import ImageCms
 from vae_jax import data, looks
 from vae_jax.data import _images, _pictures
 from vae_jax.errors import DataError, UsageError
+from vae_jax.lab import config, stored
+from vae_jax.lab import pictures as drawing
+from vae_jax.lab import train as training
 
 FOUR = np.array([[10, 60], [110, 250]], np.uint8)
 COLORS = np.stack([FOUR, FOUR[::-1], FOUR[:, ::-1]], axis=-1)
 ALPHA = np.array([[255, 0], [51, 255]], np.uint8)
-LAST = [sys.maxsize]
 
 
 def load(folder, **options):
@@ -534,6 +537,51 @@ def test_what_was_skipped_is_in_the_manifest(tmp_path):
     rows = load(tmp_path).manifest
     assert rows[-1] == {"file": "notes.md", "what": "skipped"}
     assert sorted(row["file"] for row in rows[:-1]) == NAMES
+
+
+# --- Flags and run directories
+
+GIVEN = {"resize": "8,6", "crop": "center", "background": "#fff", "frames": "all", "icc": "srgb"}
+
+
+def test_settings_are_flags_and_identify_a_run():
+    found = config.from_flags(GIVEN)
+    assert (found.resize, found.pad) == ((8, 6), False)
+    words = config.to_flags(dataclasses.replace(found, pad=True))
+    assert {f"--{name}={value}" for name, value in GIVEN.items()} < {*words}
+    assert "--pad=True" in words
+    # of an older version that had none of them
+    usual = config.default(found)
+    assert not GIVEN.keys() & stored.identity_as_of(usual, (), usual).keys()
+    assert GIVEN.keys() <= stored.identity_as_of(found, (), usual).keys()
+    assert config.from_flags({"resize": "8"}).resize == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"resize": "8,8,8"}, "resize=8,8,8: must be a height and a width in pixels, 1 to"),
+        ({"resize": "0"}, "resize=0: must be a height and a width"),
+        ({"resize": "64x64"}, "resize=64x64: must be a height .*, such as 64,64"),
+        ({"crop": "center"}, "crop=center: has no size to come to"),
+        ({"crop": "middle"}, "crop=middle: unknown"),
+        ({"frames": "last"}, "frames=last: unknown"),
+    ],
+)
+def test_flags_that_do_not_fit_are_refused(values, message):
+    with pytest.raises(UsageError, match=message):
+        config.from_flags(values)
+
+
+def test_a_run_directory_has_the_manifest(tmp_path, monkeypatch):
+    monkeypatch.setattr(drawing, "draw", lambda *_: [])
+    pictures(tmp_path / "mine", NAMES)
+    (tmp_path / "mine" / "notes.md").write_text("none")
+    given = {"dataset": str(tmp_path / "mine"), "epochs": "0", "widths": "2", "resize": "2,2"}
+    training.train([config.from_flags(given)], workdir=tmp_path / "run")
+    lines = (tmp_path / "run" / "manifest.csv").read_text().splitlines()
+    assert lines == ["file,what", *(f"{name},read" for name in NAMES), "notes.md,skipped"]
+    assert "--resize=2,2" in (tmp_path / "run" / "command.txt").read_text()
 
 
 # --- DICOM

@@ -73,10 +73,8 @@ def rows(columns):
 
 # --- Names and settings
 
-own = at(DATA + "__init__.py", "load")
 
-
-@tries(own("give window too"))
+@tries(at(DATA + "__init__.py", "_counts")("give window too"))
 def a_hop_without_a_window(folder, patch):
     path = saved(folder / "a.npy", TABLE)
     yield attempt(load, path, hop=2)

@@ -25,6 +25,7 @@ from vae_jax.threefry import unrolled
 __all__ = ["Dataset", "Rows", "Split", "binarize", "check", "load", "names", "strings"]
 
 _SCALINGS = ("auto", "unit", "none")
+_OF_SOUND = ("sound", "frame_length", "frame_hop", "mel_bands")
 _LOADINGS = ("auto", "memory", "stream")
 
 
@@ -114,15 +115,7 @@ def load(
     data_dir = Path(data_dir or os.environ.get("VAE_JAX_DATA_DIR") or home / "data")
     cache_dir = Path(cache_dir or home / "datasets")
 
-    num_valid, window, hop = (
-        _integer(setting, value)
-        for setting, value in {"num_valid": num_valid, "window": window, "hop": hop}.items()
-    )
-    for setting, value in {"window": window, "hop": hop}.items():
-        if value is not None and value < 1:
-            raise UsageError(f"{setting}={value}: must be at least 1")
-    if hop is not None and window is None:
-        raise UsageError(f"hop={hop}: is from one window to the next, give window too")
+    num_valid, window, hop = _counts(num_valid, window, hop)
     marks = _marks(missing_values)
     look = looks.make(
         resize=resize, crop=crop, pad=pad, background=background, frames=frames, icc=icc
@@ -132,12 +125,7 @@ def load(
         *(num_valid, scaling, loading, window, hop, marks, sha256),
         look=look,
         cache_dir=cache_dir,
-        sound={
-            "sound": sound,
-            "frame_length": frame_length,
-            "frame_hop": frame_hop,
-            "mel_bands": mel_bands,
-        },
+        sound=dict(zip(_OF_SOUND, (sound, frame_length, frame_hop, mel_bands), strict=True)),
     )
     if own is not None:
         from vae_jax.data import _files
@@ -172,6 +160,20 @@ def _check(name: Any, data_dir: Any, cache_dir: Any, sha256: Any, scaling: Any, 
         raise UsageError(f"loading={loading!r}: must be one of {', '.join(_LOADINGS)}")
     if data_dir is not None and not os.path.isdir(data_dir):
         raise UsageError(f"data_dir={os.fspath(data_dir)}: no such folder")
+
+
+def _counts(num_valid: Any, window: Any, hop: Any) -> tuple[int | None, int | None, int | None]:
+    """Checks settings that are counts, and that go together."""
+    num_valid, window, hop = (
+        _integer(setting, value)
+        for setting, value in {"num_valid": num_valid, "window": window, "hop": hop}.items()
+    )
+    for setting, value in {"window": window, "hop": hop}.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{setting}={value}: must be at least 1")
+    if hop is not None and window is None:
+        raise UsageError(f"hop={hop}: is from one window to the next, give window too")
+    return num_valid, window, hop
 
 
 def _integer(setting: str, value: Any) -> int | None:

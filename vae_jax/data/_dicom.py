@@ -21,7 +21,7 @@ class Header(NamedTuple):
     """What is known of a file before its pixels are decoded.
 
     Attributes:
-        size: (H, W).
+        size: the shape (H, W).
         dtype: of its pixels once they are rescaled.
         is_color: whether they have three channels.
         num_frames: a count.

@@ -45,7 +45,7 @@ class Page(NamedTuple):
     """What is known of a page before it is decoded.
 
     Attributes:
-        size: (H, W), upright; of the file, before it is resized.
+        size: the shape (H, W), upright; of the file, before it is resized.
         dtype: of its pixels.
         is_color: whether it has three channels.
     """
@@ -75,7 +75,7 @@ def num_workers() -> int:
 
 @contextlib.contextmanager
 def each(function: Callable, *inputs: Sequence) -> Iterator[Iterator]:
-    """Maps a function over inputs in several threads; the results in order, the first error too.
+    """Maps a function over inputs [N] in threads; the results in order, the first error too.
 
     Pillow warns of a picture of too many pixels. Here that is an error, which the filter of
     warnings says once for all threads.
@@ -98,7 +98,7 @@ def each(function: Callable, *inputs: Sequence) -> Iterator[Iterator]:
 
 
 def pages(path: Path, look: Look) -> list[Page]:
-    """The pages of a file that are read: the first, or all.
+    """The pages of a file that are read, of any shape: the first, or all.
 
     Raises:
         DataError: it is not an image, or of a kind that cannot be read.
