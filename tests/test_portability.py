@@ -28,7 +28,9 @@ CLOSE = 1e-4
 """Of numbers in float32 from another version of JAX, or another processor."""
 NEWER = (
     *("adam_b1", "hop", "init_scale", "missing_values", "scaling", "teacher_dropout", "window"),
-    *("free_bits", "posterior", "prior", "crop", "frames", "resize", "sound"),
+    *("free_bits", "posterior", "prior"),
+    *("background", "crop", "frames", "icc", "pad", "resize"),
+    *("frame_hop", "frame_length", "mel_bands", "sound"),
 )
 """Flags that an older version may not have had; some are None where they are not given, not all."""
 
