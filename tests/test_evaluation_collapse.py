@@ -1,11 +1,13 @@
 """The diagnosis of collapse, and what a model that ignores z scores."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.stats
 
-from vae_jax import data
+from vae_jax import data, likelihoods
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import collapse
 
@@ -101,3 +103,67 @@ def test_a_constant_posterior_far_from_the_prior_is_collapsed():
 def test_diagnosis_wants_both_or_neither():
     with pytest.raises(UsageError, match="give both"):
         collapse.diagnose(np.ones(2), np.ones(2), elbo=np.ones(3))
+
+
+# --- The best model that ignores z, of any likelihood
+
+ROWS = np.random.default_rng(3)
+COUNTS = ROWS.negative_binomial(2, 0.2, (400, 3)).astype(np.float32)
+REALS = ROWS.standard_t(3, (400, 2)).astype(np.float32) + np.float32([1, -2])
+
+
+def log_prob_of(likelihood, x):
+    """Of all rows under the best constant outputs: a sum; and these, with the parameters."""
+    own, outputs = collapse.best_constant(likelihood, jnp.asarray(x))
+    value = collapse.constant_floor(likelihood, own, outputs, jnp.asarray(x))
+    assert value.shape == (len(x),)
+    return float(np.float64(value).sum()), own, outputs
+
+
+def test_the_best_constant_rates_are_the_means():
+    for likelihood in (likelihoods.Poisson(), likelihoods.NegativeBinomial()):
+        outputs = log_prob_of(likelihood, COUNTS)[2]
+        np.testing.assert_allclose(np.exp(outputs), COUNTS.mean(axis=0), rtol=1e-3)
+    value = log_prob_of(likelihoods.Poisson(), COUNTS)[0]
+    expected = scipy.stats.poisson.logpmf(COUNTS, np.float64(COUNTS.mean(axis=0))).sum()
+    assert value == pytest.approx(expected, rel=1e-5)
+    shares = log_prob_of(likelihoods.Multinomial(), COUNTS)[2]
+    np.testing.assert_allclose(jax.nn.softmax(shares), COUNTS.sum(axis=0) / COUNTS.sum(), rtol=1e-3)
+
+
+def test_the_best_constant_dispersion_is_that_of_each_column():
+    value, own, _ = log_prob_of(likelihoods.NegativeBinomial(), COUNTS)
+
+    def best(column):
+        def cost(log_size):
+            size, mean = np.exp(log_size), np.float64(column.mean())
+            return -scipy.stats.nbinom.logpmf(column, size, size / (size + mean)).sum()
+
+        return scipy.optimize.minimize_scalar(cost, (-2, 2))
+
+    each = [best(column) for column in COUNTS.T]
+    np.testing.assert_allclose(own["log_dispersion"], [-one.x for one in each], atol=0.02)
+    assert value == pytest.approx(-sum(one.fun for one in each), rel=1e-4)
+    inflated = log_prob_of(likelihoods.ZeroInflatedNegativeBinomial(), COUNTS)[0]
+    assert inflated > value - 0.5
+
+
+def test_the_best_constant_real_numbers_and_proportions_are_those_of_scipy():
+    one = REALS[:, :1]
+    expected = scipy.stats.t.logpdf(one, *scipy.stats.t.fit(one)).sum()
+    assert log_prob_of(likelihoods.StudentT(), one)[0] > expected - 0.05
+    medians = log_prob_of(likelihoods.Laplace(), REALS)[2]
+    np.testing.assert_allclose(medians, np.median(REALS, axis=0), atol=0.05)
+    shares = ROWS.beta(2, 5, (300, 1)).astype(np.float32)
+    expected = scipy.stats.beta.logpdf(
+        shares, *scipy.stats.beta.fit(shares, floc=0, fscale=1)
+    ).sum()
+    assert log_prob_of(likelihoods.Beta(), shares)[0] > expected - 0.05
+
+
+def test_a_count_that_no_training_row_has_is_possible():
+    x = COUNTS * np.float32([1, 1, 0])
+    for likelihood in (likelihoods.Poisson(), likelihoods.NegativeBinomial("total")):
+        own, outputs = collapse.best_constant(likelihood, jnp.asarray(x))
+        floor = collapse.constant_floor(likelihood, own, outputs, jnp.asarray(COUNTS[:5]))
+        assert np.all((floor > -1e3) & np.isfinite(floor))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vae_jax import data, distributions, likelihoods, ranges
-from vae_jax.errors import DataError
-from vae_jax.lab import build, config, description, train
+from vae_jax.errors import DataError, UsageError
+from vae_jax.lab import build, config, description, settings, train
 
 REAL = ranges.Values(-5.0, 5.0)
 RNG = np.random.default_rng(0)
@@ -193,3 +193,94 @@ def test_series_are_looked_at_without_what_is_missing(tmp_path):
     dataset = data.load(str(tmp_path / "mine.npz"))
     (told,) = build.far_values(dataset, likelihoods.Gaussian(has_missing=True))
     assert "in 1 of 2 columns" in told
+
+
+# --- Counts and proportions
+
+
+def test_whole_numbers_are_seen_in_any_block():
+    x = np.float32([[0, 3], [np.nan, 7], [2, 1]])
+    assert ranges.survey([(0, x[:1]), (1, x[1:])], has_missing=True).is_whole
+    x[2, 0] += 0.5
+    assert not ranges.survey([(0, x[:1]), (1, x[1:])], has_missing=True).is_whole
+
+
+@pytest.mark.parametrize(
+    ("values", "requires", "message"),
+    [
+        (ranges.Values(0, 9, is_whole=True), "counts", None),
+        (ranges.Values(0, 2.0**24, is_whole=True), "counts", None),
+        (ranges.Values(0, 1, 2), "counts", None),
+        (
+            ranges.Values(-1, 9, is_whole=True),
+            "counts",
+            r"at least 0, h has values in \[-1, 9\]: c$",
+        ),
+        (ranges.Values(0, 9), "counts", r"in \[0, 9\] that are not whole: c$"),
+        (ranges.Values(0, 1, 17), "counts", r"in \[0, 1\] that are not whole: c$"),
+        (ranges.Values(0, 2.0**25, is_whole=True), "counts", r"beyond 16,777,216: l$"),
+        (ranges.Values(0.1, 0.9), "open", None),
+        (ranges.Values(0, 0.9), "open", r"neither 0 nor 1, h has values in \[0, 0.9\]: o$"),
+        (ranges.Values(0.1, 1), "open", r"in \[0.1, 1\]: o$"),
+    ],
+)
+def test_counts_are_whole_and_proportions_lie_inside(values, requires, message):
+    remedies = {"counts": "c", "open": "o", "large": "l"}
+    check = functools.partial(
+        ranges.check, values, requires, what="w", holder="h", remedies=remedies
+    )
+    if message is None:
+        check()
+        return
+    with pytest.raises(DataError, match=message):
+        check()
+
+
+OF_COUNTS = [name for name in likelihoods.names() if likelihoods.load(name).requires == "counts"]
+
+
+def test_counts_are_trained_on_as_they_are(tmp_path):
+    path, counts = tmp_path / "mine.csv", RNG.poisson(40.0, (60, 3))
+    np.savetxt(path, counts, fmt="%d", delimiter=",", header="a,b,c", comments="")
+    for likelihood in OF_COUNTS:
+        experiment = prepare(path, likelihood=likelihood)
+        rows = [getattr(experiment.dataset, name).x for name in ("train", "valid", "test")]
+        found = np.sort(np.concatenate(rows), axis=0)
+        np.testing.assert_array_equal(found, np.sort(counts, axis=0))
+        assert experiment.config.scaling == "auto"
+    lines = "\n".join(description.describe(experiment))
+    assert "standardized" not in lines
+    assert "outweigh" not in lines
+    # what a likelihood of real numbers gets is standardized as before
+    for likelihood in ({}, {"likelihood": "student_t"}):
+        assert abs(prepare(path, **likelihood).dataset.train.x.mean()) < 1e-6
+    with pytest.raises(DataError, match=r"^likelihood=poisson: needs counts.*: if the data are"):
+        prepare(path, likelihood="poisson", scaling="unit")
+
+
+def test_proportions_are_trained_on_as_they_are(tmp_path):
+    x = RNG.beta(2, 5, (60, 3)).astype(np.float32)
+    np.save(tmp_path / "mine.npy", x)
+    experiment = prepare(tmp_path / "mine.npy", likelihood="beta", concentration="8")
+    assert np.isin(experiment.dataset.test.x, x).all()
+    assert experiment.model.likelihood == likelihoods.Beta(8.0)
+
+
+def test_settings_of_a_likelihood_are_flags_of_their_own():
+    asked = {"likelihood": "nb", "dispersion": "0.50", "size_factor": "total"}
+    made = config.from_flags(asked)
+    assert dict(made.hyperparameters)["dispersion"] == "0.5"
+    assert settings.likelihood_settings(made) == {"dispersion": 0.5, "size_factor": "total"}
+    flags = config.to_flags(made)
+    assert {"--likelihood=negative_binomial", "--dispersion=0.5", "--size_factor=total"} <= {*flags}
+    plain = config.from_flags({"likelihood": "gaussian"})
+    assert settings.likelihood_settings(plain) == {}
+    assert plain.hyperparameters == config.from_flags({}).hyperparameters
+    for wrong, message in (
+        ({"likelihood": "poisson", "dispersion": "1"}, "likelihood=poisson has none: give likel"),
+        ({"dispersion": "1"}, "dispersion=1: no likelihood is given: give likelihood=negative"),
+        ({"likelihood": "nb", "dispersion": "-1"}, "must be a finite number > 0 .* or one of lea"),
+        ({"likelihood": "nb", "size_factor": "all"}, "choose from none, total"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            config.from_flags(wrong)

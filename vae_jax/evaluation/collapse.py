@@ -1,12 +1,16 @@
 """Posterior collapse: whether a model ignores z, and the score of a model that ignores z."""
 
+import math
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
+import scipy.optimize
 
 from vae_jax import distributions, rates
 from vae_jax.errors import UsageError
@@ -20,6 +24,8 @@ __all__ = [
     "MAX_TRAIN",
     "Collapse",
     "bernoulli_floor",
+    "best_constant",
+    "constant_floor",
     "diagnose",
     "elbo_and_floor",
     "gaussian_floor",
@@ -32,6 +38,13 @@ is active."""
 
 MAX_TRAIN = 20_000
 """Training examples for a floor, evenly spaced in the split (a count)."""
+
+_MAX_FITTED = 2**22
+"""Training values for a floor without a closed form, a count."""
+
+_RIDGE = 1e-4
+"""Pull of outputs to those of the mean of the training data, in nats: a count that never occurs in
+training would have the rate 0."""
 
 FLOOR_MARGIN = 1.0
 """An ELBO at most this many nats (a scalar) above that of a model that ignores z counts as equal to
@@ -74,6 +87,60 @@ def gaussian_floor(train_mean: jax.Array, variance: jax.Array, x: jax.Array) -> 
     logvar = jnp.broadcast_to(jnp.log(variance), train_mean.shape)
     log_probs = distributions.gaussian_log_prob(x, mean, logvar)
     return jnp.sum(log_probs.reshape(x.shape[0], -1), axis=1)
+
+
+def best_constant(likelihood, x: jax.Array) -> tuple[dict, jax.Array]:
+    """The best model that ignores z: the likelihood's own parameters, and outputs for every row.
+
+    They minimize the mean of −log p(x), from the outputs of the mean of x, by L-BFGS.
+
+    Args:
+        likelihood: one of `vae_jax.likelihoods`, a density or a probability of whole rows.
+        x: training rows, [N, *event].
+
+    Returns:
+        (parameters as of `Likelihood.init`, outputs [*event] or [*event, num_outputs]).
+
+    Reference:
+        Byrd et al. 1995, A limited memory algorithm for bound constrained optimization.
+    """
+    # half a count of all rows, if there is none
+    mean = jnp.mean(x, axis=0)
+    mean = jnp.maximum(mean, 0.5 / len(x)) if likelihood.requires == "counts" else mean
+    near = likelihood.outputs_near(mean)
+    start, unflatten = jax.flatten_util.ravel_pytree((likelihood.init(x.shape[1:]), near))
+
+    @jax.jit
+    def slope(values):
+        def cost(values):
+            own, outputs = unflatten(values)
+            ridge = 0.5 * _RIDGE * jnp.sum(jnp.square(outputs - near))
+            return ridge - jnp.mean(constant_floor(likelihood, own, outputs, x))
+
+        return jax.value_and_grad(cost)(values)
+
+    def of_numpy(values):
+        value, gradient = slope(jnp.asarray(values, jnp.float32))
+        return float(value), np.asarray(gradient, np.float64)
+
+    found = scipy.optimize.minimize(
+        of_numpy, np.asarray(start, np.float64), jac=True, method="L-BFGS-B"
+    )
+    return unflatten(jnp.asarray(found.x, jnp.float32))
+
+
+def constant_floor(likelihood, own: dict, outputs: jax.Array, x: jax.Array) -> jax.Array:
+    """The score of a model that ignores z: log p(x) with the same outputs for every row.
+
+    Args:
+        likelihood, own, outputs: see `best_constant`; outputs [*event] or [*event, num_outputs].
+        x: [N, *event].
+
+    Returns:
+        [N] in nats; its mean is the ELBO of a collapsed model.
+    """
+    rows = jnp.broadcast_to(outputs, (len(x), *outputs.shape))
+    return likelihood.log_prob(own, likelihood.sized(own, rows, x), x)
 
 
 class Collapse(NamedTuple):
@@ -230,38 +297,25 @@ def _use(found: Collapse) -> str:
 def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
     """The ELBO of each test example, and the score of the best model that ignores z on it.
 
-    The floor's mean (and its variance, if the likelihood has one for all examples) are estimated
-    from up to `MAX_TRAIN` training examples.
+    The floor is estimated from up to `MAX_TRAIN` training examples: in closed form for Bernoulli
+    and Gaussian likelihoods, by `best_constant` for others.
 
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
 
     Returns:
-        Two arrays [N] in nats, with one sample of z each; None and None if the floor has no closed
-            form here: the likelihood is neither Bernoulli nor Gaussian, the model is conditional,
-            its decoder reads x, or some of x is missing.
+        Two arrays [N] in nats, with one sample of z each; None and None if there is no floor: the
+            likelihood is of levels or text, the model is conditional, its decoder reads x, or some
+            of x is missing.
     """
     model, likelihood = subject.model, subject.model.likelihood
     # `subject.inputs` splits the keys of the positions: draws from these keys are not independent
     noise_key = jax.random.fold_in(subject.key, zlib.crc32(b"collapse"))
-    if model.num_conditions or not isinstance(likelihood, Bernoulli | Gaussian):
+    if model.num_conditions or likelihood.requires in ("levels", "text"):
         return None, None
     if model.reads_x or likelihood.has_missing:
         return None, None
-
-    def see(params, stored, positions):
-        del params
-        return subject.inputs(stored, positions)
-
-    def deviation(params, stored, positions):
-        return jnp.square(see(params, stored, positions) - train_mean[None])
-
-    train_mean = subject.mean_over(see, "train", num_examples=MAX_TRAIN)
-    if isinstance(likelihood, Gaussian):
-        variance = subject.mean_over(deviation, "train", num_examples=MAX_TRAIN)
-        if likelihood.variance != "learned_per_dimension":
-            variance = variance.mean()
-        variance = np.maximum(variance, np.exp(-distributions.LOGVAR_BOUND))
+    floor = _floor(subject)
 
     def score(params, stored, positions):
         x = subject.inputs(stored, positions)
@@ -271,8 +325,32 @@ def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]
         z = posterior.mean + jnp.exp(0.5 * distributions.bound_logvar(posterior.logvar)) * eps
         distortion = -likelihood.log_prob(params["likelihood"], model.decode(params, z, x), x)
         rate = rates.rate(posterior, model.prior(params), z)
-        if isinstance(likelihood, Bernoulli):
-            return -(distortion + rate), bernoulli_floor(train_mean, x)
-        return -(distortion + rate), gaussian_floor(train_mean, variance, x)
+        return -(distortion + rate), floor(x)
 
     return subject.over(score)
+
+
+def _floor(subject) -> Callable:
+    """The score of the best model that ignores z, as a function of x: [B, *shape] to [B]."""
+    likelihood = subject.model.likelihood
+
+    def see(params, stored, positions):
+        del params
+        return subject.inputs(stored, positions)
+
+    def deviation(params, stored, positions):
+        return jnp.square(see(params, stored, positions) - train_mean[None])
+
+    if not isinstance(likelihood, Bernoulli | Gaussian):
+        size = math.prod(subject.model.shape) * likelihood.num_outputs
+        num = max(1, min(MAX_TRAIN, _MAX_FITTED // size))
+        fitted = best_constant(likelihood, jnp.asarray(subject.x("train", num)))
+        return lambda x: constant_floor(likelihood, *fitted, x)
+    train_mean = subject.mean_over(see, "train", num_examples=MAX_TRAIN)
+    if isinstance(likelihood, Bernoulli):
+        return lambda x: bernoulli_floor(train_mean, x)
+    variance = subject.mean_over(deviation, "train", num_examples=MAX_TRAIN)
+    if likelihood.variance != "learned_per_dimension":
+        variance = variance.mean()
+    variance = np.maximum(variance, np.exp(-distributions.LOGVAR_BOUND))
+    return lambda x: gaussian_floor(train_mean, variance, x)

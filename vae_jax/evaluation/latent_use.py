@@ -470,8 +470,8 @@ def measure(subject, *, num_samples: int = 5000, kernel: str = "imq") -> dict:
         num_samples, kernel: see `evaluate`; a scalar and a name.
 
     Returns:
-        The entries of `DEFINITIONS`, as of `evaluate`; `elbo_above_floor` if the likelihood is
-            Bernoulli or Gaussian, whose floor has a closed form.
+        The entries of `DEFINITIONS`, as of `evaluate`; `elbo_above_floor` if there is a floor, see
+            `collapse.elbo_and_floor`.
 
     Raises:
         NotApplicableError: the posterior is not a Gaussian with independent dimensions, or p(z) has

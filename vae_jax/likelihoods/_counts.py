@@ -15,6 +15,7 @@ __all__ = ["Counts", "SizedCounts", "draw_poisson", "totals"]
 
 _NUM_EXAMPLES = 256
 """Training rows whose mean total is that of rows drawn from the model, a count."""
+_LEAST_MEAN = 1e-6
 _LARGEST_RATE = 2.0**30
 """Rates of draws, which are integers of 32 bits, are clamped to this one."""
 
@@ -83,6 +84,10 @@ class Counts(Likelihood):
     def mean(self, params, outputs):
         del params
         return jnp.exp(self._log_mean(outputs))
+
+    def outputs_near(self, mean):
+        outputs = jnp.zeros((*mean.shape, *([self.num_outputs] if self.num_outputs > 1 else [])))
+        return self._with_rates(outputs, jnp.log(jnp.maximum(mean, _LEAST_MEAN)))
 
     def mode(self, params, outputs):
         return jnp.floor(self.mean(params, outputs))

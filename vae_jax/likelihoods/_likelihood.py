@@ -156,6 +156,19 @@ class Likelihood:
         """
         raise NotImplementedError
 
+    def outputs_near(self, mean: jax.Array) -> jax.Array:
+        """Outputs with about a given mean, from which the best constant ones are searched.
+
+        Args:
+            mean: E[x] over some data, [*shape].
+
+        Returns:
+            Decoder outputs of one example, [*shape] or [*shape, num_outputs].
+        """
+        if self.num_outputs == 1:
+            return mean
+        return jnp.zeros((*mean.shape, self.num_outputs), jnp.float32)
+
     def sample(self, params: Params, key: jax.Array, outputs: jax.Array) -> jax.Array:
         """x ~ p(x|z), in data space.
 

@@ -53,6 +53,9 @@ class Beta(Likelihood):
         del params
         return jax.nn.sigmoid(at_least_float32(outputs))
 
+    def outputs_near(self, mean):
+        return jax.scipy.special.logit(distributions.bound_proportion(mean))
+
     def sample(self, params, key, outputs):
         outputs = at_least_float32(outputs)
         log_size = jnp.broadcast_to(self._log_concentration(params), outputs.shape)
