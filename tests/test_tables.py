@@ -112,6 +112,21 @@ def test_elbos_compare_where_data_and_measure_are_the_same():
     assert [len(group) for group in groups] == [4, 2, 4, 2]
 
 
+def test_elbos_of_counts_compare_unless_they_are_given_other_totals():
+    flags = {"dataset": "mine.npy", "likelihood": "poisson,nb,zinb,multinomial,gaussian"}
+    configs = [
+        *sweep.make_configs(flags),
+        *sweep.make_configs({**flags, "likelihood": "poisson,nb", "size_factor": "total"}),
+    ]
+    groups = tables.comparable(configs)
+    assert [[configs[n].likelihood for n in group] for group in groups] == [
+        ["poisson", "negative_binomial", "zero_inflated_negative_binomial"],
+        ["multinomial"],
+        ["gaussian"],
+        ["poisson", "negative_binomial"],
+    ]
+
+
 def test_without_a_validation_split_the_test_elbo_decides():
     rows = [
         {"run": r, "status": "done", "valid_elbo": None, "elbo": e} for r, e in [(0, -2), (1, -1)]

@@ -109,8 +109,8 @@ plant(
     "adamw ignores Adam's settings",
 )
 plant(
-    '{"logvar": jnp.log(hparams.variance)}',
-    '{"logvar": 0.5 * jnp.log(hparams.variance)}',
+    '"logvar": jnp.log(hparams.variance)',
+    '"logvar": 0.5 * jnp.log(hparams.variance)',
     "a variance that is given is taken for a deviation",
 )
 

@@ -9,7 +9,7 @@ from typing import Any
 from vae_jax import likelihoods
 from vae_jax.errors import StorageError
 from vae_jax.lab.config import latent_of
-from vae_jax.lab.settings import Config
+from vae_jax.lab.settings import Config, likelihood_settings
 from vae_jax.storage import members
 
 __all__ = [
@@ -180,14 +180,22 @@ def comparable(configs: Sequence[Config]) -> list[list[int]]:
     """
     groups: dict[tuple, list[int]] = {}
     for number, config in enumerate(configs):
-        # None until the data are known, which decide the default
-        named = config.likelihood and likelihoods.load(config.likelihood)
-        kind = "density" if named and named.requires == "real" else config.likelihood
+        kind = _measure(config)
         of = "" if latent_of(config).has_prior else config.objective
         data = (config.dataset, config.num_valid, config.scaling, config.binarization)
         key = (*data, kind, of)
         groups.setdefault(key, []).append(number)
     return list(groups.values())
+
+
+def _measure(config: Config) -> str | None:
+    """What the likelihood measures; None until the data are known, which decide the default."""
+    if config.likelihood is None:
+        return None
+    # counts given the total of a row are not comparable with counts
+    given = likelihood_settings(config).get("size_factor", config.likelihood)
+    requires = likelihoods.load(config.likelihood).requires
+    return {"real": "density", "counts": f"counts, {given}"}.get(requires, config.likelihood)
 
 
 def best(rows: Sequence[dict]) -> int | None:
