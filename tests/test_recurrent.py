@@ -341,7 +341,7 @@ def test_bfloat16_computes_in_half_and_returns_float32():
         ({"name": "bigru", "widths": (3,)}, "widths=3: needs at least one width, even ones"),
         (
             {"name": "mlp", "teacher_dropout": 0.1},
-            "'mlp' has no teacher, take bigru, bilstm, gru or lstm",
+            "'mlp' has no teacher, take bigru, bilstm, gru, lstm or pixel",
         ),
     ],
 )

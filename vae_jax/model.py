@@ -42,7 +42,8 @@ class Model(flax.struct.PyTreeNode):
     Any two Linen modules plug in: an encoder from x [B, *shape] to (mean [B, L], logvar [B, L]), a
     decoder from z [B, L] to prod(shape)·num_outputs numbers per example. For latents that are not
     Gaussian, the encoder returns their `parts` instead. If the decoder `reads_x`, p(x|z) is a
-    product over the first axis of x, Π_t p(x_t | x_<t, z): see `networks.RecurrentDecoder`.
+    product over steps, Π_t p(x_t | x_<t, z), the first `num_step_axes` axes of x in reading order:
+    see `networks.RecurrentDecoder` and `networks.PixelDecoder`.
 
     A module with BatchNorm or Dropout takes `train: bool` in its `__call__`: True in a training
     step, False otherwise. (Flax's `deterministic` and `use_running_average` are the opposite.) In
@@ -473,27 +474,34 @@ class Model(flax.struct.PyTreeNode):
             found["latent"] = self.latent.update_statistics(*given)
         return self._with_statistics(params, found)
 
-    def _outputs(self, outputs, first_axis: int = 0):
-        """Reshapes outputs for the likelihood: [B, *shape[first_axis:], num_outputs], float32."""
+    def _outputs(self, outputs, shape=None):
+        """Reshapes outputs for the likelihood: [B, *shape, num_outputs], float32."""
+        shape = self.shape if shape is None else shape
         extra = () if self.likelihood.num_outputs == 1 else (self.likelihood.num_outputs,)
-        return outputs.astype(jnp.float32).reshape(-1, *self.shape[first_axis:], *extra)
+        return outputs.astype(jnp.float32).reshape(-1, *shape, *extra)
 
     def _unroll(self, params, z, say):
         """Runs a decoder that reads x on its own outputs, step by step.
 
         Args:
             params, z: as in `decode`.
-            say: (likelihood of a step, its parameters, t, outputs [B, …]) to x_t [B, *shape[1:]];
-                the next step reads it as `Likelihood.seen`.
+            say: (likelihood of a step, its parameters, t, outputs [B, …]) to x_t; the next step reads
+                it as `Likelihood.seen`. A step is an example of shape [1, …] with a length of 1 for
+                each axis of steps.
 
         Returns:
             (outputs as in `decode`, x [B, *shape]).
         """
-        step = self.likelihood.of_step()
+        step, num_axes = self.likelihood.of_step(), getattr(self.decoder, "num_step_axes", 1)
+        rest = self.shape[num_axes:]
+        one = (*[1] * num_axes, *rest)
+
+        def at(t, leaf):
+            return leaf.reshape(-1, *one)[t] if leaf.ndim else leaf
 
         def feed(t, outputs):
-            own = jax.tree.map(lambda leaf: leaf[t] if leaf.ndim else leaf, params["likelihood"])
-            x = say(step, own, t, self._outputs(outputs, first_axis=1))
+            own = jax.tree.map(functools.partial(at, t), params["likelihood"])
+            x = say(step, own, t, self._outputs(outputs, one)).reshape(-1, *rest)
             return x, step.seen(x)
 
         outputs, x = self._apply(params, z, feed=feed)[0]

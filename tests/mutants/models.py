@@ -39,7 +39,12 @@ plant(
     "from the third stage on, residuals forget the first codes",
 )
 
-plant = of("vae_jax/model.py", "model", "recurrent", "modules")
+plant = of("vae_jax/model.py", "model", "recurrent", "modules", "pixel")
+plant(
+    "one = (*[1] * num_axes, *rest)",
+    "one = rest",
+    "the channels of a pixel that is said alone do not depend on each other",
+)
 plant(
     "return self.sample_given(params, x_key, prior.sample",
     "return self.sample_given(params, z_key, prior.sample",
@@ -114,10 +119,37 @@ plant(
     "told = jnp.pad(told, ((0, 0), (0, 0), (0, 0)))",
     "teacher forcing tells a step itself",
 )
+
+plant = of("vae_jax/networks/pixel.py", "pixel")
 plant(
-    "jax.random.bernoulli(key, 1 - self.teacher_dropout, told.shape[:2])",
-    "jax.random.bernoulli(key, self.teacher_dropout, told.shape[:2])",
-    "teacher dropout is the share that is told",
+    "above = jnp.pad(told[:, :-1], ((0, 0), (1, 0), (0, 0), (0, 0)))",
+    "above = told",
+    "the vertical stack reads a pixel's own row",
+)
+plant(
+    "left = jnp.pad(told[:, :, :-1], ((0, 0), (0, 0), (1, 0), (0, 0)))",
+    "left = told",
+    "the horizontal stack reads the pixel itself",
+)
+plant(
+    "jnp.pad(seen, ((0, 0), (0, 0), (side, side), (0, 0)))",
+    "jnp.pad(seen, ((0, 0), (0, 0), (2 * side, 0), (0, 0)))",
+    "pixels above and to the right are in a blind spot",
+)
+plant(
+    "from_above.append(features @ layer.across[0] + of_columns)",
+    "from_above.append(of_columns)",
+    "the horizontal stack hears nothing of the rows above",
+)
+plant(
+    "kept.append(seen[:, values.shape[1] :])",
+    "kept.append(before)",
+    "what is said row by row forgets the rows before the last",
+)
+plant(
+    "jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)",
+    "jnp.concatenate([x, jnp.zeros_like(x[..., :1])], axis=-1)",
+    "a black pixel is one that is not there",
 )
 
 plant = of("vae_jax/networks/lstm.py", "recurrent")
@@ -134,7 +166,7 @@ plant(
     "GRU: the reset gate leaves the bias out",
 )
 
-plant = of("vae_jax/networks/_shared.py", "model", "latents")
+plant = of("vae_jax/networks/_shared.py", "model", "latents", "recurrent")
 plant(
     "jax.random.fold_in(jax.random.fold_in(key, latent), part)",
     "jax.random.fold_in(key, latent)",
@@ -144,6 +176,11 @@ plant(
     "kernel = kernel / shape[0] ** 0.5",
     "kernel = kernel / shape[1] ** 0.5",
     "initial kernels are scaled by the fan-out",
+)
+plant(
+    "jax.random.bernoulli(key, 1 - share, told.shape[:-1])",
+    "jax.random.bernoulli(key, share, told.shape[:-1])",
+    "teacher dropout is the share that is told",
 )
 
 plant = of("vae_jax/convolution.py", "convolution")

@@ -328,6 +328,11 @@ def notes(
         yield f"draws are from sampler={sampler}, fit to codes of the training split"
     elif "num_draws" in values and not subject.model.latent.has_prior:
         yield "a code without a prior: draws are from a Gaussian fit to codes of the training split"
+    if metric == "reconstruction" and subject.model.reads_x:
+        yield (
+            "x̂ is not E[x|z]: the decoder reads x, and here it feeds back the modes of its own "
+            "outputs"
+        )
     if metric == "nll" and values.get("effective_samples", FEW_SAMPLES) < FEW_SAMPLES:
         yield (
             f"of {values['num_samples']:,} samples fewer than {FEW_SAMPLES} count: nll lies above "

@@ -112,8 +112,8 @@ class Config:
         None,
         "Model",
         parsers.integers,
-        "hidden units (mlp, cascade, gru, …) or channels (conv, conv_map) of the encoder; the "
-        "decoder mirrors them (default: {widths})",
+        "hidden units (mlp, cascade, gru, …) or channels (conv, conv_map, pixel) of the encoder; "
+        "the decoder mirrors them (default: {widths})",
     )
     activation: str | None = flag(
         None,
@@ -125,8 +125,8 @@ class Config:
         None,
         "Model",
         parsers.plain_number(0, 1),
-        "of a recurrent decoder in training: the share of steps without teacher forcing; 1: the "
-        "decoder sees the code alone (default: 0)",
+        "of a recurrent decoder or that of pixel in training: the share of steps without teacher "
+        "forcing; 1: the decoder sees the code alone (default: 0)",
     )
     latent_dim: int = flag(
         20, "Model", parsers.integer(1, members.MAX_LATENT_DIM), "size of the code z", is_array=True

@@ -187,7 +187,7 @@ class Likelihood:
         return self.mean(params, outputs)
 
     def of_step(self) -> "Likelihood":
-        """For sequences, p of one step x_t [B, *shape[1:]] given the steps before it."""
+        """p of one step x_t given those before it, [B, 1, …] with a 1 for each axis of steps."""
         return self
 
     def cut(self, x: jax.Array) -> jax.Array:

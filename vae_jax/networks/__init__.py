@@ -15,7 +15,8 @@ Encoder and decoder take a second argument, a condition [M, C]. A layer without 
 repeated after that layer.
 
 An encoder with `reads_missing` accepts NaN in x. A decoder with `reads_x` factors p(x|z) over
-steps: it also takes x, or `feed`, see `RecurrentDecoder`.
+steps: it also takes x, or `feed`, see `RecurrentDecoder`. Its `num_step_axes` is the number of
+leading axes of x that are steps, in reading order: 1 for rows or times (the default), 2 for pixels.
 """
 
 import numbers
@@ -126,7 +127,7 @@ def build(
         num_parts: number of arrays [B, L] that make the posterior; 2 for a Gaussian.
         maps: rows of the square maps on which a hierarchy has its groups, counts; networks without
             maps of many sizes do not read them.
-        teacher_dropout: for a recurrent decoder, see `RecurrentDecoder`, a scalar; None means 0.
+        teacher_dropout: for a decoder that reads x, see `RecurrentDecoder`, a scalar; None means 0.
 
     Returns:
         (encoder, decoder).

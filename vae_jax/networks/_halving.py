@@ -7,11 +7,13 @@ layer of the decoder has the size of its mirror. Columns likewise.
 
 from collections.abc import Sequence
 
+from flax import linen as nn
+
 from vae_jax.convolution import Conv, ConvTranspose
 from vae_jax.errors import UsageError
-from vae_jax.networks._shared import given
+from vae_jax.networks._shared import by_latent, given
 
-__all__ = ["check", "double", "halve", "halved"]
+__all__ = ["check", "double", "halve", "halved", "unfold"]
 
 
 def halve(x, widths, activation, dtype, condition=None):
@@ -23,7 +25,7 @@ def halve(x, widths, activation, dtype, condition=None):
     return h
 
 
-def double(h, size, channels, activation, dtype):
+def double(h, size, channels, activation, dtype, last="output"):
     """Transposed 4×4 convolutions of stride 2, cropped to [B, H, W, C]; the last is linear.
 
     The map h [B, h, w, F] has the size `halved(size, len(channels))`.
@@ -31,11 +33,24 @@ def double(h, size, channels, activation, dtype):
     for i, channel in enumerate(channels):
         num_left = len(channels) - 1 - i
         height, width = halved(size, num_left)
-        name = f"conv_{i}" if num_left else "output"
+        name = f"conv_{i}" if num_left else last
         h = ConvTranspose(channel, (4, 4), strides=(2, 2), dtype=dtype, name=name)(h)
         h = h[:, :height, :width]
         h = activation(h) if num_left else h
     return h
+
+
+def unfold(z, condition, size, channels, hidden, activation, dtype, last="output"):
+    """Dense layers, then `double`: z [B, L] to [B, H, W, channels[-1]].
+
+    The layer that reads z is named `latent`. It takes the condition.
+    """
+    height, width = halved(size, len(channels) - 1)
+    h = nn.Dense(hidden, dtype=dtype, kernel_init=by_latent(axis=0), name="latent")(z)
+    h = activation(given(h, condition))
+    h = activation(nn.Dense(height * width * channels[0], dtype=dtype, name="hidden")(h))
+    h = h.reshape(-1, height, width, channels[0])
+    return double(h, size, channels[1:], activation, dtype, last)
 
 
 def halved(size: tuple[int, int], num_layers: int) -> tuple[int, int]:

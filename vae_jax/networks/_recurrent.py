@@ -16,7 +16,15 @@ from flax import linen as nn
 
 from vae_jax import discovery
 from vae_jax.errors import UsageError
-from vae_jax.networks._shared import Network, PosteriorHead, by_latent, given, lecun
+from vae_jax.networks._shared import (
+    Network,
+    PosteriorHead,
+    Weights,
+    by_latent,
+    forget,
+    given,
+    lecun,
+)
 
 __all__ = ["Cell", "RecurrentDecoder", "RecurrentEncoder", "cells", "recurrent"]
 
@@ -57,28 +65,11 @@ def _per_gate(num_gates: int) -> Callable:
     return init
 
 
-class _Weights(nn.Module):
-    """A kernel [in, out] and a bias, for use in a loop over time."""
-
-    shape: tuple[int, int]
-    bias: int = 0
-    init: Callable = lecun
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self):
-        kernel = self.param("kernel", self.init, self.shape).astype(self.dtype)
-        if not self.bias:
-            return (kernel,)
-        bias = self.param("bias", nn.initializers.zeros, (self.bias,)).astype(self.dtype)
-        return kernel, bias
-
-
 def _layer(cell: Cell, width: int, dtype, name: str):
     """The weights that `Cell.step` takes after the gates: kernel [H, G·H], and bias [H] if any."""
     shape = width, cell.num_gates * width
     bias = width if cell.has_bias else 0
-    return _Weights(shape, bias, _per_gate(cell.num_gates), dtype, name=name)()
+    return Weights(shape, bias, _per_gate(cell.num_gates), dtype, name=name)()
 
 
 def _run(cell: Cell, weights, state, gates, is_step=None, *, reverse: bool = False):
@@ -196,6 +187,8 @@ class RecurrentDecoder(nn.Module):
     teacher_dropout: float = 0.0
     dtype: Any = jnp.float32
 
+    num_step_axes = 1
+
     @property
     def reads_x(self) -> bool:
         """Whether the outputs depend on x (a scalar)."""
@@ -225,10 +218,10 @@ class RecurrentDecoder(nn.Module):
             # the first layer's bias is in the layer that reads z
             bias = 0 if i == 0 else shape[1]
             reads.append(
-                _Weights(shape, bias, init if i == 0 else lecun, self.dtype, name=f"read_{i}")()
+                Weights(shape, bias, init if i == 0 else lecun, self.dtype, name=f"read_{i}")()
             )
         shape = self.widths[-1], num_numbers * self.num_outputs
-        output = _Weights(shape, shape[1], lecun, self.dtype, name="output")()
+        output = Weights(shape, shape[1], lecun, self.dtype, name="output")()
 
         if feed is not None:
             start = jnp.zeros((len(z), num_read), self.dtype)
@@ -237,9 +230,7 @@ class RecurrentDecoder(nn.Module):
         if x is not None and self.reads_x:
             told = _features(x, self.num_outputs, self.dtype)
             told = jnp.pad(told[:, :-1], ((0, 0), (1, 0), (0, 0)))
-            if key is not None and self.teacher_dropout > 0:
-                is_told = jax.random.bernoulli(key, 1 - self.teacher_dropout, told.shape[:2])
-                told = jnp.where(is_told[..., None], told, 0)
+            told = forget(told, self.teacher_dropout, key)
         h, gates = None, gates[:, None] + _product(told, *reads[0])
         for i, (layer, state) in enumerate(zip(layers, states, strict=True)):
             gates = gates if i == 0 else _product(h, *reads[i])

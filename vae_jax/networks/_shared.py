@@ -1,13 +1,22 @@
 """Helpers of all networks: layers that read or write a code such that it can be masked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-__all__ = ["Network", "Pair", "PosteriorHead", "by_latent", "flat", "given"]
+__all__ = [
+    "Network",
+    "Pair",
+    "PosteriorHead",
+    "Weights",
+    "by_latent",
+    "flat",
+    "forget",
+    "given",
+]
 
 
 class Network(NamedTuple):
@@ -39,7 +48,7 @@ class Network(NamedTuple):
 
     @property
     def has_teacher(self) -> bool:
-        """Whether the decoder uses teacher forcing, see `RecurrentDecoder`."""
+        """Whether the decoder uses teacher forcing (a scalar), see `RecurrentDecoder`."""
         return hasattr(self.decoder, "teacher_dropout")
 
 
@@ -111,6 +120,37 @@ def by_latent(axis: int, num_parts: int = 1) -> Callable:
         return kernel if axis == 0 else kernel.T
 
     return init
+
+
+class Weights(nn.Module):
+    """A kernel of any shape [..., F] and, if `bias` is F, a bias [F], for use in a loop."""
+
+    shape: Sequence[int]
+    bias: int = 0
+    init: Callable = lecun
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self):
+        kernel = self.param("kernel", self.init, self.shape).astype(self.dtype)
+        if not self.bias:
+            return (kernel,)
+        bias = self.param("bias", nn.initializers.zeros, (self.bias,)).astype(self.dtype)
+        return kernel, bias
+
+
+def forget(told: jax.Array, share: float, key: jax.Array | None) -> jax.Array:
+    """Teacher dropout: sets a random share of the steps to 0, [B, *steps, F] to the same.
+
+    Without a key, or if the share is 0, nothing is random and nothing is dropped.
+
+    Reference:
+        Bowman et al. 2016, arXiv 1511.06349, section 3.1.
+    """
+    if key is None or share == 0:
+        return told
+    is_told = jax.random.bernoulli(key, 1 - share, told.shape[:-1])
+    return jnp.where(is_told[..., None], told, 0)
 
 
 class PosteriorHead(nn.Module):

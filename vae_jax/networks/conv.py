@@ -6,8 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vae_jax.networks._halving import check, double, halve, halved
-from vae_jax.networks._shared import Network, PosteriorHead, by_latent, flat, given
+from vae_jax.networks._halving import check, halve, unfold
+from vae_jax.networks._shared import Network, PosteriorHead, flat, given
 
 __all__ = ["NETWORKS", "ConvDecoder", "ConvEncoder", "build"]
 
@@ -50,14 +50,8 @@ class ConvDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, z, condition=None):
-        height, width = halved(self.size, len(self.widths))
-        init = by_latent(axis=0)
-        h = nn.Dense(self.hidden, dtype=self.dtype, kernel_init=init, name="latent")(z)
-        h = self.activation(given(h, condition))
-        start = nn.Dense(height * width * self.widths[0], dtype=self.dtype, name="hidden")
-        h = self.activation(start(h)).reshape(-1, height, width, self.widths[0])
-        channels = (*self.widths[1:], self.num_channels)
-        return double(h, self.size, channels, self.activation, self.dtype)
+        channels = (*self.widths, self.num_channels)
+        return unfold(z, condition, self.size, channels, self.hidden, self.activation, self.dtype)
 
 
 def build(shape, latent_dim, num_outputs, widths, activation, dtype):

@@ -397,7 +397,8 @@ _PART_COUNTS = ("num_parts", "num_reflections", "num_context", "num_features")
 def _check_counts(part: str, values: dict[str, Any]) -> None:
     """Refuses counts for which building the class would take too long."""
     num_layers = (len(values.get("widths", ())) + 1) * values.get("num_stages", 1)
-    num_layers = max(num_layers, values.get("num_flows", 1), values.get("num_steps", 1))
+    others = ("num_flows", "num_steps", "num_layers")
+    num_layers = max(num_layers, *(values.get(name, 1) for name in others))
     parts = (values.get(name, 1) for name in _PART_COUNTS)
     for what, num, most in (
         ("layers", num_layers, _MOST_LAYERS),

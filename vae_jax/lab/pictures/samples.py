@@ -1,4 +1,7 @@
-"""Decoded draws from the prior or from a sampler; without both, from a Gaussian fit to codes."""
+"""Decoded draws from the prior or from a sampler; without both, from a Gaussian fit to codes.
+
+A decoder that reads x has no E[x|z] in one pass, so what is shown of it is x ~ p(x|z).
+"""
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +28,10 @@ NUM_CURVES = 12
 
 
 def draw(seen: Seen) -> plots.Picture:
-    """Draws a grid of E[x|z], or a row of it for each condition that is shown."""
+    """Draws a grid of E[x|z] or of x ~ p(x|z), or a row of it for each condition that is shown."""
     conditions = seen.conditions
+    if conditions is None and seen.model.reads_x:
+        return plots.samples(_sampled(seen, NUM_SAMPLES), title=_of_draws(seen))
     if conditions is None:
         key = jax.random.split(seen.key)[0] if seen.has_rates else seen.key
         z = np.asarray(seen.draws.sample(key, NUM_SAMPLES))
@@ -44,7 +49,7 @@ def draw(seen: Seen) -> plots.Picture:
 def draw_series(seen: Seen) -> plots.Picture:
     """Draws series from p(x|z)."""
     draws = _sampled(seen, NUM_CURVES)[:, None]
-    return plots.series(draws, title=f"x ~ p(x|z), z from {seen.source}")
+    return plots.series(draws, title=_of_draws(seen))
 
 
 def hear(seen: Seen) -> bytes:
@@ -55,6 +60,10 @@ def hear(seen: Seen) -> bytes:
 def read(seen: Seen) -> list[str]:
     """Returns strings from p(x|z)."""
     return seen.read(_sampled(seen, NUM_SAMPLES))
+
+
+def _of_draws(seen: Seen) -> str:
+    return f"x ~ p(x|z), z from {seen.source}"
 
 
 def _sampled(seen: Seen, num: int) -> np.ndarray:
