@@ -1016,6 +1016,69 @@ def test_jacobians_of_no_rows_are_none():
         assert estimated(matrix[0], x, jax.random.key(0), 1).shape == (0,)
 
 
+PICTURES = arrays(UNIT, (2, 5, 6, 2))
+
+
+def windows(x, y, size):
+    """Luminance, and contrast and structure, of each window, one by one: [B, h, w, C] each."""
+    offsets = np.arange(size) - (size - 1) / 2
+    line = np.exp(-(offsets**2) / (2 * 1.5**2))
+    weights = np.outer(line, line)[None, :, :, None] / np.outer(line, line).sum()
+    num, height, width, num_channels = x.shape
+    maps = np.empty((2, num, height - size + 1, width - size + 1, num_channels))
+    for i, j in np.ndindex(*maps.shape[2:4]):
+        a, b = (np.float64(each)[:, i : i + size, j : j + size] for each in (x, y))
+        mean_a, mean_b = ((weights * each).sum(axis=(1, 2)) for each in (a, b))
+        a, b = a - mean_a[:, None, None], b - mean_b[:, None, None]
+        both, own, other = ((weights * each).sum(axis=(1, 2)) for each in (a * b, a * a, b * b))
+        maps[0, :, i, j] = (2 * mean_a * mean_b + 1e-4) / (mean_a**2 + mean_b**2 + 1e-4)
+        maps[1, :, i, j] = (2 * both + 9e-4) / (own + other + 9e-4)
+    return maps
+
+
+@law(
+    "structural_similarity",
+    "multiscale_similarity",
+    "num_possible_scales",
+    "SCALE_WEIGHTS",
+    x=PICTURES,
+    y=PICTURES,
+    sizes=st.sampled_from([(1, 3), (2, 2), (3, 1), (5, 1)]),
+)
+def test_similarity_is_that_of_windows(x, y, sizes):
+    """As it is written down; 1 of equal images; symmetric; of channels one by one."""
+    size, most = sizes
+    assert losses.num_possible_scales(5, 6, size) == most
+    similar = jitted(losses.structural_similarity, "window")
+    luminance, contrast = windows(x, y, size)
+    # a window of one pixel has no variance, but what rounding leaves of it
+    close(similar(x, y, window=size), (luminance * contrast).mean(axis=(1, 2, 3)), 5e-4)
+    close(similar(x, x, window=size), np.ones(2), 1e-6)
+    close(similar(y, x, window=size), similar(x, y, window=size), 1e-6)
+
+    multiscale = jitted(losses.multiscale_similarity, "window", "num_scales")
+    exponents = np.array(losses.SCALE_WEIGHTS[:most]) / sum(losses.SCALE_WEIGHTS[:most])
+    small, expected = (x, y), 1.0
+    for scale, exponent in enumerate(exponents):
+        luminance, contrast = windows(*small, size)
+        own = contrast if scale < most - 1 else luminance * contrast
+        own = own.mean(axis=(1, 2))
+        expected = expected * np.where(own < 0.01, 0.01 * np.exp(own - 0.01), own) ** exponent
+        even = (each[:, : 2 * (each.shape[1] // 2), : 2 * (each.shape[2] // 2)] for each in small)
+        small = [
+            sum(each[:, i::2, j::2] for i in (0, 1) for j in (0, 1)) / np.float32(4)
+            for each in even
+        ]
+    found = multiscale(x, y, window=size, num_scales=most)
+    close(found, expected.mean(axis=-1), 3e-3)
+    close(multiscale(x, x, window=size, num_scales=most), np.ones(2), 1e-6)
+    alone = [
+        multiscale(x[..., c : c + 1], y[..., c : c + 1], window=size, num_scales=most)
+        for c in range(2)
+    ]
+    close(found, np.mean(alone, axis=0), 1e-5)
+
+
 def test_every_public_name_has_a_law():
     assert not uncovered(losses, globals())
     assert distributions.LOGVAR_BOUND == 20.0  # as `bounded` has it

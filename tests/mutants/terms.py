@@ -23,6 +23,18 @@ plant(
     "the optimal variance counts padding",
 )
 
+plant = of("vae_jax/losses/similarity.py", "properties_losses")
+plant(
+    "_mean_of(luminance * contrast if is_last else contrast)",
+    "_mean_of(luminance * contrast)",
+    "luminance counts at every scale",
+)
+plant(
+    "variances = seen(jnp.square(x) + jnp.square(y)) - of_means[1]",
+    "variances = seen(jnp.square(x) + jnp.square(y))",
+    "second moments stand for variances",
+)
+
 plant = of("vae_jax/losses/rates.py", *OF_LOSSES)
 plant(
     "above = batch_mean(rate_per_dim, mask) >= threshold",

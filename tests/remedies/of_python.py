@@ -21,6 +21,7 @@ from vae_jax import (
     fitting,
     latents,
     likelihoods,
+    losses,
     modules,
     networks,
     objectives,
@@ -721,3 +722,11 @@ def a_section_that_is_unknown(folder, patch):
     message = yield attempt(command.parse_sections, "steps,nonsense")
     for name in re.search(r"choose from (.*)$", message)[1].split(", "):
         yield attempt(command.parse_sections, name)
+
+
+@tries(at("vae_jax/losses/similarity.py", "multiscale_similarity")("give a smaller num_scales or"))
+def more_scales_than_an_image_has_room_for(folder, patch):
+    x, sizes = jnp.zeros((1, 8, 8, 1)), {"window": 5, "num_scales": 2}
+    yield attempt(losses.multiscale_similarity, x, x, **sizes)
+    yield attempt(losses.multiscale_similarity, x, x, **{**sizes, "num_scales": 1})
+    yield attempt(losses.multiscale_similarity, x, x, **{**sizes, "window": 4})

@@ -27,6 +27,7 @@ from vae_jax.losses import (
     quantization,
     rates,
     reductions,
+    similarity,
     sparsity,
     weights,
 )
@@ -39,6 +40,7 @@ from vae_jax.losses.distortions import *
 from vae_jax.losses.quantization import *
 from vae_jax.losses.rates import *
 from vae_jax.losses.reductions import *
+from vae_jax.losses.similarity import *
 from vae_jax.losses.sparsity import *
 from vae_jax.losses.weights import *
 
@@ -53,5 +55,6 @@ __all__ += distortions.__all__
 __all__ += quantization.__all__
 __all__ += rates.__all__
 __all__ += reductions.__all__
+__all__ += similarity.__all__
 __all__ += sparsity.__all__
 __all__ += weights.__all__
