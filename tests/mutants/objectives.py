@@ -45,6 +45,42 @@ plant(
     "the discriminator is right where it takes fakes for real",
 )
 
+plant = of("vae_jax/objectives/_surrogate.py", "objectives_surrogates")
+plant(
+    'fixed = {**jax.lax.stop_gradient(params), "likelihood"',
+    'fixed = {**params, "likelihood"',
+    "the likelihood trains the decoder beside the term that stands for it",
+)
+
+plant = of("vae_jax/objectives/vae_gan.py", "objectives_surrogates")
+plant(
+    "model.decode_mean(fixed, z)",
+    "model.decode_mean(params, z)",
+    "the features train the decoder twice",
+)
+plant(
+    "codes = jax.lax.stop_gradient(jnp.concatenate([z, model.without_masked(draws)]))",
+    "codes = jnp.concatenate([z, model.without_masked(draws)])",
+    "the discriminator's verdict trains the encoder",
+)
+plant(
+    "_contest(own, x, jax.lax.stop_gradient(decoded))",
+    "_contest(own, x, decoded)",
+    "the decoder makes the discriminator's task easy",
+)
+plant(
+    "return 0.5 * losses.squared_error(features, found)",
+    "return losses.squared_error(features, found)",
+    "the features have a variance of one half",
+)
+
+plant = of("vae_jax/objectives/ms_ssim.py", "objectives_surrogates")
+plant(
+    "loss = lambda_similarity * (1.0 - similarity) + beta * rate",
+    "loss = lambda_similarity * similarity + beta * rate",
+    "what is unlike x is rewarded",
+)
+
 plant = of("vae_jax/objectives/beta_vae.py", "objectives", "objectives_bounds")
 plant(
     "distortion = distortion.mean(axis=0)",

@@ -383,6 +383,20 @@ def an_objective_of_numbers_on_text(folder, patch):
     yield attempt(trace, given, objective="beta_vae")
 
 
+@tries(at("vae_jax/objectives/_surrogate.py", "require_numbers")("take objective=beta_vae"))
+def a_reconstruction_that_is_not_of_the_code_alone(folder, patch):
+    given = {"network": "pixel", "widths": "4,4", "likelihood": "bernoulli"}
+    message = yield attempt(trace, given, objective="vae_gan")
+    yield attempt(trace, given, **flags_of(message))
+
+
+@tries(at("vae_jax/objectives/ms_ssim.py", "_sizes")("needs images [H, W, C], x has shape …"))
+def a_similarity_of_no_images(folder, patch):
+    given = {"dataset": table(folder)}
+    message = yield attempt(trace, given, objective="ms_ssim")
+    yield attempt(trace, given, **flags_of(message))
+
+
 @tries(at("vae_jax/corruptions.py", "_require_images")("take gaussian, masking or salt_and_pepper"))
 def a_corruption_of_images_alone(folder, patch):
     given = {"dataset": table(folder), "objective": "denoising"}

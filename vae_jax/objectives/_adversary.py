@@ -1,4 +1,4 @@
-"""A discriminator of codes beside the model: its parameters, its optimizer, its loss."""
+"""A discriminator beside the model, usually of codes: its parameters, its optimizer, its loss."""
 
 import functools
 
@@ -9,13 +9,14 @@ from flax import linen as nn
 
 from vae_jax import losses, networks
 
-__all__ = ["init", "logits", "optimizer", "terms"]
+__all__ = ["contest", "init", "leaky_relu", "logits", "optimizer", "terms"]
 
-_leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.2)
+leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.2)
+"""The activation of discriminators; shape in = shape out."""
 
 
 def _network(width: int, depth: int) -> nn.Module:
-    return networks.MLPDecoder(1, (width,) * depth, _leaky_relu)
+    return networks.MLPDecoder(1, (width,) * depth, leaky_relu)
 
 
 def init(model, key, *, discriminator_width=1000, discriminator_depth=6) -> dict:
@@ -63,7 +64,11 @@ def terms(own: dict, real: jax.Array, fake: jax.Array) -> tuple[jax.Array, dict[
         A term [B] to add to a loss: its value is 0, its gradient that of the discriminator's loss;
         and {"discriminator_loss", "discriminator_accuracy"}, [B].
     """
-    of_real, of_fake = (logits(own, jax.lax.stop_gradient(z)) for z in (real, fake))
+    return contest(*(logits(own, jax.lax.stop_gradient(z)) for z in (real, fake)))
+
+
+def contest(of_real: jax.Array, of_fake: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """`terms` from the logits of a discriminator, [B] each, whose inputs get no gradient."""
     cross_entropy = losses.discriminator_loss(of_real, of_fake)
     is_right = [of_real > 0, of_fake <= 0]
     return cross_entropy - jax.lax.stop_gradient(cross_entropy), {
