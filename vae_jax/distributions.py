@@ -6,7 +6,7 @@ density functions are elementwise: arrays in, an array of the same shape out, no
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -620,6 +620,22 @@ class OneHotCategorical:
         """Log-probability of one-hot z, summed over the groups: shape [..., L] to [...]."""
         chex.assert_is_broadcastable(self.logits.shape, z.shape)
         return sums.over_last(z * _align(self.log_probs, z))
+
+    def rates_given(self, prior: Any, z: jax.Array) -> jax.Array:
+        """The rate of each dimension under a prior without a closed form: [..., L], in nats.
+
+        It is Σ_k q_k log q_k, exactly, minus log p at draws z. Its gradient is that of the first
+        term alone in the logits, and of the second in the prior: a draw has no gradient.
+
+        Args:
+            prior: has `log_probs`, those of z spread evenly over the dimensions of a group.
+            z: one-hot draws from this distribution, [..., L].
+        """
+        uniform = OneHotCategorical(jnp.zeros(self.logits.shape[-1]), self.num_categories)
+        nats = math.log(self.num_categories) / self.num_categories
+        pull = _align(_categorical_kl(self, uniform), z)
+        # exactly 0 in a dimension in which both are uniform
+        return pull - (prior.log_probs(z) + nats)
 
     def _perturbed(self, key, num_samples):
         """Logits + Gumbel noise, [(N,) B, L]."""

@@ -59,7 +59,7 @@ class Latent:
         has_prior: whether there is a p(z), and so a rate and samples of codes.
         takes_priors: whether p(z) may be one of `vae_jax.priors` instead.
         is_continuous: whether all dimensions are continuous.
-        is_quantized: whether dimensions are codes of a codebook.
+        is_quantized: whether dimensions are codes of a codebook, of which one-hot vectors are one.
     """
 
     parts: ClassVar[tuple[str, ...]] = ()
@@ -180,6 +180,10 @@ class Latent:
             latent_dim: L, a count.
             latent_mask: None or [L] of zeros and ones.
         """
+        raise NotImplementedError
+
+    def codebook(self, params: Any) -> jax.Array:
+        """The codes of each stage if it `is_quantized`, [S, K, D]; params are from `init`."""
         raise NotImplementedError
 
     def decoded(self, z: jax.Array) -> jax.Array:
@@ -332,6 +336,9 @@ class Categorical(Latent):
     num_categories: int = 10
 
     parts: ClassVar[tuple[str, ...]] = ("logits",)
+    takes_priors: ClassVar[bool] = True
+    is_quantized: ClassVar[bool] = True
+    num_stages: ClassVar[int] = 1
 
     def __post_init__(self):
         _check_counts(1, num_categories=self.num_categories)
@@ -344,8 +351,22 @@ class Categorical(Latent):
     def group_size(self):
         return self.num_categories
 
+    @property
+    def num_codes(self) -> int:
+        """K, as of a codebook: a count."""
+        return self.num_categories
+
+    @property
+    def code_dim(self) -> int:
+        """The size of a one-hot code, K, a count."""
+        return self.num_categories
+
     def num_discrete(self, latent_dim):
         return latent_dim
+
+    def codebook(self, params):
+        del params
+        return jnp.eye(self.num_categories)[None]
 
     def posterior(self, params, parts, latent_mask=None):
         del params
@@ -694,6 +715,9 @@ class Quantized(Latent):
 
         stages = by_example(chosen) * kept[:, None, :]
         return Codes(features, stages, by_example(indices), kept, self.num_codes, self.code_dim)
+
+    def codebook(self, params):
+        return params["codebook"]
 
     def prior(self, params, latent_dim, latent_mask=None):
         return UniformCodes(params["codebook"], latent_dim)

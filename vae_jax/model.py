@@ -324,7 +324,9 @@ class Model(flax.struct.PyTreeNode):
         # the same density in training and in evaluation
         encode = functools.partial(self.replace(train_key=None).encode, params)
         own = _part(params, "prior") if self.prior_family.is_learned else {}
-        beside = {"of_latent": _part(params, "latent")} if self.prior_family.of_codes else {}
+        beside = {}
+        if self.prior_family.of_codes:
+            beside = {"codebook": self.latent.codebook(_part(params, "latent"))}
         return self.prior_family.of(own, *self._sizes, encode, **beside)
 
     @property

@@ -106,6 +106,11 @@ plant(
 
 plant = of("vae_jax/priors/transformer.py", "priors_codes")
 plant(
+    "return jnp.where(is_kept, spread, -math.log(num_codes) / code_dim)",
+    "return spread",
+    "masked one-hot codes are predicted",
+)
+plant(
     "values = jnp.pad(seen[:, :-1], ((0, 0), (1, 0), (0, 0)))",
     "values = seen",
     "a code reads itself",
@@ -154,4 +159,11 @@ plant(
     "component_key, noise_key = jax.random.split(key)",
     "component_key, noise_key = key, None",
     "draws have no noise",
+)
+
+plant = of("vae_jax/distributions.py", "priors_codes")
+plant(
+    "return pull - (prior.log_probs(z) + nats)",
+    "return pull - prior.log_probs(z)",
+    "the rate of one-hot codes lacks the length of the uniform code",
 )

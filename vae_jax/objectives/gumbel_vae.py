@@ -23,7 +23,8 @@ def loss(model, params, batch, key, *, beta=1.0, temperature=0.5, estimator="rel
     """Gumbel-softmax VAE: the distortion of relaxed one-hot codes + β·rate.
 
     loss = −log p(x|z_τ) + β·KL(q(z|x) ‖ p(z)), z_τ = softmax((logits + g)/τ) with Gumbel noise g,
-    p(z) uniform; the ELBO uses the one-hot sample, τ → 0
+    p(z) uniform; the ELBO uses the one-hot sample, τ → 0. A learned prior trains on these samples,
+    −log p(z); the encoder gets the gradient of the uniform one
 
     Args:
         model: a `Model`.
@@ -46,5 +47,5 @@ def loss(model, params, batch, key, *, beta=1.0, temperature=0.5, estimator="rel
     distortion, trained = _terms.relaxed_distortion(
         model, params, posterior, batch, key, temperature, estimator
     )
-    rate = _terms.rate(model, params, posterior)
+    rate = _terms.rate(model, params, posterior, posterior.sample(key))
     return trained + beta * rate, _terms.elbo_terms(distortion, rate)

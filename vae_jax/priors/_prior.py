@@ -34,8 +34,8 @@ class Prior(Settings):
     Attributes:
         is_learned: whether the prior has parameters.
         reads_x: whether the prior encodes examples, so q(z|x) must be a function of x alone.
-        of_codes: whether it is a prior of quantized codes; `of` then takes their parameters, the
-            codebook, as `of_latent`.
+        of_codes: whether it is a prior of quantized codes; `of` then takes their `codebook`, [S, K,
+            D], too.
     """
 
     is_learned: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""A causal transformer over quantized codes: each code given those before it."""
+"""A causal transformer over discrete codes: each code given those before it."""
 
 import dataclasses
 import math
@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from vae_jax import distributions
+from vae_jax import distributions, sums
 from vae_jax.errors import UsageError
-from vae_jax.latents import Codes, UniformCodes
+from vae_jax.latents import Codes, UniformCodes, residual_codes
 from vae_jax.priors._prior import Prior
 from vae_jax.threefry import unrolled
 
@@ -23,9 +23,10 @@ _INITIAL_DEVIATION = 0.02
 class Transformer(Prior):
     """p(k) = Π_t p(k_t | k_1 … k_{t−1}) of the codes' indices k, for codes over [L].
 
-    The codes of a place of the map follow each other, stage by stage, then those of the next place.
-    The prior trains beside the codes, on their indices, so that the encoder gets no gradient from
-    it. It starts as the uniform distribution.
+    The codes are quantized, or one-hot. Those of a place of the map follow each other, stage by
+    stage, then those of the next place. The prior trains beside the codes, on their indices, so
+    that the encoder gets no gradient from it; one-hot codes are still pulled to the uniform
+    distribution. It starts as the uniform distribution.
 
     Attributes:
         num_layers: number of blocks of attention and a network of two layers.
@@ -83,9 +84,9 @@ class Transformer(Prior):
             **{f"block_{index}": block(own_key) for index, own_key in enumerate(keys)},
         }
 
-    def of(self, params, latent_dim, latent_mask=None, encode=None, of_latent=None):
-        del latent_mask, encode
-        return CausalCodes(params, of_latent["codebook"], latent_dim, self.num_heads)
+    def of(self, params, latent_dim, latent_mask=None, encode=None, codebook=None):
+        del encode
+        return CausalCodes(params, codebook, latent_dim, self.num_heads, latent_mask)
 
 
 def _dense(kernel: jax.Array) -> dict:
@@ -126,12 +127,14 @@ class CausalCodes:
         codebook: [S, K, D], for S stages.
         latent_dim: L = groups · D.
         num_heads: heads of the attention.
+        latent_mask: None, or [L] of zeros and ones; masked dimensions, the last ones, are uniform.
     """
 
     params: Any
     codebook: jax.Array
     latent_dim: int = dataclasses.field(metadata=_STATIC)
     num_heads: int = dataclasses.field(metadata=_STATIC)
+    latent_mask: jax.Array | None = None
 
     @property
     def deviation(self) -> jax.Array:
@@ -140,7 +143,8 @@ class CausalCodes:
 
     def first(self, num: int) -> "CausalCodes":
         """The marginal of the first `num` dimensions, which are whole groups: [num]."""
-        return dataclasses.replace(self, latent_dim=num)
+        mask = None if self.latent_mask is None else self.latent_mask[:num]
+        return dataclasses.replace(self, latent_dim=num, latent_mask=mask)
 
     def logits(self, tokens: jax.Array) -> jax.Array:
         """log p(k_t | k_<t) up to a constant.
@@ -167,7 +171,29 @@ class CausalCodes:
         places = values.reshape(size, -1, num_stages, values.shape[-1])
         return jnp.einsum("bgsw,swk->bgsk", places, own["head"]).reshape(size, -1, num_codes)
 
-    def log_probs(self, indices: jax.Array) -> jax.Array:
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """Log-mass of codes of one stage in nats, [..., L] to [...]."""
+        return sums.over_last(self.log_probs(z))
+
+    def log_probs(self, z: jax.Array) -> jax.Array:
+        """log p of each code given those before it, spread evenly over its dimensions, in nats.
+
+        Args:
+            z: codes of one stage, [..., L].
+
+        Returns:
+            [..., L].
+        """
+        _, num_codes, code_dim = self.codebook.shape
+        indices, _ = residual_codes(z.reshape(-1, code_dim), self.codebook)
+        each = self.code_log_probs(indices.reshape(-1, 1, z.shape[-1] // code_dim))[:, 0]
+        spread = jnp.repeat(each / code_dim, code_dim, axis=1).reshape(z.shape)
+        if self.latent_mask is None:
+            return spread
+        is_kept = jnp.expand_dims(self.latent_mask > 0, range(z.ndim - 1))
+        return jnp.where(is_kept, spread, -math.log(num_codes) / code_dim)
+
+    def code_log_probs(self, indices: jax.Array) -> jax.Array:
         """log p of each code given those before it, in nats: indices [B, S, G] to [B, S, G]."""
         tokens = indices.swapaxes(1, 2).reshape(len(indices), -1)
         each = distributions.categorical_log_prob(tokens, self.logits(tokens))
@@ -175,7 +201,7 @@ class CausalCodes:
 
     def rate_per_dim(self, posterior: Codes) -> jax.Array:
         """The length of each code in nats, −log p, spread evenly over its dimensions: [B, L]."""
-        lengths = -self.log_probs(posterior.indices).sum(axis=1)
+        lengths = -self.code_log_probs(posterior.indices).sum(axis=1)
         return posterior.kept * jnp.repeat(lengths / posterior.code_dim, posterior.code_dim, axis=1)
 
     def sample(self, key: jax.Array, num_samples: int | None = None) -> jax.Array:
