@@ -487,9 +487,9 @@ class Model(flax.struct.PyTreeNode):
 
         Args:
             params, z: as in `decode`.
-            say: (likelihood of a step, its parameters, t, outputs [B, …]) to x_t; the next step reads
-                it as `Likelihood.seen`. A step is an example of shape [1, …] with a length of 1 for
-                each axis of steps.
+            say: (likelihood of a step, its parameters, t, outputs [B, …]) to x_t, which the next step
+                reads as `Likelihood.seen`. A step is an example of shape [1, …] with a length of 1
+                for each axis of steps.
 
         Returns:
             (outputs as in `decode`, x [B, *shape]).
