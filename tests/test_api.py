@@ -60,6 +60,7 @@ ALLOWED = {
     },
     "losses": {"distributions"},
     "likelihoods": {"distributions", "families", "losses"},
+    "schema": {"labels", "likelihoods"},
     "latents": {"distributions", "losses"},
     "phases": {"objectives", "rates", "training"},
     "priors": {"distributions", "families", "flows", "latents", "losses", "moments"},
@@ -81,7 +82,7 @@ ALLOWED = {
     "training": {"modules", "schedules", "shuffling"},
     "devices": {"training"},
     "storage": {"latents", "likelihoods", "model", "networks", "posteriors", "priors"},
-    "data": {"cache", "labels", "looks", "ranges", "sounds"},
+    "data": {"cache", "labels", "looks", "ranges", "schema", "sounds"},
     "ranges": {"distributions"},
     "fitting": {
         *("assembly", "data", "devices", "keeping", "live", "objectives", "phases", "posteriors"),
@@ -98,7 +99,7 @@ ALLOWED = {
     },
     "cli": {
         *("data", "devices", "evaluation", "lab"),
-        *("likelihoods", "losses", "networks", "objectives", "samplers", "storage"),
+        *("likelihoods", "losses", "networks", "objectives", "samplers", "schema", "storage"),
     },
     "__main__": {"cli"},
 }

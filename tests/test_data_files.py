@@ -253,9 +253,10 @@ def test_real_tables_of_anomalies(data_dir, name):
 
 
 def test_a_real_time_series(data_dir):
-    dataset = load(data_dir / "nab/nyc_taxi.csv")
+    dataset = load(data_dir / "nab/nyc_taxi.csv", kinds="numeric")
     assert dataset.shape == (1,)
     assert any("'timestamp'" in note for note in dataset.notes)
+    assert [c.kind for c in load(data_dir / "nab/nyc_taxi.csv").schema.columns] == ["date", "real"]
 
 
 # --- Folders of images
@@ -499,19 +500,16 @@ def test_images_with_transparency_are_refused(tmp_path):
             "keys.npz",
             "has the keys 'pixels': must be one of data, or some of splits: call",
         ),
-        ("text.csv", "has no numeric column to learn from, only 'a', 'b'"),
-        (
-            "gap.csv",
-            "1 values are missing, NaN or infinite, the first in row 2 of column 'b'",
-        ),
+        ("text.csv", "has no column to learn from, only 'a', 'b'"),
+        ("gap.npz", "1 values are missing, NaN or infinite, the first at index (1, 1)"),
     ],
 )
 def test_files_that_say_too_little(tmp_path, name, message):
     (tmp_path / "a.pkl").write_bytes(b"\x80\x04N.")
     (tmp_path / "folder").mkdir()
     np.savez(tmp_path / "keys.npz", pixels=UNIT)
-    (tmp_path / "text.csv").write_text("a,b\nu,v\nw,x\n")
-    (tmp_path / "gap.csv").write_text("a,b\n1,2\n3,\n5,6\n7,8\n")
+    (tmp_path / "text.csv").write_text("a,b\nu,v\nw,x\ny,z\n")
+    np.savez(tmp_path / "gap.npz", x=np.array([[1, 2], [3, np.nan], [5, 6], [7, 8]]))
     with pytest.raises(DataError) as error:
         load(tmp_path / name)
     assert message in str(error.value)

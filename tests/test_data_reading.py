@@ -544,7 +544,12 @@ def test_a_cell_that_is_no_number_is_named_and_the_remedy_works(tmp_path, mark, 
     )
     assert "in row 5" in told.replace(re.escape(mark), "")
     flag = re.search(r"missing_values=(\S+)", told)[1].strip("'")
-    dataset = load(path, missing_values=flag.split(","), scaling="none")
+    marks = {"missing_values": flag.split(","), "scaling": "none"}
+    dataset = load(path, **marks)
+    cells = np.concatenate([getattr(dataset, split).x for split in SPLITS])
+    assert (len(cells), np.isnan(cells).sum(axis=0).tolist()) == (30, [0, 2])
+    said(dataset, "2 of 60 cells (3.33 %) are missing")
+    dataset = load(path, **marks, kinds="numeric")
     assert sum(len(getattr(dataset, split)) for split in SPLITS) == 28
     said(dataset, "2 of 30 rows have missing cells, most in column 'b': these rows are left out")
     kept = {float(np.float32(a)): name for a, name in zip(TABLE[:, 0], names, strict=True)}
@@ -557,19 +562,22 @@ def test_numbers_may_mark_missing_cells_and_empty_cells_are_missing(tmp_path):
     path.write_text(
         "a,b,c\n" + "".join(f"{i / 3},{i},{i * 2}\n" for i in range(10)) + "1,,3\n-999,4,5\n"
     )
-    told = refused(path, "1 values are missing, NaN or infinite, the first in row 11 of column 'b'")
-    assert "missing_values=NA" in told
-    dataset = load(path, missing_values=["NA"], scaling="none")
+    numeric = {"kinds": "numeric"}
+    message = "1 values are missing, NaN or infinite, the first in row 11 of column 'b'"
+    assert "missing_values=NA" in refused(path, message, **numeric)
+    dataset = load(path, missing_values=["NA"], scaling="none", **numeric)
     assert sum(len(getattr(dataset, split)) for split in SPLITS) == 11
-    dataset = load(path, missing_values=["-999"], scaling="none")
+    assert len(load(path, kinds="b=real").train) == 10
+    dataset = load(path, missing_values=["-999"], scaling="none", **numeric)
     assert sum(len(getattr(dataset, split)) for split in SPLITS) == 10
     assert dataset.low == 0
 
 
 def test_a_column_of_mostly_text_is_not_numeric(tmp_path):
     cells = ["10"] * 14 + ["ten"] * 16
-    dataset = load(write(tmp_path, {"a": TABLE[:, 0], "size": cells}, "csv"))
-    said(dataset, "'size' (not numeric, such as '10')")
+    path = write(tmp_path, {"a": TABLE[:, 0], "size": cells}, "csv")
+    said(load(path, kinds="numeric"), "'size' (not numeric, such as '10')")
+    assert load(path).columns == ("a", "size=ten")
 
 
 @pytest.mark.parametrize("kind", [pa.decimal128(30, 3), pa.int8(), pa.float32(), pa.uint64()])

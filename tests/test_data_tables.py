@@ -83,8 +83,11 @@ def test_a_first_line_of_values_is_a_row_and_its_words_are_labels(tmp_path, more
 @pytest.mark.parametrize("mark", ["?", "", "NA", "-"])
 def test_a_mark_in_a_first_line_of_values_is_no_name(tmp_path, mark):
     path = written(tmp_path, names=None, d=[mark, *range(59)])
-    refused(path, "missing_values=")
-    assert len(rows_of(load(path, missing_values=[mark or "NA"]))) == 59
+    refused(path, "missing_values=", kinds="numeric")
+    own = {"missing_values": [mark or "NA"]}
+    assert len(rows_of(load(path, **own, kinds="numeric"))) == 59
+    rows = np.array(rows_of(load(path, **own)))
+    assert (len(rows), np.isnan(rows).sum()) == (60, 1)
 
 
 FIRST = {
@@ -404,7 +407,7 @@ def test_all_cells_that_are_no_numbers_are_named_at_once(tmp_path):
     marks = [np.where(np.arange(60) == i, mark, "1.5") for i, mark in enumerate(["?", "-", "?"])]
     path = written(tmp_path, d=marks[0], e=marks[1], f=marks[2])
     refused(path, "'d' holds numbers, .* so do cells of 'e', 'f': .* missing_values='\\?,-'$")
-    assert len(rows_of(load(path, missing_values=["?", "-"]))) == 57
+    assert len(rows_of(load(path, missing_values=["?", "-"], kinds="numeric"))) == 57
 
 
 def test_a_row_of_units_is_told(tmp_path):
@@ -415,15 +418,27 @@ def test_a_row_of_units_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "cell", ["2020-01-{:02}", "12:{:02}", "1.{}.3", "192.168.0.{}", "A{}", "<{}K", "10-{}"]
+    ("cell", "kind"),
+    [
+        *(("2020-01-{:02}", "date"), ("12:{:02}", "real"), ("12:{:02}:01", "real")),
+        *((c, "categorical") for c in ("1.{}.3", "192.168.0.{}", "A{}", "<{}K", "10-{}")),
+    ],
 )
-def test_words_with_digits_stay_words(tmp_path, cell):
-    path = written(tmp_path, d=[cell.format(i % 28 + 1) for i in range(60)])
-    said(load(path), "left out the columns 'd' (not numeric, ")
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_words_with_digits_stay_words(tmp_path, cell, kind, suffix):
+    cells = [cell.format(i % 28 + 1) for i in range(60)]
+    path = written(tmp_path, d=cells)
+    if suffix == "parquet":
+        path = tmp_path / "a.parquet"
+        table = {**dict(zip("abc", X.T, strict=True)), "d": cells}
+        pa.parquet.write_table(pa.table(table), path)
+    said(load(path, kinds="numeric"), "left out the columns 'd' (not numeric, ")
+    assert load(path).schema.columns[-1].kind == kind
 
 
 def test_a_few_numbers_with_units_are_categories(tmp_path):
-    said(load(written(tmp_path, d=["36 months", "60 months"] * 30)), "left out the columns 'd' (")
+    path = written(tmp_path, d=["36 months", "60 months"] * 30)
+    assert load(path).schema.columns[-1].levels == ("36 months", "60 months")
 
 
 # --- Indices

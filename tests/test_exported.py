@@ -38,6 +38,9 @@ def plain(network):
 
 
 def of(likelihood):
+    if likelihoods.load(likelihood).requires == "columns":
+        parts = [("gaussian", 1), ("one_hot", 3), ("log_normal", 1), ("ordinal", 2)]
+        return {**DENSE, "shape": (7,), "likelihood": likelihoods.make(likelihood, parts=parts)}
     text = {"network": "gru", "widths": (4,), "shape": (5,)}
     sizes = text if likelihoods.load(likelihood).requires == "text" else DENSE
     return {**sizes, "likelihood": likelihoods.make(likelihood, num_levels=17)}

@@ -17,6 +17,7 @@ from vae_jax.likelihoods import (
     Gaussian,
     Laplace,
     LogisticMixture,
+    Mixed,
     Multinomial,
     NegativeBinomial,
     Poisson,
@@ -28,7 +29,11 @@ from vae_jax.likelihoods.text import ended
 
 SHAPE = (3, 2)
 # text, whose means are characters, has tests of its own
-OF_NUMBERS = [name for name in likelihoods.names() if likelihoods.load(name).requires != "text"]
+OF_NUMBERS = [
+    name
+    for name in likelihoods.names()
+    if likelihoods.load(name).requires not in ("text", "columns")
+]
 WITH_VARIANCE = [name for name in OF_NUMBERS if likelihoods.load(name).variances]
 
 
@@ -278,7 +283,8 @@ def test_samples_obey_the_bound_of_the_density(name):
 
 
 def test_make_gives_each_name_its_class():
-    made = {name: likelihoods.make(name, num_levels=17) for name in likelihoods.names()}
+    names, parts = likelihoods.names(), [("gaussian", 1), ("one_hot", 3)]
+    made = {name: likelihoods.make(name, num_levels=17, parts=parts) for name in names}
     assert all(type(likelihood) is likelihoods.load(name) for name, likelihood in made.items())
     known = {
         "bernoulli": (Bernoulli(), "unit", 1),
@@ -294,6 +300,7 @@ def test_make_gives_each_name_its_class():
         "multinomial": (Multinomial(), "counts", 1),
         "student_t": (StudentT(), "real", 1),
         "beta": (Beta(), "open", 1),
+        "mixed": (Mixed(("gaussian", "one_hot"), (1, 3)), "columns", 1),
     }
     assert known.keys() == made.keys()
     for name, (likelihood, requires, num_outputs) in known.items():

@@ -20,6 +20,13 @@ VALUES = {
     "network": {"cnn": "conv", "dense": "mlp", "fc": "mlp"},
     "activation": {"swish": "silu"},
     "posterior": {"multivariate": "full", "full_covariance": "full", "von_mises_fisher": "vmf"},
+    "kind": {
+        **dict.fromkeys(("category", "nominal"), "categorical"),
+        **dict.fromkeys(("number", "numeric", "float", "continuous"), "real"),
+        **dict.fromkeys(("bool", "boolean"), "binary"),
+        **dict.fromkeys(("datetime", "time", "timestamp"), "date"),
+        **{"id": "identifier", "ignore": "ignored", "integer": "count"},
+    },
     "prior": {"standard": "normal", "mog": "mixture", "gmm": "mixture", "vampprior": "vamp"},
 }
 """Setting → alias of a value → the value."""

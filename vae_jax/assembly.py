@@ -35,6 +35,7 @@ __all__ = [
     "latent_of",
     "make_model",
     "make_preprocess",
+    "schema_of",
 ]
 
 _BINARIZATIONS = ("dynamic", "soft", "threshold")
@@ -52,6 +53,8 @@ class Schema(NamedTuple):
         has_missing: whether x may hold NaN.
         num_conditions, classes: see `Model`.
         missing: where x holds NaN, in words, if not at the end of examples of several lengths.
+        parts: see `likelihoods.make`.
+        is_table: whether missing values are cells of a table with a schema.
     """
 
     name: str
@@ -62,6 +65,13 @@ class Schema(NamedTuple):
     num_conditions: int = 0
     classes: tuple | None = None
     missing: str = ""
+    parts: tuple[tuple[str, int], ...] = ()
+    is_table: bool = False
+
+    @property
+    def of_likelihood(self) -> dict[str, Any]:
+        """What `likelihoods.make` needs to know of the data."""
+        return {n: getattr(self, n) for n in ("num_levels", "has_missing", "parts")}
 
 
 class Parts(NamedTuple):
@@ -213,9 +223,7 @@ def assemble(
 
     `settings` are those of a likelihood given by name, see `likelihoods.make`.
     """
-    schema = Schema(
-        dataset.name, dataset.shape, dataset.likelihood, dataset.num_levels, dataset.has_missing
-    )
+    schema = schema_of(dataset)
     made = _likelihood(schema, likelihood, variance, settings or {})
     name = likelihood if isinstance(likelihood, str) else dataset.likelihood
     what = made if isinstance(likelihood, likelihoods.Likelihood) else f"likelihood={name}"
@@ -224,6 +232,19 @@ def assemble(
     if conditions is not None and conditions.num > 0:
         schema = schema._replace(num_conditions=conditions.num, classes=conditions.classes)
     return Parts(schema, objective, made, conditions, *_made(prior, posterior))
+
+
+def schema_of(dataset: Dataset) -> Schema:
+    """The properties of a dataset, splits [N, *stored], that a model depends on."""
+    return Schema(
+        dataset.name,
+        dataset.shape,
+        dataset.likelihood,
+        dataset.num_levels,
+        dataset.has_missing,
+        parts=dataset.parts,
+        is_table=dataset.schema is not None,
+    )
 
 
 def _made(prior: Any, posterior: Any) -> tuple[Any, Any]:
@@ -274,7 +295,7 @@ def _model(
             f"x: {schema.missing}, which network={network} cannot read: fill them in, such as "
             "numpy.nan_to_num(x), or leave these rows out"
         )
-    if schema.has_missing and not reads_missing:
+    if schema.has_missing and not reads_missing and not schema.is_table:
         raise UsageError(
             f"network={network}: {schema.name} has examples of several lengths: take "
             f"network={any_of(networks.names(lambda each: each.reads_missing))}"
@@ -329,8 +350,7 @@ def _likelihood(
             "likelihood='gaussian' for real numbers, 'bernoulli' for numbers in [0, 1] (one of "
             f"{', '.join(likelihoods.names())}), or a Dataset of vae_jax.data.load"
         )
-    known = {"num_levels": schema.num_levels, "has_missing": schema.has_missing}
-    return likelihoods.make(name, variance=variance, **known, **settings)
+    return likelihoods.make(name, variance=variance, **schema.of_likelihood, **settings)
 
 
 # --- The schema of an array or a shape

@@ -173,7 +173,7 @@ class Model(flax.struct.PyTreeNode):
         given = (jnp.zeros((1, self.num_conditions)),) if self.num_conditions else ()
         self._check_modules(x, z, given)
         held = {
-            "encoder": modules.init(self.encoder, encoder_key, x, *given)[1],
+            "encoder": modules.init(self.encoder, encoder_key, self._read_by_encoder(x), *given)[1],
             "decoder": modules.init(self.decoder, decoder_key, z, *given)[1],
         }
         # does not change the two keys that were split off
@@ -272,7 +272,8 @@ class Model(flax.struct.PyTreeNode):
 
     def _check_modules(self, x, z, given):
         key = jax.random.key(0)
-        code = jax.eval_shape(lambda: modules.init(self.encoder, key, x, *given))[0]
+        read = self._read_by_encoder(x)
+        code = jax.eval_shape(lambda: modules.init(self.encoder, key, read, *given))[0]
         shapes = [v.shape for v in jax.tree.leaves(code)]
         parts = self.latent.parts_for(self.latent_dim)
         if shapes != [(1, self.latent_dim)] * len(parts):
@@ -308,10 +309,11 @@ class Model(flax.struct.PyTreeNode):
                 f"prior={prior}: encodes examples without a condition, the model needs one: take "
                 "prior='mixture'"
             )
-        if prior.reads_x and (self.likelihood.requires == "text" or self.likelihood.has_missing):
+        is_plain = self.likelihood.requires not in ("text", "columns")
+        if prior.reads_x and (not is_plain or self.likelihood.has_missing):
             raise UsageError(
-                f"prior={prior}: its pseudo-inputs are numbers of one length, x is not: take "
-                "prior='mixture'"
+                f"prior={prior}: its pseudo-inputs are numbers of one length, x is not: "
+                "take prior='mixture'"
             )
 
     def prior(self, params) -> Any:
@@ -375,7 +377,7 @@ class Model(flax.struct.PyTreeNode):
             x: [B, *shape] in the likelihood's range; with K·B conditions the result has K·B rows.
         """
         x = self._examples("x", x)
-        outputs, _ = self._run("encoder", params, self.likelihood.seen(x))
+        outputs, _ = self._run("encoder", params, x)
         own = _part(params, "latent")
         if self.train_key is None and "latent" in params.get(modules.STATISTICS, {}):
             own = {**own, modules.STATISTICS: params[modules.STATISTICS]["latent"]}
@@ -406,8 +408,15 @@ class Model(flax.struct.PyTreeNode):
             variables[modules.STATISTICS] = jax.lax.stop_gradient(statistics)
         if train_key is not None:
             train_key = jax.random.fold_in(train_key, ("encoder", "decoder").index(part))
+        inputs = self._read_by_encoder(inputs) if part == "encoder" else inputs
         given = inputs, *self._conditions(inputs)
         return modules.apply(getattr(self, part), variables, *given, train_key=train_key, **read)
+
+    def _read_by_encoder(self, x: Any) -> Any:
+        """x [B, *shape] as the encoder gets it: itself, or numbers and what is observed of them."""
+        if getattr(self.encoder, "reads_missing", False):
+            return self.likelihood.seen(x)
+        return self.likelihood.read(x)
 
     @property
     def reads_x(self) -> bool:
@@ -467,7 +476,7 @@ class Model(flax.struct.PyTreeNode):
             key: PRNG key for one z ~ q(z|x) per example, which the decoder gets.
         """
         z = self.encode(params, x).sample(arguments.prng_key(key))
-        outputs, of_encoder = self._run("encoder", params, self.likelihood.seen(x))
+        outputs, of_encoder = self._run("encoder", params, x)
         _, of_decoder = self._apply(params, z, **self._read(x))
         found = {"encoder": of_encoder, "decoder": of_decoder}
         if "latent" in params.get(modules.STATISTICS, {}):
@@ -487,9 +496,9 @@ class Model(flax.struct.PyTreeNode):
 
         Args:
             params, z: as in `decode`.
-            say: (likelihood of a step, its parameters, t, outputs [B, …]) to x_t, which the next step
-                reads as `Likelihood.seen`. A step is an example of shape [1, …] with a length of 1
-                for each axis of steps.
+            say: (likelihood of a step, its parameters, t, outputs [B, …]) to x_t, which the next
+                step reads as `Likelihood.seen`. A step is an example of shape [1, …] with a length
+                of 1 for each axis of steps.
 
         Returns:
             (outputs as in `decode`, x [B, *shape]).

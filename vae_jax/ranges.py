@@ -17,7 +17,7 @@ _LARGEST = DEVIATIONS * math.exp(distributions.LOGVAR_BOUND / 2)
 """The same in units of x, for the largest standard deviation that a likelihood can have."""
 _LEAST = math.exp(-distributions.LOGVAR_BOUND / 2)
 """The smallest standard deviation that a likelihood can have."""
-_REQUIREMENTS = ("unit", "open", "levels", "counts", "text", "real")
+_REQUIREMENTS = ("unit", "open", "levels", "counts", "text", "columns", "real")
 _LARGEST_COUNT = 2**24
 """The largest count below which float32 holds every whole number."""
 _MOST_NAMED = 5
@@ -33,6 +33,7 @@ class Values(NamedTuple):
         num_levels: values are k / (num_levels − 1), k = 0, 1, …; None if continuous.
         is_text: whether levels stand for characters.
         is_whole: whether all values are known to be whole numbers.
+        is_mixed: whether values are the columns of a table, of several kinds.
     """
 
     low: float
@@ -40,6 +41,7 @@ class Values(NamedTuple):
     num_levels: int | None = None
     is_text: bool = False
     is_whole: bool = False
+    is_mixed: bool = False
 
 
 def check(
@@ -49,12 +51,12 @@ def check(
 
     Args:
         values: properties of the data, which may have any shape.
-        requires: see `likelihoods.Likelihood`: 'unit', 'open', 'levels', 'counts', 'text' or
-            'real'.
+        requires: see `likelihoods.Likelihood`: 'unit', 'open', 'levels', 'counts', 'text',
+            'columns' or 'real'.
         what: the setting that requires it, as the user wrote it: 'likelihood=bernoulli'.
         holder: the name of the data.
-        remedies: kind of problem → remedy: 'unit', 'open', 'levels', 'counts', 'text', 'large',
-            'small'.
+        remedies: kind of problem → remedy: 'unit', 'open', 'levels', 'counts', 'text', 'columns',
+            'large', 'small'.
 
     Raises:
         DataError: the values do not fit; the message names them, what is allowed and the remedy.
@@ -77,6 +79,9 @@ def _problem(values: Values, requires: str, holder: str) -> tuple[str, str] | No
     if (requires == "text") != values.is_text:
         holds = "text" if values.is_text else "numbers"
         return "text", f"does not go with {holder}, which holds {holds}"
+    if (requires == "columns") != values.is_mixed:
+        holds = "has columns of several kinds" if values.is_mixed else "has no schema of columns"
+        return "columns", f"does not go with {holder}, which {holds}"
     if requires == "unit" and not (low >= 0 and high <= 1):
         # another likelihood is a remedy only if the values fit some likelihood
         return misfit or "unit", f"needs values in [0, 1], {told}"

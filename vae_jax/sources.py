@@ -213,6 +213,7 @@ def check_values(x, model, preprocess: Callable | None) -> None:
         num_levels if found.is_on_grid else None,
         is_text=requires == "text" and bool(found.is_on_grid),
         is_whole=found.is_whole,
+        is_mixed=requires == "columns",
     )
     # which would begin too far from other values
     is_near = max(-found.low, found.high) <= ranges.DEVIATIONS

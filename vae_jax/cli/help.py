@@ -3,7 +3,16 @@
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from vae_jax import aliases, data, discovery, likelihoods, networks, objectives, samplers
+from vae_jax import (
+    aliases,
+    data,
+    discovery,
+    likelihoods,
+    networks,
+    objectives,
+    samplers,
+    schema,
+)
 from vae_jax.errors import any_of
 from vae_jax.lab import entry
 from vae_jax.lab.flags import as_flags
@@ -160,6 +169,7 @@ def _fills() -> dict[str, str]:
         "samplers": ", ".join(samplers.names()),
         **{f"{setting}s": ", ".join(family.names()) for setting, family in FAMILIES.items()},
         "with_variance": ", ".join(with_variance),
+        "kinds": ", ".join(schema.names()),
     }
 
 

@@ -8,14 +8,14 @@ code.
 import dataclasses
 import numbers
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from vae_jax import cache, discovery, looks
+from vae_jax import cache, discovery, looks, schema
 from vae_jax.data._dataset import Dataset, Rows, Split, check, other_content
 from vae_jax.data._part import Reading
 from vae_jax.data._sequences import strings
@@ -44,6 +44,11 @@ def load(
     window: int | None = None,
     hop: int | None = None,
     missing_values: Sequence[str] | None = None,
+    kinds: Mapping[str, str] | Sequence[str] | str | None = None,
+    label: str | None = None,
+    id: str | Sequence[str] | None = None,
+    ignore: str | Sequence[str] | None = None,
+    split_column: str | None = None,
     resize: int | Sequence[int] | None = None,
     crop: str = "none",
     pad: bool = False,
@@ -80,8 +85,13 @@ def load(
             rows (scalar), the first to train and the last to test.
         hop: rows from the start of one window to the start of the next (scalar); None: no overlap.
         missing_values: text that marks a missing cell of your own table, in addition to empty
-            cells; rows with a missing cell are then dropped. None refuses a table with missing
-            cells.
+            cells and the usual words for it.
+        kinds: what columns of your own table are, as {"age": "count", "size": "S<M<L"} or texts
+            "age=count": one of `schema.names()`, or levels in ascending order; other columns
+            follow the rules of `vae_jax.schema`. "numeric" uses complete rows of numeric columns
+            alone, all real.
+        label, id, ignore, split_column: names of columns of your own table, as `kinds` with label,
+            identifier, ignored and split.
         resize: of your own pictures: (height, width) in pixels, or one number for both.
         crop: 'center' cuts the largest centered part of that shape out first; 'none' stretches.
         pad: whether pictures are resized to fit inside and the rest is filled with `background`,
@@ -121,8 +131,9 @@ def load(
         resize=resize, crop=crop, pad=pad, background=background, frames=frames, icc=icc
     )
     own = _own(name, data_dir)
+    asked, is_numeric = _kinds(kinds, label, id, ignore, split_column)
     reading = Reading(
-        *(num_valid, scaling, loading, window, hop, marks, sha256),
+        *(num_valid, scaling, loading, window, hop, marks, asked, is_numeric, sha256),
         look=look,
         cache_dir=cache_dir,
         sound=dict(zip(_OF_SOUND, (sound, frame_length, frame_hop, mel_bands), strict=True)),
@@ -133,7 +144,7 @@ def load(
         dataset = _files.load(own, reading)
     else:
         dataset = _load(name, data_dir, cache_dir, num_valid, loading, may_prepare=sha256 is None)
-        for setting in ("window", "missing_values"):
+        for setting in ("window", "missing_values", "kinds"):
             reading.refuse(setting, f"{name} is none")
         look.refuse(f"{name} has a form of its own")
         reading.refuse_sound(f"{name} holds none")
@@ -149,15 +160,10 @@ def _check(name: Any, data_dir: Any, cache_dir: Any, sha256: Any, scaling: Any, 
             f"name={shown(name)}: must be the name of a dataset, or a path: give "
             "load('digits'), for example; arrays go into make_model and fit as they are"
         )
+    _check_words(sha256, scaling, loading)
     for setting, value in {"data_dir": data_dir, "cache_dir": cache_dir}.items():
         if value is not None and not isinstance(value, str | os.PathLike):
             raise UsageError(f"{setting}={shown(value)}: must be the path of a folder")
-    if sha256 is not None and not isinstance(sha256, str):
-        raise UsageError(f"sha256={shown(sha256)}: must be a hash in hexadecimal")
-    if scaling not in _SCALINGS:
-        raise UsageError(f"scaling={scaling!r}: must be one of {', '.join(_SCALINGS)}")
-    if loading not in _LOADINGS:
-        raise UsageError(f"loading={loading!r}: must be one of {', '.join(_LOADINGS)}")
     if data_dir is not None and not os.path.isdir(data_dir):
         raise UsageError(f"data_dir={os.fspath(data_dir)}: no such folder")
 
@@ -174,6 +180,16 @@ def _counts(num_valid: Any, window: Any, hop: Any) -> tuple[int | None, int | No
     if hop is not None and window is None:
         raise UsageError(f"hop={hop}: is from one window to the next, give window too")
     return num_valid, window, hop
+
+
+def _check_words(sha256: Any, scaling: str, loading: str) -> None:
+    """Raises UsageError for a setting that is none of its words, or no text."""
+    if sha256 is not None and not isinstance(sha256, str):
+        raise UsageError(f"sha256={shown(sha256)}: must be a hash in hexadecimal")
+    if scaling not in _SCALINGS:
+        raise UsageError(f"scaling={scaling!r}: must be one of {', '.join(_SCALINGS)}")
+    if loading not in _LOADINGS:
+        raise UsageError(f"loading={loading!r}: must be one of {', '.join(_LOADINGS)}")
 
 
 def _integer(setting: str, value: Any) -> int | None:
@@ -197,6 +213,66 @@ def _marks(missing_values: Any) -> tuple[str, ...] | None:
             "for example"
         )
     return marks
+
+
+def _kinds(
+    kinds: Any, label: Any, id: Any, ignore: Any, split_column: Any
+) -> tuple[dict[str, str] | None, bool]:
+    """Column → the kind that is set for it, or None; whether only numbers are used."""
+    given = kinds.items() if isinstance(kinds, Mapping) else _texts("kinds", kinds)
+    is_numeric = "numeric" in given
+    found: dict[str, str] = {}
+    for pair in given:
+        if pair == "numeric":
+            continue
+        name, mark, kind = pair.partition("=") if isinstance(pair, str) else (pair[0], "=", pair[1])
+        if not (mark and name and kind and isinstance(kind, str)):
+            raise UsageError(
+                f"kinds={pair}: must be the name of a column and its kind: give"
+                " kinds={'age': 'count'}, for example"
+            )
+        _set_kind(found, name.strip(), _kind(name, kind.strip()), "kinds")
+    roles = {"label": label, "id": id, "ignore": ignore, "split_column": split_column}
+    for setting, names in roles.items():
+        for name in _texts(setting, names):
+            _set_kind(found, name, _ROLES[setting], setting)
+    return found or None, is_numeric
+
+
+_ROLES = {"label": "label", "id": "identifier", "ignore": "ignored", "split_column": "split"}
+"""Setting that names columns → their kind."""
+
+
+def _kind(name: str, kind: str) -> str:
+    """The name of a kind that is set for a column, or its levels in order."""
+    if "<" in kind:
+        return kind
+    try:
+        return schema.load(kind).name
+    except UsageError as error:
+        raise UsageError(f"kinds={name}={kind}: {error}") from None
+
+
+def _set_kind(found: dict[str, str], name: str, kind: str, setting: str) -> None:
+    if found.get(name, kind) != kind:
+        raise UsageError(
+            f"{setting}={name}: column {name!r} is set as {found[name]} and as {kind}: leave one"
+            " of them out"
+        )
+    found[name] = kind
+
+
+def _texts(setting: str, value: Any) -> tuple:
+    """The texts of a setting; one text alone is one, None is none."""
+    if value is None:
+        return ()
+    is_one = isinstance(value, str) or not isinstance(value, Iterable)
+    texts = (value,) if is_one else tuple(value)
+    if not all(isinstance(text, str) and text for text in texts):
+        raise UsageError(
+            f"{setting}={shown(value)}: must be names of columns: give {setting}='a', for example"
+        )
+    return texts
 
 
 def _own(name: str, data_dir: Path) -> Path | None:

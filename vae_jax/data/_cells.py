@@ -9,11 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from vae_jax.data import _spelling
-from vae_jax.errors import DataError
+from vae_jax.errors import DataError, first_line
+from vae_jax.labels import UNKNOWN
+from vae_jax.schema import Cells, as_cells
 
 __all__ = [
     "Misfit",
     "as_text",
+    "cells",
     "has_decimal_commas",
     "is_text",
     "labels",
@@ -31,6 +34,8 @@ _WRITTEN = (  # a number with a sign, a currency, a percent sign, or grouped dig
     r"(?:[eE][-+]?\d+)?[ \x{a0}]?[%$€£¥]?\)?$"
 )
 _UNITS = r"^[-+]?\d*[.,]?\d+ ?([A-Za-z°µ²³/]{1,8})$"
+_DATE = r"^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?)?Z?$"
+_TIME = r"^\d{2}:\d{2}(?::\d{2})?$"
 _LABEL = re.compile(r"[-+]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?")
 _SHARE_OF_NUMBERS = 1 / 2  # of the cells of a column that should hold numbers
 _MANY = 10  # distinct numbers, beside one or two words
@@ -161,6 +166,89 @@ def _number(word: str) -> int | float:
         return float(word)
 
 
+# --- Cells of any kind
+
+
+def cells(column, order: Sequence = ()) -> Cells:
+    """The cells [N] of an Arrow column that does not hold numbers: words, truth values, dates.
+
+    Times of a day, and durations, are seconds.
+
+    Args:
+        column: Arrow column, [N], dictionaries and bytes as text.
+        order: its levels, ascending, if the file orders them.
+    """
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_timestamp(column.type) or types.is_date(column.type):
+        return Cells(_dates(column))
+    if types.is_time(column.type) or types.is_duration(column.type):
+        values = [None if v is None else _seconds(v) for v in column.to_pylist()]
+        return Cells(np.array(values, np.float64))
+    if is_text(column.type):
+        known = _known_words(column)
+        if _are_all(known, _DATE):
+            return Cells(_dates(_written_dates(known)))
+        if _are_all(known, _TIME):
+            values = [np.nan if v is None else _seconds_of(v) for v in known.to_pylist()]
+            return Cells(np.array(values, np.float64))
+    words = labels(column, is_untyped=True)
+    if words is None:
+        words = np.array([None if v is None else str(v) for v in column.to_pylist()], object)
+    return Cells(as_cells(words).values, tuple(order))
+
+
+def _seconds(value) -> float:
+    """Seconds of a time of day or a duration, a scalar."""
+    if hasattr(value, "total_seconds"):
+        return value.total_seconds()
+    return value.hour * 3600 + value.minute * 60 + value.second + value.microsecond / 1e6
+
+
+def _dates(column) -> np.ndarray:
+    """Dates or timestamps [N] as datetime64[us], NaT if missing; times of a zone as UTC."""
+    import pyarrow as pa
+
+    return column.cast(pa.timestamp("us"), safe=False).to_numpy().astype("datetime64[us]")
+
+
+def _known_words(column):
+    """The words of a text column [N], without spaces around them; null if unknown."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    trimmed = pc.utf8_trim_whitespace(column)
+    unknown = pa.array(sorted(UNKNOWN), column.type)
+    is_unknown = pc.is_in(pc.utf8_lower(trimmed), unknown)
+    return pc.if_else(is_unknown, pa.scalar(None, column.type), trimmed)
+
+
+def _are_all(words, pattern: str) -> bool:
+    """Whether each known word of a text column [N] has a pattern."""
+    import pyarrow.compute as pc
+
+    known = words.drop_null()
+    return len(known) > 0 and bool(pc.all(pc.match_substring_regex(known, pattern)).as_py())
+
+
+def _written_dates(words):
+    """Dates [N] in words, as Arrow timestamps."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        return pc.replace_substring(words, "Z", "").cast(pa.timestamp("us"))
+    except pa.ArrowInvalid as error:
+        raise DataError(f"holds no dates, but what looks like them ({first_line(error)})") from None
+
+
+def _seconds_of(word: str) -> float:
+    """Seconds of a time of day in words, a scalar: "12:05" or "12:05:30"."""
+    hours, minutes, seconds = (*map(int, word.split(":")), 0)[:3]
+    return 3600.0 * hours + 60.0 * minutes + seconds
+
+
 # --- Numbers
 
 
@@ -270,7 +358,7 @@ def refuse(where: Path, misfits: Sequence[Misfit]) -> None:
             f" numbers: delete that line{f', or leave it out with {flag}' if can_mark else ''}"
         )
     others = f", and so do cells of {_spelling.quoted([m.name for m in more])}" if more else ""
-    remedy = f"leave out its row with {flag}" if can_mark else "drop that column"
+    remedy = f"mark it as missing with {flag}" if can_mark else f"ignore={first.name!r}"
     raise DataError(
         f"{where}: column {first.name!r} holds numbers, but {first.num_bad:,} of"
         f" {first.num_cells:,} cells are none, the first {_spelling.quoted([first.cell])} in row"

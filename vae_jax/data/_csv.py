@@ -13,7 +13,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -241,8 +241,13 @@ def _is_other(name: str, column: Sequence[float]) -> bool:
 # --- Reading
 
 
-def read(path: Path, dialect: Dialect) -> tuple[Any, list[str]]:
+def read(path: Path, dialect: Dialect, words: Collection[str] = ()) -> tuple[Any, list[str]]:
     """Reads the file as an Arrow table, [N, D], with notes; labels stay text.
+
+    Args:
+        path: the file.
+        dialect: from `sniff`.
+        words: names of other columns that stay text.
 
     Raises:
         DataError: a line has more or fewer cells than the first.
@@ -251,7 +256,7 @@ def read(path: Path, dialect: Dialect) -> tuple[Any, list[str]]:
     import pyarrow as pa
 
     try:
-        table = _read_as(path, dialect, dialect.encoding)
+        table = _read_as(path, dialect, dialect.encoding, words)
         names = table.column_names  # fails if a name is not UTF-8
         if len(names) and not any(map(pa.types.is_binary, table.schema.types)):
             return table, []
@@ -260,14 +265,18 @@ def read(path: Path, dialect: Dialect) -> tuple[Any, list[str]]:
             raise
     for encoding in _ENCODINGS:
         with contextlib.suppress(UnicodeDecodeError):
-            table = _read_as(path, dialect, encoding)
+            table = _read_as(path, dialect, encoding, words)
             told = f"is no UTF-8: read as {encoding}, save it as UTF-8 if its words look wrong"
             return table, [told]
     raise AssertionError("every byte is a character of the last one")
 
 
 def _read_as(
-    path: Path, dialect: Dialect, encoding: str, on_ragged: Callable[[Any], str] | None = None
+    path: Path,
+    dialect: Dialect,
+    encoding: str,
+    words: Collection[str] = (),
+    on_ragged: Callable[[Any], str] | None = None,
 ) -> Any:
     """Reads an Arrow table, [N, D]; `on_ragged` decides about lines with other cell counts."""
     import pyarrow as pa
@@ -282,8 +291,8 @@ def _read_as(
     )
     parsing = pa.csv.ParseOptions(delimiter=dialect.separator, invalid_row_handler=on_ragged)
     # "01" read as a number would become 1
-    of_labels = {name: pa.string() for name in dialect.names if _spelling.is_label(name)}
-    converting = pa.csv.ConvertOptions(column_types=of_labels)
+    stay = [name for name in dialect.names if name in words or _spelling.is_label(name)]
+    converting = pa.csv.ConvertOptions(column_types=dict.fromkeys(stay, pa.string()))
     try:
         return pa.csv.read_csv(pa.OSFile(os.fsencode(path)), reading, parsing, converting)
     except pa.ArrowInvalid as error:
@@ -303,7 +312,7 @@ def _refuse_ragged(path: Path, dialect: Dialect) -> None:
 
     # every byte is a character in latin-1
     encoding = "latin-1" if dialect.encoding == "utf8" else dialect.encoding
-    num_good = len(_read_as(path, dialect, encoding, count))
+    num_good = len(_read_as(path, dialect, encoding, on_ragged=count))
     width, num_cells = first.expected_columns, first.actual_columns
     told = f"{num:,} of {num + num_good:,} lines" if num_good else f"all {num:,} lines below it"
     remedy = "give each line as many"

@@ -16,6 +16,7 @@ import numpy as np
 from vae_jax import labels, memory, ranges
 from vae_jax.data._npy import FileRows
 from vae_jax.errors import DataError, UsageError
+from vae_jax.schema import Schema
 from vae_jax.sounds import Framing
 
 __all__ = [
@@ -299,10 +300,13 @@ class Dataset:
         classes: the user's own values of the labels 0 … C − 1, ascending integers or words; or
             None.
         unlabeled: the reason why labels of the source were dropped, in words; or "".
-        columns: names of the D columns of a table, or of the C channels of its windows; or None.
+        columns: names of the D numbers of a row of a table, or of the C channels of its windows; or
+            None.
         alphabet: for text, the characters of the levels 1, 2, …; level 0 is the end; or None.
-        has_missing: whether decoded values may be NaN: after the end of a sequence.
+        has_missing: whether decoded values may be NaN: after the end of a sequence, or in missing
+            cells of a table.
         scaling: for a user's own continuous data, the scaling of its values, or None.
+        schema: for a user's own table, what each column of the file is, or None.
         notes: one line per conversion, for the log.
         streamed: whether the training rows must be sent to the device block by block, as for data
             larger than memory.
@@ -332,6 +336,7 @@ class Dataset:
     alphabet: tuple[str, ...] | None = None
     has_missing: bool = False
     scaling: Scaling | None = None
+    schema: Schema | None = None
     notes: tuple[str, ...] = ()
     streamed: bool = False
     is_whole: bool = False
@@ -340,6 +345,16 @@ class Dataset:
 
     def __post_init__(self):
         labels.refuse_twice(self.classes or ())
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the columns of a table are of kinds with several likelihoods (a scalar)."""
+        return self.schema is not None and self.likelihood == "mixed"
+
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """For `likelihoods.make`: the likelihood and width of each column; () unless mixed."""
+        return self.schema.parts if self.is_mixed else ()
 
     def wave(self, x: np.ndarray) -> np.ndarray:
         """A decoded series of frames as sound, see `Framing.wave`.
@@ -524,8 +539,8 @@ def check(dataset: Dataset, requires: str, *, what: str) -> None:
     Args:
         dataset: its range and levels are checked, not the values of its splits [N, *stored].
         requires: 'unit' (values in [0, 1]), 'open' (in (0, 1)), 'levels' (discrete values),
-            'counts' (whole numbers of at least 0), 'text' (characters) or 'real' (numbers of a
-            magnitude that a likelihood's variance supports).
+            'counts' (whole numbers of at least 0), 'text' (characters), 'columns' (of a table, of
+            several kinds) or 'real' (numbers of a magnitude that a likelihood's variance supports).
         what: the setting that requires it, as the user wrote it: 'likelihood=bernoulli'.
 
     Raises:
@@ -538,12 +553,16 @@ def check(dataset: Dataset, requires: str, *, what: str) -> None:
         dataset.num_levels,
         is_text=dataset.alphabet is not None,
         is_whole=dataset.is_whole,
+        is_mixed=dataset.is_mixed,
     )
     is_image = dataset.kind == "image"
     levels = "uint8 (binary data, or integers 0 … 255)" if is_image else "0 and 1 alone"
     remedies = {
         **_REMEDIES,
         "text": f"take likelihood={dataset.likelihood}",
+        "columns": "take likelihood=mixed, or kinds=numeric for complete rows of numbers alone"
+        if dataset.is_mixed
+        else f"take likelihood={dataset.likelihood}",
         "levels": f"store the data as {levels}, or take likelihood=gaussian",
         "counts": f"{_of_counts(dataset)}take likelihood=gaussian",
     }

@@ -24,6 +24,8 @@ from vae_jax.data import (
 )
 from vae_jax.data._dataset import (
     Dataset,
+    Rows,
+    Scaling,
     Split,
     bytes_to_convert,
     customary_likelihood,
@@ -37,6 +39,7 @@ from vae_jax.data._dataset import (
 from vae_jax.data._part import Part, Reading
 from vae_jax.data._sparse import SparseRows
 from vae_jax.errors import DataError
+from vae_jax.schema import Schema
 
 __all__ = ["SUFFIXES", "load"]
 
@@ -60,6 +63,7 @@ _WITH_TABLES = {_images.SUFFIXES: "pictures", _recordings.SUFFIXES: "recordings"
 SUFFIXES = (*_OF_FILES, ".txt")
 """Suffixes of supported files, with contents of any shape."""
 _BYTES_OF_VALUE = 24  # for a series while it is cut: source, steps, stored form, padded form
+_BYTES_OF_SLOT = 24  # of a row of a table with a schema, while it is expanded and checked
 _BYTES_OF_STEP = 48  # for the row index of each step
 
 
@@ -89,7 +93,7 @@ def load(path: Path, reading: Reading) -> Dataset:
     _refuse_special(path)
     is_folder = path.is_dir()
     if path.suffix.lower() == ".txt" and not is_folder:
-        for setting in ("window", "missing_values"):
+        for setting in ("window", "missing_values", "kinds"):
             reading.refuse(setting, f"{path} is text")
         reading.look.refuse(f"{path} is text")
         reading.refuse_sound(f"{path} is text")
@@ -97,7 +101,10 @@ def load(path: Path, reading: Reading) -> Dataset:
         return _text(path, reading)
     read, files, unused = _folder_reader(path, reading) if is_folder else _file_reader(path)
     if read is not _tables.read:
-        reading.refuse("missing_values", f"{path} is none")
+        for setting in ("missing_values", "kinds"):
+            reading.refuse(setting, f"{path} is none")
+    elif reading.window is not None:
+        reading.refuse("kinds", "all columns of series are numbers")
     if read is not _images.read:
         reading.look.refuse(f"{path} holds none")
     if read is not _recordings.read:
@@ -110,7 +117,9 @@ def load(path: Path, reading: Reading) -> Dataset:
     manifest += [{"file": name, "what": "skipped"} for name in unused] if manifest else []
     notes = [f"files that are not used: {_spelling.quoted(unused)}"] if unused else []
     is_series = reading.window is not None or any(part.is_series for part in parts.values())
-    splits, settings = (_series if is_series else _examples)(path, parts, reading)
+    has_codes = any(part.has_codes for part in parts.values())
+    make = _series if is_series else _coded if has_codes else _examples
+    splits, settings = make(path, parts, reading)
     notes = tuple(f"{path}: {note}" for note in (*told, *notes, *settings.pop("notes")))
     return Dataset(
         path.stem,
@@ -281,10 +290,66 @@ def _examples(
         "unlabeled": unlabeled,
         "columns": next(iter(parts.values())).columns,
         "scaling": scaling,
+        "schema": _scaled(next(iter(parts.values())).schema, scaling),
         "streamed": stays,
         "is_whole": is_whole,
         "notes": notes,
     }
+
+
+def _coded(path: Path, parts: Mapping[str, Part], reading: Reading) -> tuple[Sequence[Split], dict]:
+    """Splits of a table with a schema, from codes [N, C], and the other fields of a `Dataset`."""
+    _refuse_large(path, parts)
+    parts, classes, notes = _labels.encode(path, parts)
+    _values.refuse_misshapen(path, parts)
+    draft = next(iter(parts.values())).schema
+    splits = divide(
+        {name: Split(p.x, p.labels) for name, p in parts.items()},
+        reading.num_valid,
+        name=str(path),
+    )
+    notes += _note_no_valid(splits, reading)
+    notes += _unseen(splits, classes)
+    schema = draft.stored(splits[0].x, reading.scaling)
+    num_rows, width = sum(map(len, splits)), len(schema.slots)
+    memory.check(path, num_rows * width * _BYTES_OF_SLOT, "give fewer rows or columns with levels")
+    rows = [Rows(split.x).map(schema.expand).in_memory() for split in splits]
+    low = min(float(np.nanmin(x, initial=np.inf)) for x in rows)
+    high = max(float(np.nanmax(x, initial=-np.inf)) for x in rows)
+    if not np.isfinite([low, high]).all():
+        raise DataError(
+            f"{path}: values reach beyond float32 when they are encoded: correct them, or leave"
+            " the column out with `ignore`"
+        )
+    notes += _note_missing(splits)
+    splits = [_replaced(split, x) for split, x in zip(splits, rows, strict=True)]
+    return splits, {
+        "shape": (width,),
+        "kind": "table",
+        "low": low,
+        "high": high,
+        "num_levels": None,
+        "likelihood": "mixed" if schema.is_mixed else "gaussian",
+        "decode": decode_real,
+        "classes": classes,
+        "unlabeled": _unlabeled(parts),
+        "columns": schema.slots,
+        "has_missing": any(bool(np.isnan(x).any()) for x in rows),
+        "schema": schema,
+        "notes": notes,
+    }
+
+
+def _note_missing(splits: Sequence[Split]) -> list[str]:
+    """A note on the missing cells of codes [N, C]."""
+    num = sum(int(np.isnan(split.x).sum()) for split in splits)
+    total = sum(split.x.size for split in splits)
+    if not num:
+        return []
+    return [
+        f"{num:,} of {total:,} cells ({100 * num / total:.3g} %) are missing: they cost nothing,"
+        " the encoder sees which"
+    ]
 
 
 def _note_no_valid(splits: Sequence[Split], reading: Reading) -> list[str]:
@@ -293,6 +358,15 @@ def _note_no_valid(splits: Sequence[Split], reading: Reading) -> list[str]:
     if len(valid) or reading.num_valid is not None:
         return []
     return [f"valid is empty, a tenth of {len(train)} rows is none: give num_valid=1 for a row"]
+
+
+def _scaled(schema: Schema | None, scaling: Scaling | None) -> Schema | None:
+    """The schema of a table of numbers with the units of their scaling, or without one."""
+    if schema is None or scaling is None:
+        return schema
+    num = len(schema.used)
+    center, scale = (np.broadcast_to(np.ravel(v), num) for v in (scaling.offset, scaling.scale))
+    return schema.in_units(center.tolist(), scale.tolist())
 
 
 def _unlabeled(parts: Mapping[str, Part]) -> str:

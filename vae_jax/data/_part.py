@@ -17,6 +17,7 @@ from vae_jax.data._dataset import Rows
 from vae_jax.data._spelling import SPLITS
 from vae_jax.errors import DataError, UsageError
 from vae_jax.looks import Look
+from vae_jax.schema import Schema
 from vae_jax.sounds import Framing
 
 __all__ = ["Part", "Reading", "complete", "named_splits"]
@@ -33,6 +34,8 @@ class Reading:
         window: rows per series that a table is cut into (scalar), or None.
         hop: rows from the start of a window to the next (scalar); None: the window's length.
         missing_values: text that marks a missing cell of a table, beside an empty one, or None.
+        kinds: column → the kind that is set for it, or its levels in order; see `schema.infer`.
+        is_numeric: whether only complete rows of numeric columns are used, all as real numbers.
         sha256: required hash of the content, checked before parsing; None accepts any.
         tally: the memory needed for reading.
         look: how pictures are read.
@@ -46,6 +49,8 @@ class Reading:
     window: int | None = None
     hop: int | None = None
     missing_values: tuple[str, ...] | None = None
+    kinds: Mapping[str, str] | None = None
+    is_numeric: bool = False
     sha256: str | None = None
     tally: memory.Tally = dataclasses.field(default_factory=memory.Tally)
     look: Look = dataclasses.field(default_factory=Look)
@@ -56,7 +61,7 @@ class Reading:
         """Refuses a setting for data that are not a table, with a reason in words."""
         value = getattr(self, setting)
         if value is not None:
-            value = ",".join(value) if isinstance(value, tuple) else value
+            value = ",".join(value) if isinstance(value, tuple | dict) else value
             raise UsageError(f"{setting}={value}: {_WHAT[setting]}, {why}: leave it out")
 
     def refuse_sound(self, why: str) -> None:
@@ -69,6 +74,7 @@ class Reading:
 _WHAT = {
     "window": "cuts series, or a table whose rows follow one another in time",
     "missing_values": "marks missing cells of a table (.csv, .parquet)",
+    "kinds": "sets what the columns of a table are (.csv, .parquet)",
 }
 
 
@@ -88,6 +94,9 @@ class Part:
         manifest: what became of each row's file, one mapping per row; or empty.
         framing: how recordings became frames, or None.
         lengths: rows of each of several series that x [M, D] holds one after the other; or None.
+        schema: of a table, what its columns are, or None. If it `has_codes`, x are the codes of
+            its columns, [N, C], NaN if missing.
+        has_codes: see `schema`.
     """
 
     x: np.ndarray | Rows
@@ -101,6 +110,8 @@ class Part:
     manifest: tuple[Mapping[str, Any], ...] = ()
     framing: Framing | None = None
     lengths: tuple[int, ...] | None = None
+    schema: Schema | None = None
+    has_codes: bool = False
 
 
 def named_splits(where: Path, names: Iterable[str], what: str) -> dict[str, str | None]:

@@ -5,14 +5,16 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vae_jax import memory
+from vae_jax import schema as schema_lib
 from vae_jax.data import _cells, _csv, _spelling, _splits, _times
 from vae_jax.data._part import Part, Reading, complete, named_splits
-from vae_jax.errors import DataError, first_line
+from vae_jax.errors import DataError, UsageError, first_line, unknown
 
 __all__ = ["SUFFIXES", "read"]
 
@@ -38,6 +40,7 @@ class _Source(NamedTuple):
         is_untyped: whether its file has no types, so that text is parsed as numbers.
         is_named: whether its columns have names.
         unlabeled: why its labels were dropped while it was read, or "".
+        orders: name of a column → its levels in order, if the file has ordered categories.
     """
 
     table: Any
@@ -45,6 +48,7 @@ class _Source(NamedTuple):
     is_untyped: bool = False
     is_named: bool = True
     unlabeled: str = ""
+    orders: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 @dataclasses.dataclass
@@ -57,6 +61,8 @@ class _Columns:
         unlabeled: why a column of labels was dropped, or "".
         splits: the split of each row, or None.
         left_out: reason → names of the columns that are not used.
+        cells: the cells of every column by name, but for labels and splits.
+        roles: the kind that a column has by its name, by name: "label", "split", "index", …
         notes: lines for the log.
     """
 
@@ -65,11 +71,16 @@ class _Columns:
     unlabeled: str = ""
     splits: _splits.Splits | None = None
     left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    cells: dict[str, schema_lib.Cells] = dataclasses.field(default_factory=dict)
+    roles: dict[str, str] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str, Part], list[str]]:
-    """Reads the numeric columns of a table, its label column and its split columns.
+    """Reads the columns of a table, its label column and its split columns.
+
+    Complete numeric columns beside none of another kind become numbers. Other tables become codes,
+    see `schema.Schema`.
 
     In a folder there are one or several tables per split ("train.csv", "data/test-0.parquet"), or
     shards of one table.
@@ -77,8 +88,8 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
     Args:
         path: the table, or the folder given by the user.
         files: CSV and Parquet files, sorted.
-        reading: if missing_values is set, rows with a missing cell are dropped, with a note, unless
-            a window is cut from them.
+        reading: kinds that are set; if `is_numeric` and missing_values is set, rows with a missing
+            cell are dropped, with a note, unless a window is cut from them.
 
     Returns:
         (parts, notes); x [N, D] float64, NaN for missing cells.
@@ -90,7 +101,7 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
     by_split = {"all": list(files)} if len(files) == 1 else _by_split(path, files)
     tables, files = {}, []
     for split, own in by_split.items():
-        held = [_read_file(file, reading.tally) for file in own]
+        held = [_read_file(file, reading) for file in own]
         tables[split] = _joined(own, [file.table for file in held])
         files += held
     whole = _Source(
@@ -99,12 +110,12 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
         is_untyped=all(file.is_untyped for file in files),
         is_named=all(file.is_named for file in files),
         unlabeled=next((file.unlabeled for file in files if file.unlabeled), ""),
+        orders=files[0].orders if all(f.orders == files[0].orders for f in files) else {},
     )
     if reading.window is not None:
         whole.notes.extend(_times.check(path, whole.table.column_names, whole.table.columns))
     sizes = {split: len(table) for split, table in tables.items()}
-    # without a row, others would become neighbors in time
-    return _parts(path, whole, sizes, reading.missing_values, drops=reading.window is None)
+    return _parts(path, whole, sizes, reading)
 
 
 def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
@@ -170,13 +181,14 @@ def _joined(files: Sequence[Path], tables: Sequence) -> Any:
     return whole
 
 
-def _read_file(path: Path, tally: memory.Tally) -> _Source:
+def _read_file(path: Path, reading: Reading) -> _Source:
     with _damage_named(path):
         if path.suffix.lower() == ".parquet":
-            return _read_parquet(path, tally)
+            return _read_parquet(path, reading.tally)
         dialect = _csv.sniff(path)
-        tally.add(path, _bytes_of_csv(path, dialect.separator.encode()), _REMEDY)
-        table, notes = _csv.read(path, dialect)
+        reading.tally.add(path, _bytes_of_csv(path, dialect.separator.encode()), _REMEDY)
+        words = [name for name, kind in (reading.kinds or {}).items() if _is_of_words(kind)]
+        table, notes = _csv.read(path, dialect, words)
     notes = [*dialect.notes, *notes]
     if not dialect.is_named:
         notes.insert(0, "the first line holds values, not names: taken as data, with columns f0, …")
@@ -230,11 +242,13 @@ def _read_parquet(path: Path, tally: memory.Tally) -> _Source:
     texts = [field.name for field in flat if _is_of_bytes(field.type)]
     file = pa.parquet.ParquetFile(_opened(path), read_dictionary=texts, **checked)
     table = file.read([field.name for field in flat] if nested else None)
+    orders = {n: _order(c) for n, c in zip(table.column_names, table.columns, strict=True)}
     columns = [_written_out(path, column, tally) for column in table.columns]
     fields = [f.with_type(c.type) for f, c in zip(table.schema, columns, strict=True)]
     unlabeled = ", ".join(f"column {f.name!r} is {f.type}: left out" for f in nested)
     whole = pa.Table.from_arrays(columns, schema=pa.schema(fields, table.schema.metadata))
-    return _Source(whole, [unlabeled] if unlabeled else [], unlabeled=unlabeled)
+    notes = [unlabeled] if unlabeled else []
+    return _Source(whole, notes, unlabeled=unlabeled, orders=orders)
 
 
 def _refuse_nested(path: Path, fields: Sequence) -> None:
@@ -290,48 +304,87 @@ def _damage_named(path: Path) -> Iterator[None]:
         ) from None
 
 
+def _is_of_words(asked: str) -> bool:
+    """Whether the cells of a column whose kind is set are read as they are written: "01"."""
+    return asked not in ("real", "positive", "count", "date")
+
+
 def _parts(
-    where: Path,
-    source: _Source,
-    sizes: Mapping[str, int],
-    missing_values: Sequence[str] | None,
-    *,
-    drops: bool,
+    where: Path, source: _Source, sizes: Mapping[str, int], reading: Reading
 ) -> tuple[dict[str, Part], list[str]]:
     """Parts of a table whose rows are sorted by split: split → number of rows."""
     _refuse_ratings(where, source.table.column_names)
     with _damage_named(where):
-        columns = _columns(where, source, list(sizes.values()), missing_values or ())
+        columns = _columns(where, source, list(sizes.values()), reading)
     notes = [*source.notes, *columns.notes]
-    if columns.left_out:
+    schema, has_codes = _schema(where, source.table.column_names, columns, reading)
+    if columns.left_out and not has_codes:
         told = (f"{_spelling.quoted(own)} ({why})" for why, own in columns.left_out.items())
         notes.append(f"left out the columns {', '.join(told)}")
-    if not columns.features:
+    if not (schema.used if has_codes else columns.features):
         raise DataError(
-            f"{where}: has no numeric column to learn from, only "
+            f"{where}: has no {'numeric ' if reading.is_numeric else ''}column to learn from, only "
             f"{_spelling.quoted(source.table.column_names) or 'none'}"
         )
-    names, values = zip(*columns.features, strict=True)
-    x, splits = np.column_stack(values), [*sizes]
+    names, x = _values(columns, schema, has_codes=has_codes)
+    splits = [*sizes]
     of_rows = np.repeat(np.arange(len(splits), dtype=np.int8), [*sizes.values()])
     if columns.splits is not None and splits == ["all"]:
         splits, of_rows = columns.splits.names, columns.splits.numbers
     kept = np.ones(len(x), bool)
-    if missing_values is not None and drops:
+    if has_codes:
+        kept, told = _known_rows(x)
+        notes += told
+    # without a row of a series, others would become neighbors in time
+    elif reading.missing_values is not None and reading.window is None:
         kept, told = _complete_rows(where, names, x)
         notes += told
+    told = {"unlabeled": columns.unlabeled, "schema": schema, "has_codes": has_codes}
     parts = {}
     for number, split in enumerate(splits):
         own = kept & (of_rows == number)
         labels = None if columns.labels is None else columns.labels[own]
         # most tables keep all rows: avoid a copy
-        parts[split] = Part(
-            x if own.all() else x[own], labels, columns=names, unlabeled=columns.unlabeled
-        )
+        parts[split] = Part(x if own.all() else x[own], labels, columns=names, **told)
     if "all" in parts:
         return parts, notes
     parts, told = complete(where, parts, "files" if len(sizes) > 1 else "rows")
     return parts, [*told, *notes]
+
+
+def _values(
+    columns: _Columns, schema: schema_lib.Schema | None, *, has_codes: bool
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names [C] of the columns that are learned from, and their numbers or codes, [N, C]."""
+    if has_codes:
+        return tuple(c.name for c in schema.used), schema.codes(columns.cells)
+    names, values = zip(*columns.features, strict=True)
+    return names, np.column_stack(values)
+
+
+def _schema(
+    where: Path, names: Sequence[str], columns: _Columns, reading: Reading
+) -> tuple[schema_lib.Schema | None, bool]:
+    """The schema of a table, and whether its rows are kept as codes.
+
+    Complete columns of numbers, beside none of another kind, are real and stay numbers, unless a
+    kind is set. So do the numbers of a table in which two columns have one name.
+    """
+    if reading.is_numeric or reading.window is not None or len({*names}) < len(names):
+        return None, False
+    table = {name: columns.cells[name] for name in names}
+    asked = {n: k for n, k in (reading.kinds or {}).items() if k not in ("label", "split")}
+    numbers = {n: schema_lib.Cells(v) for n, v in columns.features if n not in asked}
+    others = {name: cells for name, cells in table.items() if name not in numbers}
+    roles = {name: role for name, role in columns.roles.items() if name in others}
+    try:
+        is_plain = not any(cells.missing.any() for cells in numbers.values())
+        is_plain = is_plain and not schema_lib.infer(others, asked, roles).used
+        if is_plain:
+            table, asked = {**table, **numbers}, {**dict.fromkeys(numbers, "real"), **asked}
+        return schema_lib.infer(table, asked, columns.roles), not is_plain
+    except (DataError, UsageError) as error:
+        raise type(error)(f"{where}: {error}") from None
 
 
 def _refuse_ratings(where: Path, names: Sequence[str]) -> None:
@@ -342,6 +395,13 @@ def _refuse_ratings(where: Path, names: Sequence[str]) -> None:
             " a matrix with a row for each user and a column for each item, as"
             " scipy.sparse.save_npz writes it, or rename the columns if they are none"
         )
+
+
+def _known_rows(codes: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The rows [N] of codes [N, C] with a known cell, and a note about the others."""
+    kept = ~np.isnan(codes).all(axis=1)
+    num = int(np.sum(~kept))
+    return kept, [f"{num:,} of {len(kept):,} rows have no known cell: left out"] if num else []
 
 
 def _complete_rows(
@@ -364,34 +424,34 @@ def _complete_rows(
     return kept, [f"{told}: these rows are left out"]
 
 
-def _columns(where: Path, source: _Source, sizes: Sequence[int], marks: Sequence[str]) -> _Columns:
+def _columns(where: Path, source: _Source, sizes: Sequence[int], reading: Reading) -> _Columns:
     """The role of each column of a table with splits of these sizes."""
     found, names = _Columns(unlabeled=source.unlabeled), source.table.column_names
+    asked, marks = reading.kinds or {}, reading.missing_values or ()
+    _refuse_unknown(where, asked, names)
     columns = [_cells.without_marks(_cells.as_text(c), marks) for c in source.table.columns]
-    of_labels, of_index = _label_column(where, names), _index_of_pandas(source.table)
+    of_labels, of_index = _label_column(where, names, asked), _index_of_pandas(source.table)
     if of_labels is not None:
         _take_labels(found, names[of_labels], columns[of_labels], source)
     others = [i for i in range(len(names)) if i != of_labels]
-    found.splits = _splits.find(where, [names[i] for i in others], [columns[i] for i in others])
-    if found.splits is not None:
-        found.notes.append(found.splits.note)
-        others = [i for place, i in enumerate(others) if place not in found.splits.columns]
+    others = _without_splits(where, found, names, columns, others, asked)
     misfits, with_commas = [], []
     for name, column in ((names[i], columns[i]) for i in others):
         if _cells.has_decimal_commas(column):
             with_commas.append(name)
             column = _cells.with_points(column)
+        if _is_of_words(asked.get(name, "real")):
+            found.cells[name] = _cells.cells(column, source.orders.get(name, ()))
+            found.left_out.setdefault(f"is {asked[name]}", []).append(name)
+            continue
         values = _cells.numbers(name, column)
         if isinstance(values, _cells.Misfit):
             misfits.append(values)
             continue
-        why = "index" if name in of_index else _why_left_out(name, values, sizes, column)
-        if why is None and not source.is_named:
-            found.notes += _may_be_identifier(name, values)
-        if why is None:
-            found.features.append((name, values))
-        else:
-            found.left_out.setdefault(why, []).append(name)
+        is_number = values is not None and str(column.type) != "bool"
+        order = source.orders.get(name, ())
+        found.cells[name] = schema_lib.Cells(values) if is_number else _cells.cells(column, order)
+        _place(found, name, values, column, of_index, sizes, asked, source)
     _cells.refuse(where, misfits)
     if with_commas:
         _refuse_mixed_points(where, with_commas, found, source)
@@ -399,6 +459,67 @@ def _columns(where: Path, source: _Source, sizes: Sequence[int], marks: Sequence
     if not source.is_named and found.labels is None:
         _take_only_words(found, dict(zip(names, columns, strict=True)))
     return found
+
+
+def _place(
+    found: _Columns, name: str, values, column, of_index, sizes, asked, source: _Source
+) -> None:
+    """Adds a column [N] to the features, or to those that are left out with a reason."""
+    why = "index" if name in of_index else _why_left_out(name, values, sizes, column)
+    if name in asked:
+        why = None if values is not None else why
+    elif why in ("index", "identifier"):
+        found.roles[name] = why
+    if why is None and not source.is_named:
+        found.notes += _may_be_identifier(name, values)
+    if why is None:
+        found.features.append((name, values))
+    else:
+        found.left_out.setdefault(why, []).append(name)
+
+
+def _refuse_unknown(where: Path, asked: Mapping[str, str], names: Sequence[str]) -> None:
+    for name in asked:
+        if name not in names:
+            raise UsageError(f"{where}: {unknown('column', name, names)}")
+
+
+def _order(column) -> tuple:
+    """The levels of an Arrow column [N] in order, if its type orders them; else ()."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type) or not column.type.ordered:
+        return ()
+    levels = column.unify_dictionaries().chunk(0).dictionary.to_pylist() if len(column) else []
+    return tuple(level for level in levels if isinstance(level, str))
+
+
+def _without_splits(
+    where: Path,
+    found: _Columns,
+    names: Sequence[str],
+    columns: Sequence,
+    others: Sequence[int],
+    asked: Mapping[str, str],
+) -> list[int]:
+    """Takes the splits of the rows from some of the `others` columns; returns the rest of them."""
+    tried = [i for i in others if names[i] not in asked]
+    set_ones = [i for i in others if asked.get(names[i]) == "split"]
+    tried = set_ones or tried
+    found.splits = _splits.find(where, [names[i] for i in tried], [columns[i] for i in tried])
+    if found.splits is None:
+        if set_ones:
+            raise DataError(
+                f"{where}: column {names[set_ones[0]]!r} is set as the split of each row, but does"
+                " not say so: write train, valid or test in each row"
+            )
+        return list(others)
+    found.notes.append(found.splits.note)
+    taken = [tried[place] for place in found.splits.columns]
+    for place in taken:
+        found.roles[names[place]] = "split"
+        found.cells[names[place]] = _cells.cells(columns[place])
+    return [i for i in others if i not in taken]
 
 
 def _may_be_identifier(name: str, values: np.ndarray) -> list[str]:
@@ -416,6 +537,8 @@ def _take_labels(found: _Columns, name: str, column, source: _Source) -> None:
     if found.labels is None:
         found.unlabeled = f"column {name!r} is {column.type}: left out"
     found.notes.append(found.unlabeled or f"column {name!r} taken as labels")
+    found.roles[name] = "label"
+    found.cells[name] = _cells.cells(column)
 
 
 def _take_only_words(found: _Columns, columns: Mapping[str, Any]) -> None:
@@ -428,6 +551,7 @@ def _take_only_words(found: _Columns, columns: Mapping[str, Any]) -> None:
         found.labels = labels
         found.left_out = {why: own for why, own in found.left_out.items() if own != words}
         found.notes.append(f"column {words[0]!r}, the only one of words, taken as labels")
+        found.roles[words[0]] = "label"
 
 
 def _refuse_mixed_points(
@@ -447,9 +571,12 @@ def _refuse_mixed_points(
         )
 
 
-def _label_column(where: Path, names: Sequence[str]) -> int | None:
-    """The index of the label column, or None."""
-    found = [place for place, name in enumerate(names) if _spelling.is_label(name)]
+def _label_column(where: Path, names: Sequence[str], asked: Mapping[str, str]) -> int | None:
+    """The index of the label column, set or by its name, or None."""
+    found = [place for place, name in enumerate(names) if asked.get(name) == "label"]
+    if not found:
+        free = [place for place, name in enumerate(names) if name not in asked]
+        found = [place for place in free if _spelling.is_label(names[place])]
     if len(found) > 1:
         told = _spelling.quoted([names[place] for place in found])
         raise DataError(

@@ -230,7 +230,9 @@ class Subject:
     def require_complete(self) -> None:
         """Raises NotApplicableError if numbers of x [N, *shape] may be missing."""
         if self.model.likelihood.has_missing:
-            raise NotApplicableError("examples of several lengths have no distance from each other")
+            raise NotApplicableError(
+                "examples of several lengths, or with missing values, have no distances"
+            )
 
     @property
     def num_rows(self) -> int:

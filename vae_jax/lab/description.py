@@ -36,6 +36,7 @@ def describe(experiment: building.Experiment) -> list[str]:
     lines = [
         f"data: {dataset.name}, {shape}, train/valid/test {sizes}, {values}{streamed}",
         *(f"data: {as_flags(note)}" for note in notes),
+        *([] if dataset.schema is None else dataset.schema.lines()),
         f"model: {config.network}, latent_dim {experiment.values_of('latent_dim')}{places}, "
         f"p(x|z) {config.likelihood}{treatment}",
         f"objective: {config.objective}{hyperparameters}, {config.optimizer}, "

@@ -157,7 +157,7 @@ def resolve(configs: Sequence[Config], dataset) -> Resolved:
     likelihood = configs[0].likelihood
     # all numbers share a program with the variance "given", so each is checked here
     settings = likelihood_settings(config)
-    known = {"num_levels": dataset.num_levels, "has_missing": dataset.has_missing, **settings}
+    known = {**assembly.schema_of(dataset).of_likelihood, **settings}
     for value in {c.variance for c in configs if not isinstance(c.variance, str)}:
         likelihoods.make(likelihood, variance=value, **known)
     parts = assembly.assemble(

@@ -216,8 +216,40 @@ class Config:
         None,
         "Data",
         parsers.words,
-        "text that marks a missing cell of your own table, such as '?,-,NA'; empty cells count "
-        "too; rows with a missing cell are then dropped (default: such a table is refused)",
+        "text that marks a missing cell of your own table, such as '?,-,NA', beside an empty one",
+        sweeps=False,
+    )
+    kinds: tuple[str, ...] | None = flag(
+        None,
+        "Data",
+        parsers.words,
+        "what columns of your own table are, such as 'age=count,size=S<M<L,zip=category': "
+        "{kinds}, or levels in order; numeric: complete rows of numeric columns alone, all real "
+        "(default: by rules)",
+        sweeps=False,
+    )
+    label: str | None = flag(
+        None,
+        "Data",
+        parsers.text,
+        "the column of your own table that holds labels (default: label, y, target or class)",
+        sweeps=False,
+    )
+    id: tuple[str, ...] | None = flag(
+        None,
+        "Data",
+        parsers.words,
+        "columns of your own table that identify rows (default: by name and values)",
+        sweeps=False,
+    )
+    ignore: tuple[str, ...] | None = flag(
+        None, "Data", parsers.words, "columns of your own table to leave out", sweeps=False
+    )
+    split_column: str | None = flag(
+        None,
+        "Data",
+        parsers.text,
+        "the column of your own table that says train, valid or test (default: by its words)",
         sweeps=False,
     )
     resize: tuple[int, int] | None = flag(

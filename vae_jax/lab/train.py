@@ -54,7 +54,8 @@ __all__ = [
 
 
 DATA_SETTINGS = (
-    *("data_dir", "num_valid", "scaling", "loading", "window", "hop", "missing_values"),
+    *("data_dir", "num_valid", "scaling", "loading", "window", "hop", "missing_values", "kinds"),
+    *("label", "id", "ignore", "split_column"),
     *("resize", "crop", "pad", "background", "frames", "icc"),
     *("sound", "frame_length", "frame_hop", "mel_bands"),
 )
@@ -198,6 +199,8 @@ def _write_origin(run, experiment: building.Experiment, asked: Sequence[Config])
     run.write_json("members.json", flags)
     if experiment.dataset.manifest:
         run.write_table(MANIFEST, experiment.dataset.manifest)
+    if experiment.dataset.schema is not None:
+        run.write_json("schema.json", experiment.dataset.schema.as_json())
     told = {"working_directory": os.getcwd(), "data_sha256": experiment.dataset.sha256}
     told["variables"] = environment.recorded()
     run.write_json("env.json", {**provenance.environment(jax.devices()), **told})

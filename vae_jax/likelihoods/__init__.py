@@ -14,12 +14,14 @@ underscore are what several share.
 
 import dataclasses
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from vae_jax import families
 from vae_jax.errors import UsageError, unknown
 from vae_jax.likelihoods._levels import MANY_LEVELS
 from vae_jax.likelihoods._likelihood import Likelihood
+from vae_jax.likelihoods._parts import part_names
 from vae_jax.likelihoods._scaled import INITIAL_LOGVAR
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "load",
     "make",
     "names",
+    "part_names",
     "scaling_for",
 ]
 
@@ -66,6 +69,7 @@ def make(
     variance: float | str = "learned",
     num_levels: int | None = None,
     has_missing: bool = False,
+    parts: Sequence[tuple[str, int]] = (),
     **settings: float | str,
 ) -> Likelihood:
     """Makes a likelihood by its name.
@@ -77,6 +81,8 @@ def make(
         num_levels: number of levels of the data, a scalar, 256 by default; used only by likelihoods
             of levels and of text.
         has_missing: whether x may hold NaN; text always may.
+        parts: for 'mixed', the name of the likelihood of each column, and the count of its
+            numbers; see `Schema.parts`.
         settings: fields of its `choices`, words or positive numbers.
 
     Returns:
@@ -109,6 +115,8 @@ def make(
         )
     if "num_levels" in fields and num_levels is not None:
         options["num_levels"] = num_levels
+    if "parts" in fields and parts:
+        options["parts"], options["sizes"] = zip(*parts, strict=True)
     return cls(**options)
 
 

@@ -33,7 +33,7 @@ class Likelihood:
         num_outputs: decoder outputs per data dimension.
         requires: values the data must have: 'unit' (in [0, 1]), 'open' (in (0, 1)), 'levels' (on
             the grid k/(num_levels − 1)), 'counts' (whole numbers ≥ 0), 'text' (characters, see
-            `Text`) or 'real'.
+            `Text`), 'columns' (those of a schema) or 'real'.
         is_of_raw: whether x must keep its own units, so that `scaling=auto` does not rescale it.
         variances: the words accepted for a variance; () if there is none.
         choices: the words accepted for each setting that is a flag, by field.
@@ -41,6 +41,9 @@ class Likelihood:
         max_levels: the largest number of levels that `make` accepts; None for no limit.
         initial_deviation: the standard deviation of each dimension at the start of training, a
             scalar; values many deviations away cause a warning.
+        neutral: a value that x may have, which stands for missing ones while densities are
+            computed, a scalar.
+        is_vector: whether the last axis of x holds the numbers of one value.
     """
 
     has_missing: bool = dataclasses.field(default=False, kw_only=True, repr=False)
@@ -53,6 +56,8 @@ class Likelihood:
     variances: ClassVar[tuple[str, ...]] = ()
     max_levels: ClassVar[int | None] = None
     initial_deviation: ClassVar[float] = 1.0
+    neutral: ClassVar[float] = 0.0
+    is_vector: ClassVar[bool] = False
 
     def init(self, shape: tuple[int, ...]) -> Params:
         """The initial parameters of the likelihood itself, not of the decoder.
@@ -137,7 +142,7 @@ class Likelihood:
             return losses.sum_event(self.log_probs(params, outputs, x))
         is_known = ~jnp.isnan(x)
         # `where` has a zero gradient for what it drops only if that value is finite
-        values = self.log_probs(params, outputs, jnp.where(is_known, x, 0.0))
+        values = self.log_probs(params, outputs, self.filled(x))
         return losses.sum_event(jnp.where(is_known, values, 0.0))
 
     def log_probs(self, params: Params, outputs: jax.Array, x: jax.Array) -> jax.Array:
@@ -185,6 +190,28 @@ class Likelihood:
     def mode(self, params: Params, outputs: jax.Array) -> jax.Array:
         """A likely x with values that data can have; shapes as in `mean`."""
         return self.mean(params, outputs)
+
+    def filled(self, x: jax.Array) -> jax.Array:
+        """Replaces missing numbers of x [B, *shape] by ones that x may have."""
+        return jnp.where(jnp.isnan(x), self.neutral, x)
+
+    def observed(self, x: jax.Array) -> jax.Array:
+        """Which values of x [B, *shape] are not missing: booleans [B, …]."""
+        return ~jnp.isnan(x)
+
+    def read(self, x: jax.Array) -> jax.Array:
+        """What an encoder gets of x [B, *shape] unless it reads NaN: [B, …, F].
+
+        Missing numbers are 0, and after the numbers follows 1 for each value that is observed, and
+        0 for others.
+
+        Reference: Mattei and Frellsen 2019, MIWAE, arXiv 1812.02633, section 2 (zero imputation);
+        Nazábal et al. 2020, arXiv 1807.03653, section 2.
+        """
+        if not self.has_missing:
+            return self.seen(x)
+        numbers = jnp.where(jnp.isnan(x), 0.0, self.seen(self.filled(x)))
+        return jnp.concatenate([numbers, self.observed(x).astype(numbers.dtype)], axis=-1)
 
     def of_step(self) -> "Likelihood":
         """p of one step x_t given those before it, [B, 1, …] with a 1 for each axis of steps."""

@@ -16,8 +16,9 @@ def latent() -> latents.Deterministic:
 
 
 def has_error(model) -> bool:
-    """Whether ‖x − x̂‖² (a scalar) is defined: x is complete, and decoded from the code alone."""
-    return not (model.likelihood.has_missing or model.reads_x)
+    """Whether ‖x − x̂‖² (a scalar) is defined: x is complete, of one kind, decoded from the code."""
+    is_one_kind = model.likelihood.requires != "columns"
+    return is_one_kind and not (model.likelihood.has_missing or model.reads_x)
 
 
 def require_numbers(model, why: str) -> None:

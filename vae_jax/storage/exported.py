@@ -18,7 +18,7 @@ import os
 import pathlib
 import stat
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -38,6 +38,7 @@ _NAME = "vae_jax"
 _SCHEMA = 1
 _LARGEST = 2**31 - 1
 _MOST_LAYERS = 100  # each takes time to examine, before its shape can be compared
+_MOST_COLUMNS = 100_000  # of a table
 _MOST_PARTS = 1000  # slices of one layer, of which a full covariance has two more than dimensions
 _REMEDY = "choose another place for it"
 
@@ -417,9 +418,10 @@ def _check_names(what: str, given: Any, known: Any, *, required: bool = False) -
         raise ValueError(f"{what} {'has' if name in given else 'lacks'} {name!r}")
 
 
-def _is_list(kind: Any) -> bool:
-    """Whether a field is a sequence of integers."""
-    return int in typing.get_args(kind)
+def _item(kind: Any) -> type | None:
+    """The type of the items of a field that is a sequence of integers or words; else None."""
+    is_sequence = typing.get_origin(kind) in (tuple, Sequence)
+    return typing.get_args(kind)[0] if is_sequence else None
 
 
 def _plain(kind: Any, value: Any) -> Any:
@@ -433,8 +435,8 @@ def _plain(kind: Any, value: Any) -> Any:
         return names[0]
     if kind is Any:
         return jnp.dtype(value).name
-    if _is_list(kind):
-        return [int(each) for each in value]
+    if item := _item(kind):
+        return [item(each) for each in value]
     if isinstance(value, str | bool):
         return value
     return int(value) if kind is int else float(value)
@@ -446,8 +448,9 @@ def _value(name: str, kind: Any, plain: Any) -> Any:
         return networks.ACTIVATIONS[plain]
     if kind is Any and plain in ("float32", "bfloat16"):
         return jnp.dtype(plain)
-    if _is_list(kind) and isinstance(plain, list) and len(plain) <= _MOST_LAYERS:
-        return tuple(_value(name, int, each) for each in plain)
+    item, most = _item(kind), _MOST_LAYERS if name == "widths" else _MOST_COLUMNS
+    if item and isinstance(plain, list) and len(plain) <= most:
+        return tuple(_value(name, item, each) for each in plain)
     is_plain = kind in (bool, int, float, str, float | str) and isinstance(plain, kind)
     is_in_range = isinstance(plain, str) or (is_plain and 0 <= plain <= _LARGEST)
     if is_plain and is_in_range and isinstance(plain, bool) == (kind is bool):

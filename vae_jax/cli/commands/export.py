@@ -110,7 +110,8 @@ def about(trained: metrics.Trained, place: metrics.Place) -> dict:
         "step": member.step,
         "result": result if is_of_step else None,
         "data": {name: getattr(dataset, name) for name in TOLD}
-        | scaling(dataset, trained.experiment.config.binarization),
+        | scaling(dataset, trained.experiment.config.binarization)
+        | ({} if dataset.schema is None else {"schema": dataset.schema.as_json()}),
         "condition": given and {"what": given.what, "num": given.num, "names": given.names},
     }
 
@@ -122,6 +123,8 @@ def scaling(dataset, binarization: str | None) -> dict:
         cut = ", below 0 made 0 and above 1 made 1" if scaled.is_cut else ""
         told = f"(value − offset) / scale{cut}, of each column where there are several"
         numbers = {name: np.ravel(getattr(scaled, name)).tolist() for name in ("offset", "scale")}
+    elif dataset.schema is not None and dataset.scaling is None:
+        told = "cells as the schema encodes them, vae_jax.schema.from_json(schema).encode(rows)"
     elif dataset.alphabet is not None:
         num = len(dataset.alphabet)
         told = f"k / {num} of the k-th of {num} characters, 0 of the end, NaN after it"
