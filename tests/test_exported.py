@@ -497,9 +497,9 @@ def test_no_part_of_absurd_numbers_takes_long(small, part):
     path, good = small[0], small[0].read_bytes()
     for name, known in exported._PARTS[part]().items():
         huge = {
-            field: [2**31 - 1] * 2 if exported._is_list(kind) else 2**31 - 1
+            field: [2**31 - 1] * 2 if exported._item(kind) else 2**31 - 1
             for field, kind in exported._fields(known).items()
-            if kind is int or exported._is_list(kind)
+            if kind is int or exported._item(kind)
         }
         path.write_bytes(good)
         forge(path, set_in("model", part, {"class": name, **huge}))

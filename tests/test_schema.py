@@ -11,7 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vae_jax import data, discovery, likelihoods, schema
+from vae_jax.cli.commands import export
 from vae_jax.errors import DataError, UsageError
+from vae_jax.lab import config, metrics, train
+from vae_jax.storage import runs, seals
 
 SPLITS = ("train", "valid", "test")
 N = 40
@@ -408,3 +411,46 @@ def test_an_order_of_categories_is_kept_from_the_file(tmp_path):
     path = write(tmp_path / "a.parquet", {"size": sizes, "x": ALL["real"]})
     column = data.load(path).schema.columns[0]
     assert (column.kind, column.levels) == ("ordinal", ("S", "M", "L"))
+
+
+# --- Runs
+
+
+def begun_before(folder):
+    """Makes the directory of a run one of the version before there were kinds of columns."""
+    path = folder / "config.json"
+    stored = json.loads(path.read_text())
+    stored.pop("seal")
+    for name in ("kinds", "label", "id", "ignore", "split_column"):
+        del stored["config"][name]
+    stored["sha256"] = runs._identity(stored["config"], runs._FREE)
+    path.write_text(json.dumps(seals.seal(stored)))
+
+
+def test_a_run_keeps_its_schema_and_an_older_one_goes_on_with_numbers(tmp_path, capsys):
+    write(tmp_path / "a.csv", FILE)
+    flags = {"dataset": str(tmp_path / "a.csv"), "epochs": "1", "latent_dim": "2", "widths": "3"}
+    asked = config.from_flags(flags)
+    (result,) = train.train([asked], workdir=tmp_path / "run")
+    assert result["status"] == "done"
+    printed = "".join(capsys.readouterr()).splitlines()
+    assert any(line.split()[:2] == ["city", "categorical"] for line in printed)
+    kept = json.loads((tmp_path / "run" / "schema.json").read_text())
+    trained = metrics.load(tmp_path / "run", 0)
+    found = trained.experiment.dataset.schema
+    assert schema.from_json(kept) == found
+    about = export.scaling(trained.experiment.dataset, None)
+    assert "schema" in about["x"]
+    # one of the version before: the numbers of complete rows alone
+    older = config.from_flags({**flags, "kinds": "numeric", "missing_values": "NA"})
+    train.train([older], workdir=tmp_path / "old")
+    begun_before(tmp_path / "old")
+    plain = config.from_flags({**flags, "missing_values": "NA"})
+    train.train([plain], workdir=tmp_path / "old")
+    assert "complete already" in "".join(capsys.readouterr())
+    assert metrics.load(tmp_path / "old", 0).experiment.dataset.columns == ("amount", "is_new", "score")
+    # an explicit kind is another run
+    with pytest.raises(UsageError, match="kinds"):
+        train.train(
+            [config.from_flags({**flags, "kinds": "score=real"})], workdir=tmp_path / "run"
+        )

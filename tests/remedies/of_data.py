@@ -682,9 +682,9 @@ def missing_values_of_a_table(folder, patch):
     columns = {"a": [*TABLE[:, 0]], "b": [*TABLE[:, 1]], "split": ["train"] * 20 + ["test"] * 10}
     columns["a"][3], columns["b"][4], columns["a"][25] = "", "inf", "-inf"
     path = csv(folder / "a.csv", rows(columns))
-    message = yield attempt(load, path)
+    message = yield attempt(load, path, kinds="numeric")
     marks = re.search(r"missing_values=(\S+)", message)[1]
-    yield attempt(load, path, missing_values=marks.split(","))
+    yield attempt(load, path, missing_values=marks.split(","), kinds="numeric")
     filled = {**columns, "a": [0 if v in ("", "-inf") else v for v in columns["a"]]}
     filled["b"] = [0 if v == "inf" else v for v in columns["b"]]
     yield attempt(load, csv(path, rows(filled)))
@@ -901,11 +901,11 @@ own = at(DATA + "_tables.py", "_complete_rows")
 def a_table_without_a_complete_row(folder, patch):
     columns = {"a": TABLE[:, 0], "b": [""] * 29 + [1.5], "c": [*TABLE[:29, 2], ""]}
     path = csv(folder / "a.csv", rows(columns))
-    message = yield attempt(load, path, missing_values=["NA"])
+    message = yield attempt(load, path, missing_values=["NA"], kinds="numeric")
     worst = re.search(r"most in column '(\w)'", message)[1]
     kept = {name: column for name, column in columns.items() if name != worst}
-    yield attempt(load, csv(path, rows(kept)), missing_values=["NA"])
-    yield attempt(load, csv(path, rows({**columns, "b": TABLE[:, 1]})), missing_values=["NA"])
+    yield attempt(load, csv(path, rows(kept)), missing_values=["NA"], kinds="numeric")
+    yield attempt(load, csv(path, rows({**columns, "b": TABLE[:, 1]})), missing_values=["NA"], kinds="numeric")
 
 
 @tries(own("and no row is left: fill them in"))
@@ -913,10 +913,10 @@ def columns_that_leave_no_row_each(folder, patch):
     columns = {"a": TABLE[:, 0], "b": ["", *TABLE[:29, 1]], "c": [1.5, *[""] * 29]}
     columns["d"] = columns["c"]
     path = csv(folder / "a.csv", rows(columns))
-    message = yield attempt(load, path, missing_values=["NA"])
+    message = yield attempt(load, path, missing_values=["NA"], kinds="numeric")
     assert "drop that column" not in message
     filled = dict.fromkeys("bcd", TABLE[:, 1])
-    yield attempt(load, csv(path, rows({**columns, **filled})), missing_values=["NA"])
+    yield attempt(load, csv(path, rows({**columns, **filled})), missing_values=["NA"], kinds="numeric")
 
 
 @tries(at(DATA + "_tables.py", "_label_column")("rename or drop all but one of them"))
@@ -932,7 +932,7 @@ def several_columns_of_labels(folder, patch):
 own = at(DATA + "_cells.py", "refuse")
 
 
-@tries(own("leave out its row with …"), own("correct it"))
+@tries(own("mark it as missing with …"), own("correct it"))
 def a_cell_that_is_no_number(folder, patch):
     columns = {"a": TABLE[:, 0], "b": [*TABLE[:, 1]]}
     columns["b"][4] = "?"

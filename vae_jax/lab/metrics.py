@@ -116,7 +116,7 @@ def load(directory: str | Path, member: int, data_dir: str | None = None) -> Tra
     loaded = members.load_member(directory, member)
     if loaded.failure is not None:
         raise DivergedError(f"member {member} of {directory} diverged at step {loaded.failure}")
-    asked = read_config(Path(directory), member, data_dir)
+    asked = stored.as_begun(read_config(Path(directory), member, data_dir), loaded.settings)
     # the end of schedules that last a share of the run depends on it: members.json has no seal
     asked = dataclasses.replace(asked, epochs=loaded.settings.get("epochs", asked.epochs))
     if data_dir is None:

@@ -66,11 +66,12 @@ def flag(
     identity: bool = True,
     is_array: bool = False,
     sweeps: bool = True,
+    before: Any = None,
 ):
     """Defines a field that is a flag.
 
-    The default of a new flag must mean the behavior before the flag existed, because a run
-    directory of an older version resumes with the default.
+    The default of a new flag, or else `before`, must mean the behavior before the flag existed,
+    because a run directory of an older version resumes with it.
 
     Args:
         default: the value without the flag, in the form that `parse` returns.
@@ -80,6 +81,7 @@ def flag(
         identity: whether it decides the result of the run.
         is_array: whether the runs of one program may differ in it.
         sweeps: whether it accepts several values, separated by commas.
+        before: the value that means the behavior before the flag existed, if the default does not.
     """
     metadata = {
         "group": group,
@@ -88,6 +90,7 @@ def flag(
         "identity": identity,
         "is_array": is_array,
         "sweeps": sweeps,
+        "before": default if before is None else before,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -227,6 +230,7 @@ class Config:
         "{kinds}, or levels in order; numeric: complete rows of numeric columns alone, all real "
         "(default: by rules)",
         sweeps=False,
+        before=("numeric",),
     )
     label: str | None = flag(
         None,

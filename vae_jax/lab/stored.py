@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from vae_jax.errors import UsageError
 from vae_jax.lab.settings import Config, flag_fields, hyperparameter_flags
 
-__all__ = ["BESIDE", "identity_as_of", "refuse_unknown", "with_dataset_of"]
+__all__ = ["BESIDE", "as_begun", "identity_as_of", "refuse_unknown", "with_dataset_of"]
 
 
 BESIDE = {
@@ -20,15 +20,43 @@ BESIDE = {
 def identity_as_of(config: Config, known: Container[str], default: Config) -> dict:
     """`Config.identity` in the form of a version that only had the `known` settings.
 
-    A newer flag is left out if it has its default: see `flag`.
+    A newer flag is left out if it has its default, or the value that means what that version did:
+    see `flag`.
 
     Args:
         config: config of a run.
         known: the settings that were stored.
         default: config of the same objective, without other flags.
     """
-    usual = default.identity()
-    return {n: v for n, v in config.identity().items() if n in known or v != usual[n]}
+    usual, before = default.identity(), _before()
+    return {
+        name: value
+        for name, value in config.identity().items()
+        if name in known or value not in (usual[name], before.get(name, usual[name]))
+    }
+
+
+def as_begun(config: Config, known: Container[str]) -> Config:
+    """The config with which a version that only had the `known` settings would have gone on.
+
+    A newer setting that is not given gets the value that means what that version did.
+
+    Args:
+        config: config of a run.
+        known: the settings that were stored.
+    """
+    missing = {
+        f.name: f.metadata["before"]
+        for f in flag_fields()
+        if f.name not in known and getattr(config, f.name) == f.default != f.metadata["before"]
+    }
+    return dataclasses.replace(config, **missing)
+
+
+def _before() -> dict:
+    """Setting → its value in `Config.identity` that means the behavior before it existed."""
+    found = {f.name: f.metadata["before"] for f in flag_fields()}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in found.items()}
 
 
 def with_dataset_of(config: Config, held: str | Sequence[str] | None) -> Config:

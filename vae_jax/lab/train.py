@@ -15,7 +15,7 @@ import jax
 from vae_jax import data, likelihoods
 from vae_jax.devices import platform as devices
 from vae_jax.devices import processes
-from vae_jax.errors import DivergedError
+from vae_jax.errors import DivergedError, VaeJaxError
 from vae_jax.lab import build as building
 from vae_jax.lab import (
     description,
@@ -35,7 +35,7 @@ from vae_jax.lab.progress import tensorboard_writer
 from vae_jax.lab.resolved import resolve
 from vae_jax.lab.results import make_results, summary
 from vae_jax.lab.settings import Config
-from vae_jax.lab.stored import refuse_unknown
+from vae_jax.lab.stored import as_begun, refuse_unknown
 from vae_jax.program import (
     result_params,
     target,
@@ -102,7 +102,7 @@ def train(
     Returns:
         The result of each run; for a single run the contents of `result.json`.
     """
-    experiment = prepare(configs, num_data=num_data)
+    experiment = prepare(_as_begun(configs, workdir, overwrite), num_data=num_data)
     workdir = (
         workdir
         or configs[0].workdir
@@ -124,6 +124,21 @@ def train(
             run.say(summary(results[0]))
             run.say(f"in {run.directory}: result.json, metrics.csv, plots/")
     return results
+
+
+def _as_begun(
+    configs: Sequence[Config], workdir: Path | None, overwrite: bool
+) -> Sequence[Config]:
+    """The configs as the version that began a directory of theirs would have read them."""
+    name = Path(configs[0].dataset).stem
+    directory = workdir or configs[0].workdir or identity.default_workdir(configs[0], name)
+    if overwrite or not os.path.lexists(Path(directory, "config.json")):
+        return configs
+    try:
+        known = {setting for held in members.settings(directory) for setting in held}
+    except VaeJaxError:  # opening the directory says what is wrong with it
+        return configs
+    return [as_begun(config, known) for config in configs]
 
 
 def prepare(configs: Sequence[Config], *, num_data: int | None = None) -> building.Experiment:
