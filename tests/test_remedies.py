@@ -21,6 +21,7 @@ from remedies import (  # noqa
     of_priors,
     of_python,
     of_samplers,
+    of_schema,
     of_storage,
     of_tables,
     of_training,

@@ -448,9 +448,11 @@ def test_a_run_keeps_its_schema_and_an_older_one_goes_on_with_numbers(tmp_path, 
     plain = config.from_flags({**flags, "missing_values": "NA"})
     train.train([plain], workdir=tmp_path / "old")
     assert "complete already" in "".join(capsys.readouterr())
-    assert metrics.load(tmp_path / "old", 0).experiment.dataset.columns == ("amount", "is_new", "score")
+    assert metrics.load(tmp_path / "old", 0).experiment.dataset.columns == (
+        "amount",
+        "is_new",
+        "score",
+    )
     # an explicit kind is another run
     with pytest.raises(UsageError, match="kinds"):
-        train.train(
-            [config.from_flags({**flags, "kinds": "score=real"})], workdir=tmp_path / "run"
-        )
+        train.train([config.from_flags({**flags, "kinds": "score=real"})], workdir=tmp_path / "run")

@@ -345,10 +345,11 @@ def _likelihood(
         return asked
     name: Any = schema.likelihood if asked is None else asked
     if name is None:
+        known = [n for n in likelihoods.names() if likelihoods.load(n).requires != "columns"]
         raise UsageError(
             f"likelihood: {schema.name} does not say what the values of x are: give "
             "likelihood='gaussian' for real numbers, 'bernoulli' for numbers in [0, 1] (one of "
-            f"{', '.join(likelihoods.names())}), or a Dataset of vae_jax.data.load"
+            f"{', '.join(known)}), or a Dataset of vae_jax.data.load"
         )
     return likelihoods.make(name, variance=variance, **schema.of_likelihood, **settings)
 

@@ -905,7 +905,9 @@ def a_table_without_a_complete_row(folder, patch):
     worst = re.search(r"most in column '(\w)'", message)[1]
     kept = {name: column for name, column in columns.items() if name != worst}
     yield attempt(load, csv(path, rows(kept)), missing_values=["NA"], kinds="numeric")
-    yield attempt(load, csv(path, rows({**columns, "b": TABLE[:, 1]})), missing_values=["NA"], kinds="numeric")
+    yield attempt(
+        load, csv(path, rows({**columns, "b": TABLE[:, 1]})), missing_values=["NA"], kinds="numeric"
+    )
 
 
 @tries(own("and no row is left: fill them in"))
@@ -916,7 +918,9 @@ def columns_that_leave_no_row_each(folder, patch):
     message = yield attempt(load, path, missing_values=["NA"], kinds="numeric")
     assert "drop that column" not in message
     filled = dict.fromkeys("bcd", TABLE[:, 1])
-    yield attempt(load, csv(path, rows({**columns, **filled})), missing_values=["NA"], kinds="numeric")
+    yield attempt(
+        load, csv(path, rows({**columns, **filled})), missing_values=["NA"], kinds="numeric"
+    )
 
 
 @tries(at(DATA + "_tables.py", "_label_column")("rename or drop all but one of them"))
@@ -932,7 +936,7 @@ def several_columns_of_labels(folder, patch):
 own = at(DATA + "_cells.py", "refuse")
 
 
-@tries(own("mark it as missing with …"), own("correct it"))
+@tries(own("leave it out with …"), own("correct it"))
 def a_cell_that_is_no_number(folder, patch):
     columns = {"a": TABLE[:, 0], "b": [*TABLE[:, 1]]}
     columns["b"][4] = "?"

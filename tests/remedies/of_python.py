@@ -76,7 +76,7 @@ def names(**more):
 def a_name_that_is_unknown(folder, patch):
     message = yield attempt(likelihoods.make, "gausian")
     for name in re.search(r"choose from (.*)$", message)[1].split(", "):
-        yield attempt(likelihoods.make, name)
+        yield attempt(likelihoods.make, name, parts=[("gaussian", 1)])
 
 
 own = at("vae_jax/schedules.py", "parse")

@@ -134,7 +134,7 @@ def a_row_of_units(folder, patch):
     yield attempt(load, written(path))
 
 
-@tries(own("ignore="), own("correct it"))
+@tries(own("leave the column out with ignore="), own("correct it"))
 def cells_of_many_words(folder, patch):
     cells = [*map(str, TABLE[:22, 0]), *(f"A{i}" for i in range(8))]
     path = written(folder / "a.csv", ticket=cells)
@@ -159,7 +159,7 @@ def numbers_written_in_another_way(folder, patch):
 own = at(DATA + "_values.py", "_outweighed")
 
 
-@tries(own("correct them"), own(", or mark them as missing with missing_values="))
+@tries(own("correct them"), own(", or leave them out with missing_values="))
 def a_value_that_outweighs_all_others(folder, patch):
     far = TABLE[:, 0].copy()
     far[3] = 1e12

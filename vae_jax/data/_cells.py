@@ -358,7 +358,9 @@ def refuse(where: Path, misfits: Sequence[Misfit]) -> None:
             f" numbers: delete that line{f', or leave it out with {flag}' if can_mark else ''}"
         )
     others = f", and so do cells of {_spelling.quoted([m.name for m in more])}" if more else ""
-    remedy = f"mark it as missing with {flag}" if can_mark else f"ignore={first.name!r}"
+    remedy = f"leave it out with {flag}"
+    if not can_mark:
+        remedy = f"leave the column out with ignore={first.name!r}"
     raise DataError(
         f"{where}: column {first.name!r} holds numbers, but {first.num_bad:,} of"
         f" {first.num_cells:,} cells are none, the first {_spelling.quoted([first.cell])} in row"

@@ -312,15 +312,12 @@ def _coded(path: Path, parts: Mapping[str, Part], reading: Reading) -> tuple[Seq
     notes += _unseen(splits, classes)
     schema = draft.stored(splits[0].x, reading.scaling)
     num_rows, width = sum(map(len, splits)), len(schema.slots)
-    memory.check(path, num_rows * width * _BYTES_OF_SLOT, "give fewer rows or columns with levels")
+    memory.check(path, num_rows * width * _BYTES_OF_SLOT)
     rows = [Rows(split.x).map(schema.expand).in_memory() for split in splits]
     low = min(float(np.nanmin(x, initial=np.inf)) for x in rows)
     high = max(float(np.nanmax(x, initial=-np.inf)) for x in rows)
     if not np.isfinite([low, high]).all():
-        raise DataError(
-            f"{path}: values reach beyond float32 when they are encoded: correct them, or leave"
-            " the column out with `ignore`"
-        )
+        raise DataError(f"{path}: values reach beyond float32 when they are encoded: rescale them")
     notes += _note_missing(splits)
     splits = [_replaced(split, x) for split, x in zip(splits, rows, strict=True)]
     return splits, {

@@ -448,7 +448,7 @@ def _outweighed(x: np.ndarray, is_far: np.ndarray, place: int, columns) -> str:
     remedy = "correct them"
     if columns is not None and len(values) <= _FEW:
         marks = ",".join(str(int(v)) if v.is_integer() else repr(v) for v in values)
-        remedy += f", or mark them as missing with missing_values={marks}"
+        remedy += f", or leave them out with missing_values={marks}"
     return (
         f"{called} has values as far as {max(values, key=abs):g} in {is_far.sum():,} of"
         f" {len(x):,} rows of train, which outweigh all others: {remedy}"

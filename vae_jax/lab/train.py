@@ -126,9 +126,7 @@ def train(
     return results
 
 
-def _as_begun(
-    configs: Sequence[Config], workdir: Path | None, overwrite: bool
-) -> Sequence[Config]:
+def _as_begun(configs: Sequence[Config], workdir: Path | None, overwrite: bool) -> Sequence[Config]:
     """The configs as the version that began a directory of theirs would have read them."""
     name = Path(configs[0].dataset).stem
     directory = workdir or configs[0].workdir or identity.default_workdir(configs[0], name)

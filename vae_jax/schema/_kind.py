@@ -127,7 +127,7 @@ class Column:
         """The error for a value, a scalar, that this column cannot have."""
         return DataError(
             f"column {self.name!r}: holds {value!r}, but is {self.kind}: must be {allowed}: correct"
-            f" it, or set the kind with kinds='{self.name}=…'"
+            " it"
         )
 
 
@@ -220,6 +220,5 @@ def require(column: Column, is_met: bool, needs: str) -> None:
     """Raises UsageError unless the cells of a column can be of its kind."""
     if not is_met:
         raise UsageError(
-            f"kinds={column.name}={column.kind}: must be {needs}, the column is not: leave it out,"
-            " or give another kind"
+            f"kinds={column.name}={column.kind}: the column must hold {needs}: leave it out"
         )

@@ -29,8 +29,8 @@ class Number(Kind):
         if np.isinf(values).any():
             value = float(values[np.isinf(values)][0])
             raise DataError(
-                f"column {column.name!r}: holds {value}: must be finite: correct it, or mark it as"
-                f" missing with missing_values={value}"
+                f"column {column.name!r}: holds {value}: must be finite: correct it, or leave it"
+                f" out with missing_values={value}"
             )
         return values
 
