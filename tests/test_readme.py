@@ -68,8 +68,17 @@ def test_every_snippet_is_run():
     have = {page for page in PAGES if snippets(page)}
     assert have == {
         *("README.md", "docs/contributing.md", "docs/python-api.md", "docs/priors.md"),
-        *("docs/posteriors.md", "docs/samplers.md", "docs/sweeps-and-clusters.md"),
+        *("docs/data.md", "docs/posteriors.md", "docs/samplers.md", "docs/sweeps-and-clusters.md"),
     }
+
+
+def test_the_snippet_of_a_schema():
+    names = {}
+    (text,) = snippets("docs/data.md")
+    exec(text, names)
+    assert names["x"].shape == (3, 3)
+    assert np.isnan(names["x"][:, 0]).tolist() == [False, True, False]
+    assert names["table"].decode(names["x"])["city"].tolist() == ["Oslo", "Lima", "Oslo"]
 
 
 def test_the_snippet_of_a_picture():
