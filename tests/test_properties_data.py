@@ -17,7 +17,7 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from properties import arrays, close, law, numbers, uncovered
 
-from vae_jax import data, sounds
+from vae_jax import data, schema, sounds
 from vae_jax.data import Dataset, Rows, Split
 from vae_jax.errors import DataError, UsageError
 
@@ -661,22 +661,30 @@ def test_a_name_is_a_dataset_or_refused_in_a_line(name):
 
 @law(
     "check",
+    "Dataset.is_mixed",
+    "Dataset.parts",
     examples=60,
     ends=st.tuples(numbers(1e6), numbers(1e6)).map(sorted),
     num_levels=st.sampled_from([None, 2, 256]),
     alphabet=st.sampled_from([None, ("a", "b")]),
-    requires=st.sampled_from(["unit", "levels", "text", "real"]),
+    is_mixed=st.booleans(),
+    requires=st.sampled_from(["unit", "levels", "text", "columns", "real"]),
     what=st.text(string.printable.strip(), max_size=9),
 )
-def test_only_what_fits_is_let_through(ends, num_levels, alphabet, requires, what):
+def test_only_what_fits_is_let_through(ends, num_levels, alphabet, is_mixed, requires, what):
     low, high = ends
     split = Split(np.zeros((1, 2), np.float32))
     dataset = Dataset(
         *("d", split, split, split),
         **{"shape": (2,), "kind": "table", "low": low, "high": high, "num_levels": num_levels},
-        **{"sha256": "0", "likelihood": "gaussian", "decode": np.float32, "alphabet": alphabet},
+        **{"sha256": "0", "decode": np.float32, "alphabet": alphabet},
+        likelihood="mixed" if is_mixed else "gaussian",
+        schema=schema.infer({"a": ["u", "v"] * 2, "b": [0.5, 1.5] * 2}, {"a": "binary"}),
     )
+    assert dataset.is_mixed == is_mixed
+    assert dataset.parts == ((("bernoulli", 1), ("gaussian", 1)) if is_mixed else ())
     fits = (requires == "text") == (alphabet is not None)
+    fits &= (requires == "columns") == is_mixed
     fits &= requires != "unit" or (low >= 0 and high <= 1)
     fits &= requires != "levels" or num_levels is not None
     # of a Gaussian or Laplace variance of at most e^20 and at least e^-20

@@ -453,6 +453,12 @@ def test_a_run_keeps_its_schema_and_an_older_one_goes_on_with_numbers(tmp_path, 
         "is_new",
         "score",
     )
+    # further epochs put down what it is, and it goes on so
+    more = config.from_flags({**flags, "missing_values": "NA", "epochs": "2"})
+    for told in ("resuming at step 1", "complete already"):
+        train.train([more], workdir=tmp_path / "old")
+        assert told in "".join(capsys.readouterr())
+    assert json.loads((tmp_path / "old/config.json").read_text())["config"]["kinds"] == ["numeric"]
     # an explicit kind is another run
     with pytest.raises(UsageError, match="kinds"):
         train.train([config.from_flags({**flags, "kinds": "score=real"})], workdir=tmp_path / "run")

@@ -36,21 +36,24 @@ def identity_as_of(config: Config, known: Container[str], default: Config) -> di
     }
 
 
-def as_begun(config: Config, known: Container[str]) -> Config:
-    """The config with which a version that only had the `known` settings would have gone on.
+def as_begun(config: Config, held: Mapping) -> Config:
+    """The config with which the version that began a directory would have gone on.
 
-    A newer setting that is not given gets the value that means what that version did.
+    A setting that is not given, and that the directory lacks or has with the value that means what
+    versions without it did, gets that value.
 
     Args:
         config: config of a run.
-        known: the settings that were stored.
+        held: the settings that were stored.
     """
-    missing = {
+    before = _before()
+    found = {
         f.name: f.metadata["before"]
         for f in flag_fields()
-        if f.name not in known and getattr(config, f.name) == f.default != f.metadata["before"]
+        if held.get(f.name, before[f.name]) == before[f.name]
+        and getattr(config, f.name) == f.default != f.metadata["before"]
     }
-    return dataclasses.replace(config, **missing)
+    return dataclasses.replace(config, **found)
 
 
 def _before() -> dict:

@@ -133,10 +133,10 @@ def _as_begun(configs: Sequence[Config], workdir: Path | None, overwrite: bool) 
     if overwrite or not os.path.lexists(Path(directory, "config.json")):
         return configs
     try:
-        known = {setting for held in members.settings(directory) for setting in held}
+        held = members.settings(directory)
     except VaeJaxError:  # opening the directory says what is wrong with it
         return configs
-    return [as_begun(config, known) for config in configs]
+    return [as_begun(config, held[0]) for config in configs]
 
 
 def prepare(configs: Sequence[Config], *, num_data: int | None = None) -> building.Experiment:
