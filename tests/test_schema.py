@@ -430,6 +430,7 @@ def begun_before(folder):
 def test_a_run_keeps_its_schema_and_an_older_one_goes_on_with_numbers(tmp_path, capsys):
     write(tmp_path / "a.csv", FILE)
     flags = {"dataset": str(tmp_path / "a.csv"), "epochs": "1", "latent_dim": "2", "widths": "3"}
+    flags["learning_rate"] = "1e-3"  # not a schedule, so that epochs may follow
     asked = config.from_flags(flags)
     (result,) = train.train([asked], workdir=tmp_path / "run")
     assert result["status"] == "done"

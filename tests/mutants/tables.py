@@ -1,0 +1,98 @@
+"""Faults of the kinds of a table's columns and of the mixed likelihood."""
+
+from tests.mutants._lab import of
+
+plant = of("vae_jax/likelihoods/mixed.py", "mixed")
+plant(
+    "order = np.argsort(np.concatenate([group.places.ravel() for group in self._groups]))",
+    "order = np.concatenate([group.places.ravel() for group in self._groups])",
+    "numbers of groups are put back in another order",
+)
+plant(
+    "return ~jnp.isnan(x[:, _starts(self.sizes)])",
+    "return jnp.ones_like(x[:, _starts(self.sizes)], bool)",
+    "the encoder does not see what is missing",
+)
+plant(
+    "return self._each(lambda p, _, own: p.filled(own), {}, x)",
+    "return jnp.where(jnp.isnan(x), 0.0, x)",
+    "a missing positive number is computed as 0",
+)
+
+plant = of("vae_jax/likelihoods/_likelihood.py", "mixed")
+plant(
+    "numbers = jnp.where(jnp.isnan(x), 0.0, self.seen(self.filled(x)))",
+    "numbers = jnp.where(jnp.isnan(x), 1.0, self.seen(self.filled(x)))",
+    "the encoder reads ones in place of missing numbers",
+)
+plant(
+    "return losses.sum_event(jnp.where(is_known, values, 0.0))",
+    "return losses.sum_event(values)",
+    "a missing cell costs something",
+)
+
+plant = of("vae_jax/likelihoods/_parts/ordinal.py", "mixed")
+plant(
+    "between = jax.nn.log_sigmoid(outputs).at[..., 0].set(0.0)",
+    "between = jax.nn.log_sigmoid(outputs)",
+    "the lowest level pays for a threshold below it",
+)
+plant(
+    "-jax.nn.softplus(outputs[..., 1:])",
+    "-outputs[..., 1:]",
+    "thresholds are not in order",
+)
+
+plant = of("vae_jax/likelihoods/_parts/log_normal.py", "mixed")
+plant(
+    "return distributions.gaussian_log_prob(logs, outputs, self._logvar(params)) - logs",
+    "return distributions.gaussian_log_prob(logs, outputs, self._logvar(params))",
+    "the density is of the logarithm",
+)
+plant(
+    "return jnp.exp(jnp.minimum(outputs + half, _HIGHEST))",
+    "return jnp.exp(jnp.minimum(outputs, _HIGHEST))",
+    "the mean is the median",
+)
+
+plant = of("vae_jax/schema/_schema.py", "schema")
+plant(
+    "lost = [c.name for c in self.used if c.name not in rows]",
+    "lost = []",
+    "a missing column is not said",
+)
+
+plant = of("vae_jax/schema/_numbers.py", "schema")
+plant(
+    "codes = np.sort(codes)",
+    "codes = codes[::1]",
+    "units depend on the order of the rows",
+)
+
+plant = of("vae_jax/schema/_levels.py", "schema")
+plant(
+    "x[~is_known] = np.nan",
+    "x[~is_known] = 0.0",
+    "a missing category is none of the levels",
+)
+
+plant = of("vae_jax/schema/date.py", "schema")
+plant(
+    "whole = np.rint(days * unit).astype(np.int64)",
+    "whole = np.floor(days * unit).astype(np.int64)",
+    "a date becomes the day before",
+)
+
+plant = of("vae_jax/data/_tables.py", "schema")
+plant(
+    "is_plain = not any(cells.missing.any() for cells in numbers.values())",
+    "is_plain = True",
+    "missing cells of numbers are refused",
+)
+
+plant = of("vae_jax/lab/stored.py", "schema")
+plant(
+    'and getattr(config, f.name) == f.default != f.metadata["before"]',
+    'and getattr(config, f.name) != f.default != f.metadata["before"]',
+    "an older run goes on with other columns",
+)
