@@ -95,8 +95,9 @@ def test_text_is_refused_by_name_with_all_others():
         ([1.5, 2, 3], "count", "whole numbers"),
         ([-1, 2, 3], "positive", "numbers above 0"),
         (["a", "b", "c"], "binary", "two different values"),
-        (["a", "b", "c"], "real", "must be numbers"),
-        (["a", "b", "c"], "date", "holds 'a'|must be dates"),
+        (["a", "b", "c"], "real", "must hold numbers"),
+        (["a", "b", "c"], "date", "holds 'a', but is date: must be dates"),
+        ([1, 2, 3], "date", "must hold dates"),
         (["a", "a", "a"], "categorical", "different values"),
         (["", ""], "categorical", "no known cell"),
         (["S", "M", "X"], "S<M<L", "holds 'X', but is ordinal: must be one of S, M, L"),
@@ -224,6 +225,15 @@ def test_new_rows_are_matched_by_name_and_refused_if_they_do_not_fit():
         found.encode({"a": [np.inf], "b": ["u"]})
     with pytest.raises(UsageError, match="must be \\[rows, 2\\]"):
         found.decode(np.zeros((2, 3)))
+
+
+def test_dates_may_be_words():
+    words = ["2025-01-31", "", "1969-12-31"]
+    found = schema.infer({"a": words}, {"a": "date"})
+    assert schema.load("date").told(found.used[0]) == "1969-12-31 … 2025-01-31"
+    codes = found.codes({"a": words})
+    assert codes[2] == -1
+    np.testing.assert_array_equal(codes, found.codes({"a": np.array(words, "datetime64[D]")}))
 
 
 def test_likely_values_are_levels():

@@ -25,7 +25,7 @@ class Date(Real):
     @classmethod
     def described(cls, column, cells):
         """Their range, and whether all are whole days."""
-        require(column, cells.type == "date", "dates")
+        require(column, cells.type != "number", "dates")
         days = cls.code(column, cells)
         known = days[~np.isnan(days)]
         low, high = (float(known.min()), float(known.max())) if len(known) else (None, None)
