@@ -524,6 +524,44 @@ def test_the_first_damaged_picture_is_named_by_any_number_of_threads(
         load(tmp_path)
 
 
+BIG = np.random.default_rng(0).integers(0, 256, (24, 20, 3), np.uint8)
+DAMAGES = {
+    "empty": lambda raw: b"",
+    "a quarter": lambda raw: raw[: len(raw) // 4],
+    "a half": lambda raw: raw[: len(raw) // 2],
+    "text": lambda raw: b"this is no picture\n" * 9,
+    "another kind": lambda raw: b"\x89PNG\r\n\x1a\n" + raw[8:],
+    "without a head": lambda raw: bytes(32) + raw[32:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "tif", "deflated.tif", "webp"])
+def test_each_damage_of_each_format_is_one_line(tmp_path, suffix, damage):
+    for number in range(4):
+        options = {"compression": "tiff_deflate"} if suffix.startswith("deflated") else {}
+        of(BIG).save(tmp_path / f"{number}.{suffix}", **options)
+    raw = (tmp_path / f"2.{suffix}").read_bytes()
+    if damage == "another kind" and suffix == "png":
+        raw = raw[:8] + bytes(8) + raw[16:]
+    (tmp_path / f"2.{suffix}").write_bytes(DAMAGES[damage](raw))
+    with pytest.raises(DataError, match=rf"2\.{suffix}: not a readable image") as caught:
+        load(tmp_path, resize=8)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_exif_takes_no_picture_away_and_is_said(tmp_path):
+    write(tmp_path, of(np.kron(FOUR, np.ones((8, 8), np.uint8))), "a.jpg", quality=100)
+    path = tmp_path / "train" / "0a.jpg"
+    whole = first(load(tmp_path))
+    PIL.Image.open(path).save(
+        path, exif=b"Exif\x00\x00" + b"MM\x00*\x00\x00\x00\x08\x00", quality="keep"
+    )
+    dataset = load(tmp_path)
+    np.testing.assert_array_equal(first(dataset), whole)
+    said(dataset, "1 pictures have damaged EXIF data")
+
+
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     pictures(tmp_path, NAMES)
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 3)

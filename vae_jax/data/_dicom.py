@@ -40,8 +40,7 @@ def header(path: Path) -> Header:
         DataError: it is not a DICOM image.
         UsageError: pydicom is not installed.
     """
-    found = _opened(path)
-    return _header(path, found)
+    return _opened(path)[1]
 
 
 def read(path: Path, *, every: bool) -> tuple[list[np.ndarray], tuple[str, ...]]:
@@ -61,8 +60,7 @@ def read(path: Path, *, every: bool) -> tuple[list[np.ndarray], tuple[str, ...]]
     Reference:
         DICOM PS3.3, C.11.1 (Modality LUT) and C.7.6.3.1.2 (Photometric Interpretation).
     """
-    found = _opened(path)
-    about = _header(path, found)
+    found, about = _opened(path)
     try:
         frames = _frames(found, about)
     except Exception as error:  # plugins for compressed pixels raise errors of their own
@@ -80,7 +78,7 @@ def read(path: Path, *, every: bool) -> tuple[list[np.ndarray], tuple[str, ...]]
     return list(frames if every else frames[:1]), tuple(notes)
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> tuple[Any, Header]:
     try:
         import pydicom
     except ImportError:
@@ -88,15 +86,16 @@ def _opened(path: Path) -> Any:
             f"{path}: reading DICOM needs pydicom: pip install 'vae_jax[dicom]'"
         ) from None
     try:
-        return pydicom.dcmread(path)
+        found = pydicom.dcmread(path)
+        missing = [name for name in _NEEDED if name not in found]
+        if not missing:
+            return found, _header(found)
     except Exception as error:  # a damaged header fails in many ways
         raise DataError(f"{path}: not a readable DICOM file ({first_line(error)})") from None
+    raise DataError(f"{path}: is no DICOM image, it lacks {', '.join(missing)}")
 
 
-def _header(path: Path, found: Any) -> Header:
-    missing = [name for name in _NEEDED if name not in found]
-    if missing:
-        raise DataError(f"{path}: is no DICOM image, it lacks {', '.join(missing)}")
+def _header(found: Any) -> Header:
     is_color = found.PhotometricInterpretation == _PALETTE or found.get("SamplesPerPixel", 1) == 3
     stored = _STORED.get((found.BitsAllocated, found.get("PixelRepresentation", 0)), "float32")
     if found.PhotometricInterpretation == _PALETTE:

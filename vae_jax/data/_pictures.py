@@ -39,6 +39,7 @@ _PROBES = 6  # of each primary color, to tell a color profile from sRGB
 _CLOSE = 2  # of 255: how far profiles that are sRGB itself round
 _MOST_WORKERS = 8
 _building = threading.Lock()  # of transforms between color profiles
+_warned = threading.local()  # what Pillow said of the file that a thread reads
 
 
 class Page(NamedTuple):
@@ -77,8 +78,8 @@ def num_workers() -> int:
 def each(function: Callable, *inputs: Sequence) -> Iterator[Iterator]:
     """Maps a function over inputs [N] in threads; the results in order, the first error too.
 
-    Pillow warns of a picture of too many pixels. Here that is an error, which the filter of
-    warnings says once for all threads.
+    Pillow warns of a picture of too many pixels, which is an error here, and of damaged tags, which
+    is one for TIFF. The filters of warnings are those of all threads.
     """
     import concurrent.futures
 
@@ -86,6 +87,8 @@ def each(function: Callable, *inputs: Sequence) -> Iterator[Iterator]:
 
     PIL.Image.init()  # before there are threads
     with warnings.catch_warnings():
+        warnings.filterwarnings("always", category=UserWarning, module=r"PIL\.")
+        warnings.showwarning = _noted(warnings.showwarning)
         warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
         if num_workers() == 1 or len(inputs[0]) < 2:
             yield map(function, *inputs)
@@ -95,6 +98,18 @@ def each(function: Callable, *inputs: Sequence) -> Iterator[Iterator]:
             yield pool.map(function, *inputs)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _noted(show: Callable) -> Callable:
+    """A `warnings.showwarning` that keeps what Pillow says of a file, and shows all else."""
+
+    def keep(message, category, filename, *details, **named) -> None:
+        if issubclass(category, UserWarning) and "PIL" in Path(filename).parts:
+            _warned.told = str(message)
+        else:
+            show(message, category, filename, *details, **named)
+
+    return keep
 
 
 def pages(path: Path, look: Look) -> list[Page]:
@@ -140,8 +155,11 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         # open it as a file object: given a name, Pillow memory-maps a TIFF, and then swaps the
         # sides of a rotated one
+        _warned.told = None
         with path.open("rb") as file, PIL.Image.open(file, formats=_FORMATS) as image:
             yield image
+            if image.format == "TIFF" and _warned.told is not None:
+                raise ValueError(_warned.told)  # its pixels lie where its tags say
     except (
         *_DAMAGE,
         PIL.Image.DecompressionBombError,
@@ -159,12 +177,17 @@ def _page(path: Path, image, number: int) -> Page:
         )
     is_color = image.mode not in (*_GRAY, *_DEEP)
     dtype = _DEEP.get(image.mode, "uint8")
-    if image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS:
+    if _may_be_turned(path, image) and _orientation(image) in _SIDEWAYS:
         if image.format == "TIFF":
             image.load()  # this turns it, and some versions of Pillow say the size before
         else:
             return Page(image.size, dtype, is_color)
     return Page(image.size[::-1], dtype, is_color)
+
+
+def _may_be_turned(path: Path, image) -> bool:
+    """Whether a page may have an orientation; a PNG is decoded to know it, most have none."""
+    return image.format != "PNG" or b"eXIf" in path.read_bytes()
 
 
 def _decoded(path: Path, image, number: int, look: Look) -> Picture:
@@ -198,11 +221,28 @@ def _of_array(frame: np.ndarray, look: Look, notes: tuple[str, ...]) -> Picture:
     return Picture(pixels.astype(frame.dtype), tuple(told))
 
 
+def _orientation(image) -> int | None:
+    """The orientation that EXIF says; None if its data are damaged beside sound pixels."""
+    if image.format == "PNG":
+        image.load()  # asked for EXIF data, Pillow does so too: damaged pixels are an error here
+    try:
+        found = image.getexif().get(_ORIENTATION)
+    except _DAMAGE:
+        if image.format == "TIFF":
+            raise
+        return None
+    is_damaged = found is None and "EXIF" in (_warned.told or "")
+    return None if is_damaged else found or 1
+
+
 def _upright(image, notes: list[str]):
     """The image turned as its EXIF says."""
     import PIL.ImageOps
 
-    if image.getexif().get(_ORIENTATION, 1) == 1:
+    orientation = _orientation(image)
+    if orientation is None:
+        notes.append("have damaged EXIF data: read as they lie in the file")
+    if orientation in (None, 1):
         return image
     notes.append("were turned upright, as their EXIF says")
     image.load()  # this turns a TIFF, of which Pillow before 10.1 keeps the tag

@@ -112,7 +112,7 @@ def _read_file(path: Path, reading: Reading) -> tuple[int, np.ndarray]:
         raise DataError(
             f"{path}: is no recording of integers ({first_line(error)}): save it as 16-bit PCM"
         ) from None
-    except (EOFError, OSError, ValueError) as error:
+    except (EOFError, OSError, RuntimeError, ValueError) as error:
         reason = first_line(error) or "it ends too early"
         raise DataError(f"{path}: not a readable recording ({reason})") from None
     size = about.sampwidth * about.nchannels
