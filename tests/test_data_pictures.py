@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import tracemalloc
 
 import numpy as np
 import PIL.Image
@@ -498,6 +499,30 @@ def test_pixels_are_kept_for_each_look(tmp_path, monkeypatch):
     np.testing.assert_array_equal(whole[1], whole[3])
     np.testing.assert_array_equal(whole[1][..., 0], WIDE[:, 1:3])
     assert (whole[0] != whole[1]).any()
+
+
+def test_pictures_are_read_without_a_place_to_keep_them(tmp_path, monkeypatch):
+    (tmp_path / "full").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "full"))
+    monkeypatch.setattr(_images, "_LEAST_CACHED", 1)
+    dataset = load(write(tmp_path / "pictures", of(FOUR)))
+    np.testing.assert_array_equal(first(dataset)[..., 0], FOUR)
+    said(dataset, "not cached, the next run reads the source again")
+
+
+def test_reading_takes_less_than_twice_the_memory_of_the_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(_images, "_LEAST_CACHED", 1)
+    monkeypatch.setattr(_images, "_BLOCK_BYTES", 2**18)
+    (tmp_path / "pictures").mkdir()
+    for number in range(100):
+        PIL.Image.new("RGB", (160, 160), (number, 2, 3)).save(tmp_path / f"pictures/{number}.bmp")
+    for _ in range(2):  # from the files, and from the cache
+        tracemalloc.start()
+        dataset = load(tmp_path / "pictures")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 2 * (dataset.train.x.nbytes + dataset.test.x.nbytes)
 
 
 def test_streamed_pictures_stay_on_disk_and_are_the_same(tmp_path, monkeypatch):

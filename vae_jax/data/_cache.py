@@ -30,6 +30,7 @@ _RECORD = "record.json"
 _CODE = "code"
 _DRAFT = ".draft-"
 _MAX_RECORD_BYTES = 2**20
+_UNCACHED = "not cached, the next run reads the source again"
 
 Block = tuple[str, int, np.ndarray]
 """The next rows [n, …] of an array: (its name, its total number of rows, the rows)."""
@@ -43,6 +44,7 @@ def cached(
     build: Callable[[], Iterable[Block]],
     *,
     on_disk: bool = False,
+    is_needed: bool = True,
 ) -> tuple[dict[str, np.ndarray | _npy.FileRows], tuple[str, ...]]:
     """The arrays that `build` makes; read from disk if they were made before from the same source.
 
@@ -53,6 +55,7 @@ def cached(
         version: version of the code that makes the arrays.
         build: makes the arrays [N, …], block by block.
         on_disk: whether the arrays stay on disk, with at most one block in memory at a time.
+        is_needed: whether they must; else they are made in memory if the folder cannot be written.
 
     Returns:
         (arrays by name, notes): notes tell of a damaged copy or a changed source, each with both
@@ -80,6 +83,8 @@ def cached(
         try:
             _write(entry, record, build())
         except OSError as error:
+            if not is_needed:
+                return gathered(build()), (*notes, f"{entry}: {_UNCACHED} ({error})")
             raise DataError(
                 f"{entry}: cannot be written ({error}), where {name} is to be read from block by"
                 " block: make room there, or name another folder for the cache by XDG_CACHE_HOME"
@@ -89,7 +94,7 @@ def cached(
     try:
         _write(entry, record, ((name, len(x), x) for name, x in arrays.items()))
     except OSError as error:
-        notes.append(f"{entry}: not cached, the next run reads the source again ({error})")
+        notes.append(f"{entry}: {_UNCACHED} ({error})")
     return arrays, tuple(notes)
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vae_jax.data import _cache, _folders, _label_files, _pictures
-from vae_jax.data._dataset import is_streamed, sha256_of_file, sha256_of_folder
+from vae_jax.data._dataset import Rows, is_streamed, sha256_of_file, sha256_of_folder
 from vae_jax.data._part import Part, Reading, complete
 from vae_jax.errors import DataError
 from vae_jax.looks import Look
@@ -200,15 +200,19 @@ def _prepared(
             if plan.folder.is_dir()
             else sha256_of_file(plan.folder)
         )
+        # rows are copied from the files to their splits, without all of them in memory before
         arrays, notes = _cache.cached(
             reading.cache_dir,
             _cached_name(plan),
             source,
             _VERSION,
             lambda: _blocks(plan),
-            on_disk=stays,
+            on_disk=True,
+            is_needed=stays,
         )
     told = json.loads(bytes(arrays.pop(_MANIFEST)[:]))
+    if not stays:
+        arrays = {k: x if isinstance(x, np.ndarray) else Rows(x) for k, x in arrays.items()}
     return arrays, told, list(notes)
 
 
