@@ -10,6 +10,7 @@ import pytest
 import vae_jax
 from vae_jax import distributions, latents, posteriors, rates
 from vae_jax.errors import UsageError
+from vae_jax.evaluation import elbo
 from vae_jax.posteriors import _hierarchy
 
 KEY = jax.random.key(0)
@@ -168,6 +169,17 @@ def test_rates_of_groups_sum_to_the_rate_and_free_bits_are_of_groups(name):
     )
     np.testing.assert_allclose(terms(jnp.float32(floor))[0], expected, rtol=1e-5)
     np.testing.assert_allclose(terms(jnp.float32(1e3))[0], aux["distortion"] + 2e3, rtol=1e-5)
+
+
+def test_evaluation_of_any_objective_has_the_rates_of_groups(pair):
+    model, params = pair
+    bound = vae_jax.objectives.bind("iwae", num_examples=len(X), num_samples=2)
+    found = elbo.evaluate(
+        bound, model, params, X, KEY, {}, preprocess=lambda stored, key: stored, batch_size=5
+    )
+    of_groups = [found.terms[f"rate_group_{index}"] for index in (1, 2)]
+    np.testing.assert_allclose(of_groups, np.asarray(model.groups) @ found.rate_per_dim, rtol=1e-5)
+    assert found.standard_errors["rate_group_1"] > 0
 
 
 def test_at_temperature_0_draws_of_the_prior_are_its_path_of_means(pair):
