@@ -5,7 +5,7 @@
 1901.06033; the numbers are those of the authors of pythae (Chadebec et al. 2022, arXiv 2206.08309)
 and of the paper's code as they ran it. Both train on images that are binarized once and test on
 gray levels; ours are binarized afresh at each use, in both. Their decoder begins with a layer of
-distances in the ball, ours with a dense one. The small budget has 50 epochs.
+distances in the ball, ours with a dense one. The small budget has a falling rate.
 """
 
 from experiments.recipes import Column, Row, below, near
@@ -21,7 +21,7 @@ _COMMON = {
 
 BUDGETS = {
     "full": {**_COMMON, "epochs": "80", "learning_rate": "5e-4"},
-    "cpu": {**_COMMON, "epochs": "50", "learning_rate": "cosine(1e-3, 0, 100%)"},
+    "cpu": {**_COMMON, "epochs": "80", "learning_rate": "cosine(1e-3, 0, 100%)"},
 }
 SEEDS = 1
 _GAUSSIAN, _BALL, _FLAT_DISK, _DISK = "Gaussian, 10", "wrapped, 10", "Gaussian, 2", "wrapped, 2"
