@@ -97,13 +97,12 @@ def test_pixels_of_each_mode_are_those_that_were_saved(tmp_path, case):
     assert sum(row["what"].startswith("read") for row in dataset.manifest) == 3
 
 
-def test_ycbcr_and_cielab_become_srgb(tmp_path):
-    for mode in ("YCbCr", "LAB"):
-        if mode == "LAB":
-            profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-            image = ImageCms.profileToProfile(of(COLORS), *profiles, outputMode="LAB")
-        else:
-            image = of(COLORS, mode)
+def test_cielab_and_ycbcr_become_srgb(tmp_path):
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    made = {"LAB": ImageCms.profileToProfile(of(COLORS), *profiles, outputMode="LAB")}
+    if int(PIL.__version__.partition(".")[0]) > 10:  # older ones cannot read the TIFF they write
+        made["YCbCr"] = of(COLORS, "YCbCr")
+    for mode, image in made.items():
         dataset = load(write(tmp_path / mode, image, "a.tif"))
         np.testing.assert_allclose(first(dataset), COLORS, atol=8)
         said(dataset, "converted to sRGB")
@@ -115,8 +114,9 @@ def test_gray_among_color_is_color_and_depths_do_not_mix(tmp_path):
     dataset = load(tmp_path)
     np.testing.assert_array_equal(first(dataset), np.stack([FOUR] * 3, axis=-1))
     said(dataset, "1 gray pictures taken as color")
-    of(DEEP).save(tmp_path / "train" / "0a.png")
-    with pytest.raises(DataError, match=r"0a\.png: has values of uint16, most of .* of uint8"):
+    (tmp_path / "train" / "0a.png").unlink()
+    of(DEEP).save(tmp_path / "train" / "0a.tif")
+    with pytest.raises(DataError, match=r"0a\.tif: has values of uint16, most of .* of uint8"):
         load(tmp_path)
 
 
