@@ -37,7 +37,11 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
     def log_probs(self, params, outputs, x):
         outputs, x = at_least_float32(outputs), at_least_float32(x)
         log_prob = super().log_probs(params, outputs, x)
-        of_zero = super().log_probs(params, outputs, jnp.zeros_like(x))
+        log_dispersion = jnp.broadcast_to(self._log_dispersion(params, outputs), x.shape)
+        # log q(0) = −log(1 + α μ) / α
+        of_zero = -jnp.exp(-log_dispersion) * jax.nn.softplus(
+            self._log_mean(outputs) + log_dispersion
+        )
         return distributions.zero_inflated_log_prob(x, outputs[..., 1], log_prob, of_zero)
 
     def mean(self, params, outputs):
