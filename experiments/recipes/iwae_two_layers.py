@@ -1,7 +1,7 @@
 """Importance-weighted autoencoders on MNIST, two stochastic layers of 100 and 50 dimensions.
 
 784-200-200-100 and 100-100-100-50 each way, tanh. Protocol, ports and full budget are those of the
-recipe `iwae`, whose rows have one layer of 50. The small budget has 15 epochs of batches of 100 and
+recipe `iwae`, whose rows have one layer of 50. The small budget has 60 epochs of batches of 100 and
 500 samples instead of 5,000, and leaves out k = 50.
 """
 
@@ -9,7 +9,7 @@ from experiments.recipes import Column, Row, below, iwae
 
 BUDGETS = {
     "full": dict(iwae.BUDGETS["full"]),
-    "cpu": {**iwae.BUDGETS["cpu"], "epochs": "15"},
+    "cpu": {**iwae.BUDGETS["cpu"], "epochs": "60"},
 }
 for _flags in BUDGETS.values():
     del _flags["latent_dim"]

@@ -4,7 +4,7 @@
 1602.02282; the number is that of addtt/ladder-vae-pytorch with three layers of convolutions, which
 are deeper than ours. Each layer has twice as many dimensions as the one above it; β goes from 0 to
 1 over the first epochs. The full budget has convolutions of 32, 64 channels and 1,000 epochs, the
-small one dense layers of 300, 300, 50 epochs and 500 samples.
+small one dense layers of 300, 300, 100 epochs and 500 samples.
 """
 
 from experiments.recipes import Column, Row, below
@@ -30,8 +30,8 @@ BUDGETS = {
         "network": "mlp",
         "widths": "300,300",
         "activation": "silu",
-        "epochs": "50",
-        "beta": "linear(0, 1, 10ep)",
+        "epochs": "100",
+        "beta": "linear(0, 1, 20ep)",
     },
 }
 SEEDS = 1

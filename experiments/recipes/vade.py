@@ -6,7 +6,7 @@ over five seeds, none of them chosen. Beside it: k-means of the codes, k-means o
 mixture of Gaussians on 10 principal components, k-means of a t-SNE map of training and test images.
 Jiang et al. 2017, arXiv 1611.05148, and an independent rerun of twenty seeds (± 0.044). The paper
 pre-trains layer by layer and trains 300 epochs; the full budget has 50 of the autoencoder, 10 of
-the mixture and 300 of both. The small one has two layers of 500, 15, 5 and 20 epochs, and 5,000
+the mixture and 300 of both. The small one has two layers of 256, 15, 5 and 20 epochs, and 2,000
 training images for clusters.
 """
 
@@ -35,7 +35,7 @@ BUDGETS = {
     },
     "cpu": {
         **_COMMON,
-        "widths": "500,500",
+        "widths": "256,256",
         "learning_rate": "piecewise(2e-3, 20ep, 1e-3, 30ep, 5e-4)",
         "beta": "piecewise(0, 15ep, 1)",
         "prior_phase": "piecewise(0, 15ep, 1, 20ep, 2)",
@@ -57,7 +57,7 @@ ROWS = [
 
 def _column(name: str, entry: str) -> Column:
     settings = {"max_train": 10_000, "max_tsne": 20_000}
-    return Column(name, "clustering", entry, settings, by_budget={"cpu": {"max_train": 5_000}})
+    return Column(name, "clustering", entry, settings, by_budget={"cpu": {"max_train": 2_000}})
 
 
 COLUMNS = [
