@@ -258,6 +258,14 @@ def test_missing_cells_of_numbers_keep_the_gaussian(tmp_path):
     assert np.all(np.asarray(slope)[~is_missing] != 0)
 
 
+def test_encoded_rows_are_arrays_as_others():
+    x = np.array(X)
+    x[0, 0] = np.nan
+    model = vae_jax.make_model(x, likelihood=MISSING, latent_dim=2, widths=(3,))
+    trained = vae_jax.fit("beta_vae", model, x, epochs=1, batch_size=B, progress=False)
+    assert np.isfinite(trained.history[-1]["loss"])
+
+
 @pytest.mark.parametrize("likelihood", ["gaussian", "laplace", "bernoulli"])
 def test_another_likelihood_of_a_mixed_table_is_refused(tmp_path, likelihood):
     dataset = data.load(write(tmp_path / "a.csv", table(0.0)))

@@ -289,13 +289,15 @@ def _model(
         maps=latent.maps(),
         **sizes,
     )
-    reads_missing = getattr(encoder, "reads_missing", False)
+    # for tables, the model tells the encoder what is observed
+    is_table = schema.is_table or likelihood.requires == "columns"
+    reads_missing = is_table or getattr(encoder, "reads_missing", False)
     if schema.missing and not reads_missing and likelihood.requires != "text":
         raise DataError(
             f"x: {schema.missing}, which network={network} cannot read: fill them in, such as "
             "numpy.nan_to_num(x), or leave these rows out"
         )
-    if schema.has_missing and not reads_missing and not schema.is_table:
+    if schema.has_missing and not reads_missing:
         raise UsageError(
             f"network={network}: {schema.name} has examples of several lengths: take "
             f"network={any_of(networks.names(lambda each: each.reads_missing))}"

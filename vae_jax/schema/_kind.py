@@ -40,8 +40,8 @@ class Cells:
 
     @functools.cached_property
     def known(self) -> np.ndarray:
-        """The cells that are not missing, [n]."""
-        return self.values[~self.missing]
+        """The cells that are not missing, [n]; no copy if none is missing."""
+        return self.values[~self.missing] if self.missing.any() else self.values
 
     @functools.cached_property
     def distinct(self) -> tuple:

@@ -18,7 +18,9 @@ class Binary(Levels):
     def fits(cls, cells):
         """Cells [N] with two values."""
         if cells.type == "number":
-            return cells.distinct == (0, 1)
+            known = cells.known
+            is_unit = bool(known.min() == 0 and known.max() == 1)
+            return is_unit and bool(np.all((known == 0) | (known == 1)))
         return cells.type == "word" and len(cells.distinct) == 2 and len(cells.known) > 2
 
     @classmethod
