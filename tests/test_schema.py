@@ -1,10 +1,12 @@
 """The schema of a table: what each column is, and rows to the input of a model and back."""
 
 import datetime
+import gzip
 import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -279,13 +281,17 @@ def test_other_json_is_no_schema(described):
 
 
 def write(path, table):
-    """The same table in a CSV or a Parquet file."""
-    if path.suffix == ".parquet":
-        pa.parquet.write_table(pa.table(table), path)
+    """The same table in a file of the format that its ending says."""
+    if path.suffix in (".parquet", ".feather"):
+        write_ = pa.parquet.write_table if path.suffix == ".parquet" else pa.feather.write_feather
+        write_(pa.table(table), path)
         return path
+    separator = "\t" if ".tsv" in path.suffixes else ","
     rows = zip(*table.values(), strict=True)
-    lines = [",".join(table), *(",".join("" if v is None else str(v) for v in r) for r in rows)]
-    path.write_text("\n".join(lines) + "\n")
+    lines = [separator.join(table)]
+    lines += [separator.join("" if v is None else str(v) for v in row) for row in rows]
+    with (gzip.open if path.suffix == ".gz" else open)(path, "wt") as file:
+        file.write("\n".join(lines) + "\n")
     return path
 
 
@@ -313,8 +319,9 @@ KINDS = {
 }
 
 
-def test_csv_and_parquet_of_one_table_give_the_same(tmp_path):
-    found = [data.load(write(tmp_path / f"a.{end}", FILE)) for end in ("csv", "parquet")]
+@pytest.mark.parametrize("ending", ["parquet", "feather", "tsv", "csv.gz", "tsv.gz"])
+def test_all_formats_of_one_table_give_the_same(tmp_path, ending):
+    found = [data.load(write(tmp_path / f"a.{end}", FILE)) for end in ("csv", ending)]
     first, second = found
     assert kinds_of(first.schema) == KINDS
     assert first.schema == second.schema
@@ -329,6 +336,24 @@ def test_csv_and_parquet_of_one_table_give_the_same(tmp_path):
     for name in ("city", "active", "is_new", "same"):
         assert rows[name].tolist() == FILE[name][:30]
     assert rows["when"].tolist() == FILE["when"][:30]
+
+
+@pytest.mark.parametrize("ending", ["feather", "csv.gz", "parquet", "tsv"])
+def test_damaged_tables_are_one_line(tmp_path, ending):
+    path = write(tmp_path / f"a.{ending}", FILE)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"\x00" * 99, b"\x1f\x8b" + whole[2:][::-1]):
+        path.write_bytes(content)
+        with pytest.raises((DataError, UsageError)) as caught:
+            data.load(path)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_files_of_splits_may_be_compressed(tmp_path):
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.csv.gz", {n: c for n, c in FILE.items() if n != "split"})
+    dataset = data.load(tmp_path)
+    assert [len(getattr(dataset, split)) for split in SPLITS] == [36, 4, 40]
 
 
 def test_order_of_columns_and_rows_of_a_file_does_not_matter(tmp_path):

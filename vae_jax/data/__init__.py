@@ -66,9 +66,9 @@ def load(
 
     Args:
         name: one of `names()`, a dataset of tensorflow-datasets ('mnist', 'config/of:1.0.0'), or
-            the path of an .npy, .npz, .csv, .parquet or .txt file, of a file with several pages of
-            images, or of a folder of images, tables or .npy files. A path that does not exist is
-            searched below `data_dir`.
+            the path of an .npy, .npz, .csv, .tsv, .csv.gz, .parquet, .feather or .txt file, of a
+            file with several pages of images, or of a folder of images, recordings, tables or .npy
+            files. A path that does not exist is searched below `data_dir`.
         data_dir: the folder of all datasets; None means $VAE_JAX_DATA_DIR, else
             $XDG_CACHE_HOME/vae_jax/data (~/.cache/vae_jax/data; if there is no home, below the
             working directory).
@@ -290,7 +290,7 @@ def _own(name: str, data_dir: Path) -> Path | None:
 def _looks_like_path(name: str) -> bool:
     from vae_jax.data import _files
 
-    return bool(os.path.dirname(name)) or Path(name).suffix.lower() in _files.SUFFIXES
+    return bool(os.path.dirname(name)) or name.lower().endswith(_files.SUFFIXES)
 
 
 def _load(

@@ -8,6 +8,7 @@ all); anything ambiguous is refused with a message that shows what was found.
 import contextlib
 import csv
 import dataclasses
+import gzip
 import itertools
 import math
 import os
@@ -15,12 +16,12 @@ import re
 import shlex
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from vae_jax.data import _spelling
 from vae_jax.errors import DataError
 
-__all__ = ["Dialect", "is_number", "read", "sniff"]
+__all__ = ["Dialect", "is_number", "opened", "read", "sniff"]
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
 _HEAD_BYTES = 2**18  # to examine, more if a line is longer
@@ -64,6 +65,15 @@ def is_number(text: str) -> bool:
     return "_" not in text
 
 
+def _is_compressed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def opened(path: Path) -> IO[bytes]:
+    """Opens a file of text, of any shape, to read its bytes, which gzip may have compressed."""
+    return gzip.open(path) if _is_compressed(path) else path.open("rb")
+
+
 # --- Examining the first lines
 
 
@@ -104,7 +114,7 @@ def sniff(path: Path) -> Dialect:
 
 def _first_lines(path: Path) -> tuple[list[str], str]:
     """The first complete lines of a file with their line ends, and the encoding."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(_HEAD_BYTES)
         if head.count(b"\n") + head.count(b"\r") < 2:
             head += file.read(_LONGEST_HEAD - len(head))
@@ -294,7 +304,9 @@ def _read_as(
     stay = [name for name in dialect.names if name in words or _spelling.is_label(name)]
     converting = pa.csv.ConvertOptions(column_types=dict.fromkeys(stay, pa.string()))
     try:
-        return pa.csv.read_csv(pa.OSFile(os.fsencode(path)), reading, parsing, converting)
+        file = pa.OSFile(os.fsencode(path))
+        file = pa.CompressedInputStream(file, "gzip") if _is_compressed(path) else file
+        return pa.csv.read_csv(file, reading, parsing, converting)
     except pa.ArrowInvalid as error:
         if "columns, got" in str(error):
             _refuse_ragged(path, dialect)

@@ -1,4 +1,4 @@
-"""The user's own data: .npy and .npz arrays, CSV and Parquet tables, text, and folders of them."""
+"""The user's own data: .npy and .npz arrays, tables, text, and folders of them."""
 
 import dataclasses
 import functools
@@ -146,12 +146,13 @@ def _refuse_other(path: Path, files: Sequence[Path], reading: Reading) -> None:
 
 
 def _file_reader(path: Path) -> tuple[Callable, list[Path], list[str]]:
-    if path.suffix.lower() not in SUFFIXES:
+    suffix = next((own for own in _OF_FILES if path.name.lower().endswith(own)), None)
+    if suffix is None:
         raise DataError(
             f"{path}: cannot be read: must end in {', '.join(SUFFIXES)}, or be a folder of images,"
             " tables or .npy files"
         )
-    return _OF_FILES[path.suffix.lower()], [path], []
+    return _OF_FILES[suffix], [path], []
 
 
 def _folder_reader(folder: Path, reading: Reading) -> tuple[Callable, list[Path], list[str]]:

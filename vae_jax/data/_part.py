@@ -73,8 +73,8 @@ class Reading:
 
 _WHAT = {
     "window": "cuts series, or a table whose rows follow one another in time",
-    "missing_values": "marks missing cells of a table (.csv, .parquet)",
-    "kinds": "sets what the columns of a table are (.csv, .parquet)",
+    "missing_values": "marks missing cells of a table",
+    "kinds": "sets what the columns of a table are",
 }
 
 

@@ -7,6 +7,7 @@ a split or a field, or only mean data ("set", "images").
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from vae_jax.labels import UNKNOWN, is_blank
@@ -33,6 +34,7 @@ __all__ = [
     "shard",
     "split",
     "splits_in",
+    "stem",
     "words",
 ]
 
@@ -290,6 +292,11 @@ def ratings(names: Sequence[str]) -> tuple[str, ...] | None:
 
     found = first(users, _IDENTIFIER), first(items, _IDENTIFIER), first(marks, set())
     return None if None in found else found
+
+
+def stem(path: Path) -> str:
+    """The name of a file without its ending: "train" of train.csv.gz; a scalar."""
+    return Path(path.name.removesuffix(".gz")).stem
 
 
 def shard(stem: str) -> str:

@@ -1,8 +1,9 @@
-"""Tables of users: CSV and Parquet files, single or one per split; which columns to use."""
+"""Tables of users: CSV, Parquet and Feather files, one or several; which columns to use."""
 
 import contextlib
 import dataclasses
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from vae_jax.errors import DataError, UsageError, first_line, unknown
 
 __all__ = ["SUFFIXES", "read"]
 
-SUFFIXES = (".csv", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".feather")
 """Suffixes of supported files."""
 
 _BYTES_OF_CELL = 40  # as read, as a number, in the table and among the selected rows
@@ -87,7 +88,7 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
 
     Args:
         path: the table, or the folder given by the user.
-        files: CSV and Parquet files, sorted.
+        files: files with a suffix of `SUFFIXES`, sorted.
         reading: kinds that are set; if `is_numeric` and missing_values is set, rows with a missing
             cell are dropped, with a note, unless a window is cut from them.
 
@@ -120,7 +121,7 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
 
 def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     """Split → its files; "all" → files that are shards of one table."""
-    stems = {file: _spelling.shard(file.stem) for file in files}
+    stems = {file: _spelling.shard(_spelling.stem(file)) for file in files}
     for names in (stems, {file: file.parent.relative_to(folder).name for file in files}):
         meanings = named_splits(folder, names.values(), "files")
         if not any(meanings.values()):
@@ -185,6 +186,8 @@ def _read_file(path: Path, reading: Reading) -> _Source:
     with _damage_named(path):
         if path.suffix.lower() == ".parquet":
             return _read_parquet(path, reading.tally)
+        if path.suffix.lower() == ".feather":
+            return _read_feather(path, reading.tally)
         dialect = _csv.sniff(path)
         reading.tally.add(path, _bytes_of_csv(path, dialect.separator.encode()), _REMEDY)
         words = [name for name, kind in (reading.kinds or {}).items() if _is_of_words(kind)]
@@ -203,7 +206,7 @@ def _opened(path: Path):
 
 def _bytes_of_csv(path: Path, separator: bytes) -> int:
     """Estimates the memory for reading a CSV file from its number of cells."""
-    with path.open("rb") as file:
+    with _csv.opened(path) as file:
         num_columns = file.readline(_BLOCK_BYTES).count(separator) + 1
         file.seek(0)
         num_bytes = num_commas = num_rows = 0
@@ -242,6 +245,30 @@ def _read_parquet(path: Path, tally: memory.Tally) -> _Source:
     texts = [field.name for field in flat if _is_of_bytes(field.type)]
     file = pa.parquet.ParquetFile(_opened(path), read_dictionary=texts, **checked)
     table = file.read([field.name for field in flat] if nested else None)
+    return _flat(path, table, nested, tally)
+
+
+def _read_feather(path: Path, tally: memory.Tally) -> _Source:
+    """Reads a Feather file (version 2, an Arrow file), batch by batch."""
+    import pyarrow as pa
+    import pyarrow.ipc
+
+    file, batches = pa.ipc.open_file(_opened(path)), []
+    nested = [field for field in file.schema if pa.types.is_nested(field.type)]
+    _refuse_nested(path, [field for field in nested if not _spelling.is_label(field.name)])
+    for number in range(file.num_record_batches):
+        batch = file.get_batch(number)
+        num_bytes = batch.nbytes + len(batch) * len(file.schema) * _BYTES_OF_CELL
+        tally.add(path, num_bytes + len(batch) * _BYTES_OF_ROW, _REMEDY)
+        batches.append(batch)
+    table = pa.Table.from_batches(batches, file.schema)
+    return _flat(path, table.drop_columns([field.name for field in nested]), nested, tally)
+
+
+def _flat(path: Path, table: Any, nested: Sequence, tally: memory.Tally) -> _Source:
+    """A table with its text expanded, and what is said of the nested columns that it lacks."""
+    import pyarrow as pa
+
     orders = {n: _order(c) for n, c in zip(table.column_names, table.columns, strict=True)}
     columns = [_written_out(path, column, tally) for column in table.columns]
     fields = [f.with_type(c.type) for f, c in zip(table.schema, columns, strict=True)]
@@ -297,7 +324,7 @@ def _damage_named(path: Path) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise DataError(f"{path}: cannot be read ({first_line(error)})") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, EOFError, zlib.error, ValueError) as error:
         raise DataError(
             f"{path}: not a readable {path.suffix} file ({first_line(error)}): truncated, damaged"
             " or of another format"

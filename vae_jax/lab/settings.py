@@ -167,7 +167,8 @@ class Config:
         "Data",
         parsers.text,
         "{datasets}, any image dataset of tensorflow-datasets, or the path of a .npy, .npz, .csv, "
-        ".parquet or .txt file, or of a folder of images, tables or .npy files",
+        ".tsv, .csv.gz, .parquet, .feather or .txt file, or of a folder of images, tables or "
+        ".npy files",
     )
     data_dir: str | None = flag(
         None,
