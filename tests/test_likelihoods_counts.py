@@ -171,7 +171,7 @@ def test_a_multinomial_variable_is_that_of_scipy():
         (Beta(5.0), 0.4, scipy.stats.beta(5 / (1 + np.exp(-0.4)), 5 / (1 + np.exp(0.4)))),
         (Beta(0.3), -1.0, scipy.stats.beta(0.3 / (1 + np.e), 0.3 / (1 + np.exp(-1)))),
     ],
-    ids=str,
+    ids=["student_t", "beta", "beta_of_tails"],
 )
 def test_density_and_draws_are_those_of_scipy(likelihood, output, known):
     x = np.float32(known.ppf(np.linspace(0.2, 0.8, 7)))[:, None]
