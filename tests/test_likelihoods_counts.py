@@ -21,6 +21,7 @@ from vae_jax.likelihoods import (
     StudentT,
     ZeroInflatedNegativeBinomial,
 )
+from vae_jax.objectives import _layers
 
 OF_COUNTS = [name for name in likelihoods.names() if likelihoods.load(name).requires == "counts"]
 LEAST, MANY = 1e-8, 1e8  # dispersions and degrees of freedom that float32 tells from a limit
@@ -312,6 +313,19 @@ def test_a_model_of_totals_reconstructs_and_scores_rows_with_their_own():
     np.testing.assert_array_equal(drawn.sum(axis=1), np.round(totals.mean()))
     for row in distortion:
         np.testing.assert_allclose(row, expected, rtol=1e-5)
+
+
+def test_layers_that_are_trained_one_by_one_read_and_score_counts_alike():
+    model = make_model((4,), objective="stacked", likelihood=Multinomial(), latent_dim=2)
+    rows = jnp.asarray(RNG.integers(1, 9, (5, 4)), jnp.float32)
+    np.testing.assert_allclose(_layers._below(model, {}, 0, rows), np.log1p(rows), rtol=1e-6)
+    params, batch = {"likelihood": {"log_total": 0.0}}, {"x": rows, "mask": jnp.ones(5)}
+    outputs = jnp.asarray(RNG.normal(size=(5, 4)), jnp.float32)
+    distortion, error = _layers._of_outputs(model, params, outputs, batch)
+    shares = scipy.special.softmax(np.float64(outputs), axis=1)
+    mean = shares * rows.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(error, np.square(rows - mean).sum(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(-distortion, Multinomial().log_prob({}, outputs, rows), rtol=1e-5)
 
 
 def test_a_total_is_not_decoded_step_by_step():

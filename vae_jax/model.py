@@ -555,15 +555,10 @@ class Model(flax.struct.PyTreeNode):
     def reconstruct(self, params: Any, x: Array) -> jax.Array:
         """E[x | z = mode of q(z|x)]: the reconstruction in `mode`, [B, *shape] to [B, *shape].
 
-        It is free running: the decoder gets the code only, not x.
+        It is free running: the decoder gets the code only, not x. If the likelihood reads the
+        totals of rows, these are the totals of x.
         """
-        return self._reconstructed(params, self.encode(params, x).mode, x)
-
-    def _reconstructed(self, params: Any, z: jax.Array, x: Array) -> jax.Array:
-        """E[x|z] in which rows have the totals of x, if the likelihood reads them: [B, *shape]."""
-        own = _part(params, "likelihood")
-        outputs = self.likelihood.sized(own, self.decode(params, z), jnp.asarray(x))
-        return self.likelihood.mean(own, outputs)
+        return self.decode_mean(params, self.encode(params, x).mode, x)
 
     def predict(self, params: Any, x: Array) -> "Prediction":
         """The code and the reconstruction of x in one pass.
@@ -577,7 +572,7 @@ class Model(flax.struct.PyTreeNode):
         """
         x = jnp.asarray(self._examples("x", x))
         code = self.encode(params, x).mode
-        return Prediction(code, self._reconstructed(params, code, x))
+        return Prediction(code, self.decode_mean(params, code, x))
 
     def interpolate(self, params: Any, x0: Array, x1: Array, num: int) -> jax.Array:
         """Decodes points on the lines between the codes of examples; the ends are reconstructions.
@@ -613,12 +608,16 @@ class Model(flax.struct.PyTreeNode):
         lines = decoded.reshape(len(z0), num, *self.shape)
         return lines[0] if is_one else lines
 
-    def decode_mean(self, params: Any, z: Array) -> jax.Array:
+    def decode_mean(self, params: Any, z: Array, like: Array | None = None) -> jax.Array:
         """E[x|z], z [B, L] to [B, *shape]; a decoder that reads x feeds back its own modes.
 
-        For text, the most likely characters.
+        For text, the most likely characters. A likelihood that reads the total of each row takes
+        those of `like`, [B, *shape]; None takes a typical total.
         """
-        return self.likelihood.mean(_part(params, "likelihood"), self.decode(params, z))
+        own, outputs = _part(params, "likelihood"), self.decode(params, z)
+        if like is not None:
+            outputs = self.likelihood.sized(own, outputs, jnp.asarray(like))
+        return self.likelihood.mean(own, outputs)
 
     def sample(
         self, params: Any, key: jax.Array, num_samples: int, temperature: float = 1.0

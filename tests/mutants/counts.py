@@ -111,8 +111,8 @@ plant(
 
 plant = of("vae_jax/model.py", "likelihoods_counts")
 plant(
-    "outputs = self.likelihood.sized(own, self.decode(params, z), jnp.asarray(x))",
-    "outputs = self.decode(params, z)",
+    "outputs = self.likelihood.sized(own, outputs, jnp.asarray(like))",
+    "outputs = outputs",
     "a reconstruction has the total of a typical row",
 )
 plant("return x, step.seen(x)", "return x, x", "a decoder is fed counts, not their logarithms")

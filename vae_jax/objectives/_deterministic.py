@@ -40,7 +40,7 @@ def terms(model, params, z: jax.Array, batch: dict) -> dict[str, jax.Array]:
     distortion = {"distortion": model.distortion(params, z, batch)}
     if not has_error(model):
         return distortion
-    reconstruction = model.decode_mean(params, z)
+    reconstruction = model.decode_mean(params, z, batch["x"])
     return {**distortion, "squared_error": losses.squared_error(batch["x"], reconstruction)}
 
 

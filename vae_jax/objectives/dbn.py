@@ -81,7 +81,9 @@ def loss(model, params, batch, key, *, pretraining="rbm", pretrained=1.0, level=
         return cross_entropy, {
             "cross_entropy": cross_entropy,
             "accuracy": weight * is_right,
-            "squared_error": losses.squared_error(batch["x"], model.decode_mean(params, z)),
+            "squared_error": losses.squared_error(
+                batch["x"], model.decode_mean(params, z, batch["x"])
+            ),
         }
 
     return _layers.by_layer(

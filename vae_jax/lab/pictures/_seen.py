@@ -251,18 +251,19 @@ def _decoder(model, params) -> Callable:
     """`Seen.decode` of a model."""
 
     @jax.jit
-    def decode_mean(params, z, c=None):
-        return (model if c is None else model.given(c)).decode_mean(params, z)
+    def decode_mean(params, z, c=None, like=None):
+        return (model if c is None else model.given(c)).decode_mean(params, z, like)
 
-    def decode(z, condition=None, *, is_whole=False):
+    def decode(z, condition=None, *, like=None, is_whole=False):
         if condition is not None:
             condition = np.broadcast_to(condition, (*z.shape[:2], np.shape(condition)[-1]))
             condition = condition.reshape(-1, condition.shape[-1])
+        like = like if model.likelihood.is_joint else None
         codes, size = z.reshape(-1, z.shape[-1]), max(1, MOST_AT_ONCE // math.prod(model.shape))
         parts = []
         for start in range(0, len(codes), size):
             rows = slice(start, start + size)
-            told = () if condition is None else (jnp.asarray(condition[rows]),)
+            told = (None if each is None else jnp.asarray(each[rows]) for each in (condition, like))
             x = np.asarray(decode_mean(params, jnp.asarray(codes[rows]), *told))
             is_image = x.ndim == 4 and not is_whole
             parts.append(plots.shrink(x, len(codes)) if is_image else x)

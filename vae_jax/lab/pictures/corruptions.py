@@ -12,7 +12,7 @@ __all__ = ["PICTURES", "draw"]
 def draw(seen: Seen) -> plots.Picture:
     """Draws a row of examples, one of what the encoder is shown, one of what it restores."""
     codes = np.asarray(seen.model.encode(seen.params, jnp.asarray(seen.shown)).mode)
-    restored = seen.decode(codes[None], is_whole=True)[0]
+    restored = seen.decode(codes[None], like=seen.x, is_whole=True)[0]
     rows = np.concatenate([seen.x, seen.shown, restored])
     names = "clean", "shown", "restored"
     return plots.samples(rows.clip(0, 1), title="what was shown, and restored", row_names=names)

@@ -10,13 +10,13 @@ __all__ = ["PICTURES", "draw", "draw_series", "hear", "read"]
 
 def draw(seen: Seen) -> plots.Picture:
     """Draws images or rows of a table, their reconstructions and the errors."""
-    decoded = seen.decode(seen.codes[seen.few][None], seen.told, is_whole=True)[0]
+    decoded = seen.decode(seen.codes[seen.few][None], seen.told, like=seen.x, is_whole=True)[0]
     return plots.reconstructions(seen.x, decoded)
 
 
 def draw_series(seen: Seen) -> plots.Picture:
     """Draws series over their reconstructions."""
-    decoded = seen.decode(seen.codes[seen.few][None], seen.told)[0]
+    decoded = seen.decode(seen.codes[seen.few][None], seen.told, like=seen.x)[0]
     pairs = np.stack([seen.x, np.where(np.isnan(seen.x), np.nan, decoded)], axis=1)
     return plots.series(pairs, ("input", "from its code"))
 
