@@ -208,6 +208,17 @@ def test_numbers_come_back_to_the_precision_of_float32():
     np.testing.assert_allclose(np.log(x).mean(), 0, atol=1e-6)
 
 
+def test_units_do_not_depend_on_the_order_of_the_rows():
+    values = np.exp(20 * RNG.normal(size=200))
+    units = set()
+    for kind in ("real", "positive") * 5:
+        moved = {"a": RNG.permutation(values)}
+        found = schema.infer(moved, {"a": kind})
+        column = found.stored(found.codes(moved)).used[0]
+        units.add((kind, column.center, column.scale))
+    assert len(units) == 2
+
+
 def test_new_rows_are_matched_by_name_and_refused_if_they_do_not_fit():
     table = {"a": [1.5, 2.5, 4.0], "b": ["u", "v", "u"], "id": ["k1", "k2", "k3"]}
     found = schema.infer(table, {"b": "binary"})
