@@ -20,13 +20,14 @@ from properties import arrays, close, law, numbers, uncovered
 from vae_jax import data, schema, sounds
 from vae_jax.data import Dataset, Rows, Split
 from vae_jax.errors import DataError, UsageError
+from vae_jax.labels import is_blank
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 NAMES = st.text(
     st.characters(categories=("L", "N", "P", "S"), exclude_characters="/."),
     min_size=1,
     max_size=8,
-)
+).filter(lambda name: not is_blank(name))
 NUM_ROWS = st.sampled_from([0, 1, 2, 3, 4, 9, 10, 23])
 STORED = st.sampled_from([(1,), (3,), (2, 3), (2, 2, 1), (2, 2, 3)])
 DTYPES = st.sampled_from(
