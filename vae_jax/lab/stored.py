@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Container, Mapping, Sequence
 
+from vae_jax import objectives
 from vae_jax.errors import UsageError
 from vae_jax.lab.settings import Config, flag_fields, hyperparameter_flags
 
@@ -90,8 +91,11 @@ def refuse_unknown(held: Mapping, where: str) -> None:
     Raises:
         UsageError: some are unknown; the message names them.
     """
-    known = {f.name for f in flag_fields()} | hyperparameter_flags().keys() | BESIDE
-    unknown = sorted(f"{name}={value}" for name, value in held.items() if name not in known)
+    usual = {*(f.name for f in flag_fields()), *objectives.hyperparameters(Config.objective)}
+    others = held.keys() - usual - BESIDE
+    # other objectives are imported only for a name that is not one of these
+    names = others - hyperparameter_flags().keys() if others else others
+    unknown = sorted(f"{name}={held[name]}" for name in names)
     if unknown:
         raise UsageError(
             f"{where} holds {', '.join(unknown)}, which this version of vae_jax does not know: "
