@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 
 import vae_jax
-from vae_jax import aliases, likelihoods, networks, objectives, posteriors, priors
+from vae_jax import aliases, likelihoods, networks, objectives, posteriors, priors, schema
 from vae_jax.cli import command
 from vae_jax.cli import help as help_lib
 from vae_jax.errors import UsageError
@@ -21,11 +21,13 @@ NAMES = {
     "posterior": posteriors.names(),
 }
 SHAPE = (3, 2)
+COLUMNS = "kind"
+"""Values of this kind are of columns of a table, and no flag is called so."""
 
 
 def each_value():
     for setting, several in aliases.VALUES.items():
-        for alias, value in several.items():
+        for alias, value in several.items() if setting != COLUMNS else ():
             yield pytest.param(setting, alias, value, id=f"{setting}={alias}")
 
 
@@ -53,7 +55,13 @@ def test_an_alias_of_a_setting_is_no_flag_and_stands_for_one():
     names |= config.hyperparameter_flags().keys()
     assert aliases.SETTINGS.keys().isdisjoint(names)
     assert names.issuperset(aliases.SETTINGS.values())
-    assert names.issuperset(aliases.VALUES)
+    assert names.issuperset(aliases.VALUES.keys() - {COLUMNS})
+
+
+def test_an_alias_of_a_kind_of_column_stands_for_one():
+    for alias, kind in aliases.VALUES[COLUMNS].items():
+        assert alias not in schema.names()
+        assert schema.load(alias) is schema.load(kind)
 
 
 def test_a_command_in_other_names_makes_the_same_config():

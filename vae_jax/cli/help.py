@@ -23,7 +23,7 @@ __all__ = ["COMMON", "WIDTH", "asked_for", "of_flags", "of_training"]
 WIDTH = 80
 """Columns of a page."""
 COMMON = (
-    *("objective", "network", "latent_dim", "likelihood", "dataset", "missing_values"),
+    *("objective", "network", "latent_dim", "likelihood", "dataset"),
     *("epochs", "batch_size", "learning_rate", "patience", "seed", "workdir", "overwrite"),
 )
 """Flags of the first page, in addition to those of the default objective."""
