@@ -119,11 +119,6 @@ plant("return x, step.seen(x)", "return x, x", "a decoder is fed counts, not the
 
 plant = of("vae_jax/evaluation/collapse.py", "evaluation_collapse")
 plant(
-    "mean = jnp.maximum(mean, 0.5 / len(x))",
-    "mean = mean + 0.5",
-    "the floor of counts is searched from larger means",
-)
-plant(
     "likelihood.log_prob(own, likelihood.sized(own, rows, x), x)",
     "likelihood.log_prob(likelihood.init(x.shape[1:]), likelihood.sized(own, rows, x), x)",
     "the floor has the initial dispersion",
