@@ -335,6 +335,7 @@ def test_all_formats_of_one_table_give_the_same(tmp_path, ending):
     found = [data.load(write(tmp_path / f"a.{end}", FILE)) for end in ("csv", ending)]
     first, second = found
     assert kinds_of(first.schema) == KINDS
+    assert first.schema.columns[[*FILE].index("label")].levels == first.classes == ("u", "v")
     assert first.schema == second.schema
     assert (first.likelihood, first.has_missing) == ("mixed", True)
     assert first.schema.parts == first.parts

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from vae_jax.schema._kind import Kind
-from vae_jax.schema._levels import plain
+from vae_jax.schema._levels import MOST, plain
 
 __all__ = [
     "Constant",
@@ -60,6 +60,13 @@ class Label(Kind):
 
     name = "label"
     done = "the class of each row"
+
+    @classmethod
+    def described(cls, column, cells):
+        """Its classes, unless they are many."""
+        is_few = cells.type != "date" and len(cells.distinct) <= MOST
+        levels = tuple(map(plain, cells.distinct)) if is_few else ()
+        return dataclasses.replace(column, levels=levels)
 
 
 class Split(Kind):
