@@ -266,6 +266,10 @@ def test_the_table_fits_the_terminal_and_long_ones_are_shortened():
         assert max(map(len, lines)) <= width
         assert len(lines) == 31
         assert lines[-1].startswith("…")
+    of_numbers = schema.infer({"a": ALL["real"]})
+    assert of_numbers.lines(80)[1].endswith("as it is")
+    stored = of_numbers.stored(of_numbers.codes({"a": ALL["real"]}))
+    assert stored.lines(80)[1].endswith("standardized")
     lines = schema.infer(ALL).lines(200)
     assert len(lines) == len(ALL) + 1
     assert any("identifies the rows" in line for line in lines)

@@ -143,6 +143,7 @@ class Kind:
         rank: kinds are tried in this order; the first that fits a column is used. None: a kind
             that is only used if it is set, or by the name of a column.
         done: what is done with its columns, in words.
+        density: its likelihood in words, or "".
         is_lossless: whether encode and decode return the same values exactly.
     """
 
@@ -150,6 +151,7 @@ class Kind:
     likelihood: ClassVar[str] = ""
     rank: ClassVar[int | None] = None
     done: ClassVar[str] = "left out"
+    density: ClassVar[str] = ""
     is_lossless: ClassVar[bool] = False
 
     @classmethod
@@ -204,6 +206,11 @@ class Kind:
         if column.low is None:
             return ""
         return f"{column.low:.6g} … {column.high:.6g}"
+
+    @classmethod
+    def treated(cls, column: Column) -> str:
+        """What is done with a column, a scalar in words."""
+        return cls.done
 
     @classmethod
     def slots(cls, column: Column) -> list[str]:

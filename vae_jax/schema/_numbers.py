@@ -39,6 +39,11 @@ class Number(Kind):
         """Codes [N] are the values."""
         return codes
 
+    @classmethod
+    def treated(cls, column):
+        """What is done with its numbers, if they are rescaled; a scalar in words."""
+        return "as it is" if (column.center, column.scale) == (0, 1) else cls.done
+
 
 def _as_number(column: Column, value) -> float:
     if value is None:

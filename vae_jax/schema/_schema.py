@@ -156,7 +156,8 @@ class Schema:
 
     def _row(self, column: Column) -> tuple[str, ...]:
         kind = self.kind_of(column.kind)
-        done = f"left out: {column.why}" if column.why else kind.done
+        done = f"left out: {column.why}" if column.why else kind.treated(column)
+        done += f", {kind.density}" if self.is_mixed and kind.density else ""
         missing = f"{100 * column.missing:.3g} %" if column.missing else "0"
         return column.name, column.kind, missing, kind.told(column), done
 

@@ -12,7 +12,7 @@ class Binary(Levels):
     """Words or truth values with two levels, or the numbers 0 and 1; the second level is 1."""
 
     name, likelihood, rank = "binary", "bernoulli", 10
-    done = "0 or 1, Bernoulli"
+    done, density = "0 or 1", "Bernoulli"
 
     @classmethod
     def fits(cls, cells):

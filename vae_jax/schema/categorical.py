@@ -11,7 +11,7 @@ class Categorical(Levels):
     """Words with at most 1,000 levels, and at least two rows for each level on average."""
 
     name, likelihood, rank = "categorical", "one_hot", 50
-    done = "one number for each level, categorical"
+    done, density = "one number for each level", "categorical"
 
     @classmethod
     def fits(cls, cells):

@@ -14,7 +14,7 @@ class Count(Number):
     """Whole numbers whose smallest is 0, more than two distinct ones."""
 
     name, likelihood, rank = "count", "poisson", 20
-    done = "as it is, Poisson"
+    done, density = "as it is", "Poisson"
     is_lossless = True
 
     @classmethod

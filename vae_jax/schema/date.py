@@ -15,7 +15,7 @@ class Date(Real):
     """Dates or times; in words: year-month-day, perhaps with a time. Codes are days since 1970."""
 
     name, rank = "date", 45
-    done = "elapsed time, standardized, Gaussian"
+    done, density = "elapsed time, standardized", "Gaussian"
 
     @classmethod
     def fits(cls, cells):

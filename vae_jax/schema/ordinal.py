@@ -15,7 +15,7 @@ class Ordinal(Levels):
     """
 
     name, likelihood, rank = "ordinal", "ordinal", 5
-    done = "a number for each step between levels, ordinal"
+    done, density = "a number for each step between levels", "ordinal"
 
     @classmethod
     def fits(cls, cells):

@@ -17,7 +17,7 @@ class Positive(Number):
     """Numbers above 0 that span a factor of 100, and whose logarithms are less skewed than they."""
 
     name, likelihood, rank = "positive", "log_normal", 30
-    done = "divided by the geometric mean, log-normal"
+    done, density = "divided by the geometric mean", "log-normal"
 
     @classmethod
     def fits(cls, cells):

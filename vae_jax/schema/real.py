@@ -11,7 +11,7 @@ class Real(Number):
     """Numbers that no other kind fits."""
 
     name, likelihood, rank = "real", "gaussian", 40
-    done = "standardized, Gaussian"
+    done, density = "standardized", "Gaussian"
 
     @classmethod
     def fits(cls, cells):
