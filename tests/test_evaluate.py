@@ -4,9 +4,9 @@ import csv
 import errno
 import fcntl
 import json
-import re
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
