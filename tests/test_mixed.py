@@ -15,7 +15,7 @@ from vae_jax.likelihoods._parts import part
 B = 6
 PARTS = (
     *(("gaussian", 1), ("one_hot", 3), ("log_normal", 1), ("bernoulli", 1), ("ordinal", 3)),
-    *(("one_hot", 2), ("gaussian", 1), ("one_hot", 3)),
+    *(("one_hot", 2), ("gaussian", 1), ("one_hot", 3), ("poisson", 1)),
 )
 MIXED = likelihoods.make("mixed", parts=PARTS)
 MISSING = likelihoods.make("mixed", parts=PARTS, has_missing=True)
@@ -38,6 +38,8 @@ def cells(place):
         return np.exp(RNG.normal(size=(B, 1)))
     if name == "bernoulli":
         return (LEVELS[place] % 2)[:, None]
+    if name == "poisson":
+        return RNG.poisson(3.0, (B, 1)).astype(float)
     if name == "one_hot":
         return np.eye(size)[LEVELS[place] % size]
     return (LEVELS[place][:, None] > np.arange(size)).astype(float)
@@ -67,6 +69,8 @@ def of_scipy(place):
         return scipy.stats.lognorm.logpdf(x[:, 0], np.exp(logvar / 2), scale=scale)
     if name == "bernoulli":
         return scipy.stats.bernoulli.logpmf(x[:, 0], scipy.special.expit(outputs[:, 0]))
+    if name == "poisson":
+        return scipy.stats.poisson.logpmf(x[:, 0], np.exp(outputs[:, 0]))
     if name == "one_hot":
         p = scipy.special.softmax(outputs, axis=1)
         return scipy.stats.multinomial.logpmf(x, 1, p)
@@ -134,7 +138,9 @@ def test_the_encoder_reads_zeros_and_what_is_observed():
     np.testing.assert_array_equal(read[2:, :D], seen[2:])
     place = [name for name, _ in PARTS].index("log_normal")
     np.testing.assert_allclose(seen[:, STARTS[place]], np.log(X[:, STARTS[place]]), rtol=1e-6)
-    others = np.delete(np.arange(D), STARTS[place])
+    count = [name for name, _ in PARTS].index("poisson")
+    np.testing.assert_allclose(seen[:, STARTS[count]], np.log1p(X[:, STARTS[count]]), rtol=1e-6)
+    others = np.delete(np.arange(D), STARTS[[place, count]])
     np.testing.assert_array_equal(seen[:, others], X[:, others])
 
 
