@@ -98,7 +98,7 @@ def test_the_terms_of_a_training_are_read(name, more, value):
     assert numbers.found(ROWS[name].read, result_line(**more), 1.0) == value
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", [name for name in recipes.names() if name in ROWS])
 def test_the_table_of_a_paper_is_read(name):
     recipe = recipes.load(name)
     budget = next(iter(recipe.BUDGETS))

@@ -206,7 +206,7 @@ def test_a_picture_at_once_is_its_rows_one_after_another():
 
     def along(own):
         pixels = x.reshape(2, -1, 1)
-        return model.decoder.apply({"params": own}, z, feed=lambda t, _: pixels[:, t])
+        return model.decoder.apply({"params": own}, z, feed=lambda t, _: (pixels[:, t],) * 2)
 
     outputs, fed = jax.jit(along)(params["decoder"])
     np.testing.assert_array_equal(fed, x)

@@ -28,7 +28,7 @@ CLOSE = 1e-4
 """Of numbers in float32 from another version of JAX, or another processor."""
 NEWER = (
     *("adam_b1", "hop", "init_scale", "missing_values", "scaling", "teacher_dropout", "window"),
-    *("free_bits", "posterior", "prior"),
+    *("free_bits", "posterior", "prior", "prior_phase", "skip_norm"),
     *("background", "crop", "frames", "icc", "pad", "resize"),
     *("frame_hop", "frame_length", "mel_bands", "sound"),
     *("kinds", "label", "id", "ignore", "split_column"),

@@ -218,8 +218,8 @@ plant(
 
 plant = of("vae_jax/data/_tables.py", "data_sequences")
 plant(
-    "reading.missing_values, drops=reading.window is None)",
-    "reading.missing_values, drops=True)",
+    "reading.missing_values is not None and reading.window is None:",
+    "reading.missing_values is not None:",
     "rows with missing cells are cut out of time",
 )
 

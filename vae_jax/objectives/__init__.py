@@ -299,9 +299,10 @@ def hyperparameters(name: str) -> dict[str, Hyperparameter]:
         for p in _keywords(function):
             if p.default is not p.empty:
                 least = "[1, inf)" if isinstance(p.default, int) else "[0, inf)"
+                told = found[p.name].help if p.name in found else ""
                 found[p.name] = Hyperparameter(
                     p.default,
-                    help_lines.get(p.name, ""),
+                    help_lines.get(p.name, told),
                     Interval.parse(limits["INTERVALS"].get(p.name, least)),
                     limits["CHOICES"].get(p.name, ()),
                     limits["SCHEDULES"].get(p.name, ""),
