@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 from collections.abc import Callable
 
 import jax
@@ -535,6 +536,13 @@ def moments(own):
 
 
 @jax.jit
+def rates_under_uniform(logits, z):
+    """The rate of each dimension under a prior that knows equal probabilities, by its density."""
+    prior = types.SimpleNamespace(log_probs=lambda z: jnp.full_like(z, -np.log(V) / V))
+    return OneHotCategorical(logits, V).rates_given(prior, z)
+
+
+@jax.jit
 def relaxed(key, logits, temperature):
     """A smooth draw and the gradients of its sum."""
     value, vjp = jax.vjp(
@@ -554,6 +562,7 @@ def relaxed(key, logits, temperature):
     "OneHotCategorical.sample",
     "OneHotCategorical.relaxed",
     "OneHotCategorical.log_prob",
+    "OneHotCategorical.rates_given",
     "LOWEST_TEMPERATURE",
     seed=SEED,
     logits=arrays(REAL, (B, 2 * V)),
@@ -573,6 +582,11 @@ def test_categories_of_latents(seed, logits, temperature, times):
 
     def in_groups(values):
         return np.asarray(values).reshape(*np.shape(values)[:-1], -1, V)
+
+    # a prior of equal probabilities costs log V less the entropy, at any draw
+    entropy = -in_groups(probabilities * expected.reshape(B, -1)).sum(axis=-1)
+    rates = rates_under_uniform(logits, np.float32(found["mode"]))
+    close(in_groups(rates).sum(axis=-1), np.log(V) - entropy, 10 * size)
 
     # draws are one-hot; of the first groups the same whatever follows
     one, many = jax.device_get((sample(own, key), sample(own, key, num_samples=K)))
