@@ -121,7 +121,7 @@ def test_variants_train_end_to_end(tmp_path, kind, values):
         ({"likelihood": "bernoulli"}, DataError, "holds text: take likelihood=text"),
         ({"network": "mlp", "teacher_dropout": "0.1"}, UsageError, "network 'mlp' has no teacher"),
         ({"teacher_dropout": "2"}, UsageError, "teacher_dropout=2: must be a finite number"),
-        ({"window": "3"}, UsageError, "window=3: cuts a table"),
+        ({"window": "3"}, UsageError, "window=3: cuts series"),
         ({"hop": "3"}, UsageError, "hop=3: .* give `window` too"),
         ({"window": "0"}, UsageError, "window=0: must be an integer, 1 or more"),
     ],

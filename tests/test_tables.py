@@ -176,8 +176,8 @@ def test_lines_are_aligned_and_bounded(table):
     lines = tables.lines(summary)
     assert len(lines) == 1 + len(summary)
     assert len({len(line) for line in lines}) == 1
-    assert "2, 1 missing" in lines[1]
-    assert "1, 2 diverged" in lines[2]
+    assert "2 of 3" in lines[1]
+    assert "1 of 3, 2 diverged" in lines[2]
     assert tables.lines(summary, most=1)[-1] == "and 1 more, in summary.csv"
 
 

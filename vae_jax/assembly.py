@@ -215,7 +215,7 @@ def assemble(
     *,
     likelihood: str | likelihoods.Likelihood | None,
     variance: float | str,
-    settings: Mapping[str, float | str] | None = None,
+    settings: Mapping[str, Any] | None = None,
     prior: str | priors.Prior | None = None,
     posterior: str | posteriors.Posterior | None = None,
 ) -> Parts:
@@ -333,7 +333,7 @@ def initial_examples(model: Model, x: Any) -> np.ndarray | None:
 
 
 def _likelihood(
-    schema: Schema, asked: Any, variance: float | str, settings: Mapping[str, float | str]
+    schema: Schema, asked: Any, variance: float | str, settings: Mapping[str, Any]
 ) -> likelihoods.Likelihood:
     """The requested p(x|z), or the default."""
     if isinstance(asked, type) and issubclass(asked, likelihoods.Likelihood):
