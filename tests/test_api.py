@@ -326,7 +326,7 @@ def build(shape, latent_dim, num_outputs, widths, activation, dtype):
     return ResidualEncoder(latent_dim, widths), decoder
 
 
-NETWORKS = {"residual": Network(ResidualEncoder, MLPDecoder, build, (5,), "relu")}
+NETWORKS = {"shortcut": Network(ResidualEncoder, MLPDecoder, build, (5,), "relu")}
 '''
 
 
@@ -335,14 +335,14 @@ def added(tmp_path, monkeypatch):
     """A likelihood and a network that somebody wrote: a file each."""
     for package, name, source in (
         (likelihoods, "cauchy", CAUCHY),
-        (networks, "residual", RESIDUAL),
+        (networks, "shortcut", RESIDUAL),
     ):
         folder = tmp_path / package.__name__
         folder.mkdir()
         (folder / f"{name}.py").write_text(source)
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
     yield
-    for package, name in ((likelihoods, "cauchy"), (networks, "residual")):
+    for package, name in ((likelihoods, "cauchy"), (networks, "shortcut")):
         sys.modules.pop(f"{package.__name__}.{name}", None)
         vars(package).pop(name, None)
 
@@ -350,7 +350,7 @@ def added(tmp_path, monkeypatch):
 def test_a_likelihood_and_a_network_are_one_file_each(added, tmp_path):
     """They are found by name, trained for a step, and written to a file and read, by that alone."""
     assert "cauchy" in likelihoods.names()
-    assert "residual" in networks.names()
+    assert "shortcut" in networks.names()
     likelihood = likelihoods.make("cauchy")
     assert likelihood == likelihoods.Cauchy(0.5)
     np.testing.assert_allclose(
@@ -363,7 +363,7 @@ def test_a_likelihood_and_a_network_are_one_file_each(added, tmp_path):
     with pytest.raises(UsageError, match=r"choose from .*, cauchy, "):
         likelihoods.make("couchy")
 
-    encoder, decoder = networks.build("residual", shape=(6,), latent_dim=2)
+    encoder, decoder = networks.build("shortcut", shape=(6,), latent_dim=2)
     assert (type(encoder), encoder.widths) == (networks.ResidualEncoder, (5,))
     assert decoder.activation is networks.ACTIVATIONS["relu"]
     model = Model(encoder, decoder, likelihood, (6,), 2)
