@@ -153,14 +153,17 @@ def test_tasks_run_on_a_cluster_of_two_nodes(tmp_path, monkeypatch):
 
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "fake_training.py").write_text(textwrap.dedent(WORKER))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "lib"), str(ROOT)]))
+    own = [str(tmp_path / "lib"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, own)))
     folder = tmp_path / "sweep"
     whats = {"a": "quick", "b": "fail", "c": "quick", "d": "quick"}
     tasks = [
         Task(name, ["fake_training", name, str(folder / name), what], folder / name)
         for name, what in whats.items()
     ]
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    nodes = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
     try:
         nodes.add_node(num_cpus=1)
         outcomes = cluster.fan_out(
