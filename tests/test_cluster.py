@@ -288,8 +288,8 @@ def test_workers_that_do_not_leave_are_killed(make, folder, call):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("partitoin=gpu", "'partitoin' is not an option of sbatch (did you mean partition?)"),
-        ("color=red", "'color' is not an option of sbatch: give it as in partition=gpu"),
+        ("partitoin=gpu", "'partitoin' is unknown (did you mean partition?)"),
+        ("color=red", "'color' is unknown: give it as in partition=gpu"),
         ("partition", "'partition' must be name=value"),
         ("=gpu", "'=gpu' must be name=value"),
         ("time=", "'time=' must be name=value"),
@@ -298,7 +298,7 @@ def test_workers_that_do_not_leave_are_killed(make, folder, call):
         ("time=0", "the signal to save would come before a step: give at least time=3"),
         ("time=1:30", "time=1:30 with signal_delay_s=90: the signal to save would come"),
         ("time=0:10:00,signal_delay_s=600", "give at least time=11"),
-        ("setup='module load cuda", "a quote is not closed: give setup='module load cuda'"),
+        ("setup='module load cuda", "a quote is not closed: give it as in partition=gpu"),
         ("mem_gb=-1", "mem_gb=-1: must be a whole number"),
         ("time=10,time=20", "time=10,20: must be minutes"),
         ("cpus_per_task=²", "must be a whole number"),

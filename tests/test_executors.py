@@ -33,12 +33,12 @@ def test_every_executor_has_the_functions_of_one():
 @pytest.mark.parametrize(
     ("parse", "text", "message"),
     [
-        (kubernetes.parse, "imag=a", "`kubernetes`: 'imag' is no setting (did you mean image?)"),
+        (kubernetes.parse, "imag=a", "`kubernetes`: 'imag' is unknown (did you mean image?)"),
         (kubernetes.parse, "image", "'image' must be name=value"),
         (kubernetes.parse, "cpus=2", "names no image: give image="),
         (kubernetes.parse, "image=a,cpus=x", "cpus=x: must be a whole number of at least 1"),
         (kubernetes.parse, "image=a,claim=b", "claim and mount go together: give image="),
-        (ray.parse, "adress=auto", "`ray`: 'adress' is no setting (did you mean address?)"),
+        (ray.parse, "adress=auto", "`ray`: 'adress' is unknown (did you mean address?)"),
         (ray.parse, "gpus=-1", "gpus=-1: must be a number, 0 or more"),
         (ray.parse, "=2", "'=2' must be name=value"),
     ],
@@ -94,7 +94,11 @@ def test_states_are_those_of_the_newest_pods(tasks, tmp_path, monkeypatch):
 
     def kubectl(*words, given=None):
         calls.append(words[:2])
-        return json.dumps({"items": [*pods, pod(2, "Pending")]}) if words[0] == "get" else "done"
+        if words[0] != "get":
+            return "done"
+        second = [pod(0, "Running")]
+        of_job = second if words[2].endswith("-1") else [*pods, pod(2, "Pending")]
+        return json.dumps({"items": of_job})
 
     monkeypatch.setattr(kubernetes, "_kubectl", kubectl)
     assert kubernetes.recorded(tasks, folder) == {}
@@ -111,8 +115,12 @@ def test_states_are_those_of_the_newest_pods(tasks, tmp_path, monkeypatch):
     # evicted, and not started again
     pods[1:2] = []
     assert "a" not in kubernetes.recorded(tasks, folder)
-    (job,) = kubernetes.cancel(folder)
-    assert job == kubernetes.manifest(tasks, folder, settings)["metadata"]["name"]
+    # a second Job leaves the first, and its programs count from then on
+    assert kubernetes.run(tasks[:1], folder, settings)[0].message.endswith("-1, index 0")
+    assert ("delete", "job") not in calls
+    assert "a" in kubernetes.recorded(tasks, folder)
+    name = kubernetes.manifest(tasks, folder, settings)["metadata"]["name"]
+    assert kubernetes.cancel(folder) == [f"{name}-0", f"{name}-1"]
 
 
 def test_a_missing_kubectl_is_one_line(tasks, tmp_path, monkeypatch):
@@ -129,7 +137,7 @@ def test_a_missing_kubectl_is_one_line(tasks, tmp_path, monkeypatch):
         kubernetes.run(tasks, tmp_path, kubernetes.parse(IMAGE))
 
 
-@pytest.mark.parametrize("content", ["{", "3", "{}"])
+@pytest.mark.parametrize("content", ["{", "3", "[{}]"])
 def test_a_damaged_record_is_named(tmp_path, content):
     (tmp_path / "kubernetes.json").write_text(content)
     with pytest.raises(StorageError, match=r"cannot be read.*: move it away"):

@@ -18,8 +18,8 @@ ENTRY_POINTS = ("cli/", "__main__.py", "lab/flags.py")
 OF_OTHERS = {
     "devices/platform.py::_COUNT": "is a flag of XLA",
     "lab/executors/kubernetes.py::_namespace": "is an option of kubectl",
+    "lab/executors/kubernetes.py::_of_job": "asks kubectl",
     "lab/executors/kubernetes.py::cancel": "asks kubectl",
-    "lab/executors/kubernetes.py::recorded": "asks kubectl",
     "lab/executors/kubernetes.py::run": "asks kubectl",
     "lab/executors/slurm.py::_option": "is an option of SLURM's srun",
     "lab/executors/slurm.py::_of_clusters": "is an option of SLURM's squeue",

@@ -8,7 +8,7 @@ import numpy as np
 from vae_jax import networks, schedules
 from vae_jax.lab import config, sweep, train
 from vae_jax.lab import rows as rows_lib
-from vae_jax.lab.executors import kubernetes, local, ray, slurm
+from vae_jax.lab.executors import kubernetes, local, slurm
 
 from ._cases import at, attempt, flags_of, tries
 from .of_data import PICTURES, RNG, TABLE, archive, csv, draw, rows, saved
@@ -598,26 +598,23 @@ def a_setting_of_slurm_that_is_not_the_users(folder, patch):
     yield attempt(slurm.parse, "time=5")
 
 
-@tries(own("is not an option of sbatch…: give it as in …"))
+own = at("vae_jax/lab/executors/_task.py", "pairs")
+
+
+@tries(own("is unknown…: give it as in …"))
 def a_setting_of_slurm_that_is_unknown(folder, patch):
     message = yield attempt(slurm.parse, "partitoin=gpu")
     yield attempt(slurm.parse, message.partition("give it as in ")[2])
     yield attempt(slurm.parse, re.search(r"did you mean (\w+)", message)[1] + "=gpu")
 
 
-@tries(own("a quote is not closed: give setup='module load cuda', for example"))
+@tries(own("a quote is not closed: give it as in …"))
 def a_quote_of_slurm_that_is_open(folder, patch):
-    yield attempt(slurm.parse, "setup='module load cuda")
-    yield attempt(slurm.parse, "setup='module load cuda'")
+    message = yield attempt(slurm.parse, "setup='module load cuda")
+    yield attempt(slurm.parse, message.partition("give it as in ")[2])
 
 
 own = at("vae_jax/lab/executors/kubernetes.py", "parse")
-
-
-@tries(own("is no setting…: give …"))
-def a_setting_of_kubernetes_that_is_unknown(folder, patch):
-    message = yield attempt(kubernetes.parse, "imag=a")
-    yield attempt(kubernetes.parse, message.partition(": give ")[2])
 
 
 @tries(own("names no image: give …, for example"))
@@ -638,12 +635,6 @@ def a_damaged_record_of_a_job(folder, patch):
     yield attempt(kubernetes.recorded, [], folder)
     path.rename(folder / "away.json")
     yield attempt(kubernetes.recorded, [], folder)
-
-
-@tries(at("vae_jax/lab/executors/ray.py", "parse")("is no setting…: give …, for example"))
-def a_setting_of_ray_that_is_unknown(folder, patch):
-    message = yield attempt(ray.parse, "adress=auto")
-    yield attempt(ray.parse, message.partition(": give ")[2].removesuffix(", for example"))
 
 
 own = at("vae_jax/lab/executors/slurm.py", "_check_time")

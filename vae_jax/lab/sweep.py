@@ -11,7 +11,16 @@ from pathlib import Path
 from vae_jax import console
 from vae_jax.devices import processes
 from vae_jax.errors import DivergedError, IncompleteError, verbatim
-from vae_jax.lab import cluster, entry, environment, identity, overview, stored, sweep_results
+from vae_jax.lab import (
+    cluster,
+    entry,
+    environment,
+    executors,
+    identity,
+    overview,
+    stored,
+    sweep_results,
+)
 from vae_jax.lab import train as training_lib
 from vae_jax.lab.config import command_line
 from vae_jax.lab.expansion import make_configs
@@ -68,7 +77,7 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
         if processes.is_first():
             sweep_results.report(sweep, configs, programs, results)
     if failed:
-        retry = "`retry_failed=True`" if plan.executor == "slurm" else "the same command"
+        retry = "`retry_failed=True`" if _is_queued(plan) else "the same command"
         raise IncompleteError(
             f"{len(failed)} of {_count(len(programs), 'program')} failed "
             f"({verbatim(failed[0])}): see {directory / 'logs'}, {retry} tries again"
@@ -76,9 +85,14 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
     return results
 
 
+def _is_queued(plan: Plan) -> bool:
+    """Whether programs may still be queued or run when the command ends."""
+    return plan.executor is not None and executors.load(plan.executor).IS_QUEUED
+
+
 def _what_is_missing(results: Sequence[dict | None], plan: Plan) -> str:
     """A line on the runs without results."""
-    does = "gathers what has ended since, and trains" if plan.executor == "slurm" else "trains"
+    does = "gathers what has ended since, and trains" if _is_queued(plan) else "trains"
     return (
         f"{results.count(None)} of {len(results)} runs have no result yet: the same command {does} "
         "what is missing"

@@ -1,6 +1,7 @@
 """Where the programs of a sweep are trained, if not in this process. One file each, by its name.
 
-An executor is a module with these functions:
+An executor is a module with these functions, and with `IS_QUEUED`, whether `run` returns before its
+tasks have ended:
 
     parse(text, num_workers) → settings, from the text of its flag, or UsageError
     recorded(tasks, folder) → outcomes of what an earlier call has left queued, running or failed

@@ -4,14 +4,17 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from vae_jax import console, disk
-from vae_jax.errors import StorageError
+from vae_jax.errors import StorageError, UsageError, did_you_mean
 
-__all__ = ["Outcome", "Task", "command", "last_line", "storing", "told"]
+__all__ = ["Outcome", "Task", "command", "last_line", "pairs", "storing", "told"]
+
+_PAIR = re.compile(r"""(?:[^,'"]|'[^']*'|"[^"]*")+""")
+"""A setting; commas in quotes do not end it."""
 
 
 class Task(NamedTuple):
@@ -50,6 +53,35 @@ class Outcome(NamedTuple):
 def command(task: Task) -> list[str]:
     """The words that start a task."""
     return [sys.executable, "-m", *task.arguments]
+
+
+def pairs(text: str, setting: str, known: Collection[str], example: str) -> dict[str, str]:
+    """Parses `name=value,…`: name → text without quotes; a name that stands twice has a list.
+
+    Args:
+        text: the settings of an executor; dashes in names are underscores.
+        setting: the name of the executor, for messages.
+        known: the names of its settings.
+        example: settings that are valid together.
+
+    Raises:
+        UsageError: a name is unknown or has no value, or a quote is open.
+    """
+    found: dict[str, str] = {}
+    if text.count("'") % 2 or text.count('"') % 2:
+        raise UsageError(f"`{setting}`: a quote is not closed: give it as in {example}")
+    for word in filter(str.strip, _PAIR.findall(text)):
+        name, _, value = (part.strip() for part in word.partition("="))
+        name = name.replace("-", "_")
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1].strip()
+        if not name or not value or not value.isprintable():
+            raise UsageError(f"`{setting}`: {word!r} must be name=value, as in {example}")
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise UsageError(f"`{setting}`: {name!r} is unknown{hint}: give it as in {example}")
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found
 
 
 @contextlib.contextmanager

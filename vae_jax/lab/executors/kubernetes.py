@@ -14,13 +14,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vae_jax.errors import StorageError, UsageError, did_you_mean
+from vae_jax.errors import StorageError, UsageError
 from vae_jax.lab import entry
-from vae_jax.lab.executors._task import Outcome, Task
+from vae_jax.lab.executors._task import Outcome, Task, pairs
 from vae_jax.storage import files
 
-__all__ = ["MAX_RETRIES", "cancel", "manifest", "parse", "preview", "recorded", "run"]
+__all__ = [
+    "IS_QUEUED",
+    "MAX_RETRIES",
+    "cancel",
+    "manifest",
+    "parse",
+    "preview",
+    "recorded",
+    "run",
+]
 
+IS_QUEUED = True
 MAX_RETRIES = 100
 """Maximum number of starts after an eviction."""
 _GRACE_SECONDS = 90
@@ -48,17 +58,13 @@ def parse(text: str, num_workers: int = 1) -> dict[str, Any]:
     Raises:
         UsageError: a setting is unknown or missing, or has an invalid value.
     """
-    known, values = f"{_COUNTS} {_WORDS}".split(), {}
-    for word in filter(str.strip, text.split(",")):
-        name, _, value = (part.strip() for part in word.partition("="))
-        if not name or not value or not value.isprintable():
-            raise UsageError(f"`kubernetes`: {word!r} must be name=value, as in {_EXAMPLE}")
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise UsageError(f"`kubernetes`: {name!r} is no setting{hint}: give {_EXAMPLE}")
-        if name in _COUNTS.split() and not re.fullmatch(r"[1-9][0-9]{0,5}", value):
-            raise UsageError(f"`kubernetes`: {name}={value}: must be a whole number of at least 1")
-        values[name] = int(value) if name in _COUNTS.split() else value
+    found = pairs(text, "kubernetes", f"{_COUNTS} {_WORDS}".split(), _EXAMPLE)
+    values: dict[str, Any] = dict(found)
+    for name in found.keys() & _COUNTS.split():
+        if not re.fullmatch(r"[1-9][0-9]{0,5}", found[name]):
+            told = f"{name}={found[name]}"
+            raise UsageError(f"`kubernetes`: {told}: must be a whole number of at least 1")
+        values[name] = int(found[name])
     if "image" not in values:
         raise UsageError(f"`kubernetes`: names no image: give {_EXAMPLE}, for example")
     if ("claim" in values) != ("mount" in values):
@@ -140,25 +146,26 @@ def preview(tasks: Sequence[Task], folder: Path, settings: Mapping[str, Any]) ->
 
 
 def run(tasks: Sequence[Task], folder: Path, settings: Mapping[str, Any]) -> list[Outcome]:
-    """Applies the Job of tasks with kubectl, and returns at once; a Job that was there is replaced.
+    """Applies a Job of tasks with kubectl, and returns at once; earlier Jobs of the sweep go on.
 
     Raises:
         UsageError: kubectl is missing, or refuses.
     """
     if not tasks:
         return []
-    text = preview(tasks, folder, settings)
-    _kubectl("delete", "job", _name(folder), "--ignore-not-found", *_namespace(settings))
-    _kubectl("apply", "--filename=-", *_namespace(settings), given=text)
-    job, names = _name(folder), [task.name for task in tasks]
-    record = {"job": job, "namespace": settings.get("namespace", ""), "programs": names}
-    files.write_json(folder / _RECORD, record, root=folder)
-    told = [f"job {job}, index {i}" for i in range(len(tasks))]
+    earlier, names = _read(folder), [task.name for task in tasks]
+    job = manifest(tasks, folder, settings)
+    job["metadata"]["name"] += f"-{len(earlier)}"
+    own = job["metadata"]["name"]
+    _kubectl("apply", "--filename=-", *_namespace(settings), given=json.dumps(job))
+    record = {"job": own, "namespace": settings.get("namespace", ""), "programs": names}
+    files.write_json(folder / _RECORD, [*earlier, record], root=folder)
+    told = [f"job {own}, index {i}" for i in range(len(tasks))]
     return [Outcome(n, "submitted", message=words) for n, words in zip(names, told, strict=True)]
 
 
 def recorded(tasks: Sequence[Task], folder: Path) -> dict[str, Outcome]:
-    """The state of each task of the Job: queued, running or failed.
+    """The state of each task in the newest Job that has it: queued, running or failed.
 
     Args:
         tasks: all tasks of the sweep.
@@ -170,23 +177,23 @@ def recorded(tasks: Sequence[Task], folder: Path) -> dict[str, Outcome]:
     Raises:
         UsageError: kubectl is missing, or refuses.
     """
-    record = _read(folder)
-    if record is None:
-        return {}
-    where = _namespace(record)
+    found: dict[str, Outcome | None] = {}
+    for record in _read(folder):
+        found |= _of_job(record)
+    names = {task.name for task in tasks}
+    return {n: outcome for n, outcome in found.items() if outcome is not None and n in names}
+
+
+def _of_job(record: Mapping[str, Any]) -> dict[str, Outcome | None]:
+    """The state of each program of a Job; None if it may be run again."""
     chosen = f"--selector=job-name={record['job']}"
-    text = _kubectl("get", "pods", chosen, "--output=json", *where)
-    names = {task.name for task in tasks} & {*record["programs"]}
+    text = _kubectl("get", "pods", chosen, "--output=json", *_namespace(record))
+    found: dict[str, Outcome | None] = dict.fromkeys(record["programs"])
     # of several pods of an index the last is the newest
-    pods = sorted(json.loads(text)["items"], key=lambda p: p["metadata"]["creationTimestamp"])
-    found = {}
-    for pod in pods:
+    for pod in sorted(json.loads(text)["items"], key=lambda p: p["metadata"]["creationTimestamp"]):
         index = int(pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"])
         name = record["programs"][index]
-        outcome = _state(name, pod["status"], f"pod {pod['metadata']['name']}")
-        if name in names:
-            found.pop(name, None)
-            found |= {} if outcome is None else {name: outcome}
+        found[name] = _state(name, pod["status"], f"pod {pod['metadata']['name']}")
     return found
 
 
@@ -204,31 +211,33 @@ def _state(name: str, status: Mapping[str, Any], pod: str) -> Outcome | None:
 
 
 def cancel(folder: Path) -> list[str]:
-    """Deletes the Job of a sweep; its name, or nothing.
+    """Deletes the Jobs of a sweep; their names.
 
     Raises:
         UsageError: kubectl is missing, or refuses.
     """
-    record = _read(folder)
-    if record is None:
-        return []
-    given = _namespace(record)
-    deleted = _kubectl("delete", "job", record["job"], "--ignore-not-found", *given)
-    return [record["job"]] if deleted.strip() else []
+    deleted = []
+    for record in _read(folder):
+        words = ("delete", "job", record["job"], "--ignore-not-found")
+        if _kubectl(*words, *_namespace(record)).strip():
+            deleted.append(record["job"])
+    return deleted
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
-    """The record of the Job that was applied, or None."""
+def _read(folder: Path) -> list[dict[str, Any]]:
+    """The records of the Jobs that were applied, the newest last."""
     path = folder / _RECORD
     try:
-        record = files.read_json(path)
-        return {
-            "job": str(record["job"]),
-            "namespace": str(record["namespace"]),
-            "programs": [str(name) for name in record["programs"]],
-        }
+        return [
+            {
+                "job": str(record["job"]),
+                "namespace": str(record["namespace"]),
+                "programs": [str(name) for name in record["programs"]],
+            }
+            for record in files.read_json(path)
+        ]
     except FileNotFoundError:
-        return None
+        return []
     except (KeyError, TypeError):
         raise StorageError(f"{path} cannot be read: move it away") from None
 

@@ -19,6 +19,7 @@ from vae_jax.storage import files
 
 __all__ = [
     "GRACE_SECONDS",
+    "IS_QUEUED",
     "cancel",
     "parse",
     "preview",
@@ -28,6 +29,7 @@ __all__ = [
     "share_of_devices",
 ]
 
+IS_QUEUED = False
 GRACE_SECONDS = 20.0
 """Seconds that local workers have to save after a signal."""
 _FRACTION = "XLA_PYTHON_CLIENT_MEM_FRACTION"

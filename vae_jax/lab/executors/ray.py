@@ -4,18 +4,20 @@ import contextlib
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vae_jax.errors import UsageError, did_you_mean
-from vae_jax.lab.executors._task import Outcome, Task, command, last_line, told
+from vae_jax.errors import UsageError
+from vae_jax.lab.executors._task import Outcome, Task, command, last_line, pairs, told
 from vae_jax.storage import files
 
-__all__ = ["cancel", "parse", "preview", "recorded", "run"]
+__all__ = ["IS_QUEUED", "cancel", "parse", "preview", "recorded", "run"]
 
+IS_QUEUED = False
 _EXAMPLE = "address=auto,cpus=4,gpus=1"
 
 
@@ -35,18 +37,12 @@ def parse(text: str, num_workers: int = 1) -> dict[str, Any]:
     Raises:
         UsageError: a setting is unknown, or has an invalid value.
     """
-    values: dict[str, Any] = {"cpus": 1.0, "gpus": 0.0}
-    known = ("address", "cpus", "gpus")
-    for word in filter(str.strip, text.split(",")):
-        name, _, value = (part.strip() for part in word.partition("="))
-        if not name or not value or not value.isprintable():
-            raise UsageError(f"`ray`: {word!r} must be name=value, as in {_EXAMPLE}")
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise UsageError(f"`ray`: {name!r} is no setting{hint}: give {_EXAMPLE}, for example")
-        if name != "address" and not re.fullmatch(r"\d{1,4}(\.\d{1,3})?", value):
-            raise UsageError(f"`ray`: {name}={value}: must be a number, 0 or more")
-        values[name] = value if name == "address" else float(value)
+    found = pairs(text, "ray", ("address", "cpus", "gpus"), _EXAMPLE)
+    values: dict[str, Any] = {"cpus": 1.0, "gpus": 0.0, **found}
+    for name in found.keys() & {"cpus", "gpus"}:
+        if not re.fullmatch(r"\d{1,4}(\.\d{1,3})?", found[name]):
+            raise UsageError(f"`ray`: {name}={found[name]}: must be a number, 0 or more")
+        values[name] = float(found[name])
     return values
 
 
@@ -64,7 +60,7 @@ def preview(tasks: Sequence[Task], folder: Path, settings: Mapping[str, Any]) ->
     """The commands of tasks, and what each has."""
     lines = [f"# {len(tasks)} to train, each with {settings['cpus']:g} CPUs and "
              f"{settings['gpus']:g} GPUs"]  # fmt: skip
-    return "\n".join([*lines, *(" ".join(command(task)) for task in tasks)])
+    return "\n".join([*lines, *(shlex.join(command(task)) for task in tasks)])
 
 
 def run(tasks: Sequence[Task], folder: Path, settings: Mapping[str, Any]) -> list[Outcome]:

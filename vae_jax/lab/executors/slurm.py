@@ -20,11 +20,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_jax.errors import StorageError, UsageError, did_you_mean
-from vae_jax.lab.executors._task import Outcome, Task, command, last_line, storing
+from vae_jax.errors import StorageError, UsageError
+from vae_jax.lab.executors._task import Outcome, Task, command, last_line, pairs, storing
 from vae_jax.storage import files
 
 __all__ = [
+    "IS_QUEUED",
     "MAX_REQUEUES",
     "Job",
     "cancel",
@@ -35,6 +36,7 @@ __all__ = [
     "run",
 ]
 
+IS_QUEUED = True
 MAX_REQUEUES = 100
 """Maximum number of requeues after a time limit."""
 LEAST_SECONDS = 60
@@ -56,9 +58,7 @@ _OPTIONS = """account begin cluster_constraint clusters comment constraint conti
 _OF_STEPS = "container_image container_mounts container_name container_workdir container_writable"
 """Options of srun that Pyxis adds, for the job's steps."""
 _OURS = "array chdir error input no_requeue ntasks open_mode output requeue signal wrap"
-_EXAMPLE = "partition=gpu,time=120,gpus_per_node=1,cpus_per_task=8,mem_gb=32"
-_WORD = re.compile(r"""(?:[^,'"]|'[^']*'|"[^"]*")+""")
-"""A setting; commas in quotes do not end it."""
+_EXAMPLE = "partition=gpu,time=120,gpus_per_node=1,setup='module load cuda'"
 
 
 class Job(NamedTuple):
@@ -123,28 +123,12 @@ def parse(text: str, num_workers: int = 1) -> dict[str, Any]:
 
 
 def _values(text: str) -> dict[str, str]:
-    """Setting → its text, without quotes; UsageError if one is not known or stands alone."""
-    known = f"{_COUNTS} {_OPTIONS} {_OF_STEPS} setup".split()
-    values: dict[str, str] = {}
-    if text.count("'") % 2 or text.count('"') % 2:
-        raise UsageError(
-            "`slurm`: a quote is not closed: give setup='module load cuda', for example"
-        )
-    for word in filter(str.strip, _WORD.findall(text)):
-        name, _, value = (part.strip() for part in word.partition("="))
-        name = name.replace("-", "_")
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1].strip()
-        if not name or not value or not value.isprintable():
-            raise UsageError(f"`slurm`: {word!r} must be name=value, as in {_EXAMPLE}")
-        if name in _OURS.split():
+    """Setting → its text; UsageError if one is not known or set by this program."""
+    known = f"{_COUNTS} {_OPTIONS} {_OF_STEPS} {_OURS} setup".split()
+    values = pairs(text, "slurm", known, _EXAMPLE)
+    for name in _OURS.split():
+        if name in values:
             raise UsageError(f"`slurm`: {name} is chosen by the sweep itself: leave it out")
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise UsageError(
-                f"`slurm`: {name!r} is not an option of sbatch{hint}: give it as in {_EXAMPLE}"
-            )
-        values[name] = f"{values[name]},{value}" if name in values else value
     return values
 
 
