@@ -1,5 +1,7 @@
 """Samplers: densities that are fit to codes, and what is drawn from them."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 import vae_jax
 from vae_jax import samplers
 from vae_jax.errors import DataError, UsageError
+from vae_jax.lab.pictures import _seen
 
 KEY = jax.random.key(0)
 SMALL = {
@@ -129,3 +132,15 @@ def test_an_unknown_sampler_of_an_evaluation_is_refused(trained):
     settings = {"latent_neighbours": {"sampler": "mixtur"}}
     with pytest.raises(UsageError, match="did you mean mixture"):
         vae_jax.evaluate(trained[0], "latent_neighbours", data=trained[1], settings=settings)
+
+
+def test_draws_for_pictures_are_codes():
+    model = vae_jax.make_model(
+        (4,), likelihood="gaussian", posterior="power_spherical", latent_dim=3, widths=(4,)
+    )
+    codes = np.asarray(jax.random.normal(KEY, (50, 3)))
+    codes = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+    asked = types.SimpleNamespace(sampler="gaussian", sampling_temperature=None)
+    draws, _ = _seen._draws(asked, None, model, {"drawn": codes}, KEY)
+    norms = np.linalg.norm(draws.sample(jax.random.key(1), 100), axis=1)
+    np.testing.assert_allclose(norms, 1.0, atol=1e-5)

@@ -1,5 +1,6 @@
 """What the pictures of a model are made of: a part of the test split, encoded once for all."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator
@@ -205,7 +206,20 @@ def _draws(config, prior, model, encoded: dict, key) -> tuple[Any, str]:
         tempered = latents.at_temperature(prior, temperature)
         return tempered, f"{source} at temperature {temperature:g}"
     fit_key = jax.random.fold_in(key, jnp.uint32(_SAMPLER))
-    return samplers.make(sampler).fit(encoded["drawn"], fit_key), f"sampler={sampler} of the codes"
+    fitted = samplers.make(sampler).fit(encoded["drawn"], fit_key)
+    return _OfCodes(fitted, model.onto), f"sampler={sampler} of the codes"
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfCodes:
+    """A sampler whose draws are moved to the nearest codes, such as those on a sphere."""
+
+    sampler: Any
+    onto: Callable
+
+    def sample(self, key, num: int):
+        """Draws codes [num, L]."""
+        return self.onto(self.sampler.sample(key, num))
 
 
 def _few(experiment, labels: np.ndarray | None) -> np.ndarray:
