@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from properties import initial
 
-from vae_jax import latents, likelihoods, losses, networks, objectives, training
+import vae_jax
+from vae_jax import latents, likelihoods, losses, networks, objectives, program, training
 from vae_jax.evaluation import elbo
 from vae_jax.model import Model
 
@@ -279,3 +280,23 @@ def test_a_code_that_says_nothing_has_no_parts():
     key = jax.random.key(2)
     for part in elbo.decompose_rate(model, params, x, key, 9, preprocess=identity)[0].values():
         assert abs(float(part)) < 1e-5
+
+
+def test_as_many_rows_are_evaluated_at_once_as_there_are_and_as_fit(monkeypatch):
+    seen = set()
+
+    def loss(model, params, batch, key):
+        seen.add(len(batch["x"]))
+        return mean_loss(model, params, batch, key)
+
+    def sizes(num_valid):
+        seen.clear()
+        x = np.zeros((6, 40), np.float32)
+        valid = np.zeros((num_valid, 40), np.float32)
+        model = vae_jax.make_model(x, likelihood="gaussian", latent_dim=2, widths=(2,))
+        vae_jax.fit(loss, model, x, epochs=1, batch_size=6, valid=valid, progress=False)
+        return seen
+
+    assert sizes(4) == {6, 4}
+    monkeypatch.setattr(program, "EVALUATION_NUMBERS", 3 * 40)
+    assert sizes(8) == {6, 3}

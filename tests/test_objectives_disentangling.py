@@ -10,6 +10,7 @@ import pytest
 from properties import initial, loss_of
 
 from vae_jax import distributions, likelihoods, losses, networks, objectives
+from vae_jax.losses import aggregate
 from vae_jax.model import Model
 
 SHAPE = (4, 4, 1)
@@ -95,6 +96,32 @@ def test_the_decomposition_of_gaussians_is_known():
     # without the dataset's size in the weights, all of it is off by that many nats and more
     shifted = decompose(z, mean, logvar, weights - math.log(num))
     assert float(shifted[1].mean() - parts[1].mean()) == pytest.approx(math.log(num), rel=1e-3)
+
+
+def test_rows_in_blocks_are_rows_at_once(monkeypatch):
+    """The parts and their gradient, with a number of rows that the blocks do not divide."""
+    codes = normal(0, 7, 3), normal(1, 7, 3), normal(2, 7, 3)
+    weights = losses.aggregate_weights(7, 50, jnp.float32([1, 1, 1, 1, 1, 1, 0]))
+
+    def found():
+        def total(codes):
+            parts = losses.rate_decomposition(*codes, weights)
+            return sum(jnp.sum(part[:6] ** 2) for part in parts), parts
+
+        return jax.jit(jax.value_and_grad(total, has_aux=True))(codes)
+
+    at_once = found()
+    monkeypatch.setattr(aggregate, "_AT_ONCE", 2 * 7 * 3)
+    in_blocks = found()
+    for one, other in zip(jax.tree.leaves(at_once), jax.tree.leaves(in_blocks), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_the_memory_of_the_parts_does_not_grow_with_the_square_of_the_batch():
+    codes = 3 * [jax.ShapeDtypeStruct((256, 2048), jnp.float32)]
+    weights = jax.ShapeDtypeStruct((256, 256), jnp.float32)
+    program = jax.jit(losses.rate_decomposition).lower(*codes, weights).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 2**26  # [B, B, L] are 2**29
 
 
 @pytest.mark.parametrize("sampling", losses.SAMPLINGS)

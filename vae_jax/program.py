@@ -7,6 +7,7 @@ runs are [S, …] on the devices, see `vae_jax.devices.layout`.
 import contextlib
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from vae_jax.evaluation import elbo
 __all__ = [
     "BLOCK_BYTES",
     "EVALUATION_BATCH",
+    "EVALUATION_NUMBERS",
     "NUM_FOR_VARIANCE",
     "SAME",
     "Carried",
@@ -45,7 +47,9 @@ __all__ = [
 BLOCK_BYTES = 2**26
 """Bytes sent to a device at a time if the data is streamed (a scalar)."""
 EVALUATION_BATCH = 500
-"""Examples that are evaluated at a time, a count."""
+"""Examples that are evaluated at a time if they are small, a count."""
+EVALUATION_NUMBERS = 2**21
+"""Numbers of the examples that are evaluated at a time, a count: fewer examples if each is large."""
 NUM_FOR_VARIANCE = 5000
 """Number of training examples for the optimal variance in a validation, a count."""
 
@@ -101,6 +105,11 @@ class Program:
         """The number of examples in a split, a count; 0 if the split does not exist."""
         rows = self.splits.get(split)
         return 0 if rows is None else len(x_of(rows))
+
+    @functools.cached_property
+    def evaluation_batch(self) -> int:
+        """The number of examples that are evaluated at a time, a count."""
+        return int(np.clip(EVALUATION_NUMBERS // math.prod(self.model.shape), 1, EVALUATION_BATCH))
 
     @functools.cached_property
     def init(self) -> Callable:
@@ -184,7 +193,7 @@ class Program:
                 moments,
                 first_batch,
                 preprocess=self.preprocess,
-                batch_size=EVALUATION_BATCH,
+                batch_size=min(self.evaluation_batch, len(x_of(x))),
                 given=self.loss_fn.given,
             )
 
@@ -219,7 +228,7 @@ class Program:
                 training.stream(h.seed, "evaluation"),
                 first_batch,
                 preprocess=self.preprocess,
-                batch_size=EVALUATION_BATCH,
+                batch_size=min(self.evaluation_batch, len(x_of(x))),
                 given=self.loss_fn.given,
             )
 
@@ -266,12 +275,12 @@ class Program:
             whole = self.resident(split)
             yield 0, whole if num == len(x) else jax.tree.map(lambda leaf: leaf[:num], whole)
             return
-        row_bytes = x.nbytes // max(1, len(x))
-        batches = max(1, BLOCK_BYTES // max(1, row_bytes * EVALUATION_BATCH))
-        for first in range(0, num, batches * EVALUATION_BATCH):
-            rows = slice(first, min(first + batches * EVALUATION_BATCH, num))
+        row_bytes, size = x.nbytes // max(1, len(x)), self.evaluation_batch
+        batches = max(1, BLOCK_BYTES // max(1, row_bytes * size))
+        for first in range(0, num, batches * size):
+            rows = slice(first, min(first + batches * size, num))
             taken = jax.tree.map(lambda leaf, rows=rows: leaf[rows], held)
-            yield first // EVALUATION_BATCH, self.layout.replicate(taken)
+            yield first // size, self.layout.replicate(taken)
 
 
 def x_of(rows: Any) -> Any:

@@ -18,7 +18,6 @@ from vae_jax.lab.settings import Config
 from vae_jax.likelihoods.gaussian import Gaussian
 from vae_jax.program import (  # noqa: F401 (what a program is measured with, by one name)
     BLOCK_BYTES,
-    EVALUATION_BATCH,
     Program,
     evaluate,
     frozen,

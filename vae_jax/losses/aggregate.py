@@ -1,5 +1,7 @@
 """Terms of the aggregate posterior q(z) = E_x q(z|x): density, decomposition, covariance."""
 
+from collections.abc import Callable
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,8 @@ __all__ = [
 
 SAMPLINGS = ("stratified", "weighted")
 """Ways to estimate the aggregate posterior from a batch, see `aggregate_weights`: no shape."""
+_AT_ONCE = 2**19
+"""Densities log q(z_il|x_j) that `rate_decomposition` holds at a time, a count."""
 
 
 def aggregate_weights(
@@ -113,23 +117,52 @@ def rate_decomposition(
     z, posterior_mean, posterior_logvar = (
         bound_padding(each, counts) for each in (z, posterior_mean, posterior_logvar)
     )
-    # log q(z_il|x_j), [B, B, L]
-    shape = (z.shape[0], *z.shape)
-    densities = distributions.gaussian_log_prob(
-        jnp.broadcast_to(z[:, None, :], shape),
-        jnp.broadcast_to(posterior_mean[None, :, :], shape),
-        posterior_logvar[None, :, :],
-    )
-    densities = densities * kept[None, None, :]
     own = distributions.gaussian_log_prob(z, posterior_mean, posterior_logvar) * kept[None, :]
-    log_joint = jax.nn.logsumexp(jnp.sum(densities, axis=2) + log_weights, axis=1)
-    log_marginals = jax.nn.logsumexp(densities + log_weights[:, :, None], axis=1) * kept[None, :]
+
+    def aggregate(z, log_weights):
+        """log q(z) [b], and of each dimension log q(z_l) [b, L], of b rows."""
+        shape = (z.shape[0], *posterior_mean.shape)
+        densities = distributions.gaussian_log_prob(
+            jnp.broadcast_to(z[:, None, :], shape),
+            jnp.broadcast_to(posterior_mean[None, :, :], shape),
+            posterior_logvar[None, :, :],
+        )
+        densities = densities * kept[None, None, :]
+        log_joint = jax.nn.logsumexp(jnp.sum(densities, axis=2) + log_weights, axis=1)
+        log_marginals = jax.nn.logsumexp(densities + log_weights[:, :, None], axis=1)
+        return log_joint, log_marginals * kept[None, :]
+
+    log_joint, log_marginals = _by_rows(aggregate, z.size, z, log_weights)
     log_product = jnp.sum(log_marginals, axis=1)
     if log_prior is None:
         prior_mean = jnp.broadcast_to(jnp.asarray(prior_mean, z.dtype), z.shape)
         log_priors = distributions.gaussian_log_prob(z, prior_mean, prior_logvar)
         log_prior = jnp.sum(log_priors * kept[None, :], axis=1)
     return jnp.sum(own, axis=1) - log_joint, log_joint - log_product, log_product - log_prior
+
+
+def _by_rows(function: Callable, row_size: int, *rows: jax.Array) -> tuple:
+    """Applies a function to rows [B, …] in blocks, so that what it holds has a bounded size.
+
+    Args:
+        function: rows [b, …] to arrays [b, …], each row alone. Its inner values are computed again
+            for the gradient.
+        row_size: how many numbers it holds for a row, a count.
+        rows: arrays [B, …].
+    """
+    num, at_once = len(rows[0]), max(1, _AT_ONCE // row_size)
+    if num <= at_once:
+        return function(*rows)
+    num_blocks = -(-num // at_once)
+    size = -(-num // num_blocks)
+    missing = num_blocks * size - num
+
+    def cut(leaf):
+        whole = jnp.concatenate([leaf, leaf[:missing]])
+        return whole.reshape(num_blocks, size, *leaf.shape[1:])
+
+    found = jax.lax.map(lambda each: jax.checkpoint(function)(*each), tuple(map(cut, rows)))
+    return tuple(leaf.reshape(-1, *leaf.shape[2:])[:num] for leaf in found)
 
 
 def covariance(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
