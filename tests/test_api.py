@@ -31,6 +31,7 @@ GATHERED = ["vae_jax.losses", "vae_jax.plots"]
 SHARED = {
     "aliases",
     "arguments",
+    "blocks",
     "console",
     "discovery",
     "disk",

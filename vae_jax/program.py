@@ -49,7 +49,7 @@ BLOCK_BYTES = 2**26
 EVALUATION_BATCH = 500
 """Examples that are evaluated at a time if they are small, a count."""
 EVALUATION_NUMBERS = 2**21
-"""Numbers of the examples that are evaluated at a time, a count: fewer examples if each is large."""
+"""Numbers in the examples that are evaluated at a time, a count: of large ones, fewer at a time."""
 NUM_FOR_VARIANCE = 5000
 """Number of training examples for the optimal variance in a validation, a count."""
 

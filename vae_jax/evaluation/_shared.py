@@ -14,7 +14,6 @@ from vae_jax.errors import UsageError, refuse_masked
 __all__ = [
     "NUM_BOOTSTRAP",
     "bootstrap",
-    "by_blocks",
     "distinct_pairs",
     "example_and_key",
     "is_constant",
@@ -179,23 +178,6 @@ def log_likelihood(model, params, z: jax.Array, x: jax.Array) -> jax.Array:
     outputs = model.decode(params, z.reshape(-1, z.shape[-1]), rows)
     log_prob = model.likelihood.log_prob(params["likelihood"], outputs, rows)
     return log_prob.reshape(z.shape[:-1])
-
-
-def by_blocks(function: Callable, rows, num_rows: int):
-    """Applies `function` to blocks of at most `num_rows` rows of a pytree of [N, …]; joins them.
-
-    The last block is padded with its last row, so one program serves all blocks.
-    """
-    num = jax.tree.leaves(rows)[0].shape[0]
-    size = min(num_rows, num)
-    num_blocks = -(-num // size)
-
-    def cut(leaf):
-        padding = ((0, num_blocks * size - num), *((0, 0) for _ in leaf.shape[1:]))
-        return jnp.pad(leaf, padding, mode="edge").reshape(num_blocks, size, *leaf.shape[1:])
-
-    result = jax.lax.map(function, jax.tree.map(cut, rows))
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num], result)
 
 
 @functools.partial(jax.jit, static_argnames=("statistic", "num_rows", "num_bootstrap"))

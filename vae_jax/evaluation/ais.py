@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax import distributions
+from vae_jax.blocks import by_blocks
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import nll
 from vae_jax.evaluation._shared import (
@@ -526,16 +527,6 @@ def _check(model, initial, **numbers):
     require_density(model)
 
 
-def _over_chunks(function, num_examples, chunk_size):
-    """Maps a function, positions [B] to a tree [B, …], over all positions [N] in equal chunks."""
-    num_chunks = -(-num_examples // chunk_size)
-    size = -(-num_examples // num_chunks)
-    # the last chunk is padded with repetitions, which are dropped
-    positions = jnp.minimum(jnp.arange(num_chunks * size), num_examples - 1)
-    values = jax.lax.map(function, positions.reshape(num_chunks, size))
-    return jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[:num_examples], values)
-
-
 def _sums(log_weights):
     return nll.add_weights(nll.empty_sums(log_weights.shape[1:]), log_weights)
 
@@ -625,7 +616,7 @@ def sample(
             jnp.mean(chains.acceptance, axis=0),
         )
 
-    return _over_chunks(chunk, x.shape[0], max(1, num_rows // num_chains))
+    return by_blocks(chunk, jnp.arange(x.shape[0]), max(1, num_rows // num_chains))
 
 
 class _Start(NamedTuple):
@@ -818,7 +809,7 @@ def sandwich(
             jnp.mean(0.5 * (up.acceptance + down.acceptance), axis=0),
         )
 
-    return _over_chunks(chunk, num_examples, max(1, num_rows // num_chains))
+    return by_blocks(chunk, jnp.arange(num_examples), max(1, num_rows // num_chains))
 
 
 def _joint_upper(up, down):

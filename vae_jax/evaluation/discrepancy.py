@@ -7,8 +7,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from vae_jax.blocks import by_blocks
 from vae_jax.errors import UsageError
-from vae_jax.evaluation._shared import by_blocks
 from vae_jax.losses import KERNELS
 
 __all__ = ["Discrepancy", "maximum_mean_discrepancy"]

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import distributions
+from vae_jax.blocks import by_blocks
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import (
     example_and_key,
@@ -272,7 +273,7 @@ def integrate(
 
     def look(box):
         z = grid.places(box)
-        return z, _in_chunks(log_density, z, num_rows).reshape((num_points,) * dim)
+        return z, by_blocks(log_density, z, num_rows).reshape((num_points,) * dim)
 
     def zoom(box, _):
         return _narrowed(box, grid.spacing, *look(box)), None
@@ -321,15 +322,6 @@ class _Grid(NamedTuple):
         """z = center + edges u, [P^L, L]."""
         with jax.default_matmul_precision("highest"):
             return box.center[None] + self.unit @ box.edges.T
-
-
-def _in_chunks(log_density: Callable, z: jax.Array, num_rows: int) -> jax.Array:
-    """`log_density` of z [N, L], at most `num_rows` rows at a time: [N]."""
-    num_chunks = -(-len(z) // num_rows)
-    size = -(-len(z) // num_chunks)
-    chunks = jnp.pad(z, ((0, num_chunks * size - len(z)), (0, 0)), mode="edge")
-    values = jax.lax.map(log_density, chunks.reshape(num_chunks, size, z.shape[1])).reshape(-1)
-    return values[: len(z)]
 
 
 def _narrowed(box: _Box, spacing: float, z: jax.Array, values: jax.Array) -> _Box:

@@ -26,9 +26,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.blocks import by_blocks
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import (
-    by_blocks,
     distinct_pairs,
     mean_and_error,
     require_at_least,

@@ -26,10 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import distributions
+from vae_jax.blocks import by_blocks
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import (
-    by_blocks,
     distinct_pairs,
     ratio_and_error,
     require_at_least,

@@ -29,13 +29,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import distributions, rates
+from vae_jax.blocks import by_blocks
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import nll
 from vae_jax.evaluation._shared import (
     NUM_BOOTSTRAP,
     bootstrap,
-    by_blocks,
     is_constant,
     require_at_least,
     require_finite,

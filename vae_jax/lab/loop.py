@@ -278,7 +278,8 @@ class Stopwatch:
         self._before = spent
         self._examples_per_step = examples_per_step
         self._started = time.perf_counter()
-        self._chunks = []
+        self._num_chunks = self._steps = 0
+        self._seconds = 0.0
 
     def timed(self, chunk):
         """Wraps a chunk function to measure it."""
@@ -286,15 +287,18 @@ class Stopwatch:
         def run(state, hparams, x, num_steps):
             start = time.perf_counter()
             state = jax.block_until_ready(chunk(state, hparams, x, num_steps))
-            self._chunks.append((int(num_steps), time.perf_counter() - start))
+            if self._num_chunks:  # the first includes compilation
+                self._steps += int(num_steps)
+                self._seconds += time.perf_counter() - start
+            self._num_chunks += 1
             return state
 
         return run
 
     def spent(self) -> records.Spent:
-        """The total so far; the speed excludes the first chunk, which includes compilation."""
+        """The total so far; the speed excludes the first chunk."""
         seconds = self._before.seconds + time.perf_counter() - self._started
-        if len(self._chunks) < 2:
+        if not self._steps:
             return records.Spent(seconds, self._before.examples_per_second)
-        steps, times = (sum(column) for column in zip(*self._chunks[1:], strict=True))
-        return records.Spent(seconds, round(self._examples_per_step * steps / times, 1))
+        speed = self._examples_per_step * self._steps / self._seconds
+        return records.Spent(seconds, round(speed, 1))

@@ -72,23 +72,18 @@ def sweep_rows(configs: Sequence[Config], programs, results: Sequence[dict | Non
         for program in programs
         for member, number in enumerate(program.members)
     }
+    of_errors = ("elbo", "rate", "distortion", "squared_error", "accuracy")
+    metrics = (*METRICS, *(f"{name}_standard_error" for name in of_errors))
+    known = [name for name in metrics if _is_known(name, results)]
     rows = []
     for number, (config, result) in enumerate(zip(configs, results, strict=True)):
         result = result or {"status": "missing", "step": None}
         setting = config.requested()
-        errors = [
-            f"{n}_standard_error"
-            for n in ("elbo", "rate", "distortion", "squared_error", "accuracy")
-        ]
         rows.append(
             {"run": number, **place[number]}
             | {name: plain(setting.get(name)) for name in names}
             | {"status": result["status"], "step": result["step"]}
-            | {
-                name: plain(result.get(name))
-                for name in (*METRICS, *errors)
-                if _is_known(name, results)
-            }
+            | {name: plain(result.get(name)) for name in known}
         )
     return rows
 

@@ -1,12 +1,11 @@
 """Terms of the aggregate posterior q(z) = E_x q(z|x): density, decomposition, covariance."""
 
-from collections.abc import Callable
-
 import chex
 import jax
 import jax.numpy as jnp
 
 from vae_jax import distributions
+from vae_jax.blocks import by_blocks
 from vae_jax.losses._masks import as_weights, bound_padding, zero_padding
 from vae_jax.losses.reductions import batch_mean
 
@@ -119,8 +118,10 @@ def rate_decomposition(
     )
     own = distributions.gaussian_log_prob(z, posterior_mean, posterior_logvar) * kept[None, :]
 
-    def aggregate(z, log_weights):
+    @jax.checkpoint  # not to keep what it holds of each block for the gradient
+    def aggregate(rows):
         """log q(z) [b], and of each dimension log q(z_l) [b, L], of b rows."""
+        z, log_weights = rows
         shape = (z.shape[0], *posterior_mean.shape)
         densities = distributions.gaussian_log_prob(
             jnp.broadcast_to(z[:, None, :], shape),
@@ -132,37 +133,14 @@ def rate_decomposition(
         log_marginals = jax.nn.logsumexp(densities + log_weights[:, :, None], axis=1)
         return log_joint, log_marginals * kept[None, :]
 
-    log_joint, log_marginals = _by_rows(aggregate, z.size, z, log_weights)
+    at_once = max(1, _AT_ONCE // z.size)
+    log_joint, log_marginals = by_blocks(aggregate, (z, log_weights), at_once)
     log_product = jnp.sum(log_marginals, axis=1)
     if log_prior is None:
         prior_mean = jnp.broadcast_to(jnp.asarray(prior_mean, z.dtype), z.shape)
         log_priors = distributions.gaussian_log_prob(z, prior_mean, prior_logvar)
         log_prior = jnp.sum(log_priors * kept[None, :], axis=1)
     return jnp.sum(own, axis=1) - log_joint, log_joint - log_product, log_product - log_prior
-
-
-def _by_rows(function: Callable, row_size: int, *rows: jax.Array) -> tuple:
-    """Applies a function to rows [B, …] in blocks, so that what it holds has a bounded size.
-
-    Args:
-        function: rows [b, …] to arrays [b, …], each row alone. Its inner values are computed again
-            for the gradient.
-        row_size: how many numbers it holds for a row, a count.
-        rows: arrays [B, …].
-    """
-    num, at_once = len(rows[0]), max(1, _AT_ONCE // row_size)
-    if num <= at_once:
-        return function(*rows)
-    num_blocks = -(-num // at_once)
-    size = -(-num // num_blocks)
-    missing = num_blocks * size - num
-
-    def cut(leaf):
-        whole = jnp.concatenate([leaf, leaf[:missing]])
-        return whole.reshape(num_blocks, size, *leaf.shape[1:])
-
-    found = jax.lax.map(lambda each: jax.checkpoint(function)(*each), tuple(map(cut, rows)))
-    return tuple(leaf.reshape(-1, *leaf.shape[2:])[:num] for leaf in found)
 
 
 def covariance(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
