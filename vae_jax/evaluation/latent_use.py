@@ -34,8 +34,6 @@ from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import nll
 from vae_jax.evaluation._shared import (
-    NUM_BOOTSTRAP,
-    bootstrap,
     is_constant,
     require_at_least,
     require_finite,
@@ -310,40 +308,102 @@ def gaussian_total_correlation(matrix: jax.Array) -> jax.Array:
         Locatello et al. 2019, arXiv 1811.12359, section 5.3.
     """
     chex.assert_rank(matrix, 2)
-    variance = jnp.diag(matrix)
-    scale = jnp.where(variance > 0, jax.lax.rsqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
-    correlation = matrix * scale[:, None] * scale[None, :]
-    # exactly 1, even if the variance is 0
-    correlation = jnp.where(jnp.eye(len(variance), dtype=bool), 1.0, correlation)
+    correlation, _ = _standardized(matrix)
     eigenvalues = jnp.linalg.eigvalsh(correlation)
-    least = len(variance) * jnp.finfo(matrix.dtype).eps
+    least = len(matrix) * jnp.finfo(matrix.dtype).eps
     is_singular = jnp.min(eigenvalues) < least
     # −½ Σ_l log λ_l; clamped, because rounding may make it negative
     value = -0.5 * jnp.sum(jnp.log(jnp.maximum(eigenvalues, least)))
     return jnp.where(is_singular, jnp.inf, jnp.maximum(value, 0.0))
 
 
-def _tc_of_means(rows, mean, logvar):
-    del logvar
-    codes = mean[rows]
-    codes = jnp.where(is_constant(codes)[None], 0.0, codes)
-    return gaussian_total_correlation(covariance(codes))
+def _standardized(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The correlation matrix of a covariance [L, L], and what it was scaled by, [L]."""
+    variance = jnp.diag(matrix)
+    scale = jnp.where(variance > 0, jax.lax.rsqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
+    correlation = matrix * scale[:, None] * scale[None, :]
+    # exactly 1, even if the variance is 0
+    return jnp.where(jnp.eye(len(variance), dtype=bool), 1.0, correlation), scale
 
 
-def _tc_of_samples(rows, mean, logvar):
-    return gaussian_total_correlation(aggregate_covariance(mean[rows], logvar[rows]))
+def _tc_and_error(matrix, codes, variances) -> tuple[jax.Array, jax.Array]:
+    """`gaussian_total_correlation` of Σ, and its standard error by linearization.
+
+    An example with code c and variances v has the influence ½ tr((D⁻¹ − Σ⁻¹)(c cᵀ + diag v)) on
+    ½ (Σ_l log Σ_ll − log det Σ), D the diagonal of Σ.
+
+    Args:
+        matrix: Σ, [L, L].
+        codes: of the N examples, centered, [N, L].
+        variances: of their posteriors, [N, L]; 0 for codes without noise.
+    """
+    correlation, scale = _standardized(matrix)
+    inverse = jnp.linalg.inv(correlation)
+    codes, variances = codes * scale[None, :], variances * jnp.square(scale)[None, :]
+    jointly = jnp.sum(codes * jnp.matmul(codes, inverse, precision="highest"), axis=1)
+    jointly = jointly + jnp.sum(variances * jnp.diag(inverse)[None, :], axis=1)
+    influence = 0.5 * (jnp.sum(jnp.square(codes) + variances, axis=1) - jointly)
+    error = jnp.std(influence, ddof=1) / len(codes) ** 0.5
+    return gaussian_total_correlation(matrix), error
 
 
-def _gaussian_tcs(mean, logvar, key) -> dict[str, float | None]:
-    """`gaussian_tc_…` of posteriors [N, L], with bootstrap standard errors."""
-    statistics = {"gaussian_tc_means": _tc_of_means, "gaussian_tc_samples": _tc_of_samples}
-    num_examples, result = len(mean), {}
-    for name, statistic in statistics.items():
-        result[name] = float(statistic(jnp.arange(num_examples), mean, logvar))
-        error = float(bootstrap(key, num_examples, NUM_BOOTSTRAP, statistic, mean, logvar))
-        is_known = num_examples > 1 and math.isfinite(error)
-        result[f"{name}_standard_error"] = error if is_known else None
+@jax.jit
+def _both_tcs(mean, logvar) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """The total correlation and its error of the means [N, L], and of draws of the posteriors."""
+    codes = jnp.where(is_constant(mean)[None], 0.0, mean)
+    centered = [each - jnp.mean(each, axis=0)[None] for each in (codes, mean)]
+    variances = jnp.exp(distributions.bound_logvar(logvar))
+    return {
+        "gaussian_tc_means": _tc_and_error(covariance(codes), centered[0], jnp.zeros_like(mean)),
+        "gaussian_tc_samples": _tc_and_error(
+            aggregate_covariance(mean, logvar), centered[1], variances
+        ),
+    }
+
+
+def _gaussian_tcs(mean, logvar) -> dict[str, float | None]:
+    """`gaussian_tc_…` of posteriors [N, L], with standard errors."""
+    result = {}
+    for name, (value, error) in jax.device_get(_both_tcs(mean, logvar)).items():
+        is_known = len(mean) > 1 and math.isfinite(value) and math.isfinite(error)
+        result[name] = float(value)
+        result[f"{name}_standard_error"] = float(error) if is_known else None
     return result
+
+
+class _Measured(NamedTuple):
+    """What a device computes of N posteriors and S samples, see `evaluate`."""
+
+    terms: Terms
+    rate: jax.Array | None
+    rate_per_dim: jax.Array | None
+    standardized_mean: jax.Array
+    discrepancy: Any
+
+
+@functools.partial(jax.jit, static_argnames=("num_samples", "kernel", "num_rows", "num_columns"))
+def _measured(mean, logvar, prior, key, *, num_samples, kernel, num_rows, num_columns) -> _Measured:
+    """All of `evaluate` that is computed from samples, in one program."""
+    q_key, p_key, _ = jax.random.split(key, 3)
+    rows, z = sample(mean, logvar, q_key, num_samples)
+    density = aggregate_log_density(z, mean, logvar, num_rows=num_rows, num_columns=num_columns)
+    posterior, of_rows = DiagonalGaussian(mean, logvar), DiagonalGaussian(mean[rows], logvar[rows])
+    terms = decompose(z, of_rows, density, prior, num_rows=num_rows)
+    rate, per_dim = None, None
+    if rates.has_closed_form(posterior, prior):
+        per_dim = distributions.kl_divergence(posterior, prior)
+    else:
+        rate = terms.mutual_information + terms.marginal_kl
+        if rates.has_dims(of_rows, prior):
+            of_block = functools.partial(_rates_of_block, prior)
+            per_dim = by_blocks(of_block, (of_rows, z), num_rows)
+    drawn = prior.sample(p_key, num_samples)
+    discrepancy = maximum_mean_discrepancy(z, drawn, kernel=kernel, num_rows=num_rows)
+    return _Measured(terms, rate, per_dim, standardized_mean(posterior, prior), discrepancy)
+
+
+def _rates_of_block(prior, block):
+    return rates.per_dim(block[0], prior, block[1])
 
 
 def evaluate(
@@ -378,7 +438,7 @@ def evaluate(
         The entries of `DEFINITIONS`: numbers, bools, words, lists [L]; None if `elbo` was not
             passed, or if the prior does not know a term. `name_standard_error` is the standard
             error of `name`: for a `rate` in closed form over the N examples, for `gaussian_tc_…` by
-            bootstrap over them, for the others over the S samples.
+            linearization over them, for the others over the S samples.
 
     Raises:
         UsageError: a value is not finite, a number is too small, or the prior has no density.
@@ -393,18 +453,24 @@ def evaluate(
     mean, logvar = jnp.asarray(mean, jnp.float32), jnp.asarray(logvar, jnp.float32)
     prior = distributions.standard_gaussian(latent_dim) if prior is None else prior
     _require_density(prior, "latent_use")
-    q_key, p_key, rows_key = jax.random.split(key, 3)
-    rows, z = sample(mean, logvar, q_key, num_samples)
-    density = aggregate_log_density(z, mean, logvar, num_rows=num_rows, num_columns=num_columns)
-    posterior, of_rows = DiagonalGaussian(mean, logvar), DiagonalGaussian(mean[rows], logvar[rows])
-    terms = jax.tree.map(np.float64, decompose(z, of_rows, density, prior, num_rows=num_rows))
-    rate, rate_per_dim = _rates(posterior, of_rows, z, prior, terms, num_rows)
-    discrepancy = maximum_mean_discrepancy(
-        z, prior.sample(p_key, num_samples), kernel=kernel, num_rows=num_rows
+    found = jax.device_get(
+        _measured(
+            mean,
+            logvar,
+            prior,
+            key,
+            num_samples=num_samples,
+            kernel=kernel,
+            num_rows=num_rows,
+            num_columns=num_columns,
+        )
     )
+    terms = jax.tree.map(np.float64, found.terms)
+    rate, rate_per_dim = _rates(found)
+    discrepancy = found.discrepancy
     collapse = diagnose(
         rate_per_dim,
-        np.var(np.float64(standardized_mean(posterior, prior)), axis=0),
+        np.var(np.float64(found.standardized_mean), axis=0),
         rate=float(rate.mean()),
         mutual_information=float(terms.mutual_information.mean()),
         elbo=elbo,
@@ -423,30 +489,20 @@ def evaluate(
         "mmd_standard_error": float(discrepancy.standard_error),
         "mmd_kernel": kernel,
         **{name: value for name, value in collapse._asdict().items() if name in DEFINITIONS},
-        **_gaussian_tcs(mean, logvar, rows_key),
+        **_gaussian_tcs(mean, logvar),
         **with_errors({"rate": rate, **_totals(terms)}),
         "mutual_information_saturated": is_saturated(collapse.mutual_information, num_examples),
     }
 
 
-def _rates(
-    posterior: DiagonalGaussian, of_rows, z, prior, terms: Terms, num_rows: int
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _rates(found: _Measured) -> tuple[np.ndarray, np.ndarray | None]:
     """The rate of each example, [N], or of each sample, [S]; and the mean of each dimension, [L].
 
     The second is None if the prior's density is only known jointly.
     """
-    if rates.has_closed_form(posterior, prior):
-        own = np.float64(distributions.kl_divergence(posterior, prior))
-        return own.sum(axis=1), own.mean(axis=0)
-    each = terms.mutual_information + terms.marginal_kl
-    if not rates.has_dims(of_rows, prior):
-        return each, None
-
-    def of_block(block):
-        return rates.per_dim(block[0], prior, block[1])
-
-    return each, np.float64(by_blocks(of_block, (of_rows, z), num_rows)).mean(axis=0)
+    per_dim = None if found.rate_per_dim is None else np.float64(found.rate_per_dim)
+    rate = per_dim.sum(axis=1) if found.rate is None else np.float64(found.rate)
+    return rate, None if per_dim is None else per_dim.mean(axis=0)
 
 
 def _kl_per_dim(terms: Terms) -> list[float] | None:
