@@ -706,7 +706,8 @@ def _trained(planned: _Planned, now: _Now) -> Trained:
     program, source = planned.program, planned.source
     params = programs.frozen(program, programs.result_params(now.carried))
     model, params, _ = programs.member(program, 0, program.layout.read(params))
-    state = jax.tree.map(lambda leaf: jnp.array(leaf[0]), program.layout.read(now.carried.state))
+    state = program.layout.read(now.carried.state)
+    state = jax.tree.map(lambda leaf: jax.device_put(np.array(leaf[0])), state)
     best = now.carried.best
     return Trained(
         model,

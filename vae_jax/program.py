@@ -400,7 +400,7 @@ def evaluate(program: Program, params, split: str, step) -> elbo.Evaluation:
     moments = None
     for first_batch, x in program.blocks(split):
         moments = program.accumulate(params, at_step, moments, x, np.int32(first_batch))
-    evaluated = elbo.summarize(program.layout.read(moments))
+    evaluated = jax.device_get(elbo.summarize(program.layout.read(moments)))
     few = program.spread(split)
     decomposed = program.decompose_rate(params, program.hparams, few)
     parts, errors = program.layout.read(decomposed)

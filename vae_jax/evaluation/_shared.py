@@ -99,6 +99,7 @@ def with_errors(values: Mapping[str, Any]) -> dict[str, float | None]:
     return result
 
 
+@functools.partial(jax.jit, static_argnames=("num_pairs", "num"))
 def distinct_pairs(
     first_key: jax.Array, step_key: jax.Array, num_pairs: int, num: int
 ) -> tuple[jax.Array, jax.Array]:

@@ -371,6 +371,7 @@ def _measure(loss_fn, model, params, batch: dict, key, hparams: dict, given) -> 
     return _Measured(terms, weights, of_dims, standardized_mean(posterior, prior))
 
 
+@jax.jit
 def summarize(moments: dict[str, Moments]) -> Evaluation:
     """Means and standard errors from the moments of `accumulate`; R runs have a leading [R].
 

@@ -90,9 +90,13 @@ def straight_lines(
     """
     chex.assert_rank(starts, 2)
     chex.assert_equal_shape([starts, ends])
+    return _rows(onto, _lines(starts, ends, num_points))
+
+
+@functools.partial(jax.jit, static_argnames="num_points")
+def _lines(starts, ends, num_points: int) -> jax.Array:
     t = jnp.linspace(0.0, 1.0, num_points)[None, :, None]
-    lines = (1.0 - t) * starts[:, None] + t * ends[:, None]
-    return _rows(onto, lines)
+    return (1.0 - t) * starts[:, None] + t * ends[:, None]
 
 
 def _rows(onto: Callable | None, z: jax.Array) -> jax.Array:
@@ -502,16 +506,16 @@ def evaluate(
     require_at_least(3, num_points=num_points)
     codes = _rows(onto, jnp.asarray(codes, jnp.float32))
     code_key, pair_key, step_key = jax.random.split(key, 3)
-    chosen = codes[jax.random.permutation(code_key, len(codes))[:num_codes]]
+    chosen = _chosen(code_key, codes, num_codes)
     num_directions = codes.shape[1] if onto is None else directions(onto, codes.shape[1])
     stretch = _stretches(_among_codes(decode, onto), chosen, num_rows)[:, :num_directions]
     least = codes.shape[1] * np.finfo(np.float32).eps
     is_degenerate = stretch[:, -1] <= least * stretch[:, 0]
     kept = stretch[~is_degenerate]
     log_magnification = np.log(kept).sum(axis=1)
-    first, second = distinct_pairs(pair_key, step_key, num_pairs, len(codes))
+    pairs = np.asarray(codes)[np.stack(distinct_pairs(pair_key, step_key, num_pairs, len(codes)))]
     found = geodesics(
-        *(decode, codes[first], codes[second]),
+        *(decode, *pairs),
         num_points=num_points,
         max_steps=max_steps,
         onto=onto,
@@ -533,6 +537,12 @@ def evaluate(
     }
 
 
+@functools.partial(jax.jit, static_argnames="num_codes")
+def _chosen(key, codes, num_codes: int) -> jax.Array:
+    """Different rows of codes [N, L], [num_codes, L]."""
+    return codes[jax.random.permutation(key, len(codes))[:num_codes]]
+
+
 def directions(onto: Callable, latent_dim: int) -> int:
     """The number of directions in which codes can move: L, on a sphere L − 1; a count.
 
@@ -541,8 +551,8 @@ def directions(onto: Callable, latent_dim: int) -> int:
         latent_dim: L, a count.
     """
     point = jnp.full((1, latent_dim), 0.1 / latent_dim)
-    slopes = jax.jacfwd(lambda step: onto(point + step[None])[0])(jnp.zeros(latent_dim))
-    return int(jnp.linalg.matrix_rank(slopes))
+    slopes = jax.jit(jax.jacfwd(lambda step: onto(point + step[None])[0]))(jnp.zeros(latent_dim))
+    return int(np.linalg.matrix_rank(np.asarray(slopes)))
 
 
 def _stretches(decode: Callable, codes: jax.Array, num_rows: int) -> np.ndarray:

@@ -226,6 +226,7 @@ def continuity(
     return 1.0 - jnp.mean(penalties.extruders)
 
 
+@jax.jit
 def smoothness(decoded: jax.Array) -> jax.Array:
     """How unevenly decoded lines move: largest step / length, minus its value for even steps.
 
@@ -415,14 +416,14 @@ def evaluate(
     sizes = {"num_neighbours": num_neighbours, "num_rows": num_rows}
     of_codes = _of_codes(x, codes, **sizes)
     pair_key, step_key, draw_key = jax.random.split(key, 3)
-    first, second = distinct_pairs(pair_key, step_key, num_lines, num)
-    lines = straight_lines(codes[first], codes[second], num_points, onto)
+    pairs = np.asarray(codes)[np.stack(distinct_pairs(pair_key, step_key, num_lines, num))]
+    lines = straight_lines(*pairs, num_points, onto)
 
     decode_blocks = _in_blocks(decode, num_rows)
     of_draws = decode_blocks if onto is None else lambda z: decode_blocks(onto(z))
     decoded = decode_blocks(lines.reshape(-1, latent_dim))
     require_finite(decoded=decoded)
-    of_lines = _of_lines(x, decoded.reshape(num_lines, num_points, *decoded.shape[1:]), num_rows)
+    of_lines = _of_lines(x, decoded, num_lines, num_rows)
     ratio, ratio_error = _ratio(of_lines["interior_distance"], of_lines["end_distance"])
     return {
         **completeness(of_draws, x, draw_key, prior=prior, num_draws=num_draws, **sizes),
@@ -482,14 +483,14 @@ def _of_codes(x, codes, *, num_neighbours: int, num_rows: int) -> dict[str, np.n
     }
 
 
-def _of_lines(x, decoded, num_rows: int) -> dict[str, np.ndarray]:
-    """The values to average over decoded lines, [P, T, *event]: [P] each."""
-    points = decoded.reshape(-1, *decoded.shape[2:])
-    distance = nearest_distance(x, points, num_rows=num_rows).reshape(decoded.shape[:2])
+def _of_lines(x, points, num_lines: int, num_rows: int) -> dict[str, np.ndarray]:
+    """The values to average over P decoded lines of points [P·T, *event]: [P] each."""
+    distance = np.float64(nearest_distance(x, points, num_rows=num_rows)).reshape(num_lines, -1)
+    decoded = np.asarray(points).reshape(*distance.shape, *points.shape[1:])
     return {
         "smoothness": smoothness(decoded),
-        "interior_distance": np.float64(distance[:, 1:-1]).mean(axis=1),
-        "end_distance": np.float64(distance[:, [0, -1]]).mean(axis=1),
+        "interior_distance": distance[:, 1:-1].mean(axis=1),
+        "end_distance": distance[:, [0, -1]].mean(axis=1),
     }
 
 

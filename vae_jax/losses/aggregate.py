@@ -118,7 +118,6 @@ def rate_decomposition(
     )
     own = distributions.gaussian_log_prob(z, posterior_mean, posterior_logvar) * kept[None, :]
 
-    @jax.checkpoint  # not to keep what it holds of each block for the gradient
     def aggregate(rows):
         """log q(z) [b], and of each dimension log q(z_l) [b, L], of b rows."""
         z, log_weights = rows
@@ -134,6 +133,8 @@ def rate_decomposition(
         return log_joint, log_marginals * kept[None, :]
 
     at_once = max(1, _AT_ONCE // z.size)
+    if len(z) > at_once:  # the gradient computes the densities of a block again
+        aggregate = jax.checkpoint(aggregate)
     log_joint, log_marginals = by_blocks(aggregate, (z, log_weights), at_once)
     log_product = jnp.sum(log_marginals, axis=1)
     if log_prior is None:
