@@ -126,6 +126,12 @@ def _array(name: str, values: Any) -> Any:
     refuse_masked(name, values)
     if isinstance(values, jax.Array):
         return values
+    if hasattr(values, "tocsr"):  # scipy.sparse need not be imported
+        raise UsageError(
+            f"{name}: is a sparse matrix: save it with scipy.sparse.save_npz and give "
+            "vae_jax.data.load(path, scaling='none'), which keeps it sparse, or give "
+            f"{name}.toarray()"
+        )
     try:
         array = np.asarray(values)
     except (TypeError, ValueError):

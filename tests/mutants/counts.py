@@ -123,3 +123,11 @@ plant(
     "likelihood.log_prob(likelihood.init(x.shape[1:]), likelihood.sized(own, rows, x), x)",
     "the floor has the initial dispersion",
 )
+
+plant = of("vae_jax/data/_sparse.py", "data_sparse", "data_reading")
+plant("return is_large and self.dense_bytes", "return self.dense_bytes", "full matrices stay sparse")
+plant(
+    "self._matrix[rows.ravel()].toarray()",
+    "self._matrix[np.sort(rows.ravel())].toarray()",
+    "the rows of a batch come in the order of the file",
+)

@@ -107,11 +107,14 @@ def read_npz(
 def _dense(
     path: Path, x: _sparse.SparseRows, reading: Reading
 ) -> tuple[np.ndarray | _sparse.SparseRows, str]:
-    num_bytes = x.shape[0] * x.shape[1] * np.dtype(np.float32).itemsize
-    if reading.window is None and is_streamed(reading.loading, num_bytes):
-        return x, "a sparse matrix, kept sparse: rows are made dense when they are needed"
+    told = f"a sparse matrix, {100 * x.density:.3g} % of its cells hold a value"
+    is_kept = is_streamed(reading.loading, x.dense_bytes)
+    is_kept |= reading.loading == "auto" and x.is_wide
+    # windows can only be cut from data in memory
+    if is_kept and reading.window is None:
+        return x, f"{told}: kept sparse, the rows of a batch become dense when it is made"
     reading.tally.add(path, math.prod(x.shape) * x.dtype.itemsize, _sparse.REMEDY)
-    return x[:], "a sparse matrix, made dense"
+    return x[:], f"{told}: made dense"
 
 
 def _named(

@@ -121,7 +121,13 @@ class Rows:
         return dataclasses.replace(self, index=rows if self.index is None else self.index[rows])
 
     def in_memory(self) -> np.ndarray:
-        """All rows [N, *stored] as an ordinary array."""
+        """All rows [N, *stored] as an ordinary array.
+
+        Raises:
+            DataError: it would take more memory than there is.
+        """
+        what = f"an array of all {len(self):,} rows, {' × '.join(map(str, self.shape[1:]))} each"
+        memory.check(what, self.nbytes, "read them in blocks, x[start:stop]")
         if self.index is None and not self.conversions:
             return self.source[:]
         x = _aligned(self.shape, self.dtype)

@@ -33,6 +33,8 @@ REMEDY = "leave out rows or columns"
 _MEMORY_SHARE = 1 / 12  # of the memory limit, for a dense row or the row pointers
 _COPIES = 4  # of its arrays, while a matrix is sorted by row
 _MOST_CELLS = 2**20  # for each nonzero value, if the matrix stays sparse
+_BYTES_OF_BLOCKS = 2**27  # two blocks of a feed: data of this size need no less when streamed
+_LEAST_SAVED = 4  # dense rows in float32 take this many times the bytes of a sparse matrix
 
 
 class SparseRows:
@@ -50,6 +52,27 @@ class SparseRows:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of its arrays (scalar)."""
+        return sum(getattr(self._matrix, part).nbytes for part in ("data", "indices", "indptr"))
+
+    @property
+    def dense_bytes(self) -> int:
+        """Bytes of its rows as float32 (scalar)."""
+        return self.shape[0] * self.shape[1] * np.dtype(np.float32).itemsize
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether much memory is saved if rows become dense batch by batch (a scalar)."""
+        is_large = self.dense_bytes > _BYTES_OF_BLOCKS
+        return is_large and self.dense_bytes >= _LEAST_SAVED * self.held_bytes
+
+    @property
+    def density(self) -> float:
+        """The share of cells that are stored (a scalar)."""
+        return self._matrix.nnz / max(1, self.shape[0] * self.shape[1])
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         """Reads rows into memory.

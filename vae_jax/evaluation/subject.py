@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import samplers
+from vae_jax import memory, samplers
 from vae_jax.distributions import DiagonalGaussian, FullGaussian
 from vae_jax.errors import UsageError, VaeJaxError
 
@@ -346,7 +346,15 @@ class Subject:
         return stored["x"], self.model.given_encoded(stored["condition"])
 
     def x(self, split: str = "test", num_examples: int | None = None) -> np.ndarray:
-        """The examples as inputs of the model, [N, *shape]."""
+        """The examples as inputs of the model, [N, *shape].
+
+        Raises:
+            DataError: they would take more memory than there is.
+        """
+        num = len(self._rows(split, num_examples))
+        num_bytes = num * math.prod(self.model.shape) * np.dtype(np.float32).itemsize
+        what = f"all {num:,} examples of {split} at once"
+        memory.check(what, num_bytes, "take fewer of them with `num_examples`")
 
         def see(params, stored, positions):
             del params
