@@ -21,6 +21,7 @@ from vae_jax.likelihoods import (
     StudentT,
     ZeroInflatedNegativeBinomial,
 )
+from vae_jax.likelihoods.negative_binomial import PER_CONDITION
 from vae_jax.objectives import _layers
 
 OF_COUNTS = [name for name in likelihoods.names() if likelihoods.load(name).requires == "counts"]
@@ -125,6 +126,77 @@ def test_probabilities_mean_and_draws_are_those_of_scipy(case):
     assert abs(draws.mean() - known.mean()) < 5 * error
     kurtosis = float(known.stats("k")) + 2
     assert abs(draws.var() / known.var() - 1) < 5 * np.sqrt(kurtosis / len(draws))
+
+
+@pytest.mark.parametrize("cls", [NegativeBinomial, ZeroInflatedNegativeBinomial])
+def test_each_condition_has_a_dispersion_for_each_number(cls):
+    """Three batches of two genes; the rows of z are two samples for each condition."""
+    likelihood = cls(dispersion=PER_CONDITION).of_conditions(3)
+    assert likelihood.init((2,))["log_dispersion"].shape == (3, 2)
+    dispersion = np.array([[0.1, 0.5], [1.0, 2.0], [4.0, 0.02]])
+    batch = np.array([2, 0, 1, 1, 2])
+    params = {"log_dispersion": jnp.log(jnp.float32(dispersion))}
+    log_mean = RNG.normal(size=(10, 2)).astype(np.float32)
+    is_gated = cls is ZeroInflatedNegativeBinomial
+    outputs = gated(log_mean, -1.2) if is_gated else log_mean
+    sized = likelihood.sized(params, outputs, condition=np.eye(3, dtype=np.float32)[batch])
+    x = RNG.integers(0, 4, (10, 2)).astype(np.float32)
+    theta = 1 / np.tile(dispersion[batch], (2, 1))
+    known = scipy.stats.nbinom.pmf(x, theta, theta / (theta + np.exp(np.float64(log_mean))))
+    gate = 1 / (1 + np.exp(1.2)) if is_gated else 0.0
+    known = (1 - gate) * known + gate * (x == 0)
+    found = likelihood.log_prob({}, sized, x)
+    np.testing.assert_allclose(found, np.log(known).sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(likelihood.mean({}, sized), (1 - gate) * np.exp(log_mean), rtol=1e-5)
+    # as if the dispersion were one for each count, given by the decoder
+    own = np.log(np.tile(dispersion[batch], (2, 1)), dtype=np.float32)[..., None]
+    decoded = np.concatenate([outputs.reshape(10, 2, -1), own], axis=-1)
+    key = jax.random.key(0)
+    for name, given in {"sample": (key,), "mode": ()}.items():
+        ours = getattr(likelihood, name)({}, *given, sized)
+        theirs = getattr(cls(dispersion="decoded"), name)({}, *given, decoded)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_a_conditional_model_learns_the_dispersion_of_each_batch():
+    """The gradient of a row reaches the dispersions of its own batch alone."""
+    x = RNG.poisson(3.0, (6, 4)).astype(np.float32)
+    model = make_model(
+        {"x": x, "labels": np.array([7, 9, 7, 9, 7, 7])},
+        objective="cvae",
+        likelihood=NegativeBinomial("total", PER_CONDITION),
+        widths=(3,),
+        latent_dim=2,
+    ).given(np.full(6, 9))
+
+    @jax.jit
+    def run(x):
+        params = model.init(jax.random.key(0), x[:1])
+        batch = {"x": x, "mask": jnp.ones(6)}
+
+        def cost(own):
+            held = {**params, "likelihood": {**params["likelihood"], "log_dispersion": own}}
+            return model.distortion(held, jnp.ones((2, 6, 2)), batch).sum()
+
+        slope = jax.grad(cost)(params["likelihood"]["log_dispersion"])
+        draws = model.sample(params, jax.random.key(1), 6)[0]
+        return slope, model.reconstruct(params, x), draws
+
+    slope, restored, draws = map(np.asarray, run(x))
+    assert slope.shape == (2, 4)
+    assert (slope[0] == 0).all()
+    assert (slope[1] != 0).all()
+    np.testing.assert_allclose(restored.sum(axis=1), x.sum(axis=1), rtol=1e-4)
+    assert draws.shape == x.shape
+
+
+def test_a_dispersion_for_each_condition_needs_one():
+    likelihood = NegativeBinomial(dispersion=PER_CONDITION)
+    with pytest.raises(UsageError, match="the model has no condition: take objective=cvae"):
+        make_model((4,), likelihood=likelihood)
+    model = make_model((4,), likelihood="nb").replace(likelihood=likelihood, num_conditions=2)
+    with pytest.raises(UsageError, match="give it num_conditions=2"):
+        model.init(jax.random.key(0))
 
 
 def test_a_gate_adds_zeros():

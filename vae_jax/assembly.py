@@ -279,6 +279,7 @@ def _model(
 ) -> Model:
     """Builds the model of a schema and latents, with networks from the sizes."""
     latent.check(latent_dim)
+    likelihood = likelihood.of_conditions(schema.num_conditions)
     encoder, decoder = networks.build(
         network,
         shape=schema.shape,

@@ -260,6 +260,11 @@ class Model(flax.struct.PyTreeNode):
             arguments.integer("shape", size, 1)
         arguments.integer("latent_dim", self.latent_dim, 1)
         arguments.integer("num_conditions", self.num_conditions, 0)
+        if self.likelihood.of_conditions(self.num_conditions) != self.likelihood:
+            raise UsageError(
+                f"likelihood {self.likelihood}: must be of the {self.num_conditions} conditions of "
+                f"the model: give it num_conditions={self.num_conditions}"
+            )
         if self.latent_mask is None:
             return
         is_array = isinstance(self.latent_mask, jax.Array | np.ndarray)
@@ -292,6 +297,11 @@ class Model(flax.struct.PyTreeNode):
 
     def check_steps(self) -> None:
         """Raises UsageError if x [*shape] is decoded in steps, and its likelihood is of all."""
+        if self.reads_x and self.likelihood.reads_condition:
+            raise UsageError(
+                f"likelihood {self.likelihood}: has parameters for each condition, x is decoded "
+                "step by step: take network='mlp'"
+            )
         if self.reads_x and self.likelihood.is_joint:
             raise UsageError(
                 f"likelihood {self.likelihood}: reads the total of x, which is decoded step by "
@@ -439,12 +449,13 @@ class Model(flax.struct.PyTreeNode):
 
         Returns:
             float32 [B, *shape], or [B, *shape, num_outputs] if the likelihood has several outputs.
-            If it reads the totals of rows, these are the totals of x.
+            If it reads the totals of rows, these are the totals of x. If it has parameters for each
+            condition, those of the rows follow the outputs.
         """
         if self.reads_x and x is None:
             return self._unroll(params, z, lambda step, own, _, outputs: step.mode(own, outputs))[0]
         outputs = self._outputs(self._apply(params, z, read, **self._read(x))[0])
-        return self.likelihood.sized(_part(params, "likelihood"), outputs, x)
+        return self.likelihood.sized(_part(params, "likelihood"), outputs, x, self.condition)
 
     def _read(self, x: Any) -> dict[str, Any]:
         """Extra inputs of the decoder beside z: x and the key for teacher dropout, or none."""
@@ -614,10 +625,9 @@ class Model(flax.struct.PyTreeNode):
         For text, the most likely characters. A likelihood that reads the total of each row takes
         those of `like`, [B, *shape]; None takes a typical total.
         """
-        own, outputs = _part(params, "likelihood"), self.decode(params, z)
-        if like is not None:
-            outputs = self.likelihood.sized(own, outputs, jnp.asarray(like))
-        return self.likelihood.mean(own, outputs)
+        # a decoder that reads x has no totals, see `check_steps`
+        like = None if like is None or self.reads_x else jnp.asarray(like)
+        return self.likelihood.mean(_part(params, "likelihood"), self.decode(params, z, like))
 
     def sample(
         self, params: Any, key: jax.Array, num_samples: int, temperature: float = 1.0

@@ -64,6 +64,16 @@ plant(
     "draws have the mean θμ",
 )
 plant("jnp.maximum(1.0 - dispersion, 0.0)", "1.0", "the mode is the mean")
+plant(
+    "jnp.tile(own, (len(outputs) // len(own), *[1] * (own.ndim - 1)))",
+    "jnp.repeat(own, len(outputs) // len(own), axis=0)",
+    "samples of a row have the dispersion of another",
+)
+plant(
+    "shape if not self.reads_condition else (self.num_conditions, *shape)",
+    "shape",
+    "all batches share the dispersions",
+)
 
 plant = of("vae_jax/likelihoods/zero_inflated_negative_binomial.py", "likelihoods_counts")
 plant(
@@ -111,8 +121,8 @@ plant(
 
 plant = of("vae_jax/model.py", "likelihoods_counts")
 plant(
-    "outputs = self.likelihood.sized(own, outputs, jnp.asarray(like))",
-    "outputs = outputs",
+    'self.likelihood.mean(_part(params, "likelihood"), self.decode(params, z, like))',
+    'self.likelihood.mean(_part(params, "likelihood"), self.decode(params, z))',
     "a reconstruction has the total of a typical row",
 )
 plant("return x, step.seen(x)", "return x, x", "a decoder is fed counts, not their logarithms")
@@ -125,7 +135,9 @@ plant(
 )
 
 plant = of("vae_jax/data/_sparse.py", "data_sparse", "data_reading")
-plant("return is_large and self.dense_bytes", "return self.dense_bytes", "full matrices stay sparse")
+plant(
+    "return is_large and self.dense_bytes", "return self.dense_bytes", "full matrices stay sparse"
+)
 plant(
     "self._matrix[rows.ravel()].toarray()",
     "self._matrix[np.sort(rows.ravel())].toarray()",

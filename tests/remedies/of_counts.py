@@ -6,6 +6,7 @@ import scipy.sparse
 
 from vae_jax import data, make_model, memory
 from vae_jax.evaluation.subject import Subject
+from vae_jax.likelihoods import NegativeBinomial
 
 from ._cases import at, attempt, tries
 from .of_data import DATA
@@ -42,3 +43,34 @@ def examples_that_do_not_fit_at_once(folder, patch):
     patch.setattr(memory, "limit_bytes", lambda: 100)
     yield attempt(Subject(*given, **ways).x)
     yield attempt(Subject(*given, **ways, num_examples=2).x)
+
+
+NEGATIVE_BINOMIAL = "vae_jax/likelihoods/negative_binomial.py"
+OF_EACH = NegativeBinomial(dispersion="learned_per_condition")
+LABELED = {"x": COUNTS.astype(np.float32), "labels": np.arange(40) % 2}
+
+
+@tries(at(NEGATIVE_BINOMIAL, "NegativeBinomial.of_conditions")("take objective=cvae, or"))
+def dispersions_of_conditions_without_any(folder, patch):
+    message = yield attempt(make_model, LABELED, likelihood=OF_EACH)
+    asked = dict(pair.split("=") for pair in message.partition("take ")[2].split(", or "))
+    yield attempt(make_model, LABELED, likelihood=OF_EACH, objective=asked["objective"])
+    other = NegativeBinomial(dispersion=asked["dispersion"])
+    yield attempt(make_model, LABELED, likelihood=other)
+
+
+@tries(at("vae_jax/model.py", "Model._check_fields")("give it num_conditions="))
+def dispersions_of_other_conditions(folder, patch):
+    made = make_model(LABELED, objective="cvae", likelihood="nb", widths=(2,), latent_dim=1)
+    key = jax.random.key(0)
+    yield attempt(made.replace(likelihood=OF_EACH).init, key)
+    told = NegativeBinomial(dispersion="learned_per_condition", num_conditions=2)
+    yield attempt(made.replace(likelihood=told).init, key)
+
+
+@tries(at("vae_jax/model.py", "Model.check_steps")("step by step: take network='mlp'"))
+def dispersions_of_conditions_step_by_step(folder, patch):
+    series = {"x": LABELED["x"].reshape(40, 6, 2), "labels": LABELED["labels"]}
+    made = {"objective": "cvae", "likelihood": OF_EACH}
+    yield attempt(make_model, series, network="gru", **made)
+    yield attempt(make_model, series, network="mlp", **made)

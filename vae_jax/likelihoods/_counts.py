@@ -54,7 +54,7 @@ class Counts(Likelihood):
         # linear below 0, where there are no counts: pseudo-inputs and noise may get there
         return jnp.where(x < 0, x, jnp.log1p(jnp.where(x < 0, 0.0, x)))
 
-    def sized(self, params, outputs, x=None):
+    def sized(self, params, outputs, x=None, condition=None):
         if not self.is_joint:
             return outputs
         outputs = at_least_float32(outputs)
@@ -67,13 +67,18 @@ class Counts(Likelihood):
         shares = jax.nn.log_softmax(rates, axis=range(1, rates.ndim))
         return self._with_rates(outputs, shares + log_total)
 
+    @property
+    def _num_sized(self) -> int:
+        """Values for each number of x after `sized`, a count."""
+        return self.num_outputs + self.reads_condition
+
     def _rates(self, outputs: jax.Array) -> jax.Array:
         """The outputs [B, *shape] of log rates, of all outputs."""
-        return outputs if self.num_outputs == 1 else outputs[..., 0]
+        return outputs if self._num_sized == 1 else outputs[..., 0]
 
     def _with_rates(self, outputs: jax.Array, rates: jax.Array) -> jax.Array:
         """The outputs with other log rates, [B, *shape]."""
-        if self.num_outputs == 1:
+        if self._num_sized == 1:
             return rates
         return jnp.concatenate([rates[..., None], outputs[..., 1:]], axis=-1)
 
@@ -86,8 +91,11 @@ class Counts(Likelihood):
         return jnp.exp(self._log_mean(outputs))
 
     def outputs_near(self, mean):
-        outputs = jnp.zeros((*mean.shape, *([self.num_outputs] if self.num_outputs > 1 else [])))
-        return self._with_rates(outputs, jnp.log(jnp.maximum(mean, _LEAST_MEAN)))
+        rates = jnp.log(jnp.maximum(mean, _LEAST_MEAN))
+        if self.num_outputs == 1:
+            return rates
+        others = jnp.zeros((*mean.shape, self.num_outputs - 1))
+        return jnp.concatenate([rates[..., None], others], axis=-1)
 
     def mode(self, params, outputs):
         return jnp.floor(self.mean(params, outputs))

@@ -97,19 +97,42 @@ class Likelihood:
         """What the networks read in place of x, [B, *shape] to the same shape."""
         return x
 
-    def sized(self, params: Params, outputs: jax.Array, x: jax.Array | None = None) -> jax.Array:
-        """Outputs as the other methods take them: with the total of each row of x, if it counts.
+    def sized(
+        self,
+        params: Params,
+        outputs: jax.Array,
+        x: jax.Array | None = None,
+        condition: jax.Array | None = None,
+    ) -> jax.Array:
+        """Outputs as the other methods take them: with what else they depend on, if anything.
+
+        This is the total of each row of x, and the likelihood's own parameters for its condition.
 
         Args:
             params: parameters from `init` or training.
             outputs: decoder outputs, shape [B, *shape] or [B, *shape, num_outputs].
             x: data, shape [B, *shape]; None takes a typical total.
+            condition: that of a conditional model, [M, C], B a multiple of M; or None.
 
         Returns:
-            The same shape.
+            The same shape; if `reads_condition`, an output of each number more.
         """
-        del params, x
+        del params, x, condition
         return outputs
+
+    @property
+    def reads_condition(self) -> bool:
+        """Whether its own parameters depend on the condition of a row; a scalar."""
+        return False
+
+    def of_conditions(self, num: int) -> "Likelihood":
+        """The likelihood of a model with a condition of `num` numbers, a count; 0 for none.
+
+        Raises:
+            UsageError: it depends on a condition, and there is none.
+        """
+        del num
+        return self
 
     def fit(
         self, params: Params, outputs: jax.Array, x: jax.Array, mask: jax.Array | None = None

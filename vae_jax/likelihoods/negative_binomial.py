@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax import distributions
+from vae_jax.errors import UsageError
 from vae_jax.likelihoods import _own
 from vae_jax.likelihoods._counts import SizedCounts, draw_poisson
 from vae_jax.likelihoods._likelihood import Params, at_least_float32
 
 __all__ = ["NegativeBinomial"]
 
-DECODED = "decoded"
+DECODED, PER_CONDITION = "decoded", "learned_per_condition"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,17 +27,21 @@ class NegativeBinomial(SizedCounts):
         size_factor: none, or total: the means of a row are shares of its total (its library size),
             which is read from x.
         dispersion: α: a positive number, learned (one scalar), learned_per_dimension (one for each
-            column, or gene), or decoded: a second output [B, *shape, 2] for each count.
+            column, or gene), learned_per_condition (one for each column and class of the condition,
+            or gene and batch), or decoded: a second output [B, *shape, 2] for each count.
+        num_conditions: C, the numbers of the condition of a conditional model, a count; used for
+            learned_per_condition. log α is linear in numbers.
 
     Reference:
         Lopez et al. 2018, Deep generative modeling for single-cell transcriptomics (scVI).
     """
 
     dispersion: float | str = _own.PER_DIMENSION
+    num_conditions: int = dataclasses.field(default=0, kw_only=True, repr=False)
 
     choices: ClassVar[dict[str, tuple[str, ...]]] = {
         **SizedCounts.choices,
-        "dispersion": (*_own.WORDS, DECODED),
+        "dispersion": (*_own.WORDS, PER_CONDITION, DECODED),
     }
     numeric: ClassVar[tuple[str, ...]] = ("dispersion",)
 
@@ -49,15 +54,42 @@ class NegativeBinomial(SizedCounts):
         """Decoder outputs per data dimension, a scalar."""
         return 1 + (self.dispersion == DECODED)
 
+    @property
+    def reads_condition(self) -> bool:
+        """Whether the dispersion depends on the condition of a row; a scalar."""
+        return self.dispersion == PER_CONDITION
+
+    def of_conditions(self, num):
+        if not self.reads_condition:
+            return self
+        if num == 0:
+            raise UsageError(
+                f"dispersion={PER_CONDITION}: the model has no condition: take objective=cvae, or "
+                f"dispersion={_own.PER_DIMENSION}"
+            )
+        return dataclasses.replace(self, num_conditions=num)
+
     def init(self, shape):
         if self.dispersion == DECODED:
             return super().init(shape)
-        own = _own.start("dispersion", self.dispersion, shape, 0.0)
-        return {**super().init(shape), **own}
+        shape = shape if not self.reads_condition else (self.num_conditions, *shape)
+        word = _own.PER_DIMENSION if self.reads_condition else self.dispersion
+        return {**super().init(shape), **_own.start("dispersion", word, shape, 0.0)}
+
+    def sized(self, params, outputs, x=None, condition=None):
+        if self.reads_condition:
+            outputs = at_least_float32(outputs)
+            own = at_least_float32(params["log_dispersion"])
+            own = jnp.tensordot(condition, own, 1, precision="highest")
+            own = jnp.tile(own, (len(outputs) // len(own), *[1] * (own.ndim - 1)))
+            shape = outputs.shape if self.num_outputs == 1 else outputs.shape[:-1]
+            outputs = outputs.reshape(*shape, self.num_outputs)
+            outputs = jnp.concatenate([outputs, own[..., None]], axis=-1)
+        return super().sized(params, outputs, x)
 
     def _log_dispersion(self, params: Params, outputs: jax.Array) -> jax.Array:
         """log α, a scalar, [*shape] or [B, *shape]."""
-        if self.dispersion == DECODED:
+        if self.dispersion in (DECODED, PER_CONDITION):
             return distributions.bound_logvar(outputs[..., -1])
         return _own.log_of("dispersion", self.dispersion, params)
 

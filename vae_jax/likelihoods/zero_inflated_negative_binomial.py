@@ -23,7 +23,10 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
         size_factor: none, or total: the means of a row are shares of its total (its library size),
             which is read from x.
         dispersion: α: a positive number, learned (one scalar), learned_per_dimension (one for each
-            column, or gene), or decoded: an output for each count.
+            column, or gene), learned_per_condition (one for each column and class of the condition,
+            or gene and batch), or decoded: an output for each count.
+        num_conditions: C, the numbers of the condition of a conditional model, a count; used for
+            learned_per_condition. log α is linear in numbers.
 
     Reference:
         Lopez et al. 2018, Deep generative modeling for single-cell transcriptomics (scVI).
