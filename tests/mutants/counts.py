@@ -143,3 +143,10 @@ plant(
     "self._matrix[np.sort(rows.ravel())].toarray()",
     "the rows of a batch come in the order of the file",
 )
+
+plant = of("vae_jax/data/_market.py", "data_matrices")
+plant("return matrix.T.tocsr(), [", "return matrix, [", "genes are examples")
+plant("for place in (1, 0):", "for place in (0, 1):", "genes have the names of identifiers")
+
+plant = of("vae_jax/data/_annotated.py", "data_matrices")
+plant("else held.layers[layer]", "else held.X", "every layer is X")

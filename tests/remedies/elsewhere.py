@@ -87,6 +87,9 @@ ELSEWHERE = {
     at("vae_jax/lab/resuming.py", "_refuse_fewer_epochs")("give at least as many"): (
         "test_experiments.py::test_more_epochs_go_on_where_the_run_ended"
     ),
+    at("vae_jax/data/_annotated.py", "_opened")("pip install 'vae_jax[anndata]'"): (
+        "test_data_matrices.py::test_an_annotated_matrix_is_read_with_its_names"
+    ),
     at("vae_jax/data/_dicom.py", "_opened")("pip install 'vae_jax[dicom]'"): (
         "test_data_pictures.py::test_dicom_is_in_the_units_of_its_header"
     ),

@@ -1,7 +1,11 @@
 """What is said of sparse counts and of ratings."""
 
+import re
+
 import jax
 import numpy as np
+import pytest
+import scipy.io
 import scipy.sparse
 
 from vae_jax import data, make_model, memory
@@ -74,3 +78,93 @@ def dispersions_of_conditions_step_by_step(folder, patch):
     made = {"objective": "cvae", "likelihood": OF_EACH}
     yield attempt(make_model, series, network="gru", **made)
     yield attempt(make_model, series, network="mlp", **made)
+
+
+# --- Matrices with named rows and columns
+
+GENES, CELLS = [f"gene{i}" for i in range(12)], [f"cell{i}" for i in range(40)]
+MARKET, ANNOTATED = DATA + "_market.py", DATA + "_annotated.py"
+
+
+def market(folder, name="matrix.mtx"):
+    scipy.io.mmwrite(folder / name, scipy.sparse.coo_array(COUNTS))
+    return folder / name
+
+
+def named(path, names):
+    path.write_text("".join(f"{name}\n" for name in names))
+    return path
+
+
+@tries(at(MARKET, "with_names")("give the path of one file"))
+def several_matrices_of_a_folder(folder, patch):
+    paths = [market(folder, name) for name in ("a.mtx", "b.mtx")]
+    yield attempt(data.load, folder)
+    yield attempt(data.load, paths[1])
+
+
+@tries(at(MARKET, "_read")("save it again with scipy.io.mmwrite"))
+def a_damaged_matrix(folder, patch):
+    path = market(folder)
+    path.write_bytes(path.read_bytes()[:60])
+    yield attempt(data.load, path)
+    yield attempt(lambda: data.load(market(folder)))
+
+
+@tries(at(MARKET, "_beside")("move one of them away"))
+def two_files_of_names(folder, patch):
+    path = market(folder)
+    files = [named(folder / name, GENES) for name in ("genes.tsv", "features.tsv")]
+    yield attempt(data.load, path)
+    files[0].unlink()
+    yield attempt(data.load, path)
+
+
+@tries(at(MARKET, "_upright")("move files of other data away"))
+def names_of_another_matrix(folder, patch):
+    path = market(folder)
+    file = named(folder / "genes.tsv", GENES[:5])
+    yield attempt(data.load, path)
+    file.unlink()
+    yield attempt(data.load, path)
+
+
+def annotated(path, obs, **layers):
+    """A file with annotated rows, and the counts in X, or in its layers if there are some."""
+    anndata = pytest.importorskip("anndata")
+    import pandas as pd
+
+    table = pd.DataFrame(obs, index=CELLS)
+    x = None if layers else COUNTS
+    held = anndata.AnnData(x, obs=table, var=pd.DataFrame(index=GENES), layers=layers)
+    held.write_h5ad(path)
+    return path
+
+
+@tries(at(ANNOTATED, "_opened")("write it again with anndata's write_h5ad"))
+def a_damaged_annotated_matrix(folder, patch):
+    path = annotated(folder / "a.h5ad", {})
+    path.write_bytes(path.read_bytes()[:300])
+    yield attempt(data.load, path)
+    yield attempt(lambda: data.load(annotated(path, {})))
+
+
+@tries(at(ANNOTATED, "_matrix")("choose one of its layers"))
+def an_annotated_matrix_of_layers_alone(folder, patch):
+    path = annotated(folder / "a.h5ad", {}, counts=COUNTS)
+    message = yield attempt(data.load, path)
+    yield attempt(data.load, path, layer=re.search(r"layers, '(\w+)'", message)[1])
+
+
+@tries(at(ANNOTATED, "_columns")("must be the label or the id: leave the others out"))
+def annotations_of_other_kinds(folder, patch):
+    path = annotated(folder / "a.h5ad", {"age": np.arange(40.0)})
+    yield attempt(data.load, path, ignore="age")
+    yield attempt(data.load, path)
+
+
+@tries(at(ANNOTATED, "_columns")("name one of them with `label`"))
+def annotations_that_all_look_like_labels(folder, patch):
+    path = annotated(folder / "a.h5ad", {"label": np.arange(40) % 2, "class": np.arange(40) % 3})
+    yield attempt(data.load, path)
+    yield attempt(data.load, path, label="class")

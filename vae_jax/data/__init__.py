@@ -49,6 +49,7 @@ def load(
     id: str | Sequence[str] | None = None,
     ignore: str | Sequence[str] | None = None,
     split_column: str | None = None,
+    layer: str | None = None,
     resize: int | Sequence[int] | None = None,
     crop: str = "none",
     pad: bool = False,
@@ -66,9 +67,9 @@ def load(
 
     Args:
         name: one of `names()`, a dataset of tensorflow-datasets ('mnist', 'config/of:1.0.0'), or
-            the path of an .npy, .npz, .csv, .tsv, .csv.gz, .parquet, .feather or .txt file, of a
-            file with several pages of images, or of a folder of images, recordings, tables or .npy
-            files. A path that does not exist is searched below `data_dir`.
+            the path of an .npy, .npz, .mtx, .h5ad, .csv, .tsv, .csv.gz, .parquet, .feather or .txt
+            file, of a file with several pages of images, or of a folder of images, recordings,
+            tables or .npy files. A path that does not exist is searched below `data_dir`.
         data_dir: the folder of all datasets; None means $VAE_JAX_DATA_DIR, else
             $XDG_CACHE_HOME/vae_jax/data (~/.cache/vae_jax/data; if there is no home, below the
             working directory).
@@ -92,6 +93,8 @@ def load(
             alone, all real.
         label, id, ignore, split_column: names of columns of your own table, as `kinds` with label,
             identifier, ignored and split.
+        layer: the matrix of an .h5ad file that is read, one of its layers or 'raw'; None means X.
+            `label` and `id` name columns of its obs.
         resize: of your own pictures: (height, width) in pixels, or one number for both.
         crop: 'center' cuts the largest centered part of that shape out first; 'none' stretches.
         pad: whether pictures are resized to fit inside and the rest is filled with `background`,
@@ -136,6 +139,7 @@ def load(
         *(num_valid, scaling, loading, window, hop, marks, asked, is_numeric, sha256),
         look=look,
         cache_dir=cache_dir,
+        layer=layer,
         sound=dict(zip(_OF_SOUND, (sound, frame_length, frame_hop, mel_bands), strict=True)),
     )
     if own is not None:
@@ -144,7 +148,7 @@ def load(
         dataset = _files.load(own, reading)
     else:
         dataset = _load(name, data_dir, cache_dir, num_valid, loading, may_prepare=sha256 is None)
-        for setting in ("window", "missing_values", "kinds"):
+        for setting in ("window", "missing_values", "kinds", "layer"):
             reading.refuse(setting, f"{name} is none")
         look.refuse(f"{name} has a form of its own")
         reading.refuse_sound(f"{name} holds none")

@@ -1,6 +1,5 @@
 """Reads arrays saved by users: .npy files, folders of them, and .npz files."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -104,19 +103,6 @@ def read_npz(
     return _named(path, names, get, "keys", reading)
 
 
-def _dense(
-    path: Path, x: _sparse.SparseRows, reading: Reading
-) -> tuple[np.ndarray | _sparse.SparseRows, str]:
-    told = f"a sparse matrix, {100 * x.density:.3g} % of its cells hold a value"
-    is_kept = is_streamed(reading.loading, x.dense_bytes)
-    is_kept |= reading.loading == "auto" and x.is_wide
-    # windows can only be cut from data in memory
-    if is_kept and reading.window is None:
-        return x, f"{told}: kept sparse, the rows of a batch become dense when it is made"
-    reading.tally.add(path, math.prod(x.shape) * x.dtype.itemsize, _sparse.REMEDY)
-    return x[:], f"{told}: made dense"
-
-
 def _named(
     where: Path,
     names: Sequence[str],
@@ -153,7 +139,8 @@ def _named(
                 f"{where}: {name!r} is that of a sparse matrix, {field} must be none: save it as"
                 " an array, matrix.toarray()"
             )
-        x, note = _dense(where, _sparse.read(where, sparse[name][1], get, reading.tally), reading)
+        matrix = _sparse.read(where, sparse[name][1], get, reading.tally)
+        x, note = _sparse.settled(where, matrix, reading)
         notes.append(note)
         return x
 

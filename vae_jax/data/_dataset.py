@@ -257,15 +257,17 @@ class Split:
         labels: [N] int32, the class of each row, 0 … C − 1, or −1 if unknown; or None.
         factors: [N, F] int32, the index of each ground-truth factor, or None.
         condition: [N, C] float32, numbers on which x may be conditioned, or None.
+        ids: [N] text, the user's own names of the rows, or None.
     """
 
     x: np.ndarray | Rows
     labels: np.ndarray | None = None
     factors: np.ndarray | None = None
     condition: np.ndarray | None = None
+    ids: np.ndarray | None = None
 
     def __repr__(self) -> str:
-        held = ("labels", "factors", "condition")
+        held = ("labels", "factors", "condition", "ids")
         beside = "".join(f", {name}" for name in held if getattr(self, name) is not None)
         return f"Split({len(self):,} × {self.x.dtype}{list(self.x.shape[1:])}{beside})"
 
@@ -279,6 +281,7 @@ class Split:
             None if self.labels is None else self.labels[rows],
             None if self.factors is None else self.factors[rows],
             None if self.condition is None else self.condition[rows],
+            None if self.ids is None else self.ids[rows],
         )
 
 

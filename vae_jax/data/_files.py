@@ -11,10 +11,12 @@ import numpy as np
 
 from vae_jax import memory
 from vae_jax.data import (
+    _annotated,
     _arrays,
     _images,
     _label_files,
     _labels,
+    _market,
     _npy,
     _recordings,
     _sequences,
@@ -46,6 +48,8 @@ __all__ = ["SUFFIXES", "load"]
 _OF_FILES: dict[str, Callable] = {
     ".npy": _arrays.read_npy,
     ".npz": _arrays.read_npz,
+    **dict.fromkeys(_market.SUFFIXES, _market.read),
+    **dict.fromkeys(_annotated.SUFFIXES, _annotated.read),
     **dict.fromkeys(_tables.SUFFIXES, _tables.read),
     **dict.fromkeys(_images.SUFFIXES, _images.read),
     **dict.fromkeys(_recordings.SUFFIXES, _recordings.read),
@@ -54,6 +58,7 @@ _OF_FILES: dict[str, Callable] = {
 _OF_FOLDERS: dict[tuple[str, ...], Callable] = {
     _images.SUFFIXES: _images.read,
     _recordings.SUFFIXES: _recordings.read,
+    _market.SUFFIXES: _market.read,
     _tables.SUFFIXES: _tables.read,
     (".npy",): _arrays.read_npy,
 }
@@ -93,15 +98,17 @@ def load(path: Path, reading: Reading) -> Dataset:
     _refuse_special(path)
     is_folder = path.is_dir()
     if path.suffix.lower() == ".txt" and not is_folder:
-        for setting in ("window", "missing_values", "kinds"):
+        for setting in ("window", "missing_values", "kinds", "layer"):
             reading.refuse(setting, f"{path} is text")
         reading.look.refuse(f"{path} is text")
         reading.refuse_sound(f"{path} is text")
         _refuse_other(path, [path], reading)
         return _text(path, reading)
     read, files, unused = _folder_reader(path, reading) if is_folder else _file_reader(path)
+    if read is not _annotated.read:
+        reading.refuse("layer", f"{path} is none")
     if read is not _tables.read:
-        for setting in ("missing_values", "kinds"):
+        for setting in ("missing_values", *([] if read is _annotated.read else ["kinds"])):
             reading.refuse(setting, f"{path} is none")
     elif reading.window is not None:
         reading.refuse("kinds", "all columns of series are numbers")
@@ -170,7 +177,9 @@ def _folder_reader(folder: Path, reading: Reading) -> tuple[Callable, list[Path]
             " directly or in folders for splits and labels"
         )
     used = by_reader.pop(chosen)
-    others = [file for own in by_reader.values() for file in own]
+    if chosen is _market.SUFFIXES:
+        used = _market.with_names(folder, used)
+    others = [file for own in by_reader.values() for file in own if file not in used]
     if others and chosen not in _WITH_TABLES:
         raise DataError(
             f"{folder}: holds tables and arrays ({used[0].name}, {others[0].name}): give the path"
@@ -261,7 +270,7 @@ def _examples(
     parts, num_levels, told = _values.as_levels(parts, kind, reading.scaling)
     notes += told
     splits = divide(
-        {name: Split(p.x, p.labels, condition=p.condition) for name, p in parts.items()},
+        {k: Split(p.x, p.labels, condition=p.condition, ids=p.ids) for k, p in parts.items()},
         reading.num_valid,
         name=str(path),
     )

@@ -40,6 +40,7 @@ class Reading:
         tally: the memory needed for reading.
         look: how pictures are read.
         cache_dir: folder for prepared arrays, or None: nothing is kept.
+        layer: the matrix of an .h5ad file that is read; None means X.
         sound: settings of recordings by name, see `vae_jax.sounds.make`; None if not given.
     """
 
@@ -55,6 +56,7 @@ class Reading:
     tally: memory.Tally = dataclasses.field(default_factory=memory.Tally)
     look: Look = dataclasses.field(default_factory=Look)
     cache_dir: Path | None = None
+    layer: str | None = None
     sound: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def refuse(self, setting: str, why: str) -> None:
@@ -75,6 +77,7 @@ _WHAT = {
     "window": "cuts series, or a table whose rows follow one another in time",
     "missing_values": "marks missing cells of a table",
     "kinds": "sets what the columns of a table are",
+    "layer": "chooses a matrix of an .h5ad file",
 }
 
 
@@ -97,6 +100,7 @@ class Part:
         schema: of a table, what its columns are, or None. If it `has_codes`, x are the codes of
             its columns, [N, C], NaN if missing.
         has_codes: see `schema`.
+        ids: the user's own names of the rows, [N], or None.
     """
 
     x: np.ndarray | Rows
@@ -112,6 +116,7 @@ class Part:
     lengths: tuple[int, ...] | None = None
     schema: Schema | None = None
     has_codes: bool = False
+    ids: np.ndarray | None = None
 
 
 def named_splits(where: Path, names: Iterable[str], what: str) -> dict[str, str | None]:

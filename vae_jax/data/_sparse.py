@@ -8,9 +8,11 @@ import numpy as np
 
 from vae_jax import memory
 from vae_jax.data import _spelling
+from vae_jax.data._dataset import is_streamed
+from vae_jax.data._part import Reading
 from vae_jax.errors import DataError, first_line
 
-__all__ = ["REMEDY", "SparseRows", "Stem", "groups", "read"]
+__all__ = ["REMEDY", "SparseRows", "Stem", "groups", "of_matrix", "read", "settled"]
 
 Stem = tuple[str, ...]
 """The common words in the names of a matrix's arrays: "train" in "train_data", "train_indices"."""
@@ -159,6 +161,51 @@ def read(
             f"({first_line(error)}): save it again with scipy.sparse.save_npz"
         ) from None
     return SparseRows(matrix)
+
+
+def of_matrix(path: Path, matrix) -> SparseRows:
+    """The rows of a matrix [N, D] that another library has read.
+
+    Args:
+        path: its file, for messages.
+        matrix: one of scipy.sparse, in CSR layout.
+
+    Raises:
+        DataError: its values are no real numbers, or it is too large.
+    """
+    import scipy.sparse
+
+    matrix = scipy.sparse.csr_array(matrix)
+    if matrix.dtype.kind not in "buif":
+        raise DataError(f"{path}: holds {matrix.dtype}: must be real numbers or booleans")
+    _refuse_huge(path, matrix.shape, matrix.data)
+    matrix.sum_duplicates()
+    if matrix.dtype.itemsize > 4 and matrix.dtype.kind in "iu":
+        narrow = np.iinfo(np.int32)
+        if narrow.min <= matrix.data.min(initial=0) and matrix.data.max(initial=0) <= narrow.max:
+            matrix = matrix.astype(np.int32)
+    return SparseRows(matrix)
+
+
+def settled(path: Path, x: SparseRows, reading: Reading) -> tuple[SparseRows | np.ndarray, str]:
+    """A matrix as it is kept in memory, sparse if that saves much, or dense; and a note.
+
+    Args:
+        path: its file, for messages.
+        x: [N, D].
+        reading: settings for reading.
+
+    Raises:
+        DataError: its dense form, if it is needed, takes more memory than there is.
+    """
+    told = f"a sparse matrix, {100 * x.density:.3g} % of its cells hold a value"
+    is_kept = is_streamed(reading.loading, x.dense_bytes)
+    is_kept |= reading.loading == "auto" and x.is_wide
+    # windows can only be cut from data in memory
+    if is_kept and reading.window is None:
+        return x, f"{told}: kept sparse, the rows of a batch become dense when it is made"
+    reading.tally.add(path, x.shape[0] * x.shape[1] * x.dtype.itemsize, REMEDY)
+    return x[:], f"{told}: made dense"
 
 
 def _layout(held: dict[str, np.ndarray]) -> str:

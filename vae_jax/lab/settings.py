@@ -167,8 +167,8 @@ class Config:
         "Data",
         parsers.text,
         "{datasets}, any image dataset of tensorflow-datasets, or the path of a .npy, .npz, .csv, "
-        ".tsv, .csv.gz, .parquet, .feather or .txt file, or of a folder of images, tables or "
-        ".npy files",
+        ".tsv, .csv.gz, .parquet, .feather, .mtx, .h5ad or .txt file, or of a folder of images, "
+        "tables or .npy files",
     )
     data_dir: str | None = flag(
         None,
@@ -255,6 +255,14 @@ class Config:
         "Data",
         parsers.text,
         "the column of your own table that says train, valid or test (default: by its words)",
+        sweeps=False,
+    )
+    layer: str | None = flag(
+        None,
+        "Data",
+        parsers.text,
+        "the matrix of an .h5ad file: one of its layers, or raw; label and id name columns of its "
+        "obs (default: X)",
         sweeps=False,
     )
     resize: tuple[int, int] | None = flag(
