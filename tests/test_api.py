@@ -53,6 +53,7 @@ ALLOWED = {
     "live": set(),
     "moments": set(),
     "looks": set(),
+    "ratings": set(),
     "sounds": set(),
     "program": {"devices", "evaluation", "schedules", "training"},
     "trained": {
@@ -83,7 +84,7 @@ ALLOWED = {
     "training": {"modules", "schedules", "shuffling"},
     "devices": {"training"},
     "storage": {"latents", "likelihoods", "model", "networks", "posteriors", "priors"},
-    "data": {"cache", "labels", "looks", "ranges", "schema", "sounds"},
+    "data": {"cache", "labels", "looks", "ranges", "ratings", "schema", "sounds"},
     "ranges": {"distributions"},
     "fitting": {
         *("assembly", "data", "devices", "keeping", "live", "objectives", "phases", "posteriors"),

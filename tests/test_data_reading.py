@@ -602,20 +602,6 @@ def test_several_columns_of_labels_are_refused(tmp_path):
     refused(path, "the columns 'label', 'class' all look like labels")
 
 
-@pytest.mark.parametrize(
-    "names",
-    [("userId", "movieId", "rating"), ("user", "item", "stars"), ("user_id", "book", "score")],
-)
-def test_ratings_are_never_read_as_a_table(tmp_path, names):
-    columns = {name: np.arange(30) % (5 + i) for i, name in enumerate(names)}
-    refused(write(tmp_path, columns, "csv"), "looks like ratings .*: give a matrix with a row for")
-    # the remedy
-    users, items, ratings = columns.values()
-    matrix = scipy.sparse.coo_matrix((ratings + 1.0, (users, items)))
-    scipy.sparse.save_npz(tmp_path / "a.npz", matrix)
-    assert load(tmp_path / "a.npz").shape == (6,)
-
-
 def test_tables_of_a_folder_are_its_splits(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()

@@ -150,3 +150,26 @@ plant("for place in (1, 0):", "for place in (0, 1):", "genes have the names of i
 
 plant = of("vae_jax/data/_annotated.py", "data_matrices")
 plant("else held.layers[layer]", "else held.X", "every layer is X")
+
+plant = of("vae_jax/data/_ratings.py", "ratings")
+plant("if len(rows) >= LEAST:", "if len(rows) > LEAST:", "users of five ratings keep none aside")
+plant(
+    'by_user = np.argsort(users, kind="stable")',
+    "by_user = np.lexsort((-np.arange(len(users)), users))",
+    "ratings are drawn in another order",
+)
+plant(
+    "_first_seen(triplets.items[np.isin(triplets.users, users[0])])",
+    "_first_seen(triplets.items)",
+    "items of held-out users alone are learned",
+)
+plant("values[rows] >= least", "values[rows] > least", "the threshold itself does not count")
+
+plant = of("vae_jax/evaluation/ranking.py", "ratings")
+plant(
+    "np.where(np.asarray(seen) > 0, -np.inf, np.asarray(scores, np.float64))",
+    "np.asarray(scores, np.float64)",
+    "known items are ranked",
+)
+plant("most = np.minimum(", "most = np.maximum(", "the best ranking has all wanted items")
+plant("/ np.minimum(k, np.sum(", "/ np.maximum(1, np.sum(", "recall is of all wanted items")

@@ -168,3 +168,61 @@ def annotations_that_all_look_like_labels(folder, patch):
     path = annotated(folder / "a.h5ad", {"label": np.arange(40) % 2, "class": np.arange(40) % 3})
     yield attempt(data.load, path)
     yield attempt(data.load, path, label="class")
+
+
+# --- Ratings
+
+OF_DATA, SETTINGS = DATA + "_ratings.py", "vae_jax/ratings.py"
+RATED = np.argwhere(np.ones((20, 8)))
+
+
+def rated(path, stars=None, names=("userId", "movieId", "rating")):
+    stars = np.arange(160) % 5 + 1 if stars is None else stars
+    rows = "\n".join(f"{u},{i},{s}" for (u, i), s in zip(RATED, stars, strict=True))
+    path.write_text(f"{','.join(names)}\n{rows}\n")
+    return path
+
+
+@tries(at(OF_DATA, "read")("give one table of all ratings"))
+def splits_of_ratings(folder, patch):
+    path = rated(folder / "train.csv")
+    rated(folder / "test.csv")
+    yield attempt(data.load, folder)
+    yield attempt(data.load, path)
+
+
+@tries(at(OF_DATA, "_triplets")("of ratings holds no numbers: name another"))
+def ratings_in_words(folder, patch):
+    path = rated(folder / "a.csv", ["good", "bad"] * 80)
+    path.write_text(path.read_text().replace("\n", ",3\n").replace("rating,3", "rating,stars"))
+    yield attempt(data.load, path)
+    yield attempt(data.load, path, rating="stars")
+
+
+@tries(at(OF_DATA, "_triplets")("no column holds ratings: name it by `rating`"))
+def ratings_of_no_column(folder, patch):
+    path = rated(folder / "a.csv", names=("who", "what", "liked"))
+    asked = {"user": "who", "item": "what", "rating_at_least": 1}
+    yield attempt(data.load, path, **asked)
+    yield attempt(data.load, path, **asked, rating="liked")
+
+
+@tries(at(OF_DATA, "_held_out")("leave some of the … users to train on"))
+def more_users_held_out_than_there_are(folder, patch):
+    path = rated(folder / "a.csv")
+    yield attempt(data.load, path, num_valid=10)
+    yield attempt(data.load, path, num_valid=9)
+
+
+@tries(at(SETTINGS, "Ratings.refuse")("is a setting of ratings, …: leave it out"))
+def settings_of_ratings_for_a_table(folder, patch):
+    path = rated(folder / "a.csv", names=("a", "b", "c"))
+    yield attempt(data.load, path, min_ratings=3)
+    yield attempt(data.load, path)
+
+
+@tries(at(SETTINGS, "make")("ratings are of users and items: give"))
+def ratings_of_users_alone(folder, patch):
+    path = rated(folder / "a.csv", names=("who", "what", "liked"))
+    message = yield attempt(data.load, path, user="who")
+    yield attempt(data.load, path, user="who", **{re.search(r"give `(\w+)`", message)[1]: "what"})

@@ -882,18 +882,6 @@ def shards_of_other_values(folder, patch):
     yield attempt(load, folder)
 
 
-@tries(at(DATA + "_tables.py", "_refuse_ratings")("or rename the columns if they are none"))
-def a_table_of_ratings(folder, patch):
-    columns = {name: np.arange(30) % (4 + i) for i, name in enumerate(("user", "item", "rating"))}
-    path = csv(folder / "a.csv", rows(columns))
-    yield attempt(load, path)
-    users, items, marks = columns.values()
-    matrix = scipy.sparse.coo_matrix((marks + 1.0, (users, items)))
-    scipy.sparse.save_npz(folder / "a.npz", matrix)
-    yield attempt(load, folder / "a.npz")
-    yield attempt(load, csv(path, path.read_text().replace("user,item", "width,height")))
-
-
 own = at(DATA + "_tables.py", "_complete_rows")
 
 

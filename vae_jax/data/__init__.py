@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vae_jax import cache, discovery, looks, schema
+from vae_jax import cache, discovery, looks, ratings, schema
 from vae_jax.data._dataset import Dataset, Rows, Split, check, other_content
 from vae_jax.data._part import Reading
 from vae_jax.data._sequences import strings
@@ -50,6 +50,12 @@ def load(
     ignore: str | Sequence[str] | None = None,
     split_column: str | None = None,
     layer: str | None = None,
+    user: str | None = None,
+    item: str | None = None,
+    rating: str | None = None,
+    rating_at_least: float | None = None,
+    min_ratings: int | None = None,
+    min_item_ratings: int | None = None,
     resize: int | Sequence[int] | None = None,
     crop: str = "none",
     pad: bool = False,
@@ -95,6 +101,11 @@ def load(
             identifier, ignored and split.
         layer: the matrix of an .h5ad file that is read, one of its layers or 'raw'; None means X.
             `label` and `id` name columns of its obs.
+        user, item, rating: names of the columns of your own table with a row for each rating; None
+            finds them by their names. It becomes users × items, 1 for each rating.
+        rating_at_least: ratings of at least this (scalar) count; None: each does.
+        min_ratings: users with fewer ratings (scalar) are left out; None means 5.
+        min_item_ratings: items with fewer ratings (scalar) are left out; None means 1.
         resize: of your own pictures: (height, width) in pixels, or one number for both.
         crop: 'center' cuts the largest centered part of that shape out first; 'none' stretches.
         pad: whether pictures are resized to fit inside and the rest is filled with `background`,
@@ -133,6 +144,14 @@ def load(
     look = looks.make(
         resize=resize, crop=crop, pad=pad, background=background, frames=frames, icc=icc
     )
+    rated = ratings.make(
+        user=user,
+        item=item,
+        rating=rating,
+        rating_at_least=rating_at_least,
+        min_ratings=min_ratings,
+        min_item_ratings=min_item_ratings,
+    )
     own = _own(name, data_dir)
     asked, is_numeric = _kinds(kinds, label, id, ignore, split_column)
     reading = Reading(
@@ -140,6 +159,7 @@ def load(
         look=look,
         cache_dir=cache_dir,
         layer=layer,
+        ratings=rated,
         sound=dict(zip(_OF_SOUND, (sound, frame_length, frame_hop, mel_bands), strict=True)),
     )
     if own is not None:
@@ -151,6 +171,7 @@ def load(
         for setting in ("window", "missing_values", "kinds", "layer"):
             reading.refuse(setting, f"{name} is none")
         look.refuse(f"{name} has a form of its own")
+        rated.refuse(f"{name} is no table")
         reading.refuse_sound(f"{name} holds none")
     if sha256 not in (None, dataset.sha256):
         raise other_content(name, dataset.sha256, sha256)

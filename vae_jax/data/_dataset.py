@@ -258,6 +258,7 @@ class Split:
         factors: [N, F] int32, the index of each ground-truth factor, or None.
         condition: [N, C] float32, numbers on which x may be conditioned, or None.
         ids: [N] text, the user's own names of the rows, or None.
+        aside: [N, *stored], of ratings, those of held-out users that x lacks; or None.
     """
 
     x: np.ndarray | Rows
@@ -265,9 +266,10 @@ class Split:
     factors: np.ndarray | None = None
     condition: np.ndarray | None = None
     ids: np.ndarray | None = None
+    aside: Rows | None = None
 
     def __repr__(self) -> str:
-        held = ("labels", "factors", "condition", "ids")
+        held = ("labels", "factors", "condition", "ids", "aside")
         beside = "".join(f", {name}" for name in held if getattr(self, name) is not None)
         return f"Split({len(self):,} × {self.x.dtype}{list(self.x.shape[1:])}{beside})"
 
@@ -282,6 +284,7 @@ class Split:
             None if self.factors is None else self.factors[rows],
             None if self.condition is None else self.condition[rows],
             None if self.ids is None else self.ids[rows],
+            None if self.aside is None else self.aside.select(rows),
         )
 
 

@@ -102,9 +102,12 @@ def load(path: Path, reading: Reading) -> Dataset:
             reading.refuse(setting, f"{path} is text")
         reading.look.refuse(f"{path} is text")
         reading.refuse_sound(f"{path} is text")
+        reading.ratings.refuse(f"{path} is text")
         _refuse_other(path, [path], reading)
         return _text(path, reading)
     read, files, unused = _folder_reader(path, reading) if is_folder else _file_reader(path)
+    if read is not _tables.read:
+        reading.ratings.refuse(f"{path} is no table")
     if read is not _annotated.read:
         reading.refuse("layer", f"{path} is none")
     if read is not _tables.read:
@@ -126,6 +129,8 @@ def load(path: Path, reading: Reading) -> Dataset:
     is_series = reading.window is not None or any(part.is_series for part in parts.values())
     has_codes = any(part.has_codes for part in parts.values())
     make = _series if is_series else _coded if has_codes else _examples
+    if any(part.aside is not None for part in parts.values()):
+        make = _rated
     splits, settings = make(path, parts, reading)
     notes = tuple(f"{path}: {note}" for note in (*told, *notes, *settings.pop("notes")))
     return Dataset(
@@ -344,6 +349,28 @@ def _coded(path: Path, parts: Mapping[str, Part], reading: Reading) -> tuple[Seq
         "has_missing": any(bool(np.isnan(x).any()) for x in rows),
         "schema": schema,
         "notes": notes,
+    }
+
+
+def _rated(path: Path, parts: Mapping[str, Part], reading: Reading) -> tuple[Sequence[Split], dict]:
+    """Splits of ratings, users × items [N, D], and the other fields of a `Dataset`."""
+    splits = [
+        Split(part.x, ids=part.ids, aside=part.aside)
+        if isinstance(part.x, np.ndarray)
+        else Split(Rows(part.x), ids=part.ids, aside=part.aside)
+        for part in (parts[name] for name in _spelling.SPLITS)
+    ]
+    return splits, {
+        "shape": splits[0].x.shape[1:],
+        "kind": "table",
+        "low": 0.0,
+        "high": 1.0,
+        "num_levels": 2,
+        "likelihood": "multinomial",
+        "decode": functools.partial(decode_levels, num_levels=2),
+        "columns": parts["train"].columns,
+        "streamed": isinstance(splits[0].x, Rows),
+        "notes": _note_no_valid(splits, reading),
     }
 
 

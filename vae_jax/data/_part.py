@@ -17,6 +17,7 @@ from vae_jax.data._dataset import Rows
 from vae_jax.data._spelling import SPLITS
 from vae_jax.errors import DataError, UsageError
 from vae_jax.looks import Look
+from vae_jax.ratings import Ratings
 from vae_jax.schema import Schema
 from vae_jax.sounds import Framing
 
@@ -40,6 +41,7 @@ class Reading:
         tally: the memory needed for reading.
         look: how pictures are read.
         cache_dir: folder for prepared arrays, or None: nothing is kept.
+        ratings: how a table of ratings is read.
         layer: the matrix of an .h5ad file that is read; None means X.
         sound: settings of recordings by name, see `vae_jax.sounds.make`; None if not given.
     """
@@ -57,6 +59,7 @@ class Reading:
     look: Look = dataclasses.field(default_factory=Look)
     cache_dir: Path | None = None
     layer: str | None = None
+    ratings: Ratings = dataclasses.field(default_factory=Ratings)
     sound: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def refuse(self, setting: str, why: str) -> None:
@@ -101,6 +104,7 @@ class Part:
             its columns, [N, C], NaN if missing.
         has_codes: see `schema`.
         ids: the user's own names of the rows, [N], or None.
+        aside: of ratings, those of each row that are kept aside, [N, D], or None.
     """
 
     x: np.ndarray | Rows
@@ -117,6 +121,7 @@ class Part:
     schema: Schema | None = None
     has_codes: bool = False
     ids: np.ndarray | None = None
+    aside: Rows | None = None
 
 
 def named_splits(where: Path, names: Iterable[str], what: str) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from vae_jax import memory
 from vae_jax import schema as schema_lib
-from vae_jax.data import _cells, _csv, _spelling, _splits, _times
+from vae_jax.data import _cells, _csv, _ratings, _spelling, _splits, _times
 from vae_jax.data._part import Part, Reading, complete, named_splits
 from vae_jax.errors import DataError, UsageError, first_line, unknown
 
@@ -340,7 +340,10 @@ def _parts(
     where: Path, source: _Source, sizes: Mapping[str, int], reading: Reading
 ) -> tuple[dict[str, Part], list[str]]:
     """Parts of a table whose rows are sorted by split: split → number of rows."""
-    _refuse_ratings(where, source.table.column_names)
+    found = _ratings.columns(where, source.table.column_names, reading)
+    if found is not None:
+        parts, notes = _ratings.read(where, source.table, found, [*sizes], reading)
+        return parts, [*source.notes, *notes]
     with _damage_named(where):
         columns = _columns(where, source, list(sizes.values()), reading)
     notes = [*source.notes, *columns.notes]
@@ -412,16 +415,6 @@ def _schema(
         return schema_lib.infer(table, asked, columns.roles), not is_plain
     except (DataError, UsageError) as error:
         raise type(error)(f"{where}: {error}") from None
-
-
-def _refuse_ratings(where: Path, names: Sequence[str]) -> None:
-    found = _spelling.ratings(names)
-    if found is not None:
-        raise DataError(
-            f"{where}: looks like ratings (columns {_spelling.quoted(found)}), a row for each: give"
-            " a matrix with a row for each user and a column for each item, as"
-            " scipy.sparse.save_npz writes it, or rename the columns if they are none"
-        )
 
 
 def _known_rows(codes: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -160,7 +160,7 @@ def fraction(value: str) -> float:
     return result
 
 
-def plain_number(low: float, high: float = math.inf):
+def plain_number(low: float = -math.inf, high: float = math.inf):
     """A finite number in [low, high], not a schedule."""
 
     def parse(value):
@@ -169,8 +169,9 @@ def plain_number(low: float, high: float = math.inf):
         except ValueError:
             result = math.nan
         if not math.isfinite(result) or not low <= result <= high:
-            limit = "" if high == math.inf else f" and <= {high:g}"
-            raise UsageError(f"must be a finite number >= {low:g}{limit}")
+            limits = {">=": low, "<=": high}
+            told = (f" {sign} {limit:g}" for sign, limit in limits.items() if math.isfinite(limit))
+            raise UsageError(f"must be a finite number{' and'.join(told)}")
         return result
 
     return parse

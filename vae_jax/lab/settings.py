@@ -265,6 +265,37 @@ class Config:
         "obs (default: X)",
         sweeps=False,
     )
+    user: str | None = flag(
+        None,
+        "Data",
+        parsers.text,
+        "the column of users of your own table with a row for each rating (default: by its name)",
+        sweeps=False,
+    )
+    item: str | None = flag(
+        None, "Data", parsers.text, "its column of items (default: by its name)", sweeps=False
+    )
+    rating: str | None = flag(
+        None, "Data", parsers.text, "its column of ratings (default: by its name)", sweeps=False
+    )
+    rating_at_least: float | None = flag(
+        None,
+        "Data",
+        parsers.plain_number(),
+        "ratings of at least this count as 1, others as 0 (default: each counts as 1)",
+    )
+    min_ratings: int | None = flag(
+        None,
+        "Data",
+        parsers.integer(1),
+        "leave out users with fewer ratings (default: 5)",
+    )
+    min_item_ratings: int | None = flag(
+        None,
+        "Data",
+        parsers.integer(1),
+        "leave out items with fewer ratings (default: 1)",
+    )
     resize: tuple[int, int] | None = flag(
         None,
         "Data",
