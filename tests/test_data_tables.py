@@ -518,3 +518,41 @@ def test_a_few_values_that_outweigh_all_others_are_named_in_small_tables(tmp_pat
 def test_a_rare_value_does_not_dominate(tmp_path):
     rare = (np.arange(60) == 7).astype(float)
     assert not any("outweigh" in note for note in data.load(str(written(tmp_path, d=rare))).notes)
+
+
+# --- Two values
+
+
+def binary_table(tmp_path, ending, high):
+    x = high * (RNG.random((60, 3)) < 0.5).astype(np.uint8)
+    if ending == "npy":
+        np.save(tmp_path / "a.npy", x)
+        return tmp_path / "a.npy", x
+    path = tmp_path / f"a.{ending}"
+    lines = ["a,b,c", *(",".join(map(str, row)) for row in x.tolist())]
+    path.write_text("\n".join(lines) + "\n")
+    if ending == "parquet":
+        pa.parquet.write_table(pa.table(dict(zip("abc", x.T, strict=True))), path)
+    return path, x
+
+
+@pytest.mark.parametrize("ending", ["npy", "csv", "parquet"])
+@pytest.mark.parametrize("high", [1, 255])
+def test_tables_of_two_numbers_are_binary_unless_they_are_to_stay(tmp_path, ending, high):
+    path, x = binary_table(tmp_path, ending, high)
+    whole = sorted(map(tuple, (x / high).tolist()))
+    dataset = data.load(path)
+    assert (dataset.num_levels, dataset.likelihood) == (2, "bernoulli")
+    assert rows_of(dataset) == whole
+    said(dataset, f"all values are 0 or {high}: taken as binary")
+    if dataset.schema is not None:
+        assert {c.kind for c in dataset.schema.used} == {"binary"}
+        encoded = dataset.schema.encode(dict(zip("abc", x.T, strict=True)))
+        assert sorted(map(tuple, encoded.tolist())) == whole
+    dataset = data.load(path, scaling="none")
+    assert rows_of(dataset) == sorted(map(tuple, x.astype(float).tolist()))
+    assert dataset.num_levels == (2 if high == 1 else None)
+    # as counts both are the numbers themselves
+    data.check(dataset, "counts", what="likelihood=poisson")
+    if high == 255:
+        assert (dataset.low, dataset.high, dataset.likelihood) == (0, 255, "gaussian")

@@ -90,6 +90,13 @@ plant(
     "missing cells of numbers are refused",
 )
 
+plant = of("vae_jax/data/_values.py", "data_tables")
+plant(
+    "tops = (1,) if stays else (1, 255)",
+    "tops = (1, 255)",
+    "numbers of a table that are 0 or 255 do not stay with scaling=none",
+)
+
 plant = of("vae_jax/lab/stored.py", "schema")
 plant(
     'and getattr(config, f.name) == f.default != f.metadata["before"]',

@@ -169,6 +169,14 @@ def a_value_that_outweighs_all_others(folder, patch):
     yield attempt(notes, "outweigh", written(path, far=TABLE[:, 0]))
 
 
+@tries(at(DATA + "_values.py", "as_levels")("if they are numbers, take scaling=none"))
+def numbers_that_look_like_pixels(folder, patch):
+    columns = {name: 255 * (values > 0) for name, values in COLUMNS.items()}
+    path = csv(folder / "a.csv", rows(columns))
+    yield attempt(notes, "taken as binary", path)
+    yield attempt(notes, "taken as binary", path, scaling="none")
+
+
 # --- Columns that say splits
 
 own = at(DATA + "_splits.py", "find")

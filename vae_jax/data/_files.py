@@ -272,6 +272,7 @@ def _examples(
     parts = _values.surveyed(path, _values.encode_conditions(path, parts))
     kind = "table" if len(next(iter(parts.values())).x.shape) == 2 else "image"
     _values.refuse_mixed(path, parts, kind)
+    highest = int(max(part.high.max() for part in parts.values()))
     parts, num_levels, told = _values.as_levels(parts, kind, reading.scaling)
     notes += told
     splits = divide(
@@ -291,6 +292,7 @@ def _examples(
         notes += [] if is_whole and low >= 0 else told
         decode = decode_real
     scaling = _values.scaling_of(splits[0].x)
+    schema = _scaled(next(iter(parts.values())).schema, scaling)
     if not stays:
         splits = [_replaced(split, split.x.in_memory()) for split in splits]
     return splits, {
@@ -305,7 +307,7 @@ def _examples(
         "unlabeled": unlabeled,
         "columns": next(iter(parts.values())).columns,
         "scaling": scaling,
-        "schema": _scaled(next(iter(parts.values())).schema, scaling),
+        "schema": schema if num_levels is None else schema and schema.as_binary(highest),
         "streamed": stays,
         "is_whole": is_whole,
         "notes": notes,

@@ -328,8 +328,10 @@ def as_levels(
 ) -> tuple[dict[str, Part], int | None, list[str]]:
     """Parts [N, *stored] in their stored form, their number of levels or None, and notes.
 
-    Integers of an image are levels of the smallest depth that holds them: 8 bits, 10, 12, 14 or 16;
-    or the exact number of levels if it is below 128, because an 8-bit sensor would use more.
+    Values that are all 0 or 1 are binary. So are values that are all 0 or 255, as pixels are, of an
+    image, and of a table unless scaling is "none". Integers of an image are levels of the smallest
+    depth that holds them: 8 bits, 10, 12, 14 or 16; or the exact number of levels if it is below
+    128, because an 8-bit sensor would use more.
 
     Args:
         parts: surveyed.
@@ -339,8 +341,12 @@ def as_levels(
     """
     dtypes = {part.x.source.dtype for part in parts.values()}
     low, high = _range(parts.values())
-    if low == 0 and high in (1, 255) and _everywhere(parts, lambda x: (x == 0) | (x == high)):
+    stays = kind == "table" and scaling == "none"
+    tops = (1,) if stays else (1, 255)
+    if low == 0 and high in tops and _everywhere(parts, lambda x: (x == 0) | (x == high)):
         note = f"all values are 0 or {high:g}: taken as binary"
+        if kind == "table" and high > 1:
+            note += f", {high:g} as 1; if they are numbers, take scaling=none"
         return converted(parts, lambda x: (x != 0).astype(np.uint8)), 2, [note]
     if kind == "image" and dtypes == {np.dtype(np.uint8)}:
         is_dark = high < 64

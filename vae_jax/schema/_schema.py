@@ -133,6 +133,12 @@ class Schema:
         found = {c.name: dataclasses.replace(c, center=a, scale=b) for c, a, b in pairs}
         return dataclasses.replace(self, columns=tuple(found.get(c.name, c) for c in self.columns))
 
+    def as_binary(self, highest: int) -> "Schema":
+        """The schema of a table of D columns whose values are all 0 or `highest`, which is 1."""
+        binary = {"kind": "binary", "levels": (0, highest), "low": None, "high": None}
+        used = {c.name: dataclasses.replace(c, **binary) for c in self.used}
+        return dataclasses.replace(self, columns=tuple(used.get(c.name, c) for c in self.columns))
+
     # --- As text
 
     def lines(self, width: int | None = None) -> list[str]:
