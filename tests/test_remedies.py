@@ -11,6 +11,7 @@ import tomllib
 import pytest
 from remedies import (  # noqa
     _messages,
+    of_columns,
     of_counts,
     of_data,
     of_face,

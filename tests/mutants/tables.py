@@ -97,6 +97,39 @@ plant(
     "numbers of a table that are 0 or 255 do not stay with scaling=none",
 )
 
+plant = of("vae_jax/data/_where.py", "data_parts")
+plant(
+    "return ~cells.missing & np.asarray(",
+    "return np.asarray(",
+    "a missing cell differs from each value",
+)
+plant(
+    '_JOINTS = {"or": np.logical_or, "and": np.logical_and}',
+    '_JOINTS = {"and": np.logical_and, "or": np.logical_or}',
+    "or binds tighter than and",
+)
+
+plant = of("vae_jax/data/_dataset.py", "data_parts")
+plant(
+    "test = np.append(test, np.setdiff1d(np.arange(len(whole)), own))",
+    "test = np.sort(test)",
+    "rows that are not trained on are lost",
+)
+
+plant = of("vae_jax/data/_other_rows.py", "data_parts")
+plant(
+    "known, unseen = schema.without_unseen(found)",
+    "known, unseen = found, {}",
+    "a level that the first table lacks is refused",
+)
+
+plant = of("vae_jax/data/_files.py", "data_parts")
+plant(
+    'own = {name: part for name, part in parts.items() if name != "test"}',
+    "own = dict(parts)",
+    "test rows must meet the condition as well",
+)
+
 plant = of("vae_jax/lab/stored.py", "schema")
 plant(
     'and getattr(config, f.name) == f.default != f.metadata["before"]',

@@ -583,7 +583,7 @@ def tables_of_one_split_in_two_folders(folder, patch):
     yield attempt(load, folder)
 
 
-@tries(at("vae_jax/data/_tables.py")("give fewer rows or columns"))
+@tries(at("vae_jax/data/_table_files.py")("give fewer rows or columns"))
 def a_table_of_too_much_memory(folder, patch):
     path = folder / "a.parquet"
     patch.setenv(memory.VARIABLE, str(300_000 / 2**30))
@@ -603,7 +603,7 @@ def a_table_of_too_much_memory(folder, patch):
     yield attempt(load, path)
 
 
-@tries(at("vae_jax/data/_tables.py", "_refuse_nested")("give each of their values a column"))
+@tries(at("vae_jax/data/_table_files.py", "_refuse_nested")("give each of their values a column"))
 def a_table_of_lists(folder, patch):
     path, pairs = folder / "a.parquet", TABLE[:, :2].tolist()
     pa.parquet.write_table(pa.table({"a": TABLE[:, 2], "b": pairs}), path)

@@ -239,7 +239,9 @@ def flags_of_splits_that_both_hold(folder, patch):
 # --- Pictures in tables, and labels
 
 
-@tries(at(DATA + "_tables.py", "_refuse_nested")("write the pictures as files, in a folder for"))
+@tries(
+    at(DATA + "_table_files.py", "_refuse_nested")("write the pictures as files, in a folder for")
+)
 def a_table_of_pictures(folder, patch):
     path = folder / "a.parquet"
     pictures = [{"bytes": image.tobytes(), "path": None} for image in PICTURES]

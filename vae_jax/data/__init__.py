@@ -19,6 +19,7 @@ from vae_jax import cache, discovery, looks, ratings, schema
 from vae_jax.data._dataset import Dataset, Rows, Split, check, other_content
 from vae_jax.data._part import Reading
 from vae_jax.data._sequences import strings
+from vae_jax.data._where import parse
 from vae_jax.errors import UsageError, did_you_mean, shown
 from vae_jax.threefry import unrolled
 
@@ -56,6 +57,8 @@ def load(
     rating_at_least: float | None = None,
     min_ratings: int | None = None,
     min_item_ratings: int | None = None,
+    test_data: str | os.PathLike | None = None,
+    train_where: str | None = None,
     resize: int | Sequence[int] | None = None,
     crop: str = "none",
     pad: bool = False,
@@ -106,6 +109,12 @@ def load(
         rating_at_least: ratings of at least this (scalar) count; None: each does.
         min_ratings: users with fewer ratings (scalar) are left out; None means 5.
         min_item_ratings: items with fewer ratings (scalar) are left out; None means 1.
+        test_data: path of another table with the columns of your own one, matched by name, whose
+            rows are the test split. Its kinds, levels and units are those of the first table; a
+            level that the first lacks is a missing cell.
+        train_where: which rows may be in train and valid, as "label==0 and age>=18": comparisons of
+            columns of your own table, or of the label of other data. Other rows are test rows; left
+            out if the data have test rows of their own.
         resize: of your own pictures: (height, width) in pixels, or one number for both.
         crop: 'center' cuts the largest centered part of that shape out first; 'none' stretches.
         pad: whether pictures are resized to fit inside and the rest is filled with `background`,
@@ -155,7 +164,9 @@ def load(
     own = _own(name, data_dir)
     asked, is_numeric = _kinds(kinds, label, id, ignore, split_column)
     reading = Reading(
-        *(num_valid, scaling, loading, window, hop, marks, asked, is_numeric, sha256),
+        *(num_valid, scaling, loading, window, hop, marks, asked, is_numeric),
+        *(_test_data(test_data, data_dir), None if train_where is None else parse(train_where)),
+        sha256,
         look=look,
         cache_dir=cache_dir,
         layer=layer,
@@ -168,11 +179,15 @@ def load(
         dataset = _files.load(own, reading)
     else:
         dataset = _load(name, data_dir, cache_dir, num_valid, loading, may_prepare=sha256 is None)
-        for setting in ("window", "missing_values", "kinds", "layer"):
+        for setting in ("window", "missing_values", "kinds", "layer", "test_data"):
             reading.refuse(setting, f"{name} is none")
         look.refuse(f"{name} has a form of its own")
         rated.refuse(f"{name} is no table")
         reading.refuse_sound(f"{name} holds none")
+        if reading.train_where is not None:
+            from vae_jax.data import _files
+
+            dataset = _files.restricted(dataset, reading.train_where)
     if sha256 not in (None, dataset.sha256):
         raise other_content(name, dataset.sha256, sha256)
     return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")
@@ -298,6 +313,24 @@ def _texts(setting: str, value: Any) -> tuple:
             f"{setting}={shown(value)}: must be names of columns: give {setting}='a', for example"
         )
     return texts
+
+
+def _test_data(path: Any, data_dir: Path) -> Path | None:
+    """The path of a second table, if there is one; searched below the folder of data."""
+    if path is None:
+        return None
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise UsageError(f"test_data={shown(path)}: must be the path of a table")
+    from vae_jax.data import _table_files
+
+    found = Path(path) if os.path.lexists(path) else data_dir / path
+    if not found.is_file() or not found.name.lower().endswith(_table_files.SUFFIXES):
+        what = "no such file" if not found.exists() else "must be one table"
+        raise UsageError(
+            f"test_data={os.fspath(path)}: {what}: give a file that ends in"
+            f" {', '.join(_table_files.SUFFIXES)}"
+        )
+    return found
 
 
 def _own(name: str, data_dir: Path) -> Path | None:

@@ -24,6 +24,7 @@ __all__ = [
     "refuse",
     "with_points",
     "without_marks",
+    "words",
 ]
 
 _NUMBER = r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$|^[-+]?(?i:nan|inf|infinity)$"
@@ -197,6 +198,11 @@ def cells(column, order: Sequence = ()) -> Cells:
     if words is None:
         words = np.array([None if v is None else str(v) for v in column.to_pylist()], object)
     return Cells(as_cells(words).values, tuple(order))
+
+
+def words(column) -> Cells:
+    """The cells [N] of a text column as words, as they are written but for spaces around them."""
+    return Cells(as_cells(_words(_known_words(column), is_untyped=False)).values)
 
 
 def _seconds(value) -> float:

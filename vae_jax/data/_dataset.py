@@ -444,7 +444,11 @@ def decode_levels(x: jax.Array, *, num_levels: int) -> jax.Array:
 
 
 def divide(
-    parts: Mapping[str, Split], num_valid: int | None = None, *, name: str
+    parts: Mapping[str, Split],
+    num_valid: int | None = None,
+    *,
+    name: str,
+    may_train: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Split, Split, Split]:
     """Makes train, valid and test from the splits of the source; the same rows every time.
 
@@ -454,6 +458,8 @@ def divide(
         num_valid: rows to hold out for validation (scalar); None means 10 % of the rows, at most
             5,000 if the source has its own train split.
         name: name of the dataset, for messages.
+        may_train: which rows of a part may be in train or valid, [N]; the others are test rows if
+            test is held out of that part, else they are left out. None: all may.
 
     Returns:
         (train, valid, test), each in the order of the source.
@@ -462,28 +468,35 @@ def divide(
         UsageError: if `num_valid` leaves nothing to train on, or the source has its own 'valid'.
     """
     has_valid, has_test = ("valid" in parts), ("test" in parts)
+    allowed = {k: np.flatnonzero(rows) for k, rows in (may_train or {}).items()}
+    if has_valid and "valid" in allowed:
+        parts = {**parts, "valid": parts["valid"][allowed["valid"]]}
     if has_valid and num_valid is not None:
         raise UsageError(
             f"num_valid={num_valid}: {name} comes with its own {len(parts['valid'])} rows for"
             " validation; leave num_valid out"
         )
+    source = "all" if "all" in parts else "train"
+    whole = parts[source]
+    own = allowed.get(source, np.arange(len(whole)))
     if has_valid and has_test:
-        return parts["train"], parts["valid"], parts["test"]
+        train = whole[own] if source in allowed else whole
+        return train, parts["valid"], parts["test"]
 
-    whole = parts["all" if "all" in parts else "train"]
-    order = np.random.default_rng(_SEED).permutation(len(whole))
-    num_test = 0 if has_test else max(1, len(whole) // 10)
-    num_rows = len(whole) - num_test
+    order = own[np.random.default_rng(_SEED).permutation(len(own))]
+    num_test = 0 if has_test else max(1, len(own) // 10)
+    num_rows = len(own) - num_test
     if has_valid:
         num_valid = 0
     elif num_valid is None:
-        num_valid = num_test or min(len(whole) // 10, 5_000)
+        num_valid = num_test or min(len(own) // 10, 5_000)
     if not 0 <= num_valid < num_rows:
         raise UsageError(
             f"num_valid={num_valid}: must be >= 0 and leave some of the {num_rows} rows of"
             f" {name} to train on"
         )
     test, valid, train = np.split(order, [num_test, num_test + num_valid])
+    test = np.append(test, np.setdiff1d(np.arange(len(whole)), own))
     return (
         whole[np.sort(train)],
         parts["valid"] if has_valid else whole[np.sort(valid)],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from vae_jax.data import (
     _recordings,
     _sequences,
     _spelling,
+    _table_files,
     _tables,
     _values,
 )
@@ -40,17 +42,18 @@ from vae_jax.data._dataset import (
 )
 from vae_jax.data._part import Part, Reading
 from vae_jax.data._sparse import SparseRows
-from vae_jax.errors import DataError
-from vae_jax.schema import Schema
+from vae_jax.data._where import Where
+from vae_jax.errors import DataError, UsageError
+from vae_jax.schema import Schema, as_cells
 
-__all__ = ["SUFFIXES", "load"]
+__all__ = ["SUFFIXES", "load", "restricted"]
 
 _OF_FILES: dict[str, Callable] = {
     ".npy": _arrays.read_npy,
     ".npz": _arrays.read_npz,
     **dict.fromkeys(_market.SUFFIXES, _market.read),
     **dict.fromkeys(_annotated.SUFFIXES, _annotated.read),
-    **dict.fromkeys(_tables.SUFFIXES, _tables.read),
+    **dict.fromkeys(_table_files.SUFFIXES, _tables.read),
     **dict.fromkeys(_images.SUFFIXES, _images.read),
     **dict.fromkeys(_recordings.SUFFIXES, _recordings.read),
 }
@@ -59,7 +62,7 @@ _OF_FOLDERS: dict[tuple[str, ...], Callable] = {
     _images.SUFFIXES: _images.read,
     _recordings.SUFFIXES: _recordings.read,
     _market.SUFFIXES: _market.read,
-    _tables.SUFFIXES: _tables.read,
+    _table_files.SUFFIXES: _tables.read,
     (".npy",): _arrays.read_npy,
 }
 """Suffixes of the files in a folder → their reader; the first with any files is used."""
@@ -98,7 +101,7 @@ def load(path: Path, reading: Reading) -> Dataset:
     _refuse_special(path)
     is_folder = path.is_dir()
     if path.suffix.lower() == ".txt" and not is_folder:
-        for setting in ("window", "missing_values", "kinds", "layer"):
+        for setting in ("window", "missing_values", "kinds", "layer", "test_data", "train_where"):
             reading.refuse(setting, f"{path} is text")
         reading.look.refuse(f"{path} is text")
         reading.refuse_sound(f"{path} is text")
@@ -111,10 +114,12 @@ def load(path: Path, reading: Reading) -> Dataset:
     if read is not _annotated.read:
         reading.refuse("layer", f"{path} is none")
     if read is not _tables.read:
-        for setting in ("missing_values", *([] if read is _annotated.read else ["kinds"])):
+        others = ["test_data"] if read is _annotated.read else ["kinds", "test_data"]
+        for setting in ("missing_values", *others):
             reading.refuse(setting, f"{path} is none")
     elif reading.window is not None:
         reading.refuse("kinds", "all columns of series are numbers")
+        reading.refuse("train_where", "windows follow one another in time")
     if read is not _images.read:
         reading.look.refuse(f"{path} holds none")
     if read is not _recordings.read:
@@ -136,7 +141,7 @@ def load(path: Path, reading: Reading) -> Dataset:
     return Dataset(
         path.stem,
         *splits,
-        sha256=_sha256(path, files),
+        sha256=_sha256(path, files, reading),
         notes=notes,
         manifest=tuple(manifest),
         framing=next(iter(parts.values())).framing,
@@ -144,15 +149,18 @@ def load(path: Path, reading: Reading) -> Dataset:
     )
 
 
-def _sha256(path: Path, files: Sequence[Path]) -> str:
-    return sha256_of_folder(path, files) if path.is_dir() else sha256_of_file(path)
+def _sha256(path: Path, files: Sequence[Path], reading: Reading) -> str:
+    own = sha256_of_folder(path, files) if path.is_dir() else sha256_of_file(path)
+    if reading.test_data is None:
+        return own
+    return hashlib.sha256(f"{own} {sha256_of_file(reading.test_data)}".encode()).hexdigest()
 
 
 def _refuse_other(path: Path, files: Sequence[Path], reading: Reading) -> None:
     """Refuses data with another hash than required, before anything is parsed."""
     if reading.sha256 is None:
         return
-    found = _sha256(path, files)
+    found = _sha256(path, files, reading)
     if found != reading.sha256:
         raise other_content(path, found, reading.sha256)
 
@@ -275,13 +283,11 @@ def _examples(
     highest = int(max(part.high.max() for part in parts.values()))
     parts, num_levels, told = _values.as_levels(parts, kind, reading.scaling)
     notes += told
-    splits = divide(
-        {k: Split(p.x, p.labels, condition=p.condition, ids=p.ids) for k, p in parts.items()},
-        reading.num_valid,
-        name=str(path),
-    )
-    notes += _note_no_valid(splits, reading)
-    notes += _unseen(splits, classes)
+    held = {
+        name: Split(p.x, p.labels, condition=p.condition, ids=p.ids) for name, p in parts.items()
+    }
+    splits, told = _dealt(path, held, parts, classes, reading)
+    notes += told
     low, high, is_whole = 0.0, 1.0, False
     decode = functools.partial(decode_levels, num_levels=num_levels)
     if num_levels is None:
@@ -320,13 +326,9 @@ def _coded(path: Path, parts: Mapping[str, Part], reading: Reading) -> tuple[Seq
     parts, classes, notes = _labels.encode(path, parts)
     _values.refuse_misshapen(path, parts)
     draft = next(iter(parts.values())).schema
-    splits = divide(
-        {name: Split(p.x, p.labels) for name, p in parts.items()},
-        reading.num_valid,
-        name=str(path),
-    )
-    notes += _note_no_valid(splits, reading)
-    notes += _unseen(splits, classes)
+    held = {name: Split(p.x, p.labels) for name, p in parts.items()}
+    splits, told = _dealt(path, held, parts, classes, reading)
+    notes += told
     schema = draft.stored(splits[0].x, reading.scaling)
     num_rows, width = sum(map(len, splits)), len(schema.slots)
     memory.check(path, num_rows * width * _BYTES_OF_SLOT)
@@ -374,6 +376,81 @@ def _rated(path: Path, parts: Mapping[str, Part], reading: Reading) -> tuple[Seq
         "streamed": isinstance(splits[0].x, Rows),
         "notes": _note_no_valid(splits, reading),
     }
+def _dealt(
+    path: Path,
+    held: Mapping[str, Split],
+    parts: Mapping[str, Part],
+    classes: tuple | None,
+    reading: Reading,
+) -> tuple[Sequence[Split], list[str]]:
+    """The splits train, valid and test of the rows [N, …] that parts have, and notes."""
+    may_train = None
+    if reading.train_where is not None:
+        may_train = _may_train(path, parts, classes, reading.train_where)
+    splits = divide(held, reading.num_valid, name=str(path), may_train=may_train)
+    notes = _note_no_valid(splits, reading)
+    if may_train is not None:
+        num = sum(int(np.sum(~rows)) for rows in may_train.values())
+        total = sum(map(len, may_train.values()))
+        done = "left out" if "test" in parts else "test rows"
+        notes.append(f"{num:,} of {total:,} rows do not meet {reading.train_where}: {done}")
+    notes += _labels.unseen(
+        {name: split.labels for name, split in zip(_spelling.SPLITS, splits, strict=True)}, classes
+    )
+    return splits, notes
+
+
+def _may_train(
+    path: Path, parts: Mapping[str, Part], classes: tuple | None, where: Where
+) -> dict[str, np.ndarray]:
+    """Which rows of each part but test may be in train or valid: [N] each.
+
+    The rows of a table say so. Those of other data are told apart by their labels alone.
+    """
+    own = {name: part for name, part in parts.items() if name != "test"}
+    if all(part.may_train is not None for part in own.values()):
+        return {name: part.may_train for name, part in own.items()}
+    return _by_labels(str(path), own, classes, _unlabeled(parts), where)
+
+
+def _by_labels(
+    name: str,
+    held: Mapping[str, Part | Split],
+    classes: tuple | None,
+    unlabeled: str,
+    where: Where,
+) -> dict[str, np.ndarray]:
+    """Which rows of data with labels [N] meet a condition on these: [N] for each split."""
+    if any(part.labels is None for part in held.values()):
+        why = f" ({unlabeled})" if unlabeled else ""
+        raise UsageError(
+            f"train_where={where}: {name} has no labels{why}, by which alone rows are chosen that"
+            " are none of a table: leave train_where out"
+        )
+    codes = np.concatenate([part.labels for part in held.values()]).tolist()
+    own = [None if code < 0 else code if classes is None else classes[code] for code in codes]
+    names = ("label", *filter(_spelling.is_label, where.names))
+    rows = where.rows(dict.fromkeys(names, as_cells(own)))
+    ends = np.cumsum([len(part.labels) for part in held.values()])
+    return dict(zip(held, np.split(rows, ends[:-1]), strict=True))
+
+
+def restricted(dataset: Dataset, where: Where) -> Dataset:
+    """A dataset of our own without the rows of train and valid that do not meet a condition.
+
+    Args:
+        dataset: splits with labels [N].
+        where: compares the label.
+
+    Raises:
+        UsageError: there are no labels, or it compares something else.
+    """
+    held = {"train": dataset.train, "valid": dataset.valid}
+    kept = _by_labels(dataset.name, held, dataset.classes, dataset.unlabeled, where)
+    parts = {name: held[name][np.flatnonzero(rows)] for name, rows in kept.items()}
+    num, total = (sum(int(np.sum(rows == v)) for rows in kept.values()) for v in (False, True))
+    note = f"{num:,} of {num + total:,} rows do not meet {where}: left out"
+    return dataclasses.replace(dataset, **parts, notes=(*dataset.notes, note))
 
 
 def _note_missing(splits: Sequence[Split]) -> list[str]:
@@ -408,12 +485,6 @@ def _scaled(schema: Schema | None, scaling: Scaling | None) -> Schema | None:
 def _unlabeled(parts: Mapping[str, Part]) -> str:
     """Why labels of parts [N, …] were dropped, or ""."""
     return next((part.unlabeled for part in parts.values() if part.unlabeled), "")
-
-
-def _unseen(splits: Sequence[Split], classes: tuple | None) -> list[str]:
-    """Notes on classes without training rows, in splits [N, …]."""
-    labels = [split.labels for split in splits]
-    return _labels.unseen(dict(zip(_spelling.SPLITS, labels, strict=True)), classes)
 
 
 def _refuse_large(path: Path, parts: Mapping[str, Part]) -> None:
@@ -505,8 +576,8 @@ def _whole_series(
     _values.refuse_misshapen(path, parts)
     steps = {name: Part(own) for name, own in zip(parts, rows, strict=True)}
     _values.refuse_mixed(path, _values.surveyed(path, steps, has_gaps=True), "table")
-    splits = divide(spans, reading.num_valid, name=str(path))
-    notes += _note_no_valid(splits, reading)
+    splits, told = _dealt(path, spans, parts, classes, reading)
+    notes += told
     num_steps = part.x.shape[1]
     if reading.window is not None:
         num_steps = min(reading.window, num_steps)

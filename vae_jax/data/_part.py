@@ -15,6 +15,7 @@ from vae_jax import memory
 from vae_jax.data import _spelling
 from vae_jax.data._dataset import Rows
 from vae_jax.data._spelling import SPLITS
+from vae_jax.data._where import Where
 from vae_jax.errors import DataError, UsageError
 from vae_jax.looks import Look
 from vae_jax.ratings import Ratings
@@ -37,6 +38,8 @@ class Reading:
         missing_values: text that marks a missing cell of a table, beside an empty one, or None.
         kinds: column → the kind that is set for it, or its levels in order; see `schema.infer`.
         is_numeric: whether only complete rows of numeric columns are used, all as real numbers.
+        test_data: another table of the same columns, whose rows are the test split; or None.
+        train_where: which rows may be in train or valid, or None: all.
         sha256: required hash of the content, checked before parsing; None accepts any.
         tally: the memory needed for reading.
         look: how pictures are read.
@@ -54,6 +57,8 @@ class Reading:
     missing_values: tuple[str, ...] | None = None
     kinds: Mapping[str, str] | None = None
     is_numeric: bool = False
+    test_data: Path | None = None
+    train_where: Where | None = None
     sha256: str | None = None
     tally: memory.Tally = dataclasses.field(default_factory=memory.Tally)
     look: Look = dataclasses.field(default_factory=Look)
@@ -66,7 +71,7 @@ class Reading:
         """Refuses a setting for data that are not a table, with a reason in words."""
         value = getattr(self, setting)
         if value is not None:
-            value = ",".join(value) if isinstance(value, tuple | dict) else value
+            value = ",".join(value) if type(value) in (tuple, dict) else value
             raise UsageError(f"{setting}={value}: {_WHAT[setting]}, {why}: leave it out")
 
     def refuse_sound(self, why: str) -> None:
@@ -81,6 +86,8 @@ _WHAT = {
     "missing_values": "marks missing cells of a table",
     "kinds": "sets what the columns of a table are",
     "layer": "chooses a matrix of an .h5ad file",
+    "test_data": "is a second table with the columns of the first",
+    "train_where": "chooses rows of a table, or of data with labels",
 }
 
 
@@ -105,6 +112,7 @@ class Part:
         has_codes: see `schema`.
         ids: the user's own names of the rows, [N], or None.
         aside: of ratings, those of each row that are kept aside, [N, D], or None.
+        may_train: whether each row may be in train or valid, [N]; None: all may.
     """
 
     x: np.ndarray | Rows
@@ -122,6 +130,7 @@ class Part:
     has_codes: bool = False
     ids: np.ndarray | None = None
     aside: Rows | None = None
+    may_train: np.ndarray | None = None
 
 
 def named_splits(where: Path, names: Iterable[str], what: str) -> dict[str, str | None]:

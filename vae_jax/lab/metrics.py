@@ -69,6 +69,10 @@ OBJECTIVE_DEFINITIONS = {
 """Meanings of the terms of most objectives; an objective's own `DEFINITIONS` take precedence."""
 
 
+_PATHS = ("dataset", "test_data")
+"""Settings that may be the path of a file."""
+
+
 class Place(NamedTuple):
     """The location of a run.
 
@@ -120,7 +124,9 @@ def load(directory: str | Path, member: int, data_dir: str | None = None) -> Tra
     # the end of schedules that last a share of the run depends on it: members.json has no seal
     asked = dataclasses.replace(asked, epochs=loaded.settings.get("epochs", asked.epochs))
     if data_dir is None:
-        asked = dataclasses.replace(asked, dataset=_from_training(Path(directory), asked.dataset))
+        names = {name: getattr(asked, name) for name in _PATHS if getattr(asked, name) is not None}
+        found = {name: _from_training(Path(directory), path) for name, path in names.items()}
+        asked = dataclasses.replace(asked, **found)
     # the run may be untrusted: read the data that it names only if the hash matches
     expected = loaded.settings.get("data_sha256")
     if expected is None:
@@ -157,9 +163,10 @@ def read_config(directory: Path, member: int, data_dir: str | None) -> settings.
     stored.refuse_unknown(values, str(path))
     if data_dir is not None:
         values["data_dir"] = data_dir
-        moved = os.path.join(data_dir, Path(values.get("dataset", "")).name)
-        if _is_path(values.get("dataset", "")) and os.path.exists(moved):
-            values["dataset"] = moved
+        for name in values.keys() & {*_PATHS}:
+            moved = os.path.join(data_dir, Path(values[name]).name)
+            if _is_path(values[name]) and os.path.exists(moved):
+                values[name] = moved
     return config.from_flags(values)
 
 
@@ -188,7 +195,7 @@ def _refuse_other_settings(directory: Path, found: settings.Config, trained: dic
     """
     for name, value in found.identity().items():
         # a file may have moved; settings missing in an older version had their defaults
-        if name != "dataset" and trained.get(name, value) != value:
+        if name not in _PATHS and trained.get(name, value) != value:
             was, means = (verbatim(f"{name}={each}") for each in (trained[name], value))
             raise UsageError(
                 f"{directory} was trained with {was}, its flags mean {means} to this version of "

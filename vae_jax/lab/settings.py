@@ -296,6 +296,22 @@ class Config:
         parsers.integer(1),
         "leave out items with fewer ratings (default: 1)",
     )
+    test_data: str | None = flag(
+        None,
+        "Data",
+        parsers.text,
+        "path of another table with the columns of your own one, by name, whose rows are the test "
+        "split",
+        sweeps=False,
+    )
+    train_where: str | None = flag(
+        None,
+        "Data",
+        parsers.text,
+        "rows to train and validate on, such as 'label==0 and age>=18': columns of your own table, "
+        "or the label of other data; the others are test rows",
+        sweeps=False,
+    )
     resize: tuple[int, int] | None = flag(
         None,
         "Data",

@@ -184,6 +184,11 @@ class Kind:
         raise NotImplementedError
 
     @classmethod
+    def unseen(cls, column: Column, cells: Cells) -> np.ndarray:
+        """Which cells [N] are values that the column's own levels lack, [N]."""
+        return np.zeros(len(cells.values), bool)
+
+    @classmethod
     def values(cls, column: Column, codes: np.ndarray) -> np.ndarray:
         """Codes [N] to the column's own values [N]."""
         raise NotImplementedError

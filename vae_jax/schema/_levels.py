@@ -33,19 +33,19 @@ class Levels(Kind):
     @classmethod
     def code(cls, column, cells):
         """The index of the level of each cell, [N]."""
-        places = {_key(level): index for index, level in enumerate(column.levels)}
-        known = {None: np.nan}
-        values = cells.values.tolist()
-        if cells.type == "number":
-            values = [None if value != value else value for value in values]
-        elif cells.type == "date":
-            values = [None if value is None else str(value) for value in values]
-        for value in set(values) - {None}:
-            found = places.get(_key(value), places.get(_key(_as_number(value))))
-            if found is None:
+        values = _plain_values(cells)
+        known = _places(column, values)
+        for value, place in known.items():
+            if place is None:
                 raise column.refuse(plain(value), f"one of {cls.told(column)}")
-            known[value] = float(found)
         return np.array([known[value] for value in values], np.float64)
+
+    @classmethod
+    def unseen(cls, column, cells):
+        """Which cells [N] are none of the levels."""
+        values = _plain_values(cells)
+        known = _places(column, values)
+        return np.array([known[value] is None for value in values], bool)
 
     @classmethod
     def values(cls, column, codes):
@@ -54,6 +54,23 @@ class Levels(Kind):
         held[:-1] = column.levels
         held[-1] = None
         return held[np.where(np.isnan(codes), len(column.levels), codes).astype(int)]
+
+
+def _plain_values(cells: Cells) -> list:
+    """The values of cells [N], None if missing."""
+    values = cells.values.tolist()
+    if cells.type == "number":
+        return [None if value != value else value for value in values]
+    if cells.type == "date":
+        return [None if value is None else str(value) for value in values]
+    return values
+
+
+def _places(column: Column, values: Sequence) -> dict[Any, float | None]:
+    """Each distinct value → the index of its level, None if it has none; NaN if it is missing."""
+    places = {_key(level): float(index) for index, level in enumerate(column.levels)}
+    found = {v: places.get(_key(v), places.get(_key(_as_number(v)))) for v in {*values} - {None}}
+    return {None: np.nan, **found}
 
 
 def plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ __all__ = ["Schema"]
 
 _MOST_ROWS = 30  # of the table that is printed
 _NARROWEST = 40
-_LABEL, _IDENTIFIER = "label", "identifier"
+_MISSING = {"number": np.nan, "date": np.datetime64("NaT"), "word": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +116,30 @@ class Schema:
         constant = {c.name: c.levels[0] for c in self.columns if c.kind == "constant"}
         values |= {name: np.array([level] * len(codes), object) for name, level in constant.items()}
         return {c.name: values[c.name] for c in self.columns if c.name in values}
+
+    def without_unseen(
+        self, rows: Mapping[str, Any]
+    ) -> tuple[dict[str, Cells], dict[str, np.ndarray]]:
+        """Rows with missing cells in place of values that are none of a column's levels.
+
+        Args:
+            rows: as for `codes`.
+
+        Returns:
+            (name of a column that is learned from → its cells [N], name → the n values of these
+            cells); the second has only columns with such values.
+        """
+        known, unseen = {}, {}
+        for column in self.used:
+            cells = as_cells(rows[column.name])
+            is_unseen = self.kind_of(column.kind).unseen(column, cells)
+            if is_unseen.any():
+                values = cells.values.copy()
+                unseen[column.name] = values[is_unseen]
+                values[is_unseen] = _MISSING[cells.type]
+                cells = Cells(values, cells.order)
+            known[column.name] = cells
+        return known, unseen
 
     def stored(self, codes: np.ndarray, scaling: str = "auto") -> "Schema":
         """The schema with the units of storage of training rows, codes [N, C]."""

@@ -1,0 +1,114 @@
+"""What is said of a second table, and of the rows that are trained on."""
+
+import re
+
+import numpy as np
+
+from ._cases import at, attempt, tries
+from .of_data import DATA, TABLE, csv, load, rows
+
+TREES = ["oak", "ash", "elm"] * 10
+DAYS = np.datetime64("2025-01-01") + np.arange(30)
+COLUMNS = {"a": TABLE[:, 0], "b": TABLE[:, 1], "tree": TREES, "day": DAYS}
+OTHER = DATA + "_other_rows.py"
+
+
+def table(path, **columns):
+    told = {name: values for name, values in {**COLUMNS, **columns}.items() if values is not None}
+    return csv(path, rows(told))
+
+
+# --- A second table
+
+
+@tries(at(DATA + "__init__.py", "_test_data")("give a file that ends in …"))
+def a_second_table_that_is_none(folder, patch):
+    path = table(folder / "a.csv")
+    message = yield attempt(load, path, test_data=folder)
+    assert path.suffix in re.search(r"ends in (.*)$", message)[1]
+    yield attempt(load, path, test_data=path)
+
+
+own = at(OTHER, "as_test")
+
+
+@tries(own("or if two columns have one name: leave test_data out"))
+def a_second_table_without_kinds(folder, patch):
+    path = table(folder / "a.csv")
+    yield attempt(load, path, kinds="numeric", test_data=path)
+    yield attempt(load, path, kinds="numeric")
+
+
+@tries(own("names test rows of its own: leave test_data out, or drop what names them"))
+def a_second_table_beside_a_test_split(folder, patch):
+    path = table(folder / "a.csv", split=["train", "test", "train"] * 10)
+    yield attempt(load, path, test_data=path)
+    yield attempt(load, path)
+    yield attempt(load, table(folder / "b.csv"), test_data=path)
+
+
+@tries(own("give rows to test on"))
+def a_second_table_of_nothing(folder, patch):
+    path, columns = table(folder / "a.csv"), ",".join(COLUMNS)
+    other = csv(folder / "b.csv", f"{columns}\n,,,\n,,,\n")
+    yield attempt(load, path, test_data=other)
+    yield attempt(load, path, test_data=table(folder / "b.csv"))
+
+
+own = at(OTHER, "_refuse_other_columns")
+
+
+@tries(own("rename all but one of them"))
+def a_second_table_with_a_name_twice(folder, patch):
+    path = table(folder / "a.csv")
+    lines = table(folder / "b.csv").read_text().splitlines()
+    other = csv(folder / "b.csv", "\n".join(f"{line},{i}" for i, line in enumerate(lines)))
+    text = other.read_text()
+    other.write_text(text.replace(",0\n", ",a\n", 1))
+    yield attempt(load, path, test_data=other)
+    other.write_text(text.replace(",0\n", ",c\n", 1))
+    yield attempt(load, path, test_data=other)
+
+
+@tries(own("add it, or leave it out of both with ignore="))
+def a_second_table_without_a_column(folder, patch):
+    path, other = table(folder / "a.csv"), table(folder / "b.csv", tree=None)
+    message = yield attempt(load, path, test_data=other)
+    names = re.search(r"ignore=(\S+)$", message)[1].split(",")
+    yield attempt(load, path, test_data=table(folder / "c.csv"))
+    yield attempt(load, path, test_data=other, ignore=names)
+
+
+# --- Rows to train on
+
+own = at(DATA + "_where.py", "Where._compared")
+
+
+@tries(own("compare them by == or !="))
+def words_in_no_order(folder, patch):
+    path = table(folder / "a.csv")
+    yield attempt(load, path, train_where="tree<oak")
+    yield attempt(load, path, train_where="tree==oak")
+    yield attempt(load, path, train_where="tree!=oak")
+
+
+@tries(own("compare them with a number"))
+def numbers_beside_a_word(folder, patch):
+    path = table(folder / "a.csv")
+    yield attempt(load, path, train_where="a<oak")
+    yield attempt(load, path, train_where="a<5")
+
+
+@tries(own("compare them with one, 2025-01-31"))
+def dates_beside_a_number(folder, patch):
+    path = table(folder / "a.csv")
+    message = yield attempt(load, path, train_where="day<5")
+    day = re.search(r"with one, (\S+?) does", message)[1]
+    yield attempt(load, path, train_where=f"day<{day}")
+
+
+@tries(at(DATA + "_files.py", "_by_labels")("leave train_where out"))
+def rows_without_labels(folder, patch):
+    np.save(folder / "a.npy", TABLE)
+    yield attempt(load, folder / "a.npy", train_where="label==0")
+    yield attempt(load, folder / "a.npy")

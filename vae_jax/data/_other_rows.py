@@ -1,0 +1,154 @@
+"""The rows of another table, read by the schema of a table that was read before."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vae_jax.data import _cells, _spelling, _table_files
+from vae_jax.data._part import Part, Reading
+from vae_jax.errors import DataError, UsageError
+from vae_jax.schema import Cells, Column, Schema
+
+__all__ = ["Rows", "as_test", "read"]
+
+_MOST_SHOWN = 3  # unknown values of a column
+
+
+class Rows(NamedTuple):
+    """Rows of a table that a schema describes.
+
+    Attributes:
+        cells: name of a column that the schema learns from → its cells [N].
+        labels: [N], see `_cells.labels`; None if the schema has no label, or the file lacks it.
+        notes: lines for the log.
+    """
+
+    cells: dict[str, Cells]
+    labels: np.ndarray | None
+    notes: list[str]
+
+
+def as_test(
+    where: Path, parts: Mapping[str, Part], reading: Reading
+) -> tuple[dict[str, Part], list[str]]:
+    """Parts [N, …] of a table, with the rows of `reading.test_data` as the test split; and notes.
+
+    Raises:
+        UsageError: the table has a test split, or no schema.
+        DataError: the other table cannot be read by its schema.
+    """
+    path, (first, *_) = reading.test_data, parts.values()
+    if first.schema is None:
+        raise UsageError(
+            f"test_data={path}: is read by the kinds of the columns of {where}, which has none"
+            " with kinds=numeric, with window, or if two columns have one name: leave test_data out"
+        )
+    if "test" in parts:
+        raise UsageError(
+            f"test_data={path}: {where} names test rows of its own: leave test_data out, or drop"
+            " what names them"
+        )
+    rows = read(path, where, first.schema, reading)
+    with _named(path):
+        x = first.schema.codes(rows.cells)
+    notes = rows.notes
+    has_codes = first.has_codes or bool(np.isnan(x).any())
+    labels = rows.labels
+    if has_codes and not (kept := ~np.isnan(x).all(axis=1)).all():
+        notes.append(f"{np.sum(~kept):,} of {len(x):,} rows have no known cell: left out")
+        x, labels = x[kept], None if labels is None else labels[kept]
+    if not len(x):
+        raise DataError(f"{path}: has no row with a known cell: give rows to test on")
+    own = {k: dataclasses.replace(part, has_codes=has_codes) for k, part in parts.items()}
+    own = {("train" if k == "all" else k): part for k, part in own.items()}
+    test = dataclasses.replace(own["train"], x=x, labels=labels, may_train=None)
+    notes.append(f"its {len(x):,} rows are the test split")
+    return {**own, "test": test}, [f"{path}: {note}" for note in notes]
+
+
+def read(path: Path, where: Path, schema: Schema, reading: Reading) -> Rows:
+    """Reads the rows of a table [N, D] whose columns are those of a schema, matched by name.
+
+    A level that the schema does not know is a missing cell, with a note. Columns that the schema
+    does not have are not used, with a note; columns that it does not learn from may be missing.
+
+    Args:
+        path: the table.
+        where: the table that the schema describes, for messages.
+        schema: its columns.
+        reading: marks of missing cells.
+
+    Raises:
+        DataError: it cannot be read, lacks a column, or has a cell that its kind does not allow.
+    """
+    words = [c.name for c in schema.columns if c.kind == "label" or _is_of_words(c)]
+    source = _table_files.read(path, reading, words)
+    names = source.table.column_names
+    _refuse_other_columns(path, where, schema, names)
+    notes = [*source.notes]
+    if more := [name for name in names if name not in {c.name for c in schema.columns}]:
+        notes.append(f"columns that {where} does not have are not used: {_spelling.quoted(more)}")
+    if lost := [c.name for c in schema.columns if c.name not in names]:
+        notes.append(f"lacks columns that are not learned from: {_spelling.quoted(lost)}")
+    marks = reading.missing_values or ()
+    table = dict(zip(names, source.table.columns, strict=True))
+    table = {n: _cells.without_marks(_cells.as_text(c), marks) for n, c in table.items()}
+    with _table_files.damage_named(path):
+        found = {c.name: _of_column(path, c, table[c.name]) for c in schema.used}
+        of_labels = [c.name for c in schema.columns if c.kind == "label" and c.name in table]
+        labels = None
+        if of_labels:
+            labels = _cells.labels(table[of_labels[0]], is_untyped=source.is_untyped)
+    known, unseen = schema.without_unseen(found)
+    for name, values in unseen.items():
+        told = _spelling.quoted([*dict.fromkeys(map(str, values))][:_MOST_SHOWN])
+        notes.append(
+            f"{len(values):,} cells of {name!r} are missing: {where} has no {told} in that column"
+        )
+    return Rows(known, labels, notes)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Names the file in an error about its cells."""
+    try:
+        yield
+    except (DataError, UsageError) as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def _is_of_words(column: Column) -> bool:
+    return any(isinstance(level, str) for level in column.levels)
+
+
+def _of_column(path: Path, column: Column, held) -> Cells:
+    """The cells [N] of an Arrow column, of the type that a column of the schema has."""
+    import pyarrow as pa
+
+    if _is_of_words(column):
+        return _cells.words(held if _cells.is_text(held.type) else held.cast(pa.string()))
+    if _cells.has_decimal_commas(held):
+        held = _cells.with_points(held)
+    values = _cells.numbers(column.name, held)
+    if isinstance(values, _cells.Misfit):
+        _cells.refuse(path, [values])
+    is_number = values is not None and not pa.types.is_boolean(held.type)
+    return Cells(values) if is_number else _cells.cells(held)
+
+
+def _refuse_other_columns(path: Path, where: Path, schema: Schema, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"{path}: has several columns {_spelling.quoted(twice)}: rename all but one of them"
+        )
+    lost = [c.name for c in schema.used if c.name not in names]
+    if lost:
+        raise DataError(
+            f"{path}: has no column {_spelling.quoted(lost)}, of which {where} is learned from:"
+            f" add it, or leave it out of both with ignore={','.join(lost)}"
+        )
