@@ -1,11 +1,13 @@
 """Tables as strangers write them: lines, names, splits, labels and numbers, read or refused."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from vae_jax import data, labels
+from vae_jax import data, labels, schema
 from vae_jax.data import _csv, _dataset, _spelling, _values
 from vae_jax.errors import DataError, UsageError
 from vae_jax.lab import config, description, train
@@ -390,9 +392,10 @@ def test_m2_keeps_the_labels_that_there_are_unless_it_is_told_how_many(
         (["?"] * 40 + [str(v) for v in X[:20, 0]], "40 of 60 cells are none, .*='\\?'$"),
         (["?"] * 40 + ["1", "2"] * 10, "40 of 60 cells are none"),
         (["<0.1"] * 40 + [str(v) for v in X[:20, 0]], "40 of 60 cells are none, .*='<0.1'$"),
-        ([f"{v}%" for v in X[:, 0]], "60 of 60 in 'd', such as '0.126%': write 0.126 instead"),
+        ([f"{v}%" for v in X[:59, 0]] + ["3"], "59 of 60 in 'd', such as '0.126%': write 0.126"),
         ([f"${v}" for v in X[:, 1] ** 2], "numbers written in another way"),
-        ([f'"{int(v):,}"' for v in 1e6 * abs(X[:, 0]) + 1e3], "written in another way"),
+        ([f'"{int(v):,}"' for v in 1e3 * abs(X[:, 0]) % 1e3 + 1e3], "'1,126': write 1126 or 1.126"),
+        ([f'"{int(v):,}"' for v in 1e6 * abs(X[:58, 0]) + 1e3] + ["7000"] * 2, "in another way"),
         ([f'"{v:.3f}"'.replace(".", ",") for v in X[:, 0]], "decimal commas in 'd' and decimal"),
         ([f"({v})" for v in abs(X[:, 0])], "such as '\\(0.126\\)': write -0.126 instead"),
         ([f"{v} kg" for v in X[:, 0]], "such as '0.126 kg': write 0.126 instead"),
@@ -401,6 +404,145 @@ def test_m2_keeps_the_labels_that_there_are_unless_it_is_told_how_many(
 )
 def test_no_column_of_numbers_is_lost_for_how_it_is_written(tmp_path, cells, match):
     refused(written(tmp_path, d=cells), match)
+
+
+NUMBERS = np.round(1e4 * np.abs(RNG.normal(size=60)) + 1e6, 1)
+
+
+def grouped(value, group=",", decimal="."):
+    text = f"{value:,.1f}".replace(",", "_").replace(".", decimal).replace("_", group)
+    return f'"{text}"'
+
+
+@pytest.mark.parametrize(
+    ("notation", "spell"),
+    [
+        ("1,234.5", grouped),
+        ("1.234,5", lambda v: grouped(v, ".", ",")),
+        ("1'234.5", lambda v: grouped(-v, "'")),
+        ("1\u202f234,5", lambda v: grouped(v, "\u202f", ",")),
+        ("1234,5", lambda v: f'"{v}"'.replace(".", ",")),
+        ("1234.5 %", lambda v: f"{v} %"),
+        ("1234.5 %", lambda v: f"{v}%"),
+        ("1.234,5 %", lambda v: grouped(v, ".", ",").replace('"', "") + " %"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_numbers_are_read_as_they_are_written_and_it_is_said(tmp_path, notation, spell, ending):
+    cells = ["", *map(spell, NUMBERS[1:])]
+    if ending == "parquet":
+        path = tmp_path / "a.parquet"
+        pa.parquet.write_table(pa.table({"d": [cell.strip('"') for cell in cells]}), path)
+    else:
+        names = [f'"{cell}"' if "," in cell and '"' not in cell else cell for cell in cells]
+        path = tmp_path / "a.csv"
+        path.write_text("d,e\n" + "\n".join(f"{cell},{i % 7}" for i, cell in enumerate(names)))
+    dataset = data.load(path, scaling="none", kinds="d=real")
+    sign = -1 if notation[1] == "'" else 1
+    held = [getattr(dataset, s).x[:, 0] for s in SPLITS]
+    found = np.sort(np.concatenate(held)[~np.isnan(np.concatenate(held))])
+    np.testing.assert_array_equal(found, np.sort(sign * NUMBERS[1:]).astype(np.float32))
+    column = dataset.schema.columns[0]
+    assert column.notation == notation
+    told = notation.replace("\u202f", " ")
+    assert f"as it is, written as {told}" in dataset.schema.lines(200)[1]
+    # rows in words, and of a second table in which no cell tells
+    word = cells[1].strip('"')
+    x = dataset.schema.encode({"d": [word], "e": [0]} if ending == "csv" else {"d": [word]})
+    assert x[0, 0] == np.float32(sign * NUMBERS[1])
+    assert schema.from_json(json.loads(json.dumps(dataset.schema.as_json()))) == dataset.schema
+
+
+def test_a_second_table_is_written_as_the_first(tmp_path):
+    """1.234 of it is 1234, as the first table tells."""
+    path, other = tmp_path / "a.csv", tmp_path / "b.csv"
+    path.write_text("d;e\n" + "".join(f"1.{i:03},5;{i}\n" for i in range(30)))
+    other.write_text("d;e\n" + "".join(f"1.{i:03};{i}\n" for i in range(9)))
+    dataset = data.load(path, scaling="none", test_data=other)
+    np.testing.assert_array_equal(dataset.test.x[:, 0], 1000 + np.arange(9))
+
+
+def test_what_has_two_readings_is_read_as_it_is_set(tmp_path):
+    cells = [f'"1,{i:03}"' for i in range(60)]
+    path = written(tmp_path, d=cells)
+    for decimal, factor in {"point": 1, "comma": 1e-3}.items():
+        if decimal == "comma":
+            path = written(tmp_path, d=[cell.replace(",", ".").strip('"') for cell in cells])
+            path.write_text(path.read_text().replace(".", "_").replace(",", ";").replace("_", ","))
+        dataset = load(path, csv=f"decimal={decimal}", ignore=["a", "b", "c"])
+        found = [row[0] for row in rows_of(dataset)]
+        np.testing.assert_allclose(found, factor * (1000 + np.arange(60)), rtol=1e-6)
+    # groups of a column that could be plain numbers
+    path.write_text("d;e\n" + "".join(f"1.{i:03};{i}\n" for i in range(60)))
+    found = [row[0] for row in rows_of(load(path, csv={"decimal": "comma"}))]
+    np.testing.assert_array_equal(found, 1000 + np.arange(60))
+
+
+@pytest.mark.parametrize("separator", ["|", "\t", ";"])
+def test_how_a_file_is_written_may_be_set(tmp_path, separator):
+    name = {"|": "bar", "\t": "tab", ";": "semicolon"}[separator]
+    path = written(tmp_path, separator=separator, names=("1", "2", "3"))
+    assert rows_of(load(path, csv=[f"separator={name}", "header=yes"])) == WHOLE
+    assert len(rows_of(load(path, csv="header=no"))) == 61
+    path = written(tmp_path, label=["řepa", "elm"] * 30, encoding="cp1250")
+    assert "řepa" in load(path, csv="encoding=cp1250").classes
+
+
+@pytest.mark.parametrize(
+    ("csv", "match"),
+    [
+        ("decimal=dot", "must be decimal=point or decimal=comma"),
+        ("mark=comma", "setting 'mark'"),
+        ("encoding=hex", "must be an encoding of text"),
+        ("encoding=nonsense", "must be an encoding of text"),
+        (3, "must be settings"),
+        ({"header": 3}, "must be header=yes or header=no"),
+    ],
+)
+def test_settings_of_csv_that_are_none_are_refused(tmp_path, csv, match):
+    with pytest.raises(UsageError, match=match):
+        load(written(tmp_path), csv=csv)
+
+
+def test_an_encoding_that_is_set_and_wrong_is_said(tmp_path):
+    path = written(tmp_path, label=["řepa", "elm"] * 30, encoding="cp1250")
+    refused(path, "is not in the encoding ascii", csv="encoding=ascii")
+
+
+ZIPS = [f"0{1000 + 7 * (i % 9)}" for i in range(60)]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (ZIPS, "categorical"),
+        (["", *ZIPS[1:]], "categorical"),
+        ([f"{i:03}" for i in range(60)], "identifier"),
+        ([f"0{i // 2:03}" for i in range(60)], "categorical"),
+        ([f"0{i - i % 2 * (i < 40):03}" for i in range(60)], "identifier"),
+        ([f"+4930{10000 + i}" for i in range(60)], "identifier"),
+        (["0", "7", "10"] * 20, "count"),
+        (["00.5", "07.5", "10.0"] * 20, "real"),
+        (["+5", "-3", "+2"] * 20, "real"),
+    ],
+)
+def test_codes_of_digits_are_never_numbers(tmp_path, cells, kind, ending):
+    path = tmp_path / f"a.{ending}"
+    table = {"d": cells, "e": list(TREES)}
+    lines = ["d,e", *map(",".join, zip(*table.values(), strict=True))]
+    path.write_text("\n".join(lines) + "\n")
+    if ending == "parquet":
+        pa.parquet.write_table(pa.table(table), path)
+    dataset = data.load(path)
+    column = dataset.schema.columns[0]
+    assert column.kind == kind
+    if kind == "categorical":
+        assert [*column.levels] == sorted({*cells} - {""})
+        said(dataset, "take kinds=d=real")
+        assert data.load(path, kinds="d=real").schema.columns[0].kind == "real"
+    before = data.load(path, kinds="numeric", missing_values=["NA"])
+    assert before.columns == ("d",)
 
 
 def test_all_cells_that_are_no_numbers_are_named_at_once(tmp_path):

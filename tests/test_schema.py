@@ -247,6 +247,47 @@ def test_dates_may_be_words():
     np.testing.assert_array_equal(codes, found.codes({"a": np.array(words, "datetime64[D]")}))
 
 
+def test_dates_are_where_they_are_in_their_cycles():
+    """Noon of Monday, 2025-01-06, and a quarter of a day, two days and three months later."""
+    times = np.array(["2025-01-06T12", "2025-01-08T18", "2025-04-07T12"], "datetime64[s]")
+    found = schema.infer({"a": times})
+    column = found.used[0]
+    assert column.cycles == ("hour", "weekday", "month")
+    assert found.slots == ("a", *(f"a {c} {p}" for c in column.cycles for p in ("sine", "cosine")))
+    x = found.stored(found.codes({"a": times})).encode({"a": times})
+    week = 2 * np.pi * 2 / 7
+    expected = [
+        [0, -1, 0, 1, 0, 1],
+        [-1, 0, np.sin(week), np.cos(week), 0, 1],
+        [0, -1, 0, 1, 1, 0],
+    ]
+    np.testing.assert_allclose(x[:, 1:], expected, atol=1e-6)
+    # only what varies has numbers
+    days = np.array(["2025-01-06", "2025-01-13", "2025-01-20"], "datetime64[D]")
+    assert schema.infer({"a": days}).used[0].cycles == ()
+    assert schema.infer({"a": days + np.arange(3)}).used[0].cycles == ("weekday",)
+    lines = found.lines(200)
+    assert "elapsed time, standardized, angle of hour, weekday, month" in lines[1]
+
+
+@pytest.mark.parametrize("unit", ["D", "h", "s"])
+def test_dates_of_decades_come_back_to_the_second(unit):
+    """Their hours tell what float32 loses of twenty years, in seconds."""
+    seconds = RNG.integers(0, 20 * 365 * 86_400, 500)
+    times = np.datetime64("2005-01-01T00:00:00") + seconds.astype("timedelta64[s]")
+    times = times.astype(f"datetime64[{unit}]")
+    if unit == "h":  # one hour of each day
+        times = times.astype("datetime64[D]").astype("datetime64[h]") + np.timedelta64(10, "h")
+    times = np.append(times.astype("datetime64[s]"), np.datetime64("NaT"))
+    found = schema.infer({"a": times})
+    found = found.stored(found.codes({"a": times}))
+    np.testing.assert_array_equal(found.decode(found.encode({"a": times}))["a"], times)
+    # of other numbers, the time nearest to the elapsed one that is so in its day and week
+    x = found.encode({"a": times})
+    x[:-1, 0] += 0.4 * 86_400 / (86_400 * found.used[0].scale) * (unit != "h")
+    np.testing.assert_array_equal(found.decode(x)["a"], times)
+
+
 def test_likely_values_are_levels():
     found = schema.infer({"c": ["u", "v", "w"] * 3, "o": [1, 2, 3] * 3}, {"o": "ordinal"})
     outputs = np.array([[0.2, 0.5, 0.3, 0.9, 0.4]])

@@ -16,8 +16,8 @@ plant(
     "the hash of arrays leaves out their dtype",
 )
 plant(
-    "np.random.default_rng(_SEED).permutation(len(whole))",
-    "np.random.default_rng().permutation(len(whole))",
+    "np.random.default_rng(_SEED).permutation(len(own))",
+    "np.random.default_rng().permutation(len(own))",
     "the splits are others each time",
 )
 plant(

@@ -78,6 +78,16 @@ plant(
 
 plant = of("vae_jax/schema/date.py", "schema")
 plant(
+    "_THURSDAY = 3  #",
+    "_THURSDAY = 4  #",
+    "Monday is Tuesday",
+)
+plant(
+    'of_day = np.rint(passed["hour"] * SECONDS_OF_DAY) % SECONDS_OF_DAY / SECONDS_OF_DAY',
+    "of_day = _hour(elapsed)",
+    "hours come back with the precision of the elapsed time",
+)
+plant(
     "whole = np.rint(days * unit).astype(np.int64)",
     "whole = np.floor(days * unit).astype(np.int64)",
     "a date becomes the day before",
@@ -95,6 +105,30 @@ plant(
     "tops = (1,) if stays else (1, 255)",
     "tops = (1, 255)",
     "numbers of a table that are 0 or 255 do not stay with scaling=none",
+)
+
+plant = of("vae_jax/data/_notations.py", "data_tables")
+plant(
+    "return is_set or not are_all(own, _ONE_GROUP)",
+    "return True",
+    "1,234 is read as 1.234 although it may be 1234",
+)
+plant(
+    'evidence = one if is_set or group in _GROUPS else f"{one}(?:{one}|[{decimal}])"',
+    "evidence = one",
+    "1,234 is read as 1234 although it may be 1.234",
+)
+plant(
+    "return are_all(known, _CODE) and _is_any(known, _LIKE_CODE)",
+    "return False",
+    "the code 01234 becomes a number",
+)
+
+plant = of("vae_jax/data/_other_rows.py", "data_tables")
+plant(
+    'c.name for c in schema.columns if c.kind == "label" or c.notation or _is_of_words(c)',
+    'c.name for c in schema.columns if c.kind == "label" or _is_of_words(c)',
+    "1.234 of a second table is not what it is in the first",
 )
 
 plant = of("vae_jax/data/_where.py", "data_parts")

@@ -144,16 +144,54 @@ def cells_of_many_words(folder, patch):
     yield attempt(load, written(path, ticket=TABLE[:, 0]))
 
 
-@tries(at(DATA + "_cells.py", "_refuse_written")("write … instead, or drop the column"))
+own = at(DATA + "_cells.py", "_refuse_written")
+
+
+@tries(own("write … instead, …"), own("or drop the column"))
 def numbers_written_in_another_way(folder, patch):
-    cells = [f"{value:.2f}%" for value in TABLE[:, 0]]
+    cells = [f"${value:.2f}" for value in TABLE[:, 0] ** 2]
     path = written(folder / "a.csv", share=cells)
     message = yield attempt(load, path)
     cell, plain = re.search(r"such as '(.*?)': write (\S+) instead", message).groups()
     assert cell == cells[0]
-    assert plain == cell.strip("%")
-    yield attempt(load, written(path, share=[cell.strip("%") for cell in cells]))
+    assert plain == cell.strip("$")
+    yield attempt(load, written(path, share=[cell.strip("$") for cell in cells]))
     yield attempt(load, written(path))
+
+
+@tries(own("or take csv=decimal=point or csv=decimal=comma, or ignore="))
+def numbers_with_two_readings(folder, patch):
+    path = written(folder / "a.csv", share=[f'"1,{i:03}"' for i in range(len(TABLE))])
+    message = yield attempt(load, path)
+    for setting in re.findall(r"csv=(\S+?),? ", f"{message} "):
+        yield attempt(load, path, csv=setting, ignore=[*COLUMNS])
+    yield attempt(load, path, ignore=re.search(r"ignore=(\w+)$", message)[1])
+
+
+@tries(at(DATA + "_tables.py", "_told_code")("for numbers take kinds=…=real"))
+def digits_after_a_zero(folder, patch):
+    path = written(folder / "a.csv", place=[f"0{i}" for i in range(len(TABLE))])
+    message = yield attempt(notes, "holds codes of digits", path)
+    kinds = re.search(r"kinds=(\S+)$", message)[1]
+    yield attempt(notes, "holds codes of digits", path, kinds=kinds)
+
+
+own = at(DATA + "_csv.py", "settings")
+
+
+@tries(own("must be settings: give csv='decimal=comma', say"))
+def settings_of_csv_that_are_none(folder, patch):
+    path = written(folder / "a.csv", separator=";")
+    message = yield attempt(load, path, csv=3)
+    yield attempt(load, path, csv=re.search(r"csv='(\S+)'", message)[1])
+
+
+@tries(at(DATA + "_csv.py", "read")("give its own, or leave csv=encoding out"))
+def an_encoding_that_is_not_its_own(folder, patch):
+    path = written(folder / "a.csv", label=WORDS)
+    yield attempt(load, path, csv="encoding=ascii")
+    yield attempt(load, path, csv="encoding=utf8")
+    yield attempt(load, path)
 
 
 own = at(DATA + "_values.py", "_outweighed")

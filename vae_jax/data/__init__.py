@@ -57,6 +57,7 @@ def load(
     rating_at_least: float | None = None,
     min_ratings: int | None = None,
     min_item_ratings: int | None = None,
+    csv: Mapping[str, str] | Sequence[str] | str | None = None,
     test_data: str | os.PathLike | None = None,
     train_where: str | None = None,
     resize: int | Sequence[int] | None = None,
@@ -109,6 +110,9 @@ def load(
         rating_at_least: ratings of at least this (scalar) count; None: each does.
         min_ratings: users with fewer ratings (scalar) are left out; None means 5.
         min_item_ratings: items with fewer ratings (scalar) are left out; None means 1.
+        csv: how your own CSV file is written, as {"separator": "tab", "decimal": "comma"} or texts
+            "header=no", "encoding=cp1252"; what is not set is detected. The decimal mark is also
+            that of numbers in words in other formats.
         test_data: path of another table with the columns of your own one, matched by name, whose
             rows are the test split. Its kinds, levels and units are those of the first table; a
             level that the first lacks is a missing cell.
@@ -163,8 +167,9 @@ def load(
     )
     own = _own(name, data_dir)
     asked, is_numeric = _kinds(kinds, label, id, ignore, split_column)
+    written = None if csv is None else _csv_settings(csv)
     reading = Reading(
-        *(num_valid, scaling, loading, window, hop, marks, asked, is_numeric),
+        *(num_valid, scaling, loading, window, hop, marks, asked, is_numeric, written),
         *(_test_data(test_data, data_dir), None if train_where is None else parse(train_where)),
         sha256,
         look=look,
@@ -179,7 +184,7 @@ def load(
         dataset = _files.load(own, reading)
     else:
         dataset = _load(name, data_dir, cache_dir, num_valid, loading, may_prepare=sha256 is None)
-        for setting in ("window", "missing_values", "kinds", "layer", "test_data"):
+        for setting in ("window", "missing_values", "kinds", "layer", "csv", "test_data"):
             reading.refuse(setting, f"{name} is none")
         look.refuse(f"{name} has a form of its own")
         rated.refuse(f"{name} is no table")
@@ -313,6 +318,13 @@ def _texts(setting: str, value: Any) -> tuple:
             f"{setting}={shown(value)}: must be names of columns: give {setting}='a', for example"
         )
     return texts
+
+
+def _csv_settings(given: Any) -> dict[str, str]:
+    """The settings of CSV files by name."""
+    from vae_jax.data import _csv
+
+    return _csv.settings(given)
 
 
 def _test_data(path: Any, data_dir: Path) -> Path | None:

@@ -15,20 +15,19 @@ from vae_jax.schema import Cells, as_cells
 
 __all__ = [
     "Misfit",
+    "are_all",
     "as_text",
     "cells",
-    "has_decimal_commas",
     "is_text",
+    "known_words",
     "labels",
     "numbers",
     "refuse",
-    "with_points",
     "without_marks",
     "words",
 ]
 
 _NUMBER = r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$|^[-+]?(?i:nan|inf|infinity)$"
-_DECIMAL_COMMA = r"^[-+]?\d*,?\d+(?:[eE][-+]?\d+)?$"
 _MAY_BE_THOUSANDS = r"^[-+]?[1-9]\d{0,2}(?:,\d{3})+$"
 _WRITTEN = (  # a number with a sign, a currency, a percent sign, or grouped digits
     r"^\(?[-+−]?[$€£¥]?[-+−]?(?:\d{1,3}(?:[.,' \x{a0}\x{202f}]\d{3})+(?:[.,]\d+)?|\d*[.,]?\d+)"
@@ -188,10 +187,10 @@ def cells(column, order: Sequence = ()) -> Cells:
         values = [None if v is None else _seconds(v) for v in column.to_pylist()]
         return Cells(np.array(values, np.float64))
     if is_text(column.type):
-        known = _known_words(column)
-        if _are_all(known, _DATE):
+        known = known_words(column)
+        if are_all(known, _DATE):
             return Cells(_dates(_written_dates(known)))
-        if _are_all(known, _TIME):
+        if are_all(known, _TIME):
             values = [np.nan if v is None else _seconds_of(v) for v in known.to_pylist()]
             return Cells(np.array(values, np.float64))
     words = labels(column, is_untyped=True)
@@ -202,7 +201,7 @@ def cells(column, order: Sequence = ()) -> Cells:
 
 def words(column) -> Cells:
     """The cells [N] of a text column as words, as they are written but for spaces around them."""
-    return Cells(as_cells(_words(_known_words(column), is_untyped=False)).values)
+    return Cells(as_cells(_words(known_words(column), is_untyped=False)).values)
 
 
 def _seconds(value) -> float:
@@ -219,7 +218,7 @@ def _dates(column) -> np.ndarray:
     return column.cast(pa.timestamp("us"), safe=False).to_numpy().astype("datetime64[us]")
 
 
-def _known_words(column):
+def known_words(column):
     """The words of a text column [N], without spaces around them; null if unknown."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -230,7 +229,7 @@ def _known_words(column):
     return pc.if_else(is_unknown, pa.scalar(None, column.type), trimmed)
 
 
-def _are_all(words, pattern: str) -> bool:
+def are_all(words, pattern: str) -> bool:
     """Whether each known word of a text column [N] has a pattern."""
     import pyarrow.compute as pc
 
@@ -256,27 +255,6 @@ def _seconds_of(word: str) -> float:
 
 
 # --- Numbers
-
-
-def has_decimal_commas(column) -> bool:
-    """Whether commas in a text column [N] can only be decimal commas ("0,5", "12,25")."""
-    import pyarrow.compute as pc
-
-    if not is_text(column.type):
-        return False
-    trimmed = pc.utf8_trim_whitespace(column)
-    own = trimmed.filter(pc.match_substring(trimmed, ","))
-    if not len(own) or not pc.all(pc.match_substring_regex(own, _DECIMAL_COMMA)).as_py():
-        return False
-    has_points = pc.any(pc.match_substring_regex(trimmed, r"^[-+]?\d*\.\d")).as_py()
-    return not has_points and not pc.all(pc.match_substring_regex(own, _MAY_BE_THOUSANDS)).as_py()
-
-
-def with_points(column):
-    """Replaces commas in a text column [N] by points."""
-    import pyarrow.compute as pc
-
-    return pc.replace_substring(column, ",", ".")
 
 
 def numbers(name: str, column) -> np.ndarray | Misfit | None:
@@ -378,10 +356,13 @@ def _refuse_written(where: Path, misfits: Sequence[Misfit]) -> None:
     first = misfits[0]
     names = _spelling.quoted([misfit.name for misfit in misfits])
     plain = _plain(first.cell.strip())
+    others = "or drop the column"
+    if " or " in plain:
+        others = f"or take csv=decimal=point or csv=decimal=comma, or ignore={first.name}"
     raise DataError(
         f"{where}: the cells of {names} are numbers written in another way, {first.num_bad:,} of"
         f" {first.num_cells:,} in {first.name!r}, such as {_spelling.quoted([first.cell])}: write"
-        f" {plain} instead, or drop the column"
+        f" {plain} instead, {others}"
     )
 
 

@@ -5,6 +5,7 @@ note (";" and tabs as separators, UTF-16, a line "sep=;", comments above the nam
 all); anything ambiguous is refused with a message that shows what was found.
 """
 
+import codecs
 import contextlib
 import csv
 import dataclasses
@@ -14,16 +15,34 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from vae_jax.data import _spelling
-from vae_jax.errors import DataError
+from vae_jax.errors import DataError, UsageError, first_line, shown, unknown
 
-__all__ = ["Dialect", "is_number", "opened", "read", "sniff"]
+__all__ = [
+    "SETTINGS",
+    "Dialect",
+    "as_words",
+    "has_zeros",
+    "is_number",
+    "opened",
+    "read",
+    "settings",
+    "sniff",
+]
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
+_NAMED = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|", "space": " "}
+SETTINGS = {
+    "separator": tuple(_NAMED),
+    "decimal": ("point", "comma"),
+    "header": ("yes", "no"),
+    "encoding": (),
+}
+"""What can be set of a CSV file → its words; the encoding is any that Python knows."""
 _HEAD_BYTES = 2**18  # to examine, more if a line is longer
 _LONGEST_HEAD = 2**20  # Arrow refuses a longer line
 _MOST_ROWS = 50  # to examine below the first
@@ -45,6 +64,7 @@ class Dialect:
         has_names: whether the line after the skipped ones holds the names.
         is_named: whether there are names at all.
         notes: findings, for the log.
+        has_decimal_commas: whether numbers are written so in all columns, as is set.
     """
 
     separator: str = ","
@@ -54,6 +74,49 @@ class Dialect:
     has_names: bool = True
     is_named: bool = True
     notes: tuple[str, ...] = ()
+    has_decimal_commas: bool = False
+
+
+def settings(given: Mapping[str, str] | Iterable[str] | str) -> dict[str, str]:
+    """Checks settings of CSV files: {"separator": "tab"}, or texts "separator=tab" (scalars).
+
+    Raises:
+        UsageError: one is unknown.
+    """
+    if isinstance(given, Mapping):
+        given = [f"{name}={value}" for name, value in given.items()]
+    given, found = (given,) if isinstance(given, str) else given, {}
+    if not isinstance(given, Iterable) or not all(isinstance(pair, str) for pair in given):
+        raise UsageError(f"csv={shown(given)}: must be settings: give csv='decimal=comma', say")
+    for pair in given:
+        name, _, value = pair.partition("=")
+        if name not in SETTINGS:
+            raise UsageError(f"csv={shown(pair)}: {unknown('setting', name, SETTINGS)}")
+        if name == "encoding":
+            value = _encoding(value)
+        elif value not in SETTINGS[name]:
+            allowed = " or ".join(f"{name}={word}" for word in SETTINGS[name])
+            raise UsageError(f"csv={name}={value}: must be {allowed}")
+        found[name] = value
+    return found
+
+
+def _encoding(name: str) -> str:
+    try:
+        "a".encode(name)  # some codecs are of no text
+        found = codecs.lookup(name).name
+    except (LookupError, TypeError, ValueError):
+        raise UsageError(
+            f"csv=encoding={name}: must be an encoding of text, such as encoding=utf8 or"
+            " encoding=cp1252"
+        ) from None
+    return "utf8" if found == "utf-8" else found
+
+
+def has_zeros(block: bytes, separator: bytes) -> bool:
+    """Whether a block of lines may have a cell such as 01 or +49: digits that are no number."""
+    start = rb"(?:^|[\r\n\"" + re.escape(separator) + rb"]) *(?:0\d|\+\d)"
+    return re.search(start, block) is not None
 
 
 def is_number(text: str) -> bool:
@@ -77,13 +140,14 @@ def opened(path: Path) -> IO[bytes]:
 # --- Examining the first lines
 
 
-def sniff(path: Path) -> Dialect:
-    """Detects the format of a CSV file [N, D].
+def sniff(path: Path, asked: Mapping[str, str] | None = None) -> Dialect:
+    """Detects the format of a CSV file [N, D], but for what is `asked`, see `settings`.
 
     Raises:
         DataError: it is not text, or its cells are separated by runs of spaces.
     """
-    lines, encoding = _first_lines(path)
+    asked = asked or {}
+    lines, encoding = _first_lines(path, asked.get("encoding"))
     notes = [f"read as {encoding.upper()}"] if encoding != "utf8" else []
     told = re.fullmatch(r"sep=(.)\s*", lines[0]) if lines else None
     lines = lines[1:] if told else lines
@@ -92,11 +156,14 @@ def sniff(path: Path) -> Dialect:
     )
     above, lines = lines[:num_above], [line for line in lines[num_above:] if line.strip()]
     comments = [line for line in above if line.startswith("#")]
-    separator = told[1] if told else _separator(path, lines)
+    separator = _NAMED.get(asked.get("separator"))
+    separator = separator or (told[1] if told else _separator(path, lines))
     if separator != ",":
         notes.append(f"cells are separated by {_SEPARATORS.get(separator, repr(separator))}")
     names, *below = _cells(lines, separator) or [[]]
     why = _why_names(lines, _stripped(names), [*map(_stripped, below)], separator)
+    if "header" in asked:
+        why = "" if asked["header"] == "yes" else None
     is_named = why is not None
     if comments:
         told_above = _cells([comments[-1].lstrip("# ")], separator)
@@ -108,18 +175,19 @@ def sniff(path: Path) -> Dialect:
     notes += [why] if why else []
     skipped = bool(told) + (num_above if comments else 0)
     return Dialect(
-        separator, encoding, skipped, tuple(names), why is not None, is_named, tuple(notes)
+        *(separator, encoding, skipped, tuple(names), why is not None, is_named, tuple(notes)),
+        has_decimal_commas=asked.get("decimal") == "comma",
     )
 
 
-def _first_lines(path: Path) -> tuple[list[str], str]:
-    """The first complete lines of a file with their line ends, and the encoding."""
+def _first_lines(path: Path, encoding: str | None) -> tuple[list[str], str]:
+    """The first complete lines of a file with their line ends, and the encoding, if not given."""
     with opened(path) as file:
         head = file.read(_HEAD_BYTES)
         if head.count(b"\n") + head.count(b"\r") < 2:
             head += file.read(_LONGEST_HEAD - len(head))
         is_all = not file.read(1)
-    encoding = _BOMS.get(head[:2], "utf8")
+    encoding = encoding or _BOMS.get(head[:2], "utf8")
     if encoding == "utf8" and b"\0" in head:
         raise DataError(
             f"{path}: holds bytes of value 0, as no text does but UTF-16 without a mark: save it as"
@@ -251,8 +319,10 @@ def _is_other(name: str, column: Sequence[float]) -> bool:
 # --- Reading
 
 
-def read(path: Path, dialect: Dialect, words: Collection[str] = ()) -> tuple[Any, list[str]]:
-    """Reads the file as an Arrow table, [N, D], with notes; labels stay text.
+def read(
+    path: Path, dialect: Dialect, words: Collection[str] = ()
+) -> tuple[Any, Dialect, list[str]]:
+    """Reads the file as an Arrow table, [N, D], with its encoding and notes; labels stay text.
 
     Args:
         path: the file.
@@ -269,16 +339,26 @@ def read(path: Path, dialect: Dialect, words: Collection[str] = ()) -> tuple[Any
         table = _read_as(path, dialect, dialect.encoding, words)
         names = table.column_names  # fails if a name is not UTF-8
         if len(names) and not any(map(pa.types.is_binary, table.schema.types)):
-            return table, []
+            return table, dialect, []
     except (UnicodeDecodeError, pa.ArrowInvalid) as error:
         if isinstance(error, pa.ArrowInvalid) and "invalid UTF8" not in str(error):
             raise
+        if dialect.encoding not in ("utf8", "utf-16"):
+            raise DataError(
+                f"{path}: is not in the encoding {dialect.encoding} ({first_line(error)}): give"
+                " its own, or leave csv=encoding out"
+            ) from None
     for encoding in _ENCODINGS:
         with contextlib.suppress(UnicodeDecodeError):
             table = _read_as(path, dialect, encoding, words)
             told = f"is no UTF-8: read as {encoding}, save it as UTF-8 if its words look wrong"
-            return table, [told]
+            return table, dataclasses.replace(dialect, encoding=encoding), [told]
     raise AssertionError("every byte is a character of the last one")
+
+
+def as_words(path: Path, dialect: Dialect, names: Collection[str]) -> Any:
+    """Reads some columns of the file as text, an Arrow table [N, names]; see `read`."""
+    return _read_as(path, dialect, dialect.encoding, names, only=names)
 
 
 def _read_as(
@@ -287,8 +367,12 @@ def _read_as(
     encoding: str,
     words: Collection[str] = (),
     on_ragged: Callable[[Any], str] | None = None,
+    only: Collection[str] = (),
 ) -> Any:
-    """Reads an Arrow table, [N, D]; `on_ragged` decides about lines with other cell counts."""
+    """Reads an Arrow table, [N, D]; `on_ragged` decides about lines with other cell counts.
+
+    `only` are the columns to read, all of them by default.
+    """
     import pyarrow as pa
     import pyarrow.csv
 
@@ -302,7 +386,11 @@ def _read_as(
     parsing = pa.csv.ParseOptions(delimiter=dialect.separator, invalid_row_handler=on_ragged)
     # "01" read as a number would become 1
     stay = [name for name in dialect.names if name in words or _spelling.is_label(name)]
-    converting = pa.csv.ConvertOptions(column_types=dict.fromkeys(stay, pa.string()))
+    converting = pa.csv.ConvertOptions(
+        column_types=dict.fromkeys(stay, pa.string()),
+        decimal_point="," if dialect.has_decimal_commas else ".",
+        include_columns=list(only),
+    )
     try:
         file = pa.OSFile(os.fsencode(path))
         file = pa.CompressedInputStream(file, "gzip") if _is_compressed(path) else file

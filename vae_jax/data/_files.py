@@ -101,7 +101,8 @@ def load(path: Path, reading: Reading) -> Dataset:
     _refuse_special(path)
     is_folder = path.is_dir()
     if path.suffix.lower() == ".txt" and not is_folder:
-        for setting in ("window", "missing_values", "kinds", "layer", "test_data", "train_where"):
+        of_tables = ("missing_values", "kinds", "csv", "test_data", "train_where")
+        for setting in ("window", "layer", *of_tables):
             reading.refuse(setting, f"{path} is text")
         reading.look.refuse(f"{path} is text")
         reading.refuse_sound(f"{path} is text")
@@ -114,7 +115,7 @@ def load(path: Path, reading: Reading) -> Dataset:
     if read is not _annotated.read:
         reading.refuse("layer", f"{path} is none")
     if read is not _tables.read:
-        others = ["test_data"] if read is _annotated.read else ["kinds", "test_data"]
+        others = ("csv", "test_data") if read is _annotated.read else ("kinds", "csv", "test_data")
         for setting in ("missing_values", *others):
             reading.refuse(setting, f"{path} is none")
     elif reading.window is not None:
@@ -376,6 +377,8 @@ def _rated(path: Path, parts: Mapping[str, Part], reading: Reading) -> tuple[Seq
         "streamed": isinstance(splits[0].x, Rows),
         "notes": _note_no_valid(splits, reading),
     }
+
+
 def _dealt(
     path: Path,
     held: Mapping[str, Split],

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vae_jax.data import _cells, _spelling, _table_files
+from vae_jax.data import _cells, _notations, _spelling, _table_files
 from vae_jax.data._part import Part, Reading
 from vae_jax.errors import DataError, UsageError
 from vae_jax.schema import Cells, Column, Schema
@@ -85,7 +85,7 @@ def read(path: Path, where: Path, schema: Schema, reading: Reading) -> Rows:
     Raises:
         DataError: it cannot be read, lacks a column, or has a cell that its kind does not allow.
     """
-    words = [c.name for c in schema.columns if c.kind == "label" or _is_of_words(c)]
+    words = [c.name for c in schema.columns if c.kind == "label" or c.notation or _is_of_words(c)]
     source = _table_files.read(path, reading, words)
     names = source.table.column_names
     _refuse_other_columns(path, where, schema, names)
@@ -98,7 +98,7 @@ def read(path: Path, where: Path, schema: Schema, reading: Reading) -> Rows:
     table = dict(zip(names, source.table.columns, strict=True))
     table = {n: _cells.without_marks(_cells.as_text(c), marks) for n, c in table.items()}
     with _table_files.damage_named(path):
-        found = {c.name: _of_column(path, c, table[c.name]) for c in schema.used}
+        found = {c.name: _of_column(path, c, table[c.name], reading.decimal) for c in schema.used}
         of_labels = [c.name for c in schema.columns if c.kind == "label" and c.name in table]
         labels = None
         if of_labels:
@@ -125,14 +125,13 @@ def _is_of_words(column: Column) -> bool:
     return any(isinstance(level, str) for level in column.levels)
 
 
-def _of_column(path: Path, column: Column, held) -> Cells:
+def _of_column(path: Path, column: Column, held, decimal: str | None) -> Cells:
     """The cells [N] of an Arrow column, of the type that a column of the schema has."""
     import pyarrow as pa
 
     if _is_of_words(column):
         return _cells.words(held if _cells.is_text(held.type) else held.cast(pa.string()))
-    if _cells.has_decimal_commas(held):
-        held = _cells.with_points(held)
+    held = _notations.plain(held, column.notation or _notations.find(held, decimal))
     values = _cells.numbers(column.name, held)
     if isinstance(values, _cells.Misfit):
         _cells.refuse(path, [values])

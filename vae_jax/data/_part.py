@@ -38,6 +38,7 @@ class Reading:
         missing_values: text that marks a missing cell of a table, beside an empty one, or None.
         kinds: column → the kind that is set for it, or its levels in order; see `schema.infer`.
         is_numeric: whether only complete rows of numeric columns are used, all as real numbers.
+        csv: how a CSV file is written, by name, see `_csv.SETTINGS`; what is not set is detected.
         test_data: another table of the same columns, whose rows are the test split; or None.
         train_where: which rows may be in train or valid, or None: all.
         sha256: required hash of the content, checked before parsing; None accepts any.
@@ -57,6 +58,7 @@ class Reading:
     missing_values: tuple[str, ...] | None = None
     kinds: Mapping[str, str] | None = None
     is_numeric: bool = False
+    csv: Mapping[str, str] | None = None
     test_data: Path | None = None
     train_where: Where | None = None
     sha256: str | None = None
@@ -66,6 +68,16 @@ class Reading:
     layer: str | None = None
     ratings: Ratings = dataclasses.field(default_factory=Ratings)
     sound: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all columns are numbers, a scalar: without kinds, or of series."""
+        return self.is_numeric or self.window is not None
+
+    @property
+    def decimal(self) -> str | None:
+        """The decimal mark that is set, a character; None if it is found for each column."""
+        return {"point": ".", "comma": ","}.get((self.csv or {}).get("decimal"))
 
     def refuse(self, setting: str, why: str) -> None:
         """Refuses a setting for data that are not a table, with a reason in words."""
@@ -86,6 +98,7 @@ _WHAT = {
     "missing_values": "marks missing cells of a table",
     "kinds": "sets what the columns of a table are",
     "layer": "chooses a matrix of an .h5ad file",
+    "csv": "says how the cells of a table are written",
     "test_data": "is a second table with the columns of the first",
     "train_where": "chooses rows of a table, or of data with labels",
 }

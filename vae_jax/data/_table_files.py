@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vae_jax import memory
-from vae_jax.data import _csv, _spelling
+from vae_jax.data import _csv, _notations, _spelling
 from vae_jax.data._part import Reading
 from vae_jax.errors import DataError, first_line
 
@@ -62,10 +62,13 @@ def read(path: Path, reading: Reading, words: Collection[str] = ()) -> Source:
             return _read_parquet(path, reading.tally)
         if path.suffix.lower() == ".feather":
             return _read_feather(path, reading.tally)
-        dialect = _csv.sniff(path)
-        reading.tally.add(path, _bytes_of_csv(path, dialect.separator.encode()), _REMEDY)
+        dialect = _csv.sniff(path, reading.csv)
+        num_bytes, may_have_codes = _surveyed(path, dialect)
+        reading.tally.add(path, num_bytes, _REMEDY)
         asked = [name for name, kind in (reading.kinds or {}).items() if of_words(kind)]
-        table, notes = _csv.read(path, dialect, {*asked, *words})
+        table, dialect, notes = _csv.read(path, dialect, {*asked, *words})
+        if may_have_codes and not reading.is_plain:
+            table = _with_codes(path, dialect, table)
     notes = [*dialect.notes, *notes]
     if not dialect.is_named:
         notes.insert(0, "the first line holds values, not names: taken as data, with columns f0, …")
@@ -78,8 +81,26 @@ def _opened(path: Path):
     return pa.OSFile(os.fsencode(path))  # the path may not be UTF-8
 
 
-def _bytes_of_csv(path: Path, separator: bytes) -> int:
-    """Estimates the memory for reading a CSV file from its number of cells."""
+def _with_codes(path: Path, dialect: _csv.Dialect, table: Any) -> Any:
+    """A table [N, D] with text in place of the numbers of columns that hold codes: "01234"."""
+    import pyarrow as pa
+
+    if len({*table.column_names}) < len(table.column_names):
+        return table
+    numeric = (pa.types.is_integer, pa.types.is_floating)
+    names = [f.name for f in table.schema if any(test(f.type) for test in numeric)]
+    if not names:
+        return table
+    written = _csv.as_words(path, dialect, names)
+    for name in filter(lambda name: _notations.has_codes(written[name]), names):
+        table = table.set_column(table.column_names.index(name), name, written[name])
+    return table
+
+
+def _surveyed(path: Path, dialect: _csv.Dialect) -> tuple[int, bool]:
+    """Estimates the memory for reading a CSV file, and whether cells may begin with a zero."""
+    separator = dialect.separator.encode()
+    may_have_codes, end = dialect.encoding.startswith("utf-"), b""
     with _csv.opened(path) as file:
         num_columns = file.readline(_BLOCK_BYTES).count(separator) + 1
         file.seek(0)
@@ -88,12 +109,15 @@ def _bytes_of_csv(path: Path, separator: bytes) -> int:
             num_bytes += len(block)
             num_commas += block.count(separator)
             num_rows += max(block.count(b"\n"), block.count(b"\r"))
-    return (
+            may_have_codes = may_have_codes or _csv.has_zeros(end + block, separator)
+            end = block[-3:]
+    num_bytes = (
         (num_commas + num_rows) * _BYTES_OF_CELL
         + num_rows * _BYTES_OF_ROW
         + num_columns * _BYTES_OF_COLUMN
         + num_bytes * _COPIES_OF_TEXT
     )
+    return num_bytes, may_have_codes
 
 
 def _read_parquet(path: Path, tally: memory.Tally) -> Source:

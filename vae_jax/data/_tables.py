@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 
 from vae_jax import schema as schema_lib
-from vae_jax.data import _cells, _other_rows, _ratings, _spelling, _splits, _table_files, _times
+from vae_jax.data import (
+    _cells,
+    _notations,
+    _other_rows,
+    _ratings,
+    _spelling,
+    _splits,
+    _table_files,
+    _times,
+)
 from vae_jax.data._part import Part, Reading, complete, named_splits
 from vae_jax.errors import DataError, UsageError, first_line, unknown
 
@@ -29,6 +38,7 @@ class _Columns:
         splits: the split of each row, or None.
         left_out: reason → names of the columns that are not used.
         cells: the cells of every column by name, but for labels and splits.
+        notations: how numbers are written, by name, if not plainly; see `schema.Column`.
         roles: the kind that a column has by its name, by name: "label", "split", "index", …
         notes: lines for the log.
     """
@@ -39,6 +49,7 @@ class _Columns:
     splits: _splits.Splits | None = None
     left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     cells: dict[str, schema_lib.Cells] = dataclasses.field(default_factory=dict)
+    notations: dict[str, str] = dataclasses.field(default_factory=dict)
     roles: dict[str, str] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -218,11 +229,15 @@ def _schema(
     Complete columns of numbers, beside none of another kind, are real and stay numbers, unless a
     kind is set. So do the numbers of a table in which two columns have one name.
     """
-    if reading.is_numeric or reading.window is not None or len({*names}) < len(names):
+    if reading.is_plain or len({*names}) < len(names):
         return None, False
     table = {name: columns.cells[name] for name in names}
     asked = {n: k for n, k in (reading.kinds or {}).items() if k not in ("label", "split")}
-    numbers = {n: schema_lib.Cells(v) for n, v in columns.features if n not in asked}
+    numbers = {
+        n: schema_lib.Cells(v, notation=columns.notations.get(n, ""))
+        for n, v in columns.features
+        if n not in asked
+    }
     others = {name: cells for name, cells in table.items() if name not in numbers}
     roles = {name: role for name, role in columns.roles.items() if name in others}
     try:
@@ -275,30 +290,60 @@ def _columns(
         _take_labels(found, names[of_labels], columns[of_labels], source)
     others = [i for i in range(len(names)) if i != of_labels]
     others = _without_splits(where, found, names, columns, others, asked)
-    misfits, with_commas = [], []
+    misfits = []
     for name, column in ((names[i], columns[i]) for i in others):
-        if _cells.has_decimal_commas(column):
-            with_commas.append(name)
-            column = _cells.with_points(column)
         if _table_files.of_words(asked.get(name, "real")):
             found.cells[name] = _cells.cells(column, source.orders.get(name, ()))
             found.left_out.setdefault(f"is {asked[name]}", []).append(name)
             continue
-        values = _cells.numbers(name, column)
+        notation = _notations.find(column, reading.decimal)
+        if notation:
+            found.notations[name] = notation
+            column = _notations.plain(column, notation)
+        is_code = name not in asked and not reading.is_plain and _notations.has_codes(column)
+        values = None if is_code else _cells.numbers(name, column)
+        if is_code:
+            found.notes.append(_told_code(name, column))
         if isinstance(values, _cells.Misfit):
             misfits.append(values)
             continue
         is_number = values is not None and str(column.type) != "bool"
-        order = source.orders.get(name, ())
-        found.cells[name] = schema_lib.Cells(values) if is_number else _cells.cells(column, order)
+        if is_code:
+            found.cells[name] = _cells.words(column)
+        elif is_number:
+            found.cells[name] = schema_lib.Cells(values, notation=notation)
+        else:
+            found.cells[name] = _cells.cells(column, source.orders.get(name, ()))
         _place(found, name, values, column, of_index, sizes, asked, source)
     _cells.refuse(where, misfits)
-    if with_commas:
-        _refuse_mixed_points(where, with_commas, found, source)
-        found.notes.append(f"commas in {_spelling.quoted(with_commas)} read as those of decimals")
+    _tell_notations(where, found, source, reading)
     if not source.is_named and found.labels is None:
         _take_only_words(found, dict(zip(names, columns, strict=True)))
     return found
+
+
+def _told_code(name: str, column) -> str:
+    first = next(word for word in column.to_pylist() if word and word.strip()[:1] in "0+")
+    return (
+        f"column {name!r} holds codes of digits, such as {_spelling.quoted([first.strip()])}: read"
+        f" as words, for numbers take kinds={name}=real"
+    )
+
+
+def _tell_notations(
+    where: Path, found: _Columns, source: _table_files.Source, reading: Reading
+) -> None:
+    """Adds notes on columns whose numbers are written in another way than Python's."""
+    with_commas = [name for name, own in found.notations.items() if own.endswith((",5", ",5 %"))]
+    if with_commas and reading.decimal is None:
+        _refuse_mixed_points(where, with_commas, found, source)
+    groups: dict[str, list[str]] = {}
+    for name, notation in found.notations.items():
+        groups.setdefault(notation, []).append(name)
+    if plain := groups.pop("1234,5", []):
+        found.notes.append(f"commas in {_spelling.quoted(plain)} read as those of decimals")
+    for notation, names in groups.items():
+        found.notes.append(f"numbers in {_spelling.quoted(names)} read as written {notation}")
 
 
 def _place(

@@ -296,6 +296,14 @@ class Config:
         parsers.integer(1),
         "leave out items with fewer ratings (default: 1)",
     )
+    csv: tuple[str, ...] | None = flag(
+        None,
+        "Data",
+        parsers.words,
+        "how your own CSV file is written, such as separator=semicolon,decimal=comma,header=no,"
+        "encoding=cp1252 (default: detected)",
+        sweeps=False,
+    )
     test_data: str | None = flag(
         None,
         "Data",

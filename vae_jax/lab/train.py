@@ -55,7 +55,7 @@ __all__ = [
 
 DATA_SETTINGS = (
     *("data_dir", "num_valid", "scaling", "loading", "window", "hop", "missing_values", "kinds"),
-    *("label", "id", "ignore", "split_column", "test_data", "train_where", "layer"),
+    *("label", "id", "ignore", "split_column", "csv", "test_data", "train_where", "layer"),
     *("user", "item", "rating", "rating_at_least", "min_ratings", "min_item_ratings"),
     *("resize", "crop", "pad", "background", "frames", "icc"),
     *("sound", "frame_length", "frame_hop", "mel_bands"),

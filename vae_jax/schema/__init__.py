@@ -12,7 +12,7 @@ A kind is recognized by rules; the first that fits is used:
 | 6 | real | any other numbers |
 | 7 | date | dates and times |
 | 8 | categorical | words that repeat: at most 1,000 levels, 2 rows for each on average |
-| 9 | identifier | words without spaces that all differ |
+| 9 | identifier | words without spaces that all differ, or codes of digits ("01234") |
 | 10 | text | any other words: refused |
 
 To add one, add a class below `Kind` to a file of this package. It is found by its `name`; its
@@ -27,9 +27,10 @@ from typing import Any
 from vae_jax import aliases, discovery, likelihoods
 from vae_jax.errors import DataError, UsageError, unknown
 from vae_jax.schema._kind import Cells, Column, Kind, as_cells
+from vae_jax.schema._numbers import NOTATION, Number
 from vae_jax.schema._schema import Schema, names_of, share_missing
 
-__all__ = ["Cells", "Column", "Kind", "Schema", "from_json", "infer", "load", "names"]
+__all__ = ["NOTATION", "Cells", "Column", "Kind", "Schema", "from_json", "infer", "load", "names"]
 
 _ORDER = "<"
 
@@ -105,7 +106,8 @@ def _column(name: str, cells: Cells, asked: str | None, role: str | None) -> Col
     kind = load(asked) if asked is not None else None if role is None else load(role)
     kind = kind or next(each for each in _ranked() if each.fits(cells))
     missing = share_missing(cells)
-    column = Column(name, kind.name, levels=levels, missing=missing)
+    notation = cells.notation if issubclass(kind, Number) else ""
+    column = Column(name, kind.name, levels=levels, missing=missing, notation=notation)
     if kind.likelihood and not len(cells.known):
         raise UsageError(f"kinds={name}={kind.name}: the column has no known cell: leave it out")
     return kind.described(column, cells)
@@ -146,7 +148,10 @@ def from_json(described: Any) -> Schema:
             if own.keys() - known:
                 raise ValueError(f"unknown: {sorted(own.keys() - known)}")
             load(own["kind"])
-            columns.append(Column(**{**own, "levels": tuple(own.get("levels", ()))}))
+            several = {name: tuple(own.get(name, ())) for name in ("levels", "cycles")}
+            columns.append(Column(**{**own, **several}))
+            if own.get("notation") and not NOTATION.fullmatch(own["notation"]):
+                raise ValueError(f"notation {own['notation']!r}")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"schema: is not one as a run leaves it ({error}): give that of schema.json"

@@ -23,10 +23,12 @@ class Cells:
         values: float64, NaN if missing; datetime64[us], NaT if missing; or words and truth values
             as objects, None if missing.
         order: the levels in ascending order, if the file says so; else ().
+        notation: how the file writes its numbers, see `Column`; or "".
     """
 
     values: np.ndarray
     order: tuple = ()
+    notation: str = ""
 
     @property
     def type(self) -> str:
@@ -109,7 +111,10 @@ class Column:
         low, high: the smallest and the largest code; None if there is none.
         missing: share of missing cells, from 0 to 1.
         is_day: of dates, whether all are whole days.
+        cycles: of dates, which of "hour", "weekday" and "month" vary.
         why: why it is not learned from, or "".
+        notation: how the file writes the number 1234.5 in this column, such as "1.234,5" or
+            "1234.5 %"; "" if plainly.
     """
 
     name: str
@@ -121,7 +126,9 @@ class Column:
     high: float | None = None
     missing: float = 0.0
     is_day: bool = False
+    cycles: tuple = ()
     why: str = ""
+    notation: str = ""
 
     def refuse(self, value: Any, allowed: str) -> DataError:
         """The error for a value, a scalar, that this column cannot have."""

@@ -1,13 +1,17 @@
 """What the kinds of numbers share: codes are the numbers themselves."""
 
 import dataclasses
+import re
 
 import numpy as np
 
 from vae_jax.errors import DataError
 from vae_jax.schema._kind import Column, Kind, require
 
-__all__ = ["Number", "moments", "skewness"]
+__all__ = ["NOTATION", "Number", "moments", "skewness"]
+
+NOTATION = re.compile(r"1([.,' \xa0\u202f]?)234([.,])5( %)?")
+"""How a file may write 1234.5: its mark of groups, its decimal mark, and a percent sign."""
 
 
 class Number(Kind):
@@ -42,16 +46,27 @@ class Number(Kind):
     @classmethod
     def treated(cls, column):
         """What is done with its numbers, if they are rescaled; a scalar in words."""
-        return "as it is" if (column.center, column.scale) == (0, 1) else cls.done
+        done = "as it is" if (column.center, column.scale) == (0, 1) else cls.done
+        notation = re.sub(r"\s", " ", column.notation)
+        return f"{done}, written as {notation}" if notation else done
 
 
 def _as_number(column: Column, value) -> float:
     if value is None:
         return np.nan
     try:
-        return float(value)
+        return float(_plain(value, column.notation) if isinstance(value, str) else value)
     except (TypeError, ValueError):
         raise column.refuse(value, "numbers") from None
+
+
+def _plain(text: str, notation: str) -> str:
+    """A number in words in Python's notation: "1.234,5" in that notation is "1234.5"."""
+    if not notation:
+        return text
+    group, decimal, percent = NOTATION.fullmatch(notation).groups()
+    text = text.strip().removesuffix("%").strip() if percent else text
+    return (text.replace(group, "") if group else text).replace(decimal, ".")
 
 
 def moments(codes: np.ndarray) -> tuple[float, float]:

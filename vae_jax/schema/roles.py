@@ -88,22 +88,31 @@ class Index(Kind):
 
 
 class Identifier(Kind):
-    """What tells one row from all others: by its name, or words that all differ, without spaces."""
+    """What tells one row from all others: by its name, words that all differ, codes of digits."""
 
     name, rank = "identifier", 60
 
     @classmethod
     def fits(cls, cells):
-        """Words [N] without spaces that all differ."""
+        """Words [N] without spaces that all differ, or that are all digits."""
         if cells.type != "word" or len(cells.known) < 3:
             return False
+        if _are_codes(cells):
+            return True
         has_space = any(" " in str(value) for value in cells.distinct)
         return len(cells.distinct) == len(cells.known) and not has_space
 
     @classmethod
     def described(cls, column, cells):
         """Why it is left out."""
-        return dataclasses.replace(column, why="identifies the rows")
+        is_repeated = len(cells.distinct) < len(cells.known) and cells.type == "word"
+        why = "holds many codes of digits" if is_repeated and _are_codes(cells) else ""
+        return dataclasses.replace(column, why=why or "identifies the rows")
+
+
+def _are_codes(cells) -> bool:
+    """Whether all known words [n] are digits, perhaps after a plus sign."""
+    return all(str(value).removeprefix("+").isdecimal() for value in cells.distinct)
 
 
 class Ignored(Kind):
