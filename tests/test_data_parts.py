@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from vae_jax import data
+from vae_jax import data, objectives, schema
 from vae_jax.data import _where
 from vae_jax.errors import DataError, UsageError
 from vae_jax.lab import config, metrics, train
@@ -30,7 +30,7 @@ NUMBERS = {name: np.round(RNG.normal(size=N), 3) for name in "ab"} | {"label": n
 
 def write(path, table):
     if path.suffix == ".parquet":
-        pa.parquet.write_table(pa.table({k: list(v) for k, v in table.items()}), path)
+        pa.parquet.write_table(pa.table({k: np.asarray(v) for k, v in table.items()}), path)
         return path
     rows = zip(*table.values(), strict=True)
     lines = [",".join(table), *(",".join(map(str, row)) for row in rows)]
@@ -256,3 +256,71 @@ def test_a_run_reads_its_second_table_again_where_it_moved(tmp_path, capsys):
         metrics.load(tmp_path / "run", 0)
     loaded = metrics.load(tmp_path / "run", 0, str(tmp_path / "moved"))
     assert len(loaded.experiment.dataset.test) == N
+
+
+# --- Columns on which a model is conditioned
+
+
+@pytest.mark.parametrize("given", [["city"], ["age", "city"], ["zip", "when"]])
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_columns_are_given_in_place_of_being_learned(tmp_path, given, ending):
+    table = {**TABLE, "when": np.datetime64("2025-01-01") + np.arange(N)}
+    path = write(tmp_path / f"a.{ending}", table)
+    alone, dataset = data.load(path), data.load(path, condition=given)
+    slots = [i for i, s in enumerate(alone.columns) if s.split("=")[0].split(" ")[0] not in given]
+    assert dataset.columns == tuple(alone.columns[i] for i in slots)
+    for split in SPLITS:
+        np.testing.assert_array_equal(getattr(dataset, split).x, getattr(alone, split).x[:, slots])
+    found = np.concatenate([getattr(dataset, split).condition for split in SPLITS])
+    encoded = dataset.schema.condition(table)
+    np.testing.assert_allclose(np.sort(found, axis=0), np.sort(encoded, axis=0), atol=1e-6)
+    if "city" in given:
+        levels = encoded[:, -3:]
+        np.testing.assert_array_equal(levels.argmax(1), np.searchsorted(["Lima", "Oslo"], CITIES))
+        assert {*levels.ravel().tolist()} == {0.0, 1.0}
+    if "age" in given:  # standardized, although its values are counts
+        np.testing.assert_allclose(dataset.train.condition[:, 0].std(), 1, atol=1e-5)
+    kept = schema.from_json(json.loads(json.dumps(dataset.schema.as_json())))
+    assert kept == dataset.schema
+    assert [c.name for c in kept.given] == sorted(given, key=[*table].index)
+    assert sum("condition: " in line for line in kept.lines(200)) == len(given)
+
+
+def test_numbers_beside_a_condition_stay_as_they_are(tmp_path):
+    """A table of numbers with a batch in words is still one of numbers."""
+    batch = np.array(["u", "v", "w"])[np.arange(N) % 3]
+    path = write(tmp_path / "a.csv", {"batch": batch, **NUMBERS})
+    plain = data.load(write(tmp_path / "b.csv", NUMBERS))
+    dataset = data.load(path, condition="batch", test_data=path)
+    assert (dataset.likelihood, dataset.columns) == ("gaussian", plain.columns)
+    np.testing.assert_array_equal(dataset.test.condition.argmax(axis=1), np.arange(N) % 3)
+    objective = objectives.bind("cvae", num_examples=N, condition="batch")
+    conditions = objective.conditions(dataset)
+    assert (conditions.num, conditions.names) == (3, ("u", "v", "w"))
+    np.testing.assert_array_equal(conditions.shown, np.eye(3))
+    assert dataset.test.labels is not None
+    with pytest.raises(UsageError, match="condition=age: must be labels, factors, array, or the"):
+        objectives.bind("cvae", num_examples=N, condition="age").conditions(dataset)
+
+
+@pytest.mark.parametrize(
+    ("change", "given", "match"),
+    [
+        ({}, "town", "column 'town'"),
+        ({}, "id", "condition=id: the column is identifier"),
+        ({"same": ["x"] * N}, "same", "condition=same: the column is constant"),
+        ({"city": ["", *CITIES[1:]]}, "city", "condition=city: 1 of .* cells are missing"),
+    ],
+)
+def test_columns_that_cannot_be_given_are_refused(tmp_path, change, given, match):
+    path = write(tmp_path / "a.csv", {**TABLE, **change})
+    refused(match, path, condition=given)
+
+
+def test_conditions_are_columns_of_tables_with_kinds(tmp_path):
+    path = write(tmp_path / "a.csv", TABLE)
+    refused("must be labels, factors, array, or columns", "digits", condition="age")
+    for options in ({"kinds": "numeric"}, {"window": 3}):
+        refused("must be labels, factors, array, or columns", path, condition="age", **options)
+    asked = config.from_flags({"objective": "cvae", "dataset": str(path), "condition": "age+city"})
+    assert [c.name for c in train.load(asked).schema.given] == ["age", "city"]

@@ -62,6 +62,18 @@ plant(
     "a missing column is not said",
 )
 
+plant = of("vae_jax/schema/_schema.py", "data_parts")
+plant(
+    "return tuple(c for c in each if not c.is_given)",
+    "return tuple(each)",
+    "a column that is given is learned as well",
+)
+plant(
+    'return self._stored(self.given, codes, "auto")',
+    "return self",
+    "conditions are not standardized",
+)
+
 plant = of("vae_jax/schema/_numbers.py", "schema")
 plant(
     "codes = np.sort(codes)",

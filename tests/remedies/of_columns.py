@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 
+from vae_jax import make_model
+
 from ._cases import at, attempt, tries
 from .of_data import DATA, TABLE, csv, load, rows
 
@@ -112,3 +114,42 @@ def rows_without_labels(folder, patch):
     np.save(folder / "a.npy", TABLE)
     yield attempt(load, folder / "a.npy", train_where="label==0")
     yield attempt(load, folder / "a.npy")
+
+
+# --- Columns that are given
+
+SCHEMA = "vae_jax/schema/"
+
+
+@tries(at(SCHEMA + "__init__.py", "_given")("leave it out, or set its kind, kinds=…=categorical"))
+def a_condition_that_says_nothing(folder, patch):
+    ids = [f"0{i // 2 * 2 if i < 20 else i}" for i in range(30)]
+    path = table(folder / "a.csv", place=ids)
+    message = yield attempt(load, path, condition="place")
+    yield attempt(load, path)
+    kinds = re.search(r"kinds=(\S+)$", message)[1]
+    yield attempt(load, path, condition="place", kinds=kinds)
+
+
+own = at(SCHEMA + "_schema.py", "Schema.refuse_missing")
+
+
+@tries(own("fill them in, or learn the column in place of giving it: leave condition out"))
+def a_condition_that_is_missing(folder, patch):
+    path = table(folder / "a.csv", tree=["", *TREES[1:]])
+    yield attempt(load, path, condition="tree")
+    yield attempt(load, table(folder / "b.csv"), condition="tree")
+    yield attempt(load, path)
+
+
+own = at("vae_jax/objectives/_conditions.py", "_of_columns")
+
+
+@tries(own("give load(path, condition=…), or one of the former"))
+def a_condition_of_other_columns(folder, patch):
+    path = table(folder / "a.csv", label=[0, 1, 2] * 10)
+    message = yield attempt(make_model, load(path), objective="cvae", condition="tree")
+    names = eval(re.search(r"condition=(\[.*?\])", message)[1])
+    given = load(path, condition=names)
+    yield attempt(make_model, given, objective="cvae", condition="tree")
+    yield attempt(make_model, load(path), objective="cvae", condition="labels")

@@ -119,7 +119,7 @@ def a_number_that_is_not_finite(folder, patch):
     yield attempt(load, path, missing_values=re.search(r"missing_values=(\w+)", message)[1])
 
 
-@tries(at(SCHEMA + "_schema.py", "Schema.codes")("give each column that the schema learns from"))
+@tries(at(SCHEMA + "_schema.py", "Schema._codes")("give each column that the schema learns from"))
 def rows_without_a_column(folder, patch):
     found = load(table(folder)).schema
     new = {"a": [1.5], "b": [2.5]}

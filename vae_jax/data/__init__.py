@@ -57,6 +57,7 @@ def load(
     rating_at_least: float | None = None,
     min_ratings: int | None = None,
     min_item_ratings: int | None = None,
+    condition: str | Sequence[str] | None = None,
     csv: Mapping[str, str] | Sequence[str] | str | None = None,
     test_data: str | os.PathLike | None = None,
     train_where: str | None = None,
@@ -110,6 +111,8 @@ def load(
         rating_at_least: ratings of at least this (scalar) count; None: each does.
         min_ratings: users with fewer ratings (scalar) are left out; None means 5.
         min_item_ratings: items with fewer ratings (scalar) are left out; None means 1.
+        condition: names of columns of your own table on which a model is conditioned (batch,
+            covariates); they are not learned. Levels become unit vectors, numbers are standardized.
         csv: how your own CSV file is written, as {"separator": "tab", "decimal": "comma"} or texts
             "header=no", "encoding=cp1252"; what is not set is detected. The decimal mark is also
             that of numbers in words in other formats.
@@ -153,7 +156,6 @@ def load(
     cache_dir = Path(cache_dir or home / "datasets")
 
     num_valid, window, hop = _counts(num_valid, window, hop)
-    marks = _marks(missing_values)
     look = looks.make(
         resize=resize, crop=crop, pad=pad, background=background, frames=frames, icc=icc
     )
@@ -165,37 +167,50 @@ def load(
         min_ratings=min_ratings,
         min_item_ratings=min_item_ratings,
     )
-    own = _own(name, data_dir)
     asked, is_numeric = _kinds(kinds, label, id, ignore, split_column)
-    written = None if csv is None else _csv_settings(csv)
     reading = Reading(
-        *(num_valid, scaling, loading, window, hop, marks, asked, is_numeric, written),
-        *(_test_data(test_data, data_dir), None if train_where is None else parse(train_where)),
-        sha256,
+        *(num_valid, scaling, loading, window, hop, _marks(missing_values), asked, is_numeric),
+        csv=_csv_settings(csv),
+        condition=_texts("condition", condition) or None,
+        test_data=_test_data(test_data, data_dir),
+        train_where=None if train_where is None else parse(train_where),
+        sha256=sha256,
         look=look,
         cache_dir=cache_dir,
         layer=layer,
         ratings=rated,
         sound=dict(zip(_OF_SOUND, (sound, frame_length, frame_hop, mel_bands), strict=True)),
     )
-    if own is not None:
-        from vae_jax.data import _files
-
-        dataset = _files.load(own, reading)
-    else:
-        dataset = _load(name, data_dir, cache_dir, num_valid, loading, may_prepare=sha256 is None)
-        for setting in ("window", "missing_values", "kinds", "layer", "csv", "test_data"):
-            reading.refuse(setting, f"{name} is none")
-        look.refuse(f"{name} has a form of its own")
-        rated.refuse(f"{name} is no table")
-        reading.refuse_sound(f"{name} holds none")
-        if reading.train_where is not None:
-            from vae_jax.data import _files
-
-            dataset = _files.restricted(dataset, reading.train_where)
+    own = _own(name, data_dir)
+    dataset = _named(name, data_dir, reading) if own is None else _of_user(own, reading)
     if sha256 not in (None, dataset.sha256):
         raise other_content(name, dataset.sha256, sha256)
     return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")
+
+
+def _of_user(path: Path, reading: Reading) -> Dataset:
+    """The user's own data."""
+    from vae_jax.data import _files
+
+    return _files.load(path, reading)
+
+
+def _named(name: str, data_dir: Path, reading: Reading) -> Dataset:
+    """A dataset by its name; refuses settings of a user's own data."""
+    settings = reading.num_valid, reading.loading
+    may_prepare = reading.sha256 is None
+    dataset = _load(name, data_dir, reading.cache_dir, *settings, may_prepare=may_prepare)
+    of_tables = ("missing_values", "kinds", "csv", "condition", "test_data")
+    for setting in ("window", "layer", *of_tables):
+        reading.refuse(setting, f"{name} is none")
+    reading.ratings.refuse(f"{name} is no table")
+    reading.look.refuse(f"{name} has a form of its own")
+    reading.refuse_sound(f"{name} holds none")
+    if reading.train_where is None:
+        return dataset
+    from vae_jax.data import _files
+
+    return _files.restricted(dataset, reading.train_where)
 
 
 def _check(name: Any, data_dir: Any, cache_dir: Any, sha256: Any, scaling: Any, loading: Any):
@@ -320,8 +335,10 @@ def _texts(setting: str, value: Any) -> tuple:
     return texts
 
 
-def _csv_settings(given: Any) -> dict[str, str]:
-    """The settings of CSV files by name."""
+def _csv_settings(given: Any) -> dict[str, str] | None:
+    """The settings of CSV files by name, if there are any."""
+    if given is None:
+        return None
     from vae_jax.data import _csv
 
     return _csv.settings(given)

@@ -101,7 +101,7 @@ def load(path: Path, reading: Reading) -> Dataset:
     _refuse_special(path)
     is_folder = path.is_dir()
     if path.suffix.lower() == ".txt" and not is_folder:
-        of_tables = ("missing_values", "kinds", "csv", "test_data", "train_where")
+        of_tables = ("missing_values", "kinds", "csv", "condition", "test_data", "train_where")
         for setting in ("window", "layer", *of_tables):
             reading.refuse(setting, f"{path} is text")
         reading.look.refuse(f"{path} is text")
@@ -115,11 +115,12 @@ def load(path: Path, reading: Reading) -> Dataset:
     if read is not _annotated.read:
         reading.refuse("layer", f"{path} is none")
     if read is not _tables.read:
-        others = ("csv", "test_data") if read is _annotated.read else ("kinds", "csv", "test_data")
-        for setting in ("missing_values", *others):
+        of_tables = ("missing_values", "csv", "condition", "test_data")
+        for setting in of_tables if read is _annotated.read else ("kinds", *of_tables):
             reading.refuse(setting, f"{path} is none")
     elif reading.window is not None:
         reading.refuse("kinds", "all columns of series are numbers")
+        reading.refuse("condition", "windows are given none")
         reading.refuse("train_where", "windows follow one another in time")
     if read is not _images.read:
         reading.look.refuse(f"{path} holds none")
@@ -278,7 +279,10 @@ def _examples(
     _refuse_large(path, parts)
     parts, classes, notes = _labels.encode(path, parts)
     unlabeled = _unlabeled(parts)
-    parts = _values.surveyed(path, _values.encode_conditions(path, parts))
+    schema = next(iter(parts.values())).schema
+    if schema is None or not schema.given:
+        parts = _values.encode_conditions(path, parts)
+    parts = _values.surveyed(path, parts)
     kind = "table" if len(next(iter(parts.values())).x.shape) == 2 else "image"
     _values.refuse_mixed(path, parts, kind)
     highest = int(max(part.high.max() for part in parts.values()))
@@ -289,6 +293,7 @@ def _examples(
     }
     splits, told = _dealt(path, held, parts, classes, reading)
     notes += told
+    splits, schema = _conditioned(path, splits, schema)
     low, high, is_whole = 0.0, 1.0, False
     decode = functools.partial(decode_levels, num_levels=num_levels)
     if num_levels is None:
@@ -299,7 +304,7 @@ def _examples(
         notes += [] if is_whole and low >= 0 else told
         decode = decode_real
     scaling = _values.scaling_of(splits[0].x)
-    schema = _scaled(next(iter(parts.values())).schema, scaling)
+    schema = _scaled(schema, scaling)
     if not stays:
         splits = [_replaced(split, split.x.in_memory()) for split in splits]
     return splits, {
@@ -327,9 +332,10 @@ def _coded(path: Path, parts: Mapping[str, Part], reading: Reading) -> tuple[Seq
     parts, classes, notes = _labels.encode(path, parts)
     _values.refuse_misshapen(path, parts)
     draft = next(iter(parts.values())).schema
-    held = {name: Split(p.x, p.labels) for name, p in parts.items()}
+    held = {name: Split(p.x, p.labels, condition=p.condition) for name, p in parts.items()}
     splits, told = _dealt(path, held, parts, classes, reading)
     notes += told
+    splits, draft = _conditioned(path, splits, draft)
     schema = draft.stored(splits[0].x, reading.scaling)
     num_rows, width = sum(map(len, splits)), len(schema.slots)
     memory.check(path, num_rows * width * _BYTES_OF_SLOT)
@@ -454,6 +460,23 @@ def restricted(dataset: Dataset, where: Where) -> Dataset:
     num, total = (sum(int(np.sum(rows == v)) for rows in kept.values()) for v in (False, True))
     note = f"{num:,} of {num + total:,} rows do not meet {where}: left out"
     return dataclasses.replace(dataset, **parts, notes=(*dataset.notes, note))
+
+
+def _conditioned(
+    path: Path, splits: Sequence[Split], schema: Schema | None
+) -> tuple[Sequence[Split], Schema | None]:
+    """Splits whose conditions, codes [N, G] of columns of a table, are what a model is given."""
+    if schema is None or not schema.given:
+        return splits, schema
+    try:
+        for split in splits:
+            schema.refuse_missing(split.condition)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    schema = schema.given_stored(splits[0].condition)
+    conditions = [schema.expand_given(split.condition) for split in splits]
+    pairs = zip(splits, conditions, strict=True)
+    return [dataclasses.replace(split, condition=each) for split, each in pairs], schema
 
 
 def _note_missing(splits: Sequence[Split]) -> list[str]:

@@ -55,17 +55,20 @@ def as_test(
     rows = read(path, where, first.schema, reading)
     with _named(path):
         x = first.schema.codes(rows.cells)
+        given = first.schema.given_codes(rows.cells) if first.schema.given else None
     notes = rows.notes
     has_codes = first.has_codes or bool(np.isnan(x).any())
     labels = rows.labels
     if has_codes and not (kept := ~np.isnan(x).all(axis=1)).all():
         notes.append(f"{np.sum(~kept):,} of {len(x):,} rows have no known cell: left out")
         x, labels = x[kept], None if labels is None else labels[kept]
+        given = None if given is None else given[kept]
     if not len(x):
         raise DataError(f"{path}: has no row with a known cell: give rows to test on")
     own = {k: dataclasses.replace(part, has_codes=has_codes) for k, part in parts.items()}
     own = {("train" if k == "all" else k): part for k, part in own.items()}
-    test = dataclasses.replace(own["train"], x=x, labels=labels, may_train=None)
+    told = {"labels": labels, "condition": given, "may_train": None}
+    test = dataclasses.replace(own["train"], x=x, **told)
     notes.append(f"its {len(x):,} rows are the test split")
     return {**own, "test": test}, [f"{path}: {note}" for note in notes]
 
@@ -97,8 +100,9 @@ def read(path: Path, where: Path, schema: Schema, reading: Reading) -> Rows:
     marks = reading.missing_values or ()
     table = dict(zip(names, source.table.columns, strict=True))
     table = {n: _cells.without_marks(_cells.as_text(c), marks) for n, c in table.items()}
+    needed = (*schema.used, *schema.given)
     with _table_files.damage_named(path):
-        found = {c.name: _of_column(path, c, table[c.name], reading.decimal) for c in schema.used}
+        found = {c.name: _of_column(path, c, table[c.name], reading.decimal) for c in needed}
         of_labels = [c.name for c in schema.columns if c.kind == "label" and c.name in table]
         labels = None
         if of_labels:
@@ -145,7 +149,7 @@ def _refuse_other_columns(path: Path, where: Path, schema: Schema, names: list[s
         raise DataError(
             f"{path}: has several columns {_spelling.quoted(twice)}: rename all but one of them"
         )
-    lost = [c.name for c in schema.used if c.name not in names]
+    lost = [c.name for c in (*schema.used, *schema.given) if c.name not in names]
     if lost:
         raise DataError(
             f"{path}: has no column {_spelling.quoted(lost)}, of which {where} is learned from:"

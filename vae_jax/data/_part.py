@@ -38,6 +38,7 @@ class Reading:
         missing_values: text that marks a missing cell of a table, beside an empty one, or None.
         kinds: column → the kind that is set for it, or its levels in order; see `schema.infer`.
         is_numeric: whether only complete rows of numeric columns are used, all as real numbers.
+        condition: names of the columns of a table on which a model is conditioned, or None.
         csv: how a CSV file is written, by name, see `_csv.SETTINGS`; what is not set is detected.
         test_data: another table of the same columns, whose rows are the test split; or None.
         train_where: which rows may be in train or valid, or None: all.
@@ -59,6 +60,7 @@ class Reading:
     kinds: Mapping[str, str] | None = None
     is_numeric: bool = False
     csv: Mapping[str, str] | None = None
+    condition: tuple[str, ...] | None = None
     test_data: Path | None = None
     train_where: Where | None = None
     sha256: str | None = None
@@ -98,6 +100,7 @@ _WHAT = {
     "missing_values": "marks missing cells of a table",
     "kinds": "sets what the columns of a table are",
     "layer": "chooses a matrix of an .h5ad file",
+    "condition": "must be labels, factors, array, or columns of a table",
     "csv": "says how the cells of a table are written",
     "test_data": "is a second table with the columns of the first",
     "train_where": "chooses rows of a table, or of data with labels",

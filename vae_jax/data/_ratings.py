@@ -99,7 +99,7 @@ def read(
         raise DataError(
             f"{where}: has splits of ratings, but users are held out: give one table of all ratings"
         )
-    for setting in ("window", "test_data", "train_where"):
+    for setting in ("window", "condition", "test_data", "train_where"):
         reading.refuse(setting, f"{where} holds ratings")
     reading.tally.add(where, len(table) * _BYTES_OF_RATING)
     triplets, notes = _triplets(where, table, found, reading)

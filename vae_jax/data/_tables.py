@@ -174,12 +174,13 @@ def _parts(
     if columns.left_out and not has_codes:
         told = (f"{_spelling.quoted(own)} ({why})" for why, own in columns.left_out.items())
         notes.append(f"left out the columns {', '.join(told)}")
-    if not (schema.used if has_codes else columns.features):
+    if not (columns.features if schema is None else schema.used):
         raise DataError(
             f"{where}: has no {'numeric ' if reading.is_numeric else ''}column to learn from, only "
             f"{_spelling.quoted(source.table.column_names) or 'none'}"
         )
     names, x = _values(columns, schema, has_codes=has_codes)
+    given = schema.given_codes(columns.cells) if schema is not None and schema.given else None
     splits = [*sizes]
     of_rows = np.repeat(np.arange(len(splits), dtype=np.int8), [*sizes.values()])
     if columns.splits is not None and splits == ["all"]:
@@ -199,7 +200,9 @@ def _parts(
         own = kept & (of_rows == number)
         labels = None if columns.labels is None else columns.labels[own]
         # most tables keep all rows: avoid a copy
-        parts[split] = Part(x if own.all() else x[own], labels, columns=names, **told)
+        rows = x if own.all() else x[own]
+        condition = None if given is None else given[own]
+        parts[split] = Part(rows, labels, condition, columns=names, **told)
         if may_train is not None and split != "test":
             parts[split] = dataclasses.replace(parts[split], may_train=may_train[own])
     if "all" not in parts:
@@ -217,7 +220,8 @@ def _values(
     """Names [C] of the columns that are learned from, and their numbers or codes, [N, C]."""
     if has_codes:
         return tuple(c.name for c in schema.used), schema.codes(columns.cells)
-    names, values = zip(*columns.features, strict=True)
+    given = () if schema is None else {c.name for c in schema.given}
+    names, values = zip(*((n, v) for n, v in columns.features if n not in given), strict=True)
     return names, np.column_stack(values)
 
 
@@ -229,6 +233,9 @@ def _schema(
     Complete columns of numbers, beside none of another kind, are real and stay numbers, unless a
     kind is set. So do the numbers of a table in which two columns have one name.
     """
+    given = reading.condition or ()
+    if given and (reading.is_plain or len({*names}) < len(names)):
+        reading.refuse("condition", f"{where} has no kinds of columns, or two of one name")
     if reading.is_plain or len({*names}) < len(names):
         return None, False
     table = {name: columns.cells[name] for name in names}
@@ -236,16 +243,17 @@ def _schema(
     numbers = {
         n: schema_lib.Cells(v, notation=columns.notations.get(n, ""))
         for n, v in columns.features
-        if n not in asked
+        if n not in asked and n not in given
     }
     others = {name: cells for name, cells in table.items() if name not in numbers}
     roles = {name: role for name, role in columns.roles.items() if name in others}
     try:
         is_plain = not any(cells.missing.any() for cells in numbers.values())
-        is_plain = is_plain and not schema_lib.infer(others, asked, roles).used
+        own = {*given} & {*others}
+        is_plain = is_plain and not schema_lib.infer(others, asked, roles, own).used
         if is_plain:
             table, asked = {**table, **numbers}, {**dict.fromkeys(numbers, "real"), **asked}
-        return schema_lib.infer(table, asked, columns.roles), not is_plain
+        return schema_lib.infer(table, asked, columns.roles, given), not is_plain
     except (DataError, UsageError) as error:
         raise type(error)(f"{where}: {error}") from None
 
@@ -283,9 +291,11 @@ def _columns(
     """The role of each column of a table with splits of these sizes."""
     found, names = _Columns(unlabeled=source.unlabeled), source.table.column_names
     asked, marks = reading.kinds or {}, reading.missing_values or ()
-    _refuse_unknown(where, asked, names)
+    given = reading.condition or ()
+    _refuse_unknown(where, [*asked, *given], names)
     columns = [_cells.without_marks(_cells.as_text(c), marks) for c in source.table.columns]
-    of_labels, of_index = _label_column(where, names, asked), _index_of_pandas(source.table)
+    of_labels = _label_column(where, names, {**dict.fromkeys(given, ""), **asked})
+    of_index = _index_of_pandas(source.table)
     if of_labels is not None:
         _take_labels(found, names[of_labels], columns[of_labels], source)
     others = [i for i in range(len(names)) if i != of_labels]
@@ -314,7 +324,7 @@ def _columns(
             found.cells[name] = schema_lib.Cells(values, notation=notation)
         else:
             found.cells[name] = _cells.cells(column, source.orders.get(name, ()))
-        _place(found, name, values, column, of_index, sizes, asked, source)
+        _place(found, name, values, column, of_index, sizes, {*asked, *given}, source)
     _cells.refuse(where, misfits)
     _tell_notations(where, found, source, reading)
     if not source.is_named and found.labels is None:
@@ -363,7 +373,7 @@ def _place(
         found.left_out.setdefault(why, []).append(name)
 
 
-def _refuse_unknown(where: Path, asked: Mapping[str, str], names: Sequence[str]) -> None:
+def _refuse_unknown(where: Path, asked: Sequence[str], names: Sequence[str]) -> None:
     for name in asked:
         if name not in names:
             raise UsageError(f"{where}: {unknown('column', name, names)}")

@@ -46,7 +46,7 @@ class _Comparison(NamedTuple):
 
 
 class Where(NamedTuple):
-    """A condition on rows.
+    """A condition on rows [N].
 
     Attributes:
         text: as it is written.

@@ -108,6 +108,8 @@ def _parser(hyperparameter: objectives.Hyperparameter) -> Callable[[str], str]:
     """The parser for the flag of a hyperparameter."""
     if hyperparameter.or_number:
         return parsers.word_or_number(hyperparameter.choices)
+    if hyperparameter.others:
+        return parsers.text
     if hyperparameter.choices:
         return parsers.choice(hyperparameter.choices)
     interval = hyperparameter.interval

@@ -710,6 +710,15 @@ def _own_settings(config: Config, setting: str) -> dict[str, Any]:
     return {name: each.value_of(given[name]) for name, each in known.items()}
 
 
+def columns_of(config: Config) -> tuple[str, ...] | None:
+    """The columns of a table [N] on which the objective conditions x, or None."""
+    known = objectives.hyperparameters(config.objective)
+    for name, value in config.hyperparameters:
+        if name in known and known[name].others and value not in known[name].choices:
+            return tuple(value.split("+"))
+    return None
+
+
 def statics_of(config: Config) -> dict[str, int | str]:
     """The hyperparameters of the objective that are not arrays: counts and words."""
     known = objectives.hyperparameters(config.objective)

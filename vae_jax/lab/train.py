@@ -34,7 +34,7 @@ from vae_jax.lab.flags import as_flags
 from vae_jax.lab.progress import tensorboard_writer
 from vae_jax.lab.resolved import resolve
 from vae_jax.lab.results import make_results, summary
-from vae_jax.lab.settings import Config
+from vae_jax.lab.settings import Config, columns_of
 from vae_jax.lab.stored import as_begun, refuse_unknown
 from vae_jax.program import (
     result_params,
@@ -79,6 +79,7 @@ def load(config: Config, sha256: str | None = None):
         sha256: required hash of the data, see `data.load`; None accepts any.
     """
     settings = {name: getattr(config, name) for name in DATA_SETTINGS}
+    settings["condition"] = columns_of(config)
     settings["scaling"] = likelihoods.scaling_for(config.likelihood, config.scaling)
     return data.load(config.dataset, sha256=sha256, **settings)
 

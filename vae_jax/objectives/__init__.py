@@ -138,6 +138,7 @@ class Hyperparameter(NamedTuple):
         choices: the allowed words.
         schedule: the value of its flag unless it is given, as text; "" for the default.
         or_number: whether a positive number is allowed beside the words.
+        others: what any other word says, if it is allowed; or "".
     """
 
     default: float | int | str
@@ -146,6 +147,7 @@ class Hyperparameter(NamedTuple):
     choices: tuple[str, ...] = ()
     schedule: str = ""
     or_number: bool = False
+    others: str = ""
 
     @property
     def text(self) -> str:
@@ -159,7 +161,7 @@ class Hyperparameter(NamedTuple):
 
     def value_of(self, text: str) -> float | int | str:
         """The value of a parsed text, if it `is_static`: a word, or a number; a scalar."""
-        if text in self.choices:
+        if text in self.choices or self.others:
             return text
         return float(text) if self.or_number else int(text)
 
@@ -170,7 +172,7 @@ class Hyperparameter(NamedTuple):
                 name: name of the hyperparameter, for the message.
                 value: a value of a hyperparameter that `is_static`, a scalar.
         """
-        if self.choices and value not in self.choices:
+        if self.choices and value not in self.choices and not self.others:
             raise errors.unknown(name, value, self.choices)
         if not self.choices and value not in self.interval:
             raise errors.UsageError(f"{name}={value}: must be at least {self.interval.low:g}")
@@ -292,7 +294,8 @@ def _settable(function: Callable) -> list[inspect.Parameter]:
 def hyperparameters(name: str) -> dict[str, Hyperparameter]:
     """The hyperparameters of an objective by name: keyword-only scalars."""
     module = inspect.getmodule(load(name))
-    limits = {name: getattr(module, name, {}) for name in ("INTERVALS", "CHOICES", "SCHEDULES")}
+    parts = ("INTERVALS", "CHOICES", "SCHEDULES", "OTHERS")
+    limits = {name: getattr(module, name, {}) for name in parts}
     found = {}
     for function in _parts(name).values():
         help_lines = _argument_help(_docstring(function, name))
@@ -306,6 +309,7 @@ def hyperparameters(name: str) -> dict[str, Hyperparameter]:
                     Interval.parse(limits["INTERVALS"].get(p.name, least)),
                     limits["CHOICES"].get(p.name, ()),
                     limits["SCHEDULES"].get(p.name, ""),
+                    others=limits["OTHERS"].get(p.name, ""),
                 )
     return found
 

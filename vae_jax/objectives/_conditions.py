@@ -120,8 +120,8 @@ def conditions(dataset, *, condition="labels") -> Conditions:
     Args:
         dataset: a dataset of `vae_jax.data.load`, with labels [N], factors [N, F] or condition [N,
         C].
-        condition: what x is given: labels, factors (each scaled to 0 to 1), or the array (condition
-            of an .npz file) as it is.
+        condition: what x is given: labels, factors (each scaled to 0 to 1), the array (condition of
+            an .npz file) as it is, or columns of a table, "batch+age", see `schema.Schema.given`.
 
     Raises:
         DataError: the dataset has no such condition, or not for every row.
@@ -144,7 +144,31 @@ def conditions(dataset, *, condition="labels") -> Conditions:
             what=_WHAT[condition],
             classes=user_labels(dataset),
         )
+    if condition not in _WHAT:
+        return _of_columns(dataset, condition)
     values = {split: _numbers(dataset, split, condition) for split in SPLITS}
+    return _of_numbers(values, _WHAT[condition])
+
+
+def _of_columns(dataset, condition: str) -> Conditions:
+    """The condition of every row from columns of a table, "batch+age": numbers [N, C]."""
+    asked = condition.split("+")
+    given = () if dataset.schema is None else dataset.schema.given
+    if sorted(asked) != sorted(column.name for column in given):
+        raise UsageError(
+            f"condition={condition}: must be labels, factors, array, or the columns with which a"
+            f" table was read: give load(path, condition={asked!r}), or one of the former"
+        )
+    values = {split: getattr(dataset, split).condition for split in SPLITS}
+    what = f"the column{'s' if len(asked) > 1 else ''} {', '.join(asked)}"
+    found = _of_numbers(values, what)
+    if len(given) == 1 and found.num == len(given[0].levels):
+        return found._replace(**one_per_class(tuple(map(str, given[0].levels))))
+    return found
+
+
+def _of_numbers(values: dict[str, np.ndarray], what: str) -> Conditions:
+    """Conditions that are numbers [N, C] of each split, as they are."""
     test = values["test"]
     rows = np.unique(np.arange(NUM_SHOWN) * len(test) // NUM_SHOWN)
     return Conditions(
@@ -152,7 +176,7 @@ def conditions(dataset, *, condition="labels") -> Conditions:
         num=test.shape[1],
         shown=test[rows],
         names=tuple(f"test {row}" for row in rows),
-        what=_WHAT[condition],
+        what=what,
         classes=(),
     )
 

@@ -3,10 +3,12 @@
 from vae_jax.objectives import beta_vae
 from vae_jax.objectives._conditions import beside, conditions, given
 
-__all__ = ["CHOICES", "DEFINITIONS", "beside", "conditions", "given", "loss"]
+__all__ = ["CHOICES", "DEFINITIONS", "OTHERS", "beside", "conditions", "given", "loss"]
 
 CHOICES = {"condition": ("labels", "factors", "array")}
 """Possible conditions of x, by name: labels [N], factors [N, F], an array [N, C]."""
+OTHERS = {"condition": "columns of your own table, batch+age"}
+"""What another word says."""
 DEFINITIONS = {
     "elbo": "−(distortion + rate) in nats per example, a bound on log p(x|c), c the condition",
     "rate": "KL(q(z|x, c) ‖ p(z)) in nats per example, c the condition",

@@ -21,7 +21,7 @@ To add one, add a class below `Kind` to a file of this package. It is found by i
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from vae_jax import aliases, discovery, likelihoods
@@ -70,6 +70,7 @@ def infer(
     table: Mapping[str, Any],
     kinds: Mapping[str, str] | None = None,
     roles: Mapping[str, str] | None = None,
+    given: Collection[str] = (),
 ) -> Schema:
     """The schema of a table, by the rules of this module; without units of storage.
 
@@ -77,6 +78,7 @@ def infer(
         table: name of each column → its values [N] or `Cells`.
         kinds: name of a column → the kind that is set for it, or its levels in order: "S<M<L".
         roles: name of a column → the kind that its name or its file suggests: "label", "index".
+        given: names of columns on which a model is conditioned; numbers among them are real.
 
     Returns:
         A `Schema`; call `stored` with the codes of the training rows before rows are encoded.
@@ -89,8 +91,13 @@ def infer(
     for name in kinds:
         if name not in table:
             raise unknown("column", name, table)
+    for name in given:
+        if name not in table:
+            raise unknown("column", name, table)
     columns = tuple(
-        _column(name, as_cells(values), kinds.get(name), roles.get(name))
+        _given(name, as_cells(values), kinds.get(name))
+        if name in given
+        else _column(name, as_cells(values), kinds.get(name), roles.get(name))
         for name, values in table.items()
     )
     _refuse_text(columns, table)
@@ -111,6 +118,19 @@ def _column(name: str, cells: Cells, asked: str | None, role: str | None) -> Col
     if kind.likelihood and not len(cells.known):
         raise UsageError(f"kinds={name}={kind.name}: the column has no known cell: leave it out")
     return kind.described(column, cells)
+
+
+def _given(name: str, cells: Cells, asked: str | None) -> Column:
+    """The description of a column [N] on which a model is conditioned."""
+    column = _column(name, cells, asked, None)
+    if asked is None and column.kind in ("count", "positive"):
+        column = _column(name, cells, "real", None)
+    if not load(column.kind).likelihood:
+        raise UsageError(
+            f"condition={name}: the column is {column.kind}: must hold numbers, dates or levels:"
+            f" leave it out, or set its kind, kinds={name}=categorical"
+        )
+    return dataclasses.replace(column, is_given=True)
 
 
 @functools.cache

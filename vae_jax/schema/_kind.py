@@ -112,6 +112,7 @@ class Column:
         missing: share of missing cells, from 0 to 1.
         is_day: of dates, whether all are whole days.
         cycles: of dates, which of "hour", "weekday" and "month" vary.
+        is_given: whether the model is given the column instead of learning it: a condition.
         why: why it is not learned from, or "".
         notation: how the file writes the number 1234.5 in this column, such as "1.234,5" or
             "1234.5 %"; "" if plainly.
@@ -127,6 +128,7 @@ class Column:
     missing: float = 0.0
     is_day: bool = False
     cycles: tuple = ()
+    is_given: bool = False
     why: str = ""
     notation: str = ""
 

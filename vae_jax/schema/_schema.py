@@ -37,7 +37,13 @@ class Schema:
     @property
     def used(self) -> tuple[Column, ...]:
         """The C columns that are learned from."""
-        return tuple(c for c in self.columns if self.kind_of(c.kind).likelihood)
+        each = (c for c in self.columns if self.kind_of(c.kind).likelihood)
+        return tuple(c for c in each if not c.is_given)
+
+    @property
+    def given(self) -> tuple[Column, ...]:
+        """The columns on which a model is conditioned."""
+        return tuple(c for c in self.columns if c.is_given)
 
     @property
     def parts(self) -> tuple[tuple[str, int], ...]:
@@ -67,22 +73,62 @@ class Schema:
         Raises:
             DataError: a column is missing, or holds a value that it cannot have.
         """
-        lost = [c.name for c in self.used if c.name not in rows]
+        return self._codes(self.used, rows)
+
+    def _codes(self, columns: Sequence[Column], rows: Mapping[str, Any]) -> np.ndarray:
+        lost = [c.name for c in columns if c.name not in rows]
         if lost:
             raise DataError(
                 f"rows: have no column {', '.join(map(repr, lost[:6]))}: give each column that the"
-                f" schema learns from: {', '.join(repr(c.name) for c in self.used[:10])}"
+                f" schema learns from: {', '.join(repr(c.name) for c in columns[:10])}"
             )
-        known = [self.kind_of(c.kind).code(c, as_cells(rows[c.name])) for c in self.used]
+        known = [self.kind_of(c.kind).code(c, as_cells(rows[c.name])) for c in columns]
         return np.column_stack(known) if known else np.zeros((0, 0))
 
     def expand(self, codes: np.ndarray) -> np.ndarray:
         """Codes [N, C] to the input of a model, [N, D] float32."""
-        parts = [
-            self.kind_of(c.kind).expand(c, codes[:, place]) for place, c in enumerate(self.used)
-        ]
+        return self._expand(self.used, codes)
+
+    def _expand(self, columns: Sequence[Column], codes: np.ndarray) -> np.ndarray:
+        parts = [self.kind_of(c.kind).expand(c, codes[:, place]) for place, c in enumerate(columns)]
         with np.errstate(over="ignore"):
             return np.concatenate(parts, axis=1).astype(np.float32)
+
+    # --- Conditions
+
+    def given_codes(self, rows: Mapping[str, Any]) -> np.ndarray:
+        """Codes [N, G] of the columns on which a model is conditioned, float64; see `codes`."""
+        return self._codes(self.given, rows)
+
+    def expand_given(self, codes: np.ndarray) -> np.ndarray:
+        """Codes [N, G] of conditions to the numbers that a model is given, [N, W] float32."""
+        return self._expand(self.given, codes)
+
+    def condition(self, rows: Mapping[str, Any]) -> np.ndarray:
+        """The condition of rows, [N, W] float32; unit vectors for levels, numbers standardized.
+
+        Args:
+            rows: as for `codes`, with the columns of `given`.
+
+        Raises:
+            DataError: a column is missing, has a missing cell, or a value that it cannot have.
+        """
+        codes = self.given_codes(rows)
+        self.refuse_missing(codes)
+        return self.expand_given(codes)
+
+    def refuse_missing(self, codes: np.ndarray) -> None:
+        """Raises DataError if a code of a condition is missing, in [N, G]."""
+        for place, column in enumerate(self.given):
+            if num := int(np.isnan(codes[:, place]).sum()):
+                raise DataError(
+                    f"condition={column.name}: {num:,} of {len(codes):,} cells are missing: fill"
+                    " them in, or learn the column in place of giving it: leave condition out"
+                )
+
+    def given_stored(self, codes: np.ndarray) -> "Schema":
+        """The schema with the units of the conditions of training rows, codes [N, G]."""
+        return self._stored(self.given, codes, "auto")
 
     def collapse(self, x: np.ndarray) -> np.ndarray:
         """The input or output of a model, [N, D], to codes [N, C]: the nearest ones."""
@@ -126,11 +172,11 @@ class Schema:
             rows: as for `codes`.
 
         Returns:
-            (name of a column that is learned from → its cells [N], name → the n values of these
-            cells); the second has only columns with such values.
+            (name of a column that is learned from, or given → its cells [N], name → the n values of
+            these cells); the second has only columns with such values.
         """
         known, unseen = {}, {}
-        for column in self.used:
+        for column in (*self.used, *self.given):
             cells = as_cells(rows[column.name])
             is_unseen = self.kind_of(column.kind).unseen(column, cells)
             if is_unseen.any():
@@ -143,8 +189,11 @@ class Schema:
 
     def stored(self, codes: np.ndarray, scaling: str = "auto") -> "Schema":
         """The schema with the units of storage of training rows, codes [N, C]."""
+        return self._stored(self.used, codes, scaling)
+
+    def _stored(self, columns: Sequence[Column], codes: np.ndarray, scaling: str) -> "Schema":
         found = {}
-        for place, column in enumerate(self.used):
+        for place, column in enumerate(columns):
             own = codes[:, place]
             kind = self.kind_of(column.kind)
             found[column.name] = kind.stored(column, own[~np.isnan(own)], scaling)
@@ -187,7 +236,10 @@ class Schema:
     def _row(self, column: Column) -> tuple[str, ...]:
         kind = self.kind_of(column.kind)
         done = f"left out: {column.why}" if column.why else kind.treated(column)
-        done += f", {kind.density}" if self.is_mixed and kind.density else ""
+        if column.is_given:
+            done = f"condition: {done}"
+        elif self.is_mixed and kind.density:
+            done = f"{done}, {kind.density}"
         missing = f"{100 * column.missing:.3g} %" if column.missing else "0"
         return column.name, column.kind, missing, kind.told(column), done
 
