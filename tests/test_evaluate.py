@@ -1,9 +1,12 @@
 """`python -m experiments.evaluate`: what is asked for is measured, printed and kept."""
 
+import collections
 import csv
 import errno
 import fcntl
+import functools
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -162,6 +165,84 @@ def test_each_metric_is_saved_as_soon_as_it_is_measured(single, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(single, metrics="nll,latent_probes", nll_num_samples="9")
     assert kept(single)["nll"]["values"]["num_samples"] == 9
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """The names of what is measured; `stops` is how many of them a process measures."""
+    names = collections.UserList()
+    names.stops = None
+
+    def measure(trained, subject, request, name):
+        if len(names) == names.stops:
+            raise KeyboardInterrupt
+        names.append(name)
+        # a number of each run and metric, and one that JSON lacks
+        values = {"num": len(name) + trained.member.latent_dim, "bad": math.nan}
+        values |= {"bad_standard_error": math.nan}
+        kept = {"definitions": {}, "notes": [], "settings": {}, "seconds": len(names) / 8}
+        return {"values": values, "step": trained.member.step, "seed": request.seed, **kept}
+
+    monkeypatch.setattr(metrics, "measure", measure)
+    monkeypatch.setattr(metrics, "load", functools.cache(metrics.load))
+    return names
+
+
+def stop_after(measured, num, directory, **request):
+    measured.stops = num
+    with pytest.raises(KeyboardInterrupt):
+        run(directory, **request)
+    measured.stops = None
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_metrics_that_are_left(swept, measured, capsys):
+    """It leaves what one leaves that was not interrupted, and measures nothing twice."""
+    request = {"metrics": "objective,latent_probes", "seed": "3", "num_examples": "60"}
+
+    def content():
+        files = [*swept.glob("**/evaluation/*.json"), swept / "evaluation.csv"]
+        return {file: file.read_bytes() for file in files}
+
+    for file in swept.glob("**/evaluation/*.json"):
+        file.unlink()
+    run(swept, **request)
+    whole, num = content(), len(measured)
+    assert len(whole) == 4
+    for file in swept.glob("**/evaluation/*.json"):
+        file.unlink()
+    measured.clear()
+    for stop in (1, 2, num - 1):
+        stop_after(measured, stop, swept, **request)
+    capsys.readouterr()
+    run(swept, **request)
+    assert f"resuming: {num - 1} metrics were measured before" in capsys.readouterr().out
+    assert len(measured) == num
+    assert content() == whole
+    assert not list(swept.glob(f"**/{report.UNFINISHED}"))
+    # who asks again has all measured again
+    run(swept, **request)
+    assert len(measured) == 2 * num
+
+
+@pytest.mark.parametrize("other", ["seed", "result", "step"])
+def test_what_was_measured_otherwise_is_measured_again(single, measured, monkeypatch, other):
+    request = {"metrics": "latent_probes,objective", "seed": "3"}
+    stop_after(measured, 1, single, **request)
+    if other == "seed":
+        request["seed"] = "4"
+    if other == "result":
+        report.write(single, "member-0.json", {"latent_probes": {"values": {"accuracy": 1.0}}})
+    if other == "step":
+        load = metrics.load
+
+        def later(*arguments):
+            trained = load(*arguments)
+            return trained._replace(member=trained.member._replace(step=trained.member.step + 1))
+
+        monkeypatch.setattr(metrics, "load", later)
+    run(single, **request)
+    assert measured == ["latent_probes", "latent_probes", "objective"]
+    assert not list(single.glob(f"**/{report.UNFINISHED}"))
 
 
 @pytest.mark.slow

@@ -84,6 +84,13 @@ def read_state(workdir, step):
         return reader.restore(path)
 
 
+def undrawn_of(workdir):
+    """Name of each picture that is not drawn → why."""
+    stored = json.loads((workdir / train.UNDRAWN).read_text())
+    assert stored.pop("seal")
+    return stored
+
+
 def assert_same_outcome(a, b):
     assert a[0] == b[0]
     assert a[1] == b[1]
@@ -205,7 +212,7 @@ def test_a_picture_is_one_file(tmp_path, monkeypatch):
     assert (run / "plots/mine.log").read_text() == "3 epochs\n"
     assert (run / "plots/mine.csv").read_text().count("7.0") == 2  # of two dimensions
     assert {"training_curves.png", "manifold.png", "samples.png"} < files_of(run)
-    undrawn = json.loads((run / train.UNDRAWN).read_text())
+    undrawn = undrawn_of(run)
     assert undrawn.keys() == FAULTY.keys()
     assert undrawn["unfinished"].startswith("SyntaxError")
     assert "kind of data 'images'" in undrawn["misspelled"]
@@ -232,7 +239,7 @@ def test_a_picture_that_fails_takes_nothing_with_it(tmp_path, monkeypatch, capsy
     (line,) = [x for x in capsys.readouterr().out.splitlines() if "could not" in x]
     assert line == f"picture broken could not be drawn ({reason})"
     assert line in (run / "run.log").read_text()
-    assert json.loads((run / train.UNDRAWN).read_text()) == {"broken": reason}
+    assert undrawn_of(run) == {"broken": reason}
     names = ("training_curves", "first", "last")
     assert files_of(run) == {f"{name}.{end}" for name in names for end in ("png", "csv")}
     # the same command draws what is missing, and computes no result anew
@@ -261,7 +268,7 @@ def test_the_common_data_of_pictures_are_computed_once(tmp_path, monkeypatch, er
     assert train_here(tmp_path / "run")["status"] == "done"
     assert len(tries) == 1
     assert files_of(tmp_path / "run") == {"training_curves.png", "training_curves.csv"}
-    undrawn = json.loads((tmp_path / "run" / train.UNDRAWN).read_text())
+    undrawn = undrawn_of(tmp_path / "run")
     assert {"samples", "traversal.gif", "manifold"} < undrawn.keys()
     assert {*undrawn.values()} == {f"{error.__name__}: too large"}
 
@@ -340,7 +347,7 @@ def test_a_folder_of_pictures_that_leads_elsewhere_loses_no_result(tmp_path, mon
     monkeypatch.setattr(train, "make_results", then_link)
     assert train_here(run)["status"] == "done"
     assert not list(elsewhere.iterdir())
-    undrawn = json.loads((run / train.UNDRAWN).read_text())
+    undrawn = undrawn_of(run)
     assert undrawn.keys() == {"training_curves", "first"}
     assert all("must stay inside" in reason for reason in undrawn.values())
 

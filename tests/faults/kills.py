@@ -172,8 +172,11 @@ def while_drawing(lab, tries):
         before = result.read_bytes() if result.exists() else None
         end_and_compare(lab, workdir, whole, flags, pictures=True)
         check(before in (None, result.read_bytes()), "the result was computed anew")
-        pictures = [sorted(p.name for p in (w / "plots").iterdir()) for w in (workdir, whole)]
-        check(pictures[0] == pictures[1], f"pictures {pictures[0]}")
+        pictures = [sorted((w / "plots").iterdir()) for w in (workdir, whole)]
+        names, wanted = ([p.name for p in each] for each in pictures)
+        check(names == wanted, f"pictures {names}")
+        same = all(a.read_bytes() == b.read_bytes() for a, b in zip(*pictures, strict=True))
+        check(same, "pictures differ")
         check(not (workdir / "undrawn.json").exists(), "pictures are still to be drawn")
 
     yield from each(lab, [functools.partial(case, attempt % 2) for attempt in range(tries)])

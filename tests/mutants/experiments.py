@@ -105,6 +105,52 @@ plant(
     "rows after the checkpoint that is resumed stay",
 )
 
+plant = of("vae_jax/lab/parts.py", "parts")
+plant(
+    "if part not in known:",
+    "if True:",
+    "a split that was measured before an interruption is measured again",
+)
+plant(
+    "self._owner = run, name, (run.id, name, about)",
+    "self._owner = run, name, (run.id, name)",
+    "numbers of other parameters are taken for those of these",
+)
+plant(
+    "self._owner = run, name, (run.id, name, about)",
+    "self._owner = run, name, (name, about)",
+    "numbers of another run are taken for those of this one",
+)
+plant(
+    "return seals.numbers(known[part])",
+    "return known[part]",
+    "infinite numbers are words after an interruption",
+)
+
+plant = of("vae_jax/lab/pictures/__init__.py", "parts")
+plant(
+    "if undrawn and undrawn.keys() <= pictures.keys():",
+    "if False:",
+    "pictures that are drawn are drawn again after an interruption",
+)
+
+plant = of("vae_jax/lab/report.py", "evaluate")
+plant(
+    "or seals.digest(result) != told",
+    "",
+    "a result that another evaluation has kept is taken for this one's",
+)
+plant(
+    'result.get("step") != step',
+    "False",
+    "a result of an earlier step is taken for that of this one",
+)
+plant(
+    "about = seals.digest(seals.plain(request))",
+    'about = ""',
+    "results with other settings are taken for these",
+)
+
 plant = of("vae_jax/lab/sweep_results.py", "sweep", "tables")
 plant(
     "for number, result in zip(program.members, found or (), strict=False):",

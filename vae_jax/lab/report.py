@@ -15,6 +15,7 @@ from vae_jax.lab.flags import as_flags
 from vae_jax.storage import files, locks, members, seals
 
 __all__ = [
+    "UNFINISHED",
     "Keeper",
     "columns",
     "entry",
@@ -31,6 +32,10 @@ __all__ = [
     "udr_lines",
     "write",
 ]
+
+UNFINISHED = "unfinished.json"
+"""File of an evaluation that has not ended: each metric that it has measured → hash of the result.
+"""
 
 
 def told_step(trained: metrics.Trained, directory: Path) -> str:
@@ -214,6 +219,57 @@ class Keeper:
     def __init__(self):
         self.is_able = True
         self.written: set[Path] = set()
+        self._root: Path | None = None
+        self._owner: tuple = ()
+        self._done: dict[str, str] = {}
+
+    def begin(self, directory: Path, request: metrics.Request) -> None:
+        """Begins an evaluation, or goes on with one of the same request that was interrupted.
+
+        Args:
+            directory: directory of the run or sweep that is evaluated.
+            request: what is measured, and how.
+        """
+        about = seals.digest(seals.plain(request))
+        self._root, self._owner = directory, (owner_of(directory), UNFINISHED, about)
+        self._done = self._unfinished()
+        if self._done:
+            console.say(f"resuming: {len(self._done)} metrics were measured before")
+
+    def _unfinished(self) -> dict[str, str]:
+        """What this evaluation measured before; {} if the file is damaged or another's."""
+        try:
+            stored = files.read_json(folder(self._root) / UNFINISHED)
+        except (OSError, StorageError):
+            return {}
+        return seals.unseal(stored, *self._owner) or {}
+
+    def known(self, path: Path, name: str, metric: str, step: int) -> dict | None:
+        """The result that this evaluation has kept before it was interrupted, or None.
+
+        Args:
+            path, name: as in `keep`.
+            metric: key of the result, from `title`.
+            step: step of the run, a scalar.
+        """
+        told = self._done.get(self._key(path, name, metric))
+        result = None if told is None else held(path, f"{name}.json").get(metric)
+        if result is None or result.get("step") != step or seals.digest(result) != told:
+            return None
+        return {**result, "values": seals.numbers(result["values"])}
+
+    def _key(self, path: Path, name: str, metric: str) -> str:
+        return f"{path.relative_to(self._root)}/{name}/{metric}" if self._root else ""
+
+    def finish(self) -> None:
+        """Ends an evaluation: the same request measures everything again."""
+
+        def remove():
+            if self._unfinished():  # which may be another's by now
+                (folder(self._root) / UNFINISHED).unlink()
+
+        if self._done:
+            self._try(self._root, remove)
 
     def do(self, directory: Path, act: Callable[[], Any], path: Path) -> None:
         """Writes a file of a run or sweep under a lock, or prints why it cannot be written.
@@ -223,16 +279,21 @@ class Keeper:
             act: reads the file and writes it.
             path: path of the file.
         """
+        if self._try(directory, act):
+            self.written.add(path)
+
+    def _try(self, directory: Path, act: Callable[[], Any]) -> bool:
+        """Whether a function that writes could be called under a lock; see `do`."""
         if not self.is_able:
-            return
+            return False
         try:
             with locks.alone(files.make_folder(folder(directory), directory) / "lock"):
                 act()
-            self.written.add(path)
         except (OSError, StorageError) as error:
             reason = getattr(error.__cause__ or error, "strerror", None) or error
-            console.say(f"nothing is kept: {reason} ({path.parent})")
+            console.say(f"nothing is kept: {reason} ({folder(directory)})")
             self.is_able = False
+        return self.is_able
 
     def write(self, directory: Path, name: str, results: dict) -> None:
         """Adds results to a file, see `write`."""
@@ -240,7 +301,7 @@ class Keeper:
         self.do(directory, lambda: write(directory, name, results), path)
 
     def keep(self, path: Path, name: str, results: dict, subject: Subject) -> None:
-        """Adds a run's results to its file, with the pictures beside them."""
+        """Adds a run's results to its file, with the pictures beside them; then they are done."""
         if _news(held(path, f"{name}.json"), results):
             self.write(path, f"{name}.json", results)
         measured = [metric for metric, result in results.items() if "values" in result]
@@ -248,6 +309,14 @@ class Keeper:
             drawn = {f"{name}-{picture}": make}
             draw = functools.partial(pictures.draw_each, drawn, path, [folder(path).name])
             self.do(path, draw, folder(path) / f"{name}-{picture}.png")
+        if self._root is not None:
+            self._done |= {
+                self._key(path, name, metric): seals.digest(seals.plain(results[metric]))
+                for metric in measured
+            }
+            body = seals.seal(self._done, *self._owner)
+            target = folder(self._root) / UNFINISHED
+            self._try(self._root, lambda: files.write_json(target, body, root=self._root))
 
 
 def rows_of(

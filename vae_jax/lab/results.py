@@ -1,6 +1,8 @@
 """The result of each run: its numbers on the test split, and a one-line summary."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -16,30 +18,28 @@ __all__ = [
 ]
 
 
-def make_results(experiment: building.Experiment, ended: records.Ended, params) -> list[dict]:
+def make_results(
+    experiment: building.Experiment, ended: records.Ended, params, once: Callable
+) -> list[dict]:
     """The result of each run: the objective's terms on the test split, with one sample of z each.
 
     Args:
         experiment: from `build`.
         ended: the end of the training.
         params: parameters with a fixed density, [S, …].
+        once: (split, function that measures it) → its numbers, measured now or before an
+            interruption: `Parts.once`.
     """
     steps = experiment.layout.read(ended.carried.state.step)
-    splits = {"test": ""} | ({"valid": "valid_"} if len(experiment.dataset.valid) else {})
-    columns: dict[str, np.ndarray] = {}
-    for split, prefix in splits.items():
-        evaluated = building.evaluate(experiment, params, split, ended.carried.state.step)
-        columns |= {f"{prefix}{name}": values for name, values in evaluated.terms.items()}
-        if split == "test":
-            errors = evaluated.standard_errors.items()
-            columns |= {f"{name}_standard_error": values for name, values in errors}
-            columns |= building.num_examples_of(evaluated)
-            columns |= latent_use(evaluated)
-            if "elbo" in evaluated.terms:
-                columns |= building.in_units(experiment, evaluated.terms["elbo"])
+    columns: dict[str, Any] = {}
+    for split in ("test", "valid") if len(experiment.dataset.valid) else ("test",):
+
+        def measure(split=split):
+            return _columns(experiment, params, split, ended.carried.state.step)
+
+        columns |= once(split, measure)
     if ended.carried.best is not None:
-        columns["best_epoch"] = experiment.layout.read(ended.carried.best["epoch"])
-    columns = {name: np.asarray(values).tolist() for name, values in columns.items()}
+        columns["best_epoch"] = experiment.layout.read(ended.carried.best["epoch"]).tolist()
     configs, dataset = experiment.configs, experiment.dataset
     sizes = {config.latent_dim for config in configs}
     num_parameters = {size: experiment.resolved.num_parameters(size) for size in sizes}
@@ -61,6 +61,21 @@ def make_results(experiment: building.Experiment, ended: records.Ended, params) 
             "num_parameters": num_parameters[configs[r].latent_dim],
         }
     return results
+
+
+def _columns(experiment: building.Experiment, params, split: str, steps) -> dict[str, list]:
+    """The numbers of a split by name, a list over the runs each; see `make_results`."""
+    evaluated = building.evaluate(experiment, params, split, steps)
+    prefix = "" if split == "test" else f"{split}_"
+    columns: dict[str, Any] = {f"{prefix}{n}": values for n, values in evaluated.terms.items()}
+    if split == "test":
+        errors = evaluated.standard_errors.items()
+        columns |= {f"{name}_standard_error": values for name, values in errors}
+        columns |= building.num_examples_of(evaluated)
+        columns |= latent_use(evaluated)
+        if "elbo" in evaluated.terms:
+            columns |= building.in_units(experiment, evaluated.terms["elbo"])
+    return {name: np.asarray(values).tolist() for name, values in columns.items()}
 
 
 def _over(result: dict, name: str) -> str:

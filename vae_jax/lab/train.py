@@ -16,6 +16,7 @@ from vae_jax import data, likelihoods
 from vae_jax.devices import platform as devices
 from vae_jax.devices import processes
 from vae_jax.errors import DivergedError, VaeJaxError
+from vae_jax.keeping import sha256_of
 from vae_jax.lab import build as building
 from vae_jax.lab import (
     description,
@@ -31,6 +32,7 @@ from vae_jax.lab import (
 )
 from vae_jax.lab.config import to_flags
 from vae_jax.lab.flags import as_flags
+from vae_jax.lab.parts import MEASURED, NOT_YET, UNDRAWN, Parts
 from vae_jax.lab.progress import tensorboard_writer
 from vae_jax.lab.resolved import resolve
 from vae_jax.lab.results import make_results, summary
@@ -40,7 +42,7 @@ from vae_jax.program import (
     result_params,
     target,
 )
-from vae_jax.storage import files, members, provenance, runs
+from vae_jax.storage import files, members, provenance, runs, seals
 
 __all__ = [
     "DATA_SETTINGS",
@@ -65,10 +67,6 @@ DATA_SETTINGS = (
 
 MANIFEST = "manifest.csv"
 """File of a run on a folder of pictures: what became of each file."""
-
-
-UNDRAWN = "undrawn.json"
-"""File of a run with results but missing pictures: name of each → reason."""
 
 
 def load(config: Config, sha256: str | None = None):
@@ -191,7 +189,7 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
         begun = resuming.resume(run, experiment, store)
         _write_origin(run, experiment, asked)
         ended = loop.run(run, experiment, store, begun)
-    results, params = _measure(experiment, ended)
+    results, params = _measure(run, experiment, ended)
     _write_results(run, experiment, results)
     if _alive(results):
         _draw(run, experiment, results, params)
@@ -221,15 +219,21 @@ def _write_origin(run, experiment: building.Experiment, asked: Sequence[Config])
     run.write_json("env.json", {**provenance.environment(jax.devices()), **told})
 
 
-def _measure(experiment: building.Experiment, ended: records.Ended) -> tuple[list[dict], Any]:
-    """The result of each run, and their parameters [S, …]; None if all runs diverged."""
+def _measure(run, experiment: building.Experiment, ended: records.Ended) -> tuple[list[dict], Any]:
+    """The result of each run, and their parameters [S, …]; None if all runs diverged.
+
+    A split that was measured before an interruption is not measured again.
+    """
     started, params = time.perf_counter(), None
     if len(ended.failures) == len(experiment.configs):
         failures = [ended.failures[str(r)] for r in range(len(experiment.configs))]
         results = [{"status": "diverged", **failure} for failure in failures]
     else:
-        params = building.frozen(experiment, result_params(ended.carried))
-        results = make_results(experiment, ended, params)
+        trained = result_params(ended.carried)
+        about = sha256_of(experiment.layout.read((trained, ended.carried.state.step)))
+        params = building.frozen(experiment, trained)
+        once = Parts(run, MEASURED, about).once
+        results = make_results(experiment, ended, params, once)
     seconds = round(ended.spent.seconds + time.perf_counter() - started, 3)
     times = {"wall_seconds": seconds, "examples_per_second": ended.spent.examples_per_second}
     return [{**result, **times} for result in results], params
@@ -239,12 +243,18 @@ def _write_results(run, experiment: building.Experiment, results: Sequence[dict]
     """Writes the sealed results, after noting the pictures that are still to be drawn."""
     if _alive(results):
         # before the result: if the process is killed in between, the next one draws them
-        run.write_json(UNDRAWN, {"all": "not drawn yet"})
+        _pictures_of(run, results).write({"all": NOT_YET})
     sealed = members.sealed_results(results, run.id, run.rows_sha256())
     if experiment.is_single:
         run.write_json("result.json", sealed[0])
     else:
         run.write_json("results.json", sealed)
+    run.remove(MEASURED)
+
+
+def _pictures_of(run, results: Sequence[dict]) -> Parts:
+    """The record of the pictures of a run that are still to be drawn."""
+    return Parts(run, UNDRAWN, seals.digest(seals.plain(results)))
 
 
 def _alive(results: Sequence[dict]) -> list[int]:
@@ -253,7 +263,7 @@ def _alive(results: Sequence[dict]) -> list[int]:
 
 
 def _draw(run, experiment: building.Experiment, results: Sequence[dict], params) -> None:
-    """Draws the pictures of the best run, and records which of them failed.
+    """Draws the pictures of the best run that are not drawn yet, and records which of them failed.
 
     Args:
         run: the open run, whose results are written.
@@ -267,15 +277,18 @@ def _draw(run, experiment: building.Experiment, results: Sequence[dict], params)
 
     shown = max(_alive(results), key=score)
     member = building.member(experiment, shown, experiment.layout.read(params))
-    failed = processes.on_first(lambda: pictures.draw(experiment, shown, member, run))
-    if failed:
-        run.write_json(UNDRAWN, failed)
-    else:
+    undrawn = _pictures_of(run, results)
+    known = undrawn.read()
+    failed = processes.on_first(
+        lambda: pictures.draw(experiment, shown, member, run, known, undrawn.write)
+    )
+    if not failed:
         run.remove(UNDRAWN)
 
 
 def _draw_missing(run, experiment: building.Experiment, results: Sequence[dict]) -> None:
     """Draws the missing pictures of a complete run."""
+    run.remove(MEASURED)  # if a process was killed right after it wrote the results
     steps = [results[r]["step"] for r in _alive(results)]
 
     def restore():

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["digest", "plain", "scalar", "seal", "unseal"]
+__all__ = ["digest", "numbers", "plain", "scalar", "seal", "unseal"]
 
 _SEAL = "seal"
 
@@ -38,6 +38,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return value
+
+
+def numbers(value: Any) -> Any:
+    """The floats that JSON lacks as numbers again, where `plain` made words of them.
+
+    Args:
+        value: plain numbers, and lists and dicts of these; other words stay.
+    """
+    if isinstance(value, Mapping):
+        return {key: numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [numbers(item) for item in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
 
 
 def digest(value: Any) -> str:

@@ -66,6 +66,7 @@ def main(values: dict) -> None:
     table = kept_in(directory, places)
     keeper, codes, found = report.Keeper(), [], []
     steps: list[int | None] = []
+    keeper.begin(directory, request)
     for place in places:
         try:
             trained = metrics.load(place.directory, place.member, values["data_dir"])
@@ -94,6 +95,7 @@ def main(values: dict) -> None:
             ),
             table,
         )
+    keeper.finish()
     root = directory if len(places) > 1 else places[0].directory
     if keeper.written:
         console.say(f"in {root}: {report.told_files(root, keeper.written)}")
@@ -154,6 +156,8 @@ def evaluate(
 ) -> list[Outcome]:
     """Measures one run; each metric is printed and saved as soon as it is done.
 
+    A metric that this evaluation measured before it was interrupted is only printed.
+
     Returns:
         The outcome of each metric except `udr`.
     """
@@ -166,18 +170,23 @@ def evaluate(
     for metric in request.metrics:
         if metric == UDR:
             continue
-        with subject.watch.over(f"{place.name}, {metric}"):
-            result = metrics.measure(trained, subject, request, metric)
+        given, name = request.settings.get(metric, {}), f"member-{place.member}"
+        title = report.title(metric, given)
+        known = keeper.known(place.directory, name, title, trained.member.step)
+        if known is None:
+            with subject.watch.over(f"{place.name}, {metric}"):
+                result = metrics.measure(trained, subject, request, metric)
+        else:
+            result = known
         is_refused = result.pop("refused", False)
         if "left_out" in result:
             found.append(Outcome(False, f"{metric}: {result['left_out']}", is_refused))
         else:
             found.append(Outcome(True))
-        given = request.settings.get(metric, {})
-        titled = {report.title(metric, given): result}
-        for line in report.lines(titled, given):
+        for line in report.lines({title: result}, given):
             console.say(line)
-        keeper.keep(place.directory, f"member-{place.member}", titled, subject)
+        if known is None:
+            keeper.keep(place.directory, name, {title: result}, subject)
     return found
 
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.lab.executors._task import Outcome, Task, command, last_line, pairs, storing
+from vae_jax.lab.parts import MEASURED, UNDRAWN
 from vae_jax.storage import files
 
 __all__ = [
@@ -366,9 +367,9 @@ def _parameters(tasks: Sequence[Task], folder: Path, settings: Mapping[str, Any]
         "id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
         f"ended={logs}/${{id:-$SLURM_JOB_ID}}.exit",
         'rm -f "$ended"',
-        # saved steps, parts of an evaluation, pictures: what a job that resumes need not do
-        "parts='checkpoints evaluation plots result.json results.json'",
-        'saved() { (cd "$place" && ls $parts) 2>/dev/null | cksum; }',
+        # saved steps, measured splits, results, pictures: what a job that resumes need not do
+        f"parts='{MEASURED} {UNDRAWN} result.json results.json'",
+        'saved() { (cd "$place" && ls checkpoints; cat $parts) 2>/dev/null | cksum; }',
         "at_start=$(saved)",
     ]
     after = [

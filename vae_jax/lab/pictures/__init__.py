@@ -21,12 +21,13 @@ file. Pictures of rows are drawn first, which need no model; all others by the n
 """
 
 import functools
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vae_jax import discovery
 from vae_jax.errors import UsageError
+from vae_jax.lab.parts import NOT_YET
 from vae_jax.lab.pictures import _seen
 from vae_jax.lab.pictures._drawing import KINDS, Drawing, OfMetric, OfModel, OfRows, OfSweep
 from vae_jax.lab.pictures._files import draw_each
@@ -73,7 +74,14 @@ def load(name: str) -> tuple[Drawing, ...]:
     return pictures
 
 
-def draw(experiment, number: int, member, run) -> dict[str, str]:
+def draw(
+    experiment,
+    number: int,
+    member,
+    run,
+    undrawn: Mapping[str, str],
+    keep: Callable[[Mapping[str, str]], None],
+) -> dict[str, str]:
     """Draws every picture of one run that fits the data; the test split is what is encoded.
 
     Args:
@@ -81,6 +89,9 @@ def draw(experiment, number: int, member, run) -> dict[str, str]:
         number: which run of the program, a scalar.
         member: its model, parameters and hyperparameters, from `build.member`.
         run: the open run; pictures go to its folder `plots`.
+        undrawn: name → reason of the pictures that an earlier call did not draw; if it is empty, or
+            has a name that there is no picture of, all are drawn.
+        keep: takes such names and reasons, before the first picture and after each.
 
     Returns:
         As of `draw_each`.
@@ -97,7 +108,19 @@ def draw(experiment, number: int, member, run) -> dict[str, str]:
         **_makers(_all(OfRows), rows),
         **_makers(_of_model(experiment.dataset), seen),
     }
-    return draw_each(pictures, run.directory, ["plots"], run.log)
+    if undrawn and undrawn.keys() <= pictures.keys():
+        pictures = {name: make for name, make in pictures.items() if name in undrawn}
+    left = {name: undrawn.get(name, NOT_YET) for name in pictures}
+    keep(left)
+
+    def tell(name, reason):
+        left.pop(name)
+        if reason:
+            left[name] = reason
+        if left:
+            keep(left)
+
+    return draw_each(pictures, run.directory, ["plots"], run.log, tell=tell)
 
 
 def draw_sweep(

@@ -20,6 +20,7 @@ def draw_each(
     folder: Sequence[str],
     log: Callable[..., None] | None = None,
     of: str = "",
+    tell: Callable[[str, str], None] = lambda name, reason: None,
 ) -> dict[str, str]:
     """Draws and saves pictures, each on its own: one that fails is a line in the log.
 
@@ -30,6 +31,7 @@ def draw_each(
         folder: names from there to the folder that receives them.
         log: takes a line, and `echo`, whether it is printed too; None: there is no log.
         of: what they are of, for the log.
+        tell: takes the name of each picture once it was tried, and why it failed, or "".
 
     Returns:
         The names of those that failed → why, in a line.
@@ -50,6 +52,7 @@ def draw_each(
         except Exception as error:  # whatever it is, the results are safe
             failed[name] = f"{type(error).__name__}: {first_line(error)}"
             log(f"picture {name}{of} could not be drawn ({failed[name]})", echo=True)
+        tell(name, failed.get(name, ""))
     log(f"pictures{of} in {time.perf_counter() - start:.1f} s: {', '.join(drawn)}", echo=False)
     return failed
 
