@@ -326,7 +326,7 @@ def test_settings_become_parameters():
     for limit in ("3", "2:30", "1:00:00", "1-0", "1-12:30:00"):
         assert slurm_executor.parse(f"time={limit}")["time"] == limit
     several = slurm_executor.parse("setup='module load a,b; source x',nodes=2,ntasks_per_node=4")
-    assert several["setup"] == ["module load a,b", "source x"]
+    assert several["setup"] == ["module load a,b; source x"]
     assert (several["nodes"], several["ntasks_per_node"]) == (2, 4)
     steps = slurm_executor.parse("container-image=a.sqsh,container_writable=true,cpus_per_task=2")
     assert steps["srun_args"] == [
@@ -456,6 +456,11 @@ def test_a_job_that_saved_on_sigterm_comes_back_and_another_does_not(make, folde
     assert job.wait(30) == 143
     assert (tasks[0].directory / "saved").exists()
     assert requeued() == ["scontrol requeue 78"]
+    # it has not ended, and is not submitted a second time if squeue does not answer now
+    squeue = (slurm / "bin" / "squeue").read_text()
+    (slurm / "bin" / "squeue").write_text("#!/bin/bash\nexit 1\n")
+    assert cluster.look(tasks, folder, is_complete)[0].status == "queued"
+    (slurm / "bin" / "squeue").write_text(squeue)
 
     assert run_job(slurm, 1).wait(30) == 4
     job = run_job(slurm, 2, SLURM_RESTART_COUNT=str(slurm_executor.MAX_REQUEUES))
@@ -529,6 +534,17 @@ def test_a_job_that_saved_nothing_is_not_requeued(make, folder, slurm):
     failed, _ = cluster.fan_out(tasks, folder, is_complete=is_complete, executor="slurm")
     assert (failed.status, failed.exit_code) == ("failed", 143)
     assert failed.message.startswith("it saved nothing before its time limit: give a longer time")
+
+
+def test_a_job_that_was_killed_at_its_time_limit_has_failed(make, folder, slurm):
+    tasks = make(a="long", b="long")
+    cluster.fan_out(tasks, folder, is_complete=is_complete, executor="slurm")
+    log = folder / "logs" / "slurm" / "77_0_0_log.out"
+    words = "*** JOB 78 ON n1 CANCELLED AT 2026-11-30T16:00:00 DUE TO TIME LIMIT ***"
+    log.write_text(f"epoch 1\nslurmstepd: error: {words}\n")
+    failed, lost = cluster.look(tasks, folder, is_complete)
+    assert (failed.status, failed.exit_code, lost.status) == ("failed", 143, "missing")
+    assert failed.message.startswith("it had not saved when its time limit came: give a larger")
 
 
 def test_more_tasks_than_an_array_may_have_are_several_arrays(make, folder, slurm):

@@ -88,17 +88,20 @@ def pod(index, phase, code=None, created=1):
 
 
 def test_states_are_those_of_the_newest_pods(tasks, tmp_path, monkeypatch):
-    folder, calls = tmp_path / "My sweep", []
+    folder, calls, jobs = tmp_path / "My sweep", [], {}
     folder.mkdir()
     pods = [pod(0, "Failed", 143, 1), pod(0, "Running", None, 2), pod(1, "Failed", 4)]
 
     def kubectl(*words, given=None):
         calls.append(words[:2])
-        if words[0] != "get":
-            return "done"
-        second = [pod(0, "Running")]
-        of_job = second if words[2].endswith("-1") else [*pods, pod(2, "Pending")]
-        return json.dumps({"items": of_job})
+        if words[0] == "apply":
+            jobs[json.loads(given)["metadata"]["name"]] = []
+        if words[:2] == ("get", "job"):
+            conditions = [{"type": type_, "status": "True"} for type_ in jobs.get(words[2], ())]
+            return json.dumps({"status": {"conditions": conditions}}) if words[2] in jobs else ""
+        if words[:2] == ("get", "pods"):
+            return json.dumps({"items": [] if words[2].endswith("-1") else pods})
+        return "done"
 
     monkeypatch.setattr(kubernetes, "_kubectl", kubectl)
     assert kubernetes.recorded(tasks, folder) == {}
@@ -107,20 +110,31 @@ def test_states_are_those_of_the_newest_pods(tasks, tmp_path, monkeypatch):
 
     settings = kubernetes.parse(IMAGE)
     assert [o.status for o in kubernetes.run(tasks, folder, settings)] == ["submitted"] * 3
+    (first,) = jobs
     found = kubernetes.recorded(tasks, folder)
-    assert {n: o.status for n, o in found.items()} == {
-        "a": "running", "b": "failed", "c": "queued"
-    }  # fmt: skip
-    assert (found["b"].exit_code, found["b"].message) == (4, "pod p11: kubectl logs p11")
-    # evicted, and not started again
+    # no more pods than `parallelism` are there at a time
+    assert {n: (o.status, o.message) for n, o in found.items()} == {
+        "a": ("running", "pod p02"),
+        "b": ("failed", "pod p11: kubectl logs p11"),
+        "c": ("queued", f"job {first}, index 2"),
+    }
+    assert found["b"].exit_code == 4
+    # evicted: it is started again as long as the Job is there
     pods[1:2] = []
-    assert "a" not in kubernetes.recorded(tasks, folder)
+    assert kubernetes.recorded(tasks, folder)["a"].status == "queued"
+    pods[-1]["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"}]
+    assert kubernetes.recorded(tasks, folder)["b"].status == "queued"
+    del pods[-1]["status"]["conditions"]
+    jobs[first] = ["Failed"]
+    assert kubernetes.recorded(tasks, folder).keys() == {"b"}
     # a second Job leaves the first, and its programs count from then on
     assert kubernetes.run(tasks[:1], folder, settings)[0].message.endswith("-1, index 0")
     assert ("delete", "job") not in calls
-    assert "a" in kubernetes.recorded(tasks, folder)
-    name = kubernetes.manifest(tasks, folder, settings)["metadata"]["name"]
-    assert kubernetes.cancel(folder) == [f"{name}-0", f"{name}-1"]
+    assert kubernetes.recorded(tasks, folder)["a"].message.endswith("-1, index 0")
+    assert kubernetes.cancel(folder) == [*jobs]
+    # one that was deleted has no say
+    jobs.clear()
+    assert kubernetes.recorded(tasks, folder) == {}
 
 
 def test_a_missing_kubectl_is_one_line(tasks, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ def sweep(tmp_path):
     )
     (tmp_path / "logs/slurm").mkdir(parents=True)
     (tmp_path / "logs/slurm/7_2.exit").write_text("2\n")
+    (tmp_path / "logs/slurm/7_0_0_log.out").write_text("epoch 1\n")
     (tmp_path / "logs/slurm/7_2_0_log.out").write_text("a line\nerror: no such thing\nsrun: left\n")
     jobs = {"trains": "7_0", "waits": "7_1", "failed": "7_2"}
     slurm._record(tmp_path, {name: [slurm.Job(job)] for name, job in jobs.items()})
@@ -47,16 +48,13 @@ def test_the_state_of_each_program_is_told_with_how_far_it_is(sweep, queue, monk
     }
     text = overview.lines(list(found.values()), sweep)
     assert [" ".join(line.split()) for line in text[:5]] == [
-        "program state epoch elbo",
+        "program state epoch elbo output",
         "ended complete",
-        "failed failed (2) error: no such thing",
-        "trains running 2 -7.12 job 7_0, 1:30",
+        "failed failed (2) 7_2_0_log.out error: no such thing",
+        "trains running 2 -7.12 7_0_0_log.out job 7_0, 1:30",
         "waits queued job 7_1, Priority",
     ]
-    assert text[5:] == [
-        f"output is in {sweep / 'logs/slurm'}/",
-        f"failed: {sweep / 'logs/slurm/7_2_0_log.out'}",
-    ]
+    assert text[5:] == [f"output is in {sweep / 'logs/slurm'}/"]
     assert [overview.is_under_way(o) for o in found.values()] == [False, False, True, True]
 
 

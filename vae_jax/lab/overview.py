@@ -45,25 +45,27 @@ def of_directory(directory: Path) -> list[Outcome]:
 
 
 def lines(outcomes: Sequence[Outcome], directory: Path) -> list[str]:
-    """A table of the programs, and the output of those that are under way or have failed.
+    """A table of the programs, and the folder of their output.
 
     Args:
         outcomes: the state of each program.
         directory: directory of the sweep.
     """
-    table = [["program", "state", "epoch", "elbo", ""]]
+    table = [["program", "state", "epoch", "elbo", "output", ""]]
     for outcome in outcomes:
         epoch, elbo = _reached(files.inside(directory, "programs", outcome.name))
         code = f" ({outcome.exit_code})" if outcome.exit_code else ""
-        table.append([outcome.name, outcome.status + code, epoch, elbo, outcome.message])
+        # before it starts there is none
+        output = outcome.log.name if outcome.log is not None and outcome.log.exists() else ""
+        row = [outcome.name, outcome.status + code, epoch, elbo, output, outcome.message]
+        table.append(row)
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     text = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in table
     ]
     logs = sorted({outcome.log.parent for outcome in outcomes if outcome.log is not None})
-    failed = [o.log for o in outcomes if o.log is not None and o.status == "failed"]
-    return [*text, *(f"output is in {log}/" for log in logs), *(f"failed: {log}" for log in failed)]
+    return [*text, *(f"output is in {log}/" for log in logs)]
 
 
 def _reached(place: Path) -> tuple[str, str]:

@@ -26,7 +26,7 @@ from vae_jax.lab.config import command_line
 from vae_jax.lab.expansion import make_configs
 from vae_jax.lab.flags import as_flags
 from vae_jax.lab.programs import Program, folder, group, places
-from vae_jax.lab.settings import Config, Plan
+from vae_jax.lab.settings import FAMILIES, Config, Plan
 from vae_jax.lab.tasks import make_tasks
 from vae_jax.storage import files, runs
 
@@ -103,7 +103,7 @@ def _tried(programs: Sequence[Program], plan: Plan) -> list[Program]:
     """The programs to try before any is trained: all, or one of each kind for other processes."""
     if plan.executor is None:
         return list(programs)
-    parts = ("dataset", "objective", "network", "likelihood")
+    parts = ("dataset", "objective", "network", *FAMILIES)
     kinds = {tuple(getattr(p.configs[0], name) for name in parts): p for p in reversed(programs)}
     return list(reversed(kinds.values()))
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from vae_jax import console, disk
 from vae_jax.errors import StorageError, UsageError, did_you_mean
 
-__all__ = ["Outcome", "Task", "command", "last_line", "pairs", "storing", "told"]
+__all__ = ["Outcome", "Task", "command", "last_line", "pairs", "storing", "tail", "told"]
 
 _PAIR = re.compile(r"""(?:[^,'"]|'[^']*'|"[^"]*")+""")
 """A setting; commas in quotes do not end it."""
@@ -105,6 +105,20 @@ def told(task: Task, exit_code: int, message: str) -> Outcome:
     return outcome
 
 
+def tail(log: Path, start: int = 0) -> str:
+    """The end of a log, at most 4 kB, or "".
+
+    Args:
+        log, start: as in `last_line`.
+    """
+    try:
+        with open(disk.open_regular(log, os.O_RDONLY), "rb") as file:
+            file.seek(max(start, file.seek(0, os.SEEK_END) - 4096))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def last_line(log: Path, start: int = 0) -> str:
     """The last line of a log, of at most 4 kB, that says an error; or the last one; or "".
 
@@ -112,12 +126,7 @@ def last_line(log: Path, start: int = 0) -> str:
         log: file of the output of a task.
         start: bytes that were there before the task, a count.
     """
-    try:
-        with open(disk.open_regular(log, os.O_RDONLY), "rb") as file:
-            file.seek(max(start, file.seek(0, os.SEEK_END) - 4096))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return ""
+    text = tail(log, start)
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
     # SLURM may say something after the program
     own = [line for line in lines if not re.match(r"(srun|slurm\w*): ", line)] or lines

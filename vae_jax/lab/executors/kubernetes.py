@@ -36,6 +36,10 @@ MAX_RETRIES = 100
 _GRACE_SECONDS = 90
 _SIGTERM = 143
 _RECORD = "kubernetes.json"
+_LOST = "DisruptionTarget"
+"""Condition of a pod that lost its node."""
+_ANYWHERE = {"action": "Ignore", "onPodConditions": [{"type": _LOST, "status": "True"}]}
+"""A pod that lost its node is started again, whatever its exit code."""
 _COUNTS = "cpus gpus mem_gb parallelism"
 _WORDS = "image namespace claim mount python"
 _EXAMPLE = "image=registry/vae:1,claim=shared,mount=/shared,cpus=4,mem_gb=16,gpus=1"
@@ -110,7 +114,9 @@ def manifest(tasks: Sequence[Task], folder: Path, settings: Mapping[str, Any]) -
         "completions": len(tasks),
         "parallelism": min(len(tasks), settings.get("parallelism", len(tasks))),
         "backoffLimitPerIndex": MAX_RETRIES,
-        "podFailurePolicy": {"rules": [_rule("In", "Count"), _rule("NotIn", "FailIndex")]},
+        "podFailurePolicy": {
+            "rules": [_ANYWHERE, _rule("In", "Count"), _rule("NotIn", "FailIndex")]
+        },
         "template": {"spec": pod},
     }
     names = json.dumps([task.name for task in tasks])
@@ -186,28 +192,57 @@ def recorded(tasks: Sequence[Task], folder: Path) -> dict[str, Outcome]:
 
 def _of_job(record: Mapping[str, Any]) -> dict[str, Outcome | None]:
     """The state of each program of a Job; None if it may be run again."""
+    names, where = record["programs"], _namespace(record)
+    text = _kubectl("get", "job", record["job"], "--ignore-not-found", "--output=json", *where)
+    found: dict[str, Outcome | None] = dict.fromkeys(names)
+    if not text.strip():
+        return found  # it was deleted
+    is_over = _holds(json.loads(text).get("status", {}), "Complete", "Failed")
     chosen = f"--selector=job-name={record['job']}"
-    text = _kubectl("get", "pods", chosen, "--output=json", *_namespace(record))
-    found: dict[str, Outcome | None] = dict.fromkeys(record["programs"])
+    pods = json.loads(_kubectl("get", "pods", chosen, "--output=json", *where))["items"]
     # of several pods of an index the last is the newest
-    for pod in sorted(json.loads(text)["items"], key=lambda p: p["metadata"]["creationTimestamp"]):
-        index = int(pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"])
-        name = record["programs"][index]
-        found[name] = _state(name, pod["status"], f"pod {pod['metadata']['name']}")
+    newest = {_index(p): p for p in sorted(pods, key=lambda p: p["metadata"]["creationTimestamp"])}
+    for index, name in enumerate(names):
+        found[name] = _state(name, newest.get(index), None if is_over else record["job"], index)
     return found
 
 
-def _state(name: str, status: Mapping[str, Any], pod: str) -> Outcome | None:
-    """The state of a program from the status of its newest pod; None if it may be run again."""
-    phase = status.get("phase")
+def _index(pod: Mapping[str, Any]) -> int:
+    """The index of a pod in its Job, a count."""
+    return int(pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"])
+
+
+def _state(name: str, pod: Mapping[str, Any] | None, job: str | None, index: int) -> Outcome | None:
+    """The state of a program; None if it may be run again.
+
+    Args:
+        name: name of the program.
+        pod: its newest pod, or None.
+        job: the Job if it still starts pods, or None.
+        index: index of the program in the Job, a count.
+    """
+    status = {} if pod is None else pod["status"]
+    phase, own = status.get("phase"), "" if pod is None else pod["metadata"]["name"]
     if phase in ("Pending", "Running"):
         state = "queued" if phase == "Pending" else "running"
-        return Outcome(name, state, message=" ".join([pod, status.get("reason", "")]).strip())
+        return Outcome(
+            name, state, message=" ".join(["pod", own, status.get("reason", "")]).strip()
+        )
     ended = [each.get("state", {}) for each in status.get("containerStatuses", [])]
     codes = [state["terminated"]["exitCode"] for state in ended if "terminated" in state]
-    if phase != "Failed" or not codes or codes[0] == _SIGTERM:
+    is_failure = phase == "Failed" and codes[:1] not in ([], [_SIGTERM])
+    if is_failure and not _holds(status, _LOST):
+        return Outcome(name, "failed", codes[0], f"pod {own}: kubectl logs {own}")
+    if phase == "Succeeded":
         return None
-    return Outcome(name, "failed", codes[0], f"{pod}: kubectl logs {pod.removeprefix('pod ')}")
+    # it has no pod yet, or one that saved and is started again
+    return None if job is None else Outcome(name, "queued", message=f"job {job}, index {index}")
+
+
+def _holds(status: Mapping[str, Any], *types: str) -> bool:
+    """Whether a status has a condition of one of the types."""
+    found = status.get("conditions", [])
+    return any(each["type"] in types and each["status"] == "True" for each in found)
 
 
 def cancel(folder: Path) -> list[str]:

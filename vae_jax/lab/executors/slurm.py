@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_jax.errors import StorageError, UsageError
-from vae_jax.lab.executors._task import Outcome, Task, command, last_line, pairs, storing
+from vae_jax.lab.executors._task import Outcome, Task, command, last_line, pairs, storing, tail
 from vae_jax.lab.parts import MEASURED, UNDRAWN
 from vae_jax.storage import files
 
@@ -44,9 +44,10 @@ LEAST_SECONDS = 60
 """Seconds that a job must have before the signal: Python, JAX and a compilation take some."""
 _SIGTERM = 143
 """Exit code of a training that has saved after SIGTERM."""
-_STUCK = "stuck"
-"""In place of 143, if nothing was saved since the job started."""
-
+_STUCK, _KILLED = "stuck", "killed"
+"""In place of 143, if nothing was saved since the job started, or not before it was killed."""
+_LIMIT = "DUE TO TIME LIMIT"
+"""What SLURM says at the end of the output of a job that it has killed."""
 _KEPT = ("PYTHONPATH", "PYTHONSAFEPATH")
 """Variables without which a job would not find this program."""
 _COUNTS = """gpus_per_node cpus_per_task mem_gb array_parallelism signal_delay_s nodes
@@ -119,7 +120,7 @@ def parse(text: str, num_workers: int = 1) -> dict[str, Any]:
         "additional_parameters": {**options, "requeue": True},
         "srun_args": srun or None,
         "stderr_to_stdout": True,
-        "setup": [line.strip() for line in setup.split(";")] if setup else [],
+        "setup": [setup] if setup else [],
     }
 
 
@@ -276,24 +277,32 @@ def _state(
     if queue is not None and job.id in queue:
         state, reason, elapsed = queue[job.id]
         status = "running" if state in ("RUNNING", "COMPLETING") else "queued"
-        told = elapsed if status == "running" else reason
-        return Outcome(task.name, status, message=f"job {job.id}, {told}", log=log)
+        told = elapsed if status == "running" else reason.removeprefix("None")
+        message = f"job {job.id}, {told}".rstrip(", ")
+        return Outcome(task.name, status, message=message, log=log)
     code = _exit_code(folder, job)
     if queue is None and code is None:
         return Outcome(
             task.name, "queued", message=f"job {job.id}, squeue gives no answer", log=log
         )
-    if code in (None, 0, 130, _SIGTERM) or (
-        task.arguments and job.arguments not in ("", _hash(task))
-    ):
+    if task.arguments and job.arguments not in ("", _hash(task)):
         return None
-    if code == _STUCK:
-        told = (
-            "it saved nothing before its time limit: give a longer time in `slurm`, and "
-            "`retry_failed=True`"
-        )
-        return Outcome(task.name, "failed", _SIGTERM, told, log)
+    if code is None and _LIMIT in tail(log):
+        code = _KILLED
+    if code in (_STUCK, _KILLED):
+        return Outcome(task.name, "failed", _SIGTERM, _why(code), log)
+    if code in (None, 0, 130, _SIGTERM):
+        return None
     return Outcome(task.name, "failed", code, last_line(log), log)
+
+
+def _why(code: str) -> str:
+    """Why a job whose time was over was not requeued, and what to do."""
+    if code == _STUCK:
+        found = "it saved nothing before its time limit: give a longer time in `slurm`"
+    else:
+        found = "it had not saved when its time limit came: give a larger signal_delay_s in `slurm`"
+    return f"{found}, and `retry_failed=True`"
 
 
 def jobs(folder: Path) -> dict[str, Job]:
@@ -314,7 +323,12 @@ def cancel(folder: Path) -> list[str]:
     ended = [job for job in newest.values() if job.id in queue]
     for clusters in {job.clusters for job in ended}:
         words = ["scancel", *_of_clusters(clusters)]
-        subprocess.run([*words, *(j.id for j in ended if j.clusters == clusters)], check=False)
+        ids = [job.id for job in ended if job.clusters == clusters]
+        try:
+            subprocess.run([*words, *ids], check=True, capture_output=True, text=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            reason = " ".join(str(getattr(error, "stderr", "") or error).split())
+            raise UsageError(f"scancel refuses ({reason}): cancel from a login node") from None
     return [job.id for job in ended]
 
 
@@ -374,14 +388,17 @@ def _parameters(tasks: Sequence[Task], folder: Path, settings: Mapping[str, Any]
     ]
     after = [
         "status=$?",
+        "end=$status",
         f"if [ $status -eq {_SIGTERM} ]; then",
         '  if [ "$(saved)" = "$at_start" ]; then',
-        f'    echo {_STUCK} >"$ended"',
-        f'  elif [ "${{SLURM_RESTART_COUNT:-0}}" -lt {MAX_REQUEUES} ]; then',
-        '    scontrol requeue "$SLURM_JOB_ID"',
+        f"    end={_STUCK}",
+        f'  elif [ "${{SLURM_RESTART_COUNT:-0}}" -lt {MAX_REQUEUES} ] &&',
+        '      scontrol requeue "$SLURM_JOB_ID"; then',
+        # it has not ended
+        "    exit $status",
         "  fi",
         "fi",
-        '[ -f "$ended" ] || echo $status >"$ended"',
+        'echo $end >"$ended"',
         "exit $status",
     ]
     own = {"job_name": folder.absolute().name, **settings}
