@@ -6,11 +6,10 @@ import pathlib
 
 import jax
 import pytest
+import quick
+import sharing
 from absl import flags
-from jaxlib import xla_client
 
-from vae_jax.devices import platform
-from vae_jax.errors import UsageError
 from vae_jax.lab import compiled
 from vae_jax.plots._picture import STYLE
 
@@ -23,27 +22,8 @@ compiled.keep()
 gc.set_threshold(20_000, 10, 10)
 
 
-QUICK_FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-"""XLA's part of compiling quickly; `jax_disable_most_optimizations` is JAX's."""
-
-
 def pytest_configure(config):
-    """Compiles quickly in this process: most programs of tests take longer to compile than to run.
-
-    Commands that tests start compile as a user's do, for XLA_FLAGS is unset again. The slow run,
-    and one with XLA_FLAGS of its own, compile all programs as a user's.
-    """
-    if config.option.markexpr != "not slow" or "XLA_FLAGS" in os.environ:
-        return
-    jax.config.update("jax_disable_most_optimizations", True)
-    os.environ["XLA_FLAGS"] = QUICK_FLAGS
-    try:
-        platform.check_flags()
-        xla_client.CompileOptions()  # reads the flags, once in a process
-    except UsageError:
-        pass  # another version of XLA lacks one
-    finally:
-        del os.environ["XLA_FLAGS"]
+    quick.begin(config)
 
 
 LONGEST = ("test_experiments", "test_sweep_faults", "test_sweep", "test_evaluate")
@@ -76,3 +56,10 @@ def coarse_pictures(request, monkeypatch):
     """Few pixels where no picture is tested: writing them takes longer than training here."""
     if not request.path.stem.startswith("test_plots"):
         monkeypatch.setitem(STYLE, "savefig.dpi", 50)
+
+
+@pytest.fixture(scope="module")
+def traced_once():
+    """Like trainings of a file trace their functions once; only if it changes nothing in them."""
+    with sharing.between_trainings():
+        yield

@@ -8,6 +8,7 @@ import sys
 
 import jax
 import pytest
+import quick
 from faults._lab import WITHOUT_PICTURES
 from flax.configurations import config as flax_settings
 
@@ -17,12 +18,13 @@ from vae_jax.lab import config, environment, identity, stored, sweep, train
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = ("--network=linear", "--latent_dim=2", "--epochs=2")
-COARSE_PICTURES = WITHOUT_PICTURES.replace(
+TRAINS = quick.program(WITHOUT_PICTURES)
+WITH_ONE_PICTURE = TRAINS.replace(
     "from vae_jax.lab import pictures\npictures.draw = pictures.draw_sweep = lambda *_: []",
-    "from vae_jax.plots._picture import STYLE\nSTYLE['savefig.dpi'] = 50",
+    "from vae_jax.lab import pictures\npictures.names = lambda: ['samples']",
 )
-"""The same with pictures of few pixels, which are written quickly."""
-assert COARSE_PICTURES.count("STYLE") == 2
+"""The same with one picture."""
+assert WITH_ONE_PICTURE.count("samples") == 1
 DECIDE_NUMBERS = """JAX_ENABLE_X64 JAX_DEFAULT_PRNG_IMPL JAX_THREEFRY_PARTITIONABLE JAX_DISABLE_JIT
     JAX_NUMPY_DTYPE_PROMOTION JAX_NUMPY_RANK_PROMOTION JAX_DEBUG_NANS JAX_DEBUG_INFS JAX_NO_TRACING
     JAX_RANDOM_SEED_OFFSET JAX_DISABLE_MOST_OPTIMIZATIONS JAX_LEGACY_PRNG_KEY JAX_TRANSFER_GUARD
@@ -79,7 +81,7 @@ def hostile(name, folder="/nowhere"):
     return "1"
 
 
-def start(folder, *words, main=("-c", WITHOUT_PICTURES), **variables):
+def start(folder, *words, main=("-c", TRAINS), **variables):
     clean = {n: v for n, v in os.environ.items() if not n.startswith(("JAX_", "XLA_", "FLAX_"))}
     paths = [variables.pop("PYTHONPATH", ""), str(ROOT), os.environ.get("PYTHONPATH", "")]
     return subprocess.run(
@@ -135,7 +137,7 @@ def test_all_that_is_set_aside_changes_nothing_and_is_told(plain, tmp_path):
     aside = {name: hostile(name) for name in names if not environment.is_heeded(name)}
     assert len(aside) > 60
     aside |= {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-    ran = start(tmp_path, *FLAGS, "--workdir=run", main=("-c", COARSE_PICTURES), **aside)
+    ran = start(tmp_path, *FLAGS, "--workdir=run", main=("-c", WITH_ONE_PICTURE), **aside)
     assert ran.returncode == 0, ran.stderr
     assert numbers(tmp_path / "run") == numbers(plain)
     assert (tmp_path / "run" / "plots" / "samples.png").exists()

@@ -24,7 +24,10 @@ from vae_jax.lab import metrics, pictures, progress, report, sweep
 from vae_jax.lab.config import Plan
 from vae_jax.lab.pictures import latent_geometry
 
+pytestmark = pytest.mark.usefixtures("traced_once")
 SMALL = {"epochs": "1", "widths": "8", "batch_size": "200", "num_valid": "0"}
+COMMON = {"epochs": "1", "widths": "16", "latent_dim": "2"}
+"""Of a program that other files train, too."""
 QUICK = "objective,nll,latent_probes"
 
 
@@ -33,18 +36,18 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("evaluated")
 
 
-def train(workdir, **plan):
+def train(workdir, flags, **plan):
     """Trains without the pictures, which take longer; what an evaluation draws it draws itself."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "draw", lambda *_: [])
         patch.setattr(pictures, "draw_sweep", lambda *_: [])
-        sweep.main({**SMALL, "workdir": str(workdir)}, Plan(**plan), [])
+        sweep.main({**flags, "workdir": str(workdir)}, Plan(**plan), [])
     return workdir
 
 
 @pytest.fixture(scope="module")
 def single(folder):
-    return train(folder / "single")
+    return train(folder / "single", COMMON)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def swept(folder):
     """Two programs, one of two runs of which one is masked, one of one run."""
     rows = folder / "rows.csv"
     rows.write_text("latent_dim,activation\n2,tanh\n3,tanh\n2,relu\n")
-    return train(folder / "swept", sweep=str(rows))
+    return train(folder / "swept", SMALL, sweep=str(rows))
 
 
 def run(directory, **flags):
@@ -308,7 +311,7 @@ def test_a_run_that_is_not_finished_says_so(single, capsys, monkeypatch):
 
     monkeypatch.setattr(metrics, "load", early)
     run(single, metrics="latent_probes")
-    assert "at step 3 of 9, its training is not finished" in capsys.readouterr().out
+    assert "at step 3 of 15, its training is not finished" in capsys.readouterr().out
 
 
 def test_lists_words_and_long_definitions_are_told():

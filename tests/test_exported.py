@@ -24,6 +24,8 @@ from vae_jax.lab import config, metrics, pictures, train
 from vae_jax.model import Model
 from vae_jax.storage import exported, files, members
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 PAGE = (pathlib.Path(__file__).parents[1] / "docs" / "python-api.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 SHAPE, L, C = (8, 8, 1), 6, 3

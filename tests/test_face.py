@@ -15,6 +15,8 @@ from vae_jax.errors import DataError, DivergedError, UsageError
 from vae_jax.lab import config, pictures, train
 from vae_jax.storage import exported, members
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 SWEEP = pathlib.Path(__file__).parent / "fixtures" / "schema2" / "sweep"
 SMALL = {"latent_dim": 3, "widths": (4,)}
 MOST_SHOWN = 2000

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import quick
 
 PROGRAM = """
 import json, re, sys
@@ -44,7 +45,8 @@ chunk = place.over_runs(
     train.chunk, shared=(2, 3), donate=(0,), is_idle=lambda state, *_: state.stopped
 )
 x, num_steps = place.replicate((np.asarray(x), np.int32(8)))
-text = chunk.lower(state, hparams, x, num_steps).compile().as_text()
+chunk = chunk.lower(state, hparams, x, num_steps).compile()
+text = chunk.as_text()
 kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
 collectives = re.findall(rf"^.* = .*? ({kinds})(?:-start)?\\(.*$", text, re.M)
 state = chunk(state, hparams, x, num_steps)
@@ -66,6 +68,8 @@ QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
 def run(num_devices, num_runs, num_data=None, vectorized=None):
     arguments = [str(num_runs), json.dumps(num_data), json.dumps(vectorized)]
     flags = f"--xla_force_host_platform_device_count={num_devices}"
+    if quick.is_on:
+        flags = f"{quick.FLAGS} {flags}"
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments],
         capture_output=True,

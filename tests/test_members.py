@@ -14,6 +14,8 @@ from vae_jax.lab.config import Plan
 from vae_jax.model import Model
 from vae_jax.storage import members, runs
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 FLAGS = {"widths": "16", "epochs": "3", "beta": "1,4", "latent_dim": "2,5", "ema_decay": "0.9"}
 
 

@@ -15,6 +15,8 @@ from vae_jax.errors import DataError, LockedError, UsageError, VaeJaxError
 from vae_jax.lab import settings
 from vae_jax.storage import exported
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 SMALL = {"likelihood": "bernoulli", "latent_dim": 3, "widths": (4,)}
 X = np.random.default_rng(0).random((40, 6)).astype(np.float32)
 PICTURES = np.random.default_rng(1).random((5, 4, 4, 1)).astype(np.float32)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from properties import slow
 
 import vae_jax
 from vae_jax import data, likelihoods
@@ -222,7 +223,7 @@ def write(path, held):
     return path
 
 
-@pytest.mark.parametrize("share", [0.0, 0.8])
+@pytest.mark.parametrize("share", [*slow(0.0), 0.8])
 def test_training_works_with_and_without_missing_cells(tmp_path, share):
     path = write(tmp_path / "a.csv", table(share))
     dataset = data.load(path, kinds={"size": "S<M<L"})

@@ -16,6 +16,8 @@ import types
 import jax
 import numpy as np
 import pytest
+import quick
+from faults._lab import WITHOUT_PICTURES
 
 from vae_jax import disk
 from vae_jax.data import _npy
@@ -82,14 +84,15 @@ def test_macos_trains_resumes_and_evaluates(on_macos, tmp_path):
     np.save(tmp_path / "x.npy", x)
     flags = ["--dataset=x.npy", "--loading=stream", "--network=linear", "--latent_dim=2"]
     flags += ["--batch_size=50", "--learning_rate=1e-3", "--workdir=run"]
-    main = "import runpy; from vae_jax.lab import pictures; pictures.draw = lambda *_: []; "
-    main += "runpy.run_module('experiments.vae', run_name='__main__', alter_sys=True)"
+    main = quick.program(WITHOUT_PICTURES)
     on_macos("-c", main, *flags, "--epochs=1")
     told = on_macos("-c", main, *flags, "--epochs=2")
     assert "streamed from the host" in told
     assert "resuming at step" in told
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "done"
-    evaluated = on_macos("-m", "experiments.evaluate", "--run=run", "--metrics=objective")
+    evaluated = on_macos(
+        "-c", quick.module("experiments.evaluate"), "--run=run", "--metrics=objective"
+    )
     assert evaluated.startswith("device")
     assert "distortion" in evaluated
 

@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+import quick
 from properties import slow
 
 from vae_jax.cli.commands import evaluate
@@ -18,6 +19,8 @@ from vae_jax.errors import DataError, UsageError
 from vae_jax.lab import config, metrics, pictures, places, stored, sweep
 from vae_jax.lab.config import Plan
 from vae_jax.storage import members, runs
+
+pytestmark = pytest.mark.usefixtures("traced_once")
 
 ROOT = pathlib.Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -313,7 +316,8 @@ def test_a_directory_that_may_only_be_read_is_evaluated_and_left_as_it_is(tmp_pa
     before = snapshot(directory)
     for path in everything:
         path.chmod(path.stat().st_mode & ~0o222)
-    command = [*start, sys.executable, "-m", "experiments.evaluate", "--metrics=objective"]
+    main = quick.module("experiments.evaluate")
+    command = [*start, sys.executable, "-c", main, "--metrics=objective"]
     done = subprocess.run(
         [*command, f"--run={directory}"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )

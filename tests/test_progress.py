@@ -13,6 +13,7 @@ import termios
 import types
 
 import pytest
+import quick
 from faults._lab import WITHOUT_PICTURES
 from rich.console import Console
 
@@ -297,7 +298,8 @@ def interrupted(tmp_path, is_time):
         "--latent_dim=2",
         f"--workdir={tmp_path / 'run'}",
     ]
-    text, code = on_a_terminal(["-c", IN_THE_FOREGROUND + WITHOUT_PICTURES, *flags], 80, press)
+    program = IN_THE_FOREGROUND + quick.program(WITHOUT_PICTURES)
+    text, code = on_a_terminal(["-c", program, *flags], 80, press)
     return Screen(80).feed(text).lines, code
 
 

@@ -36,6 +36,7 @@ from vae_jax.errors import VaeJaxError
 from vae_jax.lab import config
 from vae_jax.lab.flags import as_flags
 
+pytestmark = pytest.mark.usefixtures("traced_once")
 MESSAGES = _messages.messages()
 TRIED = {key for case in CASES for key in case.keys}
 TODO = (

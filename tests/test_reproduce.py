@@ -18,6 +18,8 @@ from vae_jax import schedules
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.lab import config, pictures, sweep
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 ROOT = pathlib.Path(__file__).parents[1]
 COMMON = {"epochs": "1", "widths": "8", "batch_size": "300", "num_valid": "0"}
 COMMON["learning_rate"] = "1e-3"  # such a run may go on for longer

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vae_jax import data, discovery, likelihoods, schema
 from vae_jax.cli.commands import export
 from vae_jax.errors import DataError, UsageError
-from vae_jax.lab import config, metrics, train
+from vae_jax.lab import config, metrics, pictures, train
 from vae_jax.storage import runs, seals
 
 SPLITS = ("train", "valid", "test")
@@ -166,7 +166,7 @@ def same(left, right):
     return left == right
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tables(), st.randoms(use_true_random=False))
 def test_lossless_kinds_come_back_and_order_does_not_matter(drawn, random):
     table, kinds = drawn
@@ -517,7 +517,11 @@ def begun_before(folder):
     path.write_text(json.dumps(seals.seal(stored)))
 
 
-def test_a_run_keeps_its_schema_and_an_older_one_goes_on_with_numbers(tmp_path, capsys):
+@pytest.mark.usefixtures("traced_once")
+def test_a_run_keeps_its_schema_and_an_older_one_goes_on_with_numbers(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(pictures, "draw", lambda *_: {})
     write(tmp_path / "a.csv", FILE)
     flags = {"dataset": str(tmp_path / "a.csv"), "epochs": "1", "latent_dim": "2", "widths": "3"}
     flags["learning_rate"] = "1e-3"  # not a schedule, so that epochs may follow

@@ -17,6 +17,8 @@ from vae_jax.lab import cluster, metrics, pictures, places, report, sweep, sweep
 from vae_jax.lab.config import Plan
 from vae_jax.storage import checkpoints, members, runs, seals
 
+pytestmark = pytest.mark.usefixtures("traced_once")
+
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 FLAGS = {"widths": "4", "latent_dim": "2", "epochs": "1", "learning_rate": "0.001", "beta": "4"}
 """Of the single run among the fixtures."""

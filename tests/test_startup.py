@@ -9,6 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+import quick
 
 from vae_jax import data
 from vae_jax.cli import garbage_collection
@@ -41,6 +42,7 @@ with garbage_collection.paused():
     import jax
     from vae_jax import training
 
+%s
 compiled, train_until = [], training.train_until
 
 def note(event, seconds, fun_name=None, **labels):
@@ -62,7 +64,7 @@ finally:
 
 def watch(*flags: str) -> dict:
     done = subprocess.run(
-        [sys.executable, "-c", WATCHED, *flags],
+        [sys.executable, "-c", WATCHED % quick.source(), *flags],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -18,10 +18,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import quick
 from faults._lab import WITHOUT_PICTURES
 
 from vae_jax.storage import members
 
+TRAINS = quick.program(WITHOUT_PICTURES)
 PROJECT = pathlib.Path(__file__).parents[1]
 SMALL = ["--widths=16", "--latent_dim=2", "--checkpoint_seconds=0"]
 # three runs: on two and on four devices some slots are filled up
@@ -57,7 +59,7 @@ def start(compiled):
         process.communicate()
 
 
-def launch(workdir, *flags, main=("-c", WITHOUT_PICTURES), **environ):
+def launch(workdir, *flags, main=("-c", TRAINS), **environ):
     named = {name for name in os.environ if name.startswith(("JAX_", "XLA_"))}
     inherited = {name: value for name, value in os.environ.items() if name not in named}
     return subprocess.Popen(
