@@ -17,6 +17,8 @@ from jaxlib import xla_client
 own = os.environ.get("XLA_FLAGS")
 os.environ["XLA_FLAGS"] = f"{FLAGS} {{own or ''}}"
 jax.config.update("jax_disable_most_optimizations", True)
+from vae_jax.devices import layout
+layout._LESS_EFFORT.clear()  # which is more than none
 xla_client.CompileOptions()  # reads the flags, once in a process
 os.environ.pop("XLA_FLAGS") if own is None else os.environ.update(XLA_FLAGS=own)
 """

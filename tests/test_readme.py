@@ -131,7 +131,8 @@ def test_the_snippet_of_samplers(is_trained, capsys):
     (text,) = snippets("docs/samplers.md")
     exec(text, names)
     assert names["new"].shape == (8, 8, 8, 1)
-    assert 0 < float(capsys.readouterr().out) <= 1
+    precision = float(capsys.readouterr().out)
+    assert 0 < precision <= 1 or (precision == 0 and not is_trained)
 
 
 def test_the_snippet_of_a_posterior():
@@ -185,7 +186,11 @@ def test_the_snippets_of_python(is_trained, tmp_path, monkeypatch):
         rows = names[name].history
         assert len(rows) == (3 if is_trained else 0)
         assert not is_trained or rows[-1]["loss"] < rows[0]["loss"]
-    assert names["trained_sparse"].history[-1]["active_share"] == pytest.approx(4 / 32)
+    (sparse,) = [text for text in after if "num_active=4" in text]
+    assert (np.count_nonzero(after[sparse]["codes"], axis=1) <= 4).all()
+    if is_trained:
+        share = names["trained_sparse"].history[-1]["active_share"]
+        assert share == pytest.approx(4 / 32)
     assert names["threes"].shape == (5, 8, 8, 1)
     (nll,) = [text for text in after if "nll.evaluate" in text]
     many = after[nll]["estimate"]

@@ -356,7 +356,7 @@ def machines_of_real_numbers(folder, patch):
     yield attempt(trace, given, **remedies)
 
 
-@tries(own("give activation=sigmoid or tanh, or pretraining=denoising"))
+@tries(own("give activation=sigmoid or tanh, or pretraining=denoising"), is_slow=True)
 def machines_of_other_activations(folder, patch):
     given = {"objective": "stacked", "pretraining": "rbm", "likelihood": "bernoulli"}
     given["activation"] = "relu"
@@ -366,7 +366,9 @@ def machines_of_other_activations(folder, patch):
     yield attempt(trace, given, pretraining=flags_of(message)["pretraining"])
 
 
-@tries(at("vae_jax/objectives/_layers.py", "by_layer")("stages of network cascade are"))
+@tries(
+    at("vae_jax/objectives/_layers.py", "by_layer")("stages of network cascade are"), is_slow=True
+)
 def stages_that_are_no_machines(folder, patch):
     given = {"objective": "stacked", "pretraining": "denoising", "network": "cascade"}
     message = yield attempt(trace, given)
