@@ -494,7 +494,7 @@ def test_images_with_transparency_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a.pkl", "must end in .npy, .npz, .csv, .tsv"),
+        ("a.pkl", "must end in .npy, .npz, .mtx"),
         ("folder", "holds no images"),
         (
             "keys.npz",

@@ -17,7 +17,7 @@ _COUNTS = ("min_ratings", "min_item_ratings")
 
 @dataclasses.dataclass(frozen=True)
 class Ratings:
-    """How a table with a row for each rating is read, named as in `vae_jax.data.load`.
+    """How a table with a row for each rating is read, scalars named as in `vae_jax.data.load`.
 
     Attributes:
         user, item, rating: names of columns; None finds them by their names.

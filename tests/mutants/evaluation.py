@@ -116,9 +116,15 @@ plant(
     "the aggregate posterior is compared with N(0, I) whatever the prior",
 )
 plant(
-    "each = terms.mutual_information + terms.marginal_kl",
-    "each = terms.marginal_kl",
+    "rate = terms.mutual_information + terms.marginal_kl",
+    "rate = terms.marginal_kl",
     "the rate under another prior lacks the information",
+)
+
+plant(
+    "influence = 0.5 * (jnp.sum",
+    "influence = (jnp.sum",
+    "the error of a total correlation is twice as large",
 )
 
 plant = of("vae_jax/evaluation/latent_probes.py", "evaluation_latent_probes")

@@ -26,6 +26,8 @@ from vae_jax.threefry import unrolled
 __all__ = ["Dataset", "Rows", "Split", "binarize", "check", "load", "names", "strings"]
 
 _SCALINGS = ("auto", "unit", "none")
+_OF_PICTURES = ("resize", "crop", "pad", "background", "frames", "icc")
+_OF_RATINGS = ("user", "item", "rating", "rating_at_least", "min_ratings", "min_item_ratings")
 _OF_SOUND = ("sound", "frame_length", "frame_hop", "mel_bands")
 _LOADINGS = ("auto", "memory", "stream")
 
@@ -150,24 +152,12 @@ def load(
         DataError: if its files are missing, damaged, or contain nothing to learn from.
     """
     _check(name, data_dir, cache_dir, sha256, scaling, loading)
-    name = str(name)
-    home = cache.user_folder() or Path(".cache", "vae_jax")
-    data_dir = Path(data_dir or os.environ.get("VAE_JAX_DATA_DIR") or home / "data")
-    cache_dir = Path(cache_dir or home / "datasets")
-
+    name, (data_dir, cache_dir) = str(name), _folders(data_dir, cache_dir)
     num_valid, window, hop = _counts(num_valid, window, hop)
-    look = looks.make(
-        resize=resize, crop=crop, pad=pad, background=background, frames=frames, icc=icc
-    )
-    rated = ratings.make(
-        user=user,
-        item=item,
-        rating=rating,
-        rating_at_least=rating_at_least,
-        min_ratings=min_ratings,
-        min_item_ratings=min_item_ratings,
-    )
     asked, is_numeric = _kinds(kinds, label, id, ignore, split_column)
+    of_pictures = (resize, crop, pad, background, frames, icc)
+    of_ratings = (user, item, rating, rating_at_least, min_ratings, min_item_ratings)
+    of_sound = (sound, frame_length, frame_hop, mel_bands)
     reading = Reading(
         *(num_valid, scaling, loading, window, hop, _marks(missing_values), asked, is_numeric),
         csv=_csv_settings(csv),
@@ -175,17 +165,37 @@ def load(
         test_data=_test_data(test_data, data_dir),
         train_where=None if train_where is None else parse(train_where),
         sha256=sha256,
-        look=look,
         cache_dir=cache_dir,
         layer=layer,
-        ratings=rated,
-        sound=dict(zip(_OF_SOUND, (sound, frame_length, frame_hop, mel_bands), strict=True)),
+        **_of_kinds_of_files(of_pictures, of_ratings, of_sound),
     )
+    dataset = _read(name, data_dir, reading)
+    return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")
+
+
+def _folders(data_dir: Any, cache_dir: Any) -> tuple[Path, Path]:
+    """Where data files are, and where prepared data are kept."""
+    home = cache.user_folder() or Path(".cache", "vae_jax")
+    data_dir = Path(data_dir or os.environ.get("VAE_JAX_DATA_DIR") or home / "data")
+    return data_dir, Path(cache_dir or home / "datasets")
+
+
+def _of_kinds_of_files(pictures: Sequence, ratings_: Sequence, sound: Sequence) -> dict[str, Any]:
+    """The settings of pictures, of ratings and of sound as `Reading` takes them."""
+    return {
+        "look": looks.make(**dict(zip(_OF_PICTURES, pictures, strict=True))),
+        "ratings": ratings.make(**dict(zip(_OF_RATINGS, ratings_, strict=True))),
+        "sound": dict(zip(_OF_SOUND, sound, strict=True)),
+    }
+
+
+def _read(name: str, data_dir: Path, reading: Reading) -> Dataset:
+    """The dataset of a name or a path, if its content is the required one."""
     own = _own(name, data_dir)
     dataset = _named(name, data_dir, reading) if own is None else _of_user(own, reading)
-    if sha256 not in (None, dataset.sha256):
-        raise other_content(name, dataset.sha256, sha256)
-    return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")
+    if reading.sha256 not in (None, dataset.sha256):
+        raise other_content(name, dataset.sha256, reading.sha256)
+    return dataset
 
 
 def _of_user(path: Path, reading: Reading) -> Dataset:

@@ -453,18 +453,8 @@ def evaluate(
     mean, logvar = jnp.asarray(mean, jnp.float32), jnp.asarray(logvar, jnp.float32)
     prior = distributions.standard_gaussian(latent_dim) if prior is None else prior
     _require_density(prior, "latent_use")
-    found = jax.device_get(
-        _measured(
-            mean,
-            logvar,
-            prior,
-            key,
-            num_samples=num_samples,
-            kernel=kernel,
-            num_rows=num_rows,
-            num_columns=num_columns,
-        )
-    )
+    sizes = {"num_samples": num_samples, "num_rows": num_rows, "num_columns": num_columns}
+    found = jax.device_get(_measured(mean, logvar, prior, key, kernel=kernel, **sizes))
     terms = jax.tree.map(np.float64, found.terms)
     rate, rate_per_dim = _rates(found)
     discrepancy = found.discrepancy

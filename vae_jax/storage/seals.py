@@ -41,7 +41,7 @@ def plain(value: Any) -> Any:
 
 
 def numbers(value: Any) -> Any:
-    """The floats that JSON lacks as numbers again, where `plain` made words of them.
+    """The floats that JSON lacks as scalars again, where `plain` made words of them.
 
     Args:
         value: plain numbers, and lists and dicts of these; other words stay.
