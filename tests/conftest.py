@@ -18,6 +18,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()
 # many tests build the same programs; commands they start keep theirs in the same place
 compiled.keep()
+# to keep what is compiled in an instant takes longer than it saves
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 # tracing makes many objects and little garbage: looking for it as often as Python does takes longer
 gc.set_threshold(20_000, 10, 10)
 

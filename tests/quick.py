@@ -21,6 +21,21 @@ from vae_jax.devices import layout
 layout._LESS_EFFORT.clear()  # which is more than none
 xla_client.CompileOptions()  # reads the flags, once in a process
 os.environ.pop("XLA_FLAGS") if own is None else os.environ.update(XLA_FLAGS=own)
+
+from jax._src.interpreters import mlir
+
+make, made = getattr(mlir, "make_ir_context", None), []
+
+def shared():
+    # a context holds all constants of its programs
+    if not made or made[0] == 500:
+        made[:] = [0, make()]
+    made[0] += 1
+    return made[1]
+
+if make is not None:
+    # JAX makes a context of MLIR for each program, a fifth of what a small one costs
+    mlir.make_ir_context = shared
 """
 """Compiles quickly from here on; the environment is as before."""
 _IMPORTED = "beginning.begin()\n"
