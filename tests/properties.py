@@ -4,6 +4,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import hypothesis
 import jax
@@ -63,6 +64,23 @@ def slow(*values, ids: Sequence[str] | None = None) -> list:
         pytest.param(value, id=name, marks=pytest.mark.slow)
         for value, name in zip(values, ids, strict=True)
     ]
+
+
+class Compiled:
+    """A value each of whose methods is one program, which takes less time than each operation.
+
+    Args:
+        value: has methods of arrays.
+    """
+
+    def __init__(self, value: Any):
+        self._value = value
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._value, name)
+        found = jax.jit(found) if callable(found) else found
+        setattr(self, name, found)
+        return found
 
 
 def law(*covers: str, examples: int = 10, **drawn: st.SearchStrategy) -> Callable:

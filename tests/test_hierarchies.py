@@ -38,11 +38,17 @@ def moved(params, amount=0.3):
     return jax.tree.unflatten(tree, drawn)
 
 
+@jax.jit
+def moved_of(model):
+    """Parameters of a model, moved away from its initial ones."""
+    return moved(model.init(KEY))
+
+
 @pytest.fixture(scope="module", params=HIERARCHIES)
 def pair(request):
     """A model of 3 dimensions in two groups, and its parameters."""
     model = made(request.param)
-    return model, jax.jit(lambda model: moved(model.init(KEY)))(model)
+    return model, moved_of(model)
 
 
 def test_groups_are_halved_and_any_first_dimensions_have_all_of_them():
@@ -96,7 +102,7 @@ def test_the_rates_of_dimensions_sum_to_the_rate(pair):
 
 def test_the_rate_of_a_ladder_has_the_mean_of_the_log_ratio():
     model = made("ladder")
-    params = moved(model.init(KEY))
+    params = moved_of(model)
 
     @jax.jit
     def both(params):
@@ -114,7 +120,7 @@ def test_the_rate_of_a_ladder_has_the_mean_of_the_log_ratio():
 def test_a_ladder_multiplies_prior_and_evidence():
     """Normalized on a grid, N(z; m, v) p(z | above) is the conditional density of its draws."""
     model = made("ladder")
-    params = moved(model.init(KEY))
+    params = moved_of(model)
     posterior, prior = model.encode(params, X[:1]), model.prior(params)
     mean, logvar = posterior.parameters[0]
     above = 0.7
@@ -220,7 +226,7 @@ def test_batch_norm_of_a_ladder_has_the_moments_of_the_batch_in_training():
         X, latent_dim=7, likelihood="bernoulli", widths=(7,), posterior=ladder
     )
     assert model.has_modes
-    params = moved(model.init(KEY))
+    params = moved_of(model)
     training = model.replace(train_key=KEY)
     parts = [jax.random.normal(jax.random.fold_in(KEY, i), (12, 7)) for i in range(4)]
     own, features = params["latent"], jnp.stack(parts[2:], axis=1)
@@ -308,7 +314,7 @@ def test_a_prior_of_flat_codes_is_refused():
 @pytest.mark.parametrize("name", HIERARCHIES)
 def test_the_importance_weighted_bound_meets_the_integral(name):
     model = made(name)
-    params = moved(model.init(KEY))
+    params = moved_of(model)
     z, volume = cube(41, 6.0)
     batch = {"x": X[:2], "mask": jnp.ones(2)}
 
