@@ -35,7 +35,9 @@ WORKER = """
                 return
             time.sleep(0.2)
             (directory / "saved").write_text(str(signum))
-            if what != "early":
+            if what == "part":  # of the phase after training
+                (directory / "measured.json").write_text(str(os.getpid()))
+            elif what != "early":
                 (directory / "checkpoints").mkdir(exist_ok=True)
                 (directory / "checkpoints" / str(os.getpid())).touch()
             sys.exit(128 + signum)
@@ -48,7 +50,7 @@ WORKER = """
             sys.exit(4)
         if what == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        deadline = time.monotonic() + (60 if what in ("long", "early", "deaf") else 0.3)
+        deadline = time.monotonic() + (0.3 if what == "quick" else 60)
         while time.monotonic() < deadline:
             time.sleep(0.02)
         (directory / "complete").touch()
@@ -475,6 +477,21 @@ def test_a_job_that_saved_on_sigterm_comes_back_and_another_does_not(make, folde
     os.kill(started(folder)[-1], signal.SIGTERM)
     assert job.wait(30) in (143, -15)
     assert requeued() == ["scontrol requeue 78"]
+
+
+def test_a_job_that_finished_a_part_comes_back_and_one_that_finished_none_does_not(
+    make, folder, slurm
+):
+    (task,) = make(a="part")
+    task.directory.mkdir(parents=True)
+    (task.directory / "measured.json").write_text("{}")
+    cluster.fan_out([task], folder, is_complete=is_complete, executor="slurm")
+    alone = {"SLURM_ARRAY_JOB_ID": "", "SLURM_JOB_ID": "77"}
+    job = run_job(slurm, 0, **alone)
+    wait_for(task.directory / "ready")
+    os.kill(started(folder)[-1], signal.SIGTERM)
+    assert job.wait(30) == 143
+    assert "scontrol requeue 77" in (slurm / "calls").read_text().splitlines()
 
 
 def test_an_error_of_sbatch_is_one_line_and_leaves_no_files(make, folder, slurm, capfd):

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
-from test_cluster import ROOT, WORKER, is_complete
+from test_cluster import ROOT, WORKER, is_complete, wait_for
 
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.lab import cluster, entry, executors
@@ -159,7 +161,7 @@ def test_a_damaged_record_is_named(tmp_path, content):
 
 
 def test_a_missing_ray_names_the_extra(tasks, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=re.escape("pip install 'vae_jax[ray]'")):
         ray.run(tasks, tmp_path, ray.parse(""))
     assert ray.run([], tmp_path, ray.parse("")) == []
@@ -202,3 +204,38 @@ def test_tasks_run_on_a_cluster_of_two_nodes(tmp_path, monkeypatch):
     assert outcomes[0].message == "the last line of a"
     assert (folder / "logs" / "d.out").read_text() == "the last line of d\n"
     assert Path(folder, "a", "complete").exists()
+
+
+DRIVER = """
+import pathlib, sys
+from vae_jax.cli import beginning
+beginning.begin()
+from vae_jax.lab import cluster
+folder = pathlib.Path(sys.argv[1])
+tasks = [cluster.Task("a", ["fake_training", "a", str(folder / "a"), "long"], folder / "a")]
+cluster.fan_out(tasks, folder, is_complete=lambda _: False, executor="ray")
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_reaches_tasks_of_ray_which_save(tmp_path):
+    pytest.importorskip("ray")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "fake_training.py").write_text(textwrap.dedent(WORKER))
+    own = [str(tmp_path / "lib"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, own))},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(tmp_path / "a" / "ready", 120)
+        driver.terminate()
+        assert (
+            "SIGTERM: 1 programs save (again to leave at once)" in driver.communicate(timeout=60)[1]
+        )
+    finally:
+        driver.kill()
+    assert driver.returncode == 143
+    assert (tmp_path / "a" / "saved").read_text() == "15"

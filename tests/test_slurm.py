@@ -1,9 +1,32 @@
-"""Executors on a real SLURM: `SLURM_CONF=… pytest -m slurm`, with two nodes of two cores.
+"""Executors on a real SLURM: `SLURM_CONF=… pytest -n 0 -m slurm`, with two nodes of two cores.
 
-What only scripts decide is in test_cluster.py, on a SLURM of shell scripts.
+What is promised, and what tries it here; what only scripts decide is also in test_cluster.py, on a
+SLURM of shell scripts.
+
+| | promise | test |
+|---|---|---|
+| 1 | `launch.sh` takes nothing from jobs that run or are queued | `environment_is_extended` |
+| 2 | a failure is told once, with exit code 7 | `failed_program`, `failure_is_told_once` |
+| 2 | what the login node can find is found before submission | `found_before_submission` |
+| 3 | a limit that leaves no time is refused with the least | `limit_that_leaves_no_time` |
+| 3 | the limit interrupts, the numbers are the same | `interrupted_by_its_time_limit` |
+| 3 | requeued only if a step or a part was saved | `goes_on_and_one_that_did_not` |
+| 3 | a job that saved nothing, or not in time | `saved_nothing`, `was_killed_at_its_limit` |
+| 4 | the submitting process starts no accelerator | `trains_from_submission_to_table` |
+| 4 | local workers share devices | test_cluster.py: a fake of /dev, no GPU is needed |
+| 5 | table, reasons, log, `status`, `cancel`, throttling | `states_are_told` |
+| 5 | `--follow`, and nothing is named that is not there | `trains_from_submission_to_table` |
+| 6 | more programs than `MaxArraySize` | `more_programs_than_an_array` |
+| 6 | job ids are kept when squeue fails | `squeue_that_fails` |
+| 7 | lines of setup, `export`, `time`, several nodes | `options_reach_the_job` |
+| 7 | what this SLURM lacks is refused in a line | `options_that_this_slurm_lacks` |
+| 7 | USR1 and USR2 save, and the training goes on | `signals_save` |
+| 8 | who waits says for whom and where | `process_that_waits` |
 """
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +36,7 @@ import time
 import pytest
 from test_cluster import ROOT, WORKER, is_complete, wait_for
 
+from vae_jax.errors import UsageError
 from vae_jax.lab import cluster
 from vae_jax.lab.cluster import Task
 from vae_jax.lab.executors import slurm as slurm_executor
@@ -20,10 +44,15 @@ from vae_jax.storage import csv_rows, members
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 
+SMALL = ("--network=linear", "--latent_dim=2", "--epochs=2", "--slurm=time=10,cpus_per_task=1")
+TIMES = ("wall_seconds", "examples_per_second")
+LONG = ("--network=linear", "--latent_dim=2", "--epochs=300000")
+"""A training of hours."""
+
 
 @pytest.fixture(scope="module", autouse=True)
 def answers():
-    """Skips where there is no SLURM."""
+    """Skips where there is no SLURM; nothing that is left runs on."""
     pytest.importorskip("submitit")
     if shutil.which("sinfo") is None:
         pytest.skip("no SLURM is installed here (apt-get install slurm-wlm munge)")
@@ -34,7 +63,10 @@ def answers():
 
 @pytest.fixture
 def folder(tmp_path):
-    return tmp_path / "my sweep"
+    place = tmp_path / "my sweep"
+    yield place
+    if (place / "jobs.json").exists():
+        slurm_executor.cancel(place)
 
 
 @pytest.fixture
@@ -58,19 +90,167 @@ def submit(tasks, folder, settings="", **options):
     return cluster.fan_out(tasks, folder, settings=settings, **options)
 
 
-def until(tasks, folder, *statuses, seconds=90):
-    """Waits until the tasks have these states; the outcomes."""
+def wait_until(condition, seconds=120.0):
+    """Waits for a condition; what it returned."""
     deadline = time.monotonic() + seconds
     while True:
-        found = cluster.look(tasks, folder, is_complete)
-        if tuple(outcome.status for outcome in found) == statuses:
+        found = condition()
+        if found:
             return found
-        assert time.monotonic() < deadline, found
+        assert time.monotonic() < deadline, subprocess.run(["squeue"], capture_output=True).stdout
         time.sleep(0.5)
+
+
+def until(tasks, folder, *statuses, seconds=120):
+    """Waits until the tasks have these states; the outcomes."""
+
+    def reached():
+        found = cluster.look(tasks, folder, is_complete)
+        return found if tuple(outcome.status for outcome in found) == statuses else None
+
+    return wait_until(reached, seconds)
 
 
 def scancel(*words):
     subprocess.run(["scancel", *words], check=True)
+
+
+def queue(*words, form="%i"):
+    """What squeue says of all jobs, a line for each."""
+    words = ["squeue", "--noheader", "--array", f"--format={form}", *words]
+    told = subprocess.run(words, capture_output=True, text=True, check=True)
+    return told.stdout.split("\n")[:-1]
+
+
+def job_of(folder, name="all"):
+    return slurm_executor.jobs(folder)[name].id
+
+
+def start_again(job, seconds=120.0):
+    """Has a job start as soon as it is queued again: SLURM lets it wait for two minutes."""
+    wait_until(lambda: shown(job).get("Restarts") == "1", seconds)
+    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=True)
+
+
+def shown(job):
+    """What scontrol shows of a job: name → value."""
+    told = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True)
+    return dict(re.findall(r"(\S+?)=(\S*)", told.stdout))
+
+
+def call(module, *flags, main=None, **environ):
+    """A command of a user on the login node, as it ended."""
+    return subprocess.run(
+        [sys.executable, *(main or ("-m", f"experiments.{module}")), *flags],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+def train(workdir, *flags, **environ):
+    return call("vae", *flags, f"--workdir={workdir}", "--executor=slurm", **environ)
+
+
+def logs_of(workdir):
+    return [path.read_text() for path in (workdir / "logs" / "slurm").glob("*.out")]
+
+
+# --- 1: the environment
+
+
+VENV = """#!/bin/sh
+# a machine without a network, whose pip is a script
+if [ "$1 $2" = "-m venv" ]; then
+    {python} -m venv --without-pip "$3" && exec {python} {fill} "$3"
+fi
+exec {python} "$@"
+"""
+FILL = """
+import pathlib, sys
+(site,) = pathlib.Path(sys.argv[1]).glob("lib/python*/site-packages")
+(site / "others.pth").write_text({paths!r})
+(site / "only_here.py").write_text("import sys; PREFIX = sys.prefix")
+(site / "pip").mkdir()
+(site / "pip/__init__.py").touch()
+(site / "pip/__main__.py").write_text({pip!r})
+"""
+PIP = """
+import pathlib, sys
+if "--requirement" in sys.argv:
+    asked = pathlib.Path(sys.argv[sys.argv.index("--requirement") + 1]).read_text()
+    (pathlib.Path(__file__).parents[1] / "added.txt").write_text(asked)
+"""
+SUBMITS = """
+import pathlib, sys
+from vae_jax.lab import cluster
+folder = pathlib.Path(sys.argv[1])
+tasks = [cluster.Task(n, ["imports_late", str(folder / n)], folder / n) for n in "ab"]
+settings = "time=10,array_parallelism=1"
+cluster.fan_out(tasks, folder, is_complete=lambda _: False, executor="slurm", settings=settings)
+"""
+IMPORTS_LATE = """
+import pathlib, sys, time
+place = pathlib.Path(sys.argv[1])
+place.mkdir(parents=True, exist_ok=True)
+(place / "ready").touch()
+while not (place.parent / "go").exists():
+    time.sleep(0.1)
+import only_here
+(place / "complete").write_text(only_here.PREFIX)
+"""
+
+
+def test_an_environment_is_extended_and_replaced_while_jobs_run_and_wait(tmp_path, folder):
+    project, own = tmp_path / "project", tmp_path / "bin"
+    project.mkdir()
+    own.mkdir()
+    for name in ("launch.sh", "pyproject.toml"):
+        shutil.copy(ROOT / name, project / name)
+    for name, text in (("submits", SUBMITS), ("imports_late", IMPORTS_LATE), ("told", "")):
+        (project / f"{name}.py").write_text(text)
+    here = [*(path for path in sys.path if path.endswith("site-packages")), str(ROOT)]
+    fill = tmp_path / "fill.py"
+    fill.write_text(FILL.format(paths="\n".join(here), pip=PIP))
+    (own / "python3").write_text(VENV.format(python=sys.executable, fill=fill))
+    (own / "python3").chmod(0o755)
+    others = [p for p in os.environ["PATH"].split(os.pathsep) if not shutil.which("uv", path=p)]
+
+    def launch(*words, extras="test"):
+        kept = {n: v for n, v in os.environ.items() if n not in ("PYTHON", "PYTHONPATH")}
+        environ = {**kept, "PATH": os.pathsep.join([str(own), *others]), "EXTRAS": extras}
+        done = subprocess.run(
+            ["bash", str(project / "launch.sh"), *words],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    launch("submits", str(folder), extras="test,cluster")
+    (first,) = (path for path in (project / ".venv").iterdir() if path.is_dir())
+    wait_for(folder / "a" / "ready", 120)
+
+    assert f"adding ray to the environment {first}" in launch("told", extras="ray")
+    (added,) = first.glob("lib/*/site-packages/added.txt")
+    assert added.read_text().startswith("ray")
+    text = (project / "pyproject.toml").read_text()
+    (project / "pyproject.toml").write_text(text + "# of a newer version\n")
+    assert f"{first} stays for what runs or is queued with it" in launch("told")
+    assert (project / ".venv" / f"{first.name}.2" / "installed").exists()
+
+    # one job runs and imports late, the other has not started
+    assert not (folder / "b").exists()
+    (folder / "go").touch()
+    for name in "ab":
+        wait_for(folder / name / "complete", 120)
+        assert (folder / name / "complete").read_text() == str(first)
+
+
+# --- 2: failures
 
 
 def test_a_failure_is_told_once_and_retried_if_asked(make, folder):
@@ -89,63 +269,393 @@ def test_a_failure_is_told_once_and_retried_if_asked(make, folder):
     assert "the setup" in (folder / "logs" / "slurm" / output).read_text()
 
 
+def test_a_failed_program_ends_the_command_with_exit_code_7(tmp_path):
+    workdir = tmp_path / "sweep"
+    bad = (*SMALL, "--follow", "--slurm=setup='export XLA_FLAGS=--xla_typo=1'")
+    first = train(workdir, *bad)
+    assert first.returncode == 7, (first.stdout, first.stderr)
+    (line,) = first.stderr.splitlines()
+    assert line.startswith("error: 1 of 1 program failed (program all: exit code 2: error: XLA_FLA")
+    assert line.endswith(f"see {workdir / 'logs'}, --retry_failed tries again")
+    (log,) = set(re.findall(r"\S+_log\.out", first.stdout))
+    assert "correct or unset it" in (workdir / "logs" / "slurm" / log).read_text()
+    job = job_of(workdir)
+    again = train(workdir, *SMALL)
+    assert (again.returncode, job_of(workdir)) == (7, job)
+    assert "XLA refuses it" in again.stdout
+    retried = train(workdir, *SMALL, "--follow", "--retry_failed")
+    assert retried.returncode == 0, (retried.stdout, retried.stderr)
+    assert [row["status"] for row in csv_rows.read_rows(workdir / "sweep.csv")] == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (("--dataset=nowhere.npy",), 2, "nowhere.npy"),
+        (("--beta=-1",), 2, "beta"),
+        (("--network=mlp,conv", "--latent_dim=0"), 2, "latent_dim"),
+        (("--dataset={damaged}",), 3, "damaged.npy"),
+        (("--slurm=partition=nowhere",), 2, "invalid partition specified: nowhere"),
+    ],
+)
+def test_what_can_be_found_is_found_before_submission(tmp_path, flags, code, words):
+    (tmp_path / "damaged.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    before = queue("--states=all")
+    given = [flag.format(damaged=tmp_path / "damaged.npy") for flag in flags]
+    done = train(tmp_path / "sweep", *SMALL, *given)
+    assert done.returncode == code, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert words in line
+    assert queue("--states=all") == before
+    assert not (tmp_path / "sweep" / "jobs.json").exists()
+
+
+# --- 3: time limits
+
+
+def test_a_limit_that_leaves_no_time_is_refused_and_the_least_is_taken(tmp_path):
+    workdir, flags = tmp_path / "sweep", ("--network=linear", "--latent_dim=2", "--epochs=2")
+    before = queue("--states=all")
+    done = train(workdir, *flags, "--slurm=time=1,cpus_per_task=1")
+    assert done.returncode == 2
+    (least,) = re.findall(r"give at least (time=\d+)", done.stderr)
+    assert queue("--states=all") == before
+    done = train(workdir, *flags, f"--slurm={least},cpus_per_task=1", "--follow")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert members.read_results(workdir / "programs" / "all")[0]["status"] == "done"
+
+
+def test_a_training_interrupted_by_its_time_limit_has_the_same_numbers(tmp_path):
+    """It is stopped once it has saved, so that little is computed until the limit comes."""
+    workdir, alone = tmp_path / "sweep", tmp_path / "alone"
+    flags = ("--network=linear", "--latent_dim=2", "--epochs=3000", "--checkpoint_seconds=1")
+    done = train(workdir, *flags, "--slurm=time=2,signal_delay_s=60,cpus_per_task=1")
+    assert done.returncode == 0, done.stderr
+    program, job = workdir / "programs" / "all", job_of(workdir)
+    wait_until(lambda: (program / "checkpoints").exists() and os.listdir(program / "checkpoints"))
+    scancel("--signal=STOP", job)
+    wait_until(lambda: queue(f"--jobs={job}", form="%M") >= ["1:10"], seconds=150)
+    scancel("--signal=CONT", job)
+    start_again(job)
+    wait_until(lambda: members.read_results(program) is not None, seconds=240)
+    log = (program / "run.log").read_text()
+    (at,) = re.findall(r"interrupted at step (\d+), saved", log)
+    assert re.findall(r"resuming at step (\d+)", log) == [at]
+
+    assert call("vae", *flags, f"--workdir={alone}").returncode == 0
+    assert (program / "metrics.csv").read_bytes() == (alone / "metrics.csv").read_bytes()
+    results = [members.read_results(place)[0] for place in (program, alone)]
+    assert [{k: v for k, v in result.items() if k not in TIMES} for result in results[:1]] == [
+        {k: v for k, v in result.items() if k not in TIMES} for result in results[1:]
+    ]
+
+
 def test_a_job_that_saved_goes_on_and_one_that_did_not_stops(make, folder):
-    tasks = make(a="long", b="early")
+    tasks = make(a="long", b="early", c="part")
     submit(tasks, folder)
     for task in tasks:
-        wait_for(task.directory / "ready", 90)
-    ids = [slurm_executor.jobs(folder)[name].id for name in "ab"]
-    (tasks[0].directory / "ready").unlink()
+        wait_for(task.directory / "ready", 120)
+    ids = [job_of(folder, name) for name in "abc"]
+    for task in tasks:
+        (task.directory / "ready").unlink()
     # as SLURM does before a time limit: to the steps, not to the script
     scancel("--signal=TERM", *ids)
-    # SLURM lets a job that is requeued wait for two minutes
-    wait_for(tasks[0].directory / "ready", 300)
-    running, stuck = until(tasks, folder, "running", "failed")
+    for number in (0, 2):
+        start_again(ids[number])
+        wait_for(tasks[number].directory / "ready", 120)
+    running, stuck, part = until(tasks, folder, "running", "failed", "running")
     assert "saved nothing before its time limit" in stuck.message
     assert ids[0] in running.message
-    assert slurm_executor.cancel(folder) == [ids[0]]
-    until(tasks, folder, "missing", "failed")
+    assert ids[2] in part.message
+    assert slurm_executor.cancel(folder) == [ids[0], ids[2]]
+    until(tasks, folder, "missing", "failed", "missing")
     assert submit(tasks, folder)[0].status == "submitted"
-    slurm_executor.cancel(folder)
+    assert slurm_executor.cancel(folder)
+
+
+def test_a_job_that_saved_nothing_is_told_and_goes_on_with_more_time(make, folder):
+    (task,) = make(a="early")
+    submit([task], folder, "time=3")
+    wait_for(task.directory / "ready", 120)
+    scancel("--signal=TERM", job_of(folder, "a"))
+    (failed,) = until([task], folder, "failed")
+    assert failed.message.startswith("it saved nothing before its time limit: give a longer time")
+    # the remedy
+    assert submit([task], folder, "time=10", retries=True)[0].status == "submitted"
+    until([task], folder, "complete")
+
+
+def test_a_job_that_was_killed_at_its_limit_is_told_and_goes_on_with_more_time(make, folder):
+    (task,) = make(a="long")
+    submit([task], folder, "time=2,signal_delay_s=1")
+    wait_for(task.directory / "ready", 120)
+    # it cannot save
+    scancel("--signal=STOP", job_of(folder, "a"))
+    (failed,) = until([task], folder, "failed", seconds=300)
+    assert failed.message.startswith("it had not saved when its time limit came: give a larger")
+    assert failed.exit_code == 143
+    # the remedy
+    settings = "time=10,signal_delay_s=120"
+    assert submit([task], folder, settings, retries=True)[0].status == "submitted"
+    until([task], folder, "complete")
+
+
+# --- 4, 5: submission, states, tables
+
+
+BACKENDS = """
+import atexit, runpy, sys
+from vae_jax.cli import beginning
+beginning.begin()
+from jax._src import xla_bridge
+atexit.register(lambda: print("backends:", *sorted(xla_bridge._backends)))
+runpy.run_module("experiments.vae", run_name="__main__", alter_sys=True)
+"""
 
 
 def test_a_sweep_trains_from_submission_to_table(tmp_path):
     workdir = tmp_path / "sweep"
     flags = ["--network=mlp,linear", "--epochs=2", "--latent_dim=2", f"--workdir={workdir}"]
-    flags += ["--executor=slurm", "--slurm=time=10,cpus_per_task=1", "--follow"]
+    flags += ["--executor=slurm", "--follow", "--slurm=time=10,cpus_per_task=1,export=NONE"]
     # a login node without an accelerator
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cuda"}
-    for name in ("one", "again"):
-        done = subprocess.run(
-            [sys.executable, "-m", "experiments.vae", *flags, "--slurm=time=10,export=NONE"],
-            env=environ,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
-        assert done.returncode == 0, (name, done.stdout, done.stderr)
-    assert "submitted" not in done.stdout
-    assert [row["status"] for row in csv_rows.read_rows(workdir / "sweep.csv")] == ["done"] * 2
-
-
-def test_a_program_spans_two_nodes(tmp_path):
-    workdir = tmp_path / "sweep"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "experiments.vae", "--epochs=2", "--network=linear"),
-            *("--latent_dim=2", f"--workdir={workdir}", "--executor=slurm", "--follow"),
-            "--slurm=time=10,nodes=2,ntasks_per_node=1,cpus_per_task=1",
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=600,
+    first, again = (
+        call("vae", *flags, main=("-c", BACKENDS), JAX_PLATFORMS="cuda") for _ in range(2)
     )
-    logs = [path.read_text() for path in (workdir / "logs" / "slurm").glob("*.out")]
+    for done in (first, again):
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        assert done.stdout.splitlines()[-1] == "backends: cpu"
+        assert f"in {workdir}: sweep.csv, summary.csv, plots/, programs/" in done.stdout
+    assert "submitted" in first.stdout
+    assert f"output is in {workdir / 'logs' / 'slurm'}/" in first.stdout
+    assert "submitted" not in again.stdout
+    assert [row["status"] for row in csv_rows.read_rows(workdir / "sweep.csv")] == ["done"] * 2
+    # without --follow the table says at once what is there
+    assert not re.search(r"\brunning\b|\bqueued\b", again.stdout)
+
+
+def test_the_states_of_a_sweep_are_told_until_it_is_canceled(tmp_path):
+    """Three programs, of which two may run at a time."""
+    workdir = tmp_path / "sweep"
+    flags = (
+        *LONG,
+        "--batch_size=100,200,300",
+        "--slurm=time=10,array_parallelism=2,cpus_per_task=1",
+    )
+    first = train(workdir, *flags)
+    assert first.returncode == 0, first.stderr
+    names = ["batch_size=100", "batch_size=200", "batch_size=300"]
+    ids = [job_of(workdir, name) for name in names]
+    lines = first.stdout.splitlines()
+    at = lines.index(next(line for line in lines if line.startswith("program")))
+    assert [line.split() for line in lines[at + 1 : at + 4]] == [
+        [name, "submitted", "job", job] for name, job in zip(names, ids, strict=True)
+    ]
+    assert "3 of 3 runs have no result yet" in first.stdout
+    # nothing is named that is not there
+    for path in re.findall(rf"{workdir}\S*?(?=[/:,]?\s)", first.stdout):
+        assert os.path.exists(path), path
+
+    def rows():
+        told = call("status", f"--run={workdir}").stdout
+        return [line.split() for line in told.splitlines()[1:4]], told
+
+    def both_run():
+        found, told = rows()
+        # epoch and ELBO so far, the name of the log, the job and its elapsed time
+        running = [len(row) == 7 and row[1] == "running" for row in found]
+        return (found, told) if running == [True, True, False] else None
+
+    (one, two, three), told = wait_until(both_run, seconds=180)
+    for row, name, job in ((one, names[0], ids[0]), (two, names[1], ids[1])):
+        program, _, epoch, elbo, log, _, _ = row
+        assert (program, row[5], row[6].partition(",")[0]) == (name, "job", f"{job},"[:-1])
+        told_rows = csv_rows.read_rows(workdir / "programs" / name / "metrics.csv")
+        known = {r["epoch"]: r["valid_elbo"] for r in told_rows}
+        assert float(elbo) == pytest.approx(known[int(epoch)], abs=0.01)
+        assert (workdir / "logs" / "slurm" / log).exists()
+    assert three == [names[2], "queued", "job", f"{ids[2]},", "JobArrayTaskLimit"]
+    assert f"output is in {workdir / 'logs' / 'slurm'}/" in told
+
+    # the same command submits nothing twice
+    assert train(workdir, *flags).returncode == 0
+    assert [job_of(workdir, name) for name in names] == ids
+    canceled = call("cancel", f"--run={workdir}")
+    assert canceled.stdout == f"canceled: {', '.join(ids)}\n"
+    wait_until(lambda: not set(queue()) & set(ids))
+    assert [row[1] for row in rows()[0]] == ["missing"] * 3
+    assert call("cancel", f"--run={workdir}").stdout == "canceled: none was queued or running\n"
+
+
+# --- 6: arrays
+
+
+def test_more_programs_than_an_array_may_have_are_several_arrays(make, folder, monkeypatch):
+    """Those that are held cost nothing; SLURM itself refuses what is not split."""
+    most = slurm_executor._max_array_size()
+    told = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True).stdout
+    assert re.search(rf"^MaxArraySize\s*= {most}$", told, re.M)
+    tasks = make(**{f"p{i}": "quick" for i in range(most + 2)})
+    with monkeypatch.context() as patch:
+        patch.setattr(slurm_executor, "_max_array_size", lambda: most + 2)
+        with pytest.raises(UsageError, match=r"sbatch refuses .*[Aa]rray") as error:
+            submit(tasks, folder, "hold=true")
+    assert "\n" not in str(error.value)
+    assert not (folder / "jobs.json").exists()
+
+    submit(tasks, folder, "hold=true")
+    ids = [job_of(folder, task.name) for task in tasks]
+    arrays = list(dict.fromkeys(job.partition("_")[0] for job in ids))
+    assert len(set(ids)) == most + 2
+    assert [sum(job.startswith(f"{array}_") for job in ids) for array in arrays] == [most, 2]
+    queued = {outcome.status for outcome in cluster.look(tasks, folder, is_complete)}
+    assert queued == {"queued"}
+    # the last of each array is the program of that name
+    for number in (most - 1, most + 1):
+        subprocess.run(["scontrol", "release", ids[number]], check=True)
+    for number in (most - 1, most + 1):
+        wait_for(tasks[number].directory / "complete", 120)
+    assert sum(task.directory.exists() for task in tasks) == 2
+
+
+def test_a_squeue_that_fails_loses_no_job(make, folder, tmp_path, monkeypatch):
+    tasks = make(a="long", b="quick")
+    submit(tasks, folder)
+    wait_for(tasks[0].directory / "ready", 120)
+    until(tasks, folder, "running", "complete")
+    before = (folder / "jobs.json").read_bytes()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "squeue").write_text(
+        "#!/bin/sh\necho squeue: error: timed out >&2\nexit 1\n"
+    )
+    (tmp_path / "bin" / "squeue").chmod(0o755)
+    everything = queue("--states=all")
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+        for retries in (False, True):
+            found = submit(tasks, folder, retries=retries)
+            assert [outcome.status for outcome in found] == ["queued", "complete"]
+        assert found[0].message == f"job {job_of(folder, 'a')}, squeue gives no answer"
+        # it is requeued meanwhile, and has not ended
+        scancel("--signal=TERM", job_of(folder, "a"))
+        wait_for(tasks[0].directory / "saved", 60)
+        time.sleep(5)
+        assert submit(tasks, folder)[0].status == "queued"
+    assert (folder / "jobs.json").read_bytes() == before
+    assert queue("--states=all") == everything
+    assert cluster.look(tasks, folder, is_complete)[0].status == "queued"
+
+
+# --- 7: options
+
+
+TELLS = """
+import json, os, pathlib, sys, time
+place = pathlib.Path(sys.argv[1])
+place.mkdir(parents=True, exist_ok=True)
+whole = place / os.environ["SLURM_PROCID"]
+part = whole.with_suffix(".part")
+part.write_text(json.dumps(dict(os.environ)))
+part.rename(whole)
+time.sleep(5)
+"""
+
+
+def test_options_reach_the_job(tmp_path, folder, monkeypatch):
+    """A worker that tells its environment."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "tells.py").write_text(TELLS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "lib"), str(ROOT)]))
+    monkeypatch.setenv("OF_THE_LOGIN_NODE", "1")
+    settings = 'setup="export A=1; export B=$A,2",time=1:00:00,nodes=2,ntasks_per_node=1'
+    task = Task("a", ["tells", str(folder / "a")], folder / "a")
+    for number, export in enumerate(("", ",export=NONE")):
+        place = folder / str(number)
+        (job,) = submit([task._replace(arguments=["tells", str(place)])], folder, settings + export)
+        told = shown(job.message.removeprefix("job "))
+        assert (told["TimeLimit"], told["NumNodes"]) == ("01:00:00", "2-2")
+        for process in ("0", "1"):
+            wait_for(place / process, 120)
+        wait_until(lambda: not queue("--states=running,pending", "--me"))
+        environs = [json.loads((place / process).read_text()) for process in ("0", "1")]
+        assert {environ["SLURMD_NODENAME"] for environ in environs} == {"n1", "n2"}
+        for environ in environs:
+            assert (environ["A"], environ["B"]) == ("1", "1,2")
+            assert ("OF_THE_LOGIN_NODE" in environ) == (export == "")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    ["clusters=elsewhere", "gpus_per_task=2,gpus_per_node=2", "qos=none,account=none,nodes=99"],
+)
+def test_options_that_this_slurm_lacks_are_refused_in_a_line(make, folder, settings):
+    before = queue("--states=all")
+    with pytest.raises(UsageError, match=r"executor=slurm: sbatch refuses \(") as error:
+        submit(make(a="quick", b="quick"), folder, settings)
+    assert "\n" not in str(error.value)
+    assert queue("--states=all") == before
+    assert not (folder / "jobs.json").exists()
+
+
+def test_a_container_without_its_plugin_is_a_failure_that_is_told(make, folder):
+    tasks = make(a="quick")
+    submit(tasks, folder, "container_image=a.sqsh")
+    (failed,) = until(tasks, folder, "failed")
+    assert "container-image" in failed.log.read_text()
+
+
+def test_signals_save_and_the_training_goes_on(tmp_path):
+    workdir = tmp_path / "sweep"
+    done = train(workdir, *LONG, "--checkpoint_seconds=100000", "--slurm=time=10,cpus_per_task=1")
+    assert done.returncode == 0, done.stderr
+    program, job = workdir / "programs" / "all", job_of(workdir)
+    wait_until(lambda: (program / "metrics.csv").exists())
+    steps = []
+    for name in ("USR1", "USR2"):
+        scancel(f"--signal={name}", job)
+
+        def is_saved(name=name):
+            told = [
+                text for text in logs_of(workdir) if f"SIG{name}: saving, then going on" in text
+            ]
+            found = os.listdir(program / "checkpoints") if told else []
+            new = [int(step) for step in found if step.isdigit() and int(step) not in steps]
+            return max(new, default=0)
+
+        steps.append(wait_until(is_saved))
+    rows = (program / "metrics.csv").stat().st_size
+    wait_until(lambda: (program / "metrics.csv").stat().st_size > rows)
+    assert queue(f"--jobs={job}", form="%T") == ["RUNNING"]
+    assert steps == sorted(steps)
+    slurm_executor.cancel(workdir)
+    wait_until(lambda: job not in queue())
+
+
+# --- 8: several processes
+
+
+LATE = """
+import os, time
+if os.environ.get("SLURM_PROCID") == "1" and "SLURM_STEP_ID" in os.environ:
+    time.sleep(25)
+"""
+
+
+def test_a_process_that_waits_says_for_whom_and_the_program_spans_two_nodes(tmp_path):
+    workdir = tmp_path / "sweep"
+    (tmp_path / "lib").mkdir()
+    # the second process starts late
+    (tmp_path / "lib" / "sitecustomize.py").write_text(LATE)
+    done = train(
+        workdir,
+        *("--network=linear", "--latent_dim=2", "--epochs=2", "--follow"),
+        "--slurm=time=10,nodes=2,ntasks_per_node=1,cpus_per_task=1",
+        PYTHONPATH=os.pathsep.join([str(tmp_path / "lib"), str(ROOT)]),
+    )
+    logs = logs_of(workdir)
     assert done.returncode == 0, (done.stdout, done.stderr, logs)
     (result,) = members.read_results(workdir / "programs" / "all")
     assert result["status"] == "done"
     # the cores of both nodes
     assert any("devices: 4 × cpu" in text for text in logs), logs
+    (waiting,) = (text for text in logs if "waits for" in text)
+    assert waiting.count("process 0 of 2 waits for the others at n[1-2]") >= 2

@@ -176,3 +176,47 @@ plant(
     "dataset = train.load(asked, None)",
     "a run is evaluated on other data",
 )
+
+plant = of("vae_jax/lab/executors/slurm.py", "cluster")
+plant(
+    """'  if [ "$(saved)" = "$at_start" ]; then',""",
+    "'  if false; then',",
+    "a job that saved nothing is queued again",
+)
+plant(
+    '"    exit $status",',
+    '"    true",',
+    "a job that is queued again has ended",
+)
+plant(
+    '(cd "$place" && ls checkpoints; cat $parts)',
+    '(cd "$place" && ls checkpoints)',
+    "a job that measured a split is not queued again",
+)
+plant(
+    "if code is None and _LIMIT in tail(log):",
+    "if False:",
+    "a job that was killed at its time limit is submitted again",
+)
+plant(
+    "if queue is None and code is None:",
+    "if False:",
+    "jobs are lost if squeue does not answer",
+)
+plant(
+    "return max(1, int(told[1]))",
+    "return 10**6",
+    "arrays are longer than MaxArraySize",
+)
+
+plant = of("vae_jax/lab/executors/kubernetes.py", "executors")
+plant(
+    'None if is_over else record["job"]',
+    "None",
+    "programs that have no pod yet are submitted again",
+)
+plant(
+    "if is_failure and not _holds(status, _LOST):",
+    "if is_failure:",
+    "a pod that lost its node has failed",
+)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -11,8 +12,21 @@ from typing import NamedTuple
 from vae_jax import console, disk
 from vae_jax.errors import StorageError, UsageError, did_you_mean
 
-__all__ = ["Outcome", "Task", "command", "last_line", "pairs", "storing", "tail", "told"]
+__all__ = [
+    "GRACE_SECONDS",
+    "Outcome",
+    "Task",
+    "command",
+    "last_line",
+    "pairs",
+    "signals",
+    "storing",
+    "tail",
+    "told",
+]
 
+GRACE_SECONDS = 20.0
+"""Seconds that workers have to save after a signal to who started them."""
 _PAIR = re.compile(r"""(?:[^,'"]|'[^']*'|"[^"]*")+""")
 """A setting; commas in quotes do not end it."""
 
@@ -132,3 +146,18 @@ def last_line(log: Path, start: int = 0) -> str:
     own = [line for line in lines if not re.match(r"(srun|slurm\w*): ", line)] or lines
     found = [line for line in own if line.startswith("error:")] or own
     return found[-1] if found else ""
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collects the signals that ask to stop, in order of arrival."""
+    received: list[int] = []
+    asked = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        asked.append(signal.SIGHUP)
+    before = {s: signal.signal(s, lambda signum, _: received.append(signum)) for s in asked}
+    try:
+        yield received
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -1,6 +1,5 @@
 """Subprocesses on this machine, a few at a time: `local`."""
 
-import contextlib
 import math
 import os
 import shlex
@@ -8,13 +7,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vae_jax import disk
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.lab import interrupts
-from vae_jax.lab.executors._task import Outcome, Task, command, last_line, told
+from vae_jax.lab.executors._task import (
+    GRACE_SECONDS,
+    Outcome,
+    Task,
+    command,
+    last_line,
+    signals,
+    told,
+)
 from vae_jax.storage import files
 
 __all__ = [
@@ -30,8 +37,6 @@ __all__ = [
 ]
 
 IS_QUEUED = False
-GRACE_SECONDS = 20.0
-"""Seconds that local workers have to save after a signal."""
 _FRACTION = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 
@@ -86,7 +91,7 @@ def run_local(tasks: Sequence[Task], folder: Path, *, num_workers: int) -> list[
     """
     logs = files.make_folder(folder / "logs", folder)
     workers: list[_Worker] = []
-    with _signals() as received:
+    with signals() as received:
         try:
             outcomes = _run(list(tasks), workers, logs, num_workers, received)
         finally:
@@ -105,7 +110,7 @@ def _run(
         waiting: tasks to start; those that remain in it were not started.
         workers: list of running workers, updated here.
         logs, num_workers: see `run_local`.
-        received: list of received signals, see `_signals`.
+        received: list of received signals, see `signals`.
 
     Returns:
         The outcome of each task that has one, by name.
@@ -213,18 +218,3 @@ def _kill(workers: list[_Worker]) -> None:
         if worker.process.poll() is None:
             os.killpg(worker.process.pid, signal.SIGKILL)
             worker.process.wait()
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects the signals that ask to stop, in order of arrival."""
-    received: list[int] = []
-    asked = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
-        asked.append(signal.SIGHUP)
-    before = {s: signal.signal(s, lambda signum, _: received.append(signum)) for s in asked}
-    try:
-        yield received
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

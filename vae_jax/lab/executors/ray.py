@@ -7,12 +7,23 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vae_jax.errors import UsageError
-from vae_jax.lab.executors._task import Outcome, Task, command, last_line, pairs, told
+from vae_jax.lab import interrupts
+from vae_jax.lab.executors._task import (
+    GRACE_SECONDS,
+    Outcome,
+    Task,
+    command,
+    last_line,
+    pairs,
+    signals,
+    told,
+)
 from vae_jax.storage import files
 
 __all__ = ["IS_QUEUED", "cancel", "parse", "preview", "recorded", "run"]
@@ -80,6 +91,8 @@ def run(tasks: Sequence[Task], folder: Path, settings: Mapping[str, Any]) -> lis
     Raises:
         UsageError: Ray is missing, or its cluster does not answer.
         StorageError: the folder of logs cannot be created.
+        SystemExit: with 128 + signum after SIGINT, SIGTERM or SIGHUP. The tasks received SIGTERM,
+            and had 20 seconds to save, or until a second signal.
     """
     if not tasks:
         return []
@@ -87,23 +100,47 @@ def run(tasks: Sequence[Task], folder: Path, settings: Mapping[str, Any]) -> lis
     logs = files.make_folder(folder.absolute() / "logs", folder.absolute())
     # numbers of a run do not depend on threads that a cluster sets
     start = ray.remote(num_cpus=settings["cpus"], num_gpus=settings["gpus"], max_retries=3)(_start)
-    with _joined(ray, settings.get("address")):
-        names = ("PYTHONPATH", "PYTHONSAFEPATH", "VAE_JAX_DATA_DIR", "JAX_PLATFORMS")
-        environ = {name: os.environ[name] for name in names if name in os.environ}
+    names = ("PYTHONPATH", "PYTHONSAFEPATH", "VAE_JAX_DATA_DIR", "JAX_PLATFORMS")
+    environ = {name: os.environ[name] for name in names if name in os.environ}
+    # handlers of signals are installed after Ray's own
+    with _joined(ray, settings.get("address")), signals() as received:
         waiting = {
             start.remote(command(task), str(logs / f"{task.name}.out"), environ, os.getcwd()): task
             for task in tasks
         }
-        outcomes = {}
-        while waiting:
-            (ended,), _ = ray.wait(list(waiting))
-            task = waiting.pop(ended)
+        outcomes = _wait(ray, waiting, received)
+    if received:
+        sys.exit(128 + received[0])
+    return [outcomes[task.name] for task in tasks]
+
+
+def _wait(ray, waiting: dict[Any, Task], received: list[int]) -> dict[str, Outcome]:
+    """Waits until tasks have ended; after a signal they save, after a second one nobody waits.
+
+    Args:
+        ray: the module.
+        waiting: reference of Ray → its task.
+        received: list of received signals, see `signals`.
+
+    Returns:
+        Task name → its outcome.
+    """
+    outcomes, is_asked = {}, False
+    while waiting and len(received) < 2:
+        if received and not is_asked:
+            is_asked = True
+            interrupts.tell(received[0], f"{len(waiting)} programs save (again to leave at once)")
+            for reference in waiting:
+                ray.cancel(reference)
+        for reference in ray.wait(list(waiting), timeout=0.5)[0]:
+            task = waiting.pop(reference)
             try:
-                code, line = ray.get(ended)
+                code, line = ray.get(reference)
             except ray.exceptions.RayError as error:
                 code, line = 1, " ".join(str(error).split())[:300]
-            outcomes[task.name] = told(task, code, line)
-    return [outcomes[task.name] for task in tasks]
+            if not received:
+                outcomes[task.name] = told(task, code, line)
+    return outcomes
 
 
 def _start(words: list[str], log: str, environ: dict[str, str], folder: str) -> tuple[int, str]:
@@ -111,15 +148,25 @@ def _start(words: list[str], log: str, environ: dict[str, str], folder: str) -> 
     path = Path(log)
     size = path.stat().st_size if path.exists() else 0
     with open(path, "ab") as file:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, *words[1:]],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
             cwd=folder,
             env={**os.environ, **environ},
+            start_new_session=True,
         )
-    code = done.returncode
+        try:
+            # Ray cancels a task by an exception, which does not end a wait
+            while process.poll() is None:
+                time.sleep(0.1)
+            code = process.returncode
+        except KeyboardInterrupt:
+            process.terminate()
+            code = process.wait(GRACE_SECONDS)
+        finally:
+            process.kill()
     return 128 - code if code < 0 else code, last_line(path, size)
 
 
