@@ -50,7 +50,7 @@ WORKER = """
             sys.exit(4)
         if what == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        deadline = time.monotonic() + (0.3 if what == "quick" else 60)
+        deadline = time.monotonic() + {"quick": 0.3, "deaf": 900}.get(what, 60)
         while time.monotonic() < deadline:
             time.sleep(0.02)
         (directory / "complete").touch()
@@ -457,7 +457,7 @@ def test_a_job_that_saved_on_sigterm_comes_back_and_another_does_not(make, folde
     os.kill(started(folder)[-1], signal.SIGTERM)  # as SLURM does: the step, not the script
     assert job.wait(30) == 143
     assert (tasks[0].directory / "saved").exists()
-    assert requeued() == ["scontrol requeue 78"]
+    assert requeued() == ["scontrol requeue 77_0"]
     # it has not ended, and is not submitted a second time if squeue does not answer now
     squeue = (slurm / "bin" / "squeue").read_text()
     (slurm / "bin" / "squeue").write_text("#!/bin/bash\nexit 1\n")
@@ -476,7 +476,7 @@ def test_a_job_that_saved_on_sigterm_comes_back_and_another_does_not(make, folde
     job.terminate()  # cancelled: the script and the step
     os.kill(started(folder)[-1], signal.SIGTERM)
     assert job.wait(30) in (143, -15)
-    assert requeued() == ["scontrol requeue 78"]
+    assert requeued() == ["scontrol requeue 77_0"]
 
 
 def test_a_job_that_finished_a_part_comes_back_and_one_that_finished_none_does_not(

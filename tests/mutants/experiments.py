@@ -194,9 +194,14 @@ plant(
     "a job that measured a split is not queued again",
 )
 plant(
-    "if code is None and _LIMIT in tail(log):",
+    "if code in (None, _SIGKILL) and _LIMIT in tail(log):",
     "if False:",
     "a job that was killed at its time limit is submitted again",
+)
+plant(
+    'scontrol requeue "$id"',
+    'scontrol requeue "$SLURM_JOB_ID"',
+    "a job that is queued again takes all of its array with it",
 )
 plant(
     "if queue is None and code is None:",

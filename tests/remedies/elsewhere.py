@@ -63,7 +63,7 @@ ELSEWHERE = {
         "test_slurm.py::test_a_job_that_saved_nothing_is_told_and_goes_on_with_more_time"
     ),
     at("vae_jax/lab/executors/slurm.py", "_why")("give a larger signal_delay_s in `slurm`"): (
-        "test_slurm.py::test_a_job_that_was_killed_at_its_limit_is_told_and_goes_on_with_more_time"
+        "test_slurm.py::test_a_job_that_was_killed_at_its_limit_is_told"
     ),
     at("launch.sh", "")("delete it when nothing does"): (
         "test_platforms.py::test_another_environment_takes_the_place_of_one_that_may_be_in_use"

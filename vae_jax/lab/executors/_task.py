@@ -143,7 +143,7 @@ def last_line(log: Path, start: int = 0) -> str:
     text = tail(log, start)
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
     # SLURM may say something after the program
-    own = [line for line in lines if not re.match(r"(srun|slurm\w*): ", line)] or lines
+    own = [line for line in lines if not re.match(r"(srun|slurm[\w-]*): ", line)] or lines
     found = [line for line in own if line.startswith("error:")] or own
     return found[-1] if found else ""
 

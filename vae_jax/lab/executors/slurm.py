@@ -44,6 +44,7 @@ LEAST_SECONDS = 60
 """Seconds that a job must have before the signal: Python, JAX and a compilation take some."""
 _SIGTERM = 143
 """Exit code of a training that has saved after SIGTERM."""
+_SIGKILL = 137
 _STUCK, _KILLED = "stuck", "killed"
 """In place of 143, if nothing was saved since the job started, or not before it was killed."""
 _LIMIT = "DUE TO TIME LIMIT"
@@ -287,7 +288,7 @@ def _state(
         )
     if task.arguments and job.arguments not in ("", _hash(task)):
         return None
-    if code is None and _LIMIT in tail(log):
+    if code in (None, _SIGKILL) and _LIMIT in tail(log):
         code = _KILLED
     if code in (_STUCK, _KILLED):
         return Outcome(task.name, "failed", _SIGTERM, _why(code), log)
@@ -378,8 +379,10 @@ def _parameters(tasks: Sequence[Task], folder: Path, settings: Mapping[str, Any]
         *(f"export {name}={shlex.quote(value)}" for name, value in environ.items()),
         f"places=({places})",
         "place=${places[${SLURM_ARRAY_TASK_ID:-0}]}",
+        # SLURM_JOB_ID of one task of an array is that of the whole array
         "id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
-        f"ended={logs}/${{id:-$SLURM_JOB_ID}}.exit",
+        "id=${id:-$SLURM_JOB_ID}",
+        f"ended={logs}/$id.exit",
         'rm -f "$ended"',
         # saved steps, measured splits, results, pictures: what a job that resumes need not do
         f"parts='{MEASURED} {UNDRAWN} result.json results.json'",
@@ -393,7 +396,7 @@ def _parameters(tasks: Sequence[Task], folder: Path, settings: Mapping[str, Any]
         '  if [ "$(saved)" = "$at_start" ]; then',
         f"    end={_STUCK}",
         f'  elif [ "${{SLURM_RESTART_COUNT:-0}}" -lt {MAX_REQUEUES} ] &&',
-        '      scontrol requeue "$SLURM_JOB_ID"; then',
+        '      scontrol requeue "$id"; then',
         # it has not ended
         "    exit $status",
         "  fi",
