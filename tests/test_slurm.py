@@ -16,6 +16,7 @@ SLURM of shell scripts.
 | 4 | local workers share devices | test_cluster.py: a fake of /dev, no GPU is needed |
 | 5 | table, reasons, log, `status`, `cancel`, throttling | `states_of_a_sweep` |
 | 5 | `--follow`, and nothing is named that is not there | `trains_from_submission_to_table` |
+| 5 | what the page shows is what is printed | `page_shows` |
 | 6 | more programs than `MaxArraySize` | `more_programs_than_an_array` |
 | 6 | job ids are kept when squeue fails | `squeue_that_fails` |
 | 7 | lines of setup, `export`, `time`, several nodes | `options_reach_the_job` |
@@ -27,6 +28,7 @@ SLURM of shell scripts.
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -141,7 +143,7 @@ def shown(job):
     return dict(re.findall(r"(\S+?)=(\S*)", told.stdout))
 
 
-def call(module, *flags, main=None, **environ):
+def call(module, *flags, main=None, cwd=None, **environ):
     """A command of a user on the login node, as it ended."""
     return subprocess.run(
         [sys.executable, *(main or ("-m", f"experiments.{module}")), *flags],
@@ -149,6 +151,7 @@ def call(module, *flags, main=None, **environ):
         capture_output=True,
         text=True,
         timeout=600,
+        cwd=cwd,
     )
 
 
@@ -440,6 +443,25 @@ def test_a_sweep_trains_from_submission_to_table(workdir):
     assert not re.search(r"\brunning\b|\bqueued\b", again.stdout)
 
 
+def test_the_page_shows_what_is_printed(tmp_path):
+    page = (ROOT / "docs" / "sweeps-and-clusters.md").read_text()
+    _, command, _, shows, *_ = re.split(r"```\w*\n", page.partition("## A sweep on SLURM")[2])
+    command = command.replace("\\\n", " ").partition("launch.sh experiments.vae")[2]
+    words = shlex.split(command)
+    done = call("vae", *words, cwd=tmp_path)
+    slurm_executor.cancel(tmp_path / "runs" / "networks")
+
+    def parts(text):
+        """What is printed before the programs start, and after they have ended."""
+        text = re.sub(r"job \d+", "job 49", text).replace(str(tmp_path), "/shared/vae_jax")
+        lines = text.splitlines()
+        ends = next(i for i, line in enumerate(lines) if line.startswith("output is in"))
+        begins = next(i for i, line in enumerate(lines) if line.startswith("network  runs"))
+        return lines[: ends + 1], lines[begins:]
+
+    assert parts(done.stdout) == parts(shows), done.stderr
+
+
 def test_the_states_of_a_sweep_are_told_until_it_is_canceled(workdir):
     """Three programs, of which two may run at a time."""
     flags = (
@@ -468,13 +490,15 @@ def test_the_states_of_a_sweep_are_told_until_it_is_canceled(workdir):
     def both_run():
         found, told = rows()
         # epoch and ELBO so far, the name of the log, the job and its elapsed time
-        running = [len(row) == 7 and row[1] == "running" for row in found]
+        running = [len(row) == 8 and row[1] == "running" for row in found]
         return (found, told) if running == [True, True, False] else None
 
     (one, two, three), told = wait_until(both_run, seconds=180)
     for row, name, job in ((one, names[0], ids[0]), (two, names[1], ids[1])):
-        program, _, epoch, elbo, log, _, _ = row
-        assert (program, row[5], row[6].partition(",")[0]) == (name, "job", f"{job},"[:-1])
+        assert row[0] == name
+        epoch, elbo, log, _, told_job, elapsed = row[2:]
+        assert told_job == f"{job},"
+        assert re.fullmatch(r"\d+:\d\d", elapsed)
         told_rows = csv_rows.read_rows(workdir / "programs" / name / "metrics.csv")
         known = {r["epoch"]: r["valid_elbo"] for r in told_rows}
         assert float(elbo) == pytest.approx(known[int(epoch)], abs=0.01)
@@ -591,7 +615,7 @@ def test_options_reach_the_job(tmp_path, folder, monkeypatch):
 
 @pytest.mark.parametrize(
     "settings",
-    ["clusters=elsewhere", "gpus_per_task=2,gpus_per_node=2", "qos=none,account=none,nodes=99"],
+    ["clusters=elsewhere", "gpus_per_task=2,gpus_per_node=2", "mem_gb=9000"],
 )
 def test_options_that_this_slurm_lacks_are_refused_in_a_line(make, folder, settings):
     before = set(queue("--states=all"))
@@ -622,7 +646,7 @@ def test_signals_save_and_the_training_goes_on(workdir):
             told = [
                 text for text in logs_of(workdir) if f"SIG{name}: saving, then going on" in text
             ]
-            found = os.listdir(program / "checkpoints") if told else []
+            found = [path.name for path in (program / "checkpoints").glob("*")] if told else []
             new = [int(step) for step in found if step.isdigit() and int(step) not in steps]
             return max(new, default=0)
 
