@@ -54,8 +54,8 @@ def single(folder):
 def swept(folder):
     """Two programs, one of two runs of which one is masked, one of one run."""
     rows = folder / "rows.csv"
-    rows.write_text("latent_dim,activation\n2,tanh\n3,tanh\n2,relu\n")
-    return train(folder / "swept", SMALL, sweep=str(rows))
+    rows.write_text("latent_dim,epochs\n2,1\n3,1\n2,2\n")
+    return train(folder / "swept", {"widths": COMMON["widths"]}, sweep=str(rows))
 
 
 def run(directory, **flags):
@@ -364,27 +364,27 @@ def test_only_what_was_written_is_said_to_be_there(swept, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == found
     run(swept, metrics="udr")
     assert capsys.readouterr().out.splitlines()[-1] == f"in {swept}: evaluation.csv, evaluation/"
-    run(swept / "programs" / "activation=tanh", metrics="objective")
-    assert capsys.readouterr().out.endswith("activation=tanh: evaluation.csv, evaluation/\n")
+    run(swept / "programs" / "epochs=1", metrics="objective")
+    assert capsys.readouterr().out.endswith("epochs=1: evaluation.csv, evaluation/\n")
 
 
 def test_every_run_of_a_sweep_is_a_row(swept, capsys):
     run(swept, metrics="objective,nll,udr", nll_num_samples="5")
     rows = list(csv.DictReader((swept / "evaluation.csv").read_text().splitlines()))
     assert [(row["program"], row["member"]) for row in rows] == [
-        ("activation=relu", "0"),
-        ("activation=tanh", "0"),
-        ("activation=tanh", "1"),
+        ("epochs=1", "0"),
+        ("epochs=1", "1"),
+        ("epochs=2", "0"),
     ]
     # what sets them apart
-    assert [(row["latent_dim"], row["activation"]) for row in rows] == [
-        ("2", "relu"),
-        ("2", "tanh"),
-        ("3", "tanh"),
+    assert [(row["latent_dim"], row["epochs"]) for row in rows] == [
+        ("2", "1"),
+        ("3", "1"),
+        ("2", "2"),
     ]
     assert {row["status"] for row in rows} == {"done"}
     out = capsys.readouterr().out
-    assert "member 1 of activation=tanh (activation=tanh latent_dim=3) at step" in out
+    assert "member 1 of epochs=1 (latent_dim=3 epochs=1) at step" in out
     (group,) = json.loads((swept / "evaluation" / "udr.json").read_text())["metrics"]["udr"][
         "values"
     ]["groups"]
@@ -404,16 +404,16 @@ def test_the_table_of_a_sweep_has_all_that_is_kept_and_runs_that_diverged(
     load = metrics.load
 
     def diverge(directory, member, data_dir):
-        if directory.name == "activation=relu":
+        if directory.name == "epochs=2":
             raise metrics.DivergedError("member 0 diverged")
         return load(directory, member, data_dir)
 
     monkeypatch.setattr(metrics, "load", diverge)
     run(swept, metrics="nll", nll_num_samples="3")
     rows = list(csv.DictReader((swept / "evaluation.csv").read_text().splitlines()))
-    assert [row["status"] for row in rows] == ["diverged", "done", "done"]
-    assert [bool(row["nll.nll"]) for row in rows] == [False, True, True]
-    for row in rows[1:]:
+    assert [row["status"] for row in rows] == ["done", "done", "diverged"]
+    assert [bool(row["nll.nll"]) for row in rows] == [True, True, False]
+    for row in rows[:2]:
         assert row["objective.elbo"]
         assert row["udr.udr"]
 
@@ -431,7 +431,7 @@ def test_a_sweep_whose_runs_all_diverged_is_an_error(swept, monkeypatch):
 
 @pytest.mark.slow
 def test_a_masked_run_is_measured_in_its_dimensions(swept, capsys):
-    program = swept / "programs" / "activation=tanh"
+    program = swept / "programs" / "epochs=1"
     run(program, metrics="latent_use", latent_use_num_samples="20", member="0")
     assert kept(program, 0)["latent_use"]["values"]["num_dims"] == 2
     run(program, metrics="latent_use", latent_use_num_samples="20", member="1")
@@ -440,7 +440,7 @@ def test_a_masked_run_is_measured_in_its_dimensions(swept, capsys):
 
 
 def test_a_plane_is_drawn(swept):
-    program = swept / "programs" / "activation=relu"
+    program = swept / "programs" / "epochs=2"
     settings = {"latent_geometry_num_codes": "5", "latent_geometry_num_pairs": "2"}
     run(program, metrics="latent_geometry", **settings)
     assert kept(program)["latent_geometry"]["values"]["num_pairs"] == 2
@@ -452,7 +452,7 @@ def test_a_plane_that_cannot_be_drawn_loses_no_number(swept, monkeypatch, capsys
     def fail(*_):
         raise ValueError("no plane")
 
-    program = swept / "programs" / "activation=relu"
+    program = swept / "programs" / "epochs=2"
     monkeypatch.setattr(latent_geometry, "PICTURES", (pictures.OfMetric(fail),))
     flags = {"num_examples": "40", "latent_geometry_num_codes": "4"}
     run(program, metrics="latent_geometry,latent_probes", **flags)
@@ -554,7 +554,7 @@ def test_results_are_read_and_written_under_one_lock(swept, monkeypatch):
 
     monkeypatch.setattr(report, "write", watched(report.write, lambda d: d / "evaluation"))
     monkeypatch.setattr(report, "rows_of", watched(report.rows_of, lambda d: d / "evaluation"))
-    run(swept / "programs" / "activation=tanh", metrics="objective")
+    run(swept / "programs" / "epochs=1", metrics="objective")
     assert seen == ["write"] * 2 + ["rows_of"]
 
 
