@@ -13,6 +13,7 @@ import quick
 PROGRAM = """
 import json, re, sys
 import jax, jax.numpy as jnp, numpy as np
+# quickly
 from vae_jax.devices import layout
 from vae_jax import likelihoods, networks, objectives, schedules, training
 from vae_jax.model import Model
@@ -50,7 +51,8 @@ text = chunk.as_text()
 kinds = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter"
 collectives = re.findall(rf"^.* = .*? ({kinds})(?:-start)?\\(.*$", text, re.M)
 state = chunk(state, hparams, x, num_steps)
-rows = [np.asarray(train.rows(jnp.int32(r), jnp.int32(s))[:15]) for r in range(num_runs)
+rows_of = jax.jit(train.rows)
+rows = [np.asarray(rows_of(jnp.int32(r), jnp.int32(s))[:15]) for r in range(num_runs)
         for s in range(4)]
 kept = place.read(state)
 json.dump({
@@ -68,10 +70,8 @@ QUICK = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
 def run(num_devices, num_runs, num_data=None, vectorized=None):
     arguments = [str(num_runs), json.dumps(num_data), json.dumps(vectorized)]
     flags = f"--xla_force_host_platform_device_count={num_devices}"
-    if quick.is_on:
-        flags = f"{quick.FLAGS} {flags}"
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments],
+        [sys.executable, "-c", PROGRAM.replace("# quickly", quick.source()), *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", **QUICK},
