@@ -57,9 +57,10 @@ def load(name: str) -> type[Kind]:
         UsageError: there is none.
     """
     name = aliases.canonical("kind", name)
-    if name not in names():
+    kind = _kinds().get(name)
+    if kind is None or not _has_likelihood(kind):
         raise unknown("kind", name, names())
-    return _kinds()[name]
+    return kind
 
 
 def _has_likelihood(kind: type[Kind]) -> bool:
