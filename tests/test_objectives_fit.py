@@ -66,9 +66,7 @@ def traced(objective, model, data, **settings):
     return jax.eval_shape(program.train.chunk, state, hparams, program.rows("train"), jnp.int32(2))
 
 
-A_FEW = [
-    pytest.param(n, marks=[] if n in BINDINGS else pytest.mark.slow) for n in objectives.names()
-]
+A_FEW = [*BINDINGS, *slow(*(name for name in objectives.names() if name not in BINDINGS))]
 
 
 @pytest.mark.parametrize("name", objectives.names())

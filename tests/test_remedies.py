@@ -118,7 +118,7 @@ def test_extras_that_remedies_name_are_offered():
         for found in re.findall(pattern, message.text)
         for extra in found.split(",")
     }
-    assert named == {"anndata", "cluster", "dicom", "ray", "tensorboard", "tensorflow"}
+    assert named == {"anndata", "cluster", "dicom", "excel", "ray", "tensorboard", "tensorflow"}
     assert named <= project["optional-dependencies"].keys()
 
 

@@ -8,6 +8,7 @@ code.
 import dataclasses
 import numbers
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,10 @@ def load(
 
     Args:
         name: one of `names()`, a dataset of tensorflow-datasets ('mnist', 'config/of:1.0.0'), or
-            the path of an .npy, .npz, .mtx, .h5ad, .csv, .tsv, .csv.gz, .parquet, .feather or .txt
-            file, of a file with several pages of images, or of a folder of images, recordings,
-            tables or .npy files. A path that does not exist is searched below `data_dir`.
+            the path of an .npy, .npz, .mtx, .h5ad, .csv, .tsv, .csv.gz, .parquet, .feather, .xlsx
+            or .txt file (of several sheets "table.xlsx#sheet"), of a file with several pages of
+            images, or of a folder of images, recordings, tables or .npy files. A path that does not
+            exist is searched below `data_dir`.
         data_dir: the folder of all datasets; None means $VAE_JAX_DATA_DIR, else
             $XDG_CACHE_HOME/vae_jax/data (~/.cache/vae_jax/data; if there is no home, below the
             working directory).
@@ -157,20 +159,21 @@ def load(
     asked, is_numeric = _kinds(kinds, label, id, ignore, split_column)
     of_pictures = (resize, crop, pad, background, frames, icc)
     of_ratings = (user, item, rating, rating_at_least, min_ratings, min_item_ratings)
-    of_sound = (sound, frame_length, frame_hop, mel_bands)
+    (name, sheet), (test_data, test_sheet) = _parted(name), _parted(test_data)
     reading = Reading(
         *(num_valid, scaling, loading, window, hop, _marks(missing_values), asked, is_numeric),
         csv=_csv_settings(csv),
         condition=_texts("condition", condition) or None,
         test_data=_test_data(test_data, data_dir),
         train_where=None if train_where is None else parse(train_where),
+        sheet=sheet,
+        test_sheet=test_sheet,
         sha256=sha256,
         cache_dir=cache_dir,
         layer=layer,
-        **_of_kinds_of_files(of_pictures, of_ratings, of_sound),
+        **_of_kinds_of_files(of_pictures, of_ratings, (sound, frame_length, frame_hop, mel_bands)),
     )
-    dataset = _read(name, data_dir, reading)
-    return dataclasses.replace(dataset, streamed=dataset.streamed or loading == "stream")
+    return _read(name, data_dir, reading)
 
 
 def _folders(data_dir: Any, cache_dir: Any) -> tuple[Path, Path]:
@@ -178,6 +181,14 @@ def _folders(data_dir: Any, cache_dir: Any) -> tuple[Path, Path]:
     home = cache.user_folder() or Path(".cache", "vae_jax")
     data_dir = Path(data_dir or os.environ.get("VAE_JAX_DATA_DIR") or home / "data")
     return data_dir, Path(cache_dir or home / "datasets")
+
+
+def _parted(path: Any) -> tuple[Any, str | None]:
+    """The path and the sheet of "table.xlsx#sheet"; a file of that whole name has no sheet."""
+    if not isinstance(path, str | os.PathLike) or os.path.lexists(path):
+        return path, None
+    found = re.fullmatch(r"(.+\.xlsx)#(.+)", os.fspath(path), re.IGNORECASE)
+    return (path, None) if found is None else (found[1], found[2])
 
 
 def _of_kinds_of_files(pictures: Sequence, ratings_: Sequence, sound: Sequence) -> dict[str, Any]:
@@ -192,10 +203,13 @@ def _of_kinds_of_files(pictures: Sequence, ratings_: Sequence, sound: Sequence) 
 def _read(name: str, data_dir: Path, reading: Reading) -> Dataset:
     """The dataset of a name or a path, if its content is the required one."""
     own = _own(name, data_dir)
+    if own is None and reading.sheet is not None:
+        raise UsageError(f"dataset {name!r}: no such file, nor in {data_dir}")
     dataset = _named(name, data_dir, reading) if own is None else _of_user(own, reading)
     if reading.sha256 not in (None, dataset.sha256):
         raise other_content(name, dataset.sha256, reading.sha256)
-    return dataset
+    is_streamed = dataset.streamed or reading.loading == "stream"
+    return dataclasses.replace(dataset, streamed=is_streamed)
 
 
 def _of_user(path: Path, reading: Reading) -> Dataset:

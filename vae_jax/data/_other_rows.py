@@ -89,7 +89,7 @@ def read(path: Path, where: Path, schema: Schema, reading: Reading) -> Rows:
         DataError: it cannot be read, lacks a column, or has a cell that its kind does not allow.
     """
     words = [c.name for c in schema.columns if c.kind == "label" or c.notation or _is_of_words(c)]
-    source = _table_files.read(path, reading, words)
+    source = _table_files.read(path, reading, words, reading.test_sheet)
     names = source.table.column_names
     _refuse_other_columns(path, where, schema, names)
     notes = [*source.notes]

@@ -41,6 +41,7 @@ class Reading:
         condition: names of the columns of a table on which a model is conditioned, or None.
         csv: how a CSV file is written, by name, see `_csv.SETTINGS`; what is not set is detected.
         test_data: another table of the same columns, whose rows are the test split; or None.
+        sheet, test_sheet: of Excel files, or None.
         train_where: which rows may be in train or valid, or None: all.
         sha256: required hash of the content, checked before parsing; None accepts any.
         tally: the memory needed for reading.
@@ -63,6 +64,8 @@ class Reading:
     condition: tuple[str, ...] | None = None
     test_data: Path | None = None
     train_where: Where | None = None
+    sheet: str | None = None
+    test_sheet: str | None = None
     sha256: str | None = None
     tally: memory.Tally = dataclasses.field(default_factory=memory.Tally)
     look: Look = dataclasses.field(default_factory=Look)

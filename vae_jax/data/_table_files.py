@@ -1,4 +1,4 @@
-"""Files of tables: CSV, Parquet and Feather, read as Arrow tables."""
+"""Files of tables: CSV, Parquet, Feather and Excel, read as Arrow tables."""
 
 import contextlib
 import os
@@ -9,13 +9,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vae_jax import memory
-from vae_jax.data import _csv, _notations, _spelling
+from vae_jax.data import _csv, _notations, _sheets, _spelling
 from vae_jax.data._part import Reading
 from vae_jax.errors import DataError, first_line
 
 __all__ = ["SUFFIXES", "Source", "damage_named", "of_words", "read"]
 
-SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".feather")
+SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".feather", ".xlsx")
 """Suffixes of supported files."""
 
 _BYTES_OF_CELL = 40  # as read, as a number, in the table and among the selected rows
@@ -46,13 +46,16 @@ class Source(NamedTuple):
     orders: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
-def read(path: Path, reading: Reading, words: Collection[str] = ()) -> Source:
+def read(
+    path: Path, reading: Reading, words: Collection[str] = (), sheet: str | None = None
+) -> Source:
     """Reads the table of a file, [N, D].
 
     Args:
         path: the file, with one of `SUFFIXES`.
         reading: memory and kinds of columns.
         words: names of columns of a CSV file that stay text, beside those that kinds say.
+        sheet: of an Excel file, None for its only one.
 
     Raises:
         DataError: it cannot be read.
@@ -62,6 +65,9 @@ def read(path: Path, reading: Reading, words: Collection[str] = ()) -> Source:
             return _read_parquet(path, reading.tally)
         if path.suffix.lower() == ".feather":
             return _read_feather(path, reading.tally)
+        if path.suffix.lower() == ".xlsx":
+            table, is_named, notes = _sheets.read(path, sheet, reading.csv or {}, reading.tally)
+            return Source(table, notes, is_named=is_named)
         dialect = _csv.sniff(path, reading.csv)
         num_bytes, may_have_codes = _surveyed(path, dialect)
         reading.tally.add(path, num_bytes, _REMEDY)

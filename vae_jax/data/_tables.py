@@ -1,4 +1,4 @@
-"""Tables of users: CSV, Parquet and Feather files, one or several; which columns to use."""
+"""Tables of users, of one or several files: which columns to use."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
     by_split = {"all": list(files)} if len(files) == 1 else _by_split(path, files)
     tables, files = {}, []
     for split, own in by_split.items():
-        held = [_table_files.read(file, reading) for file in own]
+        held = [_table_files.read(file, reading, sheet=reading.sheet) for file in own]
         tables[split] = _joined(own, [file.table for file in held])
         files += held
     whole = _table_files.Source(
