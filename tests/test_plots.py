@@ -40,6 +40,17 @@ def labels(ticks):
     return [tick.get_text() for tick in ticks]
 
 
+def cells(num):
+    """Rows of a table, others in their place, and the kinds of the columns."""
+    rows = {
+        "age": np.arange(num) / 3,
+        "city": np.array(["Oslo", None, "Lima", "Bonn"], object)[np.arange(num) % 4],
+        "when": np.datetime64("2025-01-01") + np.arange(num),
+    }
+    moved = {name: values[::-1] for name, values in rows.items()}
+    return rows, moved, dict(zip(rows, ("real", "categorical", "date"), strict=True))
+
+
 METRICS = [
     {"step": 10 * t, "loss": 9.0 - t, "valid_loss": 9.5 - t, "rate": 0.1 * t} for t in range(5)
 ]
@@ -51,6 +62,7 @@ PICTURES = {
     "reconstructions_of_tables": lambda: plots.reconstructions(
         random_images(5, 6), random_images(6, 6)[1:]
     ),
+    "cell_reconstructions": lambda: plots.cell_reconstructions(*cells(4)),
     "samples": lambda: plots.samples(random_images(5, 8, 8, 3)),
     "traversal": lambda: plots.traversal(random_images(3, 4, 8, 8, 1), np.arange(4.0), np.ones(3)),
     "interpolation": lambda: plots.interpolation(random_images(2, 4, 8, 6, 1)),
@@ -253,6 +265,27 @@ def test_manifold_has_z0_to_the_right_and_z1_upwards():
     np.testing.assert_allclose(coordinates[:, 0], np.tile(z0, 3), atol=1e-9)
     np.testing.assert_allclose(coordinates[:, 1], np.repeat(z1, 4), atol=1e-9)
     np.testing.assert_array_equal(coordinates[:, 2], grays.ravel())
+
+
+def test_cells_are_told_in_the_words_of_their_columns():
+    rows, made, kinds = cells(4)
+    made["age"] = np.array([0.5, np.nan, 12345.6, 1])
+    picture = plots.cell_reconstructions(rows, made, kinds)
+    assert picture.table.columns == ("column", "kind", "example", "input", "reconstruction")
+    held = {(row[0], row[2]): row[3:] for row in picture.table.rows}
+    assert len(picture.table.rows) == 12
+    assert held["age", 0] == ("0", "0.5")
+    assert (held["age", 1][1], held["age", 2][1]) == ("", "1.235e+04")
+    assert (held["city", 0], held["city", 1]) == (("Oslo", "Bonn"), ("", "Lima"))
+    assert held["when", 3] == ("2025-01-04", "2025-01-01")
+    texts = [text.get_text() for text in picture.figure.axes[0].texts]
+    assert {"age", "categorical", "Oslo", "?"} <= {*texts}
+    wide = {f"c{i}": rows["age"] for i in range(99)}
+    picture = plots.cell_reconstructions(wide, wide, {})
+    assert len(picture.table.rows) == 99 * 4
+    assert "and 59 more columns" in [text.get_text() for text in picture.figure.axes[0].texts]
+    with pytest.raises(UsageError, match="must be the same, at least one"):
+        plots.cell_reconstructions(rows, {"age": rows["age"]}, kinds)
 
 
 def test_reconstructions_of_images():

@@ -119,6 +119,7 @@ OF_NUMBERS = {
     "reconstructions of tables": lambda v: plots.reconstructions(
         v * np.ones((3, len(v))), np.zeros((3, len(v)))
     ),
+    "cell_reconstructions": lambda v: plots.cell_reconstructions({"a": v}, {"a": v[::-1]}, {}),
     "samples": lambda v: plots.samples(np.ones((3, 4, 4, 1)) * v[0]),
     "traversal": lambda v: plots.traversal(some(len(v), len(v), 4, 4, 1), v, v),
     "latent_scatter": lambda v: plots.latent_scatter(np.stack([v, v], 1), np.arange(len(v))),

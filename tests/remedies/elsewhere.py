@@ -93,6 +93,21 @@ ELSEWHERE = {
     at("vae_jax/data/_annotated.py", "_opened")("pip install 'vae_jax[anndata]'"): (
         "test_data_matrices.py::test_an_annotated_matrix_is_read_with_its_names"
     ),
+    at("vae_jax/data/_sheets.py", "read")(
+        "pip install 'vae_jax[excel]', or save the sheet as CSV"
+    ): ("test_data_sheets.py::test_a_sheet_is_what_a_csv_file_is"),
+    at("vae_jax/data/_sheets.py", "_sheet_of")("give …#…"): (
+        "test_data_sheets.py::test_a_sheet_is_named_behind_the_path"
+    ),
+    at("vae_jax/data/_sheets.py", "_trimmed")("give a sheet with a table"): (
+        "test_data_sheets.py::test_rows_without_names_and_titles"
+    ),
+    at("vae_jax/data/_sheets.py", "_divided")("name each column in it, or delete it if it is"): (
+        "test_data_sheets.py::test_rows_without_names_and_titles"
+    ),
+    at("vae_jax/data/_sheets.py")("save the sheet as CSV or Parquet"): (
+        "test_data_sheets.py::test_a_sheet_is_what_a_csv_file_is"
+    ),
     at("vae_jax/data/_dicom.py", "_opened")("pip install 'vae_jax[dicom]'"): (
         "test_data_pictures.py::test_dicom_is_in_the_units_of_its_header"
     ),

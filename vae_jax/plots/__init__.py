@@ -25,6 +25,7 @@ from vae_jax.plots import (
     rasters,
     rate_distortion_plane,
     run_curves,
+    table_cells,
     time_series,
 )
 from vae_jax.plots.curves import *
@@ -38,6 +39,7 @@ from vae_jax.plots.pictures import *
 from vae_jax.plots.rasters import *
 from vae_jax.plots.rate_distortion_plane import *
 from vae_jax.plots.run_curves import *
+from vae_jax.plots.table_cells import *
 from vae_jax.plots.time_series import *
 
 # one line each: the form that type checkers read
@@ -53,4 +55,5 @@ __all__ += pictures.__all__
 __all__ += rasters.__all__
 __all__ += rate_distortion_plane.__all__
 __all__ += run_curves.__all__
+__all__ += table_cells.__all__
 __all__ += time_series.__all__

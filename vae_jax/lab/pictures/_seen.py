@@ -64,6 +64,7 @@ class Seen(NamedTuple):
         conditions: from the objective, or None.
         shown: what the encoder is shown of the few while it is trained, [F, *shape]; None: x.
         key: of what is drawn at random.
+        schema: of a table with columns of several kinds, else None.
     """
 
     model: Any
@@ -88,6 +89,7 @@ class Seen(NamedTuple):
     conditions: Any
     shown: np.ndarray | None
     key: jax.Array
+    schema: Any = None
 
     @property
     def has_rates(self) -> bool:
@@ -186,6 +188,7 @@ def look(experiment, model, params, hparams) -> Seen:
         conditions=conditions,
         shown=None if corrupt is None else np.asarray(corrupt(jnp.asarray(x), key, **h)),
         key=key,
+        schema=experiment.dataset.schema if experiment.dataset.is_mixed else None,
     )
 
 

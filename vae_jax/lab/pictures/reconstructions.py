@@ -9,8 +9,18 @@ __all__ = ["PICTURES", "draw", "draw_series", "hear", "read"]
 
 
 def draw(seen: Seen) -> plots.Picture:
-    """Draws images or rows of a table, their reconstructions and the errors."""
+    """Draws images or rows of a table, their reconstructions and the errors.
+
+    Cells of a table with columns of several kinds have no common error: they are written out.
+    """
     decoded = seen.decode(seen.codes[seen.few][None], seen.told, like=seen.x, is_whole=True)[0]
+    if seen.schema is not None:
+        kinds = {column.name: column.kind for column in seen.schema.used}
+        rows, made = (
+            {name: values for name, values in seen.schema.decode(x).items() if name in kinds}
+            for x in (seen.x, decoded)
+        )
+        return plots.cell_reconstructions(rows, made, kinds)
     return plots.reconstructions(seen.x, decoded)
 
 
