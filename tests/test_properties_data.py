@@ -115,7 +115,8 @@ def expected_values(x, train, scaling):
     is_image, is_asked = x.ndim > 2, scaling == "unit"
     values = np.float64(x[..., None] if x.ndim == 3 else x)
     low, high = values.min(), values.max()
-    if low == 0 and high in (1, 255) and np.isin(values, (0, high)).all():
+    tops = (1,) if scaling == "none" and not is_image else (1, 255)
+    if low == 0 and high in tops and np.isin(values, (0, high)).all():
         return values / high, 2
     if is_image and x.dtype == np.uint8:
         return values / 255, 256
