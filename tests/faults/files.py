@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import bad_data
+from . import bad_data, bad_tables
 from ._lab import check, check_refused, each, fault, finish, steps
 from .kills import SMALL
 
@@ -29,7 +29,8 @@ def unusable_data(lab, tries):
         path.write_bytes(content)
         check_data_refused(lab, path)
 
-    cases = [functools.partial(case, *item) for item in bad_data.BAD.items()]
+    files = {**bad_data.BAD, **bad_tables.made()}
+    cases = [functools.partial(case, *item) for item in files.items()]
     yield from each(lab, cases[:tries])
 
 

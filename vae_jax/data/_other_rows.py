@@ -1,8 +1,7 @@
 """The rows of another table, read by the schema of a table that was read before."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,7 +52,7 @@ def as_test(
             " what names them"
         )
     rows = read(path, where, first.schema, reading)
-    with _named(path):
+    with _table_files.named(path):
         x = first.schema.codes(rows.cells)
         given = first.schema.given_codes(rows.cells) if first.schema.given else None
     notes = rows.notes
@@ -114,15 +113,6 @@ def read(path: Path, where: Path, schema: Schema, reading: Reading) -> Rows:
             f"{len(values):,} cells of {name!r} are missing: {where} has no {told} in that column"
         )
     return Rows(known, labels, notes)
-
-
-@contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Names the file in an error about its cells."""
-    try:
-        yield
-    except (DataError, UsageError) as error:
-        raise type(error)(f"{path}: {error}") from None
 
 
 def _is_of_words(column: Column) -> bool:

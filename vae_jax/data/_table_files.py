@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from vae_jax import memory
 from vae_jax.data import _csv, _notations, _sheets, _spelling
 from vae_jax.data._part import Reading
-from vae_jax.errors import DataError, first_line
+from vae_jax.errors import DataError, UsageError, first_line
 
-__all__ = ["SUFFIXES", "Source", "damage_named", "of_words", "read"]
+__all__ = ["SUFFIXES", "Source", "damage_named", "named", "of_words", "read"]
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".feather", ".xlsx")
 """Suffixes of supported files."""
@@ -228,6 +228,15 @@ def _written_out(path: Path, column, tally: memory.Tally):
         lengths = pc.take(pc.binary_length(chunk.dictionary), chunk.indices)
         tally.add(path, (pc.sum(lengths).as_py() or 0) * _COPIES_OF_TEXT, _REMEDY)
     return column.cast(column.type.value_type)
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Names the file in an error about its cells, of any shape."""
+    try:
+        yield
+    except (DataError, UsageError) as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 @contextlib.contextmanager

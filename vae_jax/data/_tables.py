@@ -179,8 +179,9 @@ def _parts(
             f"{where}: has no {'numeric ' if reading.is_numeric else ''}column to learn from, only "
             f"{_spelling.quoted(source.table.column_names) or 'none'}"
         )
-    names, x = _values(columns, schema, has_codes=has_codes)
-    given = schema.given_codes(columns.cells) if schema is not None and schema.given else None
+    with _table_files.named(where):
+        names, x = _values(columns, schema, has_codes=has_codes)
+        given = schema.given_codes(columns.cells) if schema is not None and schema.given else None
     splits = [*sizes]
     of_rows = np.repeat(np.arange(len(splits), dtype=np.int8), [*sizes.values()])
     if columns.splits is not None and splits == ["all"]:
