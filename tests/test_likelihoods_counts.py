@@ -340,7 +340,6 @@ def test_with_totals_rates_are_shares_of_the_row(name):
 def test_without_totals_nothing_is_shared():
     for likelihood in (Poisson(), NegativeBinomial(), ZeroInflatedNegativeBinomial()):
         assert not likelihood.is_joint
-        assert likelihood.num_examples == 0
         outputs = np.ones((2, 3, likelihood.num_outputs), np.float32)
         assert likelihood.sized({}, outputs, outputs) is outputs
     assert Multinomial().is_joint
@@ -469,3 +468,19 @@ def test_a_setting_that_does_not_fit_is_refused_in_one_line(name, settings, mess
     with pytest.raises(UsageError, match=message) as error:
         likelihoods.make(name, **settings)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["multinomial", "zero_inflated_negative_binomial"])
+def test_a_decoder_begins_at_the_rates_of_the_training_rows(name):
+    """Its last bias is that of outputs which fit all rows alike; only gates are not known."""
+    x = RNG.poisson(np.float32([0.2, 3.0, 40.0]), (256, 3)).astype(np.float32)
+    x[:, 0] = 0
+    model = make_model((3,), likelihood=name, widths=(4,), latent_dim=2)
+    params = jax.jit(model.init)(jax.random.key(0), x)
+    bias = np.asarray(params["decoder"]["output"]["bias"]).reshape(3, -1)
+    np.testing.assert_allclose(np.exp(bias[:, 0]), (x.sum(axis=0) + 0.1) / 256, rtol=1e-5)
+    assert (bias[:, 1:] == 0).all()
+    # without rows it begins at 0, as under other likelihoods
+    assert (
+        np.asarray(jax.jit(model.init)(jax.random.key(0))["decoder"]["output"]["bias"]) == 0
+    ).all()

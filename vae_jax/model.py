@@ -180,14 +180,16 @@ class Model(flax.struct.PyTreeNode):
         own = {"latent": self.latent.init(jax.random.fold_in(key, 2), *self._sizes)}
         of_likelihood = self.likelihood.init(self.shape)
         of_prior, rest = self._divided(examples)
+        decoder = self.scale_to_fan_in(held["decoder"]["params"])
         if rest is not None:
             of_likelihood = self.likelihood.begin(of_likelihood, rest)
+            decoder = self._started(decoder, self.likelihood.starts_near(rest))
         if self.prior_family is not None:
             sizes = priors.Sizes(*self._sizes, self.shape, self.latent)
             own["prior"] = self.prior_family.init(jax.random.fold_in(key, 3), sizes, of_prior)
         params = {
             "encoder": held["encoder"]["params"],
-            "decoder": self.scale_to_fan_in(held["decoder"]["params"]),
+            "decoder": decoder,
             "likelihood": of_likelihood,
             **{name: learned for name, learned in own.items() if learned},
         }
@@ -209,6 +211,14 @@ class Model(flax.struct.PyTreeNode):
         rows = jnp.asarray(examples)
         rest = rows[of_prior:]
         return rows[:of_prior] if of_prior else None, rest if len(rest) else None
+
+    def _started(self, params: dict, outputs: jax.Array | None) -> dict:
+        """The decoder's parameters with a last bias of these outputs [*shape, …], if it has one."""
+        (*_, (name, *below)) = getattr(self.decoder, "layers", None) or (("",),)
+        bias = params.get(name, {}).get("bias")
+        if outputs is None or bias is None or below or bias.size != outputs.size:
+            return params
+        return {**params, name: {**params[name], "bias": outputs.reshape(-1).astype(bias.dtype)}}
 
     def param_shapes(self) -> dict:
         """The shapes and dtypes of the result of `init`, without computing it."""

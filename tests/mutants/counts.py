@@ -173,3 +173,10 @@ plant(
 )
 plant("most = np.minimum(", "most = np.maximum(", "the best ranking has all wanted items")
 plant("/ np.minimum(k, np.sum(", "/ np.maximum(1, np.sum(", "recall is of all wanted items")
+
+plant = of("vae_jax/model.py", "likelihoods_counts")
+plant(
+    "decoder = self._started(decoder, self.likelihood.starts_near(rest))",
+    "",
+    "a decoder of counts begins at 1 for each",
+)

@@ -14,7 +14,9 @@ from vae_jax.likelihoods._likelihood import Likelihood, at_least_float32
 __all__ = ["Counts", "SizedCounts", "draw_poisson", "totals"]
 
 _NUM_EXAMPLES = 256
-"""Training rows whose mean total is that of rows drawn from the model, a count."""
+"""Training rows whose mean is that of rows drawn from the model, a count."""
+_UNSEEN = 0.1
+"""Added to each sum over these rows, a scalar."""
 _LEAST_MEAN = 1e-6
 _LARGEST_RATE = 2.0**30
 """Rates of draws, which are integers of 32 bits, are clamped to this one."""
@@ -37,8 +39,8 @@ class Counts(Likelihood):
 
     @property
     def num_examples(self) -> int:
-        """The number of training rows that `begin` needs, a count; 0 without totals."""
-        return _NUM_EXAMPLES if self.is_joint else 0
+        """The number of training rows that `begin` and `starts_near` need, a count."""
+        return _NUM_EXAMPLES
 
     def init(self, shape):
         # a count of 1 for each number
@@ -48,6 +50,12 @@ class Counts(Likelihood):
         if not self.is_joint:
             return params
         return {**params, "log_total": jnp.log(jnp.maximum(jnp.mean(totals(examples)), 1.0))}
+
+    def starts_near(self, examples):
+        known = jnp.sum((~jnp.isnan(examples)).astype(jnp.float32), axis=0)
+        # a number that is 0 in all these rows may not be 0 in others
+        counts = jnp.sum(jnp.where(jnp.isnan(examples), 0.0, examples), axis=0) + _UNSEEN
+        return self.outputs_near(counts / jnp.maximum(known, 1.0))
 
     def seen(self, x):
         x = at_least_float32(x)

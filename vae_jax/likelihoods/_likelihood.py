@@ -88,6 +88,19 @@ class Likelihood:
         del examples
         return params
 
+    def starts_near(self, examples: jax.Array) -> jax.Array | None:
+        """Decoder outputs that fit all rows alike, at which training begins; None for no such.
+
+        Args:
+            examples: evenly spaced training rows, [num_examples, *shape].
+
+        Returns:
+            Outputs of one example, [*shape] or [*shape, num_outputs]: the bias of the decoder's
+            last layer, if it has one for each number.
+        """
+        del examples
+        return None
+
     @property
     def is_joint(self) -> bool:
         """Whether the distribution of a number depends on the others of its row; a scalar."""
