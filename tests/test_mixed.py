@@ -102,6 +102,22 @@ def test_the_sum_is_that_of_each_column_alone_and_of_scipy():
         np.testing.assert_allclose(found, wanted[:, place], rtol=2e-5, atol=2e-5)
 
 
+def test_a_column_of_several_numbers_is_as_many_columns_of_one():
+    """A date has its elapsed time and angles: one cell, each number with its own Gaussian."""
+    whole = likelihoods.make("mixed", parts=(("gaussian", 3), ("one_hot", 2), ("gaussian", 1)))
+    parts = likelihoods.make(
+        "mixed", parts=(*[("gaussian", 1)] * 3, ("one_hot", 2), ("gaussian", 1))
+    )
+    outputs, x = OUTPUTS[:, :6], jnp.concatenate([OUTPUTS[:, 6:9], X[:, 1:3], X[:, :1]], axis=1)
+    params = jax.tree.map(lambda leaf: leaf + jnp.arange(4) / 4, parts.init((6,)))
+    jax.tree.map(np.testing.assert_array_equal, whole.init((6,)), parts.init((6,)))
+    for name in ("log_probs", "log_prob"):
+        found = [getattr(each, name)(params, outputs, x) for each in (whole, parts)]
+        np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(whole.mean(params, outputs), parts.mean(params, outputs))
+    assert (whole.observed(x).shape, parts.observed(x).shape) == ((B, 3), (B, 5))
+
+
 def test_a_missing_cell_costs_exactly_nothing_and_has_no_gradient():
     is_missing = np.zeros((B, D), bool)
     for row in range(B):

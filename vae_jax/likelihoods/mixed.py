@@ -127,10 +127,12 @@ def _starts(sizes: tuple[int, ...]) -> np.ndarray:
 
 @functools.cache
 def _grouped(parts: tuple[str, ...], sizes: tuple[int, ...]) -> tuple[_Group, ...]:
-    """The columns by part and size; a part for single numbers has one group."""
+    """The columns by part and size; a part for single numbers has one group of all of these."""
     columns: dict[tuple[str, int], list[int]] = {}
     for name, size, start in zip(parts, sizes, _starts(sizes).tolist(), strict=True):
-        columns.setdefault((name, size if part(name).is_vector else 1), []).append(start)
+        is_vector = part(name).is_vector
+        own = [start] if is_vector else range(start, start + size)
+        columns.setdefault((name, size if is_vector else 1), []).extend(own)
     groups = []
     for (name, size), starts in sorted(columns.items()):
         is_vector = part(name).is_vector
