@@ -44,7 +44,7 @@ def numbers(value: Any) -> Any:
     """The floats that JSON lacks as scalars again, where `plain` made words of them.
 
     Args:
-        value: plain numbers, and lists and dicts of these; other words stay.
+        value: plain scalars, and lists and dicts of these; other words stay.
     """
     if isinstance(value, Mapping):
         return {key: numbers(item) for key, item in value.items()}
