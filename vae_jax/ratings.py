@@ -21,7 +21,7 @@ class Ratings:
 
     Attributes:
         user, item, rating: names of columns; None finds them by their names.
-        rating_at_least: ratings of at least this count as 1, others as 0; None: each counts as 1.
+        rating_at_least: ratings of at least this (scalar) count as 1, others as 0; None: each does.
         min_ratings: users with fewer ratings are left out; None means `LEAST`.
         min_item_ratings: items with fewer ratings are left out; None means 1.
     """
