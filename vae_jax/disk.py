@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 __all__ = [
     "LEFT_BY_BROWSERS",
@@ -21,6 +22,7 @@ __all__ = [
     "open_regular",
     "path_of",
     "replace",
+    "replacing",
     "set_aside",
     "sync_folder",
 ]
@@ -114,17 +116,22 @@ def open_regular(name: str | os.PathLike, flags: int, *, held: int | None = None
     return descriptor
 
 
-def replace(
-    held: int, name: str, content: bytes, check: Callable[[str], object] | None = None
-) -> None:
-    """Writes a file atomically; replaces what had its name, even a link.
+@contextlib.contextmanager
+def replacing(
+    held: int, name: str, check: Callable[[str], object] | None = None
+) -> Iterator[IO[bytes]]:
+    """Opens a file to be written, which takes its name only when it is whole.
+
+    It replaces what had its name, even a link. If the block or the check raises, the old file
+    stays; if the process is killed, a hidden file stays beside it, which the next writer removes.
 
     Args:
         held: the folder, from `folder`, a scalar.
         name: name of the file.
-        content: bytes of any length, a scalar.
-        check: reads the temporary file before it replaces the old one; if it raises, the old file
-            stays.
+        check: reads the temporary file before it replaces the old one.
+
+    Yields:
+        The temporary file.
 
     Raises:
         OSError: it cannot be written.
@@ -132,9 +139,9 @@ def replace(
     temporary = f".{name}.tmp"
     _remove(temporary, held)  # left by a killed process, or a link
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=held)
-        with open(descriptor, "wb") as file:
-            file.write(content)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=held)
+        with open(descriptor, "w+b") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if check is not None:
@@ -144,6 +151,18 @@ def replace(
     except BaseException:
         _remove(temporary, held)
         raise
+
+
+def replace(
+    held: int, name: str, content: bytes, check: Callable[[str], object] | None = None
+) -> None:
+    """Writes a file atomically, see `replacing`; content of any length, a scalar.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replacing(held, name, check) as file:
+        file.write(content)
 
 
 def set_aside(name: str, held: int, other: int) -> None:

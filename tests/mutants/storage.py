@@ -99,8 +99,8 @@ plant(
 
 plant = of("vae_jax/disk.py", "runs", "links")
 plant(
-    "file.write(content)\n            file.flush()\n            os.fsync(file.fileno())",
-    "file.write(content)",
+    "yield file\n            file.flush()\n            os.fsync(file.fileno())",
+    "yield file",
     "a file takes its place before it is on the disk",
 )
 plant(
