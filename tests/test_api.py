@@ -48,6 +48,10 @@ ALLOWED = {
         *("posteriors", "priors", "training"),
     },
     "families": set(),
+    "applying": {"data", "forms", "frames", "labels", "schema", "uses"},
+    "forms": {"assembly", "data", "likelihoods", "schema", "sources"},
+    "frames": set(),
+    "uses": {"corruptions", "evaluation", "families", "latents", "rates"},
     "flows": set(),
     "keeping": {"storage"},
     "live": set(),
@@ -57,8 +61,8 @@ ALLOWED = {
     "sounds": set(),
     "program": {"devices", "evaluation", "schedules", "training"},
     "trained": {
-        *("assembly", "data", "evaluation", "labels", "likelihoods", "model", "objectives"),
-        *("plots", "program", "sources", "storage", "training"),
+        *("applying", "assembly", "data", "evaluation", "labels", "likelihoods", "model"),
+        *("objectives", "plots", "program", "sources", "storage", "training", "uses"),
     },
     "losses": {"distributions"},
     "likelihoods": {"distributions", "families", "losses"},
@@ -94,6 +98,7 @@ ALLOWED = {
     "networks": {"convolution", "residual"},
     "residual": {"convolution"},
     "lab": {
+        *("applying", "frames", "uses"),
         *("assembly", "cache", "data", "devices", "distributions", "evaluation", "families"),
         *("keeping", "latents", "likelihoods", "live", "looks", "model", "modules", "networks"),
         *("objectives", "phases", "plots", "posteriors", "priors", "program", "ranges", "rates"),
@@ -102,6 +107,7 @@ ALLOWED = {
     "cli": {
         *("data", "devices", "evaluation", "lab"),
         *("likelihoods", "losses", "networks", "objectives", "samplers", "schema", "storage"),
+        "uses",
     },
     "__main__": {"cli"},
 }

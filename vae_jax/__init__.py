@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         samplers,
         schedules,
         training,
+        uses,
     )
     from vae_jax.assembly import make_model
     from vae_jax.fitting import fit
@@ -65,6 +66,7 @@ __all__ = [
     "samplers",
     "schedules",
     "training",
+    "uses",
 ]
 
 _HOMES = {

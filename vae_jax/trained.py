@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import (
+    applying,
     arguments,
     assembly,
     evaluation,
@@ -20,6 +21,7 @@ from vae_jax import (
     plots,
     sources,
     training,
+    uses,
 )
 from vae_jax import program as programs
 from vae_jax.data import Dataset, Split
@@ -93,6 +95,32 @@ class Trained:
             for name, text in self._lines().items()
         )
         return f"<table><caption>Trained</caption>{''.join(rows)}</table>"
+
+    def apply(self, use: str, rows: Any = None, **settings: Any) -> Any:
+        """Applies the model to new rows: `trained.apply("score", df)` is `trained.score(df)`.
+
+        Args:
+            use: one of `vae_jax.uses.names()`: encode, reconstruct, score, impute, denoise, ….
+            rows: a DataFrame (pandas, polars), an Arrow table, columns by name, an array [N,
+                *shape], or {"x": x, "labels": y}; of `sample` the number of rows.
+            settings: see `vae_jax.applying.apply`.
+
+        Returns:
+            A table or an array, as the rows are.
+
+        Raises:
+            UsageError: the model cannot do it, or a setting does not fit.
+            DataError: the rows do not fit the training.
+        """
+        return applying.apply(self, use, rows, **settings)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_") or name not in uses.names():
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return functools.partial(self.apply, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *uses.names()})
 
     def curves(self) -> plots.Picture:
         """The training curves: each quantity of `history` against the step, [epochs] each."""

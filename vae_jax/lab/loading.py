@@ -52,6 +52,7 @@ def load(path: str | os.PathLike, **options: Any) -> Trained:
         )
     model, params = exported.load(shown, **options)
     about = exported.description(shown)["about"]
+    about = about if isinstance(about, dict) else {"about": about}
     return Trained(model, params, step=about.get("step"), about=about)
 
 

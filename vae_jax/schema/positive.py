@@ -49,5 +49,5 @@ class Positive(Number):
         """The numbers [N] themselves."""
         codes = super().code(column, cells)
         if np.any(codes <= 0):
-            raise column.refuse(codes[codes <= 0][0], "numbers above 0")
+            raise column.refuse(float(codes[codes <= 0][0]), "numbers above 0")
         return codes
