@@ -35,9 +35,10 @@ from vae_jax import (
     losses,
     networks,
     objectives,
+    uses,
 )
 from vae_jax.cli import help
-from vae_jax.cli.commands import cancel, evaluate, export, status
+from vae_jax.cli.commands import apply, cancel, evaluate, export, status
 from vae_jax.lab import config, metrics, settings, sweep
 from vae_jax.model import Model
 from vae_jax.storage import exported
@@ -81,7 +82,8 @@ def test_every_snippet_is_run():
     """The pages with snippets are those that the tests below run."""
     have = {page for page in PAGES if snippets(page)}
     assert have == {
-        *("README.md", "docs/contributing.md", "docs/python-api.md", "docs/priors.md"),
+        *("README.md", "docs/apply.md", "docs/contributing.md", "docs/python-api.md"),
+        "docs/priors.md",
         *("docs/data.md", "docs/posteriors.md", "docs/samplers.md", "docs/sweeps-and-clusters.md"),
     }
 
@@ -116,6 +118,25 @@ def test_the_snippet_of_a_prior():
     np.testing.assert_allclose(found.deviation, [math.exp(0.5), math.exp(0.5), 1.0], rtol=1e-6)
     model = assembly.make_model((4,), likelihood="gaussian", latent_dim=3, prior=scaled)
     assert model.init(jax.random.key(0))["prior"] == {"log_scale": 0.0}
+
+
+def test_the_snippets_of_new_rows(tmp_path, monkeypatch):
+    """On a model of three columns, whose distance from 0 is that of the code."""
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype("f4")
+    model = assembly.make_model(x, latent_dim=2, widths=(3,), likelihood="gaussian")
+    params = model.init(jax.random.key(0))
+    monkeypatch.chdir(tmp_path)
+    exported.save("model.safetensors", model, params)
+    first, last = snippets("docs/apply.md")
+    names = {"rows": x}
+    exec(first, names)
+    assert names["scores"].shape == (4,)
+    assert names["filled"].shape == (4, 20, 3)
+    assert names["new"].shape == (100, 3)
+    exec(last, names)
+    found = uses.Engine(names["Distance"](), model, params)(x)["distance"]
+    z = model.encode(params, x).mode
+    np.testing.assert_allclose(found, np.linalg.norm(z, axis=1), rtol=1e-5)
 
 
 def test_the_snippet_of_learned_priors(is_trained):
@@ -308,6 +329,8 @@ def flags_of(module):
         return {*fields, *config.hyperparameter_flags(), *own, "help"}
     if module == "experiments.evaluate":
         return {*evaluate.flag_texts(), "help"}
+    if module == "experiments.apply":
+        return {*(flag for use in uses.names() for flag in apply.flag_texts(use)), "help"}
     of_texts = {f"experiments.{c.__name__.rpartition('.')[2]}": c for c in (cancel, export, status)}
     if module in of_texts:
         return {*of_texts[module].FLAGS, "help"}

@@ -27,6 +27,7 @@ from remedies import (  # noqa
     of_storage,
     of_tables,
     of_training,
+    of_uses,
 )
 from remedies._cases import CASES, SaidError, fits, is_of
 from remedies.elsewhere import ELSEWHERE, UNTRIED
