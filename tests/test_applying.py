@@ -136,6 +136,9 @@ def test_observed_cells_stay_as_they_are_written(mixed, num_draws):
     found, _ = work(mixed, "impute", as_table(columns), num_draws=num_draws, num_samples=3)
     times = num_draws or 1
     assert len(found) == N * times
+    settings = {"num_draws": num_draws, "num_samples": 3}
+    part, _ = work(mixed, "impute", as_table(columns).slice(5), 5, **settings)
+    assert part == found.slice(5 * times)  # the draws of the whole
     for name, own in columns.items():
         cells = found.column(name).to_pylist()
         for row, cell in enumerate(np.repeat(own, times)):
