@@ -5,7 +5,7 @@ import functools
 import html
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -114,10 +114,20 @@ class Trained:
         """
         return applying.apply(self, use, rows, **settings)
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_") or name not in uses.names():
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return functools.partial(self.apply, name)
+    if TYPE_CHECKING:  # with `__getattr__` a type checker would accept any name
+        cluster: ClassVar[Callable[..., Any]]
+        denoise: ClassVar[Callable[..., Any]]
+        encode: ClassVar[Callable[..., Any]]
+        impute: ClassVar[Callable[..., Any]]
+        reconstruct: ClassVar[Callable[..., Any]]
+        sample: ClassVar[Callable[..., Any]]
+        score: ClassVar[Callable[..., Any]]
+    else:
+
+        def __getattr__(self, name: str) -> Callable[..., Any]:
+            if name.startswith("_") or name not in uses.names():
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return functools.partial(self.apply, name)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *uses.names()})
