@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax import arguments, forms, frames, labels, uses
-from vae_jax.data import _cells
+from vae_jax.data import _cells, _notations
 from vae_jax.data._matching import UNSEEN, Matcher
 from vae_jax.errors import DataError, UsageError, shown, unknown
 from vae_jax.schema import Column
@@ -90,7 +90,7 @@ class Worker:
         self._extra |= dict.fromkeys(matcher.check(table.column_names))
         codes = matcher.codes(table, first_row)
         self.form.refuse_missing(codes, self.use.takes_missing, first_row)
-        condition = self._condition(self._labels_in(table))
+        condition = self._condition_of(table, first_row)
         places = first_row + np.arange(len(codes)) if places is None else places
         found = self._over(self.form.of_codes(codes), np.isnan(codes), places, condition)
         return self._joined(table, codes, found)
@@ -103,6 +103,12 @@ class Worker:
                 f" [N{''.join(f', {n}' for n in self.form.shape)}]"
             )
         return self.matcher
+
+    def _condition_of(self, table: Any, first_row: int) -> np.ndarray | None:
+        """What the model is given for each row of a table: columns by name, or its label."""
+        if self.form.schema is not None and self.form.schema.given:
+            return self._matcher().given(table, first_row)
+        return self._condition(self._labels_in(table))
 
     def _labels_in(self, table: Any) -> np.ndarray | None:
         """The labels [N] of a table, if the model is conditional."""
@@ -333,8 +339,10 @@ def _as_arrow(column: Column, values: np.ndarray, own: Any) -> Any:
     if not _cells.is_text(kind):
         array = pc.round(array) if pa.types.is_integer(kind) else array
         return array.cast(kind, safe=False)
-    words = array.cast(kind)
-    return pc.replace_substring(words, ".", ",") if _cells.has_decimal_commas(own) else words
+    notation = column.notation or _notations.find(own)
+    if notation:
+        return pa.array(_notations.written(array.to_pylist(), notation), kind)
+    return array.cast(kind)
 
 
 def _levels_as_arrow(column: Column, values: np.ndarray, kind: Any) -> Any:

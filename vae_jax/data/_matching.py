@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vae_jax.data import _cells, _spelling
+from vae_jax.data import _cells, _notations, _spelling
 from vae_jax.errors import DataError
 from vae_jax.schema import Cells, Column, Schema
 
@@ -54,7 +54,7 @@ class Matcher:
                 f"{self.where}: has several columns called {_spelling.quoted(twice)}: give each a"
                 " name of its own"
             )
-        wanted = [column.name for column in self.schema.used]
+        wanted = [column.name for column in (*self.schema.used, *self.schema.given)]
         lost = [name for name in wanted if name not in names]
         if lost:
             raise DataError(
@@ -74,16 +74,34 @@ class Matcher:
         Raises:
             DataError: a cell cannot be of its column's kind, or is an unseen category.
         """
-        rows = {c.name: self._cells(c, table.column(c.name), first_row) for c in self.schema.used}
-        try:
-            codes = self.schema.codes(rows)
-        except DataError as error:
-            raise DataError(f"{self.where}: {error}") from None
+        codes = self._codes(self.schema.codes, self.schema.used, table, first_row)
         for place, column in enumerate(self.schema.used):
             if column.low is not None:
                 own = codes[:, place]
                 self.outside[column.name] += int(((own < column.low) | (own > column.high)).sum())
         return codes
+
+    def given(self, table: Any, first_row: int = 0) -> np.ndarray:
+        """The numbers that the model is given of a block of rows, [N, W] float32; see `codes`.
+
+        Raises:
+            DataError: a cell is missing or does not fit.
+        """
+        codes = self._codes(self.schema.given_codes, self.schema.given, table, first_row)
+        try:
+            self.schema.refuse_missing(codes)
+        except DataError as error:
+            raise DataError(f"{self.where}: {error}") from None
+        return self.schema.expand_given(codes)
+
+    def _codes(
+        self, encode: Callable, columns: Sequence[Column], table: Any, first_row: int
+    ) -> np.ndarray:
+        rows = {c.name: self._cells(c, table.column(c.name), first_row) for c in columns}
+        try:
+            return encode(rows)
+        except DataError as error:
+            raise DataError(f"{self.where}: {error}") from None
 
     def _cells(self, column: Column, values: Any, first_row: int) -> Cells:
         """The cells of an Arrow column [N] as training read them."""
@@ -92,10 +110,9 @@ class Matcher:
             return self._of_levels(column, _cells.cells(values), first_row)
         if column.kind == "date":
             return _cells.cells(values)
-        found = _quick_numbers(values)
+        found = None if column.notation else _quick_numbers(values)
         if found is None:
-            if _cells.has_decimal_commas(values):
-                values = _cells.with_points(values)
+            values = _notations.plain(values, column.notation or _notations.find(values))
             found = _cells.numbers(column.name, values)
         if isinstance(found, _cells.Misfit):
             _cells.refuse(Path(self.where), [found._replace(row=found.row + first_row)])

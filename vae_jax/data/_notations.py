@@ -6,10 +6,12 @@ decimal mark is set. Digits after a leading zero ("01234") and long numbers afte
 codes, such as those of places and telephones: words.
 """
 
+from collections.abc import Iterable
+
 from vae_jax.data._cells import are_all, is_text, known_words
 from vae_jax.schema import NOTATION
 
-__all__ = ["find", "has_codes", "plain"]
+__all__ = ["find", "has_codes", "plain", "written"]
 
 _PERCENT = r"[ \x{a0}]?%$"
 _PLAIN = r"^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$"
@@ -87,6 +89,18 @@ def plain(column, notation: str):
         column = pc.replace_substring_regex(column, _PERCENT, "")
     column = pc.replace_substring(column, group, "") if group else column
     return pc.replace_substring(column, decimal, ".")
+
+
+def written(numbers: Iterable[float | int | None], notation: str) -> list[str | None]:
+    """Numbers [N] as words of a notation, the other way of `plain`; None stays."""
+    group, decimal, percent = NOTATION.fullmatch(notation).groups()
+    marks = {",": group or "", ".": decimal}
+
+    def one(number):
+        word = "".join(marks.get(letter, letter) for letter in f"{number:,}")
+        return f"{word} %" if percent else word
+
+    return [None if number is None else one(number) for number in numbers]
 
 
 def has_codes(column) -> bool:

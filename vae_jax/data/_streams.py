@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 
 from vae_jax import memory
-from vae_jax.data import _csv, _files, _npy, _pictures, _spelling, _tables
+from vae_jax.data import _csv, _files, _npy, _pictures, _sheets, _spelling, _table_files
 from vae_jax.errors import DataError
 from vae_jax.looks import Look
 
-__all__ = ["ARRAYS", "TABLES", "Block", "Stream", "opened"]
+__all__ = ["ARRAYS", "SHEETS", "TABLES", "Block", "Stream", "opened"]
 
-TABLES, ARRAYS = _tables.SUFFIXES, (".npy", ".npz")
-"""Suffixes of files of tables and of arrays."""
+SHEETS, ARRAYS = (".xlsx",), (".npy", ".npz")
+"""Suffixes of files of sheets and of arrays."""
+TABLES = tuple(suffix for suffix in _table_files.SUFFIXES if suffix not in SHEETS)
+"""Suffixes of files of tables that are read and written by blocks."""
 _BLOCK_BYTES = 2**22
 _BLOCK_ROWS = 2**15
 _MOST_PICTURES = 256
@@ -93,8 +95,8 @@ def opened(path: Path, look: Look) -> Stream:
     name = path.name.lower()
     if path.is_dir():
         return _pictures_in(path, look)
-    if name.endswith(TABLES):
-        with _tables._damage_named(path):
+    if name.endswith((*TABLES, *SHEETS)):
+        with _table_files.damage_named(path):
             return _table(path)
     if name.endswith(".npy"):
         rows = _npy.FileRows(path)
@@ -103,8 +105,8 @@ def opened(path: Path, look: Look) -> Stream:
     if name.endswith(".npz"):
         return _archive(path)
     raise DataError(
-        f"{path}: cannot be read: must end in {', '.join((*TABLES, *ARRAYS))}, or be a folder of"
-        " pictures"
+        f"{path}: cannot be read: must end in {', '.join((*TABLES, *SHEETS, *ARRAYS))}, or be a"
+        " folder of pictures"
     )
 
 
@@ -118,6 +120,9 @@ def _table(path: Path) -> Stream:
         return Stream(path, "table", functools.partial(_guarded, path, blocks))
     if suffix == ".feather":
         blocks = functools.partial(_blocks_of_feather, path)
+        return Stream(path, "table", functools.partial(_guarded, path, blocks))
+    if suffix in SHEETS:
+        blocks = functools.partial(_blocks_of_sheet, path)
         return Stream(path, "table", functools.partial(_guarded, path, blocks))
     dialect = _csv.sniff(path)
     encoding = _encoding(path, dialect.encoding)
@@ -134,7 +139,7 @@ def _guarded(path: Path, blocks: Callable[[], Iterator[Block]]) -> Iterator[Bloc
     """Blocks whose reading ends in one line if the file is damaged; what uses them may raise."""
     found = blocks()
     while True:
-        with _tables._damage_named(path):
+        with _table_files.damage_named(path):
             block = next(found, None)
         if block is None:
             return
@@ -187,7 +192,7 @@ def _blocks_of_parquet(path: Path) -> Iterator[Block]:
     import pyarrow as pa
     import pyarrow.parquet
 
-    file = pa.parquet.ParquetFile(_tables._opened(path), page_checksum_verification=True)
+    file = pa.parquet.ParquetFile(_table_files._opened(path), page_checksum_verification=True)
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     memory.check(path, max((group.total_byte_size for group in groups), default=0))
     yield Block(file.schema_arrow.empty_table())
@@ -199,12 +204,17 @@ def _blocks_of_feather(path: Path) -> Iterator[Block]:
     import pyarrow as pa
     import pyarrow.ipc
 
-    file = pa.ipc.open_file(_tables._opened(path))
+    file = pa.ipc.open_file(_table_files._opened(path))
     yield Block(file.schema.empty_table())
     for number in range(file.num_record_batches):
         batch = file.get_batch(number)
         memory.check(path, batch.nbytes)
         yield Block(pa.Table.from_batches([batch]))
+
+
+def _blocks_of_sheet(path: Path) -> Iterator[Block]:
+    table, _, notes = _sheets.read(path, None, {}, memory.Tally())
+    yield Block(table, notes=notes)
 
 
 # --- Arrays
