@@ -23,7 +23,7 @@ def table(path, **columns):
 # --- A second table
 
 
-@tries(at(DATA + "__init__.py", "_test_data")("give a file that ends in …"))
+@tries(at(DATA + "__init__.py", "_second")("give a file that ends in …"))
 def a_second_table_that_is_none(folder, patch):
     path = table(folder / "a.csv")
     message = yield attempt(load, path, test_data=folder)

@@ -154,23 +154,21 @@ def load(
         DataError: if its files are missing, damaged, or contain nothing to learn from.
     """
     _check(name, data_dir, cache_dir, sha256, scaling, loading)
-    name, (data_dir, cache_dir) = str(name), _folders(data_dir, cache_dir)
+    (name, sheet), (data_dir, cache_dir) = _parted(str(name)), _folders(data_dir, cache_dir)
     num_valid, window, hop = _counts(num_valid, window, hop)
     asked, is_numeric = _kinds(kinds, label, id, ignore, split_column)
     of_pictures = (resize, crop, pad, background, frames, icc)
     of_ratings = (user, item, rating, rating_at_least, min_ratings, min_item_ratings)
-    (name, sheet), (test_data, test_sheet) = _parted(name), _parted(test_data)
     reading = Reading(
         *(num_valid, scaling, loading, window, hop, _marks(missing_values), asked, is_numeric),
         csv=_csv_settings(csv),
         condition=_texts("condition", condition) or None,
-        test_data=_test_data(test_data, data_dir),
         train_where=None if train_where is None else parse(train_where),
         sheet=sheet,
-        test_sheet=test_sheet,
         sha256=sha256,
         cache_dir=cache_dir,
         layer=layer,
+        **_second(test_data, data_dir),
         **_of_kinds_of_files(of_pictures, of_ratings, (sound, frame_length, frame_hop, mel_bands)),
     )
     return _read(name, data_dir, reading)
@@ -203,8 +201,6 @@ def _of_kinds_of_files(pictures: Sequence, ratings_: Sequence, sound: Sequence) 
 def _read(name: str, data_dir: Path, reading: Reading) -> Dataset:
     """The dataset of a name or a path, if its content is the required one."""
     own = _own(name, data_dir)
-    if own is None and reading.sheet is not None:
-        raise UsageError(f"dataset {name!r}: no such file, nor in {data_dir}")
     dataset = _named(name, data_dir, reading) if own is None else _of_user(own, reading)
     if reading.sha256 not in (None, dataset.sha256):
         raise other_content(name, dataset.sha256, reading.sha256)
@@ -221,6 +217,8 @@ def _of_user(path: Path, reading: Reading) -> Dataset:
 
 def _named(name: str, data_dir: Path, reading: Reading) -> Dataset:
     """A dataset by its name; refuses settings of a user's own data."""
+    if reading.sheet is not None:
+        raise UsageError(f"dataset {name!r}: no such file, nor in {data_dir}")
     settings = reading.num_valid, reading.loading
     may_prepare = reading.sha256 is None
     dataset = _load(name, data_dir, reading.cache_dir, *settings, may_prepare=may_prepare)
@@ -368,10 +366,11 @@ def _csv_settings(given: Any) -> dict[str, str] | None:
     return _csv.settings(given)
 
 
-def _test_data(path: Any, data_dir: Path) -> Path | None:
-    """The path of a second table, if there is one; searched below the folder of data."""
+def _second(path: Any, data_dir: Path) -> dict[str, Any]:
+    """The fields of `Reading` of a second table, searched below the folder of data; {} if none."""
     if path is None:
-        return None
+        return {}
+    path, sheet = _parted(path)
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise UsageError(f"test_data={shown(path)}: must be the path of a table")
     from vae_jax.data import _table_files
@@ -383,7 +382,7 @@ def _test_data(path: Any, data_dir: Path) -> Path | None:
             f"test_data={os.fspath(path)}: {what}: give a file that ends in"
             f" {', '.join(_table_files.SUFFIXES)}"
         )
-    return found
+    return {"test_data": found, "test_sheet": sheet}
 
 
 def _own(name: str, data_dir: Path) -> Path | None:
