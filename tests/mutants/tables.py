@@ -57,7 +57,7 @@ plant(
 
 plant = of("vae_jax/schema/_schema.py", "schema")
 plant(
-    "lost = [c.name for c in self.used if c.name not in rows]",
+    "lost = [c.name for c in columns if c.name not in rows]",
     "lost = []",
     "a missing column is not said",
 )
