@@ -86,7 +86,7 @@ def a_second_table_without_a_column(folder, patch):
 own = at(DATA + "_where.py", "Where._compared")
 
 
-@tries(own("compare them by == or !="))
+@tries(own("take == or !="))
 def words_in_no_order(folder, patch):
     path = table(folder / "a.csv")
     yield attempt(load, path, train_where="tree<oak")
@@ -94,18 +94,18 @@ def words_in_no_order(folder, patch):
     yield attempt(load, path, train_where="tree!=oak")
 
 
-@tries(own("compare them with a number"))
+@tries(own("give a number"))
 def numbers_beside_a_word(folder, patch):
     path = table(folder / "a.csv")
     yield attempt(load, path, train_where="a<oak")
     yield attempt(load, path, train_where="a<5")
 
 
-@tries(own("compare them with one, 2025-01-31"))
+@tries(own("give one, 2025-01-31"))
 def dates_beside_a_number(folder, patch):
     path = table(folder / "a.csv")
     message = yield attempt(load, path, train_where="day<5")
-    day = re.search(r"with one, (\S+?) does", message)[1]
+    day = re.search(r"give one, (\S+)$", message)[1]
     yield attempt(load, path, train_where=f"day<{day}")
 
 

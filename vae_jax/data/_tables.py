@@ -337,7 +337,7 @@ def _told_code(name: str, column) -> str:
     first = next(word for word in column.to_pylist() if word and word.strip()[:1] in "0+")
     return (
         f"column {name!r} holds codes of digits, such as {_spelling.quoted([first.strip()])}: read"
-        f" as words, for numbers take kinds={name}=real"
+        f" as words; take kinds={name}=real if they are numbers"
     )
 
 

@@ -88,19 +88,19 @@ class Where(NamedTuple):
         held, wanted = cells.values, value
         if cells.type == "word":
             if mark not in ("==", "!="):
-                self._refuse(name, mark, "words, which have no order: compare them by == or !=")
+                self._refuse(name, mark, "words, which have no order: take == or !=")
             held = np.array([_as_text(each) for each in held.tolist()], object)
             wanted = _as_text(value)
         elif cells.type == "number":
             try:
                 wanted = float(value)
             except ValueError:
-                self._refuse(name, shown(value), "numbers: compare them with a number")
+                self._refuse(name, shown(value), "numbers: give a number")
         else:
             try:
                 wanted = np.datetime64(value if _YEAR.match(value) else "no date")
             except ValueError:
-                self._refuse(name, shown(value), "dates: compare them with one, 2025-01-31")
+                self._refuse(name, shown(value), "dates: give one, 2025-01-31")
         return ~cells.missing & np.asarray(_TESTS[mark](held, wanted), bool)
 
     def _refuse(self, name: str, what: str, holds: str) -> None:
