@@ -154,7 +154,7 @@ def load(
         DataError: if its files are missing, damaged, or contain nothing to learn from.
     """
     _check(name, data_dir, cache_dir, sha256, scaling, loading)
-    (name, sheet), (data_dir, cache_dir) = _parted(str(name)), _folders(data_dir, cache_dir)
+    (name, sheet), (data_dir, cache_dir) = _parted(str(name)), _found_in(data_dir, cache_dir)
     num_valid, window, hop = _counts(num_valid, window, hop)
     asked, is_numeric = _kinds(kinds, label, id, ignore, split_column)
     of_pictures = (resize, crop, pad, background, frames, icc)
@@ -174,7 +174,7 @@ def load(
     return _read(name, data_dir, reading)
 
 
-def _folders(data_dir: Any, cache_dir: Any) -> tuple[Path, Path]:
+def _found_in(data_dir: Any, cache_dir: Any) -> tuple[Path, Path]:
     """Where data files are, and where prepared data are kept."""
     home = cache.user_folder() or Path(".cache", "vae_jax")
     data_dir = Path(data_dir or os.environ.get("VAE_JAX_DATA_DIR") or home / "data")
