@@ -92,8 +92,9 @@ ALLOWED = {
     "ranges": {"distributions"},
     "fitting": {
         *("assembly", "data", "devices", "keeping", "live", "objectives", "phases", "posteriors"),
-        *("program", "schedules", "sources", "trained", "training"),
+        *("program", "reuse", "schedules", "sources", "trained", "training"),
     },
+    "reuse": {"devices", "objectives", "phases", "program", "schedules", "sources", "training"},
     "sources": {"assembly", "data", "likelihoods", "program", "ranges", "training"},
     "networks": {"convolution", "residual"},
     "residual": {"convolution"},

@@ -95,7 +95,7 @@ def test_a_name_a_function_and_what_is_bound_are_one_training():
     model = make()
     params, batch = initial(model), {"x": jnp.asarray(X[:16]), "mask": jnp.ones(16)}
     units = {"steps_per_epoch": 3, "num_steps": 6}
-    bound = [fitting._bound(objective, settings, N, units)[1:] for objective, settings in ways]
+    bound = [fitting._bound(objective, settings, N, units)[2:] for objective, settings in ways]
     bound = [(loss, schedules.evaluate(left, 0)) for loss, left in bound]
     bound.append((objectives.bind(load, num_examples=9), beta))
 

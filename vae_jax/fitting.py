@@ -22,6 +22,7 @@ from vae_jax import (
     objectives,
     phases,
     posteriors,
+    reuse,
     schedules,
     sources,
     training,
@@ -238,7 +239,7 @@ def _planned(
     num_examples = len(held.train) if is_ours else len(held["x"])
     batch_size = min(int(batch_size), num_examples)
     units = _units(num_examples, batch_size, epochs)
-    name, bound, left = _bound(objective, hyperparameters, num_examples, units, is_ours)
+    name, counts, bound, left = _bound(objective, hyperparameters, num_examples, units, is_ours)
     # a weight of 0 is neither a schedule that is left nor a count
     sizes = {n: v for n, v in hyperparameters.items() if n not in left and v != 0}
     _check_model(bound, model, name, _made_by(bound, name, sizes, is_ours))
@@ -249,7 +250,19 @@ def _planned(
     _check_patience(patience, source, bound, name)
     make_optimizer, has_rate = _optimizer(optimizer, asked)
     hparams = _hparams(asked, left, units)
-    program = _program(bound, model, source, hparams, make_optimizer, batch_size, units, patience)
+    kind = None
+    if name is not None and isinstance(optimizer, str):
+        kind = reuse.kind_of(name, counts, model, optimizer, source, hparams, batch_size)
+    if kind is None:
+        program = _program(bound, model, source, make_optimizer, batch_size)
+    else:
+        program = reuse.program_of(kind)
+    program = program.again(
+        hparams=program.layout.place(jax.tree.map(lambda leaf: np.stack([leaf]), hparams)),
+        num_steps=units["num_steps"],
+        splits=source.splits,
+        patience=None if patience is None else int(patience),
+    )
     if name is None and not isinstance(objective, training.Objective):
         _check_traced(objective, program)
     settings = {
@@ -318,13 +331,10 @@ def _program(
     objective: training.Objective,
     model: Any,
     source: sources.Source,
-    hparams: training.Hparams,
     make_optimizer: str | Callable,
     batch_size: int,
-    units: Mapping[str, int],
-    patience: int | None,
 ) -> Program:
-    """The program of one run."""
+    """The program of one run, without its numbers."""
     layout = make_layout(1)
     train = training.make_train(
         objective,
@@ -343,11 +353,10 @@ def _program(
         loss_fn=objective,
         preprocess=source.preprocess,
         train=train,
-        hparams=layout.place(jax.tree.map(lambda leaf: np.stack([leaf]), hparams)),
-        num_steps=units["num_steps"],
+        hparams=training.Hparams(seed=0, learning_rate=0.0),
+        num_steps=0,
         splits=source.splits,
         streamed=source.dataset is not None and source.dataset.streamed,
-        patience=None if patience is None else int(patience),
     )
 
 
@@ -733,8 +742,8 @@ def _bound(
     num_examples: int,
     units: dict,
     has_dataset: bool = False,
-) -> tuple[str | None, training.Objective, dict[str, Any]]:
-    """The objective's name, the bound objective, and its other hyperparameters as schedules.
+) -> tuple[str | None, dict[str, Any], training.Objective, dict[str, Any]]:
+    """The objective's name, its counts and words, what they make of it, and the rest as schedules.
 
     As on the command line, built-in objectives get their defaults, and a term with weight 0 is left
     out of the program.
@@ -763,7 +772,8 @@ def _bound(
     for setting, schedule in left.items():
         if setting in known:
             _check_interval(setting, schedule, known[setting].interval, units)
-    return name, bound, {n: s for n, s in left.items() if not _is_left_out(s, known.get(n))}
+    kept = {n: s for n, s in left.items() if not _is_left_out(s, known.get(n))}
+    return name, chosen, bound, kept
 
 
 def _is_left_out(schedule: Callable, known: objectives.Hyperparameter | None) -> bool:

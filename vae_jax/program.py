@@ -57,6 +57,10 @@ SAME = 1e-6
 """A standard error below this share (a scalar) of its value is rounding of equal numbers."""
 
 
+class _Compiled(functools.cached_property):
+    """A compiled function of a `Program`, which depends neither on its numbers nor on its rows."""
+
+
 class Carried(NamedTuple):
     """The contents of a checkpoint, [R, …]: the state of training and the best validation."""
 
@@ -97,6 +101,18 @@ class Program:
         """Whether there is only one run."""
         return self.layout.num_runs == 1
 
+    def again(self, **changed: Any) -> "Program":
+        """The same program with other numbers and other rows [N, …]: shares what is compiled.
+
+        Args:
+            changed: fields that no compiled function reads: hparams and splits with as many
+                training examples, num_steps, patience.
+        """
+        other = dataclasses.replace(self, **changed)
+        shared = (name for name, held in vars(Program).items() if isinstance(held, _Compiled))
+        vars(other).update({name: getattr(self, name) for name in shared})
+        return other
+
     def rows(self, split: str) -> Any:
         """The rows of a split, see `splits`."""
         return self.splits[split]
@@ -111,7 +127,7 @@ class Program:
         """The number of examples that are evaluated at a time, a count."""
         return int(np.clip(EVALUATION_NUMBERS // math.prod(self.model.shape), 1, EVALUATION_BATCH))
 
-    @functools.cached_property
+    @_Compiled
     def init(self) -> Callable:
         """hparams [S] to `State` [S]."""
         return self.layout.over_runs(self.train.init, is_rare=True)
@@ -121,7 +137,7 @@ class Program:
         """Shapes and dtypes of the state, [S, …], without computing it."""
         return jax.eval_shape(self.init, self.hparams)
 
-    @functools.cached_property
+    @_Compiled
     def chunk(self) -> Callable:
         """(state, hparams, x, num_steps) to state, see `training.Train`."""
         shared = (3,) if self.streamed else (2, 3)
@@ -132,7 +148,7 @@ class Program:
             is_idle=lambda state, *_: state.stopped,
         )
 
-    @functools.cached_property
+    @_Compiled
     def hparams_at(self) -> Callable:
         """(hparams, number of steps) to the values used in the last of these steps; [S]."""
         return self.layout.over_runs(
@@ -144,7 +160,7 @@ class Program:
         steps = self.layout.place(np.full(self.layout.num_runs, step, np.int32))
         return self.layout.read(self.hparams_at(self.hparams, steps).learning_rate)
 
-    @functools.cached_property
+    @_Compiled
     def drop_sums(self) -> Callable:
         """State [S] to the same with zero sums for failed runs, so that saved values are finite."""
 
@@ -154,7 +170,7 @@ class Program:
 
         return self.layout.over_runs(one)
 
-    @functools.cached_property
+    @_Compiled
     def start_best(self) -> Callable:
         """State [S] to the initial value of the best validation; [S]."""
 
@@ -167,7 +183,7 @@ class Program:
 
         return self.layout.over_runs(one)
 
-    @functools.cached_property
+    @_Compiled
     def keep_best(self) -> Callable:
         """(best, params, score, epoch) to the new best, for each run; [S], the epoch is shared."""
 
@@ -177,7 +193,7 @@ class Program:
 
         return self.layout.over_runs(one, shared=(3,))
 
-    @functools.cached_property
+    @_Compiled
     def accumulate(self) -> Callable:
         """(params, hparams at a step, moments or None, x, first batch) to moments; [S]."""
 
@@ -199,7 +215,7 @@ class Program:
 
         return self.layout.over_runs(one, shared=(3, 4))
 
-    @functools.cached_property
+    @_Compiled
     def decompose_rate(self) -> Callable:
         """(params, hparams, x) to means and standard errors of `elbo.decompose_rate`; [S]."""
 
@@ -216,7 +232,7 @@ class Program:
 
         return self.layout.over_runs(one, shared=(2,))
 
-    @functools.cached_property
+    @_Compiled
     def add_variance(self) -> Callable:
         """(total, params, hparams, x, first batch) to total + `elbo.sum_variance`; [S]."""
 
@@ -234,7 +250,7 @@ class Program:
 
         return self.layout.over_runs(one, shared=(3, 4))
 
-    @functools.cached_property
+    @_Compiled
     def with_variance(self) -> Callable:
         """(params, variance) to the parameters with that variance; [S]."""
         return self.layout.over_runs(

@@ -201,3 +201,32 @@ plant(
     "np.asarray(a), jax.device_get(tree))",
     "what fills the devices up is read as runs",
 )
+
+plant = of("vae_jax/reuse.py", "reuse")
+plant(
+    "        batch_size,\n        tuple((n, np.shape(v)[1:]",
+    "        8,\n        tuple((n, np.shape(v)[1:]",
+    "trainings of other batch sizes share a program",
+)
+plant(
+    "phases.NAME in hparams.objective,",
+    "False,",
+    "trainings with phases and without share a program",
+)
+plant(
+    "isinstance(leaf, schedules.Schedule) or not callable(leaf)",
+    "True",
+    "functions of the user are in a shared program",
+)
+plant(
+    "any(model.num_examples) or not _is_built_in(model)",
+    "not _is_built_in(model)",
+    "the rows of one training start another",
+)
+
+plant = of("vae_jax/program.py", "reuse")
+plant(
+    "vars(other).update({name: getattr(self, name) for name in shared})",
+    "pass",
+    "each training compiles anew",
+)
