@@ -1,4 +1,4 @@
-"""Prints the tables of objectives, likelihoods, priors, posteriors and samplers.
+"""Prints the tables of objectives, likelihoods, priors, posteriors, samplers and estimators.
 
 They are made from docstrings. `python -m experiments.objectives_table --write` writes them into
 docs/objectives.md and the pages of the others, each between two marks.
@@ -9,7 +9,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vae_jax import console, families, likelihoods, objectives, posteriors, priors, samplers
+from vae_jax import (
+    console,
+    families,
+    likelihoods,
+    objectives,
+    posteriors,
+    priors,
+    samplers,
+    sklearn,
+)
 from vae_jax.lab import settings
 from vae_jax.storage import files
 
@@ -58,12 +67,36 @@ def table_of(family: families.Family, density: str) -> str:
     return _markdown(rows)
 
 
+def table_of_estimators() -> str:
+    """The table of scikit-learn estimators as Markdown, one row for each."""
+    shared = sklearn.Estimator._get_param_names()
+    rows = [("`vae_jax.sklearn`", "what it is", "methods", "parameters of its own"), ("---",) * 4]
+    for name, cls in sklearn.classes().items():
+        own = [each for each in cls._get_param_names() if each not in shared]
+        methods = [each for each in _METHODS if hasattr(cls, each)]
+        rows.append(
+            (
+                f"`{name}`",
+                sklearn.FAMILY.summary(cls.__module__.rpartition(".")[2]).rstrip("."),
+                f"`{' '.join(methods)}`",
+                f"`{' '.join(own)}`" if own else "",
+            )
+        )
+    return _markdown(rows)
+
+
+_METHODS = (
+    *("fit", "transform", "inverse_transform", "predict", "predict_proba", "decision_function"),
+    *("score_samples", "score", "sample"),
+)
+"""Methods of estimators, in the order of the table."""
 TABLES = {
     "objectives": table,
     "likelihoods": functools.partial(table_of, likelihoods.FAMILY, "p(x|z)"),
     "priors": functools.partial(table_of, priors.FAMILY, "p(z)"),
     "posteriors": functools.partial(table_of, posteriors.FAMILY, "q(z|x)"),
     "samplers": functools.partial(table_of, samplers.FAMILY, "density"),
+    "sklearn": table_of_estimators,
 }
 """Table, which is also the name of its page and of its marks → its text."""
 

@@ -95,6 +95,10 @@ ALLOWED = {
         *("program", "reuse", "schedules", "sources", "trained", "training"),
     },
     "reuse": {"devices", "objectives", "phases", "program", "schedules", "sources", "training"},
+    "sklearn": {
+        *("assembly", "families", "fitting", "likelihoods", "objectives", "priors", "training"),
+        "uses",
+    },
     "sources": {"assembly", "data", "likelihoods", "program", "ranges", "training"},
     "networks": {"convolution", "residual"},
     "residual": {"convolution"},

@@ -83,7 +83,7 @@ def test_every_snippet_is_run():
     have = {page for page in PAGES if snippets(page)}
     assert have == {
         *("README.md", "docs/apply.md", "docs/contributing.md", "docs/python-api.md"),
-        "docs/priors.md",
+        *("docs/priors.md", "docs/sklearn.md"),
         *("docs/data.md", "docs/posteriors.md", "docs/samplers.md", "docs/sweeps-and-clusters.md"),
     }
 
@@ -145,6 +145,17 @@ def test_the_snippet_of_learned_priors(is_trained):
     exec(text, names)
     assert names["density"].log_prob(jnp.zeros(3)).shape == ()
     assert names["density"].means.shape == (8, 3)
+
+
+@pytest.mark.slow
+def test_the_snippets_of_scikit_learn():
+    first, last = snippets("docs/sklearn.md")
+    names = {}
+    exec(first, names)
+    assert names["search"].best_params_["vae__beta"] in (0.5, 1.0, 2.0, 4.0)
+    assert names["is_outlier"].sum() == pytest.approx(0.05 * len(names["X"]), abs=1)
+    exec(last, names)
+    assert not np.isnan(names["filled"]).any()
 
 
 def test_the_snippet_of_samplers(is_trained, capsys):

@@ -24,6 +24,7 @@ from remedies import (  # noqa
     of_python,
     of_samplers,
     of_schema,
+    of_sklearn,
     of_storage,
     of_tables,
     of_training,

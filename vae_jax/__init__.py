@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         priors,
         samplers,
         schedules,
+        sklearn,
         training,
         uses,
     )
@@ -65,6 +66,7 @@ __all__ = [
     "priors",
     "samplers",
     "schedules",
+    "sklearn",
     "training",
     "uses",
 ]
