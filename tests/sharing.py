@@ -10,19 +10,14 @@ import pytest
 
 from vae_jax import fitting, keeping
 from vae_jax.lab import build, programs
-from vae_jax.program import Program
+from vae_jax.program import Program, _Compiled
 from vae_jax.storage import provenance
 
 NOT_TRACED = {"workdir", "data_dir", "epochs", "patience", "checkpoint_seconds", "tensorboard"}
 """Settings of a run on which no compiled function depends."""
 OF_FIT = ("objective", "chosen", "batch_size", "model", "optimizer", "preprocess", "binarization")
 """Settings of `fit` on which they depend, beside the names of the others."""
-SHARED = [
-    name
-    for name, value in vars(Program).items()
-    if isinstance(value, functools.cached_property)
-    and name not in ("state_shape", "resident", "spread")  # which hold arrays
-]
+SHARED = [name for name, value in vars(Program).items() if isinstance(value, _Compiled)]
 _first: dict[Any, Program] = {}
 
 

@@ -341,7 +341,7 @@ def test_a_limit_that_leaves_no_time_is_refused_and_the_least_is_taken(workdir):
 def test_a_training_interrupted_by_its_time_limit_has_the_same_numbers(workdir, tmp_path):
     """It is stopped once it has saved, so that little is computed until the limit comes."""
     alone = tmp_path / "alone"
-    flags = ("--network=linear", "--latent_dim=2", "--epochs=400", "--checkpoint_seconds=1")
+    flags = ("--network=linear", "--latent_dim=2", "--epochs=3000", "--checkpoint_seconds=1")
     done = train(workdir, *flags, "--slurm=time=2,signal_delay_s=60,cpus_per_task=1")
     assert done.returncode == 0, done.stderr
     program, job = workdir / "programs" / "all", job_of(workdir)

@@ -113,7 +113,7 @@ def a_table_without_its_labels(folder, patch):
 
 
 @tries(at(USES + "_engine.py", "Engine", "_check_condition")("give the label of each row"))
-def rows_without_their_labels(folder, patch):
+def new_rows_without_their_labels(folder, patch):
     yield attempt(encode(labeled()), NUMBERS)
     yield attempt(encode(labeled()), {"x": NUMBERS, "labels": TREES})
 
@@ -386,7 +386,7 @@ def pictures_of_far_values(folder, patch):
     yield attempt(array)
 
 
-@tries(at(OUTPUTS)("choose another `output`"))
+@tries(at(OUTPUTS)("choose another place for the output"))
 def an_output_that_cannot_be_written(folder, patch):
     block = pa.table({"a": [1]})
     (folder / ".a.csv.tmp").mkdir()

@@ -18,7 +18,7 @@ from vae_jax.storage import files
 
 __all__ = ["check", "folder", "npy", "table", "whole"]
 
-_REMEDY = "choose another `output`"
+_REMEDY = "choose another place for the output"
 _MOST_NAME = 250  # bytes, of a name with what a temporary file adds
 
 
