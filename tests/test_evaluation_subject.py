@@ -230,6 +230,7 @@ def test_a_likelihood_without_a_floor_has_none():
     [
         pytest.param(name, marks=[pytest.mark.slow] if name in ("ais", "latent_geometry") else [])
         for name in evaluation.names()
+        if name != "ranking"  # of ratings alone: test_ratings.py
     ],
 )
 def test_every_metric_says_what_its_entries_mean(name):

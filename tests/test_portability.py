@@ -35,6 +35,8 @@ NEWER = (
     *("background", "crop", "frames", "icc", "pad", "resize"),
     *("frame_hop", "frame_length", "mel_bands", "sound"),
     *("kinds", "label", "id", "ignore", "split_column"),
+    *("csv", "layer", "test_data", "train_where"),
+    *("user", "item", "rating", "rating_at_least", "min_ratings", "min_item_ratings"),
 )
 """Flags that an older version may not have had; some are None where they are not given, not all."""
 

@@ -181,6 +181,7 @@ def test_a_model_of_popularity_scores_as_popularity(tmp_path):
     dataset = data.load(write(tmp_path / "a.csv"))
     counts = dataset.train.x.sum(axis=0)
     found = ranking.measure(subject_of(dataset, counts / counts.sum()))
+    assert {name.removesuffix("_standard_error") for name in found} <= ranking.DEFINITIONS.keys()
     assert found["num_users"] == len(dataset.test)
     for name in ("ndcg_100", "recall_20", "recall_50"):
         assert found[name] == pytest.approx(found[f"popularity_{name}"])

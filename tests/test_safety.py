@@ -57,7 +57,7 @@ ALLOWED = {
     ("vae_jax/data/_tfds.py", ".download_and_prepare"): "the download of tensorflow-datasets",
     ("vae_jax/lab/executors/slurm.py", "subprocess.run"): "squeue and others; words, no shell",
     ("vae_jax/lab/executors/kubernetes.py", "subprocess.run"): "kubectl; words, no shell",
-    ("vae_jax/lab/executors/ray.py", "subprocess.run"): "this program, as a task of Ray",
+    ("vae_jax/lab/executors/ray.py", "subprocess.Popen"): "this program, as a task of Ray",
     ("vae_jax/lab/executors/ray.py", "importlib.import_module"): "Ray, which has the file's name",
     ("vae_jax/devices/platform.py", "subprocess.run"): "this Python, which tries XLA_FLAGS",
     (

@@ -106,7 +106,7 @@ class Form:
     def _of_columns(self, array: np.ndarray, may_miss: bool) -> np.ndarray:
         """An array [N, C] of the columns of a table, in their order."""
         assert self.schema is not None
-        if self.schema.is_mixed:
+        if self.schema.is_mixed and self.num_levels is None:
             raise UsageError(
                 f"{self.where}: is an array, and the columns of the training are of several"
                 " kinds: give a table with names, such as a pandas or polars DataFrame"
@@ -172,7 +172,7 @@ class Form:
     def values(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """x [N, D] as the columns of a table: name → values [N] in their own units and words."""
         assert self.schema is not None
-        if self.num_levels is not None:
+        if self.num_levels is not None and not self.schema.is_mixed:
             levels = np.rint(np.clip(x, 0, 1) * (self.num_levels - 1))
             return {c.name: levels[:, place] for place, c in enumerate(self.schema.used)}
         return self.schema.decode(x)

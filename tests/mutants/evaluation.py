@@ -206,8 +206,8 @@ plant(
 
 plant = of("vae_jax/evaluation/latent_neighbours.py", "evaluation_latent_neighbours")
 plant(
-    "lines = straight_lines(codes[first], codes[second], num_points, onto)",
-    "lines = straight_lines(codes[first], codes[second], num_points)",
+    "lines = straight_lines(*pairs, num_points, onto)",
+    "lines = straight_lines(*pairs, num_points)",
     "lines between codes leave the sphere",
 )
 plant(

@@ -69,9 +69,9 @@ plant(
 
 plant = of("vae_jax/data/_matching.py", "applying")
 plant(
-    "rows = {c.name: self._cells(c, table.column(c.name), first_row) for c in self.schema.used}",
+    "rows = {c.name: self._cells(c, table.column(c.name), first_row) for c in columns}",
     "rows = {\n            c.name: self._cells(c, table.column(place), first_row)\n"
-    "            for place, c in enumerate(self.schema.used)\n        }",
+    "            for place, c in enumerate(columns)\n        }",
     "columns are matched by their place",
 )
 plant(
