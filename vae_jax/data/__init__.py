@@ -20,7 +20,6 @@ from vae_jax import cache, discovery, looks, ratings, schema
 from vae_jax.data._dataset import Dataset, Rows, Split, check, other_content
 from vae_jax.data._part import Reading
 from vae_jax.data._sequences import strings
-from vae_jax.data._where import parse
 from vae_jax.errors import UsageError, did_you_mean, shown
 from vae_jax.threefry import unrolled
 
@@ -163,7 +162,7 @@ def load(
         *(num_valid, scaling, loading, window, hop, _marks(missing_values), asked, is_numeric),
         csv=_csv_settings(csv),
         condition=_texts("condition", condition) or None,
-        train_where=None if train_where is None else parse(train_where),
+        train_where=_which(train_where),
         sheet=sheet,
         sha256=sha256,
         cache_dir=cache_dir,
@@ -172,6 +171,15 @@ def load(
         **_of_kinds_of_files(of_pictures, of_ratings, (sound, frame_length, frame_hop, mel_bands)),
     )
     return _read(name, data_dir, reading)
+
+
+def _which(train_where: str | None) -> Any:
+    """The rows that may be in train or valid, as `Reading` takes them; None means all."""
+    if train_where is None:
+        return None
+    from vae_jax.data import _where
+
+    return _where.parse(train_where)
 
 
 def _found_in(data_dir: Any, cache_dir: Any) -> tuple[Path, Path]:

@@ -7,7 +7,7 @@ are the files below it for this reader, or the path itself.
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,12 +15,14 @@ from vae_jax import memory
 from vae_jax.data import _spelling
 from vae_jax.data._dataset import Rows
 from vae_jax.data._spelling import SPLITS
-from vae_jax.data._where import Where
 from vae_jax.errors import DataError, UsageError
 from vae_jax.looks import Look
 from vae_jax.ratings import Ratings
 from vae_jax.schema import Schema
 from vae_jax.sounds import Framing
+
+if TYPE_CHECKING:
+    from vae_jax.data._where import Where
 
 __all__ = ["Part", "Reading", "complete", "named_splits"]
 
@@ -63,7 +65,7 @@ class Reading:
     csv: Mapping[str, str] | None = None
     condition: tuple[str, ...] | None = None
     test_data: Path | None = None
-    train_where: Where | None = None
+    train_where: "Where | None" = None
     sheet: str | None = None
     test_sheet: str | None = None
     sha256: str | None = None
