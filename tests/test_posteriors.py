@@ -11,7 +11,7 @@ import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
-from properties import small
+from properties import slow, small
 
 import vae_jax
 from vae_jax import (
@@ -44,7 +44,8 @@ each = pytest.mark.parametrize("name", list(CASES))
 flowing = pytest.mark.parametrize("flow", ["iaf", "planar", "sylvester"])
 LAYERS = ("chain", "ladder", "vdvae")
 """Their masks and moments have tests in test_hierarchies.py and test_vdvae.py."""
-each_of_one_layer = pytest.mark.parametrize("name", [name for name in CASES if name not in LAYERS])
+OF_ONE_LAYER = [name for name in CASES if name not in (*LAYERS, "riemannian")]
+each_of_one_layer = pytest.mark.parametrize("name", [*OF_ONE_LAYER, *slow("riemannian")])
 on_sphere = pytest.mark.parametrize("name", list(ON_SPHERE))
 on_ball = pytest.mark.parametrize("kind", ["wrapped", "riemannian"])
 
