@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from vae_jax.lab import build, config, parts, pictures, results, train
+from vae_jax.lab import build, config, loop, parts, pictures, results, train
 from vae_jax.storage import members, runs
 
 SETTINGS = {"network": "linear", "latent_dim": "2", "epochs": "1", "beta": "0.5"}
@@ -44,7 +44,9 @@ def done():
         patch.setattr(pictures, "_of_model", lambda *_: made)
         patch.setattr(results.building, "evaluate", evaluate)
         # no time passes, so that nothing of it is in a file
-        patch.setattr(train, "time", types.SimpleNamespace(perf_counter=lambda: 0.0))
+        still = types.SimpleNamespace(perf_counter=lambda: 0.0)
+        for module in (train, loop):
+            patch.setattr(module, "time", still)
         # it is compiled once
         experiment = train.prepare([config.from_flags(SETTINGS)])
         patch.setattr(train, "prepare", lambda *_, **__: experiment)

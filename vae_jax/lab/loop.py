@@ -298,7 +298,7 @@ class Stopwatch:
     def spent(self) -> records.Spent:
         """The total so far; the speed excludes the first chunk."""
         seconds = self._before.seconds + time.perf_counter() - self._started
-        if not self._steps:
+        if not self._seconds:
             return records.Spent(seconds, self._before.examples_per_second)
         speed = self._examples_per_step * self._steps / self._seconds
         return records.Spent(seconds, round(speed, 1))
