@@ -68,8 +68,8 @@ def test_a_run_on_a_sparse_matrix_is_that_on_its_dense_form_to_the_bit(no_pictur
 def test_memory_follows_the_stored_values(tmp_path, monkeypatch):
     monkeypatch.setattr(_sparse, "_BYTES_OF_BLOCKS", 0)
     monkeypatch.setattr(_dataset, "_BLOCK_BYTES", 2**18)
-    x = scipy.sparse.random_array((1500, 5000), density=1e-3, rng=RNG, dtype=np.float32)
-    x.data = np.ceil(x.data * 4)
+    place = RNG.integers(0, 1500, 7500), RNG.integers(0, 5000, 7500)
+    x = scipy.sparse.coo_array((np.ones(7500, np.float32), place), (1500, 5000))
     scipy.sparse.save_npz(tmp_path / "a.npz", x.tocsr())
     dense_bytes = 1500 * 5000 * 4
     tracemalloc.start()

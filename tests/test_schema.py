@@ -278,7 +278,7 @@ def test_dates_of_decades_come_back_to_the_second(unit):
     times = times.astype(f"datetime64[{unit}]")
     if unit == "h":  # one hour of each day
         times = times.astype("datetime64[D]").astype("datetime64[h]") + np.timedelta64(10, "h")
-    times = np.append(times.astype("datetime64[s]"), np.datetime64("NaT"))
+    times = np.append(times.astype("datetime64[s]"), np.datetime64("NaT", "s"))
     found = schema.infer({"a": times})
     found = found.stored(found.codes({"a": times}))
     np.testing.assert_array_equal(found.decode(found.encode({"a": times}))["a"], times)

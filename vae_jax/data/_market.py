@@ -4,6 +4,7 @@ import gzip
 import itertools
 import zlib
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,7 +97,9 @@ def _read(file: Path, reading: Reading):
             raise ValueError("its values are complex")
         num = num_rows * num_columns if layout == "array" else num
         reading.tally.add(file, num * _BYTES_OF_VALUE, _sparse.REMEDY)
-        return scipy.sparse.csr_array(scipy.io.mmread(file))
+        # newer versions of SciPy ask which of its sparse classes is wanted
+        asked = {"spmatrix": False} if "spmatrix" in signature(scipy.io.mmread).parameters else {}
+        return scipy.sparse.csr_array(scipy.io.mmread(file, **asked))
     except _DAMAGE as error:
         raise DataError(
             f"{file}: is no readable Matrix Market file ({first_line(error)}): save it again with"

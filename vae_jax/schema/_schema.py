@@ -15,7 +15,7 @@ __all__ = ["Schema"]
 
 _MOST_ROWS = 30  # of the table that is printed
 _NARROWEST = 40
-_MISSING = {"number": np.nan, "date": np.datetime64("NaT"), "word": None}
+_MISSING = {"number": np.nan, "date": np.datetime64("NaT", "us"), "word": None}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,7 +88,8 @@ class Date(Real):
         unit = 1.0 if column.is_day else SECONDS_OF_DAY
         whole = np.rint(days * unit).astype(np.int64)
         found = whole.astype("datetime64[D]" if column.is_day else "datetime64[s]")
-        return np.where(is_missing, np.datetime64("NaT"), found)
+        found[is_missing] = "NaT"
+        return found
 
     @classmethod
     def expand(cls, column, codes):
