@@ -44,6 +44,7 @@ import resource, sys
 from vae_jax import data
 from vae_jax.data import _files, _tables
 import pyarrow, pyarrow.csv, pyarrow.parquet
+pyarrow.array(["a"])  # which imports pandas, where there is one
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 dataset = data.load(sys.argv[1])
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -698,3 +698,11 @@ def test_tables_of_two_numbers_are_binary_unless_they_are_to_stay(tmp_path, endi
     data.check(dataset, "counts", what="likelihood=poisson")
     if high == 255:
         assert (dataset.low, dataset.high, dataset.likelihood) == (0, 255, "gaussian")
+
+
+def test_a_number_that_a_block_of_the_file_cuts_is_no_code():
+    """Else a large file is read a second time, as text."""
+    assert not _csv.has_zeros(b"045,1.5\n", b",")
+    assert _csv.has_zeros(b"\n045,1.5\n", b",")
+    assert _csv.has_zeros(b'"1","045"', b",")
+    assert not _csv.has_zeros(b"\n0.45,0\n", b",")

@@ -114,8 +114,8 @@ def _encoding(name: str) -> str:
 
 
 def has_zeros(block: bytes, separator: bytes) -> bool:
-    """Whether a block of lines (a scalar) may have a cell such as 01 or +49: a code of digits."""
-    start = rb"(?:^|[\r\n\"" + re.escape(separator) + rb"]) *(?:0\d|\+\d)"
+    """Whether a block (a scalar) may have a cell such as 01 or +49 behind a separator: a code."""
+    start = rb"[\r\n\"" + re.escape(separator) + rb"] *(?:0\d|\+\d)"
     return re.search(start, block) is not None
 
 

@@ -106,7 +106,7 @@ def _with_codes(path: Path, dialect: _csv.Dialect, table: Any) -> Any:
 def _surveyed(path: Path, dialect: _csv.Dialect) -> tuple[int, bool]:
     """Estimates the memory for reading a CSV file, and whether cells may begin with a zero."""
     separator = dialect.separator.encode()
-    may_have_codes, end = dialect.encoding.startswith("utf-"), b""
+    may_have_codes, end = dialect.encoding.startswith("utf-"), b"\n"
     with _csv.opened(path) as file:
         num_columns = file.readline(_BLOCK_BYTES).count(separator) + 1
         file.seek(0)
