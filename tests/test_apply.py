@@ -387,6 +387,8 @@ def test_partitions_of_dask(model):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.use_.* is deprecated:DeprecationWarning")  # Ray's own
+@pytest.mark.filterwarnings("ignore:.*_at_fork:pytest.PytestUnraisableExceptionWarning")  # JAX's
 def test_batches_of_ray(model):
     ray = pytest.importorskip("ray")
     ray.init(num_cpus=2, include_dashboard=False)
