@@ -11,7 +11,6 @@ if __name__ == "__main__":
     beginning.begin()
 
 import math
-import re
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -191,21 +190,8 @@ def main(values: dict) -> None:
     console.say(f"in {workdir}: table.md, rows.json, runs/")
 
 
-def named(argv: Sequence[str]) -> list[str]:
-    """Converts the recipe, given first without a flag's name, to a flag.
-
-    Raises:
-        UsageError: two recipes are given.
-    """
-    first = [word for word in argv[1:2] if not word.startswith("-")]
-    given = first + [word for word in argv[1:] if re.match("--?recipe(=|$)", word)]
-    if len(given) > 1:
-        raise UsageError(f"{' '.join(given)}: two recipes, name one of them")
-    return [argv[0], *(f"--recipe={word}" for word in first), *argv[1 + len(first) :]]
-
-
 if __name__ == "__main__":
-    sys.argv = cli.or_exit(lambda: named(sys.argv))
+    sys.argv = cli.or_exit(lambda: cli.with_first(sys.argv, "recipe"))
     cli.start(
         main,
         {

@@ -23,7 +23,7 @@ from flax import linen as nn
 from properties import slow
 
 import vae_jax
-from experiments import objectives_table, recipes
+from experiments import applications, objectives_table, recipes
 from vae_jax import (
     assembly,
     data,
@@ -480,6 +480,12 @@ def test_the_table_of_objectives_is_that_of_their_docstrings():
 def test_every_metric_is_in_the_table():
     for name in (metrics.OBJECTIVE, *evaluation.names(), metrics.UDR):
         assert re.search(rf"^\| `{name}` \|", PAGES["docs/evaluation.md"], re.M), name
+
+
+def test_every_application_is_on_its_page():
+    page = PAGES["docs/applications.md"]
+    for name in applications.names():
+        assert f"experiments.applications {name}" in page
 
 
 def test_every_recipe_is_in_the_table():

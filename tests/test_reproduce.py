@@ -15,6 +15,7 @@ import pytest
 from experiments import recipes, reproduce
 from experiments.recipes import Column, Row
 from vae_jax import schedules
+from vae_jax.cli import command
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.lab import config, pictures, sweep
 
@@ -283,17 +284,18 @@ def test_names_that_do_not_fit_are_refused():
 
 
 def test_the_recipe_may_stand_first():
-    assert reproduce.named(["x", "iwae", "--budget=cpu"]) == ["x", "--recipe=iwae", "--budget=cpu"]
-    assert reproduce.named(["x", "--budget=cpu"]) == ["x", "--budget=cpu"]
-    assert reproduce.named(["x"]) == ["x"]
+    words = command.with_first(["x", "iwae", "--budget=cpu"], "recipe")
+    assert words == ["x", "--recipe=iwae", "--budget=cpu"]
+    assert command.with_first(["x", "--budget=cpu"], "recipe") == ["x", "--budget=cpu"]
+    assert command.with_first(["x"], "recipe") == ["x"]
 
 
 @pytest.mark.parametrize(
     "words", [["ppca", "--recipe=iwae"], ["ppca", "-recipe", "ppca"], ["--recipe=a", "--recipe=b"]]
 )
 def test_two_recipes_are_one_too_many(words):
-    with pytest.raises(UsageError, match=r"two recipes, name one of them$"):
-        reproduce.named(["x", *words])
+    with pytest.raises(UsageError, match=r"names two recipes: name one of them$"):
+        command.with_first(["x", *words], "recipe")
 
 
 def test_a_command_of_two_recipes_ends_in_one_line():
@@ -301,4 +303,4 @@ def test_a_command_of_two_recipes_ends_in_one_line():
     command = [sys.executable, "-m", "experiments.reproduce", *words]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert re.fullmatch(r"error: .*two recipes, name one of them\n", ran.stderr)
+    assert re.fullmatch(r"error: .*names two recipes: name one of them\n", ran.stderr)

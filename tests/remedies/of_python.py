@@ -11,7 +11,8 @@ import numpy as np
 from flax import linen as nn
 
 import vae_jax
-from experiments import recipes, reproduce
+from experiments import applications, recipes, reproduce
+from experiments.applications import __main__ as compare
 from experiments.benchmark import command
 from experiments.lecture import __main__ as lecture_main
 from vae_jax import (
@@ -29,6 +30,7 @@ from vae_jax import (
     sources,
     training,
 )
+from vae_jax.cli import command as cli
 from vae_jax.evaluation import _shared, ais, collapse, exact, nll
 from vae_jax.evaluation.disentanglement import _common, explicitness
 from vae_jax.evaluation.subject import Subject
@@ -710,11 +712,18 @@ def a_table_without_a_name(folder, patch):
         yield attempt(recipes.load, name)
 
 
-@tries(at("experiments/reproduce.py", "named")("two recipes, name one of them"))
+@tries(at("experiments/applications/__main__.py", "main")("--application: name one of …"))
+def an_application_without_a_name(folder, patch):
+    message = yield attempt(compare.main, {"application": None})
+    for name in re.search(r"name one of (.*)$", message)[1].split(", "):
+        yield attempt(applications.load, name)
+
+
+@tries(at("vae_jax/cli/command.py", "with_first")("names two …s: name one of them"))
 def two_tables_at_once(folder, patch):
-    yield attempt(reproduce.named, ["program", "iwae", "--recipe=ppca"])
-    yield attempt(reproduce.named, ["program", "iwae"])
-    yield attempt(reproduce.named, ["program", "--recipe=ppca"])
+    yield attempt(cli.with_first, ["program", "iwae", "--recipe=ppca"], "recipe")
+    yield attempt(cli.with_first, ["program", "iwae"], "recipe")
+    yield attempt(cli.with_first, ["program", "--recipe=ppca"], "recipe")
 
 
 @tries(at("experiments/benchmark/command.py", "parse_sections")("is none, choose from …"))

@@ -25,6 +25,7 @@ __all__ = [
     "or_exit",
     "run",
     "start",
+    "with_first",
 ]
 
 MAX_NAME = 100
@@ -76,6 +77,23 @@ def start(
         main(values)
 
     launch(work, list(texts), lambda _: help_lib.of_flags(texts, description, example))
+
+
+def with_first(argv: Sequence[str], flag: str) -> list[str]:
+    """Converts a first word without a flag's name to that flag: `iwae` to `--recipe=iwae`.
+
+    Args:
+        argv: the command's words, its own name first.
+        flag: name of the flag.
+
+    Raises:
+        UsageError: it is given twice.
+    """
+    first = [word for word in argv[1:2] if not word.startswith("-")]
+    given = first + [word for word in argv[1:] if re.match(f"--?{flag}(=|$)", word)]
+    if len(given) > 1:
+        raise UsageError(f"{' '.join(given)}: names two {flag}s: name one of them")
+    return [argv[0], *(f"--{flag}={word}" for word in first), *argv[1 + len(first) :]]
 
 
 def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[str], str]) -> None:
