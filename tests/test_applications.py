@@ -152,3 +152,13 @@ def test_maps_of_digits_are_measured(monkeypatch):
     assert told["PCA"]["trustworthiness"] > 0.7
     assert {"t-SNE", "autoencoder"} <= methods.keys()
     assert ("UMAP" in methods) == ("umap" in sys.modules)
+
+
+def test_pictures_are_restored(monkeypatch):
+    found = applications.load("restoration")
+    monkeypatch.setitem(found._EPOCHS, "digits", 15)
+    methods = found.methods(Trial("half the resolution", "digits", 0, None))
+    told = {name: method()["PSNR"] for name, method in methods.items()}
+    assert told["corrupted"] < told["bicubic"] < told["linear regression"] < 40
+    assert told["corrupted"] < told["denoising autoencoder"]
+    assert "bicubic" not in found.methods(Trial("noise", "digits", 0, None))

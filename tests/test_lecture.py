@@ -13,7 +13,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
-from experiments import lecture
+from experiments import lecture, restorers
 from experiments.lecture import (
     _shared,
     anomalies,
@@ -21,7 +21,6 @@ from experiments.lecture import (
     overcomplete,
     page,
     random_points,
-    super_resolution,
 )
 from experiments.lecture import runs as trained_runs
 from vae_jax import data, likelihoods, networks, plots
@@ -65,21 +64,22 @@ def test_examples_begin_with_one_of_each_class(course):
 
 
 def test_without_corruption_all_components_are_best_and_of_noise_few(course):
-    none = _shared.restoring_components(course, lambda x, key: x)
+    clean = _shared.training(course)
+    every = _shared.principal_components(course, max(restorers.NUM_COMPONENTS))
+    none = restorers.best_components(every, clean, clean)
     assert len(none.directions) == 64
-    noisy = _shared.restoring_components(
-        course, lambda x, key: x + 2.0 * jax.random.normal(key, x.shape)
-    )
+    shown = clean + 2.0 * np.asarray(jax.random.normal(jax.random.key(1), clean.shape))
+    noisy = restorers.best_components(every, clean, shown)
     assert len(noisy.directions) <= 8
 
 
 def test_bicubic_keeps_what_is_even_and_what_rises_evenly():
     even = np.full((1, 8, 8, 1), 0.3, np.float32)
-    np.testing.assert_allclose(super_resolution.bicubic(even, "quarter"), 0.3, rtol=1e-5)
+    np.testing.assert_allclose(restorers.bicubic(even, 4), 0.3, rtol=1e-5)
     centres = np.repeat((np.arange(8) + 0.5) / 8, 2)
     steps = np.broadcast_to(centres[None, None, :, None], (1, 16, 16, 1)).astype(np.float32)
     ramp = (np.arange(16) + 0.5) / 16
-    found = super_resolution.bicubic(steps, "half")[0, 8, :, 0]
+    found = restorers.bicubic(steps, 2)[0, 8, :, 0]
     # away from the borders a cubic restores what is linear
     np.testing.assert_allclose(found[4:-4], ramp[4:-4], atol=1e-3)
 

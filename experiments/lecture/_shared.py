@@ -1,11 +1,11 @@
 """Helpers of chapters: choose examples, restore them in three ways, compare in decibels."""
 
 import functools
-from collections.abc import Callable
 
 import jax
 import numpy as np
 
+from experiments import restorers
 from experiments.lecture import Course, Told
 from vae_jax import plots
 from vae_jax.evaluation import reconstruction
@@ -16,8 +16,6 @@ __all__ = ["NUM_SHOWN", "PSNR", "examples", "principal_components", "restored", 
 NUM_SHOWN = 10
 NUM_COMPARED = 2000
 NUM_REGRESSED = 10_000
-NUM_COMPONENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-"""Numbers of components that PCA may use, counts."""
 PSNR = "peak signal-to-noise ratio against the clean picture, dB: the mean over test examples"
 
 
@@ -43,44 +41,6 @@ def principal_components(course: Course, num: int) -> reconstruction.Components:
     return reconstruction.principal_components(training(course), num)
 
 
-def restoring_components(course: Course, corrupt: Callable) -> reconstruction.Components:
-    """The number of components that restores corrupted images best: more also restore noise.
-
-    Args:
-        course: from the command.
-        corrupt: (x [N, *shape], key) to the corrupted input.
-    """
-    clean = training(course)[:NUM_COMPARED]
-    shown = np.asarray(corrupt(clean, jax.random.key(course.seed + 1)))
-    every = principal_components(course, max(NUM_COMPONENTS))
-    choices = [
-        every._replace(directions=every.directions[:num])
-        for num in NUM_COMPONENTS
-        if num <= len(every.directions)
-    ]
-    errors = [reconstruction.squared_errors(clean, c.restore(shown)).mean() for c in choices]
-    return choices[int(np.argmin(errors))]
-
-
-def regression(course: Course, corrupt: Callable) -> Callable:
-    """The best linear map from corrupted to clean images, which is more general than PCA.
-
-    Args:
-        course: from the command.
-        corrupt: (x [N, *shape], key) to the corrupted input.
-
-    Returns:
-        A function of corrupted images, [N, *shape] to the same shape.
-    """
-    from sklearn.linear_model import RidgeCV
-
-    clean = training(course)[:NUM_REGRESSED]
-    shown = np.asarray(corrupt(clean, jax.random.key(course.seed + 1)))
-    rows = [each.reshape(len(each), -1).astype(np.float64) for each in (shown, clean)]
-    fitted = RidgeCV(alphas=(1.0, 10.0, 100.0, 1000.0)).fit(*rows)
-    return lambda x: fitted.predict(x.reshape(len(x), -1)).reshape(x.shape).astype(np.float32)
-
-
 def restored(course: Course, names: dict[str, str], others=None) -> Told:
     """Restores corrupted images with a run, with PCA, and in other ways.
 
@@ -90,14 +50,18 @@ def restored(course: Course, names: dict[str, str], others=None) -> Told:
         others: name of another way → (corrupted [N, H, W, C], name of the run) to restored images.
     """
     x, rows, pictures = examples(course), [], {}
+    clean = training(course)[:NUM_REGRESSED]
+    every = principal_components(course, max(restorers.NUM_COMPONENTS))
     for name, called in names.items():
         run = course.run(name)
         shown = np.asarray(run.corrupt(x, jax.random.key(course.seed)))
-        components = restoring_components(course, run.corrupt)
+        learned = np.asarray(run.corrupt(clean, jax.random.key(course.seed + 1)))
+        few = slice(NUM_COMPARED)
+        components = restorers.best_components(every, clean[few], learned[few])
         ways = {
             "shown": shown,
             **{way: restore(shown, name) for way, restore in (others or {}).items()},
-            "linear regression": regression(course, run.corrupt)(shown),
+            "linear regression": restorers.regression(clean, learned)(shown),
             f"PCA, {len(components.directions)} components": components.restore(shown),
             "autoencoder": run.restore(shown),
         }

@@ -4,9 +4,7 @@ Each block of 2×2 or 4×4 pixels is replaced by its mean, and the model restore
 baseline without learning is bicubic interpolation between the centers of the blocks.
 """
 
-import jax
-import numpy as np
-
+from experiments import restorers
 from experiments.lecture import Course, Told
 from experiments.lecture._shared import restored
 from experiments.lecture.runs import CORRUPTIONS
@@ -15,15 +13,9 @@ from experiments.lecture.runs import CORRUPTIONS
 def tell(course: Course) -> Told:
     """Restores test images of a lower resolution."""
     names = {"half": "×2", "quarter": "×4"}
-    return restored(course, names, {"bicubic": bicubic})
+    return restored(course, names, {"bicubic": _interpolated})
 
 
-def bicubic(shown: np.ndarray, name: str) -> np.ndarray:
-    """Interpolates constant blocks [N, H, W, C] between their centers: the same shape.
-
-    Reference:
-        Keys 1981, Cubic convolution interpolation for digital image processing, IEEE TASSP 29(6).
-    """
-    factor = int(CORRUPTIONS[name]["factor"])
-    low = shown[:, ::factor, ::factor]
-    return np.asarray(jax.image.resize(low, shown.shape, "bicubic"))
+def _interpolated(shown, name: str):
+    """Low-resolution images [N, H, W, C] of a run, interpolated."""
+    return restorers.bicubic(shown, int(CORRUPTIONS[name]["factor"]))
