@@ -676,6 +676,22 @@ def test_a_read_only_directory_restores(directory, monkeypatch):
     ]
 
 
+def test_callbacks_of_a_closed_loop_are_silent_in_any_thread(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    module._ignore_closed_loops.__wrapped__()
+    of_ours, of_a_loop = (
+        types.SimpleNamespace(exc_value=RuntimeError(words))
+        for words in ("ours", "Event loop is closed")
+    )
+    for thrown in (of_a_loop, of_ours):
+        thread = threading.Thread(target=sys.unraisablehook, args=[thrown])
+        thread.start()
+        thread.join()
+        sys.unraisablehook(thrown)
+    assert told == [of_ours] * 2
+
+
 def test_errors_after_a_failed_save_are_silent(monkeypatch):
     told = []
     monkeypatch.setattr(sys, "unraisablehook", told.append)

@@ -435,7 +435,20 @@ def _import_orbax() -> Any:
     """The module, imported on first use: it takes a third of the import time of JAX."""
     import orbax.checkpoint
 
+    _ignore_closed_loops()
     return orbax.checkpoint
+
+
+@functools.cache
+def _ignore_closed_loops() -> None:
+    """Silences callbacks of TensorStore that come after the event loop of a failed call; once."""
+    told = sys.unraisablehook
+
+    def tell(unraisable):
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            told(unraisable)
+
+    sys.unraisablehook = tell
 
 
 def _orbax_of_this_process() -> Any:
