@@ -81,7 +81,7 @@ MORE = [
     (["--dataset=/nowhere/x.npy"], "/nowhere/x.npy"),
     (["--dataset=mnist", "--data_dir=/nowhere"], "/nowhere"),
     (["--objective=elbo"], "--objective=elbo: unknown"),
-    (["--network=resnet"], "--network=resnet: unknown"),
+    (["--network=resnat"], "--network=resnat: unknown (did you mean resnet?)"),
     (["--network=conv", "--widths="], "--widths"),
     (["--widths=0"], "--widths=0"),
     (["--widths=16;"], "--widths=16;"),
@@ -103,6 +103,6 @@ MORE = [
     (["--help_me"], "--help_me is not a flag"),
     (["extra", "words"], "'extra' is not a flag"),
     (["--objective=vq_vae", "--latent_dim=7", "--code_dim=4"], "--latent_dim=7"),
-    (["--window=3"], "--window=3: cuts a table"),
+    (["--window=3"], "--window=3: cuts series"),
 ]
 """Arguments that the campaign tries besides, and a part of the message."""
