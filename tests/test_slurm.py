@@ -23,6 +23,7 @@ SLURM of shell scripts.
 | 7 | what this SLURM lacks is refused in a line | `options_that_this_slurm_lacks` |
 | 7 | USR1 and USR2 save, and the training goes on | `signals_save` |
 | 8 | who waits says for whom and where | `process_that_waits` |
+| | new rows, parted over the tasks of a job, have the results of one process | `new_rows` |
 """
 
 import json
@@ -35,9 +36,12 @@ import sys
 import textwrap
 import time
 
+import numpy as np
 import pytest
 from test_cluster import ROOT, WORKER, is_complete, wait_for
 
+import vae_jax
+from vae_jax import exported
 from vae_jax.errors import UsageError
 from vae_jax.lab import cluster
 from vae_jax.lab.cluster import Task
@@ -691,3 +695,24 @@ def test_a_process_that_waits_says_for_whom_and_the_program_spans_two_nodes(work
     assert any("devices: 4 × cpu" in text for text in logs), logs
     (waiting,) = (text for text in logs if "waits for" in text)
     assert waiting.count("process 0 of 2 waits for the others at n[1-2]") >= 2
+
+
+def test_new_rows_have_the_same_results_on_two_tasks(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 3)).astype(np.float32)
+    model = vae_jax.make_model((3,), likelihood="gaussian", latent_dim=2, widths=(8,))
+    trained = vae_jax.fit("beta_vae", model, rows, epochs=1, progress=False)
+    exported.save(tmp_path / "model.safetensors", trained.model, trained.params)
+    np.save(tmp_path / "rows.npy", rows)
+    part = "$((SLURM_PROCID * 30)):$(((SLURM_PROCID + 1) * 30))"
+    command = (
+        f"{shlex.quote(sys.executable)} -m experiments.apply score --by=iwae"
+        f" --run={tmp_path}/model.safetensors --input={tmp_path}/rows.npy"
+    )
+    parted = f"{command} --rows={part} --output={tmp_path}/part-$SLURM_PROCID.npy"
+    for words in (["srun", "-N", "2", "-n", "2", "bash", "-c", parted], shlex.split(command)):
+        words += [] if words[0] == "srun" else [f"--output={tmp_path}/whole.npy"]
+        told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+        assert told.returncode == 0, told.stderr
+    parts = [np.load(tmp_path / f"part-{number}.npy") for number in range(2)]
+    np.testing.assert_array_equal(np.concatenate(parts), np.load(tmp_path / "whole.npy"))
