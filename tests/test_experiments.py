@@ -532,6 +532,7 @@ def test_a_signal_that_nobody_can_be_told_of_is_heard(monkeypatch, error):
     with loop.Interrupt() as interrupt:
         monkeypatch.setattr(os, "write", fail)
         interrupt._handle(signal.SIGTERM, None)
+        interrupt._answer(signal.SIGTERM)
         monkeypatch.undo()
     assert interrupt.signum == signal.SIGTERM
 
@@ -549,10 +550,8 @@ print("computing", flush=True)
 lowered(jnp.ones(8)).block_until_ready()
 """
 OWN_HANDLERS = """
-import signal
-from vae_jax.lab import train
-stopping = train.Interrupt()
-stopping.__enter__()
+from vae_jax.lab import loop
+loop.Interrupt().__enter__()
 """
 
 
@@ -583,17 +582,23 @@ def test_a_signal_is_heard_inside_a_long_computation(signum, code):
     assert err == f"\n{signum.name}: left, nothing was to be saved\n"
 
 
-@pytest.mark.slow
-def test_a_signal_leaves_what_has_taken_over_to_save():
+def test_a_signal_is_answered_inside_a_long_computation_and_a_second_one_ends_it():
     process = in_a_long_block(OWN_HANDLERS)
     try:
+        process.send_signal(signal.SIGUSR1)
+        assert process.stderr.readline() + process.stderr.readline() == (
+            "\nSIGUSR1: saving, then going on\n"
+        )
         process.terminate()
-        time.sleep(1)
+        assert process.stderr.readline() + process.stderr.readline() == (
+            "\nSIGTERM: saving, then leaving (again to leave at once)\n"
+        )
         assert process.poll() is None
+        process.terminate()
+        returned, _, err = finish(process, timeout=10)
     finally:
         process.kill()
-        _, _, err = finish(process)
-    assert "nothing was to be saved" not in err
+    assert (returned, err) == (143, "\nSIGTERM: left at once\n")
 
 
 FORKED = """

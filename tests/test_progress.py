@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 import types
 
 import pytest
@@ -17,7 +18,7 @@ import quick
 from faults._lab import WITHOUT_PICTURES
 from rich.console import Console
 
-from vae_jax import live
+from vae_jax import console, live
 from vae_jax.lab import progress
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -101,7 +102,7 @@ class Screen:
             self.lines.append("")
 
 
-def on_a_terminal(arguments, width, during=lambda process, so_far: None, **environ):
+def on_a_terminal(arguments, width, during=lambda *_: None, **environ):
     """What a program writes on a terminal, its exit code; `during` may act on what it has written.
 
     The terminal puts a carriage return before each line feed.
@@ -323,3 +324,47 @@ def test_a_second_interrupt_leaves_a_line_that_is_ended(tmp_path):
     assert code == 130
     assert [line for line in lines if "SIGINT" in line] == [ASKED, "SIGINT: left at once"]
     assert lines[-1] == ""
+
+
+def test_a_log_says_every_half_minute_what_goes_on(capsys):
+    console.say("first", is_error=True)
+    now = time.monotonic()
+    with console.doing("reading mnist"):
+        console.tell(now + 29)
+        assert capsys.readouterr().err == "first\n"
+        with console.doing("compiling", lambda: "step 3"):
+            console.tell(now + 31)
+        assert capsys.readouterr().err == "compiling: 0:31 so far, step 3\n"
+        console.tell(time.monotonic() + 29)
+        assert capsys.readouterr().err == ""
+        console.say("another line", is_error=True)
+        console.tell(time.monotonic() + 31)
+        assert capsys.readouterr().err == "another line\nreading mnist: 0:31 so far\n"
+    console.tell(now + 999)
+    assert capsys.readouterr().err == ""
+
+
+def test_another_process_says_nothing(capsys, monkeypatch):
+    monkeypatch.setitem(console._said, "is_silent", False)
+    console.be_silent()
+    with console.doing("compiling"):
+        console.tell(time.monotonic() + 99)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("width", [80, 20])
+def test_a_terminal_shows_what_goes_on_in_one_line_that_goes(width):
+    program = """
+import time
+from vae_jax import console
+console.SILENCE[True] = 0.2
+with console.doing("evaluating the test split"):
+    time.sleep(2.2)
+console.say("done")
+"""
+    text, code = on_a_terminal(["-c", program], width)
+    assert code == 0, text
+    assert "evaluating the test split: 0:01 so far"[: width - 1] in text
+    screen = Screen(width).feed(text)
+    assert screen.num_wrapped == 0
+    assert [line.rstrip() for line in screen.lines] == ["done", ""]

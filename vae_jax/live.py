@@ -8,7 +8,7 @@ import time
 
 from vae_jax import console
 
-__all__ = ["LiveLine", "duration", "live_line", "terms"]
+__all__ = ["LiveLine", "live_line", "terms"]
 
 
 class LiveLine:
@@ -117,9 +117,3 @@ def _spread(rows: list[dict]) -> str:
     middle = statistics.median(values)
     words = f"{name.replace('_', ' ')} from {values[0]:.2f} to {values[-1]:.2f}"
     return f"{len(rows)} runs, {words}, median {middle:.2f}"
-
-
-def duration(seconds: float) -> str:
-    """A time in seconds, a scalar, as `1:30` or `2h05`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}h{minutes % 60:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -1,15 +1,20 @@
 """The first steps of each program, before slow imports."""
 
+import contextlib
 import sys
 import warnings
 
+from vae_jax import console
 from vae_jax.cli import garbage_collection
 from vae_jax.errors import printable
 from vae_jax.lab import environment, interrupts
 
 __all__ = [
     "begin",
+    "end",
 ]
+
+_STARTING = contextlib.ExitStack()
 
 
 def begin() -> None:
@@ -19,6 +24,7 @@ def begin() -> None:
     usage error.
     """
     interrupts.exit_at_once()
+    _STARTING.enter_context(console.doing("starting"))
     environment.settle()
     # `devices.warning` reports it, with a remedy
     warnings.filterwarnings("ignore", "JAX plugin .* not compatible", RuntimeWarning)
@@ -31,3 +37,8 @@ def begin() -> None:
                 f"error: JAX refuses one of its variables ({told}): correct or unset it\n"
             )
             sys.exit(2)
+
+
+def end() -> None:
+    """Ends what `begin` says of imports."""
+    _STARTING.close()

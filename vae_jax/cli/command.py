@@ -9,6 +9,7 @@ import jax
 from absl import app, flags, logging
 
 from vae_jax import aliases, console, objectives
+from vae_jax.cli import beginning
 from vae_jax.cli import help as help_lib
 from vae_jax.devices import hardware, processes
 from vae_jax.devices import platform as devices
@@ -126,6 +127,7 @@ def launch(main: Callable[[dict], None], names: Sequence[str], page: Callable[[s
         return or_exit(lambda: _parse(argv, names), names)
 
     def call(_):
+        beginning.end()
         # libraries log what they looked for and found: hide it
         logging.set_verbosity(logging.WARNING)
         for told in filter(None, (environment.told(), not_kept)):

@@ -90,6 +90,8 @@ def initialize() -> None:
             f"the processes of this program did not find each other ({reason}): check "
             "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or the cluster's own"
         ) from None
+    if jax.process_index():
+        console.be_silent()
     _leave_where_jax_aborts()
 
 

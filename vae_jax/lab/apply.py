@@ -113,7 +113,10 @@ def _applied(request: Request, worker: Worker, look: looks.Look) -> tuple[int, l
     _check_output(request, stream.what)
     write_to = _table_of(worker, stream) if path.name.lower().endswith(TABLES) else _other
     stream, num, notes = _only(stream, request.rows), 0, [*stream.notes]
-    with write_to(request, stream, worker) as write:
+    with (
+        write_to(request, stream, worker) as write,
+        console.doing("applying", lambda: f"{num:,} rows"),
+    ):
         for first_row, block in _placed(stream, request.rows):
             if stream.what == "pictures":
                 block = _on_levels(block, worker.form.num_levels)

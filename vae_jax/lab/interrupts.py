@@ -1,14 +1,19 @@
-"""Signal handling while there is nothing to save; imports nothing slow, to be first."""
+"""Signals: the end of a process that has nothing to save, and answers within a moment.
+
+Imports nothing slow, to be first.
+"""
 
 import contextlib
 import functools
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
 
 __all__ = [
     "INTERRUPTS",
     "SAVES",
+    "answered",
     "exit_at_once",
     "tell",
 ]
@@ -18,6 +23,7 @@ SAVES = (signal.SIGUSR1, signal.SIGUSR2)
 """Signals that ask for a checkpoint, as some clusters send them some time before the end."""
 
 _is_leaving = threading.Lock()
+_answers: list[Callable[[int], None]] = []
 
 
 def exit_at_once() -> None:
@@ -33,6 +39,23 @@ def exit_at_once() -> None:
     for signum in SAVES:
         signal.signal(signum, lambda signum, _: tell(signum, "nothing is to be saved, going on"))
     _watch()
+
+
+@contextlib.contextmanager
+def answered(answer: Callable[[int], None]) -> Iterator[None]:
+    """Calls a function as soon as a signal arrives, before Python's own handlers can run.
+
+    These have to wait for a computation or a compilation, of seconds or minutes.
+
+    Args:
+        answer: is given the number of the signal, in another thread.
+    """
+    _watch()
+    _answers.append(answer)
+    try:
+        yield
+    finally:
+        _answers.remove(answer)
 
 
 @functools.cache
@@ -51,6 +74,8 @@ def _listen(read: int) -> None:
     while received := os.read(read, 1):
         if signal.getsignal(received[0]) is _exit:
             _exit(received[0], None)
+        elif _answers:
+            _answers[-1](received[0])
 
 
 def _exit(signum, frame):

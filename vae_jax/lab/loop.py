@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from vae_jax import training
+from vae_jax import console, training
 from vae_jax.devices import processes
 from vae_jax.lab import build as building
 from vae_jax.lab import (
@@ -45,34 +45,44 @@ SAVE_SHARE = 50
 
 
 class Interrupt:
-    """Turns signals into requests: the first SIGINT or SIGTERM to stop, SIGUSR1 and 2 to save."""
+    """Turns signals into requests: the first SIGINT or SIGTERM to stop, SIGUSR1 and 2 to save.
+
+    Each is answered at once, and met between two chunks of steps.
+    """
 
     def __init__(self):
         self.signum = 0
         self.asks_to_save = False
+        self._is_leaving = False
 
     def __enter__(self):
-        handlers = dict.fromkeys(interrupts.INTERRUPTS, self._handle)
-        handlers |= dict.fromkeys(interrupts.SAVES, self._ask)
-        self._before = {s: signal.signal(s, handler) for s, handler in handlers.items()}
+        signals = (*interrupts.INTERRUPTS, *interrupts.SAVES)
+        self._before = {s: signal.signal(s, self._handle) for s in signals}
+        self._answered = interrupts.answered(self._answer)
+        self._answered.__enter__()
         return self
 
     def __exit__(self, *exception):
+        self._answered.__exit__(*exception)
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
 
-    def _ask(self, signum, frame):
-        del frame
-        self.asks_to_save = True
-        interrupts.tell(signum, "saving, then going on")
-
     def _handle(self, signum, frame):
         del frame
-        if self.signum:
+        if signum in interrupts.SAVES:
+            self.asks_to_save = True
+        else:
+            self.signum = signum
+
+    def _answer(self, signum):
+        if signum in interrupts.SAVES:
+            interrupts.tell(signum, "saving, then going on")
+        elif signum in interrupts.INTERRUPTS and not self._is_leaving:
+            self._is_leaving = True
+            interrupts.tell(signum, "saving, then leaving (again to leave at once)")
+        elif signum in interrupts.INTERRUPTS:
             interrupts.tell(signum, "left at once")
             os._exit(128 + signum)
-        self.signum = signum
-        interrupts.tell(signum, "saving, then leaving (again to leave at once)")
 
 
 class Saver:
@@ -143,10 +153,15 @@ def run(run, experiment: building.Experiment, store, begun: records.Begun) -> re
     """Trains until the last step, all runs have stopped, or a signal arrives; saves on the way."""
     training_of = _Training(run, experiment, store, begun)
     with Interrupt() as interrupt:
-        with source(experiment) as x, _watchers(run, experiment, begun.step) as tell:
+        with (
+            source(experiment) as x,
+            _watchers(run, experiment, begun.step) as tell,
+            console.doing("training", training_of.how_far),
+        ):
             chunks = _chunks(experiment, training_of.chunk, begun, x)
             _go_on(training_of, chunks, tell, interrupt)
-        training_of.finish()
+        with console.doing("saving"):
+            training_of.finish()
         signum = processes.largest(interrupt.signum)
         if signum:
             run.log(f"interrupted at step {training_of.step}, saved", echo=True)
@@ -174,6 +189,7 @@ class _Training:
     def __init__(self, run, experiment: building.Experiment, store, begun: records.Begun):
         self._run, self._experiment = run, experiment
         self._carried, self.step, self._failures = begun.carried, begun.step, dict(begun.failures)
+        self._first_step = begun.step
         num_examples = len(experiment.dataset.train) * len(experiment.configs)
         per_step = num_examples / experiment.train.steps_per_epoch
         self._clock = Stopwatch(begun.spent, examples_per_step=per_step)
@@ -200,6 +216,12 @@ class _Training:
             rows, self._carried = end_epoch(self._experiment, self._carried, step)
             self._run.append_rows(rows)
             tell(rows, self._clock.spent().examples_per_second)
+
+    def how_far(self) -> str:
+        """The step that training is at, in words."""
+        if self.step == self._first_step:
+            return "compiling"
+        return f"step {self.step:,} of {self._experiment.num_steps:,}"
 
     def _have_all_failed(self) -> bool:
         return len(self._failures) == len(self._experiment.configs)

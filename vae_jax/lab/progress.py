@@ -1,16 +1,15 @@
 """Progress of training: a line on the terminal or in the log, and scalars for TensorBoard.
 
-For long evaluations: a line on stderr.
+For long evaluations: how far they are.
 """
 
 import contextlib
-import threading
 import time
 from collections.abc import Iterator
 
 from vae_jax import console
 from vae_jax.errors import UsageError
-from vae_jax.live import duration, live_line, terms
+from vae_jax.live import live_line, terms
 
 __all__ = [
     "Progress",
@@ -105,7 +104,7 @@ class Progress:
         if examples_per_second:
             num_left = (self._num_steps - row["step"]) * self._num_runs * self._batch_size
             speed = [f"{examples_per_second:,.0f} examples/s"]
-            left = [f"{duration(num_left / examples_per_second)} left"]
+            left = [f"{console.duration(num_left / examples_per_second)} left"]
         of_sum, parts = terms(rows)
         told = ", ".join([*of_sum, *speed, *left])
         self._last = f"epoch {row['epoch']}/{self._num_epochs}: {told}"
@@ -120,34 +119,17 @@ class Progress:
 
 
 class Watch:
-    """Reports the time spent and the time left on stderr, every half minute.
+    """What a long evaluation says of itself: the time spent and the time left."""
 
-    Args:
-        seconds_between: time between two lines, a scalar.
-    """
-
-    def __init__(self, *, seconds_between: float = 30.0):
-        self._seconds_between = seconds_between
-        self._since = time.perf_counter()
+    def __init__(self):
         self._pass: tuple[float, int, int, int] | None = None
 
     @contextlib.contextmanager
     def over(self, what: str) -> Iterator[None]:
-        """Watches the code in the context, under a name for the lines."""
-        ended = threading.Event()
-        self._since, self._pass = time.perf_counter(), None
-
-        def tell():
-            while not ended.wait(self._seconds_between):
-                console.say(f"{what}: {self.words()}", is_error=True)
-
-        teller = threading.Thread(target=tell, daemon=True)
-        teller.start()
-        try:
+        """Watches the code in the context, under a name; see `console.doing`."""
+        self._pass = None
+        with console.doing(what, self.words):
             yield
-        finally:
-            ended.set()
-            teller.join()
 
     def count(self, blocks, num: int) -> Iterator:
         """Yields the blocks of one pass over `num` examples; a block ends with its row count."""
@@ -163,13 +145,12 @@ class Watch:
         self._pass = None
 
     def words(self) -> str:
-        """The progress as `1:30 so far, 4,000 of 10,000 examples, 2:10 left`."""
-        now = time.perf_counter()
-        words = f"{duration(now - self._since)} so far"
+        """The progress of the pass as `4,000 of 10,000 examples, 2:10 left`; "" between passes."""
         if self._pass is None:
-            return words
+            return ""
         start, first, done, num = self._pass
-        words += f", {done:,} of {num:,} examples"
+        words = f"{done:,} of {num:,} examples"
         if done > first:
-            words += f", {duration((num - done) * (now - start) / (done - first))} left"
+            left = (num - done) * (time.perf_counter() - start) / (done - first)
+            words += f", {console.duration(left)} left"
         return words

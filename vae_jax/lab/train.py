@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from vae_jax import data, likelihoods
+from vae_jax import console, data, likelihoods
 from vae_jax.devices import platform as devices
 from vae_jax.devices import processes
 from vae_jax.errors import DivergedError, VaeJaxError
@@ -79,7 +79,8 @@ def load(config: Config, sha256: str | None = None):
     settings = {name: getattr(config, name) for name in DATA_SETTINGS}
     settings["condition"] = columns_of(config)
     settings["scaling"] = likelihoods.scaling_for(config.likelihood, config.scaling)
-    return data.load(config.dataset, sha256=sha256, **settings)
+    with console.doing(f"reading {config.dataset}"):
+        return data.load(config.dataset, sha256=sha256, **settings)
 
 
 def train(
@@ -149,7 +150,8 @@ def prepare(configs: Sequence[Config], *, num_data: int | None = None) -> buildi
     if configs[0].tensorboard:
         tensorboard_writer()
     dataset = load(configs[0])
-    return building.build(resolve(configs, dataset), num_data=num_data)
+    with console.doing("building the model"):
+        return building.build(resolve(configs, dataset), num_data=num_data)
 
 
 def _open(workdir: Path, experiment: building.Experiment, overwrite: bool):
@@ -186,7 +188,8 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
     for line in (devices.line(), *description.describe(experiment)):
         run.log(line, echo=True)
     with resuming.store(run, warn=lambda line: run.log(as_flags(line), echo=True)) as store:
-        begun = resuming.resume(run, experiment, store)
+        with console.doing("initializing"):
+            begun = resuming.resume(run, experiment, store)
         _write_origin(run, experiment, asked)
         ended = loop.run(run, experiment, store, begun)
     results, params = _measure(run, experiment, ended)
@@ -233,7 +236,8 @@ def _measure(run, experiment: building.Experiment, ended: records.Ended) -> tupl
         about = sha256_of(experiment.layout.read((trained, ended.carried.state.step)))
         params = building.frozen(experiment, trained)
         once = Parts(run, MEASURED, about).once
-        results = make_results(experiment, ended, params, once)
+        with console.doing("evaluating"):
+            results = make_results(experiment, ended, params, once)
     seconds = round(ended.spent.seconds + time.perf_counter() - started, 3)
     times = {"wall_seconds": seconds, "examples_per_second": ended.spent.examples_per_second}
     return [{**result, **times} for result in results], params

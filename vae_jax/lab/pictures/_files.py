@@ -43,7 +43,8 @@ def draw_each(
     drawn, failed, start = [], {}, time.perf_counter()
     for name, make in pictures.items():
         try:
-            made = _made(make)
+            with console.doing(f"drawing {name}{of}"):
+                made = _made(make)
             if made is not None:
                 _save(made, root, root.joinpath(*folder, name))
                 drawn.append(name)
