@@ -23,7 +23,7 @@ from vae_jax.cli import command as cli
 from vae_jax.errors import DivergedError, IncompleteError, StorageError, UsageError
 from vae_jax.lab import metrics, sweep
 from vae_jax.lab.flags import as_flags
-from vae_jax.storage import files, locks, members, seals
+from vae_jax.storage import files, locks, seals
 
 DESCRIPTION = (
     "Trains what a published table needs as one sweep, measures it by the paper's protocol, and "
@@ -57,16 +57,16 @@ def flags_of(recipe: Any, budget: str) -> list[dict[str, str]]:
     ]
 
 
-def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) -> dict:
+def measure(place: tuple[Path, int], columns: Sequence, loader: metrics.Loader) -> dict:
     """Measures the columns of one run, a pair of value and standard error each; caches them.
 
     The cache in its directory is valid until the run is trained further.
     """
     directory, member = place
-    results = members.read_results(directory)
-    if results is None:
+    program = loader.program(directory)
+    if program.results is None:
         raise StorageError(f"{directory}: its results are damaged: move it away, then run again")
-    step, owner = results[member]["step"], members.owner(directory)
+    step, owner = program.results[member]["step"], program.owner
     found, trained = {}, None
     measured: list[tuple[dict, dict]] = []
     for column in columns:
@@ -75,7 +75,7 @@ def measure(place: tuple[Path, int], columns: Sequence, data_dir: str | None) ->
         key = {"metric": column.metric, "settings": settings, "trained_to": step}
         values = _held(path, key, owner)
         if values is None:
-            trained = trained or metrics.load(directory, member, data_dir)
+            trained = trained or loader.load(directory, member)
             # columns of one metric and its settings are measured once
             result = next((own for known, own in measured if known == key), None)
             result = result or _measured(trained, column.metric, settings, directory)
@@ -175,9 +175,10 @@ def main(values: dict) -> None:
         console.say(line)
     places = sweep.train_rows(flags_of(recipe, budget), workdir, values["data_dir"])
     measured: list[dict | None] = []
+    loader = metrics.Loader(values["data_dir"])
     for place in places:
         try:
-            measured.append(measure(place, recipe.COLUMNS, values["data_dir"]))
+            measured.append(measure(place, recipe.COLUMNS, loader))
         except DivergedError as error:
             console.say(as_flags(str(error)))
             measured.append(None)

@@ -20,7 +20,7 @@ from vae_jax import console, evaluation
 from vae_jax.cli.commands import evaluate
 from vae_jax.errors import DivergedError, UsageError
 from vae_jax.evaluation import latent_probes, nll
-from vae_jax.lab import metrics, pictures, progress, report, sweep
+from vae_jax.lab import metrics, pictures, progress, report, sweep, unfinished
 from vae_jax.lab.config import Plan
 from vae_jax.lab.pictures import latent_geometry
 
@@ -187,7 +187,9 @@ def measured(monkeypatch):
         return {"values": values, "step": trained.member.step, "seed": request.seed, **kept}
 
     monkeypatch.setattr(metrics, "measure", measure)
-    monkeypatch.setattr(metrics, "load", functools.cache(metrics.load))
+    loader, load = metrics.Loader(), functools.cache(metrics.Loader.load)
+    patched = functools.partial(load, loader)
+    monkeypatch.setattr(metrics.Loader, "load", lambda _, *place: patched(*place))
     return names
 
 
@@ -221,7 +223,7 @@ def test_an_interrupted_evaluation_goes_on_with_the_metrics_that_are_left(swept,
     assert f"resuming: {num - 1} metrics were measured before" in capsys.readouterr().out
     assert len(measured) == num
     assert content() == whole
-    assert not list(swept.glob(f"**/{report.UNFINISHED}"))
+    assert not list(swept.glob(f"**/{unfinished.NAME}"))
     # who asks again has all measured again
     run(swept, **request)
     assert len(measured) == 2 * num
@@ -237,16 +239,16 @@ def test_what_was_measured_otherwise_is_measured_again(single, measured, monkeyp
         result = {**kept(single)["latent_probes"], "values": {"num": 1}}
         report.write(single, "member-0.json", {"latent_probes": result})
     if other == "step":
-        load = metrics.load
+        load = metrics.Loader.load
 
         def later(*arguments):
             trained = load(*arguments)
             return trained._replace(member=trained.member._replace(step=trained.member.step + 1))
 
-        monkeypatch.setattr(metrics, "load", later)
+        monkeypatch.setattr(metrics.Loader, "load", later)
     run(single, **request)
     assert measured == ["latent_probes", "latent_probes", "objective"]
-    assert not list(single.glob(f"**/{report.UNFINISHED}"))
+    assert not list(single.glob(f"**/{unfinished.NAME}"))
 
 
 @pytest.mark.slow
@@ -302,13 +304,13 @@ def test_a_long_metric_says_how_far_it_is(capsys):
 
 def test_a_run_that_is_not_finished_says_so(single, capsys, monkeypatch):
     monkeypatch.setattr(metrics.members, "read_results", lambda directory: None)
-    load = metrics.load
+    load = metrics.Loader.load
 
     def early(*arguments):
         trained = load(*arguments)
         return trained._replace(member=trained.member._replace(step=3))
 
-    monkeypatch.setattr(metrics, "load", early)
+    monkeypatch.setattr(metrics.Loader, "load", early)
     run(single, metrics="latent_probes")
     assert "at step 3 of 15, its training is not finished" in capsys.readouterr().out
 
@@ -400,14 +402,14 @@ def test_the_table_of_a_sweep_has_all_that_is_kept_and_runs_that_diverged(
     swept, capsys, monkeypatch
 ):
     run(swept, metrics="objective,udr")
-    load = metrics.load
+    load = metrics.Loader.load
 
-    def diverge(directory, member, data_dir):
+    def diverge(loader, directory, member):
         if directory.name == "epochs=2":
             raise metrics.DivergedError("member 0 diverged")
-        return load(directory, member, data_dir)
+        return load(loader, directory, member)
 
-    monkeypatch.setattr(metrics, "load", diverge)
+    monkeypatch.setattr(metrics.Loader, "load", diverge)
     run(swept, metrics="nll", nll_num_samples="3")
     rows = list(csv.DictReader((swept / "evaluation.csv").read_text().splitlines()))
     assert [row["status"] for row in rows] == ["done", "done", "diverged"]
@@ -418,10 +420,10 @@ def test_the_table_of_a_sweep_has_all_that_is_kept_and_runs_that_diverged(
 
 
 def test_a_sweep_whose_runs_all_diverged_is_an_error(swept, monkeypatch):
-    def diverge(directory, member, data_dir):
+    def diverge(loader, directory, member):
         raise DivergedError(f"member {member} of {directory} diverged at step 3")
 
-    monkeypatch.setattr(metrics, "load", diverge)
+    monkeypatch.setattr(metrics.Loader, "load", diverge)
     with pytest.raises(DivergedError, match=f"^{swept}: every run diverged"):
         run(swept, metrics="objective")
     rows = list(csv.DictReader((swept / "evaluation.csv").read_text().splitlines()))

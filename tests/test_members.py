@@ -1,6 +1,8 @@
 """A run of a program, loaded alone, is the run that was trained."""
 
+import collections
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -9,10 +11,10 @@ import pytest
 from vae_jax import data, likelihoods, networks, program, training
 from vae_jax.errors import DivergedError, StorageError, UsageError
 from vae_jax.evaluation import elbo
-from vae_jax.lab import metrics, pictures, sweep
+from vae_jax.lab import metrics, pictures, places, sweep
 from vae_jax.lab.config import Plan
 from vae_jax.model import Model
-from vae_jax.storage import members, runs
+from vae_jax.storage import checkpoints, files, members, runs
 
 pytestmark = pytest.mark.usefixtures("traced_once")
 
@@ -70,6 +72,40 @@ def test_a_member_is_a_model_in_a_few_lines(swept):
     assert not np.asarray(active)[2:].any()
     shapes = jax.tree.map(np.shape, loaded.params)
     assert shapes == jax.tree.map(np.shape, model.init(training.stream(0, "init")))
+
+
+def test_the_runs_of_a_program_read_its_files_once(swept, monkeypatch):
+    """Of R runs, the checkpoint of R runs would be verified R times: R² work."""
+    count = collections.Counter()
+
+    def counting(owner, name, told):
+        act = getattr(owner, name)
+
+        def counted(*arguments, **options):
+            count[told(arguments)] += 1
+            return act(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    counting(checkpoints, "_verify", lambda _: "checkpoint verified")
+    counting(checkpoints.Checkpoints, "_load", lambda _: "checkpoint read")
+    counting(files, "read_bytes", lambda arguments: Path(arguments[0]).name)
+    counting(data, "load", lambda _: "data")
+    loader = metrics.Loader()
+    runs_of_it = [loader.load(swept, member) for member in range(4)]
+    del count["env.json"]  # where a file of data was: read for a path, not for the runs
+    assert count == dict.fromkeys(
+        ("checkpoint verified", "checkpoint read", "config.json", "members.json"), 1
+    ) | {"data": 1}
+    # and each is the run that is loaded alone
+    alone = metrics.load(swept, 2)
+    jax.tree.map(np.testing.assert_array_equal, runs_of_it[2].params, alone.params)
+    assert runs_of_it[2].experiment.config == alone.experiment.config
+    assert places.choose(swept, "2")[0].config.identity()["beta"] == alone.member.settings["beta"]
+
+
+def test_configs_of_all_runs_are_those_of_each(swept):
+    assert metrics.read_configs(swept) == [metrics.read_config(swept, m, None) for m in range(4)]
 
 
 def test_missing_runs_are_reported(swept, tmp_path):

@@ -135,13 +135,13 @@ def test_a_recipe_from_flags_to_its_table(tmp_path, monkeypatch, capsys):
     assert len({value for _, value in values_of}) == 2
     assert all(json.loads(path.read_text())["seconds"] > 0 for path in held)
     # again: nothing is trained or measured
-    load = reproduce.metrics.load
-    monkeypatch.setattr(reproduce.metrics, "load", None)
+    load = reproduce.metrics.Loader.load
+    monkeypatch.setattr(reproduce.metrics.Loader, "load", None)
     capsys.readouterr()
     reproduce.main(values)
     assert (tmp_path / "all" / "table.md").read_text() == first
     # trained further: what was measured before does not count
-    monkeypatch.setattr(reproduce.metrics, "load", load)
+    monkeypatch.setattr(reproduce.metrics.Loader, "load", load)
     longer = make_recipe(SEEDS=1, BUDGETS={"small": {**COMMON, "epochs": "2"}})
     monkeypatch.setattr(recipes, "load", lambda name: longer)
     reproduce.main(values)

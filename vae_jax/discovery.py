@@ -1,8 +1,10 @@
 """Finds the modules of a package by name, so that adding one means adding a file."""
 
 import ast
+import functools
 import importlib
 import importlib.util
+import os
 import pathlib
 import pkgutil
 import sys
@@ -20,8 +22,29 @@ def names(package: str) -> list[str]:
     Args:
         package: its `__name__`; it must be imported.
     """
-    found = pkgutil.iter_modules(sys.modules[package].__path__)
-    return sorted(module.name for module in found if not module.name.startswith("_"))
+    places = tuple(sys.modules[package].__path__)
+    return [*_listed(places, tuple(map(_changed, places)))]
+
+
+@functools.lru_cache(maxsize=64)
+def _listed(places: tuple[str, ...], changed: tuple[int | None, ...]) -> tuple[str, ...]:
+    """Names of the public modules in folders, sorted; a sweep asks for them for each run.
+
+    Args:
+        places: the folders.
+        changed: when each was last changed, so that a new file is found.
+    """
+    del changed
+    found = pkgutil.iter_modules(places)
+    return tuple(sorted(module.name for module in found if not module.name.startswith("_")))
+
+
+def _changed(place: str) -> int | None:
+    """When a folder was last changed, in nanoseconds; None if it is no folder."""
+    try:
+        return os.stat(place).st_mtime_ns
+    except OSError:
+        return None
 
 
 def load(package: str, name: str, what: str) -> ModuleType:

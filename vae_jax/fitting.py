@@ -671,7 +671,8 @@ def _end_epoch(planned: _Planned, now: _Now, callbacks: Sequence[Callable]) -> _
     (row,), carried = programs.end_epoch(program, now.carried, now.step)
     if not planned.has_rate:
         del row["learning_rate"]
-    now = now._replace(carried=carried, history=[*now.history, row])
+    now = now._replace(carried=carried)
+    now.history.append(row)  # a copy of all rows at each epoch would cost E²
     if not callbacks:
         return now
     params = jax.tree.map(lambda leaf: np.array(leaf[0]), program.layout.read(carried.state.params))

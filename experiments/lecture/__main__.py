@@ -79,9 +79,10 @@ def main(values: dict) -> None:
     rows = {name: {**row, **changes} for name, row in rows.items()}
     places = sweep.train_rows(list(rows.values()), settings.workdir, settings.data_dir)
     place_of = dict(zip(rows, places, strict=True))
+    loader = metrics.Loader(settings.data_dir)
     course = lecture.Course(
         dataset,
-        functools.cache(lambda name: _run(place_of[name], settings)),
+        functools.cache(lambda name: _run(loader.load(*place_of[name]), settings)),
         index_of(dataset, settings),
         settings.seed,
     )
@@ -161,9 +162,8 @@ def keep_without(dataset, settings: Settings) -> Path:
     return path
 
 
-def _run(place: tuple[Path, int], settings: Settings) -> lecture.Run:
+def _run(trained: metrics.Trained, settings: Settings) -> lecture.Run:
     """One trained run, with the corruption of its inputs."""
-    trained = metrics.load(*place, settings.data_dir)
     experiment, corrupt = trained.experiment, trained.experiment.loss_fn.corrupt
     if corrupt is not None:
         last = schedules.evaluate(experiment.hparams, np.int32(experiment.num_steps - 1))

@@ -368,7 +368,7 @@ def keep_all(folder: Path, seed: int, tries: int) -> Iterator[str | None]:
         asked = {"run": str(root), "metrics": "objective,udr" if is_sweep else "objective"}
         evaluate.main({**dict.fromkeys(evaluate.flag_texts()), **asked})
         for place in places.choose(root, None):
-            reproduce.measure((place.directory, place.member), [COLUMN], None)
+            reproduce.measure((place.directory, place.member), [COLUMN], metrics.Loader())
             yield None
 
 

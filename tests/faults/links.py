@@ -86,7 +86,7 @@ def use(lab: Lab, workdir: Path, victim: Victim, told: str, *, pictures: bool = 
 FILES = (
     *("lock", "run.log", "metrics.csv", "config.json", "result.json", "command.txt", "env.json"),
     *("members.json", "undrawn.json", "measured.json"),
-    *("evaluation/lock", "evaluation/member-0.json", "evaluation/unfinished.json"),
+    *("evaluation/lock", "evaluation/member-0.json", "evaluation/unfinished.jsonl"),
     *(".result.json.tmp", ".config.json.tmp", ".metrics.csv.tmp"),
     *("checkpoints/LAST/manifest.json", "checkpoints/LAST/state/_METADATA"),
 )

@@ -172,8 +172,8 @@ plant(
 
 plant = of("vae_jax/lab/metrics.py", "portability")
 plant(
-    "dataset = train.load(asked, expected)",
-    "dataset = train.load(asked, None)",
+    "return self._datasets.load(asked, expected)",
+    "return self._datasets.load(asked, None)",
     "a run is evaluated on other data",
 )
 

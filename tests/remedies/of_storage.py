@@ -317,7 +317,7 @@ def a_folder_that_takes_no_picture(folder, patch):
 
 # --- Runs of a program
 
-own = at("vae_jax/storage/members.py", "load_member")
+own = at("vae_jax/storage/members.py", "Saved", "member")
 
 
 @tries(own("choose from 0 to"))

@@ -68,19 +68,23 @@ def of_sweep(
         usual = {_kind(config): config for config in configs}
         usual = {kind: default(config) for kind, config in usual.items()}
         settings = [identity_as_of(config, held, usual[_kind(config)]) for config in configs]
-    values: dict[str, list] = {}
+    values: dict[str, dict] = {}
     for own in settings:
         for name, value in own.items():
-            several = values.setdefault(name, [])
-            if value not in several:
-                several.append(value)
+            values.setdefault(name, {}).setdefault(_hashable(value), value)
+    several = {name: list(found.values()) for name, found in values.items()}
     return {
-        **{name: v if len(v) > 1 else v[0] for name, v in values.items()},
+        **{name: v if len(v) > 1 else v[0] for name, v in several.items()},
         **environment.identity(),
         "num_runs": len(configs),
         "runs_sha256": _digest(configs, settings),
         "runs_per_program": runs_per_program,
     }
+
+
+def _hashable(value: Any) -> Any:
+    """A setting, or a list of them, such that equal ones are equal."""
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def _kind(config: Config) -> tuple:

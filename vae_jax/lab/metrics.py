@@ -31,6 +31,7 @@ __all__ = [
     "MOST_COMPARED",
     "OBJECTIVE_DEFINITIONS",
     "Code",
+    "Loader",
     "Place",
     "Request",
     "Trained",
@@ -45,6 +46,7 @@ __all__ = [
     "objective_definitions",
     "objective_terms",
     "read_config",
+    "read_configs",
 ]
 
 OBJECTIVE, UDR = "objective", "udr"
@@ -95,71 +97,132 @@ class Trained(NamedTuple):
     Attributes:
         experiment: experiment with this run only.
         params: parameters with a fixed density, [S, …] on the devices.
-        member: from `members.load_member`.
+        member: its parameters as they were saved, and its settings.
+        program: the program that it is a run of.
     """
 
     experiment: building.Experiment
     params: Any
     member: members.Member
+    program: members.Saved
+
+
+class Loader:
+    """Loads the runs of programs; reads the files of a program, and its data, once for all of them.
+
+    Args:
+        data_dir: folder of datasets; None means the folder used in training.
+    """
+
+    def __init__(self, data_dir: str | None = None):
+        self._data_dir = data_dir
+        self._datasets = train.Datasets()
+        self._saved = members.Saved("")
+        self._flags: Any = None
+
+    def program(self, directory: str | Path) -> members.Saved:
+        """The program in a directory, which is kept until another is asked for."""
+        if self._saved.directory != Path(directory):
+            self._saved, self._flags = members.Saved(directory), None
+        return self._saved
+
+    def load(self, directory: str | Path, member: int) -> Trained:
+        """Loads a run of a program, its data, and parameters with a fixed density p(x|z).
+
+        Args:
+            directory: directory of a program: a run directory, or one below `programs/` of a sweep.
+            member: index of the run, a count from 0.
+
+        Raises:
+            UsageError: there is no such run, or its version cannot be read.
+            DataError: the data differ from those it was trained on.
+            DivergedError: the run diverged.
+            StorageError: its files cannot be read.
+        """
+        directory, saved = Path(directory), self.program(directory)
+        loaded = saved.member(member)
+        if loaded.failure is not None:
+            raise DivergedError(f"member {member} of {directory} diverged at step {loaded.failure}")
+        if self._flags is None:
+            self._flags = _read_flags(directory)
+        asked = _config_of(directory, self._flags, member, self._data_dir)
+        asked = stored.as_begun(asked, loaded.settings)
+        # the end of schedules that last a share of the run depends on it: members.json has no seal
+        asked = dataclasses.replace(asked, epochs=loaded.settings.get("epochs", asked.epochs))
+        dataset = self._dataset(directory, asked, loaded.settings.get("data_sha256"))
+        resolved = resolve([asked], dataset)
+        _refuse_other_settings(directory, resolved.config, loaded.settings)
+        environment.restore(loaded.settings)
+        experiment = building.build(resolved, latent_dim=loaded.latent_dim)
+        params = jax.tree.map(lambda leaf: np.asarray(leaf)[None], loaded.params)
+        params = building.frozen(experiment, experiment.layout.place(params))
+        return Trained(experiment, params, loaded, saved)
+
+    def _dataset(self, directory: Path, asked: settings.Config, expected: str | None) -> Any:
+        """The data of a run, which may be untrusted: read only if the hash is the expected one."""
+        if self._data_dir is None:
+            names = {name: getattr(asked, name) for name in _PATHS}
+            given = {name: path for name, path in names.items() if path is not None}
+            found = {name: _from_training(directory, path) for name, path in given.items()}
+            asked = dataclasses.replace(asked, **found)
+        if expected is None:
+            raise DataError(
+                f"{directory}: its config has no data_sha256, by which its data are known: use the "
+                "run as it was left"
+            )
+        try:
+            return self._datasets.load(asked, expected)
+        except (DataError, UsageError) as error:
+            told = f"{directory}: {error}"
+            if "`data_dir`" not in told:
+                told += "; of data that moved since training, name the folder by `data_dir`"
+            raise type(error)(told) from None
 
 
 def load(directory: str | Path, member: int, data_dir: str | None = None) -> Trained:
-    """Loads a run of a program, its data, and parameters with a fixed density p(x|z).
+    """Loads one run of a program; `Loader` loads several.
 
     Args:
-        directory: directory of a program: a run directory, or one below `programs/` of a sweep.
-        member: index of the run, a count from 0.
+        directory, member: as in `Loader.load`.
         data_dir: folder of datasets; None means the folder used in training.
 
     Raises:
-        UsageError: there is no such run, or its version cannot be read.
-        DataError: the data differ from those it was trained on.
-        DivergedError: the run diverged.
-        StorageError: its files cannot be read.
+        UsageError, DataError, DivergedError, StorageError: as in `Loader.load`.
     """
-    loaded = members.load_member(directory, member)
-    if loaded.failure is not None:
-        raise DivergedError(f"member {member} of {directory} diverged at step {loaded.failure}")
-    asked = stored.as_begun(read_config(Path(directory), member, data_dir), loaded.settings)
-    # the end of schedules that last a share of the run depends on it: members.json has no seal
-    asked = dataclasses.replace(asked, epochs=loaded.settings.get("epochs", asked.epochs))
-    if data_dir is None:
-        names = {name: getattr(asked, name) for name in _PATHS if getattr(asked, name) is not None}
-        found = {name: _from_training(Path(directory), path) for name, path in names.items()}
-        asked = dataclasses.replace(asked, **found)
-    # the run may be untrusted: read the data that it names only if the hash matches
-    expected = loaded.settings.get("data_sha256")
-    if expected is None:
-        raise DataError(
-            f"{directory}: its config has no data_sha256, by which its data are known: use the run "
-            "as it was left"
-        )
-    try:
-        dataset = train.load(asked, expected)
-    except (DataError, UsageError) as error:
-        told = f"{directory}: {error}"
-        if "`data_dir`" not in told:
-            told += "; of data that moved since training, name the folder by `data_dir`"
-        raise type(error)(told) from None
-    resolved = resolve([asked], dataset)
-    _refuse_other_settings(Path(directory), resolved.config, loaded.settings)
-    environment.restore(loaded.settings)
-    experiment = building.build(resolved, latent_dim=loaded.latent_dim)
-    params = jax.tree.map(lambda leaf: np.asarray(leaf)[None], loaded.params)
-    params = building.frozen(experiment, experiment.layout.place(params))
-    return Trained(experiment, params, loaded)
+    return Loader(data_dir).load(directory, member)
 
 
 def read_config(directory: Path, member: int, data_dir: str | None) -> settings.Config:
     """The `Config` with which a run of a program was trained."""
+    return _config_of(directory, _read_flags(directory), member, data_dir)
+
+
+def read_configs(directory: Path) -> list[settings.Config]:
+    """The `Config` with which each run of a program was trained."""
+    num_members, flags = members.num_members(directory), _read_flags(directory)
+    return [_config_of(directory, flags, member, None) for member in range(num_members)]
+
+
+def _read_flags(directory: Path) -> Any:
+    """The flags of each run of a program, which are not checked; None if they are no JSON."""
     path, remedy = directory / "members.json", "use the run as it was left"
     try:
-        given = files.parse_json(files.read_bytes(path, remedy=remedy))[member]
-        values = dict(flag.removeprefix("--").split("=", 1) for flag in given)
+        return files.parse_json(files.read_bytes(path, remedy=remedy))
     except OSError as error:
         raise StorageError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
+    except ValueError:
+        return None
+
+
+def _config_of(directory: Path, flags: Any, member: int, data_dir: str | None) -> settings.Config:
+    """The `Config` of a run, from what `_read_flags` returned."""
+    path = directory / "members.json"
+    try:
+        values = dict(flag.removeprefix("--").split("=", 1) for flag in flags[member])
     except (ValueError, LookupError, AttributeError, TypeError):
-        raise StorageError(f"{path} does not hold the flags of member {member}: {remedy}") from None
+        raise StorageError(
+            f"{path} does not hold the flags of member {member}: use the run as it was left"
+        ) from None
     stored.refuse_unknown(values, str(path))
     if data_dir is not None:
         values["data_dir"] = data_dir

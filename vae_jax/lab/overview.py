@@ -71,12 +71,11 @@ def lines(outcomes: Sequence[Outcome], directory: Path) -> list[str]:
 def _reached(place: Path) -> tuple[str, str]:
     """The last epoch of a program, and the best ELBO of its runs there, as text."""
     try:
-        rows = csv_rows.read_rows(place / "metrics.csv")
+        last = csv_rows.last_rows(place / "metrics.csv", "epoch")
     except StorageError:
         return "", ""
-    if not rows:
+    if not last:
         return "", ""
-    last = [row for row in rows if row.get("epoch") == rows[-1].get("epoch")]
     name = "valid_elbo" if "valid_elbo" in last[0] else "elbo"
     values = [row[name] for row in last if isinstance(row.get(name), int | float)]
-    return str(rows[-1].get("epoch", "")), f"{max(values):.2f}" if values else ""
+    return str(last[-1].get("epoch", "")), f"{max(values):.2f}" if values else ""

@@ -6,7 +6,7 @@ from pathlib import Path
 from vae_jax.errors import UsageError
 from vae_jax.lab import build as building
 from vae_jax.lab import config, metrics, parsers
-from vae_jax.storage import files, members
+from vae_jax.storage import files
 
 __all__ = ["choose", "programs_of"]
 
@@ -18,8 +18,9 @@ def choose(directory: Path, member: str | None) -> list[metrics.Place]:
         UsageError: there is no such run.
     """
     programs = programs_of(directory)
-    chosen = [(path, m) for path in programs for m in range(members.num_members(path))]
-    configs = [metrics.read_config(path, m, None) for path, m in chosen]
+    found = {path: metrics.read_configs(path) for path in programs}
+    chosen = [(path, m) for path, own in found.items() for m in range(len(own))]
+    configs = [config for own in found.values() for config in own]
     places = []
     for (path, m), each, apart in zip(chosen, configs, building.differences(configs), strict=True):
         of = "" if len(programs) == 1 else f" of {path.name}"

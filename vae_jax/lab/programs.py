@@ -1,5 +1,6 @@
 """The programs of a sweep: runs that differ only in numbers train together."""
 
+import collections
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,9 +106,10 @@ def folder_names(groups: Sequence[Sequence[Config]]) -> list[str]:
         words = words.replace(", ", ",")
         names.append(re.sub(r"[^A-Za-z0-9._=,-]", "_", words)[:60])
     # names that were cut, or that end like a cut name, get a number
+    counts = collections.Counter(names)
     return [
         name
-        if name and names.count(name) == 1 and not re.search(r"-(\d+|part\d+)$", name)
+        if name and counts[name] == 1 and not re.search(r"-(\d+|part\d+)$", name)
         else f"{name or 'program'}-{i}"
         for i, name in enumerate(names)
     ]

@@ -12,10 +12,10 @@ from vae_jax.errors import StorageError, UsageError
 from vae_jax.evaluation.subject import Subject
 from vae_jax.lab import metrics, pictures, tables
 from vae_jax.lab.flags import as_flags
+from vae_jax.lab.unfinished import Unfinished
 from vae_jax.storage import files, locks, members, seals
 
 __all__ = [
-    "UNFINISHED",
     "Keeper",
     "columns",
     "entry",
@@ -33,15 +33,11 @@ __all__ = [
     "write",
 ]
 
-UNFINISHED = "unfinished.json"
-"""File of an evaluation that has not ended: each metric that it has measured → hash of the result.
-"""
 
-
-def told_step(trained: metrics.Trained, directory: Path) -> str:
+def told_step(trained: metrics.Trained) -> str:
     """A run's step, with the total if training has not ended."""
     step, num_steps = trained.member.step, trained.experiment.num_steps
-    if step >= num_steps or members.read_results(directory) is not None:
+    if step >= num_steps or trained.program.results is not None:
         return f"{step:,}"
     return f"{step:,} of {num_steps:,}, its training is not finished"
 
@@ -148,17 +144,23 @@ def folder(directory: Path) -> Path:
     return files.inside(directory, "evaluation")
 
 
-def held(directory: Path, name: str) -> dict[str, dict]:
-    """The metrics in a file; {} if there is no file, or if it was changed."""
-    return _read(folder(directory) / name, owner_of(directory)) or {}
-
-
 def owner_of(directory: Path) -> str | None:
     """The id to which the files of a run or sweep are sealed; None if it has no config."""
     try:
         return members.owner(directory)
     except UsageError:
         return None
+
+
+def held(directory: Path, name: str, owner: Callable = owner_of) -> dict[str, dict]:
+    """The metrics in a file; {} if there is no file, or if it was changed.
+
+    Args:
+        directory: directory of the run or sweep.
+        name: name of the file.
+        owner: returns the id that seals the files of a directory.
+    """
+    return _read(folder(directory) / name, owner(directory)) or {}
 
 
 def _read(path: Path, owner: str | None) -> dict[str, dict] | None:
@@ -176,16 +178,21 @@ def _read(path: Path, owner: str | None) -> dict[str, dict] | None:
         return None
 
 
-def write(directory: Path, name: str, results: dict[str, dict]) -> None:
-    """Adds metrics to a run's file and keeps the others; the caller must hold the lock."""
-    path, owner = folder(directory) / name, owner_of(directory)
-    before = _read(path, owner)
+def write(directory: Path, name: str, results: dict[str, dict], owner: Callable = owner_of) -> None:
+    """Adds metrics to a run's file and keeps the others; the caller must hold the lock.
+
+    Args:
+        directory, name, owner: as in `held`.
+        results: metric → result of `measure`.
+    """
+    path, run_id = folder(directory) / name, owner(directory)
+    before = _read(path, run_id)
     if before is None:
         aside = path.with_name(f"{name}.damaged")
         path.replace(aside)
         console.say(f"{path} is not as it was written: it is now {aside.name}, a new one is begun")
     body = {"metrics": {**(before or {}), **_news(before or {}, results)}}
-    files.write_json(path, seals.seal(body, owner, path.name), root=directory)
+    files.write_json(path, seals.seal(body, run_id, path.name), root=directory)
 
 
 def _news(before: dict[str, dict], results: dict[str, dict]) -> dict[str, dict]:
@@ -220,8 +227,9 @@ class Keeper:
         self.is_able = True
         self.written: set[Path] = set()
         self._root: Path | None = None
-        self._owner: tuple = ()
-        self._done: dict[str, str] = {}
+        self._done: Unfinished | None = None
+        # the config of a program has all of its runs: it is read once
+        self._owner_of = functools.cache(owner_of)
 
     def begin(self, directory: Path, request: metrics.Request) -> None:
         """Begins an evaluation, or goes on with one of the same request that was interrupted.
@@ -231,18 +239,10 @@ class Keeper:
             request: what is measured, and how.
         """
         about = seals.digest(seals.plain(request))
-        self._root, self._owner = directory, (owner_of(directory), UNFINISHED, about)
-        self._done = self._unfinished()
-        if self._done:
-            console.say(f"resuming: {len(self._done)} metrics were measured before")
-
-    def _unfinished(self) -> dict[str, str]:
-        """What this evaluation measured before; {} if the file is damaged or another's."""
-        try:
-            stored = files.read_json(folder(self._root) / UNFINISHED)
-        except (OSError, StorageError):
-            return {}
-        return seals.unseal(stored, *self._owner) or {}
+        owner = self._owner_of(directory)
+        self._root, self._done = directory, Unfinished(directory, folder(directory), owner, about)
+        if self._done.parts:
+            console.say(f"resuming: {len(self._done.parts)} metrics were measured before")
 
     def known(self, path: Path, name: str, metric: str, step: int) -> dict | None:
         """The result that this evaluation has kept before it was interrupted, or None.
@@ -252,8 +252,10 @@ class Keeper:
             metric: key of the result, from `title`.
             step: step of the run, a scalar.
         """
-        told = self._done.get(self._key(path, name, metric))
-        result = None if told is None else held(path, f"{name}.json").get(metric)
+        told = None if self._done is None else self._done.parts.get(self._key(path, name, metric))
+        if told is None:
+            return None
+        result = held(path, f"{name}.json", self._owner_of).get(metric)
         if result is None or result.get("step") != step or seals.digest(result) != told:
             return None
         return {**result, "values": seals.numbers(result["values"])}
@@ -263,13 +265,8 @@ class Keeper:
 
     def finish(self) -> None:
         """Ends an evaluation: the same request measures everything again."""
-
-        def remove():
-            if self._unfinished():  # which may be another's by now
-                (folder(self._root) / UNFINISHED).unlink()
-
-        if self._done:
-            self._try(self._root, remove)
+        if self._done is not None and self._done.parts:
+            self._try(self._root, self._done.remove)
 
     def do(self, directory: Path, act: Callable[[], Any], path: Path) -> None:
         """Writes a file of a run or sweep under a lock, or prints why it cannot be written.
@@ -298,25 +295,24 @@ class Keeper:
     def write(self, directory: Path, name: str, results: dict) -> None:
         """Adds results to a file, see `write`."""
         path = folder(directory) / name
-        self.do(directory, lambda: write(directory, name, results), path)
+        self.do(directory, lambda: write(directory, name, results, self._owner_of), path)
 
     def keep(self, path: Path, name: str, results: dict, subject: Subject) -> None:
         """Adds a run's results to its file, with the pictures beside them; then they are done."""
-        if _news(held(path, f"{name}.json"), results):
+        if _news(held(path, f"{name}.json", self._owner_of), results):
             self.write(path, f"{name}.json", results)
         measured = [metric for metric, result in results.items() if "values" in result]
         for picture, make in pictures.of_metrics(subject, measured).items():
             drawn = {f"{name}-{picture}": make}
             draw = functools.partial(pictures.draw_each, drawn, path, [folder(path).name])
             self.do(path, draw, folder(path) / f"{name}-{picture}.png")
-        if self._root is not None:
-            self._done |= {
+        done = self._done
+        if done is not None and measured:
+            parts = {
                 self._key(path, name, metric): seals.digest(seals.plain(results[metric]))
                 for metric in measured
             }
-            body = seals.seal(self._done, *self._owner)
-            target = folder(self._root) / UNFINISHED
-            self._try(self._root, lambda: files.write_json(target, body, root=self._root))
+            self._try(self._root, lambda: done.add(parts))
 
 
 def rows_of(

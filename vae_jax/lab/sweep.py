@@ -5,7 +5,7 @@ runs together: `sweep.csv`, `summary.csv`, pictures, the best run and its comman
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vae_jax import console
@@ -57,7 +57,8 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
     programs = group(configs, plan.runs_per_program)
     directory = Path(configs[0].workdir or identity.workdir_of_sweep(configs))
     # refuse a program that cannot train before others have trained for hours
-    estimates = {p.name: _estimate(p, plan) for p in _tried(programs, plan)}
+    load = training_lib.Datasets().load  # programs share their data
+    estimates = {p.name: _estimate(p, plan, load) for p in _tried(programs, plan)}
     if plan.dry_run:
         if processes.is_first():
             for text in _preview(configs, programs, directory, plan, estimates):
@@ -69,8 +70,11 @@ def run(configs: Sequence[Config], plan: Plan, command: Sequence[str]) -> list[d
         sweep.write_config()
         sweep.write_command([*entry.words("train"), *command])
         sweep.log(f"{_count(len(configs), 'run')} in {_count(len(programs), 'program')}", echo=True)
-        train = _train_elsewhere if plan.executor else _train_here
-        failed = train(sweep, programs, directory, plan)
+        if plan.executor:
+            del load  # the data are of no use here any more
+            failed = _train_elsewhere(sweep, programs, directory, plan)
+        else:
+            failed = _train_here(sweep, programs, directory, plan, load)
         results = sweep_results.gather(programs, directory, len(configs))
         if None in results:
             sweep.log(_what_is_missing(results, plan), echo=True)
@@ -108,9 +112,9 @@ def _tried(programs: Sequence[Program], plan: Plan) -> list[Program]:
     return list(reversed(kinds.values()))
 
 
-def _estimate(program: Program, plan: Plan) -> str:
+def _estimate(program: Program, plan: Plan, load: Callable) -> str:
     """Estimates the memory of a program, as text; finds any error that would prevent training."""
-    experiment = training_lib.prepare(program.configs, num_data=plan.data_devices)
+    experiment = training_lib.prepare(program.configs, num_data=plan.data_devices, load=load)
     return experiment.memory_estimate()
 
 
@@ -133,7 +137,9 @@ def _open(directory: Path, configs: Sequence[Config], plan: Plan):
     return processes.on_first(open_run) or runs.Follower(directory)
 
 
-def _train_here(sweep, programs: Sequence[Program], directory: Path, plan: Plan) -> list[str]:
+def _train_here(
+    sweep, programs: Sequence[Program], directory: Path, plan: Plan, load: Callable
+) -> list[str]:
     """Trains the programs one after the other; a program that diverges does not end the others.
 
     Returns:
@@ -149,6 +155,7 @@ def _train_here(sweep, programs: Sequence[Program], directory: Path, plan: Plan)
                 workdir=folder(directory, program.name),
                 num_data=plan.data_devices,
                 retry_diverged=False,
+                load=load,
             )
         except DivergedError as error:
             sweep.log(f"program {program.name}: {as_flags(str(error))}", echo=True)

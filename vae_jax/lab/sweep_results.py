@@ -102,10 +102,11 @@ def _draw(sweep, configs, programs, rows: Sequence[dict], groups) -> None:
         curves = []
     for group, words, within in groups:
         there = [r for r in group if rows[r]["status"] != "missing"]
+        number = {run: i for i, run in enumerate(there)}
         pictures.draw_sweep(
             [configs[r] for r in there],
             [rows[r] for r in there],
-            [{**row, "run": there.index(row["run"])} for row in curves if row["run"] in there],
+            [{**row, "run": number[row["run"]]} for row in curves if row["run"] in number],
             sweep.directory,
             ["plots", *within],
             sweep.log,

@@ -6,13 +6,13 @@ A program trains R runs that differ only in numbers; a single run is a program w
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from vae_jax import console, data, likelihoods
+from vae_jax import console, data, likelihoods, memory
 from vae_jax.devices import platform as devices
 from vae_jax.devices import processes
 from vae_jax.errors import DivergedError, VaeJaxError
@@ -48,6 +48,7 @@ __all__ = [
     "DATA_SETTINGS",
     "MANIFEST",
     "UNDRAWN",
+    "Datasets",
     "has_ended",
     "load",
     "prepare",
@@ -76,11 +77,47 @@ def load(config: Config, sha256: str | None = None):
         config: config of a run.
         sha256: required hash of the data, see `data.load`; None accepts any.
     """
+    with console.doing(f"reading {config.dataset}"):
+        return data.load(config.dataset, sha256=sha256, **_data_settings(config))
+
+
+def _data_settings(config: Config) -> dict[str, Any]:
+    """The arguments of `data.load` beside the name and the hash."""
     settings = {name: getattr(config, name) for name in DATA_SETTINGS}
     settings["condition"] = columns_of(config)
     settings["scaling"] = likelihoods.scaling_for(config.likelihood, config.scaling)
-    with console.doing(f"reading {config.dataset}"):
-        return data.load(config.dataset, sha256=sha256, **settings)
+    return settings
+
+
+class Datasets:
+    """Loads datasets, and keeps those that were loaded: the programs of a sweep share their data.
+
+    The last one is always kept, earlier ones as long as all of them take less than an eighth of
+    the memory that reading may take.
+    """
+
+    def __init__(self):
+        self._held: dict[tuple, Any] = {}
+
+    def load(self, config: Config, sha256: str | None = None):
+        """The dataset that a `Config` names; see `load`."""
+        key = (config.dataset, sha256, *_data_settings(config).values())
+        dataset = self._held.pop(key, None)
+        if dataset is None:
+            dataset = load(config, sha256)
+        sizes = [_num_bytes(dataset)]
+        for other in reversed([*self._held]):
+            sizes.append(_num_bytes(self._held[other]))
+            if sum(sizes) > memory.limit_bytes() // 8:
+                del self._held[other]
+        self._held[key] = dataset
+        return dataset
+
+
+def _num_bytes(dataset) -> int:
+    """The size of a dataset's arrays in memory, a count."""
+    splits = () if dataset.streamed else (dataset.train, dataset.valid, dataset.test)
+    return sum(split.x.nbytes for split in splits)
 
 
 def train(
@@ -90,6 +127,7 @@ def train(
     overwrite: bool = False,
     num_data: int | None = None,
     retry_diverged: bool = True,
+    load: Callable = load,
 ) -> list[dict]:
     """Trains the runs of one program, or resumes them, or reports complete ones.
 
@@ -99,11 +137,12 @@ def train(
         overwrite: archives an existing run in the directory, and starts again.
         num_data: devices that share a batch, a count; None chooses automatically.
         retry_diverged: whether a single run that diverged is trained again.
+        load: returns the dataset of a config, see `load`.
 
     Returns:
         The result of each run; for a single run the contents of `result.json`.
     """
-    experiment = prepare(_as_begun(configs, workdir, overwrite), num_data=num_data)
+    experiment = prepare(_as_begun(configs, workdir, overwrite), num_data=num_data, load=load)
     workdir = (
         workdir
         or configs[0].workdir
@@ -140,12 +179,15 @@ def _as_begun(configs: Sequence[Config], workdir: Path | None, overwrite: bool) 
     return [as_begun(config, held[0]) for config in configs]
 
 
-def prepare(configs: Sequence[Config], *, num_data: int | None = None) -> building.Experiment:
+def prepare(
+    configs: Sequence[Config], *, num_data: int | None = None, load: Callable = load
+) -> building.Experiment:
     """Loads the data of a program and builds it; finds all errors that a user can cause.
 
     Args:
         configs: from `config.from_flags`, with equal `programs.program_key`.
         num_data: devices that share a batch, a count; None chooses automatically.
+        load: returns the dataset of a config, see `load`.
     """
     if configs[0].tensorboard:
         tensorboard_writer()

@@ -16,6 +16,7 @@ __all__ = [
     "cell",
     "columns_of",
     "first_lines",
+    "last_rows",
     "parse_row",
     "read_rows",
     "rows_sha256",
@@ -37,6 +38,26 @@ def read_rows(path: str | os.PathLike) -> list[dict]:
     lines = whole_lines(path)
     columns = columns_of(lines)
     return [parse_row(path, columns, line) for line in lines[1:]]
+
+
+def last_rows(path: str | os.PathLike, column: str) -> list[dict]:
+    """The last rows of a CSV file that agree in a column, scalars; see `read_rows`.
+
+    Earlier rows are not parsed.
+
+    Args:
+        path: path of the file.
+        column: its name.
+    """
+    path = pathlib.Path(path)
+    lines = whole_lines(path)
+    columns, found = columns_of(lines), []
+    for line in reversed(lines[1:]):
+        row = parse_row(path, columns, line)
+        if found and row.get(column) != found[0].get(column):
+            break
+        found.append(row)
+    return found[::-1]
 
 
 def rows_sha256(path: str | os.PathLike) -> str:

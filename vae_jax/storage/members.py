@@ -1,5 +1,6 @@
 """Loads single runs of a trained program: parameters, settings, latent mask."""
 
+import functools
 import numbers
 import os
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vae_jax.errors import DivergedError, StorageError, UsageError
 from vae_jax.storage import csv_rows, files, runs, seals
@@ -16,6 +18,7 @@ from vae_jax.storage.checkpoints import Checkpoints
 __all__ = [
     "MAX_LATENT_DIM",
     "Member",
+    "Saved",
     "load_member",
     "num_members",
     "owner",
@@ -64,12 +67,16 @@ def settings(directory: str | os.PathLike) -> list[dict]:
     Raises:
         UsageError: the directory does not contain a run, or the run was modified.
     """
-    config = _stored(Path(directory))["config"]
+    return _settings(Path(directory), _stored(Path(directory))["config"])
+
+
+def _settings(directory: Path, config: dict) -> list[dict]:
+    """The settings of each run, from the config of their program."""
     shared = {name: value for name, value in config.items() if name != "runs"}
     found = [{**shared, **each} for each in config.get("runs", [config])]
     sizes = [each.get("latent_dim") for each in found]
     if not sizes or not all(_is_step(size) and size <= MAX_LATENT_DIM for size in sizes):
-        raise _no_config(Path(directory))
+        raise _no_config(directory)
     return found
 
 
@@ -82,8 +89,99 @@ def owner(directory: str | os.PathLike) -> str | None:
     return _stored(Path(directory)).get("id")
 
 
+class Saved:
+    """The runs of a program in its directory; each file is read at most once, when it is needed.
+
+    So the cost of loading all runs of a program grows with their number, not with its square.
+    Nothing is written.
+
+    Args:
+        directory: directory of the program: a single run, or below `programs/` of a sweep.
+
+    Raises:
+        UsageError: of its attributes: the directory holds no run, or the run was modified.
+    """
+
+    def __init__(self, directory: str | os.PathLike):
+        self.directory = Path(directory)
+
+    @functools.cached_property
+    def settings(self) -> list[dict]:
+        """The settings of each run, see `settings`: scalars and lists."""
+        return _settings(self.directory, self._config["config"])
+
+    @property
+    def owner(self) -> str | None:
+        """The id that seals the files of the program (of any shape), see `owner`."""
+        return self._config.get("id")
+
+    @functools.cached_property
+    def results(self) -> list[dict] | None:
+        """The result of each run, or None: see `read_results`; scalars, and lists [L]."""
+        return read_results(self.directory)
+
+    @functools.cached_property
+    def _config(self) -> dict:
+        return _stored(self.directory)
+
+    def member(self, member: int = 0) -> Member:
+        """One run, with arrays of the shapes of its model; see `load_member`."""
+        known = self.settings
+        if not isinstance(member, numbers.Integral) or isinstance(member, bool):
+            raise UsageError(f"member={member!r}: must be an integer, a run counted from 0")
+        if not 0 <= member < len(known):
+            raise UsageError(
+                f"member {member}: {self.directory} holds {len(known)} run(s), choose from 0 to "
+                f"{len(known) - 1}"
+            )
+        params, steps, failures = self._trained
+        latent_dim, own = self._latent_dim, known[member]["latent_dim"]
+        return Member(
+            params=jax.tree.map(lambda leaf: jnp.asarray(leaf[member]), params),
+            settings=known[member],
+            latent_dim=latent_dim,
+            latent_mask=None if own == latent_dim else (jnp.arange(latent_dim) < own).astype(float),
+            step=int(steps[member]),
+            failure=None if failures[member] < 0 else int(failures[member]),
+        )
+
+    @functools.cached_property
+    def _have_all_diverged(self) -> bool:
+        found = self.results or []
+        return bool(found) and all(result["status"] == "diverged" for result in found)
+
+    @functools.cached_property
+    def _latent_dim(self) -> int:
+        return max(each["latent_dim"] for each in self.settings)
+
+    @functools.cached_property
+    def _trained(self) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Parameters [S, …], steps [S] and failures [S] of the newest verified checkpoint."""
+        place = {"set_aside": False, "owner": self.owner or ""}
+        with Checkpoints(self.directory / "checkpoints", **place) as store:
+            restored = store.read()
+        if restored is None:
+            raise self._nothing_saved()
+        state, best = restored.state["state"], restored.state.get("best")
+        params = best["params"] if best else state.get("ema") or state["params"]
+        return params, state["step"], state["failure"]
+
+    def _nothing_saved(self) -> DivergedError | StorageError:
+        """Why there are no parameters."""
+        if self._have_all_diverged:
+            return DivergedError(
+                f"{self.directory}: every run diverged, none has parameters to be loaded"
+            )
+        return StorageError(
+            f"{self.directory / 'checkpoints'}: no checkpoint that verifies: train it again with "
+            "`overwrite=True`, or copy its checkpoints back"
+        )
+
+
 def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
     """Reads one run of a program from its newest verified checkpoint; writes nothing.
+
+    `Saved` reads several runs of one program, and its files once.
 
     Args:
         directory: directory of the program: a single run, or below `programs/` of a sweep.
@@ -97,40 +195,7 @@ def load_member(directory: str | os.PathLike, member: int = 0) -> Member:
         DivergedError: all runs of the program diverged before one was saved.
         StorageError: no checkpoint verifies.
     """
-    directory = Path(directory)
-    known = settings(directory)
-    if not isinstance(member, numbers.Integral) or isinstance(member, bool):
-        raise UsageError(f"member={member!r}: must be an integer, a run counted from 0")
-    if not 0 <= member < len(known):
-        raise UsageError(
-            f"member {member}: {directory} holds {len(known)} run(s), choose from 0 to "
-            f"{len(known) - 1}"
-        )
-    place = {"set_aside": False, "owner": owner(directory) or ""}
-    with Checkpoints(directory / "checkpoints", **place) as store:
-        restored = store.read()
-    if restored is None:
-        results = read_results(directory)
-        if results and all(result["status"] == "diverged" for result in results):
-            raise DivergedError(
-                f"{directory}: every run diverged, none has parameters to be loaded"
-            )
-        raise StorageError(
-            f"{directory / 'checkpoints'}: no checkpoint that verifies: train it again with "
-            "`overwrite=True`, or copy its checkpoints back"
-        )
-    state, best = restored.state["state"], restored.state.get("best")
-    params = best["params"] if best else state.get("ema") or state["params"]
-    latent_dim = max(each["latent_dim"] for each in known)
-    own = known[member]["latent_dim"]
-    return Member(
-        params=jax.tree.map(lambda leaf: jnp.asarray(leaf[member]), params),
-        settings=known[member],
-        latent_dim=latent_dim,
-        latent_mask=None if own == latent_dim else (jnp.arange(latent_dim) < own).astype(float),
-        step=int(state["step"][member]),
-        failure=None if state["failure"][member] < 0 else int(state["failure"][member]),
-    )
+    return Saved(directory).member(member)
 
 
 def read_results(directory: str | os.PathLike) -> list[dict] | None:

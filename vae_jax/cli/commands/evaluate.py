@@ -20,7 +20,7 @@ from vae_jax.lab import places as places_lib
 from vae_jax.lab.flags import as_flags
 from vae_jax.lab.metrics import OBJECTIVE, UDR
 from vae_jax.lab.progress import Watch
-from vae_jax.storage import csv_rows, files, members
+from vae_jax.storage import csv_rows, files
 
 __all__ = [
     "DESCRIPTION",
@@ -67,9 +67,10 @@ def main(values: dict) -> None:
     keeper, codes, found = report.Keeper(), [], []
     steps: list[int | None] = []
     keeper.begin(directory, request)
+    loader = metrics.Loader(values["data_dir"])
     for place in places:
         try:
-            trained = metrics.load(place.directory, place.member, values["data_dir"])
+            trained = loader.load(place.directory, place.member)
         except DivergedError as error:
             if len(places) == 1:
                 raise
@@ -81,7 +82,7 @@ def main(values: dict) -> None:
         found += evaluate(place, trained, subject, request, keeper)
         if UDR in request.metrics and len(places) > 1:
             where = {"program": place.directory.name, "member": place.member, "step": steps[-1]}
-            where["id"] = members.owner(place.directory)
+            where["id"] = trained.program.owner
             codes.append(metrics.code_of(trained, subject, where))
     if UDR in request.metrics:
         known = [code for code in codes if code is not None]
@@ -163,7 +164,7 @@ def evaluate(
     """
     dataset, found = trained.experiment.dataset, []
     console.say(
-        f"{place.name} at step {report.told_step(trained, place.directory)}: {dataset.name}, "
+        f"{place.name} at step {report.told_step(trained)}: {dataset.name}, "
         f"{len(dataset.test):,} test examples, seed {request.seed}"
     )
     subject.watch = Watch()

@@ -71,10 +71,7 @@ def main(values: dict) -> None:
         exported.save(path, model, params, about(trained, place))
     except StorageError as error:
         raise StorageError(f"--to: {error}") from None
-    console.say(
-        f"{place.name} at step {report.told_step(trained, place.directory)}: "
-        f"{path.stat().st_size:,} bytes"
-    )
+    console.say(f"{place.name} at step {report.told_step(trained)}: {path.stat().st_size:,} bytes")
     console.say(f"in {path}: model, params = vae_jax.storage.exported.load({str(path)!r})")
 
 
