@@ -5,6 +5,7 @@ values in the order of their indices: a tuple of numbers or words, or the count 
 the indices themselves.
 """
 
+import collections
 import math
 from collections.abc import Collection, Hashable
 from typing import Any
@@ -20,7 +21,9 @@ __all__ = [
     "OWN",
     "UNKNOWN",
     "classes_in",
+    "codes",
     "condition",
+    "encoded",
     "indices",
     "is_blank",
     "is_minus_one",
@@ -28,6 +31,7 @@ __all__ = [
     "named",
     "one_hot",
     "refuse_twice",
+    "vectors",
 ]
 
 OWN = ", or make the model with classes=(…), your own labels in order"
@@ -138,7 +142,8 @@ def refuse_twice(classes: tuple) -> None:
     """
     bare = [*map(_bare, classes)]
     if len({*bare}) < len(bare):
-        twice = next(value for value in bare if bare.count(value) > 1)
+        counts = collections.Counter(bare)
+        twice = next(value for value in bare if counts[value] > 1)
         raise UsageError(f"classes: {twice!r} stands more than once: name each class once")
 
 
@@ -218,16 +223,59 @@ def one_hot(labels: jax.Array, classes: tuple | int) -> jax.Array:
     return jnp.where(is_class.any(axis=1, keepdims=True), vectors, jnp.nan)
 
 
+def codes(labels: jax.Array, classes: tuple | int) -> jax.Array:
+    """Class indices of numeric labels, which may be traced: [B] to int32 [B].
+
+    A label that is not one of the classes becomes −1, which `vectors` makes a row of NaN.
+    """
+    values = _values(classes)
+    if values.dtype.kind not in _NUMBERS:
+        return jnp.argmax(one_hot(labels, classes), axis=1)  # raises
+    if isinstance(classes, int):
+        is_class = (labels >= 0) & (labels < classes) & (labels == jnp.floor(labels))
+        return jnp.where(is_class, labels, -1).astype(jnp.int32)
+    vectors = one_hot(labels, classes)
+    return jnp.where(jnp.isnan(vectors[:, 0]), -1, jnp.argmax(vectors, axis=1)).astype(jnp.int32)
+
+
+def vectors(condition: jax.Array, num: int) -> jax.Array:
+    """A condition as numbers: class indices [B] or numbers [B, C] to [B, C]; see `encoded`.
+
+    Args:
+        condition: indices in [0, C), or numbers, which stay.
+        num: C, a count.
+    """
+    return one_hot(condition, num) if condition.ndim == 1 else condition
+
+
 def condition(
     given: Any, num: int, classes: tuple | None = None, what: str = "condition"
 ) -> jax.Array:
     """The condition of each row of a conditional model: labels [B] or numbers [B, C] to [B, C].
 
     Args:
+        given, num, classes, what: see `encoded`.
+
+    Raises:
+        UsageError: a label is not one of the classes, or the shape does not fit.
+    """
+    return vectors(encoded(given, num, classes, what), num)
+
+
+def encoded(
+    given: Any, num: int, classes: tuple | None = None, what: str = "condition"
+) -> jax.Array:
+    """The condition of each row of a conditional model: class indices [B], or numbers [B, C].
+
+    Args:
         given: the user's own labels, or numbers used as they are; a single label may be [].
         num: C, the size of the condition, a count.
         classes: see `Model`.
         what: the name under which they were given, for messages.
+
+    Returns:
+        int32 [B] in [0, C) of labels, −1 for traced ones that are not one of the classes; or
+            floats [B, C].
 
     Raises:
         UsageError: a label is not one of the classes, or the shape does not fit.
@@ -251,8 +299,8 @@ def condition(
         )
     known, array = num if classes is None else classes, array.reshape(-1)
     if isinstance(array, jax.core.Tracer):
-        return one_hot(array, known)
-    return one_hot(jnp.asarray(indices(array, known, what=what, remedy=OWN)), num)
+        return codes(array, known)
+    return jnp.asarray(indices(array, known, what=what, remedy=OWN))
 
 
 def _is_numeric(dtype: Any) -> bool:

@@ -22,8 +22,10 @@ from flax import linen as nn
 from vae_jax import arguments, labels, latents, modules, priors
 from vae_jax.errors import UsageError, shown
 
-__all__ = ["Model", "Prediction"]
+__all__ = ["MANY_CLASSES", "Model", "Prediction"]
 
+MANY_CLASSES = 256
+"""Number of classes from which conditions are class indices, not unit vectors: a count."""
 
 Array = jax.Array | np.ndarray
 """Accepted types for an array of any shape; lists of numbers are accepted, too."""
@@ -64,7 +66,8 @@ class Model(flax.struct.PyTreeNode):
         latent: one of `vae_jax.latents`: the family of q(z|x), and of p(z) unless it is given.
         num_conditions: C, the size of the condition of x and z; 0 for none. In a conditional model
             both modules take a second argument [B, C], and `given` must be called before all else.
-        condition: the condition set by `given`, [B, C].
+        condition: the condition set by `given`, [B, C]; of labels with C >= `MANY_CLASSES`, class
+            indices [B], which modules that have `reads_classes` get as they are.
         teacher_key: in training, the PRNG key for teacher dropout of a decoder that reads x; None
             drops nothing.
         classes: the user's own labels of the C classes, numbers or words in the order of their
@@ -116,18 +119,24 @@ class Model(flax.struct.PyTreeNode):
             UsageError: a label is not one of the classes, or the shape does not fit. Traced labels
                 (in `jit`) cannot be checked: one that is not a class gives rows of NaN.
         """
-        given = labels.condition(condition, self.num_conditions, self.classes)
-        return self.replace(condition=given)
+        given = labels.encoded(condition, self.num_conditions, self.classes)
+        return self._holding(given)
+
+    def _holding(self, condition: jax.Array) -> "Model":
+        """The model with a condition: class indices [B], or numbers [B, C]."""
+        if self.num_conditions < MANY_CLASSES:
+            condition = labels.vectors(condition, self.num_conditions)
+        return self.replace(condition=condition)
 
     def given_encoded(self, condition: jax.Array) -> "Model":
         """Like `given`, for what batches hold: class indices [B] in [0, C), or numbers [B, C]."""
         condition = arguments.numeric("condition", condition)
         if condition.ndim == 1:
-            condition = labels.one_hot(condition, self.num_conditions)
+            return self._holding(labels.codes(condition, self.num_conditions))
         return self.given(condition)
 
-    def _conditions(self, inputs: Array) -> tuple[jax.Array, ...]:
-        """Extra arguments of the modules after x or z: (condition [B, C],) or ()."""
+    def _conditions(self, module: nn.Module, inputs: Array) -> tuple[jax.Array, ...]:
+        """Extra arguments of a module after x or z: (condition,) or ()."""
         if self.num_conditions == 0:
             return ()
         if self.condition is None:
@@ -141,7 +150,9 @@ class Model(flax.struct.PyTreeNode):
                 f"the model is given {len(self.condition)} conditions for {len(inputs)} rows: call "
                 "model.given(condition) with one for each row, or with one for all"
             )
-        return (self.condition,)
+        if "reads_classes" in vars(type(module)):  # its own, not that of a class above it
+            return (self.condition,)
+        return (labels.vectors(self.condition, self.num_conditions),)
 
     def init(self, key: jax.Array, examples: Array | None = None) -> dict:
         """Initializes the parameters.
@@ -429,8 +440,9 @@ class Model(flax.struct.PyTreeNode):
         if train_key is not None:
             train_key = jax.random.fold_in(train_key, ("encoder", "decoder").index(part))
         inputs = self._read_by_encoder(inputs) if part == "encoder" else inputs
-        given = inputs, *self._conditions(inputs)
-        return modules.apply(getattr(self, part), variables, *given, train_key=train_key, **read)
+        module = getattr(self, part)
+        given = inputs, *self._conditions(module, inputs)
+        return modules.apply(module, variables, *given, train_key=train_key, **read)
 
     def _read_by_encoder(self, x: Any) -> Any:
         """x [B, *shape] as the encoder gets it: itself, or numbers and what is observed of them."""
@@ -465,7 +477,10 @@ class Model(flax.struct.PyTreeNode):
         if self.reads_x and x is None:
             return self._unroll(params, z, lambda step, own, _, outputs: step.mode(own, outputs))[0]
         outputs = self._outputs(self._apply(params, z, read, **self._read(x))[0])
-        return self.likelihood.sized(_part(params, "likelihood"), outputs, x, self.condition)
+        condition = self.condition
+        if condition is not None and self.likelihood.reads_condition:
+            condition = labels.vectors(condition, self.num_conditions)
+        return self.likelihood.sized(_part(params, "likelihood"), outputs, x, condition)
 
     def _read(self, x: Any) -> dict[str, Any]:
         """Extra inputs of the decoder beside z: x and the key for teacher dropout, or none."""

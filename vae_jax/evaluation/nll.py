@@ -237,7 +237,7 @@ def sample(
     def one(inputs):
         """(x [*stored], position [], c) of one example to (sums [], is p a mass [], D [])."""
         stored, index, condition = inputs
-        own = model if condition is None else model.given(condition[None])
+        own = model if condition is None else model.replace(condition=condition[None])
         data, z_key = example_and_key(preprocess, key, stored, index)
         posterior = own.encode(params, data)
 

@@ -12,7 +12,8 @@ follow. Modules with a leading underscore are what several share.
 Encoder and decoder take a second argument, a condition [M, C]. A layer without bias, named
 `condition`, adds it to the output of the first dense layer, or to each place of a map. So W [v; c]
 = W_v v + W_c c keeps the same weights W_v as without a condition, and the rows of v and c may be
-repeated after that layer.
+repeated after that layer. A module with `reads_classes` also takes class indices [M], as `given` of
+`_shared.py` does; others get their unit vectors.
 
 An encoder with `reads_missing` accepts NaN in x. A decoder with `reads_x` factors p(x|z) over
 steps: it also takes x, or `feed`, see `RecurrentDecoder`. Its `num_step_axes` is the number of

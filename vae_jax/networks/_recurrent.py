@@ -129,6 +129,7 @@ class RecurrentEncoder(nn.Module):
     num_parts: int = 2
 
     reads_missing = True
+    reads_classes = True
 
     @nn.compact
     def __call__(self, x, condition=None):
@@ -188,6 +189,7 @@ class RecurrentDecoder(nn.Module):
     dtype: Any = jnp.float32
 
     num_step_axes = 1
+    reads_classes = True
 
     @property
     def reads_x(self) -> bool:

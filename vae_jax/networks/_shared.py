@@ -78,17 +78,54 @@ lecun = nn.initializers.lecun_normal()
 def given(features: jax.Array, condition: jax.Array | None, init=lecun) -> jax.Array:
     """Adds a condition [M, C] to features [N, …, F] before activation: [max(N, M), …, F].
 
-    The shorter one is repeated as a whole: N = K·M for K samples, M = K·N for K conditions of a
-    batch.
+    Class indices [M] give the numbers of their unit vectors [M, C], by rows of the kernel: the
+    product with unit vectors would take C times as long. The shorter one is repeated as a whole:
+    N = K·M for K samples, M = K·N for K conditions of a batch.
     """
     if condition is None:
         return features
     options = {"use_bias": False, "dtype": features.dtype, "kernel_init": init}
-    added = nn.Dense(features.shape[-1], name="condition", **options)(condition)
+    layer = nn.Dense(features.shape[-1], name="condition", **options)
+    if condition.ndim == 1:
+        kernel = layer.variables["params"]["kernel"]
+        added = _rows(kernel, condition).astype(features.dtype)
+    else:
+        added = layer(condition)
     once = [1] * (features.ndim - 1)
     parts = features, added.reshape(len(added), *once[1:], -1)
     num_rows = max(map(len, parts))
     return sum(jnp.tile(part, (num_rows // len(part), *once)) for part in parts)
+
+
+@jax.custom_vjp
+def _rows(kernel: jax.Array, indices: jax.Array) -> jax.Array:
+    """Rows of a kernel [C, F] at integers [M]: [M, F]; NaN for −1."""
+    rows = jnp.take(kernel, jnp.maximum(indices, 0), axis=0, mode="clip")
+    return jnp.where(indices[:, None] < 0, jnp.nan, rows)
+
+
+def _rows_forward(kernel, indices):
+    return _rows(kernel, indices), (kernel, indices)
+
+
+def _rows_backward(held, gradient):
+    """Sums rows of the gradient [M, F] by index: on a GPU by a product, whose order is fixed."""
+    kernel, indices = held
+    gradient = gradient.astype(kernel.dtype)
+
+    def by_sum(indices, gradient):
+        known = jnp.where(indices < 0, len(kernel), indices)
+        return jnp.zeros_like(kernel).at[known].add(gradient, mode="drop")
+
+    def by_product(indices, gradient):
+        vectors = jax.nn.one_hot(indices, len(kernel), dtype=kernel.dtype)
+        return vectors.T @ gradient
+
+    ways = {"cpu": by_sum, "default": by_product}
+    return jax.lax.platform_dependent(indices, gradient, **ways), None
+
+
+_rows.defvjp(_rows_forward, _rows_backward)
 
 
 def by_latent(axis: int, num_parts: int = 1) -> Callable:

@@ -27,6 +27,8 @@ class ConvEncoder(nn.Module):
     dtype: Any = jnp.float32
     num_parts: int = 2
 
+    reads_classes = True
+
     @nn.compact
     def __call__(self, x, condition=None):
         h = halve(x, self.widths, self.activation, self.dtype)
@@ -47,6 +49,8 @@ class ConvDecoder(nn.Module):
     hidden: int = 256
     activation: Callable = nn.relu
     dtype: Any = jnp.float32
+
+    reads_classes = True
 
     @nn.compact
     def __call__(self, z, condition=None):

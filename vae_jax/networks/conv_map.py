@@ -28,6 +28,8 @@ class ConvMapEncoder(nn.Module):
     dtype: Any = jnp.float32
     num_parts: int = 2
 
+    reads_classes = True
+
     @nn.compact
     def __call__(self, x, condition=None):
         h = halve(x, self.widths, self.activation, self.dtype, condition)
@@ -45,6 +47,8 @@ class ConvMapDecoder(nn.Module):
     widths: Sequence[int] = (64, 32)
     activation: Callable = nn.relu
     dtype: Any = jnp.float32
+
+    reads_classes = True
 
     @property
     def map_size(self) -> tuple[int, int]:

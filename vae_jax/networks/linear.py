@@ -24,6 +24,8 @@ class LinearEncoder(nn.Module):
     dtype: Any = jnp.float32
     num_parts: int = 2
 
+    reads_classes = True
+
     @nn.compact
     def __call__(self, x, condition=None):
         init = by_latent(axis=1)

@@ -22,6 +22,8 @@ class MLPEncoder(nn.Module):
     dtype: Any = jnp.float32
     num_parts: int = 2
 
+    reads_classes = True
+
     @property
     def layers(self) -> tuple[tuple[str, ...], ...]:
         """The paths to the parameters of each layer, from x to the posterior."""
@@ -57,6 +59,8 @@ class MLPDecoder(nn.Module):
     widths: Sequence[int] = (200, 200)
     activation: Callable = jnp.tanh
     dtype: Any = jnp.float32
+
+    reads_classes = True
 
     @property
     def layers(self) -> tuple[tuple[str, ...], ...]:

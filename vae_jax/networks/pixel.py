@@ -58,6 +58,7 @@ class PixelDecoder(nn.Module):
     dtype: Any = jnp.float32
 
     num_step_axes = 2
+    reads_classes = True
 
     @property
     def reads_x(self) -> bool:

@@ -35,6 +35,8 @@ class ResNetEncoder(nn.Module):
     num_parts: int = 2
     maps: Sequence[int] = (1,)
 
+    reads_classes = True
+
     @nn.compact
     def __call__(self, x, condition=None):
         smallest = min(self.maps)
@@ -76,6 +78,8 @@ class ResNetDecoder(nn.Module):
     widths: Sequence[int] = (32,)
     dtype: Any = jnp.float32
     maps: Sequence[int] = (1,)
+
+    reads_classes = True
 
     @nn.compact
     def __call__(self, z, condition=None):

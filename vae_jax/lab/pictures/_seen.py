@@ -13,6 +13,7 @@ import numpy as np
 from vae_jax import (
     data,
     distributions,
+    labels,
     latents,
     plots,
     rates,
@@ -255,7 +256,9 @@ def _encode(model, params, batch, key, given):
     """Of a batch codes, means, conditions, and with a prior rates and standardized means [B, L]."""
     model = model if given is None else given(model, params, batch)
     posterior = model.encode(params, batch["x"])
-    seen = {"codes": posterior.mode, "means": posterior.mean, "condition": model.condition}
+    seen = {"codes": posterior.mode, "means": posterior.mean, "condition": None}
+    if model.condition is not None:
+        seen["condition"] = labels.vectors(model.condition, model.num_conditions)
     seen["drawn"] = posterior.sample(key)
     if model.latent.has_prior:
         prior = model.prior(params)
