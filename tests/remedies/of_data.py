@@ -559,7 +559,7 @@ def a_text_of_one_long_line(folder, patch):
     path, lines = folder / "a.txt", ["a b", "c"] * 200
     patch.setenv(memory.VARIABLE, "4e-4")
     path.write_text("\n".join([*lines, "long" * 300]))
-    message = yield attempt(load, path)
+    message = yield attempt(load, path, loading="memory")
     number = int(re.search(r"longest line, ([\d,]+)", message)[1].replace(",", "")) - 1
     assert number == len(lines)
     path.write_text("\n".join([*lines, *["long"] * 300]))

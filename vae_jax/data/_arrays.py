@@ -13,6 +13,7 @@ from vae_jax.errors import DataError
 
 __all__ = ["read_npy", "read_npz"]
 
+_READ_AT_ONCE = 2**26  # bytes of a file; a larger one is read block by block into its splits
 _REMEDY = (
     "call the data x, X, images, data, features or embeddings (labels: y, labels, label, target,"
     " class), or series, with _train, _valid, _test behind where there are splits"
@@ -77,6 +78,8 @@ def _read_file(path: Path, loading: str, tally: memory.Tally) -> tuple[dict[str,
     can_stay = loading == "auto" and header.has_rows
     is_large = can_stay and bytes_to_convert(header.shape, header.dtype) > memory.limit_bytes()
     if not is_large and not is_streamed(loading, header.nbytes):
+        if can_stay and header.nbytes > _READ_AT_ONCE:
+            return {"all": Part(_npy.FileRows(path, stays=False))}, []
         return {"all": Part(_npy.read(path, tally=tally))}, []
     if not header.has_rows:
         note = "lies in Fortran order, in which rows cannot be read alone: read into memory"

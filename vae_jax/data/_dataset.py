@@ -100,7 +100,14 @@ class Rows:
         Raises:
             DataError: if the file that holds them has changed or cannot be read.
         """
-        return self.convert(self.source[rows if self.index is None else self.index[rows]])
+        if self.index is None:
+            return self.convert(self.source[rows])
+        chosen = self.index[rows]
+        if isinstance(rows, slice) and _are_close(chosen):
+            # one read of all rows between, of which most are wanted
+            first = chosen[0]
+            return self.convert(self.source[first : chosen[-1] + 1][chosen - first])
+        return self.convert(self.source[chosen])
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         """All rows [N, *stored] for np.asarray, which would otherwise read them one by one."""
@@ -134,6 +141,11 @@ class Rows:
         for start, block in blocks(self):
             x[start : start + len(block)] = block
         return _sealed(x)
+
+
+def _are_close(rows: np.ndarray) -> bool:
+    """Whether ascending rows [n] are at least half of those between the first and the last."""
+    return len(rows) > 1 and rows[-1] - rows[0] < 2 * len(rows)
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -200,7 +212,9 @@ def is_streamed(loading: str, num_bytes: int) -> bool:
     return num_bytes > _MEMORY_SHARE * memory.limit_bytes()
 
 
-def bytes_to_convert(shape: tuple[int, ...], dtype: np.dtype, *, stays: bool = False) -> int:
+def bytes_to_convert(
+    shape: tuple[int, ...], dtype: np.dtype, *, stays: bool = False, is_held: bool = True
+) -> int:
     """Estimates the memory that data need from reading until they are ready for training.
 
     It includes the source, the stored form, the order of the rows, and statistics per column.
@@ -209,6 +223,7 @@ def bytes_to_convert(shape: tuple[int, ...], dtype: np.dtype, *, stays: bool = F
         shape: [N, *stored].
         dtype: dtype of the source.
         stays: whether the source stays in a file, and rows are converted on access.
+        is_held: whether the source is in memory meanwhile.
 
     Returns:
         Peak memory in bytes (scalar).
@@ -216,7 +231,7 @@ def bytes_to_convert(shape: tuple[int, ...], dtype: np.dtype, *, stays: bool = F
     width = math.prod(shape[1:])
     is_image = len(shape) > 2
     stored = 1 if dtype.itemsize == 1 and is_image else np.dtype(np.float32).itemsize
-    rows = 0 if stays else shape[0] * width * (dtype.itemsize + stored)
+    rows = 0 if stays else shape[0] * width * (dtype.itemsize * is_held + stored)
     return rows + shape[0] * _BYTES_OF_ORDER + width * _BYTES_OF_PLACE
 
 

@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -252,11 +253,12 @@ def _refuse_misspelled(path: Path, folder: Path) -> None:
 
 
 def _text(path: Path, reading: Reading) -> Dataset:
-    x, alphabet, notes = _sequences.read_text(path, reading.tally)
-    num_levels = len(alphabet) + 1
+    x, alphabet, notes = _sequences.read_text(path, reading.tally, reading.loading)
+    num_levels, stays = len(alphabet) + 1, isinstance(x, _sequences.Lines)
+    whole = {"all": Split(Rows(x) if stays else x)}
     return Dataset(
         path.stem,
-        *divide({"all": Split(x)}, reading.num_valid, name=str(path)),
+        *divide(whole, reading.num_valid, name=str(path)),
         shape=x.shape[1:],
         kind="sequence",
         low=0.0,
@@ -267,6 +269,7 @@ def _text(path: Path, reading: Reading) -> Dataset:
         decode=functools.partial(_sequences.decode_text, num_levels=num_levels),
         alphabet=alphabet,
         has_missing=True,
+        streamed=stays,
         notes=tuple(f"{path}: {note}" for note in notes),
     )
 
@@ -275,7 +278,7 @@ def _examples(
     path: Path, parts: Mapping[str, Part], reading: Reading
 ) -> tuple[Sequence[Split], dict]:
     """Splits of tables [N, D] or images [N, H, W, C], and the other fields of a `Dataset`."""
-    stays = any(isinstance(part.x, _npy.FileRows | SparseRows) for part in parts.values())
+    stays = any(_stays(part.x) for part in parts.values())
     _refuse_large(path, parts)
     parts, classes, notes = _labels.encode(path, parts)
     unlabeled = _unlabeled(parts)
@@ -513,13 +516,20 @@ def _unlabeled(parts: Mapping[str, Part]) -> str:
     return next((part.unlabeled for part in parts.values() if part.unlabeled), "")
 
 
+def _stays(x: Any) -> bool:
+    """Whether rows [N, …] stay where they are, and are converted on access."""
+    return isinstance(x, SparseRows) or (isinstance(x, _npy.FileRows) and x.stays)
+
+
 def _refuse_large(path: Path, parts: Mapping[str, Part]) -> None:
     """Refuses parts [N, …] whose conversion would need more memory than there is."""
     num_bytes = 0
     for part in parts.values():
-        stays = isinstance(part.x, _npy.FileRows | SparseRows)
+        is_held = not isinstance(part.x, _npy.FileRows)
         if len(part.x.shape):
-            num_bytes += bytes_to_convert(part.x.shape, part.x.dtype, stays=stays)
+            num_bytes += bytes_to_convert(
+                part.x.shape, part.x.dtype, stays=_stays(part.x), is_held=is_held
+            )
         num_bytes += _labels.bytes_to_encode(part.labels)
     memory.check(path, num_bytes)
 

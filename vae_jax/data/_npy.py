@@ -184,11 +184,13 @@ class FileRows:
     while a map would kill the process (SIGBUS), and pages do not count as memory of this process.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, stays: bool = True):
         """Opens an .npy file in C order.
 
         Args:
             path: the file, of an array [N, *stored].
+            stays: whether rows stay in the file while they are used; otherwise they are read from
+                it once, into the form in which they are kept.
 
         Raises:
             DataError: as `read` does, and if the array's `Header.has_rows` is false.
@@ -199,7 +201,7 @@ class FileRows:
                 raise DataError(f"{path}: has no rows that lie together: save it in C order")
             self._file = os.dup(file.fileno())
         weakref.finalize(self, os.close, self._file)
-        self.shape, self.dtype = found.shape, found.dtype
+        self.shape, self.dtype, self.stays = found.shape, found.dtype, stays
         self._path, self._offset = path, found.offset
         self._stamp = self._current_stamp()
 

@@ -1,6 +1,7 @@
 """Sequences: lines of text, and the rows of tables as series in time."""
 
 import contextlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import memory
-from vae_jax.data._dataset import Split
+from vae_jax.data._dataset import Split, is_streamed
 from vae_jax.errors import DataError, UsageError
 
 __all__ = [
+    "Lines",
     "cut",
     "decode_text",
     "divide_in_time",
@@ -30,14 +32,61 @@ _BYTES_OF_BYTE = 8  # of a text: bytes, characters and lines
 _BYTES_OF_LINE = 256  # as a Python value, numbered, in lists
 _BYTES_OF_CHARACTER = 40  # while it becomes a symbol
 _LONGEST = 4096  # characters of a line: steps run one after the other
+_BYTES_OF_SYMBOL = 9  # of padded lines while they are filled: 2 × int32 and a bool
+_LEAST_SAVED = (
+    4  # padded lines of at least this many times the bytes of their characters stay apart
+)
+_BYTES_OF_BLOCKS = 2**27  # two blocks of a feed: data of this size need no less when streamed
+_FAR = 4  # times the length of nearly all lines: what a longest line is told from
 
 
-def read_text(path: Path, tally: memory.Tally) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+class Lines:
+    """Lines of text, without padding in memory: rows are padded on access, like [N, T]."""
+
+    def __init__(self, symbols: np.ndarray, lengths: np.ndarray):
+        """Wraps the symbols of all lines, one line after the other.
+
+        Args:
+            symbols: [sum(lengths)].
+            lengths: [N], at least 1.
+        """
+        self._symbols, self._lengths = symbols, lengths
+        self._starts = np.cumsum(lengths) - lengths
+        self.shape: tuple[int, int] = (len(lengths), int(lengths.max()))
+        self.dtype: np.dtype = symbols.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Reads lines, padded with 0 to the length of the longest of all.
+
+        Args:
+            rows: a slice, or integers [...], each in [-N, N).
+
+        Returns:
+            [..., T], in the requested order.
+        """
+        starts, lengths = self._starts[rows], self._lengths[rows]
+        x = np.zeros((*starts.shape, self.shape[1]), self.dtype)
+        is_known = np.arange(self.shape[1]) < lengths[..., None]
+        # the places of the symbols of the chosen lines, one line after the other
+        counts, firsts = lengths.ravel(), starts.ravel()
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        x[is_known] = self._symbols[np.repeat(firsts, counts) + np.arange(counts.sum()) - before]
+        return x
+
+
+def read_text(
+    path: Path, tally: memory.Tally, loading: str = "auto"
+) -> tuple[np.ndarray | Lines, tuple[str, ...], list[str]]:
     """Reads the lines of a text as symbols, one per character.
 
     Args:
         path: a file in UTF-8.
         tally: the memory of everything that is read together.
+        loading: as in `is_streamed`. 'auto' also keeps lines apart if padding them would take much
+            memory.
 
     Returns:
         (symbols [N, T], T the length of the longest line, symbol k > 0 the k-th character, 0 the
@@ -72,17 +121,41 @@ def read_text(path: Path, tally: memory.Tally) -> tuple[np.ndarray, tuple[str, .
             f"{_LONGEST:,}; break it into sentences, say"
         )
     lengths = np.array([len(line) for _, line in told])
-    # at most 2 × [N, T] int32 and one bool array, beside the characters
-    num_bytes = len(told) * len(longest) * 9 + int(lengths.sum()) * _BYTES_OF_CHARACTER
-    tally.add(path, num_bytes, f"break its longest line, {number:,}, or leave it out")
+    remedy = f"break its longest line, {number:,}, or leave it out"
+    tally.add(path, int(lengths.sum()) * _BYTES_OF_CHARACTER, remedy)
     codes = np.frombuffer("".join(line for _, line in told).encode("utf-32-le"), "<u4")
     characters, symbols = np.unique(codes, return_inverse=True)
-    x = np.zeros((len(told), len(longest)), np.uint8 if len(characters) < 256 else np.int32)
-    x[np.arange(x.shape[1]) < lengths[:, None]] = symbols + 1
+    dtype = np.uint8 if len(characters) < 256 else np.int32
+    x = Lines((symbols + 1).astype(dtype), lengths)
     notes = [f"lines of {lengths.min()} to {lengths.max()} characters, {len(characters)} kinds"]
     if len(told) < len(lines):
         notes.append(f"{len(lines) - len(told)} empty lines left out")
-    return x, tuple(map(chr, characters.tolist())), notes
+    notes += _on_length(lengths)
+    if _stay_apart(x, int(lengths.sum()), loading):
+        notes.append("the lines of a batch are padded when it is made")
+        return x, tuple(map(chr, characters.tolist())), notes
+    tally.add(path, len(told) * len(longest) * _BYTES_OF_SYMBOL, remedy)
+    return x[:], tuple(map(chr, characters.tolist())), notes
+
+
+def _stay_apart(x: Lines, num_symbols: int, loading: str) -> bool:
+    """Whether lines are padded batch by batch: if that is asked for, or saves much memory."""
+    num_cells = math.prod(x.shape)
+    is_wide = num_cells >= _LEAST_SAVED * num_symbols
+    is_large = num_cells * np.dtype(np.int32).itemsize > _BYTES_OF_BLOCKS
+    is_kept = loading == "auto" and is_wide and is_large
+    return is_kept or is_streamed(loading, num_cells * x.dtype.itemsize)
+
+
+def _on_length(lengths: np.ndarray) -> list[str]:
+    """A note if a few long lines decide the time of each step: [N] counts."""
+    usual, longest = int(np.quantile(lengths, 0.99, method="lower")), int(lengths.max())
+    if longest < _FAR * usual:
+        return []
+    return [
+        f"99 % of the lines have at most {usual:,} characters, and each step reads {longest:,}: "
+        f"without longer lines training is about {longest / usual:.0f} times as fast"
+    ]
 
 
 def _refuse_numbers(path: Path, lines: Sequence[str]) -> None:

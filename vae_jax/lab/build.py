@@ -190,8 +190,11 @@ def in_units(experiment: Experiment, elbo) -> dict[str, np.ndarray]:
     dataset, likelihood = experiment.dataset, experiment.model.likelihood
     if dataset.kind != "sequence":
         return {}
-    known = likelihood.num_known(jax.jit(dataset.decode)(jnp.asarray(dataset.test.x)))
-    num = float(np.mean(known)) / math.prod(dataset.shape[1:])
+    count, x = jax.jit(lambda rows: likelihood.num_known(dataset.decode(rows))), dataset.test.x
+    num_rows = max(1, BLOCK_BYTES // (4 * math.prod(dataset.shape)))
+    firsts = range(0, len(x), num_rows)
+    known = [np.asarray(count(jnp.asarray(x[first : first + num_rows]))) for first in firsts]
+    num = float(np.mean(np.concatenate(known))) / math.prod(dataset.shape[1:])
     if dataset.alphabet is None:
         return {"nats_per_step": -np.asarray(elbo) / num}
     return {"bits_per_character": -np.asarray(elbo) / (num * math.log(2))}
