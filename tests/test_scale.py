@@ -11,8 +11,18 @@ import pytest
 
 from vae_jax import data, discovery, labels, memory
 from vae_jax.errors import UsageError
-from vae_jax.lab import expansion, identity, overview, programs, sweep, sweep_results, train
+from vae_jax.lab import (
+    apply,
+    expansion,
+    identity,
+    overview,
+    programs,
+    sweep,
+    sweep_results,
+    train,
+)
 from vae_jax.lab import unfinished as unfinished_lib
+from vae_jax.lab.pictures import _seen
 from vae_jax.lab.settings import Config, Plan
 from vae_jax.storage import csv_rows
 
@@ -256,3 +266,36 @@ def test_a_folder_is_listed_once_until_it_changes(tmp_path, monkeypatch):
     (tmp_path / "second.py").touch()
     discovery.os.utime(tmp_path, ns=(0, 1))
     assert discovery.names("a_package") == ["first", "second"]
+
+
+def test_pages_of_pictures_are_numbered():
+    names = ["a.png", "b.tif", "c/d.tif", "b.tif", "c/d.tif", "b.tif"]
+    assert apply._numbered(names) == [
+        *("a.png", "b-0.png", "c/d-0.png", "b-1.png", "c/d-1.png", "b-2.png"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "num", "chosen"),
+    [
+        ([2, -1, 0, 2, 0, 1], 3, [2, 5, 0]),  # the first of 0, of 1, of 2
+        ([2, -1, 0, 2, 0, 1], 5, [2, 5, 0, 1, 3]),  # then the first of the rest
+        ([2, -1, 0, 2, 0, 1], 9, [2, 5, 0, 1, 3, 4]),
+        (None, 2, [0, 1]),
+    ],
+)
+def test_an_example_of_each_label_is_shown(labels, num, chosen):
+    own = None if labels is None else np.array(labels)
+    assert _seen._one_per_label(own, 6, num) == chosen
+
+
+def test_examples_are_not_searched_for_each_label(monkeypatch):
+    """One pass over the labels, however many classes there are."""
+    passes = []
+    unique = np.unique
+    monkeypatch.setattr(
+        _seen.np, "unique", lambda *a, **k: passes.append("sort") or unique(*a, **k)
+    )
+    monkeypatch.setattr(_seen.np, "argmax", lambda *a, **k: passes.append("search"))
+    assert _seen._one_per_label(np.arange(500), 500, 10) == [*range(10)]
+    assert passes == ["sort"]

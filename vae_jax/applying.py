@@ -172,15 +172,18 @@ class Worker:
             places = np.repeat(np.arange(num_rows), num)
             table, codes, x = table.take(places), codes[places], x.reshape(-1, x.shape[-1])
             draws = {_DRAW: np.tile(np.arange(num), num_rows)}
-        values = self.form.values(x)
+        values, names = self.form.values(x), table.column_names
+        index_of, columns = {name: index for index, name in enumerate(names)}, table.columns
         for place, column in enumerate(self.form.schema.used):
-            index = table.column_names.index(column.name)
-            own = _cells.as_text(table.column(index))
+            index = index_of[column.name]
+            own = _cells.as_text(columns[index])
             new = _as_arrow(column, values[column.name], own)
             if self.use.keeps_observed:
                 new = _where(np.isnan(codes[:, place]), new, own)
-            table = table.set_column(index, column.name, new)
-        return table, draws
+            columns[index] = new
+        # at once: to set one column copies the places of all
+        made = type(table).from_arrays(columns, names=names)
+        return made.replace_schema_metadata(table.schema.metadata), draws
 
     # --- Arrays
 

@@ -152,7 +152,14 @@ class Model(flax.struct.PyTreeNode):
             )
         if "reads_classes" in vars(type(module)):  # its own, not that of a class above it
             return (self.condition,)
-        return (labels.vectors(self.condition, self.num_conditions),)
+        return (self.condition_vectors,)
+
+    @property
+    def condition_vectors(self) -> jax.Array | None:
+        """The condition as numbers, [B, C]: unit vectors of labels; None if there is none."""
+        if self.condition is None:
+            return None
+        return labels.vectors(self.condition, self.num_conditions)
 
     def init(self, key: jax.Array, examples: Array | None = None) -> dict:
         """Initializes the parameters.
@@ -477,9 +484,7 @@ class Model(flax.struct.PyTreeNode):
         if self.reads_x and x is None:
             return self._unroll(params, z, lambda step, own, _, outputs: step.mode(own, outputs))[0]
         outputs = self._outputs(self._apply(params, z, read, **self._read(x))[0])
-        condition = self.condition
-        if condition is not None and self.likelihood.reads_condition:
-            condition = labels.vectors(condition, self.num_conditions)
+        condition = self.condition_vectors if self.likelihood.reads_condition else None
         return self.likelihood.sized(_part(params, "likelihood"), outputs, x, condition)
 
     def _read(self, x: Any) -> dict[str, Any]:

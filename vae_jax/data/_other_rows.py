@@ -1,5 +1,6 @@
 """The rows of another table, read by the schema of a table that was read before."""
 
+import collections
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,9 +93,10 @@ def read(path: Path, where: Path, schema: Schema, reading: Reading) -> Rows:
     names = source.table.column_names
     _refuse_other_columns(path, where, schema, names)
     notes = [*source.notes]
-    if more := [name for name in names if name not in {c.name for c in schema.columns}]:
+    known, there = {c.name for c in schema.columns}, {*names}
+    if more := [name for name in names if name not in known]:
         notes.append(f"columns that {where} does not have are not used: {_spelling.quoted(more)}")
-    if lost := [c.name for c in schema.columns if c.name not in names]:
+    if lost := [c.name for c in schema.columns if c.name not in there]:
         notes.append(f"lacks columns that are not learned from: {_spelling.quoted(lost)}")
     marks = reading.missing_values or ()
     table = dict(zip(names, source.table.columns, strict=True))
@@ -134,12 +136,13 @@ def _of_column(path: Path, column: Column, held, decimal: str | None) -> Cells:
 
 
 def _refuse_other_columns(path: Path, where: Path, schema: Schema, names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, num in collections.Counter(names).items() if num > 1)
     if twice:
         raise DataError(
             f"{path}: has several columns {_spelling.quoted(twice)}: rename all but one of them"
         )
-    lost = [c.name for c in (*schema.used, *schema.given) if c.name not in names]
+    known = {*names}
+    lost = [c.name for c in (*schema.used, *schema.given) if c.name not in known]
     if lost:
         raise DataError(
             f"{path}: has no column {_spelling.quoted(lost)}, of which {where} is learned from:"

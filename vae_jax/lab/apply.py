@@ -1,11 +1,12 @@
 """A trained run at work on a file: from the input to the output, block by block."""
 
+import collections
 import contextlib
 import dataclasses
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -227,21 +228,26 @@ def _arrays(path: Path, num_rows: int | None) -> Any:
 
 def _named(pixels: np.ndarray, names: Any) -> dict[str, np.ndarray]:
     """Pictures [N, H, W, C] by the names of their files; [N, M, H, W, C] by name and draw."""
+    own = _numbered(names)
     if pixels.ndim == 4:
-        return {_numbered(names, i): p for i, p in enumerate(pixels)}
+        return dict(zip(own, pixels, strict=True))
     return {
-        f"{Path(_numbered(names, i)).with_suffix('')}-{draw}.png": p
-        for i, draws in enumerate(pixels)
+        f"{Path(name).with_suffix('')}-{draw}.png": p
+        for name, draws in zip(own, pixels, strict=True)
         for draw, p in enumerate(draws)
     }
 
 
-def _numbered(names: Any, index: int) -> str:
-    """The name of a picture; pages of one file follow its name with their number."""
-    if list(names).count(names[index]) == 1:
-        return names[index]
-    page = list(names[:index]).count(names[index])
-    return f"{Path(names[index]).with_suffix('')}-{page}.png"
+def _numbered(names: Iterable[str]) -> list[str]:
+    """Names of pictures; pages of one file follow its name with their number."""
+    names = list(names)
+    counts, pages = collections.Counter(names), collections.Counter[str]()
+    found = []
+    for name in names:
+        page = f"{Path(name).with_suffix('')}-{pages[name]}.png"
+        found.append(name if counts[name] == 1 else page)
+        pages[name] += 1
+    return found
 
 
 def _pixels(x: np.ndarray, num_levels: int | None) -> np.ndarray:

@@ -13,7 +13,6 @@ import numpy as np
 from vae_jax import (
     data,
     distributions,
-    labels,
     latents,
     plots,
     rates,
@@ -256,9 +255,8 @@ def _encode(model, params, batch, key, given):
     """Of a batch codes, means, conditions, and with a prior rates and standardized means [B, L]."""
     model = model if given is None else given(model, params, batch)
     posterior = model.encode(params, batch["x"])
-    seen = {"codes": posterior.mode, "means": posterior.mean, "condition": None}
-    if model.condition is not None:
-        seen["condition"] = labels.vectors(model.condition, model.num_conditions)
+    seen = {"codes": posterior.mode, "means": posterior.mean}
+    seen["condition"] = model.condition_vectors
     seen["drawn"] = posterior.sample(key)
     if model.latent.has_prior:
         prior = model.prior(params)
@@ -295,9 +293,12 @@ def _decoder(model, params) -> Callable:
 
 def _one_per_label(labels, num_examples: int, num: int) -> list[int]:
     """Indices of `num` examples: the first of each known label, then the first of the rest."""
-    classes = [] if labels is None else np.unique(labels[labels >= 0])
-    firsts = [int(np.argmax(labels == c)) for c in classes]
-    rest = (i for i in range(num_examples) if i not in firsts)
+    firsts = []
+    if labels is not None:
+        classes, places = np.unique(labels, return_index=True)
+        firsts = places[classes >= 0].tolist()
+    taken = {*firsts}
+    rest = (i for i in range(num_examples) if i not in taken)
     chosen = firsts[:num]
     while len(chosen) < min(num, num_examples):
         chosen.append(next(rest))
