@@ -13,7 +13,16 @@ from pathlib import Path
 
 from vae_jax.errors import DataError, UsageError
 
-__all__ = ["FEWER_ROWS", "VARIABLE", "Tally", "check", "limit_bytes", "physical_bytes", "told"]
+__all__ = [
+    "FEWER_ROWS",
+    "VARIABLE",
+    "Tally",
+    "check",
+    "limit_bytes",
+    "physical_bytes",
+    "there_are",
+    "told",
+]
 
 VARIABLE = "VAE_JAX_MEMORY"
 """The environment variable for the memory limit of reading, in GiB."""
@@ -32,16 +41,36 @@ def physical_bytes() -> int:
 def limit_bytes() -> int:
     """Bytes of memory that reading a dataset or a model may take (scalar).
 
-    $VAE_JAX_MEMORY in GiB; by default three quarters of the memory: of the machine, of the
-    process's control groups (a container, a cluster job) or of its address space (`ulimit -v`),
-    whichever is least.
+    $VAE_JAX_MEMORY in GiB; by default three quarters of the memory, see `there_are`.
 
     Raises:
         UsageError: the variable is not a number of GiB.
     """
+    given = _given_bytes()
+    return int(_SHARE * _system_bytes()) if given is None else given
+
+
+def there_are() -> int:
+    """Bytes of memory that this process may take before the system ends it (scalar).
+
+    That of the machine, of the process's control groups (a container, a cluster job) or of its
+    address space (`ulimit -v`), whichever is least; $VAE_JAX_MEMORY in GiB if that is more.
+
+    Raises:
+        UsageError: the variable is not a number of GiB.
+    """
+    return max(_system_bytes(), _given_bytes() or 0)
+
+
+def _system_bytes() -> int:
+    return min([physical_bytes(), *_limits_of_process()])
+
+
+def _given_bytes() -> int | None:
+    """$VAE_JAX_MEMORY in bytes, or None."""
     given = os.environ.get(VARIABLE)
     if given is None:
-        return int(_SHARE * min([physical_bytes(), *_limits_of_process()]))
+        return None
     try:
         size = float(given)
     except ValueError:

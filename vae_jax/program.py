@@ -29,6 +29,8 @@ __all__ = [
     "Carried",
     "Program",
     "begin",
+    "bytes_of_evaluation",
+    "bytes_of_step",
     "end_epoch",
     "evaluate",
     "frozen",
@@ -291,12 +293,70 @@ class Program:
             whole = self.resident(split)
             yield 0, whole if num == len(x) else jax.tree.map(lambda leaf: leaf[:num], whole)
             return
-        row_bytes, size = x.nbytes // max(1, len(x)), self.evaluation_batch
-        batches = max(1, BLOCK_BYTES // max(1, row_bytes * size))
-        for first in range(0, num, batches * size):
-            rows = slice(first, min(first + batches * size, num))
+        size = self.rows_per_block(split)
+        for first in range(0, num, size):
+            rows = slice(first, min(first + size, num))
             taken = jax.tree.map(lambda leaf, rows=rows: leaf[rows], held)
-            yield first // size, self.layout.replicate(taken)
+            yield first // self.evaluation_batch, self.layout.replicate(taken)
+
+    def rows_per_block(self, split: str) -> int:
+        """Rows of a split that `blocks` yields at a time if the data are streamed, a count."""
+        x = x_of(self.rows(split))
+        row_bytes, size = x.nbytes // max(1, len(x)), self.evaluation_batch
+        return size * max(1, BLOCK_BYTES // max(1, row_bytes * size))
+
+
+def bytes_of_step(program: Program) -> int:
+    """Bytes, a scalar, that steps of a training take beside the state and the data.
+
+    It compiles the function of the steps, which the training then need not, and computes nothing.
+    What it takes is known by its code: temporary values, and results that replace no argument.
+    """
+    layout = program.layout
+    state, x = layout.shapes(program.state_shape), _on_devices(program, "train")
+    if program.streamed:
+        x = streaming.block_shapes(program.rows("train"), program.train, layout)
+    return _beside(program.chunk, state, program.hparams, x, np.int32(1))
+
+
+def bytes_of_evaluation(program: Program) -> int:
+    """Bytes, a scalar, that the evaluation of a split takes, as in `bytes_of_step`: the most."""
+    layout, state = program.layout, program.layout.shapes(program.state_shape)
+    at_step = layout.shapes(jax.eval_shape(program.hparams_at, program.hparams, state.step))
+    params, first = state.params if state.ema is None else state.ema, np.int32(0)
+    if program.model.likelihood.frozen() != program.model.likelihood:
+        variance = layout.shapes(jax.ShapeDtypeStruct((layout.num_slots,), np.float32))
+        params = layout.shapes(jax.eval_shape(program.with_variance, params, variance))
+    found = [0]
+    for split in ("valid", "test"):
+        if program.size(split):
+            whole = _on_devices(program, split)
+            few = _on_devices(program, split, elbo.NUM_DECOMPOSED)
+            found += [
+                _beside(program.accumulate, params, at_step, None, whole, first),
+                _beside(program.decompose_rate, params, program.hparams, few),
+            ]
+    return max(found)
+
+
+def _beside(function: Callable, *arguments: Any) -> int:
+    """Bytes that a compiled function takes beside its arguments."""
+    found = function.lower(*arguments).compile().memory_analysis()
+    if found is None:  # a platform that does not say
+        return 0
+    results = found.output_size_in_bytes - found.alias_size_in_bytes
+    return found.temp_size_in_bytes + max(0, results)
+
+
+def _on_devices(program: Program, split: str, num: int | None = None) -> Any:
+    """The shapes of the rows of a split that are on the devices at a time, at most `num`."""
+    if num is None:
+        num = program.rows_per_block(split) if program.streamed else program.size(split)
+    rows = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((min(num, len(leaf)), *leaf.shape[1:]), leaf.dtype),
+        program.rows(split),
+    )
+    return program.layout.shapes(rows, is_shared=True)
 
 
 def x_of(rows: Any) -> Any:

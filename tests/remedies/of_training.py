@@ -11,6 +11,7 @@ from vae_jax import (
     console,
     fitting,
     likelihoods,
+    memory,
     sources,
 )
 from vae_jax.evaluation import nll
@@ -220,3 +221,33 @@ def other_data_than_those_of_training(folder, patch):
     saved(place, -TABLE)
     yield attempt(metrics.load, folder / "a", 0)
     yield attempt(metrics.load, folder / "a", 0, str(folder / "old"))
+
+
+# --- More memory than there is
+
+
+def needs(**flags):
+    """Refuses a training by what it needs beside what this process has in use."""
+    experiment = train.prepare(sweep.make_configs({**SMALL, **flags}))
+    footprint = experiment.footprint()._replace(used=0, peak=0)
+    footprint.refuse(len(experiment.configs))
+    return footprint
+
+
+@tries(
+    at("vae_jax/lab/build.py", "Footprint", "refuse")(
+        "give a smaller `batch_size`, narrower `widths`…, or set … to more GiB if there is more"
+    ),
+    is_slow=True,
+)
+def a_training_that_needs_more_memory_than_there_is(folder, patch):
+    wide = {"widths": "64", "batch_size": "1000", "seed": "0,1"}
+    least = needs(**{**wide, "batch_size": "20"}).total
+    patch.setattr(memory, "_system_bytes", lambda: least + 2**16)
+    message = yield attempt(needs, **wide)
+    assert "fewer `runs_per_program`" in message
+    yield attempt(needs, **{**wide, "batch_size": "20"})
+    yield attempt(needs, **{**wide, "widths": "2", "batch_size": "20"})
+    variable = re.search(r"set (\w+) to more GiB", message)[1]
+    patch.setenv(variable, "8")
+    yield attempt(needs, **wide)

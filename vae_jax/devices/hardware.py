@@ -7,6 +7,7 @@ __all__ = [
     "lines_of_cpuinfo",
     "num_cores",
     "peak_bytes",
+    "used_bytes",
 ]
 
 
@@ -36,10 +37,20 @@ def peak_bytes() -> int:
     On Linux `getrusage` includes the parent's peak if that is larger, so /proc is used instead. On
     macOS a process starts without its parent's memory, and the unit is bytes, not kibibytes.
     """
+    return _status_bytes("VmHWM:")
+
+
+def used_bytes() -> int:
+    """Memory of this program now, in bytes; its peak if the system does not say."""
+    return _status_bytes("VmRSS:")
+
+
+def _status_bytes(name: str) -> int:
+    """A size in /proc/self/status, in bytes."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))

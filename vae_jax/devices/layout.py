@@ -70,6 +70,22 @@ class Layout:
         """Copies arrays of any shape to every device."""
         return jax.tree.map(functools.partial(self._put, spec=_SHARED), tree)
 
+    def shapes(self, tree: Any, *, is_shared: bool = False) -> Any:
+        """Shapes and dtypes of arrays [S, …], or of shared ones of any shape, as on the devices.
+
+        A function that is compiled for these is the one that `place` and `replicate` feed.
+        """
+        sharding = NamedSharding(self.mesh, _SHARED if is_shared else _RUNS)
+        return jax.tree.map(functools.partial(_as_on_device, sharding=sharding), tree)
+
+    def batch_shapes(self, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        """The shape of the result of `spread_batches`, [S, T, B, *stored]."""
+        return _as_on_device(jax.ShapeDtypeStruct(shape, dtype), sharding=self._of_batches)
+
+    @functools.cached_property
+    def _of_batches(self) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec("runs", None, "data"))
+
     def spread_batches(self, get: Callable, shape: tuple[int, ...], dtype: Any) -> jax.Array:
         """Makes batches [S, T, B, *stored]; each process makes only the parts on its devices.
 
@@ -78,7 +94,6 @@ class Layout:
             shape: shape of the whole array.
             dtype: dtype of the array.
         """
-        sharding = NamedSharding(self.mesh, PartitionSpec("runs", None, "data"))
         parts = {}
 
         def part(index):
@@ -87,7 +102,7 @@ class Layout:
                 parts[bounds] = get(*(slice(*b) for b in bounds)).astype(dtype)
             return parts[bounds]
 
-        return jax.make_array_from_callback(shape, sharding, part)
+        return jax.make_array_from_callback(shape, self._of_batches, part)
 
     def read(self, tree: Any) -> Any:
         """Copies arrays [S, …] to the host as NumPy [R, …], in every process."""
@@ -177,6 +192,12 @@ class Layout:
     @functools.cached_property
     def _gather(self) -> Callable:
         return jax.jit(lambda tree: tree, out_shardings=NamedSharding(self.mesh, _SHARED))
+
+
+def _as_on_device(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    """The shape of an array, and its dtype on a device."""
+    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
+    return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding)
 
 
 def make_layout(

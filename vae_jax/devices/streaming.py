@@ -9,10 +9,34 @@ import numpy as np
 
 from vae_jax.training import Block, Train
 
-__all__ = ["BLOCK_BYTES", "Feed"]
+__all__ = ["BLOCK_BYTES", "Feed", "block_shapes"]
 
 BLOCK_BYTES = 2**26
 """Maximum size of a prefetched block, over all runs, in bytes (a scalar)."""
+
+
+def _sizes(x: Any, train: Train, num_slots: int, block_bytes: int) -> tuple[int, int]:
+    """The number of steps in a block, and of rows in a step."""
+    (num_rows,) = jax.eval_shape(train.rows, np.int32(0), np.int32(0)).shape
+    row_bytes = sum(leaf.nbytes // max(1, len(leaf)) for leaf in jax.tree.leaves(x))
+    step_bytes = num_slots * num_rows * max(1, row_bytes)
+    return int(np.clip(block_bytes // step_bytes, 1, train.steps_per_epoch)), num_rows
+
+
+def block_shapes(x: Any, train: Train, layout, block_bytes: int = BLOCK_BYTES) -> Block:
+    """Shapes and dtypes of the blocks that a `Feed` makes, without reading a row.
+
+    Args:
+        x, train, layout, block_bytes: as of `Feed`.
+    """
+    num_steps, num_rows = _sizes(x, train, layout.num_slots, block_bytes)
+    firsts = layout.shapes(jax.ShapeDtypeStruct((layout.num_slots,), np.int32))
+
+    def batches(leaf):
+        shape = (layout.num_slots, num_steps, num_rows, *leaf.shape[1:])
+        return layout.batch_shapes(shape, leaf.dtype)
+
+    return Block(firsts, jax.tree.map(batches, x))
 
 
 class Feed:
@@ -36,10 +60,7 @@ class Feed:
         self._layout = layout
         over_steps = jax.vmap(train.rows, (None, 0))
         self._rows = jax.jit(jax.vmap(over_steps, (0, None)))
-        (num_rows,) = jax.eval_shape(train.rows, np.int32(0), np.int32(0)).shape
-        row_bytes = sum(leaf.nbytes // max(1, len(leaf)) for leaf in jax.tree.leaves(x))
-        step_bytes = len(self._seeds) * num_rows * max(1, row_bytes)
-        self.num_steps = int(np.clip(block_bytes // step_bytes, 1, train.steps_per_epoch))
+        self.num_steps, _ = _sizes(x, train, len(self._seeds), block_bytes)
         self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="feed")
         self._held: tuple[int, Block] | None = None
         self._next: tuple[int, concurrent.futures.Future] | None = None

@@ -4,14 +4,17 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import assembly, ranges, training
+from vae_jax import assembly, memory, ranges, training
+from vae_jax.devices import hardware
 from vae_jax.devices.layout import make_layout
+from vae_jax.errors import UsageError
+from vae_jax.evaluation import elbo
 from vae_jax.lab.config import spell
 from vae_jax.lab.resolved import Resolved
 from vae_jax.lab.settings import Config
@@ -19,15 +22,19 @@ from vae_jax.likelihoods.gaussian import Gaussian
 from vae_jax.program import (  # noqa: F401 (what a program is measured with, by one name)
     BLOCK_BYTES,
     Program,
+    bytes_of_evaluation,
+    bytes_of_step,
     evaluate,
     frozen,
     make_splits,
     member,
     num_examples_of,
+    target,
 )
 
 __all__ = [
     "Experiment",
+    "Footprint",
     "build",
     "differences",
     "differing",
@@ -84,6 +91,38 @@ class Experiment(Program):
         )
         return ", ".join(map(str, values))
 
+    def footprint(self) -> "Footprint":
+        """The memory that the program will need, from its compiled functions; compiles them.
+
+        The evaluation is compiled only if it may take much beside what any training takes.
+        """
+        step, layout = bytes_of_step(self), self.layout
+        num_steps = -(-self.evaluation_batch // self.config.batch_size)
+        pairs = 4 * elbo.NUM_DECOMPOSED**2 * self.model.latent_dim
+        evaluation = num_steps * step + pairs
+        if evaluation > _LITTLE:
+            evaluation = bytes_of_evaluation(self)
+        state, saved = _num_bytes(self.state_shape), _num_bytes(target(self))
+        held = sum(_num_bytes(self.splits[split]) for split in self.splits)
+        if self.streamed:
+            held = _BLOCKS * BLOCK_BYTES
+        device = layout.mesh.devices.flat[0]
+        is_cpu = device.platform == "cpu"
+        # compiled code says what it takes on one device; those of a CPU share its memory
+        num = max(1, layout.mesh.size // jax.process_count()) if is_cpu else 1
+        return Footprint(
+            used=hardware.used_bytes() if is_cpu else 0,
+            # a CPU computes on the arrays of the dataset themselves
+            data=held if self.streamed or not is_cpu else 0,
+            state=-(-state // layout.mesh.shape["runs"]) if not is_cpu else state,
+            step=num * step,
+            evaluation=num * evaluation,
+            saving=_COPIES_SAVED * saved if is_cpu else 0,
+            pictures=_PICTURES if is_cpu else 0,
+            peak=hardware.peak_bytes() if is_cpu else 0,
+            limit=memory.there_are() if is_cpu else _bytes_of(device),
+        )
+
     def memory_estimate(self) -> str:
         """The memory that the program will need, as text: from shapes alone, before it compiles."""
         layout = self.layout
@@ -115,6 +154,87 @@ class Experiment(Program):
             for equation in trace.eqns
             for value in equation.outvars
         )
+
+
+_BLOCKS = 4
+"""Blocks of streamed data that are held at a time: one in use, one read ahead, their sources."""
+_LITTLE = 2**26
+"""Bytes of an evaluation of which a bound is enough."""
+_PICTURES = 600 * 2**20
+"""Bytes that pictures take, with the programs that are compiled for them; as measured."""
+_COPIES_SAVED = 3
+"""Copies of the state while it is saved: of its moment, as it is written, as it is read back."""
+
+
+class Footprint(NamedTuple):
+    """The memory that a program needs on one device, or of a CPU in this process; bytes.
+
+    Attributes:
+        used: in use before the training, with the data in memory.
+        data: rows that are copied to the device.
+        state: the state of all runs.
+        step: beside the state, during a step.
+        evaluation: beside the state, while a split is evaluated.
+        saving: copies of the state while a checkpoint is written.
+        pictures: beside the state, while pictures are drawn, after the training.
+        peak: the most that was in use so far.
+        limit: what there is; None if the device does not say.
+    """
+
+    used: int
+    data: int
+    state: int
+    step: int
+    evaluation: int
+    saving: int
+    pictures: int
+    peak: int
+    limit: int | None
+
+    @property
+    def training(self) -> int:
+        """The most that will be in use until the results are written, a scalar."""
+        beside = max(self.step, self.evaluation)
+        return max(self.peak, self.used + self.data + self.state + self.saving + beside)
+
+    @property
+    def total(self) -> int:
+        """The most that will be in use, a scalar."""
+        return max(self.training, self.used + self.data + self.state + self.pictures)
+
+    def told(self) -> str:
+        """The estimate as text, with what there is and the parts."""
+        names = ("used", "data", "state", "step", "evaluation", "saving", "pictures")
+        parts = [f"{n} {memory.told(getattr(self, n))}" for n in names if getattr(self, n)]
+        of = "" if self.limit is None else f" of {memory.told(self.limit)}"
+        return f"about {memory.told(self.total)}{of}: {', '.join(parts)}"
+
+    def refuse(self, num_runs: int) -> None:
+        """Refuses a training, of some runs (a count), that needs more memory than there is.
+
+        Pictures do not count: when they are drawn, the results are safe.
+
+        Raises:
+            UsageError: it does; the message says what takes it.
+        """
+        if self.limit is None or self.training <= self.limit:
+            return
+        fewer = ", fewer `runs_per_program`" if num_runs > 1 else ""
+        raise UsageError(
+            f"memory: {self.told()}: give a smaller `batch_size`, narrower `widths`{fewer}, or set "
+            f"{memory.VARIABLE} to more GiB if there is more"
+        )
+
+
+def _num_bytes(tree: Any) -> int:
+    """Bytes of arrays, or of their shapes."""
+    leaves = jax.tree.leaves(tree)
+    return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
+
+
+def _bytes_of(device: Any) -> int | None:
+    """The memory of a device, if it says."""
+    return (device.memory_stats() or {}).get("bytes_limit")
 
 
 def _bytes(number: int) -> str:

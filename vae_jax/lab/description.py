@@ -45,6 +45,6 @@ def describe(experiment: building.Experiment) -> list[str]:
         *map(as_flags, experiment.loss_fn.notes(experiment.model)),
     ]
     if not experiment.is_single:
-        estimate = as_flags(experiment.memory_estimate())
-        lines.append(f"program: {len(experiment.configs)} runs, {estimate}")
+        num = experiment.layout.mesh.size
+        lines.append(f"program: {len(experiment.configs)} runs on {num} device(s)")
     return lines

@@ -229,6 +229,9 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
     devices.warn()
     for line in (devices.line(), *description.describe(experiment)):
         run.log(line, echo=True)
+    footprint = experiment.footprint()
+    run.log(f"memory: {footprint.told()}", echo=True)
+    footprint.refuse(len(experiment.configs))
     with resuming.store(run, warn=lambda line: run.log(as_flags(line), echo=True)) as store:
         with console.doing("initializing"):
             begun = resuming.resume(run, experiment, store)
