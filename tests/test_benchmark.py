@@ -15,8 +15,10 @@ from experiments.benchmark import (
     architecture,
     command,
     flax_peer,
+    growth,
     limit,
     measuring,
+    memory,
     peers,
     profile,
     scaling,
@@ -252,7 +254,18 @@ def test_a_file_that_cannot_be_written_is_found_at_once(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["startup", "sweep", "devices", "streaming", "saving", "sizes", "memory", "profile", "nll"],
+    [
+        "startup",
+        "sweep",
+        "devices",
+        "streaming",
+        "saving",
+        "sizes",
+        "memory",
+        "profile",
+        "nll",
+        "footprint",
+    ],
 )
 def test_each_section_runs(name, tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "SMALL_AXES", sizes.SMALL_AXES[:1])
@@ -267,6 +280,39 @@ def test_each_section_runs(name, tmp_path, monkeypatch):
     assert all(0 < row["value"] < 1e12 for row in rows)
     assert result["machine"]["num_cores"] >= 1
     assert len(said) >= len(rows)
+
+
+def test_exponents_of_known_growth():
+    sizes = (10, 40, 160)
+    assert growth.exponent(sizes, [3.0 * n for n in sizes]) == pytest.approx(1.0)
+    assert growth.exponent(sizes, [n**2 / 7 for n in sizes]) == pytest.approx(2.0)
+    assert growth.exponent(sizes, [5.0] * 3) == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "axis",
+    [
+        axis if axis.make in (growth.of_rows, growth.of_epochs) else slow(axis)[0]
+        for axis in growth.AXES
+    ],
+    ids=lambda axis: axis.name.split()[0],
+)
+def test_work_along_each_axis_is_done(axis, monkeypatch):
+    small = axis._replace(sizes=tuple(min(n, 2 * axis.sizes[0]) for n in axis.sizes[:2]))
+    monkeypatch.setattr(growth, "AXES", (small,))
+    seconds, num_bytes = growth.scale(TINY)
+    assert seconds.case == num_bytes.case == axis.name
+    assert seconds.unit == num_bytes.unit == "exponent"
+    assert seconds.what.endswith(" s")
+    assert num_bytes.what.endswith(" MiB")
+    assert seconds.target.bound == axis.most
+
+
+def test_what_a_run_said_is_read_from_its_log(tmp_path):
+    (tmp_path / "run.log").write_text("t memory: about 1,234.5 MiB of 7.7 GiB: used 3 KiB\n")
+    assert memory.said_bytes(tmp_path) == 1_234.5 * 2**20
+    with pytest.raises(StorageError, match="does not say"):
+        memory.said_bytes(tmp_path / "none")
 
 
 def test_peers_run_and_say_what_is_left_out(monkeypatch, usual_promotion):

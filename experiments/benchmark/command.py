@@ -7,6 +7,7 @@ from absl import flags
 from experiments.benchmark import (
     densities,
     estimates,
+    growth,
     measuring,
     memory,
     peers,
@@ -24,8 +25,8 @@ DESCRIPTION = (
     "Measures our training beside PyTorch, plain Flax and the machine's own limit; what a member "
     "of a sweep costs, what priors and posteriors cost, how runs spread over devices, what "
     "streaming and checkpoints cost; what an estimate of log p(x) costs; how time grows with "
-    "size, how long a start takes, and how much memory. Whatever is compared takes turns; times "
-    "are medians, without compilation."
+    "size and along each axis of the work, how long a start takes, and how much memory. Whatever "
+    "is compared takes turns; times are medians, without compilation."
 )
 SECTIONS = {
     section.__name__: section
@@ -37,10 +38,12 @@ SECTIONS = {
         estimates.nll,
         startup.startup,
         memory.memory,
+        memory.footprint,
         scaling.sweep,
         scaling.devices,
         scaling.streaming,
         saving.saving,
+        growth.scale,
     )
 }
 FLAGS = ("sections", "json", "quick")

@@ -140,6 +140,31 @@ def leave_after(num_steps: int) -> None:
     runpy.run_module("experiments.vae", run_name="__main__")
 
 
+def train_to_the_end(folder: Path, *flags: str) -> int:
+    """Runs `experiments.vae` in a new interpreter to its end, with evaluation and pictures.
+
+    Args:
+        folder: folder for the run's directory; an earlier run is deleted.
+        flags: flags of the command.
+
+    Returns:
+        Its peak memory in bytes.
+    """
+    program = f"from {__name__} import leave_at_the_end; leave_at_the_end()"
+    return start(program, [*flags, f"--workdir={folder / 'run'}", "--overwrite"])
+
+
+def leave_at_the_end() -> None:
+    """Trains with the flags of this process, and prints its peak memory."""
+    beginning.begin()
+    try:
+        runpy.run_module("experiments.vae", run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+    leave()
+
+
 def watched(train_until: Callable, num_steps: int) -> Callable:
     """Wraps `training.train_until` so that the process ends at a step (a count)."""
 

@@ -23,6 +23,7 @@ UNITS: dict[str, Callable[[float], str]] = {
     "s/step": lambda value: f"{value * 1e6:,.1f} µs/step",
     "s": lambda value: f"{value:.2f} s",
     "s/image": lambda value: f"{value * 1e3:,.2f} ms/image",
+    "exponent": lambda value: f"n^{value:.2f}",
     "bytes": lambda value: f"{value / 2**20:,.0f} MiB",
 }
 """Units of a row's value → a function that formats a value."""
