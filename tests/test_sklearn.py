@@ -150,6 +150,94 @@ def test_contamination_is_a_share(contamination):
         AnomalyDetector(contamination=contamination).fit(X)
 
 
+@pytest.fixture
+def untrained(monkeypatch):
+    """`fit` returns initial parameters; the list has the rows and settings it was given."""
+    given = []
+
+    def initial(objective, model, x, **settings):
+        given.append({"x": x, **settings})
+        return vae_jax.Trained(model, model.init(jax.random.key(settings["seed"])))
+
+    monkeypatch.setattr(_estimator.fitting, "fit", initial)
+    return given
+
+
+class Moved(AnomalyDetector):
+    """A detector whose parts of the score are a · part + b, [N, 2]."""
+
+    moves = np.ones(2), np.zeros(2)
+
+    def _parts_of(self, X):
+        factor, shift = self.moves
+        return super()._parts_of(X) * factor + shift
+
+
+def test_the_calibrated_sum_does_not_depend_on_scales(untrained):
+    """Of neither part, nor on its zero; and held-out rows have the mean 0."""
+    detector = AnomalyDetector(**SMALL, random_state=3, by="calibrated").fit(X)
+    moved = Moved(**SMALL, random_state=3, by="calibrated")
+    moved.moves = np.array([1e-3, 50.0]), np.array([7.0, -2.0])
+    moved.fit(X)
+    np.testing.assert_allclose(moved.score_samples(X), detector.score_samples(X), rtol=1e-5)
+    assert detector.score_samples(X[detector.is_held_out_]).mean() == pytest.approx(0, abs=1e-6)
+    mean, deviation = detector.calibration_
+    np.testing.assert_allclose(moved.calibration_[0], mean * moved.moves[0] + moved.moves[1])
+    np.testing.assert_allclose(moved.calibration_[1], deviation * moved.moves[0])
+
+
+def test_with_equal_deviations_the_calibrated_sum_ranks_as_the_elbo(untrained):
+    detector = AnomalyDetector(**SMALL, random_state=3, by="calibrated").fit(X)
+    detector.calibration_ = detector.calibration_[0], np.full(2, 2.0)
+    calibrated = detector.score_samples(X)
+    elbo = detector.set_params(by="elbo").score_samples(X)
+    np.testing.assert_array_equal(np.argsort(calibrated), np.argsort(elbo))
+    slope = np.polyfit(elbo, calibrated, 1)[0]
+    assert slope == pytest.approx(0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "num"),
+    [
+        ({}, 0),
+        ({"patience": 2}, 3),
+        ({"by": "calibrated"}, 3),
+        ({"patience": 1, "validation_fraction": 0.5}, 15),
+        ({"patience": 1, "validation_fraction": 0.001}, 1),
+        ({"patience": 1, "validation_fraction": 0.999}, 29),
+    ],
+)
+def test_rows_are_held_out_if_they_are_needed(untrained, settings, num):
+    detector = AnomalyDetector(**SMALL, random_state=3, **settings).fit(X)
+    (given,) = untrained
+    is_held_out, x = detector.is_held_out_, detector._standardized(X)
+    assert is_held_out.sum() == num
+    np.testing.assert_array_equal(given["x"], x[~is_held_out])
+    assert given["patience"] == settings.get("patience")
+    if num:
+        np.testing.assert_array_equal(given["valid"], x[is_held_out])
+    else:
+        assert given["valid"] is None
+        with pytest.raises(UsageError, match="fit the estimator with by='calibrated'"):
+            detector.set_params(by="calibrated").score_samples(X)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5, 7])
+def test_the_share_that_is_held_out_leaves_rows(share):
+    detector = AnomalyDetector(by="calibrated", validation_fraction=share)
+    with pytest.raises(UsageError, match=r"validation_fraction=\S+: give a share in \(0, 1\)"):
+        detector.fit(X)
+    with pytest.raises(ValueError, match="n_samples=1 should be >= 2"):
+        detector.set_params(validation_fraction=0.5).fit(X[:1])
+
+
+def test_each_column_may_have_a_variance(untrained):
+    detector = AnomalyDetector(**SMALL, variance="learned_per_dimension").fit(X)
+    assert detector.trained_.params["likelihood"]["logvar"].shape == (3,)
+    with pytest.raises(UsageError, match="bernoulli likelihood has no variance"):
+        VAE(likelihood="bernoulli", variance=0.5).fit(X)
+
+
 # --- In scikit-learn
 
 

@@ -29,6 +29,11 @@ plant(
     "weights of rows are not used",
 )
 plant(
+    "valid=x[self.is_held_out_] if self.is_held_out_.any() else None",
+    "valid=x if self.is_held_out_.any() else None",
+    "training rows validate",
+)
+plant(
     "np.where(is_same, 1.0, scale)",
     "scale",
     "a column that does not vary is divided by 0",
@@ -44,6 +49,17 @@ plant(
     "np.quantile(self._scores(X), self.contamination)",
     "np.quantile(self._scores(X), 1 - self.contamination)",
     "most rows are outliers",
+)
+
+plant(
+    "return -self._calibrated(self._parts_of(X))",
+    "return self._calibrated(self._parts_of(X))",
+    "the calibrated sum has the opposite sign",
+)
+plant(
+    "(parts - mean) / np.where(deviation > 0, deviation, 1.0)",
+    "(parts - mean)",
+    "the calibrated sum depends on scales",
 )
 
 plant = of("vae_jax/sklearn/vae.py", "sklearn")

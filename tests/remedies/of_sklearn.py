@@ -2,8 +2,10 @@
 
 import re
 
+import jax
 import numpy as np
 
+import vae_jax
 from vae_jax.sklearn import VAE, AnomalyDetector
 
 from ._cases import at, attempt, tries
@@ -49,3 +51,30 @@ def a_contamination_that_is_no_share(folder, patch):
     message = yield attempt(begin, patch, AnomalyDetector(contamination=2))
     share = float(re.search(r"such as contamination=([\d.]+)", message)[1])
     yield attempt(begin, patch, AnomalyDetector(contamination=share))
+
+
+@tries(
+    at("vae_jax/sklearn/anomaly_detector.py", "AnomalyDetector._is_held_out")(
+        "such as validation_fraction"
+    )
+)
+def a_validation_fraction_that_leaves_no_rows(folder, patch):
+    settings = {"by": "calibrated"}
+    message = yield attempt(begin, patch, AnomalyDetector(**settings, validation_fraction=1))
+    share = float(re.search(r"such as validation_fraction=([\d.]+)", message)[1])
+    yield attempt(begin, patch, AnomalyDetector(**settings, validation_fraction=share))
+
+
+@tries(
+    at("vae_jax/sklearn/anomaly_detector.py", "AnomalyDetector._calibrated")("fit the estimator")
+)
+def calibrated_without_rows(folder, patch):
+    def initial(objective, model, x, **settings):
+        return vae_jax.Trained(model, model.init(jax.random.key(0)))
+
+    def scored(by):
+        patch.setattr("vae_jax.fitting.fit", initial)
+        AnomalyDetector(by=by).fit(ROWS).set_params(by="calibrated").score_samples(ROWS)
+
+    message = yield attempt(scored, "elbo")
+    yield attempt(scored, re.search(r"by='(\w+)'", message)[1])

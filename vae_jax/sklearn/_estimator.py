@@ -43,6 +43,8 @@ class Estimator(BaseEstimator):
             takes those of `vae_jax.make_model`.
         activation: of the hidden layers, see `vae_jax.make_model`.
         likelihood: p(x|z), one of `likelihoods.names()`.
+        variance: of the likelihood, see `likelihoods.make`: "learned" is one scalar,
+            "learned_per_dimension" one of each column.
         standardize: whether each column is moved and scaled to mean 0 and variance 1 for the
             network; "auto" does so for likelihoods of any real numbers. Results are in the units
             of X.
@@ -54,6 +56,7 @@ class Estimator(BaseEstimator):
     widths: Any = (64, 64)
     activation: str | None = None
     likelihood: str = "gaussian"
+    variance: float | str = "learned"
     standardize: bool | str = "auto"
     epochs: int = 100
     batch_size: int = 100
@@ -74,6 +77,10 @@ class Estimator(BaseEstimator):
     def _training(self) -> dict[str, Any]:
         """Other arguments of `vae_jax.fit`."""
         return {}
+
+    def _is_held_out(self, X: np.ndarray) -> np.ndarray:
+        """Which of the rows [N, D] are held out of training, for validation: [N]."""
+        return np.zeros(len(X), bool)
 
     def _prior(self) -> Any:
         """p(z), one of `vae_jax.priors`, its name, or None for N(0, I)."""
@@ -97,14 +104,16 @@ class Estimator(BaseEstimator):
         """Trains on validated rows [N, D]."""
         self.seed_ = seed_of(self.random_state)
         likelihood = likelihoods.make(
-            self.likelihood, variance="learned", has_missing=self.takes_missing
+            self.likelihood, variance=self.variance, has_missing=self.takes_missing
         )
         self.mean_, self.scale_ = _moments(X, self._is_standardized(likelihood))
         self._made_of = self._parts(X.shape[1], likelihood)
+        x, self.is_held_out_ = self._standardized(X), self._is_held_out(X)
         trained = fitting.fit(
             self.objective,
             assembly.make_model(**self._made_of),
-            self._standardized(X),
+            x[~self.is_held_out_],
+            valid=x[self.is_held_out_] if self.is_held_out_.any() else None,
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
