@@ -71,10 +71,10 @@ ELSEWHERE = {
     at("vae_jax/cli/commands/export.py", "main")("--run: name a run directory"): (
         "test_exported.py::test_a_member_is_exported_as_it_is_evaluated"
     ),
-    at("vae_jax/lab/metrics.py", "load")("name the folder by `data_dir`"): (
+    at("vae_jax/lab/metrics.py", "Loader", "_dataset")("name the folder by `data_dir`"): (
         "test_evaluate.py::test_data_that_moved_are_found_by_their_folder"
     ),
-    at("vae_jax/lab/metrics.py", "load")("use the run as it was left"): (
+    at("vae_jax/lab/metrics.py", "Loader", "_dataset")("use the run as it was left"): (
         "test_portability.py::"
         "test_other_data_than_a_run_was_trained_on_are_refused_with_both_hashes"
     ),

@@ -545,7 +545,7 @@ def data_that_would_take_too_much_memory(folder, patch):
     yield attempt(load, path)
 
 
-@tries(at("vae_jax/memory.py", "limit_bytes")(": set one, such as 8"))
+@tries(at("vae_jax/memory.py", "_given_bytes")(": set one, such as 8"))
 def a_variable_of_memory_that_is_no_number(folder, patch):
     path = saved(folder / "a.npy", TABLE)
     patch.setenv(memory.VARIABLE, "8GB")

@@ -327,7 +327,11 @@ def a_run_that_is_not_there(folder, patch):
         yield attempt(members.load_member, folder / "run", member)
 
 
-@tries(own("train it again with `overwrite=True`, or copy its checkpoints back"))
+@tries(
+    at("vae_jax/storage/members.py", "Saved", "_nothing_saved")(
+        "train it again with `overwrite=True`, or copy its checkpoints back"
+    )
+)
 def a_run_without_checkpoints(folder, patch):
     path = trained(folder / "run") / "checkpoints"
     path.rename(folder / "checkpoints")
@@ -417,7 +421,9 @@ def a_sweep_in_the_place_of_a_program(folder, patch):
     yield attempt(members.load_member, folder / "sweep" / "programs" / "all")
 
 
-@tries(at("vae_jax/lab/metrics.py", "read_config")("use the run as it was left"))
+@tries(
+    at("vae_jax/lab/metrics.py", "_config_of")("use the run as it was left"),
+)
 def flags_of_a_run_that_are_damaged(folder, patch):
     path = begun(folder / "run") / "members.json"
     whole = path.read_text()
@@ -425,6 +431,17 @@ def flags_of_a_run_that_are_damaged(folder, patch):
     yield attempt(metrics.read_config, folder / "run", 0, None)
     csv(path, whole)
     yield attempt(metrics.read_config, folder / "run", 0, None)
+
+
+@tries(at("vae_jax/lab/metrics.py", "_read_flags")("use the run as it was left"))
+def flags_of_a_run_that_are_no_file(folder, patch):
+    path = begun(folder / "run") / "members.json"
+    path.rename(folder / "members.json")
+    path.mkdir()
+    yield attempt(metrics.read_configs, folder / "run")
+    path.rmdir()
+    (folder / "members.json").rename(path)
+    yield attempt(metrics.read_configs, folder / "run")
 
 
 @tries(at("vae_jax/lab/places.py", "choose")("holds … programs, name one of them, such as"))
