@@ -1,12 +1,15 @@
 """Properties of this machine, as far as the system provides them: macOS has no /proc."""
 
+import hashlib
 import os
+import platform
 from pathlib import Path
 
 __all__ = [
     "lines_of_cpuinfo",
     "num_cores",
     "peak_bytes",
+    "processor",
     "used_bytes",
 ]
 
@@ -54,3 +57,10 @@ def _status_bytes(name: str) -> int:
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
+def processor() -> str:
+    """A name for the processor's instruction set; compiled code can be shared if it is equal."""
+    features = platform.machine() + platform.processor()
+    features += "".join(lines_of_cpuinfo("model name", "flags", "Features"))
+    return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:8]}"

@@ -6,10 +6,8 @@ A cached program is native code, so it is only used if this user stored it for t
 
 import contextlib
 import functools
-import hashlib
 import hmac
 import os
-import platform
 import secrets
 import stat
 import warnings
@@ -26,7 +24,6 @@ __all__ = [
     "cache_folder",
     "keep",
     "keep_reason",
-    "processor",
     "prune",
 ]
 
@@ -157,14 +154,7 @@ class Kept:
 def cache_folder() -> Path | None:
     """The folder for this kind of processor: a home may be shared by several kinds."""
     folder = cache.user_folder()
-    return None if folder is None else folder / "compiled" / processor()
-
-
-def processor() -> str:
-    """A name for the processor's instruction set; compiled code can be shared if it is equal."""
-    features = platform.machine() + platform.processor()
-    features += "".join(hardware.lines_of_cpuinfo("model name", "flags", "Features"))
-    return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:8]}"
+    return None if folder is None else folder / "compiled" / hardware.processor()
 
 
 def prune(folder: Path, max_bytes: int = MAX_BYTES) -> None:
