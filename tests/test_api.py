@@ -49,6 +49,9 @@ ALLOWED = {
     },
     "families": set(),
     "applying": {"data", "forms", "frames", "labels", "schema", "uses"},
+    "lossless": {
+        *("applying", "devices", "distributions", "evaluation", "forms", "likelihoods", "uses"),
+    },
     "forms": {"assembly", "data", "likelihoods", "schema", "sources"},
     "frames": set(),
     "uses": {"corruptions", "evaluation", "families", "latents", "rates"},
@@ -63,6 +66,7 @@ ALLOWED = {
     "trained": {
         *("applying", "assembly", "data", "evaluation", "labels", "likelihoods", "model"),
         *("objectives", "plots", "program", "sources", "storage", "training", "uses"),
+        "lossless",
     },
     "losses": {"distributions"},
     "likelihoods": {"distributions", "families", "losses"},
@@ -103,7 +107,7 @@ ALLOWED = {
     "networks": {"convolution", "residual"},
     "residual": {"convolution"},
     "lab": {
-        *("applying", "frames", "uses"),
+        *("applying", "frames", "lossless", "uses"),
         *("assembly", "cache", "data", "devices", "distributions", "evaluation", "families"),
         *("keeping", "latents", "likelihoods", "live", "looks", "model", "modules", "networks"),
         *("objectives", "phases", "plots", "posteriors", "priors", "program", "ranges", "rates"),

@@ -341,7 +341,7 @@ def flags_of(module):
     if module == "experiments.evaluate":
         return {*evaluate.flag_texts(), "help"}
     if module == "experiments.apply":
-        return {*(flag for use in uses.names() for flag in apply.flag_texts(use)), "help"}
+        return {*(flag for use in apply.names() for flag in apply.flag_texts(use)), "help"}
     of_texts = {f"experiments.{c.__name__.rpartition('.')[2]}": c for c in (cancel, export, status)}
     if module in of_texts:
         return {*of_texts[module].FLAGS, "help"}

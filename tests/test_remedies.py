@@ -17,6 +17,7 @@ from remedies import (  # noqa
     of_face,
     of_flags,
     of_likelihoods,
+    of_lossless,
     of_mistakes,
     of_pictures,
     of_posteriors,

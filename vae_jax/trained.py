@@ -114,6 +114,34 @@ class Trained:
         """
         return applying.apply(self, use, rows, **settings)
 
+    def compress(self, rows: Any) -> bytes:
+        """Compresses rows without loss; `decompress` restores them bit for bit.
+
+        Args:
+            rows: [N, *shape], the values of the training, such as 0 and 1 or levels.
+
+        Returns:
+            The bytes of a file; `vae_jax.lossless.compress` also says what they are for.
+
+        Raises:
+            UsageError: the model has no probability of single values, or its codes are no Gaussian.
+            DataError: the rows hold other values.
+        """
+        from vae_jax import lossless  # what trains does not need it
+
+        return lossless.compress(self, rows).data
+
+    def decompress(self, data: bytes) -> np.ndarray:
+        """The rows [N, …] that `compress` got, on the machine where it ran.
+
+        Raises:
+            UsageError: another model or machine compressed them.
+            DataError: the bytes are damaged.
+        """
+        from vae_jax import lossless
+
+        return lossless.decompress(self, data)
+
     if TYPE_CHECKING:  # with `__getattr__` a type checker would accept any name
         cluster: ClassVar[Callable[..., Any]]
         denoise: ClassVar[Callable[..., Any]]

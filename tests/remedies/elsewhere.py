@@ -163,6 +163,7 @@ UNTRIED = {
     ): VERSION,
     at(DEVICES, "refusal")("^Unable to initialize"): "a pattern, which nobody is told",
     at(DEVICES, "refusal")("free it, or set JAX_PLATFORMS=cpu"): "needs a device in use by another",
+    at("vae_jax/lossless/tables.py", "_cpu")("set JAX_PLATFORMS=cuda,cpu"): "needs a GPU",
     at(DEVICES, "_remedy")("install the version of the plugin"): "installs packages",
     at(DEVICES, "_remedy")("pip install 'jax["): "installs packages",
     at(TFDS, "_find")("delete it and prepare it again"): "needs TensorFlow or the network",

@@ -16,7 +16,7 @@ from vae_jax.data import _npy
 from vae_jax.errors import DataError, UsageError
 from vae_jax.storage import files
 
-__all__ = ["check", "folder", "npy", "table", "whole"]
+__all__ = ["check", "folder", "npy", "replaced", "table", "whole"]
 
 _REMEDY = "choose another place for the output"
 _MOST_NAME = 250  # bytes, of a name with what a temporary file adds
@@ -52,8 +52,15 @@ def check(path: Path, source: Path | None, *, overwrite: bool, suffixes: tuple[s
 
 
 @contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[Any]:
-    """The file that becomes `path` when it is whole."""
+def replaced(path: Path) -> Iterator[Any]:
+    """The file that becomes `path` when it is whole, open for writing.
+
+    Args:
+        path: of the output.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     with (
         files.storing(path, _REMEDY),
         disk.folder(path.parent) as held,
@@ -81,7 +88,7 @@ def table(path: Path, separator: str | None = None) -> Iterator[Callable[[Any], 
         DataError: a column has a type that the format does not know.
     """
     name = path.name.lower()
-    with _replaced(path) as file:
+    with replaced(path) as file:
         if name.endswith((".parquet", ".feather")):
             with _arrow(path, file) as write:
                 yield write
@@ -176,7 +183,7 @@ def npy(path: Path, num_rows: int) -> Iterator[Callable[[np.ndarray], None]]:
         StorageError: it cannot be written.
     """
     written = 0
-    with _replaced(path) as file:
+    with replaced(path) as file:
 
         def write(block: np.ndarray) -> None:
             nonlocal written
@@ -197,7 +204,7 @@ def whole(path: Path) -> Iterator[Callable[[np.ndarray], None]]:
         StorageError: it cannot be written.
     """
     blocks: list[np.ndarray] = []
-    with _replaced(path) as file:
+    with replaced(path) as file:
         yield blocks.append
         x = np.concatenate(blocks)
         np.savez(file, x=x) if path.name.lower().endswith(".npz") else np.save(file, x)

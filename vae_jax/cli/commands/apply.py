@@ -1,6 +1,6 @@
-"""Applies a trained run to new rows: encodes, scores, fills in, restores, draws.
+"""Applies a trained run to new rows: encodes, scores, fills in, restores, draws, compresses.
 
-A use is a file in `vae_jax/uses/`, whose settings are flags here.
+A use is a file in `vae_jax/uses/`, whose settings are flags here. Compression is of whole files.
 """
 
 import dataclasses
@@ -13,10 +13,10 @@ from typing import Any
 from vae_jax import aliases, uses
 from vae_jax.cli import command as cli
 from vae_jax.data._matching import UNSEEN
-from vae_jax.errors import UsageError
-from vae_jax.lab import apply, config, entry, parsers
+from vae_jax.errors import UsageError, unknown
+from vae_jax.lab import apply, compress, config, entry, parsers
 
-__all__ = ["DESCRIPTION", "FLAGS", "flag_texts", "main", "parse_use", "run"]
+__all__ = ["DESCRIPTION", "FLAGS", "flag_texts", "main", "names", "parse_use", "run"]
 
 DESCRIPTION = (
     "Applies a trained run, or an exported file, to new rows. Columns are matched by name, in the "
@@ -45,36 +45,72 @@ _OF_SAMPLE = {
 }
 
 
+_OF_FILES = {
+    "compress": (
+        compress.compress,
+        "Compresses the array of an .npy file without loss: the better the model, the smaller.",
+        {
+            "input": "the rows: an .npy file",
+            "output": "where the compressed file goes: .vaez",
+            "baselines": "no: gzip, bz2, xz and independent values are not measured (default: yes)",
+        },
+    ),
+    "decompress": (
+        compress.decompress,
+        "Restores the array that compress read, bit for bit, with the run that compressed it.",
+        {"input": "the compressed file: .vaez", "output": "where the rows go: .npy"},
+    ),
+}
+"""Word → what is done with a whole file, its summary, and the help lines of its own flags."""
+_OF_ANY_FILE = ("run", "member", "overwrite", "data_dir")
+
+
+def names() -> list[str]:
+    """The first words of the command: the uses, and what is done with whole files."""
+    return [*uses.names(), *_OF_FILES]
+
+
 def main(name: str, values: dict) -> None:
     """Does with new rows what the flags say."""
-    use = parse_use(name, values)
-    for flag in ("run", "output", *(["input"] if use.takes_rows else [])):
+    use = None if name in _OF_FILES else parse_use(name, values)
+    needs_input = use is None or use.takes_rows
+    for flag in ("run", "output", *(["input"] if needs_input else [])):
         if values[flag] is None:
             raise UsageError(f"--{flag}: is missing: give {_example(name)}")
-    if values["overwrite"] not in (None, "yes", "no"):
-        raise UsageError(f"--overwrite={values['overwrite']}: must be yes or no")
-
-    def parsed(flag: str, parse: Callable[[str], Any], default: Any = None) -> Any:
-        text = values.get(flag)
-        return default if text is None else config.parse_flag(flag, text, parse)
-
+    for flag in ("overwrite", "baselines"):
+        if values.get(flag) not in (None, "yes", "no"):
+            raise UsageError(f"--{flag}={values[flag]}: must be yes or no")
+    given = {
+        "member": _parsed(values, "member", parsers.integer(0)),
+        "data_dir": values["data_dir"],
+        "overwrite": values["overwrite"] == "yes",
+    }
+    paths = values["run"], Path(values["output"]), Path(values["input"]) if needs_input else None
+    if use is None:
+        run, output, source = paths
+        request = compress.Request(run, source, output, **given)
+        work = _OF_FILES[name][0]
+        work(request._replace(baselines=values.get("baselines") != "no"))
+        return
     apply.run(
         apply.Request(
             use,
-            values["run"],
-            Path(values["output"]),
-            Path(values["input"]) if use.takes_rows else None,
-            member=parsed("member", parsers.integer(0)),
-            data_dir=values["data_dir"],
-            num=parsed("num", parsers.integer(1)),
-            label=parsed("label", _label),
-            seed=parsed("seed", parsers.integer(0), 0),
-            unseen=parsed("unseen", parsers.choice(UNSEEN), "refuse"),
-            missing_values=parsed("missing_values", parsers.words),
-            overwrite=values["overwrite"] == "yes",
-            rows=parsed("rows", _rows, (0, None)),
+            *paths,
+            **given,
+            num=_parsed(values, "num", parsers.integer(1)),
+            label=_parsed(values, "label", _label),
+            seed=_parsed(values, "seed", parsers.integer(0), 0),
+            unseen=_parsed(values, "unseen", parsers.choice(UNSEEN), "refuse"),
+            missing_values=_parsed(values, "missing_values", parsers.words),
+            rows=_parsed(values, "rows", _rows, (0, None)),
         )
     )
+
+
+def _parsed(values: dict, flag: str, parse: Callable[[str], Any], default: Any = None) -> Any:
+    """The value of a flag, or the default if it was not given."""
+    text = values.get(flag)
+    return default if text is None else config.parse_flag(flag, text, parse)
 
 
 def parse_use(name: str, values: dict) -> uses.Use:
@@ -124,7 +160,9 @@ def _label(text: str) -> Any:
 
 
 def flag_texts(name: str) -> dict[str, str]:
-    """Flag → its help line, of a use."""
+    """Flag → its help line, of one of `names()`."""
+    if name in _OF_FILES:
+        return {n: FLAGS[n] for n in _OF_ANY_FILE} | _OF_FILES[name][2]
     cls, helps = uses.load(name), uses.FAMILY.settings(name)
     texts = {n: t for n, t in FLAGS.items() if cls.takes_rows or n not in _OF_ROWS}
     texts |= {} if cls.takes_rows else _OF_SAMPLE
@@ -138,30 +176,41 @@ _OF_ROWS = ("input", "rows", "unseen", "missing_values")
 
 
 def _example(name: str) -> str:
-    """An example command of a use."""
+    """An example command of one of `names()`."""
+    if name in _OF_FILES:
+        ends = (".npy", ".vaez") if name == "compress" else (".vaez", ".npy")
+        rows = "--run=runs/digits-beta=4 --input=new{} --output=out{}".format(*ends)
+        return " ".join([*entry.words("apply"), name, rows])
     rows = "--input=new.csv" if uses.load(name).takes_rows else "--num=100"
     words = [*entry.words("apply"), name, "--run=runs/table-beta=4", rows, "--output=out.csv"]
     return " ".join(words)
+
+
+def _summary(name: str) -> str:
+    return _OF_FILES[name][1] if name in _OF_FILES else uses.FAMILY.summary(name)
 
 
 def run() -> None:
     """Parses the use and the flags from `sys.argv`, applies the run, and exits."""
     asked = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if asked.startswith("-"):
-        told = "; ".join(
-            f"{name}: {uses.FAMILY.summary(name).rstrip('.')}" for name in uses.names()
-        )
+        told = "; ".join(f"{name}: {_summary(name).rstrip('.')}" for name in names())
         first = f"{DESCRIPTION} The first word says what is done. {told}."
         cli.start(_refuse, FLAGS, first, example=_example("score"))
         return
     del sys.argv[1]
-    cli.or_exit(lambda: uses.load(asked))
-    name = aliases.canonical("use", asked)
-    description = f"{uses.FAMILY.summary(name)} {DESCRIPTION}"
+    name = asked if asked in _OF_FILES else aliases.canonical("use", asked)
+    cli.or_exit(lambda: _check_name(name))
+    description = f"{_summary(name)} {DESCRIPTION if name not in _OF_FILES else ''}".strip()
     example = _example(name)
     cli.start(lambda values: main(name, values), flag_texts(name), description, example=example)
 
 
+def _check_name(name: str) -> None:
+    if name not in names():
+        raise unknown("use", name, names())
+
+
 def _refuse(values: dict) -> None:
     """Ends a command without a use."""
-    raise UsageError(f"apply: say first what to do: one of {', '.join(uses.names())}")
+    raise UsageError(f"apply: say first what to do: one of {', '.join(names())}")
