@@ -268,7 +268,7 @@ def numbers(name: str, column) -> np.ndarray | Misfit | None:
     if pa.types.is_boolean(kind) or pa.types.is_decimal(kind):
         return column.cast(pa.float64()).to_numpy()
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return column.to_numpy().astype(np.float64)
+        return column.to_numpy().astype(np.float64, copy=False)
     return _numbers_of_text(name, column) if is_text(kind) else None
 
 

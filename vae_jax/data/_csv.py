@@ -9,6 +9,7 @@ import codecs
 import contextlib
 import csv
 import dataclasses
+import functools
 import gzip
 import itertools
 import math
@@ -19,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from vae_jax.data import _spelling
+from vae_jax.data import _growing, _spelling
 from vae_jax.errors import DataError, UsageError, first_line, shown, unknown
 
 __all__ = [
@@ -320,7 +321,7 @@ def _is_other(name: str, column: Sequence[float]) -> bool:
 
 
 def read(
-    path: Path, dialect: Dialect, words: Collection[str] = ()
+    path: Path, dialect: Dialect, words: Collection[str] = (), *, num_rows: int
 ) -> tuple[Any, Dialect, list[str]]:
     """Reads the file as an Arrow table, [N, D], with its encoding and notes; labels stay text.
 
@@ -328,6 +329,7 @@ def read(
         path: the file.
         dialect: from `sniff`.
         words: names of other columns that stay text.
+        num_rows: at least as many rows as the file has, a count.
 
     Raises:
         DataError: a line has more or fewer cells than the first.
@@ -336,7 +338,7 @@ def read(
     import pyarrow as pa
 
     try:
-        table = _read_as(path, dialect, dialect.encoding, words)
+        table = _read_as(path, dialect, dialect.encoding, words, num_rows=num_rows)
         names = table.column_names  # fails if a name is not UTF-8
         if len(names) and not any(map(pa.types.is_binary, table.schema.types)):
             return table, dialect, []
@@ -350,7 +352,7 @@ def read(
             ) from None
     for encoding in _ENCODINGS:
         with contextlib.suppress(UnicodeDecodeError):
-            table = _read_as(path, dialect, encoding, words)
+            table = _read_as(path, dialect, encoding, words, num_rows=num_rows)
             told = f"is no UTF-8: read as {encoding}, save it as UTF-8 if its words look wrong"
             return table, dataclasses.replace(dialect, encoding=encoding), [told]
     raise AssertionError("every byte is a character of the last one")
@@ -368,10 +370,12 @@ def _read_as(
     words: Collection[str] = (),
     on_ragged: Callable[[Any], str] | None = None,
     only: Collection[str] = (),
+    num_rows: int | None = None,
 ) -> Any:
     """Reads an Arrow table, [N, D]; `on_ragged` decides about lines with other cell counts.
 
-    `only` are the columns to read, all of them by default.
+    `only` are the columns to read, all of them by default. With `num_rows`, at least as many as
+    there are, the file is read block by block.
     """
     import pyarrow as pa
     import pyarrow.csv
@@ -391,14 +395,29 @@ def _read_as(
         decimal_point="," if dialect.has_decimal_commas else ".",
         include_columns=list(only),
     )
+    opened = functools.partial(_opened_by_arrow, path)
     try:
-        file = pa.OSFile(os.fsencode(path))
-        file = pa.CompressedInputStream(file, "gzip") if _is_compressed(path) else file
-        return pa.csv.read_csv(file, reading, parsing, converting)
+        if num_rows is None:
+            return pa.csv.read_csv(opened(), reading, parsing, converting)
+        held = _names(dialect)
+        return _growing.read(opened, held, num_rows, reading, parsing, converting)
     except pa.ArrowInvalid as error:
         if "columns, got" in str(error):
             _refuse_ragged(path, dialect)
         raise
+
+
+def _opened_by_arrow(path: Path) -> Any:
+    import pyarrow as pa
+
+    file = pa.OSFile(os.fsencode(path))
+    return pa.CompressedInputStream(file, "gzip") if _is_compressed(path) else file
+
+
+def _names(dialect: Dialect) -> list[str]:
+    """The names that Arrow gives the columns, [D]."""
+    names = dialect.names
+    return [*names] if dialect.is_named else [f"f{i}" for i in range(len(names))]
 
 
 def _refuse_ragged(path: Path, dialect: Dialect) -> None:

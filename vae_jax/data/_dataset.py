@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import labels, memory, ranges
+from vae_jax.data._compact import Columns
 from vae_jax.data._npy import FileRows
 from vae_jax.errors import DataError, UsageError
 from vae_jax.schema import Schema
@@ -39,10 +40,12 @@ __all__ = [
     "sha256_of_arrays",
     "sha256_of_file",
     "sha256_of_folder",
+    "to_float32",
 ]
 
 _SEED = 0  # of the only permutation that makes the splits: other splits are another dataset
-_BLOCK_BYTES = 2**24  # to examine or convert at a time
+_BLOCK_BYTES = 2**24  # to examine at a time: sums round by their blocks
+_CONVERTED_BYTES = 2**21  # to convert at a time
 _ALIGNMENT = 64  # bytes; with it JAX uses host memory for a CPU device without a copy
 _MEMORY_SHARE = 1 / 3  # of the memory limit; larger data are streamed by default
 _BYTES_OF_ORDER = 24  # for each row, while rows are divided into splits
@@ -59,7 +62,7 @@ class Rows:
         conversions: applied in order, each [B, *any] -> [B, *other], element by element.
     """
 
-    source: np.ndarray | FileRows
+    source: np.ndarray | FileRows | Columns
     index: np.ndarray | None = None
     conversions: tuple[Callable[[np.ndarray], np.ndarray], ...] = ()
 
@@ -138,7 +141,7 @@ class Rows:
         if self.index is None and not self.conversions:
             return self.source[:]
         x = _aligned(self.shape, self.dtype)
-        for start, block in blocks(self):
+        for start, block in blocks(self, _CONVERTED_BYTES):
             x[start : start + len(block)] = block
         return _sealed(x)
 
@@ -169,30 +172,35 @@ def _chosen(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return _sealed(np.take(x, rows, axis=0, out=into, mode="clip"))
 
 
-def rows_per_block(shape: tuple[int, ...], dtype: np.dtype) -> int:
+def rows_per_block(shape: tuple[int, ...], dtype: np.dtype, num_bytes: int | None = None) -> int:
     """How many rows to examine or convert at a time, so that memory is limited.
 
     Args:
         shape: [N, *stored].
         dtype: dtype of the stored values.
+        num_bytes: bytes of a block (scalar), or None for the default.
 
     Returns:
         The number (scalar), at least 1.
     """
-    return max(1, _BLOCK_BYTES // max(1, math.prod(shape[1:]) * dtype.itemsize))
+    num_bytes = num_bytes or _BLOCK_BYTES
+    return max(1, num_bytes // max(1, math.prod(shape[1:]) * dtype.itemsize))
 
 
-def blocks(x: np.ndarray | FileRows | Rows) -> Iterator[tuple[int, np.ndarray]]:
+def blocks(
+    x: np.ndarray | FileRows | Columns | Rows, num_bytes: int | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
     """Yields blocks of consecutive rows; the blocks do not depend on where the rows are stored.
 
     Args:
         x: [N, *stored].
+        num_bytes: as in `rows_per_block`.
 
     Yields:
         (number of the block's first row, [n, *stored] in memory).
     """
     source = x.source if isinstance(x, Rows) else x
-    num_rows = rows_per_block(source.shape, source.dtype)
+    num_rows = rows_per_block(source.shape, source.dtype, num_bytes)
     for start in range(0, len(x), num_rows):
         yield start, x[start : start + num_rows]
 
@@ -256,6 +264,12 @@ class Scaling:
             values /= self.scale
         return values
 
+    def of_column(self, place: int) -> "Scaling":
+        """The scaling of one column of [B, D], at an index 0 … D − 1: of [B]."""
+        each = (np.ravel(values) for values in (self.offset, self.scale))
+        offset, scale = (values[place if len(values) > 1 else 0] for values in each)
+        return Scaling(offset, scale, self.is_cut)
+
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Scales values [B, *stored] of the source to x, [B, *stored] float32."""
         values = self.uncut(x)
@@ -294,7 +308,7 @@ class Split:
     def __getitem__(self, rows: np.ndarray) -> "Split":
         """A subset of its rows: those at integers [n] in [0, N)."""
         return Split(
-            self.x.select(rows) if isinstance(self.x, Rows) else _chosen(self.x, rows),
+            self.x.select(rows) if isinstance(self.x, Rows | Columns) else _chosen(self.x, rows),
             None if self.labels is None else self.labels[rows],
             None if self.factors is None else self.factors[rows],
             None if self.condition is None else self.condition[rows],
@@ -433,6 +447,11 @@ class Dataset:
         return f"<table><caption>{html.escape(self.name)}</caption>{''.join(rows)}</table>"
 
 
+def to_float32(x: np.ndarray) -> np.ndarray:
+    """Values of any shape in float32."""
+    return x.astype(np.float32)
+
+
 def decode_real(x: jax.Array) -> jax.Array:
     """Decodes values that are stored unchanged: x.
 
@@ -511,7 +530,8 @@ def divide(
             f" {name} to train on"
         )
     test, valid, train = np.split(order, [num_test, num_test + num_valid])
-    test = np.append(test, np.setdiff1d(np.arange(len(whole)), own))
+    if len(own) < len(whole):
+        test = np.append(test, np.setdiff1d(np.arange(len(whole)), own))
     return (
         whole[np.sort(train)],
         parts["valid"] if has_valid else whole[np.sort(valid)],

@@ -3,9 +3,10 @@
 import dataclasses
 import functools
 import hashlib
+import math
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from vae_jax.data import (
     _tables,
     _values,
 )
+from vae_jax.data._compact import Columns
 from vae_jax.data._dataset import (
     Dataset,
     Rows,
@@ -40,6 +42,7 @@ from vae_jax.data._dataset import (
     other_content,
     sha256_of_file,
     sha256_of_folder,
+    to_float32,
 )
 from vae_jax.data._part import Part, Reading
 from vae_jax.data._sparse import SparseRows
@@ -116,13 +119,15 @@ def load(path: Path, reading: Reading) -> Dataset:
     if read is not _annotated.read:
         reading.refuse("layer", f"{path} is none")
     if read is not _tables.read:
-        of_tables = ("missing_values", "csv", "condition", "test_data")
-        for setting in of_tables if read is _annotated.read else ("kinds", *of_tables):
+        of_tables = ("missing_values", "csv", "test_data")
+        own = of_tables if read is _annotated.read else ("kinds", "condition", *of_tables)
+        for setting in own:
             reading.refuse(setting, f"{path} is none")
     elif reading.window is not None:
         reading.refuse("kinds", "all columns of series are numbers")
-        reading.refuse("condition", "windows are given none")
         reading.refuse("train_where", "windows follow one another in time")
+    if reading.window is not None:
+        reading.refuse("condition", "windows are given none")
     if read is not _images.read:
         reading.look.refuse(f"{path} holds none")
     if read is not _recordings.read:
@@ -309,7 +314,7 @@ def _examples(
     scaling = _values.scaling_of(splits[0].x)
     schema = _scaled(schema, scaling)
     if not stays:
-        splits = [_replaced(split, split.x.in_memory()) for split in splits]
+        splits = _in_memory(splits)
     return splits, {
         "shape": splits[0].x.shape[1:],
         "kind": kind,
@@ -342,12 +347,13 @@ def _coded(path: Path, parts: Mapping[str, Part], reading: Reading) -> tuple[Seq
     schema = draft.stored(splits[0].x, reading.scaling)
     num_rows, width = sum(map(len, splits)), len(schema.slots)
     memory.check(path, num_rows * width * _BYTES_OF_SLOT)
-    rows = [Rows(split.x).map(schema.expand).in_memory() for split in splits]
+    num_missing, told = _missing(splits)
+    notes += told
+    rows = _expanded(splits, schema)
     low = min(float(np.nanmin(x, initial=np.inf)) for x in rows)
     high = max(float(np.nanmax(x, initial=-np.inf)) for x in rows)
     if not np.isfinite([low, high]).all():
         raise DataError(f"{path}: values reach beyond float32 when they are encoded: rescale them")
-    notes += _note_missing(splits)
     splits = [_replaced(split, x) for split, x in zip(splits, rows, strict=True)]
     return splits, {
         "shape": (width,),
@@ -360,10 +366,49 @@ def _coded(path: Path, parts: Mapping[str, Part], reading: Reading) -> tuple[Seq
         "classes": classes,
         "unlabeled": _unlabeled(parts),
         "columns": schema.slots,
-        "has_missing": any(bool(np.isnan(x).any()) for x in rows),
+        "has_missing": num_missing > 0,
         "schema": schema,
         "notes": notes,
     }
+
+
+def _expanded(splits: Sequence[Split], schema: Schema) -> list[np.ndarray]:
+    """What a model takes of splits of codes [N, C]: [N, D] each. Columns are replaced on the way.
+
+    A number takes half as much in float32 as in a code, so less is held at once.
+    """
+    of_numbers, found = schema.numbers, []
+    for x in _by_columns(split.x for split in splits):
+        with _table_files.released():
+            for place, column in of_numbers.items():
+                x.replace(place, functools.partial(schema.expand_number, column))
+    for split in splits:
+        done = of_numbers if isinstance(split.x, Columns) else ()
+        rows = Rows(split.x).map(functools.partial(schema.expand, done=done))
+        found.append(rows.in_memory())
+    return found
+
+
+def _by_columns(sources: Iterable) -> Iterable[Columns]:
+    """The sources that are held by columns, one of those that share them."""
+    return {id(x.columns): x for x in sources if isinstance(x, Columns)}.values()
+
+
+def _in_memory(splits: Sequence[Split]) -> list[Split]:
+    """Splits with their rows in memory, [N, *stored]; columns are scaled on the way."""
+    (*others, scaling) = splits[0].x.conversions or (None,)
+    if others or not isinstance(scaling, Scaling):
+        return [_replaced(split, split.x.in_memory()) for split in splits]
+    for x in _by_columns(split.x.source for split in splits):
+        with _table_files.released():
+            for place in range(x.shape[1]):
+                x.replace(place, scaling.of_column(place))
+    held = []
+    for split in splits:
+        is_scaled = isinstance(split.x.source, Columns)
+        rows = dataclasses.replace(split.x, conversions=(to_float32,)) if is_scaled else split.x
+        held.append(_replaced(split, rows.in_memory()))
+    return held
 
 
 def _rated(path: Path, parts: Mapping[str, Part], reading: Reading) -> tuple[Sequence[Split], dict]:
@@ -482,13 +527,14 @@ def _conditioned(
     return [dataclasses.replace(split, condition=each) for split, each in pairs], schema
 
 
-def _note_missing(splits: Sequence[Split]) -> list[str]:
-    """A note on the missing cells of codes [N, C]."""
-    num = sum(int(np.isnan(split.x).sum()) for split in splits)
-    total = sum(split.x.size for split in splits)
+def _missing(splits: Sequence[Split]) -> tuple[int, list[str]]:
+    """The number of missing cells of codes [N, C], and a note on them."""
+    each = (split.x.each() if isinstance(split.x, Columns) else (split.x,) for split in splits)
+    num = sum(int(np.isnan(codes).sum()) for held in each for codes in held)
+    total = sum(math.prod(split.x.shape) for split in splits)
     if not num:
-        return []
-    return [
+        return 0, []
+    return num, [
         f"{num:,} of {total:,} cells ({100 * num / total:.3g} %) are missing: they cost nothing,"
         " the encoder sees which"
     ]

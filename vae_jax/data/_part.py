@@ -13,6 +13,7 @@ import numpy as np
 
 from vae_jax import memory
 from vae_jax.data import _spelling
+from vae_jax.data._compact import Columns
 from vae_jax.data._dataset import Rows
 from vae_jax.data._spelling import SPLITS
 from vae_jax.errors import DataError, UsageError
@@ -105,7 +106,7 @@ _WHAT = {
     "missing_values": "marks missing cells of a table",
     "kinds": "sets what the columns of a table are",
     "layer": "chooses a matrix of an .h5ad file",
-    "condition": "must be labels, factors, array, or columns of a table",
+    "condition": "must be labels, factors, array, or columns of a table or of obs",
     "csv": "says how the cells of a table are written",
     "test_data": "is a second table with the columns of the first",
     "train_where": "chooses rows of a table, or of data with labels",
@@ -117,7 +118,7 @@ class Part:
     """One part of the user's data, before conversion.
 
     Attributes:
-        x: [N, …], in memory or in a file; series [N, T] or [N, T, C] if `is_series`.
+        x: [N, …], in memory, by columns, or in a file; series [N, T] or [N, T, C] if `is_series`.
         labels: [N] or [N, 1] of any dtype, objects if some are None; or None.
         condition: [N, C], or None.
         columns: names of the columns of a table, or None.
@@ -136,7 +137,7 @@ class Part:
         may_train: whether each row may be in train or valid, [N]; None: all may.
     """
 
-    x: np.ndarray | Rows
+    x: np.ndarray | Rows | Columns
     labels: np.ndarray | None = None
     condition: np.ndarray | None = None
     columns: tuple[str, ...] | None = None

@@ -165,7 +165,6 @@ def _blocks_of_csv(path: Path, dialect: _csv.Dialect) -> Iterator[Block]:
     import pyarrow.csv
 
     names = None if dialect.has_names or not dialect.is_named else list(dialect.names)
-    held = [*dialect.names] if dialect.is_named else [f"f{i}" for i in range(len(dialect.names))]
     reading = pa.csv.ReadOptions(
         encoding=dialect.encoding,
         skip_rows=dialect.num_skipped,
@@ -174,11 +173,11 @@ def _blocks_of_csv(path: Path, dialect: _csv.Dialect) -> Iterator[Block]:
         block_size=_BLOCK_BYTES,
     )
     parsing = pa.csv.ParseOptions(delimiter=dialect.separator)
-    converting = pa.csv.ConvertOptions(column_types=dict.fromkeys(held, pa.string()))
-    file = pa.OSFile(os.fsencode(path))
-    file = pa.CompressedInputStream(file, "gzip") if _csv._is_compressed(path) else file
+    converting = pa.csv.ConvertOptions(
+        column_types=dict.fromkeys(_csv._names(dialect), pa.string())
+    )
     try:
-        reader = pa.csv.open_csv(file, reading, parsing, converting)
+        reader = pa.csv.open_csv(_csv._opened_by_arrow(path), reading, parsing, converting)
         yield Block(pa.Table.from_batches([], reader.schema))
         for batch in reader:
             yield Block(pa.Table.from_batches([batch]))

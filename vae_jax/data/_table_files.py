@@ -1,19 +1,20 @@
 """Files of tables: CSV, Parquet, Feather and Excel, read as Arrow tables."""
 
 import contextlib
+import dataclasses
+import itertools
 import os
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from vae_jax import memory
-from vae_jax.data import _csv, _notations, _sheets, _spelling
+from vae_jax.data import _csv, _growing, _notations, _sheets, _spelling
 from vae_jax.data._part import Reading
 from vae_jax.errors import DataError, UsageError, first_line
 
-__all__ = ["SUFFIXES", "Source", "damage_named", "named", "of_words", "read"]
+__all__ = ["SUFFIXES", "Source", "damage_named", "named", "of_words", "read", "released"]
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".feather", ".xlsx")
 """Suffixes of supported files."""
@@ -23,10 +24,13 @@ _BYTES_OF_ROW = 256  # its split, its label, and the numbers of one column while
 _BYTES_OF_COLUMN = 12 * 2**10  # in Arrow, for each
 _COPIES_OF_TEXT = 4
 _BLOCK_BYTES = 2**20  # Arrow refuses a longer row
+_PART_BYTES = 2**22  # of the columns of a Parquet file that are read at a time
+_BYTES_OF_NUMBER = 8
 _REMEDY = "give fewer rows or columns"
 
 
-class Source(NamedTuple):
+@dataclasses.dataclass(eq=False)
+class Source:
     """A table [N, D] before its columns are classified.
 
     Attributes:
@@ -43,7 +47,12 @@ class Source(NamedTuple):
     is_untyped: bool = False
     is_named: bool = True
     unlabeled: str = ""
-    orders: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    orders: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    def taken(self) -> list:
+        """The columns [N] of the table, which keeps their names and types alone."""
+        columns, self.table = self.table.columns, self.table.schema.empty_table()
+        return columns
 
 
 def read(
@@ -60,7 +69,7 @@ def read(
     Raises:
         DataError: it cannot be read.
     """
-    with damage_named(path):
+    with damage_named(path), released():
         if path.suffix.lower() == ".parquet":
             return _read_parquet(path, reading.tally)
         if path.suffix.lower() == ".feather":
@@ -69,16 +78,26 @@ def read(
             table, is_named, notes = _sheets.read(path, sheet, reading.csv or {}, reading.tally)
             return Source(table, notes, is_named=is_named)
         dialect = _csv.sniff(path, reading.csv)
-        num_bytes, may_have_codes = _surveyed(path, dialect)
+        num_rows, num_bytes, may_have_codes = _surveyed(path, dialect)
         reading.tally.add(path, num_bytes, _REMEDY)
         asked = [name for name, kind in (reading.kinds or {}).items() if of_words(kind)]
-        table, dialect, notes = _csv.read(path, dialect, {*asked, *words})
+        table, dialect, notes = _csv.read(path, dialect, {*asked, *words}, num_rows=num_rows)
         if may_have_codes and not reading.is_plain:
             table = _with_codes(path, dialect, table)
     notes = [*dialect.notes, *notes]
     if not dialect.is_named:
         notes.insert(0, "the first line holds values, not names: taken as data, with columns f0, …")
     return Source(table, notes, is_untyped=True, is_named=dialect.is_named)
+
+
+@contextlib.contextmanager
+def released() -> Iterator[None]:
+    """Returns memory to the system that Arrow and NumPy free here, of any shape, and would keep."""
+    import pyarrow as pa
+
+    yield
+    for pool in (pa.default_memory_pool(), pa.system_memory_pool()):
+        pool.release_unused()
 
 
 def _opened(path: Path):
@@ -103,8 +122,8 @@ def _with_codes(path: Path, dialect: _csv.Dialect, table: Any) -> Any:
     return table
 
 
-def _surveyed(path: Path, dialect: _csv.Dialect) -> tuple[int, bool]:
-    """Estimates the memory for reading a CSV file, and whether cells may begin with a zero."""
+def _surveyed(path: Path, dialect: _csv.Dialect) -> tuple[int, int, bool]:
+    """Of a CSV file: most rows, memory for reading it, whether cells may begin with a zero."""
     separator = dialect.separator.encode()
     may_have_codes, end = dialect.encoding.startswith("utf-"), b"\n"
     with _csv.opened(path) as file:
@@ -123,7 +142,8 @@ def _surveyed(path: Path, dialect: _csv.Dialect) -> tuple[int, bool]:
         + num_columns * _BYTES_OF_COLUMN
         + num_bytes * _COPIES_OF_TEXT
     )
-    return num_bytes, may_have_codes
+    # the last line may have no end
+    return num_rows + 1, num_bytes, may_have_codes
 
 
 def _read_parquet(path: Path, tally: memory.Tally) -> Source:
@@ -148,8 +168,32 @@ def _read_parquet(path: Path, tally: memory.Tally) -> Source:
     tally.add(path, num_bytes, _REMEDY)
     texts = [field.name for field in flat if _is_of_bytes(field.type)]
     file = pa.parquet.ParquetFile(_opened(path), read_dictionary=texts, **checked)
-    table = file.read([field.name for field in flat] if nested else None)
-    return _flat(path, table, nested, tally)
+    return _flat(path, _in_parts(file, [field.name for field in flat], num_rows), nested, tally)
+
+
+def _in_parts(file: Any, names: Sequence[str], num_rows: int) -> Any:
+    """Reads columns of a Parquet file [N, D], a few at a time of one group of rows at a time."""
+    import pyarrow as pa
+
+    schema = file.schema_arrow
+    num = max(1, _PART_BYTES // (_BYTES_OF_NUMBER * max(num_rows, 1)))
+    if len({*names}) < len(names) or not file.num_row_groups or not names:
+        return file.read(None if len(names) == len(schema) else [*names], use_threads=False)
+    parts = []
+    for start in range(0, len(names), num):
+        own = [*names[start : start + num]]
+        # a generator: each group is released before the next
+        groups = (
+            file.read_row_group(group, own, use_threads=False).select(own)
+            for group in range(file.num_row_groups)
+        )
+        first = next(groups)
+        parts.append(_growing.table(first.schema, itertools.chain((first,), groups), num_rows))
+        del first, groups
+        pa.default_memory_pool().release_unused()
+    columns = [column for part in parts for column in part.columns]
+    fields = [field for part in parts for field in part.schema]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, schema.metadata))
 
 
 def _read_feather(path: Path, tally: memory.Tally) -> Source:

@@ -10,6 +10,7 @@ import numpy as np
 from vae_jax import schema as schema_lib
 from vae_jax.data import (
     _cells,
+    _compact,
     _notations,
     _other_rows,
     _ratings,
@@ -32,7 +33,7 @@ class _Columns:
     """The columns of a table by their role.
 
     Attributes:
-        features: numbers [N] by name, in the order of the table, NaN if missing.
+        features: numbers [N] by name, `compact`, in the order of the table, NaN if missing.
         labels: [N], or None.
         unlabeled: why a column of labels was dropped, or "".
         splits: the split of each row, or None.
@@ -48,7 +49,7 @@ class _Columns:
     unlabeled: str = ""
     splits: _splits.Splits | None = None
     left_out: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    cells: dict[str, schema_lib.Cells] = dataclasses.field(default_factory=dict)
+    cells: _compact.HeldCells = dataclasses.field(default_factory=_compact.HeldCells)
     notations: dict[str, str] = dataclasses.field(default_factory=dict)
     roles: dict[str, str] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -77,6 +78,17 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
             splits, or tables have different columns.
     """
     by_split = {"all": list(files)} if len(files) == 1 else _by_split(path, files)
+    whole, sizes = _whole(by_split, reading)
+    if reading.window is not None:
+        whole.notes.extend(_times.check(path, whole.table.column_names, whole.table.columns))
+    with _table_files.released():
+        return _parts(path, whole, sizes, reading)
+
+
+def _whole(
+    by_split: Mapping[str, Sequence[Path]], reading: Reading
+) -> tuple[_table_files.Source, dict[str, int]]:
+    """The table of all files, its rows sorted by split, and how many rows each split has."""
     tables, files = {}, []
     for split, own in by_split.items():
         held = [_table_files.read(file, reading, sheet=reading.sheet) for file in own]
@@ -90,10 +102,7 @@ def read(path: Path, files: Sequence[Path], reading: Reading) -> tuple[dict[str,
         unlabeled=next((file.unlabeled for file in files if file.unlabeled), ""),
         orders=files[0].orders if all(f.orders == files[0].orders for f in files) else {},
     )
-    if reading.window is not None:
-        whole.notes.extend(_times.check(path, whole.table.column_names, whole.table.columns))
-    sizes = {split: len(table) for split, table in tables.items()}
-    return _parts(path, whole, sizes, reading)
+    return whole, {split: len(table) for split, table in tables.items()}
 
 
 def _by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
@@ -167,7 +176,7 @@ def _parts(
     if found is not None:
         parts, notes = _ratings.read(where, source.table, found, [*sizes], reading)
         return parts, [*source.notes, *notes]
-    with _table_files.damage_named(where):
+    with _table_files.damage_named(where), _table_files.released():
         columns = _columns(where, source, list(sizes.values()), reading)
     notes = [*source.notes, *columns.notes]
     schema, has_codes = _schema(where, source.table.column_names, columns, reading)
@@ -179,9 +188,10 @@ def _parts(
             f"{where}: has no {'numeric ' if reading.is_numeric else ''}column to learn from, only "
             f"{_spelling.quoted(source.table.column_names) or 'none'}"
         )
+    may_train = reading.train_where and reading.train_where.rows(columns.cells)
     with _table_files.named(where):
-        names, x = _values(columns, schema, has_codes=has_codes)
         given = schema.given_codes(columns.cells) if schema is not None and schema.given else None
+        names, x = _values(columns, schema, has_codes=has_codes)
     splits = [*sizes]
     of_rows = np.repeat(np.arange(len(splits), dtype=np.int8), [*sizes.values()])
     if columns.splits is not None and splits == ["all"]:
@@ -195,13 +205,12 @@ def _parts(
         kept, told = _complete_rows(where, names, x)
         notes += told
     told = {"unlabeled": columns.unlabeled, "schema": schema, "has_codes": has_codes}
-    may_train = reading.train_where and reading.train_where.rows(columns.cells)
     parts = {}
     for number, split in enumerate(splits):
         own = kept & (of_rows == number)
         labels = None if columns.labels is None else columns.labels[own]
-        # most tables keep all rows: avoid a copy
-        rows = x if own.all() else x[own]
+        rows = x if own.all() else x.select(np.flatnonzero(own))
+        rows = rows if reading.window is None else rows[:]
         condition = None if given is None else given[own]
         parts[split] = Part(rows, labels, condition, columns=names, **told)
         if may_train is not None and split != "test":
@@ -217,13 +226,19 @@ def _parts(
 
 def _values(
     columns: _Columns, schema: schema_lib.Schema | None, *, has_codes: bool
-) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names [C] of the columns that are learned from, and their numbers or codes, [N, C]."""
+) -> tuple[tuple[str, ...], _compact.Columns]:
+    """Names [C] of the columns that are learned from, and their numbers or codes, [N, C].
+
+    The cells are released as they become codes.
+    """
     if has_codes:
-        return tuple(c.name for c in schema.used), schema.codes(columns.cells)
+        columns.features.clear()
+        names = tuple(c.name for c in schema.used)
+        codes = (schema.code(name, columns.cells.pop(name)) for name in names)
+        return names, _compact.Columns([*map(_compact.compact, codes)])
     given = () if schema is None else {c.name for c in schema.given}
     names, values = zip(*((n, v) for n, v in columns.features if n not in given), strict=True)
-    return names, np.column_stack(values)
+    return names, _compact.Columns([*values])
 
 
 def _schema(
@@ -239,38 +254,41 @@ def _schema(
         reading.refuse("condition", f"{where} has no kinds of columns, or two of one name")
     if reading.is_plain or len({*names}) < len(names):
         return None, False
-    table = {name: columns.cells[name] for name in names}
+    table = columns.cells.of(names)
     asked = {n: k for n, k in (reading.kinds or {}).items() if k not in ("label", "split")}
-    numbers = {
-        n: schema_lib.Cells(v, notation=columns.notations.get(n, ""))
+    numbers = _compact.HeldCells(
+        (n, schema_lib.Cells(v, notation=columns.notations.get(n, "")))
         for n, v in columns.features
         if n not in asked and n not in given
-    }
-    others = {name: cells for name, cells in table.items() if name not in numbers}
+    )
+    others = table.of(name for name in names if name not in numbers)
     roles = {name: role for name, role in columns.roles.items() if name in others}
     try:
         is_plain = not any(cells.missing.any() for cells in numbers.values())
         own = {*given} & {*others}
         is_plain = is_plain and not schema_lib.infer(others, asked, roles, own).used
         if is_plain:
-            table, asked = {**table, **numbers}, {**dict.fromkeys(numbers, "real"), **asked}
+            table.update(numbers)
+            asked = {**dict.fromkeys(numbers, "real"), **asked}
         return schema_lib.infer(table, asked, columns.roles, given), not is_plain
     except (DataError, UsageError) as error:
         raise type(error)(f"{where}: {error}") from None
 
 
-def _known_rows(codes: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def _known_rows(codes: _compact.Columns) -> tuple[np.ndarray, list[str]]:
     """The rows [N] of codes [N, C] with a known cell, and a note about the others."""
-    kept = ~np.isnan(codes).all(axis=1)
+    kept = np.zeros(len(codes), bool)
+    for column in codes.each():
+        kept |= ~np.isnan(column)
     num = int(np.sum(~kept))
     return kept, [f"{num:,} of {len(kept):,} rows have no known cell: left out"] if num else []
 
 
 def _complete_rows(
-    where: Path, names: Sequence[str], x: np.ndarray
+    where: Path, names: Sequence[str], x: _compact.Columns
 ) -> tuple[np.ndarray, list[str]]:
     """The rows [N] without missing cells, and a note about the others."""
-    is_missing = np.isnan(x)
+    is_missing = np.column_stack([np.isnan(column) for column in x.each()])
     kept = ~is_missing.any(axis=1)
     if kept.all():
         return kept, []
@@ -294,15 +312,17 @@ def _columns(
     asked, marks = reading.kinds or {}, reading.missing_values or ()
     given = reading.condition or ()
     _refuse_unknown(where, [*asked, *given], names)
-    columns = [_cells.without_marks(_cells.as_text(c), marks) for c in source.table.columns]
-    of_labels = _label_column(where, names, {**dict.fromkeys(given, ""), **asked})
     of_index = _index_of_pandas(source.table)
+    columns = [_cells.without_marks(_cells.as_text(c), marks) for c in source.taken()]
+    of_labels = _label_column(where, names, {**dict.fromkeys(given, ""), **asked})
     if of_labels is not None:
         _take_labels(found, names[of_labels], columns[of_labels], source)
     others = [i for i in range(len(names)) if i != of_labels]
     others = _without_splits(where, found, names, columns, others, asked)
-    misfits = []
-    for name, column in ((names[i], columns[i]) for i in others):
+    misfits, unnamed = [], {}
+    for place in others:
+        # released as soon as its cells are known
+        name, column, columns[place] = names[place], columns[place], None
         if _table_files.of_words(asked.get(name, "real")):
             found.cells[name] = _cells.cells(column, source.orders.get(name, ()))
             found.left_out.setdefault(f"is {asked[name]}", []).append(name)
@@ -318,6 +338,7 @@ def _columns(
         if isinstance(values, _cells.Misfit):
             misfits.append(values)
             continue
+        values = values if values is None else _compact.compact(values)
         is_number = values is not None and str(column.type) != "bool"
         if is_code:
             found.cells[name] = _cells.words(column)
@@ -326,10 +347,11 @@ def _columns(
         else:
             found.cells[name] = _cells.cells(column, source.orders.get(name, ()))
         _place(found, name, values, column, of_index, sizes, {*asked, *given}, source)
+        if values is None and not source.is_named and found.labels is None:
+            unnamed[name] = column
     _cells.refuse(where, misfits)
     _tell_notations(where, found, source, reading)
-    if not source.is_named and found.labels is None:
-        _take_only_words(found, dict(zip(names, columns, strict=True)))
+    _take_only_words(found, unnamed)
     return found
 
 
@@ -430,7 +452,7 @@ def _take_labels(found: _Columns, name: str, column, source: _table_files.Source
 def _take_only_words(found: _Columns, columns: Mapping[str, Any]) -> None:
     """Uses the only text column of a table without names as labels, if values repeat."""
     words = [name for why, own in found.left_out.items() if why.startswith("not") for name in own]
-    if len(words) != 1:
+    if len(words) != 1 or words[0] not in columns:
         return
     labels = _cells.labels(columns[words[0]], is_untyped=True)
     if labels is not None and 1 < len({*labels.tolist()}) <= len(labels) / 2:

@@ -161,6 +161,7 @@ def _with_extremes(path: Path, part: Part, parts: Iterable[Part], is_bad: Callab
             first = first or (start + int(bad[0, 0]), *(int(i) for i in bad[0, 1:]))
             num_bad += len(bad)
         low, high = _extremes(block, low, high)
+        del block  # before the next is read
     if not num_bad:
         return dataclasses.replace(part, low=low, high=high)
     where, remedy = f"at index {first}", "remove those rows or fill them in"
@@ -504,6 +505,7 @@ def _moments(x: Rows) -> tuple[np.ndarray, np.ndarray]:
         squares += step**2 * (num_rows * count / np.maximum(total, 1))
         mean += step * (count / np.maximum(total, 1))
         num_rows = total
+        del block  # before the next is read
     # The rounded mean of a constant column leaves a tiny deviation that is not 0.
     is_constant = (low == high) | np.isnan(low)
     return mean, np.where(is_constant, 0, np.sqrt(squares / np.maximum(num_rows, 1)))
@@ -514,8 +516,11 @@ def _moments_of(block: np.ndarray) -> tuple[int | np.ndarray, np.ndarray, np.nda
     is_known = ~np.isnan(block)
     if is_known.all():
         mean = block.mean(axis=0, keepdims=True, dtype=np.float64)
-        variance = block.var(axis=0, keepdims=True, dtype=np.float64)
-        return len(block), mean, variance * len(block)
+        # the sum in `var`, without its copy if nobody else has this block
+        is_own = block.base is None and block.dtype == np.float64 and block.flags.writeable
+        squares = np.subtract(block, mean, out=block if is_own else None)
+        np.multiply(squares, squares, out=squares)
+        return len(block), mean, squares.sum(axis=0, keepdims=True) / len(block) * len(block)
     count = is_known.sum(axis=0, keepdims=True)
     values = np.where(is_known, block, 0).astype(np.float64)
     mean = values.sum(axis=0, keepdims=True) / np.maximum(count, 1)

@@ -30,7 +30,18 @@ from vae_jax.schema._kind import Cells, Column, Kind, as_cells
 from vae_jax.schema._numbers import NOTATION, Number
 from vae_jax.schema._schema import Schema, names_of, share_missing
 
-__all__ = ["NOTATION", "Cells", "Column", "Kind", "Schema", "from_json", "infer", "load", "names"]
+__all__ = [
+    "NOTATION",
+    "Cells",
+    "Column",
+    "Kind",
+    "Schema",
+    "as_cells",
+    "from_json",
+    "infer",
+    "load",
+    "names",
+]
 
 _ORDER = "<"
 

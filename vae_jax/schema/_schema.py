@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,12 @@ class Schema:
         return any(part != "gaussian" for part, _ in self.parts)
 
     @property
+    def numbers(self) -> dict[int, Column]:
+        """The columns that become one number each, by their place among those in use."""
+        used = enumerate(self.used)
+        return {place: c for place, c in used if self.kind_of(c.kind).width(c) == 1}
+
+    @property
     def slots(self) -> tuple[str, ...]:
         """Names of the D numbers of a row in the input of a model."""
         return tuple(name for c in self.used for name in self.kind_of(c.kind).slots(c))
@@ -82,15 +88,42 @@ class Schema:
                 f"rows: have no column {', '.join(map(repr, lost[:6]))}: give each column that the"
                 f" schema learns from: {', '.join(repr(c.name) for c in columns[:10])}"
             )
-        known = [self.kind_of(c.kind).code(c, as_cells(rows[c.name])) for c in columns]
+        known = [self.code(c.name, rows[c.name]) for c in columns]
         return np.column_stack(known) if known else np.zeros((0, 0))
 
-    def expand(self, codes: np.ndarray) -> np.ndarray:
-        """Codes [N, C] to the input of a model, [N, D] float32."""
-        return self._expand(self.used, codes)
+    def code(self, name: str, values: Any) -> np.ndarray:
+        """Codes [N] of one column, float64; see `codes`.
 
-    def _expand(self, columns: Sequence[Column], codes: np.ndarray) -> np.ndarray:
-        parts = [self.kind_of(c.kind).expand(c, codes[:, place]) for place, c in enumerate(columns)]
+        Args:
+            name: of the column.
+            values: its values [N] or `Cells`.
+
+        Raises:
+            DataError: it holds a value that it cannot have.
+        """
+        column = next(c for c in self.columns if c.name == name)
+        return self.kind_of(column.kind).code(column, as_cells(values))
+
+    def expand(self, codes: np.ndarray, done: Collection[int] = ()) -> np.ndarray:
+        """Codes [N, C] to the input of a model, [N, D] float32.
+
+        Args:
+            codes: see `codes`.
+            done: places of columns, 0 … C − 1, that hold what `expand_number` returns.
+        """
+        return self._expand(self.used, codes, done)
+
+    def expand_number(self, column: Column, codes: np.ndarray) -> np.ndarray:
+        """Codes [N] of a column that becomes one number to this number, [N] float32."""
+        return self._expand((column,), codes[:, None])[:, 0]
+
+    def _expand(
+        self, columns: Sequence[Column], codes: np.ndarray, done: Collection[int] = ()
+    ) -> np.ndarray:
+        parts = [
+            codes[:, [place]] if place in done else self.kind_of(c.kind).expand(c, codes[:, place])
+            for place, c in enumerate(columns)
+        ]
         with np.errstate(over="ignore"):
             return np.concatenate(parts, axis=1).astype(np.float32)
 
