@@ -8,7 +8,7 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-from vae_jax import data
+from vae_jax import data, objectives
 from vae_jax.errors import DataError, UsageError
 
 RNG = np.random.default_rng(0)
@@ -124,6 +124,31 @@ def test_an_annotated_matrix_is_read_with_its_names(tmp_path, make):
         np.testing.assert_array_equal(split.labels, own)
     refused(path, "column of obs 'dose' is unknown.*: choose from", UsageError, label="dose")
     refused(path, "leave the others out", UsageError, ignore="batch")
+
+
+@pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_matrix])
+def test_columns_of_obs_are_conditions(tmp_path, make):
+    """Levels as unit vectors, numbers standardized, beside a label, each row with its own."""
+    path = annotated(tmp_path / "a.h5ad", make(COUNTS.astype(np.float32)))
+    dataset = load(path, condition=["batch", "donor"], label="batch")
+    assert_is_counts(dataset)
+    assert [c.name for c in dataset.schema.given] == ["batch", "donor"]
+    for split in (dataset.train, dataset.valid, dataset.test):
+        rows = np.array([CELLS.index(name) for name in split.ids])
+        np.testing.assert_array_equal(split.condition[:, 0], rows % 3 > 0)
+        center, scale = dataset.schema.given[1].center, dataset.schema.given[1].scale
+        np.testing.assert_allclose(split.condition[:, 1] * scale + center, rows % 4, atol=1e-6)
+        np.testing.assert_array_equal(split.labels, rows % 3 > 0)
+    np.testing.assert_allclose(dataset.train.condition[:, 1].std(), 1, atol=1e-6)
+    objective = objectives.bind("cvae", num_examples=30, condition="batch+donor")
+    assert objective.conditions(dataset).num == 2
+    alone = load(path, condition="donor", kinds={"donor": "categorical"})
+    donors = np.array([CELLS.index(name) % 4 for name in alone.test.ids])
+    np.testing.assert_array_equal(alone.test.condition, np.eye(4)[donors])
+    standardized = data.load(str(path), condition="batch")
+    assert [c.name for c in standardized.schema.used] == GENES
+    told = refused(path, "column of obs 'dose' is unknown", UsageError, condition=["batch", "dose"])
+    assert told.endswith("choose from batch, donor")
 
 
 def test_a_layer_is_chosen_by_its_name(tmp_path):

@@ -1,6 +1,7 @@
 """What is said of sparse counts and of ratings."""
 
 import re
+import warnings
 
 import jax
 import numpy as np
@@ -168,6 +169,32 @@ def annotations_that_all_look_like_labels(folder, patch):
     path = annotated(folder / "a.h5ad", {"label": np.arange(40) % 2, "class": np.arange(40) % 3})
     yield attempt(data.load, path)
     yield attempt(data.load, path, label="class")
+
+
+@tries(at(ANNOTATED, "_given")("rename the column of obs"))
+def an_annotation_with_the_name_of_a_gene(folder, patch):
+    path = annotated(folder / "a.h5ad", {GENES[0]: np.arange(40) % 2})
+    yield attempt(data.load, path, condition=GENES[0])
+    path = annotated(path, {"batch": np.arange(40) % 2})
+    yield attempt(data.load, path, condition="batch")
+
+
+@tries(at(ANNOTATED, "_given")("make the names of X unique with anndata's var_names_make_unique"))
+def genes_of_one_name(folder, patch):
+    anndata = pytest.importorskip("anndata")
+    import pandas as pd
+
+    obs = pd.DataFrame({"batch": np.arange(40) % 2}, index=CELLS)
+    names = pd.DataFrame(index=[GENES[1], *GENES[1:]])
+    path = folder / "a.h5ad"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        held = anndata.AnnData(COUNTS, obs=obs, var=names)
+        held.write_h5ad(path)
+    yield attempt(data.load, path, condition="batch")
+    held.var_names_make_unique()
+    held.write_h5ad(path)
+    yield attempt(data.load, path, condition="batch")
 
 
 # --- Ratings

@@ -114,8 +114,9 @@ def load(
         rating_at_least: ratings of at least this (scalar) count; None: each does.
         min_ratings: users with fewer ratings (scalar) are left out; None means 5.
         min_item_ratings: items with fewer ratings (scalar) are left out; None means 1.
-        condition: names of columns of your own table on which a model is conditioned (batch,
-            covariates); they are not learned. Levels become unit vectors, numbers are standardized.
+        condition: names of columns of your own table, or of obs in an .h5ad file, on which a model
+            is conditioned (batch, covariates); they are not learned. Levels become unit vectors,
+            numbers are standardized.
         csv: how your own CSV file is written, as {"separator": "tab", "decimal": "comma"} or texts
             "header=no", "encoding=cp1252"; what is not set is detected. The decimal mark is also
             that of numbers in words in other formats.

@@ -261,8 +261,8 @@ class Config:
         None,
         "Data",
         parsers.text,
-        "the matrix of an .h5ad file: one of its layers, or raw; label and id name columns of its "
-        "obs (default: X)",
+        "the matrix of an .h5ad file: one of its layers, or raw; label, id and condition name "
+        "columns of its obs (default: X)",
         sweeps=False,
     )
     user: str | None = flag(
