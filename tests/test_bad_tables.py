@@ -1,15 +1,11 @@
 """Damaged tables and other files are refused in one line; reading takes no more than it must."""
 
-import subprocess
 import sys
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 import pytest
 from faults import bad_tables
 
+from experiments.benchmark import reading
 from vae_jax import data
 from vae_jax.errors import DataError, UsageError
 
@@ -39,31 +35,11 @@ def test_the_table_without_damage_is_read(tmp_path):
     assert sum(len(getattr(dataset, s)) for s in ("train", "valid", "test")) == bad_tables.NUM
 
 
-PEAK = """
-import resource, sys
-from vae_jax import data
-from vae_jax.data import _files, _tables
-import pyarrow, pyarrow.csv, pyarrow.parquet
-pyarrow.array(["a"])  # which imports pandas, where there is one
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-dataset = data.load(sys.argv[1])
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print((after - before) * (1 if sys.platform == "darwin" else 2**10), len(dataset.train))
-"""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("ending", "times"), [("csv", 2.0), ("parquet", 2.5)])
-def test_reading_takes_at_most_a_few_times_the_file(tmp_path, ending, times):
-    """Beyond what is imported. Of Parquet, Arrow's columns and the rows of all are held at once."""
-    x = np.random.default_rng(0).normal(size=(700_000, 12))
-    path, names = tmp_path / f"a.{ending}", [f"c{i}" for i in range(12)]
-    table = pa.table(dict(zip(names, x.T, strict=True)))
-    write = pa.parquet.write_table if ending == "parquet" else pa.csv.write_csv
-    write(table, path)
-    ended = subprocess.run(
-        [sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, check=True
-    )
-    peak, num_train = map(int, ended.stdout.split())
-    assert num_train == 560_000
-    assert peak <= times * path.stat().st_size, f"{peak / path.stat().st_size:.2f} × the file"
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resets the peak in /proc")
+@pytest.mark.parametrize("case", [case for case in reading.cases() if "JPEG" not in case])
+def test_reading_takes_at_most_twice_the_data(tmp_path, case):
+    """Of the file, or of the rows in float32, whichever is larger; beyond what is imported."""
+    make = reading.cases()[case]
+    found = reading.measured(make(tmp_path / "all", False), make(tmp_path / "few", True))
+    assert found.peak <= 2 * found.size, f"{found.peak / found.size:.2f} × the data"

@@ -255,16 +255,8 @@ def test_a_file_that_cannot_be_written_is_found_at_once(tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "startup",
-        "sweep",
-        "devices",
-        "streaming",
-        "saving",
-        "sizes",
-        "memory",
-        "profile",
-        "nll",
-        "footprint",
+        *("startup", "sweep", "devices", "streaming", "saving", "sizes", "memory", "profile"),
+        *("nll", "footprint", "reading"),
     ],
 )
 def test_each_section_runs(name, tmp_path, monkeypatch):

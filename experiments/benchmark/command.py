@@ -12,6 +12,7 @@ from experiments.benchmark import (
     memory,
     peers,
     profile,
+    reading,
     saving,
     scaling,
     sizes,
@@ -25,8 +26,9 @@ DESCRIPTION = (
     "Measures our training beside PyTorch, plain Flax and the machine's own limit; what a member "
     "of a sweep costs, what priors and posteriors cost, how runs spread over devices, what "
     "streaming and checkpoints cost; what an estimate of log p(x) costs; how time grows with "
-    "size and along each axis of the work, how long a start takes, and how much memory. Whatever "
-    "is compared takes turns; times are medians, without compilation."
+    "size and along each axis of the work, how long a start takes, and how much memory; what "
+    "reading files takes. Whatever is compared takes turns; times are medians, without "
+    "compilation."
 )
 SECTIONS = {
     section.__name__: section
@@ -39,6 +41,7 @@ SECTIONS = {
         startup.startup,
         memory.memory,
         memory.footprint,
+        reading.reading,
         scaling.sweep,
         scaling.devices,
         scaling.streaming,

@@ -36,11 +36,29 @@ def start(
 
     Args:
         program: Python code that ends with `leave`.
+        arguments, environ: see `printed`.
+
+    Returns:
+        Its peak memory in bytes.
+
+    Raises:
+        RuntimeError: it failed; the message contains its output.
+    """
+    return int(printed(program, arguments, environ).split()[-1])
+
+
+def printed(
+    program: str, arguments: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> str:
+    """Runs a program in a new interpreter to its end.
+
+    Args:
+        program: Python code.
         arguments: command line arguments.
         environ: environment variables to set.
 
     Returns:
-        Its peak memory in bytes.
+        What it prints.
 
     Raises:
         RuntimeError: it failed; the message contains its output.
@@ -56,7 +74,7 @@ def start(
     )
     if done.returncode:
         raise RuntimeError(f"a program that is measured failed: {done.stderr[-2000:]}")
-    return int(done.stdout.split()[-1])
+    return done.stdout
 
 
 def train(
