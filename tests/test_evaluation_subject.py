@@ -183,6 +183,9 @@ def test_the_floor_is_the_best_model_that_ignores_z(likelihood):
     elbo, floor = collapse.elbo_and_floor(subject)
     assert elbo.shape == (23,)
     np.testing.assert_allclose(elbo, floor, rtol=1e-5)
+    found = evaluation.load("nll").measure(subject, num_samples=2)
+    assert found["nll_without_z"] == pytest.approx(-floor.mean(), rel=1e-5)
+    assert found["nll"] == pytest.approx(found["nll_without_z"], rel=1e-5)
 
 
 def test_the_elbo_beside_the_floor_is_that_of_one_sample():
@@ -219,10 +222,9 @@ def test_the_noise_of_the_elbo_is_not_that_of_the_binarization():
 
 
 def test_a_likelihood_without_a_floor_has_none():
-    assert collapse.elbo_and_floor(make(preprocess=as_stored, likelihood="logistic")) == (
-        None,
-        None,
-    )
+    subject = make(preprocess=as_stored, likelihood="logistic")
+    assert collapse.elbo_and_floor(subject) == (None, None)
+    assert "nll_without_z" not in evaluation.load("nll").measure(subject, num_samples=2)
 
 
 @pytest.mark.parametrize(

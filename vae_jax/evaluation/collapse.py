@@ -10,9 +10,8 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
 
-from vae_jax import distributions, rates
+from vae_jax import blocks, distributions, rates
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import mean_and_error, require_at_least, require_finite
 from vae_jax.evaluation.elbo import active_units
@@ -28,6 +27,7 @@ __all__ = [
     "constant_floor",
     "diagnose",
     "elbo_and_floor",
+    "floor_of",
     "gaussian_floor",
 ]
 
@@ -39,8 +39,11 @@ is active."""
 MAX_TRAIN = 20_000
 """Training examples for a floor, evenly spaced in the split (a count)."""
 
-_MAX_FITTED = 2**22
+_MAX_FITTED = 2**23
 """Training values for a floor without a closed form, a count."""
+
+_BLOCK_NUMBERS = 2**20
+"""Of these, values at a time, a count."""
 
 _RIDGE = 1e-4
 """Pull of outputs to those of the mean of the training data, in nats: a count that never occurs in
@@ -104,23 +107,29 @@ def best_constant(likelihood, x: jax.Array) -> tuple[dict, jax.Array]:
     Reference:
         Byrd et al. 1995, A limited memory algorithm for bound constrained optimization.
     """
+    import scipy.optimize
+
     # half a count of all rows, if there is none
     mean = jnp.mean(x, axis=0)
     mean = jnp.maximum(mean, 0.5 / len(x)) if likelihood.requires == "counts" else mean
     near = likelihood.outputs_near(mean)
-    start, unflatten = jax.flatten_util.ravel_pytree((likelihood.init(x.shape[1:]), near))
+    num_rows = max(1, _BLOCK_NUMBERS // near.size)
+    begun = likelihood.begin(likelihood.init(x.shape[1:]), x)
+    start, unflatten = jax.flatten_util.ravel_pytree((begun, near))
 
     @jax.jit
-    def slope(values):
+    def slope(values, x):
         def cost(values):
             own, outputs = unflatten(values)
             ridge = 0.5 * _RIDGE * jnp.sum(jnp.square(outputs - near))
-            return ridge - jnp.mean(constant_floor(likelihood, own, outputs, x))
+            # gradients of a block are computed again, not kept
+            score = jax.checkpoint(lambda rows: constant_floor(likelihood, own, outputs, rows))
+            return ridge - jnp.mean(blocks.by_blocks(score, x, num_rows))
 
         return jax.value_and_grad(cost)(values)
 
     def of_numpy(values):
-        value, gradient = slope(jnp.asarray(values, jnp.float32))
+        value, gradient = slope(jnp.asarray(values, jnp.float32), x)
         return float(value), np.asarray(gradient, np.float64)
 
     found = scipy.optimize.minimize(
@@ -297,25 +306,18 @@ def _use(found: Collapse) -> str:
 def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
     """The ELBO of each test example, and the score of the best model that ignores z on it.
 
-    The floor is estimated from up to `MAX_TRAIN` training examples: in closed form for Bernoulli
-    and Gaussian likelihoods, by `best_constant` for others.
-
     Args:
         subject: a `vae_jax.evaluation.subject.Subject`.
 
     Returns:
-        Two arrays [N] in nats, with one sample of z each; None and None if there is no floor: the
-            likelihood is of levels or text, the model is conditional, its decoder reads x, or some
-            of x is missing.
+        Two arrays [N] in nats, with one sample of z each; None and None if there is no `floor_of`.
     """
     model, likelihood = subject.model, subject.model.likelihood
     # `subject.inputs` splits the keys of the positions: draws from these keys are not independent
     noise_key = jax.random.fold_in(subject.key, zlib.crc32(b"collapse"))
-    if model.num_conditions or likelihood.requires in ("levels", "text"):
+    score_without = floor_of(subject)
+    if score_without is None:
         return None, None
-    if model.reads_x or likelihood.has_missing:
-        return None, None
-    floor = _floor(subject)
 
     def score(params, stored, positions):
         x = subject.inputs(stored, positions)
@@ -325,14 +327,29 @@ def elbo_and_floor(subject) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]
         z = posterior.mean + jnp.exp(0.5 * distributions.bound_logvar(posterior.logvar)) * eps
         distortion = -likelihood.log_prob(params["likelihood"], model.decode(params, z, x), x)
         rate = rates.rate(posterior, model.prior(params), z)
-        return -(distortion + rate), floor(x)
+        return -(distortion + rate), score_without(x)
 
     return subject.over(score)
 
 
-def _floor(subject) -> Callable:
-    """The score of the best model that ignores z, as a function of x: [B, *shape] to [B]."""
-    likelihood = subject.model.likelihood
+def floor_of(subject) -> Callable | None:
+    """The score of the best model that ignores z, as a function of x: [B, *shape] to [B].
+
+    It is estimated from up to `MAX_TRAIN` training examples: in closed form for Bernoulli and
+    Gaussian likelihoods, by `best_constant` for others.
+
+    Args:
+        subject: a `vae_jax.evaluation.subject.Subject`.
+
+    Returns:
+        The function; None if there is no floor: the likelihood is of levels or text, the model is
+            conditional, its decoder reads x, or some of x is missing.
+    """
+    model, likelihood = subject.model, subject.model.likelihood
+    if model.num_conditions or likelihood.requires in ("levels", "text"):
+        return None
+    if model.reads_x or likelihood.has_missing:
+        return None
 
     def see(params, stored, positions):
         del params

@@ -19,6 +19,7 @@ import numpy as np
 
 from vae_jax import latents, rates
 from vae_jax.errors import UsageError
+from vae_jax.evaluation import collapse
 from vae_jax.evaluation._shared import (
     example_and_key,
     log_likelihood,
@@ -50,6 +51,7 @@ DEFINITIONS = {
     "num_examples": "N, the examples of the test split",
     "num_samples": "K, the samples of z behind each estimate",
     "nll": "−log 1/K Σ_k p(x, z_k)/q(z_k|x) in nats per example, above −log p(x) in expectation",
+    "nll_without_z": "−log p(x) of the best model that ignores z: of independent numbers, say",
     "effective_samples": "how many equal weights would estimate as well, of K (Σw)²/Σw²",
     "bits_per_dim": "nll / (D log 2), of discrete data; D: of text the mean of characters and ends",
     "given": "of a conditional model, for p(x) read p(x|c): c",
@@ -340,6 +342,19 @@ def evaluate(
     )
 
 
+def _without_z(subject) -> dict[str, np.ndarray]:
+    """The negative log-likelihood under the best model that ignores z, [N], if there is one."""
+    score = collapse.floor_of(subject)
+    if score is None:
+        return {}
+
+    def without(params, stored, positions):
+        del params
+        return -score(subject.inputs(stored, positions))
+
+    return {"nll_without_z": subject.over(without)}
+
+
 def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
     """The importance-sampled likelihood of the test split.
 
@@ -349,7 +364,8 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
 
     Returns:
         The entries of `DEFINITIONS`, scalars, with standard errors; without `bits_per_dim` if
-            p(x|z) is not a probability. For a conditional model the likelihood is p(x|c).
+            p(x|z) is not a probability, and without `nll_without_z` if there is no such model, see
+            `collapse.floor_of`. For a conditional model the likelihood is p(x|c).
 
     Raises:
         NotApplicableError: the posterior is a point, or the model infers its own condition.
@@ -378,6 +394,7 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
     found = subject.over(estimate, num_rows=100)
     values = {
         "nll": found.nll,
+        **_without_z(subject),
         "effective_samples": found.effective_samples,
         "bits_per_dim": _bits(found),
     }
