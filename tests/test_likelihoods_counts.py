@@ -470,6 +470,29 @@ def test_a_setting_that_does_not_fit_is_refused_in_one_line(name, settings, mess
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("size_factor", ["none", "total"])
+def test_a_dispersion_begins_at_that_of_the_training_rows(size_factor):
+    """Gammas of shape 1/α as rates; without a count, 1; without more than Poisson noise, little."""
+    sizes = 1.0 if size_factor == "none" else RNG.uniform(0.5, 2.0, (20_000, 1))
+    dispersions = np.array([0.2, 1.0, 4.0, 0.5] * 4)
+    rates = RNG.gamma(1 / dispersions, dispersions, (20_000, 16)) * 20.0 * sizes
+    rates = np.concatenate([rates, np.zeros((20_000, 1)), 20.0 * sizes + np.zeros((20_000, 1))], 1)
+    x = RNG.poisson(rates).astype(np.float32)
+    likelihood = NegativeBinomial(size_factor)
+    found = np.exp(likelihood.begin(likelihood.init((18,)), x)["log_dispersion"])
+    # the totals of a few columns are noisy shares
+    np.testing.assert_allclose(found[:16], dispersions, rtol=0.1 if size_factor == "none" else 0.4)
+    assert found[16] == pytest.approx(1, abs=0.11)
+    assert found[17] <= (0.011 if size_factor == "none" else 0.2)
+    scalar = NegativeBinomial(size_factor, dispersion="learned")
+    alone = np.exp(scalar.begin(scalar.init((18,)), x)["log_dispersion"])
+    assert alone.shape == ()
+    assert found.min() < alone < found.max()
+    x[:, 0] = np.nan
+    missing = np.exp(likelihood.begin(likelihood.init((18,)), x)["log_dispersion"])
+    assert missing[0] == 1
+
+
 @pytest.mark.parametrize("name", ["multinomial", "zero_inflated_negative_binomial"])
 def test_a_decoder_begins_at_the_rates_of_the_training_rows(name):
     """Its last bias is that of outputs which fit all rows alike; only gates are not known."""

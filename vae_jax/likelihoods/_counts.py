@@ -52,10 +52,14 @@ class Counts(Likelihood):
         return {**params, "log_total": jnp.log(jnp.maximum(jnp.mean(totals(examples)), 1.0))}
 
     def starts_near(self, examples):
+        return self.outputs_near(self.rates_near(examples))
+
+    def rates_near(self, examples: jax.Array) -> jax.Array:
+        """The mean rates [*shape] of training rows, [n, *shape]."""
         known = jnp.sum((~jnp.isnan(examples)).astype(jnp.float32), axis=0)
         # a number that is 0 in all these rows may not be 0 in others
         counts = jnp.sum(jnp.where(jnp.isnan(examples), 0.0, examples), axis=0) + _UNSEEN
-        return self.outputs_near(counts / jnp.maximum(known, 1.0))
+        return counts / jnp.maximum(known, 1.0)
 
     def seen(self, x):
         x = at_least_float32(x)

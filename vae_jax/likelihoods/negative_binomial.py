@@ -9,12 +9,16 @@ import jax.numpy as jnp
 from vae_jax import distributions
 from vae_jax.errors import UsageError
 from vae_jax.likelihoods import _own
-from vae_jax.likelihoods._counts import SizedCounts, draw_poisson
+from vae_jax.likelihoods._counts import SizedCounts, draw_poisson, totals
 from vae_jax.likelihoods._likelihood import Params, at_least_float32
 
 __all__ = ["NegativeBinomial"]
 
 DECODED, PER_CONDITION = "decoded", "learned_per_condition"
+_AS_MANY = 1.0
+"""Added to the moments behind an initial dispersion, which so is 1 without evidence, a scalar."""
+_BEGINS_IN = (0.01, 100.0)
+"""The smallest and the largest initial dispersion."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +79,27 @@ class NegativeBinomial(SizedCounts):
         shape = shape if not self.reads_condition else (self.num_conditions, *shape)
         word = _own.PER_DIMENSION if self.reads_condition else self.dispersion
         return {**super().init(shape), **_own.start("dispersion", word, shape, 0.0)}
+
+    def begin(self, params, examples):
+        params = super().begin(params, examples)
+        if "log_dispersion" not in params:
+            return params
+        found = jnp.log(self._near_dispersion(examples))
+        found = jnp.broadcast_to(found, params["log_dispersion"].shape)
+        return {**params, "log_dispersion": found.astype(jnp.float32)}
+
+    def _near_dispersion(self, examples: jax.Array) -> jax.Array:
+        """α of rows [n, *shape] by its moments, [*shape] or a scalar: E (x − μ)² = μ + α μ²."""
+        known = ~jnp.isnan(examples)
+        x = jnp.where(known, examples, 0.0)
+        mean = self.rates_near(examples)[None]
+        if self.is_joint:
+            mean = mean / jnp.sum(mean) * totals(x).reshape(-1, *[1] * (x.ndim - 1))
+        axes = None if self.dispersion == "learned" else 0
+        excess = jnp.sum(jnp.where(known, jnp.square(x - mean) - mean, 0.0), axis=axes)
+        squares = jnp.sum(jnp.where(known, jnp.square(mean), 0.0), axis=axes)
+        # a rare number tells little of its dispersion: 1
+        return jnp.clip((excess + _AS_MANY) / (squares + _AS_MANY), *_BEGINS_IN)
 
     def sized(self, params, outputs, x=None, condition=None):
         if self.reads_condition:
