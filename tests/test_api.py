@@ -84,14 +84,17 @@ ALLOWED = {
     "rbm": {"losses"},
     "objectives": {
         *("corruptions", "distributions", "labels", "latents", "likelihoods", "losses", "model"),
-        *("networks", "rates", "rbm", "training"),
+        *("mechanisms", "networks", "rates", "rbm", "training"),
     },
+    "mechanisms": set(),
     "evaluation": {
         *("distributions", "latents", "likelihoods", "losses", "model", "rates", "samplers"),
     },
     "training": {"modules", "schedules", "shuffling"},
     "devices": {"training"},
-    "storage": {"latents", "likelihoods", "model", "networks", "posteriors", "priors"},
+    "storage": {
+        *("latents", "likelihoods", "mechanisms", "model", "networks", "posteriors", "priors"),
+    },
     "data": {"cache", "labels", "looks", "ranges", "ratings", "schema", "sounds"},
     "ranges": {"distributions"},
     "fitting": {

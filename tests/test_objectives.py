@@ -48,6 +48,7 @@ def make_model(
         latent_mask,
         latent,
         num_conditions=num_conditions,
+        mechanism=objective and objective.mechanism and objective.mechanism(),
     )
 
 
@@ -63,7 +64,8 @@ SMALL = {
 }
 KINDS = {
     "autoencoder": "contractive dbn denoising k_sparse rae sparse stacked",
-    "beta_vae": "capacity_vae ciwae cvae dip_vae_i dip_vae_ii dreg info_vae iwae miwae ms_ssim",
+    "beta_vae": "capacity_vae ciwae cvae dip_vae_i dip_vae_ii dreg info_vae iwae miwae ms_ssim "
+    "not_miwae",
     "beta_tc_vae": "",
     "factor_vae": "vae_gan wae_gan",
     "gumbel_vae": "joint_vae",

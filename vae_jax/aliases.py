@@ -7,7 +7,10 @@ and lines of a log hold the name.
 __all__ = ["ARGUMENTS", "SETTINGS", "VALUES", "argument", "canonical", "setting"]
 
 VALUES = {
-    "objective": {"vae": "beta_vae", "ae": "autoencoder", "dae": "denoising"},
+    "objective": {
+        **{"vae": "beta_vae", "ae": "autoencoder", "dae": "denoising"},
+        "missing_iwae": "iwae",  # MIWAE of missing data is the bound of what is observed
+    },
     "likelihood": {
         "mse": "gaussian",
         "normal": "gaussian",

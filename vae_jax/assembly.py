@@ -100,7 +100,9 @@ class Parts(NamedTuple):
             UsageError: the network does not fit the shape of x, or L the objective.
         """
         latent = latent_of(self.objective, self.posterior)
-        return _model(self.schema, latent, self.likelihood, self.prior, **sizes)
+        asked = self.objective.mechanism
+        parts = {"prior_family": self.prior, "mechanism": None if asked is None else asked()}
+        return _model(self.schema, latent, self.likelihood, parts, **sizes)
 
 
 def make_model(
@@ -270,14 +272,14 @@ def _model(
     schema: Schema,
     latent: latents.Latent,
     likelihood: likelihoods.Likelihood,
-    prior: priors.Prior | None,
+    parts: Mapping[str, Any],
     *,
     network: str,
     latent_dim: int,
     dtype: Any,
     **sizes: Any,
 ) -> Model:
-    """Builds the model of a schema and latents, with networks from the sizes."""
+    """Builds the model of a schema, latents and other parts, with networks from the sizes."""
     latent.check(latent_dim)
     likelihood = likelihood.of_conditions(schema.num_conditions)
     encoder, decoder = networks.build(
@@ -312,7 +314,7 @@ def _model(
         latent=latent,
         num_conditions=schema.num_conditions,
         classes=schema.classes,
-        prior_family=prior,
+        **parts,
     )
     model.check_prior()
     model.check_steps()

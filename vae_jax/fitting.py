@@ -821,6 +821,21 @@ def _check_model(objective: training.Objective, model, name: str | None, call: s
             "Model(…, num_conditions=C) and an encoder and a decoder that take a condition [B, C] "
             "as second argument"
         )
+    _check_mechanism(objective, model, name, call)
+
+
+def _check_mechanism(objective: training.Objective, model, name: str | None, call: str) -> None:
+    """Raises UsageError unless the model has the missing mechanism that the objective learns."""
+    asked = None if objective.mechanism is None else objective.mechanism()
+    found = getattr(model, "mechanism", None)
+    if found == asked or (asked is None and name is None):
+        return
+    ours = f"{call}, or " if call else ""
+    raise UsageError(
+        f"{name or 'the objective'} learns {asked or 'no missing mechanism'}, the model has "
+        f"{found or 'none'}: make it with {ours}"
+        f"Model(…, mechanism={asked and f'mechanisms.Mechanism({asked.kind!r})'})"
+    )
 
 
 def _same_family(name: str | None, asked, found) -> str:

@@ -1,9 +1,9 @@
 """A model: an encoder, a decoder, a likelihood and a family of latents, as one value.
 
 A model is a pytree whose only array is the latent mask; the modules are static. Parameters are kept
-outside, as a plain dict `{"encoder", "decoder", "likelihood"}`, with "latent" or "prior" if the
-latents or the prior have parameters, and "batch_stats" for running statistics of the modules, which
-have no gradient.
+outside, as a plain dict `{"encoder", "decoder", "likelihood"}`, with "latent", "prior" or
+"mechanism" if the latents, the prior or a missing mechanism have parameters, and "batch_stats" for
+running statistics of the modules, which have no gradient.
 """
 
 import functools
@@ -74,6 +74,7 @@ class Model(flax.struct.PyTreeNode):
             indices; None if they are 0 … C − 1; () if the condition is numbers, not labels.
         train_key: in training, the PRNG key for modules that take `train`; None in evaluation.
         prior_family: one of `vae_jax.priors`, for Gaussian latents; None for that of `latent`.
+        mechanism: p(s|x), which values are observed, see `vae_jax.mechanisms`; None for none.
     """
 
     encoder: nn.Module = flax.struct.field(pytree_node=False)
@@ -89,6 +90,7 @@ class Model(flax.struct.PyTreeNode):
     classes: tuple | None = flax.struct.field(pytree_node=False, default=None)
     train_key: jax.Array | None = None
     prior_family: priors.Prior | None = flax.struct.field(pytree_node=False, default=None)
+    mechanism: Any = flax.struct.field(pytree_node=False, default=None)
 
     def __repr__(self) -> str:
         used = self.latent_dim
@@ -170,9 +172,9 @@ class Model(flax.struct.PyTreeNode):
                 [sum(num_examples), *shape]; None if they need none, or for a likelihood without.
 
         Returns:
-            Pytree of float32 arrays, `{"encoder", "decoder", "likelihood"}`; also "latent" or
-            "prior" if the latents or the prior have parameters, and "batch_stats", by module, if
-            modules keep running statistics.
+            Pytree of float32 arrays, `{"encoder", "decoder", "likelihood"}`; also "latent", "prior"
+            or "mechanism" if these have parameters, and "batch_stats", by module, if modules keep
+            running statistics.
 
         Raises:
             UsageError: a module's output does not have the shape that `Model` needs, a module needs
@@ -205,6 +207,8 @@ class Model(flax.struct.PyTreeNode):
         if self.prior_family is not None:
             sizes = priors.Sizes(*self._sizes, self.shape, self.latent)
             own["prior"] = self.prior_family.init(jax.random.fold_in(key, 3), sizes, of_prior)
+        if self.mechanism is not None:
+            own["mechanism"] = self.mechanism.init(self.likelihood, self.shape)
         params = {
             "encoder": held["encoder"]["params"],
             "decoder": decoder,

@@ -97,7 +97,8 @@ def kind_of(
 
 def _is_built_in(model: Any) -> bool:
     """Whether the parts of a `Model` for x [B, *shape] are of this package."""
-    parts = model.encoder, model.decoder, model.likelihood, model.latent, model.prior_family
+    names = ("encoder", "decoder", "likelihood", "latent", "prior_family", "mechanism")
+    parts = (getattr(model, name) for name in names)
     return all(part is None or type(part).__module__.startswith("vae_jax.") for part in parts)
 
 

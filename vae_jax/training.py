@@ -81,6 +81,8 @@ class Objective:
         optimizer.
         latent: () → the family of latents that it needs; None if any works. The code that makes the
             model uses it.
+        mechanism: () → the missing mechanism that it learns, one of `vae_jax.mechanisms`; None for
+            none.
         update: (model, params before the step, params after it, batch, key, **h) → params, for
             updates without a gradient; None for none.
         conditions: (dataset) → `Conditions`, what its batches hold beside x; None for nothing.
@@ -105,6 +107,7 @@ class Objective:
     init: Callable | None = None
     optimizer: Callable | None = None
     latent: Callable | None = None
+    mechanism: Callable | None = None
     update: Callable | None = None
     conditions: Callable | None = None
     given: Callable | None = None

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vae_jax import losses
 
@@ -104,6 +105,11 @@ class Likelihood:
     @property
     def is_joint(self) -> bool:
         """Whether the distribution of a number depends on the others of its row; a scalar."""
+        return False
+
+    @property
+    def has_path(self) -> bool:
+        """Whether samples are differentiable functions of the outputs and of noise; a scalar."""
         return False
 
     def seen(self, x: jax.Array) -> jax.Array:
@@ -234,6 +240,10 @@ class Likelihood:
     def observed(self, x: jax.Array) -> jax.Array:
         """Which values of x [B, *shape] are not missing: booleans [B, …]."""
         return ~jnp.isnan(x)
+
+    def owners(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The index of the value to which each number of x [*shape] belongs, [D], ascending."""
+        return np.arange(math.prod(shape))
 
     def read(self, x: jax.Array) -> jax.Array:
         """What an encoder gets of x [B, *shape] unless it reads NaN: [B, …, F].

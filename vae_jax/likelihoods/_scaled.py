@@ -48,6 +48,11 @@ class Scaled(Likelihood):
             f"{did_you_mean(str(self.variance), self.variances)}"
         )
 
+    @property
+    def has_path(self):
+        """It is: x = m + s ε."""
+        return True
+
     def init(self, shape):
         if is_number(self.variance):
             return {}

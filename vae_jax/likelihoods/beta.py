@@ -53,6 +53,11 @@ class Beta(Likelihood):
         del params
         return jax.nn.sigmoid(at_least_float32(outputs))
 
+    @property
+    def has_path(self):
+        """It is, by implicit differentiation."""
+        return True
+
     def outputs_near(self, mean):
         return jax.scipy.special.logit(distributions.bound_proportion(mean))
 

@@ -33,6 +33,11 @@ class DiscretizedLogistic(Scaled):
         super().__post_init__()
         check_num_levels(self.num_levels)
 
+    @property
+    def has_path(self):
+        """Samples are rounded to levels."""
+        return False
+
     def log_probs(self, params, outputs, x):
         return distributions.discretized_logistic_log_prob(
             at_least_float32(x),

@@ -112,6 +112,15 @@ class Mixed(Likelihood):
         """Which columns of x [B, D] are not missing, [B, C]."""
         return ~jnp.isnan(x[:, _starts(self.sizes)])
 
+    def owners(self, shape):
+        del shape
+        return np.repeat(np.arange(len(self.sizes)), self.sizes)
+
+    @property
+    def has_path(self):
+        """Whether all parts have one."""
+        return all(part(name).has_path for name in self.parts)
+
     def num_known(self, x):
         return jnp.sum(self.observed(x).astype(jnp.float32), axis=1)
 

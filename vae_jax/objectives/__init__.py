@@ -24,6 +24,7 @@ Beside `loss` the module may define
   model. All of `params` get the gradient of one loss: `stop_gradient` keeps the parts apart.
 - `latent(*, …) -> latents.Latent`, the family of latents that the objective needs, from its counts
   and words; Gaussian by default.
+- `mechanism(*, …) -> mechanisms.Mechanism`, the missing mechanism p(s|x) that the objective learns.
 - `update(model, before, after, batch, key, *, …) -> params`, for updates without a gradient, such
   as an EMA codebook: the parameters before the step and after the optimizer, to the new ones.
 - `conditions(dataset, *, …) -> training.Conditions`, for a conditional model: what a batch holds

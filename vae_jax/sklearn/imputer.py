@@ -17,27 +17,33 @@ __all__ = ["Imputer"]
 class Imputer(OneToOneFeatureMixin, TransformerMixin, Estimator):
     """Fills in NaN in rows X [N, D] given the other cells of the row, which stay as they are.
 
-    The model is trained on the observed cells alone.
+    The model is trained on the observed cells alone, or with not_miwae on which they are, too.
 
     Attributes:
-        beta: weight of the rate, a scalar or a schedule.
+        objective: beta_vae, missing_iwae (MIWAE), not_miwae, or another bound by its name.
+        beta: weight of the rate of beta_vae, a scalar or a schedule.
+        hyperparameters: others of the objective, such as {"num_samples": 20}.
         num_samples: K, draws of z that are weighted, see `uses.Impute`.
         sample_posterior: whether cells are drawn from their distribution given the observed ones,
             for multiple imputation; else they are its mean.
 
     Reference:
         Mattei & Frellsen 2019, MIWAE: Deep Generative Modelling and Imputation of Incomplete Data
-        Sets, arXiv 1812.02633, section 3.
+        Sets, arXiv 1812.02633, section 3; Ipsen, Mattei & Frellsen 2021, not-MIWAE, arXiv
+        2006.12871.
     """
 
+    objective: str = "beta_vae"  # type: ignore[misc]
     beta: Any = 1.0
+    hyperparameters: Any = None
     num_samples: int = 100
     sample_posterior: bool = False
 
     takes_missing = True
 
     def _settings(self):
-        return {"beta": self.beta}
+        of_beta = {"beta": self.beta} if self.objective in ("beta_vae", "vae") else {}
+        return {**of_beta, **(self.hyperparameters or {})}
 
     def transform(self, X: Any) -> np.ndarray:
         """Rows X [N, D] with their missing cells filled in, in the units and the dtype of X."""

@@ -27,7 +27,16 @@ import numpy as np
 from flax import linen as nn
 
 import vae_jax
-from vae_jax import discovery, latents, likelihoods, memory, networks, posteriors, priors
+from vae_jax import (
+    discovery,
+    latents,
+    likelihoods,
+    mechanisms,
+    memory,
+    networks,
+    posteriors,
+    priors,
+)
 from vae_jax.errors import StorageError, UsageError
 from vae_jax.model import Model
 from vae_jax.storage import files
@@ -51,8 +60,13 @@ _PARTS: dict[str, Callable[[], Mapping[str, type]]] = {
 }
 """Part of a model → a function that returns its known classes, by name."""
 
-_CLASSES = {**_PARTS, "prior_family": priors.classes}
-"""The same, with the part that a file may lack."""
+_LATER: dict[str, Callable[[], Mapping[str, type]]] = {
+    "prior_family": priors.classes,
+    "mechanism": lambda: {"Mechanism": mechanisms.Mechanism},
+}
+"""Parts that a file may lack."""
+
+_CLASSES = {**_PARTS, **_LATER}
 
 _OWN = ("encoder", "decoder")
 """Parts that may have a custom class: the file stores its name, the caller passes the module."""
@@ -250,12 +264,13 @@ def _check_schema(path: pathlib.Path, body: Any) -> None:
 def _described(model: Model) -> dict:
     """Describes a model by plain values, from which `_built` makes an equal one."""
     mask = model.latent_mask
-    # a file without classes and prior can also be read by versions before them
+    # a file without them can also be read by versions before them
     later: dict[str, Any] = {}
     if model.classes is not None:
         later["classes"] = [*map(_plain_label, model.classes)]
-    if model.prior_family is not None:
-        later["prior_family"] = _described_part("prior_family", model.prior_family)
+    for part in _LATER:
+        if getattr(model, part) is not None:
+            later[part] = _described_part(part, getattr(model, part))
     return {
         **{part: _described_part(part, getattr(model, part)) for part in _PARTS},
         **{name: _plain(kind, getattr(model, name)) for name, kind in _SIZES.items()},
@@ -270,9 +285,7 @@ def _asked(described: Any) -> dict[str, str]:
     Raises:
         ValueError: it is not a description of a model, or a part does not name a class.
     """
-    optional = (
-        {"classes", "prior_family"} & described.keys() if isinstance(described, dict) else set()
-    )
+    optional = {"classes", *_LATER} & described.keys() if isinstance(described, dict) else set()
     known = {*_PARTS, *_SIZES, "latent_mask", *optional}
     _check_names("the model", described, known, required=True)
     asked = {}
@@ -337,9 +350,8 @@ def _built(described: Any, own: dict[str, nn.Module]) -> Model:
         mask = jnp.array(mask, jnp.float32)
     parts = {p: own[p] if p in own else _built_part(p, described[p]) for p in _PARTS}
     classes = _built_classes(described.get("classes"), sizes["num_conditions"])
-    prior = described.get("prior_family")
-    prior = None if prior is None else _built_part("prior_family", prior)
-    return Model(**parts, **sizes, latent_mask=mask, classes=classes, prior_family=prior)
+    later = {p: _built_part(p, described[p]) for p in _LATER if described.get(p) is not None}
+    return Model(**parts, **sizes, latent_mask=mask, classes=classes, **later)
 
 
 def _built_classes(described: Any, num: int) -> tuple | None:

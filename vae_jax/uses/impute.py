@@ -20,6 +20,9 @@ class Impute(Use):
     p(x_observed|z_k) p(z_k) / q(z_k|x_observed); a draw takes z_k with probability w_k, then
     x_missing ~ p(x_missing|z_k)
 
+    A model with a missing mechanism draws x_k ~ p(x_missing|z_k) with each z_k, multiplies w_k by
+    p(s|x_k), s the pattern of missing cells, and takes x_k in place of E[x_missing|z_k].
+
     Attributes:
         num_draws: draws of each row, as rows of the result; without it one answer: the mean of
             numbers, the most likely of levels.
@@ -27,7 +30,8 @@ class Impute(Use):
 
     Reference:
         Mattei & Frellsen 2019, MIWAE: Deep Generative Modelling and Imputation of Incomplete Data
-        Sets, arXiv 1812.02633, section 3 (equations 12 and 13).
+        Sets, arXiv 1812.02633, section 3 (equations 12 and 13); Ipsen, Mattei & Frellsen 2021,
+        not-MIWAE, arXiv 2006.12871, section 2.3 (with a mechanism).
     """
 
     num_draws: int | None = None
@@ -60,16 +64,29 @@ class Impute(Use):
     def of_row(self, model, params, x, key):
         found = weighted(model, params, x, key, self.num_samples)
         own, likelihood = params["likelihood"], model.likelihood
+        choice_key, cell_key = jax.random.split(jax.random.fold_in(key, 1))
+        log_weights, cells = found.log_weights, None
+        if model.mechanism is not None:
+            drawn = likelihood.sample(own, cell_key, found.outputs)
+            cells = jnp.where(jnp.isnan(x), drawn, x)
+            log_weights = log_weights + _log_mechanism(model, params, cells, x)
         if self.num_draws is None:
-            weights = jax.nn.softmax(found.log_weights)
-            means = likelihood.mean(own, found.outputs)
+            weights = jax.nn.softmax(log_weights)
+            means = likelihood.mean(own, found.outputs) if cells is None else cells
             mean = jnp.tensordot(weights, means, 1, precision="highest")
             return {CELLS: jnp.where(jnp.isnan(x[0]), mean, x[0])}
-        choice_key, cell_key = jax.random.split(jax.random.fold_in(key, 1))
-        chosen = _chosen(choice_key, found.log_weights, self.num_draws)
+        chosen = _chosen(choice_key, log_weights, self.num_draws)
+        if cells is not None:
+            return {CELLS: cells[chosen]}
         drawn = likelihood.sample(own, cell_key, found.outputs[chosen])
-        cells = jnp.broadcast_to(x, drawn.shape)
-        return {CELLS: jnp.where(jnp.isnan(cells), drawn, cells)}
+        return {CELLS: jnp.where(jnp.isnan(x), drawn, x)}
+
+
+def _log_mechanism(model, params, cells: jax.Array, x: jax.Array) -> jax.Array:
+    """log p(s|x_k) of complete cells [K, *shape] if those of x [1, *shape] are missing: [K]."""
+    observed = model.likelihood.observed(x)
+    observed = jnp.broadcast_to(observed, (len(cells), *observed.shape[1:]))
+    return model.mechanism.log_prob(params["mechanism"], model.likelihood, cells, observed)
 
 
 def _chosen(key: jax.Array, log_weights: jax.Array, num: int) -> jax.Array:
