@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 import sys
 import types
 
+import numpy as np
 import pytest
 
 from experiments import applications
@@ -98,6 +100,13 @@ def test_seeds_without_a_value_of_every_task_do_not_count():
     assert "| one | 1.000 |" in told
 
 
+def test_a_measure_that_no_method_has_is_left_out():
+    results = {("one", 0): {"a": {"gain": 1.0}}}
+    told = [*_table.lines(make_application(), ["one"], results)]
+    assert told[0] == "| method | gain | seconds |"
+    assert not any(line.startswith("loss") for line in told)
+
+
 def test_what_was_measured_is_kept_and_the_rest_resumes(compare):
     calls = []
 
@@ -162,3 +171,94 @@ def test_pictures_are_restored(monkeypatch):
     assert told["corrupted"] < told["bicubic"] < told["linear regression"] < 40
     assert told["corrupted"] < told["denoising autoencoder"]
     assert "bicubic" not in found.methods(Trial("noise", "digits", 0, None))
+
+
+# --- Imputation
+
+
+@pytest.fixture
+def imputation(monkeypatch):
+    found = applications.load("imputation")
+    monkeypatch.setattr(found, "_STEPS", 2)
+    monkeypatch.setattr(found, "_NUM_SAMPLES", 2)
+    monkeypatch.setattr(found, "_NUM_WEIGHTED", 3)
+    monkeypatch.setitem(found._MODEL, "widths", (4,))
+    return found
+
+
+def test_holes_are_those_of_the_protocols(imputation):
+    half = imputation._holes(Trial("iris", "miwae", 0, None))
+    assert np.isnan(half.fitted).sum() == half.truth.size // 2
+    again, other = (imputation._holes(Trial("iris", "miwae", seed, None)) for seed in (0, 1))
+    np.testing.assert_array_equal(half.fitted, again.fitted)
+    assert (np.isnan(half.fitted) != np.isnan(other.fitted)).any()
+    high = imputation._holes(Trial("wine", "self_masking", 0, None))
+    least = np.where(np.arange(13) < 13 // 2, high.truth.mean(axis=0), np.inf)
+    np.testing.assert_array_equal(np.isnan(high.fitted), high.truth > least)
+
+
+def test_a_mean_has_the_error_of_a_standardized_column(imputation):
+    """At random: about 1 squared, and √ of it; nothing but what is observed decides the scale."""
+    trial = Trial("breast_cancer", "miwae", 0, None)
+    holes = imputation._holes(trial)
+    squared = imputation.methods(trial)["mean"]()["error"]
+    assert abs(squared - 1) < 0.1
+    observed = np.nanmean(holes.fitted, axis=0)
+    errors = ((observed - holes.truth) / holes.truth.std(axis=0))[np.isnan(holes.fitted)]
+    assert squared == pytest.approx(np.mean(errors**2))
+    mean = imputation._baselines(holes.fitted.shape, 0)["mean"]
+    assert imputation._measured(mean, holes, "gain")["error"] == pytest.approx(np.sqrt(squared))
+
+
+def test_a_mechanism_is_learned_if_there_is_one(imputation):
+    baselines = {"mean", "kNN", "ridge", "forest"}
+    for protocol, models in (("miwae", imputation.OURS[:2]), ("self_masking", imputation.OURS)):
+        found = imputation.methods(Trial("iris", protocol, 0, None))
+        assert found.keys() == {*baselines, *models}
+
+
+@pytest.mark.slow
+def test_models_fill_in_what_is_hidden(imputation):
+    found = imputation.methods(Trial("iris", "self_masking", 0, None))
+    assert 0 < found["not-MIWAE"]()["error"] < 3
+
+
+HAS_DATA = pytest.mark.skipif(
+    not os.environ.get("VAE_JAX_DATA_DIR"), reason="set VAE_JAX_DATA_DIR to the folder of tables"
+)
+
+
+@HAS_DATA
+def test_tables_of_the_protocols_are_read(imputation):
+    for protocol in ("gain", "held_out", "miwae", "self_masking"):
+        for task in imputation.tasks(protocol, None):
+            holes = imputation._holes(Trial(task, protocol, 0, None))
+            assert np.isfinite(holes.truth).all()
+            is_hidden = np.isnan(holes.filled)
+            np.testing.assert_array_equal(holes.filled[~is_hidden], holes.truth[~is_hidden])
+            assert 0.1 < is_hidden.mean() < 0.51
+            assert protocol == "held_out" or holes.filled is holes.fitted
+
+
+@HAS_DATA
+def test_columns_of_several_kinds_have_their_own_errors(imputation):
+    """The paper's mask of 30 %; the mean of a column and the commonest category."""
+    trial = Trial("wine_30", "hivae", 1, None)
+    table = imputation._table(trial)
+    np.testing.assert_allclose(table.is_hidden.mean(), 0.3, atol=0.01)
+    found = imputation.methods(trial)
+    assert found.keys() == {"mean", "kNN", "ridge", "forest", "VAE", "MIWAE"}
+    of_mean = found["mean"]()
+    own = table.is_hidden[:, -1]
+    commonest = table.truth["column_12"].mode()[0]
+    assert of_mean["wrong"] == pytest.approx((table.truth["column_12"][own] != commonest).mean())
+    perfect = imputation._measured_columns(lambda holes: table.truth, table)
+    assert perfect == {"error": 0.0, "wrong": 0.0}
+
+
+@HAS_DATA
+@pytest.mark.slow
+def test_a_model_of_columns_of_several_kinds_fills_them_in(imputation):
+    found = imputation.methods(Trial("wine_10", "hivae", 0, None))["MIWAE"]()
+    assert 0 < found["error"] < 10  # one epoch
+    assert 0 <= found["wrong"] < 1

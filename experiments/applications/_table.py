@@ -27,7 +27,7 @@ def lines(application: Any, tasks: Sequence[str], results: Results) -> Iterator[
     One task has a table with a column of each measure.
     """
     methods = list(dict.fromkeys(method for found in results.values() for method in found))
-    measures = [*application.MEASURES, SECONDS]
+    measures = [each for each in application.MEASURES if _is_known(each, results)] + [SECONDS]
     if len(tasks) == 1:
         yield from _rows(
             ["method", *(measure.name for measure in measures)],
@@ -41,10 +41,15 @@ def lines(application: Any, tasks: Sequence[str], results: Results) -> Iterator[
     else:
         for measure in measures:
             yield from _of_measure(measure, methods, tasks, results)
-    for measure in application.MEASURES:
+    for measure in measures[:-1]:
         order = "higher" if measure.higher_is_better else "lower"
         yield f"{measure.name}: {measure.meaning}; {order} is better"
     yield from _verdicts(application, methods, tasks, results)
+
+
+def _is_known(measure: Measure, results: Results) -> bool:
+    """Whether any method has a value of a measure: a protocol may have some of them only."""
+    return any(measure.name in own for found in results.values() for own in found.values())
 
 
 def _of_measure(

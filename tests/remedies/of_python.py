@@ -13,6 +13,7 @@ from flax import linen as nn
 import vae_jax
 from experiments import applications, recipes, reproduce
 from experiments.applications import __main__ as compare
+from experiments.applications import imputation
 from experiments.benchmark import command
 from experiments.lecture import __main__ as lecture_main
 from vae_jax import (
@@ -376,6 +377,46 @@ def a_condition_for_a_model_that_takes_none(folder, patch):
     yield attempt(begin, "m2", make(num=3), {"x": X, "labels": LABELS})
 
 
+@tries(at("vae_jax/fitting.py", "_check_mechanism")("make it with …Model(…, mechanism=…)"))
+def another_mechanism_than_that_of_the_objective(folder, patch):
+    message = yield attempt(begin, "not_miwae", make(), X)
+    call = re.search(r"make it with (make_model\(.*?\)), or Model", message)[1]
+    yield attempt(begin, "not_miwae", eval(call, names(data=X, model=make())), X)
+    asked = eval(re.search(r"mechanism=(.*\))\)$", message)[1], vars(vae_jax))
+    yield attempt(begin, "not_miwae", make().replace(mechanism=asked), X)
+
+
+own = at("vae_jax/objectives/not_miwae.py", "_check")
+
+
+@tries(own("make it with make_model(data, objective='not_miwae'), or give Model(…, mechanism="))
+def a_loss_without_a_mechanism(folder, patch):
+    batch, loss = {"x": X[:4], "mask": np.ones(4, np.float32)}, objectives.load("not_miwae")
+
+    def trace(model):
+        own = model.param_shapes()
+        return jax.eval_shape(lambda p: loss(model, p, batch, jax.random.key(0)), own)
+
+    yield attempt(trace, make())
+    yield attempt(trace, make().replace(mechanism=vae_jax.mechanisms.Mechanism()))
+    bernoulli = likelihoods.Bernoulli()
+    yield attempt(trace, vae_jax.make_model(X, objective="not_miwae", likelihood=bernoulli))
+
+
+@tries(own("take network=mlp and another likelihood, such as likelihood=gaussian"))
+def a_mechanism_of_dependent_numbers(folder, patch):
+    loss = objectives.load("not_miwae")
+    batch = {"x": np.ones((4, *SHAPE), np.float32), "mask": np.ones(4, np.float32)}
+
+    def trace(likelihood):
+        model = make(likelihoods.make(likelihood)).replace(mechanism=vae_jax.mechanisms.Mechanism())
+        own = model.param_shapes()
+        return jax.eval_shape(lambda p: loss(model, p, batch, jax.random.key(0)), own)
+
+    yield attempt(trace, "multinomial")
+    yield attempt(trace, "gaussian")
+
+
 own = at("vae_jax/arguments.py", "examples")
 
 
@@ -717,6 +758,16 @@ def an_application_without_a_name(folder, patch):
     message = yield attempt(compare.main, {"application": None})
     for name in re.search(r"name one of (.*)$", message)[1].split(", "):
         yield attempt(applications.load, name)
+
+
+@tries(at("experiments/applications/imputation.py", "_path")("is not there: name the folder"))
+def a_table_that_is_not_there(folder, patch):
+    (folder / "imputation").mkdir()
+    trial = applications.Trial("concrete", "miwae", 0, str(folder))
+    yield attempt(imputation._rows, trial)
+    np.savetxt(folder / "imputation" / "concrete.txt", np.ones((3, 4)))
+    yield attempt(imputation._rows, trial)
+    yield attempt(imputation._rows, trial._replace(task="iris", data_dir=None))
 
 
 @tries(at("vae_jax/cli/command.py", "with_first")("names two …s: name one of them"))
