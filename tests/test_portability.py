@@ -36,6 +36,7 @@ NEWER = (
     *("frame_hop", "frame_length", "mel_bands", "sound"),
     *("kinds", "label", "id", "ignore", "split_column"),
     *("csv", "layer", "test_data", "train_where"),
+    "input_dropout",
     *("user", "item", "rating", "rating_at_least", "min_ratings", "min_item_ratings"),
 )
 """Flags that an older version may not have had; some are None where they are not given, not all."""

@@ -119,6 +119,7 @@ def make_model(
     activation: str | None = None,
     dtype: Any = "float32",
     teacher_dropout: float | None = None,
+    input_dropout: float = 0.0,
     **hyperparameters: Any,
 ) -> Model:
     """Makes the model that an objective trains on given data, exactly as the command line does.
@@ -141,6 +142,7 @@ def make_model(
         posterior: q(z|x) of a Gaussian code by name or as one of `vae_jax.posteriors`; None is a
             Gaussian with independent dimensions.
         widths, activation, dtype, teacher_dropout: settings of the networks, see `networks.build`.
+        input_dropout: the share of what the encoder reads that is dropped in training, a scalar.
         hyperparameters: counts and words of the objective that decide its latents, such as
             `num_codes=64`.
 
@@ -168,6 +170,7 @@ def make_model(
         "activation": activation,
         "dtype": _dtype(dtype),
         "teacher_dropout": teacher_dropout,
+        "input_dropout": input_dropout,
     }
     num_examples = len(data.train) if is_ours else 1
     bound = objectives.bind(objective, num_examples=num_examples, **hyperparameters)
@@ -277,6 +280,7 @@ def _model(
     network: str,
     latent_dim: int,
     dtype: Any,
+    input_dropout: float = 0.0,
     **sizes: Any,
 ) -> Model:
     """Builds the model of a schema, latents and other parts, with networks from the sizes."""
@@ -314,6 +318,7 @@ def _model(
         latent=latent,
         num_conditions=schema.num_conditions,
         classes=schema.classes,
+        input_dropout=input_dropout,
         **parts,
     )
     model.check_prior()

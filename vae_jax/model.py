@@ -9,6 +9,7 @@ running statistics of the modules, which have no gradient.
 import functools
 import html
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -27,6 +28,8 @@ __all__ = ["MANY_CLASSES", "Model", "Prediction"]
 MANY_CLASSES = 256
 """Number of classes from which conditions are class indices, not unit vectors: a count."""
 
+_INPUT = 2
+"""Stream of the dropout of the input, beside those of encoder and decoder."""
 Array = jax.Array | np.ndarray
 """Accepted types for an array of any shape; lists of numbers are accepted, too."""
 
@@ -75,6 +78,8 @@ class Model(flax.struct.PyTreeNode):
         train_key: in training, the PRNG key for modules that take `train`; None in evaluation.
         prior_family: one of `vae_jax.priors`, for Gaussian latents; None for that of `latent`.
         mechanism: p(s|x), which values are observed, see `vae_jax.mechanisms`; None for none.
+        input_dropout: the share of what the encoder reads that is dropped in training, a scalar in
+            [0, 1); the rest is scaled up, so that its mean stays.
     """
 
     encoder: nn.Module = flax.struct.field(pytree_node=False)
@@ -91,6 +96,7 @@ class Model(flax.struct.PyTreeNode):
     train_key: jax.Array | None = None
     prior_family: priors.Prior | None = flax.struct.field(pytree_node=False, default=None)
     mechanism: Any = flax.struct.field(pytree_node=False, default=None)
+    input_dropout: float = flax.struct.field(pytree_node=False, default=0.0)
 
     def __repr__(self) -> str:
         used = self.latent_dim
@@ -292,6 +298,17 @@ class Model(flax.struct.PyTreeNode):
             arguments.integer("shape", size, 1)
         arguments.integer("latent_dim", self.latent_dim, 1)
         arguments.integer("num_conditions", self.num_conditions, 0)
+        is_share = isinstance(self.input_dropout, numbers.Real) and 0 <= self.input_dropout < 1
+        if not is_share:
+            raise UsageError(
+                f"input_dropout={shown(self.input_dropout)}: must be a number of at least 0 and"
+                " below 1"
+            )
+        if self.input_dropout and self.likelihood.requires == "text":
+            raise UsageError(
+                f"input_dropout={self.input_dropout}: x is text, whose characters are no numbers:"
+                " leave it out"
+            )
         if self.likelihood.of_conditions(self.num_conditions) != self.likelihood:
             raise UsageError(
                 f"likelihood {self.likelihood}: must be of the {self.num_conditions} conditions of "
@@ -450,10 +467,24 @@ class Model(flax.struct.PyTreeNode):
             variables[modules.STATISTICS] = jax.lax.stop_gradient(statistics)
         if train_key is not None:
             train_key = jax.random.fold_in(train_key, ("encoder", "decoder").index(part))
-        inputs = self._read_by_encoder(inputs) if part == "encoder" else inputs
+        if part == "encoder":
+            inputs = self._dropped(self._read_by_encoder(inputs))
         module = getattr(self, part)
         given = inputs, *self._conditions(module, inputs)
         return modules.apply(module, variables, *given, train_key=train_key, **read)
+
+    def _dropped(self, read: Any) -> Any:
+        """What the encoder reads, [B, …], in training with some of it dropped; NaN stays NaN.
+
+        Reference:
+            Liang et al. 2018, arXiv 1802.05814, section 2.1: dropout of the input.
+        """
+        if self.train_key is None or self.input_dropout == 0:
+            return read
+        share = 1.0 - self.input_dropout
+        key = jax.random.fold_in(self.train_key, _INPUT)
+        is_kept = jax.random.bernoulli(key, share, read.shape)
+        return jnp.where(is_kept | jnp.isnan(read), read / share, 0.0)
 
     def _read_by_encoder(self, x: Any) -> Any:
         """x [B, *shape] as the encoder gets it: itself, or numbers and what is observed of them."""
@@ -510,7 +541,11 @@ class Model(flax.struct.PyTreeNode):
     def has_modes(self) -> bool:
         """Whether a part behaves differently in training and in evaluation; a scalar."""
         of_latent = bool(self.latent.init_statistics(self.latent_dim))
-        return of_latent or any(map(modules.has_modes, (self.encoder, self.decoder)))
+        return (
+            of_latent
+            or self.input_dropout > 0
+            or any(map(modules.has_modes, (self.encoder, self.decoder)))
+        )
 
     def update_statistics(self, params: Any, x: Array, key: jax.Array) -> dict:
         """Updates the running statistics with one batch; other parameters do not change.

@@ -73,6 +73,13 @@ def dispersions_of_other_conditions(folder, patch):
     yield attempt(made.replace(likelihood=told).init, key)
 
 
+@tries(at("vae_jax/model.py", "Model._check_fields")("are no numbers: leave it out"))
+def dropout_of_characters(folder, patch):
+    made = make_model((5,), likelihood="text", network="gru", widths=(2,), input_dropout=0.5)
+    yield attempt(made.init, jax.random.key(0))
+    yield attempt(made.replace(input_dropout=0.0).init, jax.random.key(0))
+
+
 @tries(at("vae_jax/model.py", "Model.check_steps")("step by step: take network='mlp'"))
 def dispersions_of_conditions_step_by_step(folder, patch):
     series = {"x": LABELED["x"].reshape(40, 6, 2), "labels": LABELED["labels"]}

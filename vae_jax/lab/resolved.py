@@ -64,6 +64,7 @@ class Resolved:
             activation=config.activation,
             dtype=config.dtype,
             teacher_dropout=config.teacher_dropout,
+            input_dropout=config.input_dropout,
         )
 
     def num_parameters(self, latent_dim: int) -> int:

@@ -131,6 +131,12 @@ class Config:
         "of a recurrent decoder or that of pixel in training: the share of steps without teacher "
         "forcing; 1: the decoder sees the code alone (default: 0)",
     )
+    input_dropout: float = flag(
+        0.0,
+        "Model",
+        parsers.plain_number(0, 0.99),
+        "share of what the encoder reads that is dropped in training (default: 0)",
+    )
     latent_dim: int = flag(
         20, "Model", parsers.integer(1, members.MAX_LATENT_DIM), "size of the code z", is_array=True
     )

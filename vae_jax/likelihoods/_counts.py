@@ -26,7 +26,7 @@ _LARGEST_RATE = 2.0**30
 class Counts(Likelihood):
     """Counts, whole numbers ≥ 0, [B, *shape]; the first output of each is the log of its rate.
 
-    The networks read log(1 + x). A rate is exp(output), and linear in it beyond e²⁰, see
+    The networks read log(1 + x) by default. A rate is exp(output), and linear in it beyond e²⁰, see
     `distributions.bound_log_rate`. If the likelihood `is_joint`, the rates of a row are shares of
     its total, which `sized` reads from x.
 
