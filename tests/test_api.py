@@ -53,6 +53,7 @@ ALLOWED = {
         *("applying", "devices", "distributions", "evaluation", "forms", "likelihoods", "uses"),
     },
     "forms": {"assembly", "data", "likelihoods", "schema", "sources"},
+    "forms": {"assembly", "data", "likelihoods", "ratings", "schema", "sources"},
     "frames": set(),
     "uses": {"corruptions", "evaluation", "families", "latents", "rates"},
     "flows": set(),

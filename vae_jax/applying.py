@@ -3,24 +3,39 @@
 import collections
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vae_jax import arguments, forms, frames, labels, uses
 from vae_jax.data import _cells, _notations
 from vae_jax.data._matching import UNSEEN, Matcher
+from vae_jax.data._new_ratings import NewRatings, Users
 from vae_jax.errors import DataError, UsageError, shown, unknown
 from vae_jax.schema import Column
-from vae_jax.uses import CELLS, Engine, Use
+from vae_jax.uses import CELLS, ITEM, Engine, Use
 
-__all__ = ["Worker", "apply"]
+__all__ = ["Results", "Worker", "apply"]
 
 _DRAW = "draw"
 """The name of the column that numbers several answers to one row, from 0."""
+_BYTES_OF_BLOCK = 2**22
+"""Of a sparse matrix, dense."""
 _OPTIONS = ("seed", "unseen", "missing_values", "batch_size")
+
+
+class Results(NamedTuple):
+    """The results of a table [N].
+
+    Attributes:
+        table: an Arrow table of R rows.
+        rows: index of the row that each is of, [R]; None if they are of users, of several rows.
+    """
+
+    table: Any
+    rows: np.ndarray | None
 
 
 class Worker:
@@ -67,7 +82,19 @@ class Worker:
         marks = self.form.marks if missing_values is None else tuple(missing_values)
         schema = self.form.schema
         self.matcher = None if schema is None else Matcher(schema, where, marks, unseen)
+        self.ratings = None
+        if self.form.ratings is not None:
+            self.ratings = NewRatings(self.form.ratings, self.form.items, where, marks, unseen)
+        self._items = self._names_of_items()
         self._extra: dict[str, None] = {}
+
+    def _names_of_items(self) -> Any:
+        """The names of the D numbers of x as Arrow, or None."""
+        import pyarrow as pa
+
+        if self.form.schema is None:
+            return None
+        return pa.array([column.name for column in self.form.schema.used], pa.string())
 
     # --- Tables
 
@@ -86,6 +113,23 @@ class Worker:
             DataError: a column is missing, or a cell does not fit.
             UsageError: the model was not trained on a table with names.
         """
+        return self.results(table, first_row, places).table
+
+    def results(self, table: Any, first_row: int = 0, places: np.ndarray | None = None) -> Results:
+        """The results for a block of a table, and the rows that they are of; see `table`.
+
+        A table with a row for each rating gives those of each of its users, whose ratings must all
+        be in it; see `users`.
+
+        Args:
+            table, first_row, places: as in `table`, N rows.
+        """
+        import pyarrow as pa
+
+        if self.takes_users(table.column_names):
+            users = self.users([table])
+            parts = [self.beside(names, x, first) for first, names, x in users.blocks()]
+            return Results(pa.concat_tables(parts), None)
         matcher = self._matcher()
         self._extra |= dict.fromkeys(matcher.check(table.column_names))
         codes = matcher.codes(table, first_row)
@@ -147,15 +191,30 @@ class Worker:
         whole[chosen] = found
         return {CELLS: whole}
 
-    def _joined(self, table: Any, codes: np.ndarray, found: dict[str, np.ndarray]) -> Any:
+    def _joined(self, table: Any, codes: np.ndarray, found: dict[str, np.ndarray]) -> Results:
         """A table with the results."""
-        columns = _flat({name: each for name, each in found.items() if name != CELLS})
+        rows = np.arange(len(table))
         if CELLS in found:
-            table, draws = self._with_cells(table, codes, found[CELLS])
-            columns = draws | columns
-        else:
-            used = {column.name for column in self.form.schema.used}
-            table = table.drop_columns([name for name in table.column_names if name in used])
+            table, columns = self._with_cells(table, codes, found.pop(CELLS))
+            rows = np.repeat(rows, len(table) // len(rows) if len(rows) else 1)
+            return Results(self._with(table, columns | _flat(found)), rows)
+        used = {column.name for column in self.form.schema.used}
+        table = table.drop_columns([name for name in table.column_names if name in used])
+        return Results(*self._with_answers(table, found))
+
+    def _with_answers(self, table: Any, found: dict[str, np.ndarray]) -> tuple[Any, np.ndarray]:
+        """A table [N] with the results, several rows for each if it has several answers; which."""
+        rows = np.arange(len(table))
+        if ITEM not in found:
+            return self._with(table, _flat(found)), rows
+        rows, ranks = np.nonzero(found[ITEM] >= 0)
+        columns: dict[str, Any] = {name: each[rows, ranks] for name, each in found.items()}
+        if self._items is not None:
+            columns[ITEM] = self._items.take(columns[ITEM])
+        return self._with(table.take(rows), {**columns, "rank": ranks + 1}), rows
+
+    def _with(self, table: Any, columns: dict[str, Any]) -> Any:
+        """A table [N] with more columns."""
         for name, values in columns.items():
             if name in table.column_names:
                 raise DataError(
@@ -185,6 +244,30 @@ class Worker:
         made = type(table).from_arrays(columns, names=names)
         return made.replace_schema_metadata(table.schema.metadata), draws
 
+    # --- Ratings
+
+    def takes_users(self, names: Sequence[str]) -> bool:
+        """Whether a table with columns of these names [N] has a row for each rating."""
+        return self.ratings is not None and self.ratings.is_of(names)
+
+    def users(self, tables: Iterable[Any]) -> Users:
+        """The users of consecutive tables with a row for each rating, as rows [N, D].
+
+        Raises:
+            DataError: the ratings do not fit the training.
+            UsageError: the use gives a number for each item.
+        """
+        assert self.ratings is not None
+        if self.use.gives_cells:
+            raise UsageError(
+                f"{self.where}: has a row for each rating, and the use gives a number for each"
+                " item: take the use recommend, or give an array [N, "
+                f"{self.form.shape[0]}] of users and items"
+            )
+        found = self.ratings.users(tables, may_miss=self.use.takes_missing)
+        self._items = found.items
+        return found
+
     # --- Arrays
 
     def array(self, rows: np.ndarray, first_row: int = 0, given: Any = None) -> np.ndarray:
@@ -196,12 +279,14 @@ class Worker:
             given: labels [N] or numbers [N, C], of a conditional model.
 
         Returns:
-            Cells [N, *shape] or [N, M, *shape]; or the results side by side, [N, F], [N] if F is 1.
+            Cells [N, *shape] or [N, M, *shape]; or the results side by side, [N, F], [N] if F is 1;
+            [N, M, F] of M answers.
         """
-        if not self.use.gives_cells:
-            columns = list(self.columns(rows, first_row, given).values())
-            return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
         rows = np.asarray(rows)
+        if not self.use.gives_cells:
+            found = self._of_array(rows, first_row, given)
+            columns = [*(found if ITEM in found else _flat(found)).values()]
+            return columns[0] if len(columns) == 1 else np.stack(columns, axis=-1)
         x = self._of_array(rows, first_row, given)[CELLS]
         draws = x.shape[1 : x.ndim - len(self.model.shape)]
         cells = self.form.array(x.reshape(-1, *self.model.shape), rows)
@@ -211,15 +296,14 @@ class Worker:
         own = rows.reshape(len(rows), *(1 for _ in draws), *rows.shape[1:])
         return np.where(np.isnan(own), cells, own)
 
-    def columns(
-        self, rows: np.ndarray, first_row: int = 0, given: Any = None
-    ) -> dict[str, np.ndarray]:
-        """The results for an array as columns [N] by name; not of a use that gives cells.
+    def beside(self, names: Any, rows: np.ndarray, first_row: int = 0, given: Any = None) -> Any:
+        """The results for an array as a table; not of a use that gives cells.
 
         Args:
+            names: what names the rows, an Arrow table [N], whose columns come first.
             rows, first_row, given: see `array`; rows are [N, *shape].
         """
-        return _flat(self._of_array(np.asarray(rows), first_row, given))
+        return self._with_answers(names, self._of_array(np.asarray(rows), first_row, given))[0]
 
     def _of_array(self, rows: np.ndarray, first_row: int, given: Any) -> dict[str, np.ndarray]:
         """The results for an array as the engine gives them, [N, …] by name."""
@@ -256,6 +340,7 @@ class Worker:
         if self._extra:
             named = ", ".join(map(repr, self._extra))
             lines.append(f"columns that training did not have, not read: {named}")
+        lines += self.ratings.told() if self.ratings else []
         return [*lines, *(self.matcher.told() if self.matcher else [])]
 
 
@@ -265,8 +350,9 @@ def apply(trained: Any, name: str, rows: Any = None, **settings: Any) -> Any:
     Args:
         trained: a `vae_jax.Trained`.
         name: one of `uses.names()`.
-        rows: a table (pandas, polars, Arrow, columns by name), an array [N, *shape], or {"x": x,
-            "labels": y} for a conditional model; of `sample` their number, a count.
+        rows: a table (pandas, polars, Arrow, columns by name), an array [N, *shape], a matrix of
+            scipy.sparse, or {"x": x, "labels": y} for a conditional model; of `sample` their
+            number, a count. If training had a row for each rating, so has a table.
         settings: those of the use, and seed, unseen, missing_values, batch_size, see `Worker`; of
             a conditional `sample` also label.
 
@@ -292,6 +378,8 @@ def apply(trained: Any, name: str, rows: Any = None, **settings: Any) -> Any:
 
 def _on_table(worker: Worker, rows: Any) -> Any:
     """The results of a table or an array."""
+    if hasattr(rows, "tocsr"):  # scipy.sparse need not be imported
+        return _of_sparse(worker, rows.tocsr())
     read = frames.read(rows)
     if read is None:
         told = arguments.examples(rows)
@@ -300,10 +388,17 @@ def _on_table(worker: Worker, rows: Any) -> Any:
             raise UsageError(f"rows: hold {min(odd)!r} beside 'x': give 'labels' or 'condition'")
         return worker.array(told["x"], given=told.get("labels", told.get("condition")))
     table, back = read
-    found = worker.table(table)
-    num = len(table)
-    places = np.repeat(np.arange(num), len(found) // num if num else 1)
-    return back(found, places)
+    return back(*worker.results(table))
+
+
+def _of_sparse(worker: Worker, rows: Any) -> np.ndarray:
+    """The results of a sparse matrix [N, D], of which a block is dense at a time."""
+    num = max(1, _BYTES_OF_BLOCK // (8 * max(1, rows.shape[1])))
+    parts = [
+        worker.array(rows[first : first + num].toarray(), first)
+        for first in range(0, max(1, rows.shape[0]), num)
+    ]
+    return np.concatenate(parts)
 
 
 def _flat(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

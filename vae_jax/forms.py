@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import assembly, likelihoods, sources
+from vae_jax import assembly, likelihoods, ratings, sources
 from vae_jax import data as datasets
 from vae_jax import schema as schema_lib
 from vae_jax.data import Dataset
 from vae_jax.data._dataset import Scaling
 from vae_jax.errors import DataError, UsageError
+from vae_jax.ratings import Ratings
 from vae_jax.schema import Column, Schema
 
 __all__ = ["Form", "of"]
@@ -43,6 +44,8 @@ class Form:
         scaling: of continuous values, or None.
         schema: of a table with names of columns, or None.
         alphabet: of text, or None.
+        ratings: of users × items, how a table with a row for each rating is read, or None.
+        items: names of the D items, if there are ratings.
         marks: texts of missing cells, as in training.
         where: what the rows are called in messages, such as a path.
     """
@@ -55,6 +58,8 @@ class Form:
     scaling: Scaling | None = None
     schema: Schema | None = None
     alphabet: tuple[str, ...] | None = None
+    ratings: Ratings | None = None
+    items: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     where: str = "rows"
 
@@ -244,6 +249,8 @@ def _of_dataset(model: Any, dataset: Dataset, preprocess: Callable | None) -> Fo
         scaling=dataset.scaling,
         schema=schema,
         alphabet=dataset.alphabet,
+        ratings=dataset.ratings,
+        items=() if dataset.ratings is None else dataset.columns or (),
     )
 
 
@@ -294,6 +301,9 @@ def _of_file(model: Any, told: Mapping[str, Any], settings: Any) -> Form:
         scaling = _scaling_in(told, math.prod(model.shape))
         schema = None if told.get("schema") is None else _schema_in(told["schema"], model.shape)
         asked = settings.get("binarization") if isinstance(settings, Mapping) else None
+        ratings, items = _ratings_in(told, model.shape)
+        if ratings is not None and schema is None:
+            schema = _of_numbers(items, scaling)
         alphabet = told.get("alphabet")
         if alphabet is not None and len(alphabet) + 1 != num_levels:
             raise ValueError(f"{len(alphabet)} characters for {num_levels} levels")
@@ -305,6 +315,8 @@ def _of_file(model: Any, told: Mapping[str, Any], settings: Any) -> Form:
             scaling=scaling,
             schema=schema,
             alphabet=None if alphabet is None else tuple(map(str, alphabet)),
+            ratings=ratings,
+            items=items,
         )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(
@@ -325,6 +337,19 @@ def _scaling_in(told: Mapping[str, Any], size: int) -> Scaling | None:
         raise ValueError("a scale of 0")
     offset, scale = (v[None] if len(v) > 1 else float(v[0]) for v in both)
     return Scaling(offset, scale, is_cut=_CUT in str(told.get("x", "")))
+
+
+def _ratings_in(
+    told: Mapping[str, Any], shape: tuple[int, ...]
+) -> tuple[Ratings | None, tuple[str, ...]]:
+    """How ratings are read, if the data were ratings, and the items that fit x [*shape]."""
+    if told.get("ratings") is None:
+        return None, ()
+    given, items = dict(told["ratings"]), told["columns"]
+    if not all(isinstance(item, str) for item in items) or shape != (len({*items}),):
+        raise ValueError(f"{len(items)} items, the model takes {list(shape)}")
+    unset = dict.fromkeys(field.name for field in dataclasses.fields(Ratings))
+    return ratings.make(**{**unset, **given}), tuple(items)
 
 
 def _schema_in(described: Any, shape: tuple[int, ...]) -> Schema:

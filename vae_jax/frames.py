@@ -21,9 +21,9 @@ def read(rows: Any) -> tuple[Any, Callable[[Any, np.ndarray], Any]] | None:
             (the PyCapsule interface), or columns by name, {"a": [N], "b": [N]}.
 
     Returns:
-        (table, (result, index of the row that each of its rows is of [M]) to the kind of `rows`);
-            None if it is no table, such as an array. A stream of another library gives an Arrow
-            table back, columns by name give arrays by name.
+        (table, (result, index of the row that each of its rows is of [M], or None if they are of
+            none) to the kind of `rows`); None if it is no table, such as an array. A stream of
+            another library gives an Arrow table back, columns by name give arrays by name.
 
     Raises:
         DataError: a column holds what Arrow does not know.
@@ -38,7 +38,7 @@ def read(rows: Any) -> tuple[Any, Callable[[Any, np.ndarray], Any]] | None:
         if _is_of("pandas", "DataFrame", rows):
             return pa.Table.from_pandas(
                 rows, preserve_index=False
-            ), lambda table, places: table.to_pandas().set_axis(rows.index[places], axis=0)
+            ), lambda table, places: _as_pandas(table, places, rows.index)
         if _is_of("polars", "DataFrame", rows):
             return rows.to_arrow(), lambda table, _: sys.modules["polars"].from_arrow(table)
         if hasattr(rows, _STREAM) and not hasattr(rows, "__array__"):
@@ -57,6 +57,12 @@ def _is_of(library: str, name: str, rows: Any) -> bool:
     """Whether rows are of a class of a library, which is imported if they are."""
     cls = getattr(sys.modules.get(library), name, None)
     return cls is not None and isinstance(rows, cls)
+
+
+def _as_pandas(table: Any, places: np.ndarray | None, index: Any) -> Any:
+    """A DataFrame [M] with the index of its rows, or a new one."""
+    frame = table.to_pandas()
+    return frame if places is None else frame.set_axis(index[places], axis=0)
 
 
 def _as_arrays(table: Any) -> dict[str, np.ndarray]:

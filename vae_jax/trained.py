@@ -147,6 +147,7 @@ class Trained:
         denoise: ClassVar[Callable[..., Any]]
         encode: ClassVar[Callable[..., Any]]
         impute: ClassVar[Callable[..., Any]]
+        recommend: ClassVar[Callable[..., Any]]
         reconstruct: ClassVar[Callable[..., Any]]
         sample: ClassVar[Callable[..., Any]]
         score: ClassVar[Callable[..., Any]]

@@ -23,6 +23,7 @@ from .of_data import csv, rows
 
 TREES = ["oak", "ash", "elm"] * 10
 NUMBERS = np.random.default_rng(0).normal(size=(30, 2)).astype("f4")
+RATED = "vae_jax/data/_new_ratings.py"
 MATCHING, STREAMS = "vae_jax/data/_matching.py", "vae_jax/data/_streams.py"
 FORMS, OUTPUTS, APPLYING = "vae_jax/forms.py", "vae_jax/lab/outputs.py", "vae_jax/applying.py"
 USES, LAB = "vae_jax/uses/", "vae_jax/lab/apply.py"
@@ -88,7 +89,7 @@ def a_category_that_training_did_not_have(folder, patch):
     yield attempt(worker.matcher.codes, odd)
 
 
-@tries(at(APPLYING, "Worker", "_joined")("has the name of a result: rename it"))
+@tries(at(APPLYING, "Worker", "_with")("has the name of a result: rename it"))
 def a_column_with_the_name_of_a_result(folder, patch):
     worker, whole = table(folder)
     yield attempt(worker.table, whole.append_column("z0", [TREES]))
@@ -141,6 +142,65 @@ def an_array_beside_x_of_another_name(folder, patch):
 def a_table_that_is_none(folder, patch):
     yield attempt(frames.read, {"a": [1.0, "x"], "b": [1.0], "tree": ["oak"]})
     yield attempt(frames.read, {"a": [1.0], "b": [1.0], "tree": ["oak"]})
+
+
+# --- Ratings
+
+PAIRS = [(user, item) for user in range(12) for item in range(7) if (user + item) % 3]
+
+
+def rated(folder):
+    """A model of users and items, of whom ratings of 3 and more count."""
+    held = {"user": [u for u, _ in PAIRS], "item": [i for _, i in PAIRS]}
+    held["rating"] = [3 + (u * i) % 3 for u, i in PAIRS]
+    dataset = data.load(csv(folder / "a.csv", rows(held)), rating_at_least=3, min_ratings=2)
+    model = make_model(dataset, latent_dim=2, widths=(3,))
+    return Trained(model, model.init(jax.random.key(0)), dataset=dataset)
+
+
+def items_of(model, use="recommend", unseen="refuse", **columns):
+    held = {"user": [1, 1], "item": [2, 3], "rating": [5, 3], **columns}
+    return model.apply(use, {n: v for n, v in held.items() if v}, unseen=unseen, batch_size=4)
+
+
+@tries(at(RATED, "NewRatings", "_columns")("give one of that name"))
+def ratings_without_a_column(folder, patch):
+    model = rated(folder)
+    message = yield attempt(items_of, model, rating=None)
+    name = re.search(r"columns '(\w+)'", message)[1]
+    yield attempt(items_of, model, **{name: [4, 5]})
+
+
+@tries(at(RATED, "NewRatings", "_numbers")("of ratings holds no numbers: correct it"))
+def ratings_in_words(folder, patch):
+    model = rated(folder)
+    yield attempt(items_of, model, rating=["good", "bad"])
+    yield attempt(items_of, model)
+
+
+@tries(at(RATED, "NewRatings", "_note_unseen")("correct it, or leave such items out with unseen="))
+def items_that_training_did_not_have(folder, patch):
+    model = rated(folder)
+    message = yield attempt(items_of, model, item=[2, 77])
+    yield attempt(items_of, model)
+    unseen = flags_of(message.replace("unseen=", "--unseen="))["unseen"]
+    patch.setattr("warnings.warn", lambda *_, **__: None)
+    yield attempt(items_of, model, item=[2, 77], unseen=unseen)
+
+
+@tries(at(APPLYING, "Worker", "users")("take the use recommend, or give an array"))
+def ratings_for_a_use_of_cells(folder, patch):
+    model = rated(folder)
+    message = yield attempt(items_of, model, "reconstruct")
+    yield attempt(items_of, model, re.search(r"take the use (\w+)", message)[1])
+    num = int(re.search(r"\[N, (\d+)\]", message)[1])
+    yield attempt(model.reconstruct, np.eye(num, dtype=int), batch_size=4)
+
+
+@tries(at(USES + "recommend.py", "Recommend", "check")("take a run on ratings"))
+def recommending_pictures(folder, patch):
+    yield attempt(uses.make("recommend").check, trained(np.ones((3, 4, 4, 1), "f4")).model)
+    yield attempt(uses.make("recommend").check, rated(folder).model)
 
 
 # --- Arrays

@@ -17,6 +17,7 @@ from vae_jax import labels, memory, ranges
 from vae_jax.data._compact import Columns
 from vae_jax.data._npy import FileRows
 from vae_jax.errors import DataError, UsageError
+from vae_jax.ratings import Ratings
 from vae_jax.schema import Schema
 from vae_jax.sounds import Framing
 
@@ -355,6 +356,7 @@ class Dataset:
         manifest: what became of each file of a folder (read, converted, skipped), one mapping per
             row; or empty.
         framing: how recordings became series of frames, or None.
+        ratings: for users × items, the columns of the table, and which ratings count; or None.
     """
 
     name: str
@@ -383,6 +385,7 @@ class Dataset:
     is_whole: bool = False
     manifest: tuple[Mapping[str, Any], ...] = ()
     framing: Framing | None = None
+    ratings: Ratings | None = None
 
     def __post_init__(self):
         labels.refuse_twice(self.classes or ())

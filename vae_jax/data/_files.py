@@ -428,6 +428,7 @@ def _rated(path: Path, parts: Mapping[str, Part], reading: Reading) -> tuple[Seq
         "likelihood": "multinomial",
         "decode": functools.partial(decode_levels, num_levels=2),
         "columns": parts["train"].columns,
+        "ratings": parts["train"].ratings,
         "streamed": isinstance(splits[0].x, Rows),
         "notes": _note_no_valid(splits, reading),
     }

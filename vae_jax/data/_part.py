@@ -134,6 +134,7 @@ class Part:
         has_codes: see `schema`.
         ids: the user's own names of the rows, [N], or None.
         aside: of ratings, those of each row that are kept aside, [N, D], or None.
+        ratings: of ratings, their columns and which of them count, or None.
         may_train: whether each row may be in train or valid, [N]; None: all may.
     """
 
@@ -152,6 +153,7 @@ class Part:
     has_codes: bool = False
     ids: np.ndarray | None = None
     aside: Rows | None = None
+    ratings: Ratings | None = None
     may_train: np.ndarray | None = None
 
 

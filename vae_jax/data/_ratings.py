@@ -4,6 +4,7 @@ Users are held out as in the code of Liang et al. 2018: the same users, the same
 fold-in, if the table has users in ascending order.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from vae_jax.data._part import Part, Reading
 from vae_jax.errors import DataError, UsageError, unknown
 from vae_jax.ratings import LEAST
 
-__all__ = ["columns", "read"]
+__all__ = ["columns", "last_of_each", "read"]
 
 _SEED = 98765
 _SHARE_ASIDE = 0.2  # of the ratings of a user that is held out
@@ -118,6 +119,10 @@ def read(
         name: _part(where, triplets, own, items, reading, is_held_out=name != "train")
         for name, own in zip(_spelling.SPLITS, users, strict=True)
     }
+    ratings = dataclasses.replace(
+        reading.ratings, **dict(zip(("user", "item", "rating"), found, strict=True))
+    )
+    parts = {name: dataclasses.replace(part, ratings=ratings) for name, part in parts.items()}
     lost = num_users - sum(len(part.x) for part in parts.values())
     notes += [f"{lost:,} held-out users rated no item of train: left out"] if lost else []
     sizes = ", ".join(f"{len(part.x):,} {name}" for name, part in parts.items())
@@ -148,7 +153,7 @@ def _triplets(
     least = reading.ratings.rating_at_least
     if least is not None and rating is None:
         raise UsageError(f"rating_at_least={least:g}: no column holds ratings: name it by `rating`")
-    rows = _last_of_each(*(_codes(table[name])[0] for name in (user, item)), kept)
+    rows = last_of_each(*(_codes(table[name])[0] for name in (user, item)), kept)
     num_twice = int(np.sum(kept)) - len(rows)
     notes += [f"{num_twice:,} ratings of an item that the user rated later: left out"] * (
         num_twice > 0
@@ -177,7 +182,7 @@ def _codes(column: Any) -> tuple[np.ndarray, list]:
     return rank[encoded.indices.fill_null(len(names)).to_numpy()], [names[i] for i in order]
 
 
-def _last_of_each(users: np.ndarray, items: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def last_of_each(users: np.ndarray, items: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """The last of the kept rows [M] of each pair of a user and an item, ascending."""
     rows = np.flatnonzero(kept)[::-1]
     pairs = users[rows] * (items.max(initial=0) + 1) + items[rows]

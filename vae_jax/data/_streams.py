@@ -37,6 +37,7 @@ class Block:
         array: [N, …], or None.
         labels: [N], or None.
         files: names of pictures below their folder, N of them, or None.
+        names: what else names the rows, an Arrow table [N], or None.
         notes: what was converted, in words.
     """
 
@@ -44,6 +45,7 @@ class Block:
     array: np.ndarray | None = None
     labels: np.ndarray | None = None
     files: Sequence[str] | None = None
+    names: Any = None
     notes: Sequence[str] = ()
 
     def __len__(self) -> int:
@@ -51,7 +53,7 @@ class Block:
 
     def __getitem__(self, rows: slice) -> "Block":
         """Some of the rows; a slice without a step."""
-        held = (self.table, self.array, self.labels, self.files)
+        held = (self.table, self.array, self.labels, self.files, self.names)
         own = (None if each is None else each[rows] for each in held)
         return Block(*own, notes=self.notes)
 
@@ -62,7 +64,7 @@ class Stream:
 
     Attributes:
         path: as the user gave it.
-        what: "table", "array" or "pictures".
+        what: "table", "array" or "pictures"; "users" if their ratings were a table.
         blocks: a function that yields each `Block`, at least one, which may be empty.
         num_rows: a count, if it is known before they are read.
         dialect: of a CSV file.

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import itertools
 import resource
 import sys
 import time
@@ -112,6 +113,7 @@ def _applied(request: Request, worker: Worker, look: looks.Look) -> tuple[int, l
     stream = _streams.opened(request.input, look)
     path = request.output
     _check_output(request, stream.what)
+    stream = _by_user(stream, worker)
     write_to = _table_of(worker, stream) if path.name.lower().endswith(TABLES) else _other
     stream, num, notes = _only(stream, request.rows), 0, [*stream.notes]
     with (
@@ -125,6 +127,24 @@ def _applied(request: Request, worker: Worker, look: looks.Look) -> tuple[int, l
             num += len(block)
             notes += [note for note in block.notes if note not in notes]
     return num, notes
+
+
+def _by_user(stream: Stream, worker: Worker) -> Stream:
+    """A table with a row for each rating as the rows of its users; any other as it is."""
+    if stream.what != "table":
+        return stream
+    blocks = stream.blocks()
+    first = next(blocks)
+    if not worker.takes_users(first.table.column_names):
+        return stream
+    users = worker.users(block.table for block in itertools.chain([first], blocks))
+    return dataclasses.replace(
+        stream,
+        what="users",
+        blocks=lambda: (Block(array=x, names=names) for _, names, x in users.blocks()),
+        num_rows=len(users.names),
+        notes=[*stream.notes, *first.notes],
+    )
 
 
 def _only(stream: Stream, rows: tuple[int, int | None]) -> Stream:
@@ -188,16 +208,16 @@ def _separator(request: Request, stream: Stream) -> str | None:
 
 @contextlib.contextmanager
 def _table_of_arrays(request: Request, stream: Stream, worker: Worker) -> Iterator[Callable]:
-    """Writes a table for arrays or pictures: the row's index or its file, then the results."""
+    """Writes a table for arrays or pictures: the row's name, index or file, then the results."""
     import pyarrow as pa
 
-    with outputs.table(request.output) as write:
+    with outputs.table(request.output, _separator(request, stream)) as write:
 
         def each(block: Block, first_row: int) -> None:
-            found = worker.columns(block.array, first_row, block.labels)
             own = {"row": np.arange(first_row, first_row + len(block))}
             own = own if block.files is None else {"file": [*block.files]}
-            write(pa.table(own | found))
+            names = pa.table(own) if block.names is None else block.names
+            write(worker.beside(names, block.array, first_row, block.labels))
 
         yield each
 

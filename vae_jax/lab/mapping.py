@@ -55,9 +55,7 @@ class Mapper:
             trained = loading.load(self._path)
             self._worker = Worker(trained, self._use, **self._options)
         table, back = read
-        found = self._worker.table(table, places=self._places(table))
-        num = len(table)
-        return back(found, np.repeat(np.arange(num), len(found) // num if num else 1))
+        return back(*self._worker.results(table, places=self._places(table)))
 
     def _places(self, table: Any) -> np.ndarray | None:
         """The index of each row, [N], if a column has it."""

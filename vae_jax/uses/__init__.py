@@ -12,9 +12,9 @@ from typing import Any
 
 from vae_jax import families
 from vae_jax.uses._engine import Engine
-from vae_jax.uses._use import CELLS, Use
+from vae_jax.uses._use import CELLS, ITEM, Use
 
-__all__ = ["CELLS", "FAMILY", "Engine", "Use", "classes", "load", "make", "names"]
+__all__ = ["CELLS", "FAMILY", "ITEM", "Engine", "Use", "classes", "load", "make", "names"]
 
 FAMILY = families.Family(__name__, Use, "use")
 """All uses by name."""

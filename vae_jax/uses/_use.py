@@ -12,10 +12,15 @@ from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import require_density
 from vae_jax.families import Settings
 
-__all__ = ["CELLS", "Use", "Weighted", "require_weights", "weighted"]
+__all__ = ["CELLS", "ITEM", "Use", "Weighted", "require_weights", "weighted"]
 
 CELLS = "x"
 """The name of a result that has the shape and the meaning of x."""
+ITEM = "item"
+"""The name of a result [M] that is the index of a number of x [D], −1 for none.
+
+The other results are [M], too: each row has M answers, the best first.
+"""
 _FIRST_BLOCK = np.uint32(0)
 """Draws are those of the first block of samples of `evaluation.nll`."""
 
@@ -55,7 +60,7 @@ class Use(Settings):
 
         Returns:
             Numbers [] or several [F] for each name; `CELLS` is [*shape], or [M, *shape] for M
-            answers to one row.
+            answers to one row. If `ITEM` is among them, each is [M], for M answers.
         """
         raise NotImplementedError
 

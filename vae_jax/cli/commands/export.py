@@ -22,6 +22,7 @@ __all__ = [
     "TOLD",
     "about",
     "main",
+    "ratings",
     "run",
     "scaling",
     "target",
@@ -108,9 +109,17 @@ def about(trained: metrics.Trained, place: metrics.Place) -> dict:
         "result": result if is_of_step else None,
         "data": {name: getattr(dataset, name) for name in TOLD}
         | scaling(dataset, trained.experiment.config.binarization)
-        | ({} if dataset.schema is None else {"schema": dataset.schema.as_json()}),
+        | ({} if dataset.schema is None else {"schema": dataset.schema.as_json()})
+        | ratings(dataset),
         "condition": given and {"what": given.what, "num": given.num, "names": given.names},
     }
+
+
+def ratings(dataset) -> dict:
+    """How ratings were read, and the items [D]; {} of other data."""
+    if dataset.ratings is None:
+        return {}
+    return {"ratings": dataset.ratings.given(), "columns": [*dataset.columns]}
 
 
 def scaling(dataset, binarization: str | None) -> dict:
