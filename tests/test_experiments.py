@@ -118,7 +118,8 @@ def test_a_run_leaves_its_numbers_and_pictures(tmp_path, capsys):
         "latent_scatter",
         "rate_per_dimension",
     }
-    assert pictures == {f"{s}.{e}" for s in stems for e in ("png", "csv")} | {"traversal.gif"}
+    others = {"traversal.gif", "explorer.html"}
+    assert pictures == {f"{s}.{e}" for s in stems for e in ("png", "csv")} | others
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     assert len(rows) == 1 + 3
     first = json.loads((tmp_path / "run" / "config.json").read_text())

@@ -720,12 +720,12 @@ def test_a_file_is_read_without_what_made_it(program, tmp_path):
 def test_invalid_flags_are_reported(program, tmp_path):
     with pytest.raises(UsageError, match=r"^--run: name a run directory"):
         export.main(dict.fromkeys(export.FLAGS))
-    with pytest.raises(UsageError, match=r"holds 2 runs, name one, such as --run=\S+ --member=0$"):
+    with pytest.raises(UsageError, match=r"holds 2 runs, name one, such as run=\S+ member=0$"):
         run(program)
     with pytest.raises(UsageError, match=r"^member=2: must be an integer"):
         run(program, member="2")
     for to in ("thesis.tex", "model", str(tmp_path)):
-        with pytest.raises(UsageError, match=rf"^--to={to}: must be a file that ends in \.safeten"):
+        with pytest.raises(UsageError, match=rf"^to={to}: must be a file that ends in \.safeten"):
             run(program, member="0", to=to)
     with pytest.raises(
         StorageError, match=r"^--to: .*No such file.*: choose another place for it$"

@@ -71,6 +71,9 @@ ELSEWHERE = {
     at("vae_jax/cli/commands/export.py", "main")("--run: name a run directory"): (
         "test_exported.py::test_a_member_is_exported_as_it_is_evaluated"
     ),
+    at("vae_jax/cli/commands/explore.py", "main")("--run: name a run directory"): (
+        "test_explorer.py::test_a_run_of_an_older_version_has_a_page"
+    ),
     at("vae_jax/lab/metrics.py", "Loader", "_dataset")("name the folder by `data_dir`"): (
         "test_evaluate.py::test_data_that_moved_are_found_by_their_folder"
     ),

@@ -693,12 +693,10 @@ def a_prior_of_a_code_without_one(folder, patch):
     yield lambda: eval(fitted, names).sample(jax.random.key(0), 3)
 
 
-@tries(at("vae_jax/cli/commands/export.py", "main")("name one, such as --run=… --member=…"))
-def an_export_of_several_runs(folder, patch):
-    from vae_jax.cli.commands import export
-
+@tries(at("vae_jax/lab/places.py", "only")("name one, such as run=… member=…"))
+def one_of_several_runs(folder, patch):
     begun(folder / "run", 2)
-    message = yield attempt(export.main, {"run": str(folder / "run"), "member": None})
+    message = yield attempt(places.only, str(folder / "run"), None)
     named = flags_of(message.partition("such as")[2])
     yield lambda: places.choose(Path(named["run"]), named["member"])
 

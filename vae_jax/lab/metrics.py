@@ -47,6 +47,7 @@ __all__ = [
     "objective_terms",
     "read_config",
     "read_configs",
+    "whole",
 ]
 
 OBJECTIVE, UDR = "objective", "udr"
@@ -280,9 +281,14 @@ class Watched(Subject):
 
 def alone(trained: Trained) -> tuple[Model, Any]:
     """The run's model, masked and with a fixed density, and parameters: arrays of any shape."""
+    return whole(trained)[:2]
+
+
+def whole(trained: Trained) -> tuple:
+    """Like `alone`, and the run's hyperparameters, each a scalar."""
     experiment = trained.experiment
     params = jax.tree.map(np.asarray, experiment.layout.read(trained.params))
-    return building.member(experiment, 0, params)[:2]
+    return building.member(experiment, 0, params)
 
 
 def make_subject(trained: Trained, seed: int, num_examples: int | None = None) -> Watched:

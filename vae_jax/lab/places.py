@@ -6,9 +6,9 @@ from pathlib import Path
 from vae_jax.errors import UsageError
 from vae_jax.lab import build as building
 from vae_jax.lab import config, metrics, parsers
-from vae_jax.storage import files
+from vae_jax.storage import files, members
 
-__all__ = ["choose", "programs_of"]
+__all__ = ["beside", "choose", "only", "programs_of"]
 
 
 def choose(directory: Path, member: str | None) -> list[metrics.Place]:
@@ -35,6 +35,36 @@ def choose(directory: Path, member: str | None) -> list[metrics.Place]:
             f"such as run={programs[0]}"
         )
     return [places[config.parse_flag("member", member, parsers.integer(0, len(places) - 1))]]
+
+
+def only(directory: str, member: str | None) -> metrics.Place:
+    """The one run that a directory holds, or that `member` names.
+
+    Raises:
+        UsageError: there is no such run, or there are several.
+    """
+    places = choose(Path(directory), member)
+    if len(places) > 1:
+        raise UsageError(
+            f"run={directory}: holds {len(places)} runs, name one, such as "
+            f"run={places[0].directory} member={places[0].member}"
+        )
+    return places[0]
+
+
+def beside(place: metrics.Place, to: str | None, stem: str, suffix: str) -> Path:
+    """The path of a file about a run: as asked, or in the run's directory by its stem.
+
+    Raises:
+        UsageError: the name has another suffix, or is that of a folder.
+    """
+    if to is None:
+        is_alone = members.num_members(place.directory) == 1
+        return place.directory / f"{stem if is_alone else f'{stem}-{place.member}'}{suffix}"
+    path = Path(to)
+    if path.suffix != suffix or path.is_dir():
+        raise UsageError(f"to={to}: must be a file that ends in {suffix}")
+    return path
 
 
 def programs_of(directory: Path) -> list[Path]:

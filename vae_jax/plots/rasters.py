@@ -17,7 +17,9 @@ MOST_NUMBERS = 2**23
 """Of the images of one picture, a count: their table takes about 80 MB."""
 
 
-def shrink(images: np.ndarray, num_images: int | None = None) -> np.ndarray:
+def shrink(
+    images: np.ndarray, num_images: int | None = None, *, most: int | None = None
+) -> np.ndarray:
     """Returns images that one picture has room for: larger ones averaged over squares of pixels.
 
     The squares are of the least side with which a picture of so many images has at most 2²³
@@ -26,13 +28,14 @@ def shrink(images: np.ndarray, num_images: int | None = None) -> np.ndarray:
     Args:
         images: [..., H, W, C].
         num_images: how many the picture has, a count; None: those given.
+        most: places of an image, a count; None: as above.
 
     Returns:
         [..., ⌈H/s⌉, ⌈W/s⌉, C] for squares of s × s pixels.
     """
     height, width, channels = images.shape[-3:]
     num_images = math.prod(images.shape[:-3]) if num_images is None else num_images
-    most = max(1, MOST_NUMBERS // max(1, num_images * channels))
+    most = most or max(1, MOST_NUMBERS // max(1, num_images * channels))
     side = 1
     while -(-height // side) * -(-width // side) > most:
         side += 1

@@ -25,7 +25,6 @@ __all__ = [
     "ratings",
     "run",
     "scaling",
-    "target",
 ]
 
 DESCRIPTION = (
@@ -58,14 +57,8 @@ def main(values: dict) -> None:
     """Exports the run that the flags name."""
     if values["run"] is None:
         raise UsageError("--run: name a run directory, such as --run=runs/digits-beta=4")
-    places = places_lib.choose(Path(values["run"]), values["member"])
-    place = places[0]
-    if len(places) > 1:
-        raise UsageError(
-            f"--run={values['run']}: holds {len(places)} runs, name one, such as "
-            f"--run={place.directory} --member={place.member}"
-        )
-    path = target(values["to"], place)
+    place = places_lib.only(values["run"], values["member"])
+    path = places_lib.beside(place, values["to"], "model", SUFFIX)
     trained = metrics.load(place.directory, place.member, values["data_dir"])
     model, params = metrics.alone(trained)
     try:
@@ -74,22 +67,6 @@ def main(values: dict) -> None:
         raise StorageError(f"--to: {error}") from None
     console.say(f"{place.name} at step {report.told_step(trained)}: {path.stat().st_size:,} bytes")
     console.say(f"in {path}: model, params = vae_jax.storage.exported.load({str(path)!r})")
-
-
-def target(to: str | None, place: metrics.Place) -> Path:
-    """The path of the file to write.
-
-    Raises:
-        UsageError: the name is not valid for an export.
-    """
-    if to is None:
-        is_alone = members.num_members(place.directory) == 1
-        name = "model" if is_alone else f"model-{place.member}"
-        return place.directory / f"{name}{SUFFIX}"
-    path = Path(to)
-    if path.suffix != SUFFIX or path.is_dir():
-        raise UsageError(f"--to={to}: must be a file that ends in {SUFFIX}")
-    return path
 
 
 def about(trained: metrics.Trained, place: metrics.Place) -> dict:

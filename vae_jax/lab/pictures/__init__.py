@@ -31,12 +31,13 @@ from vae_jax.lab.parts import NOT_YET
 from vae_jax.lab.pictures import _seen
 from vae_jax.lab.pictures._drawing import KINDS, Drawing, OfMetric, OfModel, OfRows, OfSweep
 from vae_jax.lab.pictures._files import draw_each
-from vae_jax.lab.pictures._seen import Seen
+from vae_jax.lab.pictures._seen import NUM_EXAMPLES, Seen, look
 from vae_jax.lab.pictures._sweep import Sweep
 from vae_jax.storage import members
 
 __all__ = [
     "KINDS",
+    "NUM_EXAMPLES",
     "Drawing",
     "OfMetric",
     "OfModel",
@@ -48,6 +49,7 @@ __all__ = [
     "draw_each",
     "draw_sweep",
     "load",
+    "look",
     "names",
     "of_metrics",
 ]
@@ -103,7 +105,7 @@ def draw(
 
     for line in _notes(experiment.dataset):
         run.log(line)
-    seen = _once(lambda: _seen.look(experiment, *member))
+    seen = _once(lambda: look(experiment, *member))
     pictures = {
         **_makers(_all(OfRows), rows),
         **_makers(_of_model(experiment.dataset), seen),

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -65,6 +66,10 @@ class Seen(NamedTuple):
         shown: what the encoder is shown of the few while it is trained, [F, *shape]; None: x.
         key: of what is drawn at random.
         schema: of a table with columns of several kinds, else None.
+        title: of the run, in words.
+        dataset: of the examples.
+        inputs: a count to the first examples as the model got them, [n, *shape].
+        condition: of each example, [N, C], or None.
     """
 
     model: Any
@@ -90,6 +95,10 @@ class Seen(NamedTuple):
     shown: np.ndarray | None
     key: jax.Array
     schema: Any = None
+    title: str = ""
+    dataset: Any = None
+    inputs: Callable | None = None
+    condition: np.ndarray | None = None
 
     @property
     def has_rates(self) -> bool:
@@ -189,7 +198,22 @@ def look(experiment, model, params, hparams) -> Seen:
         shown=None if corrupt is None else np.asarray(corrupt(jnp.asarray(x), key, **h)),
         key=key,
         schema=experiment.dataset.schema if experiment.dataset.is_mixed else None,
+        title=f"{Path(experiment.dataset.name).name}, {experiment.config.objective}",
+        dataset=experiment.dataset,
+        inputs=functools.partial(_inputs, experiment, data_key),
+        condition=condition,
     )
+
+
+def _inputs(experiment, key, num: int) -> np.ndarray:
+    """The first `num` test examples as the model got them, [num, *shape]."""
+    parts, found = [], 0
+    for _, batch in _batches(experiment, key):
+        parts.append(np.asarray(batch["x"])[: num - found])
+        found += len(parts[-1])
+        if found == num:
+            break
+    return np.concatenate(parts)
 
 
 def _prior(model, params, codes: np.ndarray) -> Any:
