@@ -111,6 +111,35 @@ def test_a_standard_error_is_that_of_repetitions(share):
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(means.std(), rel=0.15)
 
 
+def test_the_order_of_the_examples_changes_no_standard_error():
+    """Examples in the order of their ELBO, such as by label, are not a term of the batch."""
+
+    def loss_fn(model, params, batch, key):
+        own, of_batch = batch["x"].mean(axis=(1, 2, 3)), jax.random.normal(key)
+        return own + 1e-3 * of_batch, {"elbo": -own, "capacity": jnp.full_like(own, of_batch)}
+
+    model, params = make()
+    x = (
+        jax.random.uniform(jax.random.key(1), (1, *SHAPE))
+        * jnp.linspace(0, 1, 250)[:, None, None, None]
+    )
+    fixed = {"preprocess": identity, "batch_size": 25}
+    errors = elbo.evaluate(
+        loss_fn, model, params, x, jax.random.key(3), {}, **fixed
+    ).standard_errors
+    own = np.asarray(x).mean(axis=(1, 2, 3))
+    for name in ("loss", "elbo"):
+        assert float(errors[name]) == pytest.approx(own.std(ddof=1) / np.sqrt(250), rel=0.01)
+    shuffled = jax.random.permutation(jax.random.key(2), x)
+    again = elbo.evaluate(
+        loss_fn, model, params, shuffled, jax.random.key(3), {}, **fixed
+    ).standard_errors
+    assert float(again["loss"]) == pytest.approx(float(errors["loss"]), rel=0.01)
+    # ten draws, not 250
+    assert float(errors["capacity"]) > 0.1
+    assert float(errors["capacity"]) == pytest.approx(float(again["capacity"]), rel=1e-4)
+
+
 def weighed_loss(model, params, batch, key):
     """A term over some rows, "few", beside one over all of them."""
     del model, params, key

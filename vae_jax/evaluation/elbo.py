@@ -61,6 +61,10 @@ class Evaluation(NamedTuple):
     num_rows: dict[str, jax.Array]
 
 
+_OF_EXAMPLES = ("elbo", "distortion", "rate")
+"""Terms that no objective makes depend on other examples of a batch."""
+
+
 def active_units(mean_variance) -> jax.Array:
     """Which dimensions are active: [L] variances to [L] booleans. See `ACTIVE_VARIANCE`."""
     return mean_variance > ACTIVE_VARIANCE
@@ -376,8 +380,9 @@ def summarize(moments: dict[str, Moments]) -> Evaluation:
     """Means and standard errors from the moments of `accumulate`; R runs have a leading [R].
 
     The examples of a batch count as independent draws. If a term varies more between batches than
-    that allows, as a term of the whole batch does, the batches are the draws. A term with row
-    weights belongs to single examples, see `Ratio`.
+    that allows, as a term of the whole batch does, the batches are the draws; unless the ELBO or
+    its parts do so, too, which belong to single examples: then it is the order of the examples,
+    such as one by label. A term with row weights belongs to single examples, see `Ratio`.
     """
     ((names, (terms, of_dims, means, (num_batches, within), ratios)),) = moments.items()
     count, mean, squares = terms
@@ -387,7 +392,12 @@ def summarize(moments: dict[str, Moments]) -> Evaluation:
     of_batches = (squares - within) / jnp.maximum(num_batches - 1, 1)
     inside = within / jnp.maximum(count - num_batches, 1)
     # an analysis of variance, at about the 0.1 % point of F(T − 1, N − T) for T batches
-    is_shared = of_batches > (2 + 9 / jnp.maximum(num_batches - 1, 1)) * inside
+    varies = of_batches > (2 + 9 / jnp.maximum(num_batches - 1, 1)) * inside
+    is_own = jnp.array([name in _OF_EXAMPLES for name in names.split(",")])
+    is_own = jnp.broadcast_to(is_own, varies.shape)
+    is_ordered = (varies & is_own).any(axis=-1, keepdims=True)
+    is_constant = within <= 1e-6 * squares
+    is_shared = varies & ~is_own & (is_constant | ~is_ordered)
     standard_error = (jnp.where(is_shared, of_batches, of_examples) / count) ** 0.5
     found = {n: (mean[..., i], standard_error[..., i]) for i, n in enumerate(names.split(","))}
     found |= {name: ratio.mean_and_error() for name, ratio in ratios.items()}
