@@ -66,7 +66,7 @@ def a_validation_fraction_that_leaves_no_rows(folder, patch):
 
 
 @tries(
-    at("vae_jax/sklearn/anomaly_detector.py", "AnomalyDetector._calibrated")("fit the estimator")
+    at("vae_jax/sklearn/anomaly_detector.py", "AnomalyDetector", "_calibrated")("fit the estimator")
 )
 def calibrated_without_rows(folder, patch):
     def initial(objective, model, x, **settings):

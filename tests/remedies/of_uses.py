@@ -172,7 +172,7 @@ def ratings_without_a_column(folder, patch):
 
 
 @tries(at(RATED, "NewRatings", "_numbers")("of ratings holds no numbers: correct it"))
-def ratings_in_words(folder, patch):
+def ratings_of_items_in_words(folder, patch):
     model = rated(folder)
     yield attempt(items_of, model, rating=["good", "bad"])
     yield attempt(items_of, model)
