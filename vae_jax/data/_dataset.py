@@ -7,19 +7,21 @@ import html
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import labels, memory, ranges
-from vae_jax.data._compact import Columns
 from vae_jax.data._npy import FileRows
 from vae_jax.errors import DataError, UsageError
 from vae_jax.ratings import Ratings
 from vae_jax.schema import Schema
 from vae_jax.sounds import Framing
+
+if TYPE_CHECKING:
+    from vae_jax.data._compact import Columns
 
 __all__ = [
     "Dataset",
@@ -63,7 +65,7 @@ class Rows:
         conversions: applied in order, each [B, *any] -> [B, *other], element by element.
     """
 
-    source: np.ndarray | FileRows | Columns
+    source: "np.ndarray | FileRows | Columns"
     index: np.ndarray | None = None
     conversions: tuple[Callable[[np.ndarray], np.ndarray], ...] = ()
 
@@ -189,7 +191,7 @@ def rows_per_block(shape: tuple[int, ...], dtype: np.dtype, num_bytes: int | Non
 
 
 def blocks(
-    x: np.ndarray | FileRows | Columns | Rows, num_bytes: int | None = None
+    x: "np.ndarray | FileRows | Columns | Rows", num_bytes: int | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yields blocks of consecutive rows; the blocks do not depend on where the rows are stored.
 
@@ -309,7 +311,7 @@ class Split:
     def __getitem__(self, rows: np.ndarray) -> "Split":
         """A subset of its rows: those at integers [n] in [0, N)."""
         return Split(
-            self.x.select(rows) if isinstance(self.x, Rows | Columns) else _chosen(self.x, rows),
+            self.x.select(rows) if hasattr(self.x, "select") else _chosen(self.x, rows),
             None if self.labels is None else self.labels[rows],
             None if self.factors is None else self.factors[rows],
             None if self.condition is None else self.condition[rows],

@@ -13,7 +13,6 @@ import numpy as np
 
 from vae_jax import memory
 from vae_jax.data import _spelling
-from vae_jax.data._compact import Columns
 from vae_jax.data._dataset import Rows
 from vae_jax.data._spelling import SPLITS
 from vae_jax.errors import DataError, UsageError
@@ -23,6 +22,7 @@ from vae_jax.schema import Schema
 from vae_jax.sounds import Framing
 
 if TYPE_CHECKING:
+    from vae_jax.data._compact import Columns
     from vae_jax.data._where import Where
 
 __all__ = ["Part", "Reading", "complete", "named_splits"]
@@ -138,7 +138,7 @@ class Part:
         may_train: whether each row may be in train or valid, [N]; None: all may.
     """
 
-    x: np.ndarray | Rows | Columns
+    x: "np.ndarray | Rows | Columns"
     labels: np.ndarray | None = None
     condition: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
