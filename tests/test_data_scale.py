@@ -143,7 +143,7 @@ def test_a_file_is_read_into_its_splits(tmp_path, monkeypatch, dtype):
 
 def test_rows_that_lie_close_are_read_as_one_block(tmp_path):
     path = matrix(tmp_path, np.float32)
-    source = _arrays._npy.FileRows(path)
+    source = _arrays._npy.FileRows(path, stays=False)
     x, reads = np.load(path), []
     read = source._read_into
     source._read_into = lambda *given: reads.append(given) or read(*given)
@@ -152,6 +152,7 @@ def test_rows_that_lie_close_are_read_as_one_block(tmp_path):
     np.testing.assert_array_equal(chosen[10:500], x[rows[10:500]])
     assert len(reads) == 1
     np.testing.assert_array_equal(chosen[np.array([3, 1])], x[rows[[3, 1]]])
+    np.testing.assert_array_equal(chosen[40:3:-2], x[rows[40:3:-2]])
     few = Rows(source, np.array([0, 1_000, NUM_ROWS - 1]))
     reads.clear()
     np.testing.assert_array_equal(few[:], x[[0, 1_000, NUM_ROWS - 1]])

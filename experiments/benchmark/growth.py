@@ -59,7 +59,7 @@ class Axis(NamedTuple):
 
 
 def scale(effort: Effort) -> Iterator[Row | str]:
-    """How time and memory grow with runs, epochs, columns, labels, codes, sides, text, rows."""
+    """How CPU time and memory grow with runs, epochs, columns, labels, codes, sides, text, rows."""
     for axis in AXES:
         sizes = axis.sizes[:2] if effort.is_small else axis.sizes
         with tempfile.TemporaryDirectory() as folder:
@@ -88,13 +88,16 @@ def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
 
 
 def _measure(work: Work) -> tuple[float, float]:
-    """Seconds per unit, the least of some calls, and bytes."""
+    """Seconds of CPU time per unit, the least of some calls, and bytes.
+
+    On a machine that others use, the time of the clock says little of how work grows.
+    """
     work.run()
     seconds = []
     for _ in range(ROUNDS):
-        start = time.perf_counter()
+        start = time.process_time()
         work.run()
-        seconds.append((time.perf_counter() - start) / work.units)
+        seconds.append((time.process_time() - start) / work.units)
     if work.num_bytes is not None:
         return min(seconds), work.num_bytes
     tracemalloc.start()

@@ -109,7 +109,8 @@ class Rows:
         if self.index is None:
             return self.convert(self.source[rows])
         chosen = self.index[rows]
-        if isinstance(rows, slice) and _are_close(chosen):
+        is_read_once = isinstance(self.source, FileRows) and not self.source.stays
+        if is_read_once and isinstance(rows, slice) and _are_close(chosen):
             # one read of all rows between, of which most are wanted
             first = chosen[0]
             return self.convert(self.source[first : chosen[-1] + 1][chosen - first])
@@ -151,7 +152,7 @@ class Rows:
 
 def _are_close(rows: np.ndarray) -> bool:
     """Whether ascending rows [n] are at least half of those between the first and the last."""
-    return len(rows) > 1 and rows[-1] - rows[0] < 2 * len(rows)
+    return len(rows) > 1 and 0 < rows[-1] - rows[0] < 2 * len(rows)
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
