@@ -4,6 +4,7 @@ import collections
 import cProfile
 import json
 import pstats
+import tracemalloc
 import types
 
 import numpy as np
@@ -21,10 +22,11 @@ from vae_jax.lab import (
     sweep_results,
     train,
 )
+from vae_jax.lab import rows as rows_lib
 from vae_jax.lab import unfinished as unfinished_lib
 from vae_jax.lab.pictures import _seen
 from vae_jax.lab.settings import Config, Plan
-from vae_jax.storage import csv_rows
+from vae_jax.storage import csv_rows, files
 
 
 class Counted(int):
@@ -299,3 +301,19 @@ def test_examples_are_not_searched_for_each_label(monkeypatch):
     monkeypatch.setattr(_seen.np, "argmax", lambda *a, **k: passes.append("search"))
     assert _seen._one_per_label(np.arange(500), 500, 10) == [*range(10)]
     assert passes == ["sort"]
+
+
+# --- Files
+
+
+def test_a_small_file_takes_little_memory(tmp_path):
+    """Reading at most 1 GiB must not allocate 1 GiB."""
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"seed": "1"}, {"seed": "2"}]))
+    for read in (lambda: files.read_json(path), lambda: rows_lib.read_rows(str(path), {})):
+        read()  # what is imported on the way
+        tracemalloc.start()
+        assert len(read()) == 2
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2**20

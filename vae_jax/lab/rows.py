@@ -68,7 +68,8 @@ def _read_text(file: str) -> str:
     """Reads a text file; does not wait for a pipe, or read a device without end."""
     try:
         with open(disk.open_regular(os.path.realpath(file), os.O_RDONLY), "rb") as held:
-            raw = held.read(MAX_BYTES + 1)
+            size = os.fstat(held.fileno()).st_size
+            raw = held.read(min(size, MAX_BYTES) + 1)
         if len(raw) > MAX_BYTES:
             raise OSError(errno.EFBIG, f"has more than {MAX_BYTES:,} bytes")
         return raw.decode("utf-8-sig")

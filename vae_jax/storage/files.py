@@ -76,7 +76,7 @@ def read_bytes(path: str | os.PathLike, *, remedy: str = "move it away") -> byte
             if size > _LARGEST:
                 raise OSError(errno.EFBIG, f"{size} bytes, at most {_LARGEST} are read")
             with open(descriptor, "rb", closefd=False) as file:
-                return file.read(_LARGEST)
+                return file.read(size)  # a larger number is allocated as a whole
         finally:
             os.close(descriptor)
     except FileNotFoundError:
