@@ -87,7 +87,7 @@ def table_of_estimators() -> str:
 
 _METHODS = (
     *("fit", "transform", "inverse_transform", "predict", "predict_proba", "decision_function"),
-    *("score_samples", "score", "sample"),
+    *("score_samples", "score", "sample", "recommend", "score_items"),
 )
 """Methods of estimators, in the order of the table."""
 TABLES = {

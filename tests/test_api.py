@@ -105,7 +105,7 @@ ALLOWED = {
     "reuse": {"devices", "objectives", "phases", "program", "schedules", "sources", "training"},
     "sklearn": {
         *("assembly", "families", "fitting", "likelihoods", "objectives", "priors", "training"),
-        "uses",
+        *("evaluation", "uses"),
     },
     "sources": {"assembly", "data", "likelihoods", "program", "ranges", "training"},
     "networks": {"convolution", "residual"},

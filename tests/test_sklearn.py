@@ -43,6 +43,8 @@ ALL = [cls(**{**SMALL, **OWN.get(name, {})}) for name, cls in estimators.classes
 @pytest.mark.filterwarnings("ignore")
 def test_checks_by_default(estimator, check, monkeypatch):
     """Those of parameters, input and messages; of a VAE also those of what most checks fit to."""
+    if estimator.__sklearn_tags__().input_tags.sparse and "sparse" in check.func.__name__:
+        pytest.skip("takes a skipped program for a refusal: run it with -m slow")
     train, shapes = _estimator.fitting.fit, SHAPES.get(type(estimator).__name__, [])
 
     def fit(objective, model, x, **settings):

@@ -14,9 +14,10 @@ from vae_jax import assembly, fitting, likelihoods, objectives, training, uses
 from vae_jax.errors import UsageError, shown
 from vae_jax.uses import CELLS, Engine, Use
 
-__all__ = ["Decode", "Estimator", "Scoring", "seed_of"]
+__all__ = ["DTYPES", "Decode", "Estimator", "Scoring", "seed_of"]
 
-_DTYPES = ["float64", "float32"]
+DTYPES = ["float64", "float32"]
+"""Of X and of what estimators return."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +87,12 @@ class Estimator(BaseEstimator):
         """p(z), one of `vae_jax.priors`, its name, or None for N(0, I)."""
         return None
 
+    def _likelihood(self) -> likelihoods.Likelihood:
+        """p(x|z)."""
+        return likelihoods.make(
+            self.likelihood, variance=self.variance, has_missing=self.takes_missing
+        )
+
     # --- Fitting
 
     def fit(self, X: Any, y: Any = None) -> "Estimator":
@@ -103,9 +110,7 @@ class Estimator(BaseEstimator):
     def _fit(self, X: np.ndarray) -> None:
         """Trains on validated rows [N, D]."""
         self.seed_ = seed_of(self.random_state)
-        likelihood = likelihoods.make(
-            self.likelihood, variance=self.variance, has_missing=self.takes_missing
-        )
+        likelihood = self._likelihood()
         self.mean_, self.scale_ = _moments(X, self._is_standardized(likelihood))
         self._made_of = self._parts(X.shape[1], likelihood)
         x, self.is_held_out_ = self._standardized(X), self._is_held_out(X)
@@ -173,7 +178,7 @@ class Estimator(BaseEstimator):
         finite = "allow-nan" if self.takes_missing else True
         if not reset:
             check_is_fitted(self)
-        return validate_data(self, X, reset=reset, dtype=_DTYPES, ensure_all_finite=finite)
+        return validate_data(self, X, reset=reset, dtype=DTYPES, ensure_all_finite=finite)
 
     def _standardized(self, X: np.ndarray) -> np.ndarray:
         """Rows [N, D] as the model takes them."""
@@ -200,7 +205,7 @@ class Estimator(BaseEstimator):
     def _decoded(self, Z: Any) -> np.ndarray:
         """E[x|z] of codes [N, L], in the units of X: [N, D]."""
         check_is_fitted(self)
-        Z = check_array(Z, dtype=_DTYPES)
+        Z = check_array(Z, dtype=DTYPES)
         size = self.trained_.model.latent_dim
         if Z.shape[1] != size:
             raise ValueError(f"X has {Z.shape[1]} columns, the codes of this model have {size}")
@@ -222,7 +227,7 @@ class Estimator(BaseEstimator):
         tags.input_tags.allow_nan = self.takes_missing
         tags.non_deterministic = False
         if tags.transformer_tags is not None:
-            tags.transformer_tags.preserves_dtype = list(_DTYPES)
+            tags.transformer_tags.preserves_dtype = list(DTYPES)
         return tags
 
 
