@@ -68,7 +68,7 @@ _HIVAE = "imputation/hivae_wine"
 _KINDS = {"pos": "positive", "count": "count", "cat": "categorical"}
 _MODEL: dict[str, Any] = {"latent_dim": 10, "widths": (128, 128), "activation": "tanh"}
 _LEARNING_RATE, _BATCH_SIZE = "cosine(2e-3, 0, 100%)", 100
-_STEPS, _NUM_SAMPLES, _NUM_WEIGHTED = 6_000, 20, 1_000
+_STEPS, _NUM_SAMPLES, _NUM_WEIGHTED = 3_000, 20, 200
 _NEIGHBOR_ROWS, _FOREST_CELLS = 5_000, 20_000
 
 
