@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from experiments.applications import (
     Trial,
     _detectors,
+    _table,
     anomalies,
     anomalies_pictures,
     anomalies_series,
@@ -165,6 +166,8 @@ def test_the_notes_say_where_a_baseline_is_better():
     assert "VAE: −ELBO − kNN = +0.024 ± 0.001 of mean AUROC" in told[-1]
     assert told[-1].endswith("on: a by 0.052")
     assert told[0].endswith("on: no table")
+    single = {key: complete | found for key, found in results.items() if key[1] == 0}
+    assert "kNN = +0.025 of mean AUROC" in anomalies.notes(single)[-1]
 
 
 # --- Series
@@ -257,6 +260,13 @@ def test_normal_xrays_are_for_training(tmp_path):
     assert is_anomaly.tolist() == [False, True, False, True]
 
 
+def test_independent_pixels_by_hand():
+    train = np.array([[0.0, 0.2], [1.0, 0.6]])
+    test = np.array([[1.0, 0.0], [0.5, 1.0]])
+    expected = [np.log(2) - np.log(0.6), np.log(2) - np.log(0.4)]
+    np.testing.assert_allclose(anomalies_pictures.independent_pixels(train, test), expected)
+
+
 def test_the_notes_say_which_scores_invert():
     results = {
         ("digit 1", seed): {"kNN": {"AUROC": 0.9}, "PCA": {"AUROC": 0.3 + 0.1 * seed}}
@@ -264,3 +274,13 @@ def test_the_notes_say_which_scores_invert():
     }
     told = anomalies_pictures.notes(results)
     assert told == ["digit 1: PCA inverts: AUROC 0.350 ± 0.050, below 0.5"]
+    single = {("digit 1", 0): results["digit 1", 0]}
+    assert anomalies_pictures.notes(single) == ["digit 1: PCA inverts: AUROC 0.300, below 0.5"]
+
+
+def test_a_measure_of_another_protocol_has_no_table():
+    results = {(task, 0): {"VAE: −ELBO": {"AUROC": 0.5}} for task in ("a", "b")}
+    told = "\n".join(_table.lines(anomalies, ["a", "b"], results))
+    assert "| AUROC |" in told
+    assert "held-out" not in told
+    assert "average precision" not in told

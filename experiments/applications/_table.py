@@ -21,7 +21,7 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
 
 
 def lines(application: Any, tasks: Sequence[str], results: Results) -> Iterator[str]:
-    """The tables, then the verdicts.
+    """The tables of what was measured, then the verdicts.
 
     Several tasks have a table of each measure, with a column of each method and a line of means.
     One task has a table with a column of each measure.

@@ -11,6 +11,7 @@ kNN the distance to the fifth neighbor. The first score of the VAE takes the sec
 """
 
 import functools
+import math
 
 import numpy as np
 
@@ -117,8 +118,9 @@ def notes(results: Results) -> list[str]:
             for task in found
         }
         lost = [f"{t} by {g:.3f}" for t, (g, e) in pairs.items() if g > max(0.01, 2 * e)]
+        spread = "" if math.isnan(error) else f" ± {error:.3f}"
         told.append(
-            f"{_HEADLINE} − {other} = {gap:+.3f} ± {error:.3f} of mean AUROC; loses more than 0.01 "
+            f"{_HEADLINE} − {other} = {gap:+.3f}{spread} of mean AUROC; loses more than 0.01 "
             f"on: {', '.join(lost) or 'no table'}"
         )
     return told
