@@ -47,6 +47,7 @@ ALLOWED = {
         *("data", "labels", "latents", "likelihoods", "model", "networks", "objectives"),
         *("posteriors", "priors", "training"),
     },
+    "diagnosis": {"distributions", "evaluation", "rates"},
     "families": set(),
     "applying": {"data", "forms", "frames", "labels", "schema", "uses"},
     "lossless": {
@@ -60,6 +61,7 @@ ALLOWED = {
     "keeping": {"storage"},
     "live": set(),
     "moments": set(),
+    "pages": set(),
     "looks": set(),
     "ratings": set(),
     "sounds": set(),
@@ -113,6 +115,9 @@ ALLOWED = {
     "lab": {
         *("applying", "frames", "lossless", "uses"),
         *("assembly", "cache", "data", "devices", "distributions", "evaluation", "families"),
+        *("applying", "frames", "uses"),
+        *("assembly", "cache", "data", "devices", "diagnosis", "distributions", "evaluation"),
+        *("families", "pages"),
         *("keeping", "latents", "likelihoods", "live", "looks", "model", "modules", "networks"),
         "explorer",
         *("objectives", "phases", "plots", "posteriors", "priors", "program", "ranges", "rates"),

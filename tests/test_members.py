@@ -213,6 +213,8 @@ def sealed(directory, results):
         *([ONE, {**ONE, "rate_per_dim": value}] for value in (1.0, [1.0, None], [[1.0]])),
         [ONE, {**ONE, "active_units": {}}],
         [ONE, {**ONE, "active_units": True}],
+        *([ONE, {**ONE, "diagnosis": value}] for value in (None, {}, [1], [{}], [{"what": 1}])),
+        [ONE, {**ONE, "diagnosis": [{"what": "a", "evidence": "b", "remedy": 1}]}],
     ],
 )
 def test_results_that_lack_runs_or_entries_are_none(tmp_path, stored):

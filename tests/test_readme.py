@@ -27,6 +27,7 @@ from experiments import applications, objectives_table, recipes
 from vae_jax import (
     assembly,
     data,
+    diagnosis,
     discovery,
     distributions,
     evaluation,
@@ -38,8 +39,9 @@ from vae_jax import (
     uses,
 )
 from vae_jax.cli import help
-from vae_jax.cli.commands import apply, cancel, evaluate, export, status
-from vae_jax.lab import config, metrics, settings, sweep
+from vae_jax.cli.commands import apply, cancel, doctor, evaluate, export, status
+from vae_jax.diagnosis import probes
+from vae_jax.lab import config, diagnoses, metrics, settings, sweep
 from vae_jax.model import Model
 from vae_jax.storage import exported
 
@@ -343,6 +345,10 @@ def flags_of(module):
     if module == "experiments.apply":
         return {*(flag for use in apply.names() for flag in apply.flag_texts(use)), "help"}
     of_texts = {f"experiments.{c.__name__.rpartition('.')[2]}": c for c in (cancel, export, status)}
+        return {*(flag for use in uses.names() for flag in apply.flag_texts(use)), "help"}
+    of_texts = {
+        f"experiments.{c.__name__.rpartition('.')[2]}": c for c in (cancel, doctor, export, status)
+    }
     if module in of_texts:
         return {*of_texts[module].FLAGS, "help"}
     if module == "pytest":
@@ -480,6 +486,13 @@ def test_the_table_of_objectives_is_that_of_their_docstrings():
 def test_every_metric_is_in_the_table():
     for name in (metrics.OBJECTIVE, *evaluation.names(), metrics.UDR):
         assert re.search(rf"^\| `{name}` \|", PAGES["docs/evaluation.md"], re.M), name
+
+
+def test_every_finding_is_in_the_table_of_the_doctor():
+    table = PAGES["docs/doctor.md"].partition("## Findings\n")[2].partition("## ")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.M)) == {*diagnoses.names()}
+    # what only the command measures has a star
+    assert set(re.findall(r"^\| `(\w+)` \*", table, re.M)) == {*diagnosis.names(probes.__name__)}
 
 
 def test_every_application_is_on_its_page():

@@ -546,12 +546,17 @@ def objective_terms(program: Program, params, step: int) -> dict[str, float | in
 
 
 def latent_use(evaluated: elbo.Evaluation) -> dict[str, Any]:
-    """Active units [R] and the rate of each dimension [R, L], each only if it is known."""
+    """Active units [R], the rate of each dimension [R, L], and the effective number of dimensions.
+
+    Each is there only if it is known.
+    """
     if evaluated.mean_variance is None:
         return {}
-    units = elbo.active_units(evaluated.mean_variance).sum(axis=-1)
-    of_dims = evaluated.rate_per_dim
-    return {"active_units": units} | ({} if of_dims is None else {"rate_per_dim": of_dims})
+    found = {"active_units": elbo.active_units(evaluated.mean_variance).sum(axis=-1)}
+    if evaluated.rate_per_dim is None:
+        return found
+    effective = elbo.effective_number(evaluated.rate_per_dim)
+    return {**found, "effective_units": effective, "rate_per_dim": evaluated.rate_per_dim}
 
 
 def member(program: Program, run: int, params) -> tuple[Any, Any, Any]:

@@ -1,31 +1,13 @@
 """Chapters as lines for a terminal, as one page, and as numbers, without computing anything."""
 
-import html as html_lib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from experiments.lecture import Told
+from vae_jax import pages
+from vae_jax.pages import escape
 
 __all__ = ["Chapter", "html", "lines", "numbers"]
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #2b2b2b; max-width: 68rem; margin: 3rem auto;
-       padding: 0 1.5rem; }
-h1, h2 { font-weight: 600; line-height: 1.25; }
-h2 { margin-top: 3.5rem; }
-p { max-width: 46rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 0.2rem 1.2rem 0.2rem 0; border-bottom: 1px solid #e4e4e4; }
-th:first-child, td:first-child { text-align: left; }
-td small { color: #7a7a7a; }
-dl { color: #7a7a7a; font-size: 0.85rem; max-width: 46rem; }
-dt { float: left; margin-right: 0.5rem; color: #2b2b2b; }
-dd { margin-left: 0; }
-.pictures { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start; }
-figure { margin: 1rem 0 0; max-width: 32rem; }
-figure img { max-width: 100%; }
-figcaption { color: #7a7a7a; font-size: 0.85rem; }
-"""
 
 
 class Chapter(NamedTuple):
@@ -87,33 +69,26 @@ def numbers(chapters: Sequence[Chapter]) -> list[dict]:
 
 def html(chapters: Sequence[Chapter], dataset: str) -> Iterator[str]:
     """Yields the page line by line; pictures are files beside it."""
-    title = f"Autoencoders on {_escape(dataset)}"
-    yield "<!doctype html>"
-    yield f'<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-    yield f"<h1>{title}</h1>"
+    yield from pages.head(f"Autoencoders on {dataset}", policy="")
     for chapter in chapters:
-        yield f"<h2>{_escape(chapter.title)}</h2>"
+        yield f"<h2>{escape(chapter.title)}</h2>"
         for paragraph in filter(None, chapter.text.split("\n\n")):
-            yield f"<p>{_escape(paragraph)}</p>"
+            yield f"<p>{escape(paragraph)}</p>"
         yield from _table(chapter.told)
         yield '<div class="pictures">'
         for caption, path in chapter.files.items():
-            image = f'<img src="{_escape(path)}" alt="{_escape(caption)}">'
-            yield f"<figure>{image}<figcaption>{_escape(caption)}</figcaption></figure>"
+            image = f'<img src="{escape(path)}" alt="{escape(caption)}">'
+            yield f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
         yield "</div>"
     yield "</html>"
 
 
 def _table(told: Told) -> Iterator[str]:
-    yield f"<table><tr>{''.join(f'<th>{_escape(name)}</th>' for name in told.columns)}</tr>"
+    yield f"<table><tr>{''.join(f'<th>{escape(name)}</th>' for name in told.columns)}</tr>"
     for name, *pairs in told.rows:
         cells = "".join(f"<td>{_number(pair, ' <small>± {}</small>')}</td>" for pair in pairs)
-        yield f"<tr><td>{_escape(name)}</td>{cells}</tr>"
+        yield f"<tr><td>{escape(name)}</td>{cells}</tr>"
     yield "</table><dl>"
     for name, meaning in told.meaning.items():
-        yield f"<dt>{_escape(name)}</dt><dd>{_escape(meaning)}</dd>"
+        yield f"<dt>{escape(name)}</dt><dd>{escape(meaning)}</dd>"
     yield "</dl>"
-
-
-def _escape(text: str) -> str:
-    return html_lib.escape(text)

@@ -4,7 +4,35 @@ from ._cases import at
 
 DEVICES, TFDS = "vae_jax/devices/platform.py", "vae_jax/data/_tfds.py"
 
+FINDINGS = (
+    ("collapse", "_remedy", "take beta=1", "take variance=learned", "take posterior=ladder, or"),
+    ("collapse", "_remedy", "take beta='linear(0, 1, 50%)'"),
+    ("dead_codes", "find", "take revival=0.1, or num_codes=…", "take num_codes=…"),
+    ("divergence", "find", "take init_scale=0.5, or a smaller `learning_rate`", "take …"),
+    ("idle_dimensions", "find", "take latent_dim=…"),
+    ("learning_rate", "find", "take learning_rate='cosine(…, 0, 100%)'", "take learning_rate=…"),
+    ("loss_scale", "find", "take variance=learned"),
+    ("overfitting", "find", "take patience=10, which keeps the best epoch, or smaller `widths`"),
+    ("probes/baseline", "_remedy", "take variance=learned", "take beta=1", "take patience=10"),
+    ("probes/generalization", "find", "take smaller `widths`, or patience=10"),
+    ("probes/holes", "find", "take beta=1", "take variance=learned", "take prior=mixture, or"),
+    ("seeds", "find", "take seed=…, or a smaller `learning_rate`"),
+    ("under_training", "longer", "take learning_rate=1e-3", "take epochs=…"),
+    ("variance_bound", "find", "take variance=learned, or leave out", "take variance=0.001"),
+)
+"""Findings of the doctor: file, function, and words of their remedies."""
+
 ELSEWHERE = {
+    at("vae_jax/cli/commands/doctor.py", "main")("--run: name a run directory"): (
+        "test_diagnosis.py::test_the_doctor_measures_prints_and_keeps"
+    ),
+    **{
+        at(f"vae_jax/diagnosis/{file}.py", function)(words): (
+            "test_diagnosis.py::test_the_remedies_of_a_finding_help"
+        )
+        for file, function, *several in FINDINGS
+        for words in several
+    },
     at("vae_jax/cli/beginning.py", "begin")("correct or unset it"): (
         "test_environment.py::test_variables_that_are_used_are_recorded"
     ),

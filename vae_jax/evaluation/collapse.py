@@ -14,11 +14,10 @@ import numpy as np
 from vae_jax import blocks, distributions, rates
 from vae_jax.errors import UsageError
 from vae_jax.evaluation._shared import mean_and_error, require_at_least, require_finite
-from vae_jax.evaluation.elbo import active_units
+from vae_jax.evaluation.elbo import COLLAPSE_RATE, active_units
 from vae_jax.likelihoods import Bernoulli, Gaussian
 
 __all__ = [
-    "COLLAPSE_RATE",
     "FLOOR_MARGIN",
     "MAX_TRAIN",
     "Collapse",
@@ -30,11 +29,6 @@ __all__ = [
     "floor_of",
     "gaussian_floor",
 ]
-
-COLLAPSE_RATE = 0.1
-"""A model counts as collapsed if I(x; z), in nats (a scalar), is below this. If only the rate is
-known, which is at least I(x; z), it counts as collapsed if the rate is below this or no dimension
-is active."""
 
 MAX_TRAIN = 20_000
 """Training examples for a floor, evenly spaced in the split (a count)."""

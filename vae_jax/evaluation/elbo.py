@@ -6,19 +6,23 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vae_jax import distributions, losses, rates
 from vae_jax.evaluation._shared import mean_and_error_of_traced
 
 __all__ = [
     "ACTIVE_VARIANCE",
+    "COLLAPSE_RATE",
     "NUM_DECOMPOSED",
     "Evaluation",
     "Moments",
     "Ratio",
     "accumulate",
     "active_units",
+    "carrying",
     "decompose_rate",
+    "effective_number",
     "evaluate",
     "freeze_likelihood",
     "merge_moments",
@@ -31,6 +35,11 @@ ACTIVE_VARIANCE = 0.01
 """A latent dimension is active if the variance over x of the posterior mean (a scalar) exceeds this
 share of the prior's variance, which is 1 for N(0, I). Reference: Burda et al. 2015, arXiv
 1509.00519, section 5.2."""
+
+COLLAPSE_RATE = 0.1
+"""A model counts as collapsed if I(x; z), in nats (a scalar), is below this. If only the rate is
+known, which is at least I(x; z), it counts as collapsed if the rate is below this or no dimension
+is active."""
 
 NUM_DECOMPOSED = 256
 """Number of examples that stand for the data in `decompose_rate`."""
@@ -68,6 +77,48 @@ _OF_EXAMPLES = ("elbo", "distortion", "rate")
 def active_units(mean_variance) -> jax.Array:
     """Which dimensions are active: [L] variances to [L] booleans. See `ACTIVE_VARIANCE`."""
     return mean_variance > ACTIVE_VARIANCE
+
+
+def effective_number(rate_per_dim) -> jax.Array:
+    """The effective number of dimensions that carry the rate: exp(−Σ_l s_l log s_l).
+
+    s_l is the share of dimension l in the rate. It is k if k dimensions carry equal shares, and
+    between 1 and L otherwise: dimensions that carry little add little, however many they are.
+
+    Args:
+        rate_per_dim: mean rate of each dimension in nats, [..., L]; an estimate below 0 counts
+            as 0.
+
+    Returns:
+        [...]; 0 if the rate is 0.
+
+    Reference:
+        Hill 1973, Diversity and evenness, Ecology 54 (the number of order 1); Roy & Vetterli 2007,
+        The effective rank, EUSIPCO.
+    """
+    kept = jnp.maximum(jnp.asarray(rate_per_dim), 0.0)
+    total = jnp.sum(kept, axis=-1, keepdims=True)
+    shares = kept / jnp.where(total > 0, total, 1.0)
+    entropy = -jnp.sum(shares * jnp.log(jnp.where(shares > 0, shares, 1.0)), axis=-1)
+    return jnp.where(total[..., 0] > 0, jnp.exp(entropy), 0.0)
+
+
+def carrying(rate_per_dim, share: float) -> tuple[int, float]:
+    """The fewest dimensions that carry at least a share of the rate, and what they carry.
+
+    Args:
+        rate_per_dim: mean rate of each dimension in nats, [L]; an estimate below 0 counts as 0.
+        share: between 0 and 1, a scalar.
+
+    Returns:
+        (number of dimensions, their share of the rate), scalars; (0, 0.0) if the rate is 0.
+    """
+    kept = np.sort(np.maximum(np.asarray(rate_per_dim, np.float64), 0.0))[::-1]
+    if not kept.sum() > 0:
+        return 0, 0.0
+    shares = np.minimum(np.cumsum(kept) / kept.sum(), 1.0)
+    num = min(int(np.sum(shares < share)) + 1, len(shares))
+    return num, float(shares[num - 1])
 
 
 def standardized_mean(posterior, prior) -> jax.Array:

@@ -39,9 +39,9 @@ from vae_jax.evaluation._shared import (
     require_finite,
     with_errors,
 )
-from vae_jax.evaluation.collapse import COLLAPSE_RATE, FLOOR_MARGIN, diagnose, elbo_and_floor
+from vae_jax.evaluation.collapse import FLOOR_MARGIN, diagnose, elbo_and_floor
 from vae_jax.evaluation.discrepancy import maximum_mean_discrepancy
-from vae_jax.evaluation.elbo import standardized_mean
+from vae_jax.evaluation.elbo import COLLAPSE_RATE, effective_number, standardized_mean
 from vae_jax.evaluation.subject import NotApplicableError
 from vae_jax.losses import aggregate_covariance, covariance
 
@@ -65,6 +65,7 @@ DEFINITIONS = {
     "rate": "E_n KL(q(z|x_n) ‖ p(z)) in nats, in closed form over the N, else from the S samples",
     "rate_per_dim": "the rate of each dimension in nats; None if p(z) is only known jointly",
     "active_units": "dimensions whose posterior mean varies by over 0.01 of the prior (Burda 2015)",
+    "effective_units": "exp of the entropy of the dimensions' shares of the rate; None if unknown",
     "mutual_information": "I(x; z) = E log q(z|x) − log q(z) in nats, at most log N",
     "mutual_information_bound": "log N, which I(x; z) over N examples cannot exceed",
     "mutual_information_saturated": "I(x; z) is within log 2 of log N: more examples may raise it",
@@ -473,6 +474,7 @@ def evaluate(
         "num_examples": num_examples,
         "num_samples": num_samples,
         "rate_per_dim": None if rate_per_dim is None else rate_per_dim.tolist(),
+        "effective_units": None if rate_per_dim is None else float(effective_number(rate_per_dim)),
         "kl_per_dim": _kl_per_dim(terms),
         "mutual_information_bound": math.log(num_examples),
         "mmd": float(discrepancy.value),

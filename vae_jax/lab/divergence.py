@@ -3,6 +3,7 @@
 import numpy as np
 
 from vae_jax import objectives
+from vae_jax.diagnosis.divergence import slower
 from vae_jax.errors import DivergedError
 from vae_jax.lab import build as building
 from vae_jax.lab import records
@@ -48,7 +49,7 @@ def _slower(experiment: building.Experiment, step: int) -> str:
     """
     steps = np.linspace(1, step, NUM_RATES).astype(int)
     rate = max(float(experiment.learning_rates(each)[0]) for each in steps)
-    return f"learning_rate={min(rate / 3, 1e-3):.1g}" if rate > 0 else "another `learning_rate`"
+    return slower(rate)
 
 
 def _advice_at_first(experiment: building.Experiment) -> str:

@@ -13,6 +13,7 @@ from vae_jax.program import (
 )
 
 __all__ = [
+    "columns",
     "make_results",
     "summary",
 ]
@@ -31,21 +32,21 @@ def make_results(
             interruption: `Parts.once`.
     """
     steps = experiment.layout.read(ended.carried.state.step)
-    columns: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for split in ("test", "valid") if len(experiment.dataset.valid) else ("test",):
 
         def measure(split=split):
-            return _columns(experiment, params, split, ended.carried.state.step)
+            return columns(experiment, params, split, ended.carried.state.step)
 
-        columns |= once(split, measure)
+        found |= once(split, measure)
     if ended.carried.best is not None:
-        columns["best_epoch"] = experiment.layout.read(ended.carried.best["epoch"]).tolist()
+        found["best_epoch"] = experiment.layout.read(ended.carried.best["epoch"]).tolist()
     configs, dataset = experiment.configs, experiment.dataset
     sizes = {config.latent_dim for config in configs}
     num_parameters = {size: experiment.resolved.num_parameters(size) for size in sizes}
     results = []
     for r, step in enumerate(steps.tolist()):
-        result = {name: values[r] for name, values in columns.items()}
+        result = {name: values[r] for name, values in found.items()}
         if str(r) in ended.failures or not math.isfinite(result["loss"]):
             failure = ended.failures.get(str(r), {"step": step, "not_finite": ["test loss"]})
             results.append({"status": "diverged", **failure})
@@ -63,19 +64,25 @@ def make_results(
     return results
 
 
-def _columns(experiment: building.Experiment, params, split: str, steps) -> dict[str, list]:
-    """The numbers of a split by name, a list over the runs each; see `make_results`."""
+def columns(experiment: building.Experiment, params, split: str, steps) -> dict[str, list]:
+    """The numbers of a split by name, a list over the runs each; see `make_results`.
+
+    Args:
+        experiment, params: see `make_results`.
+        split: "test", with errors and the use of the latent dimensions, or "valid".
+        steps: number of steps done by each run, [S].
+    """
     evaluated = building.evaluate(experiment, params, split, steps)
     prefix = "" if split == "test" else f"{split}_"
-    columns: dict[str, Any] = {f"{prefix}{n}": values for n, values in evaluated.terms.items()}
+    found: dict[str, Any] = {f"{prefix}{n}": values for n, values in evaluated.terms.items()}
     if split == "test":
         errors = evaluated.standard_errors.items()
-        columns |= {f"{name}_standard_error": values for name, values in errors}
-        columns |= building.num_examples_of(evaluated)
-        columns |= latent_use(evaluated)
+        found |= {f"{name}_standard_error": values for name, values in errors}
+        found |= building.num_examples_of(evaluated)
+        found |= latent_use(evaluated)
         if "elbo" in evaluated.terms:
-            columns |= building.in_units(experiment, evaluated.terms["elbo"])
-    return {name: np.asarray(values).tolist() for name, values in columns.items()}
+            found |= building.in_units(experiment, evaluated.terms["elbo"])
+    return {name: np.asarray(values).tolist() for name, values in found.items()}
 
 
 def _over(result: dict, name: str) -> str:
@@ -104,7 +111,7 @@ def summary(result: dict) -> str:
     ]
     if "active_share" in result:
         terms.append(f"active share {result['active_share']:.3g}")
-    if "active_units" in result:
+    if "active_units" in result and "rate_per_dim" not in result:
         terms.append(f"{result['active_units']} active units")
     units = ("bits_per_character", "nats_per_step")
     terms += [f"{result[u]:.3f} {u.replace('_', ' ')}" for u in units if u in result]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vae_jax.errors import DivergedError, StorageError
 from vae_jax.lab import build as building
-from vae_jax.lab import entry, identity, pictures, tables
+from vae_jax.lab import diagnoses, entry, identity, pictures, tables
 from vae_jax.lab.config import to_flags
 from vae_jax.lab.flags import as_flags
 from vae_jax.lab.programs import Program, folder, folder_names
@@ -50,7 +50,7 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
     sweep.write_table("sweep.csv", rows)
     summary = tables.summary_rows(configs, rows)
     sweep.write_table("summary.csv", summary)
-    for line in tables.lines(summary):
+    for line in (*tables.lines(summary), *diagnoses.of_sweep(results)):
         sweep.say(line)
     if all(row["status"] == "diverged" for row in rows):
         raise DivergedError(

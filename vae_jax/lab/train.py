@@ -20,6 +20,7 @@ from vae_jax.keeping import sha256_of
 from vae_jax.lab import build as building
 from vae_jax.lab import (
     description,
+    diagnoses,
     divergence,
     entry,
     environment,
@@ -28,6 +29,7 @@ from vae_jax.lab import (
     pictures,
     records,
     resuming,
+    run_page,
     tables,
 )
 from vae_jax.lab.config import to_flags
@@ -161,8 +163,9 @@ def train(
         else:
             results = _train_in(run, experiment, asked)
         if experiment.is_single:
-            run.say(summary(results[0]))
-            run.say(f"in {run.directory}: result.json, metrics.csv, plots/")
+            for line in (summary(results[0]), *diagnoses.lines(results[0])):
+                run.say(line)
+            run.say(f"in {run.directory}: result.json, metrics.csv, plots/, {run_page.NAME}")
     return results
 
 
@@ -238,6 +241,7 @@ def _train_in(run, experiment: building.Experiment, asked: Sequence[Config]) -> 
         _write_origin(run, experiment, asked)
         ended = loop.run(run, experiment, store, begun)
     results, params = _measure(run, experiment, ended)
+    results = diagnoses.add(run, experiment, results, params)
     _write_results(run, experiment, results)
     if _alive(results):
         _draw(run, experiment, results, params)
@@ -333,6 +337,9 @@ def _draw(run, experiment: building.Experiment, results: Sequence[dict], params)
     )
     if not failed:
         run.remove(UNDRAWN)
+    if experiment.is_single:
+        settings = experiment.config.requested()
+        processes.on_first(lambda: run_page.write(run, settings, results[0]))
 
 
 def _draw_missing(run, experiment: building.Experiment, results: Sequence[dict]) -> None:

@@ -279,7 +279,7 @@ def _unsealed(result: Any, run_id: str | None, member: int) -> dict | None:
 
 _ROWS = "metrics_sha256"
 """The key in a results file for the hash of its rows."""
-_NO_METRICS = {"status", "step", "split"}
+_NO_METRICS = {"status", "step", "split", "diagnosis"}
 """Keys of a result other than metrics."""
 _MAY_LACK = {"examples_per_second"}
 """Keys that may be None in a result because they could not be measured in a run of one step."""
@@ -298,7 +298,18 @@ def _is_result(result: Any) -> bool:
     is_whole = result.get("status") in ("done", "stopped early") and "loss" in result
     metrics = errors | result.keys() - _NO_METRICS
     measured = (name for name in metrics if name not in _MAY_LACK or result[name] is not None)
+    is_whole = is_whole and _is_diagnosis(result.get("diagnosis", []))
     return is_whole and all(_is_metric(name, result.get(name)) for name in measured)
+
+
+def _is_diagnosis(value: Any) -> bool:
+    """Whether a value is a list of findings: texts by name."""
+    keys = {"what", "evidence", "remedy"}
+    are_findings = isinstance(value, list) and all(isinstance(each, dict) for each in value)
+    return are_findings and all(
+        each.keys() == keys and all(isinstance(text, str) for text in each.values())
+        for each in value
+    )
 
 
 def _is_step(value: Any) -> bool:

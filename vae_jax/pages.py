@@ -1,0 +1,64 @@
+"""HTML pages of one file: every text is escaped, nothing is fetched, and no script runs."""
+
+import base64
+import html
+from collections.abc import Iterator, Sequence
+
+__all__ = ["POLICY", "STYLE", "escape", "head", "picture", "table"]
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #2b2b2b; max-width: 68rem; margin: 3rem auto;
+       padding: 0 1.5rem; }
+h1, h2 { font-weight: 600; line-height: 1.25; }
+h2 { margin-top: 3.5rem; }
+p { max-width: 46rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: 0.2rem 1.2rem 0.2rem 0; border-bottom: 1px solid #e4e4e4; }
+th:first-child, td:first-child { text-align: left; }
+td small { color: #7a7a7a; }
+pre { background: #f6f6f6; padding: 0.6rem 1rem; overflow-x: auto; }
+dl { color: #7a7a7a; font-size: 0.85rem; max-width: 46rem; }
+dt { float: left; margin-right: 0.5rem; color: #2b2b2b; }
+dd { margin-left: 0; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start; }
+figure { margin: 1rem 0 0; max-width: 32rem; }
+figure img { max-width: 100%; }
+figcaption { color: #7a7a7a; font-size: 0.85rem; }
+"""
+"""The style of all pages."""
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""What a page may load: its own style, and pictures that are part of it."""
+
+
+def escape(text: str) -> str:
+    """A text as it is shown on a page, whatever it holds."""
+    return html.escape(text)
+
+
+def head(title: str, policy: str = POLICY) -> Iterator[str]:
+    """The lines before the first section of a page.
+
+    Args:
+        title: of the page.
+        policy: what it may load; "" if pictures are files beside it.
+    """
+    yield "<!doctype html>"
+    told = f'<meta http-equiv="Content-Security-Policy" content="{policy}">' if policy else ""
+    named = f"<title>{escape(title)}</title>"
+    yield f'<html lang="en"><meta charset="utf-8">{told}{named}<style>{STYLE}</style>'
+    yield f"<h1>{escape(title)}</h1>"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table of texts."""
+    yield f"<table><tr>{''.join(f'<th>{escape(name)}</th>' for name in columns)}</tr>"
+    for row in rows:
+        yield f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
+    yield "</table>"
+
+
+def picture(png: bytes, caption: str) -> str:
+    """A picture with its caption, as part of the page."""
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    told = escape(caption)
+    return f'<figure><img src="{source}" alt="{told}"><figcaption>{told}</figcaption></figure>'
