@@ -344,8 +344,6 @@ def flags_of(module):
         return {*evaluate.flag_texts(), "help"}
     if module == "experiments.apply":
         return {*(flag for use in apply.names() for flag in apply.flag_texts(use)), "help"}
-    of_texts = {f"experiments.{c.__name__.rpartition('.')[2]}": c for c in (cancel, export, status)}
-        return {*(flag for use in uses.names() for flag in apply.flag_texts(use)), "help"}
     of_texts = {
         f"experiments.{c.__name__.rpartition('.')[2]}": c for c in (cancel, doctor, export, status)
     }
