@@ -50,7 +50,12 @@ def head(title: str, policy: str = POLICY) -> Iterator[str]:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table of texts."""
+    """The lines of a table of texts.
+
+    Args:
+        columns: the head of each column, [C].
+        rows: cells, [R, C].
+    """
     yield f"<table><tr>{''.join(f'<th>{escape(name)}</th>' for name in columns)}</tr>"
     for row in rows:
         yield f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
@@ -58,7 +63,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
 
 
 def picture(png: bytes, caption: str) -> str:
-    """A picture with its caption, as part of the page."""
+    """A picture with its caption, as part of the page.
+
+    Args:
+        png: the content of a PNG file, a picture of any shape.
+        caption: one line.
+    """
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     told = escape(caption)
     return f'<figure><img src="{source}" alt="{told}"><figcaption>{told}</figcaption></figure>'

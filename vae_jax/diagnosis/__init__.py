@@ -33,7 +33,7 @@ def diagnose(evidence: Evidence, package: str = __name__) -> list[Finding]:
     """What the evidence shows, in the order of the names.
 
     Args:
-        evidence: of one run.
+        evidence: of one run, with rows [epochs].
         package: where to look: this package, or that of the probes.
     """
     found = []

@@ -27,11 +27,11 @@ class Finding(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What is known of a run when it has ended; plain numbers.
+    """What is known of a run when it has ended; plain numbers, scalars unless a shape is given.
 
     Attributes:
         settings: its settings and hyperparameters by name; a schedule is text.
-        rows: one per epoch, as in `metrics.csv`.
+        rows: one per epoch, as in `metrics.csv`, [epochs].
         result: as in `result.json`.
         num_values: D, the numbers of an example.
         num_train: training examples, a count.

@@ -4,7 +4,7 @@ from vae_jax.distributions import LOGVAR_BOUND
 
 __all__ = ["SHARE", "find"]
 
-SHARE = 0.75
+SHARE = 0.6
 """The share of `LOGVAR_BOUND` (a scalar) from which on a log variance is on its way to it."""
 
 

@@ -9,12 +9,13 @@ import numpy as np
 from vae_jax.evaluation.latent_neighbours import nearest_distance
 from vae_jax.evaluation.subject import NotApplicableError
 
-__all__ = ["NUM", "SHARE", "find", "measure"]
+__all__ = ["NUM", "RATIO", "SHARE", "find", "measure"]
 
 NUM = 500
 """Draws of each kind, a count."""
-SHARE = 0.5
-"""The share of draws (a scalar) that may be farther than 95 % of reconstructions."""
+SHARE, RATIO = 0.6, 2.0
+"""The share of draws (a scalar) that may be farther than 95 % of reconstructions, and how many
+times as far (a scalar) they may be on average."""
 
 
 def measure(subject) -> dict[str, float]:
@@ -64,13 +65,13 @@ def _codes(subject, split: str, key: jax.Array, num: int) -> jax.Array:
 
 
 def find(evidence):
-    """Whether more than `SHARE` of the draws of p(z) decode to where no reconstruction is.
+    """Whether draws of p(z) decode to where no reconstruction is: beyond `SHARE` or `RATIO`.
 
     Args:
         evidence: of a run whose `measured["holes"]` has scalars.
     """
     found = evidence.measured.get("holes")
-    if found is None or found["far"] <= SHARE:
+    if found is None or (found["far"] <= SHARE and found["ratio"] <= RATIO):
         return None
     told = (
         f"{found['far']:.0%} of decoded draws of p(z) are farther from reconstructions than 95 % "
