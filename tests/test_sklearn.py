@@ -220,7 +220,7 @@ def test_rows_are_held_out_if_they_are_needed(untrained, settings, num):
         np.testing.assert_array_equal(given["valid"], x[is_held_out])
     else:
         assert given["valid"] is None
-        with pytest.raises(UsageError, match="fit the estimator with by='calibrated'"):
+        with pytest.raises(UsageError, match="give by='calibrated' and fit"):
             detector.set_params(by="calibrated").score_samples(X)
 
 

@@ -70,10 +70,10 @@ def _digits(trial: Trial) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Training pictures [N, 784], test pictures [M, 784], and which are anomalies [M]."""
     dataset, digit = data.load("mnist", data_dir=trial.data_dir), int(trial.task[-1])
     is_one_class = trial.protocol == "one_class"
-    generator = np.random.default_rng(trial.seed)
+    draws = np.random.default_rng(trial.seed)
     is_known = (np.asarray(dataset.train.labels) == digit) == is_one_class
-    train = np.sort(generator.permutation(np.flatnonzero(is_known))[: _NUM_TRAIN[trial.protocol]])
-    test = np.sort(generator.permutation(len(dataset.test.x))[:_NUM_TEST])
+    train = np.sort(draws.permutation(np.flatnonzero(is_known))[: _NUM_TRAIN[trial.protocol]])
+    test = np.sort(draws.permutation(len(dataset.test.x))[:_NUM_TEST])
     is_digit = np.asarray(dataset.test.labels)[test] == digit
     return (
         _flat(dataset, "train", train),

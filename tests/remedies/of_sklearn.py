@@ -65,9 +65,7 @@ def a_validation_fraction_that_leaves_no_rows(folder, patch):
     yield attempt(begin, patch, AnomalyDetector(**settings, validation_fraction=share))
 
 
-@tries(
-    at("vae_jax/sklearn/anomaly_detector.py", "AnomalyDetector", "_calibrated")("fit the estimator")
-)
+@tries(at("vae_jax/sklearn/anomaly_detector.py", "AnomalyDetector._calibrated")("give by="))
 def calibrated_without_rows(folder, patch):
     def initial(objective, model, x, **settings):
         return vae_jax.Trained(model, model.init(jax.random.key(0)))

@@ -96,8 +96,8 @@ class AnomalyDetector(OutlierMixin, Estimator):
         """The sum [N] of parts [N, 2] in deviations of held-out rows from their mean."""
         if self.calibration_ is None:
             raise UsageError(
-                "by=calibrated: no rows were held out of training: fit the estimator with"
-                " by='calibrated'"
+                "by=calibrated: no rows were held out of training: give by='calibrated' and fit the"
+                " estimator again"
             )
         mean, deviation = self.calibration_
         return ((parts - mean) / np.where(deviation > 0, deviation, 1.0)).sum(axis=1)
