@@ -344,7 +344,7 @@ def evaluate(
 
 def _without_z(subject) -> dict[str, np.ndarray]:
     """The negative log-likelihood under the best model that ignores z, [N], if there is one."""
-    score = collapse.floor_of(subject)
+    score = collapse.floor_of(subject) if subject.size("train") else None
     if score is None:
         return {}
 
@@ -365,7 +365,7 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
     Returns:
         The entries of `DEFINITIONS`, scalars, with standard errors; without `bits_per_dim` if
             p(x|z) is not a probability, and without `nll_without_z` if there is no such model, see
-            `collapse.floor_of`. For a conditional model the likelihood is p(x|c).
+            `collapse.floor_of`, or no training row. For a conditional model the likelihood is p(x|c).
 
     Raises:
         NotApplicableError: the posterior is a point, or the model infers its own condition.
