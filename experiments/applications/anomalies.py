@@ -71,7 +71,9 @@ def rows(trial: Trial) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Training rows [N, D], test rows [M, D] and whether these are anomalies [M]; standardized."""
     name = next(name for name in _TABLES if name.partition("_")[2] == trial.task)
     source = "github.com/Minqi824/ADBench"
-    with np.load(_detectors.file_of(trial.data_dir, f"adbench/{name}.npz", source)) as file:
+    with np.load(
+        _detectors.file_of(trial.data_dir, f"adbench/{name}.npz", source), allow_pickle=False
+    ) as file:
         x, y = file["X"].astype(np.float64), file["y"] == 1
     normal, strange = np.flatnonzero(~y), np.flatnonzero(y)
     if trial.protocol != "dte":

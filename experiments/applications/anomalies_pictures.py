@@ -91,7 +91,9 @@ def _flat(dataset, part: str, rows: np.ndarray) -> np.ndarray:
 def _xrays(trial: Trial) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Training pictures [N, 784], test pictures [M, 784], and which are anomalies [M]."""
     path = "medical/pneumoniamnist_reassembled.npz"
-    with np.load(_detectors.file_of(trial.data_dir, path, "medmnist.com")) as file:
+    with np.load(
+        _detectors.file_of(trial.data_dir, path, "medmnist.com"), allow_pickle=False
+    ) as file:
         train, test = (file[f"{part}_images"] for part in ("train", "test"))
         is_ill, is_anomaly = (file[f"{part}_labels"][:, 0] == 1 for part in ("train", "test"))
     scaled = (x.reshape(len(x), -1).astype(np.float32) / 255 for x in (train[~is_ill], test))

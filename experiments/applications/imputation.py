@@ -129,7 +129,7 @@ def _holes(trial: Trial) -> _Holes:
 def _held_out(trial: Trial, generator: np.random.Generator) -> _Holes:
     """Half of the normal rows to fit to, and holes in the others."""
     path = _path(trial, _FILES[trial.task])
-    with np.load(path) as held:
+    with np.load(path, allow_pickle=False) as held:
         rows = held["X"][held["y"] == 0].astype(np.float64)
     rows = rows[generator.permutation(len(rows))]
     fitted, truth = np.array_split(rows, 2)
