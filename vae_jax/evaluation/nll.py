@@ -365,7 +365,7 @@ def measure(subject, *, num_samples: int = 5000, num_rows: int = 500) -> dict:
     Returns:
         The entries of `DEFINITIONS`, scalars, with standard errors; without `bits_per_dim` if
             p(x|z) is not a probability, and without `nll_without_z` if there is no such model, see
-            `collapse.floor_of`, or no training row. For a conditional model the likelihood is p(x|c).
+            `collapse.floor_of`, or no training row. For a conditional model it is that of p(x|c).
 
     Raises:
         NotApplicableError: the posterior is a point, or the model infers its own condition.
