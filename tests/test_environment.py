@@ -237,6 +237,7 @@ def test_a_run_is_measured_with_the_precision_that_it_was_trained_with(highest):
 ENTRIES = {
     "vae": FLAGS,
     "evaluate": ("--run={run}", "--metrics=objective"),
+    "explore": ("--run={run}", "--to=page.html"),
     "export": ("--run={run}", "--to=model.safetensors"),
     "lecture": ("--epochs=1",),
     "reproduce": ("ppca",),

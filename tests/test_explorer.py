@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import explorer, likelihoods, schema
+from vae_jax import data, explorer, likelihoods, schema
 from vae_jax.cli.commands import explore
 from vae_jax.errors import UsageError
 from vae_jax.explorer import Latent, Page, Probes
@@ -256,6 +256,44 @@ SLIDE = """explorer.then(async (e) => {
 })"""
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "widths", "milliseconds"), [("mlp", (200, 200), 30), ("conv", (32, 64), 100)]
+)
+def test_pages_of_mnist_are_small_and_quick(shown, data_dir, network, widths, milliseconds):
+    """The default networks on 2,000 pictures; the weights are as large as those of training."""
+    x = data.load("mnist", data_dir=data_dir).test.x[:2000] / np.float32(255)
+    made = likelihoods.make("bernoulli")
+    encoder, decoder = build(network, widths=widths, shape=(28, 28, 1), latent_dim=20)
+    model = Model(encoder, decoder, made, (28, 28, 1), 20)
+    params = model.init(KEY)
+    codes = np.asarray(jax.random.normal(KEY, (2000, 20)))
+    decode = jax.jit(functools.partial(model.decode_mean, params))
+    outputs = np.asarray(decode(codes[:4]))
+    page = page_of(
+        view={"kind": "image", "shape": [28, 28, 1]},
+        codes=codes,
+        inputs=x,
+        latent=Latent(np.ones(20), "nats", np.ones(20, bool), np.zeros(20), np.ones(20)),
+        labels=None,
+        planes={"PCA": codes[:, :2], "t-SNE": codes[:, 2:4]},
+        draws={"the prior": codes[:200], "a Gaussian": codes[200:400]},
+        plan=explorer.plan(decode, jnp.zeros((1, 20))),
+        probes=Probes(codes[:4], None, outputs, float(np.ptp(outputs))),
+    )
+    found = shown(page)
+    size, error = len(explorer.html(page)), found.js("explorer.then((e) => e.error)")
+    delays = np.array(found.js(SLIDE))
+    alone = found.js("explorer.then((e) => e.milliseconds)")
+    print(
+        f"\n{network}: {size / 1e6:.2f} MB, {100 * error:.3f} % of the range from JAX, an image"
+        f" in {alone:.1f} ms, slider to picture in {np.median(delays):.0f} ms"
+    )
+    assert size < 3e6
+    assert error < 1e-3
+    assert delays.min() < milliseconds
+
+
 def test_a_browser_without_workers_decodes_in_the_page(shown, browser):
     told = browser.call("Page.addScriptToEvaluateOnNewDocument", source="delete globalThis.Worker")
     found = shown(page_of())
@@ -345,6 +383,39 @@ def test_a_decoder_that_no_page_can_run_leaves_its_reconstructions(shown):
     assert found.js("document.querySelectorAll('.slider').length") == 0
     assert found.js("document.querySelectorAll('#pair canvas').length") == 2
     assert found.js("document.querySelectorAll('#samples canvas').length") == 20
+
+
+def test_discrete_dimensions_are_chosen_by_group(shown):
+    """Of one-hot groups the page has lists; vectors of a codebook have sliders."""
+    codes = np.eye(2, dtype=np.float32)[np.arange(60) % 2].reshape(30, 4)
+    page = page_of()
+    latent = page.latent._replace(num_discrete=4, group_size=2)
+    found = shown(page._replace(codes=codes, latent=latent))
+    assert found.js("document.querySelectorAll('#sliders select').length") == 2
+    found.js("document.getElementById('group-1').value = 0")
+    found.js("document.getElementById('group-1').dispatchEvent(new Event('change'))")
+    assert found.js("explorer.then((e) => Array.from(e.code))") == [1, 0, 1, 0]
+    found = shown(page._replace(codes=codes + 0.5, latent=latent))
+    assert found.js("document.querySelectorAll('#sliders input').length") == 3
+
+
+def test_conditions_can_be_chosen(shown):
+    weights = jax.random.normal(KEY, (3, 36))
+    decode = jax.jit(lambda z, c: (z[:, :1] + c @ weights).reshape(-1, 6, 6, 1))
+    page = page_of()
+    of = np.eye(3, dtype=np.float32)[np.arange(30) % 3]
+    found = shown(
+        page._replace(
+            conditions=explorer.Conditions(("a", "<b>", "c"), np.eye(3), of),
+            plan=explorer.plan(decode, jnp.zeros((1, 4)), jnp.zeros((1, 3))),
+            probes=Probes(page.codes[:4], of[:4], np.asarray(decode(page.codes[:4], of[:4])), 1.0),
+        )
+    )
+    assert found.js("explorer.then((e) => e.error)") < 1e-3
+    found.js("document.getElementById('condition').value = 2")
+    found.js("document.getElementById('condition').dispatchEvent(new Event('change'))")
+    assert found.js("explorer.then((e) => Array.from(e.condition))") == [0, 0, 1]
+    assert found.js("document.getElementById('condition').options[2].text") == "<b>"
 
 
 # --- Tables, series and text

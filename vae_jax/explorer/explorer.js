@@ -697,8 +697,8 @@ class Explorer {
 
   // Of discrete dimensions, a list for each group of which one is 1.
   groupPickers() {
-    const { discrete, group } = this.about.latent, found = [];
-    for (let start = 0; start < Math.min(discrete, 40 * group); start += group) {
+    const { chosen, group } = this.about.latent, found = [];
+    for (let start = 0; start < Math.min(chosen, 40 * group); start += group) {
       const list = make("select", { id: `group-${start / group}` });
       for (let k = 0; k < group; k++) list.append(make("option", { value: k }, String(k)));
       list.addEventListener("change", () => {

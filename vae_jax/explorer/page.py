@@ -218,15 +218,19 @@ def _told(page: Page, arrays: _Arrays) -> dict[str, Any]:
 
 def _told_latent(page: Page) -> dict[str, Any]:
     latent, size = page.latent, page.codes.shape[1]
+    groups = page.codes[:, : latent.num_discrete].reshape(-1, latent.group_size)
+    is_one_hot = bool(((groups == 0) | (groups == 1)).all() and (groups.sum(axis=1) == 1).all())
+    num_chosen = latent.num_discrete if is_one_hot else 0  # others are vectors of a codebook
     falling = np.argsort(-np.asarray(latent.rates), kind="stable")
     found = {n: getattr(latent, n) for n in ("rates", "mean", "deviation")}
     found |= {"low": page.codes.min(axis=0), "high": page.codes.max(axis=0)}
     return {
         "size": size,
         "unit": latent.unit,
-        "order": [int(d) for d in falling if d >= latent.num_discrete],
+        "order": [int(d) for d in falling if d >= num_chosen],
         "active": np.asarray(latent.is_active, bool).tolist(),
         "discrete": latent.num_discrete,
+        "chosen": num_chosen,
         "group": latent.group_size,
         **{name: _numbers(values) for name, values in found.items()},
     }

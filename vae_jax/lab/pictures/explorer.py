@@ -178,12 +178,14 @@ def _embedded(points: np.ndarray) -> np.ndarray:
     Reference: van der Maaten & Hinton 2008, Visualizing data using t-SNE.
     """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     num = min(len(points), _EMBEDDED)
     perplexity = min(30.0, (num - 1) / 3)
     found = np.full((len(points), 2), np.nan)
     method = TSNE(perplexity=perplexity, init="pca", random_state=_SEED, max_iter=500)
-    found[:num] = method.fit_transform(points[:num].astype(np.float32))
+    with threadpool_limits(1):  # its threads wait for one another longer than they compute
+        found[:num] = method.fit_transform(points[:num].astype(np.float32))
     return found
 
 
