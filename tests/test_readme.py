@@ -39,11 +39,9 @@ from vae_jax import (
     uses,
 )
 from vae_jax.cli import help
-from vae_jax.cli.commands import apply, cancel, doctor, evaluate, export, status
+from vae_jax.cli.commands import apply, cancel, doctor, evaluate, explore, export, status
 from vae_jax.diagnosis import probes
 from vae_jax.lab import config, diagnoses, metrics, settings, sweep
-from vae_jax.cli.commands import apply, cancel, evaluate, explore, export, status
-from vae_jax.lab import config, metrics, settings, sweep
 from vae_jax.model import Model
 from vae_jax.storage import exported
 
@@ -346,12 +344,8 @@ def flags_of(module):
         return {*evaluate.flag_texts(), "help"}
     if module == "experiments.apply":
         return {*(flag for use in apply.names() for flag in apply.flag_texts(use)), "help"}
-    of_texts = {
-        f"experiments.{c.__name__.rpartition('.')[2]}": c for c in (cancel, doctor, export, status)
-        return {*(flag for use in uses.names() for flag in apply.flag_texts(use)), "help"}
-    of_texts = {
-        f"experiments.{c.__name__.rpartition('.')[2]}": c for c in (cancel, explore, export, status)
-    }
+    of_flags = (cancel, doctor, explore, export, status)
+    of_texts = {f"experiments.{c.__name__.rpartition('.')[2]}": c for c in of_flags}
     if module in of_texts:
         return {*of_texts[module].FLAGS, "help"}
     if module == "pytest":
