@@ -87,8 +87,8 @@ plant(
     "a damaged file is read",
 )
 plant(
-    "latent_mask=mask, classes=classes, prior_family=prior)",
-    "latent_mask=mask, prior_family=prior)",
+    "latent_mask=mask, classes=classes, **later)",
+    "latent_mask=mask, **later)",
     "a model is read without the user's labels",
 )
 plant(

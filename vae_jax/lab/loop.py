@@ -1,9 +1,11 @@
 """The training loop: chunks of steps, epochs, checkpoints, signals."""
 
+import collections
 import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -53,36 +55,45 @@ class Interrupt:
     def __init__(self):
         self.signum = 0
         self.asks_to_save = False
-        self._is_leaving = False
+        self._lock = threading.RLock()
+        # signals that the handler, that the thread of `interrupts` heard, that were answered
+        self._handled, self._heard, self._answered = (collections.Counter() for _ in range(3))
 
     def __enter__(self):
         signals = (*interrupts.INTERRUPTS, *interrupts.SAVES)
         self._before = {s: signal.signal(s, self._handle) for s in signals}
-        self._answered = interrupts.answered(self._answer)
-        self._answered.__enter__()
+        self._hearing = interrupts.answered(lambda signum: self._answer(signum, self._heard))
+        self._hearing.__enter__()
         return self
 
     def __exit__(self, *exception):
-        self._answered.__exit__(*exception)
+        self._hearing.__exit__(*exception)
         for signum, handler in self._before.items():
             signal.signal(signum, handler)
 
     def _handle(self, signum, frame):
         del frame
+        self._answer(signum, self._handled)
         if signum in interrupts.SAVES:
             self.asks_to_save = True
         else:
             self.signum = signum
 
-    def _answer(self, signum):
-        if signum in interrupts.SAVES:
-            interrupts.tell(signum, "saving, then going on")
-        elif signum in interrupts.INTERRUPTS and not self._is_leaving:
-            self._is_leaving = True
-            interrupts.tell(signum, "saving, then leaving (again to leave at once)")
-        elif signum in interrupts.INTERRUPTS:
-            interrupts.tell(signum, "left at once")
-            os._exit(128 + signum)
+    def _answer(self, signum: int, known: collections.Counter) -> None:
+        """Answers a signal; it is heard twice, in any order, and answered once."""
+        with self._lock:
+            known[signum] += 1
+            if known[signum] <= self._answered[signum]:
+                return
+            is_second = any(self._answered[other] for other in interrupts.INTERRUPTS)
+            self._answered[signum] += 1
+            if signum in interrupts.SAVES:
+                interrupts.tell(signum, "saving, then going on")
+            elif is_second:
+                interrupts.tell(signum, "left at once")
+                os._exit(128 + signum)
+            else:
+                interrupts.tell(signum, "saving, then leaving (again to leave at once)")
 
 
 class Saver:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_jax import diagnosis, pages
+from vae_jax.errors import VaeJaxError, first_line
 from vae_jax.lab import entry, tables
 from vae_jax.lab.flags import as_flags
 from vae_jax.storage import files
@@ -31,11 +32,18 @@ def write(run, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
         result: as in `result.json`.
     """
     command = _text(run.path("command.txt"))
-    folder = files.inside(run.directory, "plots")
+    try:
+        page = lines(run.directory, command, settings, result, _pictures(run.directory))
+        files.write_text(run.path(NAME), page, root=run.directory)
+    except (OSError, VaeJaxError) as error:  # the results are safe
+        run.log(f"{NAME} could not be written ({first_line(error)})", echo=True)
+
+
+def _pictures(directory: Path) -> dict[str, bytes]:
+    """The pictures of a run: name → PNG; links are none."""
+    folder = files.inside(directory, "plots")
     drawn = sorted(path for path in folder.glob("*.png") if not path.is_symlink())
-    pictures = {path.stem: path.read_bytes() for path in drawn}
-    page = lines(run.directory, command, settings, result, pictures)
-    files.write_text(run.path(NAME), page, root=run.directory)
+    return {path.stem: path.read_bytes() for path in drawn}
 
 
 def _text(path: Path) -> str:

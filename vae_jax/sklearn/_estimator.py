@@ -81,7 +81,7 @@ class Estimator(BaseEstimator):
 
     def _is_held_out(self, X: np.ndarray) -> np.ndarray:
         """Which of the rows [N, D] are held out of training, for validation: [N]."""
-        return np.zeros(len(X), bool)
+        return np.zeros(X.shape[0], bool)
 
     def _prior(self) -> Any:
         """p(z), one of `vae_jax.priors`, its name, or None for N(0, I)."""

@@ -53,7 +53,7 @@ class AnomalyDetector(OutlierMixin, Estimator):
 
     def _is_held_out(self, X):
         """A random share of the rows, if anything needs them; at least one, and one is left."""
-        is_held_out = np.zeros(len(X), bool)
+        is_held_out = np.zeros(X.shape[0], bool)
         if self.patience is None and self.by != "calibrated":
             return is_held_out
         if not 0 < self.validation_fraction < 1:
@@ -61,10 +61,10 @@ class AnomalyDetector(OutlierMixin, Estimator):
                 f"validation_fraction={shown(self.validation_fraction)}: give a share in (0, 1),"
                 " such as validation_fraction=0.1"
             )
-        num = min(max(1, round(self.validation_fraction * len(X))), len(X) - 1)
+        num = min(max(1, round(self.validation_fraction * X.shape[0])), X.shape[0] - 1)
         if num < 1:
-            raise ValueError(f"n_samples={len(X)} should be >= 2: one row is held out")
-        is_held_out[np.random.default_rng(self.seed_).permutation(len(X))[:num]] = True
+            raise ValueError(f"n_samples={X.shape[0]} should be >= 2: one row is held out")
+        is_held_out[np.random.default_rng(self.seed_).permutation(X.shape[0])[:num]] = True
         return is_held_out
 
     def _fit(self, X):

@@ -41,9 +41,7 @@ def main(values: dict) -> None:
         files.write_bytes(path, content)
     except StorageError as error:
         raise StorageError(f"--to: {error}") from None
-    console.say(
-        f"{place.name} at step {report.told_step(trained, place.directory)}: {len(content):,} bytes"
-    )
+    console.say(f"{place.name} at step {report.told_step(trained)}: {len(content):,} bytes")
     console.say(f"in {path}: open it in a browser")
 
 

@@ -105,7 +105,7 @@ def draw(
 
     for line in _notes(experiment.dataset):
         run.log(line)
-    seen = _once(lambda: look(experiment, *member))
+    seen = _once(lambda: _seen.look(experiment, *member))
     pictures = {
         **_makers(_all(OfRows), rows),
         **_makers(_of_model(experiment.dataset), seen),
