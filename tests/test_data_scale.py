@@ -114,6 +114,7 @@ def test_a_file_is_read_into_its_splits(tmp_path, monkeypatch, dtype):
     """Bit for bit as if it were in memory first, with one copy instead of two."""
     path = matrix(tmp_path, dtype)
     monkeypatch.setattr(_dataset, "_BLOCK_BYTES", 2**16)
+    monkeypatch.setattr(_dataset, "_CONVERTED_BYTES", 2**16)
 
     def peak_of(loading):
         tracemalloc.start()

@@ -160,7 +160,7 @@ class Model(flax.struct.PyTreeNode):
             )
         if "reads_classes" in vars(type(module)):  # its own, not that of a class above it
             return (self.condition,)
-        return (self.condition_vectors,)
+        return (labels.vectors(self.condition, self.num_conditions),)
 
     @property
     def condition_vectors(self) -> jax.Array | None:

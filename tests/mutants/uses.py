@@ -33,8 +33,8 @@ plant(
 
 plant = of("vae_jax/uses/impute.py", "uses")
 plant(
-    "weights = jax.nn.softmax(found.log_weights)",
-    "weights = jnp.full(len(found.log_weights), 1 / len(found.log_weights))",
+    "weights = jax.nn.softmax(log_weights)",
+    "weights = jnp.full(len(log_weights), 1 / len(log_weights))",
     "draws are not weighted",
 )
 plant(
