@@ -360,7 +360,12 @@ class _Writer:
 
     def _scan(self, eqn: Any, values: list, outs: Sequence[Any]) -> list:
         params, inner = eqn.params, eqn.params["jaxpr"]
-        num_consts, num_carry = params["num_consts"], params["num_carry"]
+        # what goes through the loop step by step has an axis of steps outside of it
+        ends = zip(outs, inner.out_avals, strict=True)
+        num_carry = sum(len(out.shape) == len(aval.shape) for out, aval in ends)
+        begins = zip(eqn.invars, inner.in_avals, strict=True)
+        has_steps = [len(given.aval.shape) > len(aval.shape) for given, aval in begins]
+        num_consts = len(has_steps) - num_carry - sum(has_steps)
         fixed = values[:num_consts]
         body = _Writer(self.pool)
         own = [v if not isinstance(v, _Slot) else body.slot(v.shape, v.dtype) for v in fixed]
