@@ -4,7 +4,8 @@ Every method is trained on normal rows alone, and scores the other normal rows a
 a table of ADBench (Han et al. 2022, arXiv 2206.09426). Columns are standardized by the training
 rows. The VAE holds a tenth of the training rows out: they stop its training, and calibrate the sum
 of reconstruction and rate; the baselines train on all. One setting serves all tables: that of the
-highest bound of held-out normals, see `--protocol=settings`. No anomaly is used to choose anything.
+highest bound of held-out normals of cardio and vowels together, see `--protocol=settings`. No
+anomaly is used to choose anything.
 Distance to mean is the norm of the standardized row, which a collapsed VAE scores: what does not
 exceed it has learned nothing. PCA keeps a quarter of the dimensions and scores the squared error,
 kNN the distance to the fifth neighbor. The first score of the VAE takes the seconds of training.
