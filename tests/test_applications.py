@@ -258,7 +258,8 @@ def test_columns_of_several_kinds_have_their_own_errors(imputation):
 
 @HAS_DATA
 @pytest.mark.slow
-def test_a_model_of_columns_of_several_kinds_fills_them_in(imputation):
-    found = imputation.methods(Trial("wine_10", "hivae", 0, None))["MIWAE"]()
-    assert 0 < found["error"] < 10  # one epoch
-    assert 0 <= found["wrong"] < 1
+def test_a_model_of_columns_of_several_kinds_fills_them_in_better_than_means():
+    methods = applications.load("imputation").methods(Trial("wine_10", "hivae", 0, None))
+    found, of_means = (methods[name]() for name in ("MIWAE", "mean"))
+    assert found["error"] < 0.9 * of_means["error"]
+    assert found["wrong"] < 0.5 * of_means["wrong"]

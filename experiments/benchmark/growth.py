@@ -253,7 +253,7 @@ AXES = (
     Axis("labels of a conditional model", "labels", (600, 2_400, 9_600), of_labels),
     Axis("latent dimensions in latent_use", "dimensions", (16, 64, 256), of_latent_dim),
     # pixels are side × side
-    Axis("sides of pictures", "pixels a side", (16, 32, 64), of_side, 2.5),
+    Axis("sides of pictures", "pixels a side", (16, 32, 64), of_side, 2.25),
     Axis("characters of a line", "characters", (32, 128, 512), of_text),
     Axis("rows of a table", "rows", (20_000, 80_000, 320_000), of_rows),
 )
