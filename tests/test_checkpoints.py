@@ -23,8 +23,10 @@ import numpy as np
 import optax
 import pytest
 
+from experiments.benchmark import saving
 from vae_jax.errors import StorageError
 from vae_jax.storage import checkpoints as module
+from vae_jax.storage import pieces
 from vae_jax.storage.checkpoints import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -649,6 +651,57 @@ def test_arrays_that_orbax_wrote_wrongly_are_not_committed(directory, monkeypatc
         with pytest.raises(StorageError, match="read back differs"):
             checkpoints.save(700, make_state(700), {})
         assert checkpoints.steps() == [500, 600]
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_state_in_pieces_is_the_state_and_each_piece_is_verified(directory, monkeypatch, last):
+    monkeypatch.setattr(pieces, "NUM_BYTES", 20)
+    state = make_state(700)
+    sizes = [leaf.nbytes for leaf in jax.tree.leaves(state)]
+    num = len(list(pieces.split(sizes)))
+    assert num > 5
+    load, calls = module.Checkpoints._load, []
+
+    def counted(self, path, target):
+        loaded = load(self, path, target)
+        calls.append([leaf for leaf in jax.tree.leaves(loaded.state) if leaf is not ...])
+        if damaged and len(calls) == (num if last else 1):
+            calls[-1][-1].reshape(-1).view(np.uint8)[0] ^= 1
+        return loaded
+
+    monkeypatch.setattr(module.Checkpoints, "_load", counted)
+    with Checkpoints(directory) as checkpoints:
+        damaged = True
+        with pytest.raises(StorageError, match="read back differs"):
+            checkpoints.save(700, state, {"beta": 4.0})
+        assert checkpoints.steps() == [500, 600]
+        damaged = False
+        calls.clear()
+        checkpoints.save(700, state, {"beta": 4.0})
+        assert [sum(leaf.nbytes for leaf in call) for call in calls] == [
+            sum(sizes[part]) for part in pieces.split(sizes)
+        ]
+        restored = checkpoints.restore(shapes_of(state))
+    assert (restored.step, restored.config) == (700, {"beta": 4.0})
+    assert_same(restored.state, state)
+
+
+def test_pieces_have_at_most_so_many_bytes_or_one_array(monkeypatch):
+    monkeypatch.setattr(pieces, "NUM_BYTES", 10)
+    for sizes, parts in [
+        ([], []),
+        ([3], [[3]]),
+        ([4, 6, 1], [[4, 6], [1]]),
+        ([40, 1, 9, 1, 40], [[40], [1, 9], [1], [40]]),
+    ]:
+        assert [sizes[part] for part in pieces.split(sizes)] == parts
+
+
+@pytest.mark.slow
+def test_a_save_takes_little_more_memory_than_a_copy_of_the_state():
+    """The copy is of the moment, beside which the training goes on."""
+    saved, _ = saving.memory_of(200 * 2**20)
+    assert saved.ratio <= saving.BESIDE_STATE
 
 
 def test_orbax_that_cannot_be_imported_is_not_told_as_a_full_disk(directory, monkeypatch):

@@ -5,6 +5,7 @@ a file first estimates the memory that it needs and calls `check`.
 """
 
 import contextlib
+import ctypes
 import dataclasses
 import math
 import os
@@ -20,6 +21,7 @@ __all__ = [
     "check",
     "limit_bytes",
     "physical_bytes",
+    "release",
     "there_are",
     "told",
 ]
@@ -60,6 +62,16 @@ def there_are() -> int:
         UsageError: the variable is not a number of GiB.
     """
     return max(_system_bytes(), _given_bytes() or 0)
+
+
+def release() -> None:
+    """Returns freed memory (of any size) to the system.
+
+    The C library of Linux keeps what its threads have freed, up to 32 MiB blocks of each. Other
+    systems have no such function, and nothing happens.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _system_bytes() -> int:

@@ -60,7 +60,12 @@ class Layout:
 
     def place(self, tree: Any) -> Any:
         """Places arrays [R, …] on the devices as [S, …]; fillers repeat the last run."""
-        return self.place_slots(self.fill(tree))
+
+        def one(leaf):
+            # one after the other, so that there are never two copies of all of them
+            return jax.block_until_ready(self.place_slots(self.fill(leaf)))
+
+        return jax.tree.map(one, tree)
 
     def place_slots(self, tree: Any) -> Any:
         """Places arrays [S, …], including fillers, on the devices."""

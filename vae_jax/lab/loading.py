@@ -8,7 +8,7 @@ from vae_jax import errors, keeping
 from vae_jax.errors import StorageError, UsageError, unknown
 from vae_jax.lab import metrics
 from vae_jax.lab import places as places_lib
-from vae_jax.storage import exported, members
+from vae_jax.storage import exported, hub, members
 from vae_jax.trained import Trained
 
 __all__ = ["load", "of_run"]
@@ -19,7 +19,8 @@ def load(path: str | os.PathLike, **options: Any) -> Trained:
 
     Args:
         path: path of a run directory, of a program of a sweep (with `member`), or of a file written
-            by `exported.save` or the export command.
+            by `exported.save` or the export command; or the address of a repository of a hub,
+            "hf://user/name" or "hf://user/name@revision", see `storage.hub`.
         options: for a directory: `member`, the index of one of several runs, a count; `data_dir`,
             the current folder of its data. For a file: `encoder` and `decoder`, your own modules
             that it names.
@@ -40,12 +41,14 @@ def load(path: str | os.PathLike, **options: Any) -> Trained:
             "give load('runs/name'), for example"
         )
     shown = os.fspath(path)
-    is_folder = os.path.isdir(shown)
+    is_folder = os.path.isdir(shown) and not hub.is_address(shown)
     known = ("member", "data_dir") if is_folder else ("encoder", "decoder")
     for name in options.keys() - known:
         raise unknown(f"option of load for a {'directory' if is_folder else 'file'}", name, known)
     if is_folder:
         return of_run(shown, **options)
+    if hub.is_address(shown):
+        shown = os.fspath(hub.fetch(shown))
     if not os.path.lexists(shown):
         raise UsageError(
             f"{shown}: no such file or directory: name a run directory or an exported file"

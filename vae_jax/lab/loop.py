@@ -21,7 +21,7 @@ from vae_jax.lab import (
     records,
     resuming,
 )
-from vae_jax.lab.progress import Progress, TensorBoard
+from vae_jax.lab.progress import Progress
 from vae_jax.program import (
     Carried,
     end_epoch,
@@ -166,7 +166,7 @@ def run(run, experiment: building.Experiment, store, begun: records.Begun) -> re
     with Interrupt() as interrupt:
         with (
             source(experiment) as x,
-            _watchers(run, experiment, begun.step) as tell,
+            _watchers(run, experiment) as tell,
             console.doing("training", training_of.how_far),
         ):
             chunks = _chunks(experiment, training_of.chunk, begun, x)
@@ -206,6 +206,12 @@ class _Training:
         self._clock = Stopwatch(begun.spent, examples_per_step=per_step)
         self._saver = Saver(experiment, store, begun.step if begun.is_resumed else None)
         self._timed = self._clock.timed(experiment.chunk)
+        self._snapshots = None
+        if experiment.config.snapshots is not None:
+            from vae_jax.lab.snapshots import Snapshots  # only runs that ask for it import it
+
+            self._snapshots = Snapshots(run, experiment)
+            self._snapshots.take(begun.step, begun.carried.state)
 
     def chunk(self, _, hparams, x, num_steps):
         """Runs a chunk from the state that `take` left, with its stops and finite sums."""
@@ -226,6 +232,8 @@ class _Training:
         if step % self._experiment.train.steps_per_epoch == 0:
             rows, self._carried = end_epoch(self._experiment, self._carried, step)
             self._run.append_rows(rows)
+            if self._snapshots is not None:
+                self._snapshots.take(step, self._carried.state)
             tell(rows, self._clock.spent().examples_per_second)
 
     def how_far(self) -> str:
@@ -264,15 +272,16 @@ class _Training:
 
 
 @contextlib.contextmanager
-def _watchers(run, experiment: building.Experiment, step: int):
+def _watchers(run, experiment: building.Experiment):
     """Yields a function that reports an epoch to all watchers: its rows, and the speed."""
     watchers = []
     with contextlib.ExitStack() as stack:
         if processes.is_first():
             watchers.append(stack.enter_context(Progress(run, experiment)))
-            if experiment.config.tensorboard:
-                events = TensorBoard(run.path("tensorboard"), step=step)
-                watchers.append(stack.enter_context(events))
+            if experiment.config.loggers or experiment.config.tensorboard:
+                from vae_jax.lab import logs
+
+                watchers.append(stack.enter_context(logs.Logs(run, experiment)))
 
         def tell(rows, examples_per_second):
             for watcher in watchers:

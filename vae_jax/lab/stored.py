@@ -4,11 +4,19 @@ import dataclasses
 import os
 from collections.abc import Container, Mapping, Sequence
 
-from vae_jax import objectives
+from vae_jax import networks, objectives
 from vae_jax.errors import UsageError
 from vae_jax.lab.settings import Config, flag_fields, hyperparameter_flags
 
-__all__ = ["BESIDE", "as_begun", "identity_as_of", "refuse_unknown", "with_dataset_of"]
+__all__ = [
+    "BESIDE",
+    "as_begun",
+    "identity_as_of",
+    "refuse_unknown",
+    "settings_of",
+    "with_dataset_of",
+    "with_widths_of",
+]
 
 
 BESIDE = {
@@ -41,7 +49,8 @@ def as_begun(config: Config, held: Mapping) -> Config:
     """The config with which the version that began a directory would have gone on.
 
     A setting that is not given, and that the directory lacks or has with the value that means what
-    versions without it did, gets that value.
+    versions without it did, gets that value. Default widths that depend on the shape are as stored:
+    versions whose networks had the same at any shape stored None.
 
     Args:
         config: config of a run.
@@ -54,7 +63,22 @@ def as_begun(config: Config, held: Mapping) -> Config:
         if held.get(f.name, before[f.name]) == before[f.name]
         and getattr(config, f.name) == f.default != f.metadata["before"]
     }
+    network = networks.load(config.network)
+    if config.widths is None and network.widths_by_shape is not None:
+        found["widths"] = tuple(held.get("widths") or network.widths)
     return dataclasses.replace(config, **found)
+
+
+def settings_of(held: Mapping) -> dict:
+    """The settings of a run and its epochs; one that it lacks has the value that it meant then.
+
+    Args:
+        held: the stored entries of one run, by name.
+    """
+    usual, before = Config().identity(), _before()
+    lacking = {n: v for n, v in before.items() if n not in held and v != usual.get(n, v)}
+    own = {n: v for n, v in held.items() if n not in BESIDE or n == "epochs"}
+    return {**lacking, **own}
 
 
 def _before() -> dict:
@@ -79,6 +103,19 @@ def with_dataset_of(config: Config, held: str | Sequence[str] | None) -> Config:
     own = os.path.basename(os.path.normpath(config.dataset))
     same = [name for name in names if os.path.basename(os.path.normpath(name)) == own]
     return dataclasses.replace(config, dataset=same[0]) if len(same) == 1 else config
+
+
+def with_widths_of(config: Config, held: Mapping) -> Config:
+    """The config without widths, if the directory has none and they are the network's own.
+
+    Args:
+        config: complete config of a run.
+        held: the settings that were stored.
+    """
+    is_default = config.widths == networks.load(config.network).widths
+    if held.get("widths") is None and is_default:
+        return dataclasses.replace(config, widths=None)
+    return config
 
 
 def refuse_unknown(held: Mapping, where: str) -> None:

@@ -31,7 +31,7 @@ from absl import logging as absl_logging
 
 from vae_jax import disk
 from vae_jax.errors import StorageError
-from vae_jax.memory import limit_bytes
+from vae_jax.memory import limit_bytes, release
 
 __all__ = ["Checkpoints", "Restored"]
 
@@ -124,7 +124,7 @@ class Checkpoints:
 
     @functools.cached_property
     def _orbax(self) -> Any:
-        return _orbax_of_this_process()
+        return _in_pieces().checkpointer()
 
     @functools.cached_property
     def _saving(self) -> concurrent.futures.ThreadPoolExecutor:
@@ -144,7 +144,9 @@ class Checkpoints:
         Raises:
             StorageError: the step could not be written or read back; earlier steps are intact.
         """
-        self.start_save(step, state, config)
+        self.wait()
+        # no copy: nothing writes to the state before this returns
+        self._start(step, [jax.tree.map(np.asarray, jax.device_get(state))], config)
         self.wait()
 
     def start_save(self, step: int, state: Any, config: dict) -> None:
@@ -158,8 +160,11 @@ class Checkpoints:
         """
         self.wait()
         # a view of a device's buffer would see the writes of the next step
-        state = jax.tree.map(np.array, jax.device_get(state))
-        self._pending = self._saving.submit(self._save, step, state, config)
+        self._start(step, [jax.tree.map(np.array, jax.device_get(state))], config)
+
+    def _start(self, step: int, held: list, config: dict) -> None:
+        """Saves a state in a thread; `held` has only the state, which is taken out of it."""
+        self._pending = self._saving.submit(self._save, step, held, config)
 
     def wait(self) -> None:
         """Waits until the save of `start_save` is durable; returns at once if there is none.
@@ -183,15 +188,15 @@ class Checkpoints:
             and self._pending.exception() is not None
         )
 
-    def _save(self, step: int, state: Any, config: dict) -> None:
+    def _save(self, step: int, held: list, config: dict) -> None:
         with _one_voice():
             _import_orbax()  # once per process; an error here is not an error of the disk
             start = time.perf_counter()
-            self._save_quietly(step, state, config)
+            self._save_quietly(step, held, config)
         took = time.perf_counter() - start
         self.save_seconds = min(self.save_seconds or took, took)
 
-    def _save_quietly(self, step: int, state: Any, config: dict) -> None:
+    def _save_quietly(self, step: int, state: list, config: dict) -> None:
         needed = _OVERHEAD + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         try:
             self._refuse_links()
@@ -200,7 +205,7 @@ class Checkpoints:
                 final = self._directory / str(step)
                 reason = self._fault(final) if os.path.lexists(final) else "absent"
                 if reason is not None:
-                    self._write(path / str(step), step, state, config)
+                    self._write(path / str(step), step, state.pop(), config)
                     self._put_in_place(final, reason, held, staging)
                 self._delete_old(held, staging)
         except StorageError:
@@ -318,16 +323,17 @@ class Checkpoints:
                 )
 
     def _write(self, staged: pathlib.Path, step: int, state: Any, config: dict) -> None:
-        ocp = _import_orbax()
+        ocp, pieces = _import_orbax(), _in_pieces()
+        described, digests, shapes = _describe(state), pieces.digests(state), _on_host(state)
         self._orbax.save(
             staged,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(config)
+                state=ocp.args.PyTreeSave(state), config=ocp.args.JsonSave(config)
             ),
         )
-        read_back = self._load(staged, state).state
-        same = jax.tree.map(lambda a, b: a.tobytes() == b.tobytes(), state, read_back)
-        if not all(jax.tree.leaves(same)):
+        del state  # while it is read back, its digests represent it
+        release()
+        if not self._has(digests, staged, shapes):
             raise OSError(errno.EIO, "what was read back differs from what was written")
         files = {
             name: {"bytes": size, "sha256": digest}
@@ -336,7 +342,7 @@ class Checkpoints:
         manifest = {
             "schema": _SCHEMA,
             "step": step,
-            "state": _describe(state),
+            "state": described,
             "files": files,
         }
         manifest |= {"run": self._owner} if self._owner else {}
@@ -347,12 +353,27 @@ class Checkpoints:
         for folder, _, _ in os.walk(staged, topdown=False):
             disk.sync_folder(folder)
 
+    def _has(self, digests: list[bytes], path: pathlib.Path, shapes: Any) -> bool:
+        """Whether the arrays of a step have the digests; reads it in pieces."""
+        return all(
+            _in_pieces().digests(jax.tree.leaves(self._load(path, asked).state)[part])
+            == digests[part]
+            for part, asked in _in_pieces().parts(shapes)
+        )
+
     def _load(self, path: pathlib.Path, host_target: Any) -> Any:
+        """Reads the state and the config of a step; None instead of a target reads all arrays.
+
+        Args:
+            path: its directory.
+            host_target: pytree of NumPy arrays of any shape, with Orbax's placeholder for those
+                that are not read.
+        """
         ocp = _import_orbax()
         return self._orbax.restore(
             path,
             args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(host_target), config=ocp.args.JsonRestore()
+                state=ocp.args.PyTreeRestore(host_target), config=ocp.args.JsonRestore()
             ),
         )
 
@@ -372,9 +393,16 @@ class Checkpoints:
         with self._reading(step):
             _check_arrays(path)
             # Read to the host first: the devices that wrote the step may not exist here.
-            host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), target)
-            loaded = self._load(path, host)
-        return Restored(step, jax.tree.map(_place, target, loaded.state), loaded.config)
+            wanted, structure = jax.tree.flatten(target)
+            placed, config = [], {}
+            for part, asked in _in_pieces().parts(_on_host(target)):
+                loaded = self._load(path, asked)
+                values = jax.tree.leaves(loaded.state)[part]
+                # the copies are complete before what was read is freed
+                placed += jax.block_until_ready(list(map(_place, wanted[part], values)))
+                config = loaded.config
+                del loaded, values
+        return Restored(step, structure.unflatten(placed), config)
 
     @contextlib.contextmanager
     def _reading(self, step: int) -> Iterator[pathlib.Path]:
@@ -451,24 +479,12 @@ def _ignore_closed_loops() -> None:
     sys.unraisablehook = tell
 
 
-def _orbax_of_this_process() -> Any:
-    """A `Checkpointer` without barriers: the state is complete, and one process saves it.
+def _in_pieces() -> Any:
+    """The module `pieces`, which imports Orbax."""
+    _import_orbax()
+    from vae_jax.storage import pieces
 
-    (By default, with several processes, Orbax has each write its own shards.)
-    """
-    ocp = _import_orbax()
-    if jax.process_count() == 1:
-        return ocp.Checkpointer(ocp.CompositeCheckpointHandler())
-    me = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
-    )
-    handler = ocp.CompositeCheckpointHandler(
-        state=ocp.StandardCheckpointHandler(multiprocessing_options=alone),
-        config=ocp.JsonCheckpointHandler(multiprocessing_options=alone),
-        composite_options=ocp.CompositeOptions(multiprocessing_options=alone),
-    )
-    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+    return pieces
 
 
 @contextlib.contextmanager
@@ -514,6 +530,11 @@ def _describe(tree: Any) -> dict[str, str]:
         )
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
+
+
+def _on_host(tree: Any) -> Any:
+    """Arrays of the shapes and dtypes of a tree's, which take no memory until they are written."""
+    return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), tree)
 
 
 def _check_arrays(path: pathlib.Path) -> None:

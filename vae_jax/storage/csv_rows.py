@@ -9,10 +9,13 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vae_jax import disk
 from vae_jax.errors import StorageError
 from vae_jax.storage import files, seals
 
 __all__ = [
+    "append",
+    "append_bytes",
     "cell",
     "columns_of",
     "first_lines",
@@ -80,6 +83,35 @@ def write_table(
     columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = [[cell(row.get(column)) for column in columns] for row in rows]
     files.write_bytes(path, to_csv([columns, *cells]), root=root)
+
+
+def append(path: pathlib.Path, lines: list[list[str]], *, root: str | os.PathLike) -> None:
+    """Appends lines of cells, a scalar each, to a CSV file below a root; they are then on disk.
+
+    If the disk is full, no part of them remains.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    append_bytes(path, to_csv(lines), root=root)
+
+
+def append_bytes(path: pathlib.Path, content: bytes, *, root: str | os.PathLike) -> None:
+    """Appends whole lines, a scalar, to a file; see `append`."""
+    rest = memoryview(content)
+    with (
+        files.storing(path),
+        disk.folder(root) as held,
+        open(disk.append(held, path.name), "ab", buffering=0) as file,
+    ):
+        start = file.seek(0, os.SEEK_END)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(start)
+            raise
 
 
 def whole_lines(path: pathlib.Path) -> list[bytes]:

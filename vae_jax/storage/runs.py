@@ -294,20 +294,7 @@ class Run:
                 )
         cells = [[csv_rows.cell(row[name]) for name in columns] for row in rows]
         content = csv_rows.to_csv(cells if self._columns else [columns, *cells])
-        rest = memoryview(content)
-        with (
-            files.storing(path),
-            disk.folder(self.directory) as held,
-            open(disk.append(held, path.name), "ab", buffering=0) as file,
-        ):
-            start = file.seek(0, os.SEEK_END)
-            try:
-                while rest:
-                    rest = rest[file.write(rest) :]
-                os.fsync(file.fileno())
-            except BaseException:
-                file.truncate(start)
-                raise
+        csv_rows.append_bytes(path, content, root=self.directory)
         self._columns = columns
         self._written.update(content)
 
