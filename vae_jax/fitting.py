@@ -19,6 +19,7 @@ from vae_jax import (
     aliases,
     arguments,
     assembly,
+    loggers,
     objectives,
     phases,
     posteriors,
@@ -110,6 +111,7 @@ def fit(
             same call with the same directory resumes bit for bit; a directory of a different
             training is refused.
         callbacks: functions of an `Epoch`, called after each; one that returns True stops training.
+            Loggers (`vae_jax.loggers`) are closed when training ends.
         progress: whether to show a line in a terminal or a notebook.
         preprocess: (stored [B, *stored], key) to x [B, *shape], run inside the step. None is the
             default of a `Dataset`; other x is used unchanged and must be floats in the likelihood's
@@ -169,7 +171,7 @@ def fit(
             binarization=binarization,
             prior_phase=prior_phase,
         )
-        with _kept(checkpoint, planned) as keeper:
+        with _kept(checkpoint, planned) as keeper, _closing(callbacks):
             now = _train(planned, keeper, callbacks, progress)
         return _trained(planned, now)
 
@@ -187,6 +189,16 @@ def _callbacks(callbacks: Any) -> tuple[Callable, ...]:
                 f"callbacks: holds {shown(each)}: give functions of one argument, the `Epoch`"
             )
     return given
+
+
+@contextlib.contextmanager
+def _closing(callbacks: Sequence[Callable]) -> Iterator[None]:
+    """Closes the loggers among the callbacks, however the training ends."""
+    with contextlib.ExitStack() as stack:
+        for callback in callbacks:
+            if isinstance(callback, loggers.Logger):
+                stack.callback(callback.close)
+        yield
 
 
 def _in_32_bits():
@@ -516,9 +528,10 @@ def _check_interval(
 
 def _optimizer(optimizer: Any, asked: Mapping[str, Any]) -> tuple[str | Callable, bool]:
     """The optimizer for `training.make_train`, and whether the learning rate is known."""
-    if asked["weight_decay"] is not None and optimizer == "adam":
+    is_known = isinstance(optimizer, str) and optimizer in training.OPTIMIZERS
+    if asked["weight_decay"] is not None and is_known and optimizer != "adamw":
         raise UsageError(
-            f"weight_decay={asked['weight_decay']}: adam has none: give optimizer='adamw'"
+            f"weight_decay={asked['weight_decay']}: {optimizer} has none: give optimizer='adamw'"
         )
     if isinstance(optimizer, str):
         if optimizer not in training.OPTIMIZERS:

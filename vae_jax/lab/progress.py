@@ -1,68 +1,17 @@
-"""Progress of training: a line on the terminal or in the log, and scalars for TensorBoard.
-
-For long evaluations: how far they are.
-"""
+"""Progress of training: a line on the terminal or in the log; how far long evaluations are."""
 
 import contextlib
 import time
 from collections.abc import Iterator
 
 from vae_jax import console
-from vae_jax.errors import UsageError
 from vae_jax.live import live_line, terms
 
 __all__ = [
     "Progress",
-    "TensorBoard",
     "Watch",
     "live_line",
-    "tensorboard_writer",
 ]
-
-
-class TensorBoard:
-    """Writes rows of metrics as TensorBoard scalars; those after `step` are overwritten.
-
-    Args:
-        directory: folder of the event files.
-        step: the step at which training resumes, scalar.
-
-    Raises:
-        UsageError: tensorboardX is not installed; the message names the extra.
-    """
-
-    def __init__(self, directory, *, step: int):
-        self._writer = tensorboard_writer()(str(directory), purge_step=step + 1)
-
-    def rows(self, rows: list[dict], examples_per_second: float | None) -> None:
-        """Writes the rows of an epoch that ended, one per run in training."""
-        del examples_per_second
-        for row in rows:
-            suffix = f"/run {row['run']}" if "run" in row else ""
-            for name, value in row.items():
-                split = "valid" if name.startswith("valid_") else "train"
-                tag = f"{name.removeprefix('valid_')}/{split}{suffix}"
-                if name not in ("run", "step"):
-                    self._writer.add_scalar(tag, value, row["step"])
-
-    def __enter__(self) -> "TensorBoard":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        """Flushes the events."""
-        self._writer.close()
-
-
-def tensorboard_writer():
-    """The class that writes events; raises a `UsageError` that names the extra to install."""
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise UsageError(
-            "`tensorboard=True`: tensorboardX is not installed: pip install "
-            "'vae_jax[tensorboard]', or EXTRAS=tensorboard ./launch.sh …"
-        ) from None
-    return SummaryWriter
 
 
 class Progress:

@@ -13,7 +13,7 @@ from vae_jax import aliases, disk
 from vae_jax.errors import UsageError, did_you_mean
 from vae_jax.lab.settings import flag_fields, hyperparameter_flags
 
-__all__ = ["MAX_BYTES", "MAX_RUNS", "read_rows"]
+__all__ = ["MAX_BYTES", "MAX_RUNS", "read_rows", "read_text", "setting_of"]
 
 
 MAX_RUNS = 10_000
@@ -29,9 +29,9 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
     Raises:
         UsageError: the file is not a table of flags, or a flag is given both there and here.
     """
-    text = _read_text(file)
+    text = read_text(file, "sweep", MAX_BYTES)
     read = _json_rows if Path(file).suffix.lower() == ".json" else _csv_rows
-    rows = [[(_setting(name), value) for name, value in row] for row in read(file, text)]
+    rows = [[(setting_of(name), value) for name, value in row] for row in read(file, text)]
     if not rows:
         raise UsageError(f"sweep={file}: holds no runs: give a row for each")
     if not rows[0]:
@@ -59,23 +59,34 @@ def read_rows(file: str, values: dict[str, str | None]) -> list[dict[str, str | 
     return [{name: _text(value) for name, value in row} for row in rows]
 
 
-def _setting(written: str) -> str:
+def setting_of(written: str) -> str:
     """The setting that the head of a column, or a key, stands for."""
     return aliases.setting(written.strip().lstrip("-"))
 
 
-def _read_text(file: str) -> str:
-    """Reads a text file; does not wait for a pipe, or read a device without end."""
+def read_text(file: str, setting: str, most_bytes: int) -> str:
+    """Reads a text file; does not wait for a pipe, or read a device without end.
+
+    Args:
+        file: path of the file.
+        setting: the setting that names it, for the message.
+        most_bytes: the size above which it is refused.
+
+    Raises:
+        UsageError: it cannot be read, is no regular file, is too large, or is not UTF-8.
+    """
     try:
         with open(disk.open_regular(os.path.realpath(file), os.O_RDONLY), "rb") as held:
             size = os.fstat(held.fileno()).st_size
-            raw = held.read(min(size, MAX_BYTES) + 1)
-        if len(raw) > MAX_BYTES:
-            raise OSError(errno.EFBIG, f"has more than {MAX_BYTES:,} bytes")
+            raw = held.read(min(size, most_bytes) + 1)
+        if len(raw) > most_bytes:
+            raise OSError(errno.EFBIG, f"has more than {most_bytes:,} bytes")
         return raw.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no UTF-8 text"
-        raise UsageError(f"sweep={file}: cannot be read ({reason})") from None
+        raise UsageError(
+            f"{setting}={file}: cannot be read ({reason}): give the path of a text file"
+        ) from None
 
 
 def _csv_rows(file: str, text: str) -> list[list[tuple[str, str]]]:
