@@ -46,6 +46,10 @@ def run(main: Callable[[dict, Plan, list[str]], None], description: str) -> None
     names = define_flags(sys.argv[1:])
 
     def train(values):
+        if values["config"] is not None:
+            from vae_jax.lab import settings_file
+
+            values = settings_file.beside(values)
         given = {f.name: values.pop(f.name) for f in flag_fields(Plan)}
         plan = plan_from_flags(given)
         if plan.executor is not None:

@@ -157,6 +157,8 @@ def _entries(group: str, names: Iterable[str] | None = None) -> list[str]:
 
 def _fills() -> dict[str, str]:
     """What the entries of flags have in braces: names, and defaults by name."""
+    from vae_jax import loggers
+
     with_variance = [n for n in likelihoods.names() if likelihoods.load(n).variances]
     return {
         "objectives": ", ".join(objectives.names()),
@@ -166,6 +168,7 @@ def _fills() -> dict[str, str]:
         "activations": ", ".join(networks.ACTIVATIONS),
         "activation": _defaults("activation"),
         "likelihoods": ", ".join(likelihoods.names()),
+        "loggers": ", ".join(loggers.names()),
         "samplers": ", ".join(samplers.names()),
         **{f"{setting}s": ", ".join(family.names()) for setting, family in FAMILIES.items()},
         "with_variance": ", ".join(with_variance),

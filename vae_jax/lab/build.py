@@ -102,7 +102,7 @@ class Experiment(Program):
         evaluation = num_steps * step + pairs
         if evaluation > _LITTLE:
             evaluation = bytes_of_evaluation(self)
-        state, saved = _num_bytes(self.state_shape), _num_bytes(target(self))
+        state, saved = _num_bytes(self.state_shape), target(self)
         held = sum(_num_bytes(self.splits[split]) for split in self.splits)
         if self.streamed:
             held = _BLOCKS * BLOCK_BYTES
@@ -117,7 +117,7 @@ class Experiment(Program):
             state=-(-state // layout.mesh.shape["runs"]) if not is_cpu else state,
             step=num * step,
             evaluation=num * evaluation,
-            saving=_COPIES_SAVED * saved if is_cpu else 0,
+            saving=_num_bytes(saved) + _largest(saved) if is_cpu else 0,
             pictures=_PICTURES if is_cpu else 0,
             peak=hardware.peak_bytes() if is_cpu else 0,
             limit=memory.there_are() if is_cpu else _bytes_of(device),
@@ -162,8 +162,6 @@ _LITTLE = 2**26
 """Bytes of an evaluation of which a bound is enough."""
 _PICTURES = 600 * 2**20
 """Bytes that pictures take, with the programs that are compiled for them; as measured."""
-_COPIES_SAVED = 3
-"""Copies of the state while it is saved: of its moment, as it is written, as it is read back."""
 
 
 class Footprint(NamedTuple):
@@ -175,7 +173,7 @@ class Footprint(NamedTuple):
         state: the state of all runs.
         step: beside the state, during a step.
         evaluation: beside the state, while a split is evaluated.
-        saving: copies of the state while a checkpoint is written.
+        saving: a copy of the state while a checkpoint is written, and its largest array, encoded.
         pictures: beside the state, while pictures are drawn, after the training.
         peak: the most that was in use so far.
         limit: what there is; None if the device does not say.
@@ -230,6 +228,11 @@ def _num_bytes(tree: Any) -> int:
     """Bytes of arrays, or of their shapes."""
     leaves = jax.tree.leaves(tree)
     return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
+
+
+def _largest(tree: Any) -> int:
+    """Bytes of the largest of some arrays, or of their shapes."""
+    return max(map(_num_bytes, jax.tree.leaves(tree)))
 
 
 def _bytes_of(device: Any) -> int | None:

@@ -11,6 +11,7 @@ from vae_jax import latents, looks, objectives, phases, posteriors, priors
 from vae_jax.errors import UsageError, any_of
 from vae_jax.lab import executors, parsers
 from vae_jax.lab.settings import (
+    ADAM,
     Config,
     Plan,
     flag_fields,
@@ -28,6 +29,7 @@ __all__ = [
     "from_flags",
     "latent_of",
     "parse_flag",
+    "parse_hyperparameter",
     "plan_from_flags",
     "spell",
     "to_flags",
@@ -86,7 +88,7 @@ def _hyperparameters(
         if name not in known and name in hyperparameter_flags():
             raise CombinationError(_misplaced(name, given[name], objective, names))
     parsed = {
-        name: parse_flag(name, given.get(name, each.text), _parser(each))
+        name: parse_hyperparameter(name, given.get(name, each.text), each)
         for name, each in known.items()
     }
     return tuple(sorted(parsed.items()))
@@ -147,6 +149,11 @@ def parse_flag(name: str, value: str, parse: Callable):
         raise UsageError(f"{name}={value}: {error}") from None
 
 
+def parse_hyperparameter(name: str, value: str, known: objectives.Hyperparameter) -> str:
+    """The value of a hyperparameter, from its text; see `parse_flag`."""
+    return parse_flag(name, value, _parser(known))
+
+
 def _check_together(config: Config) -> None:
     """Raises CombinationError if settings contradict one another."""
     if config.patience is not None and config.num_valid == 0:
@@ -164,6 +171,12 @@ def _check_together(config: Config) -> None:
     if config.weight_decay is not None and config.optimizer != "adamw":
         raise CombinationError(
             f"weight_decay={config.weight_decay}: {config.optimizer} has none, give optimizer=adamw"
+        )
+    chosen = [name for name in ADAM if getattr(config, name) is not None]
+    if chosen and not config.optimizer.startswith("adam"):
+        raise CombinationError(
+            f"{chosen[0]}={getattr(config, chosen[0])}: {config.optimizer} has none, give "
+            "optimizer=adam"
         )
     if config.hop is not None and config.window is None:
         raise CombinationError(

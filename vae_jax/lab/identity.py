@@ -12,7 +12,7 @@ from vae_jax.lab import environment
 from vae_jax.lab.config import default, spell
 from vae_jax.lab.resolved import complete
 from vae_jax.lab.settings import Config, lasts_a_share, named_in
-from vae_jax.lab.stored import identity_as_of, with_dataset_of
+from vae_jax.lab.stored import identity_as_of, with_dataset_of, with_widths_of
 from vae_jax.storage import members, runs, seals
 
 __all__ = [
@@ -32,7 +32,7 @@ def of(experiment: building.Experiment, held: dict | None = None) -> dict:
     Args:
         experiment: from `prepare`.
         held: the contents of a directory; if given, the result has the form of the version that
-            wrote it, see `stored.identity_as_of` and `stored.with_dataset_of`.
+            wrote it, see `identity_as_of`, `with_dataset_of` and `with_widths_of` of `stored`.
     """
     configs, dataset = experiment.configs, experiment.dataset
     if held is None:
@@ -42,6 +42,7 @@ def of(experiment: building.Experiment, held: dict | None = None) -> dict:
         has_prior = experiment.model.latent.has_prior
         usual = complete(default(configs[0]), dataset, has_prior=has_prior)
         configs = [with_dataset_of(config, known.get("dataset")) for config in configs]
+        configs = [with_widths_of(config, known) for config in configs]
         settings = [identity_as_of(config, known, usual) for config in configs]
     found = {"epochs": configs[0].epochs, "data_sha256": dataset.sha256}
     found |= environment.identity()

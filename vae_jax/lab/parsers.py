@@ -15,10 +15,12 @@ __all__ = [
     "POSITIVE",
     "canonical",
     "choice",
+    "each",
     "fraction",
     "in_float32",
     "integer",
     "integers",
+    "names_of",
     "number",
     "plain_number",
     "size",
@@ -58,6 +60,22 @@ def words(value: str) -> tuple[str, ...]:
     return found
 
 
+def each(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    """Distinct words, separated by commas or in a tuple, each of which a parser accepts."""
+
+    def parse_all(value: str | tuple[str, ...]) -> tuple[str, ...]:
+        given = words(value) if isinstance(value, str) else value
+        return tuple(dict.fromkeys(map(parse, given)))
+
+    parse_all.names = getattr(parse, "names", tuple)  # see `names_of`
+    return parse_all
+
+
+def names_of(parse: Callable) -> tuple[str, ...]:
+    """The words among which a parser chooses; () of other parsers."""
+    return tuple(getattr(parse, "names", tuple)())
+
+
 def choice(allowed: Sequence[str] | Callable[[], Sequence[str]], setting: str = ""):
     """One of the names in `allowed`, or an alias of a value of `setting`, which becomes its name.
 
@@ -74,6 +92,7 @@ def choice(allowed: Sequence[str] | Callable[[], Sequence[str]], setting: str = 
             raise UsageError(f"unknown{hint}, choose from {', '.join(names)}")
         return value
 
+    parse.names = lambda: allowed() if callable(allowed) else allowed  # see `names_of`
     return parse
 
 

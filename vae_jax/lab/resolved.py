@@ -8,7 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from vae_jax import assembly, likelihoods, modules, objectives, phases, schedules, training
+from vae_jax import (
+    assembly,
+    likelihoods,
+    modules,
+    networks,
+    objectives,
+    phases,
+    schedules,
+    training,
+)
 from vae_jax.errors import UsageError
 from vae_jax.lab.settings import ADAM, Config, likelihood_settings, members_of, statics_of
 from vae_jax.model import Model
@@ -65,12 +74,17 @@ class Resolved:
             dtype=config.dtype,
             teacher_dropout=config.teacher_dropout,
             input_dropout=config.input_dropout,
+            tied=config.tied,
         )
 
     def num_parameters(self, latent_dim: int) -> int:
         """Trained numbers of a model with L = `latent_dim`, a count."""
-        params = self.model(latent_dim).param_shapes()
+        model = self.model(latent_dim)
+        params = model.param_shapes()
         params.pop(modules.STATISTICS, None)
+        for part, family in (("likelihood", model.likelihood), ("prior", model.prior_family)):
+            for name in () if family is None else family.fixed:
+                params[part].pop(name)
         return sum(leaf.size for leaf in jax.tree.leaves(params))
 
     def hparams(self, latent_dim: int) -> list[training.Hparams]:
@@ -206,8 +220,13 @@ def complete(config: Config, dataset, *, has_prior: bool) -> Config:
     if epochs is None:
         steps_per_epoch = -(-num_examples // batch_size)
         epochs = min(200, max(1, round(30_000 / steps_per_epoch)))
+    widths, network = config.widths, networks.load(config.network)
+    if widths is None and network.widths_by_shape is not None:
+        # stored, so that the run keeps them if a later version has other defaults
+        widths = network.widths_for(dataset.shape)
     return dataclasses.replace(
         config,
+        widths=widths,
         likelihood=likelihood,
         binarization=binarization,
         epochs=epochs,

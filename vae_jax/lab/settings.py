@@ -15,6 +15,7 @@ from vae_jax import (
     networks,
     objectives,
     phases,
+    plots,
     posteriors,
     priors,
     samplers,
@@ -54,7 +55,7 @@ FAMILIES: dict[str, families.Family] = {
 }
 """Setting that names a class with settings of its own → the classes."""
 
-GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output")
+GROUPS = ("Model", "Objective", "Data", "Training", "Sweep", "Output", "Settings file")
 
 
 def flag(
@@ -66,6 +67,7 @@ def flag(
     identity: bool = True,
     is_array: bool = False,
     sweeps: bool = True,
+    stored: bool = True,
     before: Any = None,
 ):
     """Defines a field that is a flag.
@@ -81,6 +83,7 @@ def flag(
         identity: whether it decides the result of the run.
         is_array: whether the runs of one program may differ in it.
         sweeps: whether it accepts several values, separated by commas.
+        stored: whether a file of settings may hold it, see `settings_file`.
         before: the value that means the behavior before the flag existed, if the default does not.
     """
     metadata = {
@@ -90,9 +93,20 @@ def flag(
         "identity": identity,
         "is_array": is_array,
         "sweeps": sweeps,
+        "stored": stored,
         "before": default if before is None else before,
     }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def _loggers() -> list[str]:
+    from vae_jax import loggers
+
+    return loggers.names()
+
+
+def _output_activations() -> tuple[str, ...]:
+    return likelihoods.load("gaussian").choices["output_activation"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +129,9 @@ class Config:
         None,
         "Model",
         parsers.integers,
-        "hidden units (mlp, cascade, gru, …) or channels (conv, conv_map, pixel) of the encoder; "
-        "the decoder mirrors them (default: {widths})",
+        "hidden units (mlp, cascade, gru, …) or channels (conv, conv_map, conv_pool, pixel) of the "
+        "encoder; the decoder mirrors them; conv and pixel have further layers of 128 that halve "
+        "larger images to at most 8×8 (default: {widths})",
     )
     activation: str | None = flag(
         None,
@@ -137,6 +152,13 @@ class Config:
         parsers.plain_number(0, 0.99),
         "share of what the encoder reads that is dropped in training (default: 0)",
     )
+    tied: bool = flag(
+        False,
+        "Model",
+        bool,
+        "of mlp and linear: the kernels of the decoder are those of the encoder, transposed",
+        sweeps=False,
+    )
     latent_dim: int = flag(
         20, "Model", parsers.integer(1, members.MAX_LATENT_DIM), "size of the code z", is_array=True
     )
@@ -145,6 +167,13 @@ class Config:
         "Model",
         parsers.choice(likelihoods.names, "likelihood"),
         "p(x|z), one of {likelihoods} (default: depends on the dataset)",
+    )
+    output_activation: str = flag(
+        "linear",
+        "Model",
+        parsers.choice(_output_activations),
+        "what makes the mean of a gaussian likelihood of the decoder's outputs: linear (nothing), "
+        "relu or sigmoid",
     )
     prior: str | None = flag(
         None,
@@ -423,7 +452,7 @@ class Config:
         "adam",
         "Training",
         parsers.choice(tuple(training.OPTIMIZERS)),
-        f"one of {', '.join(training.OPTIMIZERS)}",
+        f"one of {', '.join(training.OPTIMIZERS)} (SGD with momentum 0.9)",
     )
     weight_decay: str | None = flag(
         None,
@@ -541,11 +570,46 @@ class Config:
         identity=False,
         sweeps=False,
     )
+    plot_format: tuple[str, ...] = flag(
+        ("png",),
+        "Output",
+        parsers.each(parsers.choice(tuple(plots.FORMATS))),
+        f"formats of the pictures, with commas between them: {', '.join(plots.FORMATS)}",
+        identity=False,
+        sweeps=False,
+    )
+    snapshots: int | None = flag(
+        None,
+        "Output",
+        parsers.integer(2, 1000),
+        "also draw a contact sheet and a GIF of about this many epochs of training: fixed inputs "
+        "reconstructed, fixed codes decoded (of one run, on images; default: none)",
+        identity=False,
+        sweeps=False,
+    )
+    traversal_example: int | None = flag(
+        None,
+        "Output",
+        parsers.integer(0),
+        "number of the test example whose code pictures of traversals vary (default: a typical "
+        "one, whose code is nearest to the mean)",
+        identity=False,
+        sweeps=False,
+    )
     tensorboard: bool = flag(
         False,
         "Output",
         bool,
-        "also write TensorBoard events (extra: tensorboard)",
+        "the same as loggers=tensorboard",
+        identity=False,
+        sweeps=False,
+    )
+    loggers: tuple[str, ...] | None = flag(
+        None,
+        "Output",
+        parsers.each(parsers.choice(_loggers, "logger")),
+        "where the numbers of training also go while it runs, one or more of {loggers} (extras of "
+        "the same names)",
         identity=False,
         sweeps=False,
     )
@@ -619,18 +683,50 @@ class Plan:
         "Sweep",
         bool,
         "train one program in `workdir` itself, as the processes of `executor` do",
+        stored=False,
     )
     dry_run: bool = flag(
-        False, "Sweep", bool, "show the programs, or the SLURM script, and do not train"
+        False,
+        "Sweep",
+        bool,
+        "show the programs, or the SLURM script, and do not train",
+        stored=False,
     )
     retry_failed: bool = flag(
-        False, "Sweep", bool, "submit programs again whose jobs failed, with the same settings"
+        False,
+        "Sweep",
+        bool,
+        "submit programs again whose jobs failed, with the same settings",
+        stored=False,
     )
     follow: bool = flag(
-        False, "Sweep", bool, "with executor=slurm, show the jobs until all have ended"
+        False,
+        "Sweep",
+        bool,
+        "with executor=slurm, show the jobs until all have ended",
+        stored=False,
     )
     overwrite: bool = flag(
-        False, "Output", bool, "archive an existing run in the directory, and start again"
+        False,
+        "Output",
+        bool,
+        "archive an existing run in the directory, and start again",
+        stored=False,
+    )
+    config: str | None = flag(
+        None,
+        "Settings file",
+        parsers.text,
+        "a .json, .toml or .yaml file of settings, or the config.json of a run; flags given beside "
+        "it replace its values (extra for .yaml: yaml)",
+        stored=False,
+    )
+    save_config: str | None = flag(
+        None,
+        "Settings file",
+        parsers.text,
+        "write all settings to this .json, .toml or .yaml file, and do not train",
+        stored=False,
     )
 
 
@@ -705,8 +801,11 @@ def members_of(config: Config) -> dict[str, Any]:
 
 
 def likelihood_settings(config: Config) -> dict[str, float | str]:
-    """The settings of the likelihood that is asked for, see `likelihoods.make`; scalars."""
-    return _own_settings(config, "likelihood") if config.likelihood is not None else {}
+    """The settings of the likelihood that are asked for, see `likelihoods.make`; scalars."""
+    own = _own_settings(config, "likelihood") if config.likelihood is not None else {}
+    if config.output_activation == Config.output_activation:
+        return own
+    return {**own, "output_activation": config.output_activation}
 
 
 def _own_settings(config: Config, setting: str) -> dict[str, Any]:

@@ -26,8 +26,8 @@ DESCRIPTION = (
 FLAGS = {
     "run": "directory of a run or of one program of a sweep, or an exported .safetensors file",
     "member": "which run of the program, from 0 (default: the only one)",
-    "input": "the new rows: a table (.csv, .tsv, .parquet, .feather), an array (.npy, .npz) or a "
-    "folder of pictures",
+    "input": "the new rows: a table (.csv, .tsv, .parquet, .feather), an array (.npy, .npz), a "
+    "text (.txt) or a folder of pictures",
     "output": "where the results go: a file of the format of the input, or a folder of pictures",
     "overwrite": "yes: an existing output is replaced",
     "rows": "which rows of the input, such as 0:1000, the first thousand: for several processes, "

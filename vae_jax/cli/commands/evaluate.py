@@ -4,7 +4,7 @@ A metric is a file in `vae_jax/evaluation/` with a function `measure`, whose set
 here; `vae_jax/lab/metrics.py` has the two that need more than a model and its data.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +12,10 @@ from vae_jax import console, evaluation, losses, samplers
 from vae_jax.cli import command as cli
 from vae_jax.devices import platform as devices
 from vae_jax.errors import DivergedError, UsageError, verbatim
-from vae_jax.evaluation import ais, disentanglement
+from vae_jax.evaluation import ais, disentanglement, samples
 from vae_jax.evaluation.disentanglement import dci
 from vae_jax.evaluation.subject import SPLITS, AtMost
-from vae_jax.lab import config, entry, metrics, parsers, report
+from vae_jax.lab import config, diagnoses, entry, metrics, parsers, report
 from vae_jax.lab import places as places_lib
 from vae_jax.lab.flags import as_flags
 from vae_jax.lab.metrics import OBJECTIVE, UDR
@@ -30,10 +30,12 @@ __all__ = [
     "complain",
     "evaluate",
     "flag_texts",
+    "in_order",
     "kept_in",
     "main",
     "parse_request",
     "parser",
+    "quick",
     "run",
     "setting_flags",
 ]
@@ -50,6 +52,8 @@ WORDS = {
     "exact_split": (SPLITS, False),
     "latent_neighbours_sampler": (("prior", *samplers.names()), False),
     "latent_use_kernel": (tuple(losses.KERNELS), False),
+    "samples_sampler": (("prior", *samplers.names()), False),
+    "samples_space": (samples.SPACES, False),
 }
 """Flags with words as values → the words, and whether several are allowed."""
 
@@ -157,7 +161,8 @@ def evaluate(
 ) -> list[Outcome]:
     """Measures one run; each metric is printed and saved as soon as it is done.
 
-    A metric that this evaluation measured before it was interrupted is only printed.
+    First the verdict on the run is printed. A metric that this evaluation measured before it was
+    interrupted is only printed.
 
     Returns:
         The outcome of each metric except `udr`.
@@ -167,6 +172,8 @@ def evaluate(
         f"{place.name} at step {report.told_step(trained)}: {dataset.name}, "
         f"{len(dataset.test):,} test examples, seed {request.seed}"
     )
+    for line in _before(place, trained, subject, request):
+        console.say(line)
     subject.watch = Watch()
     for metric in request.metrics:
         if metric == UDR:
@@ -184,11 +191,31 @@ def evaluate(
             found.append(Outcome(False, f"{metric}: {result['left_out']}", is_refused))
         else:
             found.append(Outcome(True))
+        given = {**metrics.reduced(subject, request, metric), **given}
         for line in report.lines({title: result}, given):
             console.say(line)
         if known is None:
             keeper.keep(place.directory, name, {title: result}, subject)
     return found
+
+
+def _before(
+    place: metrics.Place, trained: metrics.Trained, subject: metrics.Watched, request
+) -> Iterator[str]:
+    """The verdict on the run as it was trained, and how long the metrics take or what is left."""
+    results = trained.program.results
+    if results is not None:
+        yield from diagnoses.lines(results[place.member])
+    if request.is_brief:
+        left = ", ".join(name for name in in_order() if name not in request.metrics)
+        yield f"measuring what takes seconds, --metrics=all also measures {left}"
+        return
+    seconds = metrics.seconds(subject, request)
+    if len(seconds) > 1:
+        longest = sorted(seconds, key=lambda name: -seconds[name])[:3]
+        told = ", ".join(f"{name} {console.duration(seconds[name])}" for name in longest)
+        total = console.duration(sum(seconds.values()))
+        yield f"about {total} on two CPU cores if all of them apply, of it {told}"
 
 
 def compare(
@@ -213,9 +240,12 @@ def parse_request(values: dict) -> metrics.Request:
     Raises:
         UsageError: a name or a number does not fit.
     """
-    known = [OBJECTIVE, *evaluation.names(), UDR]
+    known = in_order()
     text = values["metrics"]
-    asked = known if text in (None, "all") else [name.strip() for name in text.split(",")]
+    asked = [name.strip() for name in text.split(",")] if text not in (None, "all") else known
+    if text is None:
+        given = {metric for flag, (metric, *_) in setting_flags().items() if values.get(flag)}
+        asked = [name for name in known if name in given or name in quick()]
     for name in asked:
         config.parse_flag("metrics", name, parsers.choice(known))
     settings: dict[str, dict] = {}
@@ -230,7 +260,17 @@ def parse_request(values: dict) -> metrics.Request:
     for name, low in (("seed", 0), ("num_examples", 2)):
         if values[name] is not None:
             counts[name] = config.parse_flag(name, values[name], parsers.integer(low))
-    return metrics.Request(list(dict.fromkeys(asked)), settings, **counts)
+    return metrics.Request(list(dict.fromkeys(asked)), settings, **counts, is_brief=text is None)
+
+
+def in_order() -> list[str]:
+    """Names of all metrics, best known first."""
+    return [OBJECTIVE, *evaluation.costs(), UDR]
+
+
+def quick() -> list[str]:
+    """Names of the metrics that take seconds, with which an evaluation begins."""
+    return [OBJECTIVE, *(n for n, cost in evaluation.costs().items() if cost.is_quick), UDR]
 
 
 def parser(flag: str, default: Any) -> Callable[[str], Any]:
@@ -261,7 +301,8 @@ def flag_texts() -> dict[str, str]:
     texts = {
         "run": "directory of a run, of a sweep, or of one program of it (runs/…/programs/all)",
         "member": "which run of the program, from 0 (default: all)",
-        "metrics": f"some of {', '.join([OBJECTIVE, *evaluation.names(), UDR])} (default: all)",
+        "metrics": f"some of {', '.join(in_order())}, or all (default: those that take seconds, "
+        f"{', '.join(quick())})",
         "num_examples": "of the test split, evenly spread over it (default: all); objective takes "
         "all of it, and fits to the training split are bounded by their own flags",
         "seed": "decides every draw (default: 0) but those of objective, which has the run's own",

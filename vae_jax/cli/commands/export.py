@@ -3,7 +3,9 @@
 `vae_jax.storage.exported` reads the file, without training code, checkpoints or data.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +27,7 @@ __all__ = [
     "ratings",
     "run",
     "scaling",
+    "without_folders",
 ]
 
 DESCRIPTION = (
@@ -72,10 +75,7 @@ def main(values: dict) -> None:
 def about(trained: metrics.Trained, place: metrics.Place) -> dict:
     """The information in the file beside the model: its origin, and the meaning of x."""
     member, dataset = trained.member, trained.experiment.dataset
-    settings = dict(member.settings)
-    if settings["dataset"] != dataset.name:
-        # for a file, do not export its path on this machine
-        settings["dataset"] = Path(settings["dataset"]).name
+    settings = without_folders(member.settings, dataset.name)
     results = members.read_results(place.directory)
     result = None if results is None else results[place.member]
     is_of_step = result is not None and result["step"] == member.step
@@ -90,6 +90,20 @@ def about(trained: metrics.Trained, place: metrics.Place) -> dict:
         | ratings(dataset),
         "condition": given and {"what": given.what, "num": given.num, "names": given.names},
     }
+
+
+def without_folders(settings: Mapping[str, Any], dataset: str) -> dict[str, Any]:
+    """The settings of a run without the folders of its data on this machine.
+
+    Args:
+        settings: by name.
+        dataset: name of its dataset, which is kept.
+    """
+    found = dict(settings)
+    for name in ("dataset", "test_data"):
+        if found.get(name) not in (None, dataset):
+            found[name] = Path(found[name]).name
+    return found
 
 
 def ratings(dataset) -> dict:
