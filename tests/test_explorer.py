@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vae_jax import data, explorer, likelihoods, schema
+from vae_jax import data, explorer, likelihoods, palette, schema
 from vae_jax.cli.commands import explore
 from vae_jax.errors import UsageError
 from vae_jax.explorer import Latent, Page, Probes
@@ -24,7 +24,14 @@ pytestmark = pytest.mark.usefixtures("traced_once")
 FIXTURES = Path(__file__).parent / "fixtures"
 KEY = jax.random.key(0)
 HOSTILE = "</script><img src=x onerror='hacked=1'><script>hacked=1</script>"
-WIDTHS = {"conv": (4, 4), "conv_map": (4, 4), "resnet": (4,), "linear": (), "gru": (8,)}
+WIDTHS = {
+    "conv": (4, 4),
+    "conv_pool": (4, 4),
+    "conv_map": (4, 4),
+    "resnet": (4,),
+    "linear": (),
+    "gru": (8,),
+}
 
 
 @functools.cache
@@ -100,6 +107,7 @@ CASES = [
     ("linear", "gaussian", (5,)),
     ("conv", "gaussian", (7, 6, 3)),
     ("conv_map", "gaussian", (8, 8, 1)),
+    ("conv_pool", "gaussian", (7, 6, 3)),
     ("resnet", "gaussian", (6, 6, 1)),
     ("gru", "gaussian", (5, 2)),
     ("mlp", "categorical", (3,)),
@@ -309,6 +317,31 @@ def test_sliders_are_sorted_by_rate_and_dead_ones_folded(shown):
     found.js("document.querySelector('#dead').open = true")
     found.until("document.querySelectorAll('#dead input').length")
     assert found.js(sliders.format("#dead")) == ["z2"]
+
+
+def painted(page, item):
+    """The color in the middle of a mark of the legend, and how many of its pixels are covered."""
+    mark = f"document.querySelectorAll('#legend canvas')[{item}]"
+    data = page.js(f"[...{mark}.getContext('2d').getImageData(0, 0, 14, 14).data]")
+    pixels = np.reshape(data, (14, 14, 4))
+    color = "#" + "".join(f"{channel:02x}" for channel in pixels[7, 7, :3])
+    return color, int((pixels[..., 3] > 127).sum())
+
+
+@pytest.mark.parametrize(
+    ("scheme", "side"), [("light", palette.LIGHT), ("dark", palette.DARK)], ids=["light", "dark"]
+)
+def test_labels_have_the_colors_and_marks_of_the_pictures(shown, browser, scheme, side):
+    own = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.call("Emulation.setEmulatedMedia", features=own)
+    found = shown(page_of(num=40, labels=np.arange(40) % 20, label_names=None))
+    marks = [painted(found, rank) for rank in range(20)]
+    assert [color for color, _ in marks] == [side.labels[rank % 10] for rank in range(20)]
+    assert all(40 <= area <= 90 for _, area in marks)  # of one size: 2.6 · 5² = 65
+    found = shown(page_of(num=42, labels=np.arange(42) % 21, label_names=None))
+    assert [painted(found, k)[0] for k in (0, 1)] == [side.shades[0], side.shades[-1]]
+    assert found.js("document.querySelector('#legend li').textContent").startswith("21 labels")
+    browser.call("Emulation.setEmulatedMedia", features=[])
 
 
 def test_keys_go_from_example_to_example_and_move_sliders(shown):

@@ -51,6 +51,7 @@ def cells(num):
     return rows, moved, dict(zip(rows, ("real", "categorical", "date"), strict=True))
 
 
+OF_DRAWS = np.zeros((2, 4, 4, 1)), np.zeros((2, 3, 4, 4, 1))
 METRICS = [
     {"step": 10 * t, "loss": 9.0 - t, "valid_loss": 9.5 - t, "rate": 0.1 * t} for t in range(5)
 ]
@@ -143,6 +144,24 @@ def test_writing_follows_no_planted_link(tmp_path):
     plots.save_gif(random_images(2, 8, 8, 1), tmp_path / "x.gif")
     assert outside.read_text() == "untouched"
     assert not (tmp_path / "x.gif").is_symlink()
+
+
+def test_a_picture_has_several_formats_with_its_note_below(tmp_path):
+    picture = plots.rate_per_dimension(np.ones(3), np.ones(3, bool))._replace(note="epoch 7")
+    names = ("svg", "pdf", "png")
+    paths = plots.save(picture, tmp_path / "a", names)
+    assert [path.name for path in paths] == ["a.svg", "a.pdf", "a.png", "a.csv"]
+    svg, pdf, png = (path.read_bytes() for path in paths[:3])
+    assert (svg[:5], pdf[:5], png[1:4]) == (b"<?xml", b"%PDF-", b"PNG")
+    assert b"<!-- epoch 7 -->" in svg
+    assert b"/Type3" not in pdf
+    assert [path.read_bytes() for path in plots.save(picture, tmp_path / "b", names)] == [
+        path.read_bytes() for path in paths
+    ]
+    assert b"epoch" not in plots.encode(picture._replace(note=""), ["svg"])[0]
+    assert picture._repr_png_() == png
+    with pytest.raises(UsageError, match="format of a picture 'jpg' is unknown"):
+        plots.encode(picture, ["jpg"])
 
 
 def test_image_grid_puts_each_image_in_its_cell():
@@ -371,6 +390,17 @@ def test_training_curves_draw_train_and_validation_of_each_term():
     assert picture.table.rows[0] == ("0", "9.0", "", 0.0, -9.0, 4, 0.1, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "label"), [((1, 2), "step (15 an epoch)"), ((1, 3), "step"), (("", ""), "step")]
+)
+def test_steps_are_told_in_epochs(epochs, label):
+    rows = [
+        {"step": 15, "epoch": epochs[0], "loss": 1},
+        {"step": 30, "epoch": epochs[1], "loss": 2},
+    ]
+    assert plots.training_curves(rows).figure.axes[0].get_xlabel() == label
+
+
 def test_an_early_spike_does_not_flatten_the_rest():
     steps = np.arange(100)
     loss = 100.0 + 20.0 * np.exp(-steps / 30)
@@ -446,6 +476,79 @@ def test_latent_scatter_of_many_labels_has_a_color_bar_and_of_none_nothing():
     assert picture.table.columns == ("z0", "z1")
 
 
+@pytest.mark.parametrize("num_labels", [3, 30])
+def test_ellipses_are_one_standard_deviation_from_codes_in_the_colors_of_their_labels(num_labels):
+    rng = np.random.default_rng(1)
+    z, labels, rows = rng.normal(size=(60, 2)), np.arange(60) % num_labels, [7, 2, 59]
+    z[5] = np.nan
+    factors = rng.normal(size=(3, 2, 2))
+    covariances = factors @ factors.swapaxes(1, 2)
+    words = {"rows": rows, "covariances": covariances, "caption": "what they are"}
+    picture = plots.latent_scatter(z, labels, **words)
+    dots, *_, ellipses = picture.figure.axes[0].collections
+    picture.figure.draw_without_rendering()  # shades are known only then
+    for row, own, path, edge in zip(
+        rows, covariances, ellipses.get_paths(), ellipses.get_edgecolors(), strict=True
+    ):
+        apart = path.vertices - z[row]
+        squares = np.einsum("vi,ij,vj->v", apart, np.linalg.inv(own), apart)
+        np.testing.assert_allclose(squares, 1.0, rtol=1e-6)
+        place = row - (row > 5)
+        np.testing.assert_allclose(edge[:3], dots.get_facecolor()[place, :3], atol=0.02)
+    assert picture.figure.get_supxlabel() == "what they are"
+    assert picture.table.columns[2:] == ("label", "variance z0", "covariance", "variance z1")
+    assert picture.table.rows[2][3:] == tuple(covariances[1].ravel()[[0, 1, 3]])
+    assert picture.table.rows[3][3:] == (None,) * 3
+
+
+def test_a_plane_of_no_labels_has_ellipses_too_and_unknown_labels_gray_ones():
+    z, some = random_images(4, 2), {"rows": [1, 3], "covariances": [np.eye(2)] * 2}
+    (axes,) = plots.latent_scatter(z, **some).figure.axes
+    dots, ellipses = axes.collections
+    np.testing.assert_array_equal(
+        ellipses.get_edgecolors()[:, :3], [dots.get_facecolor()[0, :3]] * 2
+    )
+    (axes,) = plots.latent_scatter(z, np.array([0, -1, 1, 1]), **some).figure.axes
+    gray, one = axes.collections[-1].get_edgecolors()[:, :3]
+    np.testing.assert_array_equal(gray, axes.collections[0].get_facecolor()[0, :3])
+    np.testing.assert_array_equal(one, axes.collections[1].get_facecolor()[2, :3])
+
+
+def test_one_to_many_shows_draws_their_mean_and_their_deviation():
+    draws, x = random_images(2, 5, 4, 4, 3), random_images(2, 4, 4, 3)
+    z, codes = np.random.default_rng(1).normal(size=(2, 5, 2)), random_images(9, 2)
+    words = {"axis_names": ("z3", "z7"), "names": ("number 3, label 8", "number 4")}
+    picture = plots.one_to_many(x, draws, num_shown=2, z=z, codes=codes, **words)
+    assert picture.table.columns[:6] == ("example", "kind", "draw", "z3", "z7", "x0")
+    rows = [row for row in picture.table.rows if row[0] == 1]
+    assert [row[1] for row in rows] == ["input", *["draw"] * 5, "mean", "deviation"]
+    assert rows[2][2:5] == (1, *z[1, 1])
+    shown = np.array([row[5:] for row in rows])
+    np.testing.assert_array_equal(shown[0], x[1].ravel())
+    np.testing.assert_array_equal(shown[1:6], draws[1].reshape(5, -1))
+    np.testing.assert_allclose(shown[6], draws[1].reshape(5, -1).mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(shown[7], draws[1].reshape(5, -1).std(axis=0), rtol=1e-5)
+    images = [axes.images[0].get_array()[0, 0, :3] for axes in picture.figure.axes if axes.images]
+    corners = [x[0], *draws[0, :2], draws[0].mean(axis=0)]
+    for pixel, expected in zip(images[:4], corners, strict=True):
+        np.testing.assert_allclose(pixel / 255, expected[0, 0], atol=0.003)
+    assert len(images) == 2 * 4 + 2
+    planes = [axes for axes in picture.figure.axes if axes.get_xlabel() == "z3"]
+    for own, axes in zip(z, planes, strict=True):
+        np.testing.assert_allclose(axes.collections[0].get_offsets(), codes)
+        np.testing.assert_allclose(axes.collections[1].get_offsets(), own)
+    texts = labels(picture.figure.texts)
+    assert {"number 3\nlabel 8", "number 4", "5 draws of q(z|x)", "mean of 5"} <= {*texts}
+
+
+def test_draws_that_are_equal_have_no_deviation_and_need_no_plane(tmp_path):
+    x = random_images(1, 4, 4, 1)
+    picture = plots.one_to_many(x, np.repeat(x[:, None], 3, axis=1))
+    assert not np.any(picture.table.rows[-1][3:])
+    assert not any(axes.collections for axes in picture.figure.axes if axes.images)
+    plots.save(picture, tmp_path / "x")
+
+
 def test_rates_are_sorted_and_active_ones_colored():
     rate = np.array([0.5, 2.0, -0.001, 1.25])
     active = np.array([True, True, False, True])
@@ -487,6 +590,23 @@ def test_rates_are_sorted_and_active_ones_colored():
         (lambda: plots.manifold(np.zeros((2, 2, 4, 4, 1)), 0.0, 0.9), "must be probabilities"),
         (lambda: plots.latent_scatter(np.zeros((5, 3))), "must be [N, 2]"),
         (lambda: plots.latent_scatter(np.zeros((5, 2)), np.zeros(4)), "must be [5]"),
+        (
+            lambda: plots.latent_scatter(np.zeros((5, 2)), rows=[1], covariances=np.eye(2)),
+            "covariances [2, 2]: must be [E] and [E, 2, 2]",
+        ),
+        (
+            lambda: plots.latent_scatter(np.zeros((5, 2)), rows=[5], covariances=[np.eye(2)]),
+            "rows=[5]: must be numbers of examples, 0 to 4",
+        ),
+        (
+            lambda: plots.one_to_many(np.zeros((2, 4, 4, 1)), np.zeros((3, 5, 4, 4, 1))),
+            "x has shape [2, 4, 4, 1], draws [3, 5, 4, 4, 1]",
+        ),
+        (
+            lambda: plots.one_to_many(*OF_DRAWS, z=np.zeros((2, 4, 2))),
+            "z has shape [2, 4, 2]: must be [2, 3, 2]",
+        ),
+        (lambda: plots.one_to_many(*OF_DRAWS, names=["a"]), "names has 1 entries: must have 2"),
         (lambda: plots.rate_per_dimension(np.zeros(3), np.zeros(2)), "must be [3]"),
         (lambda: plots.rate_per_group(np.zeros((3, 1)), np.zeros(3)), "must be [G]"),
         (lambda: plots.rate_per_group(np.zeros(3), np.zeros(3), ["a"]), "must be [3]"),

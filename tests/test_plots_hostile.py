@@ -59,6 +59,10 @@ OF_WORDS = {
     "latent_scatter of many": lambda w: plots.latent_scatter(
         some(30, 2), np.array([f"{i:02} {w[0]}" for i in range(30)])
     ),
+    "one_to_many": lambda w: plots.one_to_many(
+        some(len(w), 4, 4, 1), some(len(w), 2, 4, 4, 1), z=some(len(w), 2, 2),
+        axis_names=(w[0], w[0]), names=w, title=w[0],
+    ),
     "samples": lambda w: plots.samples(some(2 * len(w), 4, 4, 1), title=w[0], row_names=w),
     "interpolation": lambda w: plots.interpolation(some(2, 3, 4, 4, 1), w[0]),
     "manifold": lambda w: plots.manifold(some(3, 3, 4, 4, 1), title=w[0]),
@@ -123,6 +127,14 @@ OF_NUMBERS = {
     "samples": lambda v: plots.samples(np.ones((3, 4, 4, 1)) * v[0]),
     "traversal": lambda v: plots.traversal(some(len(v), len(v), 4, 4, 1), v, v),
     "latent_scatter": lambda v: plots.latent_scatter(np.stack([v, v], 1), np.arange(len(v))),
+    "latent_scatter of posteriors": lambda v: plots.latent_scatter(
+        np.stack([v, v[::-1]], 1), rows=np.arange(len(v)),
+        covariances=np.where(np.eye(2), v[:, None, None], 0.0),
+    ),
+    "one_to_many": lambda v: plots.one_to_many(
+        v[0] * np.ones((2, 4, 4, 1)), v[:, None, None, None] * np.ones((2, len(v), 4, 4, 1)),
+        z=np.stack([v, v[::-1]], 1)[None].repeat(2, 0), codes=np.stack([v, v], 1),
+    ),
     "rate_per_dimension": lambda v: plots.rate_per_dimension(v, v > 0),
     "rate_per_group": lambda v: plots.rate_per_group(v, np.ones(len(v), int)),
     "series": lambda v: plots.series(v * np.ones((2, 1, 5, len(v)))),
@@ -168,6 +180,7 @@ def test_an_animation_of_extreme_numbers_is_written(value, tmp_path):
 def test_images_of_any_shape_are_drawn(size, tmp_path):
     drawn(plots.samples(some(5, *size, 1)), tmp_path)
     drawn(plots.reconstructions(some(1, *size, 3), some(1, *size, 3)), tmp_path)
+    drawn(plots.one_to_many(some(1, *size, 2), some(1, 3, *size, 2)), tmp_path)
 
 
 def panels(picture):

@@ -510,6 +510,47 @@ def test_a_long_legend_takes_no_room_from_the_curves():
     assert heights[1] > 0.8 * heights[0]
 
 
+def test_seeds_are_averaged_with_a_band_of_their_standard_error(tmp_path):
+    values = np.random.default_rng(0).normal(size=(4, 3, 2))  # three seeds of each of four settings
+    rows = [
+        {"run": 3 * s + r, "epoch": t, "rate": values[s, r, t]}
+        for s, r, t in np.ndindex(values.shape)
+    ]
+    rows[2]["rate"] = None  # of the second seed at the first epoch
+    names = [f"beta={s}" for s in range(4) for _ in range(3)]
+    kwargs = {"run_names": names, "same": names, "repeated": "seeds"}
+    betas = np.repeat([0, 1, 2, 3], 3)
+    picture = draw(plots.sweep_curves(rows, **kwargs, color=betas, color_name="beta"), tmp_path)
+    (axes,) = picture.figure.axes
+    *bands, lines = axes.collections
+    values[0, 1, 0] = np.nan
+    mean, num = np.nanmean(values, axis=1), np.sum(~np.isnan(values), axis=1)
+    error = np.nanstd(values, axis=1, ddof=1) / np.sqrt(num)
+    for s, (segment, band) in enumerate(zip(lines.get_segments(), bands, strict=True)):
+        np.testing.assert_allclose(segment, [(t, mean[s, t]) for t in range(2)])
+        corners = band.get_paths()[0].vertices
+        for t, side in ((0, -1), (1, -1), (0, 1), (1, 1)):
+            point = (t, mean[s, t] + side * error[s, t])
+            assert np.isclose(corners, point).all(axis=1).any()
+    assert list(legend_of(picture.figure)) == ["beta=0", "beta=1", "beta=2", "beta=3"]
+    assert picture.figure.get_suptitle() == "mean ± standard error of 3 seeds"
+    own = ("rate_mean", "rate_standard_error", "rate_num_runs")
+    assert picture.table.columns == ("name", "beta", "epoch", *own)
+    expected = [(mean[s, t], error[s, t], num[s, t]) for s in range(4) for t in range(2)]
+    np.testing.assert_allclose([row[3:] for row in picture.table.rows], expected)
+
+
+def test_settings_of_one_seed_have_no_band_and_the_numbers_of_seeds_are_said(tmp_path):
+    rows = [row for row in logged(4, 3) if row["run"] != 2]
+    same = ["b", "a", "b", "b"]
+    picture = draw(plots.sweep_curves(rows, run_names=same, same=same), tmp_path)
+    axes = picture.figure.axes[0]
+    assert len(axes.collections) == 2, "one band, and the lines"
+    assert list(legend_of(picture.figure)) == ["b", "a"], "by their first runs"
+    assert picture.figure.get_suptitle() == "mean ± standard error of 1 to 3 runs"
+    assert next(row[3:5] for row in picture.table.rows if row[0] == "a") == (None, 1)
+
+
 # all
 
 

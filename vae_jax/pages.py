@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from collections.abc import Iterator, Sequence
 
 __all__ = ["POLICY", "STYLE", "escape", "head", "picture", "table"]
@@ -13,8 +14,9 @@ h1, h2 { font-weight: 600; line-height: 1.25; }
 h2 { margin-top: 3.5rem; }
 p { max-width: 46rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 0.2rem 1.2rem 0.2rem 0; border-bottom: 1px solid #e4e4e4; }
-th:first-child, td:first-child { text-align: left; }
+th, td { text-align: left; vertical-align: top; padding: 0.2rem 1.2rem 0.2rem 0;
+         border-bottom: 1px solid #e4e4e4; }
+th.number, td.number { text-align: right; white-space: nowrap; }
 td small { color: #7a7a7a; }
 pre { background: #f6f6f6; padding: 0.6rem 1rem; overflow-x: auto; }
 dl { color: #7a7a7a; font-size: 0.85rem; max-width: 46rem; }
@@ -49,26 +51,40 @@ def head(title: str, policy: str = POLICY) -> Iterator[str]:
     yield f"<h1>{escape(title)}</h1>"
 
 
+_NUMBER = re.compile(r"[-−+]?(\d[\d,]*\.?\d*|\.\d+)(e[-−+]?\d+)?%?( ± [\d.,e−+-]+)?|[-−+]?inf|nan")
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table of texts.
+    """The lines of a table of texts; columns of numbers have the class "number".
 
     Args:
         columns: the head of each column, [C].
-        rows: cells, [R, C].
+        rows: cells, [R, C]; a column is of numbers if all cells that are not empty are.
     """
-    yield f"<table><tr>{''.join(f'<th>{escape(name)}</th>' for name in columns)}</tr>"
+    classes = [_class_of(cells) for cells in zip(*rows, strict=True)] or [""] * len(columns)
+    each = zip(classes, columns, strict=True)
+    yield f"<table><tr>{''.join(f'<th{kind}>{escape(name)}</th>' for kind, name in each)}</tr>"
     for row in rows:
-        yield f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
+        each = zip(classes, row, strict=True)
+        yield f"<tr>{''.join(f'<td{kind}>{escape(cell)}</td>' for kind, cell in each)}</tr>"
     yield "</table>"
 
 
-def picture(png: bytes, caption: str) -> str:
-    """A picture with its caption, as part of the page.
+def _class_of(cells: Sequence[str]) -> str:
+    """The class of a column as an attribute."""
+    told = [cell.strip() for cell in cells if cell.strip()]
+    are_numbers = told and all(_NUMBER.fullmatch(cell) for cell in told)
+    return ' class="number"' if are_numbers else ""
+
+
+def picture(content: bytes, caption: str) -> str:
+    """A picture with its caption, as part of the page; a browser runs no script in it.
 
     Args:
-        png: the content of a PNG file, a picture of any shape.
+        content: of a PNG or SVG file, a picture of any shape.
         caption: one line.
     """
-    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    kind = "svg+xml" if content.lstrip()[:1] == b"<" else "png"
+    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     told = escape(caption)
     return f'<figure><img src="{source}" alt="{told}"><figcaption>{told}</figcaption></figure>'

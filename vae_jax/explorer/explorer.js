@@ -373,14 +373,9 @@ function make(tag, attributes = {}, ...children) {
 
 const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 
-// Tol's muted colors, and his light ones on a dark page: apart for color-blind readers too
-const COLORS = {
-  light: ["#cc6677", "#332288", "#b39b2e", "#117733", "#4f9fc4", "#882255", "#44aa99", "#999933",
-    "#aa4499", "#777777"],
-  dark: ["#77aadd", "#ee8866", "#eedd88", "#ffaabb", "#99ddff", "#44bb99", "#bbcc33", "#c9a0ff",
-    "#aaaa00", "#dddddd"],
-};
-const colors = () => (isDark() ? COLORS.dark : COLORS.light);
+// Colors and marks of labels, which the page brings.
+let PALETTE = null;
+const palette = () => (isDark() ? PALETTE.dark : PALETTE.light);
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
 
 const number = (x, digits = 3) => (Number.isFinite(x) ? String(+x.toPrecision(digits)) : "missing");
@@ -407,12 +402,12 @@ function paintImage(canvas, values, [height, width, channels]) {
 function paintSeries(canvas, values, { shape: [length, channels], low, high }) {
   canvas.width = 320;
   canvas.height = 160;
-  const context = canvas.getContext("2d"), palette = colors();
+  const context = canvas.getContext("2d"), colors = palette().labels;
   context.lineWidth = 2;
   const x = (t) => 4 + (312 * t) / Math.max(1, length - 1);
   const y = (v) => 156 - (152 * (v - low)) / (high - low || 1);
   for (let c = 0; c < channels; c++) {
-    context.strokeStyle = palette[c % palette.length];
+    context.strokeStyle = colors[c % colors.length];
     context.beginPath();
     for (let t = 0, isOn = false; t < length; t++) {
       const value = values[t * channels + c];
@@ -613,10 +608,11 @@ class Explorer {
 
   buildLegend() {
     const used = this.labels ? [...new Set(this.labels)].filter((k) => k >= 0).sort((a, b) => a - b) : [];
-    this.isGraded = used.length > 20;
-    this.highest = used.at(-1) ?? 1;
+    this.ranks = new Map(used.map((label, rank) => [label, rank]));
+    this.isGraded = used.length > PALETTE.chosen.length;
     const shown = this.isGraded ? [used[0], used.at(-1)] : used;
-    this.legend.replaceChildren(...shown.map((k) => {
+    const told = this.isGraded ? [make("li", {}, `${used.length} labels, by shade from`)] : [];
+    this.legend.replaceChildren(...told, ...shown.map((k) => {
       const mark = make("canvas", { width: 14, height: 14, "aria-hidden": "true" });
       this.paintMark(mark.getContext("2d"), 7, 7, 5, k);
       return make("li", {}, mark, String(this.about.labelNames ? this.about.labelNames[k] : k));
@@ -932,17 +928,24 @@ class Explorer {
     context.stroke();
   }
 
-  // A mark of a label: colors first, then shapes.
+  // A dot of what has no label, else the color and the mark of its label; many labels are graded.
   paintMark(context, x, y, radius, label) {
-    const palette = colors();
-    context.fillStyle = label < 0 ? style("--faint")
-      : this.isGraded ? `hsl(${260 - (200 * label) / this.highest} 60% ${isDark() ? 65 : 45}%)`
-        : palette[label % palette.length];
+    const { labels, unknown } = palette(), rank = label < 0 ? -1 : (this.ranks.get(label) ?? 0);
+    const [color, mark] = rank < 0 || this.isGraded ? [0, 0] : PALETTE.chosen[rank];
+    context.fillStyle = rank < 0 ? unknown : this.isGraded ? this.shade(rank) : labels[color];
     context.beginPath();
-    const shape = this.isGraded || label < 0 ? 0 : Math.floor(label / palette.length);
-    if (shape === 0) context.arc(x, y, radius, 0, 7);
-    else context.rect(x - radius, y - radius / shape, 2 * radius, (2 * radius) / shape);
+    for (const [right, up] of PALETTE.marks[mark]) context.lineTo(x + radius * right, y - radius * up);
     context.fill();
+  }
+
+  // Between the two nearest shades.
+  shade(rank) {
+    const { shades } = palette(), place = (rank / (this.ranks.size - 1)) * (shades.length - 1);
+    const first = Math.min(Math.floor(place), shades.length - 2), part = place - first;
+    const channel = (color, k) => parseInt(color.slice(k, k + 2), 16);
+    const mixed = [1, 3, 5].map((k) =>
+      Math.round((1 - part) * channel(shades[first], k) + part * channel(shades[first + 1], k)));
+    return `rgb(${mixed.join(" ")})`;
   }
 
   onPoint(event, isPicked) {
@@ -987,6 +990,7 @@ async function largestError(about, arrays, decoder) {
 
 async function open(source) {
   const about = JSON.parse(document.getElementById("about").textContent);
+  PALETTE = about.palette;
   const arrays = await readArrays(document.getElementById("arrays").textContent, about.arrays);
   const take = (numbers) => numbers.map((k) => arrays[k]);
   let decoder = null, error = null;

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vae_jax import palette
 from vae_jax.explorer.plans import Plan
 
 __all__ = ["LEAST_HALF", "Conditions", "Latent", "Page", "Probes", "html"]
@@ -181,6 +182,7 @@ def _told(page: Page, arrays: _Arrays) -> dict[str, Any]:
 
     labels, conditions, names = page.labels, page.conditions, page.label_names
     return {
+        "palette": _told_palette(),
         "view": dict(page.view),
         "isBytes": is_bytes,
         "inputShape": list(page.inputs.shape[1:]),
@@ -214,6 +216,12 @@ def _told(page: Page, arrays: _Arrays) -> dict[str, Any]:
             None if page.reconstructions is None else examples(page.reconstructions)
         ),
     }
+
+
+def _told_palette() -> dict[str, Any]:
+    chosen = [palette.mark_of(rank) for rank in range(palette.MOST_MARKED)]
+    sides = {"light": palette.LIGHT._asdict(), "dark": palette.DARK._asdict()}
+    return {**sides, "marks": palette.MARKS, "chosen": chosen}
 
 
 def _told_latent(page: Page) -> dict[str, Any]:

@@ -17,7 +17,7 @@ NAME = "report.html"
 """File of a run; it can be moved and sent alone."""
 _NEXT = {
     "doctor": "says what is wrong, with measurements of the model",
-    "evaluate": "measures every metric that applies",
+    "evaluate": "measures what takes seconds; with metrics=all, every metric that applies",
     "export": "writes the model to a file",
 }
 """Command → what it does with the run."""
@@ -40,10 +40,15 @@ def write(run, settings: Mapping[str, Any], result: Mapping[str, Any]) -> None:
 
 
 def _pictures(directory: Path) -> dict[str, bytes]:
-    """The pictures of a run: name → PNG; links are none."""
+    """The pictures of a run: name → PNG, or SVG if there is no PNG; links are none."""
     folder = files.inside(directory, "plots")
-    drawn = sorted(path for path in folder.glob("*.png") if not path.is_symlink())
-    return {path.stem: path.read_bytes() for path in drawn}
+    drawn = {
+        path.stem: path
+        for ending in ("svg", "png")
+        for path in folder.glob(f"*.{ending}")
+        if not path.is_symlink()
+    }
+    return {stem: drawn[stem].read_bytes() for stem in sorted(drawn)}
 
 
 def _text(path: Path) -> str:
@@ -67,23 +72,23 @@ def lines(
         directory: of the run.
         command: which trained it.
         settings, result: see `write`.
-        pictures: name → PNG.
+        pictures: name → PNG or SVG.
     """
     yield from pages.head(f"{directory.name}: {result['status']} at step {result['step']:,}")
-    yield f"<h2>Command</h2><pre>{pages.escape(command)}</pre>"
+    yield f"<h2>Verdict</h2><p>{pages.escape(diagnosis.use(result) or '')}</p>"
+    findings = [list(finding.values()) for finding in result.get("diagnosis", ())]
+    told = [(what, evidence, as_flags(remedy)) for what, evidence, remedy in findings]
+    none = ["<p>Nothing was found to be wrong.</p>"]
+    yield from pages.table(("finding", "evidence", "remedy"), told) if told else none
+    yield "<h2>Numbers of the test split</h2>"
+    yield from pages.table(("nats per example", "value", "standard error"), _numbers(result))
+    yield '<h2>Pictures</h2><div class="pictures">'
+    yield from (pages.picture(png, name.replace("_", " ")) for name, png in pictures.items())
+    yield f"</div><h2>Command</h2><pre>{pages.escape(command)}</pre>"
     chosen = [(name, str(value)) for name, value in settings.items() if value is not None]
     yield "<details><summary>All settings</summary>"
     yield from pages.table(("setting", "value"), chosen)
-    yield "</details><h2>Numbers of the test split</h2>"
-    yield from pages.table(("nats per example", "value", "standard error"), _numbers(result))
-    yield "<h2>Diagnosis</h2>"
-    yield f"<p>{pages.escape(diagnosis.use(result) or '')}</p>"
-    findings = [list(finding.values()) for finding in result.get("diagnosis", ())]
-    told = [(what, evidence, as_flags(remedy)) for what, evidence, remedy in findings]
-    yield from pages.table(("finding", "evidence", "remedy"), told) if told else ["<p>None.</p>"]
-    yield '<h2>Pictures</h2><div class="pictures">'
-    yield from (pages.picture(png, name.replace("_", " ")) for name, png in pictures.items())
-    yield "</div><h2>How to go on</h2>"
+    yield "</details><h2>How to go on</h2>"
     for name, purpose in _NEXT.items():
         words = shlex.join([*entry.words(name), f"--run={directory}"])
         yield f"<pre>{pages.escape(words)}   # {pages.escape(purpose)}</pre>"

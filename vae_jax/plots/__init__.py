@@ -15,12 +15,14 @@ package.
 
 from vae_jax.plots import (
     curves,
+    draws,
     geometry,
     groups,
     heatmaps,
     images,
     latent_dims,
     latents,
+    over_training,
     pictures,
     rasters,
     rate_distortion_plane,
@@ -29,12 +31,14 @@ from vae_jax.plots import (
     time_series,
 )
 from vae_jax.plots.curves import *
+from vae_jax.plots.draws import *
 from vae_jax.plots.geometry import *
 from vae_jax.plots.groups import *
 from vae_jax.plots.heatmaps import *
 from vae_jax.plots.images import *
 from vae_jax.plots.latent_dims import *
 from vae_jax.plots.latents import *
+from vae_jax.plots.over_training import *
 from vae_jax.plots.pictures import *
 from vae_jax.plots.rasters import *
 from vae_jax.plots.rate_distortion_plane import *
@@ -45,12 +49,14 @@ from vae_jax.plots.time_series import *
 # one line each: the form that type checkers read
 __all__: list[str] = []
 __all__ += curves.__all__
+__all__ += draws.__all__
 __all__ += geometry.__all__
 __all__ += groups.__all__
 __all__ += heatmaps.__all__
 __all__ += images.__all__
 __all__ += latent_dims.__all__
 __all__ += latents.__all__
+__all__ += over_training.__all__
 __all__ += pictures.__all__
 __all__ += rasters.__all__
 __all__ += rate_distortion_plane.__all__

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vae_jax import palette
 from vae_jax.plots._axes import as_number, drawable, words
-from vae_jax.plots._picture import BLUE, QUALITATIVE, legible, plain, require_length
+from vae_jax.plots._picture import BLUE, legible, plain, require_length
 
 __all__ = [
     "Colors",
@@ -99,8 +100,9 @@ def color_by(cells: Iterable | None, name: str | None, drawn: np.ndarray) -> Col
         scale = ScalarMappable(norm, ListedColormap(shades(256)))
         each[drawn] = scale.to_rgba(np.array(values)[places])
         return Colors(each, name or "", [], scale)
-    use_hues = not are_numbers and len(values) <= len(QUALITATIVE)
-    swatches = to_rgba_array(QUALITATIVE[: len(values)]) if use_hues else shades(len(values))
+    use_hues = not are_numbers and len(values) <= len(palette.LIGHT.labels)
+    hues = palette.LIGHT.labels[: len(values)]
+    swatches = to_rgba_array(hues) if use_hues else shades(len(values))
     scale = ScalarMappable(Normalize(-0.5, len(values) - 0.5), ListedColormap(swatches))
     each[drawn] = swatches[places]
     return Colors(each, name or "", [name_of(value) for value in values], scale)
@@ -121,10 +123,10 @@ def key_width(colors: Colors) -> float:
 
 
 def draw_key(figure, axes, colors: Colors) -> None:
-    """Explains colors [R, 4]: with a legend for up to 20 categories, otherwise with a bar."""
+    """Explains colors [R, 4]: with a legend for up to 10 categories, otherwise with a bar."""
     from matplotlib.lines import Line2D
 
-    if not 0 < len(colors.categories) <= len(QUALITATIVE):
+    if not 0 < len(colors.categories) <= len(palette.LIGHT.labels):
         draw_bar(figure, axes, colors)
         return
     swatches = colors.scale.cmap.colors

@@ -9,7 +9,7 @@ from vae_jax.plots._picture import MUTED, STYLE, legible, new_figure
 from vae_jax.plots._pixels import gap_between
 from vae_jax.plots.rasters import image_grid
 
-__all__ = ["draw_grids", "in_grid", "write_around"]
+__all__ = ["draw_grids", "enlarge", "in_grid", "write_around"]
 
 
 def in_grid(images: np.ndarray, num_columns: int) -> np.ndarray:
@@ -19,7 +19,7 @@ def in_grid(images: np.ndarray, num_columns: int) -> np.ndarray:
     return np.concatenate([images, blank]).reshape(num_rows, num_columns, *images.shape[1:])
 
 
-def _enlarge(image: np.ndarray, num_pixels: float) -> np.ndarray:
+def enlarge(image: np.ndarray, num_pixels: float) -> np.ndarray:
     """An image [H, W, 3] repeated to at least `num_pixels` on its longer side, as RGBA.
 
     Matplotlib then only ever shrinks it, with a smooth filter: each pixel keeps sharp edges, and
@@ -50,7 +50,7 @@ def draw_grids(grids: Mapping[str, np.ndarray], *, gap: int | None = None):
     for index, (name, images) in enumerate(grids.items()):
         axes = figure.add_subplot(*shape, index + 1)
         axes.imshow(
-            _enlarge(image_grid(images, gap=gap), 1.5 * STYLE["savefig.dpi"] * max(inches)),
+            enlarge(image_grid(images, gap=gap), 1.5 * STYLE["savefig.dpi"] * max(inches)),
             extent=(left, num_columns - 1 - left, num_rows - 1 - top, top),
             aspect=down / across,
         )

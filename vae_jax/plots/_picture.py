@@ -19,7 +19,6 @@ __all__ = [
     "INK",
     "MUTED",
     "ORANGE",
-    "QUALITATIVE",
     "STYLE",
     "as_float",
     "house_style",
@@ -33,12 +32,6 @@ __all__ = [
 
 INK, MUTED, FAINT = "#2b2b2b", "#7a7a7a", "#e4e4e4"
 BLUE, ORANGE = "#2a6f9e", "#e0822f"
-QUALITATIVE = (
-    "#3b75af", "#ef8536", "#519e3e", "#c53a32", "#8d69b8",
-    "#84584e", "#d57dbe", "#7f7f7f", "#bcbd45", "#5abbcc",
-    "#14375e", "#ffc08a", "#a3d890", "#7d1713", "#cdb6e6",
-    "#c7a399", "#f5c2e3", "#bdbdbd", "#6c6d10", "#a9e1ea",
-)  # fmt: skip  # fmt: skip
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -71,6 +64,8 @@ STYLE: dict[str, Any] = {
     "savefig.dpi": 200,
     "savefig.bbox": "tight",
     "savefig.pad_inches": 0.1,
+    "pdf.fonttype": 42,  # TrueType: journals refuse Type 3
+    "svg.hashsalt": "vae_jax",
 }
 """The style of every picture, in matplotlib's names."""
 _STYLING = threading.RLock()

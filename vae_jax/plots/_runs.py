@@ -86,13 +86,19 @@ def nothing(num_runs: int, quantity: str):
     return in_words(f"{who} diverged:\nno finite {quantity}")
 
 
-def say_left_out(figure, num_runs: int, *, diverged: np.ndarray, beyond=()) -> None:
-    """Writes how many runs are not drawn, bool [R] each, on a separate line above all panels."""
+def say_left_out(
+    figure, num_runs: int, *, diverged: np.ndarray, beyond=(), beside: str = ""
+) -> None:
+    """Writes how many runs are not drawn, bool [R] each, on a separate line above all panels.
+
+    `beside` is written before it.
+    """
     counts = {"diverged": np.sum(diverged), "beyond the axes": np.sum(beyond)}
     parts = [f"{count:.0f} {why}" for why, count in counts.items() if count]
-    if parts:
-        note = f"of {num_runs} runs, {', '.join(parts)}"
-        figure.suptitle(note, x=0.01, ha="left", fontsize=7, color=MUTED)
+    told = [beside] if beside else []
+    told += [f"of {num_runs} runs, {', '.join(parts)}"] if parts else []
+    if told:
+        figure.suptitle("; ".join(told), x=0.01, ha="left", fontsize=7, color=MUTED)
 
 
 def legend_width(num_letters: int) -> float:

@@ -57,6 +57,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]]) -> Picture:
     num_columns = min(3, max(1, len(panels)))
     num_rows = max(1, math.ceil(len(panels) / num_columns))
     size = 2.75 * num_columns, 2.1 * num_rows + 0.3
+    label = _in_epochs(x, values.get("epoch")) if axis == "step" else axis or "row"
     figure = new_figure(*size) if panels else in_words("no metrics yet")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
     for index, name in enumerate(panels):
@@ -64,7 +65,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]]) -> Picture:
         pair = _pair(values, name)
         _draw_curves(axes, name, x, pair)
         if index + num_columns >= len(panels):
-            axes.set_xlabel(axis or "row")
+            axes.set_xlabel(label)
         if len(pair) == 2 and not figure.legends:
             figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=2)
 
@@ -72,6 +73,15 @@ def training_curves(rows: Sequence[Mapping[str, Any]]) -> Picture:
     drawn += [column for name in panels for column in _pair(values, name)]
     table = Table(tuple(drawn), [tuple(row.get(name) for name in drawn) for row in rows])
     return Picture(figure, table)
+
+
+def _in_epochs(step: np.ndarray, epoch: np.ndarray | None) -> str:
+    """The label of steps [N], with how many are an epoch if all rows agree on it."""
+    if epoch is None:
+        return "step"
+    known = drawable(step) & drawable(epoch) & (epoch > 0)
+    ratios = np.unique(step[known] / epoch[known])
+    return f"step ({plain(ratios[0], '.6g')} an epoch)" if len(ratios) == 1 else "step"
 
 
 def _pair(values: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:

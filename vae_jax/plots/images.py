@@ -16,6 +16,9 @@ from vae_jax.plots.rasters import shrink
 __all__ = ["interpolation", "reconstructions", "samples"]
 
 
+_OF_RECONSTRUCTIONS = "examples and their reconstructions"
+
+
 @house_style()
 def reconstructions(x: np.ndarray, reconstruction: np.ndarray) -> Picture:
     """Draws inputs, reconstructions and errors below each other, with squared errors.
@@ -88,6 +91,7 @@ def _draw_image_reconstructions(x, reconstruction, squared_error):
     figure = draw_grids({name: rows(name) for name in inputs})
     write_around(
         figure,
+        title=_OF_RECONSTRUCTIONS,
         rows=("input", "reconstruction", "error"),
         columns=squared_error,
         axis_names=("squared error, summed over the image", ""),
@@ -113,7 +117,8 @@ def _draw_line_reconstructions(x, reconstruction, squared_error):
         axes.grid(axis="y")
     for axes in panels[len(x) :]:
         axes.remove()
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    figure.suptitle(_OF_RECONSTRUCTIONS, fontsize=10, x=0.01, ha="left")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     figure.supxlabel("dimension", fontsize=9)
     return figure
 

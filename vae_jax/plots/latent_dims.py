@@ -113,6 +113,7 @@ def _name_axes(figure, panels, *, has_errors: bool) -> None:
     if has_errors:
         bars = {"color": MUTED, "marker": "o", "markersize": 3.5, "capsize": 2}
         panels[1].errorbar([], [], [], linestyle="", label="mean ± standard error", **bars)
+    panels[0].set_title("what latent dimensions bring")
     panels[0].set_ylabel("ELBO (nats)")
     panels[1].set_ylabel("active units")
     panels[1].set_xlabel("latent dimension")

@@ -95,6 +95,7 @@ def rate_distortion(
     ring = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.2, "zorder": 4}
     axes.scatter(*points[best], s=3 * size, label=label, **ring)
     axes.locator_params(axis="x", nbins=6)
+    axes.set_title("rate and distortion of the runs")
     axes.set_xlabel("rate (nats)")
     axes.set_ylabel("distortion (nats)")
     say_left_out(figure, len(rate), diverged=~known, beyond=known & ~inside)

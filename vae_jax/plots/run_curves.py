@@ -22,6 +22,7 @@ from vae_jax.plots._runs import (
     LINE_HEIGHT,
     cells_of,
     legend_width,
+    mean_and_error,
     nothing,
     num_letters,
     say_left_out,
@@ -43,24 +44,32 @@ def sweep_curves(
     color: Iterable | None = None,
     color_name: str | None = None,
     metrics: Sequence[str] | None = None,
+    same: Iterable | None = None,
+    repeated: str = "runs",
 ) -> Picture:
     """Draws the training curves of all runs in common panels, one per metric.
 
-    Up to 10 curves are named in a legend, with different dashes for equal colors; for more curves,
-    a bar explains the colors. Limits show most of the values; a far outlier is labeled at the edge.
+    Runs that repeat one another are one curve, their mean at each epoch, with a band of ± its
+    standard error s/√n; the legend says of how many. Up to 10 curves are named in a legend, with
+    different dashes for equal colors; for more curves, a bar explains the colors. Limits show most
+    of the values; a far outlier is labeled at the edge.
 
     Args:
         rows: N mappings from column to cell: `run`, an integer in [0, R), `epoch`, and metrics: a
             number, a word that reads as one, or nothing. A metric may be absent or NaN.
-        run_names: [R], the names of the runs.
+        run_names: [R], the names of the runs; of repeats, the first counts.
         color: [R], a hyperparameter: numbers, or words such as schedules; the run by default.
         color_name: name of `color`.
         metrics: the columns to draw; by default those of valid_elbo (or else elbo), rate,
             distortion and active_units that exist.
+        same: [R], equal for runs that repeat one another; None: no runs do.
+        repeated: what is repeated, in words.
 
     Returns:
         Picture; its table has one row per input row, (run, name, color_name, epoch, *metrics), of
-            shape [4 + metrics], or [3 + metrics] without color, cells of metrics unchanged.
+            shape [4 + metrics], or [3 + metrics] without color, cells of metrics unchanged. With
+            `same` it has one row per curve and epoch, and for each metric three columns: the mean,
+            its standard error, and the number of runs that have a number there.
 
     Raises:
         UsageError: the shapes do not fit together, or a row has an unknown run.
@@ -70,6 +79,19 @@ def sweep_curves(
     run = np.array([_run_of(row, num_runs) for row in rows], int)
     epoch = np.array([as_number(row.get("epoch")) for row in rows])
     metrics = _usual_metrics(rows) if metrics is None else list(metrics)
+    values = {name: np.array([as_number(row.get(name)) for row in rows]) for name in metrics}
+    known = {name: drawable(column) & drawable(epoch) for name, column in values.items()}
+    places = np.arange(num_runs)
+    if same is not None:
+        places = np.unique(cells_of("same", [*map(str, same)], num_runs), return_inverse=True)[1]
+        places = np.unique(_first(places), return_inverse=True)[1]  # by their first runs
+    curves = {
+        name: _curves(places[run[known[name]]], epoch[known[name]], values[name][known[name]])
+        for name in metrics
+    }
+    firsts = np.unique(places, return_index=True)[1]
+    own_names = [str(run_names[r]) for r in firsts]
+    own_cells = None if cells is None else cells[firsts]
     table = table_of(
         ("run", run.tolist()),
         ("name", [run_names[r] for r in run]),
@@ -77,37 +99,92 @@ def sweep_curves(
         ("epoch", [row.get("epoch") for row in rows]),
         *((name, [row.get(name) for row in rows]) for name in metrics),
     )
-    values = {name: np.array([as_number(row.get(name)) for row in rows]) for name in metrics}
-    known = {name: drawable(column) & drawable(epoch) for name, column in values.items()}
-    panels = [name for name in metrics if known[name].any()]
+    if same is not None:
+        table = _table_of_means(curves, own_names, own_cells, color_name or "color")
+    panels = [name for name in metrics if curves[name]]
     if not panels:
         return Picture(nothing(num_runs, "metric"), table)
 
-    drawn = np.isin(np.arange(num_runs), run[np.any([known[name] for name in panels], axis=0)])
-    are_few = drawn.sum() <= FEW_RUNS
-    by_run = [f"run {r}" for r in range(num_runs)] if are_few else range(num_runs)
-    colors = color_by(*((by_run, "run") if cells is None else (cells, color_name)), drawn)
-    styles = _line_styles(colors, drawn)
-    num_columns = 2 if len(panels) == 4 else min(3, len(panels))
-    num_rows = math.ceil(len(panels) / num_columns)
-    side = 0.0 if are_few else key_width(colors)
-    figure = new_figure(2.75 * num_columns + side, 2.1 * num_rows + 0.5)
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
-    for index, name in enumerate(panels):
-        axes = figure.add_subplot(num_rows, num_columns, index + 1)
-        curves = _curves(run[known[name]], epoch[known[name]], values[name][known[name]])
-        _draw_runs(axes, name, curves, colors, styles)
-        if index + num_columns >= len(panels):
-            axes.set_xlabel("epoch")
-    say_left_out(figure, num_runs, diverged=~drawn)
-    if are_few:
-        labels = [str(name) for name in run_names]
-        if cells is not None:
-            labels = _with_values(labels, cells, color_name)
+    drawn = np.isin(np.arange(len(firsts)), [place for name in panels for place in curves[name]])
+    with_curve = np.isin(places, np.flatnonzero(drawn))
+    figure, colors, styles = _draw_panels(
+        {n: curves[n] for n in panels}, own_cells, color_name, drawn
+    )
+    nums = np.bincount(places, minlength=len(firsts))
+    band = "" if same is None else _told_repeats(nums[drawn], repeated)
+    say_left_out(figure, num_runs, diverged=~with_curve, beside=band)
+    if drawn.sum() <= FEW_RUNS:
+        labels = own_names if own_cells is None else _with_values(own_names, own_cells, color_name)
         _name_runs(figure, {r: labels[r] for r in np.flatnonzero(drawn)}, colors, styles)
     else:
         draw_bar(figure, figure.axes, colors)
     return Picture(figure, table)
+
+
+def _first(places: np.ndarray) -> np.ndarray:
+    """For the group of each run [R], the first run of that group [R]."""
+    return np.unique(places, return_index=True)[1][places]
+
+
+def _told_repeats(nums: np.ndarray, repeated: str) -> str:
+    """What the bands are, for curves of so many runs [C] each."""
+    low, high = nums.min(), nums.max()
+    told = f"{high}" if low == high else f"{low} to {high}"
+    return f"mean ± standard error of {told} {repeated}" if high > 1 else ""
+
+
+def _table_of_means(
+    curves: Mapping[str, Mapping[int, np.ndarray]], names, cells: np.ndarray | None, color_name: str
+):
+    """The points of all curves [n, 4], a row for each curve and epoch."""
+    points = {
+        name: {(place, point[0]): point[1:] for place, each in own.items() for point in each}
+        for name, own in curves.items()
+    }
+    keys = sorted({key for own in points.values() for key in own})
+    absent = (None, None, None)
+    columns = [
+        (f"{name}{ending}", [_cell(own.get(key, absent)[k]) for key in keys])
+        for name, own in points.items()
+        for k, ending in enumerate(("_mean", "_standard_error", "_num_runs"))
+    ]
+    return table_of(
+        ("name", [names[place] for place, _ in keys]),
+        (color_name, None if cells is None else [cells[place] for place, _ in keys]),
+        ("epoch", [_cell(epoch) for _, epoch in keys]),
+        *columns,
+    )
+
+
+def _cell(number: float | None) -> float | int | None:
+    """A number of a table: whole ones without decimals, None for NaN."""
+    if number is None or math.isnan(number):
+        return None
+    return int(number) if float(number).is_integer() else float(number)
+
+
+def _draw_panels(
+    curves: Mapping[str, Mapping[int, np.ndarray]],
+    cells: np.ndarray | None,
+    color_name: str | None,
+    drawn: np.ndarray,
+):
+    """A figure with a panel for each metric, the colors of its curves [C], and their dashes."""
+    are_few = drawn.sum() <= FEW_RUNS
+    by_run = [f"run {r}" for r in range(len(drawn))] if are_few else range(len(drawn))
+    colors = color_by(*((by_run, "run") if cells is None else (cells, color_name)), drawn)
+    styles = _line_styles(colors, drawn)
+    num_columns = 2 if len(curves) == 4 else min(3, len(curves))
+    num_rows = math.ceil(len(curves) / num_columns)
+    side = 0.0 if are_few else key_width(colors)
+    figure = new_figure(2.75 * num_columns + side, 2.1 * num_rows + 0.5)
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)
+    for index, (name, own) in enumerate(curves.items()):
+        axes = figure.add_subplot(num_rows, num_columns, index + 1)
+        _draw_runs(axes, name, own, colors, styles)
+        if index + num_columns >= len(curves):
+            axes.set_xlabel("epoch")
+    return figure, colors, styles
 
 
 def _run_of(row: Mapping[str, Any], num_runs: int) -> int:
@@ -126,12 +203,24 @@ def _usual_metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*(finite or elbos)[:1], *others]
 
 
-def _curves(run: np.ndarray, epoch: np.ndarray, value: np.ndarray) -> dict[int, np.ndarray]:
-    """Points [N] of all runs as one curve [n, 2] per run, sorted by epoch."""
-    order = np.lexsort((epoch, run))
-    points = np.stack([epoch, value], axis=1)[order]
-    runs, starts = np.unique(run[order], return_index=True)
-    return dict(zip(runs.tolist(), np.split(points, starts[1:]), strict=True))
+def _curves(place: np.ndarray, epoch: np.ndarray, value: np.ndarray) -> dict[int, np.ndarray]:
+    """Points [N] of all runs as curves, one for each place, sorted by epoch.
+
+    Each is [n, 4]: the epoch, the mean at it, its standard error (NaN for one run), and the number
+    of runs.
+    """
+    if not len(place):
+        return {}
+    order = np.lexsort((epoch, place))
+    keys, starts, nums = np.unique(
+        np.stack([place, epoch], axis=1)[order], axis=0, return_index=True, return_counts=True
+    )
+    parts = np.split(value[order], starts[1:])
+    means = [mean_and_error(part) if len(part) > 1 else (part[0], None) for part in parts]
+    each = zip(keys, means, nums, strict=True)
+    points = np.array([(key[1], *pair, num) for key, pair, num in each], float)
+    places, firsts = np.unique(keys[:, 0].astype(int), return_index=True)
+    return dict(zip(places.tolist(), np.split(points, firsts[1:]), strict=True))
 
 
 def _line_styles(colors: Colors, drawn: np.ndarray) -> list:
@@ -144,10 +233,17 @@ def _line_styles(colors: Colors, drawn: np.ndarray) -> list:
 
 
 def _draw_runs(axes, name: str, curves: Mapping[int, np.ndarray], colors: Colors, styles) -> None:
-    """One panel: the metric `name`, a curve [n, 2] for each run."""
+    """One panel: the metric `name`, a curve [n, 4] for each run or mean of runs."""
     from matplotlib.collections import LineCollection
 
     runs = list(curves)
+    bands = {r: curve[np.isfinite(curve[:, 2])] for r, curve in curves.items()}
+    for r, band in bands.items():
+        if len(band):
+            x, mean, error, _ = band.T
+            look = {"color": colors.each[r], "alpha": 0.22, "linewidth": 0}
+            axes.fill_between(x, mean - error, mean + error, **look)
+    curves = {r: curve[:, :2] for r, curve in curves.items()}
     lines = LineCollection(
         list(curves.values()),
         colors=colors.each[runs],

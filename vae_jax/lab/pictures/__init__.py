@@ -25,7 +25,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vae_jax import discovery
+from vae_jax import discovery, plots
 from vae_jax.errors import UsageError
 from vae_jax.lab.parts import NOT_YET
 from vae_jax.lab.pictures import _seen
@@ -105,10 +105,13 @@ def draw(
 
     for line in _notes(experiment.dataset):
         run.log(line)
-    seen = _once(lambda: _seen.look(experiment, *member))
+    seen, note = (
+        _once(lambda: _look(experiment, member, run)),
+        _once(lambda: _note(experiment, rows())),
+    )
     pictures = {
-        **_makers(_all(OfRows), rows),
-        **_makers(_of_model(experiment.dataset), seen),
+        **_makers(_all(OfRows), rows, note),
+        **_makers(_of_model(experiment.dataset), seen, note),
     }
     if undrawn and undrawn.keys() <= pictures.keys():
         pictures = {name: make for name, make in pictures.items() if name in undrawn}
@@ -122,7 +125,8 @@ def draw(
         if left:
             keep(left)
 
-    return draw_each(pictures, run.directory, ["plots"], run.log, tell=tell)
+    formats = experiment.config.plot_format
+    return draw_each(pictures, run.directory, ["plots"], run.log, tell=tell, formats=formats)
 
 
 def draw_sweep(
@@ -146,8 +150,9 @@ def draw_sweep(
         As of `draw_each`.
     """
     sweep = Sweep(configs, rows, curves)
-    pictures = _makers(_all(OfSweep), lambda: sweep) if rows else {}
-    return draw_each(pictures, root, folder, log, of)
+    pictures = _makers(_all(OfSweep), lambda: sweep, lambda: sweep.note) if rows else {}
+    formats = configs[0].plot_format if configs else ("png",)
+    return draw_each(pictures, root, folder, log, of, formats=formats)
 
 
 def of_metrics(subject, measured: Collection[str]) -> dict[str, Callable[[], Any]]:
@@ -188,12 +193,38 @@ def _fail(error: Exception, _: Any) -> None:
     raise error
 
 
-def _makers(pictures: dict[str, Callable], shown: Callable[[], Any]) -> dict[str, Callable]:
-    """The same pictures as `draw_each` takes them, each drawn of what `shown` returns."""
-    return {
-        name: functools.partial(lambda picture: picture(shown()), picture)
-        for name, picture in pictures.items()
-    }
+def _makers(
+    pictures: dict[str, Callable],
+    shown: Callable[[], Any],
+    note: Callable[[], str] = lambda: "",
+) -> dict[str, Callable]:
+    """The same pictures as `draw_each` takes them, drawn of what `shown` returns, with a note."""
+
+    def make(picture):
+        made = picture(shown())
+        return made._replace(note=note()) if isinstance(made, plots.Picture) else made
+
+    return {name: functools.partial(make, picture) for name, picture in pictures.items()}
+
+
+def _look(experiment, member, run) -> Seen:
+    """What the pictures of a model are made of, with the snapshots that its run kept."""
+    seen, asked = _seen.look(experiment, *member), experiment.config.snapshots
+    if asked is None:
+        return seen
+    from vae_jax.lab import snapshots  # it reads `_seen`, and only runs that ask for it need it
+
+    num_epochs = experiment.num_steps // experiment.train.steps_per_epoch
+    return seen._replace(snapshots=snapshots.read(run.directory, num_epochs, asked))
+
+
+def _note(experiment, rows: Sequence[Mapping]) -> str:
+    """The line below each picture of a run: its data, objective, epochs and seed."""
+    config = experiment.config
+    epochs = max((int(row["epoch"]) for row in rows if row.get("epoch") is not None), default=0)
+    told = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+    until = told if config.patience is None else f"best of {told}"
+    return f"{_seen.title_of(experiment)}, {until}, seed {config.seed}"
 
 
 def _notes(dataset) -> Iterator[str]:

@@ -21,6 +21,7 @@ def draw_each(
     log: Callable[..., None] | None = None,
     of: str = "",
     tell: Callable[[str, str], None] = lambda name, reason: None,
+    formats: Sequence[str] = ("png",),
 ) -> dict[str, str]:
     """Draws and saves pictures, each on its own: one that fails is a line in the log.
 
@@ -32,6 +33,7 @@ def draw_each(
         log: takes a line, and `echo`, whether it is printed too; None: there is no log.
         of: what they are of, for the log.
         tell: takes the name of each picture once it was tried, and why it failed, or "".
+        formats: of each `plots.Picture`, see `plots.FORMATS`.
 
     Returns:
         The names of those that failed → why, in a line.
@@ -46,7 +48,7 @@ def draw_each(
             with console.doing(f"drawing {name}{of}"):
                 made = _made(make)
             if made is not None:
-                _save(made, root, root.joinpath(*folder, name))
+                _save(made, root, root.joinpath(*folder, name), formats)
                 drawn.append(name)
         except StorageError:
             raise
@@ -66,16 +68,17 @@ def _made(make: Callable[[], Any]) -> Any:
         raise RuntimeError(str(error)) from None
 
 
-def _save(made: Any, root: Path, path: Path) -> None:
+def _save(made: Any, root: Path, path: Path, formats: Sequence[str]) -> None:
     """Writes the files of a picture; `path` is theirs but for the ending."""
-    for ending, content in _encode_each(made).items():
+    for ending, content in _encode_each(made, formats).items():
         files.write_bytes(path.with_name(f"{path.name}{ending}"), content, root=root)
 
 
-def _encode_each(made: Any) -> dict[str, bytes]:
+def _encode_each(made: Any, formats: Sequence[str]) -> dict[str, bytes]:
     """Ending of a file → what it is to hold; none where the picture's name has one."""
     if isinstance(made, plots.Picture):
-        return dict(zip((".png", ".csv"), plots.encode(made), strict=True))
+        endings = [f".{name}" for name in (*formats, "csv")]
+        return dict(zip(endings, plots.encode(made, formats), strict=True))
     if isinstance(made, bytes):
         return {"": made}
     if isinstance(made, np.ndarray):

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from vae_jax import (
     data,
-    distributions,
     latents,
     plots,
     rates,
@@ -25,12 +24,24 @@ from vae_jax import (
 from vae_jax.distributions import DiagonalGaussian, FullGaussian
 from vae_jax.evaluation import elbo
 
-__all__ = ["MOST_AT_ONCE", "NUM_EXAMPLES", "NUM_FEW", "Seen", "kind_of", "look"]
+__all__ = [
+    "MOST_AT_ONCE",
+    "NUM_EXAMPLES",
+    "NUM_FEW",
+    "Seen",
+    "batches_of",
+    "few_of",
+    "kind_of",
+    "look",
+    "title_of",
+]
 
 NUM_EXAMPLES = 2000
 """That are encoded at most, a count."""
 _SAMPLER = 2**32 - 3
 """Folded into the key for the fit of a sampler, a scalar."""
+_DRAWS = 2**32 - 4
+"""Folded into the key for draws of q(z|x) of a few examples, a scalar."""
 NUM_FEW = 10
 """Examples that are shown one by one at most, a count."""
 MOST_AT_ONCE = 2**24
@@ -53,7 +64,7 @@ class Seen(NamedTuple):
         rate: of recordings, samples per second, else None.
         codes: the likeliest code of each, [N, L].
         means: posterior means, [N, L].
-        prior: what codes are drawn from: p(z), or where there is none a Gaussian fit to `codes`.
+        prior: what codes are drawn from: p(z), or where there is none a density fit to `codes`.
         draws: what pictures of samples draw codes from, with `sample`: `prior`, or a sampler.
         source: `draws` in words.
         rates: of each dimension in nats, averaged over the examples, [L], see
@@ -70,6 +81,12 @@ class Seen(NamedTuple):
         dataset: of the examples.
         inputs: a count to the first examples as the model got them, [n, *shape].
         condition: of each example, [N, C], or None.
+        example: number of the example that is asked for, or None.
+        draw: numbers of n examples and a count K to these as the model got them, [n, *shape], and
+            draws of q(z|x), [n, K, L].
+        covariances: numbers of n examples and a plane [2, L] of continuous dimensions to the
+            covariance of q(z|x) on it, [n, 2, 2]; None if it is not Gaussian.
+        snapshots: of training, each a `lab.snapshots.Snapshot`, by epoch.
     """
 
     model: Any
@@ -99,6 +116,10 @@ class Seen(NamedTuple):
     dataset: Any = None
     inputs: Callable | None = None
     condition: np.ndarray | None = None
+    example: int | None = None
+    draw: Callable | None = None
+    covariances: Callable | None = None
+    snapshots: Sequence = ()
 
     @property
     def has_rates(self) -> bool:
@@ -117,8 +138,8 @@ class Seen(NamedTuple):
 
     @property
     def is_curved(self) -> bool:
-        """Whether some points of [L] are no codes, as on a sphere."""
-        return type(self.model.latent).onto is not latents.Latent.onto
+        """Whether codes [L] are on a curved surface or inside of one, such as a sphere."""
+        return self.model.latent.is_curved
 
     @property
     def is_standard(self) -> bool:
@@ -142,6 +163,11 @@ class Seen(NamedTuple):
         return data.strings(x.reshape(-1, x.shape[-1]), self.alphabet)
 
 
+def title_of(experiment) -> str:
+    """The data and the objective of an experiment, in words."""
+    return f"{Path(experiment.dataset.name).name}, {experiment.config.objective}"
+
+
 def kind_of(dataset) -> str:
     """Which of the kinds of data a dataset is, see `KINDS`."""
     if dataset.kind != "sequence":
@@ -155,9 +181,9 @@ def look(experiment, model, params, hparams) -> Seen:
     data_key, key = jax.random.split(training.stream(hparams.seed, "pictures"))
     labels = None if test.labels is None else test.labels[:NUM_EXAMPLES]
     framing = experiment.dataset.framing
-    few = _few(experiment, labels)
+    few = few_of(experiment, labels)
     x, encoded = {}, []
-    for start, batch in _batches(experiment, data_key):
+    for start, batch in batches_of(experiment, data_key):
         rows = np.asarray(batch["x"])
         x |= {n: rows[n - start] for n in few if 0 <= n - start < len(rows)}
         encoded.append(_encode(model, params, batch, key, experiment.loss_fn.given))
@@ -198,17 +224,20 @@ def look(experiment, model, params, hparams) -> Seen:
         shown=None if corrupt is None else np.asarray(corrupt(jnp.asarray(x), key, **h)),
         key=key,
         schema=experiment.dataset.schema if experiment.dataset.is_mixed else None,
-        title=f"{Path(experiment.dataset.name).name}, {experiment.config.objective}",
+        title=title_of(experiment),
         dataset=experiment.dataset,
         inputs=functools.partial(_inputs, experiment, data_key),
         condition=condition,
+        example=experiment.config.traversal_example,
+        draw=functools.partial(_draw, experiment, (model, params), data_key, key),
+        covariances=functools.partial(_covariances, experiment, (model, params), data_key),
     )
 
 
 def _inputs(experiment, key, num: int) -> np.ndarray:
     """The first `num` test examples as the model got them, [num, *shape]."""
     parts, found = [], 0
-    for _, batch in _batches(experiment, key):
+    for _, batch in batches_of(experiment, key):
         parts.append(np.asarray(batch["x"])[: num - found])
         found += len(parts[-1])
         if found == num:
@@ -216,18 +245,59 @@ def _inputs(experiment, key, num: int) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def _draw(experiment, trained, data_key, key, numbers, num: int) -> tuple[np.ndarray, np.ndarray]:
+    """`Seen.draw` of a trained model and its parameters."""
+    batch, key = _rows(experiment, data_key, numbers), jax.random.fold_in(key, jnp.uint32(_DRAWS))
+    z = _drawn(*trained, batch, key, experiment.loss_fn.given, num)
+    return batch["x"], np.asarray(z).swapaxes(0, 1)
+
+
+def _covariances(experiment, trained, data_key, numbers, plane) -> np.ndarray | None:
+    """`Seen.covariances` of a trained model and its parameters."""
+    batch = _rows(experiment, data_key, numbers)
+    found = _covariance_on(*trained, batch, jnp.asarray(plane), experiment.loss_fn.given)
+    return None if found is None else np.asarray(found)
+
+
+def _rows(experiment, key, numbers) -> dict:
+    """The batch of the examples of n numbers, as the model got them."""
+    parts, wanted = [], np.asarray(numbers)
+    for start, batch in batches_of(experiment, key):
+        of_batch = np.flatnonzero((wanted >= start) & (wanted < start + len(batch["x"])))
+        own = {name: np.asarray(each)[wanted[of_batch] - start] for name, each in batch.items()}
+        parts.append({**own, "place": of_batch})
+    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.arange(len(rows.pop("place")))
+    return {name: each[order] for name, each in rows.items()}
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _drawn(model, params, batch, key, given, num):
+    """Draws of q(z|x) for a batch, [num, n, L]."""
+    model = model if given is None else given(model, params, batch)
+    return model.encode(params, batch["x"]).sample(key, num)
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _covariance_on(model, params, batch, plane, given):
+    """Covariances of q(z|x) on a plane [2, L] for a batch, [n, 2, 2], or None."""
+    model = model if given is None else given(model, params, batch)
+    posterior = model.encode(params, batch["x"])
+    return posterior.covariance_on(plane) if hasattr(posterior, "covariance_on") else None
+
+
 def _prior(model, params, codes: np.ndarray) -> Any:
-    """p(z), or a Gaussian fit to codes [N, L] if there is none."""
+    """p(z), or a density fit to codes [N, L] if there is none."""
     if model.latent.has_prior:
         return model.prior(params)
-    return distributions.FullGaussian.fit(jnp.asarray(codes))
+    return model.latent.fitted(jnp.asarray(codes))
 
 
 def _draws(config, prior, model, encoded: dict, key) -> tuple[Any, str]:
     """What codes are drawn from, and its words: the prior, or a sampler fit to draws of q(z|x)."""
     sampler, temperature = config.sampler, config.sampling_temperature
     if sampler is None or not model.latent.is_continuous:
-        source = "the prior" if model.latent.has_prior else "a Gaussian fit to the codes"
+        source = "the prior" if model.latent.has_prior else _words(prior)
         if temperature is None:
             return prior, source
         tempered = latents.at_temperature(prior, temperature)
@@ -235,6 +305,12 @@ def _draws(config, prior, model, encoded: dict, key) -> tuple[Any, str]:
     fit_key = jax.random.fold_in(key, jnp.uint32(_SAMPLER))
     fitted = samplers.make(sampler).fit(encoded["drawn"], fit_key)
     return _OfCodes(fitted, model.onto), f"sampler={sampler} of the codes"
+
+
+def _words(density) -> str:
+    """What a density of codes that replaces a missing prior is."""
+    kind = "Gaussian" if type(density) is FullGaussian else "Gaussian copula"
+    return f"a {kind} fit to the codes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,7 +325,7 @@ class _OfCodes:
         return self.onto(self.sampler.sample(key, num))
 
 
-def _few(experiment, labels: np.ndarray | None) -> np.ndarray:
+def few_of(experiment, labels: np.ndarray | None) -> np.ndarray:
     """Numbers of the F examples that are shown, fewer if each is large."""
     dataset = experiment.dataset
     num_examples = min(NUM_EXAMPLES, len(dataset.test))
@@ -261,7 +337,7 @@ def _few(experiment, labels: np.ndarray | None) -> np.ndarray:
     return np.asarray(_one_per_label(labels, num_examples, num))
 
 
-def _batches(experiment, key) -> Iterator[tuple[int, dict]]:
+def batches_of(experiment, key) -> Iterator[tuple[int, dict]]:
     """The first number and the batch of as many test examples as are encoded at once."""
     test, conditions = experiment.dataset.test, experiment.given
     known = {} if conditions is None else conditions.test

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,20 @@ class Sweep:
     def others(self) -> list[str]:
         """The settings in `varying` except the latent dimension and the seed."""
         return [name for name in self.varying if name not in ("latent_dim", "seed")]
+
+    @functools.cached_property
+    def repeats(self) -> list[str]:
+        """The settings of each run without its seed: equal for runs that repeat one another."""
+        seedless = [dataclasses.replace(config, seed=0) for config in self.configs]
+        return building.differences(seedless)
+
+    @property
+    def note(self) -> str:
+        """The line below each picture: the data, the objective and the epochs of the runs."""
+        told = [(Path(config.dataset).name, config.objective) for config in self.configs]
+        same = [values[0] for values in zip(*told, strict=True) if len({*values}) == 1]
+        epochs = max((int(row["epoch"]) for row in self.curves if row.get("epoch")), default=0)
+        return ", ".join([*same, f"{epochs} epochs"] if epochs else same)
 
     @property
     def metric(self) -> str:

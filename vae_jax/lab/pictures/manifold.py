@@ -17,15 +17,16 @@ def draw(seen: Seen) -> plots.Picture:
     mean, deviation = np.asarray(seen.prior.mean), np.asarray(seen.prior.deviation)
     z = mean + deviation * np.stack(np.meshgrid(axis, axis), axis=-1)
     words = {} if seen.has_rates else {"title": "decoded quantiles of Gaussians fit to the codes"}
-    if seen.is_curved:
+    if not np.array_equal(seen.onto(z), z):
         words = {"title": "decoded grid, points that are no codes replaced by the nearest code"}
     return plots.manifold(seen.decode(seen.onto(z)), mean=mean, deviation=deviation, **words)
 
 
 def _is_plane(seen: Seen) -> bool:
     """Whether the code is two continuous dimensions, of a known prior, and z is all of it."""
+    is_known = seen.is_gaussian or seen.is_curved or not seen.has_rates
     is_continuous = not seen.num_discrete and seen.conditions is None
-    return len(seen.rates) == 2 and is_continuous and (seen.is_gaussian or seen.is_curved)
+    return len(seen.rates) == 2 and is_continuous and is_known
 
 
 PICTURES = (OfModel(draw, kinds=("image",), needs=_is_plane),)

@@ -28,7 +28,9 @@ def draw_series(seen: Seen) -> plots.Picture:
     """Draws series over their reconstructions."""
     decoded = seen.decode(seen.codes[seen.few][None], seen.told, like=seen.x)[0]
     pairs = np.stack([seen.x, np.where(np.isnan(seen.x), np.nan, decoded)], axis=1)
-    return plots.series(pairs, ("input", "from its code"))
+    return plots.series(
+        pairs, ("input", "from its code"), title="examples and their reconstructions"
+    )
 
 
 def hear(seen: Seen) -> bytes:
