@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from properties import slow
 from vae_jax import console, evaluation
 from vae_jax.cli.commands import evaluate
 from vae_jax.errors import DivergedError, UsageError
-from vae_jax.evaluation import latent_probes, nll
+from vae_jax.evaluation import _cost, latent_probes, nll
 from vae_jax.lab import metrics, pictures, progress, report, sweep, unfinished
 from vae_jax.lab.config import Plan
 from vae_jax.lab.pictures import latent_geometry
@@ -336,6 +337,52 @@ def test_lists_words_and_long_definitions_are_told():
         assert words in page
 
 
+def test_without_metrics_those_that_take_seconds_are_measured_best_known_first(
+    single, capsys, monkeypatch
+):
+    asked = []
+
+    def measured(trained, subject, request, name):
+        asked.append((name, metrics.reduced(subject, request, name)))
+        return {"left_out": "it is not measured here"}
+
+    monkeypatch.setattr(metrics, "measure", measured)
+    monkeypatch.setattr(metrics, "BRIEF", 179 * 30 * metrics.operations(subject_of(single)))
+    run(single, num_examples="179")
+    names = ["objective", "nll", "ranking", "reconstruction", "latent_use", "latent_probes"]
+    assert asked == [(name, {"num_samples": 30} if name == "nll" else {}) for name in names]
+    told = capsys.readouterr().out.splitlines()
+    place = next(i for i, line in enumerate(told) if "test examples, seed 0" in line)
+    assert "of the rate" in told[place + 1], "the verdict comes first"
+    rest = ", ".join(name for name in evaluation.costs() if name not in names)
+    left = f"measuring what takes seconds, --metrics=all also measures {rest}"
+    assert left in told
+    # a setting asks for its metric, and of nll for so many samples
+    asked.clear()
+    run(single, nll_num_samples="7", exact_split="train", num_examples="179")
+    assert asked == [(name, {}) for name in [*names[:2], "exact", *names[2:]]]
+    asked.clear()
+    run(single, metrics="all")
+    assert asked == [(name, {}) for name in evaluate.in_order()[:-1]]
+    assert re.search(r"^about [\dh:]+ on two CPU cores", capsys.readouterr().out, re.M)
+
+
+def subject_of(directory):
+    return metrics.make_subject(metrics.load(directory, 0), 0)
+
+
+def test_the_time_of_a_metric_is_told_from_what_it_decodes(single):
+    subject = subject_of(single)
+    decoded = 2 * (2 * 16 + 16 * 64)  # of a decoder 2-16-64, without its biases
+    assert decoded <= metrics.operations(subject) < 2 * decoded + 200
+    few = metrics.seconds(subject, metrics.Request(("nll",), {"nll": {"num_samples": 10**6}}))
+    many = metrics.seconds(subject, metrics.Request(("nll",), {"nll": {"num_samples": 3 * 10**6}}))
+    passes = 2 * 10**6 * subject.size() * metrics.operations(subject)
+    assert many["nll"] - few["nll"] == pytest.approx(passes / _cost.OPERATIONS)
+    places = [cost.place for cost in evaluation.costs().values()]
+    assert places == sorted({*places})
+
+
 def test_a_metric_that_does_not_apply_is_reported(single, capsys):
     message = (
         "--metrics=disentanglement: nothing could be measured, "
@@ -477,13 +524,15 @@ def test_codes_that_are_not_gaussian_leave_out_what_asks_for_one(
     """Two runs, one masked: what has a meaning is measured and drawn, of the rest the reason."""
     flags = {**SMALL, "objective": objective, "workdir": str(tmp_path / "run")}
     sweep.main({**flags, "latent_dim": latent_dim}, Plan(), [])
-    run(tmp_path / "run", nll_num_samples="5", num_examples="50")
+    run(tmp_path / "run", metrics="all", nll_num_samples="5", num_examples="50")
     program = tmp_path / "run" / "programs" / "all"
     for member in (0, 1):
         metrics = kept(program, member)
         left_out = {name for name, result in metrics.items() if "left_out" in result}
         asking = dict.fromkeys(("ais", "exact", "latent_use"), "Gaussian code")
-        asking |= dict.fromkeys(("clustering", "latent_geometry"), "continuous code")
+        asking |= dict.fromkeys(
+            ("clustering", "contraction", "latent_geometry", "sparsity"), "continuous code"
+        )
         assert left_out == {*asking, "disentanglement"} | ({"nll"} - own)
         assert all(code in metrics[name]["left_out"] for name, code in asking.items())
         found = {name for each in metrics.values() for name in each.get("values", {})}

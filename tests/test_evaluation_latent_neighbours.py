@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn import manifold
 
+from vae_jax import distributions
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import latent_neighbours as neighbours
 from vae_jax.evaluation.latent_geometry import straight_lines
@@ -211,12 +212,14 @@ def linear(z):
 @pytest.mark.slow
 def test_summary_of_a_decoder_that_is_right():
     codes = normal(0, 200, 2)
+    controls = {"real": linear(normal(1, 300, 2)), "blurred": linear(0.5 * normal(2, 300, 2))}
+    sizes = {"num_lines": 40, "num_draws": 300}
     result = neighbours.evaluate(
-        linear, linear(codes), codes, jax.random.key(0), num_lines=40, num_draws=300
+        linear, linear(codes), codes, jax.random.key(0), controls=controls, **sizes
     )
     names = {name.removesuffix("_standard_error") for name in result}
     assert names == set(neighbours.DEFINITIONS)
-    assert all(len(line) < 100 and "\n" not in line for line in neighbours.DEFINITIONS.values())
+    assert all(len(line) < 160 and "\n" not in line for line in neighbours.DEFINITIONS.values())
     assert result["trustworthiness"] == result["continuity"] == 1
     assert result["trustworthiness_standard_error"] == 0
     assert result["smoothness"] == pytest.approx(0, abs=1e-5)
@@ -228,7 +231,22 @@ def test_summary_of_a_decoder_that_is_right():
         < 5 * result["coverage_standard_error"]
         < 0.2
     )
+    assert abs(result["density_of_real"] - 1) < 5 * result["density_of_real_standard_error"] < 0.5
+    assert result["distance_of_blurred"] < result["distance_of_real"]
     assert json.loads(json.dumps(result)) == result
+
+
+def test_the_error_of_a_share_is_never_0_and_controls_are_as_many_as_draws():
+    codes = normal(0, 40, 2)
+    settings = {"prior": distributions.standard_gaussian(2), "num_draws": 30}
+    x = linear(codes)
+    found = neighbours.completeness(lambda z: x[:30], x, jax.random.key(0), **settings)
+    assert found["precision"] == 1
+    assert found["precision_standard_error"] == pytest.approx(1 / 62)
+    with pytest.raises(UsageError, match=r"controls of 20 examples beside 30 draws"):
+        neighbours.completeness(
+            lambda z: x[:30], x, jax.random.key(0), controls={"real": x[:20]}, **settings
+        )
 
 
 @pytest.mark.slow

@@ -10,8 +10,9 @@ from typing import Any
 
 from vae_jax import arguments, discovery
 from vae_jax.errors import UsageError, shown, unknown
+from vae_jax.evaluation._cost import Cost
 
-__all__ = ["load", "measure", "names", "settings"]
+__all__ = ["costs", "load", "measure", "names", "settings"]
 
 
 def names() -> list[str]:
@@ -29,6 +30,12 @@ def load(name: str) -> ModuleType:
     if name not in names():
         raise unknown("metric", name, names())
     return discovery.load(__name__, name, "metric")
+
+
+def costs() -> dict[str, Cost]:
+    """Each metric → what it costs, best known first."""
+    found = {name: load(name).COST for name in names()}
+    return dict(sorted(found.items(), key=lambda pair: pair[1].place))
 
 
 def settings(name: str) -> dict[str, object]:

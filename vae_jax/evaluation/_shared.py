@@ -26,6 +26,7 @@ __all__ = [
     "require_at_least",
     "require_density",
     "require_finite",
+    "share_and_error",
     "with_errors",
 ]
 
@@ -86,16 +87,30 @@ def mean_and_error(values) -> tuple[float, float | None]:
     return float(values.mean()), float(values.std(ddof=1) / math.sqrt(values.size))
 
 
+def share_and_error(holds) -> tuple[float, float]:
+    """The share p of truth values [S] that hold, and half the width of Wilson's interval at z = 1.
+
+    √(p (1 − p) / S + 1 / (4 S²)) / (1 + 1 / S): about the standard error, and above 0 if all hold.
+
+    Reference:
+        Wilson 1927, Probable inference, the law of succession, and statistical inference, JASA 22.
+    """
+    holds = np.asarray(holds, bool)
+    share, num = float(holds.mean()), holds.size
+    half = math.sqrt(share * (1.0 - share) / num + 0.25 / num**2) / (1.0 + 1.0 / num)
+    return share, half
+
+
 def with_errors(values: Mapping[str, Any]) -> dict[str, float | None]:
     """The mean of each name's values [S], and its standard error as `name_standard_error`.
 
-    Both are None if there are no values, see `mean_and_error`.
+    Of truth values see `share_and_error`, of numbers `mean_and_error`. Both are None if there are
+    no values.
     """
     result = {}
     for name, each in values.items():
-        result[name], result[f"{name}_standard_error"] = (
-            mean_and_error(each) if len(each) else (None, None)
-        )
+        of = share_and_error if np.asarray(each).dtype.kind == "b" else mean_and_error
+        result[name], result[f"{name}_standard_error"] = of(each) if len(each) else (None, None)
     return result
 
 

@@ -21,8 +21,8 @@ Carlo, arXiv 1511.02543.
 
 import functools
 import zlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -32,6 +32,7 @@ from vae_jax import distributions
 from vae_jax.blocks import by_blocks
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import nll
+from vae_jax.evaluation._cost import Cost
 from vae_jax.evaluation._shared import (
     example_and_key,
     keys_of_example,
@@ -44,6 +45,7 @@ from vae_jax.evaluation._shared import (
 )
 
 __all__ = [
+    "COST",
     "DEFINITIONS",
     "INITIALS",
     "JITTER",
@@ -70,6 +72,16 @@ __all__ = [
     "transition",
     "tune",
 ]
+
+
+def _passes(num_examples: int, settings: Mapping[str, Any]) -> float:
+    """How often codes are decoded, a gradient counted as two more passes."""
+    num = min(num_examples, settings["max_examples"]) + 2 * settings["num_simulated"]
+    per_example = settings["num_chains"] * settings["num_temperatures"] * settings["num_leapfrog"]
+    return 3.0 * num * per_example
+
+
+COST = Cost(place=14, start=10.0, passes=_passes)
 
 DEFINITIONS = {
     "num_examples": "N, the examples of the test split",

@@ -12,10 +12,11 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from vae_jax.errors import UsageError
+from vae_jax.evaluation._cost import Cost
 from vae_jax.evaluation._shared import require_at_least, require_finite, with_errors
 from vae_jax.evaluation.subject import NotApplicableError
 
-__all__ = ["DEFINITIONS", "Clusters", "agreement", "assignment", "evaluate", "measure"]
+__all__ = ["COST", "DEFINITIONS", "Clusters", "agreement", "assignment", "evaluate", "measure"]
 
 _WAYS = {
     "codes": "k-means of the codes",
@@ -29,6 +30,8 @@ _SCORES = {
     "nmi": "mutual information of clusters and labels over the mean of their entropies, test split",
     "ari": "Rand index of clusters and labels on the test split, adjusted for chance",
 }
+COST = Cost(place=7, per_example=2e-3)
+
 DEFINITIONS = {
     "num_train": "the examples of known label that clusters were fit and assigned on",
     "num_test": "the examples of known label that they were scored on",

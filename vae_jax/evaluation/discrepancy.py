@@ -1,6 +1,7 @@
 """Kernel distances between two samples, such as the aggregate posterior and the prior."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -11,7 +12,7 @@ from vae_jax.blocks import by_blocks
 from vae_jax.errors import UsageError
 from vae_jax.losses import KERNELS
 
-__all__ = ["Discrepancy", "maximum_mean_discrepancy"]
+__all__ = ["Discrepancy", "kernel_distance", "maximum_mean_discrepancy"]
 
 
 class Discrepancy(NamedTuple):
@@ -58,22 +59,59 @@ def maximum_mean_discrepancy(
         Gretton et al. 2012, A kernel two-sample test, JMLR 13, lemma 6; Hoeffding 1948, section 5;
         Tolstikhin et al. 2018, arXiv 1711.01558, section 4 (kernel and width).
     """
-    chex.assert_rank([x, y], 2)
-    chex.assert_equal_shape([x, y])
-    num, latent_dim = x.shape
+    _require_pairs(x, y)
     if kernel not in KERNELS:
         raise UsageError(f"kernel={kernel!r}: must be one of {', '.join(KERNELS)}")
-    if num < 3:
-        raise UsageError(f"{num} samples of each: must be at least 3 for a standard error")
-    widths = 2.0 * latent_dim * (jnp.ones(1) if scales is None else jnp.asarray(scales))
+    widths = 2.0 * x.shape[1] * (jnp.ones(1) if scales is None else jnp.asarray(scales))
     # distances do not change under a shift, but rounding does
     centre = jnp.mean(jnp.concatenate([x, y]), axis=0, keepdims=True)
-    x, y = x - centre, y - centre
 
     def similarity(a, b):
         """k(a, b_j): a [L], b [n, L] to [n]."""
         squares = jnp.sum(jnp.square(a[None, :] - b), axis=1)
         return sum(KERNELS[kernel](squares, widths[m]) for m in range(len(widths)))
+
+    return _estimate(similarity, x - centre, y - centre, num_rows)
+
+
+@functools.partial(jax.jit, static_argnames=("num_rows",))
+def kernel_distance(x: jax.Array, y: jax.Array, *, num_rows: int = 64) -> Discrepancy:
+    """The squared maximum mean discrepancy with the kernel (aᵀb / D + 1)³, unbiased.
+
+    Of features of the Inception network it is called KID. The kernel depends on the origin, so
+    both samples must be features of the same function.
+
+    Args:
+        x, y: independent samples, [n, D] each, n >= 3.
+        num_rows: rows at a time; num_rows · n numbers are held in memory.
+
+    Returns:
+        `Discrepancy`; see `maximum_mean_discrepancy` for the standard error.
+
+    Reference:
+        Bińkowski et al. 2018, Demystifying MMD GANs, arXiv 1801.01401, section 4.
+    """
+    _require_pairs(x, y)
+
+    def similarity(a, b):
+        """k(a, b_j): a [D], b [n, D] to [n]."""
+        inner = jnp.matmul(b, a, precision="highest")
+        return (inner / len(a) + 1.0) ** 3
+
+    return _estimate(similarity, x, y, num_rows)
+
+
+def _require_pairs(x: jax.Array, y: jax.Array) -> None:
+    """Raises UsageError unless there are two samples [n, L] of n >= 3."""
+    chex.assert_rank([x, y], 2)
+    chex.assert_equal_shape([x, y])
+    if len(x) < 3:
+        raise UsageError(f"{len(x)} samples of each: must be at least 3 for a standard error")
+
+
+def _estimate(similarity: Callable, x: jax.Array, y: jax.Array, num_rows: int) -> Discrepancy:
+    """The U-statistic of a kernel: (a [L], b [n, L]) to [n]; of two samples [n, L]."""
+    num = len(x)
 
     def row(index):
         """(mean [] of h_ij over j ≠ i, mean [] of its square)."""

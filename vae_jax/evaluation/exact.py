@@ -24,6 +24,7 @@ import numpy as np
 from vae_jax import distributions
 from vae_jax.blocks import by_blocks
 from vae_jax.errors import UsageError
+from vae_jax.evaluation._cost import Cost
 from vae_jax.evaluation._shared import (
     example_and_key,
     log_likelihood,
@@ -35,6 +36,7 @@ from vae_jax.evaluation._shared import (
 from vae_jax.evaluation.subject import NotApplicableError
 
 __all__ = [
+    "COST",
     "CUTOFF",
     "DEFINITIONS",
     "MAX_LATENTS",
@@ -53,6 +55,8 @@ __all__ = [
     "quadrature",
     "summarize",
 ]
+
+COST = Cost(place=2, start=15.0)
 
 DEFINITIONS = {
     "num_examples": "N, the examples of the split",

@@ -28,6 +28,7 @@ import numpy as np
 
 from vae_jax.blocks import by_blocks
 from vae_jax.errors import UsageError
+from vae_jax.evaluation._cost import Cost
 from vae_jax.evaluation._shared import (
     distinct_pairs,
     mean_and_error,
@@ -38,6 +39,7 @@ from vae_jax.evaluation._shared import (
 from vae_jax.evaluation.subject import AtMost
 
 __all__ = [
+    "COST",
     "DEFINITIONS",
     "Geodesics",
     "Grid",
@@ -54,6 +56,8 @@ __all__ = [
     "singular_values",
     "straight_lines",
 ]
+
+COST = Cost(place=11, start=5.0, per_example=0.0)
 
 DEFINITIONS = {
     "num_codes": "the codes at which the metric was taken",

@@ -11,13 +11,17 @@ no numbers. We use `smoothness` and `nearest_distance` along straight lines betw
 et al. 2018) and, for completeness, the `precision`, `density` and `coverage` of decoded draws from
 the prior (Kynkäänniemi et al. 2019, Naeem et al. 2020).
 
+Blur raises precision and density and shortens distances: a mean of several examples lies between
+them. So the same numbers of real and of blurred examples stand beside (`controls`); `samples` has
+sharpness and tests that blur does not pass.
+
 All distances are Euclidean over flattened events, computed in blocks of at most num_rows · N
 distances.
 """
 
 import functools
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -29,6 +33,8 @@ from vae_jax import distributions
 from vae_jax.blocks import by_blocks
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError
+from vae_jax.evaluation import controls as control_samples
+from vae_jax.evaluation._cost import Cost
 from vae_jax.evaluation._shared import (
     distinct_pairs,
     ratio_and_error,
@@ -40,6 +46,7 @@ from vae_jax.evaluation.latent_geometry import straight_lines
 from vae_jax.evaluation.subject import AtMost, NotApplicableError
 
 __all__ = [
+    "COST",
     "DEFINITIONS",
     "Preservation",
     "Support",
@@ -54,6 +61,12 @@ __all__ = [
     "trustworthiness",
 ]
 
+COST = Cost(place=9, start=4.0, per_example=5e-3)
+
+_BLURRED = f"each averaged with its {control_samples.NUM_BLURRED} nearest others"
+MAX_TRAIN = 10_000
+"""Training examples among which controls are chosen, a count."""
+
 DEFINITIONS = {
     "num_examples": "N, the examples among which neighbours are sought",
     "num_neighbours": "k, the size of a neighbourhood",
@@ -61,14 +74,28 @@ DEFINITIONS = {
     "continuity": "1 if the k nearest data are among the k nearest codes (Venna & Kaski 2001)",
     "num_lines": "P, the straight lines between codes of random pairs of examples",
     "num_points": "T, the decoded points of each line, its ends among them",
-    "smoothness": "largest step of a decoded line over its length, less 1/(T − 1): 0 if even",
+    "smoothness": "largest step of a decoded line over its length, less 1/(T − 1): 0 if even; "
+    "lower is smoother",
     "interior_distance": "distance from decoded points inside a line to the nearest of the data",
     "end_distance": "the same for the ends of the lines, which are reconstructions",
+    "distance_of_real": "the same for training examples",
+    "distance_of_blurred": "the same for blurred training examples: blur shortens it",
     "interpolation_ratio": "interior_distance / end_distance: 1 if points between are as plausible",
     "num_draws": "M, the decoded draws from the prior",
-    "precision": "completeness: share of decoded draws within a neighbourhood of the data",
-    "density": "mean number of such neighbourhoods a draw lies in, over k; 1 if as dense as data",
-    "coverage": "share of the data whose neighbourhood holds a decoded draw",
+    **{
+        name: definition
+        for measure, meaning in {
+            "precision": "completeness: share of decoded draws within a neighbourhood of the data",
+            "density": "mean number of such neighbourhoods a draw lies in, over k: 1 if equal; "
+            "above 1 draws keep to where data are dense, as blurred data do",
+            "coverage": "share of the data whose neighbourhood holds a decoded draw",
+        }.items()
+        for name, definition in {
+            measure: meaning,
+            f"{measure}_of_real": "the same of as many training examples",
+            f"{measure}_of_blurred": f"the same of these, {_BLURRED}",
+        }.items()
+    },
     "coverage_if_equal": "the expected coverage if draws and data had one distribution",
 }
 """The meaning of each entry of `evaluate`; `name_standard_error` is the error of `name`."""
@@ -378,6 +405,7 @@ def evaluate(
     num_draws: int = 1000,
     num_rows: int = 64,
     onto: Callable | None = None,
+    controls: Mapping[str, np.ndarray] | None = None,
 ) -> dict:
     """Continuity and completeness of a latent space, for the encoder and for the decoder.
 
@@ -394,6 +422,7 @@ def evaluate(
         num_rows: rows at a time, scalar.
         onto: points [B, L] to the nearest codes that can occur, such as those on a sphere, which
             take the places of points on lines, and of codes and draws that are none: `model.onto`.
+        controls: name → samples to stand beside the draws, see `completeness`.
 
     Returns:
         The entries of `DEFINITIONS`, plain numbers. Standard errors are over the examples (for
@@ -426,7 +455,9 @@ def evaluate(
     of_lines = _of_lines(x, decoded, num_lines, num_rows)
     ratio, ratio_error = _ratio(of_lines["interior_distance"], of_lines["end_distance"])
     return {
-        **completeness(of_draws, x, draw_key, prior=prior, num_draws=num_draws, **sizes),
+        **completeness(
+            of_draws, x, draw_key, prior=prior, num_draws=num_draws, controls=controls, **sizes
+        ),
         "num_lines": num_lines,
         "num_points": num_points,
         **with_errors({**of_codes, **of_lines}),
@@ -449,6 +480,7 @@ def completeness(
     num_neighbours: int = 5,
     num_draws: int = 1000,
     num_rows: int = 64,
+    controls: Mapping[str, np.ndarray] | None = None,
 ) -> dict:
     """Whether decoded draws from the prior are as the data, and the data as they are.
 
@@ -458,19 +490,33 @@ def completeness(
         key: PRNG key, scalar.
         prior: a value with `sample`, over [L].
         num_neighbours, num_draws, num_rows: k, M, and rows at a time, scalars.
+        controls: "real", "blurred" → M examples [M, *event] that are measured like the draws.
 
     Returns:
-        The entries of `DEFINITIONS` that are about draws, plain numbers.
+        The entries of `DEFINITIONS` that are about draws and controls, plain numbers.
+
+    Raises:
+        UsageError: a value is not finite, or there are not M controls.
     """
     draws = decode(prior.sample(key, num_draws))
     require_finite(draws=draws)
-    of_draws = _of_draws(x, draws, num_neighbours=num_neighbours, num_rows=num_rows)
+    sizes = {"num_neighbours": num_neighbours, "num_rows": num_rows}
+    each = _of_draws(x, draws, **sizes)
+    for name, sample in (controls or {}).items():
+        if len(sample) != num_draws:
+            raise UsageError(
+                f"controls of {len(sample)} examples beside {num_draws} draws: must be as many, "
+                "since coverage depends on how many"
+            )
+        own = _of_draws(x, sample, **sizes)
+        each |= {f"{measure}_of_{name}": values for measure, values in own.items()}
+        each[f"distance_of_{name}"] = nearest_distance(x, sample, num_rows=num_rows)
     return {
         "num_examples": len(x),
         "num_neighbours": num_neighbours,
         "num_draws": num_draws,
         "coverage_if_equal": _coverage_if_equal(len(x), num_draws, num_neighbours),
-        **with_errors(of_draws),
+        **with_errors(each),
     }
 
 
@@ -544,6 +590,7 @@ def measure(
         "prior": subject.draws_from(sampler),
         "num_neighbours": AtMost.fit(num_neighbours, (len(x) - 1) // 2),
         "num_draws": num_draws,
+        "controls": _controls(subject, num_draws),
     }
     if not subject.model.latent.is_continuous:
         return completeness(_in_blocks(subject.decode_mean), x, key, **sizes)
@@ -551,3 +598,13 @@ def measure(
     return evaluate(
         subject.decode_mean, x, codes, key, num_lines=num_lines, onto=subject.onto, **sizes
     )
+
+
+def _controls(subject, num: int) -> dict[str, np.ndarray]:
+    """So many training examples, and the same blurred; none if there are too few."""
+    train = subject.x("train", MAX_TRAIN)
+    if len(train) < num + control_samples.NUM_BLURRED:
+        return {}
+    order = np.random.default_rng(num).permutation(len(train))
+    real, others = train[order[:num]], train[order[num:]]
+    return {"real": real, "blurred": control_samples.blurred(real, others)}

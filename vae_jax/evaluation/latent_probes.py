@@ -10,10 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from vae_jax.errors import UsageError
+from vae_jax.evaluation._cost import Cost
 from vae_jax.evaluation._shared import require_at_least, require_finite
 from vae_jax.evaluation.subject import AtMost, NotApplicableError
 
 __all__ = [
+    "COST",
     "DEFINITIONS",
     "Accuracy",
     "Split",
@@ -23,6 +25,8 @@ __all__ = [
     "measure",
     "split",
 ]
+
+COST = Cost(place=6, is_quick=True, start=1.0, per_example=2e-3)
 
 DEFINITIONS = {
     "num_train": "the examples of known label to whose codes the probes were fitted",

@@ -33,6 +33,7 @@ from vae_jax.blocks import by_blocks
 from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import nll
+from vae_jax.evaluation._cost import Cost
 from vae_jax.evaluation._shared import (
     is_constant,
     require_at_least,
@@ -46,6 +47,7 @@ from vae_jax.evaluation.subject import NotApplicableError
 from vae_jax.losses import aggregate_covariance, covariance
 
 __all__ = [
+    "COST",
     "DEFINITIONS",
     "AggregateDensity",
     "Terms",
@@ -57,6 +59,8 @@ __all__ = [
     "measure",
     "sample",
 ]
+
+COST = Cost(place=5, is_quick=True, start=5.0, per_example=2e-3)
 
 DEFINITIONS = {
     "num_examples": "N, the posteriors whose mixture is the aggregate posterior q(z)",

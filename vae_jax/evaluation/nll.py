@@ -20,6 +20,7 @@ import numpy as np
 from vae_jax import latents, rates
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import collapse
+from vae_jax.evaluation._cost import Cost
 from vae_jax.evaluation._shared import (
     example_and_key,
     log_likelihood,
@@ -32,6 +33,7 @@ from vae_jax.evaluation._shared import (
 from vae_jax.evaluation.subject import NotApplicableError
 
 __all__ = [
+    "COST",
     "DEFINITIONS",
     "SAMPLES_PER_KEY",
     "Estimate",
@@ -46,6 +48,13 @@ __all__ = [
     "sample",
     "summarize",
 ]
+
+COST = Cost(
+    place=1,
+    is_quick=True,
+    start=4.0,
+    passes=lambda num_examples, settings: num_examples * settings["num_samples"],
+)
 
 DEFINITIONS = {
     "num_examples": "N, the examples of the test split",

@@ -11,14 +11,17 @@ import chex
 import jax
 import numpy as np
 
+from vae_jax.evaluation._cost import Cost
 from vae_jax.evaluation._shared import mean_and_error
 from vae_jax.evaluation.subject import NotApplicableError
 
-__all__ = ["DEFINITIONS", "evaluate", "measure", "ndcg", "ranked", "recall"]
+__all__ = ["COST", "DEFINITIONS", "evaluate", "measure", "ndcg", "ranked", "recall"]
 
 NDCG_AT, RECALL_AT = 100, (20, 50)
 """Items at the top of a ranking, counts."""
 _BLOCK_NUMBERS = 2**24  # numbers of train at a time
+
+COST = Cost(place=3, is_quick=True)
 
 DEFINITIONS = {
     "num_users": "held-out users of the test split with ratings that were kept aside",

@@ -13,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
+from vae_jax.evaluation._cost import Cost
 from vae_jax.evaluation._shared import mean_and_error, ratio_and_error, require_finite
 
 __all__ = [
+    "COST",
     "DEFINITIONS",
     "Components",
     "decoder_subspace",
@@ -29,6 +31,8 @@ __all__ = [
 
 MAX_NUMBERS = 2**27
 """Maximum number of training values for PCA, a count."""
+
+COST = Cost(place=4, is_quick=True, per_example=5e-4)
 
 DEFINITIONS = {
     "num_examples": "N, the examples of the test split",

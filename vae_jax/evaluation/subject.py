@@ -3,6 +3,7 @@
 A metric that `vae_jax.cli.commands.evaluate` offers is one file of this package, with
 
     DEFINITIONS                         the meaning of each entry, one line each
+    COST                                a `Cost`: its place among the results, whether it is quick
     measure(subject, *, …) -> dict      its entries, `name_standard_error` beside `name` if known
 
 Its keyword-only arguments are its settings. It raises `NotApplicableError` if the metric does not
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import memory, samplers
-from vae_jax.distributions import DiagonalGaussian, FullGaussian
+from vae_jax.distributions import DiagonalGaussian
 from vae_jax.errors import UsageError, VaeJaxError
 
 __all__ = ["AtMost", "NotApplicableError", "Subject"]
@@ -128,12 +129,12 @@ class Subject:
     def prior(self) -> Any:
         """p(z) over the dimensions in use, arrays [L].
 
-        For a model without a prior, a Gaussian fit to codes of at most `NUM_FITTED` training
-        examples.
+        For a model without a prior, a density fit to codes of at most `NUM_FITTED` training
+        examples, see `Latent.fitted`.
         """
         if not self.model.latent.has_prior:
             codes = self.posterior("train", NUM_FITTED).mean
-            return FullGaussian.fit(codes)
+            return self.model.latent.fitted(codes)
         return self.model.prior(self.params).first(self.latent_dim)
 
     def draws_from(self, sampler: str) -> Any:

@@ -26,6 +26,7 @@ from vae_jax.program import objective_terms
 from vae_jax.storage import files, members
 
 __all__ = [
+    "BRIEF",
     "ERROR",
     "FEW_SAMPLES",
     "MOST_COMPARED",
@@ -45,8 +46,11 @@ __all__ = [
     "notes",
     "objective_definitions",
     "objective_terms",
+    "operations",
     "read_config",
     "read_configs",
+    "reduced",
+    "seconds",
     "whole",
 ]
 
@@ -54,6 +58,8 @@ OBJECTIVE, UDR = "objective", "udr"
 ERROR = "_standard_error"
 MOST_COMPARED = 10_000
 """Number of test examples whose codes `udr` compares, a count."""
+BRIEF = 1e12
+"""Floating-point operations that `nll` may take if nothing is asked for, a scalar."""
 FEW_SAMPLES = 10
 """An effective sample size below this (a scalar) is reported as too small."""
 OBJECTIVE_DEFINITIONS = {
@@ -152,7 +158,8 @@ class Loader:
         asked = dataclasses.replace(asked, epochs=loaded.settings.get("epochs", asked.epochs))
         dataset = self._dataset(directory, asked, loaded.settings.get("data_sha256"))
         resolved = resolve([asked], dataset)
-        _refuse_other_settings(directory, resolved.config, loaded.settings)
+        found = stored.with_widths_of(resolved.config, loaded.settings)
+        _refuse_other_settings(directory, found, loaded.settings)
         environment.restore(loaded.settings)
         experiment = building.build(resolved, latent_dim=loaded.latent_dim)
         params = jax.tree.map(lambda leaf: np.asarray(leaf)[None], loaded.params)
@@ -315,12 +322,14 @@ class Request(NamedTuple):
         settings: metric → the settings that were given.
         seed: seed for all draws, a count.
         num_examples: number of test examples, a count; None means all.
+        is_brief: whether nothing was asked for, so that everything has to take seconds.
     """
 
     metrics: Sequence[str]
     settings: dict[str, dict]
     seed: int = 0
     num_examples: int | None = None
+    is_brief: bool = False
 
 
 def measure(trained: Trained, subject: Subject, request: Request, name: str) -> dict:
@@ -340,7 +349,7 @@ def measure(trained: Trained, subject: Subject, request: Request, name: str) -> 
             definitions = objective_definitions(trained, values)
             seed = trained.experiment.config.seed
         else:
-            settings = {**evaluation.settings(name), **given}
+            settings = {**evaluation.settings(name), **reduced(subject, request, name), **given}
             module = evaluation.load(name)
             values, definitions = module.measure(subject, **settings), module.DEFINITIONS
             # if a default was reduced, record the value that was used
@@ -367,6 +376,50 @@ def measure(trained: Trained, subject: Subject, request: Request, name: str) -> 
         "step": trained.member.step,
         "seed": seed,
         "seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def reduced(subject: Subject, request: Request, name: str) -> dict[str, int]:
+    """The settings (scalars) by which a metric takes seconds, if nothing else was asked for.
+
+    Of `nll` it is the number of samples: as many as `BRIEF` operations have room for.
+    """
+    if not request.is_brief or name != "nll" or request.settings.get(name):
+        return {}
+    most = evaluation.settings(name)["num_samples"]
+    num = BRIEF / (subject.size() * operations(subject))
+    return {"num_samples": int(np.clip(num, 10, most))} if num < most else {}
+
+
+def operations(subject: Subject) -> float:
+    """The floating-point operations of decoding a code, a scalar, about."""
+    model, params = subject.model, subject.params
+    of_weights = 2.0 * sum(leaf.size for leaf in jax.tree.leaves(params["decoder"]))
+    if model.reads_x or model.num_conditions:
+        return of_weights
+    try:
+        code = jax.ShapeDtypeStruct((1, model.latent_dim), np.float32)
+        counted = jax.jit(model.decode).lower(params, code).cost_analysis()
+        return max(float(counted["flops"]), of_weights)  # a decoder may keep weights that it shares
+    except (TypeError, KeyError, ValueError, NotImplementedError):  # of another version of JAX
+        return of_weights
+
+
+def seconds(subject: Subject, request: Request) -> dict[str, float]:
+    """About how long each metric of a request takes on two CPU cores: seconds, scalars."""
+    costs, count = evaluation.costs(), operations(subject)
+    return {
+        name: costs[name].seconds(
+            subject.size(),
+            {
+                **evaluation.settings(name),
+                **reduced(subject, request, name),
+                **request.settings.get(name, {}),
+            },
+            count,
+        )
+        for name in request.metrics
+        if name in costs
     }
 
 
@@ -403,7 +456,9 @@ def notes(
     if sampler != "prior":
         yield f"draws are from sampler={sampler}, fit to codes of the training split"
     elif "num_draws" in values and not subject.model.latent.has_prior:
-        yield "a code without a prior: draws are from a Gaussian fit to codes of the training split"
+        is_gaussian = type(subject.prior) is distributions.FullGaussian
+        kind = "Gaussian" if is_gaussian else "Gaussian copula"
+        yield f"a code without a prior: draws are from a {kind} fit to codes of the training split"
     if metric == "reconstruction" and subject.model.reads_x:
         yield (
             "x̂ is not E[x|z]: the decoder reads x, and here it feeds back the modes of its own "

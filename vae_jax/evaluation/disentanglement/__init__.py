@@ -20,6 +20,7 @@ import jax
 
 from vae_jax import discovery
 from vae_jax.errors import UsageError
+from vae_jax.evaluation._cost import Cost
 from vae_jax.evaluation.disentanglement._common import Result
 from vae_jax.evaluation.disentanglement._groups import (
     Groups,
@@ -31,6 +32,7 @@ from vae_jax.evaluation.disentanglement._groups import (
 from vae_jax.evaluation.subject import NotApplicableError
 
 __all__ = [
+    "COST",
     "DEFINITIONS",
     "Groups",
     "Pairs",
@@ -164,6 +166,8 @@ def measure(
             result[f"{name}_standard_error"] = row["standard_error"]
     return result
 
+
+COST = Cost(place=8, start=120.0)
 
 DEFINITIONS = {
     "num_examples": "N, the examples of the test split",
