@@ -235,7 +235,9 @@ def test_the_remedies_for_a_code_that_does_not_fit_a_map_help():
     networks.build("conv_map", latent_dim=20, shape=(29, 37, 1), widths=(2, 3, 4))
 
 
-@pytest.mark.parametrize("network", ["conv", "conv_map"])
+@pytest.mark.parametrize(
+    "network", ["conv", "conv_map", pytest.param("conv_pool", marks=pytest.mark.slow)]
+)
 def test_convolutions_take_pictures_of_any_size(network):
     """What is decoded has the picture's size, also where layers outnumber what can be halved."""
     sizes = [(1, 1), (1, 2), (3, 3), (97, 1), (5, 97), (29, 37), (33, 47), (28, 28)]
@@ -252,6 +254,54 @@ def test_convolutions_take_pictures_of_any_size(network):
 
         mean, outputs = jax.eval_shape(both)
         assert (mean.shape, outputs.shape) == ((2, latent_dim), (2, *shape))
+
+
+BY_SHAPE = [name for name in networks.names() if networks.load(name).widths_by_shape]
+
+
+@pytest.mark.parametrize("network", BY_SHAPE)
+def test_the_default_layers_halve_pictures_to_maps_of_at_most_8(network):
+    """As few layers as do, and at least the two of small pictures."""
+    lengths = [8, 28, 32, 33, 64, 65, 100, 128, 129, 256, 257, 512]
+    for size in itertools.product(lengths, lengths):
+        shape = (*size, 3)
+        encoder, decoder = networks.build(network, shape=shape, latent_dim=2)
+        assert encoder.widths == decoder.widths[::-1] == networks.load(network).widths_for(shape)
+        num, longest = len(encoder.widths), max(size)
+        assert math.ceil(longest / 2**num) <= 8
+        assert num == 2 or math.ceil(longest / 2 ** (num - 1)) > 8
+        assert encoder.widths == (32, 64, 128, 128, 128, 128)[:num]
+    assert [len(networks.load(network).widths_for((n, 1, 1))) for n in lengths] == [
+        *(2, 2, 2, 3, 3, 4, 4, 4, 5, 5, 6, 6)
+    ]
+
+
+def test_networks_whose_layers_follow_the_size_of_pictures():
+    """Places of a map are codes, and residual blocks halve to 1×1 whatever the widths."""
+    assert BY_SHAPE == ["conv", "pixel"]
+    for name in networks.names():
+        network = networks.load(name)
+        assert network.widths_for((28, 28, 1)) == network.widths
+        if name not in BY_SHAPE:
+            assert network.widths_for((256, 256, 3)) == network.widths
+
+
+@pytest.mark.parametrize("side", [28, 64, 256, 512])
+def test_the_number_of_parameters_of_default_convolutions(side):
+    """4×4 kernels and biases, and the dense layers between a map of h×h and the code."""
+    channels = [3, *networks.load("conv").widths_for((side, side, 3))]
+    convs = sum(16 * a * b for a, b in itertools.pairwise(channels))
+    places = math.ceil(side / 2 ** (len(channels) - 1)) ** 2 * channels[-1]
+    encoder = convs + sum(channels[1:]) + (places + 1) * 256 + 257 * 2 * 4
+    decoder = convs + sum(channels[:-1]) + (4 + 1) * 256 + 257 * places
+    model = make(4, "conv", shape=(side, side, 3))
+    assert sum(leaf.size for leaf in jax.tree.leaves(model.param_shapes())) == encoder + decoder
+    assert encoder + decoder < 6.2e6
+
+
+def test_widths_that_are_given_are_taken_at_any_size():
+    encoder, decoder = networks.build("conv", shape=(256, 256, 3), latent_dim=2, widths=(32, 64))
+    assert encoder.widths == decoder.widths[::-1] == (32, 64)
 
 
 @pytest.mark.parametrize("network", ["conv", "conv_map"])

@@ -403,6 +403,8 @@ def test_statistics_are_no_trained_numbers(mine):
     del params["batch_stats"]
     trained = 1 + sum(leaf.size for leaf in jax.tree.leaves(params))  # a learned variance
     assert found.num_parameters(2) == trained
+    given = resolved.resolve([config.from_flags({"latent_dim": "2", "variance": "0.1"})], dataset)
+    assert given.num_parameters(2) == trained - 1  # a variance that is given is not learned
 
 
 @pytest.mark.slow

@@ -120,6 +120,7 @@ def make_model(
     dtype: Any = "float32",
     teacher_dropout: float | None = None,
     input_dropout: float = 0.0,
+    tied: bool = False,
     **hyperparameters: Any,
 ) -> Model:
     """Makes the model that an objective trains on given data, exactly as the command line does.
@@ -143,6 +144,7 @@ def make_model(
             Gaussian with independent dimensions.
         widths, activation, dtype, teacher_dropout: settings of the networks, see `networks.build`.
         input_dropout: the share of what the encoder reads that is dropped in training, a scalar.
+        tied: whether the decoder's kernels are the encoder's, transposed.
         hyperparameters: counts and words of the objective that decide its latents, such as
             `num_codes=64`.
 
@@ -171,6 +173,7 @@ def make_model(
         "dtype": _dtype(dtype),
         "teacher_dropout": teacher_dropout,
         "input_dropout": input_dropout,
+        "tied": tied,
     }
     num_examples = len(data.train) if is_ours else 1
     bound = objectives.bind(objective, num_examples=num_examples, **hyperparameters)
@@ -323,6 +326,8 @@ def _model(
     )
     model.check_prior()
     model.check_steps()
+    if model.is_tied:
+        model.param_shapes()  # raises an error if the shapes of the layers do not mirror
     return model
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ import numpy as np
 from vae_jax import assembly, likelihoods, ratings, sources
 from vae_jax import data as datasets
 from vae_jax import schema as schema_lib
-from vae_jax.data import Dataset
+from vae_jax.data import Dataset, _sequences, _table_files
 from vae_jax.data._dataset import Scaling
 from vae_jax.errors import DataError, UsageError
 from vae_jax.ratings import Ratings
@@ -81,7 +82,8 @@ class Form:
         are scaled as in training.
 
         Args:
-            rows: [N, *shape], without the channel if there is one; of a table [N, C].
+            rows: [N, *shape], without the channel if there is one; of a table [N, C]; of text also
+                N strings.
             may_miss: whether NaN, a missing value, is allowed even if training had none.
 
         Raises:
@@ -89,6 +91,9 @@ class Form:
             UsageError: the shape does not fit, or columns need names.
         """
         array = np.asarray(rows)
+        if self.alphabet is not None and array.dtype.kind == "U" and array.ndim == 1:
+            with _table_files.named(Path(self.where)):
+                return _sequences.symbols_of(array, self.alphabet, self.shape[0])
         if array.dtype.kind not in "buif":
             raise DataError(f"{self.where}: holds {array.dtype}, must be numbers: encode them")
         if self.schema is not None:
@@ -187,13 +192,13 @@ class Form:
 
         Args:
             x: as the model gives it.
-            like: rows as they were given, [N, …]; integers become levels again. None: as training
-                has them; of text, N strings.
+            like: rows as they were given, [N, …]; integers become levels again, strings become
+                strings. None: as training has them; of text, N strings.
         """
         if self.schema is not None:
             values = self.values(x)
             return np.stack([values[c.name] for c in self.schema.used], axis=1)
-        if self.alphabet is not None and like is None:
+        if self.alphabet is not None and (like is None or like.dtype.kind == "U"):
             return np.array(datasets.strings(x, self.alphabet))
         if self.num_levels is not None and (like is None or like.dtype.kind in "bui"):
             levels = np.rint(np.clip(x, 0.0, 1.0) * (self.num_levels - 1))
@@ -237,6 +242,8 @@ def _of_dataset(model: Any, dataset: Dataset, preprocess: Callable | None) -> Fo
     is_stored = dataset.train.x.shape[1:] == dataset.shape
     if preprocess is None or not is_stored:
         preprocess = _preprocess(dataset.num_levels, _binarization(model, dataset.num_levels, None))
+        if dataset.alphabet is not None:
+            preprocess = _preprocess_of_text(len(dataset.alphabet) + 1)
     schema = dataset.schema
     has_names = dataset.columns is not None and len({*dataset.columns}) == len(dataset.columns)
     if schema is None and dataset.kind == "table" and has_names:
@@ -284,6 +291,17 @@ def _preprocess(num_levels: int | None, binarization: str | None) -> Callable:
     return preprocess
 
 
+@functools.cache
+def _preprocess_of_text(num_levels: int) -> Callable:
+    """(symbols [B, T], key) to x, NaN after the end; the same function for the same levels."""
+
+    def preprocess(stored: jax.Array, key: jax.Array) -> jax.Array:
+        del key
+        return _sequences.decode_text(stored, num_levels=num_levels)
+
+    return preprocess
+
+
 # --- What an exported file says
 
 
@@ -305,11 +323,14 @@ def _of_file(model: Any, told: Mapping[str, Any], settings: Any) -> Form:
         if ratings is not None and schema is None:
             schema = _of_numbers(items, scaling)
         alphabet = told.get("alphabet")
+        preprocess = _preprocess(num_levels, _binarization(model, num_levels, asked))
         if alphabet is not None and len(alphabet) + 1 != num_levels:
             raise ValueError(f"{len(alphabet)} characters for {num_levels} levels")
+        if alphabet is not None and num_levels is not None:
+            preprocess = _preprocess_of_text(num_levels)
         return Form(
             model.shape,
-            _preprocess(num_levels, _binarization(model, num_levels, asked)),
+            preprocess,
             kind,
             num_levels=num_levels,
             scaling=scaling,

@@ -197,16 +197,19 @@ class Model(flax.struct.PyTreeNode):
         read = self.latent.num_read(self.latent_dim)
         z = jnp.zeros((1, self.latent_dim if read is None else read))
         given = (jnp.zeros((1, self.num_conditions)),) if self.num_conditions else ()
-        self._check_modules(x, z, given)
-        held = {
-            "encoder": modules.init(self.encoder, encoder_key, self._read_by_encoder(x), *given)[1],
-            "decoder": modules.init(self.decoder, decoder_key, z, *given)[1],
-        }
+        held = {}
+        seen = self._read_by_encoder(x)
+        code, held["encoder"] = modules.init(self.encoder, encoder_key, seen, *given)
+        self._check_code(code)
+        output, held["decoder"] = modules.init(self.decoder, decoder_key, z, *given)
+        self._check_output(output)
         # does not change the two keys that were split off
         own = {"latent": self.latent.init(jax.random.fold_in(key, 2), *self._sizes)}
         of_likelihood = self.likelihood.init(self.shape)
         of_prior, rest = self._divided(examples)
         decoder = self.scale_to_fan_in(held["decoder"]["params"])
+        if self.is_tied:
+            decoder = self._without_kernels(decoder, held["encoder"]["params"])
         if rest is not None:
             of_likelihood = self.likelihood.begin(of_likelihood, rest)
             decoder = self._started(decoder, self.likelihood.starts_near(rest))
@@ -224,6 +227,36 @@ class Model(flax.struct.PyTreeNode):
         statistics = {n: v.get(modules.STATISTICS) for n, v in held.items()}
         of_latent = self.latent.init_statistics(self.latent_dim)
         return self._with_statistics(params, {**statistics, "latent": of_latent})
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the decoder's kernels are the encoder's, transposed; a scalar."""
+        return getattr(self.decoder, "tied", False)
+
+    def decoder_params(self, params: Any) -> dict:
+        """The parameters of the decoder, of any shapes, with the kernels it shares if it is tied.
+
+        Args:
+            params: from `init`.
+        """
+        own = _part(params, "decoder")
+        if not self.is_tied:
+            return own
+        kernels = self.decoder.tied_kernels(self.encoder, _part(params, "encoder"))
+        return {**own, **{n: {**own[n], "kernel": kernel} for n, kernel in kernels.items()}}
+
+    def _without_kernels(self, own: dict, of_encoder: dict) -> dict:
+        """The decoder's initial parameters without tied kernels; raises UsageError on a misfit."""
+        kernels = self.decoder.tied_kernels(self.encoder, of_encoder)
+        for name, kernel in kernels.items():
+            shape, mirror = own[name]["kernel"].shape, kernel.shape
+            if shape != mirror:
+                raise UsageError(
+                    f"tied=True: layer {name!r} of the decoder has a kernel of {shape[0]}×"
+                    f"{shape[1]}, that of the encoder has {mirror[0]}×{mirror[1]} transposed: take "
+                    "likelihood='gaussian' for numbers that are all there, or leave tied out"
+                )
+        return {n: {"bias": v["bias"]} if n in kernels else v for n, v in own.items()}
 
     @property
     def num_examples(self) -> tuple[int, int]:
@@ -324,18 +357,16 @@ class Model(flax.struct.PyTreeNode):
             )
         arguments.numeric("latent_mask", self.latent_mask)
 
-    def _check_modules(self, x, z, given):
-        key = jax.random.key(0)
-        read = self._read_by_encoder(x)
-        code = jax.eval_shape(lambda: modules.init(self.encoder, key, read, *given))[0]
-        shapes = [v.shape for v in jax.tree.leaves(code)]
+    def _check_code(self, code):
+        shapes = [np.shape(v) for v in jax.tree.leaves(code)]
         parts = self.latent.parts_for(self.latent_dim)
         if shapes != [(1, self.latent_dim)] * len(parts):
             raise UsageError(
                 f"the encoder returns shapes {shapes} for one example: it must return "
                 f"({', '.join(parts)}), each [1, latent_dim] = {[1, self.latent_dim]}"
             )
-        output = jax.eval_shape(lambda: modules.init(self.decoder, key, z, *given))[0]
+
+    def _check_output(self, output):
         wanted = math.prod(self.shape) * self.likelihood.num_outputs
         if math.prod(output.shape) != wanted:
             raise UsageError(
@@ -461,7 +492,8 @@ class Model(flax.struct.PyTreeNode):
 
     def _run(self, part: str, params: Any, inputs: Array, **read: Any):
         """Runs the encoder or the decoder: (outputs, running statistics after it)."""
-        variables, train_key = {"params": _part(params, part)}, self.train_key
+        own = self.decoder_params(params) if part == "decoder" else _part(params, part)
+        variables, train_key = {"params": own}, self.train_key
         if part in params.get(modules.STATISTICS, {}):
             statistics = params[modules.STATISTICS][part]
             variables[modules.STATISTICS] = jax.lax.stop_gradient(statistics)

@@ -40,6 +40,7 @@ ACTIVATIONS: dict[str, Callable] = {
     "gelu": nn.gelu,
     "silu": nn.silu,
     "leaky_relu": nn.leaky_relu,
+    "elu": nn.elu,
 }
 """Activations by name; each is elementwise, shape in = shape out."""
 
@@ -112,6 +113,7 @@ def build(
     num_parts: int = 2,
     maps: Sequence[int] = (),
     teacher_dropout: float | None = None,
+    tied: bool = False,
 ) -> tuple[nn.Module, nn.Module]:
     """An encoder and the decoder that mirrors it.
 
@@ -121,7 +123,7 @@ def build(
         latent_dim: L, the size of z.
         num_outputs: decoder outputs per number of x (`Likelihood.num_outputs`).
         widths: hidden units (mlp, gru, …) or channels (conv) of the encoder; the decoder mirrors
-            them. None is the network's default, `load(name).widths`.
+            them. None is the network's default for this shape, `load(name).widths_for(shape)`.
         activation: one of `ACTIVATIONS`, its name or its function; None is the network's default,
             `load(name).activation`.
         dtype: dtype of the computation; parameters stay float32.
@@ -129,6 +131,7 @@ def build(
         maps: rows of the square maps on which a hierarchy has its groups, counts; networks without
             maps of many sizes do not read them.
         teacher_dropout: for a decoder that reads x, see `RecurrentDecoder`, a scalar; None means 0.
+        tied: whether the decoder's kernels are the encoder's, transposed, see `MLPDecoder`.
 
     Returns:
         (encoder, decoder).
@@ -137,7 +140,7 @@ def build(
         UsageError: the name is unknown or the shape does not fit the network.
     """
     network = load(name)
-    widths = network.widths if widths is None else tuple(widths)
+    widths = network.widths_for(shape) if widths is None else tuple(widths)
     named = {function: name for name, function in ACTIVATIONS.items()}
     if activation is None:
         activation = network.activation
@@ -159,6 +162,13 @@ def build(
                 "it out"
             )
         decoder = decoder.clone(teacher_dropout=teacher_dropout)
+    if tied:
+        if not network.can_tie:
+            raise UsageError(
+                f"tied=True: network '{name}' has no layers to share between encoder and decoder: "
+                f"take {any_of(names(lambda each: each.can_tie))}, or leave it out"
+            )
+        decoder = decoder.clone(tied=True)
     if maps and network.has_maps:
         _check_maps(name, shape, maps)
         encoder, decoder = encoder.clone(maps=tuple(maps)), decoder.clone(maps=tuple(maps))

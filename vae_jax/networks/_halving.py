@@ -13,7 +13,14 @@ from vae_jax.convolution import Conv, ConvTranspose
 from vae_jax.errors import UsageError
 from vae_jax.networks._shared import by_latent, given
 
-__all__ = ["check", "double", "halve", "halved", "unfold"]
+__all__ = ["WIDTHS", "check", "double", "halve", "halved", "unfold", "widths_by_shape"]
+
+WIDTHS = (32, 64)
+"""The default channels of small images, counts."""
+_FURTHER = 128
+"""The default channels of each layer after those, a count."""
+_LARGEST_MAP = 8
+"""The most rows and columns of the map that the default layers leave of larger images, a count."""
 
 
 def halve(x, widths, activation, dtype, condition=None):
@@ -56,6 +63,19 @@ def unfold(z, condition, size, channels, hidden, activation, dtype, last="output
 def halved(size: tuple[int, int], num_layers: int) -> tuple[int, int]:
     """Rows and columns after `num_layers` convolutions of stride 2: [⌈H/2ⁿ⌉, ⌈W/2ⁿ⌉]."""
     return tuple(-(-length // 2**num_layers) for length in size)
+
+
+def widths_by_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The default channels for images of shape [H, W, C]: 32, 64, 128, 128, …, counts.
+
+    There are as many layers as halve the longer side to at most 8, at least two, so the dense layer
+    after them does not grow with the image: 28×28 has (32, 64), 256×256 has (32, 64, 128, 128,
+    128). Burgess et al. 2018, arXiv 1804.03599, appendix A, likewise halve 64×64 to 4×4.
+    """
+    num_layers = len(WIDTHS)
+    while max(halved(shape[:2], num_layers)) > _LARGEST_MAP:
+        num_layers += 1
+    return WIDTHS + (_FURTHER,) * (num_layers - len(WIDTHS))
 
 
 def check(name: str, shape: tuple[int, ...], widths: Sequence[int]) -> None:

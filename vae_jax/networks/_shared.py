@@ -31,6 +31,8 @@ class Network(NamedTuple):
         has_fixed_codes: whether a mask [L] cannot make a smaller network, because its latent
             dimensions are places of a map, or because it has other codes of L numbers inside.
         has_maps: whether both modules have `maps`, the sizes of maps with groups of a hierarchy.
+        widths_by_shape: (shape [H, W, C]) to the default channels, if they depend on the shape:
+            `widths` are then those of small images.
     """
 
     encoder: type[nn.Module]
@@ -40,11 +42,25 @@ class Network(NamedTuple):
     activation: str | None = None
     has_fixed_codes: bool = False
     has_maps: bool = False
+    widths_by_shape: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
+
+    def widths_for(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The default hidden units or channels for examples of a shape, counts.
+
+        A shape that the network cannot read has `widths`: `build` refuses it.
+        """
+        is_image = len(shape) == 3
+        return self.widths_by_shape(shape) if self.widths_by_shape and is_image else self.widths
 
     @property
     def reads_missing(self) -> bool:
         """Whether the encoder accepts NaN in x (a scalar)."""
         return getattr(self.encoder, "reads_missing", False)
+
+    @property
+    def can_tie(self) -> bool:
+        """Whether the decoder's kernels may be the encoder's, transposed (a scalar)."""
+        return hasattr(self.encoder, "layers") and hasattr(self.decoder, "tied_kernels")
 
     @property
     def has_teacher(self) -> bool:

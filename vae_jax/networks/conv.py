@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vae_jax.networks._halving import check, halve, unfold
+from vae_jax.networks._halving import WIDTHS, check, halve, unfold, widths_by_shape
 from vae_jax.networks._shared import Network, PosteriorHead, flat, given
 
 __all__ = ["NETWORKS", "ConvDecoder", "ConvEncoder", "build"]
@@ -66,4 +66,8 @@ def build(shape, latent_dim, num_outputs, widths, activation, dtype):
     return encoder, ConvDecoder(shape[:2], shape[2] * num_outputs, widths[::-1], **options)
 
 
-NETWORKS = {"conv": Network(ConvEncoder, ConvDecoder, build, (32, 64), "relu")}
+NETWORKS = {
+    "conv": Network(
+        ConvEncoder, ConvDecoder, build, WIDTHS, "relu", widths_by_shape=widths_by_shape
+    )
+}

@@ -26,6 +26,11 @@ class LinearEncoder(nn.Module):
 
     reads_classes = True
 
+    @property
+    def layers(self) -> tuple[tuple[str, ...], ...]:
+        """The path to the parameters of its layer."""
+        return (("mean",),)
+
     @nn.compact
     def __call__(self, x, condition=None):
         init = by_latent(axis=1)

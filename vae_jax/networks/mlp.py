@@ -1,9 +1,11 @@
 """Dense layers: `mlp`."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -52,13 +54,18 @@ class MLPEncoder(nn.Module):
 class MLPDecoder(nn.Module):
     """Dense layers: z [B, L] to [B, output_dim]; linear if there are no widths.
 
-    The layer that reads z is named `latent`: `Model.init` finds its fan-in there.
+    The layer that reads z is named `latent`: `Model.init` finds its fan-in there. If it is `tied`,
+    its kernels are not parameters: they are those of the encoder, see `tied_kernels`.
+
+    Reference:
+        Vincent et al. 2010, Stacked Denoising Autoencoders, JMLR 11, section 2.2 (tied weights).
     """
 
     output_dim: int
     widths: Sequence[int] = (200, 200)
     activation: Callable = jnp.tanh
     dtype: Any = jnp.float32
+    tied: bool = False
 
     reads_classes = True
 
@@ -68,6 +75,23 @@ class MLPDecoder(nn.Module):
         hidden = (f"hidden_{i}" for i in range(1, len(self.widths)))
         names = ("latent", *hidden, "output") if self.widths else ("latent",)
         return tuple((name,) for name in names)
+
+    @nn.nowrap
+    def tied_kernels(self, encoder: nn.Module, own: dict) -> dict[str, jax.Array]:
+        """The kernel of each layer if it is tied: that of its mirror in the encoder, transposed.
+
+        Args:
+            encoder: a module with `layers`, the last of which gives the mean first.
+            own: the encoder's parameters.
+
+        Returns:
+            Layer → kernel [in, out]; that of z [L, out] has the columns of the mean alone.
+        """
+        found = {}
+        for (name,), path in zip(self.layers, encoder.layers[::-1], strict=True):
+            found[name] = functools.reduce(lambda held, key: held[key], path, own)["kernel"].T
+        first = self.layers[0][0]
+        return {**found, first: found[first][: encoder.latent_dim]}
 
     @nn.compact
     def __call__(self, z, condition=None):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vae_jax.convolution import convolve
-from vae_jax.networks._halving import check, unfold
+from vae_jax.networks._halving import WIDTHS, check, unfold, widths_by_shape
 from vae_jax.networks._shared import Network, Weights, forget
 from vae_jax.networks.conv import ConvEncoder
 
@@ -263,4 +263,8 @@ def build(shape, latent_dim, num_outputs, widths, activation, dtype):
     return encoder, PixelDecoder(shape, widths[::-1], num_outputs=num_outputs, **options)
 
 
-NETWORKS = {"pixel": Network(ConvEncoder, PixelDecoder, build, (32, 64), "relu")}
+NETWORKS = {
+    "pixel": Network(
+        ConvEncoder, PixelDecoder, build, WIDTHS, "relu", widths_by_shape=widths_by_shape
+    )
+}
