@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from vae_jax import corruptions
 from vae_jax.errors import UsageError
@@ -92,6 +93,28 @@ def test_invalid_settings_end_in_one_line(x):
         corruptions.patch(KEY, x[:, :, 0, 0], 0.3)
     with pytest.raises(UsageError, match="did you mean masking"):
         corruptions.corrupt("maskin", KEY, x, 0.3)
+    with pytest.raises(UsageError, match=r"clip 'unti' is unknown .did you mean unit"):
+        corruptions.corrupt("gaussian", KEY, x, 0.3, clip="unti")
+
+
+@pytest.mark.parametrize("name", corruptions.CORRUPTIONS)
+def test_clipping_moves_only_what_is_outside(name, x):
+    plain = np.asarray(corruptions.corrupt(name, KEY, x, 0.7))
+    clipped = np.asarray(corruptions.corrupt(name, KEY, x, 0.7, clip="unit"))
+    is_inside = (plain >= 0) & (plain <= 1)
+    np.testing.assert_array_equal(clipped[is_inside], plain[is_inside])
+    np.testing.assert_array_equal(clipped[~is_inside], plain[~is_inside] > 1)
+    # noise alone leaves the interval: P(x + 0.7 ε < 0) > P(0.8 + 0.7 ε < 0) = 0.127
+    assert (~is_inside).mean() > 0.2 if name == "gaussian" else is_inside.all()
+    np.testing.assert_array_equal(plain, corruptions.corrupt(name, KEY, x, 0.7, clip="none"))
+
+
+def test_clipped_noise_has_the_mean_of_a_censored_normal():
+    shown = corruptions.corrupt("gaussian", KEY, jnp.zeros((200_000, 1)), 0.5, clip="unit")
+    # E min(max(σε, 0), 1) = σ (φ(0) − φ(1/σ)) + 1 − Φ(1/σ)
+    want = 0.5 * (scipy.stats.norm.pdf(0) - scipy.stats.norm.pdf(2)) + scipy.stats.norm.sf(2)
+    assert abs(shown.mean() - want) < 5 * 0.5 / np.sqrt(len(shown))
+    assert abs((shown == 0).mean() - 0.5) < 5 * 0.5 / np.sqrt(len(shown))
 
 
 @pytest.mark.parametrize("name", ["gaussian", "masking", "salt_and_pepper"])
@@ -99,3 +122,5 @@ def test_nan_stays_nan(name, x):
     gone = x.at[:, 3:].set(jnp.nan)
     shown = corruptions.corrupt(name, KEY, gone, 0.9)
     np.testing.assert_array_equal(jnp.isnan(shown), jnp.isnan(gone))
+    clipped = corruptions.corrupt(name, KEY, gone, 0.9, clip="unit")
+    np.testing.assert_array_equal(jnp.isnan(clipped), jnp.isnan(gone))

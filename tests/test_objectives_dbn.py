@@ -77,11 +77,22 @@ def test_masked_dimensions_of_the_code_are_nothing_to_the_classifier():
 def test_before_it_is_contrastive_divergence_of_coins_also_without_labels():
     objective, model, params, batch = setting()
     key = jax.random.key(3)
-    loss, _ = objective(model, params, batch, key, pretrained=0.5)
+    loss, terms = objective(model, params, batch, key, pretrained=0.5)
     below, top = params["encoder"]["hidden_0"], params["encoder"]["head"]["posterior"]
     h = jax.nn.sigmoid(batch["x"].reshape(B, -1) @ below["kernel"] + below["bias"][None])
     machine = top["kernel"], params["decoder"]["latent"]["bias"], top["bias"]
-    np.testing.assert_allclose(loss, rbm.contrastive_divergence(key, h, *machine), atol=1e-5)
+    # the divergence is a gradient; the value that is shown is the error of the reconstruction
+    mean = jax.nn.sigmoid(h @ top["kernel"] + top["bias"][None])
+    restored = jax.nn.sigmoid(mean @ top["kernel"].T + machine[1][None])
+    np.testing.assert_allclose(loss, jnp.square(h - restored).sum(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(loss, terms["layer_error"])
+    want = jax.grad(lambda *own: rbm.contrastive_divergence(key, h, *own).sum())(*machine)
+
+    def total(params):
+        return objective(model, params, batch, key, pretrained=0.5)[0].sum()
+
+    found = jax.grad(total)(params)["encoder"]["head"]["posterior"]
+    np.testing.assert_allclose(found["kernel"], want, atol=1e-4)
 
 
 def test_the_classifier_waits_for_the_layers_and_leaves_the_decoder():

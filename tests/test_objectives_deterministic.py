@@ -262,6 +262,23 @@ def test_the_loss_of_a_corrupted_x_is_of_the_clean_one(corruption):
     np.testing.assert_allclose(loss, aux["squared_error"] + 8 * np.log(np.pi), rtol=1e-5)
 
 
+def test_clip_limits_what_the_encoder_is_shown():
+    objective, model = make("denoising", clip="unit")
+    plain, _ = make("denoising")
+    params, batch, key = initial(model), batch_of(), jax.random.key(1)
+    shown = objective.corrupt(batch["x"], key, level=0.5)
+    noisy = plain.corrupt(batch["x"], key, level=0.5)
+    np.testing.assert_array_equal(shown, np.clip(noisy, 0, 1))
+    assert noisy.min() < 0 < 1 < noisy.max()
+    loss, aux = loss_of(objective, model, params, batch, key, level=0.5)
+    z = model.encode(params, shown).mode
+    np.testing.assert_allclose(loss, model.distortion(params, z, batch), rtol=1e-6)
+    error = losses.squared_error(batch["x"], shown)
+    np.testing.assert_allclose(aux["corruption_error"], error, rtol=1e-6)
+    # for x between 0 and 1 clipping brings each number nearer to it
+    assert (error <= losses.squared_error(batch["x"], noisy)).all()
+
+
 @pytest.mark.parametrize("penalty", ["l1", "kl"])
 def test_the_price_of_activations_by_hand_with_padding_and_masked_dimensions(penalty):
     mask, weight, rho = np.array([1.0, 1.0, 0.0, 1.0, 0.0]), 3.0, 0.2
@@ -288,12 +305,12 @@ def test_the_price_of_activations_by_hand_with_padding_and_masked_dimensions(pen
         z = mask / (1 + np.exp(-features))
         rates = z[:-1].mean(axis=0)[mask > 0]
         price = np.sum(rho * np.log(rho / rates) + (1 - rho) * np.log((1 - rho) / (1 - rates)))
-        is_active = z > 0.5
+        is_active = z > rho
     codes = jnp.asarray(z, jnp.float32)
     want = np.asarray(model.distortion(params, codes, batch)) + weight * price
     np.testing.assert_allclose(loss, want, rtol=1e-4)
     shares = is_active.sum(axis=1) / 3
-    assert 0 < shares.mean() < 1
+    assert 0 < shares.mean() <= 1
     np.testing.assert_allclose(aux["active_share"], shares, rtol=1e-6)
     np.testing.assert_allclose(aux["mean_activation"], z.sum(axis=1) / 3, rtol=1e-4, atol=1e-6)
 

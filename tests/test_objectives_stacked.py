@@ -125,6 +125,24 @@ def test_only_the_layer_that_is_trained_has_a_gradient(pretraining, layer):
         np.testing.assert_allclose(terms[name], value, rtol=1e-5)
 
 
+def assert_gradient_of_machine(objective, model, params, given, h, machine, options):
+    """The loss has the gradient of contrastive divergence, in the kernel and in both biases."""
+    batch, key, layer = given
+
+    def divergence(*machine):
+        return rbm.contrastive_divergence(key, h, *machine, **options).sum()
+
+    def total(params):
+        return loss_of(objective, model, params, batch, key, pretrained=at(layer))[0].sum()
+
+    pair = _layers._pairs(model)[layer]
+    found = jax.grad(total)(params)
+    own, mirror = (_layers._get(found, path) for path in pair)
+    want = jax.grad(divergence, argnums=(0, 1, 2))(*machine)
+    for value, expected in zip((own["kernel"], mirror["bias"], own["bias"]), want, strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-4)
+
+
 def test_a_machine_is_trained_on_what_is_below_it():
     objective, model = make(pretraining="rbm", num_gibbs=2)
     params, batch, key = initial(model), batch_of(), jax.random.key(2)
@@ -135,13 +153,12 @@ def test_a_machine_is_trained_on_what_is_below_it():
         h = jax.nn.sigmoid(h @ encoder[name]["kernel"] + encoder[name]["bias"][None])
     own = encoder["head"]["posterior"]
     machine = own["kernel"], decoder["latent"]["bias"], own["bias"]
-    want = rbm.contrastive_divergence(key, h, *machine, num_steps=2, hidden="gaussian")
-    np.testing.assert_allclose(loss, want, atol=1e-5)
+    options = {"num_steps": 2, "hidden": "gaussian"}
+    assert_gradient_of_machine(objective, model, params, (batch, key, 2), h, machine, options)
     z = h @ own["kernel"] + own["bias"][None]
     restored = jax.nn.sigmoid(z @ own["kernel"].T + decoder["latent"]["bias"][None])
-    np.testing.assert_allclose(
-        terms["layer_error"], jnp.square(h - restored).sum(axis=1), rtol=1e-4
-    )
+    for value in (terms["layer_error"], loss):
+        np.testing.assert_allclose(value, jnp.square(h - restored).sum(axis=1), rtol=1e-4)
 
 
 def test_machines_of_tanh_layers_are_of_spins():
@@ -152,13 +169,12 @@ def test_machines_of_tanh_layers_are_of_spins():
     bias = params["decoder"]["hidden_1"]["bias"]
     h = jnp.tanh(batch["x"].reshape(B, -1) @ below["kernel"] + below["bias"][None])
     machine = own["kernel"], bias, own["bias"]
-    want = rbm.contrastive_divergence(key, h, *machine, visible="spin", hidden="spin")
-    np.testing.assert_allclose(loss, want, atol=1e-5)
+    options = {"visible": "spin", "hidden": "spin"}
+    assert_gradient_of_machine(objective, model, params, (batch, key, 1), h, machine, options)
     mean = jnp.tanh(h @ own["kernel"] + own["bias"][None])
     restored = jnp.tanh(mean @ own["kernel"].T + bias[None])
-    np.testing.assert_allclose(
-        terms["layer_error"], jnp.square(h - restored).sum(axis=1), rtol=1e-4
-    )
+    for value in (terms["layer_error"], loss):
+        np.testing.assert_allclose(value, jnp.square(h - restored).sum(axis=1), rtol=1e-4)
 
 
 def test_a_layer_restores_what_was_hidden_of_its_input():

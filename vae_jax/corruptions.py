@@ -12,7 +12,19 @@ import jax.numpy as jnp
 
 from vae_jax.errors import UsageError, unknown
 
-__all__ = ["CORRUPTIONS", "corrupt", "gaussian", "lower", "masking", "patch", "salt_and_pepper"]
+__all__ = [
+    "CLIPS",
+    "CORRUPTIONS",
+    "corrupt",
+    "gaussian",
+    "lower",
+    "masking",
+    "patch",
+    "salt_and_pepper",
+]
+
+CLIPS = ("none", "unit")
+"""What may limit corrupted numbers: nothing, or the ends of [0, 1]; scalars."""
 
 
 def gaussian(key: jax.Array, x: jax.Array, level) -> jax.Array:
@@ -87,7 +99,9 @@ three); Pathak et al. 2016, Context Encoders, arXiv 1604.07379, section 3.2 (a r
 """
 
 
-def corrupt(name: str, key: jax.Array, x: jax.Array, level, factor: int = 1) -> jax.Array:
+def corrupt(
+    name: str, key: jax.Array, x: jax.Array, level, factor: int = 1, clip: str = "none"
+) -> jax.Array:
     """Applies a corruption, and lowers the resolution of images, see `CORRUPTIONS` and `lower`.
 
     Args:
@@ -96,13 +110,18 @@ def corrupt(name: str, key: jax.Array, x: jax.Array, level, factor: int = 1) -> 
         x: [B, *shape].
         level: strength, a scalar.
         factor: reduction of the resolution, a count.
+        clip: one of `CLIPS`; unit clips x̃ to [0, 1], for x between 0 and 1, such as pictures.
 
     Returns:
         x̃, [B, *shape]; NaN where x is NaN, because a missing value is not known to be 0.
     """
     chex.assert_rank(level, 0)
+    if clip not in CLIPS:
+        raise unknown("clip", clip, CLIPS)
     if name == "resolution":
-        return lower(x, factor)
-    if name not in CORRUPTIONS:
+        shown = lower(x, factor)
+    elif name in CORRUPTIONS:
+        shown = jnp.where(jnp.isnan(x), x, CORRUPTIONS[name](key, x, level))
+    else:
         raise unknown("corruption", name, [*CORRUPTIONS, "resolution"])
-    return jnp.where(jnp.isnan(x), x, CORRUPTIONS[name](key, x, level))
+    return shown if clip == "none" else jnp.clip(shown, 0.0, 1.0)

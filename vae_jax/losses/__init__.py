@@ -22,6 +22,7 @@ from vae_jax.losses import (
     aggregate,
     bounds,
     contraction,
+    contrast,
     discrepancies,
     distortions,
     quantization,
@@ -35,6 +36,7 @@ from vae_jax.losses.adversaries import *
 from vae_jax.losses.aggregate import *
 from vae_jax.losses.bounds import *
 from vae_jax.losses.contraction import *
+from vae_jax.losses.contrast import *
 from vae_jax.losses.discrepancies import *
 from vae_jax.losses.distortions import *
 from vae_jax.losses.quantization import *
@@ -50,6 +52,7 @@ __all__ += adversaries.__all__
 __all__ += aggregate.__all__
 __all__ += bounds.__all__
 __all__ += contraction.__all__
+__all__ += contrast.__all__
 __all__ += discrepancies.__all__
 __all__ += distortions.__all__
 __all__ += quantization.__all__

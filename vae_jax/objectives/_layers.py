@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from vae_jax import corruptions, likelihoods, losses, networks, rbm
 from vae_jax.errors import UsageError, any_of
+from vae_jax.objectives import _surrogate
 
 __all__ = [
     "CHOICES",
@@ -27,7 +28,8 @@ __all__ = [
 CHOICES = {"pretraining": ("autoencoder", "denoising", "rbm", "none")}
 INTERVALS = {"pretrained": "[0, 1]", "level": "[0, 1)"}
 DEFINITIONS = {
-    "loss": "what is minimized at that step: of the layer that is trained, or of the whole",
+    "loss": "what is minimized at that step: of the layer that is trained, or of the whole; of a "
+    "machine its layer_error, since contrastive divergence is a gradient without a value",
     "layer_error": "‖h − ĥ‖² per example, of the input h of the layer that is trained and what its "
     "mirror restores; of the whole, x",
 }
@@ -58,6 +60,11 @@ def _pairs(model) -> tuple:
     if model.likelihood.has_missing:
         raise UsageError(
             "layers are trained one by one of x without missing numbers: give objective=autoencoder"
+        )
+    if model.is_tied:
+        raise UsageError(
+            "tied=True: layers are trained one by one with kernels of their own: leave tied out, "
+            "or give objective=autoencoder"
         )
     encoder, decoder = model.encoder, model.decoder
     pairs = encoder.pairs(decoder) if hasattr(encoder, "pairs") else ()
@@ -175,7 +182,15 @@ def _units(model, layer: int) -> str:
 
 
 def _divergence(model, params, layer: int, h, key, num_gibbs) -> tuple[jax.Array, jax.Array]:
-    """CD-k of the machine of layer i, and the squared error of the mean of h_i, [B] each."""
+    """The loss of the machine of layer i, and the squared error of the mean of h_i, [B] each.
+
+    The loss has the gradient of CD-k, which is that of no function, and the value of the error.
+
+    Reference:
+        Sutskever & Tieleman 2010, On the convergence properties of contrastive divergence, section
+        3; Hinton 2012, A practical guide to training restricted Boltzmann machines, section 5
+        (watching the reconstruction error).
+    """
     visible, hidden = _units(model, layer), _units(model, layer + 1)
     own, mirror = (_get(params, path) for path in _pairs(model)[layer])
     if layer == num_layers(model) - 1 and model.latent_mask is not None:
@@ -188,7 +203,8 @@ def _divergence(model, params, layer: int, h, key, num_gibbs) -> tuple[jax.Array
     )
     mean = rbm.UNITS[hidden].mean(h @ own["kernel"] + own["bias"][None])
     restored = rbm.UNITS[visible].mean(mean @ own["kernel"].T + mirror["bias"][None])
-    return loss, jax.lax.stop_gradient(losses.squared_error(h, restored))
+    error = jax.lax.stop_gradient(losses.squared_error(h, restored))
+    return error + _surrogate.gradient_of(loss), error
 
 
 def by_layer(model, params, batch, key, whole, pretraining, pretrained, level, num_gibbs):

@@ -20,7 +20,8 @@ def loss(model, params, batch, key, *, lambda_jacobian=0.1, jacobian="exact", nu
         params: its parameters.
         batch: {"x": [B, *shape], "mask": [B]}.
         key: PRNG key, for the probes of an estimate.
-        lambda_jacobian: weight λ of the Jacobian's squared Frobenius norm.
+        lambda_jacobian: weight λ of the Jacobian's squared Frobenius norm; add tied, or weight
+            decay (adamw), because large weights of the decoder allow small codes.
         jacobian: exact, with one pass per number of x or z, or hutchinson, an estimate from random
             probes.
         num_probes: probes of the estimate, one pass each.

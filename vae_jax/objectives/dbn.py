@@ -43,7 +43,8 @@ def loss(model, params, batch, key, *, pretraining="rbm", pretrained=1.0, level=
     """Deep belief network: contrastive divergence layer by layer, then a classifier's loss.
 
     loss = F(h_i) − F(sg[v_k]) of one layer i = ⌊p·n⌋ after another and finally −log q(y|x), where
-    h_0 = x, h_n = z, and v_k is the chain from h_i after k steps; q(y|x) = softmax of a layer on z
+    h_0 = x, h_n = z, and v_k is the chain from h_i after k steps; q(y|x) = softmax of a layer on z.
+    The value of contrastive divergence says nothing, so the layer_error takes its place
 
     The classifier trains all layers of the encoder and leaves the decoder unchanged. While a layer
     is trained, all others are frozen; the optimizer state is reset for each layer.

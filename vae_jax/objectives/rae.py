@@ -60,7 +60,7 @@ def _penalty(model, params, z: jax.Array, penalty: str) -> jax.Array:
             lambda code: model.decode_mean(params, code).reshape(len(z), -1), z
         )
     of_weights = losses.squared_norm if penalty == "l2" else losses.squared_spectral_norms
-    return jnp.broadcast_to(of_weights(_in_use(model, params["decoder"])), z.shape[:1])
+    return jnp.broadcast_to(of_weights(_in_use(model, model.decoder_params(params))), z.shape[:1])
 
 
 def _in_use(model, own: dict) -> dict:

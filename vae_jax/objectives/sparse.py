@@ -11,7 +11,7 @@ __all__ = ["CHOICES", "DEFINITIONS", "INTERVALS", "latent", "loss"]
 CHOICES = {"penalty": ("l1", "kl")}
 INTERVALS = {"target_activation": "(0, 1)"}
 DEFINITIONS = {
-    "active_share": "share of an example's code that is in use: above 0 (l1), above ½ (kl)",
+    "active_share": "share of an example's code that fires: above 0 (l1), above its target (kl)",
     "mean_activation": "mean of an example's code over its dimensions",
 }
 
@@ -38,8 +38,8 @@ def loss(model, params, batch, key, *, penalty="l1", lambda_sparsity=1.0, target
         batch: {"x": [B, *shape], "mask": [B]}.
         key: not used: nothing is random.
         penalty: see `latent`.
-        lambda_sparsity: weight λ of the penalty; with l1, add weight decay (adamw), because large
-            weights of the decoder allow small codes.
+        lambda_sparsity: weight λ of the penalty; add weight decay (adamw), because large weights of
+            the decoder allow small codes: with kl also codes that are near the target for all x.
         target_activation: ρ of kl, between 0 and 1.
 
     Returns:
@@ -59,7 +59,7 @@ def loss(model, params, batch, key, *, penalty="l1", lambda_sparsity=1.0, target
     else:
         rates = losses.activation_divergence(losses.batch_mean(z, batch["mask"]), target_activation)
         price = jnp.broadcast_to(jnp.sum(rates * kept), terms["distortion"].shape)
-    is_active = z > (0.0 if penalty == "l1" else 0.5)
+    is_active = z > (0.0 if penalty == "l1" else target_activation)
     return terms["distortion"] + lambda_sparsity * price, {
         **terms,
         "active_share": jnp.sum(jnp.where(is_active, 1.0, 0.0), axis=1) / jnp.sum(kept),

@@ -34,8 +34,8 @@ def loss(
 
     loss = −log p(h_i|h_{i+1}) of one layer i = ⌊p·n⌋ after another and finally −log p(x|f(x)),
     where h_0 = x, h_n = z, and h_i is computed by the layers below without a gradient; p(h_i|·) =
-    N(ĥ_i, ½) except for x. For a machine it is F(h_i) − F(sg[v_k]), v_k the chain from h_i after k
-    steps
+    N(ĥ_i, ½) except for x. For a machine it has the gradient of F(h_i) − F(sg[v_k]), v_k the chain
+    from h_i after k steps, and the value of its layer_error
 
     While a layer is trained, all others are frozen; the optimizer state is reset for each layer.
 

@@ -18,6 +18,7 @@ class Denoise(Use):
         corruption: what is done to the rows first; none if they are corrupted already.
         level: the strength of the corruption, as in training.
         factor: by which the resolution is reduced (corruption resolution).
+        clip: unit clips corrupted numbers to [0, 1], as in training; none does not.
 
     Reference:
         Vincent et al. 2010, Stacked Denoising Autoencoders, JMLR 11, section 3.1.
@@ -26,9 +27,11 @@ class Denoise(Use):
     corruption: str = "none"
     level: float = 0.3
     factor: int = 2
+    clip: str = "none"
 
     choices: ClassVar[dict[str, tuple[str, ...]]] = {
-        "corruption": ("none", *corruptions.CORRUPTIONS, "resolution")
+        "corruption": ("none", *corruptions.CORRUPTIONS, "resolution"),
+        "clip": corruptions.CLIPS,
     }
     gives_cells = True
 
@@ -39,5 +42,6 @@ class Denoise(Use):
 
     def of_row(self, model, params, x, key):
         if self.corruption != "none":
-            x = corruptions.corrupt(self.corruption, key, x, self.level, self.factor)
+            asked = self.level, self.factor, self.clip
+            x = corruptions.corrupt(self.corruption, key, x, *asked)
         return {CELLS: model.reconstruct(params, x)[0]}
