@@ -78,7 +78,23 @@ def test_a_given_variance_is_the_fixed_one_and_has_no_gradient(name):
     expected = Compiled(fixed).log_prob(fixed.init(SHAPE), outputs, x)
     assert float(value) == pytest.approx(float(expected.sum()), rel=1e-5)
     assert float(slope["logvar"]) == 0.0
+    assert given.fixed == ("logvar",)
     assert np.abs(of_outputs).min() > 0.0
+
+
+@pytest.mark.parametrize(
+    "likelihood", [each for each in ALL if each.init(SHAPE)], ids=lambda each: str(each)
+)
+def test_what_is_fixed_has_no_gradient_and_all_else_has(likelihood):
+    x, outputs = make_data(likelihood)
+
+    def density(params):
+        sized = likelihood.sized(params, outputs, x)
+        return likelihood.log_prob(likelihood.fit(params, sized, x), sized, x).sum()
+
+    slope = jax.jit(jax.grad(density))(likelihood.init(SHAPE))
+    still = {name for name, own in slope.items() if not np.any(own)}
+    assert still == set(likelihood.fixed)
 
 
 @every_likelihood
@@ -107,12 +123,13 @@ def test_half_precision_is_computed_in_float32(likelihood):
         params = likelihood.fit(params, outputs, x)
         return likelihood.log_prob(params, outputs, x), likelihood.mean(params, outputs)
 
-    # −2, the initial log variance, and the data are exact in half precision.
+    # −2, the initial log variance, and the data are exact in half precision. The two programs
+    # may differ in what is fused, so in the last bit; computed in bfloat16 they differ by 4e-3.
     for of_half, of_single in zip(
         evaluate(half, outputs, x), evaluate(params, outputs32, x32), strict=True
     ):
         assert of_half.dtype == jnp.float32
-        np.testing.assert_array_equal(of_half, of_single)
+        np.testing.assert_allclose(of_half, of_single, rtol=2e-6, atol=2e-6)
 
 
 @every_likelihood

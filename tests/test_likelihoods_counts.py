@@ -446,8 +446,17 @@ def test_make_gives_the_settings():
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("poisson", {"dispersion": 1.0}, "setting of likelihood=poisson 'dispersion' is unknown"),
-        ("gaussian", {"degrees": 1.0}, "setting of likelihood=gaussian 'degrees' is unknown"),
+        (
+            "poisson",
+            {"dispersion": 1.0},
+            "dispersion=1.0: likelihood=poisson has none: leave it out",
+        ),
+        (
+            "gaussian",
+            {"degrees": 1.0},
+            "gaussian has none: .* take likelihood=student_t",
+        ),
+        ("gaussian", {"degree": 1.0}, "setting of likelihood=gaussian 'degree' is unknown"),
         ("poisson", {"size_factor": "totl"}, "size_factor 'totl' is unknown.*did you mean total"),
         (
             "negative_binomial",

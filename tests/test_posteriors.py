@@ -380,6 +380,25 @@ def test_a_full_covariance_is_scipys():
     np.testing.assert_allclose(own.first(2).log_probs(z[..., :2]), own.log_probs(z)[..., :2])
 
 
+def test_the_covariance_on_a_plane_is_that_of_all_dimensions_projected():
+    plane = normal(7, shape=(2, L))
+    turned, _ = posterior_of("householder")
+    axes = np.broadcast_to(np.eye(L, dtype=np.float32)[:, None], (L, B, L))
+    basis = np.array(reflected(turned.vectors, axes)).transpose(1, 2, 0)  # [B, L, L], H_T … H_1
+    triangular, plain = posterior_of("full")[0], DiagonalGaussian(*normal(8, shape=(2, B, L)))
+    factors = [
+        (triangular, np.array(triangular.factor)),
+        (turned, basis * np.array(turned.base.deviation)[:, None]),
+        (plain, np.eye(L) * np.exp(0.5 * np.array(plain.logvar))[:, None]),
+    ]
+    for own, factor in factors:
+        expected = plane @ factor @ factor.swapaxes(1, 2) @ plane.T
+        np.testing.assert_allclose(own.covariance_on(plane), expected, rtol=1e-4, atol=1e-5)
+    discrete = distributions.OneHotCategorical(jnp.zeros((B, 3)), 3)
+    both = latents.Pair(discrete, plain).covariance_on(np.pad(plane, ((0, 0), (3, 0))))
+    np.testing.assert_array_equal(both, plain.covariance_on(plane))
+
+
 def test_reflections_keep_volumes_and_lengths():
     own, _ = posterior_of("householder")
     z = own.sample(KEY, 3)

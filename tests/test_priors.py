@@ -18,7 +18,7 @@ from vae_jax.errors import UsageError
 from vae_jax.evaluation import ais, elbo, exact, latent_use, nll
 from vae_jax.evaluation.subject import NotApplicableError, Subject
 from vae_jax.lab import metrics, pictures
-from vae_jax.lab.pictures import latent_scatter, manifold, traversal
+from vae_jax.lab.pictures import latent_scatter, manifold, one_to_many, traversal
 from vae_jax.model import Model
 
 MEAN, DEVIATION = np.float32([1.5, -0.5, 0.25]), np.float32([0.6, 2.0, 0.3])
@@ -457,6 +457,48 @@ def test_the_manifold_and_the_traversal_are_in_the_units_of_the_prior():
     assert axes.get_xlabel() == "value of this dimension, the others held"
 
 
+def of_rates(rates, example=None):
+    """What a traversal is drawn of, for these rates."""
+    order = np.argsort(-np.asarray(rates), kind="stable")
+    seen, shown = seen_of("standard", len(rates))
+    return seen._replace(rates=np.asarray(rates), continuous=order, example=example), shown
+
+
+@pytest.mark.parametrize(
+    ("rates", "dimensions", "told"),
+    [
+        ((0.5, 3.0, 0.01, 1.5), [1, 3, 0], "3 dimensions carry 100% of the rate, 1 left out"),
+        ((0.0, 0.0, 2.0), [2], "1 dimension carries 100% of the rate, 2 left out"),
+        ((0.0, 0.0), [0], "1 dimension carries 0% of the rate, 1 left out"),
+        ([1.0] * 16, [*range(12)], "12 dimensions carry 75% of the rate, 4 left out"),
+    ],
+)
+def test_a_traversal_shows_the_dimensions_that_matter_and_says_what_is_left_out(
+    rates, dimensions, told
+):
+    seen, _ = of_rates(rates)
+    assert traversal.traversed(seen)["dimensions"].tolist() == dimensions
+    (axes,) = drawn(traversal, seen).figure.axes
+    assert axes.get_title("left").endswith(f": {told}")
+    frames = next(each for each in traversal.PICTURES if each.ending == ".gif")(seen)
+    assert frames.ndim == 4
+
+
+def test_a_traversal_is_of_the_example_asked_for_or_of_the_one_nearest_to_the_mean():
+    seen, shown = of_rates((2.0, 1.0))
+    codes = np.array([[9.0, 1.0], [1.1, -0.9], [-9.0, 1.0], [1.0, -5.0]], np.float32)
+    seen = seen._replace(codes=codes)
+    traversal.traversed(seen)  # the mean is (0.525, -0.975)
+    np.testing.assert_array_equal(shown[-1][0, :, 1], np.full(len(traversal.VALUES), codes[1, 1]))
+    assert "a typical test example, number 1:" in drawn(traversal, seen).figure.axes[0].get_title(
+        "left"
+    )
+    seen = seen._replace(example=3)
+    traversal.traversed(seen)
+    np.testing.assert_array_equal(shown[-1][1, :, 0], np.full(len(traversal.VALUES), codes[3, 0]))
+    assert "of test example 3:" in drawn(traversal, seen).figure.axes[0].get_title("left")
+
+
 def test_the_ellipses_are_those_of_the_prior():
     axes = drawn(latent_scatter, seen_of("shifted")[0]).figure.axes[0]
     for sigma, patch in zip((1, 2), axes.patches, strict=True):
@@ -466,6 +508,66 @@ def test_the_ellipses_are_those_of_the_prior():
             np.testing.assert_allclose(end, MEAN[:2] + side * sigma * DEVIATION[:2], atol=1e-3)
     for name in ("mixture", "opaque"):
         assert not drawn(latent_scatter, seen_of(name)[0]).figure.axes[0].patches
+
+
+def test_ellipses_are_of_typical_examples_and_named_with_the_prior():
+    asked = []
+
+    def covariances(rows, plane):
+        asked.append((rows, plane))
+        return np.tile(0.25 * np.eye(2), (len(rows), 1, 1))
+
+    seen = seen_of("shifted", 3)[0]._replace(continuous=np.array([2, 0, 1]))
+    for name, told in (("standard", "one and two of the prior N(0, I)"), ("shifted", "prior")):
+        seen = seen_of(name, 3)[0]._replace(continuous=np.array([2, 0, 1]))
+        picture = drawn(latent_scatter, seen._replace(covariances=covariances))
+        rows, plane = asked[-1]
+        np.testing.assert_array_equal(plane, np.eye(3)[[0, 2]])
+        caption = picture.figure.get_supxlabel()
+        assert caption.startswith(f"ellipses: one standard deviation of q(z|x) of {len(rows)} ")
+        assert caption.endswith(told)
+        assert picture.table.rows[rows[0]][2:] == (0.25, 0.0, 0.25)
+    # not Gaussian, or deterministic: as it was
+    picture = drawn(latent_scatter, seen._replace(covariances=lambda *_: None))
+    assert (picture.figure.get_supxlabel(), picture.table.columns) == ("", ("z0", "z2"))
+
+
+def test_typical_examples_are_spread_over_labels_and_lie_near_their_mean():
+    codes = np.concatenate([np.zeros((40, 2)), np.full((40, 2), 9.0), np.full((5, 2), -5.0)])
+    codes += 0.01 * np.random.default_rng(0).normal(size=codes.shape)
+    codes[::2] += 100.0  # the farther half of each label
+    codes[1] = np.nan
+    labels = np.repeat([0, 4, -1], [40, 40, 5])
+    codes[80:84:2] -= 100.0  # of the five of the third label one stays far
+    found = latent_scatter.typical(codes, labels, 9)
+    assert np.bincount(labels[found] + 1).tolist() == [3, 3, 0, 0, 0, 3]
+    assert np.abs(codes[found[labels[found] < 0]] + 5).max() < 1
+    assert 1 not in found
+    assert (np.diff(found) > 0).all()
+    assert len(latent_scatter.typical(codes, np.arange(85), 9)) == 9
+    assert len(latent_scatter.typical(codes, None, 200)) == 42
+    assert not len(latent_scatter.typical(np.full((3, 2), np.nan), None, 9))
+
+
+def test_one_input_has_many_codes_unless_its_code_is_decided():
+    seen, shown = seen_of("standard", 3)
+    noise = np.random.default_rng(0).normal(size=(3, one_to_many.NUM_DRAWS, 3)).astype(np.float32)
+    asked = []
+
+    def draw(numbers, num):
+        asked.append(numbers.tolist())
+        return np.zeros((len(numbers), 4, 4, 1), np.float32), noise[: len(numbers), :num]
+
+    # 0 to 2 are the few; 0 has the label of the example asked for, and 2 an unknown one as 5 has
+    seen = seen._replace(draw=draw, example=7, labels=np.array([1, 0, -1, 0, 0, -1, 0, 1, 0]))
+    picture = drawn(one_to_many, seen._replace(label_names=("oak", "ash")))
+    assert asked == [[7, 1, 2]]
+    np.testing.assert_array_equal(shown[-1], noise)
+    words = {text.get_text() for text in picture.figure.texts}
+    assert {"number 7\nlabeled ash", "number 1\nlabeled oak", "number 2"} <= words
+    assert picture.table.columns[3:5] == ("z0", "z1")
+    assert drawn(one_to_many, seen._replace(draw=lambda n, k: (None, 0 * noise))) is None
+    assert drawn(one_to_many, seen._replace(draw=None)) is None
 
 
 def test_pictures_that_need_a_gaussian_prior_are_skipped():

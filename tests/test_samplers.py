@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import vae_jax
-from vae_jax import samplers
+from vae_jax import distributions, latents, samplers
+from vae_jax.copula import GaussianCopula
 from vae_jax.errors import DataError, UsageError
 from vae_jax.lab.pictures import _seen
 
@@ -60,6 +61,109 @@ def test_the_number_of_components_is_the_one_of_least_bic():
     assert len(found.means) == 2
     np.testing.assert_allclose(np.sort(np.exp(found.log_weights)), [0.25, 0.75], atol=0.01)
     assert len(samplers.Mixture(5).fit(codes, KEY).own.means) == 5
+
+
+# --- Codes in a range of their own
+
+
+def codes_of(activation, num_active=0, num=500):
+    """A family of codes and codes [num, 4] of it, two of them correlated."""
+    family = latents.Deterministic(activation, num_active)
+    features = np.random.default_rng(1).normal(size=(num, 4)) - 0.5
+    features[:, 1] = 0.9 * features[:, 0] + 0.1 * features[:, 1]
+    return family, np.asarray(family.posterior(None, (features.astype(np.float32),)).mode)
+
+
+@pytest.mark.parametrize(
+    ("activation", "num_active"), [("relu", 0), ("sigmoid", 0), ("linear", 2), ("relu", 2)]
+)
+def test_draws_are_numbers_that_codes_had(activation, num_active):
+    family, codes = codes_of(activation, num_active)
+    density = family.fitted(codes)
+    draws = np.asarray(density.sample(KEY, 4000))
+    for dim in range(4):
+        assert np.isin(draws[:, dim], codes[:, dim]).all()
+    # the share of zeros is exact, and so is every other quantile
+    for value in (0.0, 0.3):
+        share = (codes <= value).mean(axis=0)
+        error = np.sqrt(share * (1 - share) / 4000)
+        assert (np.abs((draws <= value).mean(axis=0) - share) <= 5 * error).all()
+    np.testing.assert_array_equal(family.onto(draws), draws)
+    np.testing.assert_allclose(density.mean, codes.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(density.deviation, codes.std(axis=0), rtol=1e-4)
+
+
+def test_codes_without_a_range_are_drawn_as_before():
+    family, codes = codes_of("linear")
+    before = distributions.FullGaussian.fit(codes).sample(KEY, 10)
+    np.testing.assert_array_equal(family.fitted(codes).sample(KEY, 10), before)
+    assert family.onto(before) is before
+
+
+def test_a_copula_of_gaussian_codes_has_their_correlation():
+    draw = np.random.default_rng(0)
+    factor = np.array([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])
+    codes = (draw.normal(size=(5000, 3)) @ factor.T).astype(np.float32)
+    found = GaussianCopula.fit(codes)
+    want = np.corrcoef(codes.T)
+    np.testing.assert_allclose(found.factor @ found.factor.T, want, atol=0.03)
+    np.testing.assert_allclose(np.corrcoef(found.sample(KEY, 20_000).T), want, atol=0.03)
+    # any increasing map of a dimension leaves the scores
+    moved = GaussianCopula.fit(np.exp(codes))
+    np.testing.assert_allclose(
+        moved.factor @ moved.factor.T, found.factor @ found.factor.T, atol=1e-5
+    )
+    np.testing.assert_allclose(moved.sample(KEY, 50), np.exp(found.sample(KEY, 50)), rtol=1e-5)
+
+
+def test_parts_of_a_copula():
+    codes = codes_of("relu")[1]
+    found = GaussianCopula.fit(codes)
+    first = found.first(2)
+    np.testing.assert_allclose(
+        first.factor @ first.factor.T, (found.factor @ found.factor.T)[:2, :2], atol=1e-6
+    )
+    assert first.sample(KEY).shape == (2,)
+    assert first.sample(KEY, 5).shape == (5, 2)
+    medians = latents.at_temperature(found, 0.0).sample(KEY, 3)
+    np.testing.assert_array_equal(medians, np.sort(codes, axis=0)[[250] * 3])
+    once = latents.at_temperature(found, 1.0).sample(KEY, 3)
+    np.testing.assert_array_equal(once, found.sample(KEY, 3))
+    # a dimension that never fires is 0 in every draw
+    dead = GaussianCopula.fit(np.column_stack([codes, np.zeros(len(codes))]))
+    assert (np.asarray(dead.sample(KEY, 100))[:, -1] == 0).all()
+
+
+@pytest.mark.parametrize(("activation", "ends"), [("relu", (0, None)), ("sigmoid", (0, 1))])
+def test_points_outside_of_the_range_become_the_nearest_code(activation, ends):
+    family = latents.Deterministic(activation)
+    z = np.array([[-1.0, 0.0, 0.5, 2.0]], np.float32)
+    np.testing.assert_array_equal(family.onto(z), np.clip(z, *ends))
+    # the derivative at a code is 1, also of one that is 0
+    slope = jax.jacfwd(lambda row: family.onto(row[None])[0])(z[0])
+    np.testing.assert_array_equal(np.diag(slope)[1:3], 1)
+    assert not family.is_curved
+
+
+@pytest.mark.parametrize(("penalty", "high"), [("l1", None), ("kl", 1)])
+def test_pictures_draw_codes_in_their_range(penalty, high):
+    options = {"objective": "sparse", "penalty": penalty, "likelihood": "gaussian"}
+    model = vae_jax.make_model((6,), latent_dim=4, widths=(8,), **options)
+    params = model.init(KEY)
+    codes = np.asarray(model.encode(params, jax.random.normal(KEY, (200, 6))).mode)
+    prior = _seen._prior(model, params, codes)
+    asked = types.SimpleNamespace(sampler=None, sampling_temperature=None)
+    draws, source = _seen._draws(asked, prior, model, {"drawn": codes}, KEY)
+    assert source == "a Gaussian copula fit to the codes"
+    for each in (
+        draws,
+        _seen._draws(
+            types.SimpleNamespace(sampler="gaussian", sampling_temperature=None),
+            *(prior, model, {"drawn": codes}, KEY),
+        )[0],
+    ):
+        drawn = np.asarray(each.sample(KEY, 300))
+        np.testing.assert_array_equal(drawn, np.clip(drawn, 0, high))
 
 
 def test_a_mixture_of_one_component_is_the_gaussian():

@@ -487,6 +487,11 @@ class DiagonalGaussian(NamedTuple):
         """Standard deviation of each dimension, the shape of `mean`."""
         return jnp.exp(0.5 * bound_logvar(self.logvar))
 
+    def covariance_on(self, plane: jax.Array) -> jax.Array:
+        """Covariance of plane · z for each example, z [B, L], plane [P, L]: [B, P, P]."""
+        scaled = plane[None] * self.deviation[:, None, :]
+        return jnp.einsum("bpl,bql->bpq", scaled, scaled, precision="highest")
+
     def first(self, num: int) -> "DiagonalGaussian":
         """The marginal of the first `num` dimensions, [num] or [B, num]."""
         return DiagonalGaussian(self.mean[..., :num], self.logvar[..., :num])

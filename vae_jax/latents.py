@@ -186,9 +186,18 @@ class Latent:
         """The codes of each stage if it `is_quantized`, [S, K, D]; params are from `init`."""
         raise NotImplementedError
 
+    def fitted(self, codes: jax.Array) -> Any:
+        """The density that replaces a missing p(z): a Gaussian with the moments of codes [N, L]."""
+        return distributions.FullGaussian.fit(codes)
+
     def decoded(self, z: jax.Array) -> jax.Array:
         """What the decoder reads of z, the rest 0: [B, L] to [B, L]."""
         return z
+
+    @property
+    def is_curved(self) -> bool:
+        """Whether codes [L] are on a curved surface or inside of one, such as a sphere."""
+        return type(self).onto is not Latent.onto
 
     def onto(self, z: jax.Array) -> jax.Array:
         """The codes that can occur and are nearest to z, [B, L] to [B, L]; z itself if all can."""
@@ -275,6 +284,7 @@ class Deterministic(Latent):
     num_active: int = 0
 
     parts: ClassVar[tuple[str, ...]] = ("code",)
+    is_curved: ClassVar[bool] = False
     has_prior: ClassVar[bool] = False
     is_continuous: ClassVar[bool] = True
 
@@ -301,10 +311,29 @@ class Deterministic(Latent):
             z = z * jnp.sum(jax.nn.one_hot(largest, z.shape[-1], dtype=z.dtype), axis=1)
         return Point(z)
 
+    @property
+    def is_free(self) -> bool:
+        """Whether every point of [L] is a code; a scalar."""
+        return self.activation == "linear" and self.num_active == 0
+
+    def fitted(self, codes):
+        if self.is_free:
+            return super().fitted(codes)
+        from vae_jax.copula import GaussianCopula  # few runs need it
+
+        return GaussianCopula.fit(codes)
+
+    def onto(self, z):
+        # unlike clip, with slope 1 at the ends themselves, where rectified codes are
+        if self.activation in ("relu", "sigmoid"):
+            z = jnp.where(z < 0.0, 0.0, z)
+        return jnp.where(z > 1.0, 1.0, z) if self.activation == "sigmoid" else z
+
     def prior(self, params, latent_dim, latent_mask=None):
+        density = "distributions.FullGaussian" if self.is_free else "copula.GaussianCopula"
         raise UsageError(
             f"a deterministic code of {latent_dim} dimensions has no prior: draw codes from "
-            "distributions.FullGaussian.fit(codes) of the training data"
+            f"{density}.fit(codes) of the training data"
         )
 
 
@@ -408,6 +437,10 @@ class Pair:
     def _joined(self, name):
         both = getattr(self.discrete, name), getattr(self.continuous, name)
         return jnp.concatenate(both, axis=-1)
+
+    def covariance_on(self, plane: jax.Array) -> jax.Array:
+        """Covariance of plane · z, plane [P, L] of continuous dimensions only: [B, P, P]."""
+        return self.continuous.covariance_on(plane[:, self.discrete.logits.shape[-1] :])
 
     def first(self, num: int) -> "Pair":
         """The marginal of the first `num` dimensions, [B, num] or [num]."""

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vae_jax import families
-from vae_jax.errors import UsageError, unknown
+from vae_jax.errors import UsageError, any_of, unknown
 from vae_jax.likelihoods._levels import MANY_LEVELS
 from vae_jax.likelihoods._likelihood import Likelihood
 from vae_jax.likelihoods._parts import part_names
@@ -39,10 +39,11 @@ __all__ = [
 
 
 class _Family(families.Family):
-    """All likelihoods; only the fields of `choices` are settings, `make` gives the others."""
+    """All likelihoods; only fields of `choices` are settings, `make` gives the others."""
 
     def settings_of(self, name: str) -> list[str]:
-        return list(self.load(name).choices)
+        cls = self.load(name)
+        return [field for field in cls.choices if field not in cls.of_runs]
 
     def formula(self, name: str) -> str:
         """The first paragraph of the docstring of the class, for arrays of any shape."""
@@ -93,9 +94,9 @@ def make(
             fit it.
     """
     cls = load(name)
-    for setting in settings:
+    for setting, value in settings.items():
         if setting not in cls.choices:
-            raise unknown(f"setting of likelihood={name}", setting, list(cls.choices))
+            raise _without(name, setting, value)
     fields = {field.name for field in dataclasses.fields(cls)}
     options: dict[str, Any] = {"has_missing": True} if has_missing else {}
     options |= settings
@@ -118,6 +119,17 @@ def make(
     if "parts" in fields and parts:
         options["parts"], options["sizes"] = zip(*parts, strict=True)
     return cls(**options)
+
+
+def _without(name: str, setting: str, value: float | str) -> UsageError:
+    """The error of a setting that a likelihood does not have."""
+    owners = [other for other in names() if setting in load(other).choices]
+    if not owners:
+        return unknown(f"setting of likelihood={name}", setting, list(load(name).choices))
+    return UsageError(
+        f"{setting}={value}: likelihood={name} has none: leave it out, or take likelihood="
+        f"{any_of(owners)}"
+    )
 
 
 def scaling_for(name: str | None, scaling: str) -> str:

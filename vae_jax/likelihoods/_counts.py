@@ -46,6 +46,10 @@ class Counts(Likelihood):
         # a count of 1 for each number
         return {"log_total": jnp.float32(math.log(math.prod(shape)))} if self.is_joint else {}
 
+    @property
+    def fixed(self):
+        return ("log_total",) if self.is_joint else ()
+
     def begin(self, params, examples):
         if not self.is_joint:
             return params

@@ -39,6 +39,8 @@ class Likelihood:
         variances: the words accepted for a variance; () if there is none.
         choices: the words accepted for each setting that is a flag, by field.
         numeric: the fields of `choices` that accept a positive number, too.
+        of_runs: the fields of `choices` that each run has, since the data may choose its
+            likelihood; the others are those of a likelihood that is given.
         max_levels: the largest number of levels that `make` accepts; None for no limit.
         initial_deviation: the standard deviation of each dimension at the start of training, a
             scalar; values many deviations away cause a warning.
@@ -53,6 +55,7 @@ class Likelihood:
     requires: ClassVar[str] = "real"
     is_of_raw: ClassVar[bool] = False
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+    of_runs: ClassVar[tuple[str, ...]] = ()
     numeric: ClassVar[tuple[str, ...]] = ()
     variances: ClassVar[tuple[str, ...]] = ()
     max_levels: ClassVar[int | None] = None
@@ -70,6 +73,11 @@ class Likelihood:
             {} if nothing is learned, else arrays by name: {'logvar': a scalar or [*shape]}.
         """
         return {}
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """Names of the parameters of `init` that training does not change."""
+        return ()
 
     @property
     def num_examples(self) -> int:

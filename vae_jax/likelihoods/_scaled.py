@@ -59,6 +59,10 @@ class Scaled(Likelihood):
         shape = shape if self.variance == "learned_per_dimension" else ()
         return {"logvar": jnp.full(shape, INITIAL_LOGVAR, jnp.float32)}
 
+    @property
+    def fixed(self):
+        return ("logvar",) if self.variance == "given" else ()
+
     def _logvar(self, params: Params) -> jax.Array:
         """The log variance in use, a scalar or [*shape]."""
         if is_number(self.variance):

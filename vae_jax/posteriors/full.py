@@ -62,6 +62,11 @@ class TriangularGaussian:
         """Standard deviation of each dimension, [B, L]."""
         return jnp.sqrt(jnp.sum(jnp.square(self.factor), axis=-1))
 
+    def covariance_on(self, plane: jax.Array) -> jax.Array:
+        """Covariance of plane · z for each example, plane [P, L]: [B, P, P]."""
+        moved = jnp.einsum("pl,blk->bpk", plane, self.factor, precision="highest")
+        return jnp.einsum("bpk,bqk->bpq", moved, moved, precision="highest")
+
     @property
     def _log_diagonal(self) -> jax.Array:
         return jnp.log(jnp.diagonal(self.factor, axis1=-2, axis2=-1))

@@ -99,6 +99,14 @@ class ReflectedGaussian:
         axes = jnp.eye(size)[:, None, :] * self.base.deviation[None]  # σ_k e_k, [L, B, L]
         return jnp.sqrt(jnp.sum(jnp.square(reflected(self.vectors, axes)), axis=0))
 
+    def covariance_on(self, plane: jax.Array) -> jax.Array:
+        """Covariance of plane · z for each example, plane [P, L]: [B, P, P]."""
+        num = self.base_mean.shape[0]
+        rows = jnp.broadcast_to(plane[:, None, :], (plane.shape[0], num, plane.shape[1]))
+        # p · H_T … H_1 ε = (H_1 … H_T p) · ε
+        scaled = reflected(self.vectors, rows, is_back=True) * self.base.deviation[None]
+        return jnp.einsum("pbl,qbl->bpq", scaled, scaled, precision="highest")
+
     def first(self, num: int) -> distributions.DiagonalGaussian:
         """Mean and variance of the first `num` dimensions, which may be correlated: [B, num]."""
         logvar = 2.0 * jnp.log(self.deviation)

@@ -43,6 +43,11 @@ class Prior(Settings):
     of_codes: ClassVar[bool] = False
 
     @property
+    def fixed(self) -> tuple[str, ...]:
+        """Names of the parameters of `init` that training does not change."""
+        return ()
+
+    @property
     def num_examples(self) -> int:
         """The number of training examples from which the initial values are made, a count."""
         return 0

@@ -40,6 +40,10 @@ class Vamp(Prior):
     def num_examples(self):
         return self.num_components
 
+    @property
+    def fixed(self):
+        return ("inputs",) if self.pseudo_inputs == "data" else ()
+
     def init(self, key, sizes, examples=None):
         del key
         wanted = (self.num_components, *sizes.shape)
