@@ -17,7 +17,8 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from vae_jax import data, make_model, uses
+import vae_jax
+from vae_jax import data, forms, make_model, uses
 from vae_jax.cli.commands import apply as command
 from vae_jax.data import _streams
 from vae_jax.errors import DataError, StorageError, UsageError
@@ -285,6 +286,36 @@ def test_an_output_that_fails_leaves_nothing(tmp_path, name):
         fail()
     assert [p.name for p in tmp_path.iterdir()] == ([name] if path.suffix else [])
     assert not path.suffix or path.read_text() == "before\n"
+
+
+def test_lines_of_a_text_are_rows(tmp_path):
+    """Scores are those of the symbols, lines come back as lines, whatever ends them."""
+    words = ["one two", "three", "net", "wet tree", "row one", "hen"] * 3
+    (tmp_path / "train.txt").write_text("\n".join(words))
+    dataset = data.load(tmp_path / "train.txt", num_valid=1)
+    made = make_model(dataset, latent_dim=1, widths=(2,), network="gru")
+    settings = {"num_levels": dataset.num_levels, "alphabet": [*dataset.alphabet]}
+    about = {"settings": {}, "data": {"kind": "sequence", "x": "", **settings}}
+    path = tmp_path / "model.safetensors"
+    exported.save(path, made, made.init(jax.random.key(0)), about)
+    (tmp_path / "new.txt").write_bytes(b"\xef\xbb\xbfthree\r\n\r\nhen\nwet tree")
+    files = {"input": str(tmp_path / "new.txt"), "by": "reconstruction"}
+    run("score", str(path), tmp_path / "s.csv", **files)
+    found = pa.csv.read_csv(tmp_path / "s.csv")
+    assert found.column("row").to_pylist() == [0, 1, 2, 3]
+    trained = vae_jax.load(path)
+    symbols = np.array([[1 + dataset.alphabet.index(c) for c in "hen"] + [0] * 5], np.int32)
+    again = trained.score(np.repeat(symbols, 3, axis=0), by="reconstruction")
+    np.testing.assert_allclose(found.column("score")[2].as_py(), again[2], rtol=1e-6)
+    assert forms.of(made, None, None, about).array(
+        symbols / len(dataset.alphabet), np.array(["x"])
+    ) == ["hen"]
+    run("reconstruct", str(path), tmp_path / "r.txt", input=str(tmp_path / "new.txt"))
+    run("sample", str(path), tmp_path / "drawn.txt", num="5")
+    for name, num in (("r.txt", 4), ("drawn.txt", 5)):
+        lines = (tmp_path / name).read_text().split("\n")
+        assert len(lines) == num + 1
+        assert {*"".join(lines)} <= {*dataset.alphabet}
 
 
 def test_text_that_needs_quotes_is_read_again(tmp_path):

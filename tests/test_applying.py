@@ -11,6 +11,7 @@ import pytest
 
 from vae_jax import assembly, data, forms, make_model, uses
 from vae_jax.applying import Worker
+from vae_jax.data._matching import Matcher
 from vae_jax.errors import DataError, UsageError
 from vae_jax.schema import Cells
 from vae_jax.trained import Trained
@@ -161,6 +162,25 @@ def test_a_category_that_training_did_not_have(mixed):
     assert found == work(mixed, "encode", as_table(gap))[0]
     marked = {**COLUMNS, "city": ["unknown", *COLUMNS["city"][1:]]}
     assert found == work(mixed, "encode", as_table(marked), missing_values=["unknown"])[0]
+
+
+def test_a_word_among_numbers_that_are_levels_is_no_level(tmp_path):
+    """Of new rows and of a second table; both read cells by one rule."""
+    lines = [f"{i / 7},{i % 2}" for i in range(30)]
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_text("\n".join(["size,flag", *lines]))
+    second.write_text("\n".join(["flag,size", "1,0.5", "x,0.25"]))
+    dataset = data.load(
+        first, test_data=second, num_valid=0, kinds={"size": "real", "flag": "binary"}
+    )
+    assert np.isnan(dataset.test.x[:]).tolist() == [[False, False], [False, True]]
+    table = as_table({"flag": ["1", "x"], "size": ["0.5", "0.25"]})
+    with pytest.raises(DataError, match="column 'flag' holds 'x' in row 2, which training did not"):
+        Matcher(dataset.schema).codes(table)
+    found = Matcher(dataset.schema, unseen="missing").codes(table)
+    np.testing.assert_array_equal(found, [[0.5, 1], [0.25, np.nan]])
+    with pytest.raises(DataError, match=r"column 'flag' holds 2 in row 8, which training did not"):
+        Matcher(dataset.schema).codes(as_table({"flag": ["2"], "size": ["1"]}), 7)
 
 
 def test_numbers_outside_the_range_of_training_are_used_and_told(mixed):

@@ -274,7 +274,7 @@ class Worker:
         """The results for an array, in the units of the rows.
 
         Args:
-            rows: [N, *shape], see `Form.of_array`.
+            rows: [N, *shape], or N strings, see `Form.of_array`.
             first_row: index of the first row, a count.
             given: labels [N] or numbers [N, C], of a conditional model.
 
@@ -291,10 +291,10 @@ class Worker:
         draws = x.shape[1 : x.ndim - len(self.model.shape)]
         cells = self.form.array(x.reshape(-1, *self.model.shape), rows)
         cells = cells.reshape(len(rows), *draws, *rows.shape[1:])
-        if not self.use.keeps_observed or rows.dtype.kind != "f":
+        if not self.use.keeps_observed:
             return cells
         own = rows.reshape(len(rows), *(1 for _ in draws), *rows.shape[1:])
-        return np.where(np.isnan(own), cells, own)
+        return np.where(np.isnan(own) if rows.dtype.kind == "f" else np.False_, cells, own)
 
     def beside(self, names: Any, rows: np.ndarray, first_row: int = 0, given: Any = None) -> Any:
         """The results for an array as a table; not of a use that gives cells.

@@ -10,6 +10,8 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jax.extend.random import define_prng_impl, threefry_prng_impl
 
 __all__ = ["unrolled"]
@@ -45,18 +47,30 @@ def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.
     # every number has a 64-bit counter whose upper half is 0
     counter = jnp.arange(size, dtype=jnp.uint32).reshape(shape)
     left, right = _threefry(key, jnp.zeros_like(counter), counter)
-    return left ^ right
+    return lax.bitwise_xor(left, right)
 
 
 def _threefry(key: jax.Array, left: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Threefry-2x32 with 20 rounds: words of counters [...] to words of random bits [...]."""
-    words = key[0], key[1], key[0] ^ key[1] ^ jnp.uint32(_PARITY)
-    left, right = left + words[0], right + words[1]
+    """Threefry-2x32 with 20 rounds: words of counters [...] to words of random bits [...].
+
+    Written with `lax`, because tracing an operator of `jax.numpy` takes several times as long.
+    """
+
+    def full(value):
+        return lax.broadcast(value, left.shape)
+
+    first, second = (lax.index_in_dim(key, i, keepdims=False) for i in range(2))
+    third = lax.bitwise_xor(lax.bitwise_xor(first, second), jnp.uint32(_PARITY))
+    words = full(first), full(second), full(third)
+    left, right = lax.add(left, words[0]), lax.add(right, words[1])
     for i in range(5):
         for distance in _ROTATIONS[i % 2]:
-            left = left + right
-            right = left ^ ((right << distance) | (right >> (32 - distance)))
-        left, right = left + words[(i + 1) % 3], right + words[(i + 2) % 3] + jnp.uint32(i + 1)
+            left = lax.add(left, right)
+            low = lax.shift_right_logical(right, full(np.uint32(32 - distance)))
+            high = lax.shift_left(right, full(np.uint32(distance)))
+            right = lax.bitwise_xor(left, lax.bitwise_or(high, low))
+        left = lax.add(left, words[(i + 1) % 3])
+        right = lax.add(lax.add(right, words[(i + 2) % 3]), full(np.uint32(i + 1)))
     return left, right
 
 

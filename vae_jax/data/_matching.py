@@ -1,10 +1,10 @@
-"""New rows of a table that a model was trained on: columns by name, cells by the trained kinds."""
+"""Rows of another table, by the schema of a first one: columns by name, cells by their kinds."""
 
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,11 +12,74 @@ from vae_jax.data import _cells, _notations, _spelling
 from vae_jax.errors import DataError
 from vae_jax.schema import Cells, Column, Schema
 
-__all__ = ["UNSEEN", "Matcher"]
+__all__ = ["UNSEEN", "Matcher", "Names", "are_words", "cells_of", "compared"]
 
 _MOST_NAMED = 3
 UNSEEN = ("refuse", "missing")
 """What becomes of a category that training did not have."""
+
+
+class Names(NamedTuple):
+    """What the names of the columns [N] of a table are, beside those of a schema.
+
+    Attributes:
+        twice: those of several columns.
+        lost: those of the schema that it lacks, of columns that are learned from or given.
+        extra: those that the schema does not have.
+    """
+
+    twice: list[str]
+    lost: list[str]
+    extra: list[str]
+
+
+def compared(schema: Schema, names: Sequence[str]) -> Names:
+    """Compares the names of the columns of a table, [N], with those of a schema."""
+    known, there = {column.name for column in schema.columns}, {*names}
+    return Names(
+        [name for name, count in Counter(names).items() if count > 1],
+        [c.name for c in (*schema.used, *schema.given) if c.name not in there],
+        [name for name in names if name not in known],
+    )
+
+
+def are_words(column: Column) -> bool:
+    """Whether the levels of a column are words, or some of them; a scalar."""
+    return any(isinstance(level, str) for level in column.levels)
+
+
+def cells_of(
+    where: str | Path, column: Column, values: Any, first_row: int = 0, decimal: str | None = None
+) -> Cells:
+    """The cells of an Arrow column [N], of the type that a column of a schema has.
+
+    Args:
+        where: what the rows are called in messages, such as a path.
+        column: of the schema.
+        values: text, or of a type of its own; null where missing.
+        first_row: index of the first row in the whole, a count, for messages.
+        decimal: the decimal mark, if it is set.
+
+    Raises:
+        DataError: they should be numbers, and some are none.
+    """
+    import pyarrow as pa
+
+    if are_words(column):
+        return _cells.words(values if _cells.is_text(values.type) else values.cast(pa.string()))
+    if column.kind == "date":
+        return _cells.cells(values)
+    found = None if column.notation or decimal else _quick_numbers(values)
+    if found is None:
+        values = _notations.plain(values, column.notation or _notations.find(values, decimal))
+        found = _cells.numbers(column.name, values)
+    if isinstance(found, _cells.Misfit) and not column.levels:
+        _cells.refuse(Path(where), [found._replace(row=found.row + first_row)])
+    are_truths = bool(column.levels) and pa.types.is_boolean(values.type)
+    # no known number, or none that is: words, which are refused by the kind or are no level
+    if isinstance(found, np.ndarray) and not are_truths:
+        return Cells(found)
+    return _cells.cells(values)
 
 
 @dataclasses.dataclass
@@ -48,21 +111,19 @@ class Matcher:
         Raises:
             DataError: a column is missing, or a name occurs twice.
         """
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
+        found = compared(self.schema, names)
+        if found.twice:
             raise DataError(
-                f"{self.where}: has several columns called {_spelling.quoted(twice)}: give each a"
-                " name of its own"
+                f"{self.where}: has several columns called {_spelling.quoted(found.twice)}: give"
+                " each a name of its own"
             )
-        wanted = [column.name for column in (*self.schema.used, *self.schema.given)]
-        lost = [name for name in wanted if name not in names]
-        if lost:
+        if found.lost:
+            wanted = [column.name for column in (*self.schema.used, *self.schema.given)]
             raise DataError(
-                f"{self.where}: has no column {_spelling.quoted(lost)}, from which the model"
+                f"{self.where}: has no column {_spelling.quoted(found.lost)}, from which the model"
                 f" learned: give each of {_spelling.quoted(wanted)} by its name"
             )
-        known = {column.name for column in self.schema.columns}
-        return [name for name in names if name not in known]
+        return found.extra
 
     def codes(self, table: Any, first_row: int = 0) -> np.ndarray:
         """Codes of a block of rows, [N, C] float64, NaN where missing.
@@ -106,43 +167,20 @@ class Matcher:
     def _cells(self, column: Column, values: Any, first_row: int) -> Cells:
         """The cells of an Arrow column [N] as training read them."""
         values = _cells.without_marks(_cells.as_text(values), self.marks)
-        if column.levels:
-            return self._of_levels(column, _cells.cells(values), first_row)
-        if column.kind == "date":
-            return _cells.cells(values)
-        found = None if column.notation else _quick_numbers(values)
-        if found is None:
-            values = _notations.plain(values, column.notation or _notations.find(values))
-            found = _cells.numbers(column.name, values)
-        if isinstance(found, _cells.Misfit):
-            _cells.refuse(Path(self.where), [found._replace(row=found.row + first_row)])
-        # a column of no known number, or of none that is: words, which the kind refuses by name
-        return _cells.cells(values) if found is None else Cells(found)
-
-    def _of_levels(self, column: Column, cells: Cells, first_row: int) -> Cells:
-        """Cells [N] of which each is a level of training, or missing."""
-        kind = self.schema.kind_of(column.kind)
-        values = [
-            None if bad else value
-            for value, bad in zip(cells.values.tolist(), cells.missing.tolist(), strict=True)
-        ]
-        if cells.type == "date":
-            values = [None if value is None else str(value) for value in values]
-        odd = {v for v in {*values} - {None} if not _is_level(kind, column, v)}
-        if not odd:
-            return cells
-        is_odd = np.array([value in odd for value in values], bool)
+        cells = cells_of(self.where, column, values, first_row)
+        known, is_odd = self.schema.known(column, cells)
+        if not is_odd.any():
+            return known
         if self.unseen == "refuse":
             row = int(np.argmax(is_odd))
             raise DataError(
-                f"{self.where}: column {column.name!r} holds {values[row]!r} in row"
+                f"{self.where}: column {column.name!r} holds {_told(cells.values[row])} in row"
                 f" {row + first_row + 1:,}, which training did not have"
-                f" ({kind.told(column)}): correct it, or take it as missing with unseen=missing"
+                f" ({self.schema.kind_of(column.kind).told(column)}): correct it, or take it as"
+                " missing with unseen=missing"
             )
         self.unknown[column.name] += int(is_odd.sum())
-        held = np.empty(len(values), object)
-        held[:] = [None if bad else value for value, bad in zip(values, is_odd, strict=True)]
-        return Cells(held)
+        return known
 
     def told(self) -> list[str]:
         """What was unusual about the rows so far, a line each."""
@@ -166,15 +204,10 @@ class Matcher:
         return f"values outside the range of training, used as they are: {', '.join(told)}{more}"
 
 
-def _is_level(kind: Any, column: Column, value: Any) -> bool:
-    """Whether a value, a scalar, is a level of a column."""
-    held = np.empty(1, object)
-    held[0] = value
-    try:
-        kind.code(column, Cells(held))
-    except DataError:
-        return False
-    return True
+def _told(value: Any) -> str:
+    """A value, a scalar, for a message: a whole number without a decimal point."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    return repr(int(value)) if is_whole else repr(str(value) if hasattr(value, "item") else value)
 
 
 def _quick_numbers(values: Any) -> np.ndarray | None:

@@ -1,6 +1,5 @@
 """The rows of another table, read by the schema of a table that was read before."""
 
-import collections
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vae_jax.data import _cells, _notations, _spelling, _table_files
+from vae_jax.data import _cells, _matching, _spelling, _table_files
+from vae_jax.data._matching import are_words
 from vae_jax.data._part import Part, Reading
 from vae_jax.errors import DataError, UsageError
-from vae_jax.schema import Cells, Column, Schema
+from vae_jax.schema import Cells, Schema
 
 __all__ = ["Rows", "as_test", "read"]
 
@@ -88,14 +88,15 @@ def read(path: Path, where: Path, schema: Schema, reading: Reading) -> Rows:
     Raises:
         DataError: it cannot be read, lacks a column, or has a cell that its kind does not allow.
     """
-    words = [c.name for c in schema.columns if c.kind == "label" or c.notation or _is_of_words(c)]
+    words = [c.name for c in schema.columns if c.kind == "label" or c.notation or are_words(c)]
     source = _table_files.read(path, reading, words, reading.test_sheet)
     names = source.table.column_names
-    _refuse_other_columns(path, where, schema, names)
-    notes = [*source.notes]
-    known, there = {c.name for c in schema.columns}, {*names}
-    if more := [name for name in names if name not in known]:
-        notes.append(f"columns that {where} does not have are not used: {_spelling.quoted(more)}")
+    columns = _matching.compared(schema, names)
+    _refuse_other_columns(path, where, columns)
+    notes, there = [*source.notes], {*names}
+    if columns.extra:
+        told = _spelling.quoted(columns.extra)
+        notes.append(f"columns that {where} does not have are not used: {told}")
     if lost := [c.name for c in schema.columns if c.name not in there]:
         notes.append(f"lacks columns that are not learned from: {_spelling.quoted(lost)}")
     marks = reading.missing_values or ()
@@ -103,7 +104,10 @@ def read(path: Path, where: Path, schema: Schema, reading: Reading) -> Rows:
     table = {n: _cells.without_marks(_cells.as_text(c), marks) for n, c in table.items()}
     needed = (*schema.used, *schema.given)
     with _table_files.damage_named(path):
-        found = {c.name: _of_column(path, c, table[c.name], reading.decimal) for c in needed}
+        found = {
+            c.name: _matching.cells_of(path, c, table[c.name], decimal=reading.decimal)
+            for c in needed
+        }
         of_labels = [c.name for c in schema.columns if c.kind == "label" and c.name in table]
         labels = None
         if of_labels:
@@ -117,34 +121,12 @@ def read(path: Path, where: Path, schema: Schema, reading: Reading) -> Rows:
     return Rows(known, labels, notes)
 
 
-def _is_of_words(column: Column) -> bool:
-    return any(isinstance(level, str) for level in column.levels)
-
-
-def _of_column(path: Path, column: Column, held, decimal: str | None) -> Cells:
-    """The cells [N] of an Arrow column, of the type that a column of the schema has."""
-    import pyarrow as pa
-
-    if _is_of_words(column):
-        return _cells.words(held if _cells.is_text(held.type) else held.cast(pa.string()))
-    held = _notations.plain(held, column.notation or _notations.find(held, decimal))
-    values = _cells.numbers(column.name, held)
-    if isinstance(values, _cells.Misfit):
-        _cells.refuse(path, [values])
-    is_number = values is not None and not pa.types.is_boolean(held.type)
-    return Cells(values) if is_number else _cells.cells(held)
-
-
-def _refuse_other_columns(path: Path, where: Path, schema: Schema, names: list[str]) -> None:
-    twice = sorted(name for name, num in collections.Counter(names).items() if num > 1)
-    if twice:
+def _refuse_other_columns(path: Path, where: Path, found: _matching.Names) -> None:
+    if found.twice:
+        named = _spelling.quoted(sorted(found.twice))
+        raise DataError(f"{path}: has several columns {named}: rename all but one of them")
+    if found.lost:
         raise DataError(
-            f"{path}: has several columns {_spelling.quoted(twice)}: rename all but one of them"
-        )
-    known = {*names}
-    lost = [c.name for c in (*schema.used, *schema.given) if c.name not in known]
-    if lost:
-        raise DataError(
-            f"{path}: has no column {_spelling.quoted(lost)}, of which {where} is learned from:"
-            f" add it, or leave it out of both with ignore={','.join(lost)}"
+            f"{path}: has no column {_spelling.quoted(found.lost)}, of which {where} is learned"
+            f" from: add it, or leave it out of both with ignore={','.join(found.lost)}"
         )

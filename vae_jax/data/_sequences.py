@@ -14,6 +14,7 @@ from vae_jax.data._dataset import Split, is_streamed
 from vae_jax.errors import DataError, UsageError
 
 __all__ = [
+    "LONGEST",
     "Lines",
     "cut",
     "decode_text",
@@ -26,12 +27,15 @@ __all__ = [
     "rows_of",
     "spans_of",
     "strings",
+    "symbols_of",
 ]
 
 _BYTES_OF_BYTE = 8  # of a text: bytes, characters and lines
 _BYTES_OF_LINE = 256  # as a Python value, numbered, in lists
+_MOST_SHOWN = 30  # characters of a line in a message
 _BYTES_OF_CHARACTER = 40  # while it becomes a symbol
-_LONGEST = 4096  # characters of a line: steps run one after the other
+LONGEST = 4096
+"""Most characters of a line, a count: steps run one after the other."""
 _BYTES_OF_SYMBOL = 9  # of padded lines while they are filled: 2 × int32 and a bool
 _LEAST_SAVED = (
     4  # padded lines of at least this many times the bytes of their characters stay apart
@@ -115,10 +119,10 @@ def read_text(
         )
     _refuse_numbers(path, [line for _, line in told])
     number, longest = max(told, key=lambda pair: len(pair[1]))
-    if len(longest) > _LONGEST:
+    if len(longest) > LONGEST:
         raise DataError(
             f"{path}: line {number:,} has {len(longest):,} characters: must be at most "
-            f"{_LONGEST:,}; break it into sentences, say"
+            f"{LONGEST:,}; break it into sentences, say"
         )
     lengths = np.array([len(line) for _, line in told])
     remedy = f"break its longest line, {number:,}, or leave it out"
@@ -184,6 +188,41 @@ def decode_text(x: jax.Array, *, num_levels: int) -> jax.Array:
     """
     is_past = jnp.cumsum(x == 0, axis=1) > 1
     return jnp.where(is_past, jnp.nan, x.astype(jnp.float32) / (num_levels - 1))
+
+
+def symbols_of(lines: np.ndarray, alphabet: Sequence[str], size: int) -> np.ndarray:
+    """Converts lines to symbols, the inverse of `strings`.
+
+    Args:
+        lines: N strings.
+        alphabet: the K characters of the symbols 1 … K.
+        size: T, the most characters of a line, a count.
+
+    Returns:
+        [N, T] int32, zeros from the end on.
+
+    Raises:
+        DataError: a line is longer, or has another character.
+    """
+    lengths = np.char.str_len(lines).astype(int)
+    if (lengths > size).any():
+        line = str(lines[int(np.argmax(lengths > size))])
+        raise DataError(
+            f"the line {line[:_MOST_SHOWN]!r} … has more than the {size:,} characters of the"
+            " longest line of training: break it, or leave it out"
+        )
+    x = np.zeros((len(lines), size), np.int32)
+    place = {character: k for k, character in enumerate(alphabet, 1)}
+    for row, line in enumerate(lines.tolist()):
+        x[row, : len(line)] = [place.get(character, -1) for character in line]
+    if (x < 0).any():
+        row, column = np.argwhere(x < 0)[0]
+        line = str(lines[row])
+        raise DataError(
+            f"the line {line[:_MOST_SHOWN]!r} has the character {line[column]!r}, which training"
+            " did not have: correct it, or leave the line out"
+        )
+    return x
 
 
 def strings(x: np.ndarray, alphabet: Sequence[str]) -> list[str]:

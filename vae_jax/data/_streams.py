@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import dataclasses
 import functools
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,19 +14,22 @@ from typing import Any
 import numpy as np
 
 from vae_jax import memory
-from vae_jax.data import _csv, _files, _npy, _pictures, _sheets, _spelling, _table_files
+from vae_jax.data import _csv, _files, _npy, _pictures, _sequences, _sheets, _spelling, _table_files
 from vae_jax.errors import DataError
 from vae_jax.looks import Look
 
-__all__ = ["ARRAYS", "SHEETS", "TABLES", "Block", "Stream", "opened"]
+__all__ = ["ARRAYS", "SHEETS", "TABLES", "TEXT", "Block", "Stream", "opened"]
 
 SHEETS, ARRAYS = (".xlsx",), (".npy", ".npz")
 """Suffixes of files of sheets and of arrays."""
+TEXT = ".txt"
+"""Suffix of a text, of which a line is a row."""
 TABLES = tuple(suffix for suffix in _table_files.SUFFIXES if suffix not in SHEETS)
 """Suffixes of files of tables that are read and written by blocks."""
 _BLOCK_BYTES = 2**22
 _BLOCK_ROWS = 2**15
 _MOST_PICTURES = 256
+_MOST_LINES = 4096
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,7 +38,7 @@ class Block:
 
     Attributes:
         table: an Arrow table of N rows, or None.
-        array: [N, …], or None.
+        array: [N, …], or None; of text N strings.
         labels: [N], or None.
         files: names of pictures below their folder, N of them, or None.
         names: what else names the rows, an Arrow table [N], or None.
@@ -60,11 +64,11 @@ class Block:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stream:
-    """The rows of a file or a folder: tables, or arrays [N, …].
+    """The rows of a file or a folder: tables, or arrays [N, …]; the lines of a text.
 
     Attributes:
         path: as the user gave it.
-        what: "table", "array" or "pictures"; "users" if their ratings were a table.
+        what: "table", "array", "text" or "pictures"; "users" if their ratings were a table.
         blocks: a function that yields each `Block`, at least one, which may be empty.
         num_rows: a count, if it is known before they are read.
         dialect: of a CSV file.
@@ -80,7 +84,7 @@ class Stream:
 
 
 def opened(path: Path, look: Look) -> Stream:
-    """Opens new rows: a table, an array, or a folder of pictures [N, H, W, C].
+    """Opens new rows: a table, an array, a text, or a folder of pictures [N, H, W, C].
 
     Cells of a CSV file stay text, so that each is read by the kind of its column.
 
@@ -106,10 +110,10 @@ def opened(path: Path, look: Look) -> Stream:
         return Stream(path, "array", whole, num_rows=len(rows))
     if name.endswith(".npz"):
         return _archive(path)
-    raise DataError(
-        f"{path}: cannot be read: must end in {', '.join((*TABLES, *SHEETS, *ARRAYS))}, or be a"
-        " folder of pictures"
-    )
+    if name.endswith(TEXT):
+        return Stream(path, "text", functools.partial(_blocks_of_text, path))
+    known = ", ".join((*TABLES, *SHEETS, *ARRAYS, TEXT))
+    raise DataError(f"{path}: cannot be read: must end in {known}, or be a folder of pictures")
 
 
 # --- Tables
@@ -247,6 +251,24 @@ def _archive(path: Path) -> Stream:
     if x.ndim == 0 or (labels is not None and len(labels) != len(x)):
         raise DataError(f"{path}: has no row of x for each label: give as many of both")
     return Stream(path, "array", functools.partial(_blocks_of_array, x, labels), num_rows=len(x))
+
+
+# --- Texts
+
+
+def _blocks_of_text(path: Path) -> Iterator[Block]:
+    """Blocks of lines; a line longer than any that training takes is cut, and refused later."""
+    most = _sequences.LONGEST + 1
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        try:
+            yield Block(array=np.array([], np.str_))
+            while lines := list(
+                itertools.islice(iter(lambda: file.readline(most), ""), _MOST_LINES)
+            ):
+                kept = [line.removesuffix("\n").removesuffix("\r") for line in lines]
+                yield Block(array=np.array(kept, np.str_))
+        except UnicodeDecodeError:
+            raise DataError(f"{path}: is not UTF-8: convert it, for instance with iconv") from None
 
 
 # --- Pictures

@@ -16,7 +16,7 @@ import numpy as np
 from vae_jax import console, looks
 from vae_jax.applying import Worker
 from vae_jax.data import _streams
-from vae_jax.data._streams import ARRAYS, TABLES, Block, Stream
+from vae_jax.data._streams import ARRAYS, TABLES, TEXT, Block, Stream
 from vae_jax.errors import DataError
 from vae_jax.lab import loading, outputs
 from vae_jax.uses import Use
@@ -184,8 +184,8 @@ def _check_output(request: Request, what: str) -> None:
     suffixes: tuple[str, ...] = TABLES if what == "table" else ARRAYS
     if what != "table" and not gives_cells:
         suffixes = (*ARRAYS, *TABLES)
-    if what == "pictures" and gives_cells:
-        suffixes = ("", *ARRAYS)
+    if what in ("pictures", "text") and gives_cells:
+        suffixes = (TEXT if what == "text" else "", *ARRAYS)
     outputs.check(request.output, request.input, overwrite=request.overwrite, suffixes=suffixes)
 
 
@@ -240,7 +240,12 @@ def _other(request: Request, stream: Stream, worker: Worker) -> Iterator[Callabl
 
 
 def _arrays(path: Path, num_rows: int | None) -> Any:
-    """A writer of an array [num_rows, …], of which blocks stay in memory if it must be whole."""
+    """A writer of an array [num_rows, …], of which blocks stay in memory if it must be whole.
+
+    The number of rows is None if it is unknown, or if rows are strings.
+    """
+    if path.name.lower().endswith(TEXT):
+        return outputs.lines(path)
     if path.name.lower().endswith(".npy") and num_rows is not None:
         return outputs.npy(path, num_rows)
     return outputs.whole(path)
@@ -294,6 +299,8 @@ def _made(request: Request, worker: Worker) -> int:
     is_image, path = form.kind == "image", request.output
     suffixes: tuple[str, ...] = ARRAYS if form.schema is None else TABLES
     suffixes = ("", *ARRAYS) if is_image else suffixes
+    is_text = form.alphabet is not None
+    suffixes = (TEXT, *ARRAYS) if is_text else suffixes
     outputs.check(path, None, overwrite=request.overwrite, suffixes=suffixes)
     parts = (
         (start, worker.made(min(_BLOCK_ROWS, num - start), request.label, start))
@@ -304,7 +311,7 @@ def _made(request: Request, worker: Worker) -> int:
             for _, part in parts:
                 write(part)
     elif path.suffix:
-        with _arrays(path, num) as write:
+        with _arrays(path, None if is_text else num) as write:
             for _, part in parts:
                 write(part)
     else:

@@ -211,14 +211,23 @@ class Schema:
         known, unseen = {}, {}
         for column in (*self.used, *self.given):
             cells = as_cells(rows[column.name])
-            is_unseen = self.kind_of(column.kind).unseen(column, cells)
+            known[column.name], is_unseen = self.known(column, cells)
             if is_unseen.any():
-                values = cells.values.copy()
-                unseen[column.name] = values[is_unseen]
-                values[is_unseen] = _MISSING[cells.type]
-                cells = Cells(values, cells.order)
-            known[column.name] = cells
+                unseen[column.name] = cells.values[is_unseen]
         return known, unseen
+
+    def known(self, column: Column, cells: Cells) -> tuple[Cells, np.ndarray]:
+        """The cells [N] of a column with missing ones in place of those that are no level of it.
+
+        Returns:
+            (cells [N], which have a value that the column's own levels lack, [N]).
+        """
+        is_unseen = self.kind_of(column.kind).unseen(column, cells)
+        if not is_unseen.any():
+            return cells, is_unseen
+        values = cells.values.copy()
+        values[is_unseen] = _MISSING[cells.type]
+        return Cells(values, cells.order), is_unseen
 
     def stored(self, codes: np.ndarray, scaling: str = "auto") -> "Schema":
         """The schema with the units of storage of training rows, codes [N, C]."""
