@@ -256,7 +256,7 @@ def test_a_file_that_cannot_be_written_is_found_at_once(tmp_path):
     "name",
     [
         *("startup", "sweep", "devices", "streaming", "saving", "sizes", "memory", "profile"),
-        *("nll", "footprint", "reading"),
+        *("nll", "footprint", "reading", "labels"),
     ],
 )
 def test_each_section_runs(name, tmp_path, monkeypatch):
@@ -318,8 +318,34 @@ def test_peers_run_and_say_what_is_left_out(monkeypatch, usual_promotion):
     assert [row.to for row in rows] == 2 * ["speed of plain Flax"] + [
         "share of it that ours reaches"
     ]
-    assert [row.target for row in rows[:2]] == [None, None]  # it is about PyTorch
-    assert rows[2].target == Target(0.85, is_floor=True)
+    assert {row.target for row in rows} == {None}
+
+
+def test_peers_take_little_time_and_say_which_contests_are_left_out(monkeypatch):
+    seen = []
+
+    def compete(contest, effort, ways):
+        seen.append((effort.rounds, effort.seconds, effort.patience))
+        yield contest.workload.name
+
+    monkeypatch.setattr(peers, "torch_version", lambda: "2")
+    monkeypatch.setattr(peers, "compete", compete)
+    assert list(peers.peers(workloads.Effort())) == [c.workload.name for c in peers.CONTESTS]
+    assert set(seen) == {(peers.ROUNDS, peers.TURN, peers.PATIENCE)}
+    monkeypatch.setattr(peers, "SECONDS", -1.0)
+    (remark,) = peers.peers(TINY)
+    assert remark.endswith(", ".join(c.workload.name for c in peers.SMALL_CONTESTS))
+
+
+def test_passive_waiting_is_compared_on_a_busy_machine(monkeypatch):
+    monkeypatch.setattr(peers, "torch_version", lambda: "2")
+    for load, is_there in ((100.0, True), (0.0, False)):
+        monkeypatch.setattr(peers.os, "getloadavg", lambda load=load: (load, 0.0, 0.0))
+        ways = peers.torch_ways()
+        assert (torch_peer.EAGER_PASSIVE in ways) == is_there
+        assert set(torch_peer.WAYS) - set(ways) <= {torch_peer.EAGER_PASSIVE}
+    monkeypatch.setattr(peers, "torch_version", lambda: None)
+    assert peers.torch_ways() == []
 
 
 @pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is compared with where it is installed")

@@ -5,6 +5,7 @@ import functools
 from absl import flags
 
 from experiments.benchmark import (
+    accelerator,
     densities,
     estimates,
     growth,
@@ -27,8 +28,8 @@ DESCRIPTION = (
     "of a sweep costs, what priors and posteriors cost, how runs spread over devices, what "
     "streaming and checkpoints cost; what an estimate of log p(x) costs; how time grows with "
     "size and along each axis of the work, how long a start takes, and how much memory; what "
-    "reading files takes. Whatever is compared takes turns; times are medians, without "
-    "compilation."
+    "reading files takes; what an accelerator reaches. Whatever is compared takes turns; times "
+    "are medians, without compilation."
 )
 SECTIONS = {
     section.__name__: section
@@ -47,6 +48,8 @@ SECTIONS = {
         scaling.streaming,
         saving.saving,
         growth.scale,
+        growth.labels,
+        accelerator.accelerator,
     )
 }
 FLAGS = ("sections", "json", "quick")

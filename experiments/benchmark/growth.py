@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark.measuring import Row, Target
+from experiments.benchmark.measuring import Row, Target, compare, measure
 from experiments.benchmark.workloads import Effort
 from vae_jax import data, distributions, program
 from vae_jax.evaluation import latent_use
@@ -71,6 +71,33 @@ def scale(effort: Effort) -> Iterator[Row | str]:
             (f"memory: {_bytes(num_bytes)}", num_bytes, None),
         ):
             yield _row(axis.name, what, sizes, values, most)
+
+
+def labels(effort: Effort) -> Iterator[Row | str]:
+    """What a condition by 10,000 labels costs a step, beside the same model without one."""
+    num = 100 if effort.is_small else NUM_LABELS
+    draws, flags = np.random.default_rng(0), {"widths": "200", "batch_size": "100"}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "labels.npz")
+        y = np.arange(3 * num) % num
+        np.savez(path, x=draws.normal(size=(len(y), 20)).astype(np.float32), y=y)
+        dataset = data.load(path)
+        chosen = {"without": {}, "conditional": {"objective": "cvae"}}
+        works = {name: _counted(_steps(dataset, flags | own)) for name, own in chosen.items()}
+        times = measure(works, rounds=effort.rounds)
+    for name in works:
+        case = f"{num:,} labels, rows of 20 numbers"
+        yield compare(case, name, times[name], times["without"], "time without")
+
+
+def _counted(work: Work) -> Callable[[], int]:
+    """A function that does some work, and returns how often (a count)."""
+
+    def run():
+        work.run()
+        return work.units
+
+    return run
 
 
 def _row(case: str, what: str, sizes: Sequence[int], values: Sequence[float], most) -> Row:
@@ -228,6 +255,8 @@ def of_text(num: int, folder: Path) -> Work:
     return _steps(data.load(path), flags)
 
 
+NUM_LABELS = 10_000
+"""Labels of the conditional model beside one without a condition, a count."""
 NUM_STEPS = 5
 """Steps in a call, a count."""
 

@@ -23,6 +23,9 @@ UNITS: dict[str, Callable[[float], str]] = {
     "s/step": lambda value: f"{value * 1e6:,.1f} µs/step",
     "s": lambda value: f"{value:.2f} s",
     "s/image": lambda value: f"{value * 1e3:,.2f} ms/image",
+    "s/row": lambda value: f"{value * 1e6:,.2f} µs/row",
+    "FLOP/s": lambda value: f"{value * 1e-12:,.4g} TFLOP/s",
+    "bytes/s": lambda value: f"{value * 1e-9:,.4g} GB/s",
     "exponent": lambda value: f"n^{value:.2f}",
     "bytes": lambda value: f"{value / 2**20:,.0f} MiB",
 }
@@ -224,21 +227,34 @@ def table(title: str, rows: Iterable[Row | str]) -> Iterator[str]:
 
 
 def write_json(path: str, result: dict) -> None:
-    """Writes a result as JSON.
+    """Writes a result as JSON: the whole of it, or the file stays as it is.
 
     Raises:
         StorageError: the file cannot be written.
     """
+    beside = Path(f"{path}.new")
     try:
-        Path(path).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        beside.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        beside.replace(path)
     except OSError as error:
         raise StorageError(f"--json={path}: cannot be written ({error.strerror})") from None
+
+
+def _noted(rows: Iterable[Row | str], told: dict, write: Callable) -> Iterator[Row | str]:
+    """Passes rows and remarks on, each after it was added to a section's record and written."""
+    for row in rows:
+        if isinstance(row, str):
+            told["remarks"].append(row)
+        else:
+            told["rows"].append(row_record(row))
+        write()
+        yield row
 
 
 def report(
     sections: Mapping[str, Callable], effort, *, path: str | None = None, say: Callable = print
 ) -> dict:
-    """Measures sections, and prints and stores each table as soon as it is complete.
+    """Measures sections; prints and stores each row at once, so that an end loses none of them.
 
     Args:
         sections: name → function of an effort that yields rows and remarks.
@@ -263,13 +279,9 @@ def report(
     write = functools.partial(write_json, path, result) if path else lambda: None
     write()  # fail before the measurements, which take minutes
     for name, section in sections.items():
-        title, found = f"{name}: {section.__doc__}", []
-        for line in table(title, (found.append(row) or row for row in section(effort))):
+        title = f"{name}: {section.__doc__}"
+        told = {"title": title, "rows": [], "remarks": []}
+        result["sections"][name] = told
+        for line in table(title, _noted(section(effort), told, write)):
             say(line)
-        result["sections"][name] = {
-            "title": title,
-            "rows": [row_record(row) for row in found if not isinstance(row, str)],
-            "remarks": [remark for remark in found if isinstance(remark, str)],
-        }
-        write()
     return result

@@ -5,7 +5,7 @@ PyTorch is imported inside functions: it is used if it is installed, but is not 
 
 import contextlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from experiments.benchmark import workers
 from experiments.benchmark.architecture import HIDDEN, KERNEL, Architecture
@@ -213,10 +213,18 @@ def make_loss(torch, model):
 
 
 @contextlib.contextmanager
-def trainings(sizes: Architecture, num_images: int, seconds: float, patience: float, device: str):
+def trainings(
+    ways: Sequence[str],
+    sizes: Architecture,
+    num_images: int,
+    seconds: float,
+    patience: float,
+    device: str,
+):
     """PyTorch's trainings of a model, each in its own process.
 
     Args:
+        ways: names in `WAYS`.
         sizes: sizes of model and batch.
         num_images: N, a count.
         seconds: minimum duration of a turn.
@@ -228,7 +236,8 @@ def trainings(sizes: Architecture, num_images: int, seconds: float, patience: fl
     """
     works, remarks = {}, []
     with contextlib.ExitStack() as stack:
-        for name, (way, env) in WAYS.items():
+        for name in ways:
+            way, env = WAYS[name]
             settings = (way, sizes, num_images, seconds)
             context = process("train", *settings, device=device, patience=patience, env=env)
             try:
