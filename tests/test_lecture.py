@@ -15,8 +15,10 @@ from sklearn.metrics import roc_auc_score
 
 from experiments import lecture, restorers
 from experiments.lecture import (
+    _draws,
     _shared,
     anomalies,
+    codes,
     interpolation,
     overcomplete,
     page,
@@ -47,7 +49,7 @@ def test_a_chapter_has_a_title_and_a_text(chapter):
 @pytest.mark.parametrize("dataset", ["digits", "mnist"])
 def test_every_run_can_be_trained(dataset):
     rows = trained_runs.rows(dataset, "without.npz")
-    assert len(rows) == 18
+    assert len(rows) == 20
     for row in rows.values():
         config.from_flags(row)
     for name in trained_runs.CORRUPTIONS:
@@ -130,6 +132,17 @@ def test_a_run_that_restores_nothing_is_as_far_from_clean_as_what_is_shown(cours
     assert values["half: autoencoder"] == values["half: shown"]
 
 
+def test_both_the_clipped_and_the_unclipped_noise_are_compared(course):
+    copy = types.SimpleNamespace(corrupt=lambda x, key: x - 0.5, restore=lambda shown: shown)
+    told = _shared.restored(course._replace(run={"fake": copy}.get), {"fake": "dark"})
+    values = {name: value for name, (value, _) in told.rows}
+    x = _shared.examples(course)
+    assert "dark: shown" not in values
+    assert values["dark: shown, as models read it"] == pytest.approx(-20 * np.log10(0.5))
+    want = -10 * np.log10(np.square(np.minimum(x, 0.5)).mean(axis=(1, 2, 3)))
+    assert values["dark: shown, clipped"] == pytest.approx(want.mean(), rel=1e-5)
+
+
 def test_the_negative_elbo_by_hand():
     """Of a decoder that does not hear of z, so that nothing is random."""
     encoder, decoder = networks.build("linear", shape=(2, 2, 1), latent_dim=3)
@@ -184,13 +197,13 @@ def test_a_score_that_is_high_for_the_held_out_class_detects_it(course, monkeypa
 
 def test_an_autoencoder_decodes_draws_of_both_and_a_vae_of_its_prior(course):
     """Of draws of its own Gaussian, all 3, an autoencoder makes data; a VAE of every second."""
-    x = np.random.default_rng(0).uniform(0.4, 0.6, (40, 4, 4, 1)).astype(np.float32)
+    x = _draws.beside(course).reference
     far = np.ones_like(x)
 
     def fake(decode_mean):
         prior = types.SimpleNamespace(sample=lambda key, num: np.full((num, 16), 3.0, np.float32))
         return types.SimpleNamespace(
-            subject=types.SimpleNamespace(x=lambda **_: x, prior=prior, decode_mean=decode_mean)
+            subject=types.SimpleNamespace(prior=prior, decode_mean=decode_mean)
         )
 
     def autoencoder(z):
@@ -204,11 +217,89 @@ def test_an_autoencoder_decodes_draws_of_both_and_a_vae_of_its_prior(course):
 
     runs = {"autoencoder-16": fake(autoencoder), "vae-16": fake(vae)}
     told = random_points.tell(course._replace(run=runs.get))
-    assert {name: precision for name, (precision, _), *_ in told.rows} == {
+    found = {name: dict(zip(told.columns[1:], own, strict=True)) for name, *own in told.rows}
+    assert {name: own["precision"][0] for name, own in found.items() if "pictures" not in name} == {
         "autoencoder, N(0, I)": 0,
         "autoencoder, Gaussian fit to its codes": 1,
-        "VAE, its prior N(0, I)": 0.5,
+        "VAE, its prior N(0, I)": pytest.approx(0.5, abs=1 / len(x)),
     }
+    # real pictures are as real ones; means of pictures win at density, and are not sharp
+    real, blurred = (found[name] for name in (_draws.REAL, _draws.BLURRED))
+    assert abs(real["told apart"][0] - 0.5) < 4 * real["told apart"][1]
+    assert blurred["density"][0] > real["density"][0]
+    assert blurred["sharpness"][0] < 0.8 < real["sharpness"][0]
+    assert all(error > 0 for own in found.values() for _, error in [own["precision"]])
+    assert "Density rewards blur here" in told.sentences[0]
+    assert "Gaussian fit to its codes are told from data least often" in told.sentences[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "word"), [(0.7, "below"), (0.85, "near"), (1.15, "near"), (1.3, "above")]
+)
+def test_a_verdict_asks_for_two_standard_errors(value, word):
+    assert _shared.verdict((value, 0.1), 1.0, ("below", "near", "above")) == word
+    assert _shared.difference((3.0, 0.3), (1.0, 0.4)) == (2.0, pytest.approx(0.5))
+
+
+@pytest.mark.parametrize(
+    ("own", "restored", "first", "second"),
+    [
+        (1.0, 0.8, "are nearer to training pictures than those", "nearer to them than real"),
+        (1.19, 1.3, "are as near to training pictures as those", "as near to them as real"),
+        (1.5, 1.6, "are farther from training pictures than those", "farther from them than real"),
+    ],
+)
+def test_what_is_said_of_lines_follows_from_their_numbers(own, restored, first, second):
+    values = {
+        "line between codes, autoencoder": 1.2,
+        "line between codes, VAE": own,
+        "reconstructions, VAE": restored,
+        interpolation.REAL: 1.3,
+    }
+    said = interpolation._sentences({name: ((v, 0.01), None) for name, v in values.items()})
+    assert first in said[0]
+    assert second in said[1]
+    assert ("blur shortens distances" in said[1]) == (restored < 1.3)
+
+
+def test_pairs_are_of_different_classes_and_many(course):
+    starts, stops = interpolation._pairs(course)
+    assert len(starts) == len(stops) == interpolation.NUM_PAIRS == 400
+    test = course.dataset.test
+    x = np.asarray(course.dataset.decode(test.x[:])).reshape(len(test), -1)
+    labels = [
+        [test.labels[np.argmax((x == end.ravel()).all(axis=1))] for end in ends]
+        for ends in (starts, stops)
+    ]
+    assert all(a != b for a, b in zip(*labels, strict=True))
+    assert [*labels[0][:5], *labels[1][:5]] == [0, 2, 4, 6, 8, 1, 3, 5, 7, 9]
+
+
+@pytest.mark.parametrize(("scale", "word"), [(0.5, "below"), (1.0, "equal"), (2.0, "above")])
+def test_what_is_said_of_a_vae_is_at_the_dimensions_it_uses(course, scale, word):
+    """An autoencoder that leaves half of each picture, a VAE that leaves `scale` of its error."""
+    x = np.asarray(course.dataset.decode(course.dataset.test.x[:]))
+
+    def fake(left):
+        subject = types.SimpleNamespace(x=lambda: x)
+        return types.SimpleNamespace(subject=subject, restore=lambda x: x * (1 - left))
+
+    runs = {"autoencoder-equal": fake(0.5), "vae-16": fake(0.5 * scale**0.5)}
+    told = codes._sentences(course._replace(run=runs.get, used=4))
+    pca = reconstruction.squared_errors(x, _shared.principal_components(course, 4).restore(x))
+    ratio = 0.25 * scale * np.square(x).sum() / pca.sum()
+    assert "uses 4." in told[0]
+    assert f"{ratio:.3g} ± " in told[0]
+    assert f"At 4 used dimensions its error is {word}" in told[1]
+    assert "has collapsed" in codes._sentences(course)[0]
+
+
+def test_runs_of_equal_size_have_the_dimensions_in_use():
+    rows = trained_runs.rows("digits", "without.npz")
+    assert trained_runs.equal(rows, 0) == {}
+    ((name, flags),) = trained_runs.equal(rows, 4).items()
+    assert name == "autoencoder-equal"
+    assert flags == {**rows["autoencoder-16"], "latent_dim": "4"}
 
 
 TOLD = lecture.Told(
@@ -216,6 +307,7 @@ TOLD = lecture.Told(
     [("PCA <2>", (1.5, 0.25), None), ("deep", (0.123456, None), (3.0, None))],
     {"a & b": None},
     {"error": "what it means", "angle": "in degrees"},
+    ("PCA is <better>.",),
 )
 CHAPTER = page.Chapter("A title", "One.\n\nTwo.", TOLD, {"a & b": "pictures/x-0.png"})
 
@@ -225,6 +317,12 @@ def test_lines_are_aligned():
     assert lines[1] == "A title"
     assert lines[3].split() == ["PCA", "<2>", "1.5", "±", "0.25"]
     assert lines[4].split() == ["deep", "0.1235", "3"]
+    assert lines[5] == "  PCA is <better>."
+
+
+def test_an_error_of_nothing_is_not_printed():
+    assert page._number((1.0, 0.0)) == page._number((1.0, None)) == "1"
+    assert page._number((1.0, 0.1)) == "1 ± 0.1"
 
 
 def test_numbers_are_plain_and_whole():
@@ -234,6 +332,7 @@ def test_numbers_are_plain_and_whole():
         "error": {"value": 1.5, "standard_error": 0.25},
         "angle": None,
     }
+    assert found["sentences"] == ["PCA is <better>."]
     assert found["rows"][1]["error"] == {"value": 0.123456, "standard_error": None}
 
 
@@ -256,7 +355,16 @@ def test_the_page_is_well_formed_and_says_everything():
 
     Reader().feed(text)
     assert not open_tags
-    for word in ("A title", "One.", "PCA <2>", "0.1235", "a & b", "pictures/x-0.png", "in degrees"):
+    for word in (
+        "A title",
+        "One.",
+        "PCA <2>",
+        "0.1235",
+        "a & b",
+        "pictures/x-0.png",
+        "in degrees",
+        "is <bett",
+    ):
         assert any(word in each for each in words), word
 
 

@@ -55,12 +55,15 @@ class Course(NamedTuple):
         run: name of a run in `runs.py` to `Run`.
         held_out: the class that the runs for anomalies have not seen, a scalar from 0.
         seed: seed for random draws of chapters, a scalar.
+        used: dimensions that the VAE of 16 uses, a count; the run "autoencoder-equal" has as many,
+            unless it is 0.
     """
 
     dataset: Any
     run: Callable[[str], Run]
     held_out: int
     seed: int
+    used: int = 0
 
 
 class Told(NamedTuple):
@@ -71,12 +74,14 @@ class Told(NamedTuple):
         rows: a name and numbers, a pair (value, standard error or None) each.
         pictures: caption → function that draws it, as a `vae_jax.plots.Picture`.
         meaning: column → its meaning, one line.
+        sentences: what the numbers say, made from them.
     """
 
     columns: Sequence[str]
     rows: Sequence[tuple]
     pictures: Mapping[str, Callable[[], Any]]
     meaning: Mapping[str, str]
+    sentences: Sequence[str] = ()
 
 
 def load(name: str) -> ModuleType:

@@ -24,6 +24,7 @@ from experiments.lecture import runs as trained_runs
 from vae_jax import console, data, schedules
 from vae_jax.cli import command as cli
 from vae_jax.errors import DataError, UsageError
+from vae_jax.evaluation import elbo
 from vae_jax.lab import config, metrics, parsers, pictures, sweep
 from vae_jax.storage import files, runs
 
@@ -77,15 +78,13 @@ def main(values: dict) -> None:
     if settings.epochs is not None:
         changes["epochs"] = str(settings.epochs)
     rows = {name: {**row, **changes} for name, row in rows.items()}
-    places = sweep.train_rows(list(rows.values()), settings.workdir, settings.data_dir)
-    place_of = dict(zip(rows, places, strict=True))
+    place_of = _train(rows, settings.workdir, settings)
     loader = metrics.Loader(settings.data_dir)
-    course = lecture.Course(
-        dataset,
-        functools.cache(lambda name: _run(loader.load(*place_of[name]), settings)),
-        index_of(dataset, settings),
-        settings.seed,
-    )
+    run = functools.cache(lambda name: _run(loader.load(*place_of[name]), settings))
+    used = _used(run("vae-16").subject)
+    place_of |= _train(trained_runs.equal(rows, used), settings.workdir / "equal", settings)
+    held_out = index_of(dataset, settings)
+    course = lecture.Course(dataset, run, held_out, settings.seed, used)
     chapters = {}
     for name in lecture.CHAPTERS:
         chapter = lecture.load(name)
@@ -100,6 +99,20 @@ def main(values: dict) -> None:
     ]
     files.write_text(settings.workdir / "index.html", page.html(drawn, settings.dataset))
     console.say(f"in {settings.workdir}: index.html, numbers.json, pictures/, runs/")
+
+
+def _train(rows: dict, workdir: Path, settings: Settings) -> dict:
+    """Trains the missing ones of some runs as one sweep: name → its place."""
+    if not rows:
+        return {}
+    places = sweep.train_rows(list(rows.values()), workdir, settings.data_dir)
+    return dict(zip(rows, places, strict=True))
+
+
+def _used(subject) -> int:
+    """The dimensions of a VAE whose posterior mean varies with x, a count."""
+    variances = np.asarray(subject.posterior().mean).var(axis=0)
+    return int(np.asarray(elbo.active_units(variances)).sum())
 
 
 def draw(name: str, told: lecture.Told, folder: Path) -> dict[str, str]:

@@ -8,10 +8,22 @@ import numpy as np
 from experiments import restorers
 from experiments.lecture import Course, Told
 from vae_jax import plots
-from vae_jax.evaluation import reconstruction
+from vae_jax.evaluation import controls, reconstruction
 from vae_jax.evaluation._shared import mean_and_error
 
-__all__ = ["NUM_SHOWN", "PSNR", "examples", "principal_components", "restored", "training"]
+__all__ = [
+    "NUM_REGRESSED",
+    "NUM_SHOWN",
+    "PSNR",
+    "difference",
+    "examples",
+    "held_out_halves",
+    "principal_components",
+    "restored",
+    "said",
+    "training",
+    "verdict",
+]
 
 NUM_SHOWN = 10
 NUM_COMPARED = 2000
@@ -34,6 +46,42 @@ def examples(course: Course, num: int = NUM_COMPARED) -> np.ndarray:
 def training(course: Course) -> np.ndarray:
     """The training images, [N, *shape] in [0, 1]."""
     return np.asarray(course.dataset.decode(np.asarray(course.dataset.train.x[:])))
+
+
+def held_out_halves(course: Course, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two samples of as many held-out images, [N, *shape] each in [0, 1], in random order."""
+    dataset = course.dataset
+    parts = [np.asarray(part.x[:]) for part in (dataset.valid, dataset.test) if len(part)]
+    x = np.asarray(dataset.decode(np.concatenate(parts)))
+    first, second = controls.shuffled_halves(len(x), most, course.seed)
+    return x[first], x[second]
+
+
+def said(pair: tuple[float, float | None]) -> str:
+    """A number with its standard error, in a sentence."""
+    value, error = pair
+    return f"{value:.3g}" if not error else f"{value:.3g} ± {error:.1g}"
+
+
+def difference(pair: tuple, other: tuple) -> tuple[float, float]:
+    """The difference of two independent numbers, each with its standard error, and its own."""
+    return pair[0] - other[0], float(np.hypot(pair[1] or 0.0, other[1] or 0.0))
+
+
+def verdict(pair: tuple[float, float | None], near: float, words: tuple[str, str, str]) -> str:
+    """The word for below, for within two standard errors of, or for above a number.
+
+    Args:
+        pair: a number and its standard error.
+        near: what it is compared with, a scalar.
+        words: for below, near and above.
+    """
+    value, error = pair
+    apart = value - near
+    below, alike, above = words
+    if abs(apart) <= 2 * (error or 0.0):
+        return alike
+    return below if apart < 0 else above
 
 
 def principal_components(course: Course, num: int) -> reconstruction.Components:
@@ -66,7 +114,12 @@ def restored(course: Course, names: dict[str, str], others=None) -> Told:
             "autoencoder": run.restore(shown),
         }
         ways = {way: np.clip(values, 0.0, 1.0) for way, values in ways.items()}
-        for way, values in ways.items():
+        measured = ways
+        if not np.array_equal(ways["shown"], shown):
+            # pictures are drawn clipped, models read the noise as it is
+            measured = {"shown, as models read it": shown, "shown, clipped": ways["shown"], **ways}
+            measured.pop("shown")
+        for way, values in measured.items():
             decibels = reconstruction.peak_signal_to_noise(x, values)
             rows.append((f"{called}: {way}", mean_and_error(decibels[np.isfinite(decibels)])))
         grid = np.concatenate([x[:NUM_SHOWN], *(v[:NUM_SHOWN] for v in ways.values())])

@@ -1,5 +1,6 @@
 """Chapters as lines for a terminal, as one page, and as numbers, without computing anything."""
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ class Chapter(NamedTuple):
 
 
 def lines(chapter: Chapter) -> Iterator[str]:
-    """Title and table, for a terminal."""
+    """Title, table and what it says, for a terminal."""
     told = chapter.told
     table = [list(told.columns)]
     table += [[name, *(_number(pair) for pair in pairs)] for name, *pairs in told.rows]
@@ -37,15 +38,20 @@ def lines(chapter: Chapter) -> Iterator[str]:
     for name, *cells in table:
         numbers = "  ".join(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))
         yield f"  {name.ljust(widths[0])}  {numbers}".rstrip()
+    for sentence in told.sentences:
+        yield from textwrap.wrap(sentence, 100, initial_indent="  ", subsequent_indent="    ")
 
 
 def _number(pair: tuple | None, error: str = " ± {}") -> str:
-    """Formats a pair (number, standard error or None); "" if there is no number."""
+    """Formats a pair (number, standard error or None); "" if there is no number.
+
+    An error of 0 is left out: it only says that all values were equal.
+    """
     if pair is None or pair[0] is None:
         return ""
     value, deviation = pair
     text = f"{value:.4g}"
-    return text if deviation is None else text + error.format(f"{deviation:.2g}")
+    return text if not deviation else text + error.format(f"{deviation:.2g}")
 
 
 def numbers(chapters: Sequence[Chapter]) -> list[dict]:
@@ -58,6 +64,7 @@ def numbers(chapters: Sequence[Chapter]) -> list[dict]:
         {
             "chapter": chapter.title,
             "meaning": dict(chapter.told.meaning),
+            "sentences": list(chapter.told.sentences),
             "rows": [
                 {"name": name, **dict(zip(chapter.told.columns[1:], map(cell, pairs), strict=True))}
                 for name, *pairs in chapter.told.rows
@@ -75,6 +82,7 @@ def html(chapters: Sequence[Chapter], dataset: str) -> Iterator[str]:
         for paragraph in filter(None, chapter.text.split("\n\n")):
             yield f"<p>{escape(paragraph)}</p>"
         yield from _table(chapter.told)
+        yield from (f"<p>{escape(sentence)}</p>" for sentence in chapter.told.sentences)
         yield '<div class="pictures">'
         for caption, path in chapter.files.items():
             image = f'<img src="{escape(path)}" alt="{escape(caption)}">'
@@ -84,9 +92,12 @@ def html(chapters: Sequence[Chapter], dataset: str) -> Iterator[str]:
 
 
 def _table(told: Told) -> Iterator[str]:
-    yield f"<table><tr>{''.join(f'<th>{escape(name)}</th>' for name in told.columns)}</tr>"
+    first, *others = told.columns
+    heads = "".join(f'<th class="number">{escape(name)}</th>' for name in others)
+    yield f"<table><tr><th>{escape(first)}</th>{heads}</tr>"
     for name, *pairs in told.rows:
-        cells = "".join(f"<td>{_number(pair, ' <small>± {}</small>')}</td>" for pair in pairs)
+        told_pairs = [_number(pair, " <small>± {}</small>") for pair in pairs]
+        cells = "".join(f'<td class="number">{pair}</td>' for pair in told_pairs)
         yield f"<tr><td>{escape(name)}</td>{cells}</tr>"
     yield "</table><dl>"
     for name, meaning in told.meaning.items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-__all__ = ["CORRUPTIONS", "SIZES", "rows"]
+__all__ = ["CORRUPTIONS", "SIZES", "equal", "rows"]
 
 _SOFT = {"likelihood": "bernoulli", "binarization": "soft"}
 
@@ -17,6 +17,7 @@ _LINEAR: dict[str, dict[str, str]] = {"digits": {"epochs": "1500"}}
 
 CORRUPTIONS: dict[str, dict[str, str]] = {
     "noise": {"corruption": "gaussian", "level": "0.5"},
+    "noise_clipped": {"corruption": "gaussian", "level": "0.5", "clip": "unit"},
     "masking": {"corruption": "masking", "level": "0.5"},
     "patch": {"corruption": "patch", "level": "0.4"},
     "half": {"corruption": "resolution", "factor": "2"},
@@ -24,11 +25,17 @@ CORRUPTIONS: dict[str, dict[str, str]] = {
 }
 """Name of a run that restores → flags of its corruption."""
 
+# the estimate of the norm takes a sixteenth of the passes of the exact one
+_CONTRACTIVE = {
+    **{"objective": "contractive", "lambda_jacobian": "3"},
+    **{"jacobian": "hutchinson", "num_probes": "4"},
+}
 _OVERCOMPLETE: dict[str, dict[str, str]] = {
     "autoencoder": {"objective": "autoencoder"},
     "sparse": {"objective": "sparse", "lambda_sparsity": "0.3", "optimizer": "adamw"},
     "k_sparse": {"objective": "k_sparse", "num_active": "8"},
-    "contractive": {"objective": "contractive", "lambda_jacobian": "3"},
+    "contractive": _CONTRACTIVE,
+    "contractive_tied": {**_CONTRACTIVE, "tied": "true"},
     "denoising": {"objective": "denoising", "level": "0.5"},
 }
 """Codes larger than x: name → objective."""
@@ -62,3 +69,15 @@ def rows(dataset: str, without: str) -> Mapping[str, dict[str, str]]:
     for name, own in _OVERCOMPLETE.items():
         found[f"overcomplete-{name}"] = {**digits, **own}
     return found
+
+
+def equal(rows: Mapping[str, dict[str, str]], used: int) -> dict[str, dict[str, str]]:
+    """The runs that have as many dimensions as the VAE of 16 uses, which is known only after it.
+
+    Args:
+        rows: the flags of `rows`.
+        used: a count; 0 needs no runs.
+    """
+    if not used:
+        return {}
+    return {"autoencoder-equal": {**rows["autoencoder-16"], "latent_dim": str(used)}}
