@@ -13,7 +13,9 @@ from vae_jax.lab import build, programs
 from vae_jax.program import Program, _Compiled
 from vae_jax.storage import provenance
 
-NOT_TRACED = {"workdir", "data_dir", "epochs", "patience", "checkpoint_seconds", "tensorboard"}
+NOT_TRACED = {
+    *("workdir", "data_dir", "epochs", "patience", "checkpoint_seconds", "tensorboard", "loggers"),
+}
 """Settings of a run on which no compiled function depends."""
 OF_FIT = ("objective", "chosen", "batch_size", "model", "optimizer", "preprocess", "binarization")
 """Settings of `fit` on which they depend, beside the names of the others."""

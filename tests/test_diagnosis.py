@@ -167,6 +167,11 @@ def test_each_finding_is_tried():
         {"result": {"perplexity": 200.0}, "num_codes": 512},
         {"settings": {"variance": 1.0}, "result": {"distortion": 1.42}},
         {"settings": {"variance": 0.1, "likelihood": "laplace"}},
+        # a plain autoencoder
+        {
+            "settings": {"variance": 1.0},
+            "result": {"distortion": 0.92, "rate": None, "rate_per_dim": None},
+        },
         {"result": {"best_epoch": 3}, "rows": falling(loss=LOW, valid_loss=OVER)},
         {"rows": falling(loss=jumping(2))},
         {"rows": falling(3, loss=[9.0, 7.0, 5.0])},
@@ -410,9 +415,27 @@ def test_the_page_escapes_everything_and_loads_nothing():
     assert "url(" not in text
     assert "take --beta=1" in text
     # an error stands beside its number
-    assert "<td>loss</td><td>5</td><td>0.1</td>" in text
+    number = '<td class="number">'
+    assert f"<td>loss</td>{number}5</td>{number}0.1</td>" in text
     parser = HTMLParser()
     parser.feed(text)
+
+
+def test_text_is_aligned_left_and_numbers_right():
+    cells = [("a", "1,234", "−0.5 ± 0.02", "2e-3", "12"), ("", "", "nan", "-1", "twelve")]
+    head, *rows, _ = pages.table(("name", "n", "mean", "rate", "seed"), cells)
+    classes = re.findall(r"<th( class=\"number\")?>", head)
+    assert list(map(bool, classes)) == [False, True, True, True, False]
+    for row in rows:
+        assert re.findall(r"<td( class=\"number\")?>", row) == classes
+    assert re.findall(r"text-align: (\w+)", pages.STYLE) == ["left", "right"]
+    assert "td.number { text-align: right" in pages.STYLE
+    assert [*pages.table(("a", "b"), [])] == ["<table><tr><th>a</th><th>b</th></tr>", "</table>"]
+
+
+def test_a_picture_of_a_page_is_a_png_or_an_svg():
+    assert 'src="data:image/png;base64,' in pages.picture(b"\x89PNG", "a")
+    assert 'src="data:image/svg+xml;base64,' in pages.picture(b"<?xml version='1.0'?>", "a")
 
 
 def test_a_run_leaves_its_page(trained):

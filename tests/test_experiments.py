@@ -116,6 +116,7 @@ def test_a_run_leaves_its_numbers_and_pictures(tmp_path, capsys):
         "interpolation",
         "manifold",
         "latent_scatter",
+        "one_to_many",
         "rate_per_dimension",
     }
     others = {"traversal.gif", "explorer.html"}
@@ -140,7 +141,7 @@ def drawn_of(monkeypatch, **made):
     """Has a model be drawn by these functions of what is seen, and by no others: tables alone."""
     monkeypatch.setattr(pictures, "_of_model", lambda dataset: made)
     monkeypatch.setattr(plots, "training_curves", lambda rows: table_of([len(rows)]))
-    monkeypatch.setattr(plots.pictures, "_png", lambda _: b"")
+    monkeypatch.setattr(plots.pictures, "_render", lambda *_: b"")
 
 
 def table_of(*columns):
@@ -209,7 +210,9 @@ def test_a_picture_is_one_file(tmp_path, monkeypatch):
         (folder / f"{name}.py").write_text(text)
     monkeypatch.setattr(pictures, "__path__", [*pictures.__path__, str(folder)])
     monkeypatch.setattr(plots, "encode_gif", lambda _: b"")
-    monkeypatch.setattr(plots, "encode", lambda picture: (b"", repr(picture.table.rows).encode()))
+    monkeypatch.setattr(
+        plots, "encode", lambda picture, formats: (b"", repr(picture.table.rows).encode())
+    )
     try:
         assert train_here(run)["status"] == "done"
     finally:
@@ -228,6 +231,24 @@ def test_a_picture_is_one_file(tmp_path, monkeypatch):
     assert undrawn["unfinished"].startswith("SyntaxError")
     assert "kind of data 'images'" in undrawn["misspelled"]
     assert "must be of OfRows, OfModel, " in undrawn["bare"]
+
+
+def test_pictures_come_in_the_formats_asked_for_and_a_lacking_one_is_drawn_later(
+    tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    drawn_of(monkeypatch, rates=pictures.OfModel(rates))
+    monkeypatch.setattr(plots.pictures, "_render", lambda picture, name: name.encode())
+    train_here(run, plot_format="svg")
+    assert files_of(run) == {
+        f"{n}.{e}" for n in ("training_curves", "rates") for e in ("svg", "csv")
+    }
+    assert "data:image/" in (run / "report.html").read_text()
+    before = (run / "result.json").read_bytes()
+    train_here(run, plot_format="pdf, svg")
+    assert len(files_of(run)) == 6
+    assert (run / "plots/rates.pdf").read_bytes() == b"pdf"
+    assert (run / "result.json").read_bytes() == before
 
 
 def test_no_picture_takes_the_file_of_another():
@@ -371,7 +392,7 @@ def test_a_folder_of_pictures_that_leads_elsewhere_loses_no_result(tmp_path, mon
 def test_images_of_any_number_of_channels_are_drawn(tmp_path, monkeypatch, num_channels, is_saved):
     if not is_saved:
         # which takes most of the time
-        monkeypatch.setattr(plots, "encode", lambda _: (b"", b""))
+        monkeypatch.setattr(plots, "encode", lambda *_: (b"", b""))
     x = np.random.default_rng(0).integers(0, 256, (60, 8, 8, num_channels), np.uint8)
     np.save(tmp_path / "x.npy", x)
     run = tmp_path / "run"
@@ -392,6 +413,11 @@ def test_pictures_are_the_same_in_however_many_blocks(tmp_path, monkeypatch):
     def look(seen):
         decoded = seen.decode(seen.codes[None, :9])[0].reshape(9, -1)
         parts = decoded, seen.means[:9], seen.x.reshape(len(seen.x), -1)[:9]
+        rows = np.array([8, 0, 5, 3, 1, 2, 7, 6, 4])
+        x, z = seen.draw(rows, 3)
+        np.testing.assert_allclose(x, seen.inputs(9)[rows])
+        covariances = seen.covariances(rows, np.eye(2, dtype=np.float32))
+        parts = *parts, z.reshape(9, -1), covariances.reshape(9, -1)
         table = np.concatenate([*parts, np.tile([*seen.rates, *seen.is_active], (9, 1))], axis=1)
         return table_of(*table.T.tolist())
 
@@ -788,7 +814,7 @@ def train_odd(folder, size, **values):
 
 
 def test_a_users_table_trains_end_to_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(plots, "encode", lambda _: (b"", b""))
+    monkeypatch.setattr(plots, "encode", lambda *_: (b"", b""))
     monkeypatch.setattr(pictures, "names", lambda: ["reconstructions", "samples"])
     rows = np.random.default_rng(0).normal(size=(200, 6))
     np.save(tmp_path / "table.npy", rows)

@@ -366,7 +366,7 @@ def test_a_callback_is_told_of_each_epoch_and_may_end_the_training(model):
         ({"seed": -1}, "seed=-1: must be an integer from 0"),
         ({"patience": 2}, "patience=2: needs a validation split: give valid="),
         ({"optimizer": "adma"}, r"optimizer 'adma' is unknown \(did you mean adam"),
-        ({"optimizer": 3}, "optimizer=3: must be one of adam, adamw, a factory"),
+        ({"optimizer": 3}, "optimizer=3: must be one of adam, adamw, sgd, momentum, a fac"),
         ({"optimizer": optax.sgd(0.1)}, "learning_rate=0.01: the optimizer is a transformation"),
         ({"learning_rate": -1.0}, "learning_rate=-1: must be finite and > 0"),
         ({"learning_rate": "fast"}, "learning_rate=fast: 'fast' is not a finite number"),

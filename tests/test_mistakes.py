@@ -340,14 +340,23 @@ def _of_python(step):
         ({"learning_rate": None}, "learning_rate=None: must be a number or a schedule"),
         ({"learning_rate": optax.sgd(0.1)}, "learning_rate: is an optax transformation: give opt"),
         ({"learning_rate": np.ones(3)}, "learning_rate=float64[3]: float64[3] is no number"),
-        ({"optimizer": dict}, "optimizer=dict: must be one of adam, adamw, a factory"),
+        (
+            {"optimizer": dict},
+            "optimizer=dict: must be one of adam, adamw, sgd, momentum, a factory",
+        ),
         (
             {"optimizer": lambda h: 3},
             "optimizer=<lambda>: returns 3, must be a factory of an optax",
         ),
-        ({"optimizer": lambda: 3}, "optimizer=<lambda>: must be one of adam, adamw, a factory"),
-        ({"optimizer": "sgd"}, "choose from adam, adamw, or give optimizer=optax.sgd"),
-        ({"optimizer": ["adam"]}, "optimizer=['adam']: must be one of adam, adamw"),
+        (
+            {"optimizer": lambda: 3},
+            "optimizer=<lambda>: must be one of adam, adamw, sgd, momentum, a factory",
+        ),
+        (
+            {"optimizer": "lion"},
+            "choose from adam, adamw, sgd, momentum, or give optimizer=optax.lion",
+        ),
+        ({"optimizer": ["adam"]}, "optimizer=['adam']: must be one of adam, adamw, sgd"),
         ({"checkpoint": 3}, "checkpoint=3: must be the path of a directory"),
         ({"checkpoint": ""}, "checkpoint='': must be the path of a directory"),
         ({"adam": {1: 1}}, "setting of adam=1: must be a name: choose from b1, b2, eps"),

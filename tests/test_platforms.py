@@ -160,7 +160,7 @@ def test_a_folder_that_finder_has_shown_is_an_empty_one(tmp_path):
 
 # --- What needs JAX alone runs where these modules of POSIX are not: Windows, a browser
 
-JAX_ALONE = """distributions evaluation latents likelihoods losses model networks objectives
+JAX_ALONE = """distributions evaluation fitting latents likelihoods losses model networks objectives
     schedules training"""
 WITHOUT_POSIX = """
 import builtins, importlib, pkgutil, sys

@@ -17,8 +17,9 @@ from properties import slow
 from vae_jax.cli.commands import evaluate
 from vae_jax.errors import DataError, UsageError
 from vae_jax.lab import config, metrics, pictures, places, stored, sweep
+from vae_jax.lab import train as train_lib
 from vae_jax.lab.config import Plan
-from vae_jax.storage import members, runs
+from vae_jax.storage import members, runs, seals
 
 pytestmark = pytest.mark.usefixtures("traced_once")
 
@@ -36,7 +37,7 @@ NEWER = (
     *("frame_hop", "frame_length", "mel_bands", "sound"),
     *("kinds", "label", "id", "ignore", "split_column"),
     *("csv", "layer", "test_data", "train_where"),
-    "input_dropout",
+    *("input_dropout", "tied", "output_activation"),
     *("user", "item", "rating", "rating_at_least", "min_ratings", "min_item_ratings"),
 )
 """Flags that an older version may not have had; some are None where they are not given, not all."""
@@ -245,6 +246,59 @@ def test_defaults_that_have_changed_are_told_before_anything_is_measured(tmp_pat
     message = r"was trained with `variance=0\.5`, its flags mean `variance=learned` to this version"
     with pytest.raises(UsageError, match=message):
         metrics.load(directory, 0)
+
+
+def reseal(directory, change):
+    """Changes the config of a run, and seals it as if it had been written so."""
+    path = directory / "config.json"
+    body = seals.unseal(json.loads(path.read_text()))
+    change(body["config"])
+    held = {name: value for name, value in body["config"].items() if name != "epochs"}
+    path.write_text(json.dumps(seals.seal(body | {"sha256": seals.digest(held)})))
+
+
+def test_default_widths_are_those_of_the_directory():
+    """Earlier versions had two layers at any size, and stored no widths."""
+    asked = config.from_flags({"network": "conv"})
+    for held, widths in [({"widths": None}, (32, 64)), ({"widths": [8, 8, 8]}, (8, 8, 8))]:
+        begun = stored.as_begun(asked, held)
+        assert begun.widths == widths
+        assert stored.with_widths_of(begun, held).identity()["widths"] == held["widths"]
+    given = config.from_flags({"network": "conv", "widths": "16,32"})
+    assert stored.as_begun(given, {"kinds": None, "widths": None}) == given
+    assert stored.with_widths_of(given, {"widths": None}) == given
+    mlp = config.from_flags({})
+    assert stored.as_begun(mlp, {"kinds": None, "widths": None}) == mlp
+
+
+@pytest.mark.slow
+def test_default_layers_of_large_images_are_those_of_the_directory(tmp_path, capsys):
+    x = np.random.default_rng(0).random((40, 33, 1, 1)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    flags = {"dataset": str(tmp_path / "x.npy"), "network": "conv", "latent_dim": "2"}
+    flags |= {"likelihood": "gaussian", "learning_rate": "0.001", "batch_size": "20"}
+    flags |= {"workdir": str(tmp_path / "run")}
+    train({**flags, "widths": "32,64", "epochs": "1"})
+    run = tmp_path / "run"
+    reseal(run, lambda config: config.update(widths=None))
+    kept = json.loads((run / "members.json").read_text())
+    kept = [[flag for flag in each if not flag.startswith("--widths")] for each in kept]
+    (run / "members.json").write_text(json.dumps(kept))
+
+    assert metrics.load(run, 0).experiment.model.encoder.widths == (32, 64)
+    train({**flags, "epochs": "1"})
+    assert "complete already" in capsys.readouterr().out
+    train({**flags, "epochs": "2"})
+    assert "resuming at step 2" in capsys.readouterr().out
+    assert members.settings(run)[0]["widths"] == [32, 64]
+    train({**flags, "epochs": "2"})
+    assert "complete already" in capsys.readouterr().out
+    assert metrics.load(run, 0).experiment.model.encoder.widths == (32, 64)
+
+    resolved = train_lib.prepare([config.from_flags(flags)]).configs[0]
+    assert resolved.widths == (32, 64, 128)
+    with pytest.raises(UsageError, match=r"holds `?widths=32,64`?, you asked `?widths=16,32"):
+        train({**flags, "widths": "16,32", "epochs": "2"})
 
 
 # --- In another place

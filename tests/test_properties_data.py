@@ -251,6 +251,11 @@ def test_rows_keep_their_names_and_splits_of_ones_own_their_rows(x, labels, size
         else:
             np.savez(path, x=x, labels=names, c=np.arange(12.0))
         dataset = load(path, scaling="none")
+    if isinstance(dataset, str) and "must be on one scale in all splits" in dataset:
+        lowest, reach = zip(*((p.min(), np.abs(p).max()) for p in np.split(x, ends)), strict=True)
+        assert is_own
+        assert min(lowest) < 0 <= max(lowest) or max(reach) > 2 * min(reach)
+        return
     if isinstance(dataset, str):
         assert "in float32" in dataset
         assert np.ptp(np.float32(expected_values(x, np.arange(12), "none")[0])) == 0

@@ -784,6 +784,26 @@ def test_the_discrepancy_is_symmetric_bounded_and_zero_of_the_same(x, y, shift, 
 
 
 @law(
+    "info_nce",
+    x=arrays(numbers(1e3), (N, L)),
+    y=arrays(numbers(1e3), (N, L)),
+    temperature=st.floats(0.05, 10),
+    mask=MASKS,
+)
+def test_info_nce_treats_rows_and_versions_alike(x, y, temperature, mask):
+    contrast = functools.partial(jitted(losses.info_nce), temperature=np.float32(temperature))
+    found = np.asarray(contrast(x, y, mask))
+    tolerance = 1e-4 * (1 + 1 / temperature)
+    close(contrast(y, x, mask), found, tolerance)
+    turned = [each[::-1].copy() for each in (x, y, mask)]
+    close(contrast(*turned)[::-1], found, tolerance)
+    others = 2 * mask.sum() - 2
+    assert (found >= -tolerance).all()
+    assert (found <= np.log1p(others * np.exp(2 / temperature)) + tolerance).all()
+    np.testing.assert_array_equal(found[mask == 0], 0.0)
+
+
+@law(
     "sliced_wasserstein",
     x=CODES,
     y=CODES,

@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import dataclasses
 import fnmatch
 import importlib
 import importlib.util
@@ -39,9 +40,9 @@ from vae_jax import (
     uses,
 )
 from vae_jax.cli import help
-from vae_jax.cli.commands import apply, cancel, doctor, evaluate, explore, export, status
+from vae_jax.cli.commands import apply, cancel, doctor, evaluate, explore, export, push, status
 from vae_jax.diagnosis import probes
-from vae_jax.lab import config, diagnoses, metrics, settings, sweep
+from vae_jax.lab import config, diagnoses, metrics, settings, settings_file, sweep
 from vae_jax.model import Model
 from vae_jax.storage import exported
 
@@ -85,9 +86,38 @@ def test_every_snippet_is_run():
     have = {page for page in PAGES if snippets(page)}
     assert have == {
         *("README.md", "docs/apply.md", "docs/contributing.md", "docs/python-api.md"),
+        *("docs/evaluation.md", "docs/getting-started.md", "docs/plots.md"),
         *("docs/priors.md", "docs/sklearn.md"),
         *("docs/data.md", "docs/posteriors.md", "docs/samplers.md", "docs/sweeps-and-clusters.md"),
     }
+
+
+def test_the_commands_and_snippets_of_settings_in_a_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = PAGES["docs/getting-started.md"]
+    found = [arguments for _, arguments in commands(text)]
+    (saving,) = [a for a in found if "--save_config" in a]
+    given = dict(word[2:].split("=") for word in saving.split())
+    name = given.pop("save_config")
+    sweep.main(dict(given), config.Plan(save_config=name), [])
+    (configs,) = [sweep.make_configs(given)]
+    reading = [a for a in found if f"--config={name}" in a]
+    assert len(reading) == 2
+    for arguments in reading:
+        asked = settings_file.beside(dict(word[2:].split("=") for word in arguments.split()))
+        asked.pop("config")
+        changed = {"seed": int(asked["seed"])}
+        assert sweep.make_configs(asked) == [dataclasses.replace(configs[0], **changed)]
+    (snippet,) = snippets("docs/getting-started.md")
+    capsys.readouterr()
+    exec(snippet, {})
+    assert capsys.readouterr().out == f"{given['latent_dim']}\n"
+    (toml,) = re.findall(r"```toml\n(.*?)```", text, re.S)
+    pathlib.Path("short.toml").write_text(toml)
+    several = sweep.make_configs(settings_file.read("short.toml"))
+    assert [(c.objective, c.widths, c.seed) for c in several] == [
+        ("beta_tc_vae", (200, 200), seed) for seed in range(3)
+    ]
 
 
 def test_the_snippet_of_a_schema():
@@ -99,6 +129,16 @@ def test_the_snippet_of_a_schema():
     assert names["table"].decode(names["x"])["city"].tolist() == ["Oslo", "Lima", "Oslo"]
 
 
+def test_the_snippet_of_a_feature_space():
+    """Normal rows beside normal rows: a network guesses."""
+    (text,), names = snippets("docs/evaluation.md"), {}
+    exec(text, names)
+    found = names["found"]
+    assert (found["space"], found["num_dimensions"], found["num_examples"]) == ("mine", 2, 30)
+    for name in ("classifier_test", "classifier_test_of_real"):
+        assert abs(found[name] - 0.5) < 4 * found[f"{name}_standard_error"]
+
+
 def test_the_snippet_of_a_picture():
     """It draws two of three dimensions, and nothing of one."""
     (_, _, text), names = snippets("docs/contributing.md"), {}
@@ -108,6 +148,14 @@ def test_the_snippet_of_a_picture():
     drawn = picture(types.SimpleNamespace(means=means, labels=labels, rates=np.ones(3)))
     assert [row[:2] for row in drawn.table.rows] == [tuple(row[:2]) for row in means]
     assert picture(types.SimpleNamespace(rates=np.ones(1))) is None
+
+
+def test_the_snippet_of_a_scatter():
+    (text,), names = snippets("docs/plots.md"), {}
+    exec(text, names)
+    (axes,) = names["picture"].figure.axes
+    assert axes.get_title("left") == "three clusters"
+    assert len(names["picture"].table.rows) == 200
 
 
 def test_the_snippet_of_a_prior():
@@ -344,7 +392,7 @@ def flags_of(module):
         return {*evaluate.flag_texts(), "help"}
     if module == "experiments.apply":
         return {*(flag for use in apply.names() for flag in apply.flag_texts(use)), "help"}
-    of_flags = (cancel, doctor, explore, export, status)
+    of_flags = (cancel, doctor, explore, export, push, status)
     of_texts = {f"experiments.{c.__name__.rpartition('.')[2]}": c for c in of_flags}
     if module in of_texts:
         return {*of_texts[module].FLAGS, "help"}

@@ -16,6 +16,7 @@ from remedies import (  # noqa
     of_data,
     of_face,
     of_flags,
+    of_hub,
     of_likelihoods,
     of_lossless,
     of_mistakes,
@@ -25,6 +26,7 @@ from remedies import (  # noqa
     of_python,
     of_samplers,
     of_schema,
+    of_settings_files,
     of_sklearn,
     of_storage,
     of_tables,
@@ -121,7 +123,9 @@ def test_extras_that_remedies_name_are_offered():
         for found in re.findall(pattern, message.text)
         for extra in found.split(",")
     }
-    assert named == {"anndata", "cluster", "dicom", "excel", "ray", "tensorboard", "tensorflow"}
+    assert named == {
+        *("anndata", "cluster", "dicom", "excel", "hub", "ray", "tensorflow", "yaml"),
+    }
     assert named <= project["optional-dependencies"].keys()
 
 

@@ -1,6 +1,7 @@
 """Nothing runs what a file or a stranger says: no pickle, eval, shell or network.
 
-The one download is that of tensorflow-datasets, which a user asks for by a name.
+What reaches other machines is asked for by name: a dataset of tensorflow-datasets, a logger,
+a repository of a hub.
 """
 
 import ast
@@ -27,6 +28,7 @@ MODULES = (
     *("aiohttp", "asyncio", "ftplib", "http", "httpx", "imaplib", "paramiko", "poplib", "requests"),
     *("smtplib", "socket", "socketserver", "ssl", "telnetlib", "urllib", "urllib3", "webbrowser"),
     *("websockets", "xmlrpc", "zmq", "grpc", "jax.distributed.initialize"),
+    *("wandb", "mlflow", "huggingface_hub"),
 )
 BUILTINS = ("__import__", "compile", "eval", "exec")
 FUNCTIONS = re.compile(
@@ -54,6 +56,17 @@ ALLOWED = {
         "vae_jax/devices/processes.py",
         "ctypes.CDLL",
     ): "what the C library does at an abort of this process",
+    ("vae_jax/memory.py", "ctypes.CDLL"): "what returns freed memory to the system",
+    ("vae_jax/lab/settings_file.py", "yaml.SafeLoader"): "makes plain values alone",
+    ("vae_jax/lab/settings_file.py", "yaml.MappingNode"): "a part of a text that was parsed",
+    ("vae_jax/storage/hub.py", "huggingface_hub"): "a repository that the user names",
+    ("vae_jax/loggers/wandb.py", "wandb.init"): "where the user asked the metrics to go",
+    ("vae_jax/loggers/wandb.py", "wandb.Settings"): "leaves the terminal to us",
+    ("vae_jax/loggers/mlflow.py", "mlflow.tracking.MlflowClient"): (
+        "where the user asked the metrics to go"
+    ),
+    ("vae_jax/loggers/mlflow.py", "mlflow.entities.Metric"): "a number",
+    ("vae_jax/loggers/mlflow.py", "mlflow.entities.Param"): "a setting",
     ("vae_jax/data/_tfds.py", ".download_and_prepare"): "the download of tensorflow-datasets",
     ("vae_jax/lab/executors/slurm.py", "subprocess.run"): "squeue and others; words, no shell",
     ("vae_jax/lab/executors/kubernetes.py", "subprocess.run"): "kubectl; words, no shell",

@@ -23,6 +23,7 @@ HEAVY = {
     "PIL",
     "array_record",
     "matplotlib",
+    "mlflow",
     "orbax",
     "pandas",
     "pyarrow",
@@ -33,6 +34,7 @@ HEAVY = {
     "tensorflow",
     "tensorflow_datasets",
     "tensorstore",
+    "wandb",
 }
 # Runs the command; at its first step or at its end, tells what was imported and compiled.
 WATCHED = """

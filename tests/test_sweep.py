@@ -413,7 +413,7 @@ SETTINGS = {
 )
 def test_whatever_varies_is_drawn(tmp_path, no_pictures, monkeypatch, name, lost):
     if name != "three":  # which takes most of the time
-        monkeypatch.setattr(plots.pictures, "_png", lambda _: b"")
+        monkeypatch.setattr(plots.pictures, "_render", lambda *_: b"")
     configs = sweep.make_configs(SETTINGS[name])
     result = {"status": "done", "step": 9, "rate": 2.0, "distortion": 5.0, "active_units": 2}
     results = [{**result, "loss": 7.0 + r, "elbo": -7.0 - r} for r in range(len(configs))]

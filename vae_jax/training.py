@@ -267,6 +267,15 @@ def _adamw(h):
     return optax.adamw(h["learning_rate"], **decay, **h["adam"])
 
 
+def _sgd(h):
+    return optax.sgd(h["learning_rate"])
+
+
+def _momentum(h):
+    # Polyak 1964, Some methods of speeding up the convergence of iteration methods
+    return optax.sgd(h["learning_rate"], momentum=0.9)
+
+
 def _is_kernel(params):
     """Selects weights for decay, not biases or a likelihood's variance; any shapes."""
     return jax.tree.map_with_path(lambda path, _: getattr(path[-1], "key", "") == "kernel", params)
@@ -274,7 +283,12 @@ def _is_kernel(params):
 
 LEARNING_RATE = "cosine(0.002, 0, 100%)"
 """The usual learning rate, as the text of a schedule."""
-OPTIMIZERS: dict[str, Callable] = {"adam": _adam, "adamw": _adamw}
+OPTIMIZERS: dict[str, Callable] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+    "momentum": _momentum,
+}
 """Optimizers by name: hyperparameters at one step to an optax transformation.
 
 Arguments are passed by name: learning_rate and weight_decay, scalars, and adam, a dictionary of

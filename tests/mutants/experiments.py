@@ -134,6 +134,41 @@ plant(
     "pictures that are drawn are drawn again after an interruption",
 )
 
+plant = of("vae_jax/lab/pictures/_seen.py", "experiments")
+plant(
+    'order = np.argsort(rows.pop("place"))',
+    'order = np.arange(len(rows.pop("place")))',
+    "rows of several batches are not in the order of their numbers",
+)
+
+plant = of("vae_jax/lab/pictures/latent_scatter.py", "priors")
+plant(
+    "return numbers[apart <= np.median(apart)]",
+    "return numbers[apart >= np.median(apart)]",
+    "the farthest examples are taken for typical",
+)
+
+plant = of("vae_jax/lab/pictures/one_to_many.py", "priors")
+plant(
+    "if (z == z[:, :1]).all():",
+    "if False:",
+    "many equal draws of a code that is decided are shown",
+)
+
+plant = of("vae_jax/plots/latents.py", "plots")
+plant(
+    "roots = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]",
+    "roots = vectors * np.maximum(values, 0.0)[:, None, :]",
+    "ellipses are as long as variances",
+)
+
+plant = of("vae_jax/plots/draws.py", "plots")
+plant(
+    "deviation = draws.std(axis=1, dtype=np.float64)",
+    "deviation = draws.var(axis=1, dtype=np.float64)",
+    "the deviation of draws is their variance",
+)
+
 plant = of("vae_jax/lab/report.py", "evaluate")
 plant(
     "or seals.digest(result) != told",

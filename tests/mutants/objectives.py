@@ -52,6 +52,13 @@ plant(
     "the likelihood trains the decoder beside the term that stands for it",
 )
 
+plant = of("vae_jax/objectives/contrastive.py", "objectives_contrastive")
+plant(
+    "first, second = map(code, jax.random.split(key))",
+    "first, second = map(code, (key, key))",
+    "both corruptions are the same",
+)
+
 plant = of("vae_jax/objectives/vae_gan.py", "objectives_surrogates")
 plant(
     "model.decode_mean(fixed, z)",

@@ -66,6 +66,18 @@ plant(
     "for index in order:",
     "reflections are undone in the wrong order",
 )
+plant(
+    "reflected(self.vectors, rows, is_back=True) * self.base",
+    "reflected(self.vectors, rows) * self.base",
+    "the covariance on a plane is of reflections in the wrong order",
+)
+
+plant = of("vae_jax/posteriors/full.py", "posteriors")
+plant(
+    'jnp.einsum("pl,blk->bpk", plane, self.factor',
+    'jnp.einsum("pl,bkl->bpk", plane, self.factor',
+    "the covariance on a plane is of the transposed factor",
+)
 
 plant = of("vae_jax/posteriors/_flow.py", "posteriors")
 plant(

@@ -19,8 +19,8 @@ plant(
     "the folder of the steps is not synced",
 )
 plant(
-    "if not all(jax.tree.leaves(same)):",
-    "if not any(jax.tree.leaves(same)):",
+    "return all(\n            _in_pieces()",
+    "return any(\n            _in_pieces()",
     "a step of which an array reads back otherwise is taken",
 )
 plant(
@@ -34,8 +34,8 @@ plant(
     "a flipped bit goes unnoticed",
 )
 plant(
-    "state = jax.tree.map(np.array, jax.device_get(state))",
-    "state = jax.device_get(state)",
+    "[jax.tree.map(np.array, jax.device_get(state))]",
+    "[jax.tree.map(np.asarray, jax.device_get(state))]",
     "what is saved is a view of what the next step overwrites",
 )
 plant(
@@ -44,12 +44,14 @@ plant(
     "a step under another number is taken",
 )
 
-plant = of("vae_jax/storage/runs.py", "runs", "run_files")
+plant = of("vae_jax/storage/csv_rows.py", "runs", "run_files")
 plant(
-    "                    rest = rest[file.write(rest) :]\n                os.fsync(file.fileno())",
-    "                    rest = rest[file.write(rest) :]",
+    "                rest = rest[file.write(rest) :]\n            os.fsync(file.fileno())",
+    "                rest = rest[file.write(rest) :]",
     "rows of metrics are not synced",
 )
+
+plant = of("vae_jax/storage/runs.py", "runs", "run_files")
 plant(
     "if at <= step:",
     "if at < step:",

@@ -138,8 +138,8 @@ plant(
 
 plant = of("vae_jax/data/_other_rows.py", "data_tables")
 plant(
-    'c.name for c in schema.columns if c.kind == "label" or c.notation or _is_of_words(c)',
-    'c.name for c in schema.columns if c.kind == "label" or _is_of_words(c)',
+    'c.name for c in schema.columns if c.kind == "label" or c.notation or are_words(c)',
+    'c.name for c in schema.columns if c.kind == "label" or are_words(c)',
     "1.234 of a second table is not what it is in the first",
 )
 

@@ -119,6 +119,20 @@ plant(
     "the Jacobian's norm is summed over probes",
 )
 
+plant = of("vae_jax/losses/contrast.py", "objectives_contrastive")
+plant(
+    "is_other = ~jnp.eye(2 * num, dtype=bool) & jnp.tile(counts, 2)[None, :]",
+    "is_other = ~jnp.eye(2 * num, dtype=bool)",
+    "padding is an alternative",
+)
+plant(
+    "is_other = ~jnp.eye(2 * num, dtype=bool) & jnp.tile(counts, 2)[None, :]",
+    "is_other = jnp.tile(counts, 2)[None, :] & True",
+    "a code is its own alternative",
+)
+plant("codes * jax.lax.rsqrt(lengths + 1e-6)", "codes", "the length of a code counts")
+plant("0.5 * (each[:num] + each[num:])", "each[:num]", "one version alone looks for its partner")
+
 plant = of("vae_jax/losses/bounds.py", "objectives_bounds")
 plant(
     " * (num_samples / (num_samples - 1))",
@@ -204,8 +218,8 @@ plant(
 
 plant = of("vae_jax/likelihoods/gaussian.py", "likelihoods", "recurrent")
 plant(
-    "losses.optimal_logvar(x, outputs, mask)}",
-    "losses.optimal_logvar(x, outputs)}",
+    "self._mean(outputs), mask)}",
+    "self._mean(outputs))}",
     "the optimal variance is not told of padding",
 )
 
@@ -242,7 +256,7 @@ plant(
     "a patch never lies at the last row or column",
 )
 plant(
-    "return jnp.where(jnp.isnan(x), x, CORRUPTIONS[name](key, x, level))",
-    "return CORRUPTIONS[name](key, x, level)",
+    "shown = jnp.where(jnp.isnan(x), x, CORRUPTIONS[name](key, x, level))",
+    "shown = CORRUPTIONS[name](key, x, level)",
     "a corruption puts 0 where x is missing",
 )

@@ -178,8 +178,8 @@ plant(
 
 plant = of("vae_jax/shuffling.py", "shuffling", "run_files")
 plant(
-    "_hash(left ^ round_keys[k + 1]) % width",
-    "_hash(left ^ round_keys[k]) % width",
+    "_keyed(left, second, width)",
+    "_keyed(left, first, width)",
     "half of the round keys are used twice: another order",
 )
 

@@ -23,6 +23,18 @@ FINDINGS = (
 """Findings of the doctor: file, function, and words of their remedies."""
 
 ELSEWHERE = {
+    at("vae_jax/storage/hub.py", "_client")("pip install 'vae_jax[hub]'"): (
+        "test_hub.py::test_a_run_is_pushed_and_loaded_through_a_hub"
+    ),
+    at("vae_jax/cli/commands/push.py", "main")("is missing: give …, for example"): (
+        "test_hub.py::test_a_folder_gets_what_would_be_sent"
+    ),
+    at("vae_jax/cli/commands/push.py", "main")("choose another --to"): (
+        "test_hub.py::test_a_folder_gets_what_would_be_sent"
+    ),
+    at("vae_jax/cli/commands/completion.py", "_refuse")("completion: name a shell"): (
+        "test_completion.py::test_the_command_prints_the_script"
+    ),
     at("vae_jax/cli/commands/doctor.py", "main")("--run: name a run directory"): (
         "test_diagnosis.py::test_the_doctor_measures_prints_and_keeps"
     ),
@@ -112,8 +124,8 @@ ELSEWHERE = {
     at("experiments/numbers.py", "main")("name one row, or none for a list"): (
         "test_numbers.py::test_a_row_is_run_again_and_both_values_are_printed"
     ),
-    at("vae_jax/lab/progress.py", "tensorboard_writer")("pip install 'vae_jax[tensorboard]'"): (
-        "test_experiments.py::test_tensorboard_gets_the_rows"
+    at("vae_jax/loggers/_logger.py", "Logger", "require")("pip install 'vae_jax[…]', or"): (
+        "test_loggers.py::test_tensorboard_reads_each_row_once"
     ),
     at("experiments/reproduce.py", "measure")("move it away, then run again"): (
         "test_sweep.py::test_only_what_is_missing_is_trained"

@@ -127,7 +127,7 @@ def patience_of_a_fit_of_several_trainings(folder, patch):
 own = at(FITTING, "_optimizer")
 
 
-@tries(own("adam has none: give optimizer='adamw'"))
+@tries(own("has none: give optimizer='adamw'"))
 def weight_decay_of_adam(folder, patch):
     message = yield attempt(planned, weight_decay=0.1)
     name = re.search(r"optimizer='(\w+)'", message)[1]

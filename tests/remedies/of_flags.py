@@ -113,6 +113,13 @@ def a_weight_decay_without_its_optimizer(folder, patch):
     yield attempt(config.from_flags, flags_of(message))
 
 
+@tries(own("…: … has none, give optimizer=adam"))
+def a_moment_of_adam_without_its_optimizer(folder, patch):
+    given = {"optimizer": "sgd", "adam_b1": "0.8"}
+    message = yield attempt(config.from_flags, given)
+    yield attempt(config.from_flags, {**given, **flags_of(message)})
+
+
 @tries(own("counts rows from window to window, give `window` too"))
 def a_hop_flag_without_a_window(folder, patch):
     yield attempt(config.from_flags, {"hop": "2"})
@@ -342,6 +349,32 @@ def layers_of_convolutions(folder, patch):
     message = yield attempt(trace, given)
     for name, value in flags_of(message).items():
         yield attempt(trace, given, **{name: value})
+
+
+@tries(own("with kernels of their own: leave tied out, or give objective="))
+def layers_of_tied_kernels(folder, patch):
+    given = {"tied": True, "objective": "stacked"}
+    message = yield attempt(trace, given)
+    yield attempt(trace, {"objective": "stacked"})
+    yield attempt(trace, given, **flags_of(message))
+
+
+@tries(at("vae_jax/networks/__init__.py", "build")("has no layers to share"))
+def a_network_without_layers_to_tie(folder, patch):
+    given = {"tied": True, "network": "conv"}
+    message = yield attempt(trace, given)
+    for network in re.search(r"take (.*), or leave", message)[1].replace(" or ", ", ").split(", "):
+        own = {"widths": None} if network == "linear" else {}
+        yield attempt(trace, given, network=network, **own)
+    yield attempt(trace, {"network": "conv"})
+
+
+@tries(at("vae_jax/model.py", "Model._without_kernels")("or leave tied out"))
+def tied_layers_of_several_outputs(folder, patch):
+    given = {"tied": True, "likelihood": "logistic_mixture"}
+    message = yield attempt(trace, given)
+    yield attempt(trace, given, likelihood=re.search(r"likelihood='(\w+)'", message)[1])
+    yield attempt(trace, {"likelihood": "logistic_mixture"})
 
 
 own = at("vae_jax/objectives/_layers.py", "_units")

@@ -96,3 +96,12 @@ def counts_that_were_standardized_when_they_were_loaded(folder, patch):
     yield attempt(make_model, data.load(folder / "x.npy"), likelihood="poisson")
     yield lambda: make_model(data.load(folder / "x.npy", scaling="none"), likelihood="poisson")
     yield lambda: make_model(data.load(folder / "x.npy"), likelihood="gaussian")
+
+
+@tries(at("vae_jax/likelihoods/__init__.py", "_without")("leave it out, or take likelihood="))
+def an_activation_of_a_likelihood_without_one(folder, patch):
+    given = {"likelihood": "laplace", "output_activation": "relu"}
+    message = yield attempt(prepared, folder, SHARES, **given)
+    name = re.search(r"or take likelihood=(\w+)", message)[1]
+    yield lambda: prepared(folder, SHARES, likelihood="laplace")
+    yield lambda: prepared(folder, SHARES, **{**given, "likelihood": name})

@@ -384,7 +384,7 @@ own = at(FITTING, "_optimizer")
 
 @tries(own("…, or give optimizer=optax.…"))
 def an_optimizer_of_optax_by_name(folder, patch):
-    message = yield attempt(planned, optimizer="sgd")
+    message = yield attempt(planned, optimizer="lion")
     given = eval(message.partition("or give optimizer=")[2], {"optax": optax})
     yield attempt(planned, optimizer=given)
 

@@ -1,12 +1,14 @@
 """What is said of samplers, layers of codes, priors of codes and settings of metrics."""
 
 import re
+import types
 
 import jax
 import numpy as np
 
 import vae_jax
 from vae_jax import posteriors, priors, samplers
+from vae_jax.evaluation import feature_spaces, samples, two_samples
 from vae_jax.lab import config
 
 from ._cases import at, attempt, tries
@@ -116,3 +118,25 @@ def a_setting_of_a_metric_that_is_no_word(folder, patch):
 
     yield attempt(measured, 3)
     yield lambda: measured("test")
+
+
+@tries(at("vae_jax/evaluation/feature_spaces.py", "classifier")("choose space=pca or pixels"))
+def a_classifier_of_one_class(folder, patch):
+    yield attempt(feature_spaces.classifier, CODES, np.zeros(len(CODES), int))
+    for name in ("pca", "pixels"):
+        yield attempt(samples._space(name, None, CODES, None).features, CODES)
+
+
+@tries(at("vae_jax/evaluation/samples.py", "_space")("choose space=pca, pixels or codes"))
+def a_classifier_of_no_labels(folder, patch):
+    yield attempt(samples._space, "classifier", None, CODES, None)
+    subject = types.SimpleNamespace(require_continuous=str, model=None, latent_dim=2)
+    for name in ("pca", "pixels", "codes"):
+        yield attempt(samples._space, name, subject, CODES, None)
+
+
+@tries(at("vae_jax/evaluation/two_samples.py", "_require_alike")("many: take … of each"))
+def samples_of_different_sizes(folder, patch):
+    message = yield attempt(two_samples.frechet_distance, CODES, CODES[:20])
+    num = int(re.search(r"take (\d+) of each", message)[1])
+    yield attempt(two_samples.frechet_distance, CODES[:num], CODES[:20])

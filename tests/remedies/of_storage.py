@@ -682,15 +682,28 @@ def a_likelihood_of_ones_own(folder, patch):
     )
 
 
-@tries(at("vae_jax/latents.py", "Deterministic", "prior")("draw codes from distributions."))
-def a_prior_of_a_code_without_one(folder, patch):
-    from vae_jax import distributions
+DRAWN = at("vae_jax/latents.py", "Deterministic", "prior")("draw codes from")
 
+
+@tries(DRAWN)
+def a_prior_of_a_code_without_one(folder, patch):
     message = yield attempt(latents.Deterministic().prior, None, 2)
+    yield lambda: drawn_as(message)
+
+
+@tries(DRAWN)
+def a_prior_of_a_rectified_code(folder, patch):
+    message = yield attempt(latents.Deterministic("relu").prior, None, 2)
+    yield lambda: drawn_as(message)
+
+
+def drawn_as(message):
+    from vae_jax import copula, distributions
+
     codes = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
-    fitted = re.search(r"distributions\.\S+\(codes\)", message)[0]
-    names = {"distributions": distributions, "codes": codes}
-    yield lambda: eval(fitted, names).sample(jax.random.key(0), 3)
+    names = {"copula": copula, "distributions": distributions, "codes": codes}
+    fitted = re.search(r"\w+\.\w+\.fit\(codes\)", message)[0]
+    return eval(fitted, names).sample(jax.random.key(0), 3)
 
 
 @tries(at("vae_jax/lab/places.py", "only")("name one, such as run=… member=…"))

@@ -6,6 +6,7 @@ import shutil
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from vae_jax import (
     console,
@@ -14,6 +15,7 @@ from vae_jax import (
     memory,
     sources,
 )
+from vae_jax.errors import UsageError
 from vae_jax.evaluation import nll
 from vae_jax.lab import config, metrics, pictures, sweep, train
 
@@ -44,6 +46,35 @@ def diverged(folder, patch, bad, choose, train=trained):
     for chosen in choose(message):
         yield attempt(train, folder / f"b-{'-'.join(chosen)}", **{**bad, **chosen})
         yield attempt(train, folder / "a", is_overwritten=True, **{**bad, **chosen})
+
+
+@tries(at(TRAIN, "_check_pictures")("pictures show the first … test examples, give 0 to …"))
+def an_example_of_a_traversal_that_no_picture_shows(folder, patch):
+    def prepared(example):
+        return train.prepare(sweep.make_configs({**SMALL, "traversal_example": str(example)}))
+
+    message = yield attempt(prepared, 5000)
+    last = int(message.rpartition(" ")[2])
+    yield lambda: prepared(0)
+    yield lambda: prepared(last)
+    with pytest.raises(UsageError):
+        prepared(last + 1)
+
+
+@tries(at(TRAIN, "_check_pictures")("leave `snapshots` out, or give runs_per_program=1"))
+def snapshots_of_several_runs(folder, patch):
+    several = {**SMALL, "snapshots": "2", "seed": "0,1"}
+    yield lambda: train.prepare(sweep.make_configs(several))
+    yield lambda: train.prepare(sweep.make_configs({**SMALL, "seed": "0,1"}))
+    for config_ in sweep.make_configs(several):
+        yield lambda config_=config_: train.prepare([config_])
+
+
+@tries(at(TRAIN, "_check_pictures")("has none: leave `snapshots` out"))
+def snapshots_of_what_is_no_image(folder, patch):
+    asked = {**SMALL, "dataset": str(saved(folder / "a.npy", TABLE))}
+    yield lambda: train.prepare(sweep.make_configs({**asked, "snapshots": "2"}))
+    yield lambda: train.prepare(sweep.make_configs(asked))
 
 
 own = at("vae_jax/lab/divergence.py", "error")

@@ -12,7 +12,7 @@ from PIL import Image
 from vae_jax import data, exported, frames, make_model, priors, uses
 from vae_jax.applying import Worker
 from vae_jax.cli.commands import apply as command
-from vae_jax.data import _streams
+from vae_jax.data import _sequences, _streams
 from vae_jax.forms import Form, of
 from vae_jax.lab import apply, mapping, outputs
 from vae_jax.looks import Look
@@ -78,7 +78,7 @@ def columns_of_one_name(folder, patch):
     yield attempt(worker.matcher.check, ["a", "b", "tree", "other"])
 
 
-@tries(at(MATCHING, "Matcher", "_of_levels")("correct it, or take it as missing with unseen="))
+@tries(at(MATCHING, "Matcher", "_cells")("correct it, or take it as missing with unseen="))
 def a_category_that_training_did_not_have(folder, patch):
     worker, whole = table(folder)
     odd = whole.set_column(2, "tree", [["fir", *TREES[1:]]])
@@ -360,6 +360,30 @@ def a_folder_without_pictures(folder, patch):
     suffix = re.search(r"a folder of (\.\w+) files", message)[1]
     Image.fromarray(np.zeros((2, 2), np.uint8)).save(folder / f"a{suffix}")
     yield attempt(_streams.opened, folder, Look())
+
+
+@tries(at(STREAMS, "_blocks_of_text")("convert it, for instance with iconv"))
+def new_lines_that_are_no_utf8(folder, patch):
+    path = folder / "a.txt"
+    path.write_bytes("Zürich".encode("latin-1"))
+    yield attempt(lambda: [*_streams.opened(path, Look()).blocks()])
+    path.write_bytes(path.read_bytes().decode("latin-1").encode())
+    yield attempt(lambda: [*_streams.opened(path, Look()).blocks()])
+
+
+own = at("vae_jax/data/_sequences.py", "symbols_of")
+
+
+@tries(own("break it, or leave it out"))
+def a_line_that_is_longer_than_in_training(folder, patch):
+    yield attempt(_sequences.symbols_of, np.array(["ab", "abba"]), "ab", 3)
+    yield attempt(_sequences.symbols_of, np.array(["ab", "ab", "ba"]), "ab", 3)
+
+
+@tries(own("correct it, or leave the line out"))
+def a_line_with_another_character(folder, patch):
+    yield attempt(_sequences.symbols_of, np.array(["ab", "abc"]), "ab", 3)
+    yield attempt(_sequences.symbols_of, np.array(["ab"]), "ab", 3)
 
 
 def check(path, source=None, *, overwrite=False, suffixes=(".csv",)):

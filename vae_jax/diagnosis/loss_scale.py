@@ -24,6 +24,8 @@ def find(evidence):
     variance, distortion = evidence.last("variance"), evidence.number("distortion")
     if variance is None or distortion is None or evidence.settings["likelihood"] != "gaussian":
         return None
+    if not evidence.number("rate"):  # a plain autoencoder has nothing to weigh
+        return None
     constant = 0.5 * evidence.num_values * math.log(2 * math.pi * variance)
     error = 2 * variance * (distortion - constant) / evidence.num_values
     if not error > 0:

@@ -11,6 +11,7 @@ import os
 import secrets
 import stat
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -159,17 +160,27 @@ def cache_folder() -> Path | None:
 
 def prune(folder: Path, max_bytes: int = MAX_BYTES) -> None:
     """Deletes the oldest files in a folder above a size in bytes, until half of it is left."""
-    files = []
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            if path.is_file():
-                files.append((path.stat().st_mtime, path.stat().st_size, path))
+    files = list(_files(folder))
     total = sum(size for _, size, _ in files)
     if total <= max_bytes:
         return
     for _, size, path in sorted(files):
         with contextlib.suppress(OSError):
-            path.unlink()
+            os.unlink(path)
         total -= size
         if total <= max_bytes // 2:
             return
+
+
+def _files(folder: str | Path) -> Iterator[tuple[float, int, str]]:
+    """Yields (time of change, size in bytes, path) of each file in a folder and those below."""
+    entries = []
+    with contextlib.suppress(OSError), os.scandir(folder) as found:
+        entries += found
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(entry.path)
+            continue
+        with contextlib.suppress(OSError):
+            held = entry.stat(follow_symlinks=False)
+            yield held.st_mtime, held.st_size, entry.path

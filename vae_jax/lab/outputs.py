@@ -16,7 +16,7 @@ from vae_jax.data import _npy
 from vae_jax.errors import DataError, UsageError
 from vae_jax.storage import files
 
-__all__ = ["check", "folder", "npy", "replaced", "table", "whole"]
+__all__ = ["check", "folder", "lines", "npy", "replaced", "table", "whole"]
 
 _REMEDY = "choose another place for the output"
 _MOST_NAME = 250  # bytes, of a name with what a temporary file adds
@@ -170,6 +170,17 @@ def _quoted(rows: Any, separator: str) -> bytes:
 def _cell(value: Any) -> Any:
     """A cell as Arrow writes it."""
     return str(value).lower() if isinstance(value, bool) else value
+
+
+@contextlib.contextmanager
+def lines(path: Path) -> Iterator[Callable[[np.ndarray], None]]:
+    """A writer of blocks of N strings: .txt, a line for each.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    with replaced(path) as file:
+        yield lambda block: file.write("".join(f"{line}\n" for line in block).encode())
 
 
 # --- Arrays

@@ -258,6 +258,11 @@ def main(values: dict[str, str | None], plan: Plan, command: Sequence[str]) -> N
         command: the flags as given.
     """
     configs = make_configs(values, plan.sweep)
+    if plan.save_config is not None:
+        from vae_jax.lab import settings_file
+
+        settings_file.write(plan.save_config, configs, plan)
+        return
     is_alone = len(configs) == 1 and plan.executor is None
     is_program = is_alone or (plan.as_program and len(group(configs)) == 1)
     if is_program and not plan.dry_run:

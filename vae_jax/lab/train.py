@@ -15,7 +15,7 @@ import jax
 from vae_jax import console, data, likelihoods, memory
 from vae_jax.devices import platform as devices
 from vae_jax.devices import processes
-from vae_jax.errors import DivergedError, VaeJaxError
+from vae_jax.errors import DivergedError, UsageError, VaeJaxError
 from vae_jax.keeping import sha256_of
 from vae_jax.lab import build as building
 from vae_jax.lab import (
@@ -35,7 +35,6 @@ from vae_jax.lab import (
 from vae_jax.lab.config import to_flags
 from vae_jax.lab.flags import as_flags
 from vae_jax.lab.parts import MEASURED, NOT_YET, UNDRAWN, Parts
-from vae_jax.lab.progress import tensorboard_writer
 from vae_jax.lab.resolved import resolve
 from vae_jax.lab.results import make_results, summary
 from vae_jax.lab.settings import Config, columns_of
@@ -192,11 +191,34 @@ def prepare(
         num_data: devices that share a batch, a count; None chooses automatically.
         load: returns the dataset of a config, see `load`.
     """
-    if configs[0].tensorboard:
-        tensorboard_writer()
+    if configs[0].loggers or configs[0].tensorboard:
+        from vae_jax.lab import logs
+
+        logs.require(configs[0])
     dataset = load(configs[0])
+    _check_pictures(configs, dataset)
     with console.doing("building the model"):
         return building.build(resolve(configs, dataset), num_data=num_data)
+
+
+def _check_pictures(configs: Sequence[Config], dataset) -> None:
+    """Raises UsageError if pictures are asked for that the data or the runs do not have."""
+    snapshots, asked = configs[0].snapshots, configs[0].traversal_example
+    if snapshots is not None and len(configs) > 1:
+        raise UsageError(
+            f"snapshots={snapshots}: are of one run, this program has {len(configs)}: leave "
+            "`snapshots` out, or give runs_per_program=1"
+        )
+    if snapshots is not None and dataset.kind != "image":
+        raise UsageError(
+            f"snapshots={snapshots}: are images, {dataset.name} has none: leave `snapshots` out"
+        )
+    most = min(pictures.NUM_EXAMPLES, len(dataset.test))
+    if asked is not None and asked >= most:
+        raise UsageError(
+            f"traversal_example={asked}: pictures show the first {most:,} test examples, give 0 to "
+            f"{most - 1}"
+        )
 
 
 def _open(workdir: Path, experiment: building.Experiment, overwrite: bool):
@@ -348,7 +370,8 @@ def _draw_missing(run, experiment: building.Experiment, results: Sequence[dict])
     steps = [results[r]["step"] for r in _alive(results)]
 
     def restore():
-        if not steps or not os.path.lexists(run.path(UNDRAWN)):
+        is_drawn = not os.path.lexists(run.path(UNDRAWN))
+        if not steps or (is_drawn and not _lacks_format(run, experiment.config.plot_format)):
             return None
         with resuming.store(run, set_aside=False, warn=run.log) as store:
             restored = store.restore(target(experiment))
@@ -359,6 +382,13 @@ def _draw_missing(run, experiment: building.Experiment, results: Sequence[dict])
     if processes.agree(restored is not None):
         carried = resuming.placed(experiment, restored)
         _draw(run, experiment, results, building.frozen(experiment, result_params(carried)))
+
+
+def _lacks_format(run, formats: Sequence[str]) -> bool:
+    """Whether a picture of a run, which has a CSV in any case, is not there in a format."""
+    folder = files.inside(run.directory, "plots")
+    stems = [path.stem for path in folder.glob("*.csv")]
+    return any(not (folder / f"{stem}.{name}").exists() for stem in stems for name in formats)
 
 
 def _is_complete(results: list[dict] | None, num_steps: int, retry_diverged: bool) -> bool:
