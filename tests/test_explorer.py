@@ -405,7 +405,7 @@ def test_neighbors_ends_and_samples_are_shown(shown):
     found.js("document.getElementById('end-1').click()")
     found.until("document.querySelector('#between').textContent.endsWith('of 7')")
     assert found.js("document.querySelectorAll('#samples figure').length") == 20
-    assert found.js("document.querySelectorAll('#path figure').length") == 9
+    found.until("document.querySelectorAll('#path figure').length === 9")
 
 
 def test_a_decoder_that_no_page_can_run_leaves_its_reconstructions(shown):

@@ -472,6 +472,7 @@ GAUSSIANS = st.builds(DiagonalGaussian, arrays(numbers(1e4), (B, L)), arrays(LOG
     "DiagonalGaussian",
     "DiagonalGaussian.mode",
     "DiagonalGaussian.deviation",
+    "DiagonalGaussian.covariance_on",
     "DiagonalGaussian.first",
     "DiagonalGaussian.sample",
     "DiagonalGaussian.log_prob",
@@ -488,6 +489,12 @@ def test_a_gaussian_of_latents(seed, gaussian, z, times):
     np.testing.assert_array_equal(gaussian.mode, gaussian.mean)
     deviation = np.exp(0.5 * bounded(np.float64(gaussian.logvar)))
     close(jitted(DiagonalGaussian.deviation.fget)(gaussian), deviation, 1e-5 * deviation)
+    # of a sum and a difference of dimensions: their variances add, and the shared ones correlate
+    plane, variance = np.eye(2, L) + np.eye(2, L, 1) * [[1], [-1]], deviation**2
+    first, second, third = variance.T[:3]
+    expected = [[first + second, second], [second, second + third]]
+    spread = jitted(DiagonalGaussian.covariance_on)(gaussian, plane.astype(np.float32))
+    close(spread, np.moveaxis(expected, 2, 0), 1e-5 * variance.max(axis=1)[:, None, None])
     # draws: of one or many, of the first dimensions and examples the same whatever follows
     one, many = jax.device_get((sample(gaussian, key), sample(gaussian, key, num_samples=K)))
     assert (one.shape, many.shape) == ((B, L), (K, B, L))

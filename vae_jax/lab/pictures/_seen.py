@@ -267,7 +267,7 @@ def _rows(experiment, key, numbers) -> dict:
         own = {name: np.asarray(each)[wanted[of_batch] - start] for name, each in batch.items()}
         parts.append({**own, "place": of_batch})
     rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    order = np.arange(len(rows.pop("place")))
+    order = np.argsort(rows.pop("place"))
     return {name: each[order] for name, each in rows.items()}
 
 
