@@ -64,7 +64,12 @@ def run(main: Callable[[dict, Plan, list[str]], None], description: str) -> None
 
 
 def start(
-    main: Callable[[dict], None], texts: Mapping[str, str], description: str, *, example: str
+    main: Callable[[dict], None],
+    texts: Mapping[str, str],
+    description: str,
+    *,
+    example: str,
+    repeated: Sequence[str] = (),
 ) -> None:
     """Parses flags that are all text, calls `main(values)`, and exits like `run`.
 
@@ -73,9 +78,11 @@ def start(
         texts: flag → its help line.
         description: the head of the help page.
         example: an example command.
+        repeated: flags that may be given several times; their values are lists.
     """
     for name, text in texts.items():
-        flags.DEFINE_string(name, None, text)
+        define = flags.DEFINE_multi_string if name in repeated else flags.DEFINE_string
+        define(name, None, text)
 
     def work(values):
         devices.check_platform()

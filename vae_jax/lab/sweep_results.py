@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vae_jax.errors import DivergedError, StorageError
 from vae_jax.lab import build as building
-from vae_jax.lab import diagnoses, entry, identity, pictures, tables
+from vae_jax.lab import diagnoses, entry, identity, pictures, run_page, sweep_page, tables
 from vae_jax.lab.config import to_flags
 from vae_jax.lab.flags import as_flags
 from vae_jax.lab.programs import Program, folder, folder_names
@@ -63,9 +63,21 @@ def report(sweep, configs: Sequence[Config], programs, results: Sequence[dict | 
     if bests:
         sweep.write_json("best.json", bests[0] if len(groups) == 1 else bests)
     _draw(sweep, configs, programs, rows, groups)
-    left = ("sweep.csv", "summary.csv", "plots/", "programs/")
+    shown = _shown(configs, programs, results, Path(sweep.directory))
+    run_page.store(sweep, lambda: sweep_page.page(Path(sweep.directory), shown))
+    left = ("sweep.csv", "summary.csv", "plots/", run_page.NAME, "programs/")
     told = [name for name in left if Path(sweep.directory, name).exists()]
     sweep.say(f"in {sweep.directory}: {', '.join(told)}")
+
+
+def _shown(configs, programs, results, directory: Path) -> list[sweep_page.Shown]:
+    """The runs of a sweep for its page."""
+    places = {
+        number: (folder(directory, program.name), member)
+        for program in programs
+        for member, number in enumerate(program.members)
+    }
+    return [sweep_page.Shown(*places[r], configs[r], results[r]) for r in range(len(configs))]
 
 
 def _groups(configs: Sequence[Config]) -> list[tuple[list[int], str, list[str]]]:

@@ -33,6 +33,7 @@ def rate_distortion(
     color_name: str | None = None,
     names: Sequence[str] | None = None,
     num_iso: int = 7,
+    links: Sequence[str] | None = None,
 ) -> Picture:
     """Draws the rate-distortion plane: one point per run, lines of equal ELBO, the best run ringed.
 
@@ -48,6 +49,7 @@ def rate_distortion(
         color_name: name of `color`.
         names: [R], the names of the runs.
         num_iso: maximum number of lines of equal ELBO, scalar.
+        links: [R], where the point of a run leads in an SVG, such as "#run-3".
 
     Returns:
         Picture; its table has one row per run, (run, name, color_name, rate_nats, distortion_nats,
@@ -62,6 +64,7 @@ def rate_distortion(
     distortion = per_run("distortion", distortion, len(rate))
     names = None if names is None else cells_of("names", names, len(rate))
     cells = None if color is None else cells_of("color", color, len(rate))
+    links = None if links is None else cells_of("links", links, len(rate))
     if num_iso < 0:
         raise UsageError(f"num_iso={num_iso}: must be >= 0")
     points = np.stack([rate, distortion], axis=1).astype(np.float64)
@@ -91,7 +94,9 @@ def rate_distortion(
     _draw_iso_lines(axes, points[inside], num_iso)
     size = float(np.clip(2500 / inside.sum(), 16, 36))
     dots = {"c": colors.each[inside], "edgecolors": "white", "linewidths": 0.5, "zorder": 3}
-    axes.scatter(*points[inside].T, s=size, **dots)
+    placed = axes.scatter(*points[inside].T, s=size, **dots)
+    if links is not None:
+        placed.set_urls([links[run] for run in np.flatnonzero(inside)])
     ring = {"facecolors": "none", "edgecolors": INK, "linewidths": 1.2, "zorder": 4}
     axes.scatter(*points[best], s=3 * size, label=label, **ring)
     axes.locator_params(axis="x", nbins=6)

@@ -15,7 +15,16 @@ from vae_jax.errors import DivergedError, UsageError, verbatim
 from vae_jax.evaluation import ais, disentanglement, samples
 from vae_jax.evaluation.disentanglement import dci
 from vae_jax.evaluation.subject import SPLITS, AtMost
-from vae_jax.lab import config, diagnoses, entry, metrics, parsers, report
+from vae_jax.lab import (
+    config,
+    diagnoses,
+    entry,
+    evaluated_page,
+    metrics,
+    parsers,
+    report,
+    run_page,
+)
 from vae_jax.lab import places as places_lib
 from vae_jax.lab.flags import as_flags
 from vae_jax.lab.metrics import OBJECTIVE, UDR
@@ -100,6 +109,9 @@ def main(values: dict) -> None:
             ),
             table,
         )
+    own = places[0].directory
+    if len(places) == 1 and (own / run_page.NAME).is_file():
+        keeper.do(own, lambda: evaluated_page.write(own), own / run_page.NAME)
     keeper.finish()
     root = directory if len(places) > 1 else places[0].directory
     if keeper.written:
