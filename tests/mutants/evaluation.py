@@ -291,3 +291,38 @@ plant(
     "count = np.full(len(positive), len(positive))",
     "the error of the area counts both classes as one",
 )
+
+plant = of("vae_jax/evaluation/paired.py", "report")
+plant(
+    "error = gaps.std(ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else np.nan",
+    "error = np.sqrt((values.var() + reference.var()) / len(gaps)) if len(gaps) > 1 else np.nan",
+    "the error of a paired difference is that of two samples",
+)
+plant(
+    "key = jax.random.fold_in(subject.key, positions[0])",
+    "key = subject.key",
+    "every block of a comparison has the same noise",
+)
+plant = of("vae_jax/lab/comparison.py", "report")
+plant(
+    "    if run.examples != first.examples:",
+    "    if len(run.examples) != len(first.examples):",
+    "runs of other test examples are compared",
+)
+plant(
+    "    if len(tables.comparable([run.config, first.config])) > 1:",
+    "    if len(tables.comparable([run.config, first.config])) > 2:",
+    "densities are compared with probabilities",
+)
+plant = of("vae_jax/lab/comparison_page.py", "report")
+plant(
+    "is_better = (gap.mean > 0) == _HIGHER_IS_BETTER[term]",
+    "is_better = gap.mean > 0",
+    "a higher error is called better",
+)
+plant = of("vae_jax/lab/sweep_page.py", "report")
+plant(
+    "falling = sorted(group, key=lambda r: -tables.score(_known(runs[r].result)))",
+    "falling = list(group)",
+    "a page shows the first runs instead of the best",
+)
