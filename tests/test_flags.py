@@ -25,6 +25,7 @@ OF_OTHERS = {
     "lab/executors/slurm.py::_of_clusters": "is an option of SLURM's squeue",
     "lab/executors/slurm.py::_queue": "asks SLURM's squeue",
     "lab/run_page.py::lines": "shows commands to copy",
+    "lab/sweep_page.py::_run": "shows commands to copy",
     "lab/config.py::command_line": "spells every flag, and names none",
     "lab/environment.py::_OF_ARITHMETIC": "are flags of XLA",
     "storage/provenance.py::_git": "asks git",

@@ -40,7 +40,17 @@ from vae_jax import (
     uses,
 )
 from vae_jax.cli import help
-from vae_jax.cli.commands import apply, cancel, doctor, evaluate, explore, export, push, status
+from vae_jax.cli.commands import (
+    apply,
+    cancel,
+    doctor,
+    evaluate,
+    explore,
+    export,
+    push,
+    report,
+    status,
+)
 from vae_jax.diagnosis import probes
 from vae_jax.lab import config, diagnoses, metrics, settings, settings_file, sweep
 from vae_jax.model import Model
@@ -392,7 +402,7 @@ def flags_of(module):
         return {*evaluate.flag_texts(), "help"}
     if module == "experiments.apply":
         return {*(flag for use in apply.names() for flag in apply.flag_texts(use)), "help"}
-    of_flags = (cancel, doctor, explore, export, push, status)
+    of_flags = (cancel, doctor, explore, export, push, report, status)
     of_texts = {f"experiments.{c.__name__.rpartition('.')[2]}": c for c in of_flags}
     if module in of_texts:
         return {*of_texts[module].FLAGS, "help"}

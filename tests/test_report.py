@@ -211,7 +211,7 @@ def test_a_sweep_leaves_a_page_whose_points_lead_to_its_runs(swept):
     assert f"--run={swept}/programs/all --member=1</pre>" in text
 
 
-def test_the_command_writes_the_page_of_a_sweep_again(swept, capsys):
+def test_a_page_is_written_again(swept, capsys):
     page = swept / "report.html"
     before = page.read_text()
     page.unlink()
@@ -257,25 +257,37 @@ def test_what_cannot_be_compared_is_refused(swept, flags, message):
         call(swept, **flags)
 
 
-def test_members_of_several_directories_and_no_run_are_refused(swept):
+def test_too_many_runs_are_refused(swept, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(comparison, "MOST", 3)
     with pytest.raises(UsageError, match="--run: name a run directory"):
         call()
     with pytest.raises(UsageError, match=r"--member=0: chooses among .* --run names 2"):
         call(swept, swept, member="0")
-
-
-def test_too_many_runs_are_refused(swept, monkeypatch):
-    monkeypatch.setattr(comparison, "MOST", 3)
     with pytest.raises(UsageError, match="names 4 runs, must be at most 3"):
         call(swept, swept)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    call(swept, swept, num_examples="20")
+    *verdicts, where = capsys.readouterr().out.splitlines()
+    assert where == "in comparison.html: open it in a browser"
+    # a run differs from itself by nothing
+    assert len(verdicts) == 3
+    assert "cannot be told apart by the ELBO: +0 ± 0" in verdicts[1]
 
 
-def test_an_evaluation_adds_its_numbers_to_the_page_of_a_run(tmp_path, capsys):
+def test_an_evaluation_adds_its_numbers(tmp_path, capsys):
     directory = tmp_path / "alone"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "draw", lambda *_: [])
         sweep.main({**SMALL, "workdir": str(directory)}, Plan(), [])
     page = directory / "report.html"
+    (directory / "result.json").rename(tmp_path / "result.json")
+    with pytest.raises(UsageError, match="its training has not ended: train it first"):
+        call(directory)
+    (tmp_path / "result.json").rename(directory / "result.json")
+    page.write_text("")
+    call(directory)
     before = page.read_text()
     values = {**dict.fromkeys(evaluate.flag_texts()), "run": str(directory)}
     evaluate.main({**values, "metrics": "nll", "nll_num_samples": "20", "num_examples": "40"})

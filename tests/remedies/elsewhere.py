@@ -22,6 +22,36 @@ FINDINGS = (
 )
 """Findings of the doctor: file, function, and words of their remedies."""
 
+_REPORT = "cli/commands/report"
+REPORTS = (
+    (
+        _REPORT,
+        "main",
+        "--run: name a run directory",
+        "test_a_page_is_written_again",
+    ),
+    (
+        _REPORT,
+        "main",
+        "name directories of single runs, or leave",
+        "test_too_many_runs_are_refused",
+    ),
+    (_REPORT, "main", "name several with commas", "test_members_of_a_sweep_are_compared"),
+    (
+        "lab/comparison",
+        "compare",
+        "name fewer, or choose with",
+        "test_too_many_runs_are_refused",
+    ),
+    (
+        "lab/evaluated_page",
+        "write",
+        "has not ended: train it first",
+        "test_an_evaluation_adds_its_numbers",
+    ),
+)
+"""Messages about pages of runs: file, function, words of the remedy, and the test."""
+
 ELSEWHERE = {
     at("vae_jax/storage/hub.py", "_client")("pip install 'vae_jax[hub]'"): (
         "test_hub.py::test_a_run_is_pushed_and_loaded_through_a_hub"
@@ -38,6 +68,10 @@ ELSEWHERE = {
     at("vae_jax/cli/commands/doctor.py", "main")("--run: name a run directory"): (
         "test_diagnosis.py::test_the_doctor_measures_prints_and_keeps"
     ),
+    **{
+        at(f"vae_jax/{file}.py", function)(words): f"test_report.py::{test}"
+        for file, function, words, test in REPORTS
+    },
     **{
         at(f"vae_jax/diagnosis/{file}.py", function)(words): (
             "test_diagnosis.py::test_the_remedies_of_a_finding_help"
