@@ -111,9 +111,9 @@ FIRST = run_of("first", [1.0, 2.0, 3.0], beta="1")
 
 
 def test_runs_differ_from_the_first_by_example():
-    reference, gaps = comparison.differences([FIRST, BETTER])
-    assert reference == "the reference"
-    assert gaps["elbo"] == paired.difference([2.0, 3.0, 4.5], [1.0, 2.0, 3.0])
+    reference, found = comparison.differences([FIRST, BETTER])
+    assert reference.reason == "the reference"
+    assert found.gaps["elbo"] == paired.difference([2.0, 3.0, 4.5], [1.0, 2.0, 3.0])
     assert comparison.apart([FIRST, BETTER]) == ["beta"]
 
 
@@ -127,14 +127,14 @@ def test_runs_differ_from_the_first_by_example():
 )
 def test_runs_that_do_not_compare_are_told_apart_by_the_reason(run, reason):
     _, found = comparison.differences([FIRST, run])
-    assert found.startswith(reason)
-    (told,) = comparison_page.verdict([FIRST, run], ["the reference", found])
+    assert found.reason.startswith(reason)
+    (told,) = comparison_page.verdict([FIRST, run], comparison.differences([FIRST, run]))
     assert told.startswith("a cannot be compared with first: ")
 
 
 def test_densities_and_probabilities_share_their_squared_error_alone():
     _, found = comparison.differences([FIRST, run_of("b", [1.0, 2.0, 3.5], likelihood="bernoulli")])
-    assert list(found) == ["squared_error"]
+    assert list(found.gaps) == ["squared_error"]
 
 
 def test_the_verdict_follows_the_numbers():

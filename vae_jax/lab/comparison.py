@@ -11,7 +11,7 @@ from vae_jax.evaluation import paired
 from vae_jax.lab import metrics, tables
 from vae_jax.storage import members
 
-__all__ = ["MOST", "Compared", "apart", "compare", "differences"]
+__all__ = ["MOST", "Between", "Compared", "apart", "compare", "differences"]
 
 MOST = 20
 """Runs that are compared at most, a count."""
@@ -41,6 +41,18 @@ class Compared(NamedTuple):
     terms: Mapping[str, np.ndarray]
     config: Any = None
     examples: str = ""
+
+
+class Between(NamedTuple):
+    """What a run is above the first.
+
+    Attributes:
+        gaps: term → difference, a scalar with its error; {} if there is none.
+        reason: why there is none; otherwise "".
+    """
+
+    gaps: Mapping[str, paired.Difference]
+    reason: str = ""
 
 
 def compare(
@@ -84,33 +96,35 @@ def compare(
     return found
 
 
-def differences(runs: Sequence[Compared]) -> list[dict[str, paired.Difference] | str]:
+def differences(runs: Sequence[Compared]) -> list[Between]:
     """What each run's terms are above those of the first, paired by example.
 
+    Args:
+        runs: R runs.
+
     Returns:
-        For each of the R runs term → difference, without terms that do not compare; or why there is
-        none, in words. Of the first, "the reference".
+        R differences; terms that do not compare are left out.
     """
     first = runs[0]
-    return ["the reference", *(_between(run, first) for run in runs[1:])]
+    return [Between({}, "the reference"), *(_between(run, first) for run in runs[1:])]
 
 
-def _between(run: Compared, first: Compared) -> dict[str, paired.Difference] | str:
-    """The differences of a run to the first, or why there are none."""
+def _between(run: Compared, first: Compared) -> Between:
+    """The differences of a run to the first."""
     if not run.terms or not first.terms:
-        return "one of the two diverged"
+        return Between({}, "one of the two diverged")
     if run.examples != first.examples:
-        return "their test examples are not the same"
+        return Between({}, "their test examples are not the same")
     for name in _OF_INPUTS:
         own, other = getattr(run.config, name), getattr(first.config, name)
         if own != other:
-            return f"their inputs are not the same: {name} is {own}, of the first {other}"
+            told = f"their inputs are not the same: {name} is {own}, of the first {other}"
+            return Between({}, told)
     shared = [name for name in run.terms if name in first.terms]
     if len(tables.comparable([run.config, first.config])) > 1:
         shared = [name for name in shared if name == "squared_error"]
-    if not shared:
-        return _NO_SHARED
-    return {name: paired.difference(run.terms[name], first.terms[name]) for name in shared}
+    gaps = {name: paired.difference(run.terms[name], first.terms[name]) for name in shared}
+    return Between(gaps, "" if gaps else _NO_SHARED)
 
 
 def apart(runs: Sequence[Compared]) -> list[str]:

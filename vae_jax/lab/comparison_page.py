@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from vae_jax import diagnosis, pages
 from vae_jax.evaluation import paired
 from vae_jax.lab import comparison, run_page
+from vae_jax.lab.comparison import Between, Compared
 
 __all__ = ["lines", "verdict"]
 
@@ -12,9 +13,7 @@ _HIGHER_IS_BETTER = {"elbo": True, "distortion": False, "squared_error": False}
 """Terms by which runs are judged, the first that they have."""
 
 
-def lines(
-    runs: Sequence[comparison.Compared], pictures: Sequence[Mapping[str, bytes]]
-) -> Iterator[str]:
+def lines(runs: Sequence[Compared], pictures: Sequence[Mapping[str, bytes]]) -> Iterator[str]:
     """The lines of the page.
 
     Args:
@@ -45,7 +44,7 @@ def lines(
     yield "</html>"
 
 
-def verdict(runs: Sequence[comparison.Compared], between: Sequence[Mapping | str]) -> Iterator[str]:
+def verdict(runs: Sequence[Compared], between: Sequence[Between]) -> Iterator[str]:
     """A sentence about each run but the first, from its paired differences.
 
     Args:
@@ -54,14 +53,11 @@ def verdict(runs: Sequence[comparison.Compared], between: Sequence[Mapping | str
     """
     first = runs[0].name
     for run, found in zip(runs[1:], between[1:], strict=True):
-        if isinstance(found, str):
-            yield f"{run.name} cannot be compared with {first}: {found}."
-            continue
-        term = next((name for name in _HIGHER_IS_BETTER if name in found), None)
+        term = next((name for name in _HIGHER_IS_BETTER if name in found.gaps), None)
         if term is None:
-            yield f"{run.name} and {first} share no number by which models are judged."
+            yield f"{run.name} cannot be compared with {first}: {found.reason}."
             continue
-        gap, what = found[term], term.replace("_", " ").replace("elbo", "ELBO")
+        gap, what = found.gaps[term], term.replace("_", " ").replace("elbo", "ELBO")
         size = f"{abs(gap.mean):.3g} ± {gap.standard_error:.2g}"
         over = f"paired over {gap.num:,} test examples"
         if not gap.is_clear:
@@ -74,15 +70,13 @@ def verdict(runs: Sequence[comparison.Compared], between: Sequence[Mapping | str
         yield f"{run.name} is {judged} than {first}: its {what} is {way} by {size}, {over}."
 
 
-def _paired(runs: Sequence[comparison.Compared], between: Sequence[Mapping | str]) -> Iterator[str]:
+def _paired(runs: Sequence[Compared], between: Sequence[Between]) -> Iterator[str]:
     """The table of paired differences, and what its numbers are."""
-    found = [each for each in between if not isinstance(each, str)]
-    terms = [name for name in paired.TERMS if any(name in each for each in found)]
+    terms = [name for name in paired.TERMS if any(name in found.gaps for found in between)]
     rows = []
-    for run, own in zip(runs, between, strict=True):
-        is_told = isinstance(own, str)
-        cells = ["" if is_told or name not in own else _told(own[name]) for name in terms]
-        rows.append([run.name, *cells, own if is_told else ""])
+    for run, found in zip(runs, between, strict=True):
+        cells = [_told(found.gaps[name]) if name in found.gaps else "" for name in terms]
+        rows.append([run.name, *cells, found.reason])
     yield from pages.table(("run", *(name.replace("_", " ") for name in terms), ""), rows)
     told = [f"{name.replace('_', ' ')}: {paired.TERMS[name]}" for name in terms]
     if told:
@@ -94,7 +88,7 @@ def _told(gap: paired.Difference) -> str:
 
 
 def _side_by_side(
-    runs: Sequence[comparison.Compared], pictures: Sequence[Mapping[str, bytes]]
+    runs: Sequence[Compared], pictures: Sequence[Mapping[str, bytes]]
 ) -> Iterator[str]:
     """The pictures by name, those of all runs beside one another."""
     for name in dict.fromkeys(name for own in pictures for name in own):

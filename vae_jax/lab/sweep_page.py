@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from vae_jax import diagnosis, pages, plots
 from vae_jax.lab import entry, run_page, tables
 from vae_jax.lab.build import differences
@@ -119,7 +121,8 @@ def _plane(runs: Sequence[Shown], names: Sequence[str], numbers: Sequence[int]) 
     if not any("rate" in result for result in results):
         return
     rate, distortion = (
-        [result.get(name, float("nan")) for result in results] for name in ("rate", "distortion")
+        np.array([result.get(name, np.nan) for result in results])
+        for name in ("rate", "distortion")
     )
     varying = tables.varying([run.config for run in runs])
     name = varying[0] if varying else "seed"

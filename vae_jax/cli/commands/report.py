@@ -92,7 +92,8 @@ def _write_own(directory: Path) -> None:
     held = {place.directory: members.read_results(place.directory) for place in places}
     runs = []
     for own, member, _, each in places:
-        result = None if held[own] is None else held[own][member]
+        results = held[own]
+        result = None if results is None else results[member]
         runs.append(sweep_page.Shown(own, member, each, result))
     files.write_text(directory / run_page.NAME, sweep_page.page(directory, runs), root=directory)
     console.say(f"in {directory / run_page.NAME}: open it in a browser")
