@@ -2,7 +2,8 @@
 
 `python -m experiments.calibration` trains short runs on digits and on small tables, each with one
 planted fault or with none, examines each as `python -m experiments.doctor` does, and prints the
-confusion table. The same command goes on after an interruption; `--fault=holes` takes only that.
+confusion table. The same command goes on after an interruption; `--fault=holes` takes only that,
+`--offset=100` other seeds.
 """
 
 if __name__ == "__main__":
@@ -22,7 +23,7 @@ import numpy as np
 
 from vae_jax import console, diagnosis
 from vae_jax.cli import command as cli
-from vae_jax.lab import diagnoses, metrics, pictures, places, sweep
+from vae_jax.lab import config, diagnoses, metrics, parsers, pictures, places, sweep
 from vae_jax.lab.settings import Plan
 from vae_jax.storage import csv_rows, files, seals
 
@@ -31,7 +32,7 @@ __all__ = ["CASES", "HEALTHY", "Case", "main", "table", "tables"]
 HEALTHY, BESIDE = "none", "beside"
 DIGITS = "dataset=digits widths=64 epochs=400 latent_dim=4 learning_rate=cosine(0.003,0,100%)"
 FACTORS = "dataset=factors.npz widths=32 epochs=200 latent_dim=2 learning_rate=cosine(0.005,0,100%)"
-FEW = "dataset=few.npz widths=200 epochs=600 latent_dim=4 batch_size=20 learning_rate=0.003"
+FEW = "dataset=few.npz widths=200,200 epochs=1200 latent_dim=4 batch_size=20 learning_rate=0.003"
 ALONE = f"{FEW} dataset=alone.npz num_valid=0"
 CONSTANT = (
     f"{FACTORS} dataset=constant.npz variance=learned_per_dimension epochs=400 "
@@ -57,15 +58,22 @@ class Case(NamedTuple):
         words = (word.split("=", 1) for word in self.flags.split())
         return {name: value or None for name, value in words}
 
+    def shifted(self, offset: int) -> "Case":
+        """The same run of another seed, larger by an offset, a count."""
+        if not offset:
+            return self
+        seed = int(self.values().get("seed") or 0) + offset
+        return self._replace(flags=f"{self.flags} seed={seed}")
+
 
 PLANTED = {
     "collapse": (
-        *(f"{DIGITS} beta=100", f"{DIGITS} posterior=chain latent_dim=6"),
+        *(f"{DIGITS} beta=100", f"{DIGITS} posterior=chain latent_dim=6 beta=2"),
         *(f"{FACTORS} beta=50", f"{FACTORS} beta=20 seed=1"),
     ),
     "idle_dimensions": (
         *(f"{FACTORS} latent_dim=8", f"{FACTORS} latent_dim=8 seed=1", f"{FACTORS} latent_dim=5"),
-        f"{DIGITS} latent_dim=20 beta=10",
+        f"{DIGITS} latent_dim=20 beta=4",
     ),
     "loss_scale": (*(f"{FACTORS} variance=10", f"{FACTORS} variance=0.001"),),
     "overfitting": (FEW, f"{FEW} seed=1", f"{FEW} seed=2"),
@@ -82,7 +90,10 @@ PLANTED = {
     "dead_codes": tuple(
         f"{CODES} num_codes=512 codebook=gradient revival=0 seed={seed}" for seed in (0, 1)
     ),
-    "holes": (f"{DIGITS} beta=0.001", f"{DIGITS} beta=0.01", f"{FACTORS} beta=0.001"),
+    "holes": (
+        *(f"{DIGITS} beta=0.001", f"{DIGITS} beta=0.01", f"{FACTORS} beta=0.001"),
+        f"{CODES} num_codes=512 codebook=gradient revival=0 seed=2",
+    ),
     "variance_bound": (CONSTANT, f"{CONSTANT} seed=1"),
     "value_range": (f"{FACTORS} dataset=far.npz scaling=none", f"{FACTORS} dataset=outliers.npz"),
     "baseline": (f"{DIGITS} epochs=5 seed=2", f"{DIGITS} epochs=5 seed=3"),
@@ -205,7 +216,11 @@ def totals(cases: Sequence[Case], found: Sequence[Sequence[str]]) -> str:
 def main(values: dict) -> None:
     """Trains, examines, and prints the findings of each run and the table."""
     workdir = Path(values["workdir"] or "runs/calibration")
-    cases = [case for case in CASES if values["fault"] in (None, case.fault)]
+    offset = 0
+    if values["offset"] is not None:
+        offset = config.parse_flag("offset", values["offset"], parsers.integer(0))
+    chosen = [case for case in CASES if values["fault"] in (None, case.fault)]
+    cases = [case.shifted(offset) for case in chosen]
     found = []
     for case, evidence in zip(cases, examine(cases, workdir), strict=True):
         findings = diagnoses.findings(evidence)
@@ -221,6 +236,7 @@ def main(values: dict) -> None:
 if __name__ == "__main__":
     flags = {
         "workdir": "where the runs live (default: runs/calibration)",
+        "offset": "added to each seed: runs by which no threshold was chosen (default: 0)",
         "fault": f"one of {', '.join(PLANTED)}, {HEALTHY}: only these runs (default: all)",
     }
     cli.start(main, flags, __doc__.split("\n\n")[1], example="python -m experiments.calibration")

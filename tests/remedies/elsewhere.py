@@ -16,6 +16,7 @@ FINDINGS = (
     ("probes/baseline", "_remedy", "take variance=learned", "take beta=1", "take patience=10"),
     ("probes/generalization", "find", "take smaller `widths`, or patience=10"),
     ("probes/holes", "find", "take beta=1", "take variance=learned", "take prior=mixture, or"),
+    ("probes/holes", "find", "take prior=transformer"),
     ("seeds", "find", "take seed=…, or a smaller `learning_rate`"),
     ("under_training", "longer", "take learning_rate=1e-3", "take epochs=…"),
     ("variance_bound", "find", "take variance=learned, or leave out", "take variance=0.001"),

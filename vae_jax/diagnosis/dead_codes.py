@@ -2,7 +2,7 @@
 
 __all__ = ["SHARE", "find"]
 
-SHARE = 0.05
+SHARE = 0.25
 """The share of the codebook (a scalar) that has to be in use."""
 
 

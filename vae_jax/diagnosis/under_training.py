@@ -4,7 +4,7 @@ import itertools
 
 __all__ = ["ERRORS", "SHARE", "SLOW", "STEADY_ERRORS", "find", "longer"]
 
-ERRORS = 3.0
+ERRORS = 2.0
 """The fall over the second half, in standard errors of the test loss (a scalar)."""
 STEADY_ERRORS, SHARE = 1.0, 0.9
 """The same if the loss falls in at least this share of the epochs of the second half (scalars)."""

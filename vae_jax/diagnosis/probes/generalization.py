@@ -21,7 +21,7 @@ NUM_STEPS = 150
 """Steps of a fit of q(z|x) to a row, a count."""
 NUM_SAMPLES = 32
 """Samples of z for the ELBO of a row, a count."""
-SHARE = 0.5
+SHARE = 0.25
 """The share (a scalar) of what the model gains over its baseline that test rows may lack."""
 ERRORS = 3.0
 """The gap in standard errors (a scalar) that is more than chance."""
