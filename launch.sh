@@ -2,6 +2,7 @@
 # Makes the environment if needed, then runs a module in it:
 #   ./launch.sh experiments.vae --beta=4      as  python -m experiments.vae --beta=4
 #   ./launch.sh pytest                        as  python -m pytest
+#   ./launch.sh docs                          builds the docs site, with the extra docs
 # PYTHON=python3.12 chooses the interpreter (each version has its own environment under .venv/);
 # EXTRAS=test,cluster adds extras to it (default: test).
 # RESOLUTION=lowest installs the lowest versions that pyproject.toml allows, in an environment of their own.
@@ -17,7 +18,9 @@ called_from=$PWD
 # nothing is imported from where the caller stands: a file there may have the name of any module
 export PYTHONSAFEPATH=1
 python=${PYTHON:-python3}
-extras=${EXTRAS:-test}
+extras=test
+[ "$1" != docs ] || extras=test,docs
+extras=${EXTRAS:-$extras}
 resolution=${RESOLUTION:-highest}
 command -v "$python" >/dev/null || fail "PYTHON=$python is not there: install Python 3.11 or newer, or set PYTHON"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || fail "$python does not start"

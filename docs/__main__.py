@@ -23,9 +23,10 @@ def main() -> int:
         print("error: Sphinx is not there: pip install -e '.[docs]', or ./launch.sh docs")
         return 2
     output = pathlib.Path(asked.output).resolve()
-    again = ["--fresh-env", "--write-all"] if asked.again else []
-    code = build.main(["--fail-on-warning", "--keep-going", *again, str(HERE), str(output / "html"),
-                       "-d", str(output / "doctrees"), "-D", f"nb_execution_cache_path={output / 'cache'}"])
+    options = ["--fresh-env", "--write-all"] if asked.again else []
+    options += ["-d", str(output / "doctrees"), "-D", f"nb_execution_cache_path={output / 'cache'}"]
+    places = [str(HERE), str(output / "html")]
+    code = build.main(["--fail-on-warning", "--keep-going", *options, *places])
     if code == 0:
         print(f"in {output / 'html' / 'index.html'}: open it in a browser")
     return code

@@ -35,14 +35,14 @@ autodoc_default_options = {"members": True, "show-inheritance": False}
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_param = False
-napoleon_use_ivar = False
+napoleon_use_ivar = True
 
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 """A link to a file, with its anchor or without."""
 
 
-def tables(index: str) -> dict[str, list[str]]:
-    """The pages that the tables of the index name, by heading, without their ending.
+def tables(index: str) -> dict[str, dict[str, str]]:
+    """The pages that the tables of the index name: heading → page without its ending → title.
 
     Args:
         index: the text of `index.md`.
@@ -50,9 +50,9 @@ def tables(index: str) -> dict[str, list[str]]:
     found = {}
     for section in re.split(r"^## ", index, flags=re.M)[1:]:
         heading, _, body = section.partition("\n")
-        pages = re.findall(r"^\| \[[^]]*\]\(([\w/-]+)\.md\)", body, re.M)
+        pages = re.findall(r"^\| \[([^]]*)\]\(([\w/-]+)\.md\)", body, re.M)
         if pages:
-            found[heading.strip()] = pages
+            found[heading.strip()] = {page: title for title, page in pages}
     return found
 
 
@@ -62,9 +62,11 @@ def toctrees(index: str) -> str:
     Args:
         index: the text of `index.md`.
     """
-    groups = {**tables(index), "Reference": ["reference/index"]}
+    groups = {**tables(index), "Reference": {"reference/index": "Modules and functions"}}
     return "\n".join(
-        "```{toctree}\n:hidden:\n:caption: " + heading + "\n\n" + "\n".join(pages) + "\n```\n"
+        f"```{{toctree}}\n:hidden:\n:caption: {heading}\n\n"
+        + "\n".join(f"{title} <{page}>" for page, title in pages.items())
+        + "\n```\n"
         for heading, pages in groups.items()
     )
 
@@ -96,7 +98,7 @@ def front(readme: str, index: str) -> str:
     Args:
         readme, index: the texts of both.
     """
-    from_here = readme.replace("](docs/", "](")
+    from_here = linked(readme, ROOT / "README.md").replace("](docs/", "](")
     return f"{from_here}\n{index.partition(chr(10))[2]}\n{toctrees(index)}"
 
 
@@ -112,15 +114,34 @@ def read(app, docname: str, source: list[str]) -> None:
 def escaped(line: str) -> str:
     """A line of a docstring as reStructuredText that shows it as it is; `code` stays code."""
     parts = re.split(r"(`[^`]+`)", line)
-    return "".join(
+    text = "".join(
         f"`{part}`" if part.startswith("`") else re.sub(r"([*|\\]|\b_|_\b|`)", r"\\\1", part)
         for part in parts
     )
+    # "num_rows: B." is no list that begins with B
+    return re.sub(r"(?<=: )([A-Z])\.$", r"\\\1.", text)
+
+
+def as_text(lines: list[str]) -> list[str]:
+    """A docstring as reStructuredText; an indented block below a line with a colon is code."""
+    found, is_code = [], False
+    for number, line in enumerate(lines):
+        before = [each for each in lines[:number] if each.strip()]
+        is_indented = line.startswith("    ")
+        if is_indented and not is_code and number >= 2 and not lines[number - 1].strip():
+            is_code = before[-1].endswith(":") and not before[-1].startswith(" ")
+            if is_code:
+                place = max(n for n in range(number) if lines[n].strip())
+                found[place] = found[place] + ":"
+        elif line.strip() and not is_indented:
+            is_code = False
+        found.append(line if is_code else escaped(line))
+    return found
 
 
 def plain(app, what, name, obj, options, lines: list[str]) -> None:
-    """Escapes a docstring in place, before its sections are read; formulas keep their lines."""
-    lines[:] = [escaped(line) for line in lines]
+    """Changes a docstring in place, before its sections are read, see `as_text`."""
+    lines[:] = as_text(lines)
 
 
 def write_reference() -> None:
@@ -142,7 +163,7 @@ def write_reference() -> None:
         for name in vae_jax.__all__
         if name not in dict(modules)
     )
-    head = "Reference\n=========\n\nMade from docstrings.\n\n"
+    head = "Reference\n=========\n\n"
     changed(folder / "index.rst", f"{head}.. toctree::\n   :maxdepth: 1\n\n{names}\n\n{calls}")
 
 

@@ -225,7 +225,8 @@ def main(values: dict) -> None:
     for case, evidence in zip(cases, examine(cases, workdir), strict=True):
         findings = diagnoses.findings(evidence)
         found.append([finding.what for finding in findings])
-        mark = "ok" if case.fault in (found[-1] or [HEALTHY]) else "WRONG"
+        is_right = case.fault in (BESIDE, *(found[-1] or [HEALTHY]))
+        mark = "ok" if is_right else "WRONG"
         console.say(f"{mark} {case.fault}: {case.flags}")
         for finding in findings:
             console.say(f"    {finding}")

@@ -371,7 +371,7 @@ def test_every_page_is_in_the_index():
     index = PAGES["docs/index.md"]
     for page in PAGES:
         if page.startswith("docs/") and page != "docs/index.md":
-            assert f"({pathlib.Path(page).name})" in index
+            assert f"({pathlib.Path(page).relative_to('docs').as_posix()})" in index
     assert "docs/security.md" in README
 
 

@@ -242,13 +242,16 @@ class Block(NamedTuple):
 class Train(NamedTuple):
     """The pure functions of a training: arrays in, arrays out, shapes as in `State`.
 
-    init(hparams) → State.
-    step(state, hparams, batch, key) → (State, metrics): one update; batch {"x": [B, *shape],
-        "mask": [B], …}, metrics scalars averaged over the rows that count.
-    chunk(state, hparams, x, num_steps) → State: that many steps (a traced scalar, so any length is
-        one program) within one epoch; x is [N, *stored], or {"x": [N, *stored], …} if an objective
-        needs more of each row, or a `Block`.
-    rows(seed, step) → [B] int32: the examples of a step (scalars), for code that makes a `Block`.
+    Attributes:
+        init: (hparams) → State.
+        step: (state, hparams, batch, key) → (State, metrics), one update; batch is {"x": [B,
+            *shape], "mask": [B], …}, metrics are scalars averaged over the rows that count.
+        chunk: (state, hparams, x, num_steps) → State, that many steps (a traced scalar, so any
+            length is one program) within one epoch; x is [N, *stored], or {"x": [N, *stored], …} if
+            an objective needs more of each row, or a `Block`.
+        rows: (seed, step) → [B] int32, the examples of a step (scalars), for code that makes a
+            `Block`.
+        steps_per_epoch: a count.
     """
 
     init: Callable
