@@ -72,6 +72,8 @@ def test_tutorials_are_notebooks_whose_cells_are_python(path):
     assert len(cells) >= 3
     for cell in cells:
         ast.parse(cell)
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (path.parent / link).exists(), link
     # each cell is code of the page: what is fenced otherwise is not executed
     assert text.count("```") == 2 * len(cells)
 
