@@ -16,6 +16,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m docs", description=__doc__.split("\n")[0])
     parser.add_argument("--output", default=str(HERE / "_build"), help="folder of the site")
     parser.add_argument("--again", action="store_true", help="reads and executes everything again")
+    parser.add_argument("--without_gallery", action="store_true", help="trains no objectives")
     asked = parser.parse_args()
     try:
         from sphinx.cmd import build
@@ -23,6 +24,11 @@ def main() -> int:
         print("error: Sphinx is not there: pip install -e '.[docs]', or ./launch.sh docs")
         return 2
     output = pathlib.Path(asked.output).resolve()
+    if not asked.without_gallery:
+        from docs import gallery
+        from vae_jax import objectives
+
+        gallery.make(output / "runs", objectives.names())
     options = ["--fresh-env", "--write-all"] if asked.again else []
     options += ["-d", str(output / "doctrees"), "-D", f"nb_execution_cache_path={output / 'cache'}"]
     places = [str(HERE), str(output / "html")]

@@ -63,6 +63,8 @@ def toctrees(index: str) -> str:
         index: the text of `index.md`.
     """
     groups = {**tables(index), "Reference": {"reference/index": "Modules and functions"}}
+    if (HERE / "gallery" / "index.md").exists():
+        groups["Reference"]["gallery/index"] = "Gallery of objectives"
     return "\n".join(
         f"```{{toctree}}\n:hidden:\n:caption: {heading}\n\n"
         + "\n".join(f"{title} <{page}>" for page, title in pages.items())

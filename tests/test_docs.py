@@ -9,6 +9,10 @@ import sys
 
 import pytest
 
+from docs import gallery
+from vae_jax import objectives
+from vae_jax.lab import config
+
 ROOT = pathlib.Path(__file__).parents[1]
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 INDEX = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
@@ -36,7 +40,9 @@ def test_the_contents_of_the_site_are_the_tables_of_the_index(conf):
     assert list(found) == ["Tutorials", "Guides"]
     pages = {page for group in found.values() for page in group}
     own = (path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md"))
-    written = {path.with_suffix("").as_posix() for path in own if "_build" not in path.parts}
+    written = {
+        path.with_suffix("").as_posix() for path in own if not {"_build", "gallery"} & {*path.parts}
+    }
     assert pages == written - {"index"}
     contents = conf.toctrees(INDEX)
     assert contents.count("{toctree}") == 3
@@ -78,6 +84,25 @@ def test_tutorials_are_notebooks_whose_cells_are_python(path):
     assert text.count("```") == 2 * len(cells)
 
 
+def test_the_gallery_shows_formula_numbers_and_command_of_an_objective():
+    result = {"status": "done", "elbo": -5.25, "elbo_standard_error": 0.125, "rate": 2.0}
+    text = "\n".join(gallery.lines("beta_vae", result, ["samples"]))
+    assert f"    loss = {objectives.formula('beta_vae')}\n" in text
+    assert "| elbo | -5.25 | 0.12 |\n| rate | 2 |  |" in text
+    assert "![samples](beta_vae-samples.png)" in text
+    assert "[Kingma & Welling 2014](https://arxiv.org/abs/1312.6114)" in text
+    (command,) = re.findall(r"python -m experiments.vae (.*)", text)
+    assert "--objective=beta_vae" in command
+    front = "\n".join(gallery.index({"beta_vae": result, "iwae": {}}))
+    assert "| [beta_vae](beta_vae.md) | " in front
+    assert front.endswith(":hidden:\n\nbeta_vae\niwae\n```")
+
+
+@pytest.mark.parametrize("name", objectives.names())
+def test_the_flags_of_every_objective_in_the_gallery_are_a_run(name):
+    assert config.from_flags(gallery.flags_of(name)).objective == name
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorials_run(path, tmp_path):
@@ -90,7 +115,7 @@ def test_tutorials_run(path, tmp_path):
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path):
     pytest.importorskip("myst_nb", reason="needs the extra docs: EXTRAS=test,docs ./launch.sh")
-    command = [sys.executable, "-m", "docs", f"--output={tmp_path}"]
+    command = [sys.executable, "-m", "docs", f"--output={tmp_path}", "--without_gallery"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "html" / "reference" / "losses.html").exists()
