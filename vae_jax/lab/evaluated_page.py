@@ -10,7 +10,19 @@ from vae_jax.lab import metrics, report, run_page
 from vae_jax.lab.flags import as_flags
 from vae_jax.storage import files, members
 
-__all__ = ["lines", "write"]
+__all__ = ["is_there", "lines", "write"]
+
+
+def is_there(directory: Path) -> bool:
+    """Whether training left a page: that of a single run, which has ended.
+
+    Args:
+        directory: of the run.
+    """
+    if not (directory / run_page.NAME).is_file():
+        return False
+    results = members.read_results(directory)
+    return results is not None and len(results) == 1
 
 
 def write(directory: Path) -> None:

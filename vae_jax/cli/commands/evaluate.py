@@ -109,8 +109,8 @@ def main(values: dict) -> None:
             ),
             table,
         )
-    own = places[0].directory
-    if len(places) == 1 and (own / run_page.NAME).is_file():
+    own, is_measured = places[0].directory, any(outcome.is_measured for outcome in found)
+    if len(places) == 1 and is_measured and evaluated_page.is_there(own):
         keeper.do(own, lambda: evaluated_page.write(own), own / run_page.NAME)
     keeper.finish()
     root = directory if len(places) > 1 else places[0].directory
