@@ -161,7 +161,10 @@ def train(cases: Sequence[Case], workdir: Path) -> list[metrics.Place]:
     ):
         plan = Plan(sweep=str(workdir / "runs.json"))
         sweep.main({"workdir": str(workdir / "sweep")}, plan, [])
-    found = {(p.directory.name, p.member): p for p in places.choose(workdir / "sweep", None)}
+    trained = places.choose(workdir / "sweep", None)
+    if len(cases) == 1:  # which is no sweep
+        return trained
+    found = {(p.directory.name, p.member): p for p in trained}
     rows = csv_rows.read_rows(workdir / "sweep" / "sweep.csv")
     return [found[row["program"], row["member"]] for row in rows]
 
