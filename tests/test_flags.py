@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,3 +128,15 @@ def test_no_message_or_docstring_of_the_library_names_a_flag():
 )
 def test_flags_are_found_in_a_source(source, owners):
     assert flags_in(source) == owners
+
+
+def test_a_setting_of_the_default_objective_is_known_without_the_others():
+    """At the end of a training a finding names some, and importing all objectives takes time."""
+    source = "import sys; from vae_jax.lab.flags import as_flags; print(as_flags('take beta=1'))"
+    told = "print(*(n for n in sys.modules if n.startswith('vae_jax.objectives.')))"
+    command = [sys.executable, "-c", f"{source}; {told}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    message, modules = done.stdout.splitlines()
+    assert message == "take --beta=1"
+    assert "vae_jax.objectives.beta_vae" in modules.split()
+    assert "vae_jax.objectives.iwae" not in modules.split()

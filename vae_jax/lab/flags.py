@@ -9,7 +9,8 @@ the settings that identify a run, is marked by `errors.verbatim`. A message is p
 import re
 from collections.abc import Iterable
 
-from vae_jax.lab.settings import Plan, flag_fields, hyperparameter_flags
+from vae_jax import objectives
+from vae_jax.lab.settings import Config, Plan, flag_fields, hyperparameter_flags
 
 __all__ = ["as_flags", "is_flag"]
 
@@ -43,4 +44,5 @@ def is_flag(name: str) -> bool:
     """Whether a training has a flag of this name."""
     # other objectives are imported only for a name that is no setting
     fields = flag_fields() + flag_fields(Plan)
-    return name in {field.name for field in fields} or name in hyperparameter_flags()
+    known = {field.name for field in fields} | objectives.hyperparameters(Config.objective).keys()
+    return name in known or name in hyperparameter_flags()
