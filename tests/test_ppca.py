@@ -85,12 +85,15 @@ def test_importance_weights_are_constant_at_the_optimum(digits, q):
     ppca = PPCA.fit(x, q)
     model, params = linear_model(dataset.shape, q), ppca.params()
     batch = {"x": jnp.asarray(x, jnp.float32).reshape(-1, *dataset.shape), "mask": jnp.ones(len(x))}
-    posterior = model.encode(params, batch["x"])
-    weights = []
-    for seed in range(2):
+
+    @jax.jit
+    def log_weights(params, seed):
+        posterior = model.encode(params, batch["x"])
         z = posterior.sample(jax.random.key(seed))
         log_joint = model.prior(params).log_prob(z) - model.distortion(params, z, batch)
-        weights.append(np.asarray(log_joint - posterior.log_prob(z), np.float64))
+        return log_joint - posterior.log_prob(z)
+
+    weights = [np.float64(log_weights(params, seed)) for seed in range(2)]
     np.testing.assert_allclose(weights[0], weights[1], atol=2e-3)
     assert weights[0].mean() == pytest.approx(ppca.log_likelihood(x), abs=2e-3)
 
