@@ -156,10 +156,15 @@ def test_images_are_read_and_said_row_by_row():
     levels = likelihoods.Categorical(num_levels=5)
     model, params = make("bigru", levels, (4, 3, 1), widths=(4, 6))
     x = np.random.default_rng(1).integers(0, 5, (2, 4, 3, 1)).astype(np.float32) / 4
-    posterior = encode(model, params, x)
-    assert posterior.mean.shape == (2, 3)
-    assert decode(model, params, posterior.mean, x).shape == (2, 4, 3, 1, 5)
-    draws, means = jax.jit(model.sample, static_argnums=2)(params, keys.quick(1), 7)
+
+    @jax.jit
+    def run(params):
+        mean = model.encode(params, x).mean
+        return mean, model.decode(params, mean, x), model.sample(params, keys.quick(1), 7)
+
+    mean, outputs, (draws, means) = run(params)
+    assert mean.shape == (2, 3)
+    assert outputs.shape == (2, 4, 3, 1, 5)
     assert draws.shape == means.shape == (7, 4, 3, 1)
 
 
