@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture import providers
 
 from vae_jax import families, objectives
 from vae_jax.model import Model
@@ -23,6 +24,9 @@ SETTINGS = hypothesis.settings(
     report_multiple_bugs=False,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+# Hypothesis would read all modules imported so far for constants to try: 3 s of each process, and
+# examples that depend on which tests ran before
+providers.is_local_module_file = lambda path: False
 LEAST = float(np.finfo(np.float32).tiny)
 TIMES = [pytest.param(1, id="few"), pytest.param(20, id="many", marks=pytest.mark.slow)]
 

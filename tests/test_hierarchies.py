@@ -4,52 +4,83 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import keys
 import numpy as np
 import pytest
 from properties import slow
 
 import vae_jax
-from vae_jax import distributions, latents, posteriors, rates
+from vae_jax import latents, posteriors, rates
 from vae_jax.errors import UsageError
 from vae_jax.evaluation import elbo
 from vae_jax.posteriors import _hierarchy
 
-KEY = jax.random.key(0)
+KEY = keys.quick(0)
 SIZE = 5
-X = jax.random.bernoulli(jax.random.key(1), 0.4, (12, SIZE)).astype(jnp.float32)
+X = jnp.asarray(np.random.default_rng(1).random((12, SIZE)) < 0.4, jnp.float32)
+BATCH = {"x": X, "mask": jnp.ones(len(X))}
 HIERARCHIES = ("chain", "ladder")
 
 
 def made(name, latent_dim=3, num_groups=2, mask=None, **sizes):
-    """A model with parameters that are like no others."""
     posterior = posteriors.make(name, num_groups=num_groups, group_width=6)
     sizes = {"latent_dim": latent_dim, "likelihood": "bernoulli", "widths": (7,), **sizes}
     model = vae_jax.make_model(X, posterior=posterior, **sizes)
     return model if mask is None else model.replace(latent_mask=jnp.float32(mask))
 
 
-def moved(params, amount=0.3):
-    """Parameters moved away from zeros, each leaf by its own draws."""
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(9), len(leaves))
-    drawn = [
-        leaf + amount * jax.random.normal(k, leaf.shape)
-        for leaf, k in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(tree, drawn)
-
-
 @jax.jit
-def moved_of(model):
-    """Parameters of a model, moved away from its initial ones."""
-    return moved(model.init(KEY))
+def started(model):
+    """The initial parameters of a model, by one program for all models like it."""
+    return model.init(KEY)
+
+
+def drawn(model, amount=0.5):
+    """Parameters that are like no others; moments of batch norm near theirs at the start."""
+    draw = np.random.default_rng(9).normal
+
+    def of(path, leaf):
+        values = draw(float(path[-1].key == "var"), amount, leaf.shape)
+        return jnp.asarray(np.abs(values) if path[-1].key == "var" else values, leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(of, model.param_shapes())
 
 
 @pytest.fixture(scope="module", params=HIERARCHIES)
 def pair(request):
     """A model of 3 dimensions in two groups, and its parameters."""
     model = made(request.param)
-    return model, moved_of(model)
+    return model, drawn(model)
+
+
+@pytest.fixture(scope="module")
+def known(pair):
+    """What is known of the pair, by one program."""
+    model, params = pair
+
+    @jax.jit
+    def facts(params):
+        posterior, prior = model.encode(params, X), model.prior(params)
+        z, log_q = posterior.sample_and_log_prob(KEY, 4)
+        cold = latents.at_temperature(prior, 0.0).sample(KEY, 4)
+        z_of = z[0, :2]
+        return {
+            "z": z,
+            "log_q": log_q,
+            "sample": posterior.sample(KEY, 4),
+            "log_prob": posterior.log_prob(z),
+            "log_probs": posterior.log_probs(z),
+            "rates": rates.per_dim(posterior, prior, z),
+            "rate": rates.rate(posterior, prior, z),
+            "cold": cold,
+            "path of means": prior.conditionals(cold)[0],
+            "decoded": [
+                model.decode(params, each)
+                for each in (z_of, z_of.at[:, 2].add(5.0), z_of.at[:, 0].add(1.0))
+            ],
+        }
+
+    return jax.tree.map(np.asarray, facts(params))
 
 
 def test_groups_are_halved_and_any_first_dimensions_have_all_of_them():
@@ -60,7 +91,7 @@ def test_groups_are_halved_and_any_first_dimensions_have_all_of_them():
     np.testing.assert_array_equal(np.stack(_hierarchy.groups(150, 2, None)).sum(axis=1), [100, 50])
 
 
-def cube(num=49, width=7.0):
+def cube(num=35, width=7.0):
     """Points of a grid [num³, 3], and the volume of a cell."""
     axis = np.linspace(-width, width, num)
     points = np.array(list(itertools.product(axis, repeat=3)), np.float32)
@@ -84,26 +115,19 @@ def test_the_densities_integrate_to_one_and_have_the_means_of_their_draws(pair):
         np.testing.assert_allclose(mean, drawn.mean(axis=0), atol=5 * drawn.std() / 4000**0.5)
 
 
-def test_the_density_of_a_draw_is_the_density_at_it(pair):
-    model, params = pair
-    posterior = model.encode(params, X)
-    z, log_q = posterior.sample_and_log_prob(KEY, 4)
-    np.testing.assert_allclose(log_q, posterior.log_prob(z), atol=2e-5)
-    np.testing.assert_allclose(posterior.log_probs(z).sum(axis=-1), log_q, atol=2e-5)
-    np.testing.assert_array_equal(z, posterior.sample(KEY, 4))
+def test_the_density_of_a_draw_is_the_density_at_it(known):
+    np.testing.assert_allclose(known["log_q"], known["log_prob"], atol=2e-5)
+    np.testing.assert_allclose(known["log_probs"].sum(axis=-1), known["log_q"], atol=2e-5)
+    np.testing.assert_array_equal(known["z"], known["sample"])
 
 
-def test_the_rates_of_dimensions_sum_to_the_rate(pair):
-    model, params = pair
-    posterior, prior = model.encode(params, X), model.prior(params)
-    z = posterior.sample(KEY, 3)
-    of_dims = rates.per_dim(posterior, prior, z)
-    np.testing.assert_allclose(of_dims.sum(axis=1), rates.rate(posterior, prior, z), rtol=1e-5)
+def test_the_rates_of_dimensions_sum_to_the_rate(known):
+    np.testing.assert_allclose(known["rates"].sum(axis=1), known["rate"], rtol=1e-5)
 
 
 def test_the_rate_of_a_ladder_has_the_mean_of_the_log_ratio():
     model = made("ladder")
-    params = moved_of(model)
+    params = drawn(model)
 
     @jax.jit
     def both(params):
@@ -121,16 +145,21 @@ def test_the_rate_of_a_ladder_has_the_mean_of_the_log_ratio():
 def test_a_ladder_multiplies_prior_and_evidence():
     """Normalized on a grid, N(z; m, v) p(z | above) is the conditional density of its draws."""
     model = made("ladder")
-    params = moved_of(model)
-    posterior, prior = model.encode(params, X[:1]), model.prior(params)
-    mean, logvar = posterior.parameters[0]
+    params = drawn(model)
     above = 0.7
-    grid = jnp.linspace(-8.0, 8.0, 801)
-    z = jnp.stack([grid, jnp.full(801, -0.3), jnp.full(801, above)], axis=1)
-    evidence = distributions.gaussian_log_prob(grid, jnp.full(801, mean[0, 0]), logvar[0, 0])
-    product = np.float64(evidence + prior.log_probs(z)[:, 0])
+    grid = np.linspace(-8.0, 8.0, 801, dtype=np.float32)
+    z = np.stack([grid, np.full_like(grid, -0.3), np.full_like(grid, above)], axis=1)
+
+    @jax.jit
+    def logs(params):
+        posterior, prior = model.encode(params, X[:1]), model.prior(params)
+        own = [value[0, 0] for value in posterior.parameters[0]]
+        return own, prior.log_probs(z)[:, 0], posterior.log_probs(z[:, None])[:, 0, 0]
+
+    (mean, logvar), of_prior, found = jax.tree.map(np.float64, logs(params))
+    product = of_prior - 0.5 * (grid - mean) ** 2 / np.exp(logvar)
     product -= np.log(np.exp(product).sum() * (grid[1] - grid[0]))
-    np.testing.assert_allclose(posterior.log_probs(z[:, None])[:, 0, 0], product, atol=2e-3)
+    np.testing.assert_allclose(found, product, atol=2e-3)
 
 
 def test_a_draw_on_the_way_is_that_of_the_separate_functions(pair):
@@ -153,13 +182,11 @@ def test_a_draw_on_the_way_is_that_of_the_separate_functions(pair):
 @pytest.mark.parametrize("name", [*HIERARCHIES[:1], *slow(*HIERARCHIES[1:])])
 def test_rates_of_groups_sum_to_the_rate_and_free_bits_are_of_groups(name):
     model = made(name, 7, num_groups=3, mask=[1, 1, 1, 1, 1, 0, 0])
-    batch = {"x": X, "mask": jnp.ones(len(X))}
     loss = vae_jax.objectives.load("beta_vae")
 
     @jax.jit
     def terms(free_bits):
-        value, aux = loss(model, moved(model.init(KEY)), batch, KEY, free_bits=free_bits)
-        return value, aux
+        return loss(model, drawn(model), BATCH, KEY, free_bits=free_bits)
 
     value, aux = terms(jnp.float32(0.0))
     of_groups = np.stack([aux[f"rate_group_{index}"] for index in (1, 2, 3)])
@@ -189,12 +216,11 @@ def test_evaluation_of_any_objective_has_the_rates_of_groups(pair):
     assert found.standard_errors["rate_group_1"] > 0
 
 
-def test_at_temperature_0_draws_of_the_prior_are_its_path_of_means(pair):
+def test_at_temperature_0_draws_of_the_prior_are_its_path_of_means(pair, known):
     model, params = pair
+    np.testing.assert_allclose(known["cold"], known["path of means"], atol=1e-6)
+    assert np.abs(known["cold"]).max() > 1e-3
     prior = model.prior(params)
-    z = latents.at_temperature(prior, 0.0).sample(KEY, 4)
-    np.testing.assert_allclose(z, prior.conditionals(z)[0], atol=1e-6)
-    assert np.abs(z).max() > 1e-3
     assert latents.at_temperature(prior, 1.0) is prior
 
 
@@ -212,10 +238,9 @@ def products(jaxpr, shape):
 def test_a_ladder_runs_its_path_once():
     model = made("ladder", num_groups=2)
     loss = vae_jax.objectives.load("beta_vae")
-    batch = {"x": X, "mask": jnp.ones(len(X))}
 
     def mean_loss(params):
-        return loss(model, params, batch, KEY, free_bits=jnp.float32(0.1))[0].mean()
+        return loss(model, params, BATCH, KEY, free_bits=jnp.float32(0.1))[0].mean()
 
     jaxpr = jax.make_jaxpr(mean_loss)(model.param_shapes()).jaxpr
     assert products(jaxpr, (6, 6)) == 1  # between the two hidden layers of p(z_1 | z_2)
@@ -227,32 +252,37 @@ def test_batch_norm_of_a_ladder_has_the_moments_of_the_batch_in_training():
         X, latent_dim=7, likelihood="bernoulli", widths=(7,), posterior=ladder
     )
     assert model.has_modes
-    params = moved_of(model)
+    params = drawn(model)
     training = model.replace(train_key=KEY)
-    parts = [jax.random.normal(jax.random.fold_in(KEY, i), (12, 7)) for i in range(4)]
-    own, features = params["latent"], jnp.stack(parts[2:], axis=1)
-    _, moments = ladder._hidden(own, features)
-    normal = {**own, "batch_stats": moments}
-    np.testing.assert_allclose(
-        ladder.posterior(own, parts).mean, ladder.posterior(normal, parts).mean, atol=1e-6
-    )
-    # moved and scaled features of the first layer, which sees them linearly, change nothing
-    scaled = [*parts[:2], *(3.0 * part for part in parts[2:])]
-    np.testing.assert_allclose(
-        ladder.posterior(own, parts).mean, ladder.posterior(own, scaled).mean, atol=1e-3
-    )
-    before = params["batch_stats"]["latent"]
-    after = training.update_statistics(params, X, KEY)["batch_stats"]["latent"]
-    outputs, _ = training._run("encoder", params, X)
-    _, of_batch = ladder._hidden(own, jnp.stack(outputs[2:], axis=1))
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(12, 7)).astype(np.float32) for _ in range(4)]
+
+    @jax.jit
+    def facts(params):
+        own = params["latent"]
+        _, moments = ladder._hidden(own, jnp.stack(parts[2:], axis=1))
+        # moved and scaled features of the first layer, which sees them linearly, change nothing
+        scaled = [*parts[:2], *(3.0 * part for part in parts[2:])]
+        read = (own, parts), ({**own, "batch_stats": moments}, parts), (own, scaled)
+        means = [ladder.posterior(*each).mean for each in read]
+        outputs, _ = training._run("encoder", params, X)
+        _, of_batch = ladder._hidden(own, jnp.stack(outputs[2:], axis=1))
+        after = training.update_statistics(params, X, KEY)["batch_stats"]["latent"]
+        runs = (model, X[:1]), (model, X), (training, X)
+        return means, of_batch, after, [each.encode(params, x).mode[:1] for each, x in runs]
+
+    means, of_batch, after, modes = jax.tree.map(np.asarray, facts(params))
+    np.testing.assert_allclose(means[0], means[1], atol=1e-6)
+    np.testing.assert_allclose(means[0], means[2], atol=1e-3)
+    before = jax.tree.map(np.asarray, params["batch_stats"]["latent"])
     for name in ("up_1", "up_2"):
         for moment in ("mean", "var"):
             wanted = 0.99 * before[name][moment] + 0.01 * of_batch[name][moment]
             np.testing.assert_allclose(after[name][moment], wanted, rtol=1e-5, atol=1e-7)
     # evaluation reads the running statistics, so an example has one code in any batch
-    alone = model.encode(params, X[:1]).mode
-    np.testing.assert_allclose(alone, model.encode(params, X).mode[:1], atol=1e-6)
-    assert np.abs(training.encode(params, X).mode[:1] - alone).max() > 1e-3
+    alone, among_others, in_training = modes
+    np.testing.assert_allclose(alone, among_others, atol=1e-6)
+    assert np.abs(in_training - alone).max() > 1e-3
 
 
 @pytest.mark.slow
@@ -271,24 +301,26 @@ def test_a_ladder_with_batch_norm_trains_and_resumes():
 def test_one_group_is_the_flat_model_bit_for_bit(name):
     flat = vae_jax.make_model(X, latent_dim=3, likelihood="bernoulli", widths=(7,))
     one = made(name, num_groups=1)
-    batch = {"x": X, "mask": jnp.ones(len(X))}
     loss = vae_jax.objectives.load("beta_vae")
-    params = [model.init(KEY) for model in (flat, one)]
+    params = [started(model) for model in (flat, one)]
     jax.tree.map(np.testing.assert_array_equal, *params)
-    values = [loss(model, params[0], batch, KEY)[0] for model in (flat, one)]
-    np.testing.assert_array_equal(*values)
+
+    @jax.jit
+    def value(model, params):
+        return loss(model, params, BATCH, KEY)[0]
+
+    np.testing.assert_array_equal(*(value(model, params[0]) for model in (flat, one)))
 
 
 @pytest.mark.parametrize("name", HIERARCHIES)
 def test_a_masked_hierarchy_is_a_smaller_one(name):
     small, large = made(name, 4), made(name, 7, mask=[1, 1, 1, 1, 0, 0, 0])
-    batch = {"x": X, "mask": jnp.ones(len(X))}
     loss = vae_jax.objectives.load("beta_vae")
 
     @jax.jit
     def values(model):
         params = model.init(KEY)
-        value, aux = loss(model, params, batch, KEY)
+        value, aux = loss(model, params, BATCH, KEY)
         posterior, prior = model.encode(params, X), model.prior(params)
         return value, aux["rate"], rates.per_dim(posterior, prior, posterior.sample(KEY))
 
@@ -298,12 +330,10 @@ def test_a_masked_hierarchy_is_a_smaller_one(name):
     assert (of_large[:, 4:] == 0).all()
 
 
-def test_the_decoder_reads_the_lowest_group_alone(pair):
-    model, params = pair
-    z = jax.random.normal(KEY, (2, 3))
-    changed = z.at[:, 2].add(5.0)
-    np.testing.assert_array_equal(model.decode(params, z), model.decode(params, changed))
-    assert (model.decode(params, z) != model.decode(params, z.at[:, 0].add(1.0))).all()
+def test_the_decoder_reads_the_lowest_group_alone(known):
+    usual, above_changed, changed = known["decoded"]
+    np.testing.assert_array_equal(usual, above_changed)
+    assert (usual != changed).all()
 
 
 def test_a_prior_of_flat_codes_is_refused():
@@ -315,7 +345,7 @@ def test_a_prior_of_flat_codes_is_refused():
 @pytest.mark.parametrize("name", HIERARCHIES)
 def test_the_importance_weighted_bound_meets_the_integral(name):
     model = made(name)
-    params = moved_of(model)
+    params = drawn(model)
     z, volume = cube(41, 6.0)
     batch = {"x": X[:2], "mask": jnp.ones(2)}
 
@@ -331,5 +361,5 @@ def test_the_importance_weighted_bound_meets_the_integral(name):
 
     wanted = exact(params) + np.log(volume)
     bound = vae_jax.objectives.bind("iwae", num_examples=12, num_samples=20_000)
-    found = jax.jit(lambda params: bound(model, params, batch, KEY)[1]["bound"])(params)
+    found = jax.jit(lambda params: bound(model, params, BATCH, KEY)[1]["bound"])(params)
     np.testing.assert_allclose(found, wanted, atol=0.02)

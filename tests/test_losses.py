@@ -4,10 +4,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import keys
 import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+from properties import jitted
 
 from vae_jax import distributions, losses
 
@@ -20,25 +22,24 @@ def test_distortions_sum_over_all_event_axes_and_keep_the_batch():
     shape = (4, 3, 2, 1)
     x, mean, logvar = np.float32(normal(0, *shape) > 0), normal(1, *shape), normal(2)
     level, logits = x.astype(int), normal(3, *shape, 5)
-    pairs = [
-        (losses.bernoulli_distortion(x, mean), distributions.bernoulli_log_prob(x, mean)),
-        (
-            losses.gaussian_distortion(x, mean, logvar),
-            distributions.gaussian_log_prob(x, mean, logvar),
-        ),
-        (
-            losses.laplace_distortion(x, mean, logvar),
-            distributions.laplace_log_prob(x, mean, logvar),
-        ),
-        (
-            losses.discretized_logistic_distortion(x, mean, logvar, num_levels=2),
-            distributions.discretized_logistic_log_prob(x, mean, logvar, num_levels=2),
-        ),
-        (
-            losses.categorical_distortion(level, logits),
-            distributions.categorical_log_prob(level, logits),
-        ),
-    ]
+    parts = {"levels": (level, logits), "others": (x, mean, logvar)}
+
+    @jax.jit
+    def measured(levels, others):
+        pairs = [
+            (losses.bernoulli_distortion, distributions.bernoulli_log_prob, others[:2]),
+            (losses.gaussian_distortion, distributions.gaussian_log_prob, others),
+            (losses.laplace_distortion, distributions.laplace_log_prob, others),
+            (
+                functools.partial(losses.discretized_logistic_distortion, num_levels=2),
+                functools.partial(distributions.discretized_logistic_log_prob, num_levels=2),
+                others,
+            ),
+            (losses.categorical_distortion, distributions.categorical_log_prob, levels),
+        ]
+        return [(distortion(*own), log_prob(*own)) for distortion, log_prob, own in pairs]
+
+    pairs = measured(**parts)
     for distortion, log_prob in pairs:
         assert distortion.shape == (4,)
         assert distortion.dtype == jnp.float32
@@ -47,19 +48,27 @@ def test_distortions_sum_over_all_event_axes_and_keep_the_batch():
 
 
 def test_known_distortions():
-    x = np.zeros((2, 3))
-    np.testing.assert_allclose(losses.bernoulli_distortion(x, x), 3 * np.log(2), rtol=1e-6)
-    np.testing.assert_allclose(
-        losses.gaussian_distortion(x, x, 0.0), 1.5 * np.log(2 * np.pi), rtol=1e-6
-    )
-    # The density of a Laplace variable of variance 2 at its mean is ½.
-    np.testing.assert_allclose(
-        losses.laplace_distortion(x, x, np.log(2.0)), 3 * np.log(2), rtol=1e-6
-    )
-    level = x.astype(int)
-    np.testing.assert_allclose(
-        losses.categorical_distortion(level, np.zeros((2, 3, 7))), 3 * np.log(7), rtol=1e-6
-    )
+    zeros = np.zeros((2, 3), np.float32)
+
+    @jax.jit
+    def measured(x):
+        level = x.astype(jnp.int32)
+        return {
+            "bernoulli": losses.bernoulli_distortion(x, x),
+            "gaussian": losses.gaussian_distortion(x, x, 0.0),
+            "laplace": losses.laplace_distortion(x, x, np.log(2.0)),
+            "categorical": losses.categorical_distortion(level, jnp.zeros((2, 3, 7))),
+        }
+
+    known = {
+        "bernoulli": 3 * np.log(2),
+        "gaussian": 1.5 * np.log(2 * np.pi),
+        # The density of a Laplace variable of variance 2 at its mean is ½.
+        "laplace": 3 * np.log(2),
+        "categorical": 3 * np.log(7),
+    }
+    for name, found in measured(zeros).items():
+        np.testing.assert_allclose(found, [known[name]] * 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 50, 784, 1030, 2049])
@@ -68,10 +77,15 @@ def test_bernoulli_distortion_of_any_number_of_pixels(size):
     x[:2] = np.round(x[:2])
     logits = np.stack([normal(1, size), 30 * normal(2, size), normal(3, size)])
     exact = np.float64(logits)
-    value, vjp = jax.vjp(jax.jit(losses.bernoulli_distortion), x, logits)
+
+    @jax.jit
+    def value_and_slopes(x, logits):
+        value, vjp = jax.vjp(losses.bernoulli_distortion, x, logits)
+        return value, vjp(jnp.ones_like(value))
+
+    value, (of_x, of_logits) = value_and_slopes(x, logits)
     expected = np.sum(np.logaddexp(0, exact) - x * exact, axis=1)
     np.testing.assert_allclose(value, expected, rtol=2e-6)
-    of_x, of_logits = vjp(np.ones(3, np.float32))
     np.testing.assert_allclose(of_x, -logits, rtol=1e-6)
     np.testing.assert_allclose(of_logits, scipy.special.expit(exact) - x, rtol=1e-5, atol=1e-7)
 
@@ -81,7 +95,7 @@ def test_bernoulli_distortion_of_certain_pixels(size):
     for logit in (20.0, 88.0, 1e4):
         logits = np.full((2, size), logit, np.float32)
         x = np.float32([[1.0], [0.0]]) * np.ones((1, size), np.float32)
-        value = losses.bernoulli_distortion(x, logits)
+        value = jitted(losses.bernoulli_distortion)(x, logits)
         # log σ(20) = −2.06e-9: no digit of it is lost
         expected = size * np.log1p(np.exp(np.float64([-logit, logit]).clip(max=700)))
         expected[1] = size * logit if logit > 700 else expected[1]
@@ -90,7 +104,13 @@ def test_bernoulli_distortion_of_certain_pixels(size):
 
 def test_bernoulli_distortion_has_second_derivatives():
     x, logits = np.float32(normal(0, 1, 20) > 0), normal(1, 1, 20)
-    hessian = jax.hessian(lambda logits: losses.bernoulli_distortion(x, logits)[0])(logits)
+
+    @jax.jit
+    @jax.hessian
+    def hessian_of(logits):
+        return losses.bernoulli_distortion(x, logits)[0]
+
+    hessian = hessian_of(logits)
     probability = scipy.special.expit(logits[0])
     np.testing.assert_allclose(
         hessian[0, :, 0], np.diag(probability * (1 - probability)), rtol=1e-5, atol=1e-7
@@ -102,9 +122,8 @@ def test_logvar_of_each_allowed_shape():
     for function in (losses.gaussian_distortion, losses.laplace_distortion):
         for logvar in (normal(2), normal(2, 3, 2), normal(2, 4, 3, 2)):
             full = np.broadcast_to(logvar, x.shape)
-            np.testing.assert_allclose(
-                function(x, mean, logvar), function(x, mean, full), rtol=1e-6
-            )
+            both = (jitted(function)(x, mean, each) for each in (logvar, full))
+            np.testing.assert_allclose(*both, rtol=1e-6)
 
 
 def test_rate_sums_the_divergences_of_the_latent_dimensions():
@@ -147,25 +166,30 @@ def test_beta_weights_the_rate_alone():
 @pytest.mark.parametrize("weight", [0.5, 10.0, 392.0])
 def test_textbook_loss_has_our_gradient(weight):
     # ∇(C‖x − x̂‖² + KL) = ∇(distortion + rate) at variance c = 1/(2C)
-    x, w, mean, logvar = normal(0, 6, 4), normal(1, 2, 4), normal(2, 6, 2), normal(3, 6, 2)
+    own = normal(1, 2, 4), normal(2, 6, 2), normal(3, 6, 2)
+    actual, expected = both_slopes(np.float32(weight), normal(0, 6, 4), own)
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4 * np.abs(e).max())
+
+
+@jax.jit
+def both_slopes(weight, x, own):
+    """The gradients of our loss and of the textbook's by w, mean and log variance."""
 
     def reconstruct(w, mean, logvar):
-        return distributions.reparameterize(jax.random.key(0), mean, logvar) @ w
+        return distributions.reparameterize(keys.quick(0), mean, logvar) @ w
 
-    def textbook(w, mean, logvar):
-        squared_error = ((x - reconstruct(w, mean, logvar)) ** 2).sum(1)
+    def textbook(own):
+        _, mean, logvar = own
+        squared_error = ((x - reconstruct(*own)) ** 2).sum(1)
         kl = -0.5 * (1 + logvar - mean**2 - jnp.exp(logvar)).sum(1)
         return (weight * squared_error + kl).mean()
 
-    def ours(w, mean, logvar):
-        logvar_x = -np.log(2 * weight)
-        distortion = losses.gaussian_distortion(x, reconstruct(w, mean, logvar), logvar_x)
-        return losses.batch_mean(distortion + losses.gaussian_rate(mean, logvar))
+    def ours(own):
+        distortion = losses.gaussian_distortion(x, reconstruct(*own), -jnp.log(2 * weight))
+        return losses.batch_mean(distortion + losses.gaussian_rate(*own[1:]))
 
-    expected = jax.jit(jax.grad(textbook, (0, 1, 2)))(w, mean, logvar)
-    actual = jax.jit(jax.grad(ours, (0, 1, 2)))(w, mean, logvar)
-    for a, e in zip(actual, expected, strict=True):
-        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-4 * np.abs(e).max())
+    return jax.grad(ours)(own), jax.grad(textbook)(own)
 
 
 def test_optimal_logvar_is_the_optimum():
@@ -200,7 +224,7 @@ def test_gradient_through_the_optimal_variance_is_that_of_a_fixed_one():
 
 def test_optimal_logvar_of_a_perfect_reconstruction_is_finite():
     x = normal(0, 3, 2)
-    value, gradient = jax.value_and_grad(losses.optimal_logvar, 1)(x, x)
+    value, gradient = jax.jit(jax.value_and_grad(losses.optimal_logvar, 1))(x, x)
     np.testing.assert_allclose(value, -distributions.LOGVAR_BOUND, rtol=1e-6)
     np.testing.assert_array_equal(gradient, 0.0)
 
@@ -239,6 +263,14 @@ def masked_losses(x, outputs, mean, logvar, mask):
     }
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def masked_loss_and_slopes(name, mask, *arrays):
+    def loss(*arrays):
+        return masked_losses(*arrays, mask)[name]
+
+    return jax.value_and_grad(loss, (0, 1, 2, 3))(*arrays)
+
+
 @pytest.mark.parametrize("name", ["elbo", "optimal", "free_bits", "capacity"])
 @pytest.mark.parametrize("garbage", [0.0, -7.0, 1e4])
 def test_padded_rows_have_no_influence(name, garbage):
@@ -252,13 +284,8 @@ def test_padded_rows_have_no_influence(name, garbage):
     only = [a[kept] for a in arrays]
     padded = [np.where(kept[:, None], a, garbage) for a in arrays]
 
-    def loss(mask, *arrays):
-        return masked_losses(*arrays, mask)[name]
-
-    every = (1, 2, 3, 4)
-    value_and_grad = jax.jit(jax.value_and_grad(loss, every))
-    expected, expected_gradients = value_and_grad(None, *only)
-    actual, gradients = value_and_grad(MASK, *padded)
+    expected, expected_gradients = masked_loss_and_slopes(name, None, *only)
+    actual, gradients = masked_loss_and_slopes(name, MASK, *padded)
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
     assert max(np.abs(g).max() for g in expected_gradients) > 1e-3
     for gradient, of_kept in zip(gradients, expected_gradients, strict=True):
@@ -282,7 +309,7 @@ def test_free_bits_known_answers(threshold, expected, above):
     def mean_rate(rate_per_dim):
         return losses.batch_mean(losses.free_bits(rate_per_dim, threshold))
 
-    value, gradient = jax.value_and_grad(mean_rate)(RATE_PER_DIM)
+    value, gradient = jax.jit(jax.value_and_grad(mean_rate))(RATE_PER_DIM)
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     # Σ_l max(λ, E[KL_l]): the gradient is 1/B where the mean is above the floor, else 0.
     np.testing.assert_allclose(gradient, np.tile(np.array(above) / 2, (2, 1)))
@@ -314,7 +341,8 @@ def test_capacity_known_answers():
 def test_capacity_pulls_from_both_sides():
     rate = np.float32([1.0, 3.0, 5.0])
     for capacity, sign in ((2.0, 1), (4.0, -1)):
-        gradient = jax.grad(lambda r, c=capacity: losses.capacity_penalty(r, c, 6.0).mean())(rate)
+        slope = jax.jit(jax.grad(lambda r, c: losses.capacity_penalty(r, c, 6.0).mean()))
+        gradient = slope(rate, np.float32(capacity))
         np.testing.assert_allclose(gradient, sign * 6.0 / 3)
 
 
@@ -324,7 +352,7 @@ def test_zero_capacity_is_gamma_times_the_rate():
     def penalty(rate):
         return losses.batch_mean(losses.capacity_penalty(rate, 0.0, 7.0))
 
-    value, gradient = jax.value_and_grad(penalty)(rate)
+    value, gradient = jax.jit(jax.value_and_grad(penalty))(rate)
     np.testing.assert_allclose(value, 7.0 * 0.3, rtol=1e-6)
     np.testing.assert_allclose(gradient, 7.0 / 3, rtol=1e-6)
 
@@ -364,7 +392,7 @@ def test_unequal_shapes_are_refused():
 def test_no_rows_and_no_elements_are_shapes_like_others():
     for shape in ((0, 3), (0,), (0, 2, 5)):
         for term in (losses.bernoulli_distortion, losses.squared_error):
-            value = term(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+            value = jax.jit(term)(*np.zeros((2, *shape), np.float32))
             assert (value.shape, value.dtype) == ((0,), jnp.float32)
     nothing = np.zeros((3, 0), np.float32)
     np.testing.assert_array_equal(losses.bernoulli_distortion(nothing, nothing), np.zeros(3))
@@ -422,13 +450,19 @@ def test_codes_are_counted_under_a_mask_of_true_and_false():
     np.testing.assert_array_equal(counts, [1.0, 2.0, 0.0])
 
 
+@jax.jit
+@jax.value_and_grad
+def renyi_and_slope(weights, alpha):
+    return losses.renyi_bound(weights, alpha)[0]
+
+
 @pytest.mark.parametrize("alpha", [0.9991, 0.99999, 1.0, 1.00001, 1.0009])
 def test_the_renyi_bound_of_far_samples_near_the_elbo(alpha):
     """Of weights e^0 and e^-10000 no bound is above 0."""
     weights = np.float32([[0.0], [-1e4]])
     order = 1 - np.float64(np.float32(alpha))
     expected = -5000.0 if order == 0 else np.log((1 + np.exp(-1e4 * order)) / 2) / order
-    value, slope = jax.value_and_grad(lambda w: losses.renyi_bound(w, alpha)[0])(weights)
+    value, slope = renyi_and_slope(weights, np.float32(alpha))
     np.testing.assert_allclose(value, expected, rtol=1e-3)
     share = 1 / (1 + np.exp(-1e4 * order))
     np.testing.assert_allclose(slope[:, 0], [share, 1 - share], atol=1e-3)

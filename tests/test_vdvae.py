@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import keys
 import numpy as np
 import pytest
 
@@ -10,12 +11,14 @@ from vae_jax import distributions, latents, posteriors, rates, residual
 from vae_jax.errors import UsageError
 from vae_jax.posteriors import _maps
 
-KEY = jax.random.key(0)
+KEY = keys.quick(0)
 SHAPE = (5, 5, 1)
 X = np.random.default_rng(0).random((6, *SHAPE)).astype(np.float32)
 BATCH = {"x": jnp.asarray(X), "mask": jnp.ones(len(X))}
 SMALL = posteriors.VDVAE(map_size=3, num_maps=3, groups_per_map=1, map_width=4, num_features=1)
 """Maps of 1, 2 and 3 rows: 14 places."""
+TWO = posteriors.VDVAE(map_size=3, num_maps=2, map_width=4, num_features=1)
+"""Maps of 2 and 3 rows, the two kinds of convolutions: 13 places."""
 
 
 def made(posterior=SMALL, latent_dim=28, mask=None, **sizes):
@@ -26,21 +29,24 @@ def made(posterior=SMALL, latent_dim=28, mask=None, **sizes):
     return model if mask is None else model.replace(latent_mask=jnp.float32(mask))
 
 
-def moved(params, amount=0.3):
-    """Parameters moved away from zeros, each leaf by its own numbers."""
-    leaves, tree = jax.tree.flatten(params)
-    drawn = [
-        leaf + amount * np.random.default_rng(i).normal(size=leaf.shape).astype(np.float32)
-        for i, leaf in enumerate(leaves)
-    ]
-    return jax.tree.unflatten(tree, drawn)
+@jax.jit
+def started(model):
+    """The initial parameters of a model, by one program for all models like it."""
+    return model.init(KEY)
+
+
+def drawn(model, amount=0.3):
+    """Parameters that are like no others: no leaf is as it begins."""
+    draw = np.random.default_rng(0).normal
+    shapes = model.param_shapes()
+    return jax.tree.map(lambda v: jnp.asarray(draw(0, amount, v.shape), v.dtype), shapes)
 
 
 @pytest.fixture(scope="module")
 def known():
     """A model, its parameters away from zeros, and what is known of a draw."""
     model = made()
-    params = moved(jax.jit(model.init)(KEY))
+    params = drawn(model)
 
     @jax.jit
     def facts(params):
@@ -160,11 +166,11 @@ def test_one_group_on_one_place_is_the_flat_model():
         vae_jax.make_model(X, latent_dim=3, likelihood="bernoulli", widths=(7,), posterior=each)
         for each in (None, one)
     )
-    params, other = jax.jit(lambda: (flat.init(KEY), deep.init(jax.random.key(1))))()
+    params, own = drawn(flat), jax.jit(one.init, static_argnums=1)(KEY, 3)
     head = params["encoder"]["head"]["posterior"]
     wide = {n: np.pad(np.asarray(v), [(0, 0)] * (v.ndim - 1) + [(0, 3)]) for n, v in head.items()}
     encoder = {**params["encoder"], "head": {"posterior": wide}}
-    own = jax.tree.map(np.asarray, other["latent"])
+    own = jax.tree.map(np.asarray, own)
     # the path reads z as it is, and its blocks add nothing
     own["group_1"]["code"] = {"kernel": np.eye(3, 5, dtype=np.float32), "bias": np.zeros(5)}
     own["group_1"]["state"]["last"] = jax.tree.map(np.zeros_like, own["group_1"]["state"]["last"])
@@ -190,22 +196,21 @@ def test_one_group_on_one_place_is_the_flat_model():
 
 
 def test_a_new_model_has_a_standard_prior_and_the_posterior_of_its_encoder():
-    model = made()
+    model = made(TWO, latent_dim=13)
 
     @jax.jit
-    def facts():
-        params = model.init(KEY)
+    def facts(params):
         posterior, prior = model.encode(params, BATCH["x"]), model.prior(params)
-        noise = distributions.standard_gaussian(28).sample(KEY, 4)
+        noise = distributions.standard_gaussian(13).sample(KEY, 4)
         return prior.sample(KEY, 4), noise, posterior.mean, posterior.parts[0]
 
-    drawn, noise, mean, of_encoder = facts()
+    drawn, noise, mean, of_encoder = facts(started(model))
     np.testing.assert_allclose(drawn, noise, atol=1e-6)
     np.testing.assert_allclose(mean, of_encoder, atol=1e-6)
 
 
-def test_at_temperature_0_the_model_draws_one_decoding(known):
-    model, params, _ = known
+def test_at_temperature_0_the_model_draws_one_decoding():
+    model = made(TWO, latent_dim=26, network="mlp")
 
     @jax.jit
     def draws(params):
@@ -215,7 +220,7 @@ def test_at_temperature_0_the_model_draws_one_decoding(known):
         _, usual = model.sample(params, KEY, 5)
         return z, prior.conditionals(z)[0], means, model.decode_mean(params, z[:1]), usual
 
-    z, of_path, means, wanted, usual = map(np.asarray, draws(params))
+    z, of_path, means, wanted, usual = map(np.asarray, draws(drawn(model)))
     np.testing.assert_allclose(z, of_path, atol=1e-6)
     np.testing.assert_array_equal(z, np.broadcast_to(z[:1], z.shape))
     np.testing.assert_allclose(means, np.broadcast_to(wanted, means.shape), rtol=1e-5)
@@ -239,12 +244,12 @@ def test_a_temperature_scales_the_deviations_of_a_gaussian():
 @pytest.mark.parametrize("network", ["resnet", pytest.param("mlp", marks=pytest.mark.slow)])
 def test_masked_channels_are_a_smaller_model(network):
     sizes = {"network": network, "widths": (4,)}
-    small, large = made(latent_dim=14, **sizes), made(mask=[1] * 14 + [0] * 14, **sizes)
+    small = made(TWO, latent_dim=13, **sizes)
+    large = made(TWO, latent_dim=26, mask=[1] * 13 + [0] * 13, **sizes)
     loss = vae_jax.objectives.load("beta_vae")
 
     @jax.jit
-    def values(model):
-        params = model.init(KEY)
+    def values(model, params):
         # the heads of the path start at 0: move what does not depend on the number of channels
         moved = jax.tree.map(lambda leaf: leaf + 0.1, params["latent"]["start_2"])
         params = {**params, "latent": {**params["latent"], "start_2": moved}}
@@ -253,11 +258,11 @@ def test_masked_channels_are_a_smaller_model(network):
         z = posterior.sample(KEY)
         return value, aux, rates.per_dim(posterior, prior, z), prior.sample(KEY, 2)
 
-    wanted, found = values(small), values(large)
+    wanted, found = (values(model, started(model)) for model in (small, large))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), wanted[:2], found[:2])
-    np.testing.assert_allclose(found[2][:, :14], wanted[2], rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(found[2][:, 14:], 0)
-    np.testing.assert_allclose(found[3][:, :14], wanted[3], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[2][:, :13], wanted[2], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found[2][:, 13:], 0)
+    np.testing.assert_allclose(found[3][:, :13], wanted[3], rtol=1e-5, atol=1e-6)
 
 
 def test_sizes_that_do_not_fit_are_refused_with_a_remedy_that_works():
